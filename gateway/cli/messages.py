@@ -1,0 +1,91 @@
+"""``gateway message list|show|dump``: what was received and sent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from gateway.cli.settings import add_home, print_rows, settings_of, shown
+from gateway.hub.assembly import engine_of
+from gateway.states import MESSAGE
+from gateway.store import messages, transitions
+from gateway.store.engine import reading
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add ``message``."""
+    group = verbs.add_parser("message", help="the messages").add_subparsers(metavar="WHAT", required=True)
+    listed = group.add_parser("list", help="list messages, newest first")
+    listed.add_argument("--state")
+    listed.add_argument("--direction", choices=("in", "out"))
+    listed.add_argument("--limit", type=int, default=50)
+    add_home(listed)
+    listed.set_defaults(run=_list)
+    for name, words, function in (
+        ("show", "show one message", _show),
+        ("dump", "write the stored octets of a message as an HTTP message", _dump),
+    ):
+        parser = group.add_parser(name, help=words)
+        parser.add_argument("id", help="the row id, or the MessageId")
+        if name == "dump":
+            parser.add_argument("--answer", action="store_true", help="what it was answered with instead")
+        add_home(parser)
+        parser.set_defaults(run=function)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    wanted = {"state": (arguments.state or "").upper() or None, "direction": arguments.direction}
+    equal = {name: value for name, value in wanted.items() if value}
+    with reading(engine_of(settings_of(arguments))) as conn:
+        rows = [dict(row._mapping) for row in messages.search(conn, limit=arguments.limit, **equal)]
+    columns = ("id", "direction", "from_party", "action", "state", "received_at", "message_id")
+    print_rows(rows, as_json=arguments.json, columns=columns)
+    return 0
+
+
+def _find(conn: Any, name: str) -> Any:
+    if name.isascii() and name.isdigit() and len(name) < 18:
+        return messages.get(conn, int(name))
+    found = messages.search(conn, limit=1, message_id=name)
+    return found[0] if found else None
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    with reading(engine_of(settings_of(arguments))) as conn:
+        row = _find(conn, arguments.id)
+        if row is None:
+            return _nothing(arguments.id)
+        parts = messages.payloads_of(conn, row.id)
+        steps = [dict(step._mapping) for step in transitions.history(conn, MESSAGE, row.id)]
+    told = dict(row._mapping) | {
+        "payloads": [
+            {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
+        ],
+        "transitions": steps,
+    }
+    print(json.dumps(told, default=shown, ensure_ascii=False, indent=None if arguments.json else 2))
+    return 0
+
+
+def _dump(arguments: argparse.Namespace) -> int:
+    with reading(engine_of(settings_of(arguments))) as conn:
+        row = _find(conn, arguments.id)
+        if row is None:
+            return _nothing(arguments.id)
+        headers, body = messages.parcel_of(conn, row.id)
+        if arguments.answer:
+            answer = messages.answer_of(conn, row.id)
+            headers, body = (dict(answer.headers), answer.body) if answer else ({}, b"")
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    sys.stdout.buffer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _nothing(name: str) -> int:
+    sys.stderr.write(f"gateway: there is no message {name}\n")
+    return 1

@@ -1,0 +1,172 @@
+"""``gateway run | serve | work | check | migrate``: the processes of one gateway."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from gateway.cli.settings import add_home, config_of, settings_of
+from gateway.config import Settings
+from gateway.delivery.assembly import build_worker, partners_of
+from gateway.delivery.soap_contracts import contract
+from gateway.errors import GatewayError
+from gateway.hub.assembly import NoCalls, build_hub, engine_of
+from gateway.pki.trust import Use
+from gateway.store.migrate import migrate
+
+__all__ = ["add_parser"]
+
+_DRAIN = 40.0
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verbs of processes."""
+    table: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
+        "run": ("migrate, then serve HTTP and deliver until stopped", _run),
+        "serve": ("serve HTTP until stopped", _serve),
+        "work": ("deliver until stopped", _work),
+        "check": ("say what is wrong with settings, keys, data and database", _check),
+        "migrate": ("bring the database to the version of this code", _migrate),
+    }
+    for name, (words, function) in table.items():
+        parser = verbs.add_parser(name, help=words)
+        add_home(parser, as_json=name in ("check", "migrate"))
+        if name in ("run", "work"):
+            parser.add_argument("--workers", type=int, default=1, help="delivery processes")
+        parser.set_defaults(run=function)
+
+
+def _logging() -> None:
+    logging.basicConfig(
+        level=os.environ.get("GATEWAY_LOG", "WARNING"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Start one process that serves and others that deliver; when one ends unasked, all end."""
+    settings = settings_of(arguments)
+    migrate(engine_of(settings))
+    context = multiprocessing.get_context("spawn")
+    targets: list[Callable[..., int]] = [_serve, *[_work] * max(1, arguments.workers)]
+    children = [context.Process(target=_child, args=(target, arguments)) for target in targets]
+    with _stopping() as stop:
+        for child in children:
+            child.start()
+        while not stop.wait(0.2):
+            if not all(child.is_alive() for child in children):
+                break
+        asked = stop.is_set()
+        _end(children)
+    return 0 if asked else 1
+
+
+def _child(target: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> None:
+    # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(target(arguments))
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """Ask every child to finish what it holds, and wait for it."""
+    for child in children:
+        if child.is_alive() and child.pid is not None:
+            os.kill(child.pid, signal.SIGTERM)
+    for child in children:
+        child.join(_DRAIN)
+        if child.is_alive():
+            child.kill()
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    _logging()
+    # Granian takes a moment to load: other verbs do without it.
+    from gateway.web.server import serve
+
+    serve(settings_of(arguments), config_of(arguments))
+    return 0
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    _logging()
+    worker = build_worker(settings_of(arguments))
+    with _stopping() as stop:
+        worker.run(stop)
+    return 0
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda *_: stop.set())
+    yield stop
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    settings = settings_of(arguments)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    before, after = migrate(engine_of(settings))
+    if arguments.json:
+        print(json.dumps({"before": before, "after": after}))
+    else:
+        print(f"{before or 'empty'} -> {after}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    problems = [_told(problem) for problem in _problems(arguments)]
+    if arguments.json:
+        print(json.dumps({"ok": not problems, "problems": problems}, ensure_ascii=False))
+    else:
+        for problem in problems:
+            print(f"{problem['id']} {problem['detail']} ({problem['location']})\n    {problem['remedy']}")
+        print("nothing is wrong" if not problems else f"{len(problems)} found")
+    return 1 if problems else 0
+
+
+def _problems(arguments: argparse.Namespace) -> Iterator[GatewayError]:
+    try:
+        settings = settings_of(arguments)
+    except GatewayError as problem:
+        yield problem
+        return
+    for look in (_check_hub, _check_contracts):
+        try:
+            look(settings)
+        except GatewayError as problem:
+            yield problem
+
+
+def _check_hub(settings: Settings) -> None:
+    hub = build_hub(settings, NoCalls())
+    hub.refresh()
+    hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
+
+
+def _check_contracts(settings: Settings) -> None:
+    for partner in partners_of(settings).values():
+        contract(partner.wsdl)
+
+
+def _told(problem: GatewayError) -> dict[str, str]:
+    return {
+        "id": problem.problem.id,
+        "detail": problem.detail,
+        "location": problem.location,
+        "remedy": problem.problem.remedy,
+    }

@@ -1,0 +1,70 @@
+"""What most verbs share: where the settings come from, and how answers are printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gateway.config import Settings, load
+
+__all__ = ["add_home", "config_of", "print_rows", "settings_at", "settings_of", "shown"]
+
+
+def add_home(parser: argparse.ArgumentParser, *, as_json: bool = True) -> None:
+    """Add ``--home``, ``--config`` and ``--json``."""
+    parser.add_argument(
+        "--home", help="the home folder (settings file gateway.toml in it, where there is one)"
+    )
+    parser.add_argument("--config", help="the settings file")
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the settings that ``--config`` or ``--home`` name."""
+    return load(config_of(arguments), home=arguments.home)
+
+
+def settings_at(home: Path) -> Settings:
+    """Return the settings of a home folder."""
+    beside = home / "gateway.toml"
+    return load(beside if beside.is_file() else None, home=home)
+
+
+def config_of(arguments: argparse.Namespace) -> str | None:
+    """Return the settings file: the one named, else gateway.toml in the home folder."""
+    if arguments.config or not arguments.home:
+        return str(arguments.config) if arguments.config else None
+
+    beside = Path(arguments.home) / "gateway.toml"
+    return str(beside) if beside.is_file() else None
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: tuple[str, ...]) -> None:
+    """Print rows: one JSON object a line with everything, or the columns as a table."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, default=shown, ensure_ascii=False))
+        return
+    texts = [[str(shown(row[name]) or "-") for name in columns] for row in rows]
+    widths = [max([len(name), *(len(text[n]) for text in texts)]) for n, name in enumerate(columns)]
+    for line in ([name.upper() for name in columns], *texts):
+        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+
+
+def shown(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, bytes):
+        return f"{len(value)} octets"
+    return value

@@ -1,0 +1,175 @@
+"""`gateway verify`: judges a stored ebMS 2.0 message by itself; nothing is stored, nobody is told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.agreements import AgreementBook
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.model import Octets
+from gateway.pki.certificates import read_certificates
+from gateway.pki.keys import Keyring
+from gateway.pki.trust import Judge, TrustPolicy, TrustStore
+from gateway.protocols import Context, Opened, Parcel, ebms2
+from gateway.wire.stored import read_http
+from gateway.xmlsec.algorithms import POLICIES
+
+__all__ = ["add_parser", "run", "standing_alone", "verify_file", "verify_octets"]
+
+_MISUSE = 2
+
+
+def standing_alone(anchors: Sequence[bytes], now: datetime) -> Context:
+    """Return a context that knows `anchors` (PEM or DER) and no agreement, party or key.
+
+    No revocation list is in hand, so revocation is not asked about.
+    """
+    certificates = tuple(one for pem in anchors for one in read_certificates(pem))
+    trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
+    return Context(
+        agreements=AgreementBook(()),
+        judge=Judge(trust),
+        keys=Keyring({}),
+        now=now,
+        new_id=lambda: "",
+        party_of=lambda _sha256: None,
+        party_named=lambda _party_id: None,
+    )
+
+
+def verify_octets(raw: bytes, context: Context, policy: str | None = None) -> dict[str, Any]:
+    """Return the verdict on an HTTP message as `gateway verify --json` prints it.
+
+    With `policy` the message is judged by itself; without, by the agreements of `context`.
+    """
+    parcel: Parcel | None = None
+    try:
+        message = read_http(raw, context.limits)
+        parcel = Parcel(message.headers, Octets(message.body))
+        if ebms2.fault_in(parcel, context.limits) is not None:
+            return {**_blank(), "accepted": True, "kind": "Fault"}
+        opened = ebms2.examine(parcel, policy, context) if policy else ebms2.open(parcel, context)
+    except GatewayError as refused:
+        return _refusal(refused, parcel, context)
+    return _acceptance(opened)
+
+
+def _blank() -> dict[str, Any]:
+    names = ("message_id", "kind", "problem", "detail", "location", "ebms", "signer", "certificate")
+    return {"accepted": False, **dict.fromkeys(names), "http": 200, "signed": []}
+
+
+def _acceptance(opened: Opened) -> dict[str, Any]:
+    verdict = {
+        **_blank(),
+        "accepted": True,
+        "message_id": opened.unit.message_id,
+        "kind": type(opened.unit).__name__,
+        "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
+    }
+    if opened.signed is not None:
+        verdict["signed"] = [one.uri for one in opened.signed.references]
+        verdict["signer"] = opened.signed.certificate.subject
+        verdict["certificate"] = opened.signed.certificate.sha256
+    return verdict
+
+
+def _refusal(refused: GatewayError, parcel: Parcel | None, context: Context) -> dict[str, Any]:
+    problem = refused.problem
+    header = ebms2.address(parcel, context.limits) if parcel is not None else None
+    return {
+        **_blank(),
+        "message_id": header.message_id if header else None,
+        "kind": ebms2.kind_of(header) if header else None,
+        "problem": problem.id,
+        "detail": refused.detail,
+        "location": refused.location,
+        "ebms": {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None,
+        "http": problem.http,
+    }
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as mistake:
+        raise GatewayError(
+            SETTINGS_WRONG, f"{path} cannot be read: {mistake.strerror}", str(path)
+        ) from mistake
+
+
+def verify_file(
+    path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
+) -> dict[str, Any]:
+    """Return the verdict on the HTTP message in a file, judged by itself at moment `now`."""
+    if policy not in POLICIES:
+        raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
+    context = standing_alone([_read(one) for one in trust], now)
+    return {"file": str(path), **verify_octets(_read(path), context, policy)}
+
+
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    context_of: Callable[[Path], Context] | None = None,
+) -> None:
+    """Add the verb; `context_of` gives the context of a home folder, else the hub of that home does."""
+    context_of = context_of or _context_of_home
+    parser = subparsers.add_parser("verify", help="judge a stored ebMS 2.0 message; nothing is stored")
+    parser.add_argument(
+        "file", type=Path, help="an HTTP message: start line or not, headers, empty line, body"
+    )
+    parser.add_argument(
+        "--policy", choices=sorted(POLICIES), default="strict", help="which signatures are good"
+    )
+    parser.add_argument(
+        "--trust", type=Path, action="append", default=[], metavar="PEM", help="trust anchors"
+    )
+    parser.add_argument("--at", type=_moment, metavar="TIME", help="judge as of then (ISO 8601, with zone)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--home", type=Path, help="judge by the agreements and parties of this home folder")
+    parser.set_defaults(run=run, context_of=context_of)
+
+
+def _context_of_home(home: Path) -> Context:
+    # Imported when asked for: a message judged by itself needs no database.
+    from gateway.cli.settings import settings_at
+    from gateway.hub.assembly import NoCalls, build_hub
+
+    hub = build_hub(settings_at(home), NoCalls())
+    return hub.context(hub.refresh())
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError("the time lacks its zone")
+    return moment
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the verdict; 0 accepted, 1 refused, 2 when there was nothing to judge."""
+    try:
+        verdict = _verdict(args)
+    except GatewayError as wrong:
+        print(f"{wrong.problem.id} {wrong.detail}", file=sys.stderr)
+        return _MISUSE
+    print(json.dumps(verdict, ensure_ascii=False) if args.json else _lines(verdict))
+    return 0 if verdict["accepted"] else 1
+
+
+def _verdict(args: argparse.Namespace) -> dict[str, Any]:
+    if getattr(args, "home", None) is not None:
+        return {"file": str(args.file), **verify_octets(_read(args.file), args.context_of(args.home))}
+    now = args.at or datetime.now(UTC)
+    return verify_file(args.file, policy=args.policy, trust=args.trust, now=now)
+
+
+def _lines(verdict: Mapping[str, Any]) -> str:
+    shown = {name: value for name, value in verdict.items() if value not in (None, [], "")}
+    return "\n".join(f"{name:12} {value}" for name, value in shown.items())

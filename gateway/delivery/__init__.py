@@ -1,0 +1,3 @@
+"""Hands things over, and again if need be: the queue's worker and its agents."""
+
+from __future__ import annotations

@@ -1,0 +1,77 @@
+"""Makes calls to agencies and customs, and lets the hub weigh what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from gateway.cases.notices import Answer
+from gateway.delivery.agents.soap import SoapAgent
+from gateway.delivery.leases import LeaseLostError, finisher, outcome_of
+from gateway.delivery.partners import Partners
+from gateway.delivery.retry import RetryPlan
+from gateway.errors import GatewayError
+from gateway.evidence.log import record
+from gateway.failpoints import failpoint
+from gateway.hub import relay, reply
+from gateway.hub.hub import Hub
+from gateway.store import claims, payloads, requests
+from gateway.store.claims import Lease
+from gateway.store.engine import reading, transaction
+from gateway.store.transitions import Step
+
+__all__ = ["PartnerAgent"]
+
+_ACTOR = "soap"
+_NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
+
+
+class PartnerAgent:
+    """Calls a partner's service with the stored envelope, signed anew on each attempt."""
+
+    def __init__(self, hub: Hub, soap: SoapAgent, partners: Partners, plans: Mapping[str, RetryPlan]) -> None:
+        self._hub = hub
+        self._soap = soap
+        self._partners = partners
+        self._plans = plans
+
+    def plan(self, lease: Lease) -> RetryPlan:
+        """Return the partner's plan; one that is no longer in the settings is not tried again."""
+        return self._plans.get(lease.destination, _NO_RETRY)
+
+    def deliver(self, lease: Lease) -> None:
+        """Make one attempt and store what the partner answered."""
+        with reading(self._hub.engine) as conn:
+            envelope = payloads.get(conn, lease.payload_sha256 or "")
+        answer = self._soap.deliver(envelope, self._partners.destination(lease.destination))
+        failpoint("soap.after_call")
+        if lease.subject_type == "request":
+            finish = finisher(lease, self._hub.clock)
+            reply.apply_answer(self._hub, int(lease.subject_id), answer, finish)
+        else:
+            self._registered(lease, answer)
+
+    def _registered(self, lease: Lease, answer: Answer) -> None:
+        """Store that customs has taken a call; the last one may close the case."""
+        now = self._hub.clock()
+        with transaction(self._hub.engine) as conn:
+            case = relay.lock_case_of(conn, lease.id)
+            finisher(lease, self._hub.clock)(conn)
+            data = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
+            record(conn, "customs", "delivery", lease.id, lease.payload_sha256, data, now)
+            relay.close_when_done(conn, case, now)
+        failpoint("soap.customs_after_commit")
+
+    def give_up(self, lease: Lease, problem: GatewayError) -> None:
+        """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""
+        now = self._hub.clock()
+        with transaction(self._hub.engine) as conn:
+            relay.lock_case_of(conn, lease.id)
+            if not claims.fail(conn, lease, now, outcome_of(problem)):
+                raise LeaseLostError
+            if lease.subject_type == "request":
+                request = requests.get(conn, int(lease.subject_id))
+                if request is not None and request.state not in ("DECIDED", "CANCELLED"):
+                    requests.move(conn, request.id, Step("undeliverable", now, _ACTOR, problem.problem.id))
+            data = {"destination": lease.destination, "problem": problem.problem.id}
+            record(conn, "undeliverable", "delivery", lease.id, lease.payload_sha256, data, now)

@@ -1,0 +1,52 @@
+"""Hands a composed call to a partner's SOAP service and returns what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.cases.notices import Answer
+from gateway.delivery.http import HttpSender
+from gateway.delivery.soap_client import AnswerRules, open_answer, seal
+from gateway.delivery.soap_contracts import Call, contract
+from gateway.pki.keys import Signer
+
+__all__ = ["SoapAgent", "SoapDestination", "compose"]
+
+
+@dataclass(frozen=True, slots=True)
+class SoapDestination:
+    """A partner's service: its WSDL below ``wsdl/``, its address from the settings, its rules.
+
+    The address in the WSDL is never used: a WSDL may come from elsewhere, calls go where
+    the settings say.
+    """
+
+    wsdl: str
+    endpoint: str
+    rules: AnswerRules
+
+
+def compose(destination: SoapDestination, call: Call) -> bytes:
+    """Return the octets to store for `call`: each attempt sends their MessageID and Body."""
+    return contract(destination.wsdl).compose(call)
+
+
+class SoapAgent:
+    """Makes attempts: signs, sends, opens the answer; safe to share between threads."""
+
+    def __init__(self, sender: HttpSender, signer: Signer, clock: Callable[[], datetime]) -> None:
+        self._sender = sender
+        self._signer = signer
+        self._clock = clock
+
+    def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
+        """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
+
+        Raises GW601, GW602 or GW603; the first and the last may be tried again.
+        """
+        agreed = contract(destination.wsdl)
+        call = seal(envelope, agreed, self._signer, self._clock())
+        answer = self._sender.post(destination.endpoint, call.headers, call.body)
+        return open_answer(answer, call, agreed, destination.rules, self._clock())

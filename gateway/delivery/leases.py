@@ -1,0 +1,43 @@
+"""How agents end a lease: inside the transaction that stores what the delivery came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from gateway.errors import GatewayError
+from gateway.store import claims
+from gateway.store.claims import Lease, Outcome
+from gateway.store.engine import transaction
+
+__all__ = ["LeaseLostError", "finisher", "outcome_of", "store_failure"]
+
+
+class LeaseLostError(Exception):
+    """Another worker has taken the delivery over: what was done here is undone."""
+
+
+def finisher(
+    lease: Lease, clock: Callable[[], datetime], outcome: Outcome | None = None
+) -> Callable[[Connection], None]:
+    """Return what marks the delivery delivered, and undoes everything when the lease is lost."""
+
+    def finish(conn: Connection) -> None:
+        if not claims.delivered(conn, lease, clock(), outcome or Outcome()):
+            raise LeaseLostError
+
+    return finish
+
+
+def store_failure(engine: Engine, lease: Lease, problem: GatewayError, now: datetime) -> None:
+    """Mark the delivery FAILED with its problem."""
+    with transaction(engine) as conn:
+        if not claims.fail(conn, lease, now, outcome_of(problem)):
+            raise LeaseLostError
+
+
+def outcome_of(problem: GatewayError) -> Outcome:
+    """Return a problem as the outcome of an attempt."""
+    return Outcome(problem=problem.problem.id, detail=str(problem)[:500])

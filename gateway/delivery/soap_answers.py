@@ -1,0 +1,104 @@
+"""Reads what a partner's service answered: an ``Answer`` as values, or a fault as a problem of ours."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Final
+
+from lxml import etree
+
+from gateway.cases.notices import Acknowledged, Answer, Decision, DecisionCode, Notice
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.wire.soap import Fault
+
+__all__ = ["problem_of_fault", "problem_of_status", "read_answer"]
+
+# What the far side says about these octets it would say again; everything else may pass: a fault of
+# its own, a clock, a certificate that it has not loaded yet.  A repeat is signed anew.
+_FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
+_STATUS_FOR_GOOD: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
+
+
+def read_answer(wrapper: etree._Element) -> Answer:
+    """Return what the response element `wrapper`, valid by its schema, says."""
+    said = wrapper[0][0]
+    try:
+        if etree.QName(said).localname == "Acknowledged":
+            return Acknowledged(receipt_number=_required(said, "ReceiptNumber"))
+        return _notice(said)
+    except (ValueError, OverflowError, ArithmeticError) as problem:
+        # A schema takes the hour 24 and the year 0000, which are no instants here.
+        detail = f"a value of the answer cannot be used: {str(problem)[:120]}"
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body") from problem
+
+
+def _notice(element: etree._Element) -> Notice:
+    deadline = _text(element, "Deadline")
+    return Notice(
+        number=_required(element, "NoticeNumber"),
+        issued_at=_instant(_required(element, "IssuedAt")),
+        status_code=_required(element, "StatusCode"),
+        decisions=tuple(_decision(one) for one in _all(element, "Decision")),
+        text=_text(element, "Text") or "",
+        pointers=tuple(" ".join((one.text or "").split()) for one in _all(element, "Pointer")),
+        deadline=None if deadline is None else _instant(deadline),
+    )
+
+
+def _decision(element: etree._Element) -> Decision:
+    day, quantity = _text(element, "date"), _text(element, "quantity")
+    return Decision(
+        item=int(_required(element, "item")),
+        law=_required(element, "law"),
+        decision=DecisionCode(_required(element, "decision")),
+        number=_text(element, "number"),
+        date=None if day is None else date.fromisoformat(day),
+        quantity=None if quantity is None else Decimal(quantity),
+        unit=_text(element, "unit"),
+        conditions=tuple(one.text or "" for one in _all(element, "condition")),
+    )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _all(parent: etree._Element, name: str) -> list[etree._Element]:
+    return parent.findall(f"{{*}}{name}")
+
+
+def _text(parent: etree._Element, name: str) -> str | None:
+    found = parent.find(f"{{*}}{name}")
+    if found is None:
+        return None
+    # Sentences keep their white space; every other type of the contracts is a token or collapses.
+    return (found.text or "") if name == "Text" else " ".join((found.text or "").split())
+
+
+def _required(parent: etree._Element, name: str) -> str:
+    return _text(parent, name) or ""
+
+
+def problem_of_fault(fault: Fault, authentic: bool) -> GatewayError:
+    """Return GW602 for a fault that will be repeated, GW601 for one that may pass.
+
+    A fault that nobody signed for never ends a delivery: it may be anyone's.
+    """
+    code = fault.code.rpartition("}")[2].rpartition(":")[2].partition(".")[0]
+    known = code in _FOR_GOOD and not fault.code.startswith("{") and not fault.code.startswith("wsse:")
+    detail = f"fault {fault.code[:120]}: {fault.text[:500]}"
+    if known and authentic:
+        return GatewayError(REFUSED_FOR_GOOD, detail, "/soap:Envelope/soap:Body/soap:Fault")
+    if known:
+        detail = f"unsigned {detail}"
+    return GatewayError(UNREACHABLE, detail, "/soap:Envelope/soap:Body/soap:Fault")
+
+
+def problem_of_status(status: int) -> GatewayError:
+    """Return the problem that an HTTP status without SOAP envelope stands for."""
+    if status in _STATUS_FOR_GOOD:
+        return GatewayError(REFUSED_FOR_GOOD, f"HTTP status {status}", "HTTP")
+    if status >= 400:
+        return GatewayError(UNREACHABLE, f"HTTP status {status}", "HTTP")
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"HTTP status {status} without a SOAP envelope", "HTTP")

@@ -1,0 +1,84 @@
+"""The log of evidence: each event is a leaf, hashed as RFC 9162 §2.1.1 hashes leaves.
+
+A transaction inserts its leaves without a sequence number, so that evidence never makes
+writers wait for each other; the number is given when the tree is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from gateway.store.tables import evidence
+
+__all__ = ["leaf_hash", "leaf_of", "of_subject", "record"]
+
+_INSERT = insert(evidence)
+
+
+def record(
+    conn: Connection,
+    kind: str,
+    subject_type: str,
+    subject_id: str | int,
+    digest: str | None,
+    data: Mapping[str, Any],
+    at: datetime,
+) -> str:
+    """Insert a leaf without a sequence number; return its hash."""
+    row = {
+        "at": at,
+        "kind": kind,
+        "subject_type": subject_type,
+        "subject_id": str(subject_id),
+        "digest": digest,
+        "data": _canonical(data).decode(),
+    }
+    row["leaf_hash"] = leaf_hash(leaf_of(row))
+    conn.execute(_INSERT, row)
+    return str(row["leaf_hash"])
+
+
+def leaf_of(row: Mapping[str, Any]) -> bytes:
+    """Return the octets a row stands for: canonical JSON of everything it says."""
+    says = {name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")}
+    says["at"] = row["at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    says["data"] = json.loads(row["data"])
+    return _canonical(says)
+
+
+def leaf_hash(leaf: bytes) -> str:
+    """Return SHA-256(0x00 || leaf) in lower-case hexadecimal."""
+    return hashlib.sha256(b"\x00" + leaf).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    # As RFC 8785 for what is stored here: text, whole numbers, truth values, lists and objects.
+    _refuse_fractions(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _refuse_fractions(value: Any) -> None:
+    if isinstance(value, float):
+        raise ValueError("a fraction has no one spelling: give it as text")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"the name of a member is text, not {type(name).__name__}")
+            _refuse_fractions(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_fractions(inner)
+
+
+def of_subject(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[Row[Any]]:
+    """Return the leaves about one thing, oldest first."""
+    found = select(evidence).where(
+        evidence.c.subject_type == subject_type, evidence.c.subject_id == str(subject_id)
+    )
+    return conn.execute(found.order_by(evidence.c.id)).all()

@@ -1,0 +1,133 @@
+"""Splits one submission into a request for each application, and accounts for every leaf of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, GatewayError
+from gateway.harmonize.answers import read_answers
+from gateway.harmonize.bundle import Bundle
+from gateway.harmonize.documents import Document
+from gateway.harmonize.facts import Facts, Leaf, item_numbers, read_facts
+from gateway.harmonize.ledger import Accounts, settle
+from gateway.harmonize.render import Origin, render
+from gateway.harmonize.requirements import check_asks, check_needs, check_sums
+from gateway.harmonize.schemas import request_schema
+from gateway.harmonize.scopes import Scope, Trace, Trouble
+from gateway.wire.namespaces import SUB
+from gateway.wire.pointers import pointer_of
+
+__all__ = ["Request", "Split", "placeholder_numbers", "split"]
+
+_SUB: Final = f"{{{SUB}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready to be sent: its XML, and the origin of each value in it."""
+
+    organisation: str
+    document: str
+    application: str
+    items: tuple[str, ...]
+    laws: tuple[str, ...]
+    attachments: tuple[str, ...]
+    xml: etree._Element
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a submission became: requests, accounts of every leaf, and what is wrong with it."""
+
+    requests: tuple[Request, ...]
+    accounts: Accounts
+    problems: tuple[Trouble, ...]
+    bundle: str
+    facts: Facts = field(repr=False)
+
+    @property
+    def unaccounted(self) -> tuple[Leaf, ...]:
+        """Return the leaves without a fate for some document; a right mapping leaves none."""
+        return self.accounts.unaccounted
+
+
+def split(root: etree._Element, bundle: Bundle, hub_values: Mapping[str, Mapping[str, str]]) -> Split:
+    """Split the submission `root`; `hub_values` gives the hub's own values by application id.
+
+    Nothing wrong with the submission is raised: it is listed, with its pointer, and the
+    application concerned yields no request while its leaves keep their fates.  What is
+    raised is a root that is no submission, and a request that its own schema refuses.
+    """
+    facts = read_facts(root)
+    traces: dict[str, Trace] = {}
+    requests: list[Request] = []
+    strangers: list[Trouble] = []
+    function = root.findtext(f"{_SUB}Function") or "9"
+    for application in facts.applications:
+        name, identity = str(application.get("document", "")), str(application.get("id", ""))
+        document = bundle.documents.get(name)
+        if document is None:
+            detail = f"no mapping for the document {name[:70]!r}"
+            strangers.append(Trouble(MAPPING_MISSING, detail, pointer_of(application), name, identity))
+            continue
+        trace = traces.setdefault(name, Trace(name))
+        hub = {"function": function.strip(), **hub_values.get(identity, {})}
+        request = _apply(facts, bundle, document, (trace, application, hub))
+        if request is not None:
+            requests.append(request)
+    problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
+    documents = [bundle.documents[name] for name in traces]
+    return Split(tuple(requests), settle(facts, documents, traces), problems, bundle.digest, facts)
+
+
+def _apply(
+    facts: Facts, bundle: Bundle, document: Document, where: tuple[Trace, etree._Element, Mapping[str, str]]
+) -> Request | None:
+    trace, application, hub = where
+    identity = str(application.get("id", ""))
+    numbers = tuple(item_numbers(application))
+    answers = read_answers(facts, document, bundle, trace, application)
+    scope = Scope(facts, bundle.dictionary, answers, trace, identity, numbers, hub)
+    pointer = pointer_of(application)
+    for number in numbers:
+        if number not in facts.items or number in facts.repeated:
+            finding = "does not have" if number not in facts.items else "has more than once"
+            detail = f"the application names goods item {number[:20]!r}, which the declaration {finding}"
+            trace.trouble(RULE_BROKEN, detail, f"{pointer}/Items", (identity, document.mark))
+    if not numbers:
+        trace.trouble(RULE_BROKEN, "the application names no goods item", pointer, (identity, document.mark))
+    check_needs(scope, document)
+    check_asks(scope, document, f"{pointer}/{document.id}")
+    check_sums(scope, document, f"{pointer}/{document.id}")
+    xml, origins = render(document, scope)
+    if identity in trace.failed:
+        return None
+    _judge(bundle, document, xml)
+    cids = tuple(str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment"))
+    return Request(document.organisation, document.id, identity, numbers, document.laws, cids, xml, origins)
+
+
+def _judge(bundle: Bundle, document: Document, xml: etree._Element) -> None:
+    """Refuse a request that its own schema refuses: the mapping is wrong, not the submission (GW504)."""
+    schema: Any = bundle.compiled.get(document.id)
+    if schema is None:
+        schema = etree.XMLSchema(etree.fromstring(request_schema(document).encode("utf-8")))
+        bundle.compiled[document.id] = schema
+    if not schema.validate(xml):
+        first = schema.error_log[0]
+        raise GatewayError(
+            REQUEST_INVALID, f"{document.id}: {first.message[:300]}", str(first.path or document.mark)
+        )
+
+
+def placeholder_numbers(root: etree._Element) -> dict[str, dict[str, str]]:
+    """Return hub values for a trial split: application numbers that count from 1."""
+    found = {}
+    for number, application in enumerate(root.findall(f"{_SUB}Application"), 1):
+        found[str(application.get("id", ""))] = {"application_number": f"T{number:012d}"}
+    return found

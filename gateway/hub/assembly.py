@@ -1,0 +1,123 @@
+"""Builds a hub from the settings: the one place where files, keys and data come together."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from gateway.cases.status import read_status_codes
+from gateway.config import Limits as LimitSettings
+from gateway.config import Settings
+from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
+from gateway.harmonize import load
+from gateway.hub.calls import Composer, OutgoingCall
+from gateway.hub.hub import Hub, Rules, World
+from gateway.pki.certificates import read_certificates
+from gateway.pki.keys import Signer, load_signer
+from gateway.pki.policy import read_policy, shipped_policy
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Judge, TrustPolicy, TrustStore
+from gateway.share import folder
+from gateway.store.engine import make_engine
+from gateway.store.migrate import check_version
+from gateway.wire.prescan import Limits
+
+__all__ = ["NoCalls", "build_hub", "engine_of", "limits_of", "now", "signer_of", "trust_of"]
+
+
+class NoCalls:
+    """Words no calls: for processes that take messages in and leave calling to the workers."""
+
+    def compose(self, call: OutgoingCall) -> bytes:
+        """Refuse: this process makes no calls."""
+        raise GatewayError(SETTINGS_WRONG, f"this process makes no calls to {call.destination[:40]!r}")
+
+    def knows(self, destination: str) -> bool:
+        """Return False: this process knows no partner."""
+        del destination
+        return False
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def build_hub(settings: Settings, composer: Composer, clock: Callable[[], datetime] = now) -> Hub:
+    """Return the hub of these settings; raises GW801, GW802, GW803 naming what is wrong."""
+    engine = engine_of(settings)
+    check_version(engine)
+    signer = signer_of(settings)
+    world = World(engine, clock, lambda: str(uuid.uuid4()), _host(settings), composer)
+    judge = Judge(trust_of(settings), _revocations(settings.pki.crls))
+    return Hub(world, settings.hub.party, signer, judge, rules=_rules(), limits=limits_of(settings.limits))
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine of the database; its pool fits the threads of this process."""
+    threads = max(settings.http.threads, settings.delivery.workers)
+    return make_engine(settings.database.url, pool_size=threads + 4)
+
+
+def signer_of(settings: Settings) -> Signer:
+    """Return the hub's own signer; raises GW803 when key or certificate is not there."""
+    certificate = _read(settings.pki.signing_certificate, "pki.signing_certificate")
+    return load_signer(settings.pki.signing_key.read(), certificate)
+
+
+def trust_of(settings: Settings) -> TrustStore:
+    """Return the anchors and the policy by which certificates are judged."""
+    anchors = tuple(
+        certificate
+        for path in settings.pki.anchors
+        for certificate in read_certificates(_read(path, "pki.anchors"))
+    )
+    return TrustStore(anchors, (), _policy(settings))
+
+
+def _policy(settings: Settings) -> TrustPolicy:
+    path = settings.pki.policy
+    policy = read_policy(_read(path, "pki.policy"), path.name) if path else shipped_policy()
+    rule = settings.pki.revocation
+    return replace(policy, revocation=rule) if rule else policy
+
+
+def _revocations(paths: tuple[Path, ...]) -> Revocations:
+    return Revocations(path.read_bytes() for path in paths if path.is_file())
+
+
+def _rules() -> Rules:
+    codes = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+    return Rules(load(folder("mappings")), read_status_codes(codes))
+
+
+def limits_of(settings: LimitSettings) -> Limits:
+    """Return the limits of the wire as the settings say them."""
+    return Limits(
+        body=settings.body,
+        parts=settings.parts,
+        part_headers=settings.part_headers,
+        xml=settings.xml,
+        depth=settings.depth,
+        elements=settings.elements,
+        attributes=settings.attributes,
+        namespaces=settings.namespaces,
+    )
+
+
+def _host(settings: Settings) -> str:
+    url = settings.http.public_url or ""
+    host = url.split("//")[-1].split("/")[0].split(":")[0]
+    return host if "." in host else "hub.single-window.invalid"
+
+
+def _read(path: Path, key: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", key) from None

@@ -1,0 +1,291 @@
+"""A decided case becomes one result: signed, stored, and on its way to applicant and customs.
+
+The result is made outside the transaction from what is decided, and named by it: made
+twice, it is stored once.  `notify` does the same for one notice on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Connection, Row
+
+from gateway.agreements import PMode
+from gateway.cases.notices import DecisionCode, Notice
+from gateway.cases.outcome import CaseOutcome, StandingDecision, current_decisions
+from gateway.cases.result import (
+    CaseHeader,
+    DecidedRequest,
+    FoundProblem,
+    RequestState,
+    notice_document,
+    result_document,
+)
+from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.evidence.log import record
+from gateway.failpoints import failpoint
+from gateway.hub.admit import Finish
+from gateway.hub.calls import CUSTOMS, OutgoingCall
+from gateway.hub.hub import Hub
+from gateway.hub.reply import standing_decisions
+from gateway.model import AckRequest, Payload, UserMessage
+from gateway.protocols import PROTOCOLS, Parcel
+from gateway.store import cases, decisions, deliveries, messages, notices, payloads, requests
+from gateway.store.deliveries import NewDelivery
+from gateway.store.engine import reading, transaction
+from gateway.store.messages import NewMessage
+from gateway.wire.shipped import RESULT, schemas
+from gateway.wire.xml import serialize
+from gateway.xmlsec.xades import sign_document
+
+__all__ = ["conclude", "notify"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """A case as it stood in one transaction."""
+
+    case: Row[Any]
+    message: Row[Any]
+    requests: tuple[Row[Any], ...]
+    decisions: tuple[StandingDecision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message to the applicant, sealed once."""
+
+    unit: UserMessage
+    pmode: PMode
+    parcel: Parcel
+    identity: str
+
+
+def conclude(hub: Hub, case_id: int, key: str, finish: Finish) -> None:
+    """Make the result of a decided or refused case and put it on its way; `key` names the conclusion."""
+    now = hub.clock()
+    facts = _facts(hub, case_id)
+    outgoing = _seal(hub, facts, "Result", _result(facts, now), now)
+    customs = _customs_call(hub, facts)
+    failpoint("conclude.before_commit")
+    with transaction(hub.engine) as conn:
+        cases.lock(conn, case_id)
+        _store(conn, hub, facts, (outgoing, f"result:{key}"), now)
+        if customs is not None:
+            _enqueue_customs(conn, facts, customs, f"customs:19:{key}", now)
+        finish(conn)
+    failpoint("conclude.after_commit")
+
+
+def notify(hub: Hub, notice_id: int, finish: Finish) -> None:
+    """Tell the applicant one notice of an agency, where that is agreed."""
+    now = hub.clock()
+    with reading(hub.engine) as conn:
+        said = notices.get(conn, notice_id)
+        request = requests.get(conn, said.request_id) if said else None
+    if said is None or request is None:
+        raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
+    facts = _facts(hub, request.case_id)
+    try:
+        outgoing = _seal(hub, facts, "Notice", _notice(facts, request, said, now), now)
+    except GatewayError as error:
+        if error.problem is not PMODE_UNKNOWN:
+            raise
+        outgoing = None
+    with transaction(hub.engine) as conn:
+        cases.lock(conn, request.case_id)
+        if outgoing is not None:
+            _store(conn, hub, facts, (outgoing, f"notice:{notice_id}"), now)
+        finish(conn)
+    failpoint("notify.after_commit")
+
+
+def _facts(hub: Hub, case_id: int) -> _Facts:
+    with reading(hub.engine) as conn:
+        case = cases.get(conn, case_id)
+        message = messages.get(conn, case.message) if case else None
+        if case is None or message is None:
+            raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
+        asked = tuple(requests.of_case(conn, case_id))
+        rows = decisions.of_case(conn, case_id)
+    standing = standing_decisions(rows, {row.id: row.number for row in asked})
+    return _Facts(case, message, asked, current_decisions(standing))
+
+
+def _header(facts: _Facts, now: datetime) -> CaseHeader:
+    refused = facts.case.state == "REFUSED"
+    reference = facts.case.detail["reference"] if refused else facts.case.functional_reference
+    return CaseHeader(facts.case.number, reference, now)
+
+
+def _result(facts: _Facts, now: datetime) -> etree._Element:
+    by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
+    found = tuple(FoundProblem(**one) for one in (facts.case.detail or {}).get("problems", ()))
+    told = tuple((by_number[one.request], one) for one in facts.decisions)
+    return result_document(_header(facts, now), CaseOutcome(facts.case.outcome), told, found)
+
+
+def _notice(facts: _Facts, request: Row[Any], said: Row[Any], now: datetime) -> etree._Element:
+    state = RequestState(
+        request.application, request.document, request.agency, request.state, request.receipt_number or ""
+    )
+    notice = Notice(
+        said.number, said.issued_at, said.status_code, (), said.text, tuple(said.pointers), said.deadline
+    )
+    return notice_document(_header(facts, now), state, notice)
+
+
+def _seal(hub: Hub, facts: _Facts, action: str, document: etree._Element, now: datetime) -> _Outgoing:
+    """Sign a document and seal it into a message to the applicant; slow, outside any transaction."""
+    schemas(RESULT).check(document)
+    signed = sign_document(document, hub.signer, now=now)
+    knowledge = hub.refresh()
+    came_by = knowledge.book.get(facts.message.pmode_id or "")
+    if came_by is None:
+        raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")
+    pmode = knowledge.book.reply(came_by, action)
+    context = hub.context(knowledge)
+    protocol = PROTOCOLS[pmode.protocol]
+    unit = _message(facts, pmode, context.new_id(), serialize(signed), now)
+    parcel = protocol.seal((unit,), pmode, context)
+    return _Outgoing(unit, pmode, parcel, parcel.body.sha256)
+
+
+def _message(facts: _Facts, pmode: PMode, message_id: str, content: bytes, now: datetime) -> UserMessage:
+    terms = pmode.reliability
+    acknowledged = terms.ack_requested != "never"
+    return UserMessage(
+        message_id=message_id,
+        conversation_id=facts.message.conversation_id,
+        sender=pmode.sender,
+        receiver=pmode.receiver,
+        agreement=pmode.agreement,
+        timestamp=now.replace(microsecond=now.microsecond // 1000 * 1000),
+        service=pmode.service,
+        service_type=pmode.service_type,
+        action=pmode.action,
+        ref_to_message_id=facts.message.message_id,
+        duplicate_elimination=terms.duplicate_elimination != "never",
+        ack_requested=AckRequest(signed=terms.ack_signed != "never") if acknowledged else None,
+        sync_reply=pmode.sync_reply_mode != "none",
+        payloads=(Payload(f"document.{message_id}", "application/xml", content),),
+    )
+
+
+def _store(conn: Connection, hub: Hub, facts: _Facts, what: tuple[_Outgoing, str], now: datetime) -> None:
+    """Store the sealed message and queue it, unless the same was stored before."""
+    outgoing, key = what
+    unit, pmode = outgoing.unit, outgoing.pmode
+    with outgoing.parcel.body.open() as stream:
+        content = stream.read()
+    terms = pmode.reliability
+    queued = deliveries.enqueue(
+        conn,
+        NewDelivery(
+            agent="msh",
+            destination=facts.case.applicant,
+            lane=f"msh:{facts.case.applicant}",
+            subject_type="case",
+            subject_id=str(facts.case.id),
+            dedupe_key=key,
+            case_id=facts.case.id,
+            wire_id=unit.message_id,
+            payload_sha256=payloads.put(conn, content, now),
+            parameters={
+                "endpoint": pmode.endpoint or "",
+                "headers": dict(outgoing.parcel.headers),
+                "action": unit.action,
+                "pmode": pmode.id,
+                "retries": terms.retries,
+                "retry_interval": terms.retry_interval,
+                "receipt": unit.ack_requested is not None,
+            },
+            expires_at=now + timedelta(seconds=terms.time_to_live),
+        ),
+        now,
+    )
+    if queued is not None:
+        new = _new_message(hub, facts, outgoing, content)
+        messages.add(conn, new, now, "conclude")
+        record(conn, "NRS", "case", facts.case.id, outgoing.identity, {"message_id": unit.message_id}, now)
+
+
+def _new_message(hub: Hub, facts: _Facts, outgoing: _Outgoing, content: bytes) -> NewMessage:
+    unit = outgoing.unit
+    return NewMessage(
+        message_id=unit.message_id,
+        protocol=outgoing.pmode.protocol,
+        kind="UserMessage",
+        conversation_id=unit.conversation_id,
+        from_party=hub.party,
+        to_party=facts.case.applicant,
+        service=unit.service,
+        action=unit.action,
+        identity_sha256=outgoing.identity,
+        parcel_headers=dict(outgoing.parcel.headers),
+        parcel=content,
+        payloads=unit.payloads,
+        direction="out",
+        ref_to_message_id=unit.ref_to_message_id,
+        pmode_id=outgoing.pmode.id,
+        signer_sha256=hub.signer.certificate.sha256,
+        case_id=facts.case.id,
+    )
+
+
+def _customs_call(hub: Hub, facts: _Facts) -> tuple[OutgoingCall, bytes] | None:
+    """Word pending code 19 with what was approved; a case without requests, or rejected, has none."""
+    if (
+        not facts.requests
+        or facts.case.outcome not in ("APPROVED", "PARTIAL")
+        or not hub.composer.knows(CUSTOMS)
+    ):
+        return None
+    approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+    told = [_requirement(one) for one in facts.decisions if one.decision.decision in approved]
+    call = OutgoingCall(
+        CUSTOMS,
+        "ReportRequirements",
+        f"urn:uuid:{hub.new_uuid()}",
+        {"CaseNumber": facts.case.number, "PendingCode": "19", "Requirement": told},
+    )
+    return call, hub.composer.compose(call)
+
+
+def _requirement(standing: StandingDecision) -> dict[str, Any]:
+    decision = standing.decision
+    told = {
+        "item": decision.item,
+        "law": decision.law,
+        "number": decision.number,
+        "date": decision.date,
+        "quantity": decision.quantity,
+        "unit": decision.unit,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _enqueue_customs(
+    conn: Connection, facts: _Facts, worded: tuple[OutgoingCall, bytes], key: str, now: datetime
+) -> None:
+    call, envelope = worded
+    earlier = [row.id for row in deliveries.of_case(conn, facts.case.id) if row.destination == CUSTOMS]
+    deliveries.enqueue(
+        conn,
+        NewDelivery(
+            agent="soap",
+            destination=CUSTOMS,
+            subject_type="case",
+            subject_id=str(facts.case.id),
+            dedupe_key=key,
+            case_id=facts.case.id,
+            wire_id=call.message_id,
+            payload_sha256=payloads.put(conn, envelope, now),
+            parameters={"operation": call.operation, "pending_code": "19"},
+            follows=max(earlier, default=None),
+        ),
+        now,
+    )

@@ -1,0 +1,122 @@
+"""The hub itself: what the use cases share, none of it changing but the register's snapshot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from gateway.cases.status import StatusCode
+from gateway.harmonize import Bundle
+from gateway.hub.calls import Composer
+from gateway.hub.knowledge import Knowledge, load_knowledge
+from gateway.model import Octets
+from gateway.pki.keys import Signer
+from gateway.pki.trust import Judge
+from gateway.protocols import Context, Parcel
+from gateway.store import epochs
+from gateway.store.engine import reading
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
+
+__all__ = ["Hub", "Rules", "StaleKnowledgeError", "World"]
+
+
+class StaleKnowledgeError(Exception):
+    """The register has changed since the snapshot was taken: judge again."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the hub asks of the outside: a database, the time, new names, the words of its calls.
+
+    `new_uuid` returns a new UUID as text; message ids are ``uuid@host``.
+    """
+
+    engine: Engine
+    clock: Callable[[], datetime]
+    new_uuid: Callable[[], str]
+    host: str
+    composer: Composer
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The data the hub decides by: mappings and status codes."""
+
+    bundle: Bundle
+    status_codes: Mapping[str, StatusCode]
+
+
+class Hub:
+    """One hub in one process; safe for many threads.
+
+    `party` is the hub's own name in the register, `signer` the key it signs with.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        party: str,
+        signer: Signer,
+        judge: Judge,
+        *,
+        rules: Rules,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.engine = world.engine
+        self.clock = world.clock
+        self.new_uuid = world.new_uuid
+        self.host = world.host
+        self.composer = world.composer
+        self.party = party
+        self.signer = signer
+        self.judge = judge
+        self.rules = rules
+        self.limits = limits
+        self._knowledge: Knowledge | None = None
+        self._loading = threading.Lock()
+
+    def knowledge(self) -> Knowledge:
+        """Return the snapshot in hand; it may be older than the register."""
+        known = self._knowledge
+        return known if known is not None else self.refresh()
+
+    def refresh(self) -> Knowledge:
+        """Take a snapshot of the register as it is now."""
+        with self._loading:
+            with reading(self.engine) as conn:
+                if self._knowledge is None or epochs.current(conn) != self._knowledge.epoch:
+                    self._knowledge = load_knowledge(conn)
+                    self.judge.renew(epoch=self._knowledge.epoch)
+            return self._knowledge
+
+    def is_fresh(self, knowledge: Knowledge) -> bool:
+        """Tell whether the register is still as `knowledge` says."""
+        with reading(self.engine) as conn:
+            return epochs.current(conn) == knowledge.epoch
+
+    def check_fresh(self, conn: Connection, knowledge: Knowledge) -> None:
+        """Raise when the register has changed since `knowledge` was read."""
+        if epochs.current(conn) != knowledge.epoch:
+            raise StaleKnowledgeError
+
+    @staticmethod
+    def parcel(headers: Mapping[str, str], content: bytes) -> Parcel:
+        """Return stored headers and octets as a parcel."""
+        return Parcel(headers, Octets(content))
+
+    def context(self, knowledge: Knowledge) -> Context:
+        """Return what a protocol core may ask of the world, as of now."""
+        return Context(
+            agreements=knowledge.book,
+            judge=self.judge,
+            keys={self.party: self.signer},
+            now=self.clock(),
+            new_id=lambda: f"{self.new_uuid()}@{self.host}",
+            party_of=knowledge.by_certificate.get,
+            party_named=knowledge.by_id.get,
+            limits=self.limits,
+        )

@@ -1,0 +1,199 @@
+"""What a stored message turns out to be: a submission judged, split and put into calls.
+
+Nothing here writes.  All that is slow about admitting a submission (its signature, its
+schemas, the split, the wording of calls) happens here, before a transaction begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Row
+
+from gateway.cases.documents import judge
+from gateway.cases.filing import Filing, check_filing
+from gateway.cases.numbers import application_number, case_number
+from gateway.cases.result import FoundProblem
+from gateway.cases.submission import Application, Submission, check_attachments, read_submission
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    DOCUMENT_INVALID,
+    NO_OPEN_CASE,
+    NOT_SUPPORTED,
+    RULE_BROKEN,
+    GatewayError,
+)
+from gateway.harmonize import Request, split
+from gateway.hub.hub import Hub
+from gateway.hub.knowledge import Knowledge
+from gateway.model import Payload
+from gateway.pki.trust import Use
+from gateway.states import CASE, REQUEST
+from gateway.store import cases, requests
+from gateway.store.engine import reading
+from gateway.wire.shipped import SUBMISSION, schemas
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.xades import verify_document
+
+__all__ = ["Arrived", "Intake", "Prepared", "RefusedError", "examine"]
+
+#: What the caller's Action promises of the submission's Function (contracts of the service).
+_FUNCTION_OF = {"Submit": "9", "Supplement": "35"}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A stored business message with its payloads, as the local agent hands it over."""
+
+    row: Row[Any]
+    payloads: tuple[Payload, ...]
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One application, ready: its request document and the number the agency will know it by."""
+
+    application: Application
+    number: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A submission that may open (or supplement) a case."""
+
+    submission: Submission
+    declarant: str
+    signer: str
+    case_number: str
+    prepared: tuple[Prepared, ...]
+    attachments: Mapping[str, Payload]
+    root: etree._Element = field(repr=False)
+
+
+class RefusedError(Exception):
+    """The submission is refused: every problem found, and its reference where it could be read."""
+
+    def __init__(self, problems: tuple[FoundProblem, ...], reference: str = "", declarant: str = "") -> None:
+        super().__init__("; ".join(problem.id for problem in problems))
+        self.problems = problems
+        self.reference = reference
+        self.declarant = declarant
+
+
+def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
+    """Judge and split the submission of a message; raises RefusedError with all that is wrong."""
+    reference = ""
+    try:
+        root = _submission_tree(arrived)
+        reference = _readable_reference(root)
+        signer = _verified_signer(hub, root, arrived.knowledge, at)
+        submission = read_submission(root)
+        _check_function(arrived.row.action, submission.function)
+        declarant = _declarant(arrived, submission, signer, at)
+        further = {payload.content_id: payload for payload in arrived.payloads[1:]}
+        check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+        numbers = _numbers(hub, arrived, submission, declarant)
+        prepared = _split(hub, submission, numbers.applications, root)
+    except GatewayError as error:
+        raise RefusedError((found_problem(error),), reference) from error
+    except RefusedError as error:
+        error.reference = error.reference or reference
+        raise
+    return Intake(submission, declarant, signer, numbers.case, prepared, further, root)
+
+
+def found_problem(error: GatewayError) -> FoundProblem:
+    """Return an error as a problem to tell the applicant; a mistake of ours shows no inside."""
+    words = error.problem.title if error.problem.ours else error.detail
+    return FoundProblem(error.problem.id, words, error.location)
+
+
+def _submission_tree(arrived: Arrived) -> etree._Element:
+    if not arrived.payloads:
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
+    root = parse_xml(arrived.payloads[0].content)
+    accepted, remarks = judge(root, schemas(SUBMISSION))
+    if not accepted:
+        raise RefusedError(
+            tuple(FoundProblem(one.problem.id, one.message, one.pointer or one.xpath) for one in remarks),
+            _readable_reference(root),
+        )
+    return root
+
+
+def _readable_reference(root: etree._Element) -> str:
+    text = (root.findtext("{urn:single-window:submission:1}Reference") or "").strip()
+    return text[:35]
+
+
+def _verified_signer(hub: Hub, root: etree._Element, knowledge: Knowledge, at: datetime) -> str:
+    """Return the party that signed the submission; its certificate must be good now."""
+    signed = verify_document(root)
+    party = knowledge.by_certificate.get(signed.certificate.sha256)
+    where = "/Submission/ds:Signature"
+    hub.judge(signed.certificate.der, Use.SIGNING, at).demand(where)
+    if party is None:
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "the signer's certificate is not registered", where)
+    return party
+
+
+def _check_function(action: str, function: str) -> None:
+    if action not in _FUNCTION_OF:
+        raise GatewayError(NOT_SUPPORTED, f"action {action[:40]!r} is not served yet", "eb:Action")
+    if function != _FUNCTION_OF[action]:
+        detail = f"action {action} carries Function {_FUNCTION_OF[action]}, not {function[:10]}"
+        raise GatewayError(RULE_BROKEN, detail, "/Submission/Function")
+
+
+def _declarant(arrived: Arrived, submission: Submission, signer: str, at: datetime) -> str:
+    filing = Filing(submission.declarant_id, submission.agent_id, signer, arrived.row.from_party)
+    return check_filing(filing, arrived.knowledge.register(at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The case's number, and the number of each application by its id."""
+
+    case: str
+    applications: Mapping[str, str]
+
+
+def _numbers(hub: Hub, arrived: Arrived, submission: Submission, declarant: str) -> _Numbers:
+    """Return new numbers, or those of the case that a supplement speaks about."""
+    if submission.function == "9":
+        message, year = arrived.row.id, arrived.row.received_at.year
+        new = {one.id: application_number(message, year, one.position) for one in submission.applications}
+        return _Numbers(case_number(message, year), new)
+    with reading(hub.engine) as conn:
+        case = cases.by_reference(conn, declarant, submission.reference)
+        if case is None or case.state in CASE.final or case.state == "DECIDED":
+            raise GatewayError(
+                NO_OPEN_CASE, f"no open case under {submission.reference!r}", "/Submission/Reference"
+            )
+        asked = {row.application: row for row in requests.of_case(conn, case.id)}
+    for one in submission.applications:
+        row = asked.get(one.id)
+        if row is None or row.document != one.document or row.state in REQUEST.final:
+            detail = f"case {case.number} has no open application {one.id[:40]!r} of {one.document[:40]!r}"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
+    return _Numbers(case.number, {one.id: str(asked[one.id].number) for one in submission.applications})
+
+
+def _split(
+    hub: Hub, submission: Submission, numbers: Mapping[str, str], root: etree._Element
+) -> tuple[Prepared, ...]:
+    done = split(
+        root, hub.rules.bundle, {key: {"application_number": number} for key, number in numbers.items()}
+    )
+    if done.problems:
+        raise RefusedError(
+            tuple(FoundProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
+        )
+    by_id = {request.application: request for request in done.requests}
+    return tuple(Prepared(one, numbers[one.id], by_id[one.id]) for one in submission.applications)

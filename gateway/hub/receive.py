@@ -1,0 +1,212 @@
+"""A parcel comes in: judged, sealed, stored in one transaction, only then answered.
+
+The receipt is made and signed before the transaction begins, and committed with the
+message it is about.  So whatever kills the process, a sender who holds a receipt has a
+message that is stored, and one who has none gets the same receipt when asking again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.evidence.log import record
+from gateway.failpoints import failpoint
+from gateway.hub import posting, signals
+from gateway.hub.hub import Hub, StaleKnowledgeError
+from gateway.hub.knowledge import Knowledge
+from gateway.hub.posting import Post
+from gateway.model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
+from gateway.protocols import Context, Opened, Parcel, Protocol
+from gateway.store import deliveries, lanes, messages
+from gateway.store.deliveries import NewDelivery
+from gateway.store.engine import reading, transaction
+from gateway.store.messages import Answer, NewMessage
+
+__all__ = ["NOTHING_TO_SAY", "Arrival", "receive"]
+
+#: Stored; whatever we have to say about it goes by a POST of our own.
+NOTHING_TO_SAY = Answer(204, {}, b"")
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A parcel that was opened, with what it was judged by."""
+
+    hub: Hub
+    protocol: Protocol
+    opened: Opened
+    context: Context
+    knowledge: Knowledge
+
+
+def receive(hub: Hub, protocol: Protocol, parcel: Parcel) -> Answer:
+    """Take a parcel in and return what goes back on its connection; never raises for bad input."""
+    for _ in range(_ATTEMPTS):
+        knowledge = hub.knowledge()
+        context = hub.context(knowledge)
+        try:
+            return _judge(Arrival(hub, protocol, protocol.open(parcel, context), context, knowledge))
+        except StaleKnowledgeError:
+            hub.refresh()
+        except GatewayError as problem:
+            if hub.is_fresh(knowledge):
+                return refuse(hub, protocol, problem, parcel, context)
+            hub.refresh()
+    return refuse(hub, protocol, GatewayError(OUR_MISTAKE, "the register changes too fast"), parcel, context)
+
+
+def refuse(hub: Hub, protocol: Protocol, problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
+    """Answer a parcel that is not taken: on its connection, or by a POST where that is agreed."""
+    refusal = protocol.refuse(problem, parcel, context)
+    answer = Answer(refusal.status, *_content(refusal.parcel))
+    endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
+    if (
+        refusal.unit is None
+        or endpoint is None
+        or protocol.wants_answer(parcel, refusal.pmode, context.limits)
+    ):
+        return answer
+    post = Post(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
+    with transaction(hub.engine) as conn:
+        if not posting.has_room(conn, endpoint):
+            return answer
+        posting.enqueue(conn, post, answer, context.now)
+    return NOTHING_TO_SAY
+
+
+def _content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
+    if parcel is None:
+        return {}, b""
+    with parcel.body.open() as stream:
+        return dict(parcel.headers), stream.read()
+
+
+def _judge(arrival: Arrival) -> Answer:
+    unit = arrival.opened.unit
+    if isinstance(unit, UserMessage):
+        return _user_message(arrival, unit)
+    if isinstance(unit, Ping):
+        return _reply(arrival, arrival.protocol.pong(unit, arrival.context))
+    if isinstance(unit, StatusRequest):
+        with reading(arrival.hub.engine) as conn:
+            status = signals.status(conn, arrival.protocol, unit, arrival.context)
+        return _reply(arrival, status)
+    if isinstance(unit, Receipt | ErrorSignal):
+        signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+    return NOTHING_TO_SAY
+
+
+def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
+    _check_alive(arrival, unit)
+    receipt, message = _receipt(arrival, unit), _new_message(arrival, unit)
+    failpoint("receive.before_commit")
+    with transaction(arrival.hub.engine) as conn:
+        arrival.hub.check_fresh(conn, arrival.knowledge)
+        accepted = messages.accept(conn, message, receipt, arrival.context.now)
+        if accepted.new:
+            _follow_up(conn, arrival, unit, accepted.id)
+        answer = accepted.answer or NOTHING_TO_SAY
+        if _goes_by_post(arrival):
+            _post_receipt(conn, arrival, accepted)
+            answer = NOTHING_TO_SAY
+    failpoint("receive.after_commit")
+    if len(arrival.opened.units) > 1:
+        signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+    return answer
+
+
+def _check_alive(arrival: Arrival, unit: UserMessage) -> None:
+    """Refuse what came too late, unless it came before: a late repeat gets its receipt again."""
+    if unit.expires_at is None or unit.expires_at > arrival.context.now:
+        return
+    sender = arrival.context.party(unit.sender)
+    with reading(arrival.hub.engine) as conn:
+        known = messages.find(conn, "in", sender, unit.message_id)
+    if known is None:
+        arrival.protocol.check_time_to_live(unit, arrival.context.now)
+
+
+def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | None:
+    if unit.ack_requested is None:
+        return None
+    receipt = arrival.protocol.receipt(arrival.opened, arrival.context)
+    sealed = arrival.protocol.seal((receipt,), arrival.opened.pmode, arrival.context)
+    return Answer(200, *_content(sealed))
+
+
+def _new_message(arrival: Arrival, unit: UserMessage) -> NewMessage:
+    opened, context = arrival.opened, arrival.context
+    headers, content = _content(opened.parcel)
+    return NewMessage(
+        message_id=unit.message_id,
+        protocol=arrival.protocol.name,
+        kind="UserMessage",
+        conversation_id=unit.conversation_id,
+        from_party=context.party(unit.sender),
+        to_party=context.party(unit.receiver),
+        service=unit.service,
+        action=unit.action,
+        identity_sha256=opened.identity,
+        parcel_headers=headers,
+        parcel=content,
+        payloads=unit.payloads,
+        ref_to_message_id=unit.ref_to_message_id,
+        pmode_id=opened.pmode.id if opened.pmode else None,
+        signer_sha256=opened.signed.certificate.sha256 if opened.signed else None,
+        expires_at=unit.expires_at,
+    )
+
+
+def _follow_up(conn: Connection, arrival: Arrival, unit: UserMessage, message: int) -> None:
+    """Write the evidence of origin, and put the message on its way to the application."""
+    opened, now = arrival.opened, arrival.context.now
+    evidence = {
+        "message_id": unit.message_id,
+        "signer": opened.signed.certificate.sha256 if opened.signed else None,
+        "epoch": arrival.knowledge.epoch,
+    }
+    record(conn, "NRO", "message", message, opened.identity, evidence, now)
+    if opened.pmode is not None and opened.pmode.deliver_to == "case":
+        admit = NewDelivery(
+            agent="local",
+            destination=lanes.LOCAL,
+            subject_type="message",
+            subject_id=str(message),
+            dedupe_key=f"admit:{message}",
+            parameters={"task": "admit"},
+        )
+        deliveries.enqueue(conn, admit, now)
+
+
+def _goes_by_post(arrival: Arrival) -> bool:
+    pmode = arrival.opened.pmode
+    if pmode is None or pmode.reply_endpoint is None:
+        return False
+    return not arrival.protocol.answers_at_once(arrival.opened.unit, pmode)
+
+
+def _post_receipt(conn: Connection, arrival: Arrival, accepted: messages.Accepted) -> None:
+    pmode, now = arrival.opened.pmode, arrival.context.now
+    if accepted.answer is None or pmode is None or pmode.reply_endpoint is None:
+        return
+    # Whoever repeats a message has not had its receipt: it is sent again, the same octets.
+    key = f"receipt:{accepted.id}" if accepted.new else f"receipt:{accepted.id}:{now.isoformat()}"
+    sender = arrival.context.party(arrival.opened.unit.sender)
+    posting.enqueue(conn, Post(pmode.reply_endpoint, sender, key, str(accepted.id)), accepted.answer, now)
+
+
+def _reply(arrival: Arrival, unit: Pong | StatusResponse) -> Answer:
+    """Answer a question between handlers; nothing of it is stored, it can be asked again."""
+    answer = Answer(200, *_content(arrival.protocol.seal((unit,), arrival.opened.pmode, arrival.context)))
+    pmode = arrival.opened.pmode
+    if not _goes_by_post(arrival) or pmode is None or pmode.reply_endpoint is None:
+        return answer
+    sender = arrival.context.party(unit.receiver)
+    post = Post(pmode.reply_endpoint, sender, f"reply:{unit.message_id}", unit.message_id)
+    with transaction(arrival.hub.engine) as conn:
+        posting.enqueue(conn, post, answer, arrival.context.now)
+    return NOTHING_TO_SAY

@@ -1,0 +1,257 @@
+"""What an agency says about an application: stored, weighed, and the case moved on.
+
+An answer to our own call and a call-back later are one and the same here.  They may come
+twice, late, or before our call has returned; the case row is locked first, so that of two
+last decisions that arrive together the second sees the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases.notices import Acknowledged, Answer, CallBack, Decision, DecisionCode, Notice
+from gateway.cases.outcome import (
+    CaseOutcome,
+    Concern,
+    StandingDecision,
+    case_outcome,
+    current_decisions,
+    is_decided,
+)
+from gateway.cases.status import check_notice
+from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+from gateway.evidence.log import record
+from gateway.failpoints import failpoint
+from gateway.hub.hub import Hub
+from gateway.hub.tasks import enqueue_task
+from gateway.store import cases, correlations, decisions, notices, requests
+from gateway.store.decisions import NewDecision
+from gateway.store.engine import transaction
+from gateway.store.notices import NewNotice
+from gateway.store.transitions import Step
+
+__all__ = ["apply_answer", "call_back", "concerns_of", "standing_decisions"]
+
+_ACTOR = "reply"
+
+
+def call_back(hub: Hub, agency: str, said: CallBack) -> str:
+    """Apply what `agency` says in a call of its own; returns the case number.
+
+    Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
+    when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
+    """
+    with transaction(hub.engine) as conn:
+        request = _find(conn, agency, said)
+        case = _apply(conn, hub, request, said.answer, hub.clock())
+    failpoint("reply.after_commit")
+    return str(case.number)
+
+
+def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Connection], None]) -> None:
+    """Apply what an agency answered to our own call, and end that delivery with it."""
+    with transaction(hub.engine) as conn:
+        request = requests.get(conn, request_id)
+        if request is None:
+            raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+        now = hub.clock()
+        cases.lock(conn, request.case_id)
+        requests.move(conn, request.id, Step("send", now, _ACTOR))
+        _apply(conn, hub, request, answer, now)
+        finish(conn)
+    failpoint("reply.answer_after_commit")
+
+
+def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:
+    """Return the request an agency speaks of; what was not asked of it does not exist for it."""
+    found = None
+    if said.application_number is not None:
+        found = requests.by_number(conn, said.application_number)
+    elif said.requirement_number is not None:
+        found = requests.by_requirement(conn, agency, said.requirement_number)
+    if found is None or found.agency != agency:
+        name = said.application_number or said.requirement_number or ""
+        where = "ApplicationNumber" if said.application_number is not None else "RequirementNumber"
+        raise GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {name[:40]!r}", where)
+    return found
+
+
+def _apply(conn: Connection, hub: Hub, request: Row[Any], answer: Answer, now: datetime) -> Row[Any]:
+    case = cases.lock(conn, request.case_id)
+    current = requests.get(conn, request.id)
+    if current is None:
+        raise GatewayError(REPLY_UNMATCHED, f"request {request.number} is gone")
+    if isinstance(answer, Acknowledged):
+        _acknowledge(conn, current, answer, now)
+    else:
+        _notice(conn, hub, (case, current), answer, now)
+    return case
+
+
+def _acknowledge(conn: Connection, request: Row[Any], answer: Acknowledged, now: datetime) -> None:
+    known = request.receipt_number
+    step = Step("acknowledge", now, request.agency, answer.receipt_number[:100])
+    if known is None:
+        requests.move(conn, request.id, step, receipt_number=answer.receipt_number)
+        value = f"{request.agency}:{answer.receipt_number}"
+        correlations.add(conn, "agency-receipt", value, request.case_id, request.id)
+        record(conn, "acknowledged", "request", request.id, None, {"receipt": answer.receipt_number}, now)
+    elif known != answer.receipt_number:
+        requests.move(conn, request.id, step)
+
+
+def _notice(
+    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], notice: Notice, now: datetime
+) -> None:
+    case, request = about
+    code = check_notice(notice, hub.rules.status_codes)
+    _check_items(request, notice.decisions)
+    if request.state == "CANCELLED" and notice.decisions:
+        raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
+    stored = notices.add(conn, _new_notice(request, notice), now)
+    if stored is None:
+        return
+    decisions.add(conn, [_new_decision(request, notice, one) for one in notice.decisions], now)
+    record(
+        conn,
+        "notice",
+        "request",
+        request.id,
+        stored.sha256,
+        {"agency": request.agency, "number": notice.number},
+        now,
+    )
+    _move_request(conn, request, notice, (code.event, stored.latest), now)
+    _move_case(conn, case, notice, now)
+    enqueue_task(
+        conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
+    )
+
+
+def _check_items(request: Row[Any], said: Iterable[Decision]) -> None:
+    """Refuse decisions on what the agency was not asked: other items, other laws."""
+    asked = {(item, law) for item, law in request.required}
+    for position, decision in enumerate(said, start=1):
+        if (decision.item, decision.law) not in asked:
+            detail = f"item {decision.item} under law {decision.law[:20]} is no part of {request.number}"
+            raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]")
+
+
+def _move_request(
+    conn: Connection, request: Row[Any], notice: Notice, said: tuple[str, bool], now: datetime
+) -> None:
+    """Move the request: by its decisions where there are any, else by the status code.
+
+    A notice that a later one has overtaken is kept, and changes no state.
+    """
+    event, latest = said
+    values: dict[str, Any] = {"status_code": notice.status_code} if latest else {}
+    if notice.decisions or event == "decide":
+        event = _decision_event(conn, request)
+        if event != "decide_item":
+            values |= {"decided_by": request.agency, "decided_at": now}
+    elif not latest or request.state == "DECIDED":
+        return
+    if notice.deadline is not None and latest:
+        values["due_at"] = notice.deadline
+    requests.move(conn, request.id, Step(event, now, request.agency, notice.number[:100]), **values)
+
+
+def _decision_event(conn: Connection, request: Row[Any]) -> str:
+    if request.state == "DECIDED":
+        return "correct"
+    standing = standing_decisions(decisions.of_request(conn, request.id), {request.id: request.number})
+    return "decide" if is_decided(concern_of(request), standing) else "decide_item"
+
+
+def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) -> None:
+    """Decide the case with the last decision; a decided one that changes is concluded again."""
+    if not notice.decisions:
+        return
+    asked = requests.of_case(conn, case.id)
+    standing = standing_decisions(decisions.of_case(conn, case.id), {row.id: row.number for row in asked})
+    outcome = case_outcome(case.detail["items"], concerns_of(asked), standing)
+    event = "correct"
+    if case.state == "IN_PROGRESS":
+        event = "decision" if outcome is None else "last_decision"
+    step = Step(event, now, _ACTOR, notice.number[:100])
+    cases.move(conn, case.id, step, outcome=outcome.value if outcome else case.outcome)
+    if outcome is not None:
+        digest = _digest(outcome, standing)
+        enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:{digest}", now)
+
+
+def _digest(outcome: CaseOutcome, standing: tuple[StandingDecision, ...]) -> str:
+    """Name a conclusion by what it rests on: the same decisions conclude a case once."""
+    text = repr((outcome, current_decisions(standing)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def concern_of(request: Row[Any]) -> Concern:
+    """Return what a request asks: its items, and the laws that may decide them."""
+    pairs = [(int(item), str(law)) for item, law in request.required]
+    return Concern(request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs))
+
+
+def concerns_of(asked: Iterable[Row[Any]]) -> tuple[Concern, ...]:
+    """Return what the requests of a case ask; a cancelled one asks nothing."""
+    return tuple(concern_of(row) for row in asked if row.state != "CANCELLED")
+
+
+def standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[StandingDecision, ...]:
+    """Return stored decisions as values, each under the number of its request."""
+    return tuple(
+        StandingDecision(
+            request=numbers[row.request_id],
+            decision=Decision(
+                item=row.item,
+                law=row.law,
+                decision=DecisionCode(row.decision),
+                number=row.number,
+                date=row.date,
+                quantity=None if row.quantity is None else Decimal(row.quantity),
+                unit=row.unit,
+                conditions=tuple(row.conditions),
+            ),
+            issued_at=row.issued_at,
+            notice_number=row.notice_no,
+        )
+        for row in rows
+    )
+
+
+def _new_notice(request: Row[Any], notice: Notice) -> NewNotice:
+    return NewNotice(
+        request_id=request.id,
+        agency=request.agency,
+        number=notice.number,
+        issued_at=notice.issued_at,
+        status_code=notice.status_code,
+        text=notice.text,
+        pointers=notice.pointers,
+        deadline=notice.deadline,
+        decisions=tuple(repr(one) for one in notice.decisions),
+    )
+
+
+def _new_decision(request: Row[Any], notice: Notice, decision: Decision) -> NewDecision:
+    return NewDecision(
+        request_id=request.id,
+        agency=request.agency,
+        notice_no=notice.number,
+        item=decision.item,
+        law=decision.law,
+        issued_at=notice.issued_at,
+        decision=decision.decision.value,
+        number=decision.number,
+        date=decision.date,
+        quantity=None if decision.quantity is None else f"{decision.quantity:f}",
+        unit=decision.unit,
+        conditions=decision.conditions,
+    )

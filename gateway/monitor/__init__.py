@@ -1,0 +1,3 @@
+"""What is happening: health, metrics, log."""
+
+from __future__ import annotations

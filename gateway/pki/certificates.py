@@ -1,0 +1,357 @@
+"""X.509 certificates, read once, strictly, into frozen values.
+
+Everything a certificate says about itself is checked here against :class:`CertificateRules`;
+whether someone vouches for it is the business of :mod:`gateway.pki.trust`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.x509.oid import ExtensionOID
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki import der
+
+__all__ = [
+    "DEFAULT_RULES",
+    "MAX_BUNDLE_OCTETS",
+    "MAX_CERTIFICATES",
+    "MAX_CERTIFICATE_OCTETS",
+    "Certificate",
+    "CertificateRules",
+    "PublicKey",
+    "read_certificate",
+    "read_certificates",
+    "refusal",
+]
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+# Real certificates are 0.5 to 4 KiB; the largest seen in public collections stay below 16.
+MAX_CERTIFICATE_OCTETS: Final = 32 * 1024
+MAX_BUNDLE_OCTETS: Final = 2 * 1024 * 1024
+MAX_CERTIFICATES: Final = 256
+# RFC 5280 §4.1.2.2.
+MAX_SERIAL_OCTETS: Final = 20
+# Work grows with names x constraints and policies x mappings; a party needs a handful of each.
+MAX_EXTENSIONS: Final = 40
+MAX_NAMES: Final = 256
+
+_KNOWN_EXTENSIONS: Final = frozenset(
+    {
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.FRESHEST_CRL,
+        ExtensionOID.INHIBIT_ANY_POLICY,
+        ExtensionOID.ISSUER_ALTERNATIVE_NAME,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.OCSP_NO_CHECK,
+        ExtensionOID.POLICY_CONSTRAINTS,
+        ExtensionOID.POLICY_MAPPINGS,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        # qcStatements (RFC 3739); some issuers mark it critical.
+        x509.ObjectIdentifier("1.3.6.1.5.5.7.1.3"),
+    }
+)
+
+_KEY_USAGES: Final = (
+    ("digitalSignature", "digital_signature"),
+    ("nonRepudiation", "content_commitment"),
+    ("keyEncipherment", "key_encipherment"),
+    ("dataEncipherment", "data_encipherment"),
+    ("keyAgreement", "key_agreement"),
+    ("keyCertSign", "key_cert_sign"),
+    ("cRLSign", "crl_sign"),
+)
+
+_KEY_TYPES: Final = (
+    ("rsa", rsa.RSAPublicKey),
+    ("ec", ec.EllipticCurvePublicKey),
+    ("ed25519", ed25519.Ed25519PublicKey),
+    ("dsa", dsa.DSAPublicKey),
+)
+
+_PEM_BLOCK: Final = re.compile(
+    rb"-----BEGIN (?:X509 )?CERTIFICATE-----\s([A-Za-z0-9+/=\s]*)-----END (?:X509 )?CERTIFICATE-----"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRules:
+    """What a certificate must be before anyone asks who issued it.
+
+    ``key_types`` may also name "dsa", for paths of the past; such a key never verifies a message.
+    ``signatures`` holds the object identifiers of signature algorithms that issuers may use.
+    """
+
+    key_types: frozenset[str] = frozenset({"rsa", "ec", "ed25519"})
+    rsa_bits: int = 2048
+    rsa_bits_most: int = 8192
+    curves: frozenset[str] = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+    positive_serial: bool = True
+    key_identifiers: bool = True
+    critical_constraints: bool = True
+    signatures: frozenset[str] = frozenset(
+        {
+            "1.2.840.113549.1.1.11",  # sha256WithRSAEncryption
+            "1.2.840.113549.1.1.12",
+            "1.2.840.113549.1.1.13",
+            "1.2.840.113549.1.1.10",  # RSASSA-PSS; its digest is checked apart
+            "1.2.840.10045.4.3.2",  # ecdsa-with-SHA256
+            "1.2.840.10045.4.3.3",
+            "1.2.840.10045.4.3.4",
+            "1.3.101.112",  # Ed25519
+        }
+    )
+    weak_digests: frozenset[str] = frozenset({"md2", "md5", "sha1", "sha224"})
+
+
+DEFAULT_RULES: Final = CertificateRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate, parsed once.
+
+    Two certificates are equal when their octets are: issuer and serial number alone name
+    nothing, for another issuer may use the same words.  ``sha256`` is lowercase hexadecimal;
+    names are RFC 4514 strings; ``key_usage`` and ``extended_key_usage`` are None where the
+    extension is absent; ``alternative_names`` begin with their kind: "dns:", "email:", "uri:".
+    """
+
+    der: bytes = field(repr=False)
+    sha256: str
+    subject: str = field(compare=False)
+    issuer: str = field(compare=False)
+    serial: int = field(compare=False)
+    not_before: datetime = field(compare=False)
+    not_after: datetime = field(compare=False)
+    key_type: str = field(compare=False)
+    public_key: PublicKey = field(compare=False, repr=False)
+    signature_algorithm: str = field(compare=False, repr=False)
+    key_usage: frozenset[str] | None = field(compare=False, repr=False)
+    extended_key_usage: frozenset[str] | None = field(compare=False, repr=False)
+    is_ca: bool = field(compare=False)
+    path_length: int | None = field(compare=False, repr=False)
+    subject_key_identifier: bytes | None = field(compare=False, repr=False)
+    authority_key_identifier: bytes | None = field(compare=False, repr=False)
+    alternative_names: tuple[str, ...] = field(compare=False, repr=False)
+    subject_der: bytes = field(compare=False, repr=False)
+    issuer_der: bytes = field(compare=False, repr=False)
+    critical: frozenset[str] = field(compare=False, repr=False)
+    extensions: frozenset[str] = field(compare=False, repr=False)
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether subject and issuer are the same name."""
+        return self.subject_der == self.issuer_der
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate as a PEM block."""
+        text = base64.encodebytes(self.der).replace(b"\n", b"")
+        lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+        return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
+
+
+def read_certificate(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> Certificate:
+    """Read one certificate, DER or PEM; raises GW205 for anything that is not exactly one good one."""
+    if len(data) > 2 * MAX_CERTIFICATE_OCTETS:
+        _refuse(f"a certificate of {len(data)} octets is too large")
+    if data[:1] == b"\x30":
+        return _read(bytes(data), rules)
+    block = _PEM_BLOCK.fullmatch(data.strip())
+    if block is None:
+        _refuse("neither DER nor exactly one PEM certificate")
+    return _read(_unarmour(block.group(1)), rules)
+
+
+def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[Certificate, ...]:
+    """Read a file of certificates: one DER, or PEM blocks with any text between them (RFC 7468 §5.2)."""
+    if len(data) > MAX_BUNDLE_OCTETS:
+        _refuse(f"a file of {len(data)} octets is too large")
+    if data[:1] == b"\x30":
+        return (read_certificate(data, rules),)
+    blocks = _PEM_BLOCK.findall(data)
+    if not blocks or len(blocks) != data.count(b"-----BEGIN "):
+        _refuse("no certificate in the file, or something that is not one")
+    if len(blocks) > MAX_CERTIFICATES:
+        _refuse(f"more than {MAX_CERTIFICATES} certificates in one file")
+    return tuple(_read(_unarmour(block), rules) for block in blocks)
+
+
+def _unarmour(block: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(block.split()), validate=True)
+    except (binascii.Error, ValueError):
+        _refuse("the base64 text of the certificate is malformed")
+
+
+# Every message carries its certificate, mostly the same few: parsing is remembered, refusals are not.
+@lru_cache(maxsize=512)
+def _read(encoded: bytes, rules: CertificateRules) -> Certificate:
+    if len(encoded) > MAX_CERTIFICATE_OCTETS:
+        _refuse(f"a certificate of {len(encoded)} octets is too large")
+    _check_serial(encoded, rules)
+    try:
+        return _fields(encoded, x509.load_der_x509_certificate(encoded), rules)
+    except GatewayError:
+        raise
+    # The parser below reports malformed input by ValueError, TypeError and types of its own.
+    except Exception as problem:
+        _refuse(f"malformed certificate: {problem}")
+
+
+def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
+    """Check the serial number before the parser does, which only warns."""
+    serial = der.certificate_serial(encoded)
+    if serial is None:
+        _refuse("malformed certificate")
+    if len(serial) > MAX_SERIAL_OCTETS + (serial[0] == 0):
+        _refuse(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
+    if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:
+        _refuse("the serial number is not positive")
+
+
+def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> Certificate:
+    if parsed.version is not x509.Version.v3:
+        _refuse("not an X.509 version 3 certificate")
+    extensions = _extensions(parsed)
+    key_type, public_key = _key(parsed, rules)
+    _check_curve_is_named(encoded, public_key)
+    constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    ca = constraints.value if constraints else None
+    subject_key = extensions.get(ExtensionOID.SUBJECT_KEY_IDENTIFIER)
+    authority_key = extensions.get(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+    return Certificate(
+        der=encoded,
+        sha256=hashlib.sha256(encoded).hexdigest(),
+        subject=parsed.subject.rfc4514_string(),
+        issuer=parsed.issuer.rfc4514_string(),
+        serial=parsed.serial_number,
+        not_before=parsed.not_valid_before_utc,
+        not_after=parsed.not_valid_after_utc,
+        key_type=key_type,
+        public_key=public_key,
+        signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
+        key_usage=_key_usage(extensions.get(ExtensionOID.KEY_USAGE)),
+        extended_key_usage=_extended_key_usage(extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)),
+        is_ca=bool(isinstance(ca, x509.BasicConstraints) and ca.ca),
+        path_length=ca.path_length if isinstance(ca, x509.BasicConstraints) else None,
+        subject_key_identifier=_subject_key(subject_key),
+        authority_key_identifier=_authority_key(authority_key),
+        alternative_names=_alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
+        subject_der=parsed.subject.public_bytes(),
+        issuer_der=parsed.issuer.public_bytes(),
+        critical=frozenset(oid.dotted_string for oid, found in extensions.items() if found.critical),
+        extensions=frozenset(oid.dotted_string for oid in extensions),
+    )
+
+
+_Extensions = dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
+
+
+def _extensions(parsed: x509.Certificate) -> _Extensions:
+    found: _Extensions = {each.oid: each for each in parsed.extensions}
+    if len(found) > MAX_EXTENSIONS:
+        _refuse(f"more than {MAX_EXTENSIONS} extensions")
+    for oid, each in found.items():
+        if each.critical and oid not in _KNOWN_EXTENSIONS:
+            _refuse(f"critical extension {oid.dotted_string} is not known here")
+    return found
+
+
+def _key(parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, PublicKey]:
+    key = parsed.public_key()
+    kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
+    refused = _key_refusal(kind, key, rules)
+    if refused:
+        _refuse(refused)
+    return kind, key  # type: ignore[return-value]  # a DSA key only where the rules ask for it
+
+
+def _key_refusal(kind: str, key: object, rules: CertificateRules) -> str | None:
+    if kind not in rules.key_types:
+        return f"keys of type {kind} are refused"
+    if isinstance(key, rsa.RSAPublicKey):
+        if not rules.rsa_bits <= key.key_size <= rules.rsa_bits_most:
+            return f"an RSA key of {key.key_size} bits is refused"
+        # Signatures were forged under small exponents (Bleichenbacher 2006); a huge one only costs time.
+        if not 65537 <= key.public_numbers().e < 1 << 33:
+            return "the RSA exponent is refused"
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in rules.curves:
+        return f"keys on the curve {key.curve.name} are refused"
+    return None
+
+
+def _check_curve_is_named(encoded: bytes, key: PublicKey) -> None:
+    """Refuse a curve written out as numbers, though they be those of a good one (RFC 5480 §2.1.1)."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        again = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        outer = der.element(again, 0)
+        algorithm = der.element(again, outer[1]) if outer else None
+        if outer is None or algorithm is None or again[outer[1] : algorithm[2]] not in encoded:
+            _refuse("the curve of the key is not named")
+
+
+def refusal(certificate: Certificate, rules: CertificateRules) -> str | None:
+    """Say why a certificate, read perhaps under laxer rules, breaks `rules`; None when it does not."""
+    if rules.positive_serial and certificate.serial <= 0:
+        return "the serial number is not positive"
+    return _key_refusal(certificate.key_type, certificate.public_key, rules)
+
+
+def _key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+    if found is None or not isinstance(found.value, x509.KeyUsage):
+        return None
+    return frozenset(name for name, attribute in _KEY_USAGES if getattr(found.value, attribute))
+
+
+def _extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+    if found is None or not isinstance(found.value, x509.ExtendedKeyUsage):
+        return None
+    return frozenset(oid.dotted_string for oid in found.value)
+
+
+def _alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
+    if found is None or not isinstance(found.value, x509.SubjectAlternativeName):
+        return ()
+    if len(found.value) > MAX_NAMES:
+        _refuse(f"more than {MAX_NAMES} alternative names")
+    kinds: dict[type[object], str] = {
+        x509.DNSName: "dns:",
+        x509.RFC822Name: "email:",
+        x509.UniformResourceIdentifier: "uri:",
+    }
+    return tuple(f"{kinds[type(name)]}{name.value}" for name in found.value if type(name) in kinds)
+
+
+def _subject_key(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+    return found.value.digest if found and isinstance(found.value, x509.SubjectKeyIdentifier) else None
+
+
+def _authority_key(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+    if found is None or not isinstance(found.value, x509.AuthorityKeyIdentifier):
+        return None
+    return found.value.key_identifier
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise GatewayError(CERTIFICATE_UNTRUSTED, detail[:300], "certificate")

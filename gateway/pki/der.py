@@ -1,0 +1,46 @@
+"""The few octets of DER that are looked at before a parser sees the rest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["certificate_serial", "element"]
+
+_SEQUENCE: Final = 0x30
+_INTEGER: Final = 0x02
+_VERSION: Final = 0xA0
+
+
+def element(data: bytes, start: int) -> tuple[int, int, int] | None:
+    """Return (tag, start of content, end) of the element at `start`; None when it is not DER."""
+    if start + 2 > len(data):
+        return None
+    tag, length, content = data[start], data[start + 1], start + 2
+    if length >= 0x80:
+        count = length & 0x7F
+        octets = data[content : content + count]
+        if not 1 <= count <= 4 or len(octets) != count:
+            return None
+        length = int.from_bytes(octets)
+        # X.690 §10.1: the shortest form of a length is the only one.
+        if length < 0x80 or octets[0] == 0:
+            return None
+        content += count
+    return None if content + length > len(data) else (tag, content, content + length)
+
+
+def certificate_serial(data: bytes) -> bytes | None:
+    """Return the octets of a certificate's serial number; None when `data` is not one certificate."""
+    outer = element(data, 0)
+    if outer is None or outer[0] != _SEQUENCE or outer[2] != len(data):
+        return None
+    inner = element(data, outer[1])
+    if inner is None or inner[0] != _SEQUENCE:
+        return None
+    version = element(data, inner[1])
+    if version is None:
+        return None
+    serial = element(data, version[2]) if version[0] == _VERSION else version
+    if serial is None or serial[0] != _INTEGER or serial[1] == serial[2]:
+        return None
+    return data[serial[1] : serial[2]]

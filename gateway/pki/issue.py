@@ -1,0 +1,419 @@
+"""A certification authority for the sandbox and the tests: issues keys, certificates and CRLs.
+
+The only part of the room that uses randomness and writes files.  What is issued follows the
+profiles of `pki/profiles.toml`; nothing of it is meant to be trusted outside a trial.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.keys import KeySigner, PrivateKey, load_signer
+from gateway.share import folder
+
+__all__ = [
+    "KEY_KINDS",
+    "Authority",
+    "Issued",
+    "Order",
+    "Profile",
+    "Sandbox",
+    "SandboxParty",
+    "demo_parties",
+    "issue_certificate",
+    "key_pem",
+    "load_authority",
+    "make_authority",
+    "make_crl",
+    "make_key",
+    "make_sandbox",
+    "profiles",
+]
+
+KEY_KINDS: Final = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519")
+# RFC 5280 §4.1.2.5: clocks differ, and nobody wants a certificate that is valid in a minute only.
+_LEEWAY: Final = timedelta(minutes=5)
+_DAY: Final = timedelta(days=1)
+_USAGES: Final = {
+    "digitalSignature": "digital_signature",
+    "nonRepudiation": "content_commitment",
+    "keyEncipherment": "key_encipherment",
+    "dataEncipherment": "data_encipherment",
+    "keyAgreement": "key_agreement",
+    "keyCertSign": "key_cert_sign",
+    "cRLSign": "crl_sign",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What certificates of one kind say of themselves."""
+
+    key_usage: frozenset[str]
+    extended_key_usage: tuple[str, ...] = ()
+    extended_critical: bool = False
+    days: int = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certification authority: its key, its certificate, and who issued that."""
+
+    key: PrivateKey = field(repr=False)
+    certificate: Certificate
+    issuer: Authority | None = None
+
+
+class Issued(NamedTuple):
+    """A key and the certificate issued for it."""
+
+    key: PrivateKey
+    certificate: Certificate
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key as PEM, not encrypted."""
+        return key_pem(self.key)
+
+    @property
+    def signer(self) -> KeySigner:
+        """The pair as a signer."""
+        return load_signer(self.key_pem, self.certificate.der)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a certificate is to differ from what its profile says."""
+
+    profile: str = "signing"
+    key_kind: str = "p-256"
+    days: int | None = None
+    starts: timedelta = -_LEEWAY
+    serial: int | None = None
+    alternative_names: tuple[str, ...] = ()
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """Read the certificate profiles of `pki/profiles.toml`."""
+    table = tomllib.loads(folder("pki").joinpath("profiles.toml").read_text("utf-8"))
+    return {name: _profile(name, row) for name, row in table["profile"].items()}
+
+
+def _profile(name: str, row: dict[str, Any]) -> Profile:
+    unknown = set(row) - {"key_usage", "extended_key_usage", "extended_critical", "days", "meaning"}
+    usage = frozenset(row.get("key_usage", ()))
+    if unknown or usage - set(_USAGES):
+        wrong = ", ".join(sorted(unknown | (usage - set(_USAGES))))
+        raise GatewayError(SETTINGS_WRONG, f"not known: {wrong}", f"profiles.toml profile.{name}")
+    return Profile(
+        usage,
+        tuple(row.get("extended_key_usage", ())),
+        bool(row.get("extended_critical", False)),
+        int(row.get("days", 365)),
+    )
+
+
+def make_key(kind: str = "p-256") -> PrivateKey:
+    """Make a private key; elliptic ones take a millisecond, RSA a tenth of a second and more."""
+    if kind.startswith("rsa-") and kind in KEY_KINDS:
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    curves: dict[str, ec.EllipticCurve] = {
+        "p-256": ec.SECP256R1(),
+        "p-384": ec.SECP384R1(),
+        "p-521": ec.SECP521R1(),
+    }
+    if kind not in curves:
+        raise GatewayError(SETTINGS_WRONG, f"unknown kind of key {kind[:40]!r}", "key_kind")
+    return ec.generate_private_key(curves[kind])
+
+
+def key_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
+    """Return `key` as PKCS#8 PEM, encrypted when a password is given."""
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        protection = serialization.BestAvailableEncryption(password)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+def make_authority(
+    subject: str,
+    now: datetime,
+    key_kind: str = "p-256",
+    *,
+    issuer: Authority | None = None,
+    path_length: int | None = 0,
+) -> Authority:
+    """Make a certification authority, self-signed or issued by another."""
+    key = make_key(key_kind)
+    profile = profiles()["authority"]
+    order = Order(profile="authority", key_kind=key_kind)
+    builder = _builder(_name(subject), key, now, order, profile)
+    constraints = x509.BasicConstraints(ca=True, path_length=path_length)
+    builder = builder.add_extension(constraints, critical=True)
+    if issuer is None:
+        signed = builder.issuer_name(_name(subject)).sign(key, _digest(key))
+    else:
+        signed = _issue(builder, issuer)
+    certificate = read_certificate(signed.public_bytes(serialization.Encoding.DER))
+    return Authority(key, certificate, issuer)
+
+
+def issue_certificate(
+    authority: Authority,
+    subject: str,
+    now: datetime,
+    order: Order | None = None,
+    *,
+    key: PrivateKey | None = None,
+) -> Issued:
+    """Issue a certificate for a party, with a new key unless one is given."""
+    order = order or Order()
+    profile = profiles().get(order.profile)
+    if profile is None:
+        raise GatewayError(SETTINGS_WRONG, f"unknown profile {order.profile[:40]!r}", "profiles.toml")
+    key = key or make_key(order.key_kind)
+    builder = _builder(_name(subject), key, now, order, profile)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    if order.alternative_names:
+        names = [_general_name(each) for each in order.alternative_names]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    signed = _issue(builder, authority)
+    return Issued(key, read_certificate(signed.public_bytes(serialization.Encoding.DER)))
+
+
+def make_crl(
+    authority: Authority,
+    revoked_serials: Iterable[int],
+    now: datetime,
+    next_update: datetime | None = None,
+    *,
+    number: int = 1,
+) -> bytes:
+    """Make the authority's revocation list (DER), in force from `now` on, a week unless told otherwise."""
+    now = now.replace(microsecond=0)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(_subject(authority))
+        .last_update(now)
+        .next_update(next_update or now + 7 * _DAY)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(_authority_key(authority), critical=False)
+    )
+    for serial in sorted(revoked_serials):
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(serial)
+            .revocation_date(now - timedelta(seconds=1))
+            .add_extension(x509.CRLReason(x509.ReasonFlags.key_compromise), critical=False)
+        )
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(authority.key, _digest(authority.key)).public_bytes(serialization.Encoding.DER)
+
+
+def _builder(
+    subject: x509.Name, key: PrivateKey, now: datetime, order: Order, profile: Profile
+) -> x509.CertificateBuilder:
+    starts = now.replace(microsecond=0) + order.starts
+    ends = starts + (order.days if order.days is not None else profile.days) * _DAY
+    usage = {attribute: name in profile.key_usage for name, attribute in _USAGES.items()}
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(order.serial or x509.random_serial_number())
+        .not_valid_before(starts)
+        .not_valid_after(ends)
+        .add_extension(x509.KeyUsage(**usage, encipher_only=False, decipher_only=False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    if profile.extended_key_usage:
+        purposes = x509.ExtendedKeyUsage(x509.ObjectIdentifier(each) for each in profile.extended_key_usage)
+        builder = builder.add_extension(purposes, critical=profile.extended_critical)
+    return builder
+
+
+def _issue(builder: x509.CertificateBuilder, authority: Authority) -> x509.Certificate:
+    builder = builder.issuer_name(_subject(authority))
+    builder = builder.add_extension(_authority_key(authority), critical=False)
+    return builder.sign(authority.key, _digest(authority.key))
+
+
+def _subject(authority: Authority) -> x509.Name:
+    return x509.load_der_x509_certificate(authority.certificate.der).subject
+
+
+def _authority_key(authority: Authority) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(authority.certificate.subject_key_identifier, None, None)
+
+
+def _digest(key: PrivateKey) -> hashes.SHA256 | None:
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    kind, _, value = name.partition(":")
+    if kind == "dns" and value:
+        return x509.DNSName(value)
+    if kind == "uri" and value:
+        return x509.UniformResourceIdentifier(value)
+    raise GatewayError(SETTINGS_WRONG, f"neither dns: nor uri: {name[:80]!r}", "alternative_names")
+
+
+def _name(subject: str) -> x509.Name:
+    """Read an RFC 4514 name, or take plain words as a common name."""
+    if "=" not in subject:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    try:
+        return x509.Name.from_rfc4514_string(subject)
+    except ValueError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"not a name: {subject[:80]!r}", "subject") from wrong
+
+
+# --- the sandbox: a folder with an authority and its parties --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxParty:
+    """Someone who gets a key and a certificate, good or of a declared badness.
+
+    ``name`` becomes the name of the files.  ``keystore`` asks for a PKCS#12 file as well.
+    """
+
+    name: str
+    subject: str = ""
+    profile: str = "signing"
+    key_kind: str = "p-256"
+    state: Literal["good", "revoked", "expired", "future"] = "good"
+    keystore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What was made: the authority, and the signers of the parties by name."""
+
+    folder: Path
+    authority: Authority
+    signers: Mapping[str, KeySigner]
+
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_STATES: Final = ("good", "revoked", "expired", "future")
+
+
+def demo_parties() -> tuple[SandboxParty, ...]:
+    """Read the parties that `pki/demo.toml` declares."""
+    rows = tomllib.loads(folder("pki").joinpath("demo.toml").read_text("utf-8"))["party"]
+    return tuple(_party(row) for row in rows)
+
+
+def _party(row: dict[str, Any]) -> SandboxParty:
+    words = {key: value for key, value in row.items() if key != "meaning"}
+    try:
+        return SandboxParty(**words)
+    except TypeError as wrong:
+        where = f"demo.toml party {str(row.get('name'))[:64]}"
+        raise GatewayError(SETTINGS_WRONG, "an unknown key, or no name", where) from wrong
+
+
+def make_sandbox(
+    where: Path,
+    parties: Sequence[SandboxParty],
+    now: datetime,
+    *,
+    authority: str = "CN=Sandbox CA,O=Single window sandbox",
+    key_kind: str = "p-256",
+    password: bytes | None = None,
+    overwrite: bool = False,
+) -> Sandbox:
+    """Make an authority and its parties in the folder `where`; what is there already is kept unless told.
+
+    Writes ca.pem, ca.key.pem, crl.pem, and for each party NAME.cert.pem, NAME.key.pem and, where
+    asked for, NAME.p12 under `password`.  Private keys are readable by their owner alone.
+    """
+    _check_parties(parties, password)
+    if (where / "ca.key.pem").exists() and not overwrite:
+        raise GatewayError(SETTINGS_WRONG, "there is a sandbox already", str(where))
+    where.mkdir(parents=True, exist_ok=True)
+    root = make_authority(authority, now, key_kind)
+    _write(where / "ca.key.pem", key_pem(root.key), 0o600)
+    _write(where / "ca.pem", root.certificate.pem, 0o644)
+    issued = {party.name: _issue_party(root, party, now) for party in parties}
+    for party in parties:
+        _write_party(where, party, issued[party.name], root, password)
+    revoked = [issued[party.name].certificate.serial for party in parties if party.state == "revoked"]
+    listed = x509.load_der_x509_crl(make_crl(root, revoked, now, now + 30 * _DAY))
+    _write(where / "crl.pem", listed.public_bytes(serialization.Encoding.PEM), 0o644)
+    return Sandbox(where, root, {name: each.signer for name, each in issued.items()})
+
+
+def load_authority(where: Path) -> Authority:
+    """Read the authority of the sandbox in the folder `where`."""
+    try:
+        key, certificate = (where / "ca.key.pem").read_bytes(), (where / "ca.pem").read_bytes()
+    except OSError as missing:
+        raise GatewayError(SETTINGS_WRONG, "there is no sandbox", str(where)) from missing
+    signer = load_signer(key, certificate)
+    return Authority(signer.key, signer.certificate)
+
+
+def _check_parties(parties: Sequence[SandboxParty], password: bytes | None) -> None:
+    names = [party.name for party in parties]
+    for party in parties:
+        if not _NAME.fullmatch(party.name) or party.name == "ca":
+            raise GatewayError(SETTINGS_WRONG, f"not a name for files: {party.name[:80]!r}", "party name")
+        if party.state not in _STATES:
+            raise GatewayError(SETTINGS_WRONG, f"unknown state {party.state[:40]!r}", party.name)
+        if party.keystore and not password:
+            raise GatewayError(SETTINGS_WRONG, "a key store needs a password", party.name)
+    if len(set(names)) != len(names):
+        raise GatewayError(SETTINGS_WRONG, "two parties of the same name", "party name")
+
+
+def _issue_party(root: Authority, party: SandboxParty, now: datetime) -> Issued:
+    starts = {"expired": -40 * _DAY, "future": 40 * _DAY}.get(party.state, -_LEEWAY)
+    days = 30 if party.state == "expired" else None
+    order = Order(profile=party.profile, key_kind=party.key_kind, days=days, starts=starts)
+    return issue_certificate(root, party.subject or f"CN={party.name}", now, order)
+
+
+def _write_party(
+    where: Path, party: SandboxParty, issued: Issued, root: Authority, password: bytes | None
+) -> None:
+    _write(where / f"{party.name}.cert.pem", issued.certificate.pem, 0o644)
+    _write(where / f"{party.name}.key.pem", issued.key_pem, 0o600)
+    if party.keystore and password:
+        store = pkcs12.serialize_key_and_certificates(
+            party.name.encode(),
+            issued.key,
+            x509.load_der_x509_certificate(issued.certificate.der),
+            [x509.load_der_x509_certificate(root.certificate.der)],
+            serialization.BestAvailableEncryption(password),
+        )
+        _write(where / f"{party.name}.p12", store, 0o600)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    # The mode is set before the content comes, and again for a file that was there.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(content)

@@ -1,0 +1,104 @@
+"""Reads the trust policy from `policy.toml`; a word it does not know is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import CertificateRules
+from gateway.pki.lint import UseRule
+from gateway.pki.trust import DEFAULT_USES, TrustPolicy, Use
+from gateway.share import folder
+
+__all__ = ["read_policy", "shipped_policy"]
+
+_MOST_OCTETS: Final = 64 * 1024
+
+
+def shipped_policy() -> TrustPolicy:
+    """Read the policy that comes with the gateway."""
+    return read_policy(folder("pki").joinpath("policy.toml").read_bytes(), "policy.toml")
+
+
+def read_policy(data: bytes, filename: str) -> TrustPolicy:
+    """Read a trust policy; raises GW801 naming the key that is wrong.  What is not said stays as shipped."""
+    if len(data) > _MOST_OCTETS:
+        raise GatewayError(SETTINGS_WRONG, f"a policy of {len(data)} octets is too large", filename)
+    try:
+        tables = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", filename) from wrong
+    _only(tables, {"revocation", "path", "certificates", "use"}, filename)
+    words: dict[str, Any] = {}
+    words.update(_revocation(_table(tables, "revocation", filename), f"{filename} revocation"))
+    words.update(_typed(_table(tables, "path", filename), TrustPolicy, _PATH_WORDS, f"{filename} path"))
+    table = _table(tables, "certificates", filename)
+    rules = _typed(table, CertificateRules, None, f"{filename} certificates")
+    uses = _uses(_table(tables, "use", filename), f"{filename} use")
+    return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **words)
+
+
+_PATH_WORDS: Final = frozenset({"leaf_may_be_ca", "path_most", "candidates_most"})
+
+
+def _revocation(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    _only(table, {"rule", "crl_age_most_hours"}, where)
+    words: dict[str, Any] = {}
+    if "rule" in table:
+        if table["rule"] not in ("require", "if_present"):
+            raise GatewayError(SETTINGS_WRONG, 'neither "require" nor "if_present"', f"{where}.rule")
+        words["revocation"] = table["rule"]
+    hours = table.get("crl_age_most_hours")
+    if hours is not None:
+        if type(hours) is not int or not 0 < hours <= 24 * 366:
+            raise GatewayError(SETTINGS_WRONG, "not a number of hours", f"{where}.crl_age_most_hours")
+        words["crl_age_most"] = timedelta(hours=hours)
+    return words
+
+
+def _uses(table: Mapping[str, Any], where: str) -> Mapping[Use, UseRule]:
+    uses = dict(DEFAULT_USES)
+    _only(table, {use.value for use in Use}, where)
+    for use in Use:
+        if use.value in table:
+            words = _typed(_table(table, use.value, where), UseRule, None, f"{where}.{use.value}")
+            words = {"key_usage": frozenset(), "extended_key_usage": frozenset(), **words}
+            uses[use] = UseRule(**words)
+    return MappingProxyType(uses)
+
+
+def _typed(table: Mapping[str, Any], kind: type, words: frozenset[str] | None, where: str) -> dict[str, Any]:
+    """Check each value of `table` against the field of `kind` of the same name."""
+    known = {each.name: str(each.type) for each in fields(kind) if words is None or each.name in words}
+    _only(table, set(known), where)
+    return {name: _value(value, known[name], f"{where}.{name}") for name, value in table.items()}
+
+
+def _value(value: Any, kind: str, where: str) -> Any:
+    if kind == "frozenset[str]":
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return frozenset(value)
+    elif kind == "bool":
+        if isinstance(value, bool):
+            return value
+    elif type(value) is int and 0 < value <= 1 << 16:
+        return value
+    raise GatewayError(SETTINGS_WRONG, f"not a good value of type {kind}", where)
+
+
+def _table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise GatewayError(SETTINGS_WRONG, "not a table", f"{where} {name}")
+    return table
+
+
+def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", where)

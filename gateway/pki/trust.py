@@ -1,0 +1,280 @@
+"""Whom we trust, for what, and the verdict on a certificate at a moment.
+
+A verdict needs nothing from outside: anchors and intermediates come from the register, the
+revocation lists were fetched beforehand.  What cannot be known is `indeterminate`, never `valid`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final, Literal
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, GatewayError, Problem
+from gateway.pki import path, status
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
+from gateway.pki.lint import ANY_EXTENDED_KEY_USAGE, UseRule, lint_authority, lint_leaf
+from gateway.pki.revocation import Revocations
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "DEFAULT_USES",
+    "MAX_PEER_CERTIFICATES",
+    "Judge",
+    "TrustPolicy",
+    "TrustStore",
+    "Use",
+    "UseRule",
+    "Verdict",
+    "validate_path",
+]
+
+# More only serve to make the search for a path long.
+MAX_PEER_CERTIFICATES: Final = 4
+MAX_STORED: Final = 1024
+
+
+# A refusal may end when a certificate's time begins or a list arrives: it is remembered briefly.
+REFUSAL_LIFETIME: Final = timedelta(seconds=60)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class Use(enum.Enum):
+    """What a certificate is to be used for."""
+
+    SIGNING = "signing"
+    ENCRYPTION = "encryption"
+    TLS = "tls"
+    TLS_SERVER = "tls-server"
+    TLS_CLIENT = "tls-client"
+    TIME_STAMPING = "time-stamping"
+
+
+_SERVER: Final = "1.3.6.1.5.5.7.3.1"
+_CLIENT: Final = "1.3.6.1.5.5.7.3.2"
+_MAIL: Final = "1.3.6.1.5.5.7.3.4"
+_TIME: Final = "1.3.6.1.5.5.7.3.8"
+_DOCUMENTS: Final = "1.3.6.1.5.5.7.3.36"  # RFC 9336
+_SIGNS: Final = frozenset({"digitalSignature", "nonRepudiation"})
+_HANDSHAKE: Final = frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"})
+_EXTENDED: Final = frozenset({"extended_key_usage", "key_usage"})
+
+DEFAULT_USES: Final[Mapping[Use, UseRule]] = MappingProxyType(
+    {
+        Use.SIGNING: UseRule(_SIGNS, frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE})),
+        Use.ENCRYPTION: UseRule(
+            frozenset({"keyEncipherment", "keyAgreement"}),
+            frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE}),
+        ),
+        Use.TLS: UseRule(_HANDSHAKE, frozenset({_SERVER, _CLIENT}), _EXTENDED),
+        Use.TLS_SERVER: UseRule(_HANDSHAKE, frozenset({_SERVER}), _EXTENDED),
+        Use.TLS_CLIENT: UseRule(frozenset({"digitalSignature"}), frozenset({_CLIENT}), _EXTENDED),
+        Use.TIME_STAMPING: UseRule(_SIGNS, frozenset({_TIME}), _EXTENDED, alone=True),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """The rules of validation, as `pki/policy.toml` says them.
+
+    ``revocation``: "require" makes a certificate without a fresh revocation list indeterminate;
+    "if_present" accepts it where no list of its issuer is in hand at all.
+    """
+
+    revocation: Literal["require", "if_present"] = "require"
+    crl_age_most: timedelta | None = None
+    certificates: CertificateRules = DEFAULT_RULES
+    uses: Mapping[Use, UseRule] = field(default_factory=lambda: DEFAULT_USES)
+    leaf_may_be_ca: bool = False
+    path_most: int = 8
+    candidates_most: int = 16
+
+
+DEFAULT_POLICY: Final = TrustPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStore:
+    """The anchors, and the intermediate certificates of the register; what peers send is not in it."""
+
+    anchors: tuple[Certificate, ...]
+    intermediates: tuple[Certificate, ...] = ()
+    policy: TrustPolicy = DEFAULT_POLICY
+    index: path.Index = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the certificates by subject."""
+        object.__setattr__(self, "anchors", tuple(self.anchors))
+        object.__setattr__(self, "intermediates", tuple(self.intermediates))
+        if len(self.anchors) + len(self.intermediates) > MAX_STORED:
+            raise GatewayError(CERTIFICATE_UNTRUSTED, f"more than {MAX_STORED} certificates in a trust store")
+        object.__setattr__(self, "index", path.Index(self.anchors, self.intermediates))
+
+    def with_peers(self, certificates: tuple[Certificate, ...]) -> TrustStore:
+        """Return this store with intermediates that a peer sent along, at most four."""
+        if len(certificates) > MAX_PEER_CERTIFICATES:
+            detail = f"{len(certificates)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
+            raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate")
+        return replace(self, intermediates=(*self.intermediates, *certificates))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of a certificate: from `judged_at` to `valid_until` it stays so.
+
+    ``path`` leads from the certificate to the anchor and is empty unless the verdict is valid.
+    """
+
+    status: Literal["valid", "invalid", "indeterminate"]
+    problem: Problem | None
+    reason: str
+    path: tuple[Certificate, ...]
+    valid_until: datetime
+    judged_at: datetime = _EVER
+
+    def demand(self, location: str = "") -> None:
+        """Raise the problem of this verdict; do nothing when it is valid."""
+        if self.problem is not None or self.status != "valid":
+            raise GatewayError(self.problem or CERTIFICATE_UNTRUSTED, self.reason, location)
+
+
+def validate_path(
+    certificate: Certificate, at: datetime, use: Use, trust: TrustStore, revocations: Revocations
+) -> Verdict:
+    """Judge `certificate` for `use` at the moment `at`; hostile certificates never raise."""
+    if at.utcoffset() is None:
+        raise GatewayError(OUR_MISTAKE, "a moment without time zone")
+    policy = trust.policy
+    reason = lint_leaf(certificate, policy.certificates, policy.uses[use], authority=policy.leaf_may_be_ca)
+    if reason:
+        return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
+    # X.509 counts whole seconds: the last second of validity is valid to its end.
+    moment = at.astimezone(UTC).replace(microsecond=0)
+    try:
+        found = _best(certificate, moment, trust, revocations)
+    except GatewayError as refused:
+        found = path.Failure(refused.problem, refused.detail)
+    if isinstance(found, path.Failure):
+        return Verdict(found.status, found.problem, found.reason[:500], (), at, at)
+    return Verdict("valid", None, "", found[0], found[1], at)
+
+
+def _best(
+    certificate: Certificate, moment: datetime, trust: TrustStore, revocations: Revocations
+) -> tuple[tuple[Certificate, ...], datetime] | path.Failure:
+    """Return the first good path and until when it is, or the failure that says most."""
+    policy = trust.policy
+    inquiry = path.Inquiry(moment, policy.certificates.weak_digests)
+    rule = status.Rule(policy.revocation == "require", policy.crl_age_most, revocations)
+    worst: path.Failure | None = None
+    for chain in trust.index.chains(certificate, policy.path_most, policy.candidates_most):
+        found: path.Failure | datetime = (
+            _lint_chain(chain, trust)
+            or path.check(chain, inquiry, trust.index)
+            or status.check(chain, inquiry, trust.index, rule)
+        )
+        if isinstance(found, datetime):
+            return chain.certificates, found
+        worst = found if worst is None or found.weight > worst.weight else worst
+    return worst or path.Failure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+
+
+def _lint_chain(chain: path.Chain, trust: TrustStore) -> path.Failure | None:
+    rules = trust.policy.certificates
+    last = len(chain.certificates) - 1
+    for place, each in enumerate(chain.certificates[1:], 1):
+        reason = lint_authority(each, rules, anchor=place == last)
+        if reason:
+            return path.Failure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Register:
+    epoch: int
+    trust: TrustStore
+    revocations: Revocations
+
+
+class Judge:
+    """Remembers verdicts, so that the certificate of a known party costs one look-up.
+
+    A verdict is remembered under the certificate's digest, the use and the epoch, and only for
+    the time in which nothing behind it can change.  `renew` brings new trust or new revocation
+    lists, raises the epoch and forgets everything.  One judge serves all threads.
+    """
+
+    def __init__(
+        self,
+        trust: TrustStore,
+        revocations: Revocations | None = None,
+        *,
+        epoch: int = 0,
+        capacity: int = 4096,
+    ) -> None:
+        self._register = _Register(epoch, trust, revocations or Revocations())
+        self._capacity = max(capacity, 2)
+        # Apart, so that a flood of worthless certificates displaces no good one.
+        self._good: dict[tuple[bytes, Use, int], Verdict] = {}
+        self._bad: dict[tuple[bytes, Use, int], Verdict] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def epoch(self) -> int:
+        """The number of the register in use."""
+        return self._register.epoch
+
+    def renew(
+        self,
+        trust: TrustStore | None = None,
+        revocations: Revocations | None = None,
+        epoch: int | None = None,
+    ) -> int:
+        """Take other trust or revocation lists into use; return the new epoch."""
+        with self._lock:
+            old = self._register
+            number = old.epoch + 1 if epoch is None else epoch
+            lists = old.revocations if revocations is None else revocations
+            self._register = _Register(number, trust or old.trust, lists)
+            # New dictionaries: a thread that judges under the old register writes where nobody reads.
+            self._good, self._bad = {}, {}
+            return number
+
+    def __call__(self, der: bytes, use: Use, at: datetime) -> Verdict:
+        """Judge the certificate `der` for `use` at `at`; never raises for what a peer sent."""
+        key = (hashlib.sha256(der).digest(), use, self._register.epoch)
+        known = self._good.get(key) or self._bad.get(key)
+        if known is not None and known.judged_at <= at <= known.valid_until:
+            return known
+        return self._judge(key, der, at)
+
+    def _judge(self, key: tuple[bytes, Use, int], der: bytes, at: datetime) -> Verdict:
+        register = self._register
+        try:
+            certificate = read_certificate(der, register.trust.policy.certificates)
+        except GatewayError as refused:
+            verdict = Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        else:
+            verdict = validate_path(certificate, at, key[1], register.trust, register.revocations)
+        if verdict.status != "valid":
+            verdict = replace(verdict, valid_until=at + REFUSAL_LIFETIME)
+        self._remember((key[0], key[1], register.epoch), verdict)
+        return verdict
+
+    def _remember(self, key: tuple[bytes, Use, int], verdict: Verdict) -> None:
+        with self._lock:
+            if key[2] != self._register.epoch:
+                return
+            other, shelf, room = self._bad, self._good, self._capacity
+            if verdict.status != "valid":
+                other, shelf, room = self._good, self._bad, max(self._capacity // 4, 1)
+            other.pop(key, None)
+            while len(shelf) >= room:
+                del shelf[next(iter(shelf))]
+            shelf[key] = verdict

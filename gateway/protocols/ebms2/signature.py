@@ -1,0 +1,170 @@
+"""What of a message is signed, by whom, and whether that is enough (ebMS 2.0 §4.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
+
+from lxml import etree
+
+from gateway.agreements import PMode
+from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
+from gateway.model import DigestReference, ErrorSignal, Party, Receipt, Unit, UserMessage
+from gateway.pki.keys import Signer
+from gateway.protocols.core import Context
+from gateway.protocols.ebms2.package import Named, Package
+from gateway.wire.namespaces import DS
+from gateway.xmlsec import references as xmldsig
+from gateway.xmlsec.algorithms import XPATH, policy_named
+from gateway.xmlsec.ebms2 import find_signature, sign_message, verify_message
+from gateway.xmlsec.signature import Signed
+
+__all__ = [
+    "SIGNATURE",
+    "check_coverage",
+    "check_pin",
+    "check_required",
+    "claimed",
+    "identity",
+    "must_be_signed",
+    "neutral",
+    "read_references",
+    "sign",
+    "signed_parts",
+    "unquoted",
+    "verify",
+    "write_references",
+]
+
+SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
+
+
+def verify(package: Package, policy: str, *, signed: bool) -> Signed | None:
+    """Return what a good signature covers, None when there is no signature; raises GW202 to GW204.
+
+    A signature that nobody asked for is verified all the same: a wrong one is a sign of
+    tampering.  It covers the envelope and every part, or it is refused.  `signed` says that
+    the header was seen to hold one; otherwise one is looked for, and refused, elsewhere.
+    """
+    if not signed and find_signature(package.envelope.root) is None:
+        return None
+    contents = {name: part.content for name, part in package.parts.items()}
+    return verify_message(package.envelope.root, contents, policy_named(policy))
+
+
+def check_required(signed: Signed | None) -> Signed:
+    """Refuse a message that must be signed and is not (GW201)."""
+    if signed is None:
+        raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap:Envelope/soap:Header")
+    return signed
+
+
+def check_coverage(signed: Signed, manifest: Iterable[Named]) -> None:
+    """Refuse a payload that the Manifest names and the signature does not cover (GW203)."""
+    covered = signed_parts(signed)
+    for one in manifest:
+        if one.content_id not in covered:
+            raise GatewayError(NOT_COVERED, "the signature does not cover this payload", one.location)
+
+
+def signed_parts(signed: Signed | None) -> frozenset[str]:
+    """Return the content ids of the parts that the signature covers."""
+    if signed is None:
+        return frozenset()
+    return frozenset(unquoted(one.uri) for one in signed.references if one.uri)
+
+
+def check_pin(signed: Signed, pins: tuple[str, ...]) -> None:
+    """Refuse a signer whose certificate the agreement does not name, when it names any (GW209)."""
+    if pins and signed.certificate.sha256 not in pins:
+        raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
+
+
+def must_be_signed(unit: Unit, pmode: PMode | None) -> bool:
+    """Return whether we sign `unit`.
+
+    A receipt is signed when it repeats digests, or when the agreement always wants it so.
+    Ping and status messages are not: no peer in the field expects it.
+    """
+    if isinstance(unit, Receipt) and unit.references:
+        return True
+    if pmode is None:
+        return False
+    if isinstance(unit, Receipt):
+        return pmode.reliability.ack_signed == "always"
+    return isinstance(unit, UserMessage | ErrorSignal) and pmode.security.sign
+
+
+def sign(root: etree._Element, contents: dict[str, bytes], sender: Party, context: Context) -> None:
+    """Sign envelope and payloads in the name of `sender`."""
+    signer: Signer = context.keys[context.party(sender)]
+    sign_message(root, contents, signer)
+
+
+def identity(package: Package, signed: Signed | None) -> str:
+    """Return a digest that tells "the same message again" from "another one with its id".
+
+    Signed: of the digests that the signature holds, whatever the MIME framing and the key.
+    Unsigned: of the octets of envelope and payloads.
+    """
+    total = hashlib.sha256()
+    if signed is not None:
+        for uri, algorithm, value in sorted(
+            (one.uri, one.digest_algorithm, one.digest_value) for one in signed.references
+        ):
+            _feed(total, uri.encode(), algorithm.encode(), value)
+    else:
+        _feed(total, package.octets)
+        for name in sorted(package.parts):
+            part = package.parts[name]
+            _feed(total, name.encode(), part.media_type.encode(), part.content)
+    return total.hexdigest()
+
+
+def _feed(total: hashlib._Hash, *values: bytes) -> None:
+    for value in values:
+        total.update(len(value).to_bytes(8))
+        total.update(value)
+
+
+def neutral(reference: xmldsig.DigestReference) -> DigestReference:
+    """Return a reference of a signature in the words of the model."""
+    return DigestReference(
+        uri=reference.uri,
+        digest_algorithm=reference.digest_algorithm,
+        digest=reference.digest_value,
+        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
+    )
+
+
+def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
+    """Return the ds:Reference elements that an Acknowledgment repeats (ebMS 2.0 §6.3.2)."""
+    return tuple(neutral(xmldsig.read_reference(one)) for one in elements)
+
+
+def claimed(element: etree._Element | None) -> tuple[DigestReference, ...]:
+    """Return the references of a ds:Signature that is our own and not verified again."""
+    if element is None:
+        return ()
+    return read_references(element.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"))
+
+
+def write_references(parent: etree._Element, found: Iterable[DigestReference]) -> None:
+    """Append ds:Reference elements that say what the received ones said, each valid by itself."""
+    for one in found:
+        transforms = tuple(_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
+        reference = xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
+        xmldsig.write_reference(parent, reference)
+
+
+def _transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:
+    if algorithm == XPATH:
+        return xmldsig.Transform(algorithm, expression=parameters)
+    return xmldsig.Transform(algorithm, prefixes=parameters)
+
+
+def unquoted(uri: str) -> str:
+    """Return the content id of a cid: URI that was found well-formed before."""
+    return unquote(uri[4:])

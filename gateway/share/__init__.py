@@ -1,0 +1,30 @@
+"""Finds the data folders, in a checkout or in an installed wheel.
+
+In the wheel each data folder is a package below this one; in a checkout it lies at the
+top level, so that tests run without an installation.
+"""
+
+from __future__ import annotations
+
+from importlib.abc import Traversable
+from importlib.resources import files
+from pathlib import Path
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["FOLDERS", "folder"]
+
+FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance")
+
+
+def folder(name: str) -> Traversable:
+    """Return data folder `name`; raises GW801 when it is unknown or not installed."""
+    if name not in FOLDERS:
+        raise GatewayError(SETTINGS_WRONG, f"there is no data folder {name!r}", name)
+    packaged = files(__name__).joinpath(name)
+    if packaged.is_dir():
+        return packaged
+    beside = Path(__file__).resolve().parent.parent.parent / name
+    if beside.is_dir():
+        return beside
+    raise GatewayError(SETTINGS_WRONG, f"data folder {name!r} is not installed", str(beside))

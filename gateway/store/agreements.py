@@ -1,0 +1,112 @@
+"""Agreements as loaded, and the P-Modes read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
+from gateway.store.epochs import raise_epoch
+from gateway.store.payloads import sha256
+from gateway.store.statements import InsertNew
+from gateway.store.tables import agreements, pmodes
+
+__all__ = [
+    "NewAgreement",
+    "NewPMode",
+    "active",
+    "everyone",
+    "get",
+    "in_force",
+    "load",
+    "pmodes_of",
+    "set_status",
+]
+
+_INSERT = InsertNew(agreements, ("id",), "id")
+
+
+@dataclass(frozen=True, slots=True)
+class NewPMode:
+    """One P-Mode of an agreement; `parameters` is all of it, as JSON."""
+
+    id: str
+    protocol: str
+    from_party: str
+    to_party: str
+    service: str
+    action: str
+    parameters: Mapping[str, Any]
+    from_role: str | None = None
+    to_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgreement:
+    """An agreement about to be loaded; `source` is the file as it was."""
+
+    id: str
+    kind: str
+    source: bytes
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+def load(conn: Connection, agreement: NewAgreement, modes: Sequence[NewPMode], at: datetime, by: str) -> None:
+    """Put the agreement in force with its P-Modes, in place of an earlier one of the same id."""
+    values = asdict(agreement) | {
+        "sha256": sha256(agreement.source),
+        "status": "ACTIVE",
+        "loaded_at": at,
+        "loaded_by": by,
+    }
+    if _INSERT.one(conn, values) is None:
+        conn.execute(update(agreements).where(agreements.c.id == agreement.id).values(**values))
+        conn.execute(delete(pmodes).where(pmodes.c.agreement_id == agreement.id))
+    rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in modes]
+    if rows:
+        conn.execute(insert(pmodes), rows)
+    raise_epoch(conn)
+
+
+def set_status(conn: Connection, agreement: str, status: str) -> None:
+    """Make an agreement ACTIVE, SUSPENDED or RETIRED."""
+    changed = conn.execute(update(agreements).where(agreements.c.id == agreement).values(status=status))
+    if changed.rowcount != 1:
+        raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {agreement[:80]}")
+    raise_epoch(conn)
+
+
+def get(conn: Connection, agreement: str) -> Row[Any] | None:
+    """Return the agreement, with its source."""
+    return conn.execute(select(agreements).where(agreements.c.id == agreement)).first()
+
+
+def everyone(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every agreement, without its source."""
+    columns = [column for column in agreements.c if column is not agreements.c.source]
+    return conn.execute(select(*columns).order_by(agreements.c.id)).all()
+
+
+def in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
+    """Return the P-Modes of the active agreements whose time it is."""
+    begun = or_(agreements.c.valid_from.is_(None), agreements.c.valid_from <= at)
+    going = or_(agreements.c.valid_until.is_(None), agreements.c.valid_until > at)
+    found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE", begun, going)
+    return conn.execute(found.order_by(pmodes.c.id)).all()
+
+
+def active(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the P-Modes of the active agreements; each says itself when it is in force."""
+    found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE")
+    return conn.execute(found.order_by(pmodes.c.id)).all()
+
+
+def pmodes_of(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
+    """Return the P-Modes of an agreement."""
+    found = select(pmodes).where(pmodes.c.agreement_id == agreement)
+    return conn.execute(found.order_by(pmodes.c.id)).all()

@@ -1,0 +1,255 @@
+"""Claiming deliveries, and what a worker says of those it claimed.
+
+A worker that comes back late changes nothing: each word of it names the attempt it leased,
+and counts only while that attempt is the active one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Update, bindparam, func, insert, or_, select, update
+
+from gateway.states import DELIVERY, step
+from gateway.store import lanes as lanes_due
+from gateway.store import transitions
+from gateway.store.statements import in_state
+from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
+from gateway.store.transitions import Step
+
+__all__ = [
+    "Lease",
+    "Outcome",
+    "attempts_of",
+    "claim",
+    "defer",
+    "delivered",
+    "fail",
+    "finish_attempts",
+    "is_mine",
+    "renew",
+    "sent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed delivery: what is to be handed over, and the attempt that is ours."""
+
+    id: int
+    attempt: int
+    tries: int
+    agent: str
+    destination: str
+    lane: str
+    subject_type: str
+    subject_id: str
+    case_id: int | None
+    wire_id: str | None
+    payload_sha256: str | None
+    parameters: Mapping[str, Any]
+    created_at: datetime
+    expires_at: datetime | None
+    leased_by: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to, for the record."""
+
+    problem: str | None = None
+    http_status: int | None = None
+    answer_sha256: str | None = None
+    detail: str | None = None
+
+
+_NOTHING: Final = Outcome()
+_COLUMNS: Final = tuple(deliveries.c[name] for name in Lease.__slots__)
+
+
+def _claim_statement() -> Update:
+    d = deliveries
+    due = (
+        select(d.c.id)
+        .where(
+            in_state(d, "QUEUED"),
+            d.c.lane == bindparam("in_lane"),
+            d.c.due_at <= bindparam("now", type_=Instant()),
+            or_(d.c.expires_at.is_(None), d.c.expires_at > bindparam("now", type_=Instant())),
+            lanes_due.may_follow(),
+        )
+        .order_by(d.c.due_at, d.c.id)
+        .limit(bindparam("at_most", type_=d.c.attempt.type))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        update(d)
+        .where(d.c.id.in_(select(due.c.id)))
+        .values(
+            state=step(DELIVERY, "QUEUED", "lease"),
+            attempt=d.c.attempt + 1,
+            tries=d.c.tries + 1,
+            leased_by=bindparam("me"),
+            lease_until=bindparam("until", type_=Instant()),
+        )
+        .returning(*_COLUMNS)
+    )
+
+
+_CLAIM: Final = _claim_statement()
+_LANE: Final = select(lanes.c.capacity, lanes.c.open_until).where(lanes.c.name == bindparam("in_lane"))
+# Not against the key share lock that a new delivery holds on its lane.
+_LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
+_ACTIVE: Final = (
+    select(func.count())
+    .select_from(deliveries)
+    .where(deliveries.c.lane == bindparam("in_lane"), in_state(deliveries, "ACTIVE"))
+)
+_ATTEMPT: Final = insert(delivery_attempts)
+
+
+def claim(
+    conn: Connection, lane: str, me: str, now: datetime, until: datetime, *, limit: int = 1
+) -> tuple[Lease, ...]:
+    """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
+
+    The row of a lane with a capacity is locked first, so that two workers do not both count
+    the same free places; such a lane gives nothing while another worker is claiming from it.
+    """
+    room = _room(conn, lane, now, limit)
+    if room < 1:
+        return ()
+    rows = conn.execute(
+        _CLAIM, {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": room}
+    ).all()
+    leases = sorted((Lease(*row) for row in rows), key=lambda lease: lease.id)
+    if leases:
+        conn.execute(
+            _ATTEMPT,
+            [{"delivery": lease.id, "attempt": lease.attempt, "started_at": now} for lease in leases],
+        )
+        changes = [(lease.id, "QUEUED", "ACTIVE") for lease in leases]
+        transitions.record(conn, DELIVERY, changes, Step("lease", now, me))
+    return tuple(leases)
+
+
+def _room(conn: Connection, lane: str, now: datetime, limit: int) -> int:
+    row = conn.execute(_LANE, {"in_lane": lane}).first()
+    if row is None or (row.open_until is not None and row.open_until > now):
+        return 0
+    if row.capacity is None:
+        return limit
+    if conn.execute(_LOCK_LANE, {"in_lane": lane}).first() is None:
+        return 0
+    active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
+    return int(min(limit, row.capacity - active))
+
+
+def is_mine(conn: Connection, lease: Lease) -> bool:
+    """Say whether the attempt is still the active one, and keep it so until the transaction ends."""
+    found = select(deliveries.c.id).where(
+        deliveries.c.id == lease.id, deliveries.c.attempt == lease.attempt, deliveries.c.state == "ACTIVE"
+    )
+    return conn.execute(found.with_for_update(key_share=True)).first() is not None
+
+
+def renew(conn: Connection, lease: Lease, until: datetime) -> bool:
+    """Keep the lease longer; False when it is lost."""
+    return _fenced(conn, lease, {"lease_until": until})
+
+
+def delivered(conn: Connection, lease: Lease, at: datetime, outcome: Outcome = _NOTHING) -> bool:
+    """Say that the delivery is done; False when the lease is lost and nothing was changed."""
+    return _finish(conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None})
+
+
+def sent(
+    conn: Connection, lease: Lease, at: datetime, receipt_due: datetime, outcome: Outcome = _NOTHING
+) -> bool:
+    """Say that it was handed over and a receipt is to come by `receipt_due`."""
+    return _finish(conn, lease, "sent", at, outcome, {"due_at": receipt_due})
+
+
+def defer(
+    conn: Connection, lease: Lease, at: datetime, due_at: datetime, outcome: Outcome = _NOTHING
+) -> bool:
+    """Say that it is to be tried again at `due_at`."""
+    return _finish(conn, lease, "defer", at, outcome, {"due_at": due_at, "problem": outcome.problem})
+
+
+def fail(conn: Connection, lease: Lease, at: datetime, outcome: Outcome = _NOTHING) -> bool:
+    """Say that it cannot be delivered."""
+    return _finish(conn, lease, "refuse", at, outcome, {"finished_at": at, "problem": outcome.problem})
+
+
+def _finish(
+    conn: Connection, lease: Lease, event: str, at: datetime, outcome: Outcome, values: dict[str, Any]
+) -> bool:
+    after = step(DELIVERY, "ACTIVE", event)
+    if not _fenced(conn, lease, {"state": after, "leased_by": None, "lease_until": None, **values}):
+        return False
+    finish_attempts(conn, [(lease.id, lease.attempt)], event, at, outcome)
+    what = Step(event, at, lease.leased_by, outcome.detail or outcome.problem)
+    transitions.record(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
+    return True
+
+
+def _fenced(conn: Connection, lease: Lease, values: dict[str, Any]) -> bool:
+    changed = conn.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.id == lease.id,
+            deliveries.c.attempt == lease.attempt,
+            deliveries.c.state == "ACTIVE",
+        )
+        .values(**values)
+    )
+    return changed.rowcount == 1
+
+
+_FINISH_ATTEMPT: Final = (
+    update(delivery_attempts)
+    .where(
+        delivery_attempts.c.delivery == bindparam("of"),
+        delivery_attempts.c.attempt == bindparam("number"),
+    )
+    .values(
+        finished_at=bindparam("at", type_=Instant()),
+        outcome=bindparam("came_to"),
+        http_status=bindparam("status"),
+        problem=bindparam("failed"),
+        answer_sha256=bindparam("answer"),
+    )
+)
+
+
+def finish_attempts(
+    conn: Connection, attempts: Sequence[tuple[int, int]], event: str, at: datetime, outcome: Outcome
+) -> None:
+    """Write how the attempts (delivery, number) ended."""
+    conn.execute(
+        _FINISH_ATTEMPT,
+        [
+            {
+                "of": delivery,
+                "number": number,
+                "at": at,
+                "came_to": event,
+                "status": outcome.http_status,
+                "failed": outcome.problem,
+                "answer": outcome.answer_sha256,
+            }
+            for delivery, number in attempts
+        ],
+    )
+
+
+def attempts_of(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
+    """Return the attempts of a delivery, first one first."""
+    found = select(delivery_attempts).where(delivery_attempts.c.delivery == delivery)
+    return conn.execute(found.order_by(delivery_attempts.c.attempt)).all()

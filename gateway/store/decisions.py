@@ -1,0 +1,108 @@
+"""Decisions of agencies: every one is kept; for each (item, law) of a request the latest counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.store.statements import InsertNew
+from gateway.store.tables import agency_requests, decisions
+
+__all__ = ["NewDecision", "add", "current", "of_case", "of_request"]
+
+_INSERT = InsertNew(decisions, ("agency", "notice_no", "item", "law"), "id")
+_SUPERSEDE = (
+    update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
+)
+# What must be the same when an agency repeats a notice.
+_SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """One decision of a notice: on which item under which law, and what."""
+
+    request_id: int
+    agency: str
+    notice_no: str
+    item: int
+    law: str
+    issued_at: datetime
+    decision: str
+    number: str | None = None
+    date: date | None = None
+    quantity: str | None = None
+    unit: str | None = None
+    conditions: Sequence[str] = ()
+
+
+def add(conn: Connection, new: Sequence[NewDecision], at: datetime) -> tuple[int, ...]:
+    """Store the decisions that are new and return their ids; the case must be locked.
+
+    An agency may repeat a notice; GW702 when it repeats the number with other words.
+    """
+    stored = tuple(_store(conn, decision, at) for decision in new)
+    for request in dict.fromkeys(decision.request_id for decision in new):
+        _supersede(conn, request)
+    return tuple(row for row in stored if row is not None)
+
+
+def _store(conn: Connection, new: NewDecision, at: datetime) -> int | None:
+    values = asdict(new) | {"conditions": list(new.conditions)}
+    row = _INSERT.one(conn, values | {"received_at": at})
+    if row is not None:
+        return int(row.id)
+    first = conn.execute(
+        select(decisions).where(
+            decisions.c.agency == new.agency,
+            decisions.c.notice_no == new.notice_no,
+            decisions.c.item == new.item,
+            decisions.c.law == new.law,
+        )
+    ).one()
+    if any(getattr(first, name) != values[name] for name in _SAID):
+        raise GatewayError(
+            DECISION_CONFLICT,
+            f"notice {new.notice_no[:40]} was received before with another decision",
+            f"item {new.item}, law {new.law[:40]}",
+        )
+    return None
+
+
+def _supersede(conn: Connection, request: int) -> None:
+    groups = defaultdict(list)
+    for row in of_request(conn, request):
+        groups[row.item, row.law].append(row)
+    changes = []
+    for rows in groups.values():
+        latest = max(rows, key=lambda row: (row.issued_at, row.notice_no)).id
+        wanted = [(row, None if row.id == latest else latest) for row in rows]
+        changes += [{"old": row.id, "new": new} for row, new in wanted if row.superseded_by != new]
+    if changes:
+        conn.execute(_SUPERSEDE, changes)
+
+
+def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+    """Return every decision on a request, in the order received."""
+    found = select(decisions).where(decisions.c.request_id == request)
+    return conn.execute(found.order_by(decisions.c.id)).all()
+
+
+def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return every decision of a case, superseded ones too, in the order received."""
+    found = select(decisions).join(agency_requests).where(agency_requests.c.case_id == case_id)
+    return conn.execute(found.order_by(decisions.c.id)).all()
+
+
+def current(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the decisions of a case that count."""
+    found = select(decisions).join(agency_requests).where(agency_requests.c.case_id == case_id)
+    return conn.execute(
+        found.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
+    ).all()

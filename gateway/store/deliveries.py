@@ -1,0 +1,165 @@
+"""Deliveries: what is to be handed over, kept until it is; put in, looked at, moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from gateway.states import DELIVERY
+from gateway.store import lanes, transitions
+from gateway.store.statements import InsertNew
+from gateway.store.tables import deliveries
+from gateway.store.transitions import Step
+
+__all__ = [
+    "NewDelivery",
+    "by_key",
+    "by_wire_id",
+    "cancel",
+    "counts",
+    "enqueue",
+    "enqueue_all",
+    "get",
+    "give_up",
+    "hold",
+    "of_case",
+    "release",
+    "requeue",
+    "search",
+]
+
+_INSERT = InsertNew(deliveries, ("dedupe_key",), "id")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """Something to be handed to a destination; a second one under the same `dedupe_key` is none.
+
+    `wire_id` is the name the destination knows it by, the same on every repeat.  It is not
+    claimed before the delivery that it `follows` was delivered or cancelled.
+    """
+
+    agent: str
+    destination: str
+    subject_type: str
+    subject_id: str
+    dedupe_key: str
+    lane: str = ""
+    case_id: int | None = None
+    wire_id: str | None = None
+    payload_sha256: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    follows: int | None = None
+
+
+def enqueue(conn: Connection, delivery: NewDelivery, at: datetime) -> int | None:
+    """Put the delivery in the queue; return its id, or None when its key is there already."""
+    row = _row(delivery, at)
+    if row["lane"] != lanes.LOCAL:
+        lanes.ensure(conn, row["lane"])
+    stored = _INSERT.one(conn, row)
+    return None if stored is None else int(stored.id)
+
+
+def enqueue_all(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
+    """Put several in the queue."""
+    return tuple(enqueue(conn, delivery, at) for delivery in new)
+
+
+def _row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
+    return {
+        "agent": delivery.agent,
+        "destination": delivery.destination,
+        "lane": delivery.lane or delivery.destination,
+        "subject_type": delivery.subject_type,
+        "subject_id": delivery.subject_id,
+        "case_id": delivery.case_id,
+        "wire_id": delivery.wire_id,
+        "payload_sha256": delivery.payload_sha256,
+        "parameters": dict(delivery.parameters),
+        "state": DELIVERY.initial,
+        "attempt": 0,
+        "tries": 0,
+        "due_at": delivery.due_at or at,
+        "expires_at": delivery.expires_at,
+        "created_at": at,
+        "follows": delivery.follows,
+        "dedupe_key": delivery.dedupe_key,
+    }
+
+
+def get(conn: Connection, delivery: int) -> Row[Any] | None:
+    """Return the delivery."""
+    return conn.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
+
+
+def by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
+    """Return the latest delivery that went out under this name."""
+    found = select(deliveries).where(deliveries.c.wire_id == wire_id)
+    return conn.execute(found.order_by(deliveries.c.id.desc()).limit(1)).first()
+
+
+def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the deliveries of a case, oldest first."""
+    return conn.execute(
+        select(deliveries).where(deliveries.c.case_id == case_id).order_by(deliveries.c.id)
+    ).all()
+
+
+def by_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:
+    """Return the delivery of this key."""
+    return conn.execute(select(deliveries).where(deliveries.c.dedupe_key == dedupe_key)).first()
+
+
+def search(
+    conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
+) -> Sequence[Row[Any]]:
+    """Return deliveries, newest first, whose columns have these values, with an id below `before`."""
+    found = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
+    for name, value in equal.items():
+        found = found.where(deliveries.c[name] == value)
+    return conn.execute(found.where(deliveries.c.id < before) if before else found).all()
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """Return how many deliveries are in each state."""
+    found = conn.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state))
+    return dict.fromkeys(DELIVERY.states, 0) | {state: number for state, number in found}
+
+
+def hold(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+    """Keep a queued delivery back until it is released."""
+    _move(conn, delivery, Step("hold", at, actor, why))
+
+
+def release(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Let a held delivery go at once."""
+    _move(conn, delivery, Step("release", at, actor), due_at=at)
+
+
+def requeue(
+    conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
+) -> None:
+    """Try a failed delivery again from the first try on; its attempts are counted on."""
+    values = {"due_at": at, "tries": 0, "problem": None, "finished_at": None, "expires_at": expires_at}
+    _move(conn, delivery, Step("requeue", at, actor), **values)
+
+
+def cancel(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+    """Never make a queued or held delivery."""
+    _move(conn, delivery, Step("cancel", at, actor, why), finished_at=at)
+
+
+def give_up(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+    """Never make a failed delivery again."""
+    _move(conn, delivery, Step("give_up", at, actor, why), finished_at=at)
+
+
+def _move(conn: Connection, delivery: int, what: Step, **values: Any) -> None:
+    transitions.move(conn, deliveries, DELIVERY, delivery, what, **values)

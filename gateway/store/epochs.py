@@ -1,0 +1,32 @@
+"""Numbers that rise when something has changed that others hold a copy of.
+
+``trust`` stands for parties, certificates, mandates, revocations and agreements.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from gateway.store.statements import InsertNew
+from gateway.store.tables import epochs
+
+__all__ = ["TRUST", "current", "raise_epoch"]
+
+TRUST: Final = "trust"
+
+_CURRENT = select(epochs.c.value).where(epochs.c.name == bindparam("wanted"))
+_INSERT = InsertNew(epochs, ("name",))
+
+
+def current(conn: Connection, name: str = TRUST) -> int:
+    """Return the number; 0 when nothing has ever changed."""
+    return conn.execute(_CURRENT, {"wanted": name}).scalar_one_or_none() or 0
+
+
+def raise_epoch(conn: Connection, name: str = TRUST) -> int:
+    """Make every copy out of date; return the new number."""
+    _INSERT.many(conn, [{"name": name, "value": 0}])
+    raised = update(epochs).where(epochs.c.name == name).values(value=epochs.c.value + 1)
+    return int(conn.execute(raised.returning(epochs.c.value)).scalar_one())

@@ -1,0 +1,76 @@
+"""Lanes: one for each destination, with room for so many deliveries at once.
+
+A worker claims lane by lane, so that a dead destination fills no batch but its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
+
+from gateway.store.statements import InsertNew, in_state
+from gateway.store.tables import deliveries, lanes
+
+__all__ = ["LOCAL", "due", "ensure", "may_follow", "overview", "set_capacity", "set_circuit"]
+
+# Deliveries to ourselves: this lane is there from the first migration on.
+LOCAL: Final = "local"
+
+_INSERT = InsertNew(lanes, ("name",))
+
+
+def ensure(conn: Connection, *names: str, capacity: int | None = None) -> None:
+    """Make the lanes that do not exist yet."""
+    _INSERT.many(conn, [{"name": name, "capacity": capacity} for name in names])
+
+
+def set_capacity(conn: Connection, name: str, capacity: int | None) -> None:
+    """Let so many deliveries of the lane run at once; None: as many as there are workers."""
+    ensure(conn, name)
+    conn.execute(update(lanes).where(lanes.c.name == name).values(capacity=capacity))
+
+
+def set_circuit(conn: Connection, name: str, open_until: datetime | None, problem: str | None) -> None:
+    """Claim nothing from the lane before `open_until`; None closes the circuit."""
+    conn.execute(
+        update(lanes).where(lanes.c.name == name).values(open_until=open_until, last_problem=problem)
+    )
+
+
+def due(conn: Connection, now: datetime) -> tuple[str, ...]:
+    """Return the lanes that have something due and whose circuit is closed."""
+    waiting = exists().where(
+        deliveries.c.lane == lanes.c.name,
+        in_state(deliveries, "QUEUED"),
+        deliveries.c.due_at <= now,
+        may_follow(),
+    )
+    closed = or_(lanes.c.open_until.is_(None), lanes.c.open_until <= now)
+    return tuple(conn.execute(select(lanes.c.name).where(closed, waiting).order_by(lanes.c.name)).scalars())
+
+
+def may_follow() -> ColumnElement[bool]:
+    """Return the condition that what a delivery follows has ended well."""
+    earlier = deliveries.alias("earlier")
+    ended = exists().where(
+        earlier.c.id == deliveries.c.follows, earlier.c.state.in_(("DELIVERED", "CANCELLED"))
+    )
+    return or_(deliveries.c.follows.is_(None), ended)
+
+
+def overview(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every lane with its number of queued, active, awaiting, held and failed deliveries."""
+    counted = (
+        func.count(deliveries.c.id).filter(deliveries.c.state == state).label(state.lower())
+        for state in ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
+    )
+    joined = lanes.outerjoin(
+        deliveries,
+        and_(deliveries.c.lane == lanes.c.name, deliveries.c.state.not_in(("DELIVERED", "CANCELLED"))),
+    )
+    return conn.execute(
+        select(lanes, *counted).select_from(joined).group_by(lanes.c.name).order_by(lanes.c.name)
+    ).all()

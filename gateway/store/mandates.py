@@ -1,0 +1,79 @@
+"""Who may act for whom, for what, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from gateway.store.epochs import raise_epoch
+from gateway.store.tables import mandates, parties
+
+__all__ = ["ANYTHING", "add", "covers", "of_party", "revoke", "standing"]
+
+# The scope of a mandate for everything.
+ANYTHING: Final = "*"
+
+
+def add(
+    conn: Connection,
+    party: str,
+    on_behalf_of: str,
+    valid_from: datetime,
+    valid_until: datetime | None = None,
+    scope: str = ANYTHING,
+) -> int:
+    """Let `party` act on behalf of another in the scope; return the mandate's id."""
+    done = conn.execute(
+        insert(mandates).values(
+            party_id=party,
+            on_behalf_of=on_behalf_of,
+            scope=scope,
+            valid_from=valid_from,
+            valid_until=valid_until,
+        )
+    )
+    raise_epoch(conn)
+    return int(done.inserted_primary_key[0])  # type: ignore[index]
+
+
+def revoke(conn: Connection, mandate: int, at: datetime) -> bool:
+    """End the mandate now; False when it has ended already."""
+    standing = (mandates.c.id == mandate, mandates.c.revoked_at.is_(None))
+    changed = conn.execute(update(mandates).where(*standing).values(revoked_at=at))
+    raise_epoch(conn)
+    return changed.rowcount == 1
+
+
+def covers(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope: str = ANYTHING) -> bool:
+    """Say whether `party` may act for the other at this moment; everyone acts for themselves.
+
+    A party that is suspended or retired acts for nobody.
+    """
+    active = select(parties.c.id).where(parties.c.id == party, parties.c.status == "ACTIVE")
+    if conn.execute(active).first() is None:
+        return False
+    if party == on_behalf_of:
+        return True
+    found = select(mandates.c.id).where(
+        mandates.c.party_id == party,
+        mandates.c.on_behalf_of == on_behalf_of,
+        mandates.c.scope.in_({scope, ANYTHING}),
+        mandates.c.valid_from <= at,
+        or_(mandates.c.valid_until.is_(None), mandates.c.valid_until > at),
+        or_(mandates.c.revoked_at.is_(None), mandates.c.revoked_at > at),
+    )
+    return conn.execute(found.limit(1)).first() is not None
+
+
+def standing(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every mandate, those that have ended or not begun too."""
+    return conn.execute(select(mandates).order_by(mandates.c.id)).all()
+
+
+def of_party(conn: Connection, party: str) -> Sequence[Row[Any]]:
+    """Return the mandates that a party holds or has given, ended ones too."""
+    involved = or_(mandates.c.party_id == party, mandates.c.on_behalf_of == party)
+    return conn.execute(select(mandates).where(involved).order_by(mandates.c.id)).all()

@@ -1,0 +1,287 @@
+"""Messages: each is stored once, with the octets it came as and the octets it was answered with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from gateway.errors import MESSAGE_ID_REUSED, GatewayError
+from gateway.model import Payload
+from gateway.states import MESSAGE, step
+from gateway.store import payloads as octets
+from gateway.store import transitions
+from gateway.store.statements import InsertNew
+from gateway.store.tables import message_payloads, messages
+from gateway.store.transitions import Step
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "NewMessage",
+    "accept",
+    "add",
+    "answer_of",
+    "find",
+    "get",
+    "move",
+    "parcel_of",
+    "payloads_of",
+    "search",
+    "set_answer",
+    "set_case",
+]
+
+_INSERT = InsertNew(messages, ("message_id", "from_party", "direction"), "id")
+_INSERT_PAYLOADS = insert(message_payloads)
+_FIRST = select(
+    messages.c.id,
+    messages.c.identity_sha256,
+    messages.c.state,
+    messages.c.answer_status,
+    messages.c.answer_headers,
+    messages.c.answer_body,
+).where(
+    messages.c.direction == bindparam("direction"),
+    messages.c.from_party == bindparam("from_party"),
+    messages.c.message_id == bindparam("message_id"),
+)
+# Everything but the octets of the answer: what lists show.
+_SUMMARY = select(*(column for column in messages.c if column is not messages.c.answer_body))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What HTTP answers: status, headers, octets; stored before it is sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message about to be stored.
+
+    `identity_sha256` tells the same message from another one under the same id, whatever
+    the framing: it is made from the signature's digests, or from header and payload octets.
+    """
+
+    message_id: str
+    protocol: str
+    kind: str
+    conversation_id: str
+    from_party: str
+    to_party: str
+    service: str
+    action: str
+    identity_sha256: str
+    parcel_headers: Mapping[str, str]
+    parcel: bytes
+    payloads: Sequence[Payload] = ()
+    direction: str = "in"
+    ref_to_message_id: str | None = None
+    pmode_id: str | None = None
+    signer_sha256: str | None = None
+    expires_at: datetime | None = None
+    case_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The stored message and its answer; `new` is false for a duplicate, answered as the first was."""
+
+    id: int
+    new: bool
+    answer: Answer | None
+
+
+def accept(
+    conn: Connection, message: NewMessage, answer: Answer | None, at: datetime, actor: str = "receive"
+) -> Accepted:
+    """Store the message with its answer, or return the first answer of the same message.
+
+    GW312 when the sender used the id before for other content.
+    """
+    state = step(MESSAGE, MESSAGE.initial, "accept")
+    parcel_sha256 = octets.sha256(message.parcel)
+    stored = _INSERT.one(conn, _row(message, answer, state, parcel_sha256, at))
+    if stored is None:
+        return _again(conn, message)
+    parts = [_part(stored.id, *numbered, message.parcel) for numbered in enumerate(message.payloads, start=1)]
+    apart = [
+        (part["sha256"], payload.content)
+        for part, payload in zip(parts, message.payloads, strict=True)
+        if part["parcel_offset"] is None
+    ]
+    octets.put_known(conn, [(parcel_sha256, message.parcel), *apart], at)
+    if parts:
+        conn.execute(_INSERT_PAYLOADS, parts)
+    transitions.record(conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], Step("accept", at, actor))
+    return Accepted(stored.id, True, answer)
+
+
+def add(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
+    """Store a message of our own making; return its row id."""
+    stored = accept(conn, message, None, at, actor)
+    if not stored.new:
+        raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
+    return stored.id
+
+
+def _row(
+    message: NewMessage, answer: Answer | None, state: str, parcel_sha256: str, at: datetime
+) -> dict[str, Any]:
+    return {
+        "message_id": message.message_id,
+        "direction": message.direction,
+        "protocol": message.protocol,
+        "kind": message.kind,
+        "conversation_id": message.conversation_id,
+        "ref_to_message_id": message.ref_to_message_id,
+        "from_party": message.from_party,
+        "to_party": message.to_party,
+        "service": message.service,
+        "action": message.action,
+        "pmode_id": message.pmode_id,
+        "signer_sha256": message.signer_sha256,
+        "identity_sha256": message.identity_sha256,
+        "state": state,
+        "received_at": at,
+        "expires_at": message.expires_at,
+        "case_id": message.case_id,
+        "parcel_headers": dict(message.parcel_headers),
+        "parcel_sha256": parcel_sha256,
+        **_answer_columns(answer),
+    }
+
+
+def _answer_columns(answer: Answer | None) -> dict[str, Any]:
+    return {
+        "answer_status": answer.status if answer else None,
+        "answer_headers": dict(answer.headers) if answer else None,
+        "answer_sha256": hashlib.sha256(answer.body).hexdigest() if answer else None,
+        "answer_body": answer.body if answer else None,
+    }
+
+
+def _part(message: int, position: int, payload: Payload, parcel: bytes) -> dict[str, Any]:
+    offset = parcel.find(payload.content)
+    return {
+        "message": message,
+        "position": position,
+        "content_id": payload.content_id,
+        "media_type": payload.media_type,
+        "sha256": octets.sha256(payload.content),
+        "size": len(payload.content),
+        "parcel_offset": offset if offset >= 0 else None,
+        "properties": [list(pair) for pair in payload.properties],
+    }
+
+
+def _again(conn: Connection, message: NewMessage) -> Accepted:
+    key = {name: getattr(message, name) for name in ("direction", "from_party", "message_id")}
+    first = conn.execute(_FIRST, key).one()
+    if first.identity_sha256 != message.identity_sha256:
+        raise GatewayError(
+            MESSAGE_ID_REUSED,
+            f"message {message.message_id[:80]} was received before with other content",
+            "//eb:MessageData/eb:MessageId",
+        )
+    step(MESSAGE, MESSAGE.initial, "duplicate")
+    return Accepted(first.id, False, _answer(first))
+
+
+def _answer(row: Any) -> Answer | None:
+    if row.answer_body is None:
+        return None
+    return Answer(row.answer_status, row.answer_headers, row.answer_body)
+
+
+def set_answer(conn: Connection, message: int, answer: Answer) -> None:
+    """Keep an answer that was made later than the message was stored."""
+    conn.execute(update(messages).where(messages.c.id == message).values(**_answer_columns(answer)))
+
+
+def set_case(conn: Connection, message: int, case_id: int) -> None:
+    """Say which case the message belongs to."""
+    conn.execute(update(messages).where(messages.c.id == message).values(case_id=case_id))
+
+
+def move(conn: Connection, message: int, what: Step, problem: str | None = None) -> str:
+    """Apply an event to a stored message; return its new state."""
+    return transitions.move(conn, messages, MESSAGE, message, what, problem=problem)
+
+
+def get(conn: Connection, message: int) -> Row[Any] | None:
+    """Return the message of this row id, without the octets of its answer."""
+    return conn.execute(_SUMMARY.where(messages.c.id == message)).first()
+
+
+def find(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
+    """Return the message a party sent under this id."""
+    return conn.execute(
+        _SUMMARY.where(
+            messages.c.direction == direction,
+            messages.c.from_party == from_party,
+            messages.c.message_id == message_id,
+        )
+    ).first()
+
+
+def answer_of(conn: Connection, message: int) -> Answer | None:
+    """Return the stored answer of a message."""
+    columns = (messages.c.answer_status, messages.c.answer_headers, messages.c.answer_body)
+    row = conn.execute(select(*columns).where(messages.c.id == message)).first()
+    return _answer(row) if row else None
+
+
+def parcel_of(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
+    """Return headers and octets of the message as carried by HTTP; empty when there is none."""
+    row = get(conn, message)
+    if row is None:
+        return {}, b""
+    return row.parcel_headers, octets.get(conn, row.parcel_sha256)
+
+
+def payloads_of(conn: Connection, message: int) -> tuple[Payload, ...]:
+    """Return the payloads of a message in their order, each checked against its digest."""
+    rows = conn.execute(
+        select(message_payloads)
+        .where(message_payloads.c.message == message)
+        .order_by(message_payloads.c.position)
+    ).all()
+    parcel = parcel_of(conn, message)[1] if any(row.parcel_offset is not None for row in rows) else b""
+    return tuple(
+        Payload(
+            row.content_id,
+            row.media_type,
+            _content(conn, row, parcel),
+            tuple((name, value) for name, value in row.properties),
+        )
+        for row in rows
+    )
+
+
+def _content(conn: Connection, part: Row[Any], parcel: bytes) -> bytes:
+    if part.parcel_offset is None:
+        return octets.get(conn, part.sha256)
+    return octets.checked(parcel[part.parcel_offset : part.parcel_offset + part.size], part.sha256)
+
+
+def search(
+    conn: Connection,
+    *,
+    limit: int = 50,
+    before: int | None = None,
+    **equal: Any,
+) -> Sequence[Row[Any]]:
+    """Return messages, newest first, whose columns have these values, with an id below `before`."""
+    found = _SUMMARY.order_by(messages.c.id.desc()).limit(limit)
+    for name, value in equal.items():
+        found = found.where(messages.c[name] == value)
+    return conn.execute(found.where(messages.c.id < before) if before else found).all()

@@ -1,0 +1,91 @@
+"""Notices of agencies as they were said; a repeated one is recognised, whatever came between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.store.statements import InsertNew
+from gateway.store.tables import notices
+
+__all__ = ["NewNotice", "Stored", "add", "get", "of_request"]
+
+_INSERT = InsertNew(notices, ("agency", "number"), "id")
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    """A notice about to be stored; `decisions` are its decisions as text, to tell it from another."""
+
+    request_id: int
+    agency: str
+    number: str
+    issued_at: datetime
+    status_code: str
+    text: str = ""
+    pointers: Sequence[str] = ()
+    deadline: datetime | None = None
+    decisions: Sequence[str] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of everything the notice says."""
+        return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A notice as stored; `latest` is false when a later one about the request was there before."""
+
+    id: int
+    sha256: str
+    latest: bool
+
+
+def add(conn: Connection, notice: NewNotice, at: datetime) -> Stored | None:
+    """Store a notice, None when it is a repeat; the case must be locked.
+
+    GW702 when the agency used the number before for other words.
+    """
+    values = asdict(notice) | {"pointers": list(notice.pointers), "sha256": notice.sha256, "received_at": at}
+    del values["decisions"]
+    row = _INSERT.one(conn, values)
+    if row is None:
+        _check_repeat(conn, notice)
+        return None
+    return Stored(int(row.id), notice.sha256, _is_latest(conn, notice))
+
+
+def _check_repeat(conn: Connection, notice: NewNotice) -> None:
+    known = select(notices.c.sha256).where(
+        notices.c.agency == notice.agency, notices.c.number == notice.number
+    )
+    if conn.execute(known).scalar_one() != notice.sha256:
+        raise GatewayError(
+            DECISION_CONFLICT,
+            f"notice {notice.number[:40]} was received before with other words",
+            "NoticeNumber",
+        )
+
+
+def _is_latest(conn: Connection, notice: NewNotice) -> bool:
+    return all(
+        (row.issued_at, row.number) <= (notice.issued_at, notice.number)
+        for row in of_request(conn, notice.request_id)
+    )
+
+
+def get(conn: Connection, notice: int) -> Row[Any] | None:
+    """Return the notice of this row id."""
+    return conn.execute(select(notices).where(notices.c.id == notice)).first()
+
+
+def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+    """Return the notices about a request, in the order received."""
+    return conn.execute(select(notices).where(notices.c.request_id == request).order_by(notices.c.id)).all()

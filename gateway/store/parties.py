@@ -1,0 +1,163 @@
+"""The registry: parties, their identifiers and their certificates.
+
+Whatever changes who is trusted raises the epoch, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.model import PartyId
+from gateway.store.epochs import raise_epoch
+from gateway.store.statements import InsertNew
+from gateway.store.tables import certificates, parties, party_ids
+
+__all__ = [
+    "NewCertificate",
+    "add",
+    "add_certificate",
+    "add_id",
+    "by_certificate",
+    "by_id",
+    "certificates_of",
+    "everyone",
+    "get",
+    "ids_of",
+    "retire_certificate",
+    "set_status",
+]
+
+_INSERT = InsertNew(parties, ("id",), "id")
+_INSERT_ID = InsertNew(party_ids, ("type", "value"), "value")
+_INSERT_CERTIFICATE = InsertNew(certificates, ("sha256", "use"), "sha256")
+_BY_ID = (
+    select(parties)
+    .join(party_ids)
+    .where(party_ids.c.type == bindparam("id_type"), party_ids.c.value == bindparam("id_value"))
+)
+_BY_CERTIFICATE = (
+    select(parties)
+    .join(certificates)
+    .where(
+        certificates.c.sha256 == bindparam("digest"),
+        certificates.c.use == bindparam("for_use"),
+        certificates.c.status == "ACTIVE",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """A certificate about to be given to a party, as it was parsed."""
+
+    sha256: str
+    use: str
+    subject: str
+    issuer: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    der: bytes
+
+
+def add(
+    conn: Connection, party: str, name: str, role: str, at: datetime, ids: Sequence[PartyId] = ()
+) -> bool:
+    """Register a party with its identifiers; False when it was registered already (ids are added)."""
+    row = {"id": party, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
+    new = _INSERT.one(conn, row) is not None
+    for identifier in ids:
+        add_id(conn, party, identifier)
+    raise_epoch(conn)
+    return new
+
+
+def add_id(conn: Connection, party: str, identifier: PartyId) -> None:
+    """Give a party one more identifier; GW302 when it is another party's."""
+    row = {"type": identifier.type or "", "value": identifier.value, "party_id": _known(conn, party)}
+    if _INSERT_ID.one(conn, row) is None:
+        owner = by_id(conn, identifier)
+        if owner is None or owner.id != party:
+            detail = f"identifier {identifier.value[:80]} belongs to another party"
+            raise GatewayError(PARTY_UNKNOWN, detail, f"party {party[:40]}")
+    raise_epoch(conn)
+
+
+def add_certificate(conn: Connection, party: str, certificate: NewCertificate, at: datetime) -> None:
+    """Let a party use a certificate; GW209 when it is another party's."""
+    row = asdict(certificate) | {"party_id": _known(conn, party), "status": "ACTIVE", "added_at": at}
+    if _INSERT_CERTIFICATE.one(conn, row) is None:
+        known = (certificates.c.sha256 == certificate.sha256, certificates.c.use == certificate.use)
+        owner = conn.execute(select(certificates.c.party_id).where(*known)).scalar_one()
+        if owner != party:
+            detail = f"certificate {certificate.sha256[:16]} belongs to another party"
+            raise GatewayError(SIGNER_MISMATCH, detail, f"party {party[:40]}")
+        conn.execute(update(certificates).where(*known).values(status="ACTIVE"))
+    raise_epoch(conn)
+
+
+def retire_certificate(conn: Connection, sha256: str) -> bool:
+    """Let the certificate be used no more; False when nobody uses it."""
+    held = (certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE")
+    changed = conn.execute(update(certificates).where(*held).values(status="RETIRED"))
+    raise_epoch(conn)
+    return changed.rowcount > 0
+
+
+def set_status(conn: Connection, party: str, status: str) -> None:
+    """Make a party ACTIVE, SUSPENDED or RETIRED."""
+    changed = conn.execute(update(parties).where(parties.c.id == party).values(status=status))
+    if changed.rowcount != 1:
+        raise _unknown(party)
+    raise_epoch(conn)
+
+
+def _known(conn: Connection, party: str) -> str:
+    if get(conn, party) is None:
+        raise _unknown(party)
+    return party
+
+
+def _unknown(party: str) -> GatewayError:
+    return GatewayError(PARTY_UNKNOWN, f"no party is registered as {party[:80]}")
+
+
+def get(conn: Connection, party: str) -> Row[Any] | None:
+    """Return the party."""
+    return conn.execute(select(parties).where(parties.c.id == party)).first()
+
+
+def by_id(conn: Connection, identifier: PartyId) -> Row[Any] | None:
+    """Return the party that has the identifier, whatever its status."""
+    return conn.execute(_BY_ID, {"id_type": identifier.type or "", "id_value": identifier.value}).first()
+
+
+def by_certificate(conn: Connection, sha256: str, use: str = "signing") -> Row[Any] | None:
+    """Return the party that may use the certificate, whatever the party's status."""
+    return conn.execute(_BY_CERTIFICATE, {"digest": sha256, "for_use": use}).first()
+
+
+def everyone(conn: Connection, role: str | None = None) -> Sequence[Row[Any]]:
+    """Return the parties (of a role), by id."""
+    found = select(parties).order_by(parties.c.id)
+    return conn.execute(found.where(parties.c.role == role) if role else found).all()
+
+
+def ids_of(conn: Connection, party: str) -> tuple[PartyId, ...]:
+    """Return the identifiers of a party."""
+    found = select(party_ids).where(party_ids.c.party_id == party)
+    rows = conn.execute(found.order_by(party_ids.c.type, party_ids.c.value))
+    return tuple(PartyId(row.value, row.type or None) for row in rows)
+
+
+def certificates_of(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
+    """Return the certificates a party may use, the one that lasts longest first."""
+    found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
+    ordered = found.order_by(certificates.c.not_after.desc())
+    return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()

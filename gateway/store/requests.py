@@ -1,0 +1,103 @@
+"""What each agency was asked in a case, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gateway.states import REQUEST
+from gateway.store import transitions
+from gateway.store.tables import agency_requests, decisions
+from gateway.store.transitions import Step
+
+__all__ = [
+    "NewRequest",
+    "add",
+    "by_number",
+    "by_requirement",
+    "get",
+    "move",
+    "of_case",
+    "overdue",
+    "set_document",
+]
+
+_INSERT = insert(agency_requests)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A request about to be prepared; `required` are the [item, law] pairs it must decide.
+
+    `number` is the ApplicationNumber the agency knows it by, `application` the id it has in
+    the applicant's submission.
+    """
+
+    case_id: int
+    number: str
+    application: str
+    agency: str
+    document: str
+    sequence: int
+    mapping: str
+    mapping_version: str
+    mapping_sha256: str
+    document_sha256: str
+    required: Sequence[Sequence[Any]] = ()
+    due_at: datetime | None = None
+
+
+def add(conn: Connection, request: NewRequest) -> int:
+    """Store the request in its first state; return its id."""
+    values = asdict(request) | {"required": [list(pair) for pair in request.required]}
+    done = conn.execute(_INSERT, values | {"state": REQUEST.initial})
+    return int(done.inserted_primary_key[0])  # type: ignore[index]
+
+
+def move(conn: Connection, request: int, what: Step, **values: Any) -> str:
+    """Apply an event to a request; return its new state.
+
+    Values: status_code, receipt_number, decision, decided_by, decided_at, reply_sha256, due_at.
+    """
+    return transitions.move(conn, agency_requests, REQUEST, request, what, **values)
+
+
+def set_document(conn: Connection, request: int, document_sha256: str) -> None:
+    """Say which octets the agency has been sent last (a supplement replaces them)."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(document_sha256=document_sha256))
+
+
+def get(conn: Connection, request: int) -> Row[Any] | None:
+    """Return the request of this row id."""
+    return conn.execute(select(agency_requests).where(agency_requests.c.id == request)).first()
+
+
+def by_number(conn: Connection, number: str) -> Row[Any] | None:
+    """Return the request of this ApplicationNumber."""
+    return conn.execute(select(agency_requests).where(agency_requests.c.number == number)).first()
+
+
+def by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:
+    """Return the request that the agency decided under this requirement number."""
+    found = select(agency_requests).join(decisions, decisions.c.request_id == agency_requests.c.id)
+    named = found.where(decisions.c.agency == agency, decisions.c.number == number)
+    return conn.execute(named.order_by(agency_requests.c.id.desc()).limit(1)).first()
+
+
+def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the requests of a case in their order."""
+    found = select(agency_requests).where(agency_requests.c.case_id == case_id)
+    return conn.execute(found.order_by(agency_requests.c.sequence, agency_requests.c.id)).all()
+
+
+def overdue(conn: Connection, now: datetime, limit: int = 100) -> Sequence[Row[Any]]:
+    """Return the requests whose deadline has passed and that still wait for their agency."""
+    found = select(agency_requests).where(
+        agency_requests.c.due_at <= now, agency_requests.c.state.not_in(sorted(REQUEST.final))
+    )
+    return conn.execute(found.order_by(agency_requests.c.due_at).limit(limit)).all()

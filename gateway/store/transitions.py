@@ -1,0 +1,73 @@
+"""Steps of the state machines, stored with what they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, insert, select, update
+
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.states import Machine, step
+from gateway.store.tables import transitions
+
+__all__ = ["Step", "history", "move", "record"]
+
+_INSERT = insert(transitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event that happens to one object: what, when, by whom, and a word on why."""
+
+    event: str
+    at: datetime
+    actor: str
+    detail: str | None = None
+
+
+def record(conn: Connection, machine: Machine, changes: Sequence[tuple[int, str, str]], what: Step) -> None:
+    """Write one row for each (object id, state before, state after)."""
+    if changes:
+        conn.execute(
+            _INSERT,
+            [
+                {
+                    "machine": machine.name,
+                    "object_id": object_id,
+                    "from_state": before,
+                    "event": what.event,
+                    "to_state": after,
+                    "at": what.at,
+                    "actor": what.actor,
+                    "detail": what.detail,
+                }
+                for object_id, before, after in changes
+            ],
+        )
+
+
+def move(conn: Connection, table: Table, machine: Machine, object_id: int, what: Step, **values: Any) -> str:
+    """Apply the event to the object's state, set `values`, record the step; return the new state."""
+    before = conn.execute(select(table.c.state).where(table.c.id == object_id)).scalar_one_or_none()
+    if before is None:
+        raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
+    after = step(machine, before, what.event)
+    changed = conn.execute(
+        update(table).where(table.c.id == object_id, table.c.state == before).values(state=after, **values)
+    )
+    if changed.rowcount != 1:
+        raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
+    record(conn, machine, [(object_id, before, after)], what)
+    return after
+
+
+def history(conn: Connection, machine: Machine, object_id: int) -> Sequence[Row[Any]]:
+    """Return the stored steps of an object, oldest first."""
+    return conn.execute(
+        select(transitions)
+        .where(transitions.c.machine == machine.name, transitions.c.object_id == object_id)
+        .order_by(transitions.c.id)
+    ).all()

@@ -1,0 +1,85 @@
+"""What befalls deliveries without a worker's word: receipts, time-outs, lost leases, expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+
+from gateway.errors import ATTEMPTS_USED_UP, RECEIPT_MISSING
+from gateway.states import DELIVERY, step
+from gateway.store import transitions
+from gateway.store.claims import Outcome, finish_attempts
+from gateway.store.statements import in_state
+from gateway.store.tables import deliveries
+from gateway.store.transitions import Step
+
+__all__ = ["expire", "reclaim", "settle", "time_out"]
+
+_BATCH: Final = 200
+
+
+def settle(conn: Connection, delivery: int, at: datetime, actor: str, problem: str | None = None) -> bool:
+    """Apply a receipt (or, with a problem, an error) that came by itself to its delivery.
+
+    It may overtake the worker whose attempt it answers; False when nothing waits for it.
+    """
+    found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    row = conn.execute(found.with_for_update(key_share=True)).first()
+    if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
+        return False
+    events = {"AWAITING_RECEIPT": ("receipt", "error"), "ACTIVE": ("delivered", "refuse")}
+    event = events[row.state][problem is not None]
+    after = step(DELIVERY, row.state, event)
+    conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery)
+        .values(state=after, problem=problem, finished_at=at, leased_by=None, lease_until=None)
+    )
+    finish_attempts(conn, [(delivery, row.attempt)], event, at, Outcome(problem))
+    transitions.record(conn, DELIVERY, [(delivery, row.state, after)], Step(event, at, actor, problem))
+    return True
+
+
+def reclaim(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
+    """Put back what workers leased and never finished; return the deliveries."""
+    lost = (in_state(deliveries, "ACTIVE"), deliveries.c.lease_until <= now)
+    rows = _sweep(conn, lost, Step("lease_lost", now, actor), due_at=now, leased_by=None, lease_until=None)
+    if rows:
+        ended = [(row.id, row.attempt) for row in rows]
+        finish_attempts(conn, ended, "lease_lost", now, Outcome())
+    return tuple(row.id for row in rows)
+
+
+def time_out(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
+    """Queue again, under the same name, what was sent and never receipted; return the deliveries."""
+    late = (in_state(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now)
+    rows = _sweep(conn, late, Step("timeout", now, actor), due_at=now, problem=RECEIPT_MISSING.id)
+    return tuple(row.id for row in rows)
+
+
+def expire(conn: Connection, now: datetime, actor: str) -> Sequence[Row[Any]]:
+    """Fail what is still queued after its time; return the deliveries (id, case_id, …)."""
+    over = (in_state(deliveries, "QUEUED"), deliveries.c.expires_at <= now)
+    return _sweep(conn, over, Step("expire", now, actor), problem=ATTEMPTS_USED_UP.id, finished_at=now)
+
+
+def _sweep(
+    conn: Connection, which: tuple[ColumnElement[bool], ...], what: Step, **values: Any
+) -> Sequence[Row[Any]]:
+    found = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
+    rows = conn.execute(found.with_for_update(skip_locked=True, key_share=True)).all()
+    if not rows:
+        return ()
+    before = rows[0].state
+    after = step(DELIVERY, before, what.event)
+    changed = conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_([row.id for row in rows]))
+        .values(state=after, **values)
+        .returning(deliveries)
+    ).all()
+    transitions.record(conn, DELIVERY, [(row.id, before, after) for row in changed], what)
+    return changed

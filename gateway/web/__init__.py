@@ -1,0 +1,3 @@
+"""HTTP in: turns requests into parcels and calls the hub."""
+
+from __future__ import annotations

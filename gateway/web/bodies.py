@@ -1,0 +1,57 @@
+"""Reads the body of a WSGI request, bounded, whether it has a length or comes in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
+
+__all__ = ["Environ", "read_body"]
+
+Environ = dict[str, Any]
+
+_STEP = 1 << 16
+
+
+def read_body(environ: Environ, limit: int) -> bytes:
+    """Return the octets of the request; raises GW102 above `limit`, GW103 when cut short.
+
+    A declared length above the limit is refused before an octet is read.
+    """
+    declared = _declared_length(environ)
+    if declared is not None and declared > limit:
+        raise GatewayError(
+            TOO_LARGE, f"the body has {declared} octets, at most {limit} are taken", "Content-Length"
+        )
+    if "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower():
+        body = _read(environ, limit + 1)
+        if len(body) > limit:
+            raise GatewayError(TOO_LARGE, f"the body has more than {limit} octets", "body")
+        return body
+    # A server need not end the stream where the body ends (PEP 3333): no octet more is asked for.
+    body = _read(environ, declared or 0)
+    if len(body) != (declared or 0):
+        raise GatewayError(MIME_MALFORMED, f"{len(body)} of {declared} octets arrived", "Content-Length")
+    return body
+
+
+def _declared_length(environ: Environ) -> int | None:
+    text = str(environ.get("CONTENT_LENGTH") or "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise GatewayError(MIME_MALFORMED, "Content-Length is not a number", "Content-Length")
+    return int(text)
+
+
+def _read(environ: Environ, most: int) -> bytes:
+    """Return at most `most` octets of the stream, fewer when it ends before."""
+    stream = environ["wsgi.input"]
+    pieces: list[bytes] = []
+    while most > 0:
+        piece = stream.read(min(_STEP, most))
+        if not piece:
+            break
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,65 @@
+"""Serves the application over HTTP: processes and threads, drained on SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+from gateway.config import Settings, load
+from gateway.web.app import WsgiApplication, application
+
+__all__ = ["free_port", "load_application", "serve"]
+
+_HOME = "GATEWAY_SERVE_HOME"
+_CONFIG = "GATEWAY_SERVE_CONFIG"
+#: A header block larger than this is nobody's message (nginx: 32 KiB, Apache: 8 KiB a line).
+_HEADER_BUFFER = 64 * 1024
+
+
+def serve(settings: Settings, config: str | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have begun are answered first."""
+    os.environ[_HOME] = str(settings.home)
+    os.environ[_CONFIG] = config or ""
+    http = settings.http
+    server = Granian(
+        "gateway.web.server:load_application",
+        factory=True,
+        interface=Interfaces.WSGI,
+        address=http.host,
+        port=http.port,
+        workers=http.processes,
+        blocking_threads=http.threads,
+        backlog=http.backlog,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(http.read_time_out.total_seconds() * 1000),
+            max_buffer_size=max(_HEADER_BUFFER, 417_792),
+        ),
+        websockets=False,
+        # A worker that dies (a crash in a C library, the kernel's out-of-memory killer) is replaced.
+        respawn_failed_workers=True,
+        respawn_interval=0.1,
+        workers_kill_timeout=30,
+        log_enabled=False,
+        process_name=None,
+    )
+    server.serve()
+
+
+def load_application() -> WsgiApplication:
+    """Return the application of the serving process's settings; called in each worker process."""
+    logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
+    settings = load(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
+    return application(settings)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,104 @@
+"""Imports Spyne on every Python that the gateway supports, and hands its names on.
+
+Spyne 2.14 carries a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12
+no longer asks it, and Python 3.11 warns at each import that fails anywhere.  A finder of
+ours answers for ``spyne.util.six.moves`` instead, and the old hook is taken away.  Spyne
+also imports ``cgi``, deprecated in 3.11 and absent from 3.13, where ``legacy-cgi`` gives it.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+from typing import Any
+
+__all__ = [
+    "Application",
+    "ComplexModel",
+    "Fault",
+    "ServiceBase",
+    "Soap11",
+    "Wsdl11",
+    "WsgiApplication",
+    "primitive",
+    "rpc",
+]
+
+_SIX = "spyne.util.six"
+_MOVES = _SIX + ".moves"
+
+
+def _known() -> dict[str, Any]:
+    """Return the table of moved modules, by full name, that the vendored six has filled."""
+    table: dict[str, Any] = sys.modules[_SIX]._importer.known_modules
+    return table
+
+
+class _MovesFinder(MetaPathFinder, Loader):
+    """Finds ``spyne.util.six.moves`` and what lies below it."""
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Return a spec for a module of the table, None for every other."""
+        if fullname != _MOVES and not fullname.startswith(_MOVES + "."):
+            return None
+        moved = _known().get(fullname)
+        if moved is None:
+            return None
+        return spec_from_loader(fullname, self, is_package=hasattr(moved, "__path__"))
+
+    def create_module(self, _spec: ModuleSpec, /) -> ModuleType | None:
+        """Let the import system make an empty module: the real one keeps its own spec."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Make `module` look each name up where it really is (PEP 562)."""
+        moved = _known()[module.__name__]
+        real = moved._resolve() if hasattr(moved, "_resolve") else moved
+        module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the warnings that Spyne's own modules cause while they are imported, and no others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"_SixMetaPathImporter\.find_", ImportWarning)
+        warnings.filterwarnings("ignore", "invalid escape sequence", DeprecationWarning)
+        warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning)
+        yield
+
+
+def _install() -> None:
+    """Put the finder first, import Spyne, and take the old hook out of the import system."""
+    if not any(isinstance(finder, _MovesFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MovesFinder())
+    with _quiet():
+        for name in ("spyne", "spyne.protocol.soap", "spyne.server.wsgi"):
+            import_module(name)
+    # Spyne runs the garbage collector once a second, for files that its contexts might hold: none here.
+    setattr(sys.modules["spyne.const"], "MIN_GC_INTERVAL", float("inf"))  # noqa: B010
+    old = sys.modules[_SIX]._importer
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not old]
+
+
+_install()
+
+_spyne = import_module("spyne")
+primitive = import_module("spyne.model.primitive")
+Application = _spyne.Application
+ComplexModel = _spyne.ComplexModel
+Fault = _spyne.Fault
+ServiceBase = _spyne.ServiceBase
+rpc = _spyne.rpc
+Soap11 = import_module("spyne.protocol.soap").Soap11
+WsgiApplication = import_module("spyne.server.wsgi").WsgiApplication
+Wsdl11 = import_module("spyne.interface.wsdl").Wsdl11

@@ -1,0 +1,1 @@
+"""Between bytes and trees, with limits, knowing nothing of any protocol above SOAP."""

@@ -1,0 +1,265 @@
+"""MIME multipart/related, read strictly and in linear time, and written so that it reads back.
+
+Two readers that disagree about where a part ends can be made to see two messages, so what
+is ambiguous is refused: a boundary followed by other characters, line ends of both kinds
+around boundaries, a missing final boundary, a Content-ID used twice, a multipart inside.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.errors import MEDIA_TYPE_REFUSED, TOO_LARGE, GatewayError
+from gateway.wire.fields import MediaType, parse_media_type, read_headers, refuse, write_headers
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
+from gateway.wire.stored import HttpMessage, read_http
+
+__all__ = [
+    "XML_TYPES",
+    "HttpMessage",
+    "MediaType",
+    "Part",
+    "Parts",
+    "parse_media_type",
+    "read_http",
+    "read_related",
+    "write_related",
+]
+
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_CONTENT_ID: Final = re.compile(r"<([^<>\s]{1,255})>|([^<>\s]{1,255})")
+_AFTER_BOUNDARY: Final = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")
+_BAD_QUOTED_PRINTABLE: Final = re.compile(
+    rb"=(?![0-9A-Fa-f]{2}|\r?\n)|[ \t](?:\r?\n|\Z)|[^\t\r\n -~]|\r(?!\n)"
+)
+_BASE64_SPACE: Final = b" \t\r\n"
+# Written from the part itself, or no longer true of what is written.
+_WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "content-length"}
+XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
+"""The media types of a root part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One MIME part: `headers` by lower-case name, and `content` after transfer decoding."""
+
+    headers: Mapping[str, str]
+    content_id: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A SOAP message with its attachments."""
+
+    root: Part
+    attachments: tuple[Part, ...] = ()
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """Return what each attachment holds, by Content-ID; one without Content-ID cannot be named."""
+        return {part.content_id: part.content for part in self.attachments if part.content_id}
+
+
+def read_related(content_type: str, body: bytes, limits: Limits = DEFAULT_LIMITS) -> Parts:
+    """Return the parts of `body`: a multipart/related, or bare XML as its only part."""
+    if len(body) > limits.body:
+        raise GatewayError(TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed")
+    media = parse_media_type(content_type)
+    if media.name in XML_TYPES:
+        return Parts(_checked_root(Part({"content-type": content_type}, "", media.name, body)))
+    if media.name != "multipart/related":
+        raise GatewayError(
+            MEDIA_TYPE_REFUSED, f"media type {media.name[:80]!r} is not accepted", "Content-Type"
+        )
+    if media.parameters.get("type", "text/xml").lower() not in XML_TYPES:
+        raise GatewayError(MEDIA_TYPE_REFUSED, "the type parameter does not name XML", "Content-Type")
+    boundary = media.parameters.get("boundary", "")
+    if not _BOUNDARY.fullmatch(boundary):
+        refuse("the boundary parameter is missing or not 1 to 70 characters of RFC 2046", "Content-Type")
+    parts = [_read_part(body, *region, limits) for region in _regions(body, boundary.encode(), limits)]
+    _refuse_duplicates(parts)
+    root = _root_index(parts, media.parameters.get("start", ""))
+    return Parts(_checked_root(parts[root]), tuple(parts[:root] + parts[root + 1 :]))
+
+
+def write_related(
+    root: bytes,
+    attachments: Sequence[Part],
+    boundary: str,
+    root_id: str,
+    root_type: str = "text/xml",
+) -> tuple[str, bytes]:
+    """Return Content-Type and body of a multipart/related with `root` as its first part.
+
+    Contents are written as they are, without transfer encoding.  `boundary` must not occur
+    in any of them; the caller makes it, and the Content-IDs, unique.
+    """
+    marker = b"--" + boundary.encode("ascii", "replace")
+    whole = [Part({"content-type": f"{root_type}; charset=UTF-8"}, root_id, root_type, root), *attachments]
+    if not _BOUNDARY.fullmatch(boundary) or any(marker in part.content for part in whole):
+        refuse("the boundary is not 1 to 70 characters of RFC 2046, or occurs in a part")
+    _refuse_duplicates(whole)
+    pieces: list[bytes] = []
+    for part in whole:
+        pieces += (marker, b"\r\n", _written_headers(part), b"\r\n", part.content, b"\r\n")
+    pieces += (marker, b"--\r\n")
+    kind = f'multipart/related; type="{root_type}"; start="<{root_id}>"; boundary="{boundary}"'
+    return kind, b"".join(pieces)
+
+
+def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int, int, bytes]]:
+    """Yield start, end and line end of each part of `body`.
+
+    A boundary counts only at the start of a line; each one found there is a delimiter or
+    ends the reading, so the search never stops more often than there are parts.
+    """
+    marker = b"\n--" + boundary
+    first = -1 if body.startswith(marker[1:]) else body.find(marker)
+    if first < 0 and not body.startswith(marker[1:]):
+        refuse("the boundary does not occur")
+    if first >= limits.padding:
+        refuse(f"more than {limits.padding} octets stand before the first boundary")
+    closing, end_of_line, start = _delimiter(body, first + len(marker))
+    if closing or not end_of_line:
+        refuse("the first boundary is the final one")
+    if first >= 0:
+        _check_line_end(body, first, end_of_line)
+    for count in range(1, limits.parts + 1):
+        found = body.find(marker, start - 1)
+        if found < 0:
+            refuse("the final boundary is missing")
+        closing, line_end, after = _delimiter(body, found + len(marker))
+        _check_line_end(body, found, end_of_line)
+        end = found + 1 - len(end_of_line)
+        if end < start or line_end not in (end_of_line, b""):
+            refuse(f"part {count} is empty, or line ends differ after its boundary")
+        yield start, end, end_of_line
+        if closing:
+            return _check_epilogue(body, after, marker, limits)
+        start = after
+    raise GatewayError(TOO_LARGE, f"there are more than {limits.parts} parts")
+
+
+def _delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
+    """Return whether the boundary that ends at `position` is the final one, its line end, and its end."""
+    found = _AFTER_BOUNDARY.match(body, position)
+    if found is None:
+        refuse("a boundary is followed by other characters", f"octet {position}")
+    return found[1] is not None, found[2], found.end()
+
+
+def _check_line_end(body: bytes, line_feed: int, end_of_line: bytes) -> None:
+    # Readers differ on a bare line feed in a message of CRLF lines, and on CRLF in one of bare line feeds.
+    carriage = line_feed > 0 and body[line_feed - 1] == 0x0D
+    if carriage != (end_of_line == b"\r\n"):
+        refuse("line ends differ before and after boundaries", f"octet {line_feed}")
+
+
+def _check_epilogue(body: bytes, position: int, marker: bytes, limits: Limits) -> None:
+    if len(body) - position > limits.padding:
+        refuse(f"more than {limits.padding} octets stand after the final boundary")
+    if body.find(marker, position - 1) >= 0:
+        refuse("a boundary stands after the final one")
+
+
+def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Limits) -> Part:
+    length = len(end_of_line)
+    if body.startswith(end_of_line, start, end):
+        split, content = start, body[start + length : end]
+    else:
+        split = body.find(end_of_line * 2, start, end)
+        content = body[split + 2 * length : end]
+        if split < 0:  # header fields alone, each with its line end
+            if not body.startswith(end_of_line, end - length, end):
+                refuse("a part has no empty line after its header fields", f"octet {start}")
+            split, content = end - length, b""
+    headers = read_headers(body[start:split], end_of_line, limits)
+    media = parse_media_type(headers.get("content-type", "text/plain"))
+    if media.name.startswith(("multipart/", "message/")):
+        refuse("a part is itself a multipart or message", f"octet {start}")
+    content_id = _content_id(headers.get("content-id", ""))
+    decoded = _decoded(content, headers.get("content-transfer-encoding", "binary").lower(), content_id)
+    return Part(headers, content_id, media.name, decoded)
+
+
+def _content_id(value: str) -> str:
+    if not value:
+        return ""
+    found = _CONTENT_ID.fullmatch(value)
+    if found is None:
+        refuse(f"{value[:80]!r} is not a Content-ID")
+    return found[1] or found[2]
+
+
+def _decoded(content: bytes, encoding: str, content_id: str) -> bytes:
+    location = f"cid:{content_id}"
+    if encoding == "base64":
+        return _from_base64(content.translate(None, _BASE64_SPACE), location)
+    if encoding == "quoted-printable":
+        if _BAD_QUOTED_PRINTABLE.search(content):
+            refuse("a part is not quoted-printable", location)
+        return binascii.a2b_qp(content)
+    if encoding not in ("binary", "8bit", "7bit"):
+        refuse(f"transfer encoding {encoding[:40]!r} is unknown", location)
+    if encoding == "7bit" and not content.isascii():
+        refuse("a part declared 7bit holds octets above 127", location)
+    return content
+
+
+def _from_base64(text: bytes, location: str) -> bytes:
+    try:
+        content = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        refuse("a part is not base64", location)
+    # The unused bits of the last group must be zero, or two texts would mean the same octets.
+    if binascii.b2a_base64(content[len(content) // 3 * 3 :], newline=False) != text[len(content) // 3 * 4 :]:
+        refuse("a part is not base64: its last group is irregular", location)
+    return content
+
+
+def _refuse_duplicates(parts: Sequence[Part]) -> None:
+    seen: set[str] = set()
+    for part in parts:
+        # Ids that differ in case or %-escapes only are one and the same to some readers.
+        key = unquote(part.content_id).casefold()
+        if key in seen:
+            refuse("a Content-ID stands twice", f"cid:{part.content_id}")
+        if key:
+            seen.add(key)
+
+
+def _root_index(parts: Sequence[Part], start: str) -> int:
+    wanted = start.strip().removeprefix("<").removesuffix(">")
+    for index, part in enumerate(parts):
+        if wanted and part.content_id == wanted:
+            return index
+    return 0  # no start parameter, or one that names no part: RFC 2387 §3.2
+
+
+def _checked_root(part: Part) -> Part:
+    media = parse_media_type(part.headers.get("content-type", "text/plain"))
+    if media.name not in XML_TYPES:
+        raise GatewayError(
+            MEDIA_TYPE_REFUSED, f"the root part is {media.name[:80]!r}, XML is wanted", "root part"
+        )
+    charset = media.parameters.get("charset", "utf-8").lower()
+    if charset != "utf-8" and not (charset == "us-ascii" and part.content.isascii()):
+        raise GatewayError(MEDIA_TYPE_REFUSED, f"charset {charset[:40]!r}, UTF-8 is wanted", "root part")
+    return part
+
+
+def _written_headers(part: Part) -> bytes:
+    fields = {"Content-Type": part.headers.get("content-type", part.media_type)}
+    if part.content_id:
+        fields["Content-ID"] = f"<{_content_id(part.content_id)}>"
+    fields |= {name: value for name, value in part.headers.items() if name not in _WRITTEN}
+    if parse_media_type(fields["Content-Type"]).name != part.media_type:
+        refuse(f"the media type and the Content-Type of {part.content_id[:80]!r} differ")
+    return write_headers(fields)

@@ -1,0 +1,144 @@
+"""Namespace names and fixed URIs of the standards the gateway speaks, and of its own documents."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "AGENCY",
+    "ANONYMOUS",
+    "BASE64_ENCODING",
+    "C14N",
+    "C14N_COMMENTS",
+    "C14N_EXCLUSIVE",
+    "C14N_EXCLUSIVE_COMMENTS",
+    "CUSTOMS",
+    "DOCUMENT",
+    "DS",
+    "DS11",
+    "DSIG_MORE",
+    "EB",
+    "EB3",
+    "PREFIXES",
+    "RES",
+    "SERVICE_AGENCY",
+    "SERVICE_DECLARATION",
+    "SOAP11",
+    "SOAP11_NEXT",
+    "SOAP12",
+    "SOAP12_NEXT",
+    "SUB",
+    "TP",
+    "WCO_DEC",
+    "WCO_MD",
+    "WCO_RES",
+    "WSA",
+    "WSA04",
+    "WSAM",
+    "WSDL",
+    "WSDL_SOAP11",
+    "WSSE",
+    "WSSE11",
+    "WSU",
+    "X509_PKI_PATH_TOKEN",
+    "X509_TOKEN",
+    "XADES",
+    "XENC",
+    "XENC11",
+    "XLINK",
+    "XML",
+    "XMLNS",
+    "XSD",
+    "XSI",
+    "document_namespace",
+]
+
+XML: Final = "http://www.w3.org/XML/1998/namespace"
+XMLNS: Final = "http://www.w3.org/2000/xmlns/"
+XSD: Final = "http://www.w3.org/2001/XMLSchema"
+XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+XLINK: Final = "http://www.w3.org/1999/xlink"
+
+SOAP11: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+SOAP12: Final = "http://www.w3.org/2003/05/soap-envelope"
+SOAP11_NEXT: Final = "http://schemas.xmlsoap.org/soap/actor/next"
+SOAP12_NEXT: Final = "http://www.w3.org/2003/05/soap-envelope/role/next"
+WSDL: Final = "http://schemas.xmlsoap.org/wsdl/"
+WSDL_SOAP11: Final = "http://schemas.xmlsoap.org/wsdl/soap/"
+
+EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
+EB3: Final = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
+TP: Final = "http://www.oasis-open.org/committees/ebxml-cppa/schema/cpp-cpa-2_0.xsd"
+
+DS: Final = "http://www.w3.org/2000/09/xmldsig#"
+DS11: Final = "http://www.w3.org/2009/xmldsig11#"
+DSIG_MORE: Final = "http://www.w3.org/2001/04/xmldsig-more#"
+XENC: Final = "http://www.w3.org/2001/04/xmlenc#"
+XENC11: Final = "http://www.w3.org/2009/xmlenc11#"
+XADES: Final = "http://uri.etsi.org/01903/v1.3.2#"
+
+C14N: Final = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
+C14N_COMMENTS: Final = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315#WithComments"
+C14N_EXCLUSIVE: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
+C14N_EXCLUSIVE_COMMENTS: Final = "http://www.w3.org/2001/10/xml-exc-c14n#WithComments"
+
+_WSS: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
+WSSE: Final = _WSS + "wssecurity-secext-1.0.xsd"
+WSU: Final = _WSS + "wssecurity-utility-1.0.xsd"
+WSSE11: Final = "http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd"
+X509_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509v3"
+X509_PKI_PATH_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509PKIPathv1"
+BASE64_ENCODING: Final = _WSS + "soap-message-security-1.0#Base64Binary"
+
+WSA: Final = "http://www.w3.org/2005/08/addressing"
+WSA04: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
+WSAM: Final = "http://www.w3.org/2007/05/addressing/metadata"
+ANONYMOUS: Final = "http://www.w3.org/2005/08/addressing/anonymous"
+
+WCO_MD: Final = "urn:wco:datamodel:WCO:DocumentMetaData-DMS:2"
+WCO_DEC: Final = "urn:wco:datamodel:WCO:DEC-DMS:2"
+WCO_RES: Final = "urn:wco:datamodel:WCO:RES-DMS:2"
+
+SUB: Final = "urn:single-window:submission:1"
+RES: Final = "urn:single-window:result:1"
+DOCUMENT: Final = "urn:single-window:document:"
+AGENCY: Final = "urn:single-window:agency:1"
+CUSTOMS: Final = "urn:single-window:customs:1"
+SERVICE_AGENCY: Final = "urn:single-window:service:agency:1"
+SERVICE_DECLARATION: Final = "urn:single-window:service:declaration:1"
+
+PREFIXES: Final[dict[str, str]] = {
+    "soap": SOAP11,
+    "soap12": SOAP12,
+    "eb": EB,
+    "eb3": EB3,
+    "tp": TP,
+    "xlink": XLINK,
+    "ds": DS,
+    "ec": C14N_EXCLUSIVE,
+    "xenc": XENC,
+    "xenc11": XENC11,
+    "xades": XADES,
+    "wsse": WSSE,
+    "wsse11": WSSE11,
+    "wsu": WSU,
+    "wsa": WSA,
+    "wsam": WSAM,
+    "wsdl": WSDL,
+    "xsd": XSD,
+    "xsi": XSI,
+    "xml": XML,
+    "md": WCO_MD,
+    "wco": WCO_DEC,
+    "wcores": WCO_RES,
+    "sub": SUB,
+    "res": RES,
+    "agency": AGENCY,
+    "customs": CUSTOMS,
+}
+"""The prefix that locations and XPath expressions of the gateway use for each namespace."""
+
+
+def document_namespace(document_id: str) -> str:
+    """Return the namespace of an agency document's request and its own fields."""
+    return f"{DOCUMENT}{document_id.lower()}:1"

@@ -1,0 +1,243 @@
+"""Names the place of an element by WCO ids, and finds the element that such a name means.
+
+A pointer is the WCO Data Model's own way to point into a declaration: a chain of class
+ids, each with its number, and the tag id of one element, as ``42A/67A[1]/68A[3]/02A[2]/360``.
+The hub uses it for every error, every line of the ledger and every mapping.  The rules:
+
+* it starts at the declaration (``42A``) or the response (``07B``), wherever these lie;
+* a class carries a number: SequenceNumeric for 68A, else its position among its likes; 42A carries none;
+* an element without an id goes by its name (``D011/DateTimeString``), an attribute by ``@name``;
+* an element that should stand once carries a number only from the second on;
+* ``SUP/<path>[item][n]`` is a value of the supplement (no ``[item]`` where it has none);
+* ``APP[n]/<document>/<field>`` and ``APP[n]/<document>/ITEM[s]/<field>[k]`` are unique fields.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.share import folder
+
+__all__ = ["Tag", "attribute_pointer", "element_at", "pointer_of", "tags", "text_of", "value_at", "walk"]
+
+_DECLARATION: Final = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
+_RESPONSE: Final = "{urn:wco:datamodel:WCO:RES-DMS:2}"
+_SUBMISSION: Final = "{urn:single-window:submission:1}"
+_ROOTS: Final = {f"{_DECLARATION}Declaration", f"{_RESPONSE}Response"}
+_ITEM_CLASS: Final = "68A"
+_UNNUMBERED_CLASS: Final = "42A"
+# An xs:decimal without sign or fraction to speak of; SequenceNumeric has five digits at most.
+_NUMBER: Final = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0*)?\s*")
+_LONGEST_NUMBER: Final = 9
+_LONGEST_NAME: Final = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What the WCO Data Model calls one element.
+
+    `path` is by names from the root; `kind` is class, element or supplement; `code_list`
+    names the shipped list its values come from, where there is one.
+    """
+
+    path: str
+    kind: str
+    wco_id: str
+    code_list: str = ""
+
+
+@cache
+def tags() -> dict[str, Tag]:
+    """Return every known element by its path, as ``Declaration/GoodsShipment/Importer/ID``."""
+    text = folder("xsd").joinpath("wco", "elements.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(io.StringIO(text))
+    return {row["path"]: Tag(**row) for row in rows}
+
+
+def pointer_of(element: etree._Element, root: etree._Element | None = None) -> str:
+    """Return the pointer of `element`, an element of the submission, declaration or response `root`."""
+    chain = _chain(element, root)
+    pointer, path = _start(chain[0])
+    for node in chain[1:]:
+        number = 1 + sum(1 for _ in node.itersiblings(node.tag, preceding=True))
+        pointer, path = _step(node, pointer, path, number)
+    return pointer
+
+
+def attribute_pointer(element: etree._Element, name: str, root: etree._Element | None = None) -> str:
+    """Return the pointer of attribute `name` of `element`."""
+    return f"{pointer_of(element, root)}/@{etree.QName(name).localname}"
+
+
+def walk(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
+    """Yield each element below `root`, itself first, with its pointer, in document order and in one pass."""
+    chain = _chain(root, None)
+    pointer, path = _start(chain[0])
+    for node in chain[1:]:
+        number = 1 + sum(1 for _ in node.itersiblings(node.tag, preceding=True))
+        pointer, path = _step(node, pointer, path, number)
+    pending = [(root, pointer, path)]
+    while pending:
+        element, pointer, path = pending.pop()
+        yield element, pointer
+        pending.extend(reversed(_children(element, pointer, path)))
+
+
+def element_at(root: etree._Element, pointer: str) -> etree._Element | None:
+    """Return the element below `root` that `pointer` (or its attribute's owner) names, or None."""
+    wanted = pointer.partition("/@")[0]
+    tops = [root, *(top for top in root.iter(*_ROOTS) if top is not root)]
+    for top in tops:
+        start, path = _start(top)
+        found = _search(top, start, path, wanted)
+        if found is not None:
+            return found
+    return None
+
+
+def value_at(root: etree._Element, pointer: str) -> str | None:
+    """Return the text or attribute value that `pointer` names, or None when nothing is there."""
+    element = element_at(root, pointer)
+    if element is None:
+        return None
+    _, mark, name = pointer.partition("/@")
+    if mark:
+        return next((str(v) for k, v in element.attrib.items() if etree.QName(k).localname == name), None)
+    return text_of(element)
+
+
+def text_of(element: etree._Element) -> str:
+    """Return the whole text of a leaf.
+
+    A comment splits a text in two; whoever reads only the part before it reads another
+    value than the schema judged and the signature covers.
+    """
+    return (element.text or "") + "".join(child.tail or "" for child in element)
+
+
+def _search(top: etree._Element, start: str, path: str, wanted: str) -> etree._Element | None:
+    """Go down from `top` along the segments of `wanted`; only matching branches are entered."""
+    pending = [(top, start, path)]
+    while pending:
+        element, pointer, path = pending.pop()
+        if pointer == wanted:
+            return element
+        if not pointer or wanted.startswith(f"{pointer}/"):
+            pending.extend(reversed(_children(element, pointer, path)))
+    return None
+
+
+def _children(element: etree._Element, pointer: str, path: str) -> list[tuple[etree._Element, str, str]]:
+    seen: Counter[str] = Counter()
+    found = []
+    for child in element.iterchildren(tag=etree.Element):
+        seen[child.tag] += 1
+        found.append((child, *_step(child, pointer, path, seen[child.tag])))
+    return found
+
+
+def _chain(element: etree._Element, root: etree._Element | None) -> list[etree._Element]:
+    """Return the elements from the nearest place a pointer may start at down to `element`."""
+    if not isinstance(element.tag, str):
+        raise GatewayError(RULE_BROKEN, "a pointer names elements and attributes only")
+    chain = [element]
+    while element.tag not in _ROOTS and element is not root:
+        parent = element.getparent()
+        if parent is None:
+            break
+        element = parent
+        chain.append(element)
+    return chain[::-1]
+
+
+def _start(top: etree._Element) -> tuple[str, str]:
+    """Return pointer and path of the first element; the submission itself adds nothing to a pointer."""
+    name = _name(top)
+    if top.tag == f"{_SUBMISSION}Submission":
+        return "", ""
+    tag = tags().get(name) if top.tag in _ROOTS else None
+    return (tag.wco_id, tag.path) if tag else (name, "")
+
+
+def _step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
+    """Return pointer and path of `element`, the `number`-th of its name, from those of its parent.
+
+    The path is the names down from the declaration, or for the submission's own parts a
+    mark of where we are (``APP``, ``FIELDS``, ``ITEM``); empty where no rule is known.
+    """
+    if element.tag in _ROOTS:
+        return _start(element)
+    if element.tag.startswith(_SUBMISSION):
+        return _submission_step(element, pointer, number)
+    if path == "FIELDS" and _name(element) == "Item":
+        return f"{pointer}/ITEM[{_number(element.get('sequence', ''), number)}]", "ITEM"
+    if path == "ITEM":
+        return _join(pointer, f"{_name(element)}[{number}]"), ""
+    if path not in ("", "FIELDS") and element.tag.startswith((_DECLARATION, _RESPONSE)):
+        return _wco_step(element, pointer, path, number)
+    return _join(pointer, _plain(element, number)), ""
+
+
+def _wco_step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
+    path = f"{path}/{_name(element)}"
+    tag = tags().get(path)
+    if tag is None or tag.kind == "supplement" or not tag.wco_id:
+        return _join(pointer, _plain(element, number)), path if tag else ""
+    if tag.kind != "class":
+        return _join(pointer, tag.wco_id + (f"[{number}]" if number > 1 else "")), path
+    if tag.wco_id == _ITEM_CLASS:
+        stated = element.find(f"{{{etree.QName(element).namespace}}}SequenceNumeric")
+        number = number if stated is None else _number(text_of(stated), number)
+    bracket = "" if tag.wco_id == _UNNUMBERED_CLASS and number == 1 else f"[{number}]"
+    return _join(pointer, tag.wco_id + bracket), path
+
+
+def _submission_step(element: etree._Element, pointer: str, number: int) -> tuple[str, str]:
+    """Name a part of the submission: SUP, APP and their content have pointers, the rest goes by name."""
+    name = _name(element)
+    if name == "Supplement":
+        return "SUP", "SUP"
+    if name == "Value" and pointer == "SUP":
+        return f"SUP/{_supplement_value(element)}", ""
+    if name == "Application":
+        return _join(pointer, f"APP[{number}]"), ""
+    if name == "Fields" and pointer.startswith("APP["):
+        parent: Any = element.getparent()
+        return f"{pointer}/{parent.get('document', '')[:_LONGEST_NAME]}", "FIELDS"
+    return _join(pointer, _plain(element, number)), ""
+
+
+def _supplement_value(element: etree._Element) -> str:
+    path, item = element.get("path", ""), element.get("item")
+    brackets = f"[{item[:_LONGEST_NUMBER]}]" if item is not None else ""
+    return f"{path[:255]}{brackets}[{element.get('n', '1')[:_LONGEST_NUMBER]}]"
+
+
+def _plain(element: etree._Element, number: int) -> str:
+    """Return the name of an element without an id; numbered when it groups others or is not the first."""
+    grouping = next(element.iterchildren(tag=etree.Element), None) is not None
+    return f"{_name(element)}[{number}]" if number > 1 or grouping else _name(element)
+
+
+def _number(text: str, position: int) -> int:
+    """Return the number that `text` states (``01`` and ``1.0`` are 1), or `position` when it states none."""
+    stated = _NUMBER.fullmatch(text)
+    return int(stated[1]) if stated else position
+
+
+def _name(element: etree._Element) -> str:
+    return element.tag.rpartition("}")[2][:_LONGEST_NAME]
+
+
+def _join(pointer: str, segment: str) -> str:
+    return f"{pointer}/{segment}" if pointer else segment

@@ -1,0 +1,205 @@
+"""The streaming pre-scan that every XML document passes before a tree is built.
+
+It costs a fraction of a parse and holds nothing in memory.  What it lets through has no
+document type, no entity, no processing instruction, one encoding, and a shape whose
+canonical form costs bounded time: canonicalisation is the only step of verification that
+is not linear, so its cost must be known before anybody pays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from gateway.errors import TOO_LARGE, XML_MALFORMED, GatewayError, Problem
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "prescan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of everything one message may bring; beyond it the message is refused.
+
+    body: octets of the whole message.  It is held in memory once, so it bounds memory.
+    parts: MIME parts, root included.  The largest agreed number of attachments is 99.
+    part_headers: octets of the header block of one part.  Real ones have under 1 KB.
+    part_header_count: header fields of one part.
+    padding: octets before the first and after the last boundary, which nobody signs.
+    chunks: chunks of a stored HTTP message.  4 KB each is what clients write.
+    xml: octets of one XML document.  64 MB of markup would be a tree of some 2 GB.
+    depth: nested elements.  The deepest schema in use nests 21.
+    elements: a tree costs about 130 octets an element.
+    attributes: of one element.  Canonicalisation sorts them with a quadratic method.
+    namespaces: declarations on the path to an element; each is searched again below it.
+    canonical_work: sum over all elements of n x (n + depth), n declarations in scope; what
+        inclusive canonicalisation of the document costs, in steps of some two nanoseconds.
+    name: octets of an element's or attribute's name.
+    value: characters of an attribute value.
+    text: characters of one run of text; the parser itself stops at ten million.
+    """
+
+    body: int = 64 * 1024 * 1024
+    parts: int = 100
+    part_headers: int = 16 * 1024
+    part_header_count: int = 32
+    padding: int = 1024
+    chunks: int = 65_536
+    xml: int = 32 * 1024 * 1024
+    depth: int = 100
+    elements: int = 200_000
+    attributes: int = 64
+    namespaces: int = 64
+    canonical_work: int = 100_000_000
+    name: int = 256
+    value: int = 65_536
+    text: int = 10_000_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+_FOREIGN_ENCODINGS: Final = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"<\x00\x00\x00", "UTF-32"),
+    (b"\x00\x00\x00<", "UTF-32"),
+    (b"<\x00", "UTF-16"),
+    (b"\x00<", "UTF-16"),
+    (b"Lo\xa7\x94", "EBCDIC"),
+)
+
+
+def prescan(data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True) -> None:
+    """Refuse `data` unless it is a plain UTF-8 XML document within `limits`."""
+    if len(data) > limits.xml:
+        raise GatewayError(TOO_LARGE, f"the document has {len(data)} octets, {limits.xml} are allowed")
+    for mark, encoding in _FOREIGN_ENCODINGS:
+        if data.startswith(mark):
+            raise GatewayError(
+                XML_MALFORMED, f"the encoding is {encoding}, UTF-8 is wanted", "line 1, column 1"
+            )
+    scan = (_Counting if _needs_counting(data, limits) else _Scan)(limits)
+    if not allow_comments:
+        scan.parser.CommentHandler = scan.comment
+    if isinstance(scan, _Counting) and len(data) > limits.text:
+        scan.parser.CharacterDataHandler = scan.text
+    try:
+        scan.parser.Parse(data, True)
+    except expat.ExpatError as error:
+        place = f"line {error.lineno}, column {error.offset + 1}"
+        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
+
+
+def _needs_counting(data: bytes, limits: Limits) -> bool:
+    """Return false when three counts of octets prove that no total can be exceeded, as in most messages."""
+    elements, declared = data.count(b"<"), data.count(b"xmlns")
+    return (
+        elements > limits.elements
+        or declared > limits.namespaces
+        or elements * declared * (declared + limits.depth) > limits.canonical_work
+        or len(data) > limits.text
+    )
+
+
+class _Scan:
+    """Checks each element by itself while expat reads."""
+
+    __slots__ = ("depth", "limits", "max_attributes", "max_depth", "max_name", "parser")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.depth = 0
+        self.max_depth, self.max_name, self.max_attributes = limits.depth, limits.name, 2 * limits.attributes
+        # The encoding given here overrides the declared one, which is checked by itself.
+        parser = self.parser = expat.ParserCreate("UTF-8")
+        parser.ordered_attributes = True
+        parser.StartElementHandler = self.start
+        parser.EndElementHandler = self.end
+        parser.XmlDeclHandler = self.declaration
+        parser.StartDoctypeDeclHandler = self.doctype
+        parser.ProcessingInstructionHandler = self.instruction
+
+    def refuse(self, problem: Problem, detail: str) -> NoReturn:
+        place = f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
+        raise GatewayError(problem, detail, place)
+
+    def start(self, name: str, attributes: list[str]) -> None:
+        self.depth = depth = self.depth + 1
+        if depth > self.max_depth:
+            self.refuse(TOO_LARGE, f"elements are nested more than {self.max_depth} deep")
+        if len(name) > self.max_name:
+            self.refuse(TOO_LARGE, f"a name has more than {self.max_name} characters")
+        # One pass over names and values together; only a long one among them needs a closer look.
+        if attributes and (
+            len(attributes) > self.max_attributes or len(max(attributes, key=len)) > self.max_name
+        ):
+            self.check_attributes(attributes)
+
+    def end(self, _name: str) -> None:
+        self.depth -= 1
+
+    def check_attributes(self, attributes: list[str]) -> None:
+        limits = self.limits
+        if len(attributes) > self.max_attributes:
+            self.refuse(TOO_LARGE, f"an element has more than {limits.attributes} attributes")
+        if len(max(attributes[::2], key=len)) > self.max_name:
+            self.refuse(TOO_LARGE, f"a name has more than {self.max_name} characters")
+        if len(max(attributes[1::2], key=len)) > limits.value:
+            self.refuse(TOO_LARGE, f"an attribute has more than {limits.value} characters")
+
+    def declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
+        if version != "1.0":
+            self.refuse(XML_MALFORMED, f"XML version {version[:20]!r} is declared, 1.0 is wanted")
+        if encoding is not None and encoding.upper() != "UTF-8":
+            self.refuse(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, UTF-8 is wanted")
+
+    def doctype(self, *_: object) -> None:
+        self.refuse(XML_MALFORMED, "a document type declaration is not allowed")
+
+    def instruction(self, target: str, _data: str) -> None:
+        self.refuse(XML_MALFORMED, f"processing instruction {target[:40]!r} is not allowed")
+
+    def comment(self, _data: str) -> None:
+        self.refuse(XML_MALFORMED, "a comment is not allowed here")
+
+
+class _Counting(_Scan):
+    """Keeps the totals too, for the documents that might exceed one."""
+
+    __slots__ = ("declared", "elements", "run", "stack", "work")
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self.elements = self.declared = self.work = self.run = 0
+        self.stack: list[tuple[int, int]] = []
+
+    def start(self, name: str, attributes: list[str]) -> None:
+        super().start(name, attributes)
+        self.run = 0
+        self.elements += 1
+        if attributes:
+            declared = len([name for name in attributes[::2] if name[:5] == "xmlns"])
+            if declared:
+                self.stack.append((self.depth, declared))
+                self.declared += declared
+        self.work += self.declared * (self.declared + self.depth)
+        limits = self.limits
+        if self.declared > limits.namespaces:
+            self.refuse(TOO_LARGE, f"more than {limits.namespaces} namespace declarations are in scope")
+        if self.elements > limits.elements:
+            self.refuse(TOO_LARGE, f"the document has more than {limits.elements} elements")
+        if self.work > limits.canonical_work:
+            self.refuse(TOO_LARGE, "namespace declarations and nesting make canonicalisation too costly")
+
+    def end(self, _name: str) -> None:
+        if self.stack and self.stack[-1][0] == self.depth:
+            self.declared -= self.stack.pop()[1]
+        self.depth -= 1
+        self.run = 0
+
+    def text(self, data: str) -> None:
+        self.run += len(data)
+        if self.run > self.limits.text:
+            self.refuse(TOO_LARGE, f"a text has more than {self.limits.text} characters")

@@ -1,0 +1,234 @@
+"""SOAP 1.1 and 1.2: the envelope, its header blocks and its faults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Container
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from lxml import etree
+
+from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, GatewayError
+from gateway.wire.namespaces import PREFIXES, SOAP11, SOAP11_NEXT, SOAP12, SOAP12_NEXT, XML
+from gateway.wire.xml import serialize, xpath_of
+
+__all__ = [
+    "Envelope",
+    "Fault",
+    "Version",
+    "fault_envelope",
+    "not_understood",
+    "read_envelope",
+    "read_fault",
+    "require_understood",
+]
+
+Version = Literal["1.1", "1.2"]
+
+_VERSIONS: Final[dict[str, Version]] = {SOAP11: "1.1", SOAP12: "1.2"}
+_NAMESPACES: Final[dict[Version, str]] = {"1.1": SOAP11, "1.2": SOAP12}
+_ACTOR: Final[dict[Version, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
+_NEXT: Final[dict[Version, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
+_ULTIMATE: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
+# SOAP 1.2 §5.2.3 takes every xs:boolean; SOAP 1.1 knows 0 and 1, but JAXB writes "true".
+_FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
+_TO_SOAP12: Final = {"Client": "Sender", "Server": "Receiver"}
+_FROM_SOAP12: Final = {name: old for old, name in _TO_SOAP12.items()}
+_PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
+_S12: Final = f"{{{SOAP12}}}"
+_NO_XML: Final = re.compile("[^\\t\\n\\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TEXT_CAP: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A SOAP envelope whose outer structure is sound."""
+
+    root: etree._Element
+    header: etree._Element | None
+    body: etree._Element
+    version: Version
+
+    @property
+    def blocks(self) -> list[etree._Element]:
+        """Return the header blocks in their order."""
+        return [] if self.header is None else _elements(self.header)
+
+    @property
+    def content(self) -> list[etree._Element]:
+        """Return the elements directly in the Body."""
+        return _elements(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A SOAP fault in words common to both versions.
+
+    ``code`` is ``Client``, ``Server``, ``MustUnderstand`` or ``VersionMismatch``, or
+    a name in another namespace, as ``wsse:FailedCheck`` with a prefix of the gateway or
+    ``{namespace}name`` where it has none.
+    """
+
+    code: str
+    text: str
+    detail: tuple[etree._Element, ...] = ()
+    actor: str = ""
+
+
+def read_envelope(root: etree._Element) -> Envelope:
+    """Return the envelope at `root`: at most one Header, then exactly one Body, then nothing."""
+    name = etree.QName(root)
+    version = _VERSIONS.get(name.namespace or "")
+    if version is None or name.localname != "Envelope":
+        raise GatewayError(NOT_SOAP, "the root element is not a SOAP 1.1 or 1.2 Envelope", xpath_of(root))
+    namespace = name.namespace
+    children = _elements(root)
+    tags = [child.tag for child in children]
+    wanted = [f"{{{namespace}}}Header", f"{{{namespace}}}Body"]
+    if tags not in (wanted, wanted[1:]):
+        raise GatewayError(
+            HEADER_INVALID,
+            "an Envelope holds one Header or none, then one Body, and nothing else",
+            "/soap:Envelope",
+        )
+    envelope = Envelope(root, children[0] if len(children) == 2 else None, children[-1], version)
+    for block in envelope.blocks:
+        if etree.QName(block).namespace in (None, namespace):
+            raise GatewayError(
+                HEADER_INVALID, "a header block must have a namespace, and not that of SOAP", xpath_of(block)
+            )
+    return envelope
+
+
+def not_understood(
+    envelope: Envelope, understood: Container[str], actors: Collection[str] = ()
+) -> list[etree._Element]:
+    """Return the mandatory header blocks addressed to us whose names are not in `understood`.
+
+    A block is addressed to us when it names no actor, the next one, or one of `actors`.
+    Names are in Clark notation.
+    """
+    ours = {"", _NEXT[envelope.version], *actors}
+    if envelope.version == "1.2":
+        ours.add(_ULTIMATE)
+    return [
+        block
+        for block in envelope.blocks
+        if str(block.tag) not in understood
+        and block.get(_ACTOR[envelope.version], "").strip() in ours
+        and _mandatory(block, envelope.version)
+    ]
+
+
+def require_understood(envelope: Envelope, understood: Container[str], actors: Collection[str] = ()) -> None:
+    """Refuse the envelope when it has a mandatory header block that is not understood."""
+    strangers = not_understood(envelope, understood, actors)
+    if strangers:
+        names = ", ".join(str(block.tag)[:200] for block in strangers[:5])
+        raise GatewayError(NOT_UNDERSTOOD, f"not understood: {names}", xpath_of(strangers[0]))
+
+
+def read_fault(envelope: Envelope) -> Fault | None:
+    """Return the fault that the envelope carries, or None."""
+    content = envelope.content
+    if not content or content[0].tag != f"{{{_NAMESPACES[envelope.version]}}}Fault":
+        return None
+    fault = content[0]
+    if envelope.version == "1.1":
+        return Fault(
+            _code(fault.find("faultcode")),
+            _words(fault.find("faultstring")),
+            tuple(_elements(fault.find("detail"))),
+            _words(fault.find("faultactor")),
+        )
+    inner = fault.find(f"{_S12}Code/{_S12}Subcode/{_S12}Value")
+    return Fault(
+        _code(fault.find(f"{_S12}Code/{_S12}Value") if inner is None else inner),
+        _words(fault.find(f"{_S12}Reason/{_S12}Text")),
+        tuple(_elements(fault.find(f"{_S12}Detail"))),
+        _words(fault.find(f"{_S12}Role")),
+    )
+
+
+def fault_envelope(fault: Fault, version: Version = "1.1") -> bytes:
+    """Return the octets of an envelope that carries `fault`."""
+    namespace = _NAMESPACES[version]
+    foreign, code = _written_code(fault.code, version)
+    root = etree.Element(f"{{{namespace}}}Envelope", nsmap={"soap": namespace} | foreign)
+    body = etree.SubElement(root, f"{{{namespace}}}Body")
+    element = etree.SubElement(body, f"{{{namespace}}}Fault")
+    write = _write_soap11 if version == "1.1" else _write_soap12
+    write(element, fault, code)
+    return serialize(root)
+
+
+def _written_code(code: str, version: Version) -> tuple[dict[str, str], str]:
+    """Return the namespace declaration that `code` needs, and the code as a qualified name."""
+    if code.startswith("{"):
+        namespace, _, local = code[1:].partition("}")
+        return {"code": namespace}, f"code:{local}"
+    prefix, _, local = code.rpartition(":")
+    if prefix in PREFIXES:
+        return {prefix: PREFIXES[prefix]}, code
+    return {}, f"soap:{local if version == '1.1' else _TO_SOAP12.get(local, local)}"
+
+
+def _write_soap11(element: etree._Element, fault: Fault, code: str) -> None:
+    # The children of a SOAP 1.1 Fault have no namespace.
+    for name, words in (("faultcode", code), ("faultstring", fault.text), ("faultactor", fault.actor)):
+        if words or name != "faultactor":
+            etree.SubElement(element, name).text = _writable(words)
+    if fault.detail:
+        etree.SubElement(element, "detail").extend(deepcopy(entry) for entry in fault.detail)
+
+
+def _write_soap12(element: etree._Element, fault: Fault, code: str) -> None:
+    named = etree.SubElement(element, f"{_S12}Code")
+    # Only the five codes of SOAP 1.2 may stand first; any other is a sub-code of Sender.
+    etree.SubElement(named, f"{_S12}Value").text = code if code.startswith("soap:") else "soap:Sender"
+    if not code.startswith("soap:"):
+        etree.SubElement(etree.SubElement(named, f"{_S12}Subcode"), f"{_S12}Value").text = code
+    reason = etree.SubElement(etree.SubElement(element, f"{_S12}Reason"), f"{_S12}Text")
+    reason.set(f"{{{XML}}}lang", "en")
+    reason.text = _writable(fault.text)
+    if fault.actor:
+        etree.SubElement(element, f"{_S12}Role").text = _writable(fault.actor)
+    if fault.detail:
+        etree.SubElement(element, f"{_S12}Detail").extend(deepcopy(entry) for entry in fault.detail)
+
+
+def _writable(words: str) -> str:
+    return _NO_XML.sub("\ufffd", words)
+
+
+def _elements(parent: etree._Element | None) -> list[etree._Element]:
+    return [] if parent is None else list(parent.iterchildren("*"))
+
+
+def _mandatory(block: etree._Element, version: Version) -> bool:
+    value = block.get(f"{{{_NAMESPACES[version]}}}mustUnderstand", "0").strip()
+    flag = _FLAGS.get(value)
+    if flag is None:
+        raise GatewayError(
+            HEADER_INVALID, f"mustUnderstand is {value[:40]!r}, 0 or 1 is wanted", xpath_of(block)
+        )
+    return flag
+
+
+def _words(element: etree._Element | None) -> str:
+    return "" if element is None else "".join(str(text) for text in element.itertext()).strip()[:_TEXT_CAP]
+
+
+def _code(element: etree._Element | None) -> str:
+    """Return the code in `element` in the spelling of `Fault.code`; as written if unbound."""
+    words = _words(element)
+    prefix, colon, local = words.rpartition(":")
+    namespace = None if element is None else element.nsmap.get(prefix or None)
+    if namespace is None or (colon and not prefix):
+        return words
+    if namespace in _VERSIONS:
+        return _FROM_SOAP12.get(local, local)
+    ours = _PREFIX_OF.get(namespace)
+    return f"{ours}:{local}" if ours else f"{{{namespace}}}{local}"

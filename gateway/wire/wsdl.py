@@ -1,0 +1,209 @@
+"""Reads the WSDL 1.1 documents that we ship: operations, actions, and the schema inside.
+
+Only what we write ourselves is understood: document/literal wrapped, SOAP 1.1, one port,
+``wsam:Action`` on every message, one schema for the wrappers.  Schemas of documents that
+travel under a wildcard are imported for other readers; here they are left out, because a
+document has been checked before it is handed over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.sax.saxutils import quoteattr
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.wire.namespaces import WSAM, WSDL, XSD
+from gateway.wire.xml import xpath_of
+
+__all__ = ["BodySchema", "Operation", "ServiceDescription", "bind_documents", "read_wsdl", "without_imports"]
+
+_NAMES: Final = {"wsdl": WSDL, "xsd": XSD}
+_SCHEMA_START: Final = (
+    '<xs:schema targetNamespace="urn:single-window:agency:1" elementFormDefault="qualified">'
+)
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: its name, the wrapper elements in Clark notation, and their actions.
+
+    `open_part` is the child of the request that holds a foreign document, None without one.
+    """
+
+    name: str
+    request: str
+    response: str
+    action: str
+    reply_action: str
+    open_part: str | None = None
+
+
+class BodySchema:
+    """The schema of a WSDL's wrapper elements, compiled once; safe to share between threads."""
+
+    def __init__(self, schema: etree._Element) -> None:
+        # Through bytes: a copy of a sub-tree loses the prefixes that only its values use.
+        alone = etree.fromstring(etree.tostring(schema, with_tail=False), _PARSER)
+        for imported in alone.findall(f"{{{XSD}}}import"):
+            alone.remove(imported)
+        # Foreign documents were checked before; "skip" keeps their schemas out of this one.
+        for wildcard in alone.iter(f"{{{XSD}}}any"):
+            wildcard.set("processContents", "skip")
+        self._schema = etree.XMLSchema(alone)
+        self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
+
+    def check(self, element: etree._Element) -> None:
+        """Raise GW402 with the first violation unless `element` fits."""
+        with self._lock:
+            if self._schema.validate(element):
+                return
+            log: Any = self._schema.error_log
+            first = log.last_error
+        detail = first.message[:300] if first is not None else "it does not fit its schema"
+        raise GatewayError(DOCUMENT_INVALID, detail, _place(element, getattr(first, "path", None) or "/"))
+
+
+def _place(element: etree._Element, path: str) -> str:
+    """Return where in its document the violation at `path`, counted from `element` as root, is."""
+    below = path.split("/", 2)[2:]
+    prefixes = {prefix: uri for prefix, uri in element.nsmap.items() if prefix}
+    try:
+        found: Any = element.xpath(below[0], namespaces=prefixes) if below else [element]
+    except etree.XPathError:  # a prefix that is declared further down
+        found = []
+    return xpath_of(found[0] if found else element)[:300]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDescription:
+    """What a WSDL says: operations by name, by request element, the schema, the open namespaces."""
+
+    namespace: str
+    operations: Mapping[str, Operation]
+    schema: BodySchema
+    documents: frozenset[str]
+
+    def by_request(self, tag: str) -> Operation | None:
+        """Return the operation whose request element is `tag` (Clark notation)."""
+        return next((one for one in self.operations.values() if one.request == tag), None)
+
+
+def read_wsdl(data: bytes) -> ServiceDescription:
+    """Read a WSDL; raises GW801 when it is not of the one kind that we speak."""
+    try:
+        return _read(_parsed(data))
+    except (etree.LxmlError, LookupError, ValueError, StopIteration) as problem:
+        raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
+
+
+def _parsed(data: bytes) -> etree._Element:
+    try:
+        root = etree.fromstring(data, _PARSER)
+    except etree.LxmlError as problem:
+        raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
+    document: Any = root.getroottree().docinfo
+    if document.doctype:
+        raise GatewayError(SETTINGS_WRONG, "the WSDL has a document type")
+    return root
+
+
+def without_imports(data: bytes) -> bytes:
+    """Return the WSDL without the schemas it imports: what travels under a wildcard needs none to be sent."""
+    root = _parsed(data)
+    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
+        for imported in schema.findall("xsd:import", _NAMES):
+            schema.remove(imported)
+    return etree.tostring(root)
+
+
+def bind_documents(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:
+    """Return the WSDL template with its wildcard bound to the namespaces of an organisation's documents.
+
+    `documents` maps each namespace to the location of its schema, relative to the result.
+    """
+    if not documents:
+        raise GatewayError(SETTINGS_WRONG, f"{organisation[:40]} has no document to bind")
+    names = " ".join(sorted(documents))
+    imports = "".join(
+        f"\n      <xs:import namespace={quoteattr(name)} schemaLocation={quoteattr(documents[name])}/>"
+        for name in sorted(documents)
+    )
+    bound = template.decode("utf-8")
+    for old, new in (
+        ('<xs:any namespace="##other" ', f"<xs:any namespace={quoteattr(names)} "),
+        (_SCHEMA_START, _SCHEMA_START + imports),
+        (
+            'location="http://localhost/agency"',
+            f"location={quoteattr('http://localhost/agency/' + organisation)}",
+        ),
+    ):
+        if bound.count(old) != 1:
+            raise GatewayError(SETTINGS_WRONG, f"the WSDL template has no {old.strip()!r}")
+        bound = bound.replace(old, new)
+    return bound.encode("utf-8")
+
+
+def _read(root: etree._Element) -> ServiceDescription:
+    namespace = _attribute(root, "targetNamespace")
+    schemas = root.findall("wsdl:types/xsd:schema", _NAMES)
+    schema = next(one for one in schemas if one.get("targetNamespace") == namespace)
+    if next(schema.iter(f"{{{XSD}}}include", f"{{{XSD}}}redefine"), None) is not None:
+        raise ValueError("its schema includes another file")
+    elements = {
+        _attribute(message, "name"): f"{{{namespace}}}{_local(_attribute(message[0], 'element'))}"
+        for message in root.findall("wsdl:message", _NAMES)
+    }
+    found = root.findall("wsdl:portType/wsdl:operation", _NAMES)
+    operations = [_operation(one, elements, schema) for one in found]
+    if not operations:
+        raise ValueError("it has no operations")
+    return ServiceDescription(
+        namespace=namespace,
+        operations={one.name: one for one in operations},
+        schema=BodySchema(schema),
+        documents=frozenset(
+            name for any_ in schema.iter(f"{{{XSD}}}any") for name in any_.get("namespace", "").split()
+        ),
+    )
+
+
+def _operation(element: etree._Element, elements: Mapping[str, str], schema: etree._Element) -> Operation:
+    given, returned = element.find("wsdl:input", _NAMES), element.find("wsdl:output", _NAMES)
+    if given is None or returned is None:
+        raise ValueError("an operation needs an input and an output")
+    request = elements[_local(_attribute(given, "message"))]
+    return Operation(
+        name=_attribute(element, "name"),
+        request=request,
+        response=elements[_local(_attribute(returned, "message"))],
+        action=_attribute(given, f"{{{WSAM}}}Action"),
+        reply_action=_attribute(returned, f"{{{WSAM}}}Action"),
+        open_part=_open_part(schema, etree.QName(request).localname),
+    )
+
+
+def _open_part(schema: etree._Element, wrapper: str) -> str | None:
+    """Return the name of the wrapper's child whose type is a wildcard."""
+    types = schema.findall("xsd:complexType", _NAMES)
+    wildcards = {one.get("name") for one in types if one.find(".//xsd:any", _NAMES) is not None}
+    for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMES):
+        if _local(child.get("type", "")) in wildcards:
+            return _attribute(child, "name")
+    return None
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise LookupError(f"{element.tag} has no {name}")
+    return value
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]

@@ -1,0 +1,193 @@
+"""XML in and out: one hardened parse, and canonical forms that are right for sub-trees too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import XML_MALFORMED, GatewayError
+from gateway.wire.exclusive import exclusive_form
+from gateway.wire.namespaces import PREFIXES, XML
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits, prescan
+
+__all__ = ["canonicalize", "canonicalize_document", "parse_xml", "serialize", "xpath_of"]
+
+_PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
+_XML_ATTRIBUTE: Final = f"{{{XML}}}"
+# In a canonical form "<" stands for nothing but markup; group 1 tells tags from instructions.
+_MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
+
+
+def parse_xml(data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True) -> etree._Element:
+    """Return the root element of the document `data`, which must pass the pre-scan."""
+    prescan(data, limits, allow_comments=allow_comments)
+    return _parse(data)
+
+
+def _parse(data: bytes) -> etree._Element:
+    # A parser of its own for each document: a shared one would make threads wait, and costs the same.
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        collect_ids=False,
+    )
+    try:
+        return etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        line, column = error.position
+        detail = (error.msg or "not well-formed").split(", line ")[0][:200]
+        raise GatewayError(XML_MALFORMED, detail, f"line {line}, column {column}") from None
+
+
+def serialize(element: etree._Element) -> bytes:
+    """Return `element` as UTF-8 without XML declaration and without the text that follows it."""
+    return etree.tostring(element, encoding="utf-8", xml_declaration=False, with_tail=False)
+
+
+def canonicalize(
+    element: etree._Element,
+    *,
+    exclusive: bool = False,
+    prefixes: Sequence[str] = (),
+    comments: bool = False,
+) -> bytes:
+    """Return the canonical form of the sub-tree `element` in its context.
+
+    Inclusive is Canonical XML 1.0, exclusive is Exclusive XML Canonicalization 1.0 with
+    `prefixes` as its InclusiveNamespaces PrefixList (``#default`` for the default one).
+    The text that follows the element is not part of it.
+    """
+    if exclusive and "#default" in prefixes:
+        return exclusive_form(etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments)
+    alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
+    apex = element if alone else _detached(element, xml_attributes=not exclusive)
+    return _canonical(apex, exclusive, prefixes, comments)
+
+
+def canonicalize_document(root: etree._Element, omit: Collection[etree._Element] = ()) -> bytes:
+    """Return the inclusive canonical form of the whole document without the elements `omit`.
+
+    The tree is only read: the omitted elements are cut out of the canonical octets.  That
+    is the form of a node-set without these sub-trees, since what an element writes depends
+    on its ancestors only, and those of a kept element are kept.
+    """
+    top = root.getroottree()
+    whole = _canonical(top, False, (), False)
+    kept, position = [], 0
+    for start, end in _spans(top.getroot(), omit, whole):
+        if start >= position:  # else it lies inside one that is cut out already
+            kept.append(whole[position:start])
+            position = end
+    kept.append(whole[position:])
+    return b"".join(kept)
+
+
+def xpath_of(element: etree._Element) -> str:
+    """Return a readable absolute path to `element`, in the prefixes of the gateway."""
+    steps: list[str] = []
+    current: etree._Element | None = element
+    while current is not None:
+        steps.append(_step(current))
+        current = current.getparent()
+    return "/" + "/".join(reversed(steps))
+
+
+def _detached(element: etree._Element, xml_attributes: bool) -> etree._Element:
+    """Return a copy of `element` as a root that carries all it inherits.
+
+    lxml's own canonical form of a sub-tree writes superfluous xmlns="" below an inherited
+    default namespace and forgets inherited xml:lang, xml:space and xml:base.  Only the
+    inclusive form imports these.
+    """
+    copy = _parse(etree.tostring(element, encoding="utf-8", with_tail=False))
+    for ancestor in element.iterancestors() if xml_attributes else ():
+        for name, value in ancestor.attrib.items():
+            if str(name).startswith(_XML_ATTRIBUTE) and name not in copy.attrib:
+                copy.set(name, value)
+    return copy
+
+
+def _canonical(apex: Any, exclusive: bool, prefixes: Sequence[str], comments: bool) -> bytes:
+    try:
+        octets: bytes = etree.tostring(
+            apex,
+            method="c14n",
+            exclusive=exclusive,
+            inclusive_ns_prefixes=list(prefixes) or None,
+            with_comments=comments,
+            with_tail=False,
+        )
+    except etree.C14NError:
+        raise GatewayError(XML_MALFORMED, "no canonical form exists: a namespace name is relative") from None
+    return octets
+
+
+def _spans(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> list[tuple[int, int]]:
+    """Return where the elements `omit` start and end in the canonical form `whole` of their document."""
+    if b"<?" in whole or any(element.getroottree().getroot() is not root for element in omit):
+        return list(_counted_spans(root, omit, whole))
+    spans = []
+    for element in omit:
+        local = etree.QName(element).localname
+        name = f"{element.prefix}:{local}".encode() if element.prefix else local.encode()
+        end = whole.find(b"</" + name + b">")
+        if whole.find(b"</" + name + b">", end + 1) >= 0:
+            return list(_counted_spans(root, omit, whole))
+        start = max(whole.rfind(b"<" + name + b">", 0, end), whole.rfind(b"<" + name + b" ", 0, end))
+        spans.append((start, end + len(name) + 3))
+    return sorted(spans)
+
+
+def _counted_spans(
+    root: etree._Element, omit: Collection[etree._Element], whole: bytes
+) -> Iterator[tuple[int, int]]:
+    """Yield the spans where names do not tell the elements apart: by counting tags in document order."""
+    tags = ((match.start(), match[1] == b"</") for match in _MARKUP.finditer(whole) if match[1])
+    opened = 0
+    for index, size in _extents(root, omit):
+        start = -1
+        while opened <= index:
+            start, closing = next(tags)
+            opened += not closing
+        closed = 0
+        while closed < size:  # a sub-tree ends with as many end tags as it has elements
+            end, closing = next(tags)
+            closed += closing
+            opened += not closing
+        yield start, whole.index(b">", end) + 1
+
+
+def _extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tuple[int, int]]:
+    """Return for each outermost element of `omit` its place in document order and its number of elements."""
+    waiting = set(omit)
+    extents: list[tuple[int, int]] = []
+    beyond = 0
+    for index, element in enumerate(root.iter("*")):
+        if not waiting:
+            break
+        if element in waiting:
+            waiting.discard(element)
+            if index >= beyond:
+                size = sum(1 for _ in element.iter("*"))
+                extents.append((index, size))
+                beyond = index + size
+    return extents
+
+
+def _step(element: etree._Element) -> str:
+    tag = element.tag
+    if not isinstance(tag, str):
+        return "comment()"
+    name = etree.QName(tag)
+    prefix = _PREFIX_OF.get(name.namespace or "") or element.prefix
+    step = f"{prefix}:{name.localname}" if prefix else name.localname
+    before = sum(1 for _ in element.itersiblings(tag, preceding=True))
+    if before or next(element.itersiblings(tag), None) is not None:
+        return f"{step}[{before + 1}]"
+    return step

@@ -1,0 +1,209 @@
+"""Algorithms by URI, the policies that allow them, and the primitives behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from gateway import errors
+from gateway.errors import GatewayError
+from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DSIG_MORE
+
+__all__ = [
+    "C14N",
+    "C14N_11",
+    "ENVELOPED",
+    "EXCLUSIVE_C14N",
+    "LEGACY_NORWAY",
+    "POLICIES",
+    "STRICT",
+    "XPATH",
+    "SignaturePolicy",
+    "check_algorithm",
+    "check_digest_algorithm",
+    "check_key",
+    "digest",
+    "policy_named",
+    "same_digest",
+    "verify_value",
+]
+
+C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
+EXCLUSIVE_C14N: Final = C14N_EXCLUSIVE
+ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+XPATH: Final = "http://www.w3.org/TR/1999/REC-xpath-19991116"
+
+SHA1: Final = "http://www.w3.org/2000/09/xmldsig#sha1"
+SHA256: Final = "http://www.w3.org/2001/04/xmlenc#sha256"
+SHA384: Final = "http://www.w3.org/2001/04/xmldsig-more#sha384"
+SHA512: Final = "http://www.w3.org/2001/04/xmlenc#sha512"
+
+RSA_SHA1: Final = "http://www.w3.org/2000/09/xmldsig#rsa-sha1"
+RSA_SHA256: Final = DSIG_MORE + "rsa-sha256"
+RSA_SHA384: Final = DSIG_MORE + "rsa-sha384"
+RSA_SHA512: Final = DSIG_MORE + "rsa-sha512"
+ECDSA_SHA256: Final = DSIG_MORE + "ecdsa-sha256"
+ECDSA_SHA384: Final = DSIG_MORE + "ecdsa-sha384"
+ECDSA_SHA512: Final = DSIG_MORE + "ecdsa-sha512"
+ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
+
+_DIGESTS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    SHA1: lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
+    SHA256: lambda data: hashlib.sha256(data).digest(),
+    SHA384: lambda data: hashlib.sha384(data).digest(),
+    SHA512: lambda data: hashlib.sha512(data).digest(),
+}
+_RSA: Final[dict[str, hashes.HashAlgorithm]] = {
+    RSA_SHA1: hashes.SHA1(),  # noqa: S303  # only LEGACY_NORWAY names it
+    RSA_SHA256: hashes.SHA256(),
+    RSA_SHA384: hashes.SHA384(),
+    RSA_SHA512: hashes.SHA512(),
+}
+_ECDSA: Final[dict[str, hashes.HashAlgorithm]] = {
+    ECDSA_SHA256: hashes.SHA256(),
+    ECDSA_SHA384: hashes.SHA384(),
+    ECDSA_SHA512: hashes.SHA512(),
+}
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
+_RSA_BITS: Final = range(2048, 8193)
+_SMALLEST_EXPONENT: Final = 65537
+_LARGEST_EXPONENT_BITS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturePolicy:
+    """Which algorithms a signature may use, and which liberties of ebMS 2.0 peers are taken.
+
+    ``exclusive_signed_info``: the SignedInfo of an ebMS 2.0 message may be in exclusive C14N;
+    ``xpath_optional``: its reference to the envelope may leave the XPath transform out.
+    """
+
+    name: str
+    signature_algorithms: frozenset[str]
+    digest_algorithms: frozenset[str]
+    exclusive_signed_info: bool = False
+    xpath_optional: bool = False
+
+
+STRICT: Final = SignaturePolicy(
+    name="strict",
+    signature_algorithms=frozenset(
+        {RSA_SHA256, RSA_SHA384, RSA_SHA512, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512, ED25519}
+    ),
+    digest_algorithms=frozenset({SHA256, SHA384, SHA512}),
+)
+LEGACY_NORWAY: Final = SignaturePolicy(
+    name="legacy-norway",
+    signature_algorithms=STRICT.signature_algorithms | {RSA_SHA1},
+    digest_algorithms=STRICT.digest_algorithms | {SHA1},
+    exclusive_signed_info=True,
+    xpath_optional=True,
+)
+POLICIES: Final = {policy.name: policy for policy in (STRICT, LEGACY_NORWAY)}
+
+
+def policy_named(name: str) -> SignaturePolicy:
+    """Return the policy of that name."""
+    if name not in POLICIES:
+        known = ", ".join(POLICIES)
+        raise GatewayError(errors.SETTINGS_WRONG, f"signature policy '{name[:60]}' is not one of {known}")
+    return POLICIES[name]
+
+
+def check_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
+    """Refuse a signature algorithm that the policy does not name."""
+    if algorithm not in policy.signature_algorithms:
+        _refuse(f"signature algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
+
+
+def check_digest_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
+    """Refuse a digest algorithm that the policy does not name."""
+    if algorithm not in policy.digest_algorithms:
+        _refuse(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
+
+
+def digest(algorithm: str, data: bytes) -> bytes:
+    """Return the digest of the data by an algorithm given as URI."""
+    function = _DIGESTS.get(algorithm)
+    if function is None:
+        _refuse(f"digest algorithm '{algorithm[:120]}' is not known")
+    return function(data)
+
+
+def same_digest(one: bytes, other: bytes) -> bool:
+    """Tell, in a time that depends on the length alone, whether two digests are equal."""
+    return hmac.compare_digest(one, other)
+
+
+def check_key(algorithm: str, key: object) -> None:
+    """Refuse a public key that is of another kind than the algorithm, too weak, or malformed."""
+    if algorithm in _RSA:
+        _check_rsa(key)
+    elif algorithm in _ECDSA:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            _refuse("an ECDSA signature needs an elliptic-curve key")
+        if key.curve.name not in _CURVES:
+            _refuse(f"curve {key.curve.name} is not one of {', '.join(_CURVES)}")
+    elif algorithm == ED25519:
+        if not isinstance(key, ed25519.Ed25519PublicKey):
+            _refuse("an Ed25519 signature needs an Ed25519 key")
+    else:
+        _refuse(f"signature algorithm '{algorithm[:120]}' is not known")
+
+
+def verify_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
+    """Tell whether the signature value over the data is right; the key is checked first."""
+    check_key(algorithm, key)
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            return _verify_rsa(key, value, data, _RSA[algorithm])
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            return _verify_ecdsa(key, value, data, _ECDSA[algorithm])
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(value, data)
+            return True
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return False
+
+
+def _check_rsa(key: object) -> None:
+    if not isinstance(key, rsa.RSAPublicKey):
+        _refuse("an RSA signature needs an RSA key")
+    if key.key_size not in _RSA_BITS:
+        _refuse(f"an RSA key of {key.key_size} bits is outside {_RSA_BITS[0]} to {_RSA_BITS[-1]}")
+    exponent = key.public_numbers().e
+    # FIPS 186-5 §5.4: odd, above 2^16, below 2^256; small ones invite forged PKCS #1 padding
+    if exponent < _SMALLEST_EXPONENT or exponent.bit_length() > _LARGEST_EXPONENT_BITS or exponent % 2 == 0:
+        _refuse("the public exponent of the RSA key is outside what FIPS 186-5 allows")
+
+
+def _verify_rsa(key: rsa.RSAPublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm) -> bool:
+    if len(value) != (key.key_size + 7) // 8:
+        return False
+    key.verify(value, data, padding.PKCS1v15(), algorithm)
+    return True
+
+
+def _verify_ecdsa(
+    key: ec.EllipticCurvePublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
+) -> bool:
+    # RFC 9231 §2.3.6: r and s, each exactly as long as the order of the curve
+    width = (key.curve.key_size + 7) // 8
+    if len(value) != 2 * width:
+        return False
+    r, s = int.from_bytes(value[:width], "big"), int.from_bytes(value[width:], "big")
+    key.verify(encode_dss_signature(r, s), data, ec.ECDSA(algorithm))
+    return True
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise GatewayError(errors.ALGORITHM_REFUSED, detail, "ds:SignedInfo")

@@ -1,0 +1,53 @@
+"""Identifiers of elements: unique before anything is resolved by them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, cast
+
+from lxml import etree
+
+from gateway.wire.namespaces import DS, EB, WSU, XADES, XML
+from gateway.xmlsec.strict import refuse
+
+__all__ = ["check_ids", "element_with_id", "ids_in"]
+
+_ID_LIKE: Final = etree.XPath("//@*[translate(local-name(), 'ID', 'id') = 'id']", smart_strings=False)
+_IDS: Final = etree.XPath(
+    "//@wsu:Id | //@eb:id | //@xml:id | //ds:*/@Id | //xades:*/@Id",
+    namespaces={"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML},
+    smart_strings=False,
+)
+_IDENTIFIED: Final = etree.XPath(
+    "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id]",
+    namespaces={"wsu": WSU, "eb": EB, "xml": XML},
+)
+
+
+def ids_in(root: etree._Element) -> list[str]:
+    """Return the values of all attributes that anyone might take for an identifier."""
+    return cast("list[str]", _ID_LIKE(root))
+
+
+def check_ids(root: etree._Element, referenced: Iterable[str] = ()) -> None:
+    """Refuse a document in which an identifier stands twice.
+
+    Attributes that are identifiers by their definition must all differ.  A referenced
+    value may moreover stand in no second attribute that some other reader might take for
+    an identifier (Id, ID, id in any namespace); elsewhere business data may repeat such.
+    """
+    repeated = {value for value, count in Counter(ids_in(root)).items() if count > 1}
+    if not repeated:
+        return
+    defined = Counter(cast("list[str]", _IDS(root)))
+    if any(count > 1 for count in defined.values()) or repeated & set(referenced):
+        refuse(f"identifier '{min(repeated)[:80]}' stands on more than one element", root)
+
+
+def element_with_id(root: etree._Element, uri: str) -> etree._Element:
+    """Return the one element that ``#identifier`` names by wsu:Id, eb:id, xml:id or Id."""
+    found = cast("list[etree._Element]", _IDENTIFIED(root, id=uri[1:])) if uri.startswith("#") else []
+    if len(found) != 1:
+        refuse(f"reference '{uri[:120]}' does not name one element", root)
+    return found[0]

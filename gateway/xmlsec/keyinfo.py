@@ -1,0 +1,112 @@
+"""The certificate of a signature: one leaf, from one place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from lxml import etree
+
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
+from gateway.wire.namespaces import DS, DS11
+from gateway.xmlsec.strict import attributes, children, decode_base64, only_child, refuse, text_of
+
+__all__ = ["decode_certificate", "read_x509_key_info"]
+
+_MOST_CERTIFICATES: Final = 4
+_LONGEST_CERTIFICATE: Final = 32 * 1024
+# Keys are weighed with the algorithm that uses them; a weak one is readable, to be refused as such.
+_READABLE: Final = replace(
+    DEFAULT_RULES,
+    key_types=DEFAULT_RULES.key_types | {"dsa"},
+    rsa_bits=512,
+    rsa_bits_most=16384,
+    curves=DEFAULT_RULES.curves | {"secp192r1", "secp224r1", "secp256k1"},
+)
+_CURVE_OIDS: Final = {
+    "secp256r1": "urn:oid:1.2.840.10045.3.1.7",
+    "secp384r1": "urn:oid:1.3.132.0.34",
+    "secp521r1": "urn:oid:1.3.132.0.35",
+}
+
+
+def read_x509_key_info(key_info: etree._Element) -> Certificate:
+    """Return the leaf of the one X509Data; a KeyValue beside it must be the same key.
+
+    Issuers' certificates may stand beside the leaf and are not used.  KeyName,
+    RetrievalMethod, a second leaf and every other source are refused: a reader who took
+    another one than we do would see another signer.
+    """
+    attributes(key_info, optional=("Id",))
+    parts = children(key_info)
+    data = [part for part in parts if part.tag == f"{{{DS}}}X509Data"]
+    values = [part for part in parts if part.tag == f"{{{DS}}}KeyValue"]
+    if len(data) != 1 or len(values) > 1 or len(data) + len(values) != len(parts):
+        refuse("KeyInfo holds one X509Data, beside it at most a KeyValue of the same key", key_info)
+    certificate = _leaf_of(data[0])
+    for value in values:
+        _check_same_key(value, certificate)
+    return certificate
+
+
+def _leaf_of(data: etree._Element) -> Certificate:
+    attributes(data)
+    parts = children(data)
+    if not 1 <= len(parts) <= _MOST_CERTIFICATES or any(
+        part.tag != f"{{{DS}}}X509Certificate" for part in parts
+    ):
+        refuse(f"X509Data holds 1 to {_MOST_CERTIFICATES} certificates and nothing else", data)
+    for part in parts:
+        attributes(part)
+    certificates = [decode_certificate(part) for part in parts]
+    if len(certificates) == 1:
+        return certificates[0]
+    leaves = [certificate for certificate in certificates if not certificate.is_ca]
+    if len(leaves) != 1:
+        refuse("exactly one certificate in X509Data is that of a signer", data)
+    return leaves[0]
+
+
+def decode_certificate(element: etree._Element) -> Certificate:
+    """Return the certificate whose DER stands as base64 in the element."""
+    return read_certificate(decode_base64(element, _LONGEST_CERTIFICATE), _READABLE)
+
+
+def _check_same_key(value: etree._Element, certificate: Certificate) -> None:
+    attributes(value)
+    key = certificate.public_key
+    if isinstance(key, rsa.RSAPublicKey):
+        same = _same_rsa(only_child(value, f"{{{DS}}}RSAKeyValue"), key)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        same = _same_ec(only_child(value, f"{{{DS11}}}ECKeyValue"), key)
+    else:
+        same = False
+    if not same:
+        refuse("KeyValue is not the key of the certificate beside it", value)
+
+
+def _same_rsa(element: etree._Element, key: rsa.RSAPublicKey) -> bool:
+    attributes(element)
+    parts = children(element)
+    if [part.tag for part in parts] != [f"{{{DS}}}Modulus", f"{{{DS}}}Exponent"]:
+        refuse("RSAKeyValue holds Modulus and Exponent", element)
+    for part in parts:
+        attributes(part)
+    modulus, exponent = (int.from_bytes(decode_base64(part), "big") for part in parts)
+    numbers = key.public_numbers()
+    return (modulus, exponent) == (numbers.n, numbers.e)
+
+
+def _same_ec(element: etree._Element, key: ec.EllipticCurvePublicKey) -> bool:
+    attributes(element, optional=("Id",))
+    parts = children(element)
+    if [part.tag for part in parts] != [f"{{{DS11}}}NamedCurve", f"{{{DS11}}}PublicKey"]:
+        refuse("ECKeyValue holds NamedCurve and PublicKey", element)
+    curve, point = parts
+    attributes(curve, required=("URI",))
+    text_of(curve)
+    attributes(point)
+    octets = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return curve.get("URI") == _CURVE_OIDS.get(key.curve.name) and decode_base64(point) == octets

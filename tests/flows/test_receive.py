@@ -1,0 +1,260 @@
+"""A signed message in, a stored receipt out: on both databases, through the hub itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.model import AckRequest, ErrorSignal, Octets, Ping, Pong, Receipt, StatusRequest, StatusResponse
+from gateway.protocols import Parcel
+from gateway.store import agreements, claims, deliveries, messages, parties
+from gateway.store.engine import reading, transaction
+from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour
+
+
+@pytest.fixture
+def house(engine: Engine) -> House:
+    return House(engine)
+
+
+@pytest.fixture
+def broker(house: House) -> Neighbour:
+    return Neighbour("broker1", house.clock)
+
+
+def stored(house: House) -> list[str]:
+    with reading(house.engine) as conn:
+        return [row.message_id for row in messages.search(conn)]
+
+
+def problem_of(broker: Neighbour, answer: object) -> str:
+    unit = broker.open(answer).unit  # type: ignore[arg-type]
+    assert isinstance(unit, ErrorSignal)
+    return unit.errors[0].description.split()[0]
+
+
+def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message(content=b"<declaration/>"))
+    answer = house.post(parcel)
+    receipt = broker.open(answer, parcel).unit
+    assert isinstance(receipt, Receipt)
+    assert {one.uri for one in receipt.references} == {"", "cid:p1.m1@broker1.example"}
+    with reading(house.engine) as conn:
+        (row,) = messages.search(conn)
+        assert (row.from_party, row.to_party, row.state) == ("broker1", "hub", "ACCEPTED")
+        assert messages.answer_of(conn, row.id) == answer
+        headers, content = messages.parcel_of(conn, row.id)
+        assert content == parcel.body.open().read()
+        assert headers["Content-Type"].startswith("multipart/related")
+        assert [one.content for one in messages.payloads_of(conn, row.id)] == [b"<declaration/>"]
+
+
+def test_a_duplicate_gets_the_same_octets_and_is_stored_once(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message())
+    first = house.post(parcel)
+    house.clock.forward(minutes=5)
+    assert house.post(parcel) == first
+    assert house.post(parcel, house.new_hub()) == first
+    assert stored(house) == ["m1@broker1.example"]
+
+
+def test_many_at_once_are_stored_once_and_all_get_the_same_receipt(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: house.post(parcel), range(16)))
+    assert len({answer.body for answer in answers}) == 1
+    assert len(stored(house)) == 1
+
+
+def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
+    house: House, broker: Neighbour
+) -> None:
+    first = broker.message(content=b"<one/>")
+    receipt = house.post(broker.seal(first))
+    other = replace(first, payloads=(replace(first.payloads[0], content=b"<two/>"),))
+    answer = house.post(broker.seal(other))
+    assert problem_of(broker, answer) == "GW312"
+    assert house.post(broker.seal(first)).body != answer.body
+    with reading(house.engine) as conn:
+        (row,) = messages.search(conn)
+        assert messages.answer_of(conn, row.id) == receipt
+
+
+def test_a_refused_message_leaves_no_row_and_may_come_again_corrected(
+    house: House, broker: Neighbour
+) -> None:
+    unit = broker.message()
+    good = broker.seal(unit)
+    octets = good.body.open().read()
+    bad = Parcel(good.headers, Octets(octets.replace(b"<a/>", b"<b/>")))
+    assert problem_of(broker, house.post(bad)) == "GW202"
+    assert stored(house) == []
+    assert isinstance(broker.open(house.post(good), good).unit, Receipt)
+
+
+def test_a_late_message_is_refused_but_a_late_repeat_is_receipted(house: House, broker: Neighbour) -> None:
+    living = broker.seal(broker.message(expires_at=house.clock() + timedelta(minutes=1)))
+    first = house.post(living)
+    late = broker.seal(broker.message(expires_at=house.clock() + timedelta(minutes=1)))
+    house.clock.forward(minutes=2)
+    assert house.post(living) == first
+    refused = broker.open(house.post(late)).unit
+    assert isinstance(refused, ErrorSignal)
+    assert refused.errors[0].code == "TimeToLiveExpired"
+    assert len(stored(house)) == 1
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_receipt_is_as_asked(engine: Engine, signed: bool) -> None:
+    agreement = AGREEMENT.replace(b"ack_signed: always", b"ack_signed: per_message")
+    house = House(engine, agreement=agreement)
+    broker = Neighbour("broker1", house.clock, agreement)
+    parcel = broker.seal(broker.message(ack_requested=AckRequest(signed=signed)))
+    opened = broker.open(house.post(parcel), parcel)
+    assert isinstance(opened.unit, Receipt)
+    assert bool(opened.unit.references) is signed
+
+
+def test_without_a_wish_for_a_receipt_there_is_none(engine: Engine) -> None:
+    agreement = AGREEMENT.replace(b"ack_requested: always", b"ack_requested: per_message")
+    house = House(engine, agreement=agreement)
+    broker = Neighbour("broker1", house.clock, agreement)
+    answer = house.post(broker.seal(broker.message(ack_requested=None)))
+    assert (answer.status, answer.body) == (204, b"")
+    assert len(stored(house)) == 1
+
+
+def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Engine) -> None:
+    agreement = AGREEMENT.replace(b"mshSignalsOnly", b"none")
+    house = House(engine, agreement=agreement)
+    broker = Neighbour("broker1", house.clock, agreement)
+    parcel = broker.seal(broker.message(sync_reply=False))
+    for number in (1, 2):
+        answer = house.post(parcel)
+        assert (answer.status, answer.body) == (204, b"")
+        house.clock.forward(seconds=1)
+        with reading(house.engine) as conn:
+            queued = deliveries.search(conn, agent="msh")
+        assert len(queued) == number
+    assert len({row.payload_sha256 for row in queued}) == 1
+    assert queued[0].parameters["endpoint"] == "http://127.0.0.1:8901/msh/ebms2"
+
+
+def test_a_suspended_party_is_refused_at_its_next_message(house: House, broker: Neighbour) -> None:
+    house.post(broker.seal(broker.message()))
+    with transaction(house.engine) as conn:
+        parties.set_status(conn, "broker1", "SUSPENDED")
+    assert problem_of(broker, house.post(broker.seal(broker.message()))) == "GW302"
+    with transaction(house.engine) as conn:
+        parties.set_status(conn, "broker1", "ACTIVE")
+    parcel = broker.seal(broker.message())
+    assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
+
+
+def test_a_suspended_agreement_ends_what_was_known(house: House, broker: Neighbour) -> None:
+    house.post(broker.seal(broker.message()))
+    with transaction(house.engine) as conn:
+        agreements.set_status(conn, "urn:example:agreement:broker1-hub:2026", "SUSPENDED")
+    answer = house.post(broker.seal(broker.message()))
+    assert b"GW301" in answer.body
+    assert len(stored(house)) == 1
+
+
+def test_a_change_between_judging_and_storing_is_noticed(
+    house: House, broker: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The register changes after the message was judged good: the transaction sees it."""
+    house.post(broker.seal(broker.message()))
+    real = EBMS2.receipt
+
+    def suspend_first(*arguments: object) -> object:
+        with transaction(house.engine) as conn:
+            parties.set_status(conn, "broker1", "SUSPENDED")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EBMS2, "receipt", suspend_first)
+    assert problem_of(broker, house.post(broker.seal(broker.message()))) == "GW302"
+    assert len(stored(house)) == 1
+
+
+def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
+    with transaction(house.engine) as conn:
+        parties.add(conn, "stranger", "Stranger", "applicant", house.clock())
+    stranger = Neighbour("stranger", house.clock)
+    context = stranger.context()
+    unit = broker.message()
+    pmode = next(one for one in context.agreements.pmodes if one.action == "Store")
+    impostor = replace(context, keys={"broker1": context.keys["stranger"]})
+    answer = house.post(EBMS2.seal((unit,), pmode, impostor))
+    assert problem_of(broker, answer) == "GW209"
+    assert stored(house) == []
+
+
+def test_ping_is_answered_and_not_stored(house: House, broker: Neighbour) -> None:
+    store = broker.message()
+    ping = Ping(
+        "ping1@broker1", "c1", store.sender, store.receiver, store.agreement, house.clock(), sync_reply=True
+    )
+    pong = broker.open(house.post(EBMS2.seal((ping,), None, broker.context()))).unit
+    assert isinstance(pong, Pong)
+    assert pong.ref_to_message_id == "ping1@broker1"
+    assert stored(house) == []
+
+
+def test_status_is_told_of_ones_own_messages(house: House, broker: Neighbour) -> None:
+    unit = broker.message()
+    house.post(broker.seal(unit))
+
+    def ask(about: str) -> StatusResponse:
+        request = StatusRequest(
+            f"s-{about}",
+            "c1",
+            unit.sender,
+            unit.receiver,
+            unit.agreement,
+            house.clock(),
+            about=about,
+            sync_reply=True,
+        )
+        answer = broker.open(house.post(EBMS2.seal((request,), None, broker.context()))).unit
+        assert isinstance(answer, StatusResponse)
+        return answer
+
+    assert ask(unit.message_id).status == "Received"
+    assert ask(unit.message_id).received_at is not None
+    assert (ask("other@x").status, ask("other@x").received_at) == ("NotRecognized", None)
+
+
+def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) -> None:
+    unit = broker.message()
+    parcel = broker.seal(unit)
+    hub_answer = house.post(parcel)
+    # Our own Acknowledgment, thrown back at us: about nothing that we sent.
+    back = house.post(Parcel(hub_answer.headers, Octets(hub_answer.body)))
+    assert back.status in (200, 204)
+    assert b"Acknowledgment" not in back.body
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"x", b"<a/>", b"\x00" * 1000, b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b"<a>" * 100_000],
+)
+def test_garbage_is_answered_by_a_fault_that_shows_no_inside(house: House, octets: bytes) -> None:
+    answer = house.post(Parcel({"Content-Type": "text/xml"}, Octets(octets)))
+    assert answer.status >= 400
+    assert b"Fault" in answer.body
+    assert b"Traceback" not in answer.body
+    assert stored(house) == []
+
+
+def test_a_message_for_the_case_desk_is_queued_in_the_same_transaction(
+    house: House, broker: Neighbour
+) -> None:
+    house.post(broker.seal(broker.message("Submit")))
+    with transaction(house.engine) as conn:
+        (lease,) = claims.claim(conn, "local", "me", house.clock(), house.clock() + timedelta(minutes=1))
+    assert (lease.agent, lease.parameters["task"]) == ("local", "admit")

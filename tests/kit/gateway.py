@@ -1,0 +1,77 @@
+"""Processes of the gateway that tests start, kill and look at from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.delivery.http import HttpBounds, HttpSender
+from gateway.errors import GatewayError
+from gateway.protocols import Parcel
+from gateway.store.messages import Answer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_BOUNDS = HttpBounds(connect=2, silence=20, total=30)
+
+
+def post(url: str, parcel: Parcel) -> Answer | None:
+    """POST a parcel; None when the connection ended without an answer."""
+    headers = {"SOAPAction": '"ebXML"', **parcel.headers}
+    sender = HttpSender(_BOUNDS)
+    try:
+        answer = sender.post(url, headers, parcel.body.open().read())
+    except GatewayError:
+        return None
+    finally:
+        sender.close()
+    return Answer(answer.status, {"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+
+
+class RunningGateway:
+    """One process (``serve`` or ``work``), with a failpoint if wished; ended with the block."""
+
+    def __init__(self, home: Path, what: str, *, failpoint: str = "") -> None:
+        environment = os.environ | {"GATEWAY_FAILPOINT": failpoint, "PYTHONPATH": str(ROOT)}
+        self._log = (home / f"{what}.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.kit.single", what, "--home", str(home)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+
+    def __enter__(self) -> RunningGateway:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line == b"READY\n", f"the process did not begin: {line!r}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def post(self, url: str, parcel: Parcel) -> Answer | None:
+        """POST a parcel; None when the connection ended without an answer."""
+        return post(url, parcel)
+
+    def ended_by(self, seconds: float = 60) -> int:
+        """Wait for the process to end and return the signal that ended it, 0 when none did."""
+        return max(0, -self.process.wait(seconds))
+
+    def end(self, *, kill: bool = False) -> None:
+        """Stop the process: asked, or killed."""
+        if self.process.poll() is None:
+            (self.process.kill if kill else self.process.terminate)()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+
+
+__all__ = ["RunningGateway", "post"]

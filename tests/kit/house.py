@@ -1,0 +1,184 @@
+"""A hub with its neighbours, in process: real database, real keys, a clock that tests move.
+
+`House` is the gateway as its partners meet it; `Neighbour` is one partner with its own
+key, its own book of agreements and its own opinion of the hub's signatures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from gateway.agreements import AgreementBook, read_pmodes
+from gateway.cases.status import read_status_codes
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.harmonize import Bundle, load
+from gateway.hub.assembly import NoCalls
+from gateway.hub.calls import Composer
+from gateway.hub.hub import Hub, Rules, World
+from gateway.hub.receive import receive
+from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
+from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
+from gateway.pki.keys import KeySigner
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Judge, TrustStore
+from gateway.protocols import PROTOCOLS, Context, Opened, Parcel, Sent
+from gateway.share import folder
+from gateway.store import parties
+from gateway.store.engine import transaction
+from gateway.store.messages import Answer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PARTY_TYPE = "urn:example:party-type"
+START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+EBMS2 = PROTOCOLS["ebms2"]
+AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, at: datetime = START) -> None:
+        self.now = at
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **words: float) -> None:
+        self.now += timedelta(**words)
+
+
+@cache
+def authority() -> Authority:
+    return make_authority("CN=Test CA", START - timedelta(days=1), "p-256")
+
+
+@cache
+def signer_named(name: str, kind: str = "p-256") -> KeySigner:
+    issued = issue_certificate(
+        authority(), f"CN={name}", START - timedelta(hours=1), Order(key_kind=kind, days=3600)
+    )
+    return issued.signer
+
+
+@cache
+def crl() -> bytes:
+    return make_crl(authority(), [], START - timedelta(hours=1), START + timedelta(days=3600))
+
+
+@cache
+def bundle() -> Bundle:
+    return load(folder("mappings"))
+
+
+@cache
+def status_codes() -> Any:
+    return read_status_codes(
+        folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+    )
+
+
+def trust() -> tuple[TrustStore, Revocations]:
+    return TrustStore((authority().certificate,)), Revocations([crl()])
+
+
+def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT) -> None:
+    """Register hub and broker1 with their certificates, and load an agreement between them."""
+    with transaction(engine) as conn:
+        for party, role in (("hub", "hub"), ("broker1", "applicant")):
+            parties.add(conn, party, party.title(), role, now, [PartyId(party, PARTY_TYPE)])
+            register_certificate(conn, party, signer_named(party).certificate.der, now)
+        load_agreement(conn, agreement, "agreement", now)
+
+
+class House:
+    """One hub on one database, with parties hub and broker1 registered and one agreement loaded."""
+
+    def __init__(
+        self, engine: Engine, composer: Composer | None = None, agreement: bytes = AGREEMENT
+    ) -> None:
+        self.engine = engine
+        self.clock = Clock()
+        self.agreement = agreement
+        register_parties(engine, self.clock(), agreement)
+        self._ids = (str(uuid.UUID(int=number)) for number in itertools.count(1))
+        self.hub = self.new_hub(composer)
+
+    def new_hub(self, composer: Composer | None = None) -> Hub:
+        """Return a hub as a newly started process has it."""
+        store, revocations = trust()
+        world = World(self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or NoCalls())
+        return Hub(
+            world,
+            "hub",
+            signer_named("hub"),
+            Judge(store, revocations),
+            rules=Rules(bundle(), status_codes()),
+        )
+
+    def post(self, parcel: Parcel, hub: Hub | None = None) -> Answer:
+        """Hand a parcel in as the web does."""
+        return receive(hub or self.hub, EBMS2, parcel)
+
+
+@dataclass
+class Neighbour:
+    """A partner: seals what it sends, and judges by its own book what it gets."""
+
+    name: str
+    clock: Clock
+    agreement: bytes = AGREEMENT
+    numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def context(self) -> Context:
+        store, revocations = trust()
+        signers = {one: signer_named(one) for one in ("hub", "broker1", self.name)}
+        return Context(
+            agreements=AgreementBook(read_pmodes(self.agreement, "agreement")),
+            judge=Judge(store, revocations),
+            keys={self.name: signers[self.name]},
+            now=self.clock(),
+            new_id=lambda: f"m{next(self.numbers)}@{self.name}.example",
+            party_of={signer.certificate.sha256: one for one, signer in signers.items()}.get,
+            party_named={PartyId(one, PARTY_TYPE): one for one in signers}.get,
+        )
+
+    def message(self, action: str = "Store", content: bytes = b"<a/>", **changes: Any) -> UserMessage:
+        """Return a message of one P-Mode of the agreement, with one payload."""
+        pmode = next(one for one in read_pmodes(self.agreement, "agreement") if one.action == action)
+        context = self.context()
+        message_id = context.new_id()
+        unit = UserMessage(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=self.clock(),
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            duplicate_elimination=True,
+            ack_requested=AckRequest(signed=True),
+            sync_reply=True,
+            payloads=(Payload(f"p1.{message_id}", "application/xml", content),),
+        )
+        return replace(unit, **changes)
+
+    def seal(self, unit: UserMessage) -> Parcel:
+        """Return the signed parcel of a unit."""
+        pmode = next(one for one in read_pmodes(self.agreement, "agreement") if one.action == unit.action)
+        return EBMS2.seal((unit,), pmode, self.context())
+
+    def open(self, answer: Answer, sent: Parcel | None = None) -> Opened:
+        """Open what came back, and hold it against what was sent."""
+        context = self.context()
+        expecting: Sent | None = EBMS2.sent(sent, context.limits) if sent else None
+        return EBMS2.open(Parcel(answer.headers, Octets(answer.body)), context, expecting)

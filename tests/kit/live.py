@@ -1,0 +1,52 @@
+"""A home folder for real processes: keys, settings, register and agreement on a real database."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.pki.issue import key_pem
+from gateway.store.engine import make_engine
+from tests.kit.house import AGREEMENT, authority, crl, register_parties, signer_named
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LiveHouse:
+    """Home, address and time of a gateway that runs in processes of its own."""
+
+    def __init__(self, folder: Path, database_url: str, agreement: bytes = AGREEMENT, more: str = "") -> None:
+        self.home = folder / "home"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/msh/ebms2"
+        self.now = datetime.now(UTC)
+        self.agreement = agreement
+        self.database_url = database_url
+        self._write_keys()
+        (self.home / "gateway.toml").write_text(
+            f'[hub]\nhome = "."\n[database]\nurl = "{database_url}"\n[http]\nport = {self.port}\n{more}'
+        )
+        engine = make_engine(database_url)
+        register_parties(engine, datetime.now(UTC), agreement)
+        engine.dispose()
+
+    def _write_keys(self) -> None:
+        pki = self.home / "pki"
+        pki.mkdir(parents=True)
+        hub = signer_named("hub")
+        (pki / "ca.pem").write_bytes(authority().certificate.pem)
+        (pki / "crl.pem").write_bytes(x509.load_der_x509_crl(crl()).public_bytes(Encoding.PEM))
+        (pki / "hub.cert.pem").write_bytes(hub.certificate.pem)
+        (pki / "hub.key.pem").write_bytes(key_pem(hub.key))
+
+
+__all__ = ["LiveHouse", "free_port"]

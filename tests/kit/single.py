@@ -1,0 +1,55 @@
+"""One process of the gateway without a supervisor above it, so that its end can be seen.
+
+``python -m tests.kit.single serve|work --home DIR``: the same application and the same
+worker as ``gateway serve`` and ``gateway work``.  Prints READY when it has begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from gateway.cli.settings import settings_of
+from gateway.config import Settings
+from gateway.delivery.assembly import build_worker
+from gateway.web.app import application
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("serve", "work"))
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--config", default=None)
+    arguments = parser.parse_args()
+    settings = settings_of(arguments)
+    (_serve if arguments.what == "serve" else _work)(settings)
+
+
+def _serve(settings: Settings) -> None:
+    app = application(settings)
+    server = make_server(settings.http.host, settings.http.port, app, threaded=True, request_handler=_Quiet)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    print("READY", flush=True)
+    server.serve_forever(poll_interval=0.05)
+
+
+def _work(settings: Settings) -> None:
+    worker = build_worker(settings)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    print("READY", flush=True)
+    worker.run(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""open(seal(units)).units == units, for every kind of unit, signed and unsigned, RSA and EC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.model import (
+    AckRequest,
+    DigestReference,
+    ErrorEntry,
+    ErrorSignal,
+    Party,
+    Payload,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
+from gateway.protocols import PROTOCOLS, ebms2
+from tests.protocols import world
+
+TEXT = st.text("abcXYZ019 .:/?&<>\"'-_가각나é𝔊", min_size=1, max_size=12).filter(
+    lambda text: text == text.strip()
+)
+ID = st.text("abcXYZ019._%+=-", min_size=1, max_size=12).map(lambda left: f"{left}@host.example")
+MOMENT = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))
+TYPE = st.sampled_from(("application/xml", "text/plain", "application/vnd.example+json", "image/png"))
+PAYLOAD = st.builds(
+    Payload,
+    content_id=st.text(
+        st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="<>"), min_size=1, max_size=30
+    ),
+    media_type=TYPE,
+    content=st.binary(max_size=200),
+    properties=st.sampled_from(((), (("role", "urn:r"),), (("role", "urn:r"), ("description", "two words")))),
+)
+ADDRESS = {
+    "message_id": ID,
+    "conversation_id": TEXT,
+    "agreement": st.just("agreement-1"),
+    "timestamp": MOMENT,
+}
+TO_HUB = {**ADDRESS, "sender": st.just(world.FROM_BROKER), "receiver": st.just(world.FROM_HUB)}
+TO_BROKER = {**ADDRESS, "sender": st.just(world.FROM_HUB), "receiver": st.just(world.FROM_BROKER)}
+USER = st.builds(
+    UserMessage,
+    **TO_HUB,
+    service=st.just(world.SERVICE),
+    action=st.sampled_from(("Submit", "Loose")),
+    ref_to_message_id=st.none() | ID,
+    expires_at=st.none() | MOMENT,
+    duplicate_elimination=st.booleans(),
+    ack_requested=st.none() | st.builds(AckRequest, st.booleans()),
+    payloads=st.lists(PAYLOAD, max_size=4, unique_by=lambda one: one.content_id).map(tuple),
+    description=TEXT | st.just(""),
+)
+REFERENCE = st.builds(
+    DigestReference,
+    uri=ID.map("cid:".__add__),
+    digest_algorithm=st.just("http://www.w3.org/2001/04/xmlenc#sha256"),
+    digest=st.binary(min_size=32, max_size=32),
+)
+ENTRY = st.builds(
+    ErrorEntry,
+    code=TEXT,
+    severity=st.sampled_from(("Warning", "Error")),
+    location=TEXT,
+    description=TEXT | st.just(""),
+)
+SIGNAL = st.one_of(
+    st.builds(
+        Receipt,
+        **TO_BROKER,
+        ref_to_message_id=ID,
+        received_at=MOMENT,
+        references=st.lists(REFERENCE, max_size=3).map(tuple),
+        acting_party=st.none() | st.just(Party((world.HUB,))),
+    ),
+    st.builds(
+        ErrorSignal,
+        **TO_BROKER,
+        ref_to_message_id=st.none() | ID,
+        errors=st.lists(ENTRY, min_size=1, max_size=3).map(tuple),
+    ),
+    st.builds(Ping, **TO_HUB, sync_reply=st.booleans()),
+    st.builds(Pong, **TO_BROKER, ref_to_message_id=ID),
+    st.builds(StatusRequest, **TO_HUB, about=ID, sync_reply=st.booleans()),
+    st.builds(
+        StatusResponse,
+        **TO_BROKER,
+        ref_to_message_id=ID,
+        about=ID,
+        status=st.sampled_from(("UnAuthorized", "NotRecognized", "Received", "Processed", "Forwarded")),
+        received_at=st.none() | MOMENT,
+    ),
+)
+slow = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@slow
+@given(USER)
+def test_business_messages_survive(unit: UserMessage) -> None:
+    mode = world.SUBMIT if unit.action == "Submit" else world.LOOSE
+    opened = ebms2.open(ebms2.seal((unit,), mode, world.context()), world.context())
+    assert opened.units == (unit,)
+    assert opened.pmode is mode
+    assert (opened.signed is not None) == mode.security.sign
+    if opened.signed is not None:
+        assert len(opened.signed.references) == 1 + len(unit.payloads)
+
+
+@slow
+@given(SIGNAL)
+def test_signals_survive(unit: Unit) -> None:
+    opened = ebms2.open(ebms2.seal((unit,), world.SUBMIT, world.context()), world.context())
+    assert opened.units == (unit,)
+
+
+@pytest.mark.parametrize("mode", [world.SUBMIT, world.RESULT])
+def test_both_kinds_of_key_sign(mode: object) -> None:
+    unit = world.message()
+    if mode is world.RESULT:
+        unit = world.message(sender=world.FROM_HUB, receiver=world.FROM_BROKER, action="Result")
+    opened = ebms2.open(ebms2.seal((unit,), mode, world.context()), world.context())  # type: ignore[arg-type]
+    assert opened.units == (unit,)
+    assert opened.signed is not None
+    assert ("ecdsa" in opened.signed.signature_algorithm) == (mode is world.RESULT)
+
+
+def test_a_receipt_and_warnings_ride_with_a_business_message() -> None:
+    unit = world.message(
+        sender=world.FROM_HUB,
+        receiver=world.FROM_BROKER,
+        action="Result",
+        ref_to_message_id="m-0@broker.example",
+    )
+    address = {
+        name: getattr(unit, name)
+        for name in ("message_id", "conversation_id", "sender", "receiver", "agreement", "timestamp")
+    }
+    riders = (
+        Receipt(**address, ref_to_message_id="m-0@broker.example", received_at=world.NOW),
+        ErrorSignal(
+            **address, ref_to_message_id="m-0@broker.example", errors=(ErrorEntry("Unknown", "Warning"),)
+        ),
+    )
+    opened = ebms2.open(ebms2.seal((unit, *riders), world.RESULT, world.context()), world.context())
+    assert opened.units == (unit, *riders)
+    assert opened.unit == unit
+
+
+def test_what_cannot_travel_together_is_our_mistake() -> None:
+    unit = world.message()
+    other = Ping("x@y", "c", world.FROM_BROKER, world.FROM_HUB, "agreement-1", world.NOW)
+    for units in ((unit, other), (other, unit), (unit, world.message(message_id="m-2@broker.example"))):
+        with pytest.raises(GatewayError) as caught:
+            ebms2.seal(units, world.SUBMIT, world.context())
+        assert caught.value.problem.id == "GW901"
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "a\x0bb", "\ud800"])
+def test_what_xml_cannot_hold_is_our_mistake(value: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        ebms2.seal((world.message(conversation_id=value),), world.SUBMIT, world.context())
+    assert caught.value.problem.id == "GW901"
+
+
+def test_how_it_looks_on_the_wire() -> None:
+    sealed = ebms2.seal((world.message(),), world.SUBMIT, world.context())
+    assert sealed.headers["SOAPAction"] == '"ebXML"'
+    assert sealed.headers["Content-Type"].startswith(
+        'multipart/related; type="text/xml"; start="<m-1@broker.example>"'
+    )
+    data = world.octets(sealed)
+    assert b"<soap:Envelope xmlns:" in data
+    assert b"<?xml" not in data
+    assert b"<eb:Timestamp>2026-11-20T08:59:59.000Z</eb:Timestamp>" in data
+    assert b'soap:actor="http://schemas.xmlsoap.org/soap/actor/next"' in data
+    signal = ebms2.seal(
+        (Ping("x@y", "c", world.FROM_BROKER, world.FROM_HUB, "a", world.NOW),), None, world.context()
+    )
+    assert signal.headers == {"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": '"ebXML"'}
+
+
+def test_identity_follows_content_and_not_framing() -> None:
+    def identity(one: ebms2.Parcel, **changes: object) -> str:
+        return ebms2.open(one, world.context(**changes)).identity
+
+    signed = ebms2.seal((world.message(),), world.SUBMIT, world.context())
+    boundary = signed.headers["Content-Type"].split('boundary="')[1][:-1].encode()
+    framed = world.replaced(signed, boundary, b"another", -1)
+    framed = ebms2.Parcel(
+        {
+            **framed.headers,
+            "Content-Type": signed.headers["Content-Type"].replace(boundary.decode(), "another"),
+        },
+        framed.body,
+    )
+    assert identity(framed) == identity(signed)
+    assert framed.body.sha256 != signed.body.sha256
+    other = ebms2.seal((world.message(payloads=()),), world.SUBMIT, world.context())
+    assert identity(other) != identity(signed)
+    plain = world.message(action="Loose", sync_reply=False)
+    loose = ebms2.seal((plain,), world.LOOSE, world.context())
+    again = world.replaced(loose, b"application/octet-stream", b"Application/Octet-Stream")
+    assert identity(again) == identity(loose)
+    changed = world.replaced(loose, "가".encode(), "나".encode())
+    assert identity(changed) != identity(loose)
+
+
+def test_the_protocol_is_found_by_name() -> None:
+    assert PROTOCOLS["ebms2"].name == "ebms2"
+    assert PROTOCOLS["ebms2"].open is ebms2.open
+
+
+def test_our_own_parcel_is_read_without_verifying() -> None:
+    unit = world.message()
+    sealed = ebms2.seal((unit,), world.SUBMIT, world.context())
+    found = ebms2.sent(sealed, world.context().limits)
+    assert found.unit == unit
+    assert [one.uri for one in found.references] == ["", "cid:p1@broker.example", "cid:p2@broker.example"]
+
+
+def test_time_to_live_is_asked_for_by_itself() -> None:
+    unit = world.message(expires_at=world.NOW)
+    opened = ebms2.open(ebms2.seal((unit,), world.SUBMIT, world.context()), world.context())
+    ebms2.check_time_to_live(opened.unit, world.NOW - timedelta(microseconds=1))
+    with pytest.raises(GatewayError) as caught:
+        ebms2.check_time_to_live(opened.unit, world.NOW)
+    assert (caught.value.problem.id, caught.value.problem.ebms2) == ("GW306", "TimeToLiveExpired")

@@ -1,0 +1,221 @@
+"""One POST over real sockets: bounded in time and size, never redirected, never sent twice."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from gateway.delivery.http import HttpAnswer, HttpBounds, HttpSender
+from gateway.errors import GatewayError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\nok"
+QUICK = HttpBounds(connect=2, silence=0.5, total=1.0, answer=100_000)
+
+
+class Far:
+    """A listener that hands each connection to `behave` and remembers the requests."""
+
+    def __init__(self, behave: Callable[[Far, socket.socket], None]) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/agency?x=1"
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.stop = threading.Event()
+        self.behave = behave
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections += 1
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self.behave(self, connection)
+
+    def read(self, connection: socket.socket) -> bool:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = connection.recv(65536)
+            if not piece:
+                return False
+            data += piece
+        head, _, body = data.partition(b"\r\n\r\n")
+        [length] = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+        size = int(length.partition(b":")[2])
+        while len(body) < size:
+            body += connection.recv(65536)
+        self.requests.append(head + b"\r\n\r\n" + body)
+        return True
+
+
+@contextmanager
+def far(behave: Callable[[Far, socket.socket], None]) -> Iterator[Far]:
+    there = Far(behave)
+    try:
+        yield there
+    finally:
+        there.stop.set()
+        there.listener.close()
+
+
+def always(octets: bytes) -> Callable[[Far, socket.socket], None]:
+    def behave(there: Far, connection: socket.socket) -> None:
+        while there.read(connection):
+            connection.sendall(octets)
+
+    return behave
+
+
+def post(url: str, bounds: HttpBounds = QUICK) -> HttpAnswer:
+    sender = HttpSender(bounds)
+    try:
+        return sender.post(url, {"Content-Type": "text/xml", "SOAPAction": '"a"'}, b"<x/>")
+    finally:
+        sender.close()
+
+
+def refused(behave: Callable[[Far, socket.socket], None]) -> tuple[GatewayError, Far]:
+    with far(behave) as there, pytest.raises(GatewayError) as caught:
+        post(there.url)
+    return caught.value, there
+
+
+def test_a_post_and_its_answer() -> None:
+    with far(always(OK)) as there:
+        answer = post(there.url)
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"ok", "text/xml")
+    head, _, body = there.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /agency?x=1 HTTP/1.1\r\n")
+    assert b'SOAPAction: "a"' in head
+    assert b"Accept-Encoding: identity" in head
+    assert b"Content-Length: 4" in head
+    assert body == b"<x/>"
+
+
+def test_an_idle_connection_is_used_again() -> None:
+    sender = HttpSender(QUICK)
+    with far(always(OK)) as there:
+        for _ in range(3):
+            sender.post(there.url, {}, b"<x/>")
+        sender.close()
+    assert (there.connections, len(there.requests)) == (1, 3)
+
+
+def test_a_connection_closed_meanwhile_costs_nothing() -> None:
+    def once(there: Far, connection: socket.socket) -> None:
+        there.read(connection)
+        connection.sendall(OK)
+
+    sender = HttpSender(QUICK)
+    with far(once) as there:
+        sender.post(there.url, {}, b"<x/>")
+        time.sleep(0.1)
+        sender.post(there.url, {}, b"<x/>")
+        sender.close()
+    assert there.connections == 2
+
+
+def test_a_chunked_answer_and_repeated_headers() -> None:
+    octets = b"HTTP/1.1 500 No\r\nX: 1\r\nx: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    with far(always(octets)) as there:
+        answer = post(there.url)
+    assert (answer.status, answer.body, answer.headers["x"]) == (500, b"ok", "1, 2")
+
+
+def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    with far(always(OK)) as elsewhere:
+        moved = f"HTTP/1.1 307 T\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode()
+        with far(always(moved)) as there:
+            assert post(there.url).status == 307
+        assert elsewhere.connections == 0
+
+
+def trickle(there: Far, connection: socket.socket) -> None:
+    there.read(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while not there.stop.wait(0.05):
+        connection.sendall(b"x")
+
+
+def trickling_header(there: Far, connection: socket.socket) -> None:
+    there.read(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while not there.stop.wait(0.05):
+        connection.sendall(b"x")
+
+
+def silent(there: Far, connection: socket.socket) -> None:
+    there.read(connection)
+    there.stop.wait(5)
+
+
+def never_ending_chunks(there: Far, connection: socket.socket) -> None:
+    there.read(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not there.stop.is_set():
+        connection.sendall(b"2000\r\n" + b"x" * 0x2000 + b"\r\n")
+
+
+def closing(there: Far, connection: socket.socket) -> None:
+    there.read(connection)
+
+
+@pytest.mark.parametrize(
+    ("behave", "expected"),
+    [
+        (trickle, "GW601"),
+        (trickling_header, "GW601"),
+        (silent, "GW601"),
+        (closing, "GW601"),
+        (never_ending_chunks, "GW603"),
+        (always(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\nx"), "GW601"),
+        (always(b"garbage\r\n\r\n"), "GW601"),
+        (always(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000), "GW603"),
+        (always(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"), "GW601"),
+        (always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "GW601"),
+    ],
+)
+def test_a_hostile_answer_ends_in_time_and_is_asked_for_once(
+    behave: Callable[[Far, socket.socket], None], expected: str
+) -> None:
+    started = time.monotonic()
+    problem, there = refused(behave)
+    assert problem.problem.id == expected
+    assert problem.problem.retry
+    assert time.monotonic() - started < 3
+    assert len(there.requests) == 1
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(GatewayError) as caught:
+        post(f"http://127.0.0.1:{port}/")
+    assert caught.value.problem.id == "GW601"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://a/",
+        "http:///x",
+        "file:///etc/passwd",
+        "http://u:p@h/",
+        "http://h:0/",
+        "http://h:99999/",
+        "//h/x",
+    ],
+)
+def test_only_plain_http_addresses(url: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        post(url)
+    assert caught.value.problem.id == "GW801"

@@ -1,0 +1,174 @@
+"""The shipped documents: complete against the inventory, and the only place where a document exists."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lxml import etree
+
+from gateway.harmonize import Bundle, build
+from gateway.harmonize.asks import Ask, flatten
+from gateway.harmonize.sources import Taken
+from gateway.harmonize.targets import Target
+from gateway.share import folder
+
+DOCUMENTS = ["KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP"]
+TYPES = {"identifier": "id"}
+
+
+@functools.cache
+def inventory(vectors: Path) -> dict[str, Any]:
+    """Return the inventory, read with a reader of its own (values as YAML has them)."""
+    return yaml.load((vectors / "data" / "field-inventory.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+
+
+def entry(vectors: Path, name: str) -> Any:
+    return next(one for one in inventory(vectors)["documents"] if one["id"] == name)
+
+
+def reconciled() -> dict[tuple[str, str], str]:
+    text = (folder("mappings") / "reconciled.csv").read_text(encoding="utf-8")
+    return {(row["document"], row["field"]): row["decision"] for row in csv.DictReader(text.splitlines())}
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_common_field_of_the_inventory_is_needed_as_there(
+    bundle: Bundle, vectors: Path, name: str
+) -> None:
+    needs = {need.meaning.path: need for need in bundle.documents[name].needs if need.meaning.where is None}
+    needs |= {n.meaning.path: n for n in bundle.documents[name].needs if n.meaning.join}
+    for field in entry(vectors, name)["common"]:
+        need = needs.pop(field["path"])
+        assert need.mandatory == field["card"].startswith("1"), field["path"]
+        assert need.meaning.wco == field["wco_id"]
+        assert need.meaning.supplement == field.get("ext", False)
+    assert not needs
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_unique_field_of_the_inventory_is_asked_or_reconciled(
+    bundle: Bundle, vectors: Path, name: str
+) -> None:
+    asks = dict(bundle.documents[name].ask_names)
+    decisions = reconciled()
+    fields = [(f["name"], f) for f in entry(vectors, name)["unique"]]
+    fields += [(f"{g['name']}.{f['name']}", f) for _, g in fields for f in g.get("fields", ())]
+    for full, field in fields:
+        decision = decisions.get((name, full), "asked")
+        if decision.startswith("asked"):
+            _same(asks.pop(full), field, inventory(vectors)["code_lists"])
+        else:
+            assert full not in asks, decision
+    assert not asks
+
+
+def _same(ask: Ask, field: Any, lists: Any) -> None:
+    """Check that a field is asked as the inventory has it."""
+    assert ask.type == TYPES.get(field["type"], field["type"]), ask.name
+    assert (ask.ko, bool(ask.en)) == (field["name_ko"], True)
+    if not ask.group:
+        assert ask.per == {"header": "application", "item": "item"}[field["level"]]
+    assert ask.shape.longest == field.get("max_length")
+    assert ask.shape.fraction == field.get("decimals", ask.shape.fraction)
+    if "units" in field or "unit" in field:
+        assert list(ask.units) == field.get("units", [field.get("unit")])
+    if ".." in str(field.get("repeat")):
+        assert ask.repeat == tuple(int(part) for part in field["repeat"].split(".."))
+    listed = field.get("code_list")
+    known = listed if isinstance(listed, dict) else lists.get(listed)
+    if known is not None:
+        assert set(ask.shape.codes or ()) == {str(code) for code in known}
+    if "condition" in field:
+        assert ask.requirement.when is not None, ask.name
+    else:
+        assert ask.requirement.mandatory == (field["req"] == "M" or ask.name in STRICTER), ask.name
+
+
+STRICTER = {"manufacturer.address"}
+
+
+@pytest.mark.vectors
+def test_the_verified_document_has_exactly_the_rows_of_its_definition(bundle: Bundle, vectors: Path) -> None:
+    with (vectors / "data/kr-unipass/agency_message_items.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["edoc"] == "GOVCBRFR2"]
+    assert len(rows) == 90
+    targets = dict(leaf_paths(bundle.documents["KPTA-PHARM-IMP"].root, ""))
+    found: dict[str, Target] = {re.sub(r"\[.*?\]", "", path): target for path, target in targets.items()}
+    assert set(found) == {row["xpath"] for row in rows}
+    assert len(targets) == 90
+    for row in rows:
+        target = found[row["xpath"]]
+        if "/@" in row["xpath"] or row["xpath"].endswith("Agent/ID") or not row["type"].startswith("an.."):
+            continue
+        shape = target.shape
+        bound = shape.octets or shape.longest or 999
+        longest = max(map(len, shape.codes)) if shape.codes else 1 if shape.pattern else bound
+        if row["xpath"] not in NAMED:
+            assert longest <= int(row["size"]), row
+
+
+# An item identifier is FR2 and three digits; a name out of a list is judged by its octets.
+NAMED = {"Declaration/LPCO/Consignment/ConsignmentItem/Commodity/ID", "Declaration/FunctionCode"}
+
+
+def leaf_paths(target: Target, path: str) -> list[tuple[str, Target]]:
+    """Return every element with content and every attribute below `target`, with its path."""
+    path = f"{path}/{target.name}".lstrip("/") + "".join(
+        f"[@{name}='{value}']" for name, value in target.fixed
+    )
+    found = [(path, target)] if target.content is not None else []
+    found += [(f"{path}/@{put.name}", target) for put in target.attributes]
+    return found + [pair for child in target.children for pair in leaf_paths(child, path)]
+
+
+def test_the_shipped_schemas_are_what_the_mappings_say(bundle: Bundle) -> None:
+    shipped = Path(str(folder("xsd"))) / "agencies"
+    files = {str(path.relative_to(shipped)): path.read_text("utf-8") for path in shipped.rglob("*.xsd")}
+    assert files == build(bundle), "run: gateway map build --out xsd/agencies"
+
+
+def test_every_schema_compiles(bundle: Bundle) -> None:
+    for name in build(bundle):
+        etree.XMLSchema(file=str(Path(str(folder("xsd"))) / "agencies" / name))
+
+
+def test_no_two_documents_ask_one_meaning(bundle: Bundle) -> None:
+    seen: dict[str, str] = {}
+    for document in bundle.documents.values():
+        for ask in flatten(document.asks):
+            assert ask.means not in seen, (ask.means, seen.get(ask.means), document.id)
+            assert ask.means not in bundle.dictionary.meanings
+            seen[ask.means] = document.id
+
+
+def test_every_needed_field_of_a_modelled_document_reaches_the_agency(bundle: Bundle) -> None:
+    kept_back = {"declaration.function"}  # agencies are told the function of the submission
+    for document in bundle.documents.values():
+        if document.status == "modelled":
+            contents = [t.content.source for t in document.root.leaves() if t.content is not None]
+            used = {source.source.name for source in contents if isinstance(source, Taken)}
+            assert {need.meaning.name for need in document.needs} - used == kept_back
+
+
+def test_labels_are_there_in_both_languages(bundle: Bundle) -> None:
+    for meaning in bundle.dictionary.meanings.values():
+        assert re.search("[가-힣]", meaning.ko), meaning.name
+        assert meaning.en.isascii()
+    for document in bundle.documents.values():
+        assert re.search("[가-힣]", document.ko)
+
+
+def test_no_agency_or_document_stands_in_python(bundle: Bundle) -> None:
+    words = {*bundle.organisations, *bundle.documents, "GOVCBR"} - {"MPI", "FITI", "RRA", "EMC", "KTR", "KTL"}
+    names = re.compile("|".join(sorted(words)))
+    root = Path(str(folder("mappings"))).parent / "gateway"
+    for path in [*(root / "harmonize").rglob("*.py"), root / "cli" / "maps.py"]:
+        assert not names.search(path.read_text("utf-8")), path

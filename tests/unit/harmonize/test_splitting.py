@@ -1,0 +1,266 @@
+# ruff: noqa: E501 (tables and texts with long lines)
+"""The shipped submission split for three organisations: requests, ledger, refusals."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.errors import GatewayError
+from gateway.harmonize import Bundle, Split, placeholder_numbers, split
+from gateway.share import folder
+from gateway.wire.schemas import SchemaSet
+from gateway.wire.xml import parse_xml, serialize
+
+PHARM, FOOD, PLANT = "KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP"
+
+
+@pytest.fixture
+def root(three_items: bytes) -> etree._Element:
+    return parse_xml(three_items)
+
+
+def divide(root: etree._Element, bundle: Bundle) -> Split:
+    return split(root, bundle, placeholder_numbers(root))
+
+
+def one(root: etree._Element, path: str) -> etree._Element:
+    """Return the first element of a path of local names."""
+    found = root.find("/".join(f"{{*}}{name}" for name in path.split("/")))
+    assert found is not None, path
+    return found
+
+
+def test_the_sample_is_a_valid_submission(root: etree._Element, submission_schema: SchemaSet) -> None:
+    submission_schema.check(root)
+
+
+@pytest.mark.vectors
+def test_its_declaration_is_valid_by_the_original_schema(root: etree._Element, vectors: Path) -> None:
+    original = etree.XMLSchema(file=str(vectors / "data/hmrc-cds/xsd/driver-declaration.xsd"))
+    original.assertValid(copy.deepcopy(one(root, "MetaData")))
+
+
+def test_three_requests_and_every_leaf_accounted_for(root: etree._Element, bundle: Bundle) -> None:
+    result = divide(root, bundle)
+    assert [request.document for request in result.requests] == [PHARM, FOOD, PLANT]
+    assert (result.problems, result.unaccounted) == ((), ())
+    counts = result.accounts.count()
+    assert counts["unaccounted"] == 0
+    assert counts["forwarded"] + counts["withheld"] + counts["consumed"] == 3 * len(result.facts.leaves)
+    assert all(None not in entry.fates for entry in result.accounts.entries)
+
+
+def test_requests_are_valid_by_the_shipped_schemas(root: etree._Element, bundle: Bundle) -> None:
+    for request in divide(root, bundle).requests:
+        name = f"agencies/{request.organisation}/{request.document}.xsd"
+        SchemaSet.load(folder("xsd"), name).check(parse_xml(serialize(request.xml)))
+
+
+def test_fields_are_valid_by_the_schema_for_applicants(root: etree._Element, bundle: Bundle) -> None:
+    for application in root.findall("{*}Application"):
+        document = bundle.documents[application.get("document", "")]
+        schema = etree.XMLSchema(
+            file=str(Path(str(folder("xsd"))) / f"agencies/{document.file}-application.xsd")
+        )
+        schema.assertValid(copy.deepcopy(one(application, "Fields")))
+
+
+def test_every_leaf_is_one_that_an_outsider_would_count(root: etree._Element, bundle: Bundle) -> None:
+    expected = []
+    declaration = one(root, "MetaData/Declaration")
+    parts = [
+        declaration,
+        *root.findall("{*}Supplement/{*}Value"),
+        *root.findall("{*}Application/{*}Fields/*"),
+    ]
+    for part in parts:
+        for element in part.iter(etree.Element):
+            if len(element) == 0:
+                expected.append((element, None))
+            expected += [(element, name) for name in element.attrib]
+    assert [(leaf.element, leaf.attribute) for leaf in divide(root, bundle).facts.leaves] == expected
+
+
+def test_every_value_of_a_request_has_an_origin(root: etree._Element, bundle: Bundle) -> None:
+    for request in divide(root, bundle).requests:
+        values = []
+        for element in request.xml.iter():
+            values += [element] if len(element) == 0 else []
+            values += [name for name in element.attrib if name != "schemeAgencyID"]
+        assert len(request.origins) == len(values)
+        for origin in request.origins:
+            assert origin.leaves or origin.source.partition(":")[0] in ("const", "hub", "count")
+            lines = (folder("mappings") / origin.rule.file).read_text("utf-8").splitlines()
+            assert (
+                origin.target.rpartition("/")[2].split("[")[0].lstrip("@")[:4] in lines[origin.rule.line - 1]
+            )
+
+
+def test_a_request_holds_what_was_declared(root: etree._Element, bundle: Bundle) -> None:
+    pharm, food, plant = divide(root, bundle).requests
+    text = pharm.xml.xpath("string(//*[local-name()='CargoDescription'])")
+    assert text == "Amoxicillin capsules 500 mg, 10 x 10"
+    assert pharm.xml.xpath("string(//*[local-name()='PaymentAmount'])") == "30556.00"
+    assert (
+        pharm.xml.xpath("string(//*[local-name()='UnloadingLocation']/*[local-name()='Name'])") == "인천공항"
+    )
+    assert food.xml.xpath("string(//*[local-name()='KoreanLabel']/@cid)") == "korean-label@sample"
+    assert food.attachments == ("korean-label@sample",)
+    assert plant.xml.xpath("string(//*[local-name()='PhytoCertificateNo'])") == "NL-2026-5581207"
+    assert (plant.items, plant.laws) == (("3",), ("12",))
+
+
+def test_no_agency_gets_the_items_or_fields_of_another(root: etree._Element, bundle: Bundle) -> None:
+    pharm, food, plant = (serialize(request.xml).decode() for request in divide(root, bundle).requests)
+    for secret, holder in (
+        ("Amoxicillin", pharm),
+        ("Caramel", food),
+        ("Lilium", plant),
+        ("서울-2019-0417", pharm),
+    ):
+        assert [secret in text for text in (pharm, food, plant)] == [
+            text is holder for text in (pharm, food, plant)
+        ]
+
+
+def test_the_function_of_the_submission_is_told_and_not_that_of_the_declaration(
+    root: etree._Element, bundle: Bundle
+) -> None:
+    one(root, "Function").text = "35"
+    for request in divide(root, bundle).requests:
+        assert request.xml.xpath("string(*[local-name()='FunctionCode'])") == "35"
+
+
+CHANGES = [
+    ("Declaration/Declarant/Name", None, "GW503", "42A/57B[1]/R124", (PHARM, FOOD, PLANT)),
+    ("Declaration/TotalGrossMassMeasure", None, "GW503", "42A/131", (PHARM, FOOD, PLANT)),
+    ("Declaration/GoodsShipment/Importer/Address/PostcodeID", "045240", "GW506", "42A/67A[1]/74A[1]/04A[1]/245", (PHARM,)),
+    ("Declaration/GoodsShipment/Consignor/Name", "Société Générale", "GW506", "42A/67A[1]/30A[1]/R020", (PHARM,)),
+    ("Declaration/GoodsShipment/Consignor/Address/CountryCode", "XX", "GW403", "42A/67A[1]/30A[1]/04A[1]/242", (PHARM, FOOD, PLANT)),
+    ("Declaration/GoodsShipment/GovernmentAgencyGoodsItem/Commodity/Description", "가" * 106, "GW506", "42A/67A[1]/68A[1]/23A[1]/137", (PHARM,)),
+    ("Declaration/GoodsShipment/GovernmentAgencyGoodsItem/Commodity/Description", None, "GW503", "42A/67A[1]/68A[1]/23A[1]/137", (PHARM,)),
+    ("Declaration/InvoiceAmount", "9299", "GW404", "APP[1]/KPTA-PHARM-IMP", (PHARM,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "text", "problem", "pointer", "documents"), CHANGES)
+def test_a_wrong_common_value_stops_whom_it_concerns(
+    root: etree._Element,
+    bundle: Bundle,
+    path: str,
+    text: str | None,
+    problem: str,
+    pointer: str,
+    documents: tuple[str],
+) -> None:
+    element = one(root, f"MetaData/{path}")
+    element.text = text
+    result = divide(root, bundle)
+    assert {(p.problem.id, p.pointer, p.document) for p in result.problems} >= {
+        (problem, pointer, document) for document in documents
+    }
+    assert {request.document for request in result.requests} == {PHARM, FOOD, PLANT} - set(documents)
+    assert result.unaccounted == ()
+    assert all(None not in entry.fates for entry in result.accounts.entries)
+
+
+SUPPLEMENT = [
+    ("BorderTransportMeans/ArrivalDateTime", None, (PHARM, FOOD, PLANT)),
+    ("GoodsShipment/Consignment/TransportContractDocument/ID", None, (PHARM, FOOD, PLANT)),
+    ("GoodsShipment/GovernmentAgencyGoodsItem/Manufacturer/Name", "2", (FOOD,)),
+    ("GoodsShipment/GovernmentAgencyGoodsItem/Manufacturer/Address/CountryCode", "3", ()),
+]
+
+
+@pytest.mark.parametrize(("path", "item", "documents"), SUPPLEMENT)
+def test_a_missing_supplement_value_is_named(
+    root: etree._Element, bundle: Bundle, path: str, item: str | None, documents: tuple[str]
+) -> None:
+    supplement = one(root, "Supplement")
+    for value in list(supplement):
+        if value.get("path") == f"Declaration/{path}" and value.get("item") == item:
+            supplement.remove(value)
+    result = divide(root, bundle)
+    pointer = f"SUP/Declaration/{path}" + (f"[{item}]" if item else "") + "[1]"
+    assert {(p.problem.id, p.pointer, p.document) for p in result.problems} == {
+        ("GW503", pointer, document) for document in documents
+    }
+
+
+FIELDS = [
+    (1, "BseOrigin", None, "GW503"),
+    (1, "Bse", "1AV", "GW404"),
+    (1, "DrugClass", "9ZZ", "GW403"),
+    (1, "CompetentOffice", "9", "GW403"),
+    (1, "ModelIngredients", "가" * 1751, "GW506"),
+    (1, "Manufacturer", "ImporterName", "GW404"),
+    (2, "ExpiryDate", None, "GW503"),
+    (2, "FoodClass", "2", "GW503"),
+    (2, "PreviousDeclarationNo", None, "GW503"),
+    (2, "KoreanLabel", None, "GW503"),
+    (3, "Ephyto", "false", "GW404"),
+    (3, "IsolationSite", None, "GW503"),
+    (3, "LmoApprovalNo", "LMO-1", "GW404"),
+    (3, "PhytoCertificateNo", "NL-1", "GW404"),
+]
+
+
+@pytest.mark.parametrize(("number", "name", "text", "problem"), FIELDS)
+def test_a_wrong_unique_field_stops_its_own_application_only(
+    root: etree._Element, bundle: Bundle, number: int, name: str, text: str | None, problem: str
+) -> None:
+    fields = root.findall("{*}Application/{*}Fields")[number - 1]
+    item = one(fields, "Item")
+    element = next(iter(fields.iter(f"{{*}}{name}")), None)
+    if element is None:
+        element = etree.SubElement(item, item.tag.replace("Item", name))
+    if name == "Manufacturer":
+        etree.SubElement(element, item.tag.replace("Item", "Name")).text = text
+    elif text is None:
+        element.getparent().remove(element)
+    else:
+        element.text = text
+    result = divide(root, bundle)
+    assert problem in {trouble.problem.id for trouble in result.problems}
+    assert len({trouble.document for trouble in result.problems}) == 1
+    assert len(result.requests) == 2
+    assert result.unaccounted == ()
+
+
+def test_several_items_in_one_application(root: etree._Element, bundle: Bundle) -> None:
+    application = root.findall("{*}Application")[2]
+    one(application, "Items").text = " 3 2 "
+    fields = one(application, "Fields")
+    item = copy.deepcopy(one(fields, "Item"))
+    item.set("sequence", "02")
+    fields.insert(0, item)
+    goods = root.findall(".//{*}GovernmentAgencyGoodsItem")
+    goods[1].insert(2, copy.deepcopy(one(goods[2], "AdditionalDocument")))
+    result = divide(root, bundle)
+    assert result.problems == ()
+    request = result.requests[2]
+    assert request.xml.xpath("//*[local-name()='ItemNumber']/text()") == ["3", "2"]
+    assert result.unaccounted == ()
+
+
+def test_what_is_no_submission_is_refused(bundle: Bundle) -> None:
+    for text in ("<x/>", '<Submission xmlns="urn:single-window:submission:1"/>'):
+        with pytest.raises(GatewayError, match="GW402"):
+            split(etree.fromstring(text), bundle, {})
+
+
+def test_a_missing_hub_number_is_our_own_mistake(root: etree._Element, bundle: Bundle) -> None:
+    with pytest.raises(GatewayError, match="GW504"):
+        split(root, bundle, {})
+
+
+def test_a_declaration_alone_concerns_no_agency(root: etree._Element, bundle: Bundle) -> None:
+    for application in root.findall("{*}Application"):
+        root.remove(application)
+    result = divide(root, bundle)
+    assert (result.requests, result.problems, result.unaccounted) == ((), (), ())
+    assert result.facts.leaves

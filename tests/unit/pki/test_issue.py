@@ -1,0 +1,203 @@
+"""The sandbox authority: what it issues is good, except where it was declared bad."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+
+from gateway import errors
+from gateway.errors import GatewayError
+from gateway.pki.certificates import read_certificate
+from gateway.pki.issue import (
+    KEY_KINDS,
+    Order,
+    SandboxParty,
+    demo_parties,
+    issue_certificate,
+    load_authority,
+    make_authority,
+    make_crl,
+    make_key,
+    make_sandbox,
+    profiles,
+)
+from gateway.pki.keys import load_signer
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Judge, TrustStore, Use
+from tests.unit.pki.conftest import World
+from tests.unit.pki.forge import DAY, NOW
+
+PARTIES = (
+    SandboxParty("broker", "CN=Broker,O=Example"),
+    SandboxParty("agency", key_kind="rsa-2048", keystore=True),
+    SandboxParty("revoked", state="revoked"),
+    SandboxParty("expired", state="expired"),
+    SandboxParty("future", state="future"),
+    SandboxParty("wrong-use", profile="tls-server"),
+)
+EXPECTED = {
+    "revoked": errors.CERTIFICATE_REVOKED,
+    "expired": errors.CERTIFICATE_EXPIRED,
+    "future": errors.CERTIFICATE_EXPIRED,
+    "wrong-use": errors.CERTIFICATE_UNTRUSTED,
+}
+
+
+def judge_of(folder: Path) -> Judge:
+    trust = TrustStore((read_certificate((folder / "ca.pem").read_bytes()),))
+    return Judge(trust, Revocations([(folder / "crl.pem").read_bytes()]))
+
+
+def test_a_sandbox_is_as_declared(tmp_path: Path):
+    made = make_sandbox(tmp_path / "pki", PARTIES, NOW, password=b"changeit")
+    judge = judge_of(made.folder)
+    for party in PARTIES:
+        certificate = (made.folder / f"{party.name}.cert.pem").read_bytes()
+        signer = load_signer((made.folder / f"{party.name}.key.pem").read_bytes(), certificate)
+        assert signer.certificate == made.signers[party.name].certificate
+        verdict = judge(signer.certificate.der, Use.SIGNING, NOW)
+        assert verdict.problem is EXPECTED.get(party.name), party.name
+    assert made.signers["broker"].certificate.subject == "CN=Broker,O=Example"
+    assert made.signers["agency"].certificate.subject == "CN=agency"
+    assert made.signers["agency"].certificate.key_type == "rsa"
+    assert made.authority.certificate.path_length == 0
+
+
+def test_the_demo_is_as_declared(tmp_path: Path):
+    parties = demo_parties()
+    assert {"gateway", "broker", "customs", "agency", *EXPECTED} <= {party.name for party in parties}
+    made = make_sandbox(tmp_path, parties, NOW)
+    judge = judge_of(tmp_path)
+    for party in parties:
+        use = Use.TLS_SERVER if party.profile == "tls" else Use.SIGNING
+        verdict = judge(made.signers[party.name].certificate.der, use, NOW)
+        assert verdict.problem is EXPECTED.get(party.name), party.name
+
+
+def test_keys_are_for_their_owner_alone(tmp_path: Path):
+    (tmp_path / "broker.key.pem").write_bytes(b"old")
+    (tmp_path / "broker.key.pem").chmod(0o644)
+    make_sandbox(tmp_path, PARTIES, NOW, password=b"changeit")
+    for path in tmp_path.iterdir():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        secret = path.name.endswith((".key.pem", ".p12"))
+        assert (mode == 0o600) == secret, path.name
+        assert (b"PRIVATE" in path.read_bytes()) == path.name.endswith(".key.pem")
+
+
+def test_a_key_store_opens_elsewhere(tmp_path: Path):
+    made = make_sandbox(tmp_path, PARTIES, NOW, password=b"changeit")
+    key, certificate, others = pkcs12.load_key_and_certificates(
+        (tmp_path / "agency.p12").read_bytes(), b"changeit"
+    )
+    assert key is not None
+    assert certificate is not None
+    assert certificate == x509.load_der_x509_certificate(made.signers["agency"].certificate.der)
+    assert [each.subject.rfc4514_string() for each in others] == [made.authority.certificate.subject]
+    assert not (tmp_path / "broker.p12").exists()
+
+
+def test_a_sandbox_is_not_overwritten_by_mistake(tmp_path: Path):
+    make_sandbox(tmp_path, PARTIES[:1], NOW)
+    before = (tmp_path / "ca.key.pem").read_bytes()
+    with pytest.raises(GatewayError) as caught:
+        make_sandbox(tmp_path, PARTIES[:1], NOW)
+    assert caught.value.problem is errors.SETTINGS_WRONG
+    assert (tmp_path / "ca.key.pem").read_bytes() == before
+    make_sandbox(tmp_path, PARTIES[:1], NOW, overwrite=True)
+    assert (tmp_path / "ca.key.pem").read_bytes() != before
+
+
+def test_the_authority_of_a_sandbox_issues_more(tmp_path: Path):
+    make_sandbox(tmp_path, PARTIES[:1], NOW)
+    authority = load_authority(tmp_path)
+    late = issue_certificate(authority, "Late", NOW).certificate
+    assert judge_of(tmp_path)(late.der, Use.SIGNING, NOW).status == "valid"
+    with pytest.raises(GatewayError) as caught:
+        load_authority(tmp_path / "elsewhere")
+    assert caught.value.problem is errors.SETTINGS_WRONG
+
+
+@pytest.mark.parametrize(
+    "parties",
+    [
+        [SandboxParty("../broker")],
+        [SandboxParty("")],
+        [SandboxParty("ca")],
+        [SandboxParty("a/b")],
+        [SandboxParty("Broker")],
+        [SandboxParty("a"), SandboxParty("a")],
+        [SandboxParty("a", state="odd")],  # type: ignore[arg-type]
+        [SandboxParty("a", profile="odd")],
+        [SandboxParty("a", key_kind="odd")],
+        [SandboxParty("a", subject="=odd=")],
+        [SandboxParty("a", keystore=True)],
+    ],
+)
+def test_parties_that_cannot_be(tmp_path: Path, parties: list[SandboxParty]):
+    with pytest.raises(GatewayError) as caught:
+        make_sandbox(tmp_path / "pki", parties, NOW)
+    assert caught.value.problem is errors.SETTINGS_WRONG
+
+
+@pytest.mark.parametrize("kind", KEY_KINDS)
+def test_kinds_of_keys(world: World, kind: str):
+    certificate = issue_certificate(world.sub, "P", NOW, Order(key_kind=kind)).certificate
+    assert certificate.key_type == {"rsa": "rsa", "p": "ec", "ed25519": "ed25519"}[kind.split("-")[0]]
+    if kind.startswith(("rsa-", "p-")):
+        assert certificate.public_key.key_size == int(kind.split("-")[1])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["rsa-1024", "rsa-x", "p-192", ""])
+def test_kinds_of_keys_that_are_not_made(kind: str):
+    with pytest.raises(GatewayError):
+        make_key(kind)
+
+
+def test_an_order_may_differ_from_its_profile(world: World):
+    order = Order(days=3, starts=-DAY, serial=5, alternative_names=("dns:a.example",))
+    certificate = issue_certificate(world.sub, "P", NOW, order).certificate
+    assert (certificate.not_before, certificate.not_after) == (NOW - DAY, NOW + 2 * DAY)
+    assert certificate.serial == 5
+    assert certificate.alternative_names == ("dns:a.example",)
+    with pytest.raises(GatewayError):
+        issue_certificate(world.sub, "P", NOW, Order(alternative_names=("ip:1.2.3.4",)))
+
+
+def test_two_certificates_for_one_key(world: World):
+    first = issue_certificate(world.sub, "P", NOW)
+    again = issue_certificate(world.sub, "P", NOW, key=first.key)
+    assert again.certificate != first.certificate
+    assert again.certificate.public_key == first.certificate.public_key
+    assert load_pem_private_key(again.key_pem, None).public_key() == first.certificate.public_key
+
+
+def test_an_authority_below_another(world: World):
+    sub = make_authority("Sub", NOW, issuer=world.root, path_length=None)
+    assert sub.certificate.path_length is None
+    assert sub.certificate.issuer_der == world.root.certificate.subject_der
+    assert sub.issuer is world.root
+
+
+def test_a_list(world: World):
+    made = x509.load_der_x509_crl(make_crl(world.sub, {9, 3}, NOW, NOW + DAY, number=8))
+    assert [each.serial_number for each in made] == [3, 9]
+    assert (made.last_update_utc, made.next_update_utc) == (NOW, NOW + DAY)
+    assert made.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 8
+    assert made.is_signature_valid(world.sub.certificate.public_key)
+
+
+def test_the_profiles(world: World):
+    assert {"authority", "signing", "encryption", "tls", "tls-server", "time-stamping"} == set(profiles())
+    for name in profiles():
+        if name != "authority":
+            issued = issue_certificate(world.sub, "P", NOW, Order(profile=name)).certificate
+            assert issued.key_usage == profiles()[name].key_usage
+
+
+def test_keys_are_not_shown(world: World):
+    assert "PrivateKey" not in repr(world.root)

@@ -1,0 +1,535 @@
+"""Verdicts: whom we trust, for what use, at which moment, along which path."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import errors
+from gateway.errors import GatewayError, Problem
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
+from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import (
+    DEFAULT_POLICY,
+    MAX_PEER_CERTIFICATES,
+    MAX_STORED,
+    TrustStore,
+    Use,
+    UseRule,
+    Verdict,
+    validate_path,
+)
+from tests.unit.pki.conftest import World
+from tests.unit.pki.forge import DAY, NOW, Forgery, name, usage
+
+IF_PRESENT = replace(DEFAULT_POLICY, revocation="if_present")
+SECOND = timedelta(seconds=1)
+
+
+def judge(world: World, octets: bytes, use: Use = Use.SIGNING, at: datetime = NOW) -> Verdict:
+    return validate_path(read_certificate(octets), at, use, world.trust, world.revocations)
+
+
+def assert_refused(verdict: Verdict, problem: Problem, words: str = "") -> None:
+    assert verdict.status == ("indeterminate" if problem is errors.REVOCATION_UNKNOWN else "invalid")
+    assert verdict.problem is problem
+    assert words in verdict.reason
+    assert verdict.path == ()
+    with pytest.raises(GatewayError) as caught:
+        verdict.demand("here")
+    assert (caught.value.problem, caught.value.location) == (problem, "here")
+
+
+def test_a_good_certificate(world: World):
+    verdict = judge(world, world.party.certificate.der)
+    assert verdict.status == "valid"
+    assert verdict.problem is None
+    assert verdict.path == (world.party.certificate, world.sub.certificate, world.root.certificate)
+    verdict.demand()
+
+
+def test_a_verdict_ends_with_the_first_thing_that_ends(world: World):
+    assert judge(world, world.party.certificate.der).valid_until == NOW + 7 * DAY  # the lists
+    soon = Forgery(ends=NOW + DAY).der(world.sub)
+    assert judge(world, soon).valid_until == NOW + DAY
+    short = Revocations([make_crl(world.root, [], NOW, NOW + timedelta(hours=2)), world.sub_crl])
+    verdict = validate_path(world.party.certificate, NOW, Use.SIGNING, world.trust, short)
+    assert verdict.valid_until == NOW + timedelta(hours=2)
+
+
+def test_the_edges_of_validity_are_exact(world: World):
+    lists = [make_crl(each, [], NOW - 2 * DAY, NOW + 90 * DAY) for each in (world.root, world.sub)]
+    made = make_authority("Old", NOW - 90 * DAY)
+    lists.append(make_crl(made, [], NOW - 2 * DAY, NOW + 90 * DAY))
+    trust = TrustStore((made.certificate,))
+    certificate = read_certificate(Forgery(starts=NOW - DAY, ends=NOW + DAY).der(made))
+
+    def status(at: datetime) -> str:
+        return validate_path(certificate, at, Use.SIGNING, trust, Revocations(lists)).status
+
+    assert status(NOW - DAY) == "valid"
+    assert status(NOW - DAY - SECOND) == "invalid"
+    assert status(NOW + DAY) == "valid"
+    assert status(NOW + DAY + timedelta(milliseconds=999)) == "valid"
+    assert status(NOW + DAY + SECOND) == "invalid"
+    late = validate_path(certificate, NOW + DAY + SECOND, Use.SIGNING, trust, Revocations(lists))
+    assert_refused(late, errors.CERTIFICATE_EXPIRED)
+    early = validate_path(certificate, NOW - DAY - SECOND, Use.SIGNING, trust, Revocations(lists))
+    assert_refused(early, errors.CERTIFICATE_EXPIRED)
+
+
+def test_a_moment_in_another_zone_is_the_same_moment(world: World):
+    seoul = NOW.astimezone(timezone(timedelta(hours=9)))
+    assert judge(world, world.party.certificate.der, at=seoul).status == "valid"
+    with pytest.raises(GatewayError) as caught:
+        judge(world, world.party.certificate.der, at=NOW.replace(tzinfo=None))
+    assert caught.value.problem is errors.OUR_MISTAKE
+
+
+def test_an_expired_anchor_ends_its_paths(world: World):
+    root = make_authority("Gone", NOW - 3700 * DAY)
+    party = issue_certificate(root, "Party", NOW)
+    lists = Revocations([make_crl(root, [], NOW)])
+    verdict = validate_path(party.certificate, NOW, Use.SIGNING, TrustStore((root.certificate,)), lists)
+    assert_refused(verdict, errors.CERTIFICATE_EXPIRED)
+
+
+def test_nobody_vouches(world: World):
+    other = make_authority("CN=Root,C=KR", NOW)
+    stranger = issue_certificate(other, "Party", NOW).certificate
+    assert_refused(judge(world, stranger.der), errors.CERTIFICATE_UNTRUSTED, "no path")
+    assert_refused(judge(world, Forgery().der()), errors.CERTIFICATE_UNTRUSTED, "no path")
+    nobody = validate_path(world.party.certificate, NOW, Use.SIGNING, TrustStore(()), world.revocations)
+    assert_refused(nobody, errors.CERTIFICATE_UNTRUSTED, "no path")
+
+
+def test_an_impostor_with_the_name_of_an_issuer(world: World):
+    impostor = Authority(ec.generate_private_key(ec.SECP256R1()), world.sub.certificate)
+    assert_refused(judge(world, Forgery().der(impostor)), errors.CERTIFICATE_UNTRUSTED, "signature")
+
+
+def test_a_party_cannot_issue(world: World):
+    party = Authority(world.party.key, world.party.certificate)
+    forged = Forgery().der(party)
+    trust = world.trust.with_peers((world.party.certificate,))
+    verdict = validate_path(read_certificate(forged), NOW, Use.SIGNING, trust, world.revocations)
+    assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, "not a CA")
+
+
+def test_the_length_of_a_path_is_kept(world: World):
+    below = make_authority("Below", NOW, issuer=world.sub, path_length=0)
+    party = issue_certificate(below, "Party", NOW).certificate
+    trust = world.trust.with_peers((below.certificate,))
+    lists = Revocations([world.root_crl, world.sub_crl, make_crl(below, [], NOW)])
+    verdict = validate_path(party, NOW, Use.SIGNING, trust, lists)
+    assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, "path length")
+
+
+def test_the_length_said_by_an_anchor_is_kept(world: World):
+    root = make_authority("Short", NOW, path_length=0)
+    sub = make_authority("Sub", NOW, issuer=root)
+    party = issue_certificate(sub, "Party", NOW).certificate
+    trust = TrustStore((root.certificate,), (sub.certificate,), IF_PRESENT)
+    assert_refused(
+        validate_path(party, NOW, Use.SIGNING, trust, Revocations()), errors.CERTIFICATE_UNTRUSTED, "length"
+    )
+
+
+@pytest.mark.parametrize(
+    ("issuer", "words"),
+    [
+        (
+            Forgery(ca=True, extra=[(usage("digital_signature", "crl_sign"), True)]),
+            "may not sign certificates",
+        ),
+        (Forgery(ca=True, extra=[(x509.BasicConstraints(ca=True, path_length=None), False)]), "not critical"),
+        (Forgery(ca=True, without=(x509.SubjectKeyIdentifier,)), "subject key identifier"),
+        (Forgery(ca=True, without=(x509.BasicConstraints,)), "not a CA"),
+        (Forgery(ca=True, subject=""), "without a name"),
+        (Forgery(ca=True, without=(x509.AuthorityKeyIdentifier,)), "authority key identifier"),
+        (
+            Forgery(ca=True, extra=[(x509.NameConstraints([x509.DNSName("a.example")], None), False)]),
+            "not critical that must be",
+        ),
+        (Forgery(ca=True, extra=[(x509.PolicyConstraints(0, None), False)]), "not critical that must be"),
+    ],
+)
+def test_issuers_that_do_not_fit(world: World, issuer: Forgery, words: str):
+    middle = read_certificate(issuer.der(world.root))
+    party = Forgery().der(Authority(issuer.key, middle)) if middle.subject_key_identifier else None
+    if party is None:
+        issuing = Authority(issuer.key, middle)
+        party = Forgery(without=(x509.AuthorityKeyIdentifier,), extra=[_aki(issuer.key)]).der(issuing)
+    trust = TrustStore((world.root.certificate,), (middle,), IF_PRESENT)
+    verdict = validate_path(read_certificate(party), NOW, Use.SIGNING, trust, Revocations([world.root_crl]))
+    assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, words)
+
+
+def _aki(key: Any) -> tuple[x509.ExtensionType, bool]:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False
+
+
+CLIENT = (x509.ExtendedKeyUsage([Purpose.CLIENT_AUTH]), False)
+SERVER = (x509.ExtendedKeyUsage([Purpose.SERVER_AUTH]), False)
+STAMPS = (x509.ExtendedKeyUsage([Purpose.TIME_STAMPING]), True)
+STAMPS_QUIETLY = (x509.ExtendedKeyUsage([Purpose.TIME_STAMPING]), False)
+STAMPS_AND_SERVES = (x509.ExtendedKeyUsage([Purpose.TIME_STAMPING, Purpose.SERVER_AUTH]), True)
+ANYTHING = (x509.ExtendedKeyUsage([Purpose.ANY_EXTENDED_KEY_USAGE]), False)
+SIGNS = (usage("digital_signature"), True)
+COMMITS = (usage("content_commitment"), True)
+ENCRYPTS = (usage("key_encipherment"), True)
+AGREES = (usage("key_agreement"), True)
+NOTHING = (usage("data_encipherment"), True)
+
+
+@pytest.mark.parametrize(
+    ("use", "extra", "good"),
+    [
+        (Use.SIGNING, [SIGNS], True),
+        (Use.SIGNING, [COMMITS], True),
+        (Use.SIGNING, [ENCRYPTS], False),
+        (Use.SIGNING, [AGREES], False),
+        (Use.SIGNING, [SIGNS, CLIENT], True),
+        (Use.SIGNING, [SIGNS, ANYTHING], True),
+        (Use.SIGNING, [SIGNS, SERVER], False),
+        (Use.SIGNING, [SIGNS, STAMPS], False),
+        (Use.ENCRYPTION, [ENCRYPTS], True),
+        (Use.ENCRYPTION, [AGREES], True),
+        (Use.ENCRYPTION, [SIGNS], False),
+        (Use.ENCRYPTION, [NOTHING], False),
+        (Use.TLS, [SIGNS, SERVER], True),
+        (Use.TLS, [SIGNS, CLIENT], True),
+        (Use.TLS, [SIGNS], False),
+        (Use.TLS_SERVER, [SIGNS, SERVER], True),
+        (Use.TLS_SERVER, [SIGNS, CLIENT], False),
+        (Use.TLS_CLIENT, [SIGNS, CLIENT], True),
+        (Use.TLS_CLIENT, [ENCRYPTS, CLIENT], False),
+        (Use.TIME_STAMPING, [SIGNS, STAMPS], True),
+        (Use.TIME_STAMPING, [SIGNS, STAMPS_QUIETLY], False),
+        (Use.TIME_STAMPING, [SIGNS, STAMPS_AND_SERVES], False),
+        (Use.TIME_STAMPING, [SIGNS], False),
+    ],
+)
+def test_each_use_asks_for_its_key_usage(world: World, use: Use, extra: Any, good: bool):
+    verdict = judge(world, Forgery(extra=extra).der(world.sub), use)
+    if good:
+        assert verdict.status == "valid"
+    else:
+        assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, "usage")
+
+
+def test_every_use_has_a_rule():
+    assert set(DEFAULT_POLICY.uses) == set(Use)
+
+
+def test_no_key_usage_is_not_every_key_usage(world: World):
+    bare = Forgery(without=(x509.KeyUsage,)).der(world.sub)
+    assert_refused(judge(world, bare), errors.CERTIFICATE_UNTRUSTED, "no key usage")
+    lax = replace(DEFAULT_POLICY, uses={Use.SIGNING: UseRule(frozenset(), frozenset(), frozenset())})
+    trust = replace(world.trust, policy=lax)
+    assert validate_path(read_certificate(bare), NOW, Use.SIGNING, trust, world.revocations).status == "valid"
+
+
+@pytest.mark.parametrize(
+    ("forgery", "words"),
+    [
+        (Forgery(ca=True, extra=[(usage("digital_signature", "key_cert_sign"), True)]), "of a CA"),
+        (Forgery(extra=[(usage("digital_signature", "key_cert_sign"), True)]), "holder is not a CA"),
+        (
+            Forgery(extra=[(x509.NameConstraints([x509.DNSName("a.example")], None), True)]),
+            "name constraints",
+        ),
+        (Forgery(subject=""), "neither a subject"),
+        (Forgery(without=(x509.AuthorityKeyIdentifier,)), "authority key identifier"),
+        (Forgery(issuer_name=""), "issuer without a name"),
+        (Forgery(extra=[(x509.SubjectAlternativeName([x509.DNSName("a_b.example")]), False)]), "host name"),
+        (Forgery(extra=[(x509.SubjectAlternativeName([x509.DNSName("192.0.2.1")]), False)]), "host name"),
+        (Forgery(extra=[(x509.SubjectAlternativeName([x509.DNSName("-a.example")]), False)]), "host name"),
+        (Forgery(extra=[(x509.SubjectAlternativeName([x509.DNSName("a.*.example")]), False)]), "host name"),
+        (Forgery(extra=[(x509.SubjectAlternativeName([x509.RFC822Name("a b@example")]), False)]), "mailbox"),
+        (
+            Forgery(extra=[(x509.AuthorityKeyIdentifier(b"1" * 20, None, None), True)]),
+            "critical that may not be",
+        ),
+    ],
+)
+def test_parties_that_do_not_fit(world: World, forgery: Forgery, words: str):
+    assert_refused(judge(world, forgery.der(world.sub)), errors.CERTIFICATE_UNTRUSTED, words)
+
+
+def test_names_that_fit(world: World):
+    names = [
+        x509.DNSName("*.broker.example"),
+        x509.DNSName("xn--9t4b11yi5a.kr"),
+        x509.RFC822Name("a.b+c@example.kr"),
+    ]
+    extra = [(x509.SubjectAlternativeName(names), False)]
+    assert judge(world, Forgery(extra=extra).der(world.sub)).status == "valid"
+
+
+def test_an_issuer_that_signs_with_sha1(world: World):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    old = Forgery(subject="Old", ca=True, key=key)
+    anchor = read_certificate(old.der())
+    # No library here makes SHA-1 signatures any more; the name of the algorithm is exchanged, and
+    # must be seen before anyone looks at the signature.
+    signed = Forgery().der(Authority(key, anchor))
+    sha256, sha1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
+    assert signed.count(sha256) == 2
+    forged = read_certificate(signed.replace(sha256, sha1))
+    trust = TrustStore((anchor,), (), IF_PRESENT)
+    assert validate_path(read_certificate(signed), NOW, Use.SIGNING, trust, Revocations()).status == "valid"
+    verdict = validate_path(forged, NOW, Use.SIGNING, trust, Revocations())
+    assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, "1.2.840.113549.1.1.5")
+
+
+def test_constraints_of_an_anchor_hold(world: World):
+    permitted = x509.NameConstraints([x509.DirectoryName(name("Party"))], None)
+    forged = Forgery(subject="Narrow", ca=True, extra=[(permitted, True)])
+    anchor = Authority(forged.key, read_certificate(forged.der()))
+    anchor = Authority(forged.key, anchor.certificate)
+    trust = TrustStore((anchor.certificate,), (), IF_PRESENT)
+
+    def status(subject: str) -> str:
+        leaf = read_certificate(Forgery(subject=subject).der(anchor))
+        return validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status
+
+    assert status("Party") == "valid"
+    assert status("Other") == "invalid"
+
+
+def test_constraints_of_one_kind_leave_other_kinds_free(world: World):
+    for constraints in (
+        x509.NameConstraints([x509.DNSName("broker.example")], None),
+        x509.NameConstraints(None, [x509.DNSName("evil.example")]),
+    ):
+        forged = Forgery(subject="Hosts", ca=True, extra=[(constraints, True)])
+        anchor = Authority(forged.key, read_certificate(forged.der()))
+        anchor = Authority(forged.key, anchor.certificate)
+        trust = TrustStore((anchor.certificate,), (), IF_PRESENT)
+        for host, good in [("broker.example", "valid"), ("evil.example", "invalid")]:
+            extra = [(x509.SubjectAlternativeName([x509.DNSName(host)]), False)]
+            leaf = read_certificate(Forgery(extra=extra).der(anchor))
+            assert validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status == good
+
+
+def test_a_party_that_is_itself_an_anchor(world: World):
+    own = Forgery(ca=False)
+    certificate = read_certificate(own.der())
+    trust = TrustStore((certificate,))
+    verdict = validate_path(certificate, NOW, Use.SIGNING, trust, Revocations())
+    assert verdict.status == "valid"
+    assert verdict.path == (certificate,)
+    assert verdict.valid_until == certificate.not_after
+    late = validate_path(certificate, NOW + 60 * DAY, Use.SIGNING, trust, Revocations())
+    assert_refused(late, errors.CERTIFICATE_EXPIRED)
+    issued = read_certificate(Forgery(subject="Child").der(Authority(own.key, certificate)))
+    assert_refused(
+        validate_path(issued, NOW, Use.SIGNING, trust, Revocations()),
+        errors.CERTIFICATE_UNTRUSTED,
+        "not a CA",
+    )
+
+
+def test_the_good_one_of_two_paths_is_found(world: World):
+    root2 = make_authority("Root 2", NOW, path_length=1)
+    bridge = Forgery(subject="Bridge", ca=True, key=ec.generate_private_key(ec.SECP256R1()))
+    expired = replace_dates(bridge, NOW - 9 * DAY, NOW - DAY).der(world.root)
+    crossed = replace_dates(bridge, NOW - DAY, NOW + DAY).der(root2)
+    issuers = (read_certificate(expired), read_certificate(crossed))
+    party = read_certificate(Forgery().der(Authority(bridge.key, issuers[1])))
+    trust = TrustStore((world.root.certificate, root2.certificate), issuers, IF_PRESENT)
+    verdict = validate_path(party, NOW, Use.SIGNING, trust, Revocations())
+    assert verdict.status == "valid"
+    assert verdict.path[-1] == root2.certificate
+    only = TrustStore((world.root.certificate,), issuers, IF_PRESENT)
+    assert_refused(validate_path(party, NOW, Use.SIGNING, only, Revocations()), errors.CERTIFICATE_EXPIRED)
+
+
+def replace_dates(forgery: Forgery, starts: datetime, ends: datetime) -> Forgery:
+    return replace(forgery, starts=starts, ends=ends)
+
+
+def test_what_is_not_known_outweighs_what_is_expired(world: World):
+    root2 = make_authority("Root 2", NOW, path_length=1)
+    bridge = Forgery(subject="Bridge", ca=True, key=ec.generate_private_key(ec.SECP256R1()))
+    expired = read_certificate(replace_dates(bridge, NOW - 9 * DAY, NOW - DAY).der(world.root))
+    crossed = read_certificate(bridge.der(root2))
+    party = read_certificate(Forgery().der(Authority(bridge.key, crossed)))
+    trust = TrustStore((world.root.certificate, root2.certificate), (expired, crossed))
+    assert_refused(validate_path(party, NOW, Use.SIGNING, trust, Revocations()), errors.REVOCATION_UNKNOWN)
+
+
+def test_many_issuers_of_one_name_take_no_time(world: World):
+    key = ec.generate_private_key(ec.SECP256R1())
+    mesh = []
+    for serial in range(1, 41):
+        forged = Forgery(
+            subject="Mesh", ca=True, key=key, serial=serial, without=(x509.AuthorityKeyIdentifier,)
+        )
+        mesh.append(read_certificate(forged.der()))
+    party = read_certificate(Forgery().der(Authority(key, mesh[0])))
+    trust = TrustStore((world.root.certificate,), tuple(mesh), IF_PRESENT)
+    start = datetime.now(UTC)
+    assert_refused(validate_path(party, NOW, Use.SIGNING, trust, Revocations()), errors.CERTIFICATE_UNTRUSTED)
+    assert datetime.now(UTC) - start < timedelta(seconds=2)
+
+
+def test_a_path_longer_than_the_policy_allows(world: World):
+    for longest, expected in [(3, "valid"), (2, "invalid")]:
+        trust = replace(world.trust, policy=replace(DEFAULT_POLICY, path_most=longest))
+        verdict = validate_path(world.party.certificate, NOW, Use.SIGNING, trust, world.revocations)
+        assert verdict.status == expected
+
+
+def test_what_a_peer_sends_along(world: World):
+    bare = TrustStore((world.root.certificate,))
+    assert_refused(
+        validate_path(world.party.certificate, NOW, Use.SIGNING, bare, world.revocations),
+        errors.CERTIFICATE_UNTRUSTED,
+    )
+    helped = bare.with_peers((world.sub.certificate,))
+    assert (
+        validate_path(world.party.certificate, NOW, Use.SIGNING, helped, world.revocations).status == "valid"
+    )
+    assert bare.intermediates == ()
+    with pytest.raises(GatewayError) as caught:
+        bare.with_peers((world.sub.certificate,) * (MAX_PEER_CERTIFICATES + 1))
+    assert caught.value.problem is errors.CERTIFICATE_UNTRUSTED
+
+
+def test_a_store_has_an_end(world: World):
+    with pytest.raises(GatewayError):
+        TrustStore((world.root.certificate,) * (MAX_STORED + 1))
+
+
+def test_a_peer_does_not_become_an_anchor(world: World):
+    own = Forgery(ca=True, subject="Self")
+    anchor = read_certificate(own.der())
+    party = read_certificate(Forgery().der(Authority(own.key, anchor)))
+    trust = world.trust.with_peers((anchor,))
+    assert_refused(
+        validate_path(party, NOW, Use.SIGNING, trust, world.revocations),
+        errors.CERTIFICATE_UNTRUSTED,
+        "no path",
+    )
+
+
+def test_a_running_event_loop_does_not_mind(world: World):
+    async def inside() -> Verdict:
+        return judge(world, world.party.certificate.der)
+
+    assert asyncio.run(inside()).status == "valid"
+
+
+def test_weak_keys_read_under_laxer_rules_are_refused(world: World):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    lax = replace(DEFAULT_RULES, rsa_bits=1024)
+    certificate = read_certificate(Forgery(key=key).der(world.sub), lax)
+    verdict = validate_path(certificate, NOW, Use.SIGNING, world.trust, world.revocations)
+    assert_refused(verdict, errors.CERTIFICATE_UNTRUSTED, "1024")
+    trust = replace(world.trust, policy=replace(DEFAULT_POLICY, certificates=lax))
+    assert validate_path(certificate, NOW, Use.SIGNING, trust, world.revocations).status == "valid"
+
+
+@given(st.data())
+def test_no_change_of_a_certificate_makes_it_good(world: World, data: st.DataObject):
+    octets = bytearray(world.party.certificate.der)
+    place = data.draw(st.integers(0, len(octets) - 1))
+    octets[place] ^= data.draw(st.integers(1, 255))
+    try:
+        changed = read_certificate(bytes(octets))
+    except GatewayError:
+        return
+    verdict = validate_path(changed, NOW, Use.SIGNING, world.trust, world.revocations)
+    assert verdict.status != "valid"
+    assert verdict.problem is not None
+    assert len(verdict.reason) <= 500
+
+
+ODD = [
+    (x509.ObjectIdentifier("2.5.29.32"), b"\x30\x00"),  # certificate policies
+    (x509.ObjectIdentifier("2.5.29.30"), b"\x30\x06\xa0\x00\xa1\x02\x05\x00"),  # name constraints
+    (x509.ObjectIdentifier("2.5.29.36"), b"\x05\x00"),  # policy constraints
+    (x509.ObjectIdentifier("2.5.29.31"), b"\x30\x03\x0c\x01a"),  # distribution points
+    (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.1"), b"\x04\x00"),  # authority information
+    (x509.ObjectIdentifier("2.5.29.54"), b"\x02\x00"),  # inhibit any policy
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd[0].dotted_string)
+@pytest.mark.parametrize("ca", [False, True])
+def test_odd_extensions_never_raise(world: World, odd: tuple[x509.ObjectIdentifier, bytes], ca: bool):
+    extra: list[Any] = [(x509.UnrecognizedExtension(*odd), False)]
+    forged = Forgery(subject="Odd", ca=ca, extra=extra)
+    try:
+        certificate: Certificate = read_certificate(forged.der(world.root))
+    except GatewayError as refused:
+        if refused.problem is not errors.CERTIFICATE_UNTRUSTED:
+            raise
+        return
+    leaf = certificate
+    if ca:
+        leaf = read_certificate(Forgery().der(Authority(forged.key, certificate)))
+    try:
+        trust = TrustStore((world.root.certificate,), (certificate,), IF_PRESENT)
+    except GatewayError as refused:
+        if refused.problem is not errors.CERTIFICATE_UNTRUSTED:
+            raise
+        return
+    assert validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status in (
+        "valid",
+        "invalid",
+        "indeterminate",
+    )
+
+
+def test_the_digest_of_pss_is_looked_at(world: World):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    anchor = Forgery(subject="PSS", ca=True, key=key)
+    root = Authority(key, read_certificate(anchor.der()))
+    trust = TrustStore((root.certificate,), (), IF_PRESENT)
+    for digest, good in [(hashes.SHA256(), "valid"), (hashes.SHA224(), "invalid")]:
+        leaf = read_certificate(_pss(root, digest))
+        assert leaf.signature_algorithm == "1.2.840.113549.1.1.10"
+        assert validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status == good
+
+
+def _pss(authority: Authority, digest: hashes.HashAlgorithm) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    plain = x509.load_der_x509_certificate(Forgery().der(authority))
+    builder = x509.CertificateBuilder().subject_name(plain.subject).issuer_name(plain.issuer)
+    builder = builder.public_key(plain.public_key()).serial_number(7)
+    builder = builder.not_valid_before(NOW - DAY).not_valid_after(NOW + DAY)
+    for each in plain.extensions:
+        builder = builder.add_extension(each.value, each.critical)
+    scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
+    signed = builder.sign(authority.key, digest, rsa_padding=scheme)
+    return signed.public_bytes(Encoding.DER)
+
+
+def test_the_sandbox_profiles_fit_their_uses(world: World):
+    for profile, use in [
+        ("signing", Use.SIGNING),
+        ("encryption", Use.ENCRYPTION),
+        ("tls", Use.TLS),
+        ("tls", Use.TLS_SERVER),
+        ("tls", Use.TLS_CLIENT),
+        ("tls-server", Use.TLS_SERVER),
+        ("time-stamping", Use.TIME_STAMPING),
+    ]:
+        certificate = issue_certificate(world.sub, "P", NOW, Order(profile=profile)).certificate
+        assert judge(world, certificate.der, use).status == "valid", profile

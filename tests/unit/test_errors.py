@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from gateway import errors
+from gateway.errors import PROBLEMS, GatewayError, Problem
+
+EVERY = [pytest.param(problem, id=problem.id) for problem in PROBLEMS.values()]
+
+EBMS2 = {
+    "ValueNotRecognized",
+    "NotSupported",
+    "Inconsistent",
+    "OtherXml",
+    "DeliveryFailure",
+    "TimeToLiveExpired",
+    "SecurityFailure",
+    "MimeProblem",
+    "Unknown",
+}
+
+
+def test_there_are_63_in_the_order_of_their_ids():
+    assert len(PROBLEMS) == 63
+    assert list(PROBLEMS) == sorted(PROBLEMS)
+    assert all(key == problem.id for key, problem in PROBLEMS.items())
+
+
+def test_every_problem_has_one_name_and_no_two_the_same_title():
+    names = {name for name, value in vars(errors).items() if isinstance(value, Problem)}
+    assert names <= set(errors.__all__)
+    assert len(names) == len(PROBLEMS)
+    assert len({problem.title for problem in PROBLEMS.values()}) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize("problem", EVERY)
+def test_its_words_are_short_sentences(problem):
+    assert re.fullmatch(r"GW[1-9]\d\d", problem.id)
+    for text in (problem.meaning, problem.cause, problem.remedy):
+        assert 15 < len(text) < 200, text
+        assert text[0].isupper(), text
+        assert text.endswith("."), text
+        assert "  " not in text
+    assert len({problem.meaning, problem.cause, problem.remedy}) == 3
+
+
+@pytest.mark.parametrize("problem", EVERY)
+def test_its_faces_are_those_the_protocols_know(problem):
+    assert problem.ebms2 is None or problem.ebms2 in EBMS2
+    assert problem.ebms3 is None or re.fullmatch(r"EBMS:0[0-3]\d\d", problem.ebms3)
+    assert problem.soap is None or re.fullmatch(
+        r"Client|Server|VersionMismatch|MustUnderstand|wsse:[A-Z]\w+", problem.soap
+    )
+    assert problem.http is None or problem.http == 200 or 400 <= problem.http <= 503
+
+
+def test_the_text_of_a_problem_is_said_once():
+    for name in ("meaning", "remedy"):
+        texts = [getattr(problem, name) for problem in PROBLEMS.values()]
+        assert len(set(texts)) == len(texts), name
+
+
+# What senders are told to do again by themselves.
+RETRIED = {"GW208", "GW308", "GW601", "GW603", "GW803", "GW804", "GW806", "GW901"}
+OURS = {"GW801", "GW802", "GW803", "GW804", "GW805", "GW806", "GW901"}
+
+
+def test_only_what_may_pass_is_retried_and_only_our_faults_are_ours():
+    assert {problem.id for problem in PROBLEMS.values() if problem.retry} == RETRIED
+    assert {problem.id for problem in PROBLEMS.values() if problem.ours} == OURS
+
+
+@pytest.mark.parametrize(
+    ("name", "faces"),
+    [
+        ("MEDIA_TYPE_REFUSED", ("GW101", "MimeProblem", "EBMS:0007", "Client", 415)),
+        ("NOT_SOAP", ("GW105", None, None, "VersionMismatch", 500)),
+        ("NOT_UNDERSTOOD", ("GW106", "NotSupported", "EBMS:0002", "MustUnderstand", 500)),
+        ("DECOMPRESSION_FAILED", ("GW109", None, "EBMS:0303", "Client", 500)),
+        ("SIGNATURE_MISSING", ("GW201", "SecurityFailure", "EBMS:0103", "wsse:InvalidSecurity", 500)),
+        (
+            "REVOCATION_UNKNOWN",
+            ("GW208", "SecurityFailure", "EBMS:0004", "wsse:SecurityTokenUnavailable", 503),
+        ),
+        ("DUPLICATE", ("GW305", None, None, None, 200)),
+        ("TIME_TO_LIVE_EXPIRED", ("GW306", "TimeToLiveExpired", "EBMS:0202", "Client", 500)),
+        ("MESSAGE_ID_REUSED", ("GW312", "Inconsistent", "EBMS:0003", "Client", 500)),
+        ("MAPPING_WRONG", ("GW502", None, None, None, None)),
+        ("UNREACHABLE", ("GW601", "DeliveryFailure", "EBMS:0005", None, None)),
+        ("DECISION_CONFLICT", ("GW702", "Inconsistent", "EBMS:0003", "Client", 409)),
+        ("SCHEMA_VERSION_WRONG", ("GW802", None, None, None, 503)),
+        ("OUR_MISTAKE", ("GW901", "Unknown", "EBMS:0004", "Server", 500)),
+    ],
+)
+def test_faces_of_one_of_each_kind(name, faces):
+    problem = getattr(errors, name)
+    assert (problem.id, problem.ebms2, problem.ebms3, problem.soap, problem.http) == faces
+
+
+def test_an_error_says_what_and_where():
+    error = GatewayError(errors.SIGNATURE_INVALID, "digest of cid:a differs", "//ds:Reference[2]")
+    assert str(error) == "GW202 digest of cid:a differs at //ds:Reference[2]"
+    assert (error.problem, error.detail) == (errors.SIGNATURE_INVALID, "digest of cid:a differs")
+    assert error.location == "//ds:Reference[2]"
+
+
+def test_an_error_without_detail_says_its_title():
+    error = GatewayError(errors.NO_ROOM)
+    assert str(error) == "GW806 no room: queue, disk or workers full"
+    assert (error.detail, error.location) == (errors.NO_ROOM.title, "")
+
+
+def test_a_problem_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        errors.NO_ROOM.title = "plenty of room"
