@@ -1,25 +1,30 @@
 """Named places where a test makes the process kill itself, to prove that nothing is lost.
 
 ``GATEWAY_FAILPOINT=name`` kills at the first passage of that place, ``name:n`` at the nth.
-Without the variable a failpoint costs one look-up and does nothing.  The process ends by
-SIGKILL: no handler runs, nothing is flushed, exactly as when the machine takes it away.
+Every named transaction has two, ``<name>.before_commit`` and ``<name>.after_commit``; every
+exchange with a partner has one between the answer and its effect.  Without the variable a
+failpoint costs one comparison.  The process ends by SIGKILL: no handler runs, nothing is
+flushed, exactly as when the machine takes it away.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from typing import Final
 
 __all__ = ["failpoint"]
 
-_passages: dict[str, int] = {}
 _NAME, _, _COUNT = os.environ.get("GATEWAY_FAILPOINT", "").partition(":")
+_PASSAGE: Final = int(_COUNT) if _COUNT.isascii() and _COUNT.isdigit() else 1
+_passages: Counter[str] = Counter()
 
 
-def failpoint(name: str) -> None:
-    """Kill this process when the environment names this place and passage."""
-    if name != _NAME:
+def failpoint(*words: str) -> None:
+    """Kill this process when the environment names this place (words joined by dots) and passage."""
+    if not _NAME or ".".join(words) != _NAME:
         return
-    _passages[name] = _passages.get(name, 0) + 1
-    if _passages[name] == int(_COUNT or "1"):
+    _passages[_NAME] += 1
+    if _passages[_NAME] == _PASSAGE:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -107,7 +107,7 @@ def _partner(name: str, called: Agency | Customs, own: str) -> Partner:
 
 def _set_lanes(hub: Hub, settings: Settings) -> None:
     """Let as many calls of each partner run at once as the settings say."""
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "delivery.lanes") as conn:
         for code, agency in settings.agency.items():
             lanes.set_capacity(conn, code, agency.lane)
         lanes.set_capacity(conn, CUSTOMS, settings.customs.lane)

@@ -33,7 +33,7 @@ def finisher(
 
 def store_failure(engine: Engine, lease: Lease, problem: GatewayError, now: datetime) -> None:
     """Mark the delivery FAILED with its problem."""
-    with transaction(engine) as conn:
+    with transaction(engine, "delivery.failed") as conn:
         if not claims.fail(conn, lease, now, outcome_of(problem)):
             raise LeaseLostError
 

@@ -117,7 +117,7 @@ class Worker:
             return []
         leases: list[Lease] = []
         share = max(1, room // len(due))
-        with transaction(self._engine) as conn:
+        with transaction(self._engine, "delivery.claim") as conn:
             for lane in due:
                 if len(leases) < room:
                     most = min(share, room - len(leases))
@@ -138,7 +138,7 @@ class Worker:
         agent = self._agents[lease.agent]
         try:
             agent.deliver(lease)
-            failpoint(f"delivery.{lease.agent}.done")
+            failpoint("delivery", lease.agent, "done")
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
         except GatewayError as problem:
@@ -162,7 +162,7 @@ class Worker:
                     problem = GatewayError(ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}")
                 agent.give_up(lease, problem)
                 return
-            with transaction(self._engine) as conn:
+            with transaction(self._engine, "delivery.defer") as conn:
                 claims.defer(conn, lease, now, now + wait, outcome_of(problem))
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
@@ -173,7 +173,7 @@ class Worker:
     def _upkeep(self) -> None:
         """Take back leases that ran out, repeat what was not receipted, end what is too old."""
         now = self._clock()
-        with transaction(self._engine) as conn:
+        with transaction(self._engine, "delivery.upkeep") as conn:
             upkeep.reclaim(conn, now, self._name)
             upkeep.time_out(conn, now, self._name)
             upkeep.expire(conn, now, self._name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.abc import Traversable
+from importlib.resources.abc import Traversable
 
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize.asks import tag_of

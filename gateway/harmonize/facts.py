@@ -245,7 +245,7 @@ def _add(facts: Facts, element: etree._Element, path: str, where: tuple[str | No
         facts.leaves.append(Leaf(element, None, path, item, application))
     for name in map(str, element.attrib):
         facts.attributes[element, name] = len(facts.leaves)
-        facts.leaves.append(Leaf(element, name, f"{path}/@{name}", item, application))
+        facts.leaves.append(Leaf(element, name, path and f"{path}/@{name}", item, application))
 
 
 def text_of(element: etree._Element) -> str:

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Row
 from gateway.cases.numbers import case_number
 from gateway.errors import REFERENCE_REUSED, GatewayError
 from gateway.evidence.log import record
-from gateway.failpoints import failpoint
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
 from gateway.hub.intake import Arrived, Intake, Prepared, RefusedError, examine, found_problem
@@ -54,7 +53,7 @@ def admit(hub: Hub, message: int, finish: Finish) -> None:
         else:
             done, found = False, messages.payloads_of(conn, message)
     if done or row is None:
-        with transaction(hub.engine) as conn:
+        with transaction(hub.engine, "admit.again") as conn:
             finish(conn)
         return
     arrived = Arrived(row, found, hub.refresh())
@@ -70,8 +69,7 @@ def _store(hub: Hub, arrived: Arrived, intake: Intake, finish: Finish, now: date
     try:
         worded = [_word_application(hub, intake, one, supplement=supplement) for one in intake.prepared]
         customs = [] if supplement else _word_customs(hub, intake)
-        failpoint("admit.before_commit")
-        with transaction(hub.engine) as conn:
+        with transaction(hub.engine, "admit.case") as conn:
             if supplement:
                 _supplement(conn, arrived, intake, worded, now)
             else:
@@ -80,7 +78,6 @@ def _store(hub: Hub, arrived: Arrived, intake: Intake, finish: Finish, now: date
             finish(conn)
     except GatewayError as error:
         raise RefusedError((found_problem(error),), intake.submission.reference, intake.declarant) from error
-    failpoint("admit.after_commit")
 
 
 def _word_application(hub: Hub, intake: Intake, one: Prepared, *, supplement: bool) -> _Worded:
@@ -238,7 +235,7 @@ def _refuse(hub: Hub, arrived: Arrived, refused: RefusedError, finish: Finish, n
     """Open the case as REFUSED, keep every problem, and let the result be told."""
     row = arrived.row
     number = case_number(row.id, row.received_at.year)
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "admit.refused") as conn:
         new = NewCase(
             number=number,
             document="-",
@@ -268,4 +265,3 @@ def _refuse(hub: Hub, arrived: Arrived, refused: RefusedError, finish: Finish, n
             now,
         )
         finish(conn)
-    failpoint("admit.refused_after_commit")

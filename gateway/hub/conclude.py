@@ -26,7 +26,6 @@ from gateway.cases.result import (
 )
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence.log import record
-from gateway.failpoints import failpoint
 from gateway.hub.admit import Finish
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
@@ -70,14 +69,12 @@ def conclude(hub: Hub, case_id: int, key: str, finish: Finish) -> None:
     facts = _facts(hub, case_id)
     outgoing = _seal(hub, facts, "Result", _result(facts, now), now)
     customs = _customs_call(hub, facts)
-    failpoint("conclude.before_commit")
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "conclude.result") as conn:
         cases.lock(conn, case_id)
         _store(conn, hub, facts, (outgoing, f"result:{key}"), now)
         if customs is not None:
             _enqueue_customs(conn, facts, customs, f"customs:19:{key}", now)
         finish(conn)
-    failpoint("conclude.after_commit")
 
 
 def notify(hub: Hub, notice_id: int, finish: Finish) -> None:
@@ -95,12 +92,11 @@ def notify(hub: Hub, notice_id: int, finish: Finish) -> None:
         if error.problem is not PMODE_UNKNOWN:
             raise
         outgoing = None
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "conclude.notice") as conn:
         cases.lock(conn, request.case_id)
         if outgoing is not None:
             _store(conn, hub, facts, (outgoing, f"notice:{notice_id}"), now)
         finish(conn)
-    failpoint("notify.after_commit")
 
 
 def _facts(hub: Hub, case_id: int) -> _Facts:

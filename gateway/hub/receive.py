@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.evidence.log import record
-from gateway.failpoints import failpoint
 from gateway.hub import posting, signals
 from gateway.hub.hub import Hub, StaleKnowledgeError
 from gateway.hub.knowledge import Knowledge
@@ -71,7 +70,7 @@ def refuse(hub: Hub, protocol: Protocol, problem: GatewayError, parcel: Parcel, 
     ):
         return answer
     post = Post(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "receive.refused") as conn:
         if not posting.has_room(conn, endpoint):
             return answer
         posting.enqueue(conn, post, answer, context.now)
@@ -103,8 +102,7 @@ def _judge(arrival: Arrival) -> Answer:
 def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
     _check_alive(arrival, unit)
     receipt, message = _receipt(arrival, unit), _new_message(arrival, unit)
-    failpoint("receive.before_commit")
-    with transaction(arrival.hub.engine) as conn:
+    with transaction(arrival.hub.engine, "receive.message") as conn:
         arrival.hub.check_fresh(conn, arrival.knowledge)
         accepted = messages.accept(conn, message, receipt, arrival.context.now)
         if accepted.new:
@@ -113,7 +111,6 @@ def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
         if _goes_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
             answer = NOTHING_TO_SAY
-    failpoint("receive.after_commit")
     if len(arrival.opened.units) > 1:
         signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     return answer
@@ -207,6 +204,6 @@ def _reply(arrival: Arrival, unit: Pong | StatusResponse) -> Answer:
         return answer
     sender = arrival.context.party(unit.receiver)
     post = Post(pmode.reply_endpoint, sender, f"reply:{unit.message_id}", unit.message_id)
-    with transaction(arrival.hub.engine) as conn:
+    with transaction(arrival.hub.engine, "receive.signal") as conn:
         posting.enqueue(conn, post, answer, arrival.context.now)
     return NOTHING_TO_SAY

@@ -27,7 +27,6 @@ from gateway.cases.outcome import (
 from gateway.cases.status import check_notice
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence.log import record
-from gateway.failpoints import failpoint
 from gateway.hub.hub import Hub
 from gateway.hub.tasks import enqueue_task
 from gateway.store import cases, correlations, decisions, notices, requests
@@ -47,16 +46,15 @@ def call_back(hub: Hub, agency: str, said: CallBack) -> str:
     Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
     when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
     """
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "reply.call_back") as conn:
         request = _find(conn, agency, said)
         case = _apply(conn, hub, request, said.answer, hub.clock())
-    failpoint("reply.after_commit")
     return str(case.number)
 
 
 def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Connection], None]) -> None:
     """Apply what an agency answered to our own call, and end that delivery with it."""
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "reply.answer") as conn:
         request = requests.get(conn, request_id)
         if request is None:
             raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
@@ -65,7 +63,6 @@ def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Co
         requests.move(conn, request.id, Step("send", now, _ACTOR))
         _apply(conn, hub, request, answer, now)
         finish(conn)
-    failpoint("reply.answer_after_commit")
 
 
 def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:

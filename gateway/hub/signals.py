@@ -6,7 +6,6 @@ from sqlalchemy import Connection
 
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence.log import record
-from gateway.failpoints import failpoint
 from gateway.hub import relay
 from gateway.hub.hub import Hub
 from gateway.model import ErrorSignal, Receipt, StatusRequest, StatusResponse
@@ -65,7 +64,7 @@ def conclude(hub: Hub, delivery: int, unit: Receipt | ErrorSignal, heard: tuple[
     """Store that a delivery was acknowledged, or refused by the other handler."""
     opened, context = heard
     problem = refusal(unit)
-    with transaction(hub.engine) as conn:
+    with transaction(hub.engine, "signals.settled") as conn:
         case = relay.lock_case_of(conn, delivery)
         if not upkeep.settle(conn, delivery, context.now, "receive", problem.problem.id if problem else None):
             return
@@ -77,7 +76,6 @@ def conclude(hub: Hub, delivery: int, unit: Receipt | ErrorSignal, heard: tuple[
         }
         record(conn, kind, "delivery", delivery, opened.identity, data, context.now)
         relay.close_when_done(conn, case, context.now)
-    failpoint("signals.after_commit")
 
 
 def _weighs(unit: Receipt | ErrorSignal, opened: Opened) -> bool:

@@ -6,7 +6,7 @@ top level, so that tests run without an installation.
 
 from __future__ import annotations
 
-from importlib.abc import Traversable
+from importlib.resources.abc import Traversable
 from importlib.resources import files
 from pathlib import Path
 

@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from gateway.errors import NO_ROOM, SETTINGS_WRONG, GatewayError
+from gateway.failpoints import failpoint
 
 __all__ = ["make_engine", "reading", "transaction"]
 
@@ -160,16 +161,23 @@ def _write_lock(engine: Engine) -> _WriteLock:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in one transaction that may write: committed at its end, or nothing of it."""
+def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
+    """Run the block in one transaction that may write: committed at its end, or nothing of it.
+
+    `name` names its commit: tests kill the process right before and right after it, at the
+    failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
+    """
     try:
         if engine.dialect.name == "sqlite":
             with _write_lock(engine), engine.begin() as conn:
                 _begin_sqlite(conn, "BEGIN IMMEDIATE", 0)
                 yield conn
+                failpoint(name, "before_commit")
         else:
             with engine.begin() as conn:
                 yield conn
+                failpoint(name, "before_commit")
+        failpoint(name, "after_commit")
     except (OperationalError, sqlite3.OperationalError) as error:
         raise _unavailable(error) from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.abc import Traversable
+from importlib.resources.abc import Traversable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final

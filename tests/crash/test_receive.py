@@ -15,7 +15,7 @@ from tests.kit.house import Clock, Neighbour
 from tests.kit.live import LiveHouse
 
 
-@pytest.mark.parametrize("point", ["receive.before_commit", "receive.after_commit"])
+@pytest.mark.parametrize("point", ["receive.message.before_commit", "receive.message.after_commit"])
 def test_a_kill_around_the_commit_loses_nothing(tmp_path: Path, database_url: str, point: str) -> None:
     live = LiveHouse(tmp_path, database_url)
     broker = Neighbour("broker1", Clock(live.now), live.agreement)
@@ -26,7 +26,7 @@ def test_a_kill_around_the_commit_loses_nothing(tmp_path: Path, database_url: st
     engine = make_engine(database_url)
     with reading(engine) as conn:
         kept = messages.search(conn)
-    assert len(kept) == (1 if point == "receive.after_commit" else 0)
+    assert len(kept) == (1 if point.endswith("after_commit") else 0)
     with RunningGateway(live.home, "serve") as gateway:
         answers = [gateway.post(live.url, parcel) for _ in range(2)]
     with reading(engine) as conn:

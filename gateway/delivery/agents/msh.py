@@ -76,14 +76,14 @@ class MshAgent:
         return self._sender.post(str(lease.parameters["endpoint"]), headers, content)
 
     def _delivered(self, lease: Lease) -> None:
-        with transaction(self._hub.engine) as conn:
+        with transaction(self._hub.engine, "msh.delivered") as conn:
             case = relay.lock_case_of(conn, lease.id)
             finisher(lease, self._hub.clock)(conn)
             relay.close_when_done(conn, case, self._hub.clock())
 
     def _await_receipt(self, lease: Lease) -> None:
         now = self._hub.clock()
-        with transaction(self._hub.engine) as conn:
+        with transaction(self._hub.engine, "msh.awaiting") as conn:
             # A receipt may have overtaken this answer: then the lease has ended, and rightly.
             claims.sent(conn, lease, now, now + self.plan(lease).first)
 
@@ -122,7 +122,7 @@ class MshAgent:
         if lease.subject_type == "signal":
             store_failure(self._hub.engine, lease, problem, now)
             return
-        with transaction(self._hub.engine) as conn:
+        with transaction(self._hub.engine, "msh.given_up") as conn:
             relay.lock_case_of(conn, lease.id)
             if not claims.fail(conn, lease, now, outcome_of(problem)):
                 raise LeaseLostError

@@ -54,18 +54,17 @@ class PartnerAgent:
     def _registered(self, lease: Lease, answer: Answer) -> None:
         """Store that customs has taken a call; the last one may close the case."""
         now = self._hub.clock()
-        with transaction(self._hub.engine) as conn:
+        with transaction(self._hub.engine, "partner.customs") as conn:
             case = relay.lock_case_of(conn, lease.id)
             finisher(lease, self._hub.clock)(conn)
             data = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
             record(conn, "customs", "delivery", lease.id, lease.payload_sha256, data, now)
             relay.close_when_done(conn, case, now)
-        failpoint("soap.customs_after_commit")
 
     def give_up(self, lease: Lease, problem: GatewayError) -> None:
         """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""
         now = self._hub.clock()
-        with transaction(self._hub.engine) as conn:
+        with transaction(self._hub.engine, "partner.given_up") as conn:
             relay.lock_case_of(conn, lease.id)
             if not claims.fail(conn, lease, now, outcome_of(problem)):
                 raise LeaseLostError

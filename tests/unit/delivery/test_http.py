@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from gateway.delivery.http import HttpAnswer, HttpBounds, HttpSender
 from gateway.errors import GatewayError
+from gateway.pki.issue import Order, issue_certificate, make_authority
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\nok"
 QUICK = HttpBounds(connect=2, silence=0.5, total=1.0, answer=100_000)
@@ -219,3 +223,52 @@ def test_only_plain_http_addresses(url: str) -> None:
     with pytest.raises(GatewayError) as caught:
         post(url)
     assert caught.value.problem.id == "GW801"
+
+
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a file with key and certificate of localhost, and the PEM of its authority."""
+    now = datetime.now(UTC) - timedelta(hours=1)
+    authority = make_authority("CN=TLS CA", now)
+    order = Order(profile="tls-server", alternative_names=("dns:localhost",))
+    issued = issue_certificate(authority, "CN=localhost", now, order)
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    file.write_bytes(issued.key_pem + ssl.DER_cert_to_PEM_cert(issued.certificate.der).encode())
+    return file, ssl.DER_cert_to_PEM_cert(authority.certificate.der)
+
+
+@contextmanager
+def far_tls(file: Path) -> Iterator[Far]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+
+    def behave(there: Far, connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            always(OK)(there, wrapped)
+
+    with far(behave) as there:
+        there.url = there.url.replace("http://127.0.0.1", "https://localhost")
+        yield there
+
+
+def post_tls(url: str, authority: str | None) -> int:
+    sender = HttpSender(QUICK, ssl.create_default_context(cadata=authority) if authority else None)
+    try:
+        return sender.post(url, {}, b"<x/>").status
+    finally:
+        sender.close()
+
+
+def test_tls_to_a_server_that_is_trusted(tls_files: tuple[Path, str]) -> None:
+    with far_tls(tls_files[0]) as there:
+        assert post_tls(there.url, tls_files[1]) == 200
+
+
+@pytest.mark.parametrize("case", ["unknown authority", "another name"])
+def test_no_request_reaches_a_server_that_is_not(tls_files: tuple[Path, str], case: str) -> None:
+    known = case == "another name"
+    with far_tls(tls_files[0]) as there, pytest.raises(GatewayError) as caught:
+        post_tls(there.url.replace("localhost", "127.0.0.1" if known else "localhost"), tls_files[1] if known else None)
+    assert caught.value.problem.id == "GW601"
+    assert "certificate" in caught.value.detail.lower()
+    assert there.requests == []

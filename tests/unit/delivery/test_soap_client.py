@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.cases.notices import Acknowledged, Decision, DecisionCode, Notice
@@ -299,3 +301,52 @@ def test_comments_in_the_body_hide_nothing() -> None:
 def test_the_sealed_call_names_its_operation() -> None:
     assert isinstance(CALL, SealedCall)
     assert CALL.operation.response == f"{{{AGENCY}}}SubmitApplicationResponse"
+
+
+def outcome(body: bytes, status: int, headers: dict[str, str]) -> object:
+    """Return what was read, or the id of the problem."""
+    try:
+        return opened(body, status, headers=headers)
+    except GatewayError as problem:
+        return problem.problem.id
+
+
+ODD_TYPES = st.one_of(
+    st.text(max_size=60),
+    st.text(max_size=30).map(lambda text: f"text/xml; charset={text}"),
+    st.text(max_size=30).map(lambda text: f"text/xml; charset*={text}"),
+    st.sampled_from(
+        [
+            "text/xml; charset*=utf-8''utf-8",
+            "text/xml; charset*=bogus'x'%ff",
+            'text/xml; charset="',
+            "text/xml;;;",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
+def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:
+    try:
+        assert opened(agency_answer("urn:uuid:call"), status, headers={"content-type": kind}) == Acknowledged(
+            "R-1"
+        )
+    except GatewayError as problem:
+        assert problem.problem.id in ("GW601", "GW602", "GW603")
+
+
+GOOD = agency_answer("urn:uuid:call", NOTICE)
+MEANING = opened(GOOD)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_change_of_a_signed_answer_changes_what_is_read(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(GOOD) - 1))
+    end = data.draw(st.integers(start, min(len(GOOD), start + 40)))
+    new = data.draw(
+        st.one_of(st.binary(max_size=12), st.just(GOOD[start:end] * 2), st.sampled_from([b"<", b"&x;"]))
+    )
+    assert outcome(GOOD[:start] + new + GOOD[end:], 200, XML) in (MEANING, "GW603")

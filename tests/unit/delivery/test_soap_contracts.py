@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,3 +231,24 @@ def test_a_contract_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_soap_namespace_of_the_envelope_is_1_1() -> None:
     assert parse_xml(BOUND.compose(CALL)).tag == f"{{{SOAP11}}}Envelope"
+
+
+def test_threads_may_share_a_contract() -> None:
+    calls = [
+        replace(CALL, message_id=f"urn:{n}", arguments={**ARGUMENTS, "CaseNumber": f"C-{n}"})
+        for n in range(200)
+    ]
+    alone = [BOUND.compose(call) for call in calls]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(BOUND.compose, calls)) == alone
+
+
+def test_composing_is_cheap() -> None:
+    """It happens within the transaction that admits a case: a load of the WSDL there would be felt."""
+    document = etree.fromstring(f'<D xmlns="{DOCUMENT}">{"<F>값 1</F>" * 1000}</D>')
+    call = replace(CALL, document=document)
+    BOUND.compose(call)
+    started = time.process_time()
+    for _ in range(50):
+        BOUND.compose(call)
+    assert (time.process_time() - started) / 50 < 0.005

@@ -11,6 +11,7 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import Bundle, Split, placeholder_numbers, split
+from gateway.harmonize.answers import declared_already
 from gateway.share import folder
 from gateway.wire.schemas import SchemaSet
 from gateway.wire.xml import parse_xml, serialize
@@ -119,7 +120,7 @@ def test_no_agency_gets_the_items_or_fields_of_another(root: etree._Element, bun
     for secret, holder in (
         ("Amoxicillin", pharm),
         ("Caramel", food),
-        ("Lilium", plant),
+        ("Tulip", plant),
         ("서울-2019-0417", pharm),
     ):
         assert [secret in text for text in (pharm, food, plant)] == [
@@ -264,3 +265,52 @@ def test_a_declaration_alone_concerns_no_agency(root: etree._Element, bundle: Bu
     result = divide(root, bundle)
     assert (result.requests, result.problems, result.unaccounted) == ((), (), ())
     assert result.facts.leaves
+
+
+ALREADY = [
+    (PHARM, "PermitNo", "product.permit"),
+    (PHARM, "Manufacturer.Country", "manufacturer.country"),
+    (PHARM, "Manufacturer.RegistrationNo", "manufacturer.id, not forwarded"),
+    (FOOD, "PlannedArrival", "arrival_at"),
+    (FOOD, "HealthCertificateNo", "sanitary.certificate"),
+    (PLANT, "PhytoCertificateNo", "phytosanitary.certificate"),
+    (PLANT, "ImporterName", "importer.name"),
+    (PLANT, "InvoiceAmount", "invoice.amount"),
+    (PLANT, "ArrivalDateTime", ""),
+    (PLANT, "BotanicalName", ""),
+]
+
+
+@pytest.mark.parametrize(("document", "field", "words"), ALREADY)
+def test_a_field_of_the_declaration_is_known_by_its_name(
+    bundle: Bundle, document: str, field: str, words: str
+) -> None:
+    found = declared_already(bundle, document, field)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def resolve(xml: etree._Element, target: str) -> list[str]:
+    """Return what stands at a target path of the ledger, read as an XPath of local names."""
+    *steps, last = target.split("/")
+    names = [*steps, *([] if last.startswith("@") else [last])]
+    path = ""
+    for step in names:
+        name, bracket, rest = step.partition("[")
+        path += f"/*[local-name()='{name}']{bracket}{rest}"
+    found = xml.getroottree().xpath(path + (f"/{last}" if last.startswith("@") else ""))
+    return [str(one) if isinstance(one, str) else one.text or "" for one in found]
+
+
+def test_every_target_of_the_ledger_is_a_place_in_the_request(root: etree._Element, bundle: Bundle) -> None:
+    result = divide(root, bundle)
+    for request in result.requests:
+        column = result.accounts.documents.index(request.document)
+        for entry in result.accounts.entries:
+            fate = entry.fates[column]
+            assert fate is not None
+            for target in fate.targets:
+                (text,) = resolve(request.xml, target)
+                origin = next(origin for origin in request.origins if origin.target == target)
+                if not origin.transforms and not origin.source.startswith("common:issued"):
+                    assert text == entry.leaf.value or entry.leaf.value in text

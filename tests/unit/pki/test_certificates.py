@@ -187,7 +187,11 @@ def test_serial_numbers_that_are_refused(world: World, serial: bytes):
     changed = _lengthen(changed, 0, grown)
     changed = _lengthen(changed, 4, grown)
     detail = refused(changed)
-    assert ("malformed" if serial == b"\x02\x00" else "serial number") in detail
+    assert detail in (
+        "malformed certificate",
+        "the serial number is not positive",
+        "the serial number has more than 20 octets",
+    )
 
 
 def test_what_follows_a_certificate_is_seen(world: World):

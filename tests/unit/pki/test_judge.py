@@ -81,6 +81,7 @@ def test_new_lists_are_seen_at_once(world: World, judge: Judge, count: Count):
     condemned = Revocations([world.root_crl, make_crl(world.sub, [world.party.certificate.serial], NOW)])
     assert judge.epoch == 0
     assert judge.renew(revocations=condemned) == judge.epoch == 1
+    assert not judge._good
     assert judge(octets, Use.SIGNING, NOW).problem is errors.CERTIFICATE_REVOKED
     assert judge.renew(trust=TrustStore((world.sub.certificate,)), revocations=world.revocations) == 2
     verdict = judge(octets, Use.SIGNING, NOW)
@@ -105,6 +106,7 @@ def test_a_verdict_of_an_old_epoch_is_not_kept(world: World, judge: Judge, monke
 
     monkeypatch.setattr(trust_module, "validate_path", slow)
     assert judge(world.party.certificate.der, Use.SIGNING, NOW).status == "valid"
+    assert not judge._good
     assert judge(world.party.certificate.der, Use.SIGNING, NOW).status == "indeterminate"
 
 

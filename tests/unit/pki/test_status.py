@@ -276,6 +276,8 @@ def test_a_key_of_its_own_for_lists(world: World):
     assert of(good, condemning, outcast) == CLEAR
     late = _list_signer(world, world.root, starts=NOW - 3 * DAY, ends=NOW - 2 * DAY)
     assert of(late, crl(world.root, key=late.key)) == UNKNOWN
+    condemned = crl(world.root, [entry(SERIAL)], starts=NOW - 2 * HOUR)
+    assert of(late, crl(world.root, key=late.key), condemned) == REVOKED
     stranger = make_authority("CN=Root,C=KR", NOW)
     assert of(stranger, crl(stranger)) == UNKNOWN
 

@@ -620,3 +620,19 @@ def test_no_change_of_a_signed_call_is_taken_and_nothing_escapes(world: World, d
 @given(body=st.binary(max_size=200))
 def test_any_octets_get_a_fault(world: World, body: bytes) -> None:
     assert world.post(body).problem in ("GW104", "GW105", "GW102")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.text(max_size=40), form=st.sampled_from(["{}", "text/xml; charset={}", "text/xml; charset*={}"])
+)
+def test_any_content_type_is_judged(world: World, kind: str, form: str) -> None:
+    answer = world.post(b"<x/>", CONTENT_TYPE=form.format(kind))
+    assert answer.problem in ("GW101", "GW105")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(action=st.text(max_size=40))
+def test_any_soap_action_is_judged(world: World, action: str) -> None:
+    answer = world.post(agency_call("Acknowledge", "<x/>"), HTTP_SOAPACTION=action)
+    assert answer.problem in ("GW304", "GW402", "GW211")

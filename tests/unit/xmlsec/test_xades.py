@@ -19,7 +19,7 @@ from gateway.pki.keys import KeySigner
 from gateway.wire.namespaces import DS, XADES, XML
 from gateway.wire.xml import canonicalize, canonicalize_document, serialize
 from gateway.xmlsec import STRICT
-from gateway.xmlsec.algorithms import SHA256, digest
+from gateway.xmlsec.algorithms import ED25519, SHA256, digest
 from gateway.xmlsec.references import Transform
 from gateway.xmlsec.signature import canonical
 from gateway.xmlsec.xades import sign_document, verify_document
@@ -169,6 +169,20 @@ def test_ed25519_is_refused(signers: dict[str, KeySigner], now: datetime) -> Non
     assert refusal.value.problem.id == "GW204"
 
 
+def test_ed25519_rightly_signed_is_refused_too(signers: dict[str, KeySigner], now: datetime) -> None:
+    root = document()
+    sign_document(root, signers["p-256"], now=now)
+    certificate = signers["ed25519"].certificate.der
+    one(root, "//ds:X509Certificate").text = base64.b64encode(certificate).decode()
+    value = base64.b64encode(digest(SHA256, certificate)).decode()
+    one(root, "//xades:CertDigest/ds:DigestValue").text = value
+    one(root, "//ds:SignatureMethod").set("Algorithm", ED25519)
+    resign(root, signers["ed25519"])
+    with pytest.raises(GatewayError) as refusal:
+        verify_document(reread(root))
+    assert refusal.value.problem.id == "GW204"
+
+
 def test_unsigned() -> None:
     with pytest.raises(GatewayError) as refusal:
         verify_document(document())
@@ -277,6 +291,7 @@ ATTACKS: dict[str, tuple[Change, bool, str]] = {
     "21 not enveloped": (drop(FIRST + "/ds:Transforms/ds:Transform[1]"), True, "GW202"),
     "21 enveloped properties": (
         setting(SECOND + "//ds:Transform", "Algorithm", DS + "enveloped-signature"), True, "GW202"),
+    "21 two C14N of properties": (again(SECOND + "/ds:Transforms/ds:Transform"), True, "GW202"),
     "24 HMAC": (setting("//ds:SignatureMethod", "Algorithm", DS + "hmac-sha1"), True, "GW204"),
     "26 SHA-1": (setting(FIRST + "/ds:DigestMethod", "Algorithm", DS + "sha1"), True, "GW204"),
     "26 rsa-sha1": (setting("//ds:SignatureMethod", "Algorithm", DS + "rsa-sha1"), True, "GW204"),

@@ -1,0 +1,172 @@
+# ruff: noqa: E501 (tables and texts with long lines)
+"""What a submission says: leaves, items, the supplement, places of missing values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.harmonize import Bundle
+from gateway.harmonize.facts import (
+    _iso,
+    item_numbers,
+    missing_pointer,
+    read_facts,
+    sequence_number,
+    text_of,
+)
+from tests.unit.harmonize import tiny
+
+SEQUENCES = [("1", "1"), ("01", "1"), (" 7 ", "7"), ("1.0", "1"), ("+3", "3"), ("0", "0"), ("x", None), ("", None), ("1.5", None), ("-1", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), SEQUENCES)
+def test_sequence_number(text: str, expected: str | None) -> None:
+    assert sequence_number(text) == expected
+
+
+DATES = [
+    ("20261120", "2026-11-20"),
+    ("202611200930", "2026-11-20T09:30:00"),
+    ("20261120093015", "2026-11-20T09:30:15"),
+    ("20261120093015Z", "2026-11-20T09:30:15Z"),
+    ("20261120093015+0900", "2026-11-20T09:30:15+09:00"),
+    ("20261120093015+09:00", "2026-11-20T09:30:15+09:00"),
+    (" 20261120 ", "2026-11-20"),
+    ("2026-11-20", "2026-11-20"),
+    ("nonsense", "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), DATES)
+def test_wco_dates_become_iso_dates_without_inventing_a_time(text: str, expected: str) -> None:
+    assert _iso(text) == expected
+
+
+TEXTS = [
+    ("<a>x</a>", "x"),
+    ("<a/>", ""),
+    ("<a>x<!-- c -->y</a>", "xy"),
+    ("<a><!-- c -->y</a>", "y"),
+    ("<a>x<?p i?>y<!-- c --></a>", "xy"),
+    ("<a> x </a>", " x "),
+]
+
+
+@pytest.mark.parametrize(("xml", "expected"), TEXTS)
+def test_the_whole_text_is_read(xml: str, expected: str) -> None:
+    assert text_of(etree.fromstring(xml)) == expected
+
+
+ITEMS = [
+    ("1", ["1"]),
+    ("1 2 3", ["1", "2", "3"]),
+    (" 03 1 ", ["3", "1"]),
+    ("2 2", ["2"]),
+    ("", []),
+    ("x", ["x"]),
+]
+
+
+@pytest.mark.parametrize(("items", "expected"), ITEMS)
+def test_items_of_an_application(items: str, expected: list[str]) -> None:
+    root = tiny.submission(items=items)
+    assert list(item_numbers(root.find("{*}Application"))) == expected
+
+
+def test_an_application_without_items_names_none() -> None:
+    assert list(item_numbers(etree.fromstring("<Application/>"))) == []
+
+
+def test_leaves_are_in_document_order_with_their_place() -> None:
+    facts = read_facts(tiny.submission())
+    paths = [leaf.path for leaf in facts.leaves if leaf.path]
+    assert paths[:4] == [
+        "Declaration/IssueDateTime/DateTimeString",
+        "Declaration/IssueDateTime/DateTimeString/@formatCode",
+        "Declaration/InvoiceAmount",
+        "Declaration/InvoiceAmount/@currencyID",
+    ]
+    assert paths[-1].startswith("SUP/Declaration/GoodsShipment/GovernmentAgencyGoodsItem/Manufacturer/Name/@")
+    by_value = {leaf.value: leaf for leaf in facts.leaves}
+    assert by_value["L-911"].item == "1"
+    assert by_value["Maker Two"].item == "2"
+    assert by_value["sharp"].item == "1"
+    assert by_value["sharp"].application == 0
+    assert by_value["BL-1"].item is None
+    assert by_value["한빛무역"].application is None
+
+
+def test_two_items_of_one_number_are_told_apart() -> None:
+    text = tiny.DECLARATION.replace(
+        "<SequenceNumeric>2</SequenceNumeric>\n      <Com", "<SequenceNumeric>01</SequenceNumeric><Com"
+    )
+    facts = read_facts(tiny.submission(declaration=text))
+    assert (list(facts.items), facts.repeated) == (["1"], {"1"})
+    assert {leaf.item for leaf in facts.leaves if leaf.value == "0601101000"} == {"1+"}
+
+
+def test_supplement_values_are_ordered_by_their_number() -> None:
+    values = "".join(
+        f'<Value path="{tiny.G}/Consignment/TransportContractDocument/ID" wcoID="D023"{n}>{v}</Value>'
+        for n, v in ((' n="10"', "ten"), ("", "last"), (' n="2"', "two"), (' n="02"', "also two"))
+    )
+    facts = read_facts(tiny.submission(supplement=values))
+    (found,) = facts.supplement.values()
+    assert [value.text for value in found] == ["two", "also two", "ten", "last"]
+
+
+def test_a_declaration_may_stand_bare_in_a_shell_or_in_its_own_element() -> None:
+    shell = '<m:MetaData xmlns:m="urn:wco:datamodel:WCO:DocumentMetaData-DMS:2">{}</m:MetaData>'
+    for text in (
+        tiny.DECLARATION,
+        shell.format(tiny.DECLARATION),
+        f"<Declaration>{shell.format(tiny.DECLARATION)}</Declaration>",
+    ):
+        facts = read_facts(tiny.submission(declaration=text))
+        assert facts.declaration.tag == "{urn:wco:datamodel:WCO:DEC-DMS:2}Declaration"
+        assert not any(leaf.path.endswith("MetaData") for leaf in facts.leaves)
+
+
+POINTERS = [
+    ("importer.name", None, "42A/67A[1]/74A[1]/R037"),
+    ("issued_at", None, "42A/D011"),
+    ("item.hs", "3", "42A/67A[1]/68A[3]/23A[1]/21A[1]/145"),
+    ("transport_document", None, "SUP/Declaration/GoodsShipment/Consignment/TransportContractDocument/ID[1]"),
+    ("manufacturer.country", "2", "SUP/Declaration/GoodsShipment/GovernmentAgencyGoodsItem/Manufacturer/Address/CountryCode[2][1]"),
+    ("phytosanitary.certificate", "1", "42A/67A[1]/68A[1]/02A[1]/D005"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "item", "pointer"), POINTERS)
+def test_pointer_of_a_missing_value(bundle: Bundle, name: str, item: str | None, pointer: str) -> None:
+    assert missing_pointer(bundle.dictionary.meanings[name], item) == pointer
+
+
+def test_the_value_of_each_meaning_is_found_where_its_missing_pointer_says(
+    bundle: Bundle, three_items: bytes
+) -> None:
+    """A pointer to what is missing is the pointer that it has when it is there."""
+    root = etree.fromstring(three_items)
+    facts = read_facts(root)
+    compared = 0
+    for meaning in bundle.dictionary.meanings.values():
+        per_item = bundle.dictionary.is_item(meaning.per)
+        if meaning.per in bundle.dictionary.groups or meaning.where is not None:
+            continue
+        base = facts.items["1"] if per_item else facts.declaration
+        for found in facts.find(meaning, base, "1" if per_item else None).found[:1]:
+            pointer = facts.leaves[found.leaves[0]].pointer.removesuffix("/DateTimeString")
+            assert pointer == missing_pointer(meaning, "1" if per_item else None), meaning.name
+            compared += 1
+    assert compared > 40
+
+
+def test_groups_nest(tmp_path: Path) -> None:
+    dictionary = tiny.mapping(tmp_path).dictionary
+    assert dictionary.chain("seal") == ("container", "seal")
+    assert dictionary.chain("header") == ()
+    assert not dictionary.is_item("seal")
+    assert dictionary.is_item("item")

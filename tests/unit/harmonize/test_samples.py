@@ -1,0 +1,76 @@
+"""Generated submissions show what a document can hold: every field, with and without."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from lxml import etree
+
+from gateway.harmonize import Bundle, load
+from gateway.harmonize.draws import Draws
+from gateway.harmonize.samples import sample
+from gateway.share import folder
+
+SEEDS = 60
+
+
+@functools.cache
+def shipped() -> Bundle:
+    return load(folder("mappings"))
+
+
+@functools.cache
+def texts(name: str) -> tuple[bytes, ...]:
+    document = shipped().documents[name]
+    return tuple(sample(shipped(), document, str(seed), 1 + seed % 3) for seed in range(SEEDS))
+
+
+DOCUMENTS = list(shipped().documents)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_field_occurs_and_every_optional_field_is_absent_somewhere(name: str) -> None:
+    roots = [etree.fromstring(text) for text in texts(name)]
+    for ask in shipped().documents[name].asks:
+        present = [any(True for _ in root.iter(f"{{*}}{ask.tag}")) for root in roots]
+        assert any(present), ask.name
+        assert all(present) == ask.requirement.mandatory, ask.name
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_common_meaning_occurs(name: str) -> None:
+    together = b"".join(texts(name))
+    for need in shipped().documents[name].needs:
+        word = need.meaning.path if need.meaning.supplement else f"<{need.meaning.relative[-1]}"
+        assert word.encode() in together, need.meaning.name
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_code_of_a_short_list_occurs(name: str) -> None:
+    together = b"".join(texts(name)).decode()
+    for ask in shipped().documents[name].asks:
+        if ask.type == "code" and ask.shape.codes and len(ask.shape.codes) <= 3:
+            for code in ask.shape.codes:
+                assert f":{ask.tag}>{code}</" in together, (ask.name, code)
+
+
+def test_an_application_holds_as_many_items_as_were_wanted() -> None:
+    document = shipped().documents[DOCUMENTS[0]]
+    root = etree.fromstring(sample(shipped(), document, "1", 25))
+    assert (root.findtext("{*}Application/{*}Items") or "").split() == [str(n) for n in range(1, 26)]
+    assert len(root.findall("{*}Application/{*}Fields/{*}Item")) == 25
+
+
+def test_draws_are_the_same_everywhere() -> None:
+    draws = Draws("fixed")
+    assert [draws.number(1, 100) for _ in range(8)] == [92, 83, 35, 7, 37, 84, 47, 66]
+    assert Draws("fixed").code(6) != Draws("other").code(6)
+
+
+def test_a_draw_stays_within_its_bounds() -> None:
+    draws = Draws("bounds")
+    drawn = {draws.number(3, 5) for _ in range(100)}
+    assert drawn == {3, 4, 5}
+    assert all(len(draws.words(12, None, "utf-8")) <= 12 for _ in range(100))
+    assert all(len(draws.words(60, 9, "euc-kr").encode("euc-kr")) <= 9 for _ in range(100))
