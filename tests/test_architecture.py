@@ -125,10 +125,8 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
     for name in imports(path, ast.parse(path.read_text(encoding="utf-8"))):
         if name == "gateway" or name.startswith("gateway."):
             target = name.split(".")[1] if "." in name else ""
-            assert (
-                target in allowed
-                or (not (PACKAGE / target).exists()
-                and not (PACKAGE / f"{target}.py").exists())
+            assert target in allowed or (
+                not (PACKAGE / target).exists() and not (PACKAGE / f"{target}.py").exists()
             ), f"{place(path)} imports {name}"
 
 

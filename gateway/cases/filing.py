@@ -41,13 +41,13 @@ def check_filing(filing: Filing, register: Register) -> str:
     """Return the declarant's party; raises GW405 when signer or sender may not file for it.
 
     The signer owns Declarant/ID, or owns Agent/ID and holds the declarant's mandate.
-    The sender is the signer or holds a mandate of the declarant too.
+    The sender is the signer, the declarant, or holds a mandate of the declarant too.
     """
     declarants = register.owners(filing.declarant_id)
     if not declarants:
         raise _refusal(f"declarant {filing.declarant_id[:40]!r} is not registered", "Declarant/ID")
     declarant = _declarant_of(filing, declarants, register)
-    if filing.sender != filing.signer and not register.mandated(filing.sender, declarant):
+    if filing.sender not in (filing.signer, declarant) and not register.mandated(filing.sender, declarant):
         raise _refusal(f"the sending party {filing.sender} holds no mandate of {declarant}", "Declarant/ID")
     return declarant
 
@@ -57,7 +57,7 @@ def _declarant_of(filing: Filing, declarants: frozenset[str], register: Register
         return filing.signer
     if filing.agent_id is None:
         raise _refusal(
-            f"{filing.signer} signed, but is not declarant {filing.declarant_id[:40]!r}, and there is no agent",
+            f"{filing.signer} signed, is not declarant {filing.declarant_id[:40]!r}, and there is no agent",
             "Declarant/ID",
         )
     if filing.signer not in register.owners(filing.agent_id):

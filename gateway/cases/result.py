@@ -113,7 +113,7 @@ def notice_document(header: CaseHeader, request: RequestState, notice: Notice | 
     if notice is not None:
         _add(element, "StatusCode", notice.status_code)
     if request.receipt_number:
-        _add(element, "ReceiptNumber", _printable(request.receipt_number, 70))
+        _add(element, "ReceiptNumber", _printable(request.receipt_number, 128))
     if notice is not None:
         _said(element, notice)
     return root

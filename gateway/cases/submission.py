@@ -112,25 +112,29 @@ def read_submission(root: etree._Element) -> Submission:
     )
 
 
-def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> None:
-    """Hold each attachment against the payload of its content id; raises GW408 with its cid.
+def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> tuple[GatewayError, ...]:
+    """Hold each attachment against the payload of its content id; return a GW408 for each that differs.
 
-    Payloads that no application names are refused as well: nobody would see them.
+    Payloads that no application names are wrong as well: nobody would see them.
     """
-    for attachment in submission.attachments:
-        content = payloads.get(attachment.content_id)
-        where = f"cid:{attachment.content_id}"
-        if content is None:
-            raise GatewayError(ATTACHMENT_MISMATCH, "the attachment did not come with the message", where)
-        if len(content) != attachment.size:
-            detail = f"{len(content)} octets came, {attachment.size} were declared"
-            raise GatewayError(ATTACHMENT_MISMATCH, detail, where)
-        if hashlib.sha256(content).hexdigest() != attachment.sha256:
-            raise GatewayError(ATTACHMENT_MISMATCH, "the SHA-256 is not the declared one", where)
-    named = {attachment.content_id for attachment in submission.attachments}
-    for content_id in payloads:
-        if content_id not in named:
-            raise GatewayError(ATTACHMENT_MISMATCH, "no application names this payload", f"cid:{content_id}")
+    named = {attachment.content_id: attachment for attachment in submission.attachments}
+    wrong = {cid: _difference(one, payloads.get(cid)) for cid, one in named.items()}
+    wrong |= {cid: "no application names this payload" for cid in payloads if cid not in named}
+    return tuple(
+        GatewayError(ATTACHMENT_MISMATCH, difference, f"cid:{cid}")
+        for cid, difference in wrong.items()
+        if difference
+    )
+
+
+def _difference(attachment: Attachment, content: bytes | None) -> str:
+    if content is None:
+        return "the attachment did not come with the message"
+    if len(content) != attachment.size:
+        return f"{len(content)} octets came, {attachment.size} were declared"
+    if hashlib.sha256(content).hexdigest() != attachment.sha256:
+        return "the SHA-256 is not the declared one"
+    return ""
 
 
 def _declaration(root: etree._Element) -> etree._Element:

@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cli.settings import add_home, print_rows, settings_of, shown
+from gateway.cli.settings import add_home, looking, print_rows, shown
 from gateway.evidence.log import of_subject
-from gateway.hub.assembly import engine_of
 from gateway.store import cases, decisions, deliveries, notices, requests
-from gateway.store.engine import reading
 
 __all__ = ["add_parser"]
 
@@ -34,7 +32,7 @@ def add_parser(verbs: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     equal = {"state": arguments.state.upper()} if arguments.state else {}
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         rows = [dict(row._mapping) for row in cases.search(conn, limit=arguments.limit, **equal)]
     columns = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at")
     print_rows(rows, as_json=arguments.json, columns=columns)
@@ -42,7 +40,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         case = cases.by_number(conn, arguments.number)
         if case is None:
             sys.stderr.write(f"gateway: there is no case {arguments.number}\n")

@@ -7,11 +7,9 @@ import json
 import sys
 from typing import Any
 
-from gateway.cli.settings import add_home, print_rows, settings_of, shown
-from gateway.hub.assembly import engine_of
+from gateway.cli.settings import add_home, looking, print_rows, shown
 from gateway.states import MESSAGE
 from gateway.store import messages, transitions
-from gateway.store.engine import reading
 
 __all__ = ["add_parser"]
 
@@ -40,7 +38,7 @@ def add_parser(verbs: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     wanted = {"state": (arguments.state or "").upper() or None, "direction": arguments.direction}
     equal = {name: value for name, value in wanted.items() if value}
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         rows = [dict(row._mapping) for row in messages.search(conn, limit=arguments.limit, **equal)]
     columns = ("id", "direction", "from_party", "action", "state", "received_at", "message_id")
     print_rows(rows, as_json=arguments.json, columns=columns)
@@ -55,7 +53,7 @@ def _find(conn: Any, name: str) -> Any:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         row = _find(conn, arguments.id)
         if row is None:
             return _nothing(arguments.id)
@@ -72,7 +70,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _dump(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         row = _find(conn, arguments.id)
         if row is None:
             return _nothing(arguments.id)

@@ -1,14 +1,18 @@
-"""``gateway pki demo``: a sandbox authority with keys and certificates for trying things out."""
+"""``gateway pki demo|crl``: a sandbox authority for trying things out; revocation lists for the register."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.settings import print_rows
+from gateway.cli.settings import add_home, print_rows, read_file, writing
 from gateway.hub.assembly import now
 from gateway.pki.issue import SandboxParty, demo_parties, make_sandbox
+from gateway.pki.revocation import read_crls
+from gateway.store import revocations
+from gateway.store.revocations import NewRevocations
 
 __all__ = ["add_parser"]
 
@@ -26,6 +30,10 @@ def add_parser(verbs: Any) -> None:
     demo.add_argument("--overwrite", action="store_true", help="replace a sandbox that is there")
     demo.add_argument("--json", action="store_true", help="print JSON")
     demo.set_defaults(run=_demo)
+    crl = group.add_parser("crl", help="judge certificates by these revocation lists from now on")
+    crl.add_argument("file", type=Path, help="a DER list, or a file of PEM lists")
+    add_home(crl, as_json=False)
+    crl.set_defaults(run=_load_crl)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -50,3 +58,14 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _party(text: str) -> SandboxParty:
     name, _, kind = text.partition(":")
     return SandboxParty(name, key_kind=kind or "p-256")
+
+
+def _load_crl(arguments: argparse.Namespace) -> int:
+    """Keep revocation lists in the register; every process judges by them from its next message on."""
+    at = now()
+    with writing(arguments) as conn:
+        for found in read_crls(read_file(arguments.file)):
+            issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
+            new = NewRevocations(issuer, found.sha256, found.this_update, found.next_update, found.der)
+            print(f"{found.issuer}: {'taken' if revocations.add(conn, new, at) else 'in hand already'}")
+    return 0

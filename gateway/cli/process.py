@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,7 +27,11 @@ from gateway.store.migrate import migrate
 
 __all__ = ["add_parser"]
 
+_log = logging.getLogger(__name__)
 _DRAIN = 40.0
+#: So many deaths within so many seconds are no accident: the keeper must look.
+_MOST_DEATHS = 10
+_WINDOW = 60.0
 
 
 def add_parser(verbs: Any) -> None:
@@ -55,17 +60,28 @@ def _logging() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Start one process that serves and others that deliver; when one ends unasked, all end."""
-    settings = settings_of(arguments)
-    migrate(engine_of(settings))
+    """Keep one process that serves and others that deliver; one that dies is started again."""
+    _logging()
+    _migrated(settings_of(arguments))
     context = multiprocessing.get_context("spawn")
     targets: list[Callable[..., int]] = [_serve, *[_work] * max(1, arguments.workers)]
-    children = [context.Process(target=_child, args=(target, arguments)) for target in targets]
+
+    def start(target: Callable[..., int]) -> BaseProcess:
+        child = context.Process(target=_child, args=(target, arguments))
+        child.start()
+        return child
+
     with _stopping() as stop:
-        for child in children:
-            child.start()
+        children = [start(target) for target in targets]
+        deaths: list[float] = []
         while not stop.wait(0.2):
-            if not all(child.is_alive() for child in children):
+            for place, child in enumerate(children):
+                if not child.is_alive():
+                    _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
+                    deaths = [*(at for at in deaths if at > time.monotonic() - _WINDOW), time.monotonic()]
+                    children[place] = start(targets[place])
+            if len(deaths) > _MOST_DEATHS:
+                _log.critical("processes die again and again: giving up")
                 break
         asked = stop.is_set()
         _end(children)
@@ -119,13 +135,21 @@ def _stopping() -> Iterator[threading.Event]:
 
 def _migrate(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
-    settings.home.mkdir(parents=True, exist_ok=True)
-    before, after = migrate(engine_of(settings))
+    before, after = _migrated(settings)
     if arguments.json:
         print(json.dumps({"before": before, "after": after}))
     else:
         print(f"{before or 'empty'} -> {after}")
     return 0
+
+
+def _migrated(settings: Settings) -> tuple[str | None, str]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = engine_of(settings)
+    try:
+        return migrate(engine)
+    finally:
+        engine.dispose()
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -154,8 +178,11 @@ def _problems(arguments: argparse.Namespace) -> Iterator[GatewayError]:
 
 def _check_hub(settings: Settings) -> None:
     hub = build_hub(settings, NoCalls())
-    hub.refresh()
-    hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
+    try:
+        hub.refresh()
+        hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
+    finally:
+        hub.engine.dispose()
 
 
 def _check_contracts(settings: Settings) -> None:

@@ -6,11 +6,10 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from gateway.cli.settings import add_home, print_rows, settings_of
-from gateway.hub.assembly import engine_of
+from gateway.cli.settings import add_home, looking, print_rows, writing
+from gateway.hub import operate
 from gateway.hub.assembly import now as clock
 from gateway.store import deliveries
-from gateway.store.engine import reading, transaction
 
 __all__ = ["add_parser"]
 
@@ -28,10 +27,10 @@ def add_parser(verbs: Any) -> None:
     add_home(listed)
     listed.set_defaults(run=_list)
     for name, words, function in (
-        ("hold", "keep a delivery back", deliveries.hold),
-        ("release", "let a held delivery go", deliveries.release),
-        ("requeue", "try a failed delivery again", deliveries.requeue),
-        ("cancel", "never make a queued or held delivery", deliveries.cancel),
+        ("hold", "keep a delivery back", operate.hold),
+        ("release", "let a held delivery go", operate.release),
+        ("requeue", "try a failed delivery again", operate.requeue),
+        ("cancel", "never make a queued, held or failed delivery", operate.cancel),
     ):
         parser = group.add_parser(name, help=words)
         parser.add_argument("delivery", type=int, nargs="+")
@@ -42,7 +41,7 @@ def add_parser(verbs: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     states = (arguments.state.upper(),) if arguments.state else _OPEN
     lane = {"lane": arguments.lane} if arguments.lane else {}
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         rows = [
             dict(row._mapping)
             for state in states
@@ -56,7 +55,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _acting(function: Callable[..., None]) -> Callable[[argparse.Namespace], int]:
     def act(arguments: argparse.Namespace) -> int:
-        with transaction(engine_of(settings_of(arguments))) as conn:
+        with writing(arguments) as conn:
             for delivery in arguments.delivery:
                 function(conn, delivery, clock(), _ACTOR)
         return 0

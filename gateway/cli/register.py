@@ -13,15 +13,12 @@ from sqlalchemy import Connection
 
 from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
-from gateway.cli.settings import add_home, print_rows, settings_of
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import engine_of
+from gateway.cli.settings import add_home, looking, print_rows, read_file, writing
 from gateway.hub.assembly import now as clock
 from gateway.model import PartyId
 from gateway.pki.certificates import read_certificate
 from gateway.store import agreements, mandates, parties
 from gateway.store.agreements import NewAgreement, NewPMode
-from gateway.store.engine import reading, transaction
 from gateway.store.parties import NewCertificate
 
 __all__ = ["add_parser", "load_agreement", "register_certificate"]
@@ -91,10 +88,10 @@ def _party_id(text: str) -> PartyId:
 def _add(arguments: argparse.Namespace) -> int:
     now = clock()
     ids = [_party_id(text) for text in arguments.id]
-    with transaction(engine_of(settings_of(arguments))) as conn:
+    with writing(arguments) as conn:
         parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
         for path in arguments.certificate:
-            register_certificate(conn, arguments.party, _content(path), now)
+            register_certificate(conn, arguments.party, read_file(path), now)
     return 0
 
 
@@ -116,7 +113,7 @@ def register_certificate(conn: Connection, party: str, content: bytes, now: date
 
 def _status(status: str) -> Callable[[argparse.Namespace], int]:
     def change(arguments: argparse.Namespace) -> int:
-        with transaction(engine_of(settings_of(arguments))) as conn:
+        with writing(arguments) as conn:
             parties.set_status(conn, arguments.party, status)
         return 0
 
@@ -124,7 +121,7 @@ def _status(status: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _retire(arguments: argparse.Namespace) -> int:
-    with transaction(engine_of(settings_of(arguments))) as conn:
+    with writing(arguments) as conn:
         return (
             0
             if parties.retire_certificate(conn, arguments.sha256.lower())
@@ -133,7 +130,7 @@ def _retire(arguments: argparse.Namespace) -> int:
 
 
 def _mandate(arguments: argparse.Namespace) -> int:
-    with transaction(engine_of(settings_of(arguments))) as conn:
+    with writing(arguments) as conn:
         for party in (arguments.holder, arguments.principal):
             if parties.get(conn, party) is None:
                 return _nothing(f"no party {party}")
@@ -143,21 +140,21 @@ def _mandate(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    with transaction(engine_of(settings_of(arguments))) as conn:
+    with writing(arguments) as conn:
         return (
             0 if mandates.revoke(conn, arguments.mandate, clock()) else _nothing("no such mandate in force")
         )
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         rows = [dict(row._mapping) for row in parties.everyone(conn)]
     print_rows(rows, as_json=arguments.json, columns=("id", "name", "role", "status"))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         row = parties.get(conn, arguments.party)
         if row is None:
             return _nothing(f"no party {arguments.party}")
@@ -181,8 +178,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> int:
-    with transaction(engine_of(settings_of(arguments))) as conn:
-        loaded = load_agreement(conn, _content(arguments.file), arguments.file.name, clock())
+    with writing(arguments) as conn:
+        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, clock())
     for pmode in loaded:
         print(pmode.id)
     return 0
@@ -214,23 +211,16 @@ def _stored(pmode: PMode) -> NewPMode:
 
 
 def _agreements(arguments: argparse.Namespace) -> int:
-    with reading(engine_of(settings_of(arguments))) as conn:
+    with looking(arguments) as conn:
         rows = [dict(row._mapping) for row in agreements.everyone(conn)]
     print_rows(rows, as_json=arguments.json, columns=("id", "kind", "status", "valid_from", "valid_until"))
     return 0
 
 
 def _suspend(arguments: argparse.Namespace) -> int:
-    with transaction(engine_of(settings_of(arguments))) as conn:
+    with writing(arguments) as conn:
         agreements.set_status(conn, arguments.agreement, "SUSPENDED")
     return 0
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", str(path)) from None
 
 
 def _nothing(words: str) -> int:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gateway.config import Settings, load
+from sqlalchemy import Connection, Engine
 
-__all__ = ["add_home", "config_of", "print_rows", "settings_at", "settings_of", "shown"]
+from gateway.config import Settings, load
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.hub.assembly import engine_of
+from gateway.store.engine import reading, transaction
+from gateway.store.migrate import check_version
+
+__all__ = [
+    "add_home",
+    "config_of",
+    "looking",
+    "print_rows",
+    "read_file",
+    "settings_at",
+    "settings_of",
+    "shown",
+    "writing",
+]
 
 
 def add_home(parser: argparse.ArgumentParser, *, as_json: bool = True) -> None:
@@ -34,6 +51,38 @@ def settings_at(home: Path) -> Settings:
     """Return the settings of a home folder."""
     beside = home / "gateway.toml"
     return load(beside if beside.is_file() else None, home=home)
+
+
+@contextmanager
+def looking(arguments: argparse.Namespace) -> Iterator[Connection]:
+    """Give a connection that reads the database of the settings."""
+    with _database(arguments) as engine, reading(engine) as conn:
+        yield conn
+
+
+@contextmanager
+def writing(arguments: argparse.Namespace) -> Iterator[Connection]:
+    """Give a connection that writes the database of the settings, in one transaction."""
+    with _database(arguments) as engine, transaction(engine) as conn:
+        yield conn
+
+
+@contextmanager
+def _database(arguments: argparse.Namespace) -> Iterator[Engine]:
+    engine = engine_of(settings_of(arguments))
+    try:
+        check_version(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def read_file(path: Path) -> bytes:
+    """Return the octets of a file that a verb names; raises GW801 with its path."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", str(path)) from None
 
 
 def config_of(arguments: argparse.Namespace) -> str | None:

@@ -13,10 +13,12 @@ from gateway.delivery.agents.soap import SoapAgent
 from gateway.delivery.http import HttpBounds, HttpSender
 from gateway.delivery.partners import Partner, Partners
 from gateway.delivery.retry import RetryPlan
+from gateway.delivery.soap_contracts import contract
 from gateway.delivery.worker import Agent, Pace, Worker
 from gateway.hub.assembly import build_hub, now
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
+from gateway.hub.warming import warm_up
 from gateway.share import folder
 from gateway.store import lanes
 from gateway.store.engine import transaction
@@ -51,6 +53,9 @@ def build_worker(settings: Settings) -> Worker:
         partners_of(settings), hub.judge, lambda sha256: hub.refresh().by_certificate.get(sha256)
     )
     composer.partners = partners
+    warm_up(hub)
+    for partner in partners_of(settings).values():
+        contract(partner.wsdl)
     _set_lanes(hub, settings)
     delivery = settings.delivery
     pace = Pace(threads=delivery.workers, lease=delivery.lease, poll=delivery.poll.total_seconds())

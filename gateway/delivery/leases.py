@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from gateway.errors import GatewayError
 from gateway.store import claims
 from gateway.store.claims import Lease, Outcome
-from gateway.store.engine import transaction
 
-__all__ = ["LeaseLostError", "finisher", "outcome_of", "store_failure"]
+__all__ = ["LeaseLostError", "finisher", "outcome_of"]
 
 
 class LeaseLostError(Exception):
@@ -29,13 +28,6 @@ def finisher(
             raise LeaseLostError
 
     return finish
-
-
-def store_failure(engine: Engine, lease: Lease, problem: GatewayError, now: datetime) -> None:
-    """Mark the delivery FAILED with its problem."""
-    with transaction(engine, "delivery.failed") as conn:
-        if not claims.fail(conn, lease, now, outcome_of(problem)):
-            raise LeaseLostError
 
 
 def outcome_of(problem: GatewayError) -> Outcome:

@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.delivery.leases import LeaseLostError, outcome_of
 from gateway.delivery.retry import RetryPlan, retry_after
 from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, GatewayError
 from gateway.failpoints import failpoint
+from gateway.hub import relay
 from gateway.store import claims, lanes, upkeep
 from gateway.store.claims import Lease
 from gateway.store.engine import reading, transaction
 
-__all__ = ["Agent", "Pace", "Worker"]
+__all__ = ["Agent", "Failed", "Pace", "Worker"]
 
 _log = logging.getLogger(__name__)
+
+#: So often may a delivery take its worker down with it, beyond the tries of its plan.
+_LOST_WORKERS: Final = 5
+#: For a delivery whose agent cannot say how often it is to be tried.
+_UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
 
 
 class Agent(Protocol):
@@ -42,8 +49,17 @@ class Agent(Protocol):
     def plan(self, lease: Lease) -> RetryPlan:
         """Return how often and how soon such a delivery is tried again."""
 
-    def give_up(self, lease: Lease, problem: GatewayError) -> None:
-        """Store that the delivery has failed for good, ending the lease."""
+    def failed(self, conn: Connection, what: Failed) -> None:
+        """Store what follows from it that the delivery has failed for good; its case is locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A delivery that was given up, why and when; `delivery` is its lease or its row."""
+
+    delivery: Lease | Row[Any]
+    problem: GatewayError
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +91,14 @@ class Worker:
         self._pace = pace
         self._free = threading.Semaphore(pace.threads)
         self._done = threading.Event()
+        self._held: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._turn = 0
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; returns when everything claimed has ended."""
         with ThreadPoolExecutor(self._pace.threads, thread_name_prefix="delivery") as pool:
-            keeper = pool_keeper(self._upkeep, self._pace.upkeep, stop)
+            keeper = pool_keeper(self.keep_up, self._pace.upkeep, stop)
             while not stop.is_set():
                 leases = self._claim()
                 for lease in leases:
@@ -106,23 +125,40 @@ class Worker:
             leases = self._claim_up_to(room)
         except GatewayError as problem:
             _log.warning("nothing can be claimed: %s", problem)
+        except Exception:
+            _log.exception("nothing can be claimed")
         self._give_back(room - len(leases))
+        with self._counting:
+            self._held.update(lease.lane for lease in leases)
         return leases
 
     def _claim_up_to(self, room: int) -> list[Lease]:
         now = self._clock()
         with reading(self._engine) as conn:
-            due = lanes.due(conn, now)
+            due = [lane for lane in lanes.due(conn, now) if self._room_for(lane) > 0]
         if not due:
             return []
         leases: list[Lease] = []
         share = max(1, room // len(due))
         with transaction(self._engine, "delivery.claim") as conn:
-            for lane in due:
-                if len(leases) < room:
-                    most = min(share, room - len(leases))
+            for lane in self._in_turn(due):
+                most = min(share, room - len(leases), self._room_for(lane))
+                if most > 0:
                     leases += claims.claim(conn, lane, self._name, now, now + self._pace.lease, limit=most)
         return leases
+
+    def _in_turn(self, due: list[str]) -> list[str]:
+        """Return the lanes, each time beginning with another one."""
+        self._turn += 1
+        first = self._turn % len(due)
+        return due[first:] + due[:first]
+
+    def _room_for(self, lane: str) -> int:
+        """Return how much more of a lane may be held here: one destination fills half the threads."""
+        if lane == lanes.LOCAL:
+            return self._pace.threads
+        with self._counting:
+            return max(1, self._pace.threads // 2) - self._held[lane]
 
     def _reserve(self) -> int:
         taken = 0
@@ -135,32 +171,50 @@ class Worker:
             self._free.release(places)
 
     def _attempt(self, lease: Lease) -> None:
-        agent = self._agents[lease.agent]
         try:
-            agent.deliver(lease)
+            self._deliver(lease)
             failpoint("delivery", lease.agent, "done")
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
         except GatewayError as problem:
-            self._failed(agent, lease, problem)
+            self._failed(lease, problem)
         except Exception as mistake:
             _log.exception("delivery %d failed by a mistake of ours", lease.id)
-            self._failed(agent, lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
+            self._failed(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
+            with self._counting:
+                self._held[lease.lane] -= 1
+                if not self._held[lease.lane]:
+                    del self._held[lease.lane]
             self._give_back(1)
             self._done.set()
 
-    def _failed(self, agent: Agent, lease: Lease, problem: GatewayError) -> None:
+    def _deliver(self, lease: Lease) -> None:
+        """Let the agent make one attempt, unless it is known by now that none comes to an end."""
+        if lease.tries > self._plan(lease).retries + 1 + _LOST_WORKERS:
+            detail = f"{lease.tries - 1} tries, and no worker came to the end of one"
+            self._give_up(lease, GatewayError(ATTEMPTS_USED_UP, detail))
+            return
+        self._agents[lease.agent].deliver(lease)
+
+    def _plan(self, lease: Lease) -> RetryPlan:
+        try:
+            return self._agents[lease.agent].plan(lease)
+        except Exception:
+            _log.exception("delivery %d has no plan", lease.id)
+            return _UNKNOWN_PLAN
+
+    def _failed(self, lease: Lease, problem: GatewayError) -> None:
         """Put the delivery back for another try, or give it up when no try is left."""
         try:
-            now = self._clock()
-            wait = (
-                retry_after(lease.tries, agent.plan(lease), str(lease.id)) if problem.problem.retry else None
-            )
-            if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
-                if problem.problem.retry:
+            now, wait = self._clock(), None
+            if problem.problem.retry:
+                wait = retry_after(lease.tries, self._plan(lease), str(lease.id))
+                if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
                     problem = GatewayError(ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}")
-                agent.give_up(lease, problem)
+                    wait = None
+            if wait is None:
+                self._give_up(lease, problem)
                 return
             with transaction(self._engine, "delivery.defer") as conn:
                 claims.defer(conn, lease, now, now + wait, outcome_of(problem))
@@ -170,13 +224,39 @@ class Worker:
             # The lease runs out and the delivery is tried again: nothing is lost by going on.
             _log.exception("the failure of delivery %d could not be stored", lease.id)
 
-    def _upkeep(self) -> None:
+    def _give_up(self, lease: Lease, problem: GatewayError) -> None:
+        """Store that the delivery has failed for good, and what follows from that."""
+        now = self._clock()
+        with transaction(self._engine, "delivery.failed") as conn:
+            case = relay.lock_case_of(conn, lease.id)
+            if not claims.fail(conn, lease, now, outcome_of(problem)):
+                raise LeaseLostError
+            self._tell(conn, Failed(lease, problem, now))
+            relay.close_when_done(conn, case, now)
+
+    def _tell(self, conn: Connection, what: Failed) -> None:
+        agent = self._agents.get(what.delivery.agent)
+        if agent is not None:
+            agent.failed(conn, what)
+
+    def keep_up(self) -> None:
         """Take back leases that ran out, repeat what was not receipted, end what is too old."""
         now = self._clock()
         with transaction(self._engine, "delivery.upkeep") as conn:
             upkeep.reclaim(conn, now, self._name)
             upkeep.time_out(conn, now, self._name)
-            upkeep.expire(conn, now, self._name)
+        with reading(self._engine) as conn:
+            over = upkeep.overdue(conn, now)
+        for row in over:
+            self._expire(row, now)
+
+    def _expire(self, row: Row[Any], now: datetime) -> None:
+        problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")
+        with transaction(self._engine, "delivery.expired") as conn:
+            case = relay.lock_case_of(conn, row.id)
+            if upkeep.expire(conn, row.id, now, self._name):
+                self._tell(conn, Failed(row, problem, now))
+                relay.close_when_done(conn, case, now)
 
 
 def pool_keeper(work: Callable[[], None], every: float, stop: threading.Event) -> threading.Thread:

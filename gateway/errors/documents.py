@@ -145,6 +145,7 @@ REQUEST_INVALID = Problem(
         "Operator: correct the mapping with `gateway map check`. Sender: no action unless the detail names "
         "a value."
     ),
+    ours=True,
     soap="Server",
     http=200,
 )

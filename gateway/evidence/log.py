@@ -14,11 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from gateway.store.statements import Prepared
 from gateway.store.tables import evidence
 
 __all__ = ["leaf_hash", "leaf_of", "of_subject", "record"]
 
-_INSERT = insert(evidence)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_INSERT = Prepared(insert(evidence))
 
 
 def record(
@@ -39,17 +41,20 @@ def record(
         "digest": digest,
         "data": _canonical(data).decode(),
     }
-    row["leaf_hash"] = leaf_hash(leaf_of(row))
-    conn.execute(_INSERT, row)
+    row["leaf_hash"] = leaf_hash(_leaf(row, data))
+    _INSERT.run(conn, [row])
     return str(row["leaf_hash"])
 
 
 def leaf_of(row: Mapping[str, Any]) -> bytes:
     """Return the octets a row stands for: canonical JSON of everything it says."""
+    return _leaf(row, json.loads(row["data"]))
+
+
+def _leaf(row: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
     says = {name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")}
-    says["at"] = row["at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    says["data"] = json.loads(row["data"])
-    return _canonical(says)
+    says["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _encode(says | {"data": data}).encode()
 
 
 def leaf_hash(leaf: bytes) -> str:
@@ -60,7 +65,7 @@ def leaf_hash(leaf: bytes) -> str:
 def _canonical(value: Any) -> bytes:
     # As RFC 8785 for what is stored here: text, whole numbers, truth values, lists and objects.
     _refuse_fractions(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _encode(value).encode()
 
 
 def _refuse_fractions(value: Any) -> None:

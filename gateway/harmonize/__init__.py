@@ -9,7 +9,7 @@ from gateway.harmonize.ledger import Accounts, Entry
 from gateway.harmonize.render import Origin
 from gateway.harmonize.schemas import build
 from gateway.harmonize.scopes import Fate, Trouble
-from gateway.harmonize.splitting import Request, Split, placeholder_numbers, split
+from gateway.harmonize.splitting import Request, Split, compile_requests, placeholder_numbers, split
 
 __all__ = [
     "Accounts",
@@ -24,6 +24,7 @@ __all__ = [
     "Split",
     "Trouble",
     "build",
+    "compile_requests",
     "load",
     "placeholder_numbers",
     "split",

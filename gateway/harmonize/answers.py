@@ -63,10 +63,11 @@ def read_answers(
     top = {ask.tag: ask for ask in document.asks if ask.per == "application"}
     per_item = {ask.tag: ask for ask in document.asks if ask.per == "item"}
     children = list(branches[0].iterchildren(tag=etree.Element)) if branches else []
-    items = [child for child in children if child.tag == f"{{{document.namespace}}}Item"]
-    _read_branch(reader, [c for c in children if c not in set(items)], top, reader.answers.top)
-    for element in items:
-        _read_item(reader, element, per_item)
+    item_tag = f"{{{document.namespace}}}Item"
+    _read_branch(reader, [child for child in children if child.tag != item_tag], top, reader.answers.top)
+    for child in children:
+        if child.tag == item_tag:
+            _read_item(reader, child, per_item)
     return reader.answers
 
 
@@ -168,7 +169,8 @@ def _read_attachment(reader: _Reader, element: etree._Element, ask: Ask) -> None
         detail = f"{ask.tag} names no attachment of the application: {str(cid)[:_SHOWN]!r}"
         reader.trouble(FIELD_MISSING, detail, pointer, ask.mark)
         return
-    media_type, size = str(attachment.get("mediaType", "")), str(attachment.get("size", ""))
+    media_type = str(attachment.get("mediaType", "")).partition(";")[0].strip().lower()
+    size = str(attachment.get("size", ""))
     if ask.mime and media_type not in ask.mime:
         detail = f"{ask.tag} has media type {media_type[:_SHOWN]!r}, not one of {', '.join(ask.mime)}"
         reader.trouble(RULE_BROKEN, detail, pointer, ask.mark)

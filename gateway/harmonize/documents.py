@@ -13,7 +13,7 @@ from gateway.harmonize.dictionary import Dictionary, Meaning
 from gateway.harmonize.marks import Mark, Node, Table, wrong
 from gateway.harmonize.puts import Context, read_puts
 from gateway.harmonize.shapes import DECIMAL
-from gateway.harmonize.sources import HUB_VALUES, Taken
+from gateway.harmonize.sources import HUB_VALUES, MOST_FACTORS, Taken
 from gateway.harmonize.targets import Target, claims
 from gateway.wire.namespaces import document_namespace
 
@@ -189,6 +189,8 @@ def _read_check(table: Table, asks: Mapping[str, Ask], dictionary: Dictionary) -
         if ask is None or ask.shape.kind != "decimal":
             raise wrong(entry.mark, "sum", "an asked number", entry.text("sum"))
         factors.append(ask)
+    if len(factors) > MOST_FACTORS:
+        raise wrong(table.mark, "sum", f"at most {MOST_FACTORS} factors", str(len(factors)))
     if len({(ask.group, ask.per) for ask in factors}) > 1:
         raise wrong(table.mark, "sum", "factors that stand side by side", "factors of different groups")
     operators = [key for key in _OPERATORS if key in table]

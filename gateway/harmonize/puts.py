@@ -16,6 +16,7 @@ from gateway.harmonize.shapes import CHARSETS, Shape
 from gateway.harmonize.sources import (
     FORMS,
     HUB_VALUES,
+    MOST_FACTORS,
     ROUNDINGS,
     Const,
     Converted,
@@ -212,8 +213,8 @@ def _product(table: Table, node: Node, context: Context) -> Product:
     for part in node.items("multiply"):
         kind = "ask" if part.text("multiply") in context.asks else "common"
         factors.append(_taken(part, kind, context))
-    if len(factors) < 2:
-        raise wrong(node.mark, "multiply", "two factors or more", str(len(factors)))
+    if not 2 <= len(factors) <= MOST_FACTORS:
+        raise wrong(node.mark, "multiply", f"two to {MOST_FACTORS} factors", str(len(factors)))
     total, decimals = table.need("digits").digits("digits")
     return Product(tuple(factors), decimals, table.need("round").one_of("round", tuple(ROUNDINGS)), total)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Final
 
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE
@@ -11,11 +11,12 @@ from gateway.harmonize.documents import Check, Document, Need
 from gateway.harmonize.facts import missing_pointer
 from gateway.harmonize.scopes import Scope
 from gateway.harmonize.shapes import DECIMAL
+from gateway.harmonize.sources import EXACT, plain
 from gateway.wire.pointers import pointer_of
 
 __all__ = ["check_asks", "check_needs", "check_sums"]
 
-_EXACT: Final = Context(prec=80)
+_SHOWN: Final = 40
 
 
 def check_needs(scope: Scope, document: Document) -> None:
@@ -105,13 +106,15 @@ def _check_sum(scope: Scope, check: Check, place: str) -> None:
             text = found[0].text.strip() if found else ""
             currencies |= {str(f.element.get("currencyID")) for f in found if ask.type == "amount"}
             number = Decimal(text) if DECIMAL.fullmatch(text) else None
-            product = None if number is None or product is None else _EXACT.multiply(product, number)
+            product = None if number is None or product is None else EXACT.multiply(product, number)
         if product is not None:
-            total, seen = _EXACT.add(total, product), True
+            total, seen = EXACT.add(total, product), True
     bound = _bound(scope, check, currencies)
     if not seen or bound is None or _holds(total, bound, check.operator):
         return
-    detail = f"{check.en} ({check.ko}): {total:f} is not {check.operator.replace('_', ' ')} {bound:f}"
+    detail = (
+        f"{check.en} ({check.ko}): {_show(total)} is not {check.operator.replace('_', ' ')} {_show(bound)}"
+    )
     scope.trace.trouble(RULE_BROKEN, detail, place, (scope.application, check.mark))
 
 
@@ -134,3 +137,8 @@ def _holds(total: Decimal, bound: Decimal, operator: str) -> bool:
     if operator == "equals":
         return total == bound
     return total <= bound if operator == "at_most" else total >= bound
+
+
+def _show(number: Decimal) -> str:
+    text = plain(number)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -30,6 +30,7 @@ _MD: Final = "urn:wco:datamodel:WCO:DocumentMetaData-DMS:2"
 _TRIES: Final = 200
 _MOST_IN_GROUP: Final = 3
 _FUNCTION: Final = "Declaration/FunctionCode"
+_ITEM_COUNT: Final = "Declaration/GoodsItemQuantity"
 _REFERENCE: Final = "Declaration/FunctionalReferenceID"
 
 
@@ -228,19 +229,23 @@ def _draw_common(maker: _Maker, numbers: list[str], others: list[str]) -> None:
                 or maker.draws.chance(50)
                 or (need.when is not None and need.when.holds(maker.draft))
             ):
-                maker.draft.common[(need.meaning.name, item)] = _draw_meaning(maker, need, len(numbers), item)
+                maker.draft.common[(need.meaning.name, item)] = _draw_meaning(
+                    maker, need, (numbers, others), item
+                )
 
 
-def _draw_meaning(maker: _Maker, need: Need, count: int, item: str | None) -> str:
+def _draw_meaning(maker: _Maker, need: Need, items: tuple[list[str], list[str]], item: str | None) -> str:
     meaning = need.meaning
     if meaning.path == f"{ITEM_PATH}/SequenceNumeric" and item is not None:
         return item
     if meaning.path == _FUNCTION:
         return "9"
+    if meaning.path == _ITEM_COUNT:
+        return str(len(items[0]) + len(items[1]))
     bounds = [check.bound for check in maker.document.checks if isinstance(check.bound, Meaning)]
     if meaning in bounds:
         # More than any sum of products of two numbers below a million that this sample can hold.
-        return str(10**6 * count * maker.draws.number(1, 9))
+        return str(10**6 * len(items[0]) * maker.draws.number(1, 9))
     return _value(maker, meaning.name, meaning.shape)
 
 

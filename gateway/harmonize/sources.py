@@ -40,8 +40,9 @@ __all__ = [
     "Via",
 ]
 
-# Digits enough that the product of two 16-digit numbers is exact.
-_EXACT: Final = Context(prec=80)
+# A number has 80 digits at most (shapes.DECIMAL), so a product of ten of them is exact.
+EXACT: Final = Context(prec=1000)
+MOST_FACTORS: Final = 10
 ROUNDINGS: Final = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN}
 HUB_VALUES: Final = {
     "application_number": (Shape("text", longest=35), True),
@@ -217,9 +218,9 @@ class Product:
             return []
         product = Decimal(1)
         for part in parts:
-            product = _EXACT.multiply(product, Decimal(part[0].text.strip()))
+            product = EXACT.multiply(product, Decimal(part[0].text.strip()))
         step = Decimal(1).scaleb(-self.decimals)
-        rounded = product.quantize(step, rounding=ROUNDINGS[self.rounding], context=_EXACT)
+        rounded = product.quantize(step, rounding=ROUNDINGS[self.rounding], context=EXACT)
         leaves = tuple(leaf for part in parts for leaf in part[0].leaves)
         origin = " × ".join(part[0].origin for part in parts)
         text = plain(rounded)

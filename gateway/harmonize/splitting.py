@@ -18,10 +18,11 @@ from gateway.harmonize.render import Origin, render
 from gateway.harmonize.requirements import check_asks, check_needs, check_sums
 from gateway.harmonize.schemas import request_schema
 from gateway.harmonize.scopes import Scope, Trace, Trouble
+from gateway.wire.compiling import compile_schema
 from gateway.wire.namespaces import SUB
 from gateway.wire.pointers import pointer_of
 
-__all__ = ["Request", "Split", "placeholder_numbers", "split"]
+__all__ = ["Request", "Split", "compile_requests", "placeholder_numbers", "split"]
 
 _SUB: Final = f"{{{SUB}}}"
 
@@ -114,15 +115,26 @@ def _apply(
 
 def _judge(bundle: Bundle, document: Document, xml: etree._Element) -> None:
     """Refuse a request that its own schema refuses: the mapping is wrong, not the submission (GW504)."""
-    schema: Any = bundle.compiled.get(document.id)
-    if schema is None:
-        schema = etree.XMLSchema(etree.fromstring(request_schema(document).encode("utf-8")))
-        bundle.compiled[document.id] = schema
+    schema = _schema_of(bundle, document)
     if not schema.validate(xml):
         first = schema.error_log[0]
         raise GatewayError(
             REQUEST_INVALID, f"{document.id}: {first.message[:300]}", str(first.path or document.mark)
         )
+
+
+def _schema_of(bundle: Bundle, document: Document) -> Any:
+    schema: Any = bundle.compiled.get(document.id)
+    if schema is None:
+        schema = compile_schema(request_schema(document).encode("utf-8"))
+        bundle.compiled[document.id] = schema
+    return schema
+
+
+def compile_requests(bundle: Bundle) -> None:
+    """Compile the schema of every document's request now, rather than at its first split."""
+    for document in bundle.documents.values():
+        _schema_of(bundle, document)
 
 
 def placeholder_numbers(root: etree._Element) -> dict[str, dict[str, str]]:

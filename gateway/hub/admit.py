@@ -14,12 +14,13 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases.numbers import case_number
-from gateway.errors import REFERENCE_REUSED, GatewayError
+from gateway.errors import NO_OPEN_CASE, GatewayError
 from gateway.evidence.log import record
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
-from gateway.hub.intake import Arrived, Intake, Prepared, RefusedError, examine, found_problem
+from gateway.hub.intake import Arrived, Intake, Prepared, RefusedError, examine, found_problem, is_passing
 from gateway.hub.tasks import enqueue_task
+from gateway.states import REQUEST
 from gateway.store import cases, correlations, deliveries, messages, payloads, requests
 from gateway.store.cases import NewCase
 from gateway.store.deliveries import NewDelivery
@@ -33,6 +34,8 @@ __all__ = ["Finish", "admit"]
 Finish = Callable[[Connection], None]
 
 _ACTOR = "admit"
+#: A message that FAILED is looked at again when an operator puts its task back in the queue.
+_WAITING = ("ACCEPTED", "FAILED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,16 @@ class _Worded:
 
 
 def admit(hub: Hub, message: int, finish: Finish) -> None:
-    """Open, supplement or refuse the case of a stored message."""
+    """Open, supplement or refuse the case of a stored message.
+
+    Raises the problem when it lies with us or may pass: the message is looked at again.
+    """
     now = hub.clock()
     with reading(hub.engine) as conn:
         row = messages.get(conn, message)
-        if row is None or row.state != "ACCEPTED":
-            done = True
-        else:
-            done, found = False, messages.payloads_of(conn, message)
-    if done or row is None:
+        waiting = row is not None and row.state in _WAITING
+        found = messages.payloads_of(conn, message) if waiting else ()
+    if row is None or not waiting:
         with transaction(hub.engine, "admit.again") as conn:
             finish(conn)
         return
@@ -74,10 +78,18 @@ def _store(hub: Hub, arrived: Arrived, intake: Intake, finish: Finish, now: date
                 _supplement(conn, arrived, intake, worded, now)
             else:
                 _open(conn, hub, arrived, intake, (worded, customs), now)
-            messages.move(conn, arrived.row.id, Step("process", now, _ACTOR))
+            _processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
+        if is_passing(error):
+            raise
         raise RefusedError((found_problem(error),), intake.submission.reference, intake.declarant) from error
+
+
+def _processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:
+    if row.state == "FAILED":
+        messages.move(conn, row.id, Step("retry", now, _ACTOR))
+    messages.move(conn, row.id, Step("process", now, _ACTOR), problem)
 
 
 def _word_application(hub: Hub, intake: Intake, one: Prepared, *, supplement: bool) -> _Worded:
@@ -206,25 +218,35 @@ def _supplement(
 ) -> None:
     """Put the supplemented applications on their way, each behind what went to its agency before."""
     known = cases.by_reference(conn, intake.declarant, intake.submission.reference)
-    case = cases.lock(conn, known.id) if known is not None else None
-    if case is None:
-        raise GatewayError(REFERENCE_REUSED, "the case is gone", "/Submission/Reference")
+    if known is None:
+        raise GatewayError(NO_OPEN_CASE, "the case is gone", "/Submission/Reference")
+    case = cases.lock(conn, known.id)
     messages.set_case(conn, arrived.row.id, case.id)
     for one, words in zip(intake.prepared, worded, strict=True):
         request = requests.by_number(conn, one.number)
-        if request is None:
-            raise GatewayError(
-                REFERENCE_REUSED, f"application {one.number} is gone", f"APP[{one.application.position}]"
-            )
+        if request is None or request.state in REQUEST.final:
+            detail = f"application {one.application.id[:40]!r} is decided"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.application.position}]")
         requests.move(conn, request.id, Step("supplement", now, _ACTOR))
         requests.set_document(conn, request.id, payloads.put(conn, words.envelope, now))
         correlations.add(conn, "wsa", words.call.message_id, case.id, request.id)
-        earlier = [row.id for row in deliveries.of_case(conn, case.id) if _is_about(row, request.id)]
+        earlier = [row for row in deliveries.of_case(conn, case.id) if _is_about(row, request.id)]
         key = f"supplement:{one.number}:{arrived.row.id}"
-        after = max(earlier, default=None)
+        after = _last_that_may_arrive(earlier)
         _enqueue(conn, words, (case.id, key, ("request", request.id)), now, after=after)
     data = {"number": case.number, "signer": intake.signer}
     record(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)
+
+
+def _last_that_may_arrive(earlier: list[Row[Any]]) -> int | None:
+    """Return what a supplement waits for: the latest that did not fail, else the application itself.
+
+    A supplement that its agency refused does not hold up the better one that follows; an
+    application that never arrived does, until an operator has sent it.
+    """
+    if not earlier or earlier[0].state == "FAILED":
+        return int(earlier[0].id) if earlier else None
+    return int(max(row.id for row in earlier if row.state != "FAILED"))
 
 
 def _is_about(delivery: Row[Any], request: int) -> bool:
@@ -253,7 +275,7 @@ def _refuse(hub: Hub, arrived: Arrived, refused: RefusedError, finish: Finish, n
         )
         case = cases.open_refused(conn, new, now)
         cases.move(conn, case, Step("refuse", now, _ACTOR, str(refused)[:200]), outcome="REFUSED")
-        messages.move(conn, row.id, Step("process", now, _ACTOR), refused.problems[0].id)
+        _processed(conn, row, now, refused.problems[0].id)
         enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
         record(
             conn,

@@ -20,7 +20,6 @@ from gateway.hub.hub import Hub, Rules, World
 from gateway.pki.certificates import read_certificates
 from gateway.pki.keys import Signer, load_signer
 from gateway.pki.policy import read_policy, shipped_policy
-from gateway.pki.revocation import Revocations
 from gateway.pki.trust import Judge, TrustPolicy, TrustStore
 from gateway.share import folder
 from gateway.store.engine import make_engine
@@ -54,8 +53,15 @@ def build_hub(settings: Settings, composer: Composer, clock: Callable[[], dateti
     check_version(engine)
     signer = signer_of(settings)
     world = World(engine, clock, lambda: str(uuid.uuid4()), _host(settings), composer)
-    judge = Judge(trust_of(settings), _revocations(settings.pki.crls))
-    return Hub(world, settings.hub.party, signer, judge, rules=_rules(), limits=limits_of(settings.limits))
+    return Hub(
+        world,
+        settings.hub.party,
+        signer,
+        Judge(trust_of(settings)),
+        rules=_rules(),
+        limits=limits_of(settings.limits),
+        crls=tuple(path.read_bytes() for path in settings.pki.crls if path.is_file()),
+    )
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -85,10 +91,6 @@ def _policy(settings: Settings) -> TrustPolicy:
     policy = read_policy(_read(path, "pki.policy"), path.name) if path else shipped_policy()
     rule = settings.pki.revocation
     return replace(policy, revocation=rule) if rule else policy
-
-
-def _revocations(paths: tuple[Path, ...]) -> Revocations:
-    return Revocations(path.read_bytes() for path in paths if path.is_file())
 
 
 def _rules() -> Rules:

@@ -6,6 +6,7 @@ twice, it is stored once.  `notify` does the same for one notice on the way.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,10 +27,11 @@ from gateway.cases.result import (
 )
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence.log import record
+from gateway.hub import relay
 from gateway.hub.admit import Finish
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
-from gateway.hub.reply import standing_decisions
+from gateway.hub.reply import conclusion, standing_decisions
 from gateway.model import AckRequest, Payload, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import cases, decisions, deliveries, messages, notices, payloads, requests
@@ -40,7 +42,7 @@ from gateway.wire.shipped import RESULT, schemas
 from gateway.wire.xml import serialize
 from gateway.xmlsec.xades import sign_document
 
-__all__ = ["conclude", "notify"]
+__all__ = ["Conclusion", "conclude", "notify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class _Facts:
     message: Row[Any]
     requests: tuple[Row[Any], ...]
     decisions: tuple[StandingDecision, ...]
+
+    @property
+    def numbers(self) -> dict[int, str]:
+        """Return the number of each request by its row id."""
+        return {row.id: row.number for row in self.requests}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +70,54 @@ class _Outgoing:
     identity: str
 
 
-def conclude(hub: Hub, case_id: int, key: str, finish: Finish) -> None:
-    """Make the result of a decided or refused case and put it on its way; `key` names the conclusion."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is stored and queued: under which key, once, and behind which delivery."""
+
+    outgoing: _Outgoing
+    key: str
+    follows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """One conclusion of a case: its name, and which decisions it rests on (None: on none)."""
+
+    key: str
+    rests_on: str | None = None
+
+
+def conclude(hub: Hub, case_id: int, told: Conclusion, finish: Finish) -> None:
+    """Make the result of a decided or refused case and put it on its way.
+
+    A conclusion that a correction has overtaken is told to nobody: the next one follows.
+    """
     now = hub.clock()
     facts = _facts(hub, case_id)
+    if not _holds(told, facts.case, facts.decisions):
+        with transaction(hub.engine, "conclude.overtaken") as conn:
+            finish(conn)
+        return
     outgoing = _seal(hub, facts, "Result", _result(facts, now), now)
     customs = _customs_call(hub, facts)
     with transaction(hub.engine, "conclude.result") as conn:
-        cases.lock(conn, case_id)
-        _store(conn, hub, facts, (outgoing, f"result:{key}"), now)
-        if customs is not None:
-            _enqueue_customs(conn, facts, customs, f"customs:19:{key}", now)
+        case = cases.lock(conn, case_id)
+        if _holds(told, case, standing_decisions(decisions.of_case(conn, case_id), facts.numbers)):
+            earlier = deliveries.of_case(conn, case_id)
+            _store(conn, hub, facts, _Told(outgoing, f"result:{told.key}", _earlier_result(earlier)), now)
+            if customs is not None:
+                _enqueue_customs(conn, facts, customs, (f"customs:19:{told.key}", earlier), now)
         finish(conn)
+
+
+def _holds(told: Conclusion, case: Row[Any], standing: Iterable[StandingDecision]) -> bool:
+    return told.rests_on is None or told.rests_on == conclusion(CaseOutcome(case.outcome), standing)
+
+
+def _earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
+    """Return the result that this one corrects, while it is on its way: they arrive in their order."""
+    told = [row for row in earlier if row.agent == "msh" and row.parameters.get("action") == "Result"]
+    return max((row.id for row in told if row.state != "FAILED"), default=None)
 
 
 def notify(hub: Hub, notice_id: int, finish: Finish) -> None:
@@ -93,10 +136,11 @@ def notify(hub: Hub, notice_id: int, finish: Finish) -> None:
             raise
         outgoing = None
     with transaction(hub.engine, "conclude.notice") as conn:
-        cases.lock(conn, request.case_id)
+        case = cases.lock(conn, request.case_id)
         if outgoing is not None:
-            _store(conn, hub, facts, (outgoing, f"notice:{notice_id}"), now)
+            _store(conn, hub, facts, _Told(outgoing, f"notice:{notice_id}"), now)
         finish(conn)
+        relay.close_when_done(conn, case, now)
 
 
 def _facts(hub: Hub, case_id: int) -> _Facts:
@@ -171,9 +215,9 @@ def _message(facts: _Facts, pmode: PMode, message_id: str, content: bytes, now: 
     )
 
 
-def _store(conn: Connection, hub: Hub, facts: _Facts, what: tuple[_Outgoing, str], now: datetime) -> None:
+def _store(conn: Connection, hub: Hub, facts: _Facts, told: _Told, now: datetime) -> None:
     """Store the sealed message and queue it, unless the same was stored before."""
-    outgoing, key = what
+    outgoing = told.outgoing
     unit, pmode = outgoing.unit, outgoing.pmode
     with outgoing.parcel.body.open() as stream:
         content = stream.read()
@@ -186,8 +230,9 @@ def _store(conn: Connection, hub: Hub, facts: _Facts, what: tuple[_Outgoing, str
             lane=f"msh:{facts.case.applicant}",
             subject_type="case",
             subject_id=str(facts.case.id),
-            dedupe_key=key,
+            dedupe_key=told.key,
             case_id=facts.case.id,
+            follows=told.follows,
             wire_id=unit.message_id,
             payload_sha256=payloads.put(conn, content, now),
             parameters={
@@ -265,10 +310,14 @@ def _requirement(standing: StandingDecision) -> dict[str, Any]:
 
 
 def _enqueue_customs(
-    conn: Connection, facts: _Facts, worded: tuple[OutgoingCall, bytes], key: str, now: datetime
+    conn: Connection,
+    facts: _Facts,
+    worded: tuple[OutgoingCall, bytes],
+    place: tuple[str, Iterable[Row[Any]]],
+    now: datetime,
 ) -> None:
-    call, envelope = worded
-    earlier = [row.id for row in deliveries.of_case(conn, facts.case.id) if row.destination == CUSTOMS]
+    (call, envelope), (key, deliveries_so_far) = worded, place
+    earlier = [row.id for row in deliveries_so_far if row.destination == CUSTOMS]
     deliveries.enqueue(
         conn,
         NewDelivery(

@@ -15,6 +15,7 @@ from gateway.hub.calls import Composer
 from gateway.hub.knowledge import Knowledge, load_knowledge
 from gateway.model import Octets
 from gateway.pki.keys import Signer
+from gateway.pki.revocation import Revocations
 from gateway.pki.trust import Judge
 from gateway.protocols import Context, Parcel
 from gateway.store import epochs
@@ -53,7 +54,8 @@ class Rules:
 class Hub:
     """One hub in one process; safe for many threads.
 
-    `party` is the hub's own name in the register, `signer` the key it signs with.
+    `party` is the hub's own name in the register, `signer` the key it signs with, `crls` are the
+    revocation lists of the settings; those of the register are added to them.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Hub:
         *,
         rules: Rules,
         limits: Limits = DEFAULT_LIMITS,
+        crls: tuple[bytes, ...] = (),
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -76,6 +79,7 @@ class Hub:
         self.judge = judge
         self.rules = rules
         self.limits = limits
+        self._crls = crls
         self._knowledge: Knowledge | None = None
         self._loading = threading.Lock()
 
@@ -88,10 +92,14 @@ class Hub:
         """Take a snapshot of the register as it is now."""
         with self._loading:
             with reading(self.engine) as conn:
-                if self._knowledge is None or epochs.current(conn) != self._knowledge.epoch:
-                    self._knowledge = load_knowledge(conn)
-                    self.judge.renew(epoch=self._knowledge.epoch)
-            return self._knowledge
+                known = self._knowledge
+                if known is None or epochs.current(conn) != known.epoch:
+                    known = load_knowledge(conn)
+                    lists = Revocations((*self._crls, *known.crls))
+                    # The judge first: whoever gets the new snapshot must not meet an old verdict.
+                    self.judge.renew(revocations=lists, epoch=known.epoch)
+                    self._knowledge = known
+            return known
 
     def is_fresh(self, knowledge: Knowledge) -> bool:
         """Tell whether the register is still as `knowledge` says."""

@@ -6,6 +6,7 @@ schemas, the split, the wording of calls) happens here, before a transaction beg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,11 +36,15 @@ from gateway.pki.trust import Use
 from gateway.states import CASE, REQUEST
 from gateway.store import cases, requests
 from gateway.store.engine import reading
+from gateway.wire.namespaces import SUB
 from gateway.wire.shipped import SUBMISSION, schemas
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 
-__all__ = ["Arrived", "Intake", "Prepared", "RefusedError", "examine"]
+__all__ = ["Arrived", "Intake", "Prepared", "RefusedError", "examine", "found_problem", "is_passing"]
+
+#: A reference is one line in every document of ours.
+_LINE_BREAK = re.compile(r"[\t\r\n]")
 
 #: What the caller's Action promises of the submission's Function (contracts of the service).
 _FUNCTION_OF = {"Submit": "9", "Supplement": "35"}
@@ -87,8 +92,11 @@ class RefusedError(Exception):
 
 
 def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
-    """Judge and split the submission of a message; raises RefusedError with all that is wrong."""
-    reference = ""
+    """Judge and split the submission of a message; raises RefusedError with all that is wrong.
+
+    What is wrong with us, or may pass, refuses nothing: such a GatewayError goes through.
+    """
+    reference = declarant = ""
     try:
         root = _submission_tree(arrived)
         reference = _readable_reference(root)
@@ -97,21 +105,26 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
         _check_function(arrived.row.action, submission.function)
         declarant = _declarant(arrived, submission, signer, at)
         further = {payload.content_id: payload for payload in arrived.payloads[1:]}
-        check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
         numbers = _numbers(hub, arrived, submission, declarant)
-        prepared = _split(hub, submission, numbers.applications, root)
+        prepared = _prepared(hub, submission, (numbers.applications, further), root)
     except GatewayError as error:
-        raise RefusedError((found_problem(error),), reference) from error
+        if is_passing(error):
+            raise
+        raise RefusedError((found_problem(error),), reference, declarant) from error
     except RefusedError as error:
-        error.reference = error.reference or reference
+        error.reference, error.declarant = error.reference or reference, declarant
         raise
     return Intake(submission, declarant, signer, numbers.case, prepared, further, root)
 
 
+def is_passing(error: GatewayError) -> bool:
+    """Tell whether an error says nothing of the submission: a fault of ours, or one that may pass."""
+    return error.problem.ours or error.problem.retry
+
+
 def found_problem(error: GatewayError) -> FoundProblem:
-    """Return an error as a problem to tell the applicant; a mistake of ours shows no inside."""
-    words = error.problem.title if error.problem.ours else error.detail
-    return FoundProblem(error.problem.id, words, error.location)
+    """Return an error as a problem to tell the applicant."""
+    return FoundProblem(error.problem.id, error.detail, error.location)
 
 
 def _submission_tree(arrived: Arrived) -> etree._Element:
@@ -128,8 +141,8 @@ def _submission_tree(arrived: Arrived) -> etree._Element:
 
 
 def _readable_reference(root: etree._Element) -> str:
-    text = (root.findtext("{urn:single-window:submission:1}Reference") or "").strip()
-    return text[:35]
+    text = root.findtext(f"{{{SUB}}}Reference") or ""
+    return _LINE_BREAK.sub(" ", text.strip())[:35].strip()
 
 
 def _verified_signer(hub: Hub, root: etree._Element, knowledge: Knowledge, at: datetime) -> str:
@@ -182,18 +195,26 @@ def _numbers(hub: Hub, arrived: Arrived, submission: Submission, declarant: str)
         if row is None or row.document != one.document or row.state in REQUEST.final:
             detail = f"case {case.number} has no open application {one.id[:40]!r} of {one.document[:40]!r}"
             raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
+        if {item for item, _ in row.required} != set(one.items):
+            detail = f"a supplement concerns the items of application {one.id[:40]!r}, no others"
+            raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
     return _Numbers(case.number, {one.id: str(asked[one.id].number) for one in submission.applications})
 
 
-def _split(
-    hub: Hub, submission: Submission, numbers: Mapping[str, str], root: etree._Element
+def _prepared(
+    hub: Hub,
+    submission: Submission,
+    given: tuple[Mapping[str, str], Mapping[str, Payload]],
+    root: etree._Element,
 ) -> tuple[Prepared, ...]:
+    """Return every application ready to send; refuses with what is wrong in attachments and in fields."""
+    numbers, further = given
     done = split(
         root, hub.rules.bundle, {key: {"application_number": number} for key, number in numbers.items()}
     )
-    if done.problems:
-        raise RefusedError(
-            tuple(FoundProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
-        )
+    wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+    problems = tuple(FoundProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
+    if problems or wrong:
+        raise RefusedError((*map(found_problem, wrong), *problems))
     by_id = {request.application: request for request in done.requests}
     return tuple(Prepared(one, numbers[one.id], by_id[one.id]) for one in submission.applications)

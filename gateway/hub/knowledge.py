@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from gateway.agreements import AgreementBook, pmode_from_json
 from gateway.cases.filing import Register
 from gateway.model import PartyId
-from gateway.store import agreements, epochs, mandates, parties
+from gateway.store import agreements, epochs, mandates, parties, revocations
 
 __all__ = ["Knowledge", "load_knowledge"]
 
@@ -39,7 +39,7 @@ class Mandate:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Agreements, parties, certificates and mandates of one epoch; active ones only."""
+    """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only."""
 
     epoch: int
     book: AgreementBook
@@ -47,6 +47,7 @@ class Knowledge:
     by_id: Mapping[PartyId, str]
     by_value: Mapping[str, frozenset[str]]
     mandates: tuple[Mandate, ...]
+    crls: tuple[bytes, ...] = ()
 
     def register(self, at: datetime) -> Register:
         """Return the register's answers as they are at a moment."""
@@ -82,6 +83,7 @@ def load_knowledge(conn: Connection) -> Knowledge:
             for row in mandates.standing(conn)
             if row.party_id in active and row.on_behalf_of in active
         ),
+        tuple(row.der for row in revocations.latest(conn)),
     )
 
 

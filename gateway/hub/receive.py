@@ -23,6 +23,7 @@ from gateway.store import deliveries, lanes, messages
 from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import reading, transaction
 from gateway.store.messages import Answer, NewMessage
+from gateway.store.together import together
 
 __all__ = ["NOTHING_TO_SAY", "Arrival", "receive"]
 
@@ -102,15 +103,18 @@ def _judge(arrival: Arrival) -> Answer:
 def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
     _check_alive(arrival, unit)
     receipt, message = _receipt(arrival, unit), _new_message(arrival, unit)
-    with transaction(arrival.hub.engine, "receive.message") as conn:
+
+    def store(conn: Connection) -> Answer:
         arrival.hub.check_fresh(conn, arrival.knowledge)
         accepted = messages.accept(conn, message, receipt, arrival.context.now)
         if accepted.new:
             _follow_up(conn, arrival, unit, accepted.id)
-        answer = accepted.answer or NOTHING_TO_SAY
         if _goes_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
-            answer = NOTHING_TO_SAY
+            return NOTHING_TO_SAY
+        return accepted.answer or NOTHING_TO_SAY
+
+    answer = together(arrival.hub.engine, "receive.message", store)
     if len(arrival.opened.units) > 1:
         signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     return answer
@@ -155,6 +159,7 @@ def _new_message(arrival: Arrival, unit: UserMessage) -> NewMessage:
         pmode_id=opened.pmode.id if opened.pmode else None,
         signer_sha256=opened.signed.certificate.sha256 if opened.signed else None,
         expires_at=unit.expires_at,
+        payload_digests=arrival.protocol.payload_digests(opened),
     )
 
 

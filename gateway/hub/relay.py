@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from gateway.evidence.log import record
-from gateway.store import cases, deliveries
+from gateway.states import REQUEST
+from gateway.store import cases, deliveries, requests
 from gateway.store.transitions import Step
 
 __all__ = ["close_when_done", "lock_case_of"]
@@ -28,6 +30,26 @@ def close_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> N
     """Close a decided, locked case when nothing of it is left to deliver."""
     if case is None or case.state != "DECIDED":
         return
-    if all(row.state in _DONE for row in deliveries.of_case(conn, case.id)):
-        cases.move(conn, case.id, Step("relayed", now, "relay"), closed_at=now)
-        record(conn, "closed", "case", case.id, None, {"number": case.number, "outcome": case.outcome}, now)
+    left = [row for row in deliveries.of_case(conn, case.id) if row.state not in _DONE]
+    if left and not _moot(conn, case.id, left):
+        return
+    cases.move(conn, case.id, Step("relayed", now, "relay"), closed_at=now)
+    record(conn, "closed", "case", case.id, None, {"number": case.number, "outcome": case.outcome}, now)
+
+
+def _moot(conn: Connection, case: int, left: Sequence[Row[Any]]) -> bool:
+    """Tell whether all that is left has failed and makes no difference any more.
+
+    That is a call about a request that is decided all the same, and a notice on the way to
+    a result: the result tells all of it again.
+    """
+    ended = {str(row.id) for row in requests.of_case(conn, case) if row.state in REQUEST.final}
+    return all(row.state == "FAILED" and (_is_notice(row) or _is_about(row, ended)) for row in left)
+
+
+def _is_notice(row: Row[Any]) -> bool:
+    return bool(row.agent == "msh" and row.parameters.get("action") == "Notice")
+
+
+def _is_about(row: Row[Any], asked: set[str]) -> bool:
+    return bool(row.subject_type == "request" and row.subject_id in asked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -27,17 +27,21 @@ from gateway.cases.outcome import (
 from gateway.cases.status import check_notice
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence.log import record
+from gateway.hub import relay
 from gateway.hub.hub import Hub
 from gateway.hub.tasks import enqueue_task
+from gateway.states import REQUEST, step
 from gateway.store import cases, correlations, decisions, notices, requests
 from gateway.store.decisions import NewDecision
 from gateway.store.engine import transaction
-from gateway.store.notices import NewNotice
+from gateway.store.notices import NewNotice, Stored
 from gateway.store.transitions import Step
 
-__all__ = ["apply_answer", "call_back", "concerns_of", "standing_decisions"]
+__all__ = ["apply_answer", "call_back", "concerns_of", "conclusion", "standing_decisions"]
 
 _ACTOR = "reply"
+#: Events by which an agency waits for someone; the last one of them says for whom.
+_ASKING = frozenset({"ask", "inspect", "fee"})
 
 
 def call_back(hub: Hub, agency: str, said: CallBack) -> str:
@@ -48,7 +52,8 @@ def call_back(hub: Hub, agency: str, said: CallBack) -> str:
     """
     with transaction(hub.engine, "reply.call_back") as conn:
         request = _find(conn, agency, said)
-        case = _apply(conn, hub, request, said.answer, hub.clock())
+        case = cases.lock(conn, request.case_id)
+        _apply(conn, hub, (case, request.id), said.answer, hub.clock())
     return str(case.number)
 
 
@@ -59,10 +64,12 @@ def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Co
         if request is None:
             raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
         now = hub.clock()
-        cases.lock(conn, request.case_id)
+        case = cases.lock(conn, request.case_id)
         requests.move(conn, request.id, Step("send", now, _ACTOR))
-        _apply(conn, hub, request, answer, now)
+        record(conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now)
+        _apply(conn, hub, (case, request.id), answer, now)
         finish(conn)
+        relay.close_when_done(conn, case, now)
 
 
 def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:
@@ -79,28 +86,31 @@ def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:
     return found
 
 
-def _apply(conn: Connection, hub: Hub, request: Row[Any], answer: Answer, now: datetime) -> Row[Any]:
-    case = cases.lock(conn, request.case_id)
-    current = requests.get(conn, request.id)
+def _apply(conn: Connection, hub: Hub, about: tuple[Row[Any], int], answer: Answer, now: datetime) -> None:
+    """Apply an answer to a request (row id) of a locked case."""
+    case, request = about
+    current = requests.get(conn, request)
     if current is None:
-        raise GatewayError(REPLY_UNMATCHED, f"request {request.number} is gone")
+        raise GatewayError(REPLY_UNMATCHED, f"request {request} is gone")
     if isinstance(answer, Acknowledged):
         _acknowledge(conn, current, answer, now)
     else:
         _notice(conn, hub, (case, current), answer, now)
-    return case
 
 
 def _acknowledge(conn: Connection, request: Row[Any], answer: Acknowledged, now: datetime) -> None:
-    known = request.receipt_number
-    step = Step("acknowledge", now, request.agency, answer.receipt_number[:100])
-    if known is None:
-        requests.move(conn, request.id, step, receipt_number=answer.receipt_number)
-        value = f"{request.agency}:{answer.receipt_number}"
+    """Keep the first receipt number; what changes nothing leaves no trace but the first."""
+    known, said = request.receipt_number, answer.receipt_number
+    moves = step(REQUEST, request.state, "acknowledge") != request.state
+    if not moves and known == said:
+        return
+    values = {"receipt_number": said} if known is None else {}
+    requests.move(conn, request.id, Step("acknowledge", now, request.agency, said[:100]), **values)
+    # Some agencies give one receipt number to several applications: then it names the first.
+    value = f"{request.agency}:{said}"
+    if correlations.find(conn, "agency-receipt", value) is None:
         correlations.add(conn, "agency-receipt", value, request.case_id, request.id)
-        record(conn, "acknowledged", "request", request.id, None, {"receipt": answer.receipt_number}, now)
-    elif known != answer.receipt_number:
-        requests.move(conn, request.id, step)
+    record(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
 
 
 def _notice(
@@ -109,7 +119,7 @@ def _notice(
     case, request = about
     code = check_notice(notice, hub.rules.status_codes)
     _check_items(request, notice.decisions)
-    if request.state == "CANCELLED" and notice.decisions:
+    if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
     stored = notices.add(conn, _new_notice(request, notice), now)
     if stored is None:
@@ -124,7 +134,7 @@ def _notice(
         {"agency": request.agency, "number": notice.number},
         now,
     )
-    _move_request(conn, request, notice, (code.event, stored.latest), now)
+    _move_request(conn, hub, request, (notice, stored), now)
     _move_case(conn, case, notice, now)
     enqueue_task(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
@@ -141,22 +151,28 @@ def _check_items(request: Row[Any], said: Iterable[Decision]) -> None:
 
 
 def _move_request(
-    conn: Connection, request: Row[Any], notice: Notice, said: tuple[str, bool], now: datetime
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, Stored], now: datetime
 ) -> None:
-    """Move the request: by its decisions where there are any, else by the status code.
+    """Move the request: decided by its decisions alone, else by the status code.
 
-    A notice that a later one has overtaken is kept, and changes no state.
+    The same notices lead to the same state in every order.  So of those that ask for
+    something the latest issued counts, and one that was overtaken on the way is only kept.
     """
-    event, latest = said
-    values: dict[str, Any] = {"status_code": notice.status_code} if latest else {}
-    if notice.decisions or event == "decide":
-        event = _decision_event(conn, request)
-        if event != "decide_item":
-            values |= {"decided_by": request.agency, "decided_at": now}
-    elif not latest or request.state == "DECIDED":
-        return
-    if notice.deadline is not None and latest:
+    notice, stored = said
+    asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
+    event = hub.rules.status_codes[notice.status_code].event
+    values: dict[str, Any] = {"status_code": notice.status_code} if stored.latest else {}
+    asking = [one for one in stored.known if one.status_code in asking_codes]
+    leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id
+    if leads:
         values["due_at"] = notice.deadline
+    if notice.decisions or event == "decide":
+        decision = _decision_event(conn, request)
+        if decision != "decide_item":
+            values |= {"decided_by": request.agency, "decided_at": now}
+        event = event if decision == "decide_item" and leads else decision
+    elif event in _ASKING and not leads:
+        return
     requests.move(conn, request.id, Step(event, now, request.agency, notice.number[:100]), **values)
 
 
@@ -174,17 +190,20 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
     asked = requests.of_case(conn, case.id)
     standing = standing_decisions(decisions.of_case(conn, case.id), {row.id: row.number for row in asked})
     outcome = case_outcome(case.detail["items"], concerns_of(asked), standing)
-    event = "correct"
-    if case.state == "IN_PROGRESS":
-        event = "decision" if outcome is None else "last_decision"
-    step = Step(event, now, _ACTOR, notice.number[:100])
-    cases.move(conn, case.id, step, outcome=outcome.value if outcome else case.outcome)
-    if outcome is not None:
-        digest = _digest(outcome, standing)
-        enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:{digest}", now)
+    if outcome is None:
+        cases.move(conn, case.id, Step("decision", now, _ACTOR, notice.number[:100]))
+        return
+    rests_on = conclusion(outcome, standing)
+    about = ("case", case.id)
+    if not enqueue_task(conn, "conclude", about, f"conclude:{case.id}:{rests_on}", now, rests_on=rests_on):
+        return
+    event = "last_decision" if case.state == "IN_PROGRESS" else "correct"
+    cases.move(conn, case.id, Step(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value)
+    data = {"outcome": outcome.value, "conclusion": rests_on}
+    record(conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now)
 
 
-def _digest(outcome: CaseOutcome, standing: tuple[StandingDecision, ...]) -> str:
+def conclusion(outcome: CaseOutcome, standing: Iterable[StandingDecision]) -> str:
     """Name a conclusion by what it rests on: the same decisions conclude a case once."""
     text = repr((outcome, current_decisions(standing)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -228,12 +247,12 @@ def _new_notice(request: Row[Any], notice: Notice) -> NewNotice:
         request_id=request.id,
         agency=request.agency,
         number=notice.number,
-        issued_at=notice.issued_at,
+        issued_at=notice.issued_at.astimezone(UTC),
         status_code=notice.status_code,
         text=notice.text,
         pointers=notice.pointers,
-        deadline=notice.deadline,
-        decisions=tuple(repr(one) for one in notice.decisions),
+        deadline=notice.deadline.astimezone(UTC) if notice.deadline else None,
+        decisions=tuple(sorted({repr(one) for one in notice.decisions})),
     )
 
 

@@ -20,9 +20,10 @@ def enqueue_task(
     now: datetime,
     *,
     case_id: int | None = None,
-) -> None:
-    """Queue `task` about a subject (type, id) under a key that is queued once."""
-    deliveries.enqueue(
+    **parameters: str,
+) -> bool:
+    """Queue `task` about a subject (type, id) under a key that is queued once; False when it was before."""
+    queued = deliveries.enqueue(
         conn,
         NewDelivery(
             agent="local",
@@ -31,7 +32,8 @@ def enqueue_task(
             subject_id=str(subject[1]),
             dedupe_key=key,
             case_id=subject[1] if subject[0] == "case" else case_id,
-            parameters={"task": task},
+            parameters={"task": task, **parameters},
         ),
         now,
     )
+    return queued is not None

@@ -146,6 +146,9 @@ class Protocol(typing.Protocol):
     def receipt(self, opened: Opened, context: Context) -> Receipt:
         """Return the receipt of an opened business message."""
 
+    def payload_digests(self, opened: Opened) -> Mapping[str, str]:
+        """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
+
     def pong(self, ping: Ping, context: Context) -> Pong:
         """Return the answer to a Ping."""
 

@@ -6,8 +6,8 @@ top level, so that tests run without an installation.
 
 from __future__ import annotations
 
-from importlib.resources.abc import Traversable
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gateway.errors import SETTINGS_WRONG, GatewayError

@@ -11,9 +11,10 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
@@ -36,6 +37,10 @@ _SETTINGS: Final = {
     "synchronous_commit": ("on", "local", "remote_write", "remote_apply"),
 }
 
+# Kept with its engine, and gone with it.
+_WRITER: Final = "_gateway_writer"
+#: For each SQLite engine the one whose connections only read.
+_readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
@@ -60,10 +65,24 @@ def _read_url(url: str) -> URL:
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:
+    # Readers have connections of their own: PRAGMA query_only makes SQLite compile every statement
+    # of its connection again, so that switching it for each transaction costs more than the rows.
+    writers, readers = (_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
+    _readers[writers] = readers
+    event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
+    event.listen(writers, "engine_disposed", _close_writer)
+    return writers
+
+
+def _sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=-1, connect_args={"timeout": 10, "cached_statements": 512}
     )
-    event.listen(engine, "connect", _harden_sqlite)
+
+    def harden(connection: Any, _record: Any) -> None:
+        _harden_sqlite(connection, _PRAGMAS | {"query_only": query_only})
+
+    event.listen(engine, "connect", harden)
     return engine
 
 
@@ -79,12 +98,12 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
     return engine
 
 
-def _harden_sqlite(connection: Any, _record: Any) -> None:
+def _harden_sqlite(connection: Any, pragmas: Mapping[str, str]) -> None:
     # `transaction` begins by itself; whoever goes past it must not write without one either.
     connection.isolation_level = "IMMEDIATE"
-    for name, wanted in _PRAGMAS.items():
+    for name, wanted in pragmas.items():
         connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
-    for name, wanted in _PRAGMAS.items():
+    for name, wanted in pragmas.items():
         found = str(connection.execute(f"PRAGMA {name}").fetchone()[0])
         _demand(name, found, (wanted,))
 
@@ -104,10 +123,9 @@ def _demand(name: str, found: str, wanted: tuple[str, ...]) -> None:
         )
 
 
-def _begin_sqlite(conn: Connection, how: str, query_only: int) -> None:
+def _begin_sqlite(conn: Connection, how: str) -> None:
     # Straight to the driver: this is the hot path, and the statements have no parameters.
     driver: Any = conn.connection.dbapi_connection
-    driver.execute(f"PRAGMA query_only = {query_only}")
     driver.execute(how)
 
 
@@ -161,6 +179,28 @@ def _write_lock(engine: Engine) -> _WriteLock:
 
 
 @contextmanager
+def _writer(engine: Engine) -> Iterator[Connection]:
+    """Give the connection that writes: who holds the write lock has it, and fetches none from the pool."""
+    conn: Connection | None = engine.__dict__.get(_WRITER)
+    if conn is None or conn.closed or conn.invalidated:
+        conn = engine.__dict__[_WRITER] = engine.connect()
+    try:
+        yield conn
+    except (OperationalError, sqlite3.OperationalError):
+        # What is the matter may be the connection: the next one begins with another.
+        conn.close()
+        raise
+
+
+def _close_writer(engine: Engine) -> None:
+    conn: Connection | None = engine.__dict__.pop(_WRITER, None)
+    if conn is not None and not conn.closed:
+        # The pool it came from is gone: it is closed, not given back.
+        conn.invalidate()
+        conn.close()
+
+
+@contextmanager
 def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """Run the block in one transaction that may write: committed at its end, or nothing of it.
 
@@ -169,8 +209,8 @@ def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """
     try:
         if engine.dialect.name == "sqlite":
-            with _write_lock(engine), engine.begin() as conn:
-                _begin_sqlite(conn, "BEGIN IMMEDIATE", 0)
+            with _write_lock(engine), _writer(engine) as conn, conn.begin():
+                _begin_sqlite(conn, "BEGIN IMMEDIATE")
                 yield conn
                 failpoint(name, "before_commit")
         else:
@@ -187,8 +227,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """Run the block in one transaction that sees one moment and cannot write."""
     try:
         if engine.dialect.name == "sqlite":
-            with engine.begin() as conn:
-                _begin_sqlite(conn, "BEGIN", 1)
+            with _readers[engine].begin() as conn:
+                _begin_sqlite(conn, "BEGIN")
                 yield conn
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():

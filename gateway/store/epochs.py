@@ -9,20 +9,21 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from gateway.store.statements import InsertNew
+from gateway.store.statements import InsertNew, Prepared
 from gateway.store.tables import epochs
 
 __all__ = ["TRUST", "current", "raise_epoch"]
 
 TRUST: Final = "trust"
 
-_CURRENT = select(epochs.c.value).where(epochs.c.name == bindparam("wanted"))
+_CURRENT = Prepared(select(epochs.c.value).where(epochs.c.name == bindparam("wanted")))
 _INSERT = InsertNew(epochs, ("name",))
 
 
 def current(conn: Connection, name: str = TRUST) -> int:
     """Return the number; 0 when nothing has ever changed."""
-    return conn.execute(_CURRENT, {"wanted": name}).scalar_one_or_none() or 0
+    found = _CURRENT.first(conn, {"wanted": name})
+    return 0 if found is None else int(found[0])
 
 
 def raise_epoch(conn: Connection, name: str = TRUST) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -15,7 +15,7 @@ from gateway.model import Payload
 from gateway.states import MESSAGE, step
 from gateway.store import payloads as octets
 from gateway.store import transitions
-from gateway.store.statements import InsertNew
+from gateway.store.statements import InsertNew, Prepared
 from gateway.store.tables import message_payloads, messages
 from gateway.store.transitions import Step
 
@@ -36,8 +36,9 @@ __all__ = [
     "set_case",
 ]
 
+_BEGINNING: Final = 200
 _INSERT = InsertNew(messages, ("message_id", "from_party", "direction"), "id")
-_INSERT_PAYLOADS = insert(message_payloads)
+_INSERT_PAYLOADS = Prepared(insert(message_payloads))
 _FIRST = select(
     messages.c.id,
     messages.c.identity_sha256,
@@ -69,6 +70,7 @@ class NewMessage:
 
     `identity_sha256` tells the same message from another one under the same id, whatever
     the framing: it is made from the signature's digests, or from header and payload octets.
+    `payload_digests` gives the SHA-256 of payloads, by content id, where somebody took it before.
     """
 
     message_id: str
@@ -89,6 +91,7 @@ class NewMessage:
     signer_sha256: str | None = None
     expires_at: datetime | None = None
     case_id: int | None = None
+    payload_digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def accept(
     stored = _INSERT.one(conn, _row(message, answer, state, parcel_sha256, at))
     if stored is None:
         return _again(conn, message)
-    parts = [_part(stored.id, *numbered, message.parcel) for numbered in enumerate(message.payloads, start=1)]
+    parts = [_part(stored.id, *numbered, message) for numbered in enumerate(message.payloads, start=1)]
     apart = [
         (part["sha256"], payload.content)
         for part, payload in zip(parts, message.payloads, strict=True)
@@ -120,7 +123,7 @@ def accept(
     ]
     octets.put_known(conn, [(parcel_sha256, message.parcel), *apart], at)
     if parts:
-        conn.execute(_INSERT_PAYLOADS, parts)
+        _INSERT_PAYLOADS.run(conn, parts)
     transitions.record(conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], Step("accept", at, actor))
     return Accepted(stored.id, True, answer)
 
@@ -169,18 +172,26 @@ def _answer_columns(answer: Answer | None) -> dict[str, Any]:
     }
 
 
-def _part(message: int, position: int, payload: Payload, parcel: bytes) -> dict[str, Any]:
-    offset = parcel.find(payload.content)
+def _part(stored: int, position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
+    offset = _offset(message.parcel, payload.content)
     return {
-        "message": message,
+        "message": stored,
         "position": position,
         "content_id": payload.content_id,
         "media_type": payload.media_type,
-        "sha256": octets.sha256(payload.content),
+        "sha256": message.payload_digests.get(payload.content_id) or octets.sha256(payload.content),
         "size": len(payload.content),
         "parcel_offset": offset if offset >= 0 else None,
         "properties": [list(pair) for pair in payload.properties],
     }
+
+
+def _offset(parcel: bytes, content: bytes) -> int:
+    """Return where the content stands in the parcel, -1 where it does not."""
+    # Looked for by its beginning: preparing the search of a long text takes longer than the search.
+    offset = parcel.find(content[:_BEGINNING])
+    found = offset >= 0 and parcel.startswith(content, offset)
+    return offset if found else parcel.find(content)
 
 
 def _again(conn: Connection, message: NewMessage) -> Accepted:

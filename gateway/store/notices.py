@@ -41,11 +41,15 @@ class NewNotice:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A notice as stored; `latest` is false when a later one about the request was there before."""
+    """A notice as stored; `latest` is false when a later one about the request was there before.
+
+    `known` are all the notices about the request, this one too.
+    """
 
     id: int
     sha256: str
     latest: bool
+    known: Sequence[Row[Any]] = ()
 
 
 def add(conn: Connection, notice: NewNotice, at: datetime) -> Stored | None:
@@ -59,7 +63,9 @@ def add(conn: Connection, notice: NewNotice, at: datetime) -> Stored | None:
     if row is None:
         _check_repeat(conn, notice)
         return None
-    return Stored(int(row.id), notice.sha256, _is_latest(conn, notice))
+    known = of_request(conn, notice.request_id)
+    latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
+    return Stored(int(row.id), notice.sha256, latest, known)
 
 
 def _check_repeat(conn: Connection, notice: NewNotice) -> None:
@@ -72,13 +78,6 @@ def _check_repeat(conn: Connection, notice: NewNotice) -> None:
             f"notice {notice.number[:40]} was received before with other words",
             "NoticeNumber",
         )
-
-
-def _is_latest(conn: Connection, notice: NewNotice) -> bool:
-    return all(
-        (row.issued_at, row.number) <= (notice.issued_at, notice.number)
-        for row in of_request(conn, notice.request_id)
-    )
 
 
 def get(conn: Connection, notice: int) -> Row[Any] | None:

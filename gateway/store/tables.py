@@ -36,6 +36,8 @@ __all__ = ["Instant", "Json", "metadata"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# Made once: json.dumps makes an encoder for each value.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 class Instant(TypeDecorator[datetime]):
@@ -79,7 +81,7 @@ class Json(TypeDecorator[Any]):
         """Return the text of the value."""
         if value is None:
             return None
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return _encode(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         """Return the value of the text."""

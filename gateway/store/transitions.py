@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Row, Table, insert, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.states import Machine, step
+from gateway.store.statements import Prepared
 from gateway.store.tables import transitions
 
 __all__ = ["Step", "history", "move", "record"]
 
-_INSERT = insert(transitions)
+_INSERT = Prepared(insert(transitions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Step:
 def record(conn: Connection, machine: Machine, changes: Sequence[tuple[int, str, str]], what: Step) -> None:
     """Write one row for each (object id, state before, state after)."""
     if changes:
-        conn.execute(
-            _INSERT,
+        _INSERT.run(
+            conn,
             [
                 {
                     "machine": machine.name,

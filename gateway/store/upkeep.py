@@ -16,7 +16,7 @@ from gateway.store.statements import in_state
 from gateway.store.tables import deliveries
 from gateway.store.transitions import Step
 
-__all__ = ["expire", "reclaim", "settle", "time_out"]
+__all__ = ["expire", "overdue", "reclaim", "settle", "time_out"]
 
 _BATCH: Final = 200
 
@@ -60,10 +60,20 @@ def time_out(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
     return tuple(row.id for row in rows)
 
 
-def expire(conn: Connection, now: datetime, actor: str) -> Sequence[Row[Any]]:
-    """Fail what is still queued after its time; return the deliveries (id, case_id, …)."""
-    over = (in_state(deliveries, "QUEUED"), deliveries.c.expires_at <= now)
-    return _sweep(conn, over, Step("expire", now, actor), problem=ATTEMPTS_USED_UP.id, finished_at=now)
+def overdue(conn: Connection, now: datetime) -> Sequence[Row[Any]]:
+    """Return what is still queued after its time."""
+    return conn.execute(select(deliveries).where(*_over(now)).limit(_BATCH)).all()
+
+
+def expire(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:
+    """Fail a delivery that is still queued after its time; False when it no longer is."""
+    over = (deliveries.c.id == delivery, *_over(now))
+    values = {"problem": ATTEMPTS_USED_UP.id, "finished_at": now}
+    return bool(_sweep(conn, over, Step("expire", now, actor), **values))
+
+
+def _over(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return in_state(deliveries, "QUEUED"), deliveries.c.expires_at <= now
 
 
 def _sweep(

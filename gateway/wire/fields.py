@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NoReturn
 
 from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
@@ -40,6 +42,8 @@ class MediaType:
     parameters: Mapping[str, str]
 
 
+# Parts of messages have few different ones; that of the whole, with its boundary, is always another.
+@lru_cache(maxsize=256)
 def parse_media_type(value: str) -> MediaType:
     """Return the media type written in `value`; a parameter given twice is refused."""
     start = _MEDIA_TYPE.match(value)
@@ -60,7 +64,7 @@ def parse_media_type(value: str) -> MediaType:
         if name:
             quoted = found[2]
             parameters[name] = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else found[3]
-    return MediaType(start[1].lower(), parameters)
+    return MediaType(start[1].lower(), MappingProxyType(parameters))
 
 
 def read_headers(block: bytes, end_of_line: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, str]:

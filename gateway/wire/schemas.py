@@ -7,6 +7,7 @@ message says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,15 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Problem
+from gateway.wire.compiling import compile_schema
+from gateway.wire.namespaces import XSD
 from gateway.wire.xml import xpath_of
 
 __all__ = ["SchemaSet", "Violation"]
 
-_SCHEME: Final = "shipped:///"
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+_REFERENCES: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
+_RELATIVE: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _MAX_VIOLATIONS: Final = 50
 _MESSAGE_CAP: Final = 500
 
@@ -106,39 +111,49 @@ class SchemaSet:
 _LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
 
 
-class _Shipped(etree.Resolver):
-    """Resolves what a schema imports to a file of the folder, and to nothing else."""
-
-    def __init__(self, folder: Traversable) -> None:
-        self._folder = folder
-
-    def resolve(self, system_url: str, _public_id: str, context: Any) -> Any:  # type: ignore[override]
-        octets = _read(self._folder, system_url) if system_url.startswith(_SCHEME) else None
-        # An empty document does not parse, which ends the compilation with an error.
-        return self.resolve_string(octets or b"", context, base_url=system_url)
-
-
-def _read(folder: Traversable, url: str) -> bytes | None:
-    place = folder
-    for step in url.removeprefix(_SCHEME).split("/"):
-        if step in ("", ".", "..") or "\\" in step or not place.is_dir():
-            return None
-        place = place / step
-    return place.read_bytes() if place.is_file() else None
-
-
 def _compile(folder: Traversable, entry: str) -> etree.XMLSchema:
-    octets = _read(folder, _SCHEME + entry)
-    if octets is None:
+    """Compile the file `entry` of the folder with what it includes and imports.
+
+    By path, not through resolvers of ours: libxml2 has one loader for the whole process, and
+    a parse in another thread takes ours away in the middle of a compilation.
+    """
+    if not isinstance(folder, Path):
+        raise GatewayError(SETTINGS_WRONG, "schemas are read from a folder on disk only", entry)
+    top = folder.resolve()
+    if ".." in Path(entry).parts or not (top / entry).is_relative_to(top) or not (top / entry).is_file():
         raise GatewayError(SETTINGS_WRONG, "the schema is not there", entry)
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    parser.resolvers.add(_Shipped(folder))
     try:
-        return etree.XMLSchema(etree.fromstring(octets, parser, base_url=_SCHEME + entry))
+        _check_reachable(top, top / entry)
+        return compile_schema(top / entry)
     except (etree.XMLSyntaxError, etree.XMLSchemaParseError) as error:
         raise GatewayError(
             SETTINGS_WRONG, f"the schema cannot be read: {_plain(str(error))}", entry
         ) from None
+
+
+def _check_reachable(top: Path, entry: Path) -> None:
+    """Refuse a set of schemas any of which refers to a place that is not a file of the folder."""
+    seen: set[Path] = set()
+    waiting = [entry]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for reference in etree.fromstring(path.read_bytes(), _PARSER).iter(*_REFERENCES):
+            location = reference.get("schemaLocation")
+            if location is not None:
+                waiting.append(_inside(top, path, location))
+
+
+def _inside(top: Path, path: Path, location: str) -> Path:
+    place = (path.parent / location).resolve()
+    if not _RELATIVE.fullmatch(location) or not place.is_relative_to(top) or not place.is_file():
+        where = path.relative_to(top).as_posix()
+        raise GatewayError(
+            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is no file here", where
+        )
+    return place
 
 
 def _line(element: Any) -> int:

@@ -94,8 +94,10 @@ def read_envelope(root: etree._Element) -> Envelope:
             "/soap:Envelope",
         )
     envelope = Envelope(root, children[0] if len(children) == 2 else None, children[-1], version)
+    ours = f"{{{namespace}}}"
     for block in envelope.blocks:
-        if etree.QName(block).namespace in (None, namespace):
+        tag = str(block.tag)
+        if tag[0] != "{" or tag.startswith(ours):
             raise GatewayError(
                 HEADER_INVALID, "a header block must have a namespace, and not that of SOAP", xpath_of(block)
             )

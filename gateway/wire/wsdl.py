@@ -17,6 +17,7 @@ from xml.sax.saxutils import quoteattr
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.wire.compiling import compile_schema
 from gateway.wire.namespaces import WSAM, WSDL, XSD
 from gateway.wire.xml import xpath_of
 
@@ -55,7 +56,7 @@ class BodySchema:
         # Foreign documents were checked before; "skip" keeps their schemas out of this one.
         for wildcard in alone.iter(f"{{{XSD}}}any"):
             wildcard.set("processContents", "skip")
-        self._schema = etree.XMLSchema(alone)
+        self._schema = compile_schema(etree.tostring(alone))
         self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
 
     def check(self, element: etree._Element) -> None:

@@ -66,7 +66,7 @@ def canonicalize(
     if exclusive and "#default" in prefixes:
         return exclusive_form(etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments)
     alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
-    apex = element if alone else _detached(element, xml_attributes=not exclusive)
+    apex = element if alone or _inherits_prefixes_only(element) else _detached(element, not exclusive)
     return _canonical(apex, exclusive, prefixes, comments)
 
 
@@ -96,6 +96,14 @@ def xpath_of(element: etree._Element) -> str:
         steps.append(_step(current))
         current = current.getparent()
     return "/" + "/".join(reversed(steps))
+
+
+def _inherits_prefixes_only(element: etree._Element) -> bool:
+    """Tell whether lxml's own canonical form is right: nothing that it mistakes is inherited."""
+    if None in element.nsmap:
+        return False
+    names = (str(name) for one in element.iterancestors() for name in one.attrib)
+    return not any(name.startswith(_XML_ATTRIBUTE) for name in names)
 
 
 def _detached(element: etree._Element, xml_attributes: bool) -> etree._Element:
@@ -134,12 +142,14 @@ def _spans(root: etree._Element, omit: Collection[etree._Element], whole: bytes)
         return list(_counted_spans(root, omit, whole))
     spans = []
     for element in omit:
-        local = etree.QName(element).localname
+        local = str(element.tag).rpartition("}")[2]
         name = f"{element.prefix}:{local}".encode() if element.prefix else local.encode()
         end = whole.find(b"</" + name + b">")
         if whole.find(b"</" + name + b">", end + 1) >= 0:
             return list(_counted_spans(root, omit, whole))
-        start = max(whole.rfind(b"<" + name + b">", 0, end), whole.rfind(b"<" + name + b" ", 0, end))
+        start = whole.find(b"<" + name)
+        while whole[start + len(name) + 1] not in b" >":  # the beginning of a longer name
+            start = whole.find(b"<" + name, start + 1)
         spans.append((start, end + len(name) + 3))
     return sorted(spans)
 

@@ -6,7 +6,9 @@ the elements that some next node is addressed by, and those are few and known.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,11 +17,19 @@ from lxml import etree
 from gateway import errors
 from gateway.pki.keys import Signer
 from gateway.wire.namespaces import DS, EB, SOAP11
-from gateway.wire.xml import canonicalize_document, xpath_of
+from gateway.wire.writing import attribute, element, leaf
+from gateway.wire.xml import canonicalize_document
 from gateway.xmlsec.algorithms import C14N, ENVELOPED, EXCLUSIVE_C14N, SHA256, XPATH, SignaturePolicy, digest
 from gateway.xmlsec.ids import check_ids
 from gateway.xmlsec.keyinfo import read_x509_key_info
-from gateway.xmlsec.references import EBMS2_EXPRESSION, NEXT_ACTORS, DigestReference, Transform
+from gateway.xmlsec.references import (
+    EBMS2_EXPRESSION,
+    NEXT_ACTORS,
+    DigestReference,
+    Transform,
+    canonical_text,
+    reference_text,
+)
 from gateway.xmlsec.signature import (
     Signed,
     Structure,
@@ -31,7 +41,14 @@ from gateway.xmlsec.signature import (
 )
 from gateway.xmlsec.strict import refuse, select
 
-__all__ = ["ENVELOPE_TRANSFORMS", "find_signature", "headers_for_next", "sign_message", "verify_message"]
+__all__ = [
+    "ENVELOPE_TRANSFORMS",
+    "find_signature",
+    "headers_for_next",
+    "sign_message",
+    "sign_octets",
+    "verify_message",
+]
 
 _Transforms = tuple[Transform, ...]
 ENVELOPE_TRANSFORMS: Final[_Transforms] = (
@@ -41,13 +58,15 @@ ENVELOPE_TRANSFORMS: Final[_Transforms] = (
 )
 _WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED), Transform(C14N))
 
+_C14N_METHOD: Final = attribute("Algorithm", C14N)
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
-_ADDRESSED: Final = etree.XPath("//*[@soap:actor]", namespaces={"soap": SOAP11})
-_HEADERS_FOR_NEXT: Final = frozenset(
-    f"{{{EB}}}{name}" for name in ("SyncReply", "AckRequested", "Acknowledgment")
-)
+_ADDRESSED: Final = etree.XPath("//@soap:actor/..", namespaces={"soap": SOAP11})
+_PLACES: Final[dict[object, str]] = {
+    f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
+    for name in ("SyncReply", "AckRequested", "Acknowledgment")
+}
 _INSIDE_ACKNOWLEDGMENT: Final = frozenset(
     [f"{{{EB}}}{name}" for name in ("Timestamp", "RefToMessageId", "From", "PartyId", "Role")]
     + [
@@ -79,11 +98,11 @@ def verify_message(root: etree._Element, attachments: Mapping[str, bytes], polic
     ``Signed.excluded`` names the header blocks for the next node, which anybody on the
     way may have added or changed.
     """
-    element = find_signature(root)
-    if element is None:
+    signature = find_signature(root)
+    if signature is None:
         refuse("the message is not signed", root, errors.SIGNATURE_MISSING)
     _check_nothing_unseen(root)
-    structure = read_signature(element, policy)
+    structure = read_signature(signature, policy)
     check_ids(root)
     _check_signed_info_method(structure, policy)
     certificate = read_x509_key_info(structure.key_info)
@@ -93,7 +112,7 @@ def verify_message(root: etree._Element, attachments: Mapping[str, bytes], polic
 
     def resolve(reference: DigestReference) -> bytes:
         part = parts[reference]
-        return canonicalize_document(root, (element, *omitted)) if part is None else attachments[part]
+        return canonicalize_document(root, (signature, *omitted)) if part is None else attachments[part]
 
     verify_signature(structure, certificate, resolve)
     return Signed(
@@ -101,7 +120,7 @@ def verify_message(root: etree._Element, attachments: Mapping[str, bytes], polic
         certificate=certificate,
         covered=("/", *(reference.uri for reference in structure.references if reference.uri)),
         signature_algorithm=structure.algorithm,
-        excluded=tuple(xpath_of(header) for header in omitted),
+        excluded=tuple(_PLACES[header.tag] for header in omitted),
     )
 
 
@@ -111,15 +130,44 @@ def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer:
     if find_signature(root) is not None or header is None:
         refuse("a message is signed once, and has a SOAP Header", root, errors.OUR_MISTAKE)
     _check_nothing_unseen(root)
-    envelope = canonicalize_document(root, headers_for_next(root))
+    references = _references(canonicalize_document(root, headers_for_next(root)), attachments)
+    signature = make_signature(header, Transform(C14N), signer.algorithm, references)
+    add_x509_key_info(signature, signer.certificate)
+    seal_signature(signature, Transform(C14N), signer)
+
+
+def sign_octets(envelope: bytes, namespaces: str, attachments: Mapping[str, bytes], signer: Signer) -> str:
+    """Return the ds:Signature of an envelope and every attachment, to stand last in the SOAP Header.
+
+    `envelope` is the canonical form of what is signed, `namespaces` the declarations of its
+    root, ``ds`` and ``soap`` among them; no other element above the signature declares any.
+    """
+    references = "".join(map(reference_text, _references(envelope, attachments)))
+    signed_info = (
+        element("ds:CanonicalizationMethod", "", _C14N_METHOD)
+        + element("ds:SignatureMethod", "", attribute("Algorithm", signer.algorithm))
+        + references
+    )
+    # in its canonical form SignedInfo carries what the root declares
+    canonical = element("ds:SignedInfo", canonical_text(signed_info), namespaces)
+    value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
+    parts = (element("ds:SignedInfo", signed_info), leaf("ds:SignatureValue", value))
+    return element("ds:Signature", "".join(parts) + _key_info_text(signer.certificate.der))
+
+
+@lru_cache(maxsize=64)
+def _key_info_text(certificate: bytes) -> str:
+    leaf_text = leaf("ds:X509Certificate", base64.b64encode(certificate).decode("ascii"))
+    return element("ds:KeyInfo", element("ds:X509Data", leaf_text))
+
+
+def _references(envelope: bytes, attachments: Mapping[str, bytes]) -> list[DigestReference]:
     references = [DigestReference("", SHA256, digest(SHA256, envelope), ENVELOPE_TRANSFORMS)]
     for part, content in attachments.items():
         # RFC 2392: a Content-ID in a cid: URI is percent-encoded
         uri = "cid:" + quote(part, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, digest(SHA256, content)))
-    element = make_signature(header, Transform(C14N), signer.algorithm, references)
-    add_x509_key_info(element, signer.certificate)
-    seal_signature(element, Transform(C14N), signer)
+    return references
 
 
 def _check_signed_info_method(structure: Structure, policy: SignaturePolicy) -> None:
@@ -142,22 +190,22 @@ def headers_for_next(root: etree._Element) -> tuple[etree._Element, ...]:
     be there (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
     """
     addressed = select(_ADDRESSED, root)
-    found = tuple(element for element in addressed if element.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
-    for element in found:
-        header = element.getparent()
-        if element.tag not in _HEADERS_FOR_NEXT or header is None or header.tag != _HEADER:
-            refuse("this element may not stand outside the signature", element, errors.NOT_COVERED)
-        if header.getparent() is not root or _carries_more(element):
-            refuse("content hidden outside the signature", element, errors.NOT_COVERED)
-    if len({element.tag for element in found}) != len(found):
+    found = tuple(one for one in addressed if one.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
+    for one in found:
+        header = one.getparent()
+        if one.tag not in _PLACES or header is None or header.tag != _HEADER:
+            refuse("this element may not stand outside the signature", one, errors.NOT_COVERED)
+        if header.getparent() is not root or _carries_more(one):
+            refuse("content hidden outside the signature", one, errors.NOT_COVERED)
+    if len({one.tag for one in found}) != len(found):
         refuse("two header blocks of one kind outside the signature", found[-1], errors.NOT_COVERED)
     return found
 
 
-def _carries_more(element: etree._Element) -> bool:
-    if element.tag == f"{{{EB}}}Acknowledgment":
-        return any(child.tag not in _INSIDE_ACKNOWLEDGMENT for child in element.iterdescendants())
-    return len(element) > 0 or bool((element.text or "").strip())
+def _carries_more(block: etree._Element) -> bool:
+    if block.tag == f"{{{EB}}}Acknowledgment":
+        return any(child.tag not in _INSIDE_ACKNOWLEDGMENT for child in block.iterdescendants())
+    return len(block) > 0 or bool((block.text or "").strip())
 
 
 def _parts_of(

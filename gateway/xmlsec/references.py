@@ -15,6 +15,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.wire.namespaces import DS, SOAP11
+from gateway.wire.writing import attribute, element, leaf
 from gateway.xmlsec.algorithms import C14N, C14N_11, ENVELOPED, EXCLUSIVE_C14N, XPATH
 from gateway.xmlsec.strict import (
     algorithm_of,
@@ -31,8 +32,10 @@ __all__ = [
     "NEXT_ACTORS",
     "DigestReference",
     "Transform",
+    "canonical_text",
     "read_reference",
     "read_transform",
+    "reference_text",
     "write_reference",
 ]
 
@@ -45,6 +48,9 @@ _EXPRESSION: Final = (
     f'not(ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_MSH}"] | '
     f'ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_SOAP}"])'
 )
+# Repeated where the expression stands: a prefix of the envelope may be renamed on its way into another tree.
+_DECLARED: Final = "<ds:XPath" + attribute("xmlns:soap", SOAP11)
+_WRITTEN_EXPRESSION: Final = _EXPRESSION.format(prefix="soap")
 _TOKEN: Final = re.compile(
     r"""[ \t\r\n]*(?:
         (?P<literal> "[^"]*" | '[^']*' )
@@ -110,10 +116,21 @@ def _resolve(
     tokens = _tokens(text)
     if tokens is None:
         refuse("an XPath expression other than the one of ebMS 2.0", element)
+    bound = {}
     for prefix, _ in tokens:
         if prefix and prefix not in bindings:
             refuse(f"prefix {prefix[:40]} of the XPath expression is not bound", element)
-    return tuple(f"{{{bindings[prefix]}}}{name}" if prefix else name for prefix, name in tokens)
+        if prefix:
+            bound[prefix] = bindings[prefix]
+    return _with_namespaces(tokens, tuple(bound.items()))
+
+
+@lru_cache(maxsize=64)
+def _with_namespaces(
+    tokens: tuple[tuple[str, str], ...], bound: tuple[tuple[str, str], ...]
+) -> tuple[str, ...]:
+    names = dict(bound)
+    return tuple(f"{{{names[prefix]}}}{name}" if prefix else name for prefix, name in tokens)
 
 
 EBMS2_EXPRESSION: Final = _resolve(_EXPRESSION.format(prefix="s"), {"s": SOAP11}, None)
@@ -189,6 +206,37 @@ def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
     return tuple(read_transform(part) for part in parts)
 
 
+def reference_text(reference: DigestReference) -> str:
+    """Return a ds:Reference that says the same as the value given; it stands where ds: is declared."""
+    transforms = "".join(map(_transform_text, reference.transforms))
+    return element(
+        "ds:Reference",
+        (element("ds:Transforms", transforms) if transforms else "")
+        + element("ds:DigestMethod", "", attribute("Algorithm", reference.digest_algorithm))
+        + leaf("ds:DigestValue", base64.b64encode(reference.digest_value).decode("ascii")),
+        (attribute("Type", reference.type) if reference.type else "") + attribute("URI", reference.uri),
+    )
+
+
+def canonical_text(text: str) -> str:
+    """Return the canonical form of text with written references, below a root that declares ``soap``."""
+    return text.replace(_DECLARED, "<ds:XPath")
+
+
+# a few profiles write a few transforms, in every message
+@lru_cache(maxsize=64)
+def _transform_text(transform: Transform) -> str:
+    content = ""
+    if transform.expression:
+        if transform.expression != EBMS2_EXPRESSION:
+            refuse("an XPath expression other than the one of ebMS 2.0 is not written")
+        content = leaf("ds:XPath", _WRITTEN_EXPRESSION, attribute("xmlns:soap", SOAP11))
+    if transform.prefixes:
+        prefixes = attribute("PrefixList", " ".join(transform.prefixes))
+        content += element("ec:InclusiveNamespaces", "", attribute("xmlns:ec", EXCLUSIVE_C14N) + prefixes)
+    return element("ds:Transform", content, attribute("Algorithm", transform.algorithm))
+
+
 def write_reference(parent: etree._Element, reference: DigestReference) -> etree._Element:
     """Append a ds:Reference that says the same as the value given; return it."""
     element = etree.SubElement(parent, f"{{{DS}}}Reference", URI=reference.uri)
@@ -211,7 +259,7 @@ def _write_transform(parent: etree._Element, transform: Transform) -> None:
             refuse("an XPath expression other than the one of ebMS 2.0 is not written", element)
         # bound here, because a prefix of the envelope may be renamed on its way into another tree
         xpath = etree.SubElement(element, f"{{{DS}}}XPath", nsmap={"soap": SOAP11})
-        xpath.text = _EXPRESSION.format(prefix="soap")
+        xpath.text = _WRITTEN_EXPRESSION
     if transform.prefixes:
         nsmap = {"ec": EXCLUSIVE_C14N}
         inclusive = etree.SubElement(element, _INCLUSIVE_NAMESPACES, nsmap=nsmap)

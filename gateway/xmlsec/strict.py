@@ -54,12 +54,14 @@ def without(element: etree._Element) -> None:
 def children(element: etree._Element) -> list[etree._Element]:
     """Return the child elements; comments, processing instructions and text beside them are refused."""
     found = list(element)
-    if element.text is not None and element.text.strip(_SPACE):
+    beside = element.text
+    if beside is not None and beside.strip(_SPACE):
         refuse("text where only elements belong", element)
     for child in found:
         if not isinstance(child.tag, str):
             refuse("a comment, processing instruction or entity inside a signature", element)
-        if child.tail is not None and child.tail.strip(_SPACE):
+        beside = child.tail
+        if beside is not None and beside.strip(_SPACE):
             refuse("text where only elements belong", element)
     return found
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.agreements import AgreementBook, read_pmodes
+from gateway.agreements import AgreementBook, PMode, read_pmodes
 from gateway.cases.status import read_status_codes
 from gateway.cli.register import load_agreement, register_certificate
 from gateway.harmonize import Bundle, load
@@ -85,6 +85,12 @@ def status_codes() -> Any:
     )
 
 
+@cache
+def pmodes(agreement: bytes) -> tuple[PMode, ...]:
+    """Return the P-Modes of an agreement; reading one takes as long as a whole message."""
+    return read_pmodes(agreement, "agreement")
+
+
 def trust() -> tuple[TrustStore, Revocations]:
     return TrustStore((authority().certificate,)), Revocations([crl()])
 
@@ -121,6 +127,7 @@ class House:
             signer_named("hub"),
             Judge(store, revocations),
             rules=Rules(bundle(), status_codes()),
+            crls=(crl(),),
         )
 
     def post(self, parcel: Parcel, hub: Hub | None = None) -> Answer:
@@ -141,7 +148,7 @@ class Neighbour:
         store, revocations = trust()
         signers = {one: signer_named(one) for one in ("hub", "broker1", self.name)}
         return Context(
-            agreements=AgreementBook(read_pmodes(self.agreement, "agreement")),
+            agreements=AgreementBook(pmodes(self.agreement)),
             judge=Judge(store, revocations),
             keys={self.name: signers[self.name]},
             now=self.clock(),
@@ -152,7 +159,7 @@ class Neighbour:
 
     def message(self, action: str = "Store", content: bytes = b"<a/>", **changes: Any) -> UserMessage:
         """Return a message of one P-Mode of the agreement, with one payload."""
-        pmode = next(one for one in read_pmodes(self.agreement, "agreement") if one.action == action)
+        pmode = next(one for one in pmodes(self.agreement) if one.action == action)
         context = self.context()
         message_id = context.new_id()
         unit = UserMessage(
@@ -167,14 +174,14 @@ class Neighbour:
             action=action,
             duplicate_elimination=True,
             ack_requested=AckRequest(signed=True),
-            sync_reply=True,
+            sync_reply=pmode.sync_reply_mode != "none",
             payloads=(Payload(f"p1.{message_id}", "application/xml", content),),
         )
         return replace(unit, **changes)
 
     def seal(self, unit: UserMessage) -> Parcel:
         """Return the signed parcel of a unit."""
-        pmode = next(one for one in read_pmodes(self.agreement, "agreement") if one.action == unit.action)
+        pmode = next(one for one in pmodes(self.agreement) if one.action == unit.action)
         return EBMS2.seal((unit,), pmode, self.context())
 
     def open(self, answer: Answer, sent: Parcel | None = None) -> Opened:

@@ -1,6 +1,6 @@
 """One process of the gateway without a supervisor above it, so that its end can be seen.
 
-``python -m tests.kit.single serve|work --home DIR``: the same application and the same
+``python -m tests.kit.single serve|work|both --home DIR``: the same application and the same
 worker as ``gateway serve`` and ``gateway work``.  Prints READY when it has begun.
 """
 
@@ -27,12 +27,21 @@ class _Quiet(WSGIRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("serve", "work"))
+    parser.add_argument("what", choices=("serve", "work", "both"))
     parser.add_argument("--home", required=True)
     parser.add_argument("--config", default=None)
     arguments = parser.parse_args()
     settings = settings_of(arguments)
-    (_serve if arguments.what == "serve" else _work)(settings)
+    {"serve": _serve, "work": _work, "both": _both}[arguments.what](settings)
+
+
+def _both(settings: Settings) -> None:
+    worker, stop = build_worker(settings), threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    _serve(settings)
+    stop.set()
+    thread.join()
 
 
 def _serve(settings: Settings) -> None:

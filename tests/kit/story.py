@@ -10,137 +10,74 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.notices import Acknowledged, Answer, CallBack, Decision, DecisionCode, Notice
+from gateway.cases.notices import Answer, CallBack, Decision, DecisionCode, Notice
 from gateway.cli.register import register_certificate
 from gateway.delivery.agents.local import LocalAgent
 from gateway.delivery.agents.msh import MshAgent
 from gateway.delivery.agents.partner import PartnerAgent
-from gateway.delivery.agents.soap import SoapDestination
-from gateway.delivery.http import HttpAnswer
 from gateway.delivery.partners import Partner, Partners
 from gateway.delivery.retry import RetryPlan
 from gateway.delivery.worker import Pace, Worker
 from gateway.errors import UNREACHABLE, GatewayError
+from gateway.evidence.log import of_subject
 from gateway.hub.reply import call_back
-from gateway.model import Octets, PartyId, Payload, UserMessage
-from gateway.protocols import Parcel
+from gateway.model import PartyId, Payload, UserMessage
+from gateway.pki.keys import KeySigner
 from gateway.share import folder
-from gateway.store import cases, deliveries, mandates, parties
+from gateway.states import Machine
+from gateway.store import cases, deliveries, mandates, parties, requests
 from gateway.store.engine import reading, transaction
+from gateway.store.transitions import history
 from gateway.wire.namespaces import AGENCY, CUSTOMS, SUB
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.xades import sign_document, verify_document
-from tests.kit.house import EBMS2, START, House, Neighbour, signer_named
+from gateway.wire.xml import serialize
+from gateway.xmlsec.xades import sign_document
+from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, signer_named
+from tests.kit.partners import Call, Inbox, ScriptedSoap
 
 AGENCIES = ("KPTA", "KFDA", "NPQS")
 LAWS = {"KPTA": "01", "KFDA": "05", "NPQS": "12"}
 ITEMS = {"KPTA": 1, "KFDA": 2, "NPQS": 3}
 PLAN = RetryPlan(retries=3, first=timedelta(seconds=10))
 _SAMPLES = folder("conformance").joinpath("samples")
+#: Without notices on the way: the result is the first that the applicant hears.
+QUIET = b"\n".join(line for line in AGREEMENT.splitlines() if b"broker1-notice" not in line)
 LABEL = _SAMPLES.joinpath("korean-label.pdf").read_bytes()
-
-
-@dataclass
-class Call:
-    """One SOAP call that the hub made: where, which operation, its body, its MessageID."""
-
-    destination: str
-    operation: str
-    body: etree._Element
-    envelope: bytes
-
-    def text(self, name: str) -> str | None:
-        """Return the text of a direct argument."""
-        return self.body.findtext(f"{{*}}{name}")
-
-
-@dataclass
-class ScriptedSoap:
-    """Stands where the SOAP agent stands: records calls and answers what the test has laid out."""
-
-    calls: list[Call] = field(default_factory=list)
-    answers: dict[str, deque[Any]] = field(default_factory=dict)
-
-    def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
-        root = parse_xml(envelope)
-        body = root[-1][0]
-        name = destination.endpoint.rsplit("/", 1)[-1]
-        self.calls.append(Call(name, etree.QName(body).localname, body, envelope))
-        laid = self.answers.get(name)
-        answer = laid.popleft() if laid else Acknowledged(f"R-{name}-{len(self.calls)}")
-        if isinstance(answer, Exception):
-            raise answer
-        if callable(answer):
-            return answer(self.calls[-1])  # type: ignore[no-any-return]
-        return answer  # type: ignore[no-any-return]
-
-
-@dataclass
-class Inbox:
-    """The applicant's message handler: keeps what it gets and answers as told."""
-
-    broker: Neighbour
-    got: list[UserMessage] = field(default_factory=list)
-    octets: list[bytes] = field(default_factory=list)
-    answers: deque[Any] = field(default_factory=deque)
-
-    def post(self, url: str, headers: dict[str, str], body: bytes) -> HttpAnswer:
-        """Take a POST of the hub as HTTP would bring it."""
-        del url
-        self.octets.append(body)
-        parcel = Parcel(headers, Octets(body))
-        opened = EBMS2.open(parcel, self.broker.context())
-        if isinstance(opened.unit, UserMessage):
-            self.got.append(opened.unit)
-        told = self.answers.popleft() if self.answers else self._receipt
-        if isinstance(told, Exception):
-            raise told
-        return told(opened) if callable(told) else told  # type: ignore[no-any-return]
-
-    def _receipt(self, opened: Any) -> HttpAnswer:
-        if not isinstance(opened.unit, UserMessage):
-            return HttpAnswer(204, {}, b"")
-        context = self.broker.context()
-        parcel = EBMS2.seal((EBMS2.receipt(opened, context),), opened.pmode, context)
-        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open().read())
-
-    def documents(self, name: str) -> list[etree._Element]:
-        """Return the verified documents of one kind (Result, Notice) in order of arrival."""
-        roots = [parse_xml(unit.payloads[0].content) for unit in self.got]
-        for root in roots:
-            assert verify_document(root).certificate == signer_named("hub").certificate
-        return [root for root in roots if etree.QName(root).localname == name]
 
 
 class Story:
     """One hub with everyone around it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, customs: bool = True, agreement: bytes = AGREEMENT) -> None:
         self.soap = ScriptedSoap()
-        self.house = House(engine)
+        self.house = House(engine, agreement=agreement)
         self.clock = self.house.clock
-        self.broker = Neighbour("broker1", self.clock)
+        self.broker = Neighbour("broker1", self.clock, agreement)
         self.inbox = Inbox(self.broker)
         self._register()
         addresses = {name: Partner(_wsdl(name), f"http://partner.example/{name}", name) for name in AGENCIES}
-        addresses["customs"] = Partner("customs.wsdl", "http://partner.example/customs", "customs")
+        if customs:
+            addresses["customs"] = Partner("customs.wsdl", "http://partner.example/customs", "customs")
         hub = self.house.hub
         partners = Partners(addresses, hub.judge, lambda sha: hub.refresh().by_certificate.get(sha))
         hub.composer = partners
         self.hub = hub
-        agents: dict[str, Any] = {
+        self.agents: dict[str, Any] = {
             "local": LocalAgent(hub, PLAN),
             "msh": MshAgent(hub, self.inbox),  # type: ignore[arg-type]
             "soap": PartnerAgent(hub, self.soap, partners, dict.fromkeys(addresses, PLAN)),  # type: ignore[arg-type]
         }
-        self.worker = Worker(engine, agents, self.clock, name="w1", pace=Pace(threads=4))
+        self.worker = self.new_worker("w1")
+
+    def new_worker(self, name: str, threads: int = 4) -> Worker:
+        """Return another worker on the same database."""
+        pace = Pace(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
+        return Worker(self.house.engine, self.agents, self.clock, name=name, pace=pace)
 
     def _register(self) -> None:
         now = self.clock()
@@ -150,37 +87,57 @@ class Story:
                 parties.add(conn, name, name, "customs" if name == "customs" else "agency", now)
                 register_certificate(conn, name, signer_named(name.lower()).certificate.der, now)
 
+    def register(self, name: str, *values: str, signer: KeySigner | None = None) -> None:
+        """Register another applicant with a certificate and identifiers that customs knows."""
+        now = self.clock()
+        ids = [PartyId(name, PARTY_TYPE), *(PartyId(value, "urn:example:customs-id") for value in values)]
+        with transaction(self.house.engine) as conn:
+            parties.add(conn, name, name.title(), "applicant", now, ids)
+            register_certificate(conn, name, (signer or signer_named(name)).certificate.der, now)
+
     def mandate(self, holder: str, principal: str) -> None:
         """Let a party file for another."""
         with transaction(self.house.engine) as conn:
             mandates.add(conn, holder, principal, START - timedelta(days=1))
 
-    def submission(self, change: Callable[[etree._Element], None] | None = None) -> etree._Element:
+    def submission(
+        self, change: Callable[[etree._Element], None] | None = None, signer: KeySigner | None = None
+    ) -> etree._Element:
         """Return the sample submission, changed and then signed by the broker."""
-        root = etree.fromstring(_SAMPLES.joinpath("import-three-items.xml").read_bytes())
+        root = unsigned()
         if change is not None:
             change(root)
-        return sign_document(root, signer_named("broker1"), now=self.clock())
+        return sign_document(root, signer or signer_named("broker1"), now=self.clock())
 
     def submit(
-        self, root: etree._Element | None = None, *, action: str = "Submit", attach: bool = True, **changes: Any
+        self,
+        root: etree._Element | bytes | None = None,
+        *,
+        action: str = "Submit",
+        attach: bool = True,
+        **changes: Any,
     ) -> UserMessage:
         """Send a submission as the broker does; returns the message sent."""
-        content = serialize(self.submission() if root is None else root)
+        root = self.submission() if root is None else root
+        content = root if isinstance(root, bytes) else serialize(root)
         unit = self.broker.message(action, content, **changes)
         if attach:
             label = Payload("korean-label@sample", "application/pdf", LABEL)
             unit = self.broker.message(action, content, payloads=(unit.payloads[0], label), **changes)
         answer = self.house.post(self.broker.seal(unit))
-        assert answer.status == 200
+        assert answer.status == (200 if unit.sync_reply else 204)
+        assert b"ErrorList" not in answer.body
         return unit
 
     def tick(self, **forward: float) -> int:
-        """Move the clock, then hand over everything that is due; returns how much it was."""
+        """Move the clock, then do upkeep and all that is due; returns how many deliveries that was."""
         self.clock.forward(**forward)
+        self.worker.keep_up()
         done = 0
         while made := self.worker.run_once():
             done += made
+        # What the test did wrong in a partner's place, a worker takes for a mistake of the hub.
+        assert self.inbox.broken + self.soap.broken == []
         return done
 
     def say(self, agency: str, *answers: Any) -> None:
@@ -197,12 +154,68 @@ class Story:
         call_back(self.hub, agency, CallBack(self.notice(agency, code, **words), self.number_of(agency)))
 
     def notice(
-        self, agency: str, code: DecisionCode = DecisionCode.APPROVED, *, number: str = "N1", status: str = "", **more: Any
+        self,
+        agency: str,
+        code: DecisionCode = DecisionCode.APPROVED,
+        *,
+        number: str = "N1",
+        status: str = "",
+        **more: Any,
     ) -> Notice:
         """Return a notice that decides the agency's one item."""
         status = status or ("R04" if code is DecisionCode.REJECTED else "R01")
         decision = Decision(ITEMS[agency], LAWS[agency], code, f"{agency}-P-{number}")
         return Notice(f"{agency}-{number}", more.get("at", self.clock()), status, (decision,))
+
+    def hear(self, agency: str, answer: Answer) -> str:
+        """Let an agency call back about its application; returns the case number."""
+        return call_back(self.hub, agency, CallBack(answer, self.number_of(agency)))
+
+    def decide_all(self, *but: str) -> None:
+        """Let every agency approve, except those named."""
+        for agency in AGENCIES:
+            if agency not in but:
+                self.decide(agency)
+
+    def request(self, agency: str) -> Any:
+        """Return what an agency was asked in the newest case."""
+        with reading(self.house.engine) as conn:
+            return next(row for row in requests.of_case(conn, self.case().id) if row.agency == agency)
+
+    def delivery(self, **equal: Any) -> Any:
+        """Return the one delivery of these values."""
+        (found,) = self.deliveries(**equal)
+        return found
+
+    def operate(self, act: Callable[..., None], delivery: int) -> None:
+        """Let an operator act on a delivery."""
+        with transaction(self.house.engine) as conn:
+            act(conn, delivery, self.clock(), "operator")
+
+    def result(self) -> etree._Element:
+        """Return the last Result that the applicant got."""
+        return self.inbox.documents("Result")[-1]
+
+    def outcome(self) -> tuple[str, dict[int, str]]:
+        """Return the outcome of the last Result, and the decision on each item."""
+        result = self.result()
+        told = {int(one.get("item", "0")): one.get("decision", "") for one in result.findall("{*}Decision")}
+        return result.findtext("{*}Outcome") or "", told
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return id and pointer of each problem in the last Result, which must be REFUSED."""
+        assert self.outcome()[0] == "REFUSED"
+        return [(one.get("id", ""), one.get("pointer", "")) for one in self.result().findall("{*}Problem")]
+
+    def evidence(self, subject: str, about: int) -> list[str]:
+        """Return the kinds of evidence about one thing, in order."""
+        with reading(self.house.engine) as conn:
+            return [row.kind for row in of_subject(conn, subject, about)]
+
+    def steps(self, machine: Machine, about: int) -> list[tuple[str, str]]:
+        """Return event and state after it of each recorded step of one thing."""
+        with reading(self.house.engine) as conn:
+            return [(row.event, row.to_state) for row in history(conn, machine, about)]
 
     def case(self) -> Any:
         """Return the newest case."""
@@ -220,6 +233,17 @@ class Story:
         return [code for call in told if (code := call.text("PendingCode"))]
 
 
+def asked(story: Story, agency: str, number: str, *, status: str = "D01", **more: object) -> Notice:
+    """Return a notice of an agency that wants something."""
+    words = {"text": "the certificate of origin", "pointers": ("42A/67A[1]",), "deadline": None} | more
+    return Notice(f"{agency}-{number}", story.clock(), status, **words)  # type: ignore[arg-type]
+
+
+def unsigned() -> etree._Element:
+    """Return the sample submission as it is before anybody signs it."""
+    return etree.fromstring(_SAMPLES.joinpath("import-three-items.xml").read_bytes())
+
+
 def unreachable(words: str = "connection refused") -> GatewayError:
     """Return the problem of a partner that is not there."""
     return GatewayError(UNREACHABLE, words)
@@ -234,4 +258,15 @@ def _wsdl(name: str) -> str:
     return f"agencies/{name}.wsdl"
 
 
-__all__ = ["AGENCY", "CUSTOMS", "SUB", "Call", "Inbox", "ScriptedSoap", "Story", "content_of", "unreachable"]
+__all__ = [
+    "AGENCY",
+    "CUSTOMS",
+    "SUB",
+    "Call",
+    "Inbox",
+    "ScriptedSoap",
+    "Story",
+    "content_of",
+    "unreachable",
+    "unsigned",
+]

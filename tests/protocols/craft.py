@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from gateway.agreements import PMode
 from gateway.model import Octets, Unit, UserMessage
 from gateway.protocols import Context, Parcel
-from gateway.protocols.ebms2 import package, signature
+from gateway.protocols.ebms2 import package
 from gateway.protocols.ebms2.compose import compose
 from gateway.wire.mime import Part, write_related
 from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.ebms2 import sign_message
 from tests.protocols import world
 
 Change = Callable[[bytes], bytes]
@@ -61,7 +62,7 @@ class Craft:
         contents = {one.content_id: one.content for one in found}
         if self.signed:
             tree = parse_xml(root)
-            signature.sign_message(
+            sign_message(
                 tree, self.signing(contents) if self.signing else contents, context.keys[self.signer]
             )
             root = serialize(tree)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gateway.delivery.leases import finisher, store_failure
+from sqlalchemy import Connection
+
+from gateway.delivery.leases import finisher
 from gateway.delivery.retry import RetryPlan
+from gateway.delivery.worker import Failed
 from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.evidence.log import record
 from gateway.hub.admit import Finish, admit
-from gateway.hub.conclude import conclude, notify
+from gateway.hub.conclude import Conclusion, conclude, notify
 from gateway.hub.hub import Hub
+from gateway.store import messages
 from gateway.store.claims import Lease
+from gateway.store.transitions import Step
 
 __all__ = ["LocalAgent"]
 
+_ACTOR = "local"
 _Task = Callable[[Hub, Lease, Finish], None]
 
 
@@ -23,7 +30,8 @@ def _admit(hub: Hub, lease: Lease, finish: Finish) -> None:
 
 
 def _conclude(hub: Hub, lease: Lease, finish: Finish) -> None:
-    conclude(hub, int(lease.subject_id), str(lease.id), finish)
+    told = Conclusion(str(lease.id), lease.parameters.get("rests_on"))
+    conclude(hub, int(lease.subject_id), told, finish)
 
 
 def _notify(hub: Hub, lease: Lease, finish: Finish) -> None:
@@ -52,6 +60,14 @@ class LocalAgent:
         del lease
         return self._plan
 
-    def give_up(self, lease: Lease, problem: GatewayError) -> None:
-        """Leave the task FAILED for an operator, who finds the problem with it."""
-        store_failure(self._hub.engine, lease, problem, self._hub.clock())
+    def failed(self, conn: Connection, what: Failed) -> None:
+        """Leave the task to an operator; a submission that could not be admitted is FAILED with it."""
+        delivery, problem = what.delivery, what.problem.problem.id
+        task = str(delivery.parameters.get("task"))
+        if task == "admit":
+            message = int(delivery.subject_id)
+            row = messages.get(conn, message)
+            if row is not None and row.state == "ACCEPTED":
+                messages.move(conn, message, Step("fail", what.at, _ACTOR, problem), problem)
+        data = {"task": task[:40], "problem": problem}
+        record(conn, "failed", delivery.subject_type, delivery.subject_id, None, data, what.at)

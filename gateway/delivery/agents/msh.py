@@ -9,9 +9,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from sqlalchemy import Connection
+
 from gateway.delivery.http import HttpAnswer, HttpSender
-from gateway.delivery.leases import LeaseLostError, finisher, outcome_of, store_failure
+from gateway.delivery.leases import finisher
 from gateway.delivery.retry import RetryPlan
+from gateway.delivery.worker import Failed
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     RECEIPT_MISSING,
@@ -116,22 +119,11 @@ class MshAgent:
                 raise
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, str(error)[:500], error.location) from error
 
-    def give_up(self, lease: Lease, problem: GatewayError) -> None:
+    def failed(self, conn: Connection, what: Failed) -> None:
         """Store the DeliveryFailure (ebMS 2.0 §6.5.7): case and operator see it, nothing is sent."""
-        now = self._hub.clock()
-        if lease.subject_type == "signal":
-            store_failure(self._hub.engine, lease, problem, now)
-            return
-        with transaction(self._hub.engine, "msh.given_up") as conn:
-            relay.lock_case_of(conn, lease.id)
-            if not claims.fail(conn, lease, now, outcome_of(problem)):
-                raise LeaseLostError
-            data = {
-                "message_id": lease.wire_id or "",
-                "error": "DeliveryFailure",
-                "problem": problem.problem.id,
-            }
-            record(conn, "DeliveryFailure", "delivery", lease.id, lease.payload_sha256, data, now)
+        delivery, problem = what.delivery, what.problem.problem.id
+        data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}
+        record(conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, what.at)
 
 
 def _check_status(answer: HttpAnswer) -> None:

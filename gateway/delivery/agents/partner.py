@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from sqlalchemy import Connection
+
 from gateway.cases.notices import Answer
 from gateway.delivery.agents.soap import SoapAgent
-from gateway.delivery.leases import LeaseLostError, finisher, outcome_of
+from gateway.delivery.leases import finisher
 from gateway.delivery.partners import Partners
 from gateway.delivery.retry import RetryPlan
-from gateway.errors import GatewayError
+from gateway.delivery.worker import Failed
 from gateway.evidence.log import record
 from gateway.failpoints import failpoint
 from gateway.hub import relay, reply
 from gateway.hub.hub import Hub
-from gateway.store import claims, payloads, requests
+from gateway.states import REQUEST
+from gateway.store import payloads, requests
 from gateway.store.claims import Lease
 from gateway.store.engine import reading, transaction
 from gateway.store.transitions import Step
@@ -61,16 +64,12 @@ class PartnerAgent:
             record(conn, "customs", "delivery", lease.id, lease.payload_sha256, data, now)
             relay.close_when_done(conn, case, now)
 
-    def give_up(self, lease: Lease, problem: GatewayError) -> None:
+    def failed(self, conn: Connection, what: Failed) -> None:
         """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""
-        now = self._hub.clock()
-        with transaction(self._hub.engine, "partner.given_up") as conn:
-            relay.lock_case_of(conn, lease.id)
-            if not claims.fail(conn, lease, now, outcome_of(problem)):
-                raise LeaseLostError
-            if lease.subject_type == "request":
-                request = requests.get(conn, int(lease.subject_id))
-                if request is not None and request.state not in ("DECIDED", "CANCELLED"):
-                    requests.move(conn, request.id, Step("undeliverable", now, _ACTOR, problem.problem.id))
-            data = {"destination": lease.destination, "problem": problem.problem.id}
-            record(conn, "undeliverable", "delivery", lease.id, lease.payload_sha256, data, now)
+        delivery, problem = what.delivery, what.problem.problem.id
+        if delivery.subject_type == "request":
+            request = requests.get(conn, int(delivery.subject_id))
+            if request is not None and request.state not in REQUEST.final:
+                requests.move(conn, request.id, Step("undeliverable", what.at, _ACTOR, problem))
+        data = {"destination": delivery.destination, "problem": problem}
+        record(conn, "undeliverable", "delivery", delivery.id, delivery.payload_sha256, data, what.at)

@@ -35,12 +35,11 @@ from gateway.protocols.ebms2.answers import (
     receipt,
     status_response,
 )
-from gateway.protocols.ebms2.compose import compose
+from gateway.protocols.ebms2.compose import NAMESPACES, write
 from gateway.protocols.ebms2.header import Blocks, MessageHeader, check_action, check_terms, read_blocks
 from gateway.protocols.ebms2.signals import kind_of
 from gateway.wire.prescan import Limits
 from gateway.wire.soap import Fault, fault_envelope
-from gateway.wire.xml import serialize
 from gateway.xmlsec.signature import Signed
 
 __all__ = [
@@ -56,6 +55,7 @@ __all__ = [
     "kind_of",
     "name",
     "open",
+    "payload_digests",
     "pong",
     "receipt",
     "refuse",
@@ -202,12 +202,15 @@ def _opened(message: _Message, signed: Signed | None, pmode: PMode | None, parce
 
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: Context) -> Parcel:
     """Return the parcel that carries `units`, signed as `pmode` says; what rides comes after the first."""
-    root = compose(units)
+    written = write(units)
     first = units[0]
     found = first.payloads if isinstance(first, UserMessage) else ()
+    signed = ""
     if any(signature.must_be_signed(unit, pmode) for unit in units):
-        signature.sign(root, {one.content_id: one.content for one in found}, first.sender, context)
-    return packaging.wrap(serialize(root), found, first.message_id)
+        contents = {one.content_id: one.content for one in found}
+        signer = context.keys[context.party(first.sender)]
+        signed = signature.sign(written.signable, NAMESPACES, contents, signer)
+    return packaging.wrap(written.with_signature(signed), found, first.message_id)
 
 
 def sent(parcel: Parcel, limits: Limits) -> Sent:
@@ -273,6 +276,11 @@ def _pmode_of(header: MessageHeader, context: Context) -> PMode | None:
         return context.agreements.between(header.route, context.now, answers=False)
     except GatewayError:
         return None
+
+
+def payload_digests(opened: Opened) -> dict[str, str]:
+    """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
+    return signature.payload_digests(opened.signed)
 
 
 def answers_at_once(unit: Unit, pmode: PMode | None) -> bool:

@@ -1,7 +1,12 @@
-"""Writes the envelope of a message: the header blocks in their customary order, then the Body."""
+"""Writes the envelope of a message: the header blocks in their customary order, then the Body.
+
+It is written as text and canonical as it stands, because the digest of every receipt is
+taken of it: a tree would be built, canonicalised and thrown away for each.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,20 +24,49 @@ from gateway.model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.ebms2.elements import eb, soap
 from gateway.protocols.ebms2.header import TO_PARTY_MSH
-from gateway.protocols.ebms2.package import write_manifest
+from gateway.protocols.ebms2.package import manifest_text
 from gateway.protocols.ebms2.signals import ACTIONS
-from gateway.protocols.ebms2.signature import write_references
-from gateway.wire.namespaces import DS, EB, SOAP11, SOAP11_NEXT, XLINK, XML
+from gateway.protocols.ebms2.signature import references_text
+from gateway.wire.namespaces import DS, EB, SOAP11, SOAP11_NEXT, XLINK
+from gateway.wire.writing import attribute, element, leaf
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.references import canonical_text
 
-__all__ = ["compose", "stamp"]
+__all__ = ["NAMESPACES", "Written", "compose", "stamp", "write"]
 
-_NSMAP: Final = {"soap": SOAP11, "eb": EB, "ds": DS, "xlink": XLINK}
-_BLOCK: Final = {eb("version"): "2.0", soap("mustUnderstand"): "1"}
-_ACTOR: Final = soap("actor")
-_LANG: Final = f"{{{XML}}}lang"
+_PREFIXES: Final = {"ds": DS, "eb": EB, "soap": SOAP11, "xlink": XLINK}
+#: The declarations of the root, as the canonical form of everything below it inherits them.
+NAMESPACES: Final = "".join(attribute(f"xmlns:{prefix}", name) for prefix, name in _PREFIXES.items())
+_UNDERSTOOD: Final = attribute("soap:mustUnderstand", "1")
+_VERSION: Final = attribute("eb:version", "2.0")
+_BLOCK: Final = _UNDERSTOOD + _VERSION
+_TO_PARTY: Final = attribute("soap:actor", TO_PARTY_MSH)
+_ENGLISH: Final = attribute("xml:lang", "en")
+_SYNC_REPLY: Final = element("eb:SyncReply", "", attribute("soap:actor", SOAP11_NEXT) + _BLOCK)
 _ACTION_OF: Final = {kind: action for action, kind in ACTIONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An envelope without signature: what comes before the place of the signature, and after it.
+
+    ``for_next`` is the block in it that is addressed to the next node, which no signature covers.
+    """
+
+    before: str
+    after: str
+    for_next: str = ""
+
+    @property
+    def signable(self) -> bytes:
+        """Return the canonical octets that the signature covers."""
+        before = self.before.replace(self.for_next, "", 1) if self.for_next else self.before
+        return (canonical_text(before) + self.after).encode()
+
+    def with_signature(self, signature: str = "") -> bytes:
+        """Return the envelope, with a signature as the last block of its header."""
+        return (self.before + signature + self.after).encode()
 
 
 def stamp(moment: datetime) -> str:
@@ -44,13 +78,20 @@ def stamp(moment: datetime) -> str:
 
 def compose(units: tuple[Unit, ...]) -> etree._Element:
     """Return the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
+    return parse_xml(write(units).with_signature())
+
+
+def write(units: tuple[Unit, ...]) -> Written:
+    """Write the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
     first, *riders = units
     for rider in riders:
         _check_rider(first, rider)
-    try:
-        return _envelope(units)
-    except ValueError as mistake:
-        raise GatewayError(OUR_MISTAKE, "a value cannot be written as XML") from mistake
+    synchronous = isinstance(first, UserMessage | Ping | StatusRequest) and first.sync_reply
+    return Written(
+        f"<soap:Envelope{NAMESPACES}><soap:Header>{_header(units, synchronous=synchronous)}",
+        f"</soap:Header>{element('soap:Body', _body(units))}</soap:Envelope>",
+        _SYNC_REPLY if synchronous else "",
+    )
 
 
 def _check_rider(first: Unit, rider: Unit) -> None:
@@ -63,103 +104,97 @@ def _check_rider(first: Unit, rider: Unit) -> None:
         raise GatewayError(OUR_MISTAKE, "these units do not travel in one message")
 
 
-def _envelope(units: tuple[Unit, ...]) -> etree._Element:
-    root = etree.Element(soap("Envelope"), nsmap=_NSMAP)
-    header = etree.SubElement(root, soap("Header"))
-    body = etree.SubElement(root, soap("Body"))
+def _header(units: tuple[Unit, ...], *, synchronous: bool) -> str:
     first = units[0]
-    _message_header(header, first)
-    if isinstance(first, UserMessage | Ping | StatusRequest) and first.sync_reply:
-        etree.SubElement(header, eb("SyncReply"), {**_BLOCK, _ACTOR: SOAP11_NEXT})
-    if isinstance(first, UserMessage):
-        if first.ack_requested is not None:
-            signed = "true" if first.ack_requested.signed else "false"
-            attributes = {**_BLOCK, eb("signed"): signed, _ACTOR: TO_PARTY_MSH}
-            etree.SubElement(header, eb("AckRequested"), attributes)
-        if first.payloads:
-            write_manifest(body, first.payloads)
+    blocks = [_message_header(first), _SYNC_REPLY if synchronous else ""]
+    if isinstance(first, UserMessage) and first.ack_requested is not None:
+        signed = attribute("eb:signed", "true" if first.ack_requested.signed else "false")
+        blocks.append(element("eb:AckRequested", "", _TO_PARTY + _UNDERSTOOD + signed + _VERSION))
     for unit in units:
         if isinstance(unit, Receipt):
-            _acknowledgment(header, unit)
+            blocks.append(_acknowledgment(unit))
         elif isinstance(unit, ErrorSignal):
-            _error_list(header, unit)
-        elif isinstance(unit, StatusRequest | StatusResponse):
-            _status(body, unit)
-    return root
+            blocks.append(_error_list(unit))
+    return "".join(blocks)
 
 
-def _leaf(parent: etree._Element, name: str, value: str) -> etree._Element:
-    element = etree.SubElement(parent, eb(name))
-    element.text = value
-    return element
+def _body(units: tuple[Unit, ...]) -> str:
+    first = units[0]
+    if isinstance(first, UserMessage):
+        return manifest_text(first.payloads)
+    return _status(first) if isinstance(first, StatusRequest | StatusResponse) else ""
 
 
-def _party(parent: etree._Element, name: str, party: Party) -> None:
-    element = etree.SubElement(parent, eb(name))
-    for one in party.ids:
-        leaf = _leaf(element, "PartyId", one.value)
-        if one.type is not None:
-            leaf.set(eb("type"), one.type)
-    if party.role is not None:
-        _leaf(element, "Role", party.role)
+def _party(name: str, party: Party) -> str:
+    ids = "".join(
+        leaf("eb:PartyId", one.value, "" if one.type is None else attribute("eb:type", one.type))
+        for one in party.ids
+    )
+    return element(name, ids + ("" if party.role is None else leaf("eb:Role", party.role)))
 
 
-def _message_header(parent: etree._Element, unit: Unit) -> None:
-    element = etree.SubElement(parent, eb("MessageHeader"), _BLOCK)
-    _party(element, "From", unit.sender)
-    _party(element, "To", unit.receiver)
-    _leaf(element, "CPAId", unit.agreement)
-    _leaf(element, "ConversationId", unit.conversation_id)
+def _message_header(unit: Unit) -> str:
     business = unit if isinstance(unit, UserMessage) else None
-    service = _leaf(element, "Service", business.service if business else SIGNAL_SERVICE)
-    if business and business.service_type is not None:
-        service.set(eb("type"), business.service_type)
-    _leaf(element, "Action", business.action if business else _ACTION_OF[type(unit)])
-    _message_data(element, unit)
+    kind = business.service_type if business else None
+    parts = [
+        _party("eb:From", unit.sender),
+        _party("eb:To", unit.receiver),
+        leaf("eb:CPAId", unit.agreement),
+        leaf("eb:ConversationId", unit.conversation_id),
+        leaf(
+            "eb:Service",
+            business.service if business else SIGNAL_SERVICE,
+            "" if kind is None else attribute("eb:type", kind),
+        ),
+        leaf("eb:Action", business.action if business else _ACTION_OF[type(unit)]),
+        _message_data(unit),
+    ]
     if business and business.duplicate_elimination:
-        etree.SubElement(element, eb("DuplicateElimination"))
+        parts.append(element("eb:DuplicateElimination"))
     if business and business.description:
-        _leaf(element, "Description", business.description).set(_LANG, "en")
+        parts.append(leaf("eb:Description", business.description, _ENGLISH))
+    return element("eb:MessageHeader", "".join(parts), _BLOCK)
 
 
-def _message_data(parent: etree._Element, unit: Unit) -> None:
-    data = etree.SubElement(parent, eb("MessageData"))
-    _leaf(data, "MessageId", unit.message_id)
-    _leaf(data, "Timestamp", stamp(unit.timestamp))
+def _message_data(unit: Unit) -> str:
+    parts = [leaf("eb:MessageId", unit.message_id), leaf("eb:Timestamp", stamp(unit.timestamp))]
     if not isinstance(unit, Ping | StatusRequest) and unit.ref_to_message_id is not None:
-        _leaf(data, "RefToMessageId", unit.ref_to_message_id)
+        parts.append(leaf("eb:RefToMessageId", unit.ref_to_message_id))
     if isinstance(unit, UserMessage) and unit.expires_at is not None:
-        _leaf(data, "TimeToLive", stamp(unit.expires_at))
+        parts.append(leaf("eb:TimeToLive", stamp(unit.expires_at)))
+    return element("eb:MessageData", "".join(parts))
 
 
-def _acknowledgment(header: etree._Element, unit: Receipt) -> None:
-    element = etree.SubElement(header, eb("Acknowledgment"), {**_BLOCK, _ACTOR: TO_PARTY_MSH})
-    _leaf(element, "Timestamp", stamp(unit.received_at))
-    _leaf(element, "RefToMessageId", unit.ref_to_message_id)
-    if unit.acting_party is not None:
-        _party(element, "From", unit.acting_party)
-    write_references(element, unit.references)
+def _acknowledgment(unit: Receipt) -> str:
+    content = (
+        leaf("eb:Timestamp", stamp(unit.received_at))
+        + leaf("eb:RefToMessageId", unit.ref_to_message_id)
+        + ("" if unit.acting_party is None else _party("eb:From", unit.acting_party))
+        + references_text(unit.references)
+    )
+    return element("eb:Acknowledgment", content, _TO_PARTY + _BLOCK)
 
 
-def _error_list(header: etree._Element, unit: ErrorSignal) -> None:
-    element = etree.SubElement(header, eb("ErrorList"), {**_BLOCK, eb("highestSeverity"): unit.severity})
-    for one in unit.errors:
-        attributes = {
-            eb("codeContext"): one.context,
-            eb("errorCode"): one.code,
-            eb("severity"): one.severity,
-        }
-        if one.location:
-            attributes[eb("location")] = one.location
-        entry = etree.SubElement(element, eb("Error"), attributes)
-        if one.description:
-            _leaf(entry, "Description", one.description).set(_LANG, "en")
+def _error_list(unit: ErrorSignal) -> str:
+    entries = [
+        element(
+            "eb:Error",
+            leaf("eb:Description", one.description, _ENGLISH) if one.description else "",
+            attribute("eb:codeContext", one.context)
+            + attribute("eb:errorCode", one.code)
+            + (attribute("eb:location", one.location) if one.location else "")
+            + attribute("eb:severity", one.severity),
+        )
+        for one in unit.errors
+    ]
+    severity = attribute("eb:highestSeverity", unit.severity)
+    return element("eb:ErrorList", "".join(entries), _UNDERSTOOD + severity + _VERSION)
 
 
-def _status(body: etree._Element, unit: StatusRequest | StatusResponse) -> None:
-    element = etree.SubElement(body, eb(type(unit).__name__), {eb("version"): "2.0"})
-    _leaf(element, "RefToMessageId", unit.about)
+def _status(unit: StatusRequest | StatusResponse) -> str:
+    content, status = leaf("eb:RefToMessageId", unit.about), ""
     if isinstance(unit, StatusResponse):
-        element.set(eb("messageStatus"), unit.status)
+        status = attribute("eb:messageStatus", unit.status)
         if unit.received_at is not None:
-            _leaf(element, "Timestamp", stamp(unit.received_at))
+            content += leaf("eb:Timestamp", stamp(unit.received_at))
+    return element(f"eb:{type(unit).__name__}", content, status + _VERSION)

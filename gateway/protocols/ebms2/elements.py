@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final, NoReturn
 
 from lxml import etree
@@ -33,11 +34,13 @@ _MOMENT: Final = re.compile(
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
+@cache
 def eb(name: str) -> str:
     """Return the qualified name of an element or attribute of the header's namespace."""
     return f"{{{EB}}}{name}"
 
 
+@cache
 def soap(name: str) -> str:
     """Return the qualified name of an element or attribute of SOAP 1.1."""
     return f"{{{SOAP11}}}{name}"
@@ -100,11 +103,14 @@ def attributes(
     An attribute of SOAP or of the header's own namespace is never foreign: soap:actor
     in an unexpected place would take its element out of the signature.
     """
+    found = element.keys()
+    if not found and not required:
+        return
     for name in required:
         value = element.get(name)
         if value is None or not value.strip(_SPACE):
             refuse(element, f"attribute {etree.QName(name).localname} is missing or empty")
-    for name in map(str, element.attrib):
+    for name in map(str, found):
         if name in required or name in optional:
             continue
         if foreign and name[0] == "{" and not name.startswith((_EB_ATTRIBUTE, _SOAP_ATTRIBUTE)):
@@ -114,10 +120,12 @@ def attributes(
 
 def elements(element: etree._Element) -> Iterator[etree._Element]:
     """Yield the child elements; text beside them is refused, comments between them are not read."""
-    if element.text is not None and element.text.strip(_SPACE):
+    beside = element.text
+    if beside is not None and beside.strip(_SPACE):
         refuse(element, "text where only elements belong")
     for child in element:
-        if child.tail is not None and child.tail.strip(_SPACE):
+        beside = child.tail
+        if beside is not None and beside.strip(_SPACE):
             refuse(element, "text where only elements belong")
         if isinstance(child.tag, str):
             yield child

@@ -34,6 +34,7 @@ from gateway.wire.mime import Part, read_related, write_related
 from gateway.wire.namespaces import XLINK, XML
 from gateway.wire.prescan import Limits
 from gateway.wire.soap import Envelope, Fault, read_envelope, read_fault, require_understood
+from gateway.wire.writing import attribute, element, leaf
 from gateway.wire.xml import parse_xml
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "check_vouched",
     "find_message_header",
     "has_sync_reply",
+    "manifest_text",
     "open_package",
     "payloads",
     "read_body",
@@ -240,18 +242,24 @@ def payloads(manifest: tuple[Named, ...], parts: Mapping[str, Part]) -> tuple[Pa
     )
 
 
-def write_manifest(body: etree._Element, found: tuple[Payload, ...]) -> None:
-    """Append an eb:Manifest that names the payloads."""
-    manifest = etree.SubElement(body, eb("Manifest"), {_VERSION: "2.0"})
-    for payload in found:
-        reference = etree.SubElement(
-            manifest, eb("Reference"), {_XLINK_TYPE: "simple", _HREF: _cid(payload.content_id)}
-        )
-        for name, value in payload.properties:
-            if name == "role":
-                reference.set(_ROLE, value)
-            elif name == "description":
-                etree.SubElement(reference, eb("Description"), {_LANG: "en"}).text = value
+def manifest_text(found: tuple[Payload, ...]) -> str:
+    """Return an eb:Manifest that names the payloads, nothing when there is none."""
+    if not found:
+        return ""
+    return element("eb:Manifest", "".join(map(_reference_text, found)), attribute("eb:version", "2.0"))
+
+
+def _reference_text(payload: Payload) -> str:
+    properties = dict(payload.properties)
+    attributes = attribute("xlink:href", _cid(payload.content_id))
+    if "role" in properties:
+        attributes += attribute("xlink:role", properties["role"])
+    descriptions = [
+        leaf("eb:Description", value, attribute("xml:lang", "en"))
+        for name, value in payload.properties
+        if name == "description"
+    ]
+    return element("eb:Reference", "".join(descriptions), attributes + attribute("xlink:type", "simple"))
 
 
 def wrap(root: bytes, found: tuple[Payload, ...], message_id: str) -> Parcel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -11,14 +11,13 @@ from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
-from gateway.model import DigestReference, ErrorSignal, Party, Receipt, Unit, UserMessage
+from gateway.model import DigestReference, ErrorSignal, Receipt, Unit, UserMessage
 from gateway.pki.keys import Signer
-from gateway.protocols.core import Context
 from gateway.protocols.ebms2.package import Named, Package
 from gateway.wire.namespaces import DS
 from gateway.xmlsec import references as xmldsig
-from gateway.xmlsec.algorithms import XPATH, policy_named
-from gateway.xmlsec.ebms2 import find_signature, sign_message, verify_message
+from gateway.xmlsec.algorithms import SHA256, XPATH, policy_named
+from gateway.xmlsec.ebms2 import find_signature, sign_octets, verify_message
 from gateway.xmlsec.signature import Signed
 
 __all__ = [
@@ -30,12 +29,13 @@ __all__ = [
     "identity",
     "must_be_signed",
     "neutral",
+    "payload_digests",
     "read_references",
+    "references_text",
     "sign",
     "signed_parts",
     "unquoted",
     "verify",
-    "write_references",
 ]
 
 SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
@@ -76,6 +76,17 @@ def signed_parts(signed: Signed | None) -> frozenset[str]:
     return frozenset(unquoted(one.uri) for one in signed.references if one.uri)
 
 
+def payload_digests(signed: Signed | None) -> dict[str, str]:
+    """Return the SHA-256 that a good signature gives of each part, in hexadecimal, by content id."""
+    if signed is None:
+        return {}
+    return {
+        unquoted(one.uri): one.digest_value.hex()
+        for one in signed.references
+        if one.uri and one.digest_algorithm == SHA256
+    }
+
+
 def check_pin(signed: Signed, pins: tuple[str, ...]) -> None:
     """Refuse a signer whose certificate the agreement does not name, when it names any (GW209)."""
     if pins and signed.certificate.sha256 not in pins:
@@ -97,10 +108,9 @@ def must_be_signed(unit: Unit, pmode: PMode | None) -> bool:
     return isinstance(unit, UserMessage | ErrorSignal) and pmode.security.sign
 
 
-def sign(root: etree._Element, contents: dict[str, bytes], sender: Party, context: Context) -> None:
-    """Sign envelope and payloads in the name of `sender`."""
-    signer: Signer = context.keys[context.party(sender)]
-    sign_message(root, contents, signer)
+def sign(envelope: bytes, namespaces: str, contents: Mapping[str, bytes], signer: Signer) -> str:
+    """Return the signature of the envelope, whose root declares `namespaces`, and of the payloads."""
+    return sign_octets(envelope, namespaces, contents, signer)
 
 
 def identity(package: Package, signed: Signed | None) -> str:
@@ -151,12 +161,14 @@ def claimed(element: etree._Element | None) -> tuple[DigestReference, ...]:
     return read_references(element.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"))
 
 
-def write_references(parent: etree._Element, found: Iterable[DigestReference]) -> None:
-    """Append ds:Reference elements that say what the received ones said, each valid by itself."""
-    for one in found:
-        transforms = tuple(_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
-        reference = xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
-        xmldsig.write_reference(parent, reference)
+def references_text(found: Iterable[DigestReference]) -> str:
+    """Return ds:Reference elements that say what the received ones said, each valid by itself."""
+    return "".join([xmldsig.reference_text(_reference(one)) for one in found])
+
+
+def _reference(one: DigestReference) -> xmldsig.DigestReference:
+    transforms = tuple(_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
+    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
 
 
 def _transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:

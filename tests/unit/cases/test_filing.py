@@ -27,6 +27,7 @@ def filing(declarant: str, agent: str | None, signer: str, sender: str | None = 
         filing("D1", "A1", "agent"),
         filing("D1", None, "trader", "carrier"),
         filing("D1", "A1", "agent", "carrier"),
+        filing("D1", "A1", "agent", "trader"),
         filing("BOTH", None, "trader"),
         filing("BOTH", "A1", "agent"),
     ],

@@ -38,7 +38,8 @@ def text(root: etree._Element, path: str) -> list[str]:
 def decided(**changes: object) -> StandingDecision:
     values = {
         "item": 2, "law": "12", "decision": DecisionCode.APPROVED_WITH_CONDITIONS, "number": "P-77",
-        "date": date(2026, 11, 21), "quantity": Decimal("1E+3"), "unit": "KGM", "conditions": ("소독", "keep <dry>"),
+        "date": date(2026, 11, 21), "quantity": Decimal("1E+3"), "unit": "KGM",
+        "conditions": ("소독", "keep <dry>"),
     }  # fmt: skip
     return StandingDecision("S1", Decision(**(values | changes)), AT, "N-1")  # type: ignore[arg-type]
 
@@ -56,7 +57,8 @@ def test_a_decision_says_all_it_has() -> None:
     found = root.find("{*}Decision")
     assert found is not None
     assert dict(found.attrib) == {
-        "item": "2", "law": "12", "document": "DOC-A", "organisation": "ORG", "decision": "APPROVED_WITH_CONDITIONS",
+        "item": "2", "law": "12", "document": "DOC-A", "organisation": "ORG",
+        "decision": "APPROVED_WITH_CONDITIONS",
     }  # fmt: skip
     assert text(root, "res:Decision/res:Quantity/text()") == ["1000"]
     assert text(root, "res:Decision/res:Quantity/@unitCode") == ["KGM"]

@@ -268,7 +268,10 @@ def test_tls_to_a_server_that_is_trusted(tls_files: tuple[Path, str]) -> None:
 def test_no_request_reaches_a_server_that_is_not(tls_files: tuple[Path, str], case: str) -> None:
     known = case == "another name"
     with far_tls(tls_files[0]) as there, pytest.raises(GatewayError) as caught:
-        post_tls(there.url.replace("localhost", "127.0.0.1" if known else "localhost"), tls_files[1] if known else None)
+        post_tls(
+            there.url.replace("localhost", "127.0.0.1" if known else "localhost"),
+            tls_files[1] if known else None,
+        )
     assert caught.value.problem.id == "GW601"
     assert "certificate" in caught.value.detail.lower()
     assert there.requests == []

@@ -329,12 +329,8 @@ ODD_TYPES = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
 def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:
-    try:
-        assert opened(agency_answer("urn:uuid:call"), status, headers={"content-type": kind}) == Acknowledged(
-            "R-1"
-        )
-    except GatewayError as problem:
-        assert problem.problem.id in ("GW601", "GW602", "GW603")
+    found = outcome(agency_answer("urn:uuid:call"), status, {"content-type": kind})
+    assert found in (Acknowledged("R-1"), "GW601", "GW602", "GW603")
 
 
 GOOD = agency_answer("urn:uuid:call", NOTICE)

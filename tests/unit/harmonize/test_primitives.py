@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
-from gateway.harmonize import Bundle
+from gateway.harmonize import Bundle, split
 from gateway.harmonize.render import pieces
 from gateway.harmonize.targets import Part
 from tests.unit.harmonize import tiny
@@ -108,6 +110,14 @@ def test_a_comment_in_a_value_cuts_nothing_off(small: Bundle) -> None:
     ) == ["한빛무역"]
 
 
+def test_numbers_of_any_length_are_multiplied_and_summed(small: Bundle) -> None:
+    long = "9" * 40 + "." + "9" * 40
+    fields = tiny.FIELDS.replace("3.333", long).replace("2.125", long)
+    problems = tiny.apply(small, tiny.submission(fields)).problems
+    assert {problem.problem.id for problem in problems} == {"GW404", "GW506"}
+    assert all(len(problem.detail) < 250 for problem in problems)
+
+
 def test_provenance_names_source_rule_and_transforms(small: Bundle) -> None:
     (request,) = tiny.apply(small, tiny.submission()).requests
     origins = {origin.target: origin for origin in request.origins}
@@ -165,6 +175,7 @@ WRONG = [
     ((' unitCode="KGM"', ""), "GW503", "APP[1]/TINY/ITEM[1]/Weight[1]/@unitCode"),
     (('currencyID="EUR"', 'currencyID="KRW"'), "GW403", "APP[1]/TINY/ITEM[1]/Price[1]/@currencyID"),
     (("3.333", "99"), "GW404", "APP[1]/TINY"),
+    (("3.333", "9" * 40 + "." + "9" * 40), "GW506", "APP[1]/TINY/ITEM[1]/Price[1]"),
     (("<t:Share>40", "<t:Share>41"), "GW404", "APP[1]/TINY/ITEM[1]"),
     (("<t:Share>40", "<t:Share>101"), "GW404", "APP[1]/TINY/ITEM[1]/Animal[1]/Share"),
     (("<t:Vaccination><t:On>2026-01-02</t:On></t:Vaccination>", ""), "GW503", "APP[1]/TINY/ITEM[1]/Animal[1]/Vaccination[1]"),
@@ -223,6 +234,46 @@ def test_a_value_given_twice_where_one_is_meant_is_refused(small: Bundle) -> Non
 def test_an_application_for_an_item_that_is_not_there(small: Bundle) -> None:
     result = tiny.apply(small, tiny.submission(items="1 7"))
     assert ("GW404", "APP[1]/Items") in {(one.problem.id, one.pointer) for one in result.problems}
+
+
+def test_two_applications_for_one_document(small: Bundle) -> None:
+    root = tiny.submission()
+    (first,) = root.findall("{*}Application")
+    second = copy.deepcopy(first)
+    second.set("id", "A2")
+    second.find("{*}Items").text = "2"
+    fields = etree.fromstring(f'<t:x xmlns:t="urn:single-window:document:tiny:1">{SECOND}</t:x>')
+    second.find("{*}Fields")[:] = list(fields)
+    root.append(second)
+    numbers = {**tiny.NUMBERS, "A2": {"application_number": "N000000000002"}}
+    result = split(root, small, numbers)
+    assert (result.problems, result.unaccounted) == ((), ())
+    assert [(request.application, request.items) for request in result.requests] == [
+        ("A1", ("1",)),
+        ("A2", ("2",)),
+    ]
+    assert result.accounts.documents == ("TINY",)
+    fates = {entry.leaf.value: entry.fates[0] for entry in result.accounts.entries}
+    assert fates["Maker Two"].targets == ("Request/Line[1]/Maker",)
+    assert fates["한빛무역"].targets == ("Request/Party/ID[@scheme='A']",) * 2
+
+
+def test_what_is_wrong_with_one_application_does_not_stop_another_of_its_document(small: Bundle) -> None:
+    root = tiny.submission()
+    second = copy.deepcopy(root.find("{*}Application"))
+    second.set("id", "A2")
+    root.append(second)
+    second.find("{*}Fields/{*}Colour").text = "pink"
+    result = tiny.apply(small, root)
+    assert [request.application for request in result.requests] == ["A1"]
+    assert {problem.application for problem in result.problems} == {"A2"}
+
+
+def test_a_photo_is_named_by_its_content_id(small: Bundle) -> None:
+    fields = tiny.FIELDS.replace("</t:Price>", '</t:Price><t:Photo cid="p@x"/>')
+    result = tiny.apply(small, tiny.submission(fields))
+    assert tiny.text(result, "Line/Photo/@cid") == ["p@x"]
+    assert tiny.text(result, "Line/Photo") == [""]
 
 
 def test_an_unknown_document_is_named(small: Bundle) -> None:

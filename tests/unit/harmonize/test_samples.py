@@ -60,6 +60,10 @@ def test_an_application_holds_as_many_items_as_were_wanted() -> None:
     root = etree.fromstring(sample(shipped(), document, "1", 25))
     assert (root.findtext("{*}Application/{*}Items") or "").split() == [str(n) for n in range(1, 26)]
     assert len(root.findall("{*}Application/{*}Fields/{*}Item")) == 25
+    stated = next(root.iter("{*}GoodsItemQuantity")).text
+    assert stated == str(len(list(root.iter("{*}GovernmentAgencyGoodsItem"))))
+    (reference,) = root.iter("{*}FunctionalReferenceID")
+    assert root.findtext("{*}Reference") == reference.text
 
 
 def test_draws_are_the_same_everywhere() -> None:

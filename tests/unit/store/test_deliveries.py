@@ -296,9 +296,13 @@ def test_without_a_receipt_it_is_sent_again_under_its_name(engine):
 def test_what_waits_beyond_its_time_fails(engine):
     with transaction(engine) as conn:
         row_id, other = queue(conn, expires_at=later(10)), queue(conn)
-        assert upkeep.expire(conn, later(9), "upkeep") == ()
-        (row,) = upkeep.expire(conn, later(10), "upkeep")
-        assert (row.id, row.state, row.problem) == (row_id, "FAILED", "GW604")
+        assert upkeep.overdue(conn, later(9)) == []
+        assert not upkeep.expire(conn, row_id, later(9), "upkeep")
+        assert [row.id for row in upkeep.overdue(conn, later(10))] == [row_id]
+        assert upkeep.expire(conn, row_id, later(10), "upkeep")
+        assert not upkeep.expire(conn, row_id, later(10), "upkeep")
+        row = deliveries.get(conn, row_id)
+        assert (row.state, row.problem, row.finished_at) == ("FAILED", "GW604", later(10))
         assert state(conn, other) == "QUEUED"
         assert events(conn, row_id) == ["expire"]
 

@@ -50,7 +50,7 @@ QUESTIONS = {
     "due lanes": (lambda conn: lanes.due(conn, NOW), "EXISTS", "ix_deliveries_due"),
     "lost leases": (lambda conn: upkeep.reclaim(conn, NOW, "u"), "lease_until", "ix_deliveries_leased"),
     "time-outs": (lambda conn: upkeep.time_out(conn, NOW, "u"), "due_at", "ix_deliveries_awaiting"),
-    "expired": (lambda conn: upkeep.expire(conn, NOW, "u"), "expires_at", "ix_deliveries_due"),
+    "expired": (lambda conn: upkeep.overdue(conn, NOW), "expires_at", "ix_deliveries_due"),
     "name on the wire": (lambda conn: deliveries.by_wire_id(conn, "x"), "wire_id", "ix_deliveries_wire_id"),
     "of a case": (lambda conn: deliveries.of_case(conn, 1), "case_id", "ix_deliveries_case_id"),
     "messages of a case": (

@@ -1,0 +1,332 @@
+"""The stage of ``gateway demo``: a home with keys, register, settings, and the processes that play."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.config import Settings, load
+from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.hub.assembly import engine_of
+from gateway.hub.assembly import now as clock
+from gateway.model import PartyId
+from gateway.pki.issue import Sandbox, SandboxParty, make_sandbox
+from gateway.share import folder
+from gateway.store import mandates, parties
+from gateway.store.engine import transaction
+from gateway.store.migrate import migrate
+
+__all__ = ["Cast", "Stage", "read_cast"]
+
+_READY_WITHIN: Final = 40.0
+_END_WITHIN: Final = 15.0
+_SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who plays, as ``conformance/demo/cast.toml`` says it."""
+
+    sample: bytes
+    attachments: Mapping[str, bytes]
+    agreement: str
+    outcome: str
+    parties: tuple[dict[str, Any], ...]
+    mandates: tuple[dict[str, Any], ...]
+    agencies: tuple[dict[str, Any], ...]
+
+
+def read_cast() -> Cast:
+    """Read the shipped cast with the sample it plays."""
+    home = folder("conformance")
+    table = tomllib.loads(home.joinpath("demo", "cast.toml").read_text(encoding="utf-8"))
+
+    def content(path: str) -> bytes:
+        return home.joinpath(*path.split("/")).read_bytes()
+
+    return Cast(
+        sample=content(table["sample"]),
+        attachments={one["cid"]: content(one["file"]) for one in table["attachment"]},
+        agreement=home.joinpath("demo", "agreement.yaml").read_text(encoding="utf-8"),
+        outcome=table["outcome"],
+        parties=tuple(table["party"]),
+        mandates=tuple(table.get("mandate", ())),
+        agencies=tuple(table["agency"]),
+    )
+
+
+@dataclass(slots=True)
+class _Player:
+    """One process that was started, and where it writes what goes wrong."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@dataclass(slots=True)
+class Stage:
+    """A home folder and the processes that belong to it; `close` ends every one of them.
+
+    `options` gives partners further options by their names; the `absent` are not started.
+    """
+
+    home: Path
+    cast: Cast
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+    ports: dict[str, int] = field(default_factory=dict)
+    players: list[_Player] = field(default_factory=list)
+
+    @property
+    def hub_url(self) -> str:
+        """Return the base URL of the hub."""
+        return f"http://127.0.0.1:{self.ports['hub']}"
+
+    def partner(self, name: str) -> Path:
+        """Return the folder of a partner."""
+        return self.home / "partners" / name.lower()
+
+    def build(self) -> None:
+        """Make keys, settings, database and register, and a folder for each partner."""
+        names = ["hub", "broker", "customs", *(agency["code"] for agency in self.cast.agencies)]
+        self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        sandbox = make_sandbox(self.home / "pki", self._orders(), clock())
+        agreement = self.cast.agreement
+        for name in ("broker", "hub"):
+            agreement = agreement.replace(f"{{{name}}}", str(self.ports[name]))
+        (self.home / "gateway.toml").write_text(self._settings(), encoding="utf-8")
+        for name in names[1:]:
+            self._make_partner(name)
+        (self.partner("broker") / "agreement.yaml").write_text(agreement, encoding="utf-8")
+        self._register(sandbox, agreement)
+
+    def settings(self) -> Settings:
+        """Return the settings of the home."""
+        return load(self.home / "gateway.toml", home=self.home)
+
+    def _orders(self) -> list[SandboxParty]:
+        known = [
+            SandboxParty(one["name"], f"CN={one['name']},O=Demo", key_kind=one["key"])
+            for one in self.cast.parties
+        ]
+        codes = [agency["code"] for agency in self.cast.agencies]
+        return known + [SandboxParty(code.lower(), f"CN={code},O=Demo", key_kind="p-256") for code in codes]
+
+    def _settings(self) -> str:
+        lines = [
+            "# Settings of a demo.",
+            "[hub]",
+            'party = "hub"',
+            'home = "."',
+            "[http]",
+            f"port = {self.ports['hub']}",
+            f'public_url = "{self.hub_url}"',
+            "[delivery]",
+            'first_retry = "1s"',
+            "[customs]",
+            f'endpoint = "http://127.0.0.1:{self.ports["customs"]}/soap"',
+        ]
+        for agency in self.cast.agencies:
+            code = agency["code"]
+            lines += [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
+        return "\n".join(lines) + "\n"
+
+    def _make_partner(self, name: str) -> None:
+        """Give a partner a folder with what is its own, and what everybody may know."""
+        place, keys = self.partner(name), self.home / "pki"
+        place.mkdir(parents=True)
+        for file in (*_SHARED_FILES, f"{name.lower()}.cert.pem", f"{name.lower()}.key.pem"):
+            target = place / file
+            target.touch(0o600)
+            target.write_bytes((keys / file).read_bytes())
+
+    def _register(self, sandbox: Sandbox, agreement: str) -> None:
+        engine = engine_of(self.settings())
+        try:
+            migrate(engine)
+            with transaction(engine) as conn:
+                self._register_parties(conn, sandbox)
+                load_agreement(conn, agreement.encode(), "agreement.yaml", clock())
+        finally:
+            engine.dispose()
+
+    def _register_parties(self, conn: Connection, sandbox: Sandbox) -> None:
+        now = clock()
+        known = [
+            (one["name"], one.get("title"), one["role"], one.get("ids", ())) for one in self.cast.parties
+        ]
+        known += [(one["code"], one.get("title"), "agency", ()) for one in self.cast.agencies]
+        for name, title, role, ids in known:
+            parties.add(conn, name, title or name, role, now, [_party_id(text) for text in ids])
+            register_certificate(conn, name, sandbox.signers[name.lower()].certificate.der, now)
+        for one in self.cast.mandates:
+            mandates.add(conn, one["holder"], one["principal"], now)
+
+    def start(self) -> None:
+        """Start every process that is not absent, and wait until each is ready."""
+        end = time.monotonic() + _READY_WITHIN
+        self._start_partners()
+        partners = list(self.players)
+        if "hub" not in self.absent:
+            home = ("--home", str(self.home), "--config", str(self.home / "gateway.toml"))
+            self._spawn("hub", ("gateway.cli.leash", "run", *home), tells=False)
+        for player in partners:
+            self._await_ready(player, end)
+        if "hub" not in self.absent:
+            self._await_hub(end)
+
+    def _start_partners(self) -> None:
+        for agency in self.cast.agencies:
+            code = agency["code"]
+            plan = self.partner(code) / "plan.json"
+            plan.write_text(json.dumps(agency["plan"]), encoding="utf-8")
+            self._play(
+                "agency",
+                code,
+                ("--agency", code, "--hub", f"{self.hub_url}/soap/agency", "--plan", str(plan)),
+            )
+        self._play("customs", "customs", ())
+        self._play("broker", "broker", ())
+
+    def _play(self, kind: str, name: str, further: Sequence[str]) -> None:
+        if name in self.absent:
+            return
+        place, further = self.partner(name), (*further, *self.options.get(name, ()))
+        words = ("--leash", "--port", str(self.ports[name]), "--partner", str(place), "--name", name.lower())
+        self._spawn(
+            name, ("gateway.conformance", kind, *words, "--folder", str(place / "log"), *further), tells=True
+        )
+
+    def _spawn(self, name: str, module: Sequence[str], *, tells: bool) -> None:
+        log = self.home / f"{name.lower()}.log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", *module],
+                stdin=subprocess.PIPE,  # its leash: it ends when this process does
+                stdout=subprocess.PIPE if tells else errors,
+                stderr=errors,
+                env=_environment(),
+                start_new_session=True,
+            )
+        self.players.append(_Player(name, process, log))
+
+    def _await_ready(self, player: _Player, end: float) -> None:
+        output = player.process.stdout
+        assert output is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            ready = selector.select(max(0.0, end - time.monotonic()))
+        if not (ready and output.readline().startswith(b"READY ")):
+            raise _failed(player)
+
+    def _await_hub(self, end: float) -> None:
+        hub = self.players[-1]
+        while hub.process.poll() is None and time.monotonic() < end:
+            connection = http.client.HTTPConnection("127.0.0.1", self.ports["hub"], timeout=5)
+            try:
+                connection.request("GET", "/status/ready")
+                if connection.getresponse().status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            finally:
+                connection.close()
+        raise _failed(hub)
+
+    def check_alive(self) -> None:
+        """Raise when a process has ended that should play on."""
+        for player in self.players:
+            if player.process.poll() is not None:
+                raise _failed(player)
+
+    def count(self) -> int:
+        """Return the number of processes that play, with this one."""
+        return 1 + len(_descendants({player.process.pid for player in self.players}))
+
+    def close(self) -> None:
+        """End every process: asked first, killed with all it has started when it does not."""
+        for player in self.players:
+            if player.process.poll() is None:
+                player.process.terminate()
+        end = time.monotonic() + _END_WITHIN
+        for player in self.players:
+            try:
+                player.process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                player.process.kill()
+                player.process.wait()
+            # Each started a session of its own: what is left of it has lost its parent.
+            with contextlib.suppress(OSError):
+                os.killpg(player.process.pid, signal.SIGKILL)
+            for pipe in (player.process.stdin, player.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self.players.clear()
+
+
+def _party_id(text: str) -> PartyId:
+    kind, bar, value = text.rpartition("|")
+    return PartyId(value, kind if bar else None)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on; all held at once, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a child: it finds the same code, wherever it is started."""
+    package = Path(__file__).resolve().parent.parent.parent
+    paths = [str(package), os.environ.get("PYTHONPATH", "")]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return kept | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}
+
+
+def _failed(player: _Player) -> GatewayError:
+    status = player.process.poll()
+    words = f"{player.name} is not ready" if status is None else f"{player.name} ended with status {status}"
+    lines = player.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+    return GatewayError(UNREACHABLE, f"{words}: {' / '.join(lines)[:500]}", str(player.log))
+
+
+def _descendants(roots: set[int]) -> set[int]:
+    """Return these processes and all that they have started, where the system tells."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parents[int(entry.parent.name)] = int(fields[1])
+    found = set(roots)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def check_home(home: Path) -> None:
+    """Refuse a home folder in which there is something already."""
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise GatewayError(
+            SETTINGS_WRONG, "the home of a demo must be an empty folder or a new one", str(home)
+        )

@@ -1,0 +1,193 @@
+"""``python -m gateway.conformance agency|customs|broker``: one simulated partner, a process of its own.
+
+Prints ``READY port`` when it listens, and ends with SIGTERM or SIGINT; with ``--leash`` also
+when its standard input does, which is when the process that started it has gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.conformance.http import Application, Reply, Request, Server
+from gateway.conformance.identity import read_identity
+from gateway.conformance.mischief import BROKER_MISCHIEF, CUSTOMS_MISCHIEF, Mischief
+from gateway.errors import GatewayError
+
+__all__ = ["main"]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one partner until it is told to stop."""
+    arguments = _parser().parse_args(words)
+    try:
+        arguments.run(arguments)
+    except GatewayError as problem:
+        sys.stderr.write(f"{arguments.partner_kind}: {problem}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gateway.conformance", description=__doc__)
+    kinds = parser.add_subparsers(dest="partner_kind", required=True)
+    _agency_options(_kind(kinds, "agency", "an agency behind the agency template", _agency))
+    customs = _kind(kinds, "customs", "customs", _customs)
+    customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
+    broker = _kind(kinds, "broker", "a broker's message handler", _broker)
+    broker.add_argument(
+        "--agreement", type=Path, help="the agreement, when not agreement.yaml of the partner folder"
+    )
+    broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
+    return parser
+
+
+def _kind(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=words)
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--partner", type=Path, required=True, help="NAME.key.pem, NAME.cert.pem, ca.pem, crl.pem"
+    )
+    parser.add_argument("--name", required=True, help="its NAME in the partner folder")
+    parser.add_argument(
+        "--hub-certificate", type=Path, action="append", default=[], help="when not hub.cert.pem"
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="where its logs are kept")
+    parser.add_argument(
+        "--address", action="append", default=[], help="one more wsa:To that means this partner"
+    )
+    parser.add_argument("--leash", action="store_true", help="end when standard input ends")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _agency_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--agency", required=True, help="its code, as of the folder xsd/agencies/CODE")
+    parser.add_argument("--hub", required=True, help="the hub's service that agencies call")
+    parser.add_argument(
+        "--plan", type=Path, help="a plan file (TOML or JSON); the options below go before it"
+    )
+    parser.add_argument("--behaviour", help="immediate, later, information or wait")
+    parser.add_argument("--delay", type=float, help="seconds until it calls back")
+    parser.add_argument("--status", help="the status code of the deciding notice")
+    parser.add_argument(
+        "--step", action="append", dest="steps", help="a status code told before the decision"
+    )
+    parser.add_argument("--law", action="append", dest="laws", help="decide under this law")
+    parser.add_argument("--decide", action="append", metavar="[ITEM=|hs:PREFIX=]DECISION", help="repeatable")
+    parser.add_argument(
+        "--condition", action="append", default=[], help="a condition of conditional decisions"
+    )
+    parser.add_argument("--pointer", action="append", dest="pointers", help="a field that is asked about")
+    parser.add_argument("--text", help="what is asked")
+    parser.add_argument("--deadline", type=float, help="seconds in which the supplement must come")
+    parser.add_argument(
+        "--misbehave", action="append", dest="mischief", metavar="NAME[=SECONDS][*COUNT]", help="repeatable"
+    )
+
+
+def _agency(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.agency import AgencySimulator
+    from gateway.conformance.plan import read_plans
+
+    identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
+    plans = read_plans(arguments.plan, _given(arguments))
+    simulator = AgencySimulator(identity, arguments.agency, arguments.folder, plans, arguments.hub)
+    server = Server(simulator, arguments.host, arguments.port)
+    simulator.desk.addresses = _addresses(arguments, server.port)
+    simulator.start()
+    _run(server, arguments.leash)
+    simulator.close()
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of a plan that options name."""
+    names = ("behaviour", "delay", "status", "steps", "laws", "pointers", "text", "deadline", "mischief")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.decide:
+        given["items"] = [_item(text, arguments.condition) for text in arguments.decide]
+    return given
+
+
+def _item(text: str, conditions: list[str]) -> dict[str, Any]:
+    which, equals, decision = text.rpartition("=")
+    row: dict[str, Any] = {"decision": decision}
+    if decision == "APPROVED_WITH_CONDITIONS":
+        row["conditions"] = conditions
+    if equals and which.startswith("hs:"):
+        row["hs"] = which.removeprefix("hs:")
+    elif equals and which.isascii() and which.isdigit():
+        row["number"] = int(which)
+    elif equals:
+        row["decision"] = text  # not a decision: refused with the list of those that are
+    return row
+
+
+def _customs(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.customs import CustomsSimulator
+
+    identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
+    mischief = tuple(Mischief.read(text, CUSTOMS_MISCHIEF) for text in arguments.misbehave)
+    simulator = CustomsSimulator(identity, arguments.folder, mischief)
+    server = Server(simulator, arguments.host, arguments.port)
+    simulator.desk.addresses = _addresses(arguments, server.port)
+    _run(server, arguments.leash)
+
+
+def _broker(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.handler import MessageHandler
+    from gateway.conformance.membership import read_membership
+
+    member = read_membership(
+        arguments.partner, arguments.name, arguments.agreement, tuple(arguments.hub_certificate)
+    )
+    mischief = tuple(Mischief.read(text, BROKER_MISCHIEF) for text in arguments.misbehave)
+    application = _only("/msh/ebms2", MessageHandler(member, arguments.folder, mischief))
+    _run(Server(application, arguments.host, arguments.port), arguments.leash)
+
+
+def _only(path: str, application: Application) -> Application:
+    def serve(request: Request) -> Reply:
+        if request.path.partition("?")[0].rstrip("/") != path:
+            return Reply(404, "text/plain", b"nothing is here\n")
+        return application(request)
+
+    return serve
+
+
+def _addresses(arguments: argparse.Namespace, port: int) -> frozenset[str]:
+    """Return every wsa:To by which the hub may mean this process."""
+    hosts = {arguments.host, "127.0.0.1", "localhost"}
+    own = {f"http://{host}:{port}{path}" for host in hosts for path in ("", "/", "/soap")}
+    return frozenset(own | set(arguments.address))
+
+
+def _run(server: Server, leash: bool) -> None:
+    """Serve until a signal comes, or until whoever started us has gone."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if leash:
+        threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    server.start()
+    sys.stdout.write(f"READY {server.port}\n")
+    sys.stdout.flush()
+    stop.wait()
+    server.close()
+
+
+def _watch(stop: threading.Event) -> None:
+    while os.read(0, 1024):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

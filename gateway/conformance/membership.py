@@ -1,0 +1,82 @@
+"""A broker's side of an agreement: what it sends by which P-Mode, where it listens, whom it believes."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.agreements import AgreementBook, PMode, read_pmodes
+from gateway.conformance.identity import Identity, now, read_file, read_identity
+from gateway.errors import PMODE_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.model import PartyId
+from gateway.protocols import Context
+
+__all__ = ["HUB", "Membership", "read_membership"]
+
+#: How this side calls the two parties; the names are its own and go nowhere.
+HUB = "hub"
+US = "us"
+_APPLICANT = "Applicant"
+_SUBMIT = "Submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who we are, what was agreed with the hub, and which of its two parties we are."""
+
+    identity: Identity
+    book: AgreementBook
+    ours: frozenset[PartyId]
+    theirs: frozenset[PartyId]
+
+    @property
+    def endpoint(self) -> str | None:
+        """Return the URL at which the agreement says that we listen."""
+        urls = (one.endpoint for one in self.book.pmodes if one.to_party[0] in self.ours)
+        back = (one.reply_endpoint for one in self.book.pmodes if one.from_party[0] in self.ours)
+        return next((url for url in (*urls, *back) if url), None)
+
+    def outgoing(self, action: str) -> PMode:
+        """Return the P-Mode by which we send `action`; raises GW303."""
+        at = now()
+        for pmode in self.book.pmodes:
+            if pmode.from_party[0] in self.ours and pmode.action == action and pmode.in_force(at):
+                return pmode
+        raise GatewayError(PMODE_UNKNOWN, f"no P-Mode in force lets us send {action[:40]!r}", "agreement")
+
+    def context(self) -> Context:
+        """Return what a protocol may ask of the world, as of now."""
+        host = f"{self.identity.name}.broker.invalid"
+        return Context(
+            agreements=self.book,
+            judge=self.identity.judge,
+            keys={US: self.identity.signer},
+            now=now(),
+            new_id=lambda: f"{uuid.uuid4()}@{host}",
+            party_of=self._party_of,
+            party_named=self._party_named,
+        )
+
+    def _party_of(self, sha256: str) -> str | None:
+        if self.identity.is_hub(sha256):
+            return HUB
+        return US if sha256 == self.identity.signer.certificate.sha256 else None
+
+    def _party_named(self, one: PartyId) -> str | None:
+        return US if one in self.ours else HUB if one in self.theirs else None
+
+
+def read_membership(
+    folder: Path, name: str, agreement: Path | None = None, hub: tuple[Path, ...] = ()
+) -> Membership:
+    """Read a partner folder: keys, trust and ``agreement.yaml`` (or the file named)."""
+    identity = read_identity(folder, name, hub)
+    path = agreement or folder / "agreement.yaml"
+    pmodes = read_pmodes(read_file(path), path.name)
+    ours = next((one for one in pmodes if one.action == _SUBMIT or one.from_role == _APPLICANT), None)
+    if ours is None:
+        raise GatewayError(
+            SETTINGS_WRONG, "no P-Mode of the agreement has an applicant who submits", path.name
+        )
+    return Membership(identity, AgreementBook(pmodes), frozenset(ours.from_party), frozenset(ours.to_party))

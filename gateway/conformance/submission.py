@@ -1,0 +1,124 @@
+"""What a broker sends: the submission signed, attachments read, all of it sealed into one message."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.handler import EBMS2, content_of
+from gateway.conformance.identity import now
+from gateway.conformance.membership import Membership
+from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.model import AckRequest, Payload, UserMessage
+from gateway.protocols import Parcel, Sent
+from gateway.wire.namespaces import DS, SUB
+from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.xades import sign_document
+
+__all__ = ["Submission", "prepare", "seal", "supplement"]
+
+_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A sealed submission: what is sent on every attempt, and what its receipt is held against."""
+
+    unit: UserMessage
+    reference: str
+    parcel: Parcel
+    sent: Sent
+    url: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the HTTP headers of an attempt."""
+        return {"SOAPAction": '"ebXML"', **self.parcel.headers}
+
+    @property
+    def content(self) -> bytes:
+        """Return the octets of an attempt."""
+        return content_of(self.parcel)
+
+
+def prepare(content: bytes, membership: Membership) -> etree._Element:
+    """Return the submission in `content`, signed by us unless it brings a signature."""
+    root = parse_xml(content)
+    if root.find(f"{{{DS}}}Signature") is None:
+        sign_document(root, membership.identity.signer, now=now())
+    return root
+
+
+def seal(
+    root: etree._Element,
+    attachments: Mapping[str, bytes],
+    membership: Membership,
+    url: str = "",
+    conversation: str | None = None,
+) -> Submission:
+    """Seal a signed submission with its attachments; `url` is the hub's endpoint when not the agreed one."""
+    function = (root.findtext(f"{{{SUB}}}Function") or "").strip()
+    if function not in _ACTIONS:
+        raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
+    pmode = membership.outgoing(_ACTIONS[function])
+    context = membership.context()
+    message_id = context.new_id()
+    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in root.iter(f"{{{SUB}}}Attachment")}
+    further = tuple(Payload(cid, kinds.get(cid) or _guess(cid), data) for cid, data in attachments.items())
+    terms = pmode.reliability
+    unit = UserMessage(
+        message_id=message_id,
+        conversation_id=conversation or message_id,
+        sender=pmode.sender,
+        receiver=pmode.receiver,
+        agreement=pmode.agreement,
+        timestamp=context.now.replace(microsecond=context.now.microsecond // 1000 * 1000),
+        service=pmode.service,
+        service_type=pmode.service_type,
+        action=pmode.action,
+        duplicate_elimination=terms.duplicate_elimination != "never",
+        ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
+        sync_reply=pmode.sync_reply_mode != "none",
+        payloads=(Payload(f"submission.{message_id}", "application/xml", serialize(root)), *further),
+    )
+    parcel = EBMS2.seal((unit,), pmode, context)
+    reference = (root.findtext(f"{{{SUB}}}Reference") or "").strip()
+    return Submission(
+        unit, reference, parcel, EBMS2.sent(parcel, context.limits), url or pmode.endpoint or ""
+    )
+
+
+def supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:
+    """Return the unsigned supplement to a submission: one application again, with some of its fields changed.
+
+    `changes` gives new texts by the local name of the field; the other applications, which
+    nobody asked about, are left out.
+    """
+    root = parse_xml(content)
+    for name in (f"{{{DS}}}Signature",):
+        for old in root.findall(name):
+            root.remove(old)
+    for one in root.findall(f"{{{SUB}}}Application"):
+        if one.get("id") != application:
+            root.remove(one)
+            continue
+        for field in one.iter("*"):
+            new = changes.get(etree.QName(field).localname)
+            if new is not None and not len(field):
+                field.text = new
+    function = root.find(f"{{{SUB}}}Function")
+    if function is None or root.find(f"{{{SUB}}}Application") is None:
+        raise GatewayError(
+            RULE_BROKEN, f"there is no application {application[:40]!r}", "/Submission/Application"
+        )
+    function.text = "35"
+    return serialize(root)
+
+
+def _guess(cid: str) -> str:
+    return mimetypes.guess_type(Path(cid).name)[0] or "application/octet-stream"

@@ -1,0 +1,27 @@
+"""Does once, before there are threads, what would otherwise be done at the first message.
+
+The first submission then takes no longer than the next; and what libraries set up at their
+first use, not always with a lock, is set up by one thread alone.
+"""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from gateway.harmonize import compile_requests
+from gateway.hub.hub import Hub
+from gateway.wire.namespaces import SUB
+from gateway.wire.shipped import RESULT, SUBMISSION, schemas
+from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.xades import sign_document, verify_document
+
+__all__ = ["warm_up"]
+
+
+def warm_up(hub: Hub) -> None:
+    """Compile every schema that admission and conclusion use, and sign and verify one document."""
+    compile_requests(hub.rules.bundle)
+    for entry in (SUBMISSION, RESULT):
+        schemas(entry)
+    document = etree.Element(f"{{{SUB}}}Submission")
+    verify_document(parse_xml(serialize(sign_document(document, hub.signer, now=hub.clock()))))

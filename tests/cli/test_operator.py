@@ -1,0 +1,176 @@
+"""The operator's verbs, through the front door, on a home of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import VERBS, main
+from gateway.store import deliveries
+from gateway.store.deliveries import NewDelivery
+from gateway.store.engine import make_engine, reading, transaction
+from tests.kit.house import ROOT, House, Neighbour
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, engine: Engine) -> Path:
+    """Return a home folder whose settings name the test's database."""
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: str) -> tuple[int, str]:
+        status = main([*words, "--home", str(home)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return status, captured.out or captured.err
+
+    return run
+
+
+def rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_partner_is_registered_and_an_agreement_loaded(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pki", "demo", "--out", str(home / "pki"), "--party", "hub", "--party", "broker1"]) == 0
+    assert "broker1.cert.pem" in capsys.readouterr().out
+    certificate = str(home / "pki" / "broker1.cert.pem")
+    words = (
+        "party",
+        "add",
+        "broker1",
+        "--name",
+        "Broker One",
+        "--id",
+        "urn:t|B1",
+        "--certificate",
+        certificate,
+    )
+    assert run(*words) == (0, "")
+    status, text = run("party", "show", "broker1")
+    told = json.loads(text)
+    assert (told["name"], told["status"], told["ids"]) == ("Broker One", "ACTIVE", ["urn:t|B1"])
+    assert len(told["certificates"]) == 1
+    status, text = run("agreement", "load", str(ROOT / "conformance" / "agreements" / "example.yaml"))
+    assert (status, text.split()[0]) == (0, "broker1-submit")
+    assert rows(run("agreement", "list", "--json")[1])[0]["status"] == "ACTIVE"
+
+
+def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, run: Run) -> None:
+    House(engine)
+    assert run("party", "suspend", "broker1")[0] == 0
+    assert {row["id"]: row["status"] for row in rows(run("party", "list", "--json")[1])} == {
+        "broker1": "SUSPENDED",
+        "hub": "ACTIVE",
+    }
+    assert run("party", "resume", "broker1")[0] == 0
+    status, number = run("party", "mandate", "broker1", "hub")
+    assert status == 0
+    assert run("party", "revoke", number.strip())[0] == 0
+    assert run("party", "revoke", number.strip())[0] == 1
+    (sha256,) = json.loads(run("party", "show", "broker1")[1])["certificates"]
+    assert run("party", "retire", sha256)[0] == 0
+    assert json.loads(run("party", "show", "broker1")[1])["certificates"] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("party", "suspend", "nobody"),
+        ("party", "show", "nobody"),
+        ("party", "mandate", "nobody", "hub"),
+        ("party", "retire", "00" * 32),
+        ("agreement", "suspend", "none"),
+        ("case", "show", "SW1"),
+        ("message", "show", "7"),
+        ("message", "dump", "x@y"),
+        ("queue", "requeue", "7"),
+    ],
+)
+def test_what_is_not_there_is_said_and_found_wanting(run: Run, words: tuple[str, ...]) -> None:
+    status, text = run(*words)
+    assert status == 1
+    assert text.startswith("gateway: ")
+
+
+def test_a_stored_message_is_listed_shown_and_dumped_as_it_came(
+    engine: Engine, home: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    house = House(engine)
+    broker = Neighbour("broker1", house.clock)
+    unit = broker.message(content=b"<declaration/>")
+    parcel = broker.seal(unit)
+    answer = house.post(parcel)
+    assert main(["message", "list", "--json", "--home", str(home)]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["message_id"] == unit.message_id
+    assert main(["message", "show", unit.message_id, "--json", "--home", str(home)]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["payloads"][0]["size"] == len(b"<declaration/>")
+    assert main(["message", "dump", unit.message_id, "--home", str(home)]) == 0
+    head, _, body = capsysbinary.readouterr().out.partition(b"\r\n\r\n")
+    assert body == parcel.body.open().read()
+    assert b"multipart/related" in head
+    assert main(["message", "dump", "1", "--answer", "--home", str(home)]) == 0
+    assert capsysbinary.readouterr().out.endswith(answer.body)
+
+
+def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> None:
+    house = House(engine)
+    with transaction(engine) as conn:
+        new = NewDelivery("soap", "AGENCY", "case", "1", "k1")
+        number = str(deliveries.enqueue(conn, new, house.clock()))
+    assert run("queue", "hold", number)[0] == 0
+    assert rows(run("queue", "list", "--json")[1])[0]["state"] == "HELD"
+    assert run("queue", "release", number)[0] == 0
+    assert run("queue", "cancel", number)[0] == 0
+    assert run("queue", "requeue", number)[0] == 1
+    with reading(engine) as conn:
+        assert deliveries.get(conn, int(number)).state == "CANCELLED"  # type: ignore[union-attr]
+
+
+def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_database_url: str) -> None:
+    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{empty_database_url}"\n')
+    status, text = run("case", "list")
+    assert (status, "GW802" in text) == (1, True)
+    assert run("migrate")[0] == 0
+    assert run("case", "list")[0] == 0
+    make_engine(empty_database_url).dispose()
+
+
+def test_settings_that_are_wrong_name_their_key_and_are_misuse(home: Path, run: Run) -> None:
+    (home / "gateway.toml").write_text("[http]\nprot = 1\n")
+    status, text = run("case", "list")
+    assert (status, "http.prot" in text, "did you mean port" in text) == (2, True, True)
+
+
+def test_each_problem_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["error", "gw206"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("GW206", "meaning", "cause", "remedy", "SecurityFailure"))
+    assert main(["error", "GW999"]) == 2
+    assert main(["error", "--json"]) == 0
+    assert len(rows(capsys.readouterr().out)) >= 63
+
+
+@pytest.mark.parametrize("words", [[], ["frobnicate"], ["case"], ["case", "show"], ["--nope"]])
+def test_misuse_is_exit_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "usage: gateway" in capsys.readouterr().out

@@ -1,0 +1,127 @@
+"""Whatever is changed leaves its steps and its evidence, and both fit together without a gap."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from gateway.cases.notices import DecisionCode, Notice
+from gateway.errors import REFUSED_FOR_GOOD, GatewayError
+from gateway.evidence.log import leaf_hash, leaf_of
+from gateway.hub import operate
+from gateway.states import MACHINES, step
+from gateway.store import tables
+from gateway.store.engine import reading
+from tests.flows.craft import all_of, reference, supplement, without, without_applications
+from tests.kit.story import Story, unreachable, unsigned
+
+TABLES = {
+    "message": tables.messages,
+    "case": tables.cases,
+    "request": tables.agency_requests,
+    "delivery": tables.deliveries,
+}
+#: Named transactions that say nothing new to anyone: they end a task whose effect was stored
+#: before, or move a delivery, whose steps and attempts are its record.
+SILENT = {
+    "admit.again",
+    "conclude.overtaken",
+    "delivery.claim",
+    "delivery.defer",
+    "delivery.upkeep",
+    "msh.awaiting",
+    "msh.delivered",
+}
+
+
+def everything_happens(story: Story) -> None:
+    """Take the hub through refusals, faults, questions, corrections and an operator's hands."""
+    story.say("KFDA", unreachable(), lambda _: story.notice("KFDA", DecisionCode.REJECTED))
+    story.say("NPQS", GatewayError(REFUSED_FOR_GOOD, "fault soap:Client"))
+    story.say("customs", unreachable())
+    story.inbox.answers.extend([unreachable()])
+    story.submit(unsigned())
+    story.submit()
+    story.submit(story.submission(all_of(without_applications, reference("HB2026-000999"))), attach=False)
+    story.tick()
+    story.tick(seconds=30)
+    story.operate(operate.requeue, story.deliveries(destination="NPQS")[0].id)
+    story.tick()
+    for agency in ("KPTA", "NPQS"):
+        story.hear(agency, Notice(f"{agency}-Q", story.clock(), "D01", text="more", deadline=story.clock()))
+    undecided = all_of(supplement, without("Application[@id='A2']"))
+    story.submit(story.submission(undecided), action="Supplement", attach=False)
+    story.submit()
+    story.tick()
+    second = [row for row in story.deliveries(destination="NPQS") if row.state == "QUEUED"]
+    assert second == []
+    story.tick(minutes=1)
+    story.decide("KPTA")
+    story.decide("NPQS")
+    story.tick(minutes=1)
+    story.hear("KFDA", story.notice("KFDA", number="N2", status="R02", at=story.clock() + timedelta(1)))
+    story.tick(days=9)
+    story.tick(days=9)
+
+
+def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engine) -> None:
+    story = Story(engine)
+    everything_happens(story)
+    chains = defaultdict(list)
+    with reading(engine) as conn:
+        for row in conn.execute(select(tables.transitions).order_by(tables.transitions.c.id)):
+            chains[row.machine, row.object_id].append(row)
+        for name, table in TABLES.items():
+            machine = MACHINES[name]
+            for row in conn.execute(select(table.c.id, table.c.state)):
+                state = machine.initial
+                for one in chains.pop((name, row.id), []):
+                    assert one.from_state == state
+                    state = step(machine, one.from_state, one.event)
+                    assert one.to_state == state
+                assert row.state == state, (name, row.id)
+    assert chains == {}
+
+
+def test_every_leaf_is_what_its_hash_says(engine: Engine) -> None:
+    story = Story(engine)
+    everything_happens(story)
+    with reading(engine) as conn:
+        leaves = conn.execute(select(tables.evidence)).all()
+    assert len(leaves) > 20
+    for row in leaves:
+        assert leaf_hash(leaf_of(row._mapping)) == row.leaf_hash
+    kinds = {row.kind for row in leaves}
+    assert kinds >= {
+        *("NRO", "NRS", "NRR", "admitted", "refused", "supplemented", "sent", "acknowledged", "notice"),
+        *("decided", "corrected", "closed", "customs", "undeliverable", "operator"),
+    }
+
+
+def test_every_transaction_of_the_hub_leaves_evidence(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: dict[str, list[int]] = defaultdict(list)
+    known = 0
+
+    def looked_at(name: str, when: str) -> None:
+        nonlocal known
+        if not name or when != "after_commit":
+            return
+        with reading(engine) as conn:
+            now = conn.execute(select(func.count()).select_from(tables.evidence)).scalar_one()
+        grown[name].append(now - known)
+        known = now
+
+    story = Story(engine)
+    monkeypatch.setattr("gateway.store.engine.failpoint", looked_at)
+    everything_happens(story)
+    assert set(grown) >= {
+        *("receive.message", "admit.case", "admit.refused", "reply.call_back", "reply.answer"),
+        *("conclude.result", "conclude.notice", "signals.settled", "partner.customs", "delivery.failed"),
+    }
+    silent = {name for name, numbers in grown.items() if min(numbers) < 1}
+    assert silent <= SILENT

@@ -1,0 +1,120 @@
+"""Two last decisions at the same instant: the second sees the first, and the case is decided once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases.notices import Decision, DecisionCode, Notice
+from gateway.states import CASE
+from gateway.store import cases, deliveries
+from gateway.store.engine import make_engine, reading, transaction
+from tests.flows.craft import without_applications
+from tests.kit.cases import OpenCase, open_case
+from tests.kit.story import QUIET, Story
+
+ASKED = {"KPTA": [(1, "01")], "KFDA": [(2, "05")]}
+
+
+def opened(story: Story, number: int) -> list[OpenCase]:
+    story.submit(story.submission(without_applications), attach=False)
+    story.tick()
+    with transaction(story.house.engine) as conn:
+        return [open_case(conn, 1, one, ASKED) for one in range(1, number + 1)]
+
+
+def decide_all_at_once(story: Story, many: list[OpenCase]) -> None:
+    """Let two agencies decide each case at the same instant, from two threads."""
+    together = threading.Barrier(2)
+
+    def decide(agency: str) -> None:
+        for one in many:
+            ((item, law),) = ASKED[agency]
+            decision = Decision(item, law, DecisionCode.APPROVED, f"P-{one.id}")
+            notice = Notice(f"N-{one.id}", story.clock(), "R01", (decision,))
+            together.wait(60)
+            one.hear(story.hub, agency, notice)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(decide, ASKED))
+
+
+def states(story: Story, many: list[OpenCase]) -> Counter[str]:
+    with reading(story.house.engine) as conn:
+        return Counter(cases.get(conn, one.id).state for one in many)  # type: ignore[union-attr]
+
+
+def tasks(story: Story, many: list[OpenCase], agent: str, key: str) -> Counter[int]:
+    """Return how many deliveries of a kind each case has."""
+    with reading(story.house.engine) as conn:
+        return Counter(
+            one.id
+            for one in many
+            for row in deliveries.of_case(conn, one.id)
+            if row.agent == agent and row.dedupe_key.startswith(key)
+        )
+
+
+def work_it_off(story: Story, workers: int) -> None:
+    """Let several workers do everything that is due."""
+
+    def work(number: int) -> None:
+        worker = story.new_worker(f"w{number}")
+        while worker.run_once():
+            pass
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
+    while story.worker.run_once():
+        pass
+
+
+def race(story: Story, number: int) -> None:
+    many = opened(story, number)
+    decide_all_at_once(story, many)
+    decided = states(story, many)
+    print(f"\n{story.house.engine.dialect.name}: {number} cases, {decided['DECIDED']} decided")
+    assert decided == {"DECIDED": number}
+    assert set(tasks(story, many, "local", "conclude:").values()) == {1}
+    work_it_off(story, 2)
+    told = tasks(story, many, "msh", "result:")
+    assert told == Counter({one.id: 1 for one in many})
+    assert states(story, many) == {"CLOSED": number}
+    assert tasks(story, many, "soap", "customs:19") == told
+    print(f"{sum(told.values())} results, one each")
+    for one in (many[0], many[-1]):
+        events = [event for event, _ in story.steps(CASE, one.id)]
+        assert events == ["dispatch", "decision", "last_decision", "relayed"]
+        assert story.evidence("case", one.id).count("decided") == 1
+
+
+def test_two_last_decisions_at_once_decide_the_case(engine: Engine) -> None:
+    race(Story(engine), 12)
+
+
+@pytest.mark.heavy
+def test_of_three_hundred_cases_three_hundred_are_decided(engine: Engine) -> None:
+    race(Story(engine, agreement=QUIET), 300)
+
+
+@pytest.fixture
+def postgresql(postgresql_url: str) -> Iterator[Engine]:
+    made = make_engine(postgresql_url)
+    yield made
+    made.dispose()
+
+
+def test_without_the_lock_cases_stay_undecided(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows that the race is there and that the lock is what wins it."""
+    story = Story(postgresql)
+    many = opened(story, 40)
+    monkeypatch.setattr(cases, "lock", cases.get)
+    decide_all_at_once(story, many)
+    left = states(story, many)
+    print(f"\nwithout the lock: of {len(many)} cases {left['IN_PROGRESS']} are undecided")
+    assert left["IN_PROGRESS"] > 0

@@ -1,0 +1,32 @@
+"""The register changes while the hub runs: its next message is judged by the change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.model import ErrorSignal, Receipt
+from gateway.pki.issue import make_crl
+from tests.kit.house import START, House, Neighbour, authority, signer_named
+
+
+def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine, tmp_path: Path) -> None:
+    house = House(engine)
+    broker = Neighbour("broker1", house.clock)
+    parcel = broker.seal(broker.message())
+    assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
+    house.clock.forward(hours=1)
+    revoked = [signer_named("broker1").certificate.serial]
+    crl = tmp_path / "new.crl"
+    crl.write_bytes(make_crl(authority(), revoked, START, START + timedelta(days=30), number=2))
+    (tmp_path / "gateway.toml").write_text(
+        f'[hub]\nhome = "."\n[database]\nurl = "{engine.url.render_as_string(hide_password=False)}"\n'
+    )
+    assert main(["pki", "crl", str(crl), "--home", str(tmp_path)]) == 0
+    refused = broker.open(house.post(broker.seal(broker.message()))).unit
+    assert isinstance(refused, ErrorSignal)
+    assert refused.errors[0].description.startswith("GW207")
+    assert house.post(parcel).body.count(b"GW207") == 1

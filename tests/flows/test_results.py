@@ -1,0 +1,302 @@
+"""The result on its way: the same octets until a receipt proves it, or the end of all tries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.notices import DecisionCode
+from gateway.cli import main
+from gateway.delivery.http import HttpAnswer
+from gateway.errors import SIGNATURE_INVALID, GatewayError
+from gateway.hub import operate
+from gateway.model import ErrorSignal, Octets, Receipt
+from gateway.protocols import Parcel
+from gateway.states import DELIVERY
+from gateway.store import claims, messages
+from gateway.store.engine import reading
+from tests.flows.craft import without_applications
+from tests.kit.house import EBMS2, signer_named
+from tests.kit.story import AGREEMENT, QUIET, Story, unreachable
+
+ASYNC = AGREEMENT.replace(b"mshSignalsOnly", b"none")
+
+
+def decided(engine: Engine, agreement: bytes = AGREEMENT) -> Story:
+    """Return a story that is at its end but for the result."""
+    story = Story(engine, customs=False, agreement=agreement)
+    story.submit(story.submission(without_applications), attach=False)
+    return story
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return decided(engine)
+
+
+def http(parcel: Parcel, status: int = 200) -> HttpAnswer:
+    return HttpAnswer(status, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open().read())
+
+
+def receipt_of(story: Story, opened: Any, change: Callable[[Receipt], Receipt] = lambda unit: unit) -> Parcel:
+    context = story.broker.context()
+    return EBMS2.seal((change(EBMS2.receipt(opened, context)),), opened.pmode, context)
+
+
+def post_back(story: Story, parcel: Parcel) -> Any:
+    """Bring a signal to the hub by a POST of the applicant's own."""
+    return story.house.post(Parcel(parcel.headers, Octets(parcel.body.open().read())))
+
+
+def result_delivery(story: Story) -> Any:
+    (found,) = (row for row in story.deliveries(agent="msh") if row.parameters.get("action") == "Result")
+    return found
+
+
+def test_every_try_brings_the_same_octets(story: Story) -> None:
+    story.inbox.answers.extend([unreachable(), HttpAnswer(503, {}, b""), HttpAnswer(204, {}, b"")])
+    for _ in range(3):
+        story.tick(seconds=301)
+    assert len(story.inbox.octets) == 3
+    assert len(set(story.inbox.octets)) == 1
+    story.tick(seconds=301)
+    assert story.case().state == "CLOSED"
+    row = result_delivery(story)
+    assert (row.state, len(set(story.inbox.octets))) == ("DELIVERED", 1)
+    assert [event for event, _ in story.steps(DELIVERY, row.id)] == [
+        *("lease", "defer", "lease", "defer", "lease", "sent", "timeout", "lease", "delivered")
+    ]
+    assert story.evidence("delivery", row.id) == ["NRR"]
+    with reading(story.house.engine) as conn:
+        (sent,) = messages.search(conn, direction="out")
+        assert messages.parcel_of(conn, sent.id)[1] == story.inbox.octets[0]
+
+
+def test_a_receipt_by_post_ends_it(engine: Engine) -> None:
+    story = decided(engine, ASYNC)
+    heard: list[Any] = []
+
+    def later(opened: Any) -> HttpAnswer:
+        heard.append(opened)
+        return HttpAnswer(204, {}, b"")
+
+    story.inbox.answers.extend([later])
+    story.tick()
+    assert (result_delivery(story).state, story.case().state) == ("AWAITING_RECEIPT", "DECIDED")
+    parcel = receipt_of(story, heard[0])
+    assert post_back(story, parcel).status == 204
+    assert (result_delivery(story).state, story.case().state) == ("DELIVERED", "CLOSED")
+    before = story.evidence("delivery", result_delivery(story).id)
+    assert post_back(story, parcel).status == 204
+    assert story.evidence("delivery", result_delivery(story).id) == before == ["NRR"]
+    story.tick(days=1)
+    assert len(heard) == 1
+
+
+def test_a_receipt_may_overtake_the_answer_to_the_post(engine: Engine) -> None:
+    story = decided(engine, ASYNC)
+
+    def at_once(opened: Any) -> HttpAnswer:
+        post_back(story, receipt_of(story, opened))
+        return HttpAnswer(204, {}, b"")
+
+    story.inbox.answers.append(at_once)
+    story.tick()
+    assert (result_delivery(story).state, story.case().state) == ("DELIVERED", "CLOSED")
+
+
+def wrong_digest(unit: Receipt) -> Receipt:
+    first = replace(unit.references[0], digest=b"\x00" * 32)
+    return replace(unit, references=(first, *unit.references[1:]))
+
+
+def fewer(unit: Receipt) -> Receipt:
+    return replace(unit, references=unit.references[:1])
+
+
+def none(unit: Receipt) -> Receipt:
+    return replace(unit, references=())
+
+
+def of_another(unit: Receipt) -> Receipt:
+    return replace(unit, ref_to_message_id="somebody@else.example")
+
+
+@pytest.mark.parametrize("change", [wrong_digest, fewer, none, of_another])
+@pytest.mark.parametrize("way", ["answer", "post"])
+def test_a_receipt_that_does_not_match_proves_nothing(
+    engine: Engine, change: Callable[[Receipt], Receipt], way: str
+) -> None:
+    story = decided(engine, AGREEMENT if way == "answer" else ASYNC)
+
+    def answer(opened: Any) -> HttpAnswer:
+        parcel = receipt_of(story, opened, change)
+        if way == "answer":
+            return http(parcel)
+        post_back(story, parcel)
+        return HttpAnswer(204, {}, b"")
+
+    story.inbox.answers.append(answer)
+    story.tick()
+    assert result_delivery(story).state in ("QUEUED", "AWAITING_RECEIPT")
+    assert "NRR" not in story.evidence("delivery", result_delivery(story).id)
+    assert story.case().state == "DECIDED"
+    story.tick(seconds=301)
+    assert story.case().state == ("CLOSED" if way == "answer" else "DECIDED") or len(story.inbox.got) == 2
+
+
+def unsigned(parcel: Parcel) -> Parcel:
+    """Return the parcel with its signature cut out."""
+    root = etree.fromstring(parcel.body.open().read())
+    signature = root.find(".//{http://www.w3.org/2000/09/xmldsig#}Signature")
+    signature.getparent().remove(signature)  # type: ignore[union-attr]
+    return Parcel(parcel.headers, Octets(etree.tostring(root)))
+
+
+@pytest.mark.parametrize("way", ["answer", "post"])
+@pytest.mark.parametrize("who", ["nobody", "stranger"])
+def test_a_receipt_signed_by_nobody_or_another_proves_nothing(engine: Engine, way: str, who: str) -> None:
+    story = decided(engine, AGREEMENT if way == "answer" else ASYNC)
+    story.register("stranger")
+
+    def answer(opened: Any) -> HttpAnswer:
+        context = story.broker.context()
+        unit = EBMS2.receipt(opened, context)
+        if who == "nobody":
+            parcel = unsigned(EBMS2.seal((unit,), opened.pmode, context))
+        else:
+            context = replace(context, keys={"broker1": signer_named("stranger")})
+            parcel = EBMS2.seal((unit,), opened.pmode, context)
+        if way == "answer":
+            return http(parcel)
+        post_back(story, parcel)
+        return HttpAnswer(204, {}, b"")
+
+    story.inbox.answers.append(answer)
+    story.tick()
+    assert result_delivery(story).state in ("QUEUED", "AWAITING_RECEIPT")
+    assert story.case().state == "DECIDED"
+
+
+def error_about(story: Story, opened: Any) -> ErrorSignal:
+    problem = GatewayError(SIGNATURE_INVALID, "the digest differs", "eb:Body")
+    return EBMS2.error(problem, opened.unit, story.broker.context())
+
+
+@pytest.mark.parametrize(("signed", "after"), [(True, "FAILED"), (False, "AWAITING_RECEIPT")])
+def test_an_error_by_post_ends_it_when_it_is_signed(engine: Engine, signed: bool, after: str) -> None:
+    story = decided(engine, ASYNC)
+    heard: list[Any] = []
+    story.inbox.answers.append(lambda opened: heard.append(opened) or HttpAnswer(204, {}, b""))
+    story.tick()
+    unit = error_about(story, heard[0])
+    context = story.broker.context()
+    parcel = EBMS2.seal((unit,), heard[0].pmode, context)
+    post_back(story, parcel if signed else unsigned(parcel))
+    row = result_delivery(story)
+    assert row.state == after
+    assert story.evidence("delivery", row.id) == (["refusal"] if signed else [])
+    assert story.case().state == "DECIDED"
+
+
+def test_an_error_in_the_answer_ends_it(story: Story) -> None:
+    story.inbox.answers.append(
+        lambda opened: http(
+            EBMS2.seal((error_about(story, opened),), opened.pmode, story.broker.context()), 200
+        )
+    )
+    story.tick()
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("FAILED", "GW602")
+    story.tick(days=1)
+    assert len(story.inbox.got) == 1
+
+
+LASTING = {"not found": HttpAnswer(404, {}, b""), "not implemented": HttpAnswer(501, {}, b"")}
+
+
+@pytest.mark.parametrize("answer", LASTING.values(), ids=list(LASTING))
+def test_an_answer_that_will_not_change_ends_it_at_once(story: Story, answer: HttpAnswer) -> None:
+    story.inbox.answers.append(answer)
+    story.tick()
+    assert result_delivery(story).state == "FAILED"
+
+
+def test_at_the_end_of_all_tries_it_is_a_delivery_failure(
+    story: Story, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    story.inbox.answers.extend([HttpAnswer(204, {}, b"")] * 9)
+    for _ in range(6):
+        story.tick(seconds=301)
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("FAILED", "GW604")
+    assert len(story.inbox.octets) == 4
+    assert story.evidence("delivery", row.id) == ["DeliveryFailure"]
+    assert story.case().state == "DECIDED"
+    url = story.house.engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')
+    assert main(["case", "show", story.case().number, "--home", str(tmp_path)]) == 0
+    assert "Result to broker1  FAILED  GW604" in capsys.readouterr().out
+    story.inbox.answers.clear()
+    story.operate(operate.requeue, row.id)
+    story.tick()
+    assert story.case().state == "CLOSED"
+    assert len(story.inbox.octets) == 5
+    assert len(set(story.inbox.octets)) == 1
+
+
+def test_a_result_beyond_its_time_is_a_delivery_failure_too(story: Story) -> None:
+    story.inbox.answers.extend([HttpAnswer(204, {}, b"")] * 9)
+    story.tick()
+    story.tick(days=30)
+    row = result_delivery(story)
+    assert (row.state, row.problem) == ("FAILED", "GW604")
+    assert story.evidence("delivery", row.id) == ["DeliveryFailure"]
+    assert len(story.inbox.octets) == 1
+
+
+def test_a_receipt_after_the_end_changes_nothing(engine: Engine) -> None:
+    story = decided(engine, ASYNC)
+    heard: list[Any] = []
+    story.inbox.answers.extend([lambda opened: heard.append(opened) or HttpAnswer(204, {}, b"")] * 9)
+    for _ in range(7):
+        story.tick(seconds=301)
+    assert result_delivery(story).state == "FAILED"
+    assert post_back(story, receipt_of(story, heard[0])).status == 204
+    assert result_delivery(story).state == "FAILED"
+
+
+def test_results_arrive_in_the_order_they_were_decided(engine: Engine) -> None:
+    """A correction waits for the result that it corrects, which the applicant has not had yet."""
+    story = Story(engine, customs=False, agreement=QUIET)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.inbox.answers.extend([unreachable()] * 2)
+    story.tick()
+    story.hear("KPTA", story.notice("KPTA", DecisionCode.REJECTED, number="N2", status="R03"))
+    for _ in range(3):
+        story.tick(seconds=301)
+    outcomes = [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")]
+    assert outcomes == ["APPROVED", "APPROVED", "APPROVED", "PARTIAL"]
+    assert story.case().state == "CLOSED"
+
+
+def test_the_reply_address_is_the_agreements(story: Story) -> None:
+    story.tick()
+    assert result_delivery(story).parameters["endpoint"] == "http://127.0.0.1:8901/msh/ebms2"
+
+
+def test_attempts_are_kept(story: Story) -> None:
+    story.inbox.answers.append(unreachable())
+    story.tick()
+    story.tick(seconds=301)
+    with reading(story.house.engine) as conn:
+        tried = claims.attempts_of(conn, result_delivery(story).id)
+    assert [one.outcome for one in tried] == ["defer", "delivered"]

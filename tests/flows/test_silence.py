@@ -1,0 +1,275 @@
+"""Partners that refuse, are silent or talk garbage: what is tried again, as what, and who is told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases.notices import Acknowledged
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.hub import operate
+from gateway.states import DELIVERY, REQUEST
+from gateway.store import claims, tables
+from gateway.store.engine import reading, transaction
+from tests.flows.craft import reference, supplement
+from tests.kit.story import AGENCIES, Story, content_of, unreachable
+
+REFUSED = GatewayError(REFUSED_FOR_GOOD, "fault soap:Client: no such document")
+PASSING = {
+    "silence": unreachable("no answer within 30 s"),
+    "fault of the server": GatewayError(UNREACHABLE, "fault soap:Server: try later"),
+    "garbage": GatewayError(ANSWER_NOT_UNDERSTOOD, "not XML"),
+}
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return Story(engine)
+
+
+def calls(story: Story, agency: str) -> list[tuple[str, str]]:
+    """Return MessageID and Body of each call to an agency."""
+    made = [call for call in story.soap.calls if call.destination == agency]
+    return [
+        (re.findall(rb"MessageID[^>]*>([^<]+)<", call.envelope)[0].decode(), content_of(call))
+        for call in made
+    ]
+
+
+def try_all(story: Story) -> None:
+    """Let so much time go by that every try is used up."""
+    for _ in range(6):
+        story.tick(minutes=10)
+
+
+@pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
+def test_what_may_pass_is_tried_again_with_the_same_words(story: Story, problem: GatewayError) -> None:
+    story.say("KFDA", problem, problem)
+    story.submit()
+    story.tick()
+    (delivery,) = story.deliveries(destination="KFDA")
+    assert (delivery.state, delivery.problem) == ("QUEUED", problem.problem.id)
+    assert story.request("KFDA").state == "PREPARED"
+    story.tick(seconds=15)
+    assert len(calls(story, "KFDA")) == 2
+    story.tick(seconds=15)
+    assert len(calls(story, "KFDA")) == 2
+    story.tick(seconds=15)
+    assert len(calls(story, "KFDA")) == 3
+    assert len(set(calls(story, "KFDA"))) == 1
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+
+
+@pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
+def test_when_every_try_is_used_up_the_request_is_stranded(story: Story, problem: GatewayError) -> None:
+    story.say("KFDA", *[problem] * 9)
+    story.submit()
+    try_all(story)
+    assert len(calls(story, "KFDA")) == 4
+    request, delivery = story.request("KFDA"), story.deliveries(destination="KFDA")[0]
+    assert (request.state, delivery.state, delivery.problem) == ("STRANDED", "FAILED", "GW604")
+    assert story.evidence("delivery", delivery.id) == ["undeliverable"]
+    assert story.steps(REQUEST, request.id) == [("undeliverable", "STRANDED")]
+    assert [event for event, _ in story.steps(DELIVERY, delivery.id)] == ["lease", "defer"] * 3 + [
+        "lease",
+        "refuse",
+    ]
+    with reading(story.house.engine) as conn:
+        tried = claims.attempts_of(conn, delivery.id)
+    assert [(one.outcome, one.problem) for one in tried] == [("defer", problem.problem.id)] * 3 + [
+        ("refuse", "GW604")
+    ]
+    assert {story.request(one).state for one in AGENCIES if one != "KFDA"} == {"ACKNOWLEDGED"}
+
+
+def test_what_is_refused_for_good_is_not_tried_again(story: Story) -> None:
+    story.say("KFDA", REFUSED)
+    story.submit()
+    try_all(story)
+    assert len(calls(story, "KFDA")) == 1
+    assert (story.request("KFDA").state, story.deliveries(destination="KFDA")[0].problem) == (
+        "STRANDED",
+        "GW602",
+    )
+
+
+def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
+    story.say("KFDA", REFUSED)
+    story.submit()
+    story.tick()
+    delivery = story.deliveries(destination="KFDA")[0]
+    story.operate(operate.requeue, delivery.id)
+    assert story.request("KFDA").state == "SENT"
+    story.tick()
+    assert len(set(calls(story, "KFDA"))) == 1
+    assert len(calls(story, "KFDA")) == 2
+    request = story.request("KFDA")
+    assert (request.state, request.receipt_number is not None) == ("ACKNOWLEDGED", True)
+    assert story.steps(REQUEST, request.id) == [
+        ("undeliverable", "STRANDED"),
+        ("resend", "SENT"),
+        ("send", "SENT"),
+        ("acknowledge", "ACKNOWLEDGED"),
+    ]
+    assert story.evidence("delivery", delivery.id) == ["undeliverable", "operator"]
+    story.decide_all()
+    story.tick()
+    assert story.case().state == "CLOSED"
+
+
+def test_a_stranded_request_may_still_be_decided(story: Story) -> None:
+    """The agency had it all along; only its answers were lost."""
+    story.say("KFDA", *[PASSING["silence"]] * 9)
+    story.submit()
+    try_all(story)
+    story.decide_all()
+    assert (story.request("KFDA").state, story.case().state) == ("DECIDED", "DECIDED")
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    assert story.deliveries(destination="KFDA")[0].state == "FAILED"
+    assert story.case().state == "CLOSED"
+
+
+def test_a_call_that_fails_after_the_decision_lets_the_case_close(story: Story) -> None:
+    def decides_and_breaks(_: object) -> None:
+        if story.request("KFDA").state == "PREPARED":
+            story.hear("KFDA", story.notice("KFDA"))
+        raise PASSING["silence"]
+
+    story.say("KFDA", *[decides_and_breaks] * 9)
+    story.submit()
+    story.tick()
+    story.decide_all("KFDA")
+    for _ in range(3):
+        assert (story.request("KFDA").state, story.case().state) == ("DECIDED", "DECIDED")
+        story.tick(minutes=1)
+    assert story.outcome()[0] == "APPROVED"
+    assert story.deliveries(destination="KFDA")[0].state == "FAILED"
+    assert story.case().state == "CLOSED"
+
+
+def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
+    story.say("customs", REFUSED)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert story.case().state == "DECIDED"
+    for delivery in story.deliveries(destination="customs"):
+        story.operate(operate.cancel, delivery.id)
+    assert story.case().state == "CLOSED"
+    assert story.evidence("case", story.case().id)[-1] == "closed"
+
+
+def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) -> None:
+    story.submit()
+    story.tick()
+    story.say("KFDA", REFUSED)
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    assert story.request("KFDA").state == "STRANDED"
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+
+
+def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) -> None:
+    story.say("KFDA", REFUSED)
+    story.submit()
+    story.tick()
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    made = [call.operation for call in story.soap.calls if call.destination == "KFDA"]
+    assert made == ["SubmitApplication"]
+    story.operate(operate.requeue, story.deliveries(destination="KFDA")[0].id)
+    story.tick()
+    made = [call.operation for call in story.soap.calls if call.destination == "KFDA"]
+    assert made == ["SubmitApplication"] * 2 + ["SubmitSupplement"]
+
+
+@pytest.mark.parametrize("words", ["unknown code", "other item", "contradiction"])
+def test_an_answer_that_makes_no_sense_is_stranded_and_half_of_it_is_not_kept(
+    story: Story, words: str
+) -> None:
+    def nonsense(_: object) -> object:
+        notice = story.notice(
+            "KFDA", status={"unknown code": "Q99", "contradiction": "R04"}.get(words, "R01")
+        )
+        if words == "other item":
+            notice = replace(notice, decisions=(replace(notice.decisions[0], item=3),))
+        return notice
+
+    story.say("KFDA", nonsense)
+    story.submit()
+    story.tick()
+    request = story.request("KFDA")
+    assert (request.state, request.status_code) == ("STRANDED", None)
+    assert story.evidence("request", request.id) == []
+    story.decide_all()
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_two_applications_may_share_a_receipt_number(story: Story) -> None:
+    story.say("KFDA", Acknowledged("R-1"), Acknowledged("R-1"))
+    story.submit()
+    story.tick()
+    story.submit(story.submission(reference("HB2026-000124")))
+    story.tick()
+    assert (story.request("KFDA").state, story.request("KFDA").receipt_number) == ("ACKNOWLEDGED", "R-1")
+
+
+def test_what_is_queued_beyond_its_time_strands_its_request(story: Story) -> None:
+    story.say("KFDA", *[PASSING["silence"]] * 9)
+    story.submit()
+    story.tick()
+    delivery = story.deliveries(destination="KFDA")[0]
+    with transaction(story.house.engine) as conn:
+        changed = tables.deliveries.update().where(tables.deliveries.c.id == delivery.id)
+        conn.execute(changed.values(expires_at=story.clock()))
+    story.tick(seconds=1)
+    assert (story.deliveries(destination="KFDA")[0].state, story.request("KFDA").state) == (
+        "FAILED",
+        "STRANDED",
+    )
+    assert story.evidence("delivery", delivery.id) == ["undeliverable"]
+
+
+# Customs
+
+
+def test_customs_hears_of_the_declaration_first_however_long_it_is_away(story: Story) -> None:
+    story.say("customs", *[PASSING["silence"]] * 2)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    assert story.case().state == "DECIDED"
+    assert {call.operation for call in story.soap.calls if call.destination == "customs"} == {
+        "RegisterDeclaration"
+    }
+    story.tick(minutes=1)
+    story.tick(minutes=1)
+    made = [call for call in story.soap.calls if call.destination == "customs"]
+    assert [call.operation for call in made] == ["RegisterDeclaration"] * 3 + ["ReportRequirements"] * 2
+    assert story.customs_codes() == ["18", "19"]
+    assert story.case().state == "CLOSED"
+
+
+def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
+    story.say("customs", REFUSED)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    try_all(story)
+    first = story.deliveries(destination="customs")[0]
+    assert (first.state, story.case().state) == ("FAILED", "DECIDED")
+    assert story.customs_codes() == []
+    story.operate(operate.requeue, first.id)
+    story.tick()
+    assert story.customs_codes() == ["18", "19"]
+    assert story.case().state == "CLOSED"

@@ -1,0 +1,85 @@
+"""A question of an agency, and the supplement that answers it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.store import cases
+from gateway.store.engine import reading
+from tests.flows.craft import all_of, supplement, text
+from tests.kit.story import Story, asked, unreachable
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    started.submit()
+    return started
+
+
+def test_a_question_and_its_supplement(story: Story) -> None:
+    story.tick()
+    number = story.number_of("KFDA")
+    deadline = story.clock() + timedelta(days=5)
+    story.hear("KFDA", asked(story, "KFDA", "Q1", deadline=deadline))
+    story.tick()
+    request = story.request("KFDA")
+    assert (request.state, request.status_code, request.due_at) == ("INFORMATION_REQUIRED", "D01", deadline)
+    (notice,) = story.inbox.documents("Notice")
+    assert notice.findtext(".//{*}Text") == "the certificate of origin"
+    more = story.submission(
+        all_of(supplement, text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g"))
+    )
+    story.submit(more, action="Supplement")
+    story.tick()
+    told = [one for one in story.soap.calls if one.operation == "SubmitSupplement"]
+    assert {one.destination for one in told} == {"KPTA", "KFDA", "NPQS"}
+    (call,) = (one for one in told if one.destination == "KFDA")
+    assert call.text("ApplicationNumber") == number
+    assert "카라멜 와플 320 g" in call.envelope.decode()
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+    story.decide_all()
+    story.tick()
+    assert story.case().outcome == "APPROVED"
+    assert "supplemented" in story.evidence("case", story.case().id)
+
+
+def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
+    story.say("KFDA", *[unreachable()] * 2)
+    story.tick()
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    made = [one.operation for one in story.soap.calls if one.destination == "KFDA"]
+    assert made == ["SubmitApplication"]
+    for _ in range(3):
+        story.tick(minutes=5)
+    made = [one.operation for one in story.soap.calls if one.destination == "KFDA"]
+    assert made == ["SubmitApplication"] * 3 + ["SubmitSupplement"]
+
+
+@pytest.mark.parametrize("wrong", ["unknown reference", "decided", "other application", "other items"])
+def test_a_supplement_without_its_case_is_refused(story: Story, wrong: str) -> None:
+    story.tick()
+    change = {
+        "unknown reference": all_of(
+            supplement, text("Reference", "X-1"), text(".//FunctionalReferenceID", "X-1")
+        ),
+        "decided": supplement,
+        "other application": all_of(
+            supplement, lambda root: root.find("{*}Application[@id='A3']").set("id", "A9")
+        ),
+        "other items": all_of(supplement, text("Application[@id='A3']/Items", "3 2")),
+    }[wrong]
+    if wrong == "decided":
+        story.decide("KFDA")
+    calls, state = len(story.soap.calls), story.case().state
+    story.submit(story.submission(change), action="Supplement")
+    story.tick()
+    assert [one for one, _ in story.problems()] == ["GW404" if wrong == "other items" else "GW407"]
+    assert len(story.soap.calls) == calls
+    with reading(story.house.engine) as conn:
+        first = cases.search(conn, limit=9)[-1]
+    assert first.state == state

@@ -1,0 +1,265 @@
+"""The delivery worker: leases, lanes, mistakes of ours, and the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.store import deliveries, lanes
+from gateway.store.claims import Lease
+from gateway.store.engine import reading, transaction
+from tests.kit.desk import Desk
+
+
+def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
+    desk = Desk(engine)
+    (one,) = desk.queue()
+    late = desk.new_worker("late")
+    (lease,) = late._claim()
+    desk.clock.forward(seconds=59)
+    desk.worker.keep_up()
+    assert desk.worker.run_once() == 0
+    desk.clock.forward(seconds=2)
+    desk.worker.keep_up()
+    assert desk.worker.run_once() == 1
+    assert desk.row(one).state == "DELIVERED"
+    assert lease.attempt == 1
+    assert desk.events(one) == ["lease", "lease_lost", "lease", "delivered"]
+
+
+def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
+    """It failed, at last, with what another has delivered meanwhile."""
+
+    def slow(lease: Lease) -> None:
+        if lease.attempt > 1:
+            return
+        desk.clock.forward(seconds=61)
+        other.keep_up()
+        assert other.run_once() == 1
+        raise GatewayError(UNREACHABLE, "too late")
+
+    desk = Desk(engine, slow)
+    other = desk.new_worker("w2")
+    (one,) = desk.queue()
+    assert desk.worker.run_once() == 1
+    assert (desk.row(one).state, desk.row(one).problem) == ("DELIVERED", None)
+    assert desk.events(one) == ["lease", "lease_lost", "lease", "delivered"]
+    assert desk.postman.given_up == []
+
+
+def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
+    def slow(lease: Lease) -> None:
+        if lease.attempt > 1:
+            return
+        desk.clock.forward(seconds=61)
+        other.keep_up()
+        assert other.run_once() == 1
+        raise GatewayError(REFUSED_FOR_GOOD, "no")
+
+    desk = Desk(engine, slow)
+    other = desk.new_worker("w2")
+    (one,) = desk.queue()
+    desk.worker.run_once()
+    assert desk.row(one).state == "DELIVERED"
+    assert desk.postman.given_up == []
+
+
+def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
+    def broken(lease: Lease) -> None:
+        raise ZeroDivisionError("inside")
+
+    desk = Desk(engine, broken)
+    (one,) = desk.queue()
+    desk.worker.run_once()
+    assert (desk.row(one).state, desk.row(one).problem) == ("QUEUED", "GW901")
+    for _ in range(5):
+        desk.clock.forward(minutes=5)
+        desk.worker.run_once()
+    assert (desk.row(one).state, desk.row(one).problem) == ("FAILED", "GW604")
+    assert len(desk.postman.made) == 3
+    assert desk.postman.given_up == [(one, "GW604")]
+
+
+@pytest.mark.parametrize("how", ["no agent", "no plan"])
+def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str) -> None:
+    desk = Desk(engine, lambda lease: lease.parameters["missing"])
+    if how == "no plan":
+        desk.postman.plan = lambda lease: lease.parameters["retries"]  # type: ignore[method-assign]
+    (one,) = desk.queue(agent="pigeon" if how == "no agent" else "soap")
+    (other,) = desk.queue()
+    for _ in range(9):
+        desk.worker.run_once()
+        desk.clock.forward(hours=1)
+    assert desk.row(one).state == "FAILED"
+    assert desk.row(other).state == "FAILED"
+    assert desk.worker._free._value == 4  # type: ignore[attr-defined]
+
+
+def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> None:
+    desk = Desk(engine)
+    (one,) = desk.queue()
+    for _ in range(9):
+        desk.new_worker("short-lived")._claim()
+        desk.clock.forward(seconds=61)
+        desk.worker.keep_up()
+        if desk.row(one).tries > 8:
+            break
+    while desk.worker.run_once():
+        pass
+    assert desk.postman.made == []
+    assert (desk.row(one).state, desk.row(one).problem) == ("FAILED", "GW604")
+    assert desk.postman.given_up == [(one, "GW604")]
+
+
+def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
+    def away(lease: Lease) -> None:
+        raise GatewayError(UNREACHABLE, "away")
+
+    desk = Desk(engine, away)
+    (soon,) = desk.queue(expires_at=desk.clock() + timedelta(seconds=5))
+    (later,) = desk.queue(expires_at=desk.clock() + timedelta(seconds=20))
+    desk.worker.run_once()
+    assert (desk.row(soon).state, desk.row(later).state) == ("FAILED", "QUEUED")
+    desk.clock.forward(seconds=21)
+    desk.worker.keep_up()
+    assert desk.row(later).state == "FAILED"
+    assert desk.postman.given_up == [(soon, "GW604"), (later, "GW604")]
+    assert desk.events(later) == ["lease", "defer", "expire"]
+    desk.worker.keep_up()
+    assert len(desk.postman.given_up) == 2
+
+
+def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -> None:
+    desk = Desk(engine)
+    (first,) = desk.queue()
+    (second,) = desk.queue(follows=first, expires_at=desk.clock() + timedelta(seconds=5))
+    with transaction(engine) as conn:
+        deliveries.hold(conn, first, desk.clock(), "operator")
+    desk.clock.forward(seconds=6)
+    desk.worker.run_once()
+    desk.worker.keep_up()
+    assert (desk.row(second).state, desk.postman.made) == ("FAILED", [])
+
+
+def test_a_lane_is_not_crowded(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    desk.queue(6)
+    with transaction(engine) as conn:
+        lanes.set_capacity(conn, "KR-A", 2)
+    assert len(desk.worker._claim()) == 2
+    assert desk.new_worker("w2")._claim() == []
+
+
+def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine) -> None:
+    desk = Desk(engine, threads=4)
+    desk.queue(20, lane="A-DEAD")
+    first = desk.worker._claim()
+    assert [lease.lane for lease in first] == ["A-DEAD"] * 2
+    desk.queue(20, lane="Z-ALIVE")
+    assert [lease.lane for lease in desk.worker._claim()] == ["Z-ALIVE"] * 2
+    assert desk.worker._claim() == []
+
+
+def test_lanes_are_served_in_turn(engine: Engine) -> None:
+    desk = Desk(engine, threads=1)
+    for lane in ("A", "B", "C"):
+        desk.queue(5, lane=lane)
+    served = []
+    for _ in range(6):
+        (lease,) = desk.worker._claim()
+        served.append(lease.lane)
+        desk.worker._attempt(lease)
+    assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
+
+
+def run(desk: Desk, until: Callable[[], bool], seconds: float = 20) -> threading.Thread:
+    stop = threading.Event()
+    thread = threading.Thread(target=desk.worker.run, args=(stop,))
+    thread.start()
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        time.sleep(0.005)
+    stop.set()
+    return thread
+
+
+def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None:
+    released = threading.Event()
+
+    def act(lease: Lease) -> None:
+        if lease.lane.startswith("A-DEAD"):
+            released.wait(20)
+
+    desk = Desk(engine, act, threads=4)
+    desk.queue(20, lane="A-DEAD")
+    alive = desk.queue(30, lane="B-ALIVE")
+    thread = run(desk, lambda: set(alive) <= set(desk.postman.made))
+    assert set(alive) <= set(desk.postman.made)
+    assert not released.is_set()
+    released.set()
+    thread.join(30)
+
+
+def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def act(lease: Lease) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    desk = Desk(engine, act, threads=2)
+    desk.queue(9)
+    thread = run(desk, begun.is_set)
+    thread.join(0.2)
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert desk.open_leases() == 0
+    with reading(engine) as conn:
+        left = deliveries.counts(conn)
+    assert left["DELIVERED"] >= 1
+    assert left["QUEUED"] == 9 - left["DELIVERED"]
+
+
+def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [RuntimeError("the database is gone"), GatewayError(UNREACHABLE, "gone")]
+    real = lanes.due
+
+    def due(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(lanes, "due", due)
+    desk = Desk(engine)
+    (one,) = desk.queue()
+    run(desk, lambda: desk.row(one).state == "DELIVERED").join(30)
+    assert desk.row(one).state == "DELIVERED"
+
+
+def test_two_workers_make_each_delivery_once(engine: Engine) -> None:
+    desk = Desk(engine)
+    wanted = desk.queue(40) + desk.queue(40, lane="KR-B")
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=desk.new_worker(f"w{number}").run, args=(stop,)) for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 30
+    while len(desk.postman.made) < len(wanted) and time.monotonic() < end:
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(desk.postman.made) == sorted(wanted)

@@ -1,0 +1,443 @@
+"""The tables of the manual that are facts of the code, drawn from the code.
+
+A page holds such a table between ``<!-- facts: NAME -->`` and ``<!-- end -->``.  What a table
+says in words of its own (the last column, where the code has no sentence for it) stands in the
+page and is kept: ``?`` marks words that are still to be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Table, UniqueConstraint
+
+from gateway import cli
+from gateway.cli.settings import add_home
+from gateway.config import Settings, describe
+from gateway.conformance.mischief import AGENCY_MISCHIEF, BROKER_MISCHIEF, CUSTOMS_MISCHIEF
+from gateway.conformance.plan import BEHAVIOURS
+from gateway.errors import PROBLEMS, documents, exchange, ourselves, received, replies, security
+from gateway.monitor.metrics import _HELP as METRICS
+from gateway.share import folder
+from gateway.states import MACHINES, Machine
+from gateway.store.tables import metadata
+from gateway.wire.prescan import DEFAULT_LIMITS
+from gateway.wire.wsdl import read_wsdl
+from gateway.xmlsec.algorithms import POLICIES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANUAL = ROOT / "gateway" / "manual"
+UNWRITTEN = "?"
+BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+COMMITS = ("transaction", "together")
+FAMILIES = (received, security, exchange, documents, replies, ourselves)
+
+Words = Mapping[tuple[str, ...], str]
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *[list(row) for row in rows]]
+    return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
+
+
+def cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|").strip() or " "
+
+
+def words_of(block: str) -> Words:
+    """Return the last cell of each row of a block by the cells before it, and by the first alone.
+
+    Below a heading of the block both begin with the heading.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    heading: tuple[str, ...] = ()
+    for line in block.splitlines():
+        if line.startswith("#"):
+            heading = (line.lstrip("# "),)
+        elif line.startswith("| ") and not line.startswith("| ---"):
+            cells = [one.strip().replace("\\|", "|") for one in re.split(r"(?<!\\)\|", line)[1:-1]]
+            found[*heading, *cells[:-1]] = cells[-1]
+            found.setdefault((*heading, cells[0]), cells[-1])
+    return found
+
+
+def said(words: Words, *key: str, below: str = "") -> str:
+    heading = (below,) if below else ()
+    spelt = tuple(" ".join(one.split()) for one in key)
+    return words.get((*heading, *spelt)) or words.get((*heading, spelt[0])) or UNWRITTEN
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def errors(_: Words) -> str:
+    parts = []
+    for family in FAMILIES:
+        parts.append(f"## {str(family.__doc__).splitlines()[0].rstrip('.')}\n")
+        for problem in vars(family).values():
+            if not isinstance(problem, type(PROBLEMS["GW101"])):
+                continue
+            faces = {"ebMS 2.0": problem.ebms2, "ebMS 3.0": problem.ebms3, "SOAP": problem.soap}
+            shown = [f"{name} {code(face)}" for name, face in faces.items() if face]
+            shown += [f"HTTP {problem.http}"] if problem.http else []
+            fault = "ours" if problem.ours else "the sender's"
+            again = "may succeed later" if problem.retry else "fail again"
+            parts.append(
+                f"### {problem.id} {problem.title}\n\n{problem.meaning}\n\n"
+                f"- Cause: {problem.cause}\n- Remedy: {problem.remedy}\n"
+                f"- Faces: {', '.join(shown) or 'none outside'}. "
+                f"The fault is {fault}; the same octets {again}.\n"
+            )
+    return "\n".join(parts)
+
+
+def settings(_: Words) -> str:
+    sections: dict[str, list[list[str]]] = {}
+    for key in describe():
+        section, _, name = key.name.rpartition(".")
+        sections.setdefault(section, []).append([code(name), code(key.default), key.sentence])
+    parts = []
+    for section, rows in sections.items():
+        meaning = Settings.model_fields[section.split(".")[0]].description
+        title = "agency.CODE" if "<" in section else section
+        parts.append(f"## [{title}]\n\n{meaning}\n\n" + table(("key", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def unused_settings() -> list[str]:
+    """Return the keys that no code but the reader's own asks for."""
+    text = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / "gateway").rglob("*.py"))
+        if path.name != "config.py"
+    )
+    owner = r"\b(?:hub|database|http|limits|pki|delivery|share|settings|agency|called|customs|one)\."
+    return [
+        key.name for key in describe() if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
+    ]
+
+
+def settings_unused(words: Words) -> str:
+    rows = [(code(name), said(words, code(name))) for name in unused_settings()]
+    return table(("key", "today"), rows) if rows else "None.\n"
+
+
+def leaves(parser: argparse.ArgumentParser, path: str = "gateway") -> Iterator[tuple[str, Any, str]]:
+    """Yield each verb that can be run: its words, its parser, its sentence."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            sentences = {one.dest: one.help or "" for one in action._choices_actions}
+            for name, inner in action.choices.items():
+                below = list(leaves(inner, f"{path} {name}"))
+                yield from below or [(f"{path} {name}", inner, sentences.get(name, ""))]
+
+
+def every_verb() -> dict[str, tuple[Any, str]]:
+    return {name: (parser, sentence) for name, parser, sentence in leaves(cli._parser([]))}
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and help of each argument."""
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+            continue
+        value = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
+        value = value if isinstance(value, str) else " ".join(value or ())
+        if action.choices and not action.metavar:
+            value = ", ".join(str(one) for one in action.choices)
+        name = ", ".join(action.option_strings)
+        shown = f"{name} {value}".strip() if name else value
+        plain = action.default not in (None, False, [], argparse.SUPPRESS) and action.nargs != 0
+        yield shown, str(action.default) if plain else "", action.help or ""
+
+
+def verbs(words: Words) -> str:
+    parts = []
+    for name, (parser, sentence) in sorted(every_verb().items()):
+        rows, usual = [], []
+        for shown, default, text in arguments_of(parser):
+            if (shown, text) in _usual():
+                usual.append(code(shown.split()[0]))
+                continue
+            meaning = text.replace("%%", "%") or said(words, code(shown), code(default), below=name)
+            rows.append((code(shown), code(default), meaning))
+        drawn = table(("argument", "default", "meaning"), rows) if rows else ""
+        also = f"Takes {', '.join(usual)}.\n" if usual else ""
+        body = "\n".join(one for one in (drawn, also) if one)
+        parts.append(f"### {name}\n\n{sentence[:1].upper()}{sentence[1:]}.\n\n{body}")
+    return "\n".join(parts)
+
+
+def _usual() -> set[tuple[str, str]]:
+    """Return the arguments that most verbs have, which the page explains once."""
+    parser = argparse.ArgumentParser()
+    add_home(parser)
+    return {(shown, text) for shown, _, text in arguments_of(parser)}
+
+
+def machine_states(name: str) -> Callable[[Words], str]:
+    def draw(words: Words) -> str:
+        machine = MACHINES[name]
+        rows = []
+        for state in machine.states:
+            kind = "first" if state == machine.initial else "final" if state in machine.final else ""
+            rows.append((state, kind, said(words, state, kind)))
+        return table(("state", "", "meaning"), rows)
+
+    return draw
+
+
+def machine_steps(name: str) -> Callable[[Words], str]:
+    def draw(_: Words) -> str:
+        machine: Machine = MACHINES[name]
+        rows = [
+            (state, ", ".join(sorted(events)), following)
+            for state, row in machine.table.items()
+            for following, events in _by_next(row).items()
+        ]
+        return table(("in state", "event", "next state"), rows)
+
+    return draw
+
+
+def _by_next(row: Mapping[str, str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for event, following in row.items():
+        grouped.setdefault(following, []).append(event)
+    return grouped
+
+
+def machine_events(name: str) -> Callable[[Words], str]:
+    def draw(words: Words) -> str:
+        events = dict.fromkeys(event for row in MACHINES[name].table.values() for event in row)
+        return table(("event", "when"), [(event, said(words, event)) for event in events])
+
+    return draw
+
+
+def columns(name: str) -> Callable[[Words], str]:
+    def draw(words: Words) -> str:
+        found = metadata.tables[name]
+        rows = []
+        for column in found.columns:
+            kind, more = _kind(column), _about(column)
+            rows.append((code(column.name), kind, more, said(words, code(column.name), kind, more)))
+        return table(("column", "type", "", "meaning"), rows) + _rules(found)
+
+    return draw
+
+
+def _kind(column: Column[Any]) -> str:
+    names = {"BigInteger": "integer", "LargeBinary": "octets", "Instant": "instant", "Json": "JSON"}
+    name = type(column.type).__name__
+    return names.get(name, name.lower())
+
+
+def _about(column: Column[Any]) -> str:
+    about = ["key"] if column.primary_key else []
+    about += [f"→ {key.target_fullname}" for key in column.foreign_keys]
+    return ", ".join([*about, "may be empty"] if column.nullable else about)
+
+
+def _rules(found: Table) -> str:
+    unique = [
+        tuple(column.name for column in one.columns)
+        for one in found.constraints
+        if isinstance(one, UniqueConstraint)
+    ]
+    unique += [tuple(str(one.name) for one in index.columns) for index in found.indexes if index.unique]
+    if not unique:
+        return ""
+    return "\nOne row for each: " + "; ".join(", ".join(map(code, one)) for one in sorted(unique)) + ".\n"
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        yield path.relative_to(ROOT / "gateway").as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def transactions() -> dict[str, str]:
+    """Return the file of each named transaction."""
+    found = {}
+    for place, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in COMMITS:
+                continue
+            if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+                found[str(node.args[1].value)] = place
+    return found
+
+
+def draw_transactions(words: Words) -> str:
+    rows = [(code(name), said(words, code(name))) for name in sorted(transactions())]
+    return table(("transaction", "what is in the database once it has committed"), rows)
+
+
+def failpoints() -> list[str]:
+    """Return the failpoints that are not commits; a word that is not fixed is written as ``AGENT``."""
+    found = []
+    for place, tree in trees():
+        if place in ("store/engine.py", "failpoints.py"):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoint":
+                words = [str(one.value) if isinstance(one, ast.Constant) else "AGENT" for one in node.args]
+                found.append(".".join(words))
+    return sorted(found)
+
+
+def draw_failpoints(words: Words) -> str:
+    rows = [(code(name), said(words, code(name))) for name in failpoints()]
+    return table(("failpoint", "between"), rows)
+
+
+def evidence_kinds() -> dict[tuple[str, str], str]:
+    """Return where each kind of evidence is recorded, by kind and subject."""
+    found = {}
+    for place, tree in trees():
+        if "from gateway.evidence.log import" not in ast.unparse(tree):
+            continue
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "record":
+                    for kind in _constants(node.args[1], function):
+                        subject = node.args[2]
+                        about = str(subject.value) if isinstance(subject, ast.Constant) else "message or case"
+                        found[kind, about] = place
+    return found
+
+
+def _constants(node: ast.expr, function: ast.FunctionDef) -> list[str]:
+    """Return every text that an expression may be: itself, by condition, or as assigned to its name."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.IfExp):
+        return _constants(node.body, function) + _constants(node.orelse, function)
+    given = [
+        one.value
+        for one in ast.walk(function)
+        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == ast.unparse(node)
+    ]
+    assert given, f"the kind {ast.unparse(node)} of evidence in {function.name} cannot be read"
+    return [text for value in given for text in _constants(value, function)]
+
+
+def draw_evidence(words: Words) -> str:
+    rows = [(code(kind), about, said(words, code(kind), about)) for kind, about in sorted(evidence_kinds())]
+    return table(("kind", "about a", "what it proves, and what its data holds"), rows)
+
+
+def draw_metrics(_: Words) -> str:
+    return table(("metric", "meaning"), [(code(name), text) for name, text in METRICS.items()])
+
+
+def draw_limits(words: Words) -> str:
+    rows = []
+    for one in fields(DEFAULT_LIMITS):
+        value = f"{getattr(DEFAULT_LIMITS, one.name):,}"
+        rows.append((code(one.name), value, said(words, code(one.name))))
+    return table(("limit", "default", "of"), rows)
+
+
+def draw_policies(_: Words) -> str:
+    rows = []
+    for policy in POLICIES.values():
+        names = [
+            sorted(one.split("#")[-1] for one in kind)
+            for kind in (policy.signature_algorithms, policy.digest_algorithms)
+        ]
+        rows.append((code(policy.name), ", ".join(names[0]), ", ".join(names[1])))
+    return table(("policy", "signatures", "digests"), rows)
+
+
+def draw_operations(words: Words) -> str:
+    rows = []
+    for file in ("agency-template.wsdl", "customs.wsdl", "hub-agency.wsdl"):
+        described = read_wsdl(folder("wsdl").joinpath(file).read_bytes())
+        for name in described.operations:
+            rows.append((code(file), code(name), said(words, code(file), code(name))))
+    return table(("WSDL", "operation", "meaning"), rows)
+
+
+def draw_status_codes(_: Words) -> str:
+    text = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+    rows = [
+        (row["code"], row["name"], row["set_by"], code(row["event"]) or "-", row["outcome"])
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    return table(("code", "name", "set by", "event of the request", "stands for"), rows)
+
+
+def draw_mischief(_: Words) -> str:
+    names = dict.fromkeys([*AGENCY_MISCHIEF, *CUSTOMS_MISCHIEF, *BROKER_MISCHIEF])
+    rows = [
+        (
+            code(name),
+            AGENCY_MISCHIEF.get(name, ""),
+            BROKER_MISCHIEF.get(name, ""),
+            "yes" if name in CUSTOMS_MISCHIEF else "",
+        )
+        for name in names
+    ]
+    return table(("name", "an agency", "a broker", "customs as an agency"), rows)
+
+
+def draw_behaviours(_: Words) -> str:
+    return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
+
+
+DRAWN: dict[str, Callable[[Words], str]] = {
+    "errors": errors,
+    "settings": settings,
+    "settings-unused": settings_unused,
+    "verbs": verbs,
+    "transactions": draw_transactions,
+    "failpoints": draw_failpoints,
+    "evidence": draw_evidence,
+    "metrics": draw_metrics,
+    "limits": draw_limits,
+    "policies": draw_policies,
+    "operations": draw_operations,
+    "status-codes": draw_status_codes,
+    "misbehaviours": draw_mischief,
+    "behaviours": draw_behaviours,
+    **{f"states:{name}": machine_states(name) for name in MACHINES},
+    **{f"steps:{name}": machine_steps(name) for name in MACHINES},
+    **{f"events:{name}": machine_events(name) for name in MACHINES},
+    **{f"table:{name}": columns(name) for name in metadata.tables},
+}
+
+
+def redrawn(page: str) -> str:
+    """Return a page with its tables drawn anew."""
+
+    def draw(found: re.Match[str]) -> str:
+        name = found[1]
+        assert name in DRAWN, f"there is no table {name}"
+        return f"<!-- facts: {name} -->\n{DRAWN[name](words_of(found[2]))}<!-- end -->"
+
+    return BLOCK.sub(draw, page)
+
+
+def write() -> list[Path]:
+    """Draw the tables of every page anew; return the pages that changed."""
+    changed = []
+    for path in sorted(MANUAL.rglob("*.md")):
+        old = path.read_text(encoding="utf-8")
+        new = redrawn(old)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+            changed.append(path)
+    return changed

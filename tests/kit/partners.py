@@ -1,0 +1,106 @@
+"""The partners of the hub as the test plays them: SOAP services, and the applicant's handler."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxml import etree
+
+from gateway.cases.notices import Acknowledged, Answer
+from gateway.delivery.agents.soap import SoapDestination
+from gateway.delivery.http import HttpAnswer
+from gateway.errors import GatewayError
+from gateway.model import Octets, UserMessage
+from gateway.protocols import Parcel
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.xades import verify_document
+from tests.kit.house import EBMS2, Neighbour, signer_named
+
+__all__ = ["Call", "Inbox", "ScriptedSoap"]
+
+
+@dataclass
+class Call:
+    """One SOAP call that the hub made: where, which operation, its body, its MessageID."""
+
+    destination: str
+    operation: str
+    body: etree._Element
+    envelope: bytes
+
+    def text(self, name: str) -> str | None:
+        """Return the text of a direct argument."""
+        return self.body.findtext(f"{{*}}{name}")
+
+
+@dataclass
+class ScriptedSoap:
+    """Stands where the SOAP agent stands: records calls and answers what the test has laid out."""
+
+    calls: list[Call] = field(default_factory=list)
+    answers: dict[str, deque[Any]] = field(default_factory=dict)
+    broken: list[BaseException] = field(default_factory=list)
+
+    def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
+        root = parse_xml(envelope)
+        body = root[-1][0]
+        name = destination.endpoint.rsplit("/", 1)[-1]
+        self.calls.append(Call(name, etree.QName(body).localname, body, envelope))
+        laid = self.answers.get(name)
+        answer = laid.popleft() if laid else Acknowledged(f"R-{name}-{len(self.calls)}")
+        if isinstance(answer, Exception):
+            raise answer
+        if not callable(answer):
+            return answer  # type: ignore[no-any-return]
+        try:
+            return answer(self.calls[-1])  # type: ignore[no-any-return]
+        except GatewayError:
+            raise
+        except BaseException as broken:
+            self.broken.append(broken)
+            raise
+
+
+@dataclass
+class Inbox:
+    """The applicant's message handler: keeps what it gets and answers as told."""
+
+    broker: Neighbour
+    got: list[UserMessage] = field(default_factory=list)
+    octets: list[bytes] = field(default_factory=list)
+    answers: deque[Any] = field(default_factory=deque)
+    broken: list[BaseException] = field(default_factory=list)
+
+    def post(self, url: str, headers: dict[str, str], body: bytes) -> HttpAnswer:
+        """Take a POST of the hub as HTTP would bring it."""
+        del url
+        parcel = Parcel(headers, Octets(body))
+        opened = EBMS2.open(parcel, self.broker.context())
+        if not isinstance(opened.unit, UserMessage):
+            return HttpAnswer(204, {}, b"")
+        self.octets.append(body)
+        self.got.append(opened.unit)
+        told = self.answers.popleft() if self.answers else self._receipt
+        if isinstance(told, Exception):
+            raise told
+        if not callable(told):
+            return told  # type: ignore[no-any-return]
+        try:
+            return told(opened)  # type: ignore[no-any-return]
+        except BaseException as broken:
+            self.broken.append(broken)
+            raise
+
+    def _receipt(self, opened: Any) -> HttpAnswer:
+        context = self.broker.context()
+        parcel = EBMS2.seal((EBMS2.receipt(opened, context),), opened.pmode, context)
+        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open().read())
+
+    def documents(self, name: str) -> list[etree._Element]:
+        """Return the verified documents of one kind (Result, Notice) in order of arrival."""
+        roots = [parse_xml(unit.payloads[0].content) for unit in self.got]
+        for root in roots:
+            assert verify_document(root).certificate == signer_named("hub").certificate
+        return [root for root in roots if etree.QName(root).localname == name]

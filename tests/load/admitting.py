@@ -1,0 +1,134 @@
+"""The path from a stored submission to a case with its calls, beside its floor."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.delivery.assembly import partners_of
+from gateway.delivery.partners import Partners
+from gateway.hub.admit import admit
+from gateway.hub.assembly import NoCalls, build_hub
+from gateway.hub.hub import Hub
+from gateway.model import Payload
+from gateway.share import folder
+from gateway.store import cases, deliveries, messages, payloads
+from gateway.store.engine import reading
+from gateway.wire.namespaces import DS, SUB
+from gateway.wire.prescan import prescan
+from gateway.wire.shipped import SUBMISSION, schemas
+from gateway.wire.xml import serialize
+from gateway.xmlsec.xades import sign_document
+from tests.load.durable import DurableFile
+from tests.load.place import Broker, Place
+from tests.load.receiving import hub_takes
+from tests.load.stopwatch import Laps, by_turns, say
+
+_SAMPLES = folder("conformance").joinpath("samples")
+_LABEL = Payload("korean-label@sample", "application/pdf", _SAMPLES.joinpath("korean-label.pdf").read_bytes())
+_PKCS1 = padding.PKCS1v15()
+_SHA256 = hashes.SHA256()
+_WARM_UP = 5
+
+
+def submission(broker: Broker, number: int) -> bytes:
+    """Return the sample submission under a reference of its own, signed by the broker."""
+    root = etree.fromstring(_SAMPLES.joinpath("import-three-items.xml").read_bytes())
+    name = f"LOAD-{number:06d}"
+    for place in (f"{{{SUB}}}Reference", ".//{*}Declaration/{*}FunctionalReferenceID"):
+        found = root.find(place)
+        assert found is not None
+        found.text = name
+    return serialize(sign_document(root, broker.signer, now=datetime.now(UTC)))
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What nobody can leave out to admit a submission, done bare: nothing is split and nothing worded."""
+
+    public: Any
+    file: DurableFile
+
+    def __call__(self, document: bytes, written: Sequence[bytes]) -> None:
+        """Pre-scan, parse, judge by the schema, canonicalise, digest, verify; commit what was written."""
+        prescan(document)
+        root = etree.fromstring(document)
+        assert schemas(SUBMISSION).accepts(root)
+        signature = root.find(f"{{{DS}}}Signature")
+        assert signature is not None
+        signed_info = etree.tostring(signature[0], method="c14n", exclusive=True, with_tail=False)
+        value = base64.b64decode(signature.findtext(f"{{{DS}}}SignatureValue") or "")
+        root.remove(signature)
+        hashlib.sha256(etree.tostring(root, method="c14n")).digest()
+        self.public.verify(value, signed_info, _PKCS1, _SHA256)
+        self.file.commit(written)
+
+
+def calling_hub(place: Place) -> Hub:
+    """Return a hub that words calls to the partners of the settings."""
+    settings = place.settings
+    hub = build_hub(settings, NoCalls())
+    hub.composer = Partners(partners_of(settings), hub.judge, hub.knowledge().by_certificate.get)
+    return hub
+
+
+def measure(place: Place, submissions: int) -> Mapping[str, Any]:
+    """Time floor and admission on alternating submissions; every one must become a case with its calls."""
+    say(f"admit: {submissions} submissions beside their floor")
+    broker, hub = Broker(place.home), calling_hub(place)
+    file = DurableFile(place.home / "admit-floor.sqlite3")
+    floor = Floor(broker.signer.certificate.public_key, file)
+    bare, ours = Laps(), Laps()
+    written: Sequence[bytes] = ()
+    for number in range(submissions + _WARM_UP):
+        document = submission(broker, number)
+        row = _stored(hub, broker, document)
+        if number == _WARM_UP:
+            written, bare, ours = _written(hub.engine), Laps(), Laps()
+        by_turns(
+            number,
+            partial(bare.time, partial(floor, document, written)),
+            partial(ours.time, partial(admit, hub, row, lambda _conn: None)),
+        )
+    file.close()
+    _check(hub.engine, submissions + _WARM_UP)
+    hub.engine.dispose()
+    return {
+        "admit_floor_ms": bare.wall_ms,
+        "admit_ms": ours.wall_ms,
+        "admit_floor_cpu_ms": bare.cpu_ms,
+        "admit_cpu_ms": ours.cpu_ms,
+        "admit_calls_octets": sum(map(len, written)),
+    }
+
+
+def _stored(hub: Hub, broker: Broker, document: bytes) -> int:
+    """Hand a submission in as a signed message; return its row."""
+    hub_takes(hub, broker.seal("Submit", Payload("submission@load", "application/xml", document), _LABEL))
+    with reading(hub.engine) as conn:
+        return int(messages.search(conn, limit=1)[0].id)
+
+
+def _written(engine: Engine) -> list[bytes]:
+    """Return the calls that the newest case put in the queue."""
+    with reading(engine) as conn:
+        case = cases.search(conn, limit=1)[0]
+        return [payloads.get(conn, row.payload_sha256) for row in deliveries.of_case(conn, case.id)]
+
+
+def _check(engine: Engine, number: int) -> None:
+    with reading(engine) as conn:
+        states = [row.state for row in cases.search(conn, limit=number + 1)]
+        calls = len(deliveries.of_case(conn, cases.search(conn, limit=1)[0].id))
+    assert states == ["IN_PROGRESS"] * number, set(states)
+    assert calls == 5, f"{calls} calls where three agencies and customs twice were expected"

@@ -1,0 +1,180 @@
+"""A gateway's home with RSA-2048 keys on both sides, and a broker that signs messages to it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Engine
+
+from gateway.agreements import PMode, read_pmodes
+from gateway.agreements.book import AgreementBook
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.settings import settings_at
+from gateway.config import Settings
+from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
+from gateway.pki.certificates import read_certificates
+from gateway.pki.issue import Order, issue_certificate, key_pem, make_authority, make_crl
+from gateway.pki.keys import KeySigner, load_signer
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Judge, TrustStore
+from gateway.protocols import PROTOCOLS, Context, Parcel
+from gateway.store import parties
+from gateway.store.engine import make_engine, transaction
+from gateway.store.migrate import migrate
+from tests.kit.live import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
+EBMS2 = PROTOCOLS["ebms2"]
+PARTY_TYPE = "urn:example:party-type"
+AGENCIES = ("KPTA", "KFDA", "NPQS")
+PARTIES = {"hub": "hub", "broker1": "applicant", "customs": "customs", **dict.fromkeys(AGENCIES, "agency")}
+#: With their own keys; the others are called, never heard.
+SIGNING = ("hub", "broker1")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home folder, where its gateway listens and where its rows are."""
+
+    home: Path
+    port: int
+    database: str
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as the gateway reads them."""
+        return settings_at(self.home)
+
+    def engine(self) -> Engine:
+        """Return a new engine for the database."""
+        return make_engine(self.database)
+
+
+def make_place(folder: Path, *, database: str = "", processes: int = 2, http: str = "") -> Place:
+    """Make keys, settings, an empty database and the register of a gateway below `folder`."""
+    home = folder / "home"
+    pki = home / "pki"
+    pki.mkdir(parents=True)
+    place = Place(home, free_port(), database or f"sqlite:///{home}/gateway.sqlite3")
+    certificates = _make_keys(pki, datetime.now(UTC))
+    partners = "".join(f'[agency.{name}]\nendpoint = "http://127.0.0.1:9/{name}"\n' for name in AGENCIES)
+    (home / "gateway.toml").write_text(
+        f'[hub]\nhome = "."\n[database]\nurl = "{place.database}"\n'
+        f"[http]\nport = {place.port}\nprocesses = {processes}\n{http}"
+        f'{partners}[customs]\nendpoint = "http://127.0.0.1:9/customs"\n'
+    )
+    engine = place.engine()
+    migrate(engine)
+    _register(engine, certificates)
+    engine.dispose()
+    return place
+
+
+def _make_keys(pki: Path, now: datetime) -> dict[str, bytes]:
+    authority = make_authority("CN=Load CA", now - timedelta(days=1), "rsa-2048")
+    crl = make_crl(authority, [], now - timedelta(hours=1), now + timedelta(days=365))
+    (pki / "ca.pem").write_bytes(authority.certificate.pem)
+    (pki / "crl.pem").write_bytes(x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM))
+    certificates = {}
+    for name in SIGNING:
+        issued = issue_certificate(authority, f"CN={name}", now, Order(key_kind="rsa-2048", days=300))
+        (pki / f"{name}.cert.pem").write_bytes(issued.certificate.pem)
+        (pki / f"{name}.key.pem").write_bytes(key_pem(issued.key))
+        certificates[name] = issued.certificate.der
+    return certificates
+
+
+def _register(engine: Engine, certificates: dict[str, bytes]) -> None:
+    now = datetime.now(UTC)
+    with transaction(engine) as conn:
+        for name, role in PARTIES.items():
+            parties.add(conn, name, name, role, now, [PartyId(name, PARTY_TYPE)])
+            if name in certificates:
+                register_certificate(conn, name, certificates[name], now)
+        parties.add_id(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+        load_agreement(conn, AGREEMENT, "agreement", now)
+
+
+class Broker:
+    """Signs messages to the hub, and judges what the hub says."""
+
+    def __init__(self, home: Path) -> None:
+        pki = home / "pki"
+        self._signers = {name: _signer(pki, name) for name in SIGNING}
+        self._pmodes = read_pmodes(AGREEMENT, "agreement")
+        judge = Judge(
+            TrustStore(read_certificates((pki / "ca.pem").read_bytes())),
+            Revocations([(pki / "crl.pem").read_bytes()]),
+        )
+        self.signer = self._signers["broker1"]
+        self._book, self._judge = AgreementBook(self._pmodes), judge
+
+    def pmode(self, action: str) -> PMode:
+        """Return the P-Mode of an action."""
+        return next(one for one in self._pmodes if one.action == action)
+
+    def context(self) -> Context:
+        """Return what the broker judges by, as of now."""
+        return Context(
+            agreements=self._book,
+            judge=self._judge,
+            keys={"broker1": self.signer},
+            now=datetime.now(UTC),
+            new_id=lambda: f"{uuid.uuid4()}@broker1.example",
+            party_of={one.certificate.sha256: name for name, one in self._signers.items()}.get,
+            party_named={PartyId(name, PARTY_TYPE): name for name in SIGNING}.get,
+        )
+
+    def seal(self, action: str, *payloads: Payload) -> Parcel:
+        """Return a signed message with a new MessageId."""
+        pmode, context = self.pmode(action), self.context()
+        message_id = context.new_id()
+        unit = UserMessage(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=context.now,
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            duplicate_elimination=True,
+            ack_requested=AckRequest(signed=True),
+            sync_reply=True,
+            payloads=payloads,
+        )
+        return EBMS2.seal((unit,), pmode, context)
+
+    def check_receipt(self, sent: Parcel, headers: dict[str, str], body: bytes) -> None:
+        """Raise unless this is the hub's signed receipt of what was sent."""
+        context = self.context()
+        EBMS2.open(Parcel(headers, Octets(body)), context, EBMS2.sent(sent, context.limits))
+
+
+def _signer(pki: Path, name: str) -> KeySigner:
+    return load_signer((pki / f"{name}.key.pem").read_bytes(), (pki / f"{name}.cert.pem").read_bytes())
+
+
+def payload(octets: int) -> Payload:
+    """Return an XML payload of so many octets, like none before."""
+    name = uuid.uuid4().hex
+    row = b"<item><code>0101.21</code><quantity unit='KGM'>1250.5</quantity><origin>NZ</origin></item>"
+    start, end = f"<goods id='{name}'>".encode(), b"</goods>"
+    room = octets - len(start) - len(end)
+    content = (row * (room // len(row) + 1))[: room // len(row) * len(row)]
+    return Payload(f"p1.{name}", "application/xml", start + content + b" " * (room - len(content)) + end)
+
+
+def sealed(broker: Broker, octets: int, number: int) -> Iterator[Parcel]:
+    """Yield so many messages to the mailbox, each of so many octets in all."""
+    around = broker.seal("Store", payload(1000)).body.size - 1000
+    for _ in range(number):
+        yield broker.seal("Store", payload(octets - around))

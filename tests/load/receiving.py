@@ -1,0 +1,122 @@
+"""The receive path beside its floor: one after the other, message by message, in one thread."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from lxml import etree
+
+from gateway.hub.assembly import NoCalls, build_hub
+from gateway.hub.hub import Hub
+from gateway.hub.receive import receive
+from gateway.protocols import Parcel
+from gateway.store.messages import Answer
+from gateway.wire.mime import read_related
+from gateway.wire.prescan import DEFAULT_LIMITS, prescan
+from tests.load.durable import DurableFile
+from tests.load.place import EBMS2, Broker, Place, sealed
+from tests.load.stopwatch import Laps, by_turns, say
+
+#: Octets of one message, MIME framing and all.
+MESSAGE = 20 * 1024
+_SIGNATURE = ".//{http://www.w3.org/2000/09/xmldsig#}Signature"
+_DS = "{http://www.w3.org/2000/09/xmldsig#}"
+_PKCS1 = padding.PKCS1v15()
+_SHA256 = hashes.SHA256()
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message as the floor gets it: already cut at its boundaries."""
+
+    octets: bytes
+    envelope: bytes
+    payload: bytes
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What nobody can leave out for one signed message, done bare: nothing is judged, named or filed."""
+
+    public: Any
+    key: Any
+    receipt: bytes
+    file: DurableFile
+
+    def __call__(self, message: Arrived) -> None:
+        """Pre-scan, parse, canonicalise, digest, verify; sign a receipt, commit both."""
+        prescan(message.envelope)
+        root = etree.fromstring(message.envelope)
+        signature = root.find(_SIGNATURE)
+        assert signature is not None
+        signed_info = etree.tostring(signature[0], method="c14n", with_tail=False)
+        self.public.verify(message.value, signed_info, _PKCS1, _SHA256)
+        root[0].remove(signature)
+        hashlib.sha256(etree.tostring(root, method="c14n")).digest()
+        hashlib.sha256(message.payload).digest()
+        hashlib.sha256(self.receipt).digest()
+        self.key.sign(self.receipt, _PKCS1, _SHA256)
+        self.file.commit((message.octets, self.receipt))
+
+
+def arrived(parcel: Parcel) -> Arrived:
+    """Return a message cut at its boundaries."""
+    octets = octets_of(parcel)
+    parts = read_related(parcel.header("Content-Type"), octets, DEFAULT_LIMITS)
+    value = etree.fromstring(parts.root.content).findtext(f".//{_DS}SignatureValue") or ""
+    return Arrived(octets, parts.root.content, parts.attachments[0].content, base64.b64decode(value))
+
+
+def octets_of(parcel: Parcel) -> bytes:
+    """Return the body of a parcel."""
+    with parcel.body.open() as stream:
+        return stream.read()
+
+
+def accepted(answer: Answer) -> Answer:
+    """Return the answer, which must be a receipt."""
+    assert answer.status == 200, answer.body[:2000]
+    assert b"Acknowledgment>" in answer.body, answer.body[:2000]
+    return answer
+
+
+def measure(place: Place, messages: int) -> Mapping[str, Any]:
+    """Time floor and receive path on alternating messages; every receipt is checked to be one."""
+    say(f"receive: {messages} messages of {MESSAGE} octets beside their floor")
+    broker = Broker(place.home)
+    hub = build_hub(place.settings, NoCalls())
+    for parcel in sealed(broker, MESSAGE, 20):
+        receipt = hub_takes(hub, parcel)
+        broker.check_receipt(parcel, dict(receipt.headers), receipt.body)
+    file = DurableFile(place.home / "floor.sqlite3")
+    floor = Floor(broker.signer.certificate.public_key, hub.signer.key, receipt.body, file)  # type: ignore[attr-defined]
+    bare, ours = Laps(), Laps()
+    for number, parcel in enumerate(sealed(broker, MESSAGE, messages)):
+        by_turns(
+            number,
+            partial(bare.time, partial(floor, arrived(parcel))),
+            partial(ours.time, partial(hub_takes, hub, parcel)),
+        )
+    file.close()
+    hub.engine.dispose()
+    return {
+        "floor_ms": bare.wall_ms,
+        "receive_ms": ours.wall_ms,
+        "ratio": ours.wall_ms / bare.wall_ms,
+        "floor_cpu_ms": bare.cpu_ms,
+        "receive_cpu_ms": ours.cpu_ms,
+        "cpu_ratio": ours.cpu_ms / bare.cpu_ms,
+    }
+
+
+def hub_takes(hub: Hub, parcel: Parcel) -> Answer:
+    """Hand a message in as the web does."""
+    return accepted(receive(hub, EBMS2, parcel))

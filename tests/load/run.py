@@ -1,0 +1,90 @@
+"""Runs the measurements that were asked for, each in a home of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.load import admitting, filing, receiving, serving
+from tests.load.place import make_place
+from tests.load.serving import Load
+from tests.load.stopwatch import machine
+
+#: The keys of the report, in their order; what was not measured is null.
+KEYS = (
+    "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
+    "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
+    "cases_per_s", "machine",
+)  # fmt: skip
+PARTS = ("floor", "receive", "admit", "http", "cases")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    arguments = _parser().parse_args(words)
+    folder = Path(tempfile.mkdtemp(prefix="gateway-load-", dir=arguments.folder))
+    try:
+        found = _measure(arguments, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _print(found, as_json=arguments.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure only this; repeatable")
+    parser.add_argument("--messages", type=int, default=6000, help="messages sent over HTTP")
+    parser.add_argument("--seconds", type=float, default=120, help="seconds of sending at most")
+    parser.add_argument("--processes", type=int, default=2, help="processes that serve")
+    parser.add_argument("--threads", type=int, default=None, help="threads of each of them")
+    parser.add_argument("--connections", type=int, default=16, help="connections of the generator")
+    parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
+    parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database for http")
+    parser.add_argument("--folder", default=None, help="where the files are put: a real disk, not memory")
+    parser.add_argument("--phase4", type=float, default=None, help="messages/s of phase4, measured by hand")
+    return parser
+
+
+def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    wanted = arguments.only or PARTS
+    found: dict[str, Any] = {"phase4_messages_per_s": arguments.phase4, "machine": machine(folder)}
+    if "floor" in wanted or "receive" in wanted:
+        found |= receiving.measure(make_place(folder / "receive"), arguments.samples)
+    if "admit" in wanted:
+        found |= admitting.measure(make_place(folder / "admit"), max(5, arguments.samples // 6))
+    if "http" in wanted:
+        more = f"threads = {arguments.threads}\n" if arguments.threads else ""
+        place = make_place(
+            folder / "http", database=arguments.database, processes=arguments.processes, http=more
+        )
+        warm_up = min(200, arguments.messages // 10)
+        load = Load(arguments.messages, arguments.seconds, arguments.connections, warm_up=warm_up)
+        found |= serving.measure(place, load)
+    if "cases" in wanted:
+        found |= filing.measure(make_place(folder / "cases"))
+    return found
+
+
+def report(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures under their agreed keys, and whatever else was seen under ``detail``."""
+    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+    detail = {name: value for name, value in rounded.items() if name not in KEYS}
+    return {name: rounded.get(name) for name in KEYS} | {"detail": detail}
+
+
+def _print(found: Mapping[str, Any], *, as_json: bool) -> None:
+    figures = report(found)
+    if as_json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    for name, value in {**figures, **figures["detail"]}.items():
+        if name not in ("detail", "machine"):
+            print(f"{name:24}{'-' if value is None else value}")
+    print(f"{'machine':24}{figures['machine']}")

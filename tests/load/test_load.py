@@ -1,0 +1,37 @@
+"""The benchmark in miniature: every key is there and nothing contradicts itself; no time is judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.load.run import KEYS, main
+
+CONTRACT = {
+    "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
+    "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
+    "cases_per_s", "machine",
+}  # fmt: skip
+
+
+def test_every_key_is_reported_and_the_counts_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--json --messages 60 --samples 12 --connections 4 --only receive --only admit --only http"
+    assert main([*words.split(), "--folder", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(KEYS) == CONTRACT
+    assert set(found) >= CONTRACT
+    assert found["sent"] == found["distinct_accepted"] == found["detail"]["receipts"] == 66
+    assert found["detail"]["receipts_verified"] == 2
+    for name in CONTRACT & {name for name in CONTRACT if name.endswith(("_ms", "_per_s"))} - {
+        "phase4_messages_per_s", "cases_per_s",
+    }:  # fmt: skip
+        assert found[name] > 0, name
+    assert found["ratio"] == pytest.approx(found["receive_ms"] / found["floor_ms"], rel=0.01)
+    assert found["http_p50_ms"] <= found["http_p99_ms"]
+    assert found["phase4_messages_per_s"] is None
+    assert found["machine"]["cores"] >= 1
+    assert not list(tmp_path.iterdir())

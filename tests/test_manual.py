@@ -1,0 +1,367 @@
+"""The manual says what the code does: its tables are the code's, its examples run, its links lead somewhere.
+
+``python -m tests.test_manual --write`` draws the tables anew; words that a new row needs are
+then marked ``?`` in the page, and are to be written.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+import tomllib
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from lxml import etree
+from sqlalchemy import create_engine
+
+from gateway import cli
+from gateway.agreements import read_pmodes
+from gateway.agreements.pmode import Reliability
+from gateway.config import describe, load
+from gateway.conformance.__main__ import _parser as conformance_parser
+from gateway.conformance.plan import read_plans
+from gateway.errors import PROBLEMS
+from gateway.protocols import PROTOCOLS
+from gateway.states import MACHINES
+from gateway.store.tables import metadata
+from gateway.web.status import status_application
+from tests.kit import examples, facts
+from tests.kit.facts import MANUAL, ROOT
+
+PAGES = {
+    path.relative_to(MANUAL).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(MANUAL.rglob("*.md"))
+}
+# Remedies and plans name verbs that are still to come; whoever writes one takes it off this list.
+VERBS_TO_COME = {"conformance run", "map check", "map list", "pki refresh", "queue show"}
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return PAGES[name]
+
+
+def headings(text: str, level: int) -> list[str]:
+    return re.findall(rf"^{'#' * level} (.+)$", FENCE.sub("", text), re.MULTILINE)
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_tables_of_a_page_are_those_of_the_code(name: str) -> None:
+    assert facts.redrawn(page(name)) == page(name), "run: python -m tests.test_manual --write"
+    assert "| ? |" not in page(name), "a row has no words yet"
+
+
+def test_every_table_is_in_one_page() -> None:
+    drawn = Counter(name for text in PAGES.values() for name, _ in facts.BLOCK.findall(text))
+    assert drawn == dict.fromkeys(facts.DRAWN, 1)
+
+
+def test_every_problem_has_a_heading_and_nothing_else_has() -> None:
+    wanted = [f"{problem.id} {problem.title}" for problem in PROBLEMS.values()]
+    assert headings(page("errors.md"), 3) == wanted
+    for problem in PROBLEMS.values():
+        for words in (problem.meaning, problem.cause, problem.remedy):
+            assert words in page("errors.md")
+
+
+def test_every_key_of_the_settings_is_described() -> None:
+    text = page("configuration.md")
+    for key in describe():
+        section, _, name = key.name.rpartition(".")
+        start = text.index(f"## [{section.replace('<code>', 'CODE')}]\n")
+        rows = text[start : text.find("\n## ", start + 1)]
+        default = f"`{key.default}`" if key.default else " "
+        assert f"| `{name}` | {default.replace('|', chr(92) + '|')} | {key.sentence} |" in rows, key.name
+
+
+def test_every_verb_has_a_heading() -> None:
+    assert set(headings(page("verbs.md"), 3)) == set(facts.every_verb())
+
+
+def test_every_table_and_column_has_its_meaning() -> None:
+    text = page("data-model.md")
+    assert sorted(headings(text, 3)) == sorted(metadata.tables)
+    for name, block in facts.BLOCK.findall(text):
+        table = metadata.tables[name.removeprefix("table:")]
+        assert re.findall(r"^\| `(\w+)` \|", block, re.MULTILINE) == [column.name for column in table.columns]
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda one: one.name)
+def test_every_state_and_event_of_a_machine_is_told(machine: facts.Machine) -> None:
+    blocks = dict(facts.BLOCK.findall(page("states.md")))
+    rows = {
+        kind: re.findall(r"^\| ([\w]+) \|", blocks[f"{kind}:{machine.name}"], re.MULTILINE)[1:]
+        for kind in ("states", "events")
+    }
+    assert rows["states"] == list(machine.states)
+    assert set(rows["events"]) == set(machine.events)
+    told = {
+        (before, event, after)
+        for before, events, after in re.findall(
+            r"^\| (\w+) \| ([\w, ]+) \| (\w+) \|$", blocks[f"steps:{machine.name}"], re.MULTILINE
+        )
+        for event in events.split(", ")
+    }
+    assert told == {
+        (state, event, after) for state, row in machine.table.items() for event, after in row.items()
+    }
+
+
+def test_every_kind_of_evidence_is_told() -> None:
+    told = set(
+        re.findall(
+            r"^\| `(\w+)` \|", dict(facts.BLOCK.findall(page("evidence.md")))["evidence"], re.MULTILINE
+        )
+    )
+    assert told == {kind for kind, _ in facts.evidence_kinds()}
+    assert {"NRO", "NRR", "NRS", "admitted", "notice", "decided"} <= told
+
+
+def test_every_commit_and_failpoint_is_told() -> None:
+    names = set(facts.transactions())
+    assert {"receive.message", "admit.case", "reply.call_back", "conclude.result"} <= names
+    for name in (*names, *facts.failpoints()):
+        assert f"| `{name}` | " in page("overview.md"), name
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that readers of Markdown make of headings."""
+    found = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_page(name: str) -> None:
+    for target in LINK.findall(FENCE.sub("", page(name))):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = (MANUAL / name).parent / file if file else MANUAL / name
+        assert path.is_file(), f"{name} links to {target}"
+        assert path.resolve().is_relative_to(MANUAL), f"{name} links out of the manual: {target}"
+        assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), f"{name} links to {target}"
+
+
+def test_the_index_names_every_page() -> None:
+    assert set(LINK.findall(page("index.md"))) == set(PAGES) - {"index.md"}
+
+
+def test_every_page_begins_with_its_title() -> None:
+    for name, text in PAGES.items():
+        assert text.startswith("# "), name
+        assert len(headings(text, 1)) == 1, name
+
+
+def test_decisions_are_numbered_and_say_context_decision_consequences() -> None:
+    found = [name for name in PAGES if name.startswith("decisions/")]
+    assert [int(name[10:14]) for name in found] == list(range(1, len(found) + 1))
+    for number, name in enumerate(found, 1):
+        assert page(name).startswith(f"# {number}. ")
+        assert re.findall(r"^\*\*(\w+)\.\*\*", page(name), re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ]
+
+
+def test_commands_of_the_manual_can_be_parsed() -> None:
+    parser = cli._parser([])
+    lines = [line for text in PAGES.values() for block in fenced(text, "sh") for line in block.splitlines()]
+    assert len(lines) > 25
+    for line in lines:
+        words = shlex.split(line)
+        assert words[0] == "gateway", line
+        parser.parse_args(words[1:])
+
+
+def test_verbs_and_options_in_running_text_exist() -> None:
+    verbs = facts.every_verb()
+    groups = {name.split()[1] for name in verbs}
+    to_come = set()
+    for name, text in PAGES.items():
+        for command in re.findall(r"`gateway ([a-z][^`]*)`", FENCE.sub("", text)):
+            words = re.match(r"[a-z]+(?: [a-z]+)?", command)[0]  # type: ignore[index]
+            if words in VERBS_TO_COME:
+                to_come.add(words)
+                continue
+            known = next(
+                (one for one in (f"gateway {words}", f"gateway {words.split()[0]}") if one in verbs), None
+            )
+            assert known or words in groups, f"{name}: gateway {command}"
+            if known:
+                options = {option for action in verbs[known][0]._actions for option in action.option_strings}
+                assert set(re.findall(r"--[a-z-]+", command)) <= options, f"{name}: gateway {command}"
+    assert to_come == VERBS_TO_COME
+
+
+def test_problems_and_settings_in_running_text_exist() -> None:
+    keys = {key.name for key in describe()}
+    commits = {*facts.transactions(), *facts.failpoints()}
+    sections = "|".join(sorted({key.partition(".")[0] for key in keys}))
+    for name, text in PAGES.items():
+        for problem in re.findall(r"\bGW\d{3}\b", text):
+            assert problem in PROBLEMS, f"{name}: {problem}"
+        for key in re.findall(rf"`((?:{sections})\.[\w.<>]+)`", FENCE.sub("", text)):
+            if key not in commits and not key.endswith((".pem", ".toml")):
+                assert key.replace("agency.CODE.", "agency.<code>.") in keys, f"{name}: {key}"
+
+
+def test_the_agreement_of_the_manual_loads_and_every_key_is_explained() -> None:
+    text = page("broker.md")
+    (example,) = fenced(text, "yaml agreement")
+    assert len(read_pmodes(example.encode(), "broker.yaml")) == 4
+    for key in agreement_keys():
+        assert f"`{key}`" in text, key
+
+
+def agreement_keys() -> set[str]:
+    """Return every key that the reader of agreements takes."""
+    tree = ast.parse((ROOT / "gateway" / "agreements" / "read.py").read_text(encoding="utf-8"))
+    keys = set(Reliability.__dataclass_fields__)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fields":
+            keys |= {
+                one.value for part in node.args for one in ast.walk(part) if isinstance(one, ast.Constant)
+            }
+    assert {"parties", "ids", "deliver_to", "endpoint"} <= keys
+    return keys
+
+
+def test_the_settings_of_the_manual_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = fenced(page("configuration.md"), "toml")
+    file = tmp_path / "gateway.toml"
+    file.write_text(example, encoding="utf-8")
+    monkeypatch.setenv("GATEWAY_DATABASE", "postgresql://hub@db/gateway")
+    settings = load(file)
+    assert settings.agency["ORG"].lane == 4
+    assert settings.database.url == "postgresql://hub@db/gateway"
+
+
+def test_the_first_steps_of_an_operator_lead_to_a_good_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = fenced(page("operating.md"), "sh")[0].splitlines()
+    (agreement,) = fenced(page("broker.md"), "yaml agreement")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    Path("broker1.yaml").write_text(agreement, encoding="utf-8")
+    assert steps[-1].startswith("gateway run ")
+    for step in steps[:-1]:
+        assert cli.main(shlex.split(step)[1:]) == 0, step
+    assert capsys.readouterr().out.endswith("nothing is wrong\n")
+
+
+def test_plans_and_commands_of_simulated_partners_are_good(tmp_path: Path) -> None:
+    text = page("conformance.md")
+    (plan,) = fenced(text, "toml")
+    assert tomllib.loads(plan)["behaviour"] == "information"
+    (tmp_path / "plan.toml").write_text(plan, encoding="utf-8")
+    assert read_plans(tmp_path / "plan.toml", {}).usual.items[0].hs == "0601"
+    lines = [line for block in fenced(text, "") for line in block.splitlines() if line.startswith("python")]
+    assert len(lines) == 3
+    for line in lines:
+        conformance_parser().parse_args(shlex.split(line)[3:])
+
+
+def test_the_options_of_simulated_partners_exist() -> None:
+    known = {
+        option
+        for _, parser, _ in facts.leaves(conformance_parser())
+        for action in parser._actions
+        for option in action.option_strings
+    }
+    told = set(re.findall(r"(?<!-)--[a-z][a-z-]*", page("conformance.md").split("## Plans")[0]))
+    assert {"--partner", "--misbehave", "--plan"} <= told <= known | {"--json", "--home"}
+
+
+def test_every_address_is_told_and_no_other() -> None:
+    served = {f"/msh/{name}" for name in PROTOCOLS} | {"/soap/agency"}
+    served |= {str(rule) for rule in status_application(create_engine("sqlite://")).url_map.iter_rules()}
+    told = {
+        path
+        for text in PAGES.values()
+        for path in re.findall(r"`(?:POST )?(/(?:msh|soap|status|metrics|pki|api|console)\b[a-z0-9/]*)", text)
+    }
+    assert told == served
+
+
+def test_the_words_of_the_glossary_are_in_the_code() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([\w.]+)` \|$", page("glossary.md"), re.MULTILINE)
+    words = [word for word, _, _ in rows]
+    assert len(rows) > 40
+    assert words == sorted(words, key=lambda one: re.sub("[^a-z]", "", one.lower()))
+    for word, _, place in rows:
+        module, _, name = place.rpartition(".")
+        assert hasattr(import_module(module), name), f"{word}: {place}"
+
+
+EXAMPLES = examples.read(page("mapping-language.md"))
+
+
+def test_the_document_of_the_mapping_page_gives_its_request(tmp_path: Path) -> None:
+    done, wrong = examples.run(EXAMPLES, None, tmp_path)
+    assert not wrong
+    assert done is not None
+    (request,) = done.requests
+    parser = etree.XMLParser(remove_blank_text=True)
+    assert examples.shape(request.xml) == examples.shape(etree.fromstring(EXAMPLES.request, parser))
+    counted = done.accounts.count()
+    assert EXAMPLES.ledger.strip() == ", ".join(
+        f"{name} {counted[name]}" for name in ("forwarded", "withheld", "consumed", "unaccounted")
+    )
+
+
+def test_the_submission_of_the_mapping_page_is_valid() -> None:
+    from gateway.share import folder
+    from gateway.wire.schemas import SchemaSet
+
+    SchemaSet.load(folder("xsd"), "hub/submission.xsd").check(etree.fromstring(EXAMPLES.submission))
+
+
+@pytest.mark.parametrize("example", EXAMPLES.examples, ids=lambda one: f"line-{one.line}")
+def test_an_example_of_the_mapping_page_runs(example: examples.Example, tmp_path: Path) -> None:
+    done, wrong = examples.run(EXAMPLES, example, tmp_path)
+    if example.end == "refused":
+        assert wrong.startswith(example.expected.strip())
+        return
+    assert not wrong
+    assert done is not None
+    made = [examples.shape(one) for request in done.requests for one in request.xml.iter("*")]
+    for element in examples.wanted(example):
+        assert element in made
+
+
+def test_the_mapping_page_has_every_source_and_conversion() -> None:
+    from gateway.harmonize.puts import _SOURCES
+    from gateway.harmonize.sources import FORMS, HUB_VALUES
+
+    puts = " ".join(
+        text for one in EXAMPLES.examples for kind, text in one.added.items() if kind.startswith("puts")
+    )
+    puts += EXAMPLES.files[examples.DOCUMENT]
+    for word in (*_SOURCES, "form", "via", "limit", "split", "each", "when", "unit", "currency"):
+        assert f"{word}:" in puts, word
+    for word in (*FORMS, *HUB_VALUES):
+        assert word in page("mapping-language.md"), word
+
+
+def test_the_manual_speaks_of_the_product_alone() -> None:
+    for name, text in PAGES.items():
+        for word in ("/work/", "../shared", "/tmp/", "/root/", "TODO"):
+            assert word not in text, f"{name}: {word}"
+
+
+if __name__ == "__main__":
+    assert sys.argv[1:] == ["--write"], "python -m tests.test_manual --write"
+    for changed in facts.write():
+        print(changed.relative_to(ROOT))
