@@ -21,6 +21,8 @@ from tests.kit.town import Town
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "20"))
 _AT_ONCE = 4
+#: Enough that something is always on its way, few enough that all of it ends soon.
+_MOST = 3 * KILLS
 
 
 class Filing(threading.Thread):
@@ -36,10 +38,10 @@ class Filing(threading.Thread):
         try:
             while not self.stop.is_set():
                 open_ones = [one for one in self.life.filed if not self.life.receipts.get(one.reference)]
-                for _ in range(_AT_ONCE - len(open_ones)):
+                for _ in range(min(_AT_ONCE - len(open_ones), _MOST - len(self.life.filed))):
                     self.life.file()
                 self.life.go_on()
-                time.sleep(0.05)
+                time.sleep(0.2)
         except BaseException as problem:
             self.problem = problem
 
