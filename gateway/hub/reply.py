@@ -31,7 +31,7 @@ from gateway.hub import relay
 from gateway.hub.hub import Hub
 from gateway.hub.tasks import enqueue_task
 from gateway.states import REQUEST, step
-from gateway.store import cases, correlations, decisions, notices, requests
+from gateway.store import cases, correlations, decisions, notices, payloads, requests
 from gateway.store.decisions import NewDecision
 from gateway.store.engine import transaction
 from gateway.store.notices import NewNotice, Stored
@@ -44,21 +44,38 @@ _ACTOR = "reply"
 _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
-def call_back(hub: Hub, agency: str, said: CallBack) -> str:
+def call_back(hub: Hub, agency: str, said: CallBack, envelope: bytes = b"") -> str:
     """Apply what `agency` says in a call of its own; returns the case number.
 
+    `envelope` is the signed call as it came: it is kept with the request, as proof of its origin.
     Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
     when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
     """
     with transaction(hub.engine, "reply.call_back") as conn:
         request = _find(conn, agency, said)
         case = cases.lock(conn, request.case_id)
-        _apply(conn, hub, (case, request.id), said.answer, hub.clock())
+        now = hub.clock()
+        _keep(conn, request, envelope, now)
+        _apply(conn, hub, (case, request.id), said.answer, now)
     return str(case.number)
 
 
-def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Connection], None]) -> None:
-    """Apply what an agency answered to our own call, and end that delivery with it."""
+def _keep(conn: Connection, request: Row[Any], envelope: bytes, now: datetime) -> None:
+    """Keep the signed octets an agency spoke by, and their digest among the evidence."""
+    if envelope:
+        digest = payloads.put(conn, envelope, now)
+        requests.set_reply(conn, request.id, digest)
+        record(conn, "reply", "request", request.id, digest, {"agency": request.agency}, now)
+
+
+def apply_answer(
+    hub: Hub, request_id: int, heard: tuple[Answer, bytes], finish: Callable[[Connection], None]
+) -> None:
+    """Apply what an agency answered to our own call, and end that delivery with it.
+
+    `heard` is the answer and the signed octets it came in.
+    """
+    answer, envelope = heard
     with transaction(hub.engine, "reply.answer") as conn:
         request = requests.get(conn, request_id)
         if request is None:
@@ -67,6 +84,7 @@ def apply_answer(hub: Hub, request_id: int, answer: Answer, finish: Callable[[Co
         case = cases.lock(conn, request.case_id)
         requests.move(conn, request.id, Step("send", now, _ACTOR))
         record(conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now)
+        _keep(conn, request, envelope, now)
         _apply(conn, hub, (case, request.id), answer, now)
         finish(conn)
         relay.close_when_done(conn, case, now)

@@ -24,6 +24,7 @@ __all__ = [
     "of_case",
     "overdue",
     "set_document",
+    "set_reply",
 ]
 
 _INSERT = insert(agency_requests)
@@ -70,6 +71,12 @@ def set_document(conn: Connection, request: int, document_sha256: str) -> None:
     """Say which octets the agency has been sent last (a supplement replaces them)."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(document_sha256=document_sha256))
+
+
+def set_reply(conn: Connection, request: int, reply_sha256: str) -> None:
+    """Say by which signed octets the agency has spoken last."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(reply_sha256=reply_sha256))
 
 
 def get(conn: Connection, request: int) -> Row[Any] | None:

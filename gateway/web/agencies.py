@@ -25,15 +25,15 @@ class HubHandler:
 
     def acknowledge(self, said: CallBack, caller: Caller) -> None:
         """Take note that the agency has an application, under its receipt number."""
-        call_back(self._hub, caller.party, said)
+        call_back(self._hub, caller.party, said, caller.envelope)
 
     def request_information(self, said: CallBack, caller: Caller) -> None:
         """Take a request for a supplement."""
-        call_back(self._hub, caller.party, said)
+        call_back(self._hub, caller.party, said, caller.envelope)
 
     def submit_decision(self, said: CallBack, caller: Caller) -> None:
         """Take a notice: decisions, or another state of the request."""
-        call_back(self._hub, caller.party, said)
+        call_back(self._hub, caller.party, said, caller.envelope)
 
 
 def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:

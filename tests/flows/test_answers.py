@@ -58,7 +58,7 @@ def test_an_acknowledgement_now_and_a_decision_later(story: Story) -> None:
     story.clock.forward(days=3)
     assert story.hear("KPTA", story.notice("KPTA")) == story.case().number
     assert story.request("KPTA").state == "DECIDED"
-    assert story.evidence("request", story.request("KPTA").id) == ["sent", "acknowledged", "notice"]
+    assert story.evidence("request", story.request("KPTA").id) == ["sent", "reply", "acknowledged", "notice"]
 
 
 def test_call_backs_overtake_the_answer_to_our_call(story: Story) -> None:

@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from gateway.cases.notices import DecisionCode, Notice
+from gateway.cases.notices import CallBack, DecisionCode, Notice
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
-from gateway.evidence.log import leaf_hash, leaf_of
+from gateway.evidence.log import leaf_hash, leaf_of, of_subject
 from gateway.hub import operate
+from gateway.hub.reply import call_back
 from gateway.states import MACHINES, step
-from gateway.store import tables
+from gateway.store import payloads, requests, tables
 from gateway.store.engine import reading
 from tests.flows.craft import all_of, reference, supplement, without, without_applications
 from tests.kit.story import Story, unreachable, unsigned
@@ -125,3 +126,27 @@ def test_every_transaction_of_the_hub_leaves_evidence(
     }
     silent = {name for name, numbers in grown.items() if min(numbers) < 1}
     assert silent <= SILENT
+
+
+def test_the_signed_octets_an_agency_spoke_by_are_kept(engine: Engine) -> None:
+    """Answer and call-back: both stand in the store, and evidence of origin names them."""
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    call_back(
+        story.hub,
+        "NPQS",
+        CallBack(story.notice("NPQS"), story.number_of("NPQS")),
+        b"<signed call-back/>",
+    )
+    with reading(engine) as conn:
+        asked = {row.agency: row for row in requests.of_case(conn, story.case().id)}
+        kept = {agency: payloads.get(conn, row.reply_sha256) for agency, row in asked.items()}
+        assert kept == {
+            "KPTA": b"<signed answer/>",
+            "KFDA": b"<signed answer/>",
+            "NPQS": b"<signed call-back/>",
+        }
+        told = [row.digest for row in of_subject(conn, "request", asked["NPQS"].id) if row.kind == "reply"]
+    assert told[-1] == asked["NPQS"].reply_sha256
+    assert len(told) == 2

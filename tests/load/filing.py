@@ -1,19 +1,100 @@
-"""Complete cases a second, with three agencies and customs simulated.
+"""Complete cases a second: broker, three agencies, customs and the hub as processes on one machine.
 
-Not measured yet: `measure` says so by returning None.
+A case is complete when its result has been acknowledged and customs has been told: every
+message of it is signed, sent over HTTP, verified and stored on both sides.  The partners
+verify and validate as ever; what they cost is part of the figure.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from tests.load.place import Place
+from lxml import etree
+
+from gateway.cli.demo_stage import Cast, Stage, read_cast
+from gateway.conformance.http import Poster
+from gateway.conformance.membership import Membership, read_membership
+from gateway.conformance.submission import Submission, prepare, seal
+from gateway.store import census
+from gateway.store.engine import make_engine, reading
 from tests.load.stopwatch import say
 
+_SENDERS = 2
+_WARM_UP = 5
+_AT_MOST = 300.0
 
-def measure(place: Place) -> Mapping[str, Any]:
-    """Return ``cases_per_s``: None as long as there is no load of cases."""
-    del place
-    say("cases: not measured yet")
-    return {"cases_per_s": None}
+
+def measure(folder: Path, cases: int) -> Mapping[str, Any]:
+    """Return ``cases_per_s`` over so many cases, filed as fast as the hub takes them."""
+    stage = Stage(folder, _quick(read_cast()))
+    try:
+        stage.build()
+        stage.start()
+        member = read_membership(stage.partner("broker"), "broker")
+        say(f"cases: signing {cases} submissions")
+        _file(stage, [_submission(stage, member, number) for number in range(_WARM_UP)])
+        _wait(stage, _WARM_UP)
+        filed = [_submission(stage, member, number) for number in range(_WARM_UP, cases + _WARM_UP)]
+        say("cases: filing")
+        began = time.monotonic()
+        _file(stage, filed)
+        taken = time.monotonic() - began
+        _wait(stage, cases + _WARM_UP)
+        seconds = time.monotonic() - began
+        outcomes = _cases(stage)
+    finally:
+        stage.close()
+    say(f"cases: {cases / seconds:.1f}/s")
+    return {"cases_per_s": cases / seconds, "cases": cases, "cases_taken_s": taken, "case_states": outcomes}
+
+
+def _quick(cast: Cast) -> Cast:
+    """Let every agency decide as soon as it can: two in their answer, one by calling back."""
+    plans = {"later": {"behaviour": "later", "delay": 0.05}}
+    at_once = {"behaviour": "immediate"}
+    agencies = (one | {"plan": plans.get(one["plan"]["behaviour"], at_once)} for one in cast.agencies)
+    return replace(cast, agencies=tuple(agencies))
+
+
+def _submission(stage: Stage, member: Membership, number: int) -> Submission:
+    root = etree.fromstring(stage.cast.sample)
+    for element in root.iter("{*}Reference", "{*}FunctionalReferenceID"):
+        element.text = f"LOAD-{number:06d}"
+    signed = prepare(etree.tostring(root), member)
+    return seal(signed, dict(stage.cast.attachments), member, f"{stage.hub_url}/msh/ebms2")
+
+
+def _file(stage: Stage, filed: list[Submission]) -> None:
+    def send(part: list[Submission]) -> None:
+        poster = Poster(f"{stage.hub_url}/msh/ebms2", 60)
+        for one in part:
+            answer = poster.post(one.headers, one.content)
+            assert answer.status == 200, answer
+        poster.close()
+
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        list(pool.map(send, [filed[number::_SENDERS] for number in range(_SENDERS)]))
+
+
+def _cases(stage: Stage) -> dict[str, int]:
+    engine = make_engine(stage.settings().database.url)
+    try:
+        with reading(engine) as conn:
+            counted = census.take(conn)["gateway_cases"]
+    finally:
+        engine.dispose()
+    return {" ".join(value for _, value in labels): int(count) for labels, count in counted.items()}
+
+
+def _wait(stage: Stage, cases: int) -> None:
+    end = time.monotonic() + _AT_MOST
+    while _cases(stage).get("CLOSED APPROVED", 0) < cases:
+        stage.check_alive()
+        if time.monotonic() > end:
+            raise AssertionError(f"after {_AT_MOST:.0f} s the cases are {_cases(stage)}")
+        time.sleep(0.1)

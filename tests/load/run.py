@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=None, help="threads of each of them")
     parser.add_argument("--connections", type=int, default=16, help="connections of the generator")
     parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
+    parser.add_argument("--cases", type=int, default=150, help="cases filed end to end")
     parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database for http")
     parser.add_argument("--folder", default=None, help="where the files are put: a real disk, not memory")
     parser.add_argument("--phase4", type=float, default=None, help="messages/s of phase4, measured by hand")
@@ -68,7 +69,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         load = Load(arguments.messages, arguments.seconds, arguments.connections, warm_up=warm_up)
         found |= serving.measure(place, load)
     if "cases" in wanted:
-        found |= filing.measure(make_place(folder / "cases"))
+        found |= filing.measure(folder / "cases", arguments.cases)
     return found
 
 

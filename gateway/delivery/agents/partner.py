@@ -46,22 +46,22 @@ class PartnerAgent:
         """Make one attempt and store what the partner answered."""
         with reading(self._hub.engine) as conn:
             envelope = payloads.get(conn, lease.payload_sha256 or "")
-        answer = self._soap.deliver(envelope, self._partners.destination(lease.destination))
+        heard = self._soap.exchange(envelope, self._partners.destination(lease.destination))
         failpoint("soap.after_call")
         if lease.subject_type == "request":
             finish = finisher(lease, self._hub.clock)
-            reply.apply_answer(self._hub, int(lease.subject_id), answer, finish)
+            reply.apply_answer(self._hub, int(lease.subject_id), heard, finish)
         else:
-            self._registered(lease, answer)
+            self._registered(lease, *heard)
 
-    def _registered(self, lease: Lease, answer: Answer) -> None:
+    def _registered(self, lease: Lease, answer: Answer, envelope: bytes) -> None:
         """Store that customs has taken a call; the last one may close the case."""
         now = self._hub.clock()
         with transaction(self._hub.engine, "partner.customs") as conn:
             case = relay.lock_case_of(conn, lease.id)
             finisher(lease, self._hub.clock)(conn)
             data = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
-            record(conn, "customs", "delivery", lease.id, lease.payload_sha256, data, now)
+            record(conn, "customs", "delivery", lease.id, payloads.put(conn, envelope, now), data, now)
             relay.close_when_done(conn, case, now)
 
     def failed(self, conn: Connection, what: Failed) -> None:

@@ -42,11 +42,16 @@ class SoapAgent:
         self._clock = clock
 
     def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
+        """Make one attempt and return what the partner answered; raises as `exchange` does."""
+        return self.exchange(envelope, destination)[0]
+
+    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, bytes]:
         """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
 
+        Returns the answer and the signed octets it came in.
         Raises GW601, GW602 or GW603; the first and the last may be tried again.
         """
         agreed = contract(destination.wsdl)
         call = seal(envelope, agreed, self._signer, self._clock())
         answer = self._sender.post(destination.endpoint, call.headers, call.body)
-        return open_answer(answer, call, agreed, destination.rules, self._clock())
+        return open_answer(answer, call, agreed, destination.rules, self._clock()), answer.body
