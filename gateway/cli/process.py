@@ -46,7 +46,7 @@ def add_parser(verbs: Any) -> None:
     for name, (words, function) in table.items():
         parser = verbs.add_parser(name, help=words)
         add_home(parser, as_json=name in ("check", "migrate"))
-        if name in ("run", "work"):
+        if name == "run":
             parser.add_argument("--workers", type=int, default=1, help="delivery processes")
         parser.set_defaults(run=function)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from typing import Any
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
 from gateway.config import Settings, load
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.web.app import WsgiApplication, application
 
 __all__ = ["free_port", "load_application", "serve"]
@@ -46,9 +48,25 @@ def serve(settings: Settings, config: str | None = None) -> None:
         respawn_interval=0.1,
         workers_kill_timeout=30,
         log_enabled=False,
+        **_tls(settings),
         process_name=None,
     )
     server.serve()
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Return how the server speaks TLS; with `client_ca`, to clients with a certificate only."""
+    http = settings.http
+    if http.tls_certificate is None or http.tls_key is None:
+        return {}
+    if http.tls_key.file is None:
+        raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", "http.tls_key")
+    return {
+        "ssl_cert": http.tls_certificate,
+        "ssl_key": http.tls_key.file,
+        "ssl_ca": http.client_ca,
+        "ssl_client_verify": http.client_ca is not None,
+    }
 
 
 def load_application() -> WsgiApplication:

@@ -1,0 +1,73 @@
+"""`gateway serve` as a process: TLS as the settings say it, and an orderly end."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from tests.kit.gateway import ROOT
+from tests.kit.live import free_port
+
+
+@pytest.fixture
+def served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[tuple[int, Path, subprocess.Popen[bytes]]]:
+    """Serve a home whose clients must show a certificate."""
+    port = free_port()
+    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    (tmp_path / "gateway.toml").write_text(
+        f'[hub]\nhome = "."\n[http]\nport = {port}\nclient_ca = "pki/ca.pem"\n'
+        'tls_certificate = "pki/gateway-tls.cert.pem"\ntls_key = { file = "pki/gateway-tls.key.pem" }\n'
+    )
+    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    command = [sys.executable, "-m", "gateway", "serve", "--home", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        yield port, tmp_path / "pki", process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def status(port: int, pki: Path, *, shown: bool) -> int:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(pki / "ca.pem")
+    if shown:
+        context.load_cert_chain(pki / "gateway-tls.cert.pem", pki / "gateway-tls.key.pem")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    try:
+        connection.request("GET", "/status/ready")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
+    served: tuple[int, Path, subprocess.Popen[bytes]],
+) -> None:
+    port, pki, process = served
+    end = time.monotonic() + 30
+    while True:
+        try:
+            assert status(port, pki, shown=True) == 200
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        status(port, pki, shown=False)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
