@@ -69,7 +69,7 @@ def test_a_sandbox_is_as_declared(tmp_path: Path):
 
 def test_the_demo_is_as_declared(tmp_path: Path):
     parties = demo_parties()
-    assert {"gateway", "broker", "customs", "agency", *EXPECTED} <= {party.name for party in parties}
+    assert {"hub", "broker", "customs", "agency", *EXPECTED} <= {party.name for party in parties}
     made = make_sandbox(tmp_path, parties, NOW)
     judge = judge_of(tmp_path)
     for party in parties:
