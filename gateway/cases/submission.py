@@ -95,6 +95,9 @@ def read_submission(root: etree._Element) -> Submission:
         for position, element in enumerate(root.findall(f"{_SUB}Application"), start=1)
     )
     _check_distinct((one.id for one in applications), "Application/@id")
+    # Decisions stand by item and law: two applications of one document for one item would collide.
+    asked = (f"{one.document} for item {item}" for one in applications for item in one.items)
+    _check_distinct(asked, "/Submission/Application/Items")
     _check_distinct(
         (one.content_id for application in applications for one in application.attachments), "Attachment/@cid"
     )

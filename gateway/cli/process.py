@@ -62,7 +62,9 @@ def _logging() -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Keep one process that serves and others that deliver; one that dies is started again."""
     _logging()
-    _migrated(settings_of(arguments))
+    settings = settings_of(arguments)
+    _migrated(settings)
+    _check_hub(settings)
     context = multiprocessing.get_context("spawn")
     targets: list[Callable[..., int]] = [_serve, *[_work] * max(1, arguments.workers)]
 
@@ -107,10 +109,13 @@ def _end(children: Sequence[BaseProcess]) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     _logging()
+    settings = settings_of(arguments)
+    # What would end each serving process is said once, in one line, before there are any.
+    _check_hub(settings)
     # Granian takes a moment to load: other verbs do without it.
     from gateway.web.server import serve
 
-    serve(settings_of(arguments), config_of(arguments))
+    serve(settings, config_of(arguments))
     return 0
 
 

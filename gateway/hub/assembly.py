@@ -66,6 +66,9 @@ def build_hub(settings: Settings, composer: Composer, clock: Callable[[], dateti
 
 def engine_of(settings: Settings) -> Engine:
     """Return the engine of the database; its pool fits the threads of this process."""
+    if not settings.home.is_dir():
+        detail = f"there is no home folder {str(settings.home)[-120:]}: `gateway migrate` makes one"
+        raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
     threads = max(settings.http.threads, settings.delivery.workers)
     return make_engine(settings.database.url, pool_size=threads + 4)
 

@@ -71,3 +71,14 @@ def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
         status(port, pki, shown=False)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("verb", "problem"), [("run", "GW803"), ("serve", "GW801"), ("work", "GW801")])
+def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, verb: str, problem: str) -> None:
+    command = [sys.executable, "-m", "gateway", verb, "--home", str(tmp_path / "new")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == (2 if problem == "GW801" else 1)
+    words = done.stderr.decode()
+    assert "Traceback" not in words
+    assert f"gateway: {problem}" in words

@@ -292,7 +292,7 @@ def test_a_later_agency_calls_back(hub: CallingHub, agencies: Agencies, listenin
 def test_information_is_asked_first_and_the_supplement_decides(
     hub: CallingHub, agencies: Agencies, listening: ListeningHub
 ) -> None:
-    pointer = "APP[3]/NPQS-PLA-IMP/ITEM[3]/place_of_production"
+    pointer = "APP[3]/NPQS-PLA-IMP/ITEM[3]/PlaceOfProduction[1]"
     agency = agencies(
         "NPQS", behaviour="information", delay=0.0, pointers=[pointer], text="Where?", deadline=3600.0
     )
