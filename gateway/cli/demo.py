@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ __all__ = ["add_parser"]
 _PATIENCE: Final = 60.0
 _PAUSE: Final = 0.05
 _ASKED: Final = "INFORMATION_REQUIRED"
+_INTERRUPTED: Final = threading.Event()
 
 Say = Callable[[str], None]
 
@@ -86,6 +88,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         except GatewayError as problem:
             report.problems.append(str(problem))
         except KeyboardInterrupt:
+            _INTERRUPTED.set()
+        if _INTERRUPTED.is_set():
             report.problems.append("interrupted")
         report.seconds = round(time.monotonic() - began, 2)
     kept = arguments.home or arguments.keep
@@ -116,12 +120,18 @@ def _home(arguments: argparse.Namespace) -> Iterator[Path]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: with every process that it started."""
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: with every process that it started.
+
+    The exception may be raised where Python drops it (a destructor, a callback of an import):
+    the event remembers it.
+    """
 
     def interrupt(*_: object) -> None:
+        _INTERRUPTED.set()
         raise KeyboardInterrupt
 
-    kinds = (signal.SIGTERM, signal.SIGHUP)
+    _INTERRUPTED.clear()
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {kind: signal.signal(kind, interrupt) for kind in kinds}
     try:
         yield
@@ -174,6 +184,8 @@ class _Story:
         self._report.receipt_verified = True
         end = time.monotonic() + _PATIENCE
         while not self._is_over():
+            if _INTERRUPTED.is_set():
+                raise KeyboardInterrupt
             if time.monotonic() > end:
                 self._report.problems.append(f"not finished within {_PATIENCE:.0f} s")
                 break
