@@ -20,12 +20,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.register import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.hub.assembly import engine_of
 from gateway.hub.assembly import now as clock
-from gateway.model import PartyId
 from gateway.pki.issue import Sandbox, SandboxParty, make_sandbox
 from gateway.share import folder
 from gateway.store import mandates, parties
@@ -174,7 +173,7 @@ class Stage:
         ]
         known += [(one["code"], one.get("title"), "agency", ()) for one in self.cast.agencies]
         for name, title, role, ids in known:
-            parties.add(conn, name, title or name, role, now, [_party_id(text) for text in ids])
+            parties.add(conn, name, title or name, role, now, [read_party_id(text) for text in ids])
             register_certificate(conn, name, sandbox.signers[name.lower()].certificate.der, now)
         for one in self.cast.mandates:
             mandates.add(conn, one["holder"], one["principal"], now)
@@ -279,11 +278,6 @@ class Stage:
                 if pipe is not None:
                     pipe.close()
         self.players.clear()
-
-
-def _party_id(text: str) -> PartyId:
-    kind, bar, value = text.rpartition("|")
-    return PartyId(value, kind if bar else None)
 
 
 def _free_ports(count: int) -> list[int]:

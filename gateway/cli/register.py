@@ -21,7 +21,7 @@ from gateway.store import agreements, mandates, parties
 from gateway.store.agreements import NewAgreement, NewPMode
 from gateway.store.parties import NewCertificate
 
-__all__ = ["add_parser", "load_agreement", "register_certificate"]
+__all__ = ["add_parser", "load_agreement", "read_party_id", "register_certificate"]
 
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub")
 
@@ -80,14 +80,15 @@ def _instant(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _party_id(text: str) -> PartyId:
+def read_party_id(text: str) -> PartyId:
+    """Return the party id that ``TYPE|VALUE``, or a bare value, names."""
     kind, bar, value = text.rpartition("|")
     return PartyId(value, kind if bar else None)
 
 
 def _add(arguments: argparse.Namespace) -> int:
     now = clock()
-    ids = [_party_id(text) for text in arguments.id]
+    ids = [read_party_id(text) for text in arguments.id]
     with writing(arguments) as conn:
         parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
         for path in arguments.certificate:

@@ -100,9 +100,8 @@ def supplement(content: bytes, application: str, changes: Mapping[str, str]) -> 
     nobody asked about, are left out.
     """
     root = parse_xml(content)
-    for name in (f"{{{DS}}}Signature",):
-        for old in root.findall(name):
-            root.remove(old)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
     for one in root.findall(f"{{{SUB}}}Application"):
         if one.get("id") != application:
             root.remove(one)

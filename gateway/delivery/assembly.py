@@ -49,12 +49,11 @@ def build_worker(settings: Settings) -> Worker:
     """Return a worker that delivers for the hub of these settings."""
     composer = _LateComposer()
     hub = build_hub(settings, composer)
-    partners = Partners(
-        partners_of(settings), hub.judge, lambda sha256: hub.refresh().by_certificate.get(sha256)
-    )
+    called = partners_of(settings)
+    partners = Partners(called, hub.judge, lambda sha256: hub.refresh().by_certificate.get(sha256))
     composer.partners = partners
     warm_up(hub)
-    for partner in partners_of(settings).values():
+    for partner in called.values():
         contract(partner.wsdl)
     _set_lanes(hub, settings)
     delivery = settings.delivery

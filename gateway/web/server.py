@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from typing import Any
 
 from granian import Granian
@@ -15,7 +14,7 @@ from gateway.config import Settings, load
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.web.app import WsgiApplication, application
 
-__all__ = ["free_port", "load_application", "serve"]
+__all__ = ["load_application", "serve"]
 
 _HOME = "GATEWAY_SERVE_HOME"
 _CONFIG = "GATEWAY_SERVE_CONFIG"
@@ -74,10 +73,3 @@ def load_application() -> WsgiApplication:
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     settings = load(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
     return application(settings)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
