@@ -25,6 +25,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     words = f"outside vectors, none at {VECTORS} (GATEWAY_VECTORS)"
     _leave_out(config, items, "vectors", VECTORS.is_dir(), words)
     _leave_out(config, items, "peer", bool(java), "the Java peer: a JDK, Maven and openssl")
+    browser = shutil.which("chromium") and shutil.which("chromedriver")
+    _leave_out(config, items, "browser", bool(browser), "a browser: chromium and chromedriver")
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], mark: str, there: bool, words: str) -> None:

@@ -8,20 +8,24 @@ promises is what has come.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lxml import etree
 
-from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, SOURCES_DISAGREE, GatewayError
+from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, RULE_BROKEN, SOURCES_DISAGREE, GatewayError
 from gateway.wire.namespaces import SUB, WCO_DEC, WCO_MD
+from gateway.wire.pointers import Pointers, tags, text_of
 
 __all__ = ["Application", "Attachment", "Disclaimer", "Submission", "check_attachments", "read_submission"]
 
 _SUB = f"{{{SUB}}}"
 _DEC = f"{{{WCO_DEC}}}"
 _MD = f"{{{WCO_MD}}}"
+_ITEM = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
+#: No longer than a column of the store holds; a fraction of zeros says nothing.
+_WHOLE = re.compile(r"\+?([0-9]{1,18})(?:\.0*)?")
 #: Where the declaration may stand: bare or in its shell, with or without the wrapper element.
 _DECLARATIONS = (
     f"{_DEC}Declaration",
@@ -94,13 +98,8 @@ def read_submission(root: etree._Element) -> Submission:
         _application(element, position, frozenset(items))
         for position, element in enumerate(root.findall(f"{_SUB}Application"), start=1)
     )
-    _check_distinct((one.id for one in applications), "Application/@id")
-    # Decisions stand by item and law: two applications of one document for one item would collide.
-    asked = (f"{one.document} for item {item}" for one in applications for item in one.items)
-    _check_distinct(asked, "/Submission/Application/Items")
-    _check_distinct(
-        (one.content_id for application in applications for one in application.attachments), "Attachment/@cid"
-    )
+    _check_applications(applications)
+    _check_supplement(root, frozenset(items))
     return Submission(
         reference=reference,
         function=_text(root, f"{_SUB}Function"),
@@ -151,9 +150,29 @@ def _declaration(root: etree._Element) -> etree._Element:
 
 def _items(declaration: etree._Element) -> tuple[int, ...]:
     path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem/{_DEC}SequenceNumeric"
-    numbers = tuple(int((element.text or "0").strip()) for element in declaration.findall(path))
-    _check_distinct(numbers, "42A/67A[1]/68A/006")
+    # The schema's type is a decimal without fraction, which may be written 1.0 as well.
+    where = "42A/67A[1]/68A"
+    texts = [text_of(element).strip() or "0" for element in declaration.findall(path)]
+    numbers = tuple(_whole(text, f"{where}[{n}]/006") for n, text in enumerate(texts, 1))
+    _check_distinct((number, f"{where}[{number}]/006") for number in numbers)
     return numbers
+
+
+def _check_applications(applications: Iterable[Application]) -> None:
+    """Refuse (GW505) what two applications may not have in common, where it stands the second time."""
+    known = tuple(applications)
+    _check_distinct((one.id, f"APP[{one.position}]/@id") for one in known)
+    # Decisions stand by item and law: two applications of one document for one item would collide.
+    _check_distinct(
+        (f"{one.document} for item {item}", f"APP[{one.position}]/Items")
+        for one in known
+        for item in one.items
+    )
+    _check_distinct(
+        (attachment.content_id, f"APP[{one.position}]/Attachment{f'[{n}]' if n > 1 else ''}/@cid")
+        for one in known
+        for n, attachment in enumerate(one.attachments, 1)
+    )
 
 
 def _check_reference(reference: str, declaration: etree._Element) -> None:
@@ -165,8 +184,8 @@ def _check_reference(reference: str, declaration: etree._Element) -> None:
 
 def _application(element: etree._Element, position: int, known: frozenset[int]) -> Application:
     where = f"APP[{position}]"
-    items = tuple(int(number) for number in _text(element, f"{_SUB}Items").split())
-    _check_distinct(items, f"{where}/Items")
+    items = tuple(_whole(number, f"{where}/Items") for number in _text(element, f"{_SUB}Items").split())
+    _check_distinct((item, f"{where}/Items") for item in items)
     for item in items:
         if item not in known:
             raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{where}/Items")
@@ -175,34 +194,68 @@ def _application(element: etree._Element, position: int, known: frozenset[int]) 
         id=element.get("id", ""),
         document=element.get("document", ""),
         items=items,
-        attachments=tuple(_attachment(child) for child in element.findall(f"{_SUB}Attachment")),
+        attachments=tuple(_attachment(child, where) for child in element.findall(f"{_SUB}Attachment")),
     )
 
 
-def _attachment(element: etree._Element) -> Attachment:
+def _attachment(element: etree._Element, where: str) -> Attachment:
     return Attachment(
         content_id=element.get("cid", ""),
         media_type=element.get("mediaType", ""),
         sha256=element.get("sha256", "").lower(),
-        size=int(element.get("size", "0")),
+        size=_whole(element.get("size", "0"), f"{where}/Attachment/@size"),
         kind=element.get("kind", ""),
     )
 
 
 def _disclaimer(element: etree._Element) -> Disclaimer:
     return Disclaimer(
-        item=int(element.get("item", "0")),
+        item=_whole(element.get("item", "0"), "/Submission/Disclaimer/@item"),
         law=element.get("law", ""),
         reason=element.get("reason", ""),
         text=(element.text or "").strip(),
     )
 
 
-def _check_distinct(values: Iterable[object], where: str) -> None:
-    for value, times in Counter(values).items():
-        if times > 1:
-            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} stands {times} times", where)
+def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
+    """Refuse a value of the supplement given twice (GW505), or for a place that is not there (GW404)."""
+    seen: set[tuple[str, int | None, int]] = set()
+    places = Pointers()
+    for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
+        path, stated, tag = value.get("path", ""), value.get("item"), tags().get(value.get("path", ""))
+        item = None if stated is None else _whole(stated, places.pointer(value, "item"))
+        finding = ""
+        if item is not None and not path.startswith(f"{_ITEM}/"):
+            finding = "it belongs to no goods item, and names one"
+        elif item is not None and item not in items:
+            finding = f"the declaration has no item {item}"
+        elif tag is not None and value.get("wcoID", tag.wco_id) != tag.wco_id:
+            finding = f"the WCO id of this path is {tag.wco_id}"
+        if finding:
+            raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", places.pointer(value))
+        key = (path, item, _whole(value.get("n", "1"), places.pointer(value, "n")))
+        if key in seen:
+            raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", places.pointer(value))
+        seen.add(key)
+
+
+def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
+    """Refuse a value that stands again, at the place of its second occurrence."""
+    seen: set[object] = set()
+    for value, where in values:
+        if value in seen:
+            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} stands more than once", where)
+        seen.add(value)
+
+
+def _whole(text: str, where: str) -> int:
+    """Return a whole number, also of ``01`` or ``1.0``; raises GW402 at `where` for other text."""
+    match = _WHOLE.fullmatch(text.strip())
+    if match is None:
+        raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is not a whole number", where)
+    return int(match[1])
 
 
 def _text(element: etree._Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
+    found = element.find(path)
+    return "" if found is None else text_of(found).strip()

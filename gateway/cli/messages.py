@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
+from http import HTTPStatus
 from typing import Any
 
 from gateway.cli.settings import add_home, looking, print_rows, shown
 from gateway.states import MESSAGE
 from gateway.store import messages, transitions
+from gateway.store.messages import Answer
 
 __all__ = ["add_parser"]
 
@@ -18,7 +21,7 @@ def add_parser(verbs: Any) -> None:
     """Add ``message``."""
     group = verbs.add_parser("message", help="the messages").add_subparsers(metavar="WHAT", required=True)
     listed = group.add_parser("list", help="list messages, newest first")
-    listed.add_argument("--state")
+    listed.add_argument("--state", type=str.upper, choices=MESSAGE.states, help="only this state")
     listed.add_argument("--direction", choices=("in", "out"))
     listed.add_argument("--limit", type=int, default=50)
     add_home(listed)
@@ -36,7 +39,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    wanted = {"state": (arguments.state or "").upper() or None, "direction": arguments.direction}
+    wanted = {"state": arguments.state, "direction": arguments.direction}
     equal = {name: value for name, value in wanted.items() if value}
     with looking(arguments) as conn:
         rows = [dict(row._mapping) for row in messages.search(conn, limit=arguments.limit, **equal)]
@@ -75,11 +78,17 @@ def _dump(arguments: argparse.Namespace) -> int:
         if row is None:
             return _nothing(arguments.id)
         headers, body = messages.parcel_of(conn, row.id)
+        status = None
         if arguments.answer:
-            answer = messages.answer_of(conn, row.id)
-            headers, body = (dict(answer.headers), answer.body) if answer else ({}, b"")
+            answer = messages.answer_of(conn, row.id) or Answer(204, {}, b"")
+            status, headers, body = answer.status, dict(answer.headers), answer.body
+    if arguments.json:
+        told = {"status": status, "headers": dict(headers), "body_base64": base64.b64encode(body).decode()}
+        print(json.dumps(told, ensure_ascii=False))
+        return 0
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" if status else ""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    sys.stdout.buffer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    sys.stdout.buffer.write(f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     sys.stdout.buffer.flush()
     return 0
 

@@ -14,15 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from gateway.cli.map_check import static_problems
 from gateway.cli.settings import add_home, config_of, settings_of
 from gateway.config import Settings
-from gateway.delivery.assembly import build_worker, partners_of
+from gateway.delivery.assembly import build_worker
+from gateway.delivery.reloading import SettingsFile, partners_of
 from gateway.delivery.soap_contracts import contract
 from gateway.errors import GatewayError
+from gateway.harmonize import Bundle
 from gateway.hub.assembly import NoCalls, build_hub, engine_of
+from gateway.hub.mappings import rules_in_force, shipped_rules
 from gateway.pki.trust import Use
+from gateway.store.engine import reading
 from gateway.store.migrate import migrate
 
 __all__ = ["add_parser"]
@@ -38,7 +44,7 @@ def add_parser(verbs: Any) -> None:
     """Add the verbs of processes."""
     table: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
         "run": ("migrate, then serve HTTP and deliver until stopped", _run),
-        "serve": ("serve HTTP until stopped", _serve),
+        "serve": ("serve HTTP until stopped", _serve_alone),
         "work": ("deliver until stopped", _work),
         "check": ("say what is wrong with settings, keys, data and database", _check),
         "migrate": ("bring the database to the version of this code", _migrate),
@@ -63,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """Keep one process that serves and others that deliver; one that dies is started again."""
     _logging()
     settings = settings_of(arguments)
+    _check_port(settings)
     _migrated(settings)
     _check_hub(settings)
     context = multiprocessing.get_context("spawn")
@@ -107,12 +114,23 @@ def _end(children: Sequence[BaseProcess]) -> None:
             child.kill()
 
 
+def _serve_alone(arguments: argparse.Namespace) -> int:
+    _check_port(settings_of(arguments))
+    return _serve(arguments)
+
+
+def _check_port(settings: Settings) -> None:
+    # Granian takes a moment to load: other verbs do without it.
+    from gateway.web.server import check_port
+
+    check_port(settings)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     _logging()
     settings = settings_of(arguments)
     # What would end each serving process is said once, in one line, before there are any.
     _check_hub(settings)
-    # Granian takes a moment to load: other verbs do without it.
     from gateway.web.server import serve
 
     serve(settings, config_of(arguments))
@@ -121,7 +139,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     _logging()
-    worker = build_worker(settings_of(arguments))
+    source = config_of(arguments) or os.environ.get("GATEWAY_CONFIG")
+    file = SettingsFile(Path(source), lambda: settings_of(arguments)) if source else None
+    worker = build_worker(settings_of(arguments), file)
     with _stopping() as stop:
         worker.run(stop)
     return 0
@@ -179,6 +199,8 @@ def _problems(arguments: argparse.Namespace) -> Iterator[GatewayError]:
             look(settings)
         except GatewayError as problem:
             yield problem
+    with contextlib.suppress(GatewayError):  # a database or mappings that cannot be read have been told of
+        yield from static_problems(_bundle_in_force(settings))
 
 
 def _check_hub(settings: Settings) -> None:
@@ -188,6 +210,15 @@ def _check_hub(settings: Settings) -> None:
         hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
     finally:
         hub.engine.dispose()
+
+
+def _bundle_in_force(settings: Settings) -> Bundle:
+    engine = engine_of(settings)
+    try:
+        with reading(engine) as conn:
+            return rules_in_force(conn, shipped_rules()).bundle
+    finally:
+        engine.dispose()
 
 
 def _check_contracts(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.cli.settings import add_home, looking, print_rows, writing
 from gateway.hub import operate
 from gateway.hub.assembly import now as clock
+from gateway.states import DELIVERY
 from gateway.store import deliveries
 
 __all__ = ["add_parser"]
@@ -21,7 +22,7 @@ def add_parser(verbs: Any) -> None:
     """Add ``queue``."""
     group = verbs.add_parser("queue", help="the deliveries").add_subparsers(metavar="WHAT", required=True)
     listed = group.add_parser("list", help="list deliveries that are not done")
-    listed.add_argument("--state", help="only this state")
+    listed.add_argument("--state", type=str.upper, choices=DELIVERY.states, help="only this state")
     listed.add_argument("--lane", help="only this lane")
     listed.add_argument("--limit", type=int, default=50)
     add_home(listed)
@@ -39,7 +40,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    states = (arguments.state.upper(),) if arguments.state else _OPEN
+    states = (arguments.state,) if arguments.state else _OPEN
     lane = {"lane": arguments.lane} if arguments.lane else {}
     with looking(arguments) as conn:
         rows = [

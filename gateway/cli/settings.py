@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from gateway.cli.options import add_home
 from gateway.config import Settings, load
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import engine_of
@@ -30,16 +31,6 @@ __all__ = [
     "shown",
     "writing",
 ]
-
-
-def add_home(parser: argparse.ArgumentParser, *, as_json: bool = True) -> None:
-    """Add ``--home``, ``--config`` and ``--json``."""
-    parser.add_argument(
-        "--home", help="the home folder (settings file gateway.toml in it, where there is one)"
-    )
-    parser.add_argument("--config", help="the settings file")
-    if as_json:
-        parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

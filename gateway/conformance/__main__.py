@@ -71,6 +71,8 @@ def _kind(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParse
 def _agency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agency", required=True, help="its code, as of the folder xsd/agencies/CODE")
     parser.add_argument("--hub", required=True, help="the hub's service that agencies call")
+    parser.add_argument("--mappings", type=Path, help="a folder of mappings instead of the shipped ones")
+    parser.add_argument("--made", type=Path, help="what `gateway map build --out` made from them")
     parser.add_argument(
         "--plan", type=Path, help="a plan file (TOML or JSON); the options below go before it"
     )
@@ -95,11 +97,14 @@ def _agency_options(parser: argparse.ArgumentParser) -> None:
 
 def _agency(arguments: argparse.Namespace) -> None:
     from gateway.conformance.agency import AgencySimulator
+    from gateway.conformance.applications import Catalogue
     from gateway.conformance.plan import read_plans
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
     plans = read_plans(arguments.plan, _given(arguments))
-    simulator = AgencySimulator(identity, arguments.agency, arguments.folder, plans, arguments.hub)
+    schemas = arguments.made / "xsd" if arguments.made else None
+    catalogue = Catalogue(arguments.agency, schemas, arguments.mappings)
+    simulator = AgencySimulator(identity, catalogue, arguments.folder, plans, arguments.hub)
     server = Server(simulator, arguments.host, arguments.port)
     simulator.desk.addresses = _addresses(arguments, server.port)
     simulator.start()

@@ -56,10 +56,12 @@ class _Mood:
 class AgencySimulator:
     """One agency on one folder: effects.jsonl, calls.jsonl and refusals.jsonl outlive the process."""
 
-    def __init__(self, identity: Identity, agency: str, folder_: Path, plans: Plans, hub_url: str) -> None:
-        self.agency = agency
+    def __init__(
+        self, identity: Identity, catalogue: Catalogue, folder_: Path, plans: Plans, hub_url: str
+    ) -> None:
+        self.agency = catalogue.agency
         self._plans = plans
-        self._catalogue = Catalogue(agency)
+        self._catalogue = catalogue
         self.desk = Desk(identity, describe_service("agency-template.wsdl"))
         self._effects = Journal(folder_ / "effects.jsonl")
         self._refusals = Journal(folder_ / "refusals.jsonl")

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 import yaml
@@ -58,24 +59,29 @@ class _Form:
 
 
 class Catalogue:
-    """The documents of one agency: schemas compiled once, laws by which it decides them."""
+    """The documents of one agency: schemas compiled once, laws by which it decides them.
 
-    def __init__(self, agency: str) -> None:
-        place = folder("xsd").joinpath("agencies", agency)
+    `schemas` and `mappings` are the folders to read instead of the shipped ones.
+    """
+
+    def __init__(
+        self, agency: str, schemas: Traversable | None = None, mappings: Traversable | None = None
+    ) -> None:
+        schemas, mappings = schemas or folder("xsd"), mappings or folder("mappings")
+        place = schemas.joinpath("agencies", agency)
         if not re.fullmatch(r"[A-Z0-9]{1,20}", agency) or not place.is_dir():
             raise GatewayError(
                 SETTINGS_WRONG, f"no schemas of an agency {agency[:40]!r}", f"xsd/agencies/{agency[:40]}"
             )
         self.agency = agency
-        self._forms = dict(self._read(agency))
+        self._forms = dict(self._read(agency, schemas, mappings.joinpath("agencies", agency)))
 
     @staticmethod
-    def _read(agency: str) -> Iterator[tuple[str, _Form]]:
-        mappings = folder("mappings").joinpath("agencies", agency)
+    def _read(agency: str, schemas: Traversable, mappings: Traversable) -> Iterator[tuple[str, _Form]]:
         for file in sorted(one.name for one in mappings.iterdir() if one.name.endswith(".yaml")):
             document = file.removesuffix(".yaml")
             laws = _laws(mappings.joinpath(file).read_text(encoding="utf-8"))
-            schema = SchemaSet.load(folder("xsd"), f"agencies/{agency}/{document}.xsd")
+            schema = SchemaSet.load(schemas, f"agencies/{agency}/{document}.xsd")
             yield document_namespace(document), _Form(document, laws, schema)
 
     def laws(self, document: str) -> tuple[str, ...]:

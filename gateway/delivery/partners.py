@@ -33,14 +33,16 @@ class Partner:
 class Partners:
     """The configured partners by destination; composes calls and gives agents their addresses."""
 
-    def __init__(self, partners: Mapping[str, Partner], judge: Judge, party_of: PartyOf) -> None:
-        self._partners = dict(partners)
+    def __init__(
+        self, partners: Callable[[], Mapping[str, Partner]], judge: Judge, party_of: PartyOf
+    ) -> None:
+        self._partners = partners
         self._judge = judge
         self._party_of = party_of
 
     def knows(self, destination: str) -> bool:
         """Tell whether the destination is configured."""
-        return destination in self._partners
+        return destination in self._partners()
 
     def compose(self, call: OutgoingCall) -> bytes:
         """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract."""
@@ -61,7 +63,7 @@ class Partners:
         return SoapDestination(partner.wsdl, partner.endpoint, rules)
 
     def _partner(self, name: str) -> Partner:
-        partner = self._partners.get(name)
+        partner = self._partners().get(name)
         if partner is None:
             raise GatewayError(
                 SETTINGS_WRONG, f"there is no address for {name[:40]!r}", f"agency.{name[:40]}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.harmonize.bundle import Bundle, Organisation, load
-from gateway.harmonize.documents import Document
-from gateway.harmonize.facts import Leaf
-from gateway.harmonize.ledger import Accounts, Entry
-from gateway.harmonize.render import Origin
-from gateway.harmonize.schemas import build
-from gateway.harmonize.scopes import Fate, Trouble
-from gateway.harmonize.splitting import Request, Split, compile_requests, placeholder_numbers, split
+from gateway.harmonize.applying.ledger import Accounts, Entry
+from gateway.harmonize.applying.render import Origin
+from gateway.harmonize.applying.splitting import Request, Split, compile_requests, placeholder_numbers, split
+from gateway.harmonize.building.schemas import build
+from gateway.harmonize.given.facts import Leaf
+from gateway.harmonize.given.scopes import Fate, Trouble
+from gateway.harmonize.language.bundle import Bundle, Organisation, load
+from gateway.harmonize.language.documents import Document
 
 __all__ = [
     "Accounts",

@@ -77,7 +77,7 @@ def _store(hub: Hub, arrived: Arrived, intake: Intake, finish: Finish, now: date
             if supplement:
                 _supplement(conn, arrived, intake, worded, now)
             else:
-                _open(conn, hub, arrived, intake, (worded, customs), now)
+                _open(conn, arrived, intake, (worded, customs), now)
             _processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
@@ -124,7 +124,6 @@ def _word_call(hub: Hub, operation: str, arguments: Mapping[str, Any], document:
 
 def _open(
     conn: Connection,
-    hub: Hub,
     arrived: Arrived,
     intake: Intake,
     worded: tuple[list[_Worded], list[_Worded]],
@@ -134,7 +133,7 @@ def _open(
     case = cases.open_case(conn, _new_case(arrived, intake), now)
     applications, customs = worded
     for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):
-        request = requests.add(conn, _new_request(conn, hub, (case, sequence), one, (words, now)))
+        request = requests.add(conn, _new_request(conn, intake.bundle, (case, sequence), one, (words, now)))
         correlations.add(conn, "wsa", words.call.message_id, case, request)
         _enqueue(conn, words, (case, f"submit:{one.number}", ("request", request)), now)
     previous = None
@@ -147,7 +146,7 @@ def _open(
         cases.move(conn, case, Step("none_concerned", now, _ACTOR), outcome="APPROVED")
         enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
     data = {"number": intake.case_number, "signer": intake.signer, "declarant": intake.declarant,
-            "reference": submission.reference, "bundle": hub.rules.bundle.digest}  # fmt: skip
+            "reference": submission.reference, "bundle": intake.bundle}  # fmt: skip
     record(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 
 
@@ -168,7 +167,7 @@ def _new_case(arrived: Arrived, intake: Intake) -> NewCase:
 
 
 def _new_request(
-    conn: Connection, hub: Hub, place: tuple[int, int], one: Prepared, words: tuple[_Worded, datetime]
+    conn: Connection, bundle: str, place: tuple[int, int], one: Prepared, words: tuple[_Worded, datetime]
 ) -> NewRequest:
     worded, now = words
     return NewRequest(
@@ -179,8 +178,8 @@ def _new_request(
         document=one.request.document,
         sequence=place[1],
         mapping=one.request.document,
-        mapping_version=hub.rules.bundle.digest[:16],
-        mapping_sha256=hub.rules.bundle.digest,
+        mapping_version=bundle[:16],
+        mapping_sha256=bundle,
         document_sha256=payloads.put(conn, worded.envelope, now),
         required=[[int(item), law] for item in one.request.items for law in one.request.laws],
     )

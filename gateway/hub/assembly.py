@@ -10,18 +10,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from gateway.cases.status import read_status_codes
 from gateway.config import Limits as LimitSettings
 from gateway.config import Settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
-from gateway.harmonize import load
 from gateway.hub.calls import Composer, OutgoingCall
-from gateway.hub.hub import Hub, Rules, World
+from gateway.hub.hub import Hub, World
+from gateway.hub.mappings import shipped_rules
 from gateway.pki.certificates import read_certificates
 from gateway.pki.keys import Signer, load_signer
 from gateway.pki.policy import read_policy, shipped_policy
 from gateway.pki.trust import Judge, TrustPolicy, TrustStore
-from gateway.share import folder
 from gateway.store.engine import make_engine
 from gateway.store.migrate import check_version
 from gateway.wire.prescan import Limits
@@ -58,7 +56,7 @@ def build_hub(settings: Settings, composer: Composer, clock: Callable[[], dateti
         settings.hub.party,
         signer,
         Judge(trust_of(settings)),
-        rules=_rules(),
+        rules=shipped_rules(),
         limits=limits_of(settings.limits),
         crls=tuple(path.read_bytes() for path in settings.pki.crls if path.is_file()),
     )
@@ -94,11 +92,6 @@ def _policy(settings: Settings) -> TrustPolicy:
     policy = read_policy(_read(path, "pki.policy"), path.name) if path else shipped_policy()
     rule = settings.pki.revocation
     return replace(policy, revocation=rule) if rule else policy
-
-
-def _rules() -> Rules:
-    codes = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
-    return Rules(load(folder("mappings")), read_status_codes(codes))
 
 
 def limits_of(settings: LimitSettings) -> Limits:

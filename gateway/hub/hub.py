@@ -9,10 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from gateway.cases.status import StatusCode
-from gateway.harmonize import Bundle
 from gateway.hub.calls import Composer
 from gateway.hub.knowledge import Knowledge, load_knowledge
+from gateway.hub.mappings import Rules, rules_in_force
 from gateway.model import Octets
 from gateway.pki.keys import Signer
 from gateway.pki.revocation import Revocations
@@ -22,7 +21,7 @@ from gateway.store import epochs
 from gateway.store.engine import reading
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 
-__all__ = ["Hub", "Rules", "StaleKnowledgeError", "World"]
+__all__ = ["Hub", "StaleKnowledgeError", "World"]
 
 
 class StaleKnowledgeError(Exception):
@@ -41,14 +40,6 @@ class World:
     new_uuid: Callable[[], str]
     host: str
     composer: Composer
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The data the hub decides by: mappings and status codes."""
-
-    bundle: Bundle
-    status_codes: Mapping[str, StatusCode]
 
 
 class Hub:
@@ -95,6 +86,8 @@ class Hub:
                 known = self._knowledge
                 if known is None or epochs.current(conn) != known.epoch:
                     known = load_knowledge(conn)
+                    # What cannot be read was refused when it was put in force: rules never half change.
+                    self.rules = rules_in_force(conn, self.rules)
                     lists = Revocations((*self._crls, *known.crls))
                     # The judge first: whoever gets the new snapshot must not meet an old verdict.
                     self.judge.renew(revocations=lists, epoch=known.epoch)

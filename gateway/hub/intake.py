@@ -28,7 +28,7 @@ from gateway.errors import (
     RULE_BROKEN,
     GatewayError,
 )
-from gateway.harmonize import Request, split
+from gateway.harmonize import Bundle, Request, split
 from gateway.hub.hub import Hub
 from gateway.hub.knowledge import Knowledge
 from gateway.model import Payload
@@ -70,12 +70,13 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """A submission that may open (or supplement) a case."""
+    """A submission that may open (or supplement) a case; `bundle` is the digest of what it was split by."""
 
     submission: Submission
     declarant: str
     signer: str
     case_number: str
+    bundle: str
     prepared: tuple[Prepared, ...]
     attachments: Mapping[str, Payload]
     root: etree._Element = field(repr=False)
@@ -106,7 +107,9 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
         declarant = _declarant(arrived, submission, signer, at)
         further = {payload.content_id: payload for payload in arrived.payloads[1:]}
         numbers = _numbers(hub, arrived, submission, declarant)
-        prepared = _prepared(hub, submission, (numbers.applications, further), root)
+        # Taken once: the mappings in force may change while this submission is split.
+        bundle = hub.rules.bundle
+        prepared = _prepared(bundle, submission, (numbers.applications, further), root)
     except GatewayError as error:
         if is_passing(error):
             raise
@@ -114,7 +117,7 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
     except RefusedError as error:
         error.reference, error.declarant = error.reference or reference, declarant
         raise
-    return Intake(submission, declarant, signer, numbers.case, prepared, further, root)
+    return Intake(submission, declarant, signer, numbers.case, bundle.digest, prepared, further, root)
 
 
 def is_passing(error: GatewayError) -> bool:
@@ -202,16 +205,14 @@ def _numbers(hub: Hub, arrived: Arrived, submission: Submission, declarant: str)
 
 
 def _prepared(
-    hub: Hub,
+    bundle: Bundle,
     submission: Submission,
     given: tuple[Mapping[str, str], Mapping[str, Payload]],
     root: etree._Element,
 ) -> tuple[Prepared, ...]:
     """Return every application ready to send; refuses with what is wrong in attachments and in fields."""
     numbers, further = given
-    done = split(
-        root, hub.rules.bundle, {key: {"application_number": number} for key, number in numbers.items()}
-    )
+    done = split(root, bundle, {key: {"application_number": number} for key, number in numbers.items()})
     wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
     problems = tuple(FoundProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
     if problems or wrong:

@@ -6,6 +6,8 @@ first use, not always with a lock, is set up by one thread alone.
 
 from __future__ import annotations
 
+import gc
+
 from lxml import etree
 
 from gateway.harmonize import compile_requests
@@ -15,13 +17,26 @@ from gateway.wire.shipped import RESULT, SUBMISSION, schemas
 from gateway.wire.xml import parse_xml, serialize
 from gateway.xmlsec.xades import sign_document, verify_document
 
-__all__ = ["warm_up"]
+__all__ = ["calm_collector", "warm_up"]
+
+#: A split of a large declaration makes some hundred objects an item, all of which live until it
+#: is over: collecting after every 700 of them, as Python does, looks at the same ones again and again.
+_NEW_OBJECTS = 50_000
 
 
 def warm_up(hub: Hub) -> None:
     """Compile every schema that admission and conclusion use, and sign and verify one document."""
+    hub.refresh()
     compile_requests(hub.rules.bundle)
     for entry in (SUBMISSION, RESULT):
         schemas(entry)
     document = etree.Element(f"{{{SUB}}}Submission")
     verify_document(parse_xml(serialize(sign_document(document, hub.signer, now=hub.clock()))))
+    calm_collector()
+
+
+def calm_collector() -> None:
+    """Let the garbage collector leave alone what was loaded once, and look at new objects less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)

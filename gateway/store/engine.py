@@ -17,7 +17,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from gateway.errors import NO_ROOM, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import failpoint
@@ -218,8 +218,8 @@ def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
                 yield conn
                 failpoint(name, "before_commit")
         failpoint(name, "after_commit")
-    except (OperationalError, sqlite3.OperationalError) as error:
-        raise _unavailable(error) from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise _judged(error) from error
 
 
 @contextmanager
@@ -233,8 +233,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
                 yield conn
-    except (OperationalError, sqlite3.OperationalError) as error:
-        raise _unavailable(error) from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise _judged(error) from error
+
+
+def _judged(error: Exception) -> Exception:
+    """Return what an error of the database means: a file that is none, no room, or a mistake of ours."""
+    told = getattr(error, "orig", error)
+    if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
+        # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own: every other error has.
+        return GatewayError(SETTINGS_WRONG, f"the database cannot be used: {told}"[:160], "database.url")
+    return _unavailable(error) if isinstance(error, OperationalError | sqlite3.OperationalError) else error
 
 
 def _unavailable(error: Exception) -> GatewayError:

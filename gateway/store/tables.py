@@ -511,6 +511,26 @@ audit = Table(
     Index("ix_audit_at", "at"),
 )
 
+# Folders of mappings as they were loaded, each once by its digest; never changed, so that what a
+# case was split by can be looked up for as long as the case.
+mapping_bundles = Table(
+    "mapping_bundles",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    _needed("content", LargeBinary),
+    _needed("loaded_at", Instant),
+)
+
+# Append-only: the last row says which bundle is in force, none: the one that came with the program.
+mapping_uses = Table(
+    "mapping_uses",
+    metadata,
+    _identity(),
+    Column("digest", Text, ForeignKey("mapping_bundles.digest")),
+    _needed("at", Instant),
+    _needed("actor"),
+)
+
 # A number that rises whenever something that caches depend on has changed.
 epochs = Table(
     "epochs",

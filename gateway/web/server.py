@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import Any
 
 from granian import Granian
@@ -12,9 +13,10 @@ from granian.http import HTTP1Settings
 
 from gateway.config import Settings, load
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.hub.warming import calm_collector
 from gateway.web.app import WsgiApplication, application
 
-__all__ = ["load_application", "serve"]
+__all__ = ["check_port", "load_application", "serve"]
 
 _HOME = "GATEWAY_SERVE_HOME"
 _CONFIG = "GATEWAY_SERVE_CONFIG"
@@ -53,6 +55,19 @@ def serve(settings: Settings, config: str | None = None) -> None:
     server.serve()
 
 
+def check_port(settings: Settings) -> None:
+    """Refuse a port that somebody listens on: the server would share it, and each get half the messages."""
+    http = settings.http
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((http.host, http.port))
+        except OSError as error:
+            detail = f"nothing can be served at {http.host}:{http.port}: {error.strerror}"
+            raise GatewayError(SETTINGS_WRONG, detail, "http.port") from None
+
+
 def _tls(settings: Settings) -> dict[str, Any]:
     """Return how the server speaks TLS; with `client_ca`, to clients with a certificate only."""
     http = settings.http
@@ -72,4 +87,6 @@ def load_application() -> WsgiApplication:
     """Return the application of the serving process's settings; called in each worker process."""
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     settings = load(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
-    return application(settings)
+    served = application(settings)
+    calm_collector()
+    return served

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 from lxml import etree
@@ -28,7 +29,17 @@ from lxml import etree
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.share import folder
 
-__all__ = ["Tag", "attribute_pointer", "element_at", "pointer_of", "tags", "text_of", "value_at", "walk"]
+__all__ = [
+    "Pointers",
+    "Tag",
+    "attribute_pointer",
+    "element_at",
+    "pointer_of",
+    "tags",
+    "text_of",
+    "value_at",
+    "walk",
+]
 
 _DECLARATION: Final = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
 _RESPONSE: Final = "{urn:wco:datamodel:WCO:RES-DMS:2}"
@@ -66,12 +77,34 @@ def tags() -> dict[str, Tag]:
 
 def pointer_of(element: etree._Element, root: etree._Element | None = None) -> str:
     """Return the pointer of `element`, an element of the submission, declaration or response `root`."""
-    chain = _chain(element, root)
-    pointer, path = _start(chain[0])
-    for node in chain[1:]:
-        number = 1 + sum(1 for _ in node.itersiblings(node.tag, preceding=True))
-        pointer, path = _step(node, pointer, path, number)
-    return pointer
+    return Pointers(root).pointer(element)
+
+
+class Pointers:
+    """The pointers of a document that stays as it is: children are counted once for all."""
+
+    def __init__(self, root: etree._Element | None = None) -> None:
+        self._root = root
+        self._known: dict[etree._Element, tuple[str, str]] = {}
+
+    def pointer(self, element: etree._Element, attribute: str | None = None) -> str:
+        """Return the pointer of `element`, or of one of its attributes."""
+        pointer = self.place(element)[0]
+        return pointer if attribute is None else f"{pointer}/@{etree.QName(attribute).localname}"
+
+    def place(self, element: etree._Element) -> tuple[str, str]:
+        """Return the pointer of `element` and the mark of where we are there (see `_step`)."""
+        return self._known.get(element) or self._find(element)
+
+    def _find(self, element: etree._Element) -> tuple[str, str]:
+        chain = _chain(element, self._root)
+        found = self._known.setdefault(chain[0], _start(chain[0]))
+        for parent, node in pairwise(chain):
+            if node not in self._known:
+                for child, *place in _children(parent, *found):
+                    self._known[child] = (place[0], place[1])
+            found = self._known[node]
+        return found
 
 
 def attribute_pointer(element: etree._Element, name: str, root: etree._Element | None = None) -> str:
@@ -81,11 +114,7 @@ def attribute_pointer(element: etree._Element, name: str, root: etree._Element |
 
 def walk(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
     """Yield each element below `root`, itself first, with its pointer, in document order and in one pass."""
-    chain = _chain(root, None)
-    pointer, path = _start(chain[0])
-    for node in chain[1:]:
-        number = 1 + sum(1 for _ in node.itersiblings(node.tag, preceding=True))
-        pointer, path = _step(node, pointer, path, number)
+    pointer, path = Pointers().place(root)
     pending = [(root, pointer, path)]
     while pending:
         element, pointer, path = pending.pop()
@@ -139,10 +168,14 @@ def _search(top: etree._Element, start: str, path: str, wanted: str) -> etree._E
 
 def _children(element: etree._Element, pointer: str, path: str) -> list[tuple[etree._Element, str, str]]:
     seen: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     found = []
     for child in element.iterchildren(tag=etree.Element):
         seen[child.tag] += 1
-        found.append((child, *_step(child, pointer, path, seen[child.tag])))
+        own, inner = _step(child, pointer, path, seen[child.tag])
+        taken[own] += 1
+        # What states its own number may state that of another: no two elements have one name.
+        found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))
     return found
 
 

@@ -88,7 +88,7 @@ class SchemaSet:
             yield Violation(
                 _line(element) if known else 0,
                 xpath_of(element) if known else str(error.path or ""),
-                _plain(str(error.reason or error.message)),
+                _plain(_in_our_words(str(error.reason or error.message))),
             )
 
     @cached_property
@@ -108,6 +108,13 @@ class SchemaSet:
         )
 
 
+_FOREIGN: Final = (
+    (re.compile(r"invalid literal for int\(\) with base \d+: (.*)", re.DOTALL), r"\1 is not a whole number"),
+    (re.compile(r"\[?<class 'decimal\.\w+'>\]?"), "not a decimal number"),
+    (re.compile(r"<class '(\w+)'>"), r"\1"),
+    (re.compile(r"XsdPatternFacets\((\[.*\])\)", re.DOTALL), r"\1"),
+    (re.compile(r"Xsd\w+\((?:\w+=)?'([^']*)'[^()]*\)"), r"\1"),
+)
 _LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
 
 
@@ -154,6 +161,13 @@ def _inside(top: Path, path: Path, location: str) -> Path:
             SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is no file here", where
         )
     return place
+
+
+def _in_our_words(reason: str) -> str:
+    """Return a reason without the names of the library and of the language that it comes from."""
+    for form, words in _FOREIGN:
+        reason = form.sub(words, reason)
+    return reason
 
 
 def _line(element: Any) -> int:

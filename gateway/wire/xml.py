@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from gateway.wire.exclusive import exclusive_form
 from gateway.wire.namespaces import PREFIXES, XML
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits, prescan
 
-__all__ = ["canonicalize", "canonicalize_document", "parse_xml", "serialize", "xpath_of"]
+__all__ = ["XPaths", "canonicalize", "canonicalize_document", "parse_xml", "serialize", "xpath_of"]
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
@@ -96,6 +97,31 @@ def xpath_of(element: etree._Element) -> str:
         steps.append(_step(current))
         current = current.getparent()
     return "/" + "/".join(reversed(steps))
+
+
+class XPaths:
+    """The paths (see `xpath_of`) of a document that stays as it is: children are counted once for all."""
+
+    def __init__(self) -> None:
+        self._known: dict[etree._Element, str] = {}
+
+    def of(self, element: etree._Element) -> str:
+        """Return the absolute path to `element`."""
+        path = self._known.get(element)
+        if path is not None:
+            return path
+        parent = element.getparent()
+        if parent is None:
+            path = self._known[element] = xpath_of(element)
+            return path
+        above = self.of(parent)
+        alike = Counter(child.tag for child in parent)
+        seen: Counter[object] = Counter()
+        for child in parent:
+            seen[child.tag] += 1
+            number = f"[{seen[child.tag]}]" if alike[child.tag] > 1 and isinstance(child.tag, str) else ""
+            self._known[child] = f"{above}/{_named(child)}{number}"
+        return self._known[element]
 
 
 def _inherits_prefixes_only(element: etree._Element) -> bool:
@@ -190,13 +216,18 @@ def _extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tup
     return extents
 
 
-def _step(element: etree._Element) -> str:
-    tag = element.tag
-    if not isinstance(tag, str):
+def _named(element: etree._Element) -> str:
+    if not isinstance(element.tag, str):
         return "comment()"
-    name = etree.QName(tag)
+    name = etree.QName(element.tag)
     prefix = _PREFIX_OF.get(name.namespace or "") or element.prefix
-    step = f"{prefix}:{name.localname}" if prefix else name.localname
+    return f"{prefix}:{name.localname}" if prefix else name.localname
+
+
+def _step(element: etree._Element) -> str:
+    tag, step = element.tag, _named(element)
+    if not isinstance(tag, str):
+        return step
     before = sum(1 for _ in element.itersiblings(tag, preceding=True))
     if before or next(element.itersiblings(tag), None) is not None:
         return f"{step}[{before + 1}]"

@@ -13,7 +13,11 @@ from gateway.xmlsec.strict import refuse
 
 __all__ = ["check_ids", "element_with_id", "ids_in"]
 
-_ID_LIKE: Final = etree.XPath("//@*[translate(local-name(), 'ID', 'id') = 'id']", smart_strings=False)
+# The length first: it spares most attributes the translation.
+_ID_LIKE: Final = etree.XPath(
+    "//@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']",
+    smart_strings=False,
+)
 _IDS: Final = etree.XPath(
     "//@wsu:Id | //@eb:id | //@xml:id | //ds:*/@Id | //xades:*/@Id",
     namespaces={"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML},

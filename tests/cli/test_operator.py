@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from gateway.cli import VERBS, main
 from gateway.store import deliveries
 from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import make_engine, reading, transaction
+from gateway.wire.mime import read_http
 from tests.kit.house import ROOT, House, Neighbour
 
 Run = Callable[..., tuple[int, str]]
@@ -123,7 +125,26 @@ def test_a_stored_message_is_listed_shown_and_dumped_as_it_came(
     assert body == parcel.body.open().read()
     assert b"multipart/related" in head
     assert main(["message", "dump", "1", "--answer", "--home", str(home)]) == 0
-    assert capsysbinary.readouterr().out.endswith(answer.body)
+    given = read_http(capsysbinary.readouterr().out)
+    assert (given.start_line, given.body) == ("HTTP/1.1 200 OK", answer.body)
+    assert main(["message", "dump", "1", "--answer", "--json", "--home", str(home)]) == 0
+    told = json.loads(capsysbinary.readouterr().out)
+    assert (told["status"], base64.b64decode(told["body_base64"])) == (200, answer.body)
+    assert told["headers"]["Content-Type"] == answer.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("words", [("queue", "list", "--state", "FOO"), ("message", "list", "--state", "x")])
+def test_a_state_that_there_is_not_is_misuse(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words)[0] == 2
+
+
+def test_a_file_that_is_no_database_is_named_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gateway.sqlite3").write_bytes(b"this is not a database at all, " * 200)
+    assert main(["case", "list", "--home", str(tmp_path)]) == 2
+    assert "GW801" in (told := capsys.readouterr().err)
+    assert "not a database" in told
 
 
 def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
         status(port, pki, shown=False)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        (tmp_path / "gateway.toml").write_text(
+            f'[http]\nhost = "127.0.0.1"\nport = {taken.getsockname()[1]}\n'
+        )
+        command = [sys.executable, "-m", "gateway", "run", "--home", str(tmp_path)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert b"GW801" in done.stderr
+    assert b"http.port" in done.stderr
 
 
 @pytest.mark.parametrize(("verb", "problem"), [("run", "GW803"), ("serve", "GW801"), ("work", "GW801")])

@@ -1,9 +1,10 @@
-"""The examples of the manual's page on the mapping language: read from the page, loaded and run.
+"""The small examples of the manual for each piece of the mapping language: read from their page and run.
 
 A fenced block says in its first line what it is.  ``file=NAME`` is a file of the mappings,
-``submission`` the submission, ``request`` what it becomes.  An example adds ``asks``, ``puts``,
-``puts item`` or ``checks`` to the document and ``fields`` to the submission, and ends with what
-that ``gives``, or how it is ``refused``.
+``submission`` the submission, ``request`` what it becomes, ``notice`` an answer, ``facts`` what
+that says.  An example adds ``asks``, ``puts``, ``puts item`` or ``checks`` to the document and
+``fields`` to the submission, and ends with what that ``gives``, how it is ``refused``, or which
+proof it breaks (``unproved``).
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import Split, load, placeholder_numbers, split
+from gateway.harmonize.proofs import check
 
 FENCE = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DOCUMENT = "agencies/GARDEN/BULBS.yaml"
 SPACE = "urn:single-window:document:bulbs:1"
+WRONG = ("refused", "unproved")
+BASE = ("submission", "request", "ledger", "explained", "notice", "facts")
 ITEM_PUTS = "        - Colour: {ask: colour}\n"
 
 
@@ -43,6 +47,9 @@ class Page:
     submission: str = ""
     request: str = ""
     ledger: str = ""
+    explained: str = ""
+    notice: str = ""
+    facts: str = ""
     examples: list[Example] = field(default_factory=list)
 
 
@@ -53,11 +60,11 @@ def read(text: str) -> Page:
         kind, content = found[2].strip(), found[3]
         if kind.startswith("file="):
             page.files[kind.removeprefix("file=")] = content
-        elif kind in ("submission", "request", "ledger"):
+        elif kind in BASE:
             setattr(page, kind, content)
-        elif kind in ("asks", "puts", "puts item", "checks", "fields", "fields item", "gives", "refused"):
+        elif kind in ("asks", "puts", "puts item", "checks", "fields", "fields item", "gives", *WRONG):
             example = example or Example(text[: found.start()].count("\n") + 1)
-            if kind in ("gives", "refused"):
+            if kind in ("gives", *WRONG):
                 example.end, example.expected = kind, content
                 page.examples.append(example)
                 example = None
@@ -109,6 +116,15 @@ def run(page: Page, example: Example | None, folder: Path) -> tuple[Split | None
     done = split(root, bundle, placeholder_numbers(root))
     first = done.problems[0] if done.problems else None
     return done, f"{first.problem.id} {first.detail}" if first else ""
+
+
+def unproved(page: Page, example: Example, folder: Path) -> list[str]:
+    """Return what the proofs say of the mapping, its text alone looked at."""
+    write(page, example, folder)
+    return [
+        f"{one.proof} {one.field}: {one.message}; for example {one.counter_example}"
+        for one in check(load(folder), samples=0).findings
+    ]
 
 
 def shape(element: etree._Element) -> tuple[Any, ...]:

@@ -22,7 +22,8 @@ from gateway.cli.register import load_agreement, register_certificate
 from gateway.harmonize import Bundle, load
 from gateway.hub.assembly import NoCalls
 from gateway.hub.calls import Composer
-from gateway.hub.hub import Hub, Rules, World
+from gateway.hub.hub import Hub, World
+from gateway.hub.mappings import Rules
 from gateway.hub.receive import receive
 from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl

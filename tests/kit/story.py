@@ -64,13 +64,13 @@ class Story:
         if customs:
             addresses["customs"] = Partner("customs.wsdl", "http://partner.example/customs", "customs")
         hub = self.house.hub
-        partners = Partners(addresses, hub.judge, lambda sha: hub.refresh().by_certificate.get(sha))
+        partners = Partners(lambda: addresses, hub.judge, lambda sha: hub.refresh().by_certificate.get(sha))
         hub.composer = partners
         self.hub = hub
         self.agents: dict[str, Any] = {
             "local": LocalAgent(hub, PLAN),
             "msh": MshAgent(hub, self.inbox),  # type: ignore[arg-type]
-            "soap": PartnerAgent(hub, self.soap, partners, dict.fromkeys(addresses, PLAN)),  # type: ignore[arg-type]
+            "soap": PartnerAgent(hub, self.soap, partners, lambda: dict.fromkeys(addresses, PLAN)),  # type: ignore[arg-type]
         }
         self.worker = self.new_worker("w1")
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.assembly import partners_of
 from gateway.delivery.partners import Partners
+from gateway.delivery.reloading import partners_of
 from gateway.hub.admit import admit
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
@@ -78,7 +78,7 @@ def calling_hub(place: Place) -> Hub:
     """Return a hub that words calls to the partners of the settings."""
     settings = place.settings
     hub = build_hub(settings, NoCalls())
-    hub.composer = Partners(partners_of(settings), hub.judge, hub.knowledge().by_certificate.get)
+    hub.composer = Partners(lambda: partners_of(settings), hub.judge, hub.knowledge().by_certificate.get)
     return hub
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.load import admitting, filing, receiving, serving
+from tests.load import admitting, filing, receiving, serving, splitting
 from tests.load.place import make_place
 from tests.load.serving import Load
 from tests.load.stopwatch import machine
@@ -21,7 +21,7 @@ KEYS = (
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
     "cases_per_s", "machine",
 )  # fmt: skip
-PARTS = ("floor", "receive", "admit", "http", "cases")
+PARTS = ("floor", "receive", "admit", "split", "http", "cases")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -60,6 +60,8 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found |= receiving.measure(make_place(folder / "receive"), arguments.samples)
     if "admit" in wanted:
         found |= admitting.measure(make_place(folder / "admit"), max(5, arguments.samples // 6))
+    if "split" in wanted:
+        found |= splitting.measure(max(5, arguments.samples // 4))
     if "http" in wanted:
         more = f"threads = {arguments.threads}\n" if arguments.threads else ""
         place = make_place(

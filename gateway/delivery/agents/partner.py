@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -32,7 +32,9 @@ _NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
 class PartnerAgent:
     """Calls a partner's service with the stored envelope, signed anew on each attempt."""
 
-    def __init__(self, hub: Hub, soap: SoapAgent, partners: Partners, plans: Mapping[str, RetryPlan]) -> None:
+    def __init__(
+        self, hub: Hub, soap: SoapAgent, partners: Partners, plans: Callable[[], Mapping[str, RetryPlan]]
+    ) -> None:
         self._hub = hub
         self._soap = soap
         self._partners = partners
@@ -40,7 +42,7 @@ class PartnerAgent:
 
     def plan(self, lease: Lease) -> RetryPlan:
         """Return the partner's plan; one that is no longer in the settings is not tried again."""
-        return self._plans.get(lease.destination, _NO_RETRY)
+        return self._plans().get(lease.destination, _NO_RETRY)
 
     def deliver(self, lease: Lease) -> None:
         """Make one attempt and store what the partner answered."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.conformance.agency import AgencySimulator
+from gateway.conformance.applications import Catalogue
 from gateway.conformance.http import Server
 from gateway.conformance.identity import read_identity
 from gateway.conformance.journal import read_journal
@@ -67,7 +68,9 @@ class Agencies:
 
     def __call__(self, agency: str = "KFDA", path: Path | None = None, **plan: Any) -> Agency:
         identity = read_identity(self.keys, "agency")
-        simulator = AgencySimulator(identity, agency, self.folder, read_plans(path, plan), self.hub_url)
+        simulator = AgencySimulator(
+            identity, Catalogue(agency), self.folder, read_plans(path, plan), self.hub_url
+        )
         server = Server(simulator)
         url = f"http://127.0.0.1:{server.port}/soap"
         simulator.desk.addresses = frozenset({url})

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.config import load
-from gateway.delivery.assembly import partners_of
 from gateway.delivery.partners import Partner, Partners
+from gateway.delivery.reloading import SettingsFile, WatchedPartners, partners_of
 from gateway.errors import GatewayError
 from gateway.hub.calls import OutgoingCall
 from gateway.pki.issue import Order, issue_certificate, make_authority
@@ -24,7 +24,7 @@ KPTA = Partner("agencies/KPTA.wsdl", "http://kpta.example/", "kpta")
 def partners(owners: dict[str, str]) -> Partners:
     store, revocations = trust()
     by_sha = {signer_named(name).certificate.sha256: party for name, party in owners.items()}
-    return Partners({"KPTA": KPTA}, Judge(store, revocations), by_sha.get)
+    return Partners(lambda: {"KPTA": KPTA}, Judge(store, revocations), by_sha.get)
 
 
 def test_only_the_configured_are_known() -> None:
@@ -72,7 +72,7 @@ def test_the_partners_certificate_must_be_trusted() -> None:
         make_authority("CN=Elsewhere", NOW, "p-256"), "CN=kpta", NOW, Order(key_kind="p-256")
     ).signer
     store, revocations = trust()
-    known = Partners({"KPTA": KPTA}, Judge(store, revocations), lambda _: "kpta")
+    known = Partners(lambda: {"KPTA": KPTA}, Judge(store, revocations), lambda _: "kpta")
     with pytest.raises(GatewayError) as caught:
         known.destination("KPTA").rules.judge(stranger.certificate, NOW)
     assert caught.value.problem.id == "GW205"
@@ -88,3 +88,45 @@ def test_agencies_without_address_or_of_another_channel_are_not_called(tmp_path:
     found = partners_of(load(settings, home=tmp_path))
     assert sorted(found) == ["KPTA", "customs"]
     assert found["customs"].wsdl == "customs.wsdl"
+
+
+def watched(path: Any) -> WatchedPartners:
+    """Return the partners of a settings file, read again whenever it changes."""
+    file = SettingsFile(path, lambda: load(path, home=path.parent))
+    return WatchedPartners(file.read(), file)
+
+
+KPTA_ALONE = '[agency.KPTA]\nendpoint = "http://kpta.example/"\n'
+
+
+def test_an_agency_that_is_added_to_the_settings_is_called_without_a_restart(tmp_path: Any) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(KPTA_ALONE)
+    found = watched(path)
+    assert sorted(found.partners()) == ["KPTA"]
+    path.write_text(f'{KPTA_ALONE}[agency.HARBOUR]\nendpoint = "http://harbour.example/"\nretries = 7\n')
+    assert found.partners()["HARBOUR"].endpoint == "http://harbour.example/"
+    assert found.partners()["HARBOUR"].wsdl == "agency-template.wsdl"
+    assert found.plans()["HARBOUR"].retries == 7
+
+
+def test_settings_that_cannot_be_read_leave_the_partners_as_they_were(tmp_path: Any, caplog: Any) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(KPTA_ALONE)
+    found = watched(path)
+    path.write_text("[agency.KPTA]\nendpiont = 'http://kpta.example/'\n")
+    assert sorted(found.partners()) == ["KPTA"]
+    assert "GW801" in caplog.text
+    path.unlink()
+    assert sorted(found.partners()) == ["KPTA"]
+
+
+def test_new_settings_are_told_before_anybody_is_called_by_them(tmp_path: Any) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(KPTA_ALONE)
+    told: list[list[str]] = []
+    file = SettingsFile(path, lambda: load(path, home=tmp_path))
+    found = WatchedPartners(file.read(), file, lambda settings: told.append(sorted(settings.agency)))
+    path.write_text(KPTA_ALONE.replace("KPTA", "KFDA") + KPTA_ALONE)
+    assert sorted(found.partners()) == ["KFDA", "KPTA"]
+    assert told == [["KFDA", "KPTA"]]

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from gateway.harmonize.conditions import guards, read_condition
-from gateway.harmonize.marks import read_yaml
+from gateway.errors import GatewayError
+from gateway.harmonize import load
+from gateway.harmonize.building.sentences import as_data, sentence
+from gateway.harmonize.language.readset import read_set
+from gateway.harmonize.proofs.valuations import World
+from gateway.harmonize.provenance.uses import condition_words
+from gateway.harmonize.terms.conditions import Condition, guards, read_condition
+from gateway.harmonize.terms.marks import read_yaml
 from tests.unit.harmonize import tiny
 
 
@@ -32,6 +38,10 @@ TABLE = [
     ('{colour: {is: "090"}}', {"colour": "NO"}, False),
     ('{colour: {is: "090"}}', {}, False),
     ("{colour: {in: [NO, 1E3]}}", {"colour": "1E3"}, True),
+    ("{colour: {in_list: colour}}", {"colour": "1E3"}, True),
+    ("{importer.name: {in_list: colour}}", {"importer.name": "NO"}, True),
+    ("{importer.name: {in_list: colour}}", {"importer.name": "NOT"}, False),
+    ("{not: {importer.name: {in_list: colour}}}", {}, True),
     ("{colour: {present: yes}}", {"colour": "1E3"}, True),
     ("{colour: {present: no}}", {}, True),
     ("{colour: {present: no}}", {"colour": "NO"}, False),
@@ -54,10 +64,66 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.mapping(tmp_path_factory.mktemp("conditions"))
 
 
+def _read(context: Any, text: str) -> Condition:
+    document = context.documents["TINY"]
+    node = read_yaml(text.encode(), "c.yaml")
+    return read_condition(node, document.ask_names, context.dictionary, context.lists)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{colour: {in_list: nowhere}}", "a code list of codelists.yaml, found nowhere"),
+        ("{place: {in_list: place}}", "a list that we hold whole, found place, which is open"),
+        ("{weight: {in_list: colour}}", "a text or a code, which can stand in a list, found quantity"),
+        ("{risky: {in_list: colour}}", "a text or a code, which can stand in a list, found boolean"),
+        ("{colour: {in_list: money}}", "a list with codes of colour, found money, which has none of them"),
+        ("{colour: {on_list: colour}}", "is, in, in_list, present or"),
+    ],
+)
+def test_a_wrong_condition_on_a_list_names_the_line(context: Any, text: str, words: str) -> None:
+    with pytest.raises(GatewayError) as refused:
+        _read(context, text)
+    assert words in refused.value.detail
+    assert refused.value.location == "c.yaml:1"
+
+
+def test_a_list_in_a_condition_is_a_guard_and_is_named_with_its_version(tmp_path: Path) -> None:
+    when = ('{when: {risky: {is: "true"}}}\nasks', "{when: {importer.name: {in_list: colour}}}\nasks")
+    bundle = tiny.mapping(tmp_path, document=when)
+    document = bundle.documents["TINY"]
+    need = next(need for need in document.needs if need.when is not None)
+    assert need.when is not None
+    assert condition_words(need.when) == "importer.name is in colour@1"
+    assert sentence(need.when, "en") == "Importer is in the list colour"
+    assert as_data(need.when) == {"importer.name": {"in_list": "colour"}}
+    read = read_set(document, bundle.dictionary).reads["common:importer.name"]
+    assert need.mark in [use.mark for use in read.uses if use.how == "guard"]
+    declared = tiny.DECLARATION.replace("한빛무역", "NO").replace("<TypeCode>911", "<TypeCode>912")
+    result = tiny.apply(bundle, tiny.submission(declaration=declared))
+    assert [problem.problem.id for problem in result.problems] == ["GW503"]
+    free = tiny.submission(declaration=declared.replace("<Name>NO", "<Name>NOT"))
+    assert tiny.apply(bundle, free).problems == ()
+
+
+def test_the_codes_of_a_long_list_are_alike_to_the_proofs(tmp_path: Path) -> None:
+    codes = "code\n" + "".join(f"C{number}\n" for number in range(3000))
+    (tmp_path / "codelists").mkdir()
+    line = '  many: {file: codelists/many.csv, key: code, version: "1", source: ours}\n'
+    folder = tiny.write(tmp_path, codelists=("  place:", f"{line}  place:"))
+    (folder / "codelists/many.csv").write_text(codes, encoding="utf-8")
+    bundle = load(folder)
+    document = bundle.documents["TINY"]
+    texts = ("{importer.name: {in_list: many}}", "{importer.name: {is: C7}}")
+    conditions = [_read(bundle, text) for text in texts]
+    world = World(document, conditions)
+    found = [one.values["importer.name"] for one in world.combinations(conditions)]
+    assert found == ["C0", "C7", "given"]
+
+
 @pytest.mark.parametrize(("text", "values", "expected"), TABLE)
 def test_condition_holds(context: Any, text: str, values: dict[str, str], expected: bool) -> None:
-    document = context.documents["TINY"]
-    condition = read_condition(read_yaml(text.encode(), "c.yaml"), document.ask_names, context.dictionary)
+    condition = _read(context, text)
     reader = Values(values, [])
     assert condition.holds(reader) is expected
     assert reader.read_names == [test.name for test in guards(condition)]

@@ -9,7 +9,9 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import Bundle
-from gateway.harmonize.facts import (
+from gateway.harmonize.given.facts import (
+    DEC,
+    Found,
     _iso,
     item_numbers,
     missing_pointer,
@@ -17,6 +19,7 @@ from gateway.harmonize.facts import (
     sequence_number,
     text_of,
 )
+from gateway.harmonize.given.scopes import Branch
 from tests.unit.harmonize import tiny
 
 SEQUENCES = [("1", "1"), ("01", "1"), (" 7 ", "7"), ("1.0", "1"), ("+3", "3"), ("0", "0"), ("x", None), ("", None), ("1.5", None), ("-1", None)]  # fmt: skip
@@ -162,6 +165,46 @@ def test_the_value_of_each_meaning_is_found_where_its_missing_pointer_says(
             assert pointer == missing_pointer(meaning, "1" if per_item else None), meaning.name
             compared += 1
     assert compared > 40
+
+
+def test_an_element_is_found_by_its_place_as_by_a_search(bundle: Bundle, three_items: bytes) -> None:
+    """Elements are noted once by item and path; a search below the item finds the same ones."""
+    root = etree.fromstring(three_items)
+    items = root.findall(".//{*}GovernmentAgencyGoodsItem")
+    _first(items[1], "SequenceNumeric").text = "01"  # said twice: the first of them is meant
+    stranger = etree.SubElement(items[2], "{urn:other}Commodity")
+    etree.SubElement(stranger, f"{{{DEC}}}Description").text = "of another namespace"
+    facts = read_facts(root)
+    assert (facts.items["1"], facts.repeated) == (items[0], {"1"})
+    found = 0
+    for meaning in bundle.dictionary.meanings.values():
+        if meaning.per not in ("header", "item") or meaning.supplement or meaning.join:
+            continue
+        for item in ("1", "3") if meaning.per == "item" else (None,):
+            base = facts.items[item] if item else facts.declaration
+            searched = base.findall("/".join(f"{{{DEC}}}{name}" for name in meaning.relative))
+            hits = facts.find(meaning, base, item)
+            assert facts.find(meaning, base, item) is hits
+            there = {one.element for one in hits.found}
+            assert there <= {inner for one in searched for inner in one.iter()}, meaning.name
+            if meaning.where is None and not meaning.first and meaning.type != "datetime":
+                assert there == {one for one in searched if text_of(one).strip()}, meaning.name
+            found += len(there)
+    assert found > 40
+
+
+def _first(element: etree._Element, name: str) -> etree._Element:
+    child = element.find(f"{{{DEC}}}{name}")
+    assert child is not None
+    return child
+
+
+def test_what_is_read_of_a_branch_is_forgotten_with_its_field() -> None:
+    element = etree.Element("A")
+    branch = Branch({"a": [element], "b": [element]}, {"a": (Found("1", (0,), element),)})
+    branch.drop("a")
+    branch.drop("b")
+    assert branch == Branch()
 
 
 def test_groups_nest(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from gateway.errors import RULE_BROKEN
 from gateway.harmonize import Bundle
-from gateway.harmonize.facts import read_facts
-from gateway.harmonize.ledger import settle
-from gateway.harmonize.marks import Mark
-from gateway.harmonize.scopes import Trace
+from gateway.harmonize.applying.ledger import settle
+from gateway.harmonize.given.facts import read_facts
+from gateway.harmonize.given.scopes import Fate, Trace
+from gateway.harmonize.terms.marks import Mark
 from tests.unit.harmonize import tiny
 
 HERE, THERE = Mark("a.yaml", 1), Mark("a.yaml", 2)
@@ -31,11 +31,8 @@ def test_the_stronger_fate_stays_and_the_first_of_equals() -> None:
     trace.forward((1,), "A/B", HERE)
     trace.note((1,), "consumed", THERE)
     trace.forward((1,), "A/C", THERE)
-    assert (trace.fates[1].fate, trace.fates[1].rule, trace.fates[1].targets) == (
-        "forwarded",
-        HERE,
-        ("A/B", "A/C"),
-    )
+    assert trace.fates[1] == Fate("forwarded", HERE, ("A/B",))
+    assert trace.further == {1: ["A/C"]}
 
 
 def test_troubles_are_bounded_and_fail_their_application_only() -> None:

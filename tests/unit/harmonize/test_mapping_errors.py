@@ -10,19 +10,25 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.harmonize import load
-from gateway.harmonize.marks import read_yaml
+from gateway.harmonize.terms.marks import read_yaml
 from tests.unit.harmonize import tiny
 
 MESSAGE = re.compile(r"GW502 .+: expected .+, found .+ at [^ ]+:\d+")
 
 STRICT = [
     (b"a: 1\na: 2\n", 2, "'a' again, first in line 1"),
-    (b"a: &x 1\nb: *x\n", 1, "an alias"),
+    (b"a: &x 1\nb: *x\n", 1, "an anchor or an alias"),
     (b"a: !!int 1\n", 1, "tag:yaml.org,2002:int"),
     (b"a: 1\n---\nb: 2\n", 2, "another document"),
     (b"a: [1\n", 2, "found"),
     (b"? [a]\n: 1\n", 1, "a text as key"),
     (b"a: \xff\n", 1, "octet 3"),
+    (b"a: !!str 1\n", 1, "tag:yaml.org,2002:str"),
+    (b"a:\n- b\n- !!map {c: d}\n", 3, "tag:yaml.org,2002:map"),
+    (b'a: b\nen: "x\\x01"\n', 2, "en: expected characters that XML 1.0 can carry, found \\x01"),
+    (b'a: b\nen: "\\uFFFE"\n', 2, "\\ufffe"),
+    (b'en:\n- "\\uFFFF"\n', 2, "\\uffff"),
+    (b'"k\\x08": v\n', 1, "\\x08"),
     (b"", 1, "nothing"),
     (b"[" * 40 + b"]" * 40, 1, "deeper nesting"),
     (b"x" * 2_000_001, 1, "2000001"),
@@ -64,7 +70,7 @@ WRONG = [
     ("document", "{common: previous}", "{common: previous, const: x}", "one source of", "Previous"),
     ("document", "{common: previous}", "{common: previous, unit: '@u'}", "a value that carries @unitCode", "Previous"),
     ("document", "{common: previous}", "{common: previous, via: colour}", "a code list with a translation", "Previous"),
-    ("document", "{common: previous}", "{common: previous, form: YYMMDD}", "one of CCYYMMDD", "Previous"),
+    ("document", "{common: previous}", "{common: previous, form: YYMMDD}", "one of CCYYMM, CCYYMMDD", "Previous"),
     ("document", "{common: previous}", "{common: previous, eval: x}", "unknown key 'eval'", "Previous"),
     ("document", "{const: T1}", "{hub: password}", "one of application_number", "Kind"),
     ("document", "Kind: {const: T1}", "Day: {const: T1}", "each target once, found Day again, first in line 34", "  - Day: {common"),
@@ -80,7 +86,7 @@ WRONG = [
     ("document", "round: half_up", "round: nearest", "one of half_even, half_up", "Value"),
     ("document", 'risky: {is: "true"}}, otherwise', "riskly: {is: x}}, otherwise", "an asked field or a common meaning, found riskly", "  reason:"),
     ("document", 'risky: {is: "true"}}, otherwise', "risky: {is: maybe}}, otherwise", "a code of risky, found maybe", "  reason:"),
-    ("document", 'risky: {is: "true"}}, otherwise', "risky: {like: x}}, otherwise", "is, in, present or", "  reason:"),
+    ("document", 'risky: {is: "true"}}, otherwise', "risky: {like: x}}, otherwise", "is, in, in_list, present or", "  reason:"),
     ("document", 'risky: {is: "true"}}, otherwise', "risky: {at_least: x}}, otherwise", "a number, found x", "  reason:"),
     ("document", 'risky: {is: "true"}}, otherwise', "risky: {is: x}, colour: {is: x}}, otherwise", "2 keys", "  reason:"),
     ("document", "sum: {ask: animal.share}", "sum: {ask: colour}", "an asked number, found colour", "id: shares"),
@@ -96,10 +102,26 @@ WRONG = [
     ("document", "root: Request", "root: Re quest", "the name of an element", "Re quest"),
     ("document", "Party/ID[@scheme=B]", "Party/ID[@kind=B]", "elements ID that differ in one attribute", "@kind=B"),
     ("document", "Party/ID[@scheme=B]", "Party/ID", "elements ID that differ in one attribute", "Party/ID:"),
-    ("document", "Party/@colour", "Party/ID[@scheme=A]/X", "neither repeat nor differ", "scheme=A]/X"),
+    ("document", "Party/@colour", "Party/ID[@scheme=A]/X", "an element without a value around X", "scheme=A]/X"),
     ("document", "- Previous:", "- Kind/Previous:", "an element without a value around Previous", "Kind/Previous"),
     ("document", "  - Items: {count: items}\n  - Line:", "  - Line:", None, ""),
     ("document", "units: [KGM, EA], ", "", "either unit or units", "  weight:"),
+    ("document", 'law: ["99"]', "law: []", "the code of a law at least, found none", "law: []"),
+    ("document", "- Previous:", "- Previous/@xmlns:", "a name that XML does not keep for itself (xml…), found xmlns", "@xmlns"),
+    ("document", "- Previous:", "- Previous[@xmlns=x]/A:", "a name that XML does not keep for itself (xml…), found xmlns", "@xmlns"),
+    ("document", "- Previous:", "- Previous/@xmlns:a:", "found xmlns:a", "@xmlns:a"),
+    ("document", "- Previous:", "- Previous/@1a:", "an attribute of letters and digits, found @1a", "@1a"),
+    ("document", "- Previous:", "- XmlPrevious:", "a name that XML does not keep for itself (xml…), found XmlPrevious", "XmlPrevious"),
+    ("document", "units: [KGM, EA], ", "units: [KGM, EA], range: [9, 1], ", "the lower number first, found [9, 1]", "  weight:"),
+    ("document", "units: [KGM, EA], ", "units: [KGM, EA], range: [a, 1], ", "two numbers [low, high], found a", "  weight:"),
+    ("document", "[A-Z][0-9]{1,7}", "[A-Z][0-9]{70,80}", "a pattern that a text of at most", "tag: {type: id"),
+    ("common", "ko: 수입자, en: Importer", "wco: R038, ko: 수입자, en: Importer", "importer.name.wco: expected the id of the element, R037, found R038", "importer.name"),
+    ("common", f"{tiny.G}/Payer/Name", f"{tiny.G}/Payer/Nome", "a path that the declaration or its supplement has", "payer.name"),
+    ("common", f"{tiny.G}/Payer/Name", f"{tiny.G}/Payer", "the path of an element with a value", "payer.name"),
+    ("common", f"{tiny.G}/Payer/Name", f"{tiny.G}/Importer/Name", "a path or a where of its own (importer.name has it", "payer.name"),
+    ("common", f"{tiny.G}/Payer/Name, type", f"{tiny.G}/Payer/Name, supplement: yes, type", "one of the paths that a supplement may hold", "payer.name"),
+    ("common", "max: 70, supplement: yes, many: yes", "max: 70, many: yes", "supplement: yes, found", "bills:"),
+    ("common", 'where: {TypeCode: ["911"]}', 'where: {KindCode: ["911"]}', "an element beside the value, found KindCode", "item.licence"),
     ("common", "type: amount", "type: money", "one of amount, code", "amount:"),
     ("common", f"path: {tiny.G}/Consignment/TransportEquipment/ID", "path: Declaration/ID", "a path of names below", "container.id"),
     ("common", "ko: 세번, ", "", "the key 'ko'", "item.hs"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.harmonize import Bundle, split
-from gateway.harmonize.render import pieces
-from gateway.harmonize.targets import Part
+from gateway.harmonize.applying.render import pieces
+from gateway.harmonize.language.targets import Part
 from tests.unit.harmonize import tiny
 
 

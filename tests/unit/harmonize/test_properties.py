@@ -14,8 +14,9 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import Bundle, Document, Leaf, Split, load, placeholder_numbers, split
-from gateway.harmonize.draws import Draws
-from gateway.harmonize.samples import sample
+from gateway.harmonize.sampling.draws import Draws
+from gateway.harmonize.sampling.samples import sample
+from gateway.harmonize.terms.dictionary import Meaning
 from gateway.share import folder
 from gateway.wire.schemas import SchemaSet
 from gateway.wire.xml import parse_xml, serialize
@@ -188,8 +189,9 @@ def test_real_declarations_lack_exactly_the_mandatory_fields_they_lack(vectors: 
         for name in DOCUMENTS:
             document = shipped().documents[name]
             named = {(t.detail.rpartition(": ")[2]) for t in result.problems if _missing(t, name)}
-            header = {n.meaning.path for n in document.needs if n.mandatory and n.meaning.per == "header"}
-            absent = {p for p in header if not _filled(top, p)}
+            needed = [n.meaning for n in document.needs if n.mandatory and n.meaning.per == "header"]
+            header = {meaning.path for meaning in needed}
+            absent = {meaning.path for meaning in needed if not _filled(top, meaning)}
             assert named & header == absent, path
     assert tried > 90
 
@@ -198,9 +200,18 @@ def _missing(trouble: object, name: str) -> bool:
     return trouble.problem.id == "GW503" and trouble.document == name and "is missing: " in trouble.detail  # type: ignore[attr-defined]
 
 
-def _filled(declaration: etree._Element, path: str) -> bool:
-    found = declaration.findall("/".join(f"{{*}}{part}" for part in path.split("/")[1:]))
+def _filled(declaration: etree._Element, meaning: Meaning) -> bool:
+    found = declaration.findall("/".join(f"{{*}}{part}" for part in meaning.path.split("/")[1:]))
+    if meaning.where is not None:
+        kind = meaning.where
+        found = [e for e in found if _beside(e, kind.element) in kind.values]
     return any("".join(element.itertext()).strip() for element in found)
+
+
+def _beside(element: etree._Element, name: str) -> str:
+    parent = element.getparent()
+    assert parent is not None
+    return parent.findtext(f"{{*}}{name}") or "none"
 
 
 def _wrapped(declaration: etree._Element) -> etree._Element:

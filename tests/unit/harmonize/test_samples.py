@@ -8,8 +8,8 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import Bundle, load
-from gateway.harmonize.draws import Draws
-from gateway.harmonize.samples import sample
+from gateway.harmonize.sampling.draws import Draws
+from gateway.harmonize.sampling.samples import sample
 from gateway.share import folder
 
 SEEDS = 60

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.harmonize.draws import Draws, draw_text
-from gateway.harmonize.shapes import Shape, octets, simple_type
+from gateway.harmonize.sampling.draws import Draws, draw_text
+from gateway.harmonize.terms.shapes import Shape, octets, simple_type
 
 REFUSED = [
     (Shape(longest=3), "abcd", "GW506"),

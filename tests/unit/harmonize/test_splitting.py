@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.harmonize import Bundle, Split, placeholder_numbers, split
-from gateway.harmonize.answers import declared_already
+from gateway.harmonize.applying.answers import declared_already
 from gateway.share import folder
 from gateway.wire.schemas import SchemaSet
 from gateway.wire.xml import parse_xml, serialize
@@ -111,7 +112,8 @@ def test_a_request_holds_what_was_declared(root: etree._Element, bundle: Bundle)
     )
     assert food.xml.xpath("string(//*[local-name()='KoreanLabel']/@cid)") == "korean-label@sample"
     assert food.attachments == ("korean-label@sample",)
-    assert plant.xml.xpath("string(//*[local-name()='PhytoCertificateNo'])") == "NL-2026-5581207"
+    certificate = "//*[local-name()='AdditionalDocument'][*[local-name()='TypeCode']='851']"
+    assert plant.xml.xpath(f"string({certificate}/*[local-name()='ID'])") == "NL-2026-5581207"
     assert (plant.items, plant.laws) == (("3",), ("12",))
 
 
@@ -297,6 +299,7 @@ def resolve(xml: etree._Element, target: str) -> list[str]:
     path = ""
     for step in names:
         name, bracket, rest = step.partition("[")
+        rest = re.sub(r"^(\w+)=", r"*[local-name()='\1']=", rest)  # a child that tells elements apart
         path += f"/*[local-name()='{name}']{bracket}{rest}"
     found = xml.getroottree().xpath(path + (f"/{last}" if last.startswith("@") else ""))
     return [str(one) if isinstance(one, str) else one.text or "" for one in found]

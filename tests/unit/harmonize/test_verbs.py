@@ -62,8 +62,9 @@ def test_split_names_what_is_no_submission(
 ) -> None:
     (tmp_path / "a.xml").write_text(content, encoding="utf-8")
     assert main(["map", "split", str(tmp_path / "a.xml"), "--json"]) == 1
-    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    problem, *_ = json.loads(capsys.readouterr().out)["problems"]
     assert problem["id"] in ("GW402", "GW104")
+    assert problem["line"] == 1
     assert main(["map", "split", str(tmp_path / "a.xml")]) == 1
     assert problem["id"] in capsys.readouterr().err
 
@@ -83,10 +84,12 @@ def test_misuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mappings = tiny.write(tmp_path / "mappings")
-    assert main(["map", "build", "--path", str(mappings), "--out", str(tmp_path / "xsd"), "--json"]) == 0
+    assert main(["map", "build", "--path", str(mappings), "--out", str(tmp_path / "made"), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)["written"]
-    assert sorted(written) == [f"ORG/TINY{kind}.xsd" for kind in ("-application", "-fields", "")]
-    assert all((tmp_path / "xsd" / name).is_file() for name in written)
+    schemas = [f"xsd/agencies/ORG/TINY{kind}.xsd" for kind in ("-application", "-fields", "")]
+    others = ["mappings/forms/ORG/TINY.json", "mappings/labels/ORG/TINY.csv", "wsdl/agencies/ORG.wsdl"]
+    assert sorted(written) == [*others, *schemas]
+    assert all((tmp_path / "made" / name).is_file() for name in written)
     assert main(["map", "sample", "TINY", "--path", str(mappings), "--seed", "5"]) == 0
     assert b"TINY" in capsys.readouterr().out.encode()
     assert main(["map", "sample", "TINY", "--path", str(tmp_path / "none")]) == 2

@@ -1,0 +1,163 @@
+"""``gateway map split``: what a submission becomes for each agency, and the account of every leaf."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.cases.documents import Remark, judge
+from gateway.cases.submission import read_submission
+from gateway.errors import GatewayError
+from gateway.harmonize import Bundle, Fate, Split, Trouble, placeholder_numbers, split
+from gateway.wire.places import Places
+from gateway.wire.shipped import SUBMISSION, schemas
+from gateway.wire.xml import XPaths, parse_xml, serialize
+
+__all__ = ["as_json", "show_split"]
+
+_LINE: Final = re.compile(r"line ([0-9]+)")
+
+
+def show_split(args: argparse.Namespace, bundle: Bundle, content: bytes) -> int:
+    """Print what the submission `content` becomes; 1 when something is wrong with it."""
+    shown = _looked_at(content, bundle)
+    if args.json:
+        print(json.dumps(shown, ensure_ascii=False))
+    else:
+        _print(shown)
+    return 1 if shown["problems"] or shown["unaccounted"] else 0
+
+
+def _looked_at(content: bytes, bundle: Bundle) -> dict[str, Any]:
+    """Return what the verb shows; a file that is no valid submission has problems and nothing else."""
+    try:
+        root = parse_xml(content)
+    except GatewayError as error:
+        line = _LINE.match(error.location)
+        return _refused(_problem(error, place=("", "", int(line[1]) if line else 0)))
+    accepted, remarks = judge(root, schemas(SUBMISSION))
+    if not accepted:
+        return _refused(*(_remark(remark) for remark in remarks))
+    refusal = _refusal(root)
+    try:
+        result = split(root, bundle, placeholder_numbers(root))
+    except GatewayError as error:
+        return _refused(_problem(error))
+    shown = as_json(result)
+    if refusal is not None:
+        # The hub refuses the whole submission for it, so nothing would be sent to anyone.
+        rest = [one for one in shown["problems"] if one["pointer"] != refusal["pointer"]]
+        shown |= {"problems": [refusal, *rest], "requests": []}
+    return shown
+
+
+def _refusal(root: etree._Element) -> dict[str, Any] | None:
+    """Return what the hub refuses before it looks at any application: places that disagree."""
+    try:
+        read_submission(root)
+    except GatewayError as error:
+        places = Places(root)
+        known = not error.location.startswith("/")
+        pointer = error.location if known else ""
+        xpath = places.xpath(pointer) if known else error.location
+        return _problem(error, place=(pointer, xpath, places.line(pointer)))
+    return None
+
+
+def as_json(result: Split) -> dict[str, Any]:
+    """Return a split as the verb prints it."""
+    ledger, unaccounted = [], []
+    names, xpaths = result.accounts.documents, XPaths()
+    for entry, pointer in result.accounts.pointers(result.facts.root):
+        leaf = entry.leaf
+        xpath = xpaths.of(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
+        pairs = [(name, fate) for name, fate in zip(names, entry.fates, strict=True) if fate is not None]
+        fates = [_fate(name, fate) for name, fate in pairs]
+        ledger.append({"pointer": pointer, "xpath": xpath, "value": leaf.value, "fates": fates})
+        if None in entry.fates:
+            unaccounted.append(pointer)
+    requests = [
+        {
+            "organisation": request.organisation,
+            "document": request.document,
+            "application": request.application,
+            "xml": serialize(request.xml).decode("utf-8"),
+        }
+        for request in result.requests
+    ]
+    places = Places(result.facts.root) if result.problems else None
+    return {
+        "requests": requests,
+        "ledger": ledger,
+        "unaccounted": unaccounted,
+        "problems": [_trouble(trouble, places) for trouble in result.problems if places is not None],
+        "counts": result.accounts.count(),
+        "bundle": result.bundle,
+    }
+
+
+def _trouble(trouble: Trouble, places: Places) -> dict[str, Any]:
+    return {
+        "id": trouble.problem.id,
+        "title": trouble.problem.title,
+        "message": trouble.detail,
+        "pointer": trouble.pointer,
+        "xpath": places.xpath(trouble.pointer),
+        "line": places.line(trouble.pointer),
+        "document": trouble.document,
+        "application": trouble.application,
+        "rule": str(trouble.rule) if trouble.rule is not None else None,
+    }
+
+
+def _remark(remark: Remark) -> dict[str, Any]:
+    error = GatewayError(remark.problem, remark.message)
+    return _problem(error, place=(remark.pointer, remark.xpath, remark.line))
+
+
+def _problem(error: GatewayError, place: tuple[str, str, int] | None = None) -> dict[str, Any]:
+    """Return a problem of the whole submission; `place` is pointer, XPath and line (0 when unknown)."""
+    pointer, xpath, line = place or ("", error.location, 0)
+    return {
+        "id": error.problem.id,
+        "title": error.problem.title,
+        "message": error.detail,
+        "pointer": pointer,
+        "xpath": xpath,
+        "line": line,
+        "document": None,
+        "application": None,
+        "rule": None,
+    }
+
+
+def _refused(*problems: dict[str, Any]) -> dict[str, Any]:
+    return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems)}
+
+
+def _fate(document: str, fate: Fate) -> dict[str, Any]:
+    return {
+        "document": document,
+        "fate": fate.fate,
+        "target": fate.targets[0] if fate.targets else None,
+        "targets": list(fate.targets),
+        "rule": str(fate.rule),
+    }
+
+
+def _print(shown: dict[str, Any]) -> None:
+    for request in shown["requests"]:
+        print(f"{request['document']} for {request['organisation']} (application {request['application']})")
+        print(request["xml"])
+    for problem in shown["problems"]:
+        place = problem["pointer"] or problem["xpath"] or f"line {problem['line']}"
+        rule = f" ({problem['rule']})" if problem["rule"] else ""
+        line = f"{problem['id']} {problem['message']} at {place}{rule}"
+        print(line, file=sys.stdout if "counts" in shown else sys.stderr)
+    if "counts" in shown:
+        print(", ".join(f"{number} {fate}" for fate, number in shown["counts"].items()))

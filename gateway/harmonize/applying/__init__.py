@@ -1,0 +1,1 @@
+"""Applies documents to a submission: requests, problems, and the account of every leaf."""

@@ -1,0 +1,1 @@
+"""Reads requests backwards, and holds what was read against what was given."""

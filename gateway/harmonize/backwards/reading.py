@@ -1,0 +1,269 @@
+"""Reads a request backwards, by the same lines that wrote it.
+
+What the mapping put it must be able to get: each value of a request is led back through
+its steps to the field or meaning it came from, with the occurrence it belongs to.  A value
+that its line declares lossy is listed as such; anything that no line can have written is a
+fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from gateway.harmonize.applying.render import pieces
+from gateway.harmonize.backwards.undoing import (
+    Place,
+    Undone,
+    home_of,
+    line_loss,
+    undo_content,
+    undo_translation,
+)
+from gateway.harmonize.given.facts import text_of
+from gateway.harmonize.language.documents import Document
+from gateway.harmonize.language.targets import AttributePut, Each, Target
+from gateway.harmonize.terms.marks import Mark
+from gateway.harmonize.terms.shapes import Shape
+
+__all__ = ["Fault", "ReadBack", "Reading", "read_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """One value of a request, led back to where it came from.
+
+    `source` is a kind and a name, as ``common:importer.name``; `attribute` the attribute of
+    that source that the value was (a unit, a currency).  `place` is the occurrence by the
+    names of the repetitions around it, as ``(("items", 2), ("production", 1))``, and
+    `number` which of several values at that place it is.  `text` is None where it cannot be
+    read back from `written` alone; `loss` says what the line declares: exact, residue, lossy.
+    """
+
+    path: str
+    source: str
+    attribute: str | None
+    place: Place
+    number: int
+    written: str
+    text: str | None
+    loss: str
+    rule: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something in a request that its mapping cannot have written."""
+
+    path: str
+    detail: str
+    rule: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request read backwards: its values, what is wrong with it, and the path of every element."""
+
+    document: str
+    values: tuple[ReadBack, ...]
+    faults: tuple[Fault, ...]
+    paths: dict[etree._Element, str] = field(repr=False)
+
+    def of(self, source: str) -> Iterator[ReadBack]:
+        """Yield the values of one source, as ``ask:drug_class``, in the order of the request."""
+        return (value for value in self.values if value.source == source)
+
+
+def read_request(document: Document, xml: etree._Element) -> Reading:
+    """Read the request `xml` of `document` backwards; nothing is raised, what is wrong is a fault."""
+    reader = _Reader(document.namespace)
+    root = document.root
+    if xml.tag != f"{{{document.namespace}}}{root.name}":
+        reader.fault("", f"the request begins with {str(xml.tag)[:70]}, not {root.name}", root.mark)
+    else:
+        reader.element(root, xml, root.name, ())
+    return Reading(document.id, tuple(reader.values), tuple(reader.faults), reader.paths)
+
+
+@dataclass(slots=True)
+class _Reader:
+    namespace: str
+    values: list[ReadBack] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    paths: dict[etree._Element, str] = field(default_factory=dict)
+    homes: dict[tuple[object, ...], ReadBack] = field(default_factory=dict)
+    names: dict[int, dict[str, list[Target]]] = field(default_factory=dict)
+
+    def fault(self, path: str, detail: str, rule: Mark) -> None:
+        self.faults.append(Fault(path, detail, rule))
+
+    def element(self, target: Target, element: etree._Element, path: str, place: Place) -> None:
+        """Read an element that holds others, and all below it."""
+        self.paths[element] = path
+        if (element.text or "").strip():
+            self.fault(path, "text stands where elements are written", target.mark)
+        found = self._sort(target, element, path)
+        for child in target.children:
+            if child.part is not None and child.part.number > 0:
+                continue
+            here = f"{path}/{child.name}{child.predicates}"
+            elements = found[id(child)]
+            if not elements and child.required:
+                self.fault(here, "the line always writes this, and it is not there", child.mark)
+            if child.part is not None:
+                self._pieces(child, [(one, found[id(one)]) for one in _parts(target, child)], path, place)
+            elif child.content is not None:
+                self._leaves(child, elements, here, place)
+            else:
+                self._containers(child, elements, here, place)
+        self._attributes(target, element, path, place)
+
+    def _containers(self, target: Target, elements: list[etree._Element], path: str, place: Place) -> None:
+        if target.each is None and len(elements) > 1:
+            self.fault(path, f"stands {len(elements)} times and is written once", target.mark)
+        for position, element in enumerate(elements, 1):
+            if target.each is None:
+                self.element(target, element, path, place)
+            else:
+                inner = (*place, (_name(target.each), position))
+                self.element(target, element, f"{path}[{position}]", inner)
+
+    def _leaves(self, target: Target, elements: list[etree._Element], path: str, place: Place) -> None:
+        if len(elements) > max(target.bound[1], 1):
+            self.fault(path, f"stands {len(elements)} times, at most {max(target.bound[1], 1)}", target.mark)
+        for number, element in enumerate(elements, 1):
+            here = f"{path}[{number}]" if len(elements) > 1 else path
+            self._leaf(target, element, here, (place, number))
+
+    def _leaf(self, target: Target, element: etree._Element, path: str, where: tuple[Place, int]) -> None:
+        assert target.content is not None
+        self.paths[element] = path
+        if next(element.iterchildren(tag=etree.Element), None) is not None:
+            self.fault(path, "elements stand where a text is written", target.mark)
+        text = text_of(element)
+        if not target.empty:
+            self._judge(target.shape, text, path, target.mark)
+        elif text:
+            self.fault(path, "a text stands where none is written", target.mark)
+        for undone in undo_content(target.content, text, where[0]):
+            self._note(undone, path, where, (text, line_loss(target.content), target.mark))
+        self._attributes(target, element, path, where[0], where[1])
+
+    def _pieces(
+        self, first: Target, parts: list[tuple[Target, list[etree._Element]]], path: str, place: Place
+    ) -> None:
+        """Join what was split; it must be what a split of the whole gives."""
+        assert first.part is not None
+        texts: list[str] = []
+        for target, elements in parts:
+            here = f"{path}/{target.name}{target.predicates}"
+            for element in elements:
+                self.paths[element] = here
+            if len(elements) > 1 or (elements and target.part and target.part.number != len(texts)):
+                self.fault(here, "a piece stands twice, or before one that is missing", target.mark)
+            texts += [text_of(element) for element in elements]
+        if not texts:
+            return
+        whole = "".join(texts)
+        here = f"{path}/{first.name}{first.predicates}"
+        if pieces(whole, first.part) != texts:
+            self.fault(here, "the text is not cut as the line cuts it", first.mark)
+        assert first.content is not None
+        for undone in undo_content(first.content, whole, place):
+            self._note(undone, here, (place, 1), (whole, line_loss(first.content), first.mark))
+
+    def _attributes(
+        self, target: Target, element: etree._Element, path: str, place: Place, number: int = 1
+    ) -> None:
+        fixed = dict(target.fixed)
+        known = {put.name: put for put in target.attributes}
+        for name, text in ((str(key), str(value)) for key, value in element.attrib.items()):
+            here = f"{path}/@{name}"
+            if name in known:
+                self._attribute(target, known[name], text, here, (place, number))
+            elif fixed.get(name) != text:
+                self.fault(here, "no line writes this attribute", target.mark)
+
+    def _attribute(
+        self, target: Target, put: AttributePut, text: str, path: str, where: tuple[Place, int]
+    ) -> None:
+        self._judge(put.shape, text, path, put.mark)
+        if put.content is not None:
+            for undone in undo_content(put.content, text, where[0]):
+                self._note(undone, path, where, (text, line_loss(put.content), put.mark))
+        elif target.content is not None:
+            undone = undo_translation(target.content, put, text)
+            loss = "exact" if put.via is None or put.via.direction == "both" else "lossy"
+            if target.content.unit is not None and put.of_value == "unitCode":
+                loss = "lossy"  # the unit that was given is told by the provenance alone
+            self._note(undone, path, where, (text, loss, put.mark))
+
+    def _judge(self, shape: Shape, text: str, path: str, rule: Mark) -> None:
+        refusal = shape.refuse(text)
+        if refusal is not None:
+            self.fault(path, refusal[1], rule)
+
+    def _note(self, undone: Undone, path: str, where: tuple[Place, int], line: tuple[str, str, Mark]) -> None:
+        written, loss, rule = line
+        if undone.fault:
+            self.fault(path, undone.fault, rule)
+        text = undone.text
+        value = ReadBack(path, undone.source, undone.attribute, where[0], where[1], written, text, loss, rule)
+        self.values.append(value)
+        if text is None or (undone.field is None and not undone.source.startswith("hub:")):
+            return
+        # Two lines that take the same value must have written the same.
+        home = () if undone.field is None else home_of(undone.field, where[0])
+        key = (undone.source, undone.attribute, home, where[1])
+        other = self.homes.setdefault(key, value)
+        if other.text != text and "lossy" not in (loss, other.loss):
+            detail = f"{undone.source} is {text[:60]!r} here and {str(other.text)[:60]!r} in {other.path}"
+            self.fault(path, detail, rule)
+
+    def _sort(self, target: Target, element: etree._Element, path: str) -> dict[int, list[etree._Element]]:
+        """Return the children of `element` by the target that wrote each of them."""
+        found: dict[int, list[etree._Element]] = {id(child): [] for child in target.children}
+        for child in element.iterchildren(tag=etree.Element):
+            name = etree.QName(child).localname
+            likely = [one for one in self._named(target).get(name, ()) if self._is(one, child)]
+            if not likely:
+                self.fault(f"{path}/{name}", "no line writes this element", target.mark)
+            else:
+                best = max(likely, key=lambda one: len(one.fixed) + len(one.siblings))
+                found[id(best)].append(child)
+        return found
+
+    def _named(self, target: Target) -> dict[str, list[Target]]:
+        named = self.names.get(id(target))
+        if named is None:
+            named = self.names[id(target)] = {}
+            for child in target.children:
+                named.setdefault(child.name, []).append(child)
+        return named
+
+    def _is(self, target: Target, element: etree._Element) -> bool:
+        return (
+            element.tag == f"{{{self.namespace}}}{target.name}"
+            and all(element.get(name) == value for name, value in target.fixed)
+            and all(
+                element.findtext(f"{{{self.namespace}}}{name}") == value for name, value in target.siblings
+            )
+        )
+
+
+def _name(each: Each) -> str:
+    """Return what a step of a place is called: the group gone over, or what items are grouped by.
+
+    Where only some occurrences are meant, their positions are not those in the submission:
+    the name then tells the line too (``animal?110``).
+    """
+    name = each.key.name if each.over == "distinct" and each.key is not None else each.group
+    return name if each.when is None else f"{name}?{each.mark.line}"
+
+
+def _parts(parent: Target, first: Target) -> list[Target]:
+    """Return the targets that hold the pieces of one text, in order."""
+    same = [one for one in parent.children if one.part is not None and one.content is first.content]
+    return sorted(same, key=lambda one: one.part.number if one.part is not None else 0)

@@ -1,0 +1,1 @@
+"""What mappings say: sources, steps, targets, checks, notices, documents, and the bundle of them all."""

@@ -1,0 +1,13 @@
+"""Proves of mappings, before they are used, that nothing is lost, leaked, asked twice or told in two ways.
+
+Five proofs: totality, losslessness, least disclosure, never asked twice, agreement.  What the
+text of a mapping tells is enumerated; what only running tells is tried over drawn
+submissions.  Each breach names file, line, field and a counter-example.
+"""
+
+from __future__ import annotations
+
+from gateway.harmonize.proofs.proving import check
+from gateway.harmonize.proofs.report import PROOFS, Boxes, Finding, Report, Verdict, fault
+
+__all__ = ["PROOFS", "Boxes", "Finding", "Report", "Verdict", "check", "fault"]

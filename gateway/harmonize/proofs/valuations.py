@@ -1,0 +1,188 @@
+"""Every way in which guards can turn out: the finitely many classes of values that conditions tell apart.
+
+A condition compares a value with codes and numbers that the mapping names, so two values
+that stand in the same relation to all of these cannot be told apart.  One value of each
+class is tried, and absence where the field may be absent; a combination that no valid
+submission can hold (a forbidden field given, a mandatory one missing) is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from gateway.harmonize.language.documents import Document
+from gateway.harmonize.terms.asks import Ask
+from gateway.harmonize.terms.conditions import Condition, Test, guards
+from gateway.harmonize.terms.dictionary import Meaning
+from gateway.harmonize.terms.marks import Mark
+from gateway.harmonize.terms.shapes import Shape
+
+__all__ = ["MOST_COMBINATIONS", "TooManyError", "Valuation", "World"]
+
+MOST_COMBINATIONS: Final = 20_000
+_GIVEN: Final = "given"
+_NUMBERS: Final = ("decimal", "integer")
+
+
+class TooManyError(Exception):
+    """The guards of one obligation have more combinations than are tried."""
+
+    def __init__(self, names: Iterable[str], number: int) -> None:
+        super().__init__(f"{number} combinations of {', '.join(sorted(names))}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A value in a trial."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """One combination of guard values; None stands for a field that is not given."""
+
+    values: Mapping[str, str | None]
+
+    def read(self, source: Ask | Meaning, _rule: Mark) -> list[_Text]:
+        """Return the value of `source` as conditions read it."""
+        text = self.values.get(source.name)
+        return [] if text is None else [_Text(text)]
+
+    def __str__(self) -> str:
+        shown = [f"{name} {'absent' if text is None else '= ' + text}" for name, text in self.values.items()]
+        return ", ".join(shown) or "any valid submission"
+
+
+class World:
+    """What a document's applicants can give, as far as its guards look."""
+
+    def __init__(self, document: Document, conditions: Iterable[Condition]) -> None:
+        self._requirements = {ask.name: ask.requirement for ask in document.ask_names.values()}
+        self._needs = {need.meaning.name: need for need in document.needs}
+        self._outer = {ask.name: ask.group for ask in document.ask_names.values()}
+        self._tests: dict[str, list[Test]] = {}
+        self._sources: dict[str, Ask | Meaning] = {}
+        for condition in conditions:
+            for test in guards(condition):
+                tests = self._tests.setdefault(test.source.name, [])
+                if test not in tests:
+                    tests.append(test)
+                self._sources[test.source.name] = test.source
+
+    def combinations(self, conditions: Iterable[Condition]) -> Iterator[Valuation]:
+        """Yield every admissible combination of the values that `conditions` read."""
+        names = self._closure(conditions)
+        domains = [self._domain(self._sources[name]) for name in names]
+        number = 1
+        for domain in domains:
+            number *= len(domain)
+        if number > MOST_COMBINATIONS:
+            raise TooManyError(names, number)
+        for values in itertools.product(*domains):
+            valuation = Valuation(dict(zip(names, values, strict=True)))
+            if self._admissible(valuation):
+                yield valuation
+
+    def required(self, ask: Ask, valuation: Valuation) -> bool:
+        """Return whether `ask` must be given."""
+        when = ask.requirement.when
+        return ask.requirement.mandatory if when is None else when.holds(valuation)
+
+    def allowed(self, ask: Ask, valuation: Valuation) -> bool:
+        """Return whether `ask` may be given."""
+        when = ask.requirement.when
+        return when is None or not ask.requirement.forbidden_otherwise or when.holds(valuation)
+
+    def _closure(self, conditions: Iterable[Condition]) -> list[str]:
+        """Return the names that conditions read, and those that decide whether these are given."""
+        pending, names = list(conditions), []
+        while pending:
+            for test in guards(pending.pop()):
+                if test.source.name in names:
+                    continue
+                names.append(test.source.name)
+                inner = self._decides(test.source)
+                if inner is not None:
+                    pending.append(inner)
+        return names
+
+    def _decides(self, source: Ask | Meaning) -> Condition | None:
+        if isinstance(source, Ask):
+            return self._requirements[source.name].when
+        need = self._needs.get(source.name)
+        return need.when if need is not None else None
+
+    def _domain(self, source: Ask | Meaning) -> list[str | None]:
+        values: list[str | None] = list(_classes(source, self._tests[source.name]))
+        return values if self._always(source) else [*values, None]
+
+    def _always(self, source: Ask | Meaning) -> bool:
+        if isinstance(source, Ask):
+            outer = self._outer[source.name]
+            above = not outer or self._requirements[outer].mandatory
+            return above and self._requirements[source.name].mandatory
+        need = self._needs.get(source.name)
+        return need is not None and need.mandatory
+
+    def _admissible(self, valuation: Valuation) -> bool:
+        for name, text in valuation.values.items():
+            source = self._sources[name]
+            when = self._decides(source)
+            if when is None:
+                continue
+            due = when.holds(valuation)
+            forbids = isinstance(source, Ask) and source.requirement.forbidden_otherwise
+            inside = isinstance(source, Ask) and bool(source.group)
+            if (due and text is None and not inside) or (forbids and not due and text is not None):
+                return False
+        return True
+
+
+def _classes(source: Ask | Meaning, tests: list[Test]) -> list[str]:
+    """Return one value of each class that `tests` tell apart."""
+    shape = source.shape
+    if source.type == "boolean":
+        return ["true", "false"]
+    named = [value for test in tests if test.operator in ("is", "in") for value in test.values]
+    numbers = [t.values[0] for t in tests if t.operator not in ("is", "in", "present")]
+    allowed = [value for value in dict.fromkeys(named) if shape.refuse(value) is None]
+    found = _unlike(allowed, tests) if any(test.listed is not None for test in tests) else allowed
+    if shape.kind in _NUMBERS:
+        found += [text for text in _around(numbers, shape) if text not in found]
+    return found + _other(shape, allowed) or [_GIVEN]
+
+
+def _unlike(values: list[str], tests: list[Test]) -> list[str]:
+    """Return the first of all values that the same tests name: the codes of a list are many, and alike."""
+    named = [frozenset(test.values) for test in tests]
+    first: dict[tuple[bool, ...], str] = {}
+    for value in values:
+        first.setdefault(tuple(value in one for one in named), value)
+    return list(first.values())
+
+
+def _around(numbers: list[str], shape: Shape) -> Iterator[str]:
+    """Yield numbers at, below, between and above thresholds, as far as the shape allows them."""
+    points = sorted({Decimal(number) for number in numbers})
+    step = Decimal(1).scaleb(-(shape.fraction or 0))
+    for point in points:
+        for near in (point - step, point, point + step):
+            text = f"{near:f}"
+            if shape.refuse(text) is None:
+                yield text
+
+
+def _other(shape: Shape, found: list[str]) -> list[str]:
+    """Return one more value that no test names, where there is one."""
+    if shape.codes is not None:
+        return (
+            [next(code for code in shape.codes if code not in found)] if set(shape.codes) - set(found) else []
+        )
+    if shape.kind in _NUMBERS:
+        return [] if found else [shape.low or "1"]
+    return [_GIVEN]

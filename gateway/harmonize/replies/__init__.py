@@ -1,0 +1,1 @@
+"""Reads what organisations answer, by the same primitives backwards."""

@@ -1,0 +1,1 @@
+"""Draws valid submissions from mappings alone."""

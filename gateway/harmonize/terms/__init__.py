@@ -1,0 +1,1 @@
+"""The terms of mappings: places, forms, code lists, units, conditions, common meanings, asked fields."""

@@ -1,0 +1,147 @@
+"""Mappings are changed under a running hub: whole, from the next message on, and back again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.hub.mappings import pack, rules_of, shipped_rules, unpack
+from gateway.share import folder
+from tests.flows.craft import reference
+from tests.kit.story import Story
+
+PHARM = Path("agencies") / "KPTA" / "KPTA-PHARM-IMP.yaml"
+
+
+@pytest.fixture
+def mappings(tmp_path: Path) -> Path:
+    """Return a copy of the shipped mappings."""
+    copy = tmp_path / "mappings"
+    shutil.copytree(str(folder("mappings")), copy)
+    return copy
+
+
+@pytest.fixture
+def home(engine: Engine, tmp_path: Path) -> Path:
+    """Return the home folder of a gateway with the database of the test."""
+    place = tmp_path / "home"
+    place.mkdir()
+    url = engine.url.render_as_string(hide_password=False)
+    (place / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')
+    return place
+
+
+def change(place: Path, old: str, new: str) -> None:
+    """Change the first document of the folder."""
+    file = place / PHARM
+    words = file.read_text()
+    assert words.count(old) >= 1
+    file.write_text(words.replace(old, new))
+
+
+def use(home: Path, *words: str) -> int:
+    """Run the verb that puts mappings in force."""
+    return main(["map", "use", *words, "--home", str(home), "--json"])
+
+
+def type_code(story: Story) -> str | None:
+    """Return what the agency of the first document got last."""
+    call = [call for call in story.soap.calls if call.destination == "KPTA"][-1]
+    return call.body.findtext("{*}Document/{*}Declaration/{*}TypeCode")
+
+
+def test_a_folder_put_in_force_splits_the_next_message(
+    engine: Engine, home: Path, mappings: Path, capsys: Any
+) -> None:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    assert type_code(story) == "GOVCBRFR2"
+    before = story.request("KPTA").mapping_sha256
+    change(mappings, "TypeCode: {const: GOVCBRFR2}", "TypeCode: {const: GOVCBRFR9}")
+    assert use(home, str(mappings)) == 0
+    said = json.loads(capsys.readouterr().out)
+    story.submit(story.submission(reference("SECOND-1")))
+    story.tick()
+    assert type_code(story) == "GOVCBRFR9"
+    assert story.request("KPTA").mapping_sha256 == said["bundle"] != before
+    assert use(home, "--shipped") == 0
+    story.submit(story.submission(reference("THIRD-1")))
+    story.tick()
+    assert type_code(story) == "GOVCBRFR2"
+    assert story.request("KPTA").mapping_sha256 == before
+
+
+def test_a_hub_that_starts_later_reads_what_is_in_force(engine: Engine, home: Path, mappings: Path) -> None:
+    change(mappings, "TypeCode: {const: GOVCBRFR2}", "TypeCode: {const: GOVCBRFR9}")
+    assert use(home, str(mappings)) == 0
+    shutil.rmtree(mappings)
+    hub = Story(engine).hub
+    hub.refresh()
+    assert hub.rules.version == hub.rules.bundle.digest != shipped_rules().bundle.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("{const: GOVCBRFR2}", "{konst: GOVCBRFR2}", f"{PHARM}:"),
+        ("{common: item.hs, form: digits10}", "{common: item.hz}", "item.hz"),
+        ("document: KPTA-PHARM-IMP", "document: [", f"{PHARM}:"),
+    ],
+)
+def test_a_broken_folder_changes_nothing_and_says_why(
+    engine: Engine, home: Path, mappings: Path, capsys: Any, old: str, new: str, told: str
+) -> None:
+    story = Story(engine)
+    change(mappings, old, new)
+    assert use(home, str(mappings)) == 1
+    complaint = capsys.readouterr().err
+    assert "GW502" in complaint
+    assert told in complaint
+    story.submit()
+    story.tick()
+    assert type_code(story) == "GOVCBRFR2"
+    assert main(["map", "list", "--home", str(home), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["uses"] == []
+
+
+def test_the_change_is_kept_as_evidence(engine: Engine, home: Path, mappings: Path, capsys: Any) -> None:
+    story = Story(engine)
+    assert use(home, str(mappings)) == 0
+    digest = json.loads(capsys.readouterr().out)["bundle"]
+    assert story.evidence("bundle", digest) == ["mappings"]
+
+
+@pytest.mark.parametrize("words", [(), ("{folder}", "--shipped"), ("nowhere",)])
+def test_misuse_is_told_as_such(engine: Engine, home: Path, mappings: Path, words: tuple[str, ...]) -> None:
+    del engine
+    assert use(home, *(word.format(folder=mappings) for word in words)) == 2
+
+
+def test_the_archive_is_a_function_of_the_files_alone(mappings: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(mappings, again)
+    (again / "notes.txt").write_text("not part of it")
+    assert pack(mappings) == pack(again)
+    assert rules_of(unpack(pack(mappings))).bundle.digest == rules_of(mappings).bundle.digest
+
+
+def test_an_archive_reads_as_the_folder_does(mappings: Path) -> None:
+    place = unpack(pack(mappings))
+    assert sorted(one.name for one in place.joinpath("agencies").iterdir()) == sorted(
+        one.name for one in (mappings / "agencies").iterdir()
+    )
+    file = place.joinpath("agencies", "KPTA", "KPTA-PHARM-IMP.yaml")
+    assert file.is_file()
+    assert not file.is_dir()
+    assert file.read_text(encoding="utf-8") == (mappings / PHARM).read_text(encoding="utf-8")
+    with file.open("rb") as stream:
+        assert stream.read() == (mappings / PHARM).read_bytes()
+    with pytest.raises(FileNotFoundError):
+        place.joinpath("agencies", "none.yaml").read_bytes()

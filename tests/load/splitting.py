@@ -1,0 +1,179 @@
+"""The split beside the reading of the same octets, its growth with the goods items, and loading."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import os
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from gateway.cli.map_import import in_memory
+from gateway.harmonize import compile_requests, load, placeholder_numbers, split
+from gateway.harmonize.importing import import_inventory
+from gateway.harmonize.terms.dictionary import ITEM_PATH
+from gateway.hub.warming import calm_collector
+from gateway.share import folder
+from gateway.wire.xml import parse_xml, serialize
+from tests.kit.filling import DEC, SUB, fill, shipped, wrapped
+from tests.load.stopwatch import say
+
+DOCUMENTS = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP")
+CURVE = (1, 10, 100, 999)
+#: Octets of the declaration that the split is judged by.
+DECLARATION = 20 * 1024
+VECTORS = Path(os.environ.get("GATEWAY_VECTORS", Path(__file__).resolve().parents[3] / "shared"))
+_ITEMS = "/".join(f"{DEC}{name}" for name in ITEM_PATH.split("/")[1:])
+
+
+@cache
+def _seed() -> bytes:
+    """Return a submission of one goods item with three applications, complete."""
+    sample = folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+    declaration = copy.deepcopy(next(etree.fromstring(sample).iter(f"{DEC}Declaration")))
+    for other in declaration.findall(_ITEMS)[1:]:
+        other.getparent().remove(other)  # type: ignore[union-attr]
+    declaration.find(f"{DEC}GoodsItemQuantity").text = "1"  # type: ignore[union-attr]
+    root = wrapped(declaration, DOCUMENTS, "load")
+    result = fill(root, "load")
+    assert [one.document for one in result.requests] == list(DOCUMENTS), result.problems[:3]
+    # Enough for a thousand items of drawn prices.
+    root.find(f".//{DEC}InvoiceAmount").text = str(10**14)  # type: ignore[union-attr]
+    return serialize(root)
+
+
+@cache
+def submission(items: int) -> bytes:
+    """Return a submission of so many like goods items, all of them in each of three applications."""
+    root = etree.fromstring(_seed())
+    root.find(f".//{DEC}GoodsItemQuantity").text = str(items)  # type: ignore[union-attr]
+    for one in root.iter(f"{SUB}Items"):
+        one.text = " ".join(str(number) for number in range(1, items + 1))
+    repeated = [
+        *root.findall(f".//{DEC}Declaration/{_ITEMS}"),
+        *(one for one in root.iter(f"{SUB}Value") if one.get("item") is not None),
+        *(one for one in root.iter("{*}Item") if one.get("sequence") is not None),
+    ]
+    for one in repeated:
+        for number in range(items, 1, -1):
+            one.addnext(_numbered(one, str(number)))
+    return serialize(root)
+
+
+def _numbered(one: etree._Element, number: str) -> etree._Element:
+    twin = copy.deepcopy(one)
+    for name in ("item", "sequence"):
+        if twin.get(name) is not None:
+            twin.set(name, number)
+    sequence = twin.find(f"{DEC}SequenceNumeric")
+    if sequence is not None:
+        sequence.text = number
+    return twin
+
+
+def of_size(octets: int) -> int:
+    """Return how many goods items a declaration of so many octets has."""
+    one, five = (_declared(submission(items)) for items in (1, 5))
+    return max(1, round(1 + (octets - one) * 4 / (five - one)))
+
+
+def _declared(octets: bytes) -> int:
+    return len(etree.tostring(next(etree.fromstring(octets).iter(f"{DEC}Declaration"))))
+
+
+def measure(samples: int) -> Mapping[str, Any]:
+    """Time the split of a usual declaration, its growth, and the loading of mappings.
+
+    All times are of the processor: they are compared with each other, on a machine that
+    may do other things.
+    """
+    # As every process of the gateway does when it starts.
+    calm_collector()
+    say("split: beside pre-scan and parse")
+    compile_requests(shipped())
+    octets = submission(of_size(DECLARATION))
+    read_ms, split_ms = _beside(octets, samples)
+    say("split: growth with the items")
+    curve = [_point(items) for items in CURVE]
+    say("split: loading mappings")
+    return {
+        "split_read_ms": read_ms,
+        "split_ms": split_ms,
+        "split_ratio": split_ms / read_ms,
+        "split_curve": curve,
+        "split_worst_step": max(_steps(curve, "split_ms")),
+        "split_worst_memory_step": max(_steps(curve, "peak_mib")),
+        **_loading(),
+    }
+
+
+def _steps(curve: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Return for each step how much more it grew than the items did: 1 is linear."""
+    return [
+        (after[name] / before[name]) / (after["items"] / before["items"])
+        for before, after in itertools.pairwise(curve)
+    ]
+
+
+def _loading() -> Mapping[str, Any]:
+    """Time the loading of the shipped mappings, and of an imported inventory where there is one."""
+    mappings = folder("mappings")
+    found = {"load_documents": len(shipped().documents), "load_ms": _best(lambda: load(mappings), 3)}
+    inventory = VECTORS / "data" / "field-inventory.yaml"
+    if not inventory.is_file():
+        return found
+    imported = in_memory(import_inventory(inventory.read_bytes(), inventory.name, mappings).files)
+    return {
+        **found,
+        "load_imported_documents": len(load(imported).documents),
+        "load_imported_ms": _best(lambda: load(imported), 3),
+    }
+
+
+def _beside(octets: bytes, samples: int) -> tuple[float, float]:
+    """Return the milliseconds of reading and of splitting, taken by turns."""
+    root = parse_xml(octets)
+    numbers = placeholder_numbers(root)
+    read, divided = [], []
+    gc.collect()
+    for _ in range(samples):
+        read.append(_once(lambda: parse_xml(octets)))
+        divided.append(_once(lambda: split(root, shipped(), numbers)))
+    return min(read), min(divided)
+
+
+def _point(items: int) -> dict[str, Any]:
+    octets = submission(items)
+    root = parse_xml(octets)
+    read_ms, split_ms = _beside(octets, max(2, min(60, 600 // items)))
+    tracemalloc.start()
+    kept = split(root, shipped(), placeholder_numbers(root))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept.requests) == len(DOCUMENTS)
+    return {
+        "items": items,
+        "octets": len(octets),
+        "read_ms": round(read_ms, 3),
+        "split_ms": round(split_ms, 3),
+        "peak_mib": round(peak / 2**20, 3),
+    }
+
+
+def _once(work: Callable[[], object]) -> float:
+    """Return the milliseconds of one turn."""
+    started = time.thread_time()
+    work()
+    return (time.thread_time() - started) * 1000
+
+
+def _best(work: Callable[[], object], turns: int) -> float:
+    """Return what the work costs when nobody disturbs it."""
+    return min(_once(work) for _ in range(turns))
