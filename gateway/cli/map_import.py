@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import load
 from gateway.harmonize.importing import Imported, import_inventory, merge
-from gateway.share import folder
+from gateway.share import Held, folder
 
-__all__ = ["add_import", "import_documents", "in_memory"]
+__all__ = ["add_import", "import_documents"]
 
 _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 
@@ -45,15 +43,15 @@ def import_documents(args: argparse.Namespace) -> int:
         raise GatewayError(SETTINGS_WRONG, reason, str(args.inventory)) from None
     wanted = [name.strip() for name in (args.documents or "").split(",") if name.strip()]
     there = _mappings(args.out)
-    into = None if there is None else in_memory(there)
+    into = None if there is None else Held(there)
     imported = import_inventory(content, args.inventory.name, folder("mappings"), wanted, into)
     if there is None:
         files = imported.files
-        load(in_memory(files))
+        load(Held(files))
         _refuse_others(args.out, files, replace=args.replace)
     else:
         files = merge(imported.added, there, replace=args.replace)
-        load(in_memory({**there, **files}))
+        load(Held({**there, **files}))
     _write(args.out, files)
     shown = as_json(imported, files)
     if args.json:
@@ -71,14 +69,6 @@ def as_json(imported: Imported, files: Mapping[str, bytes]) -> dict[str, Any]:
     ]
     documents = [{"document": name, **counts} for name, counts in imported.counts.items()]
     return {"written": sorted(files), "documents": documents, "to_finish": findings}
-
-
-def in_memory(files: Mapping[str, bytes]) -> zipfile.Path:
-    """Return files as a folder that lies nowhere."""
-    archive = zipfile.ZipFile(io.BytesIO(), "w")
-    for name, content in files.items():
-        archive.writestr(name, content)
-    return zipfile.Path(archive)
 
 
 def _mappings(out: Path) -> dict[str, bytes] | None:

@@ -12,14 +12,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
 from gateway.cases.status import StatusCode, read_status_codes
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import Bundle, load
-from gateway.share import folder
+from gateway.share import Held, folder
 from gateway.store import mappings
 
 __all__ = ["Rules", "pack", "rules_in_force", "rules_of", "shipped_rules", "unpack"]
@@ -91,58 +91,7 @@ def pack(place: Traversable) -> bytes:
 def unpack(octets: bytes) -> Traversable:
     """Return the folder that an archive of ours holds, to be read without touching a disk."""
     with zipfile.ZipFile(io.BytesIO(octets)) as archive:
-        return _Packed({name: archive.read(name) for name in archive.namelist()})
-
-
-class _Packed(Traversable):
-    """A folder or a file of an archive, held in memory: nothing is left open."""
-
-    def __init__(self, files: Mapping[str, bytes], path: str = "") -> None:
-        self._files = files
-        self._path = path
-
-    @property
-    def name(self) -> str:
-        """Return the last part of the path."""
-        return self._path.rpartition("/")[2]
-
-    def is_file(self) -> bool:
-        """Return whether this is a file."""
-        return self._path in self._files
-
-    def is_dir(self) -> bool:
-        """Return whether something lies below."""
-        return any(name.startswith(self._below) for name in self._files)
-
-    def iterdir(self) -> Iterator[Traversable]:
-        """Yield what lies right below, each once."""
-        start = len(self._below)
-        names = {name[start:].partition("/")[0] for name in self._files if name.startswith(self._below)}
-        for name in sorted(names):
-            yield self.joinpath(name)
-
-    def joinpath(self, *parts: Any) -> Traversable:
-        """Return what lies at a path below."""
-        return _Packed(self._files, "/".join(one for one in (self._path, *map(str, parts)) if one))
-
-    def read_bytes(self) -> bytes:
-        """Return the content of the file; raises FileNotFoundError."""
-        if self._path not in self._files:
-            raise FileNotFoundError(2, "No such file", self._path)
-        return self._files[self._path]
-
-    def read_text(self, encoding: str | None = None) -> str:
-        """Return the text of the file."""
-        return self.read_bytes().decode(encoding or "utf-8")
-
-    def open(self, mode: str = "r", *_: Any, **options: Any) -> Any:
-        """Open the file for reading."""
-        stream = io.BytesIO(self.read_bytes())
-        return stream if "b" in mode else io.TextIOWrapper(stream, **options)
-
-    @property
-    def _below(self) -> str:
-        return f"{self._path}/" if self._path else ""
+        return Held({name: archive.read(name) for name in archive.namelist()})
 
 
 def _files(place: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:

@@ -11,8 +11,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.share.held import Held
 
-__all__ = ["FOLDERS", "folder"]
+__all__ = ["FOLDERS", "Held", "folder"]
 
 FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance")
 

@@ -15,12 +15,11 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cli.map_import import in_memory
 from gateway.harmonize import compile_requests, load, placeholder_numbers, split
 from gateway.harmonize.importing import import_inventory
 from gateway.harmonize.terms.dictionary import ITEM_PATH
 from gateway.hub.warming import calm_collector
-from gateway.share import folder
+from gateway.share import Held, folder
 from gateway.wire.xml import parse_xml, serialize
 from tests.kit.filling import DEC, SUB, fill, shipped, wrapped
 from tests.load.stopwatch import say
@@ -129,7 +128,7 @@ def _loading() -> Mapping[str, Any]:
     inventory = VECTORS / "data" / "field-inventory.yaml"
     if not inventory.is_file():
         return found
-    imported = in_memory(import_inventory(inventory.read_bytes(), inventory.name, mappings).files)
+    imported = Held(import_inventory(inventory.read_bytes(), inventory.name, mappings).files)
     return {
         **found,
         "load_imported_documents": len(load(imported).documents),

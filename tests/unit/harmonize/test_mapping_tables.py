@@ -7,11 +7,10 @@ from importlib.resources.abc import Traversable
 
 import pytest
 
-from gateway.cli.map_import import in_memory
 from gateway.errors import GatewayError
 from gateway.harmonize import load
 from gateway.harmonize.terms.codelists import read_rows
-from gateway.share import folder
+from gateway.share import Held, folder
 from gateway.wire.pointers import tags
 from tests.unit.harmonize import tiny
 
@@ -42,7 +41,7 @@ def test_empty_lines_are_no_rows() -> None:
 
 def reconciled(text: str) -> Traversable:
     files = {name: content.encode() for name, content in tiny.FILES.items()}
-    return in_memory({**files, "reconciled.csv": (HEAD + text).encode()})
+    return Held({**files, "reconciled.csv": (HEAD + text).encode()})
 
 
 @pytest.mark.parametrize("row", ["NONE,a,common b,c", "TINY,a,common b"])
@@ -60,7 +59,7 @@ def test_a_document_left_out_for_its_faults_keeps_its_decisions() -> None:
     )
     files["reconciled.csv"] = (HEAD + "TINY,x,common b,c\n").encode()
     faults: list[GatewayError] = []
-    assert load(in_memory(files), faults).decisions
+    assert load(Held(files), faults).decisions
     assert len(faults) == 1
 
 
