@@ -1,0 +1,1 @@
+"""Hostile input: attacks as plays, to be run against any gateway."""

@@ -1,0 +1,123 @@
+"""What an attack is: a play of exchanges with a gateway, and what must come of each.
+
+A play is a generator: it yields an exchange and is sent the answer, so that one step can
+be made from what the last one brought.  It makes everything from its bench and keeps
+nothing, so the same play runs against a process, a URL, or a stopwatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.conformance.hostile.bench import Bench
+
+__all__ = ["ACCEPTED", "Answer", "Case", "Exchange", "Expected", "Play", "Post", "Raw", "Step", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One HTTP request in good form; `face` is ``ebms2`` or ``soap``, the target knows its path."""
+
+    face: str
+    headers: Mapping[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Octets on a connection, where HTTP itself is the attack; each followed by a pause in seconds.
+
+    The same script runs on `connections` connections at once.  `half_close` ends our side
+    after the last octet; `wait` is how long an answer may take.  ``{path}`` and ``{host}``
+    in the octets are replaced by those of the face.
+    """
+
+    face: str
+    script: tuple[tuple[bytes, float], ...]
+    connections: int = 1
+    half_close: bool = False
+    wait: float = 10.0
+
+
+Step = Post | Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `status` is None when the connection was closed, or timed out, without an answer."""
+
+    status: int | None
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must come of an exchange: accepted, or one of the refusals named.
+
+    `problems` are ids of our catalogue (looked at only where the gateway names one),
+    `ebms` error codes of an ErrorList, `faults` local names of SOAP fault codes, `http`
+    statuses that refuse without a message.  `silent`: closing without an answer is good too.
+    """
+
+    accepted: bool = False
+    problems: tuple[str, ...] = ()
+    ebms: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    http: tuple[int, ...] = ()
+    silent: bool = False
+
+
+#: The control: an honest message, which must be taken, or the case proves nothing.
+ACCEPTED: Final = Expected(accepted=True)
+
+
+def refused(
+    *problems: str,
+    ebms: tuple[str, ...] = (),
+    faults: tuple[str, ...] = (),
+    http: tuple[int, ...] = (),
+    silent: bool = False,
+) -> Expected:
+    """Return the expectation of a refusal by any of `problems`, in any of the faces given."""
+    return Expected(False, problems, ebms, faults, http, silent)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One step and what must come of it."""
+
+    step: Step
+    expected: Expected
+
+
+Play = Callable[["Bench"], Generator[Exchange, Answer, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One attack.
+
+    `id` is the attack's id in the table, a full stop and the variant (``SIG-07.body-in-header``);
+    `source` says where the attack is known from, `feature` what a gateway must have for the
+    case to mean something ("" for what each has).  `naive`: the last step carries a signature
+    that the naive verifier of this suite accepts, which the suite's own test holds.
+    """
+
+    id: str
+    title: str
+    face: str
+    source: str
+    play: Play
+    feature: str = ""
+    naive: bool = False
+
+    @property
+    def attack(self) -> str:
+        """Return the id of the attack in the table."""
+        return self.id.partition(".")[0]
