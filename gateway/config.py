@@ -134,6 +134,18 @@ class Database(_Section):
         description="The SQLAlchemy URL of a SQLite file or a PostgreSQL server; "
         "a file in the home folder when empty; may be a secret.",
     )
+    # The log of SQLite (16 MiB), what the accepted messages still become (calls, replies, results,
+    # evidence), and one largest message of each of several threads that measured at the same moment.
+    reserve: Size = Field(
+        256 * 1024**2,
+        description="Octets of its disk that are kept for work taken before; "
+        "when less is free, no new message is taken.",
+    )
+    volume: Location | None = Field(
+        None,
+        description="A folder on the disk of the database, whose free room counts; the folder of the "
+        "SQLite file when not given. Without it the room of a PostgreSQL server is not measured.",
+    )
 
     @field_validator("url", mode="before")
     @classmethod
@@ -161,9 +173,39 @@ class Http(_Section):
     )
     threads: Count = Field(8, description="Requests that one process answers at once.")
     processes: Count = Field(1, description="Processes that answer requests.")
-    backlog: Count = Field(256, description="Connections that may wait for a thread.")
+    backlog: Count = Field(256, description="Connections that may wait to be accepted.")
+    # A connection costs some ten kilobytes; what is short is descriptors, of which `serve` asks for enough.
+    connections: Count = Field(
+        1000, description="Connections that one process holds; when few are left, idle strangers are closed."
+    )
+    # A broker's whole office may come from one address; an attacker with one address gets no more.
+    connections_per_address: Count = Field(
+        256, description="Connections of one address to one process; the idlest beyond are closed."
+    )
+    proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses of proxies of our own, whose connections are not bounded by address: "
+        "they bound those of their clients.",
+    )
+    # Sixteen times the threads: what one sender has waiting is answered within some tenths of a second.
+    requests_per_party: Count = Field(
+        128,
+        description="Requests of one party, or of one address not known yet, that one process deals with "
+        "at once; what is beyond gets 503 and comes again.",
+    )
     read_time_out: Duration = Field(
-        timedelta(seconds=30), description="How long a request may take to arrive."
+        timedelta(seconds=30),
+        description="How long the head of a request may take to arrive, how long a connection may be idle, "
+        "and how long a body may take unless it comes as fast as `slowest_body`.",
+    )
+    # 16 KiB/s is slower than any line one files over; a largest message then takes over an hour.
+    slowest_body: Size = Field(
+        16 * 1024, description="Octets a second that a body must bring when it takes longer."
+    )
+    # Bodies are read whole before they get a thread; this, not the threads, bounds the memory they take.
+    arriving: Size = Field(
+        256 * 1024**2,
+        description="Octets of requests that one process holds; one address holds a quarter at most.",
     )
     tls_certificate: Location | None = Field(None, description="The certificate chain of our TLS, as PEM.")
     tls_key: Secret | None = Field(None, description="The private key of our TLS, as PEM.")
@@ -179,17 +221,70 @@ class Http(_Section):
 class Limits(_Section):
     """How much of everything a message may bring."""
 
+    # A message is held in memory once while it is judged, by each thread that judges one.
     body: Size = Field(64 * 1024**2, description="Octets of a whole message.")
+    # An agreement names 99 attachments at most; each part costs a look at its boundary and its fields.
     parts: Count = Field(100, description="MIME parts of a message.")
+    # Real parts have three to six fields in under 1 KB.
     part_headers: Size = Field(16 * 1024, description="Octets of the headers of one part.")
+    part_header_count: Count = Field(32, description="Header fields of one part.")
+    # No signature covers what stands outside the boundaries, so there is nothing to say there.
+    padding: Size = Field(1024, description="Octets before the first and after the last boundary.")
+    # Clients write chunks of 4 KB and more, so 64 MiB come in fewer.
+    chunks: Count = Field(65_536, description="Chunks of an HTTP message that is read from a file.")
+    # The tree of a document written to hurt takes sixty times its octets, of an honest one up to twenty.
     xml: Size = Field(32 * 1024**2, description="Octets of one XML document.")
+    # What is read before anybody is known: SOAP envelopes, and whole calls of agencies.
+    envelope: Size = Field(4 * 1024**2, description="Octets of a SOAP envelope, and of a call of an agency.")
+    tree: Size = Field(
+        4 * 1024**2, description="Octets that the tree of any envelope may take, however small it is."
+    )
+    # Envelopes written by machines come to 6, calls of thousands of short items in short lines to 13.
+    density: Count = Field(
+        14, description="How many times its octets the tree of a larger envelope may take."
+    )
+    # The deepest schema in use nests 21; the parser itself stops at 256.
     depth: Count = Field(100, description="Nested elements of an XML document.")
     elements: Count = Field(200_000, description="Elements of an XML document.")
+    # Canonicalisation sorts them with a quadratic method: 50,000 on one element cost 2.6 seconds.
     attributes: Count = Field(64, description="Attributes of one element.")
+    # Inclusive canonicalisation compares them with each other at each element, quadratic again.
     namespaces: Count = Field(64, description="Namespace declarations on the path to one element.")
+    # 100 million steps are a third of a second; a submission of 30 MB takes 10 million.
+    canonical_work: Count = Field(
+        100_000_000, description="Steps that canonicalising one document may take, computed beforehand."
+    )
+    # 128 steps take half a microsecond; real envelopes take fewer than ten for each octet.
+    canonical_rate: Count = Field(128, description="Such steps for each octet of an envelope.")
+    # The longest name in the schemas in use has 61 characters.
+    name: Count = Field(256, description="Characters of the name of an element or attribute.")
+    value: Count = Field(65_536, description="Characters of an attribute value.")
+    # The parser itself stops at ten million.
+    text: Count = Field(10_000_000, description="Characters of one run of text.")
+    # Each has a digest computed; a message with 99 attachments has 100.
+    references: Count = Field(200, description="References of one signature.")
+    # Exclusive canonicalisation looks each of them up at every element.
+    prefixes: Count = Field(32, description="Names in one InclusiveNamespaces PrefixList.")
     clock_skew: Duration = Field(
         timedelta(minutes=5), description="How far the clock of a partner may differ from ours."
     )
+
+
+class Token(_Section):
+    """The PKCS#11 token that signs, when one does; without a module the key is a file."""
+
+    module: Location | None = Field(
+        None, description="The library of the token's vendor; with it `signing_key` is not read."
+    )
+    label: str = Field("", description="The label of the token.")
+    key: str = Field("", description="The label of the private key in the token.")
+    pin: Secret | None = Field(None, description="The PIN of the token's user; read at each login.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Token:
+        if self.module is not None and not (self.label and self.key and self.pin):
+            raise ValueError("a token is named by module, label, key and pin")
+        return self
 
 
 class Pki(_Section):
@@ -202,11 +297,19 @@ class Pki(_Section):
         (Path("pki/crl.pem"),), description="The revocation lists in hand, as PEM or DER files."
     )
     signing_key: Secret = Field(
-        Secret(file=Path("pki/hub.key.pem")), description="The private key we sign with, as PEM."
+        Secret(file=Path("pki/hub.key.pem")),
+        description="The private key we sign with: PKCS#8 as PEM or DER, encrypted or not "
+        "(also by SEED, as Korean key files are), or a PKCS#12 file.",
+    )
+    signing_password: Secret | None = Field(
+        None, description="The password of the file of the private key, when it is encrypted."
     )
     signing_certificate: Location = Field(
-        Path("pki/hub.cert.pem"), description="The certificate of the key we sign with, as PEM."
+        Path("pki/hub.cert.pem"),
+        description="The certificate of the key we sign with, as PEM or DER; "
+        "a PKCS#12 file brings its own, and this is not read.",
     )
+    token: Token = Field(Token(), description="The PKCS#11 token that signs, when one does.")
     policy: Location | None = Field(
         None, description="The file of the trust policy, when it is not the shipped one."
     )
@@ -228,6 +331,9 @@ class Delivery(_Section):
     workers: Count = Field(8, description="Deliveries that one process makes at once.")
     lease: Duration = Field(
         timedelta(seconds=120), description="How long a worker may be silent before another takes over."
+    )
+    crashes: Count = Field(
+        3, description="Workers that may die over one delivery before it is put aside for the operator."
     )
     poll: Duration = Field(
         timedelta(milliseconds=50), description="How long an idle worker waits before it looks again."
@@ -256,6 +362,11 @@ class Share(_Section):
 class _Called(_Section):
     wsdl: str | None = Field(
         None, description="The WSDL among the wsdl folders, when it is not the template."
+    )
+    wsdl_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="The SHA-256 of the WSDL, for one of your own; of a shipped one the gateway knows it.",
     )
     endpoint: Url | None = Field(None, description="The URL that is called.")
     time_out: Duration = Field(timedelta(seconds=30), description="How long an answer may take.")

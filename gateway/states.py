@@ -124,6 +124,7 @@ DELIVERY: Final = Machine(
             "defer": "QUEUED",
             "refuse": "FAILED",
             "lease_lost": "QUEUED",
+            "put_aside": "FAILED",
         },
         "AWAITING_RECEIPT": {"receipt": "DELIVERED", "error": "FAILED", "timeout": "QUEUED"},
         "HELD": {"release": "QUEUED", "cancel": "CANCELLED"},

@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _leave_out(config, items, "vectors", VECTORS.is_dir(), words)
     _leave_out(config, items, "peer", bool(java), "the Java peer: a JDK, Maven and openssl")
     browser = shutil.which("chromium") and shutil.which("chromedriver")
+    _leave_out(config, items, "hsm", bool(shutil.which("softhsm2-util")), "a token: SoftHSM 2")
     _leave_out(config, items, "browser", bool(browser), "a browser: chromium and chromedriver")
 
 

@@ -7,6 +7,7 @@ its id and place; ``gateway error GW…`` explains it.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from gateway import __version__
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
 __all__ = ["main"]
+
+# A verb says what is wrong by itself; processes, which have a log, set it up.
+logging.getLogger("gateway").addHandler(logging.NullHandler())
 
 #: Each module adds its verbs; a verb's module is imported only when that verb is used.
 VERBS: dict[str, str] = {
@@ -33,8 +37,10 @@ VERBS: dict[str, str] = {
     "message": "gateway.cli.messages",
     "queue": "gateway.cli.queue",
     "verify": "gateway.cli.verify",
+    "signature": "gateway.cli.signature",
     "declaration": "gateway.cli.declaration",
     "map": "gateway.cli.maps",
+    "conformance": "gateway.cli.conformance",
     "error": "gateway.cli.problems",
 }
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
+from gateway.cli.pki_validate import add_validate
 from gateway.cli.settings import add_home, print_rows, read_file, writing
 from gateway.hub.assembly import now
 from gateway.pki.issue import SandboxParty, demo_parties, make_sandbox
@@ -14,7 +18,7 @@ from gateway.pki.revocation import read_crls
 from gateway.store import revocations
 from gateway.store.revocations import NewRevocations
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "load_crls"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -30,6 +34,7 @@ def add_parser(verbs: Any) -> None:
     demo.add_argument("--overwrite", action="store_true", help="replace a sandbox that is there")
     demo.add_argument("--json", action="store_true", help="print JSON")
     demo.set_defaults(run=_demo)
+    add_validate(group)
     crl = group.add_parser("crl", help="judge certificates by these revocation lists from now on")
     crl.add_argument("file", type=Path, help="a DER list, or a file of PEM lists")
     add_home(crl, as_json=False)
@@ -62,10 +67,17 @@ def _party(text: str) -> SandboxParty:
 
 def _load_crl(arguments: argparse.Namespace) -> int:
     """Keep revocation lists in the register; every process judges by them from its next message on."""
-    at = now()
     with writing(arguments) as conn:
-        for found in read_crls(read_file(arguments.file)):
-            issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
-            new = NewRevocations(issuer, found.sha256, found.this_update, found.next_update, found.der)
-            print(f"{found.issuer}: {'taken' if revocations.add(conn, new, at) else 'in hand already'}")
+        for issuer, new in load_crls(conn, read_file(arguments.file), now()):
+            print(f"{issuer}: {'taken' if new else 'in hand already'}")
     return 0
+
+
+def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str, bool]]:
+    """Keep lists (DER or PEM) in the register; return each issuer, and whether its list is a new one."""
+    told = []
+    for found in read_crls(content):
+        issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
+        new = NewRevocations(issuer, found.sha256, found.this_update, found.next_update, found.der)
+        told.append((found.issuer, revocations.add(conn, new, at)))
+    return told

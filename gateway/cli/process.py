@@ -29,7 +29,9 @@ from gateway.hub.assembly import NoCalls, build_hub, engine_of
 from gateway.hub.mappings import rules_in_force, shipped_rules
 from gateway.pki.trust import Use
 from gateway.store.engine import reading
-from gateway.store.migrate import migrate
+from gateway.store.migrate import check_version, migrate
+from gateway.store.room import when_there_is_room
+from gateway.web.orphans import end_with_parent
 
 __all__ = ["add_parser"]
 
@@ -100,7 +102,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _child(target: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> None:
     # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(target(arguments))
+    end_with_parent()
+    _logging()
+    # One that is started again while the disk is full waits, instead of dying again and again.
+    sys.exit(when_there_is_room(lambda: target(arguments)))
 
 
 def _end(children: Sequence[BaseProcess]) -> None:
@@ -215,6 +220,7 @@ def _check_hub(settings: Settings) -> None:
 def _bundle_in_force(settings: Settings) -> Bundle:
     engine = engine_of(settings)
     try:
+        check_version(engine)
         with reading(engine) as conn:
             return rules_in_force(conn, shipped_rules()).bundle
     finally:

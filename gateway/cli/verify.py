@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gateway.agreements import AgreementBook
+from gateway.cli.options import add_judging, as_lines, octets_of
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.model import Octets
 from gateway.pki.certificates import read_certificates
@@ -95,23 +96,14 @@ def _refusal(refused: GatewayError, parcel: Parcel | None, context: Context) -> 
     }
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as mistake:
-        raise GatewayError(
-            SETTINGS_WRONG, f"{path} cannot be read: {mistake.strerror}", str(path)
-        ) from mistake
-
-
 def verify_file(
     path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, judged by itself at moment `now`."""
     if policy not in POLICIES:
         raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
-    context = standing_alone([_read(one) for one in trust], now)
-    return {"file": str(path), **verify_octets(_read(path), context, policy)}
+    context = standing_alone([octets_of(one) for one in trust], now)
+    return {"file": str(path), **verify_octets(octets_of(path), context, policy)}
 
 
 def add_parser(
@@ -124,14 +116,7 @@ def add_parser(
     parser.add_argument(
         "file", type=Path, help="an HTTP message: start line or not, headers, empty line, body"
     )
-    parser.add_argument(
-        "--policy", choices=sorted(POLICIES), default="strict", help="which signatures are good"
-    )
-    parser.add_argument(
-        "--trust", type=Path, action="append", default=[], metavar="PEM", help="trust anchors"
-    )
-    parser.add_argument("--at", type=_moment, metavar="TIME", help="judge as of then (ISO 8601, with zone)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_judging(parser)
     parser.add_argument("--home", type=Path, help="judge by the agreements and parties of this home folder")
     parser.set_defaults(run=run, context_of=context_of)
 
@@ -145,13 +130,6 @@ def _context_of_home(home: Path) -> Context:
     return hub.context(hub.refresh())
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError("the time lacks its zone")
-    return moment
-
-
 def run(args: argparse.Namespace) -> int:
     """Print the verdict; 0 accepted, 1 refused, 2 when there was nothing to judge."""
     try:
@@ -159,17 +137,12 @@ def run(args: argparse.Namespace) -> int:
     except GatewayError as wrong:
         print(f"{wrong.problem.id} {wrong.detail}", file=sys.stderr)
         return _MISUSE
-    print(json.dumps(verdict, ensure_ascii=False) if args.json else _lines(verdict))
+    print(json.dumps(verdict, ensure_ascii=False) if args.json else as_lines(verdict))
     return 0 if verdict["accepted"] else 1
 
 
 def _verdict(args: argparse.Namespace) -> dict[str, Any]:
     if getattr(args, "home", None) is not None:
-        return {"file": str(args.file), **verify_octets(_read(args.file), args.context_of(args.home))}
+        return {"file": str(args.file), **verify_octets(octets_of(args.file), args.context_of(args.home))}
     now = args.at or datetime.now(UTC)
     return verify_file(args.file, policy=args.policy, trust=args.trust, now=now)
-
-
-def _lines(verdict: Mapping[str, Any]) -> str:
-    shown = {name: value for name, value in verdict.items() if value not in (None, [], "")}
-    return "\n".join(f"{name:12} {value}" for name, value in shown.items())

@@ -1,4 +1,4 @@
-"""``python -m gateway.conformance agency|customs|broker``: one simulated partner, a process of its own.
+"""``python -m gateway.conformance KIND``: one simulated partner, a process of its own.
 
 Prints ``READY port`` when it listens, and ends with SIGTERM or SIGINT; with ``--leash`` also
 when its standard input does, which is when the process that started it has gone.
@@ -13,12 +13,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.conformance.http import Application, Reply, Request, Server
 from gateway.conformance.identity import read_identity
 from gateway.conformance.mischief import BROKER_MISCHIEF, CUSTOMS_MISCHIEF, Mischief
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.conformance.hostile.reply_server import ReplyServer
 
 __all__ = ["main"]
 
@@ -45,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         "--agreement", type=Path, help="the agreement, when not agreement.yaml of the partner folder"
     )
     broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
+    hostile = _kind(kinds, "hostile", "a partner whose every answer is an attack", _hostile)
+    hostile.add_argument("--face", choices=("soap", "ebms2"), default="soap", help="what it is called by")
+    hostile.add_argument(
+        "--play", default="*", metavar="GLOB", help="the plays, as of REP-09.*; one a request"
+    )
+    hostile.add_argument("--other", required=True, help="the NAME of another partner, whose key it has")
+    hostile.add_argument("--wsdl", default="agency-template.wsdl", help="its service, below wsdl/")
     return parser
 
 
@@ -158,6 +168,14 @@ def _broker(arguments: argparse.Namespace) -> None:
     _run(Server(application, arguments.host, arguments.port), arguments.leash)
 
 
+def _hostile(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.hostile.reply_process import HostilePartner, hostile_server
+
+    who = HostilePartner(arguments.partner, arguments.name, arguments.other, arguments.face, arguments.wsdl)
+    at = (arguments.host, arguments.port)
+    _run(hostile_server(who, arguments.play, arguments.folder, at), arguments.leash)
+
+
 def _only(path: str, application: Application) -> Application:
     def serve(request: Request) -> Reply:
         if request.path.partition("?")[0].rstrip("/") != path:
@@ -174,7 +192,7 @@ def _addresses(arguments: argparse.Namespace, port: int) -> frozenset[str]:
     return frozenset(own | set(arguments.address))
 
 
-def _run(server: Server, leash: bool) -> None:
+def _run(server: Server | ReplyServer, leash: bool) -> None:
     """Serve until a signal comes, or until whoever started us has gone."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,6 @@ import hashlib
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from email.message import Message
 from typing import Final
 
 from lxml import etree
@@ -23,6 +22,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.wire.addressing import Addressing, read_addressing, write_addressing
+from gateway.wire.fields import is_text_xml
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA, WSSE
 from gateway.wire.soap import Envelope, Fault, fault_envelope, read_envelope, require_understood
 from gateway.wire.wsdl import Operation, ServiceDescription
@@ -153,10 +153,8 @@ class Desk:
 
 
 def _check_media_type(request: Request) -> None:
-    kind = Message()
-    kind["Content-Type"] = request.headers.get("content-type", "")
-    charset = (kind.get_content_charset() or "utf-8").replace("_", "-")
-    if kind.get_content_type() != "text/xml" or charset != "utf-8" or "content-encoding" in request.headers:
+    xml = is_text_xml(request.headers.get("content-type", ""))
+    if not xml or "content-encoding" in request.headers:
         raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
 
 

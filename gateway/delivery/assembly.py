@@ -55,7 +55,12 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Worker
         contract(partner.wsdl)
     _set_lanes(hub, settings)
     delivery = settings.delivery
-    pace = Pace(threads=delivery.workers, lease=delivery.lease, poll=delivery.poll.total_seconds())
+    pace = Pace(
+        threads=delivery.workers,
+        lease=delivery.lease,
+        poll=delivery.poll.total_seconds(),
+        crashes=delivery.crashes,
+    )
     name = f"{socket.gethostname()[:40]}/{os.getpid()}"
     return Worker(hub.engine, _agents(hub, settings, (partners, watched)), now, name=name, pace=pace)
 

@@ -10,18 +10,19 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.delivery.http_answer import HttpAnswer, read_http_answer
+from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
 
 __all__ = ["HttpAnswer", "HttpBounds", "HttpSender"]
 
-_STEP: Final = 1 << 16
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,61 @@ class HttpBounds:
     answer: int = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """Status, headers (names in lower case, repeated ones joined) and body of an answer."""
+class _Connection:
+    """One connection, every step of which ends by a moment: a trickle meets no socket time-out."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    def __init__(
+        self, parts: SplitResult, bounds: HttpBounds, tls: ssl.SSLContext | None, end: float
+    ) -> None:
+        self._silence = bounds.silence
+        self._end = end
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        self._socket = socket.create_connection((host, port), timeout=self._left(bounds.connect))
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self._socket.settimeout(self._left(bounds.connect))
+                # An end that nobody signed for may be a cut: what has no length is then no answer.
+                self._socket = tls.wrap_socket(self._socket, server_hostname=host, suppress_ragged_eofs=False)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def renew(self, end: float) -> None:
+        """Let the next exchange on this connection end by another moment."""
+        self._end = end
+
+    def _left(self, most: float) -> float:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no complete answer in the time allowed")
+        return min(most, left)
+
+    def send(self, octets: bytes) -> None:
+        """Send everything."""
+        view = memoryview(octets)
+        while view:
+            self._socket.settimeout(self._left(self._silence))
+            view = view[self._socket.send(view) :]
+
+    def receive(self, most: int) -> bytes:
+        """Return what came, at most `most` octets; nothing at the end."""
+        self._socket.settimeout(self._left(self._silence))
+        try:
+            return self._socket.recv(most)
+        except TimeoutError:
+            self._left(self._silence)  # the end of all time is told as such, not as silence
+            raise
+
+    def quiet(self) -> bool:
+        """Tell whether nothing has come unasked, not even the end of the connection."""
+        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        return not pending and not select.select([self._socket], [], [], 0)[0]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(OSError):
+            self._socket.close()
 
 
 class HttpSender:
@@ -52,30 +101,31 @@ class HttpSender:
         self._bounds = bounds or HttpBounds()
         self._tls = tls
         self._most_idle = idle
-        self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
+        self._idle: dict[tuple[str, str], list[_Connection]] = {}
         self._lock = threading.Lock()
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is too large."""
+        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is none or too large."""
         parts = _address(url)
+        head = _head(parts, headers, len(body))
         key = (parts.scheme, parts.netloc)
-        connection = self._take(key) or self._open(parts)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        end = time.monotonic() + self._bounds.total
+        connection: _Connection | None = None
         try:
-            with _deadline(connection, self._bounds.total):
-                self._connect(connection)
-                connection.request("POST", path, body, {"Accept-Encoding": "identity", **headers})
-                response = connection.getresponse()
-                content = self._read(response)
-        except GatewayError:
-            connection.close()
+            connection = self._take(key, end) or self._open(parts, end)
+            connection.send(head + body)
+            answer, again = read_http_answer(connection.receive, self._bounds.answer)
+        except BaseException as problem:
+            if connection is not None:
+                connection.close()
+            if isinstance(problem, OSError | UnicodeError):  # the latter: a name that no host can have
+                raise _unreachable(problem, parts) from problem
             raise
-        except (OSError, HTTPException) as problem:
+        if again:
+            self._give_back(key, connection)
+        else:
             connection.close()
-            reason = str(problem)[:200] or type(problem).__name__
-            raise GatewayError(UNREACHABLE, f"{type(problem).__name__}: {reason}", _shown(parts)) from problem
-        self._give_back(key, connection, response)
-        return HttpAnswer(response.status, _headers(response), content)
+        return answer
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -84,36 +134,25 @@ class HttpSender:
                 connection.close()
             self._idle.clear()
 
-    def _open(self, parts: SplitResult) -> HTTPConnection:
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme == "https":
-            context = self._tls or ssl.create_default_context()
-            return HTTPSConnection(host, port, timeout=self._bounds.connect, context=context)
-        return HTTPConnection(host, port, timeout=self._bounds.connect)
+    def _open(self, parts: SplitResult, end: float) -> _Connection:
+        if parts.scheme == "https" and self._tls is None:
+            self._tls = ssl.create_default_context()
+        return _Connection(parts, self._bounds, self._tls if parts.scheme == "https" else None, end)
 
-    def _connect(self, connection: HTTPConnection) -> None:
-        if connection.sock is None:
-            connection.connect()
-        sock: socket.socket = connection.sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(self._bounds.silence)
-
-    def _take(self, key: tuple[str, str]) -> HTTPConnection | None:
-        """Return an idle connection that its other end has not closed meanwhile."""
+    def _take(self, key: tuple[str, str], end: float) -> _Connection | None:
+        """Return an idle connection on which nothing came since: no end, and no answer to nothing."""
         while True:
             with self._lock:
                 kept = self._idle.get(key)
                 if not kept:
                     return None
                 connection = kept.pop()
-            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+            if connection.quiet():
+                connection.renew(end)
                 return connection
             connection.close()
 
-    def _give_back(self, key: tuple[str, str], connection: HTTPConnection, response: HTTPResponse) -> None:
-        if response.will_close:
-            connection.close()
-            return
+    def _give_back(self, key: tuple[str, str], connection: _Connection) -> None:
         with self._lock:
             kept = self._idle.setdefault(key, [])
             if len(kept) < self._most_idle:
@@ -121,39 +160,15 @@ class HttpSender:
                 return
         connection.close()
 
-    def _read(self, response: HTTPResponse) -> bytes:
-        content = bytearray()
-        while piece := response.read(_STEP):
-            content += piece
-            if len(content) > self._bounds.answer:
-                detail = f"the answer has more than {self._bounds.answer} octets"
-                raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail)
-        return bytes(content)
 
-
-@contextmanager
-def _deadline(connection: HTTPConnection, seconds: float) -> Iterator[None]:
-    """Cut the connection when the block takes too long; a trickle of octets meets no socket time-out."""
-    passed = threading.Event()
-
-    def cut() -> None:
-        passed.set()
-        with suppress(OSError, AttributeError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-        if passed.is_set():
-            raise TimeoutError(f"no complete answer within {seconds:g} s")
-    except (OSError, HTTPException) as problem:
-        if passed.is_set():
-            raise TimeoutError(f"no complete answer within {seconds:g} s") from problem
-        raise
-    finally:
-        timer.cancel()
+def _head(parts: SplitResult, headers: Mapping[str, str], length: int) -> bytes:
+    """Return the request line and the header fields."""
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers, "Content-Length": str(length)}
+    lines = (f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
+    if any(not line.isascii() or not line.isprintable() for line in lines):
+        raise GatewayError(OUR_MISTAKE, "a header field of ours holds what none may hold", "HTTP")
+    return "\r\n".join((*lines, "", "")).encode("ascii")
 
 
 def _address(url: str) -> SplitResult:
@@ -162,19 +177,13 @@ def _address(url: str) -> SplitResult:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    if not good or parts.username is not None:
+    if not good or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
         detail = "the address of a destination must be http(s)://host[:port]/path"
         raise GatewayError(SETTINGS_WRONG, detail, url[:200])
     return parts
 
 
-def _shown(parts: SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
-
-
-def _headers(response: HTTPResponse) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in response.getheaders():
-        key = name.lower()
-        found[key] = f"{found[key]}, {value}" if key in found else value
-    return found
+def _unreachable(problem: Exception, parts: SplitResult) -> GatewayError:
+    words = str(problem)[:200]
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
+    return GatewayError(UNREACHABLE, f"{type(problem).__name__}: {words or 'no words'}", shown)

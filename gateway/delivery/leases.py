@@ -31,5 +31,9 @@ def finisher(
 
 
 def outcome_of(problem: GatewayError) -> Outcome:
-    """Return a problem as the outcome of an attempt."""
-    return Outcome(problem=problem.problem.id, detail=str(problem)[:500])
+    """Return a problem as the outcome of an attempt.
+
+    Words of the far side may stand in it; nothing of theirs moves an operator's cursor.
+    """
+    words = "".join(char if char.isprintable() else " " for char in str(problem)[:500])
+    return Outcome(problem=problem.problem.id, detail=words)

@@ -9,6 +9,7 @@ from datetime import datetime
 from gateway.delivery.agents.soap import SoapDestination, compose
 from gateway.delivery.soap_client import AnswerRules
 from gateway.delivery.soap_contracts import Attachment, Call
+from gateway.delivery.wsdl_files import WsdlFile
 from gateway.errors import SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
 from gateway.hub.calls import OutgoingCall
 from gateway.pki.certificates import Certificate
@@ -22,9 +23,9 @@ PartyOf = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """One partner of the settings: WSDL below ``wsdl/``, address, registered party, and its habits."""
+    """One partner of the settings: WSDL (shipped when only named), address, registered party, habits."""
 
-    wsdl: str
+    wsdl: WsdlFile | str
     endpoint: str
     party: str
     unsigned_faults: bool = False

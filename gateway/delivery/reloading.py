@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config import Agency, Customs, Settings
 from gateway.delivery.partners import Partner
 from gateway.delivery.retry import RetryPlan
+from gateway.delivery.wsdl_files import WsdlFile, is_there
 from gateway.errors import GatewayError
 from gateway.hub.calls import CUSTOMS
-from gateway.share import folder
 
 __all__ = ["SettingsFile", "WatchedPartners", "partners_of", "plans_of"]
 
@@ -92,19 +92,25 @@ class WatchedPartners:
 
 def partners_of(settings: Settings) -> dict[str, Partner]:
     """Return the partners that are called over SOAP, by destination."""
+    folders = settings.share.folders
     found = {
-        code: _partner(code, agency, f"agencies/{code}.wsdl")
+        code: _partner(
+            code, agency, WsdlFile(f"agencies/{code}.wsdl", None, folders, f"agency.{code}.wsdl_sha256")
+        )
         for code, agency in settings.agency.items()
         if agency.channel == "soap" and agency.endpoint
     }
     if settings.customs.endpoint:
-        found[CUSTOMS] = _partner(CUSTOMS, settings.customs, "customs.wsdl")
+        own = WsdlFile("customs.wsdl", None, folders, "customs.wsdl_sha256")
+        found[CUSTOMS] = _partner(CUSTOMS, settings.customs, own)
     return found
 
 
-def _partner(name: str, called: Agency | Customs, own: str) -> Partner:
-    wsdl = called.wsdl or (own if folder("wsdl").joinpath(own).is_file() else _TEMPLATE)
-    return Partner(wsdl, called.endpoint or "", called.party or name)
+def _partner(name: str, called: Agency | Customs, own: WsdlFile) -> Partner:
+    """Return a partner; its WSDL is the one named, else its own where there is one, else the template."""
+    chosen = called.wsdl or (own.name if is_there(own) else _TEMPLATE)
+    frozen = replace(own, name=chosen, sha256=called.wsdl_sha256)
+    return Partner(frozen, called.endpoint or "", called.party or name)
 
 
 def plans_of(settings: Settings) -> dict[str, RetryPlan]:

@@ -10,6 +10,7 @@ from lxml import etree
 
 from gateway.cases.notices import Acknowledged, Answer, Decision, DecisionCode, Notice
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.wire.schemas import collapsed
 from gateway.wire.soap import Fault
 
 __all__ = ["problem_of_fault", "problem_of_status", "read_answer"]
@@ -41,7 +42,7 @@ def _notice(element: etree._Element) -> Notice:
         status_code=_required(element, "StatusCode"),
         decisions=tuple(_decision(one) for one in _all(element, "Decision")),
         text=_text(element, "Text") or "",
-        pointers=tuple(" ".join((one.text or "").split()) for one in _all(element, "Pointer")),
+        pointers=tuple(collapsed(one.text or "") for one in _all(element, "Pointer")),
         deadline=None if deadline is None else _instant(deadline),
     )
 
@@ -73,7 +74,7 @@ def _text(parent: etree._Element, name: str) -> str | None:
     if found is None:
         return None
     # Sentences keep their white space; every other type of the contracts is a token or collapses.
-    return (found.text or "") if name == "Text" else " ".join((found.text or "").split())
+    return (found.text or "") if name == "Text" else collapsed(found.text or "")
 
 
 def _required(parent: etree._Element, name: str) -> str:

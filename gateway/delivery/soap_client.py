@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import Message
 from typing import Final
 
 from gateway.cases.notices import Answer
@@ -20,6 +19,7 @@ from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.wire.addressing import read_addressing
+from gateway.wire.fields import is_text_xml
 from gateway.wire.namespaces import WSA, WSSE
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.soap import Envelope, read_envelope, read_fault, require_understood
@@ -99,12 +99,10 @@ def open_answer(
 
 
 def _envelope(answer: HttpAnswer, rules: AnswerRules) -> Envelope:
-    kind = Message()
-    kind["Content-Type"] = answer.headers.get("content-type", "")
-    charset = (kind.get_content_charset() or "utf-8").replace("_", "-")
-    if answer.status not in (200, 500) and kind.get_content_type() != "text/xml":
+    xml = is_text_xml(answer.headers.get("content-type", ""))
+    if answer.status not in (200, 500) and not xml:
         raise problem_of_status(answer.status)
-    if kind.get_content_type() != "text/xml" or charset != "utf-8" or "content-encoding" in answer.headers:
+    if not xml or "content-encoding" in answer.headers:
         if answer.status >= 400:
             raise problem_of_status(answer.status)
         raise _strange("the answer is not text/xml in UTF-8", "Content-Type")

@@ -2,7 +2,8 @@
 
 A composed call is an unsigned envelope whose MessageID and Body never change again: it is
 stored, and each attempt to send it is signed anew.  Nothing is ever fetched: zeep is given
-the one WSDL and no way to anything else.
+the one WSDL and no way to anything else.  A WSDL is frozen (``wsdl_files``): one that has
+changed is not read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import zeep
 from lxml import etree
 from zeep.transports import Transport
 
+from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
 from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError
-from gateway.share import folder
 from gateway.wire.addressing import Addressing, write_addressing
 from gateway.wire.namespaces import SOAP11
 from gateway.wire.prescan import DEFAULT_LIMITS, prescan
@@ -171,16 +172,11 @@ _loading = threading.Lock()
 
 
 @lru_cache(maxsize=256)
-def _load(name: str) -> Contract:
-    if not name or any(step in ("", ".", "..") for step in name.split("/")):
-        raise GatewayError(SETTINGS_WRONG, "the name of a WSDL is a path below wsdl/", name[:200])
-    file = folder("wsdl").joinpath(name)
-    if not file.is_file():
-        raise GatewayError(SETTINGS_WRONG, "there is no such WSDL", f"wsdl/{name[:200]}")
-    return Contract(name, file.read_bytes())
+def _load(file: WsdlFile) -> Contract:
+    return Contract(file.name, read_wsdl_file(file))
 
 
-def contract(name: str) -> Contract:
-    """Return the contract of ``wsdl/<name>``, loaded at the first call and then kept."""
+def contract(file: WsdlFile | str) -> Contract:
+    """Return the contract of a WSDL (shipped when only named), loaded at the first call and then kept."""
     with _loading:
-        return _load(name)
+        return _load(WsdlFile(file) if isinstance(file, str) else file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,19 +20,24 @@ from sqlalchemy import Connection, Engine, Row
 
 from gateway.delivery.leases import LeaseLostError, outcome_of
 from gateway.delivery.retry import RetryPlan, retry_after
-from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
+from gateway.evidence.log import record
 from gateway.failpoints import failpoint
 from gateway.hub import relay
 from gateway.store import claims, lanes, upkeep
 from gateway.store.claims import Lease
 from gateway.store.engine import reading, transaction
+from gateway.store.room import NoRoomError
 
 __all__ = ["Agent", "Failed", "Pace", "Worker"]
 
 _log = logging.getLogger(__name__)
 
-#: So often may a delivery take its worker down with it, beyond the tries of its plan.
-_LOST_WORKERS: Final = 5
+#: Until what found no room in the database is tried again, and until it is claimed from again.
+_NO_ROOM_WAIT: Final = timedelta(seconds=5)
+#: A token may be away for days, and every try leaves a row.
+_NO_KEY_WAIT: Final = timedelta(seconds=30)
+_NO_ROOM_PAUSE: Final = 1.0
 #: For a delivery whose agent cannot say how often it is to be tried.
 _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
 
@@ -64,12 +69,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How the worker works: threads, length of a lease, wait when nothing is due, upkeep."""
+    """How the worker works: threads, length of a lease, wait when nothing is due, upkeep.
+
+    `crashes` workers may die over one delivery before it is put aside.
+    """
 
     threads: int = 8
     lease: timedelta = timedelta(seconds=120)
     poll: float = 0.05
     upkeep: float = 1.0
+    crashes: int = 3
 
 
 class Worker:
@@ -94,6 +103,10 @@ class Worker:
         self._held: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._turn = 0
+        self._pause = pace.poll
+        self._suspecting = False
+        #: Attempts that have ended, for want of room not yet in the database.
+        self._unstored: deque[tuple[Lease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; returns when everything claimed has ended."""
@@ -104,7 +117,7 @@ class Worker:
                 for lease in leases:
                     pool.submit(self._attempt, lease)
                 if not leases:
-                    self._done.wait(self._pace.poll)
+                    self._done.wait(self._pause)
                     self._done.clear()
             keeper.join()
 
@@ -121,31 +134,48 @@ class Worker:
         if not room:
             return []
         leases: list[Lease] = []
+        self._pause = self._pace.poll
         try:
             leases = self._claim_up_to(room)
         except GatewayError as problem:
-            _log.warning("nothing can be claimed: %s", problem)
+            self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
+            if not isinstance(problem, NoRoomError):  # of which the log has been told
+                _log.warning("nothing can be claimed: %s", problem)
         except Exception:
             _log.exception("nothing can be claimed")
         self._give_back(room - len(leases))
         with self._counting:
             self._held.update(lease.lane for lease in leases)
+            self._suspecting = self._suspecting or any(lease.lost for lease in leases)
         return leases
 
     def _claim_up_to(self, room: int) -> list[Lease]:
         now = self._clock()
         with reading(self._engine) as conn:
             due = [lane for lane in lanes.due(conn, now) if self._room_for(lane) > 0]
+            suspects = self._lanes_of_suspects(conn, due, now)
         if not due:
             return []
         leases: list[Lease] = []
         share = max(1, room // len(due))
         with transaction(self._engine, "delivery.claim") as conn:
+            for lane in self._in_turn(suspects) if suspects else ():
+                # The worker may die of it: one at a time, so that it is known which one it was.
+                until = now + self._pace.lease
+                leases += claims.claim(conn, lane, self._name, now, until, suspects=True)
+                if leases:
+                    break
             for lane in self._in_turn(due):
                 most = min(share, room - len(leases), self._room_for(lane))
                 if most > 0:
                     leases += claims.claim(conn, lane, self._name, now, now + self._pace.lease, limit=most)
         return leases
+
+    def _lanes_of_suspects(self, conn: Connection, due: list[str], now: datetime) -> list[str]:
+        """Return those of the lanes in which a suspect is due; none while one is held here."""
+        if not due or self._suspecting:
+            return []
+        return [lane for lane in upkeep.suspect_lanes(conn, now) if lane in due]
 
     def _in_turn(self, due: list[str]) -> list[str]:
         """Return the lanes, each time beginning with another one."""
@@ -183,6 +213,8 @@ class Worker:
             self._failed(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
             with self._counting:
+                if lease.lost:
+                    self._suspecting = False
                 self._held[lease.lane] -= 1
                 if not self._held[lease.lane]:
                     del self._held[lease.lane]
@@ -190,11 +222,7 @@ class Worker:
             self._done.set()
 
     def _deliver(self, lease: Lease) -> None:
-        """Let the agent make one attempt, unless it is known by now that none comes to an end."""
-        if lease.tries > self._plan(lease).retries + 1 + _LOST_WORKERS:
-            detail = f"{lease.tries - 1} tries, and no worker came to the end of one"
-            self._give_up(lease, GatewayError(ATTEMPTS_USED_UP, detail))
-            return
+        failpoint("delivery", lease.agent, "begun")
         self._agents[lease.agent].deliver(lease)
 
     def _plan(self, lease: Lease) -> RetryPlan:
@@ -208,6 +236,9 @@ class Worker:
         """Put the delivery back for another try, or give it up when no try is left."""
         try:
             now, wait = self._clock(), None
+            if isinstance(problem, NoRoomError) or problem.problem is KEY_UNAVAILABLE:
+                self._put_back(lease, problem, now)
+                return
             if problem.problem.retry:
                 wait = retry_after(lease.tries, self._plan(lease), str(lease.id))
                 if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
@@ -220,9 +251,19 @@ class Worker:
                 claims.defer(conn, lease, now, now + wait, outcome_of(problem))
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
+        except GatewayError as trouble:
+            if not isinstance(trouble, NoRoomError):
+                _log.warning("the failure of delivery %d could not be stored: %s", lease.id, trouble)
+            self._unstored.append((lease, problem))
         except Exception:
             # The lease runs out and the delivery is tried again: nothing is lost by going on.
             _log.exception("the failure of delivery %d could not be stored", lease.id)
+
+    def _put_back(self, lease: Lease, problem: GatewayError, now: datetime) -> None:
+        """Put back what found no room in the database, or no key: no try of its plan is used up by that."""
+        wait = _NO_ROOM_WAIT if isinstance(problem, NoRoomError) else _NO_KEY_WAIT
+        with transaction(self._engine, "delivery.no_room") as conn:
+            claims.defer(conn, lease, now, now + wait, outcome_of(problem), counts=False)
 
     def _give_up(self, lease: Lease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, and what follows from that."""
@@ -241,14 +282,19 @@ class Worker:
 
     def keep_up(self) -> None:
         """Take back leases that ran out, repeat what was not receipted, end what is too old."""
-        now = self._clock()
+        # What ended here first: its lease must not run out as if its worker had died.
+        for _ in range(len(self._unstored)):
+            self._failed(*self._unstored.popleft())
+        now, crashes = self._clock(), self._pace.crashes
         with transaction(self._engine, "delivery.upkeep") as conn:
-            upkeep.reclaim(conn, now, self._name)
+            upkeep.reclaim(conn, now, self._name, crashes)
             upkeep.time_out(conn, now, self._name)
         with reading(self._engine) as conn:
-            over = upkeep.overdue(conn, now)
+            over, deadly = upkeep.overdue(conn, now), upkeep.deadly(conn, now, crashes)
         for row in over:
             self._expire(row, now)
+        for row in deadly:
+            self._put_aside(row.id, now)
 
     def _expire(self, row: Row[Any], now: datetime) -> None:
         problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")
@@ -258,6 +304,20 @@ class Worker:
                 self._tell(conn, Failed(row, problem, now))
                 relay.close_when_done(conn, case, now)
 
+    def _put_aside(self, delivery: int, now: datetime) -> None:
+        """Fail what workers died over, one after another, so that no further one does."""
+        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
+        with transaction(self._engine, "delivery.put_aside") as conn:
+            case = relay.lock_case_of(conn, delivery)
+            row = upkeep.put_aside(conn, delivery, now, self._name, self._pace.crashes)
+            if row is None:
+                return
+            data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
+            record(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
+            self._tell(conn, Failed(row, problem, now))
+            relay.close_when_done(conn, case, now)
+        _log.error("delivery %d is put aside: %s", delivery, problem)
+
 
 def pool_keeper(work: Callable[[], None], every: float, stop: threading.Event) -> threading.Thread:
     """Start a thread that does `work` again and again until `stop`; a failure is logged and repeated."""
@@ -266,6 +326,9 @@ def pool_keeper(work: Callable[[], None], every: float, stop: threading.Event) -
         while not stop.wait(every):
             try:
                 work()
+            except GatewayError as problem:
+                if not isinstance(problem, NoRoomError):
+                    _log.warning("upkeep failed; it is done again: %s", problem)
             except Exception:
                 _log.exception("upkeep failed; it is done again")
 

@@ -48,6 +48,7 @@ from gateway.errors.ourselves import (
     OUR_MISTAKE,
     SCHEMA_VERSION_WRONG,
     SETTINGS_WRONG,
+    TOO_MANY_REQUESTS,
     TRUST_STALE,
 )
 from gateway.errors.problem import GatewayError, Problem
@@ -59,7 +60,9 @@ from gateway.errors.received import (
     NOT_SOAP,
     NOT_UNDERSTOOD,
     PART_MISSING,
+    REQUEST_MALFORMED,
     TOO_LARGE,
+    TOO_SLOW,
     XML_MALFORMED,
 )
 from gateway.errors.replies import (
@@ -68,6 +71,7 @@ from gateway.errors.replies import (
     CASE_CLOSED,
     DEADLINE_PASSED,
     DECISION_CONFLICT,
+    PUT_ASIDE,
     REFUSED_FOR_GOOD,
     REPLY_UNMATCHED,
     TRANSITION_REFUSED,
@@ -130,6 +134,7 @@ __all__ = [
     "PART_MISSING",
     "PMODE_UNKNOWN",
     "PROBLEMS",
+    "PUT_ASIDE",
     "RECEIPT_MISMATCH",
     "RECEIPT_MISSING",
     "REFERENCE_REUSED",
@@ -137,6 +142,7 @@ __all__ = [
     "REFUSED_FOR_GOOD",
     "REPLY_UNMATCHED",
     "REQUEST_INVALID",
+    "REQUEST_MALFORMED",
     "REVOCATION_UNKNOWN",
     "RULE_BROKEN",
     "SCHEMA_VERSION_WRONG",
@@ -148,6 +154,8 @@ __all__ = [
     "TIMESTAMP_REFUSED",
     "TIME_TO_LIVE_EXPIRED",
     "TOO_LARGE",
+    "TOO_MANY_REQUESTS",
+    "TOO_SLOW",
     "TRANSITION_REFUSED",
     "TRUST_STALE",
     "UNREACHABLE",

@@ -11,6 +11,7 @@ __all__ = [
     "OUR_MISTAKE",
     "SCHEMA_VERSION_WRONG",
     "SETTINGS_WRONG",
+    "TOO_MANY_REQUESTS",
     "TRUST_STALE",
 ]
 
@@ -38,9 +39,13 @@ KEY_UNAVAILABLE = Problem(
     title="private key unavailable",
     meaning="The private key cannot be used, so nothing can be signed.",
     cause=(
-        "The file is missing or not readable, the variable is not set, or key and certificate do not match."
+        "The file is missing or not readable, the variable or the password is wrong or not set, key and "
+        "certificate do not match, or the token is away or refuses its PIN."
     ),
-    remedy="Check [pki] signing_key and signing_certificate with `gateway check`.",
+    remedy=(
+        "Operator: see what `gateway pki key` says. Sender: send the same message again later; "
+        "it may have been stored, and is receipted then."
+    ),
     ours=True,
     retry=True,
     soap="Server",
@@ -78,6 +83,18 @@ NO_ROOM = Problem(
     cause="The database is away or busy, a disk is full, or every worker is occupied.",
     remedy="Send the same message again later. Operator: look at /status/ready, disks and queue.",
     ours=True,
+    retry=True,
+    ebms3="EBMS:0004",
+    soap="Server",
+    http=503,
+)
+
+TOO_MANY_REQUESTS = Problem(
+    id="GW807",
+    title="too many requests of one sender at once",
+    meaning="As many requests of this sender as are allowed are being dealt with; this one was not taken.",
+    cause="The sender uses more connections at once than `http.requests_per_party` allows.",
+    remedy="Send the same message again after the seconds in Retry-After, over fewer connections.",
     retry=True,
     ebms3="EBMS:0004",
     soap="Server",

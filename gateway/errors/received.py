@@ -12,7 +12,9 @@ __all__ = [
     "NOT_SOAP",
     "NOT_UNDERSTOOD",
     "PART_MISSING",
+    "REQUEST_MALFORMED",
     "TOO_LARGE",
+    "TOO_SLOW",
     "XML_MALFORMED",
 ]
 
@@ -146,4 +148,30 @@ DECOMPRESSION_FAILED = Problem(
     ebms3="EBMS:0303",
     soap="Client",
     http=500,
+)
+
+REQUEST_MALFORMED = Problem(
+    id="GW110",
+    title="HTTP request not taken",
+    meaning="The request is wrong as HTTP, or asks of HTTP what is not offered here.",
+    cause=(
+        "A field is said twice, the host is missing, the body breaks off, has trailers or a coding other "
+        "than chunked, or the method or an expectation is unknown."
+    ),
+    remedy="Send a plain HTTP/1.1 POST with a Content-Length; the location names the field.",
+    soap="Client",
+    http=400,
+)
+
+TOO_SLOW = Problem(
+    id="GW111",
+    title="request too slow",
+    meaning="The body did not arrive in time, so it was not waited for any longer.",
+    cause="The connection is slow or was interrupted, or the sender stopped in the middle.",
+    remedy=(
+        "Send again. Operator: `http.read_time_out` and `http.slowest_body` say how fast a body must come."
+    ),
+    retry=True,
+    soap="Client",
+    http=408,
 )

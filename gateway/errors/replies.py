@@ -10,6 +10,7 @@ __all__ = [
     "CASE_CLOSED",
     "DEADLINE_PASSED",
     "DECISION_CONFLICT",
+    "PUT_ASIDE",
     "REFUSED_FOR_GOOD",
     "REPLY_UNMATCHED",
     "TRANSITION_REFUSED",
@@ -61,6 +62,20 @@ ATTEMPTS_USED_UP = Problem(
     ),
     ebms2="DeliveryFailure",
     ebms3="EBMS:0202",
+)
+
+PUT_ASIDE = Problem(
+    id="GW605",
+    title="put aside: workers died over it",
+    meaning="So many workers died, one after another, while they made this delivery that it is made no more.",
+    cause="What it carries crashes the program or a library, takes all memory, or never ends.",
+    remedy=(
+        "Look at the log and at the message with `gateway message dump`; when the cause is mended, `gateway "
+        "queue requeue`, else `gateway queue cancel`."
+    ),
+    ours=True,
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0004",
 )
 
 REPLY_UNMATCHED = Problem(

@@ -33,28 +33,29 @@ def record(
     at: datetime,
 ) -> str:
     """Insert a leaf without a sequence number; return its hash."""
-    row = {
+    row: dict[str, Any] = {
         "at": at,
         "kind": kind,
         "subject_type": subject_type,
         "subject_id": str(subject_id),
         "digest": digest,
-        "data": _canonical(data).decode(),
+        "data": _canonical(data),
     }
-    row["leaf_hash"] = leaf_hash(_leaf(row, data))
+    row["leaf_hash"] = leaf_hash(_leaf(row, row["data"]))
     _INSERT.run(conn, [row])
     return str(row["leaf_hash"])
 
 
 def leaf_of(row: Mapping[str, Any]) -> bytes:
     """Return the octets a row stands for: canonical JSON of everything it says."""
-    return _leaf(row, json.loads(row["data"]))
+    return _leaf(row, _encode(json.loads(row["data"])))
 
 
-def _leaf(row: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
-    says = {name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")}
-    says["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return _encode(says | {"data": data}).encode()
+def _leaf(row: Mapping[str, Any], data: str) -> bytes:
+    at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    rest = _encode({name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")})
+    # "at" and "data" come first by their names, as canonical JSON has them.
+    return f'{{"at":"{at}","data":{data},{rest[1:]}'.encode()
 
 
 def leaf_hash(leaf: bytes) -> str:
@@ -62,13 +63,15 @@ def leaf_hash(leaf: bytes) -> str:
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def _canonical(value: Any) -> bytes:
+def _canonical(value: Any) -> str:
     # As RFC 8785 for what is stored here: text, whole numbers, truth values, lists and objects.
     _refuse_fractions(value)
-    return _encode(value).encode()
+    return _encode(value)
 
 
 def _refuse_fractions(value: Any) -> None:
+    if value is None or isinstance(value, str | int):
+        return
     if isinstance(value, float):
         raise ValueError("a fraction has no one spelling: give it as text")
     if isinstance(value, Mapping):

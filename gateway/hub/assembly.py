@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,10 @@ from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.hub.calls import Composer, OutgoingCall
 from gateway.hub.hub import Hub, World
 from gateway.hub.mappings import shipped_rules
-from gateway.pki.certificates import read_certificates
+from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.pki.keys import Signer, load_signer
+from gateway.pki.pkcs11 import TokenKey, TokenSigner
+from gateway.pki.pkcs12 import is_pkcs12
 from gateway.pki.policy import read_policy, shipped_policy
 from gateway.pki.trust import Judge, TrustPolicy, TrustStore
 from gateway.store.engine import make_engine
@@ -68,13 +71,26 @@ def engine_of(settings: Settings) -> Engine:
         detail = f"there is no home folder {str(settings.home)[-120:]}: `gateway migrate` makes one"
         raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
     threads = max(settings.http.threads, settings.delivery.workers)
-    return make_engine(settings.database.url, pool_size=threads + 4)
+    database = settings.database
+    volume = str(database.volume) if database.volume else None
+    return make_engine(database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume)
 
 
 def signer_of(settings: Settings) -> Signer:
-    """Return the hub's own signer; raises GW803 when key or certificate is not there."""
-    certificate = _read(settings.pki.signing_certificate, "pki.signing_certificate")
-    return load_signer(settings.pki.signing_key.read(), certificate)
+    """Return the hub's own signer; raises GW803 when key or certificate is not there.
+
+    A token is not asked yet: it may be away now, and back when there is something to sign.
+    """
+    pki, token = settings.pki, settings.pki.token
+    if token.module is not None and token.pin is not None:
+        certificate = read_certificate(_read(pki.signing_certificate, "pki.signing_certificate"))
+        place = TokenKey(str(token.module), token.label, token.key)
+        return TokenSigner(place, certificate, token.pin.read, time.monotonic)
+    key = pki.signing_key.read()
+    password = pki.signing_password.read().rstrip(b"\r\n") if pki.signing_password else None
+    if is_pkcs12(key):
+        return load_signer(key, None, password)
+    return load_signer(key, _read(pki.signing_certificate, "pki.signing_certificate"), password)
 
 
 def trust_of(settings: Settings) -> TrustStore:
@@ -100,11 +116,24 @@ def limits_of(settings: LimitSettings) -> Limits:
         body=settings.body,
         parts=settings.parts,
         part_headers=settings.part_headers,
+        part_header_count=settings.part_header_count,
+        padding=settings.padding,
+        chunks=settings.chunks,
         xml=settings.xml,
+        envelope=settings.envelope,
+        tree=settings.tree,
+        density=settings.density,
         depth=settings.depth,
         elements=settings.elements,
         attributes=settings.attributes,
         namespaces=settings.namespaces,
+        canonical_work=settings.canonical_work,
+        canonical_rate=settings.canonical_rate,
+        name=settings.name,
+        value=settings.value,
+        text=settings.text,
+        references=settings.references,
+        prefixes=settings.prefixes,
     )
 
 

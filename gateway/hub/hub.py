@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from gateway.hub.calls import Composer
 from gateway.hub.knowledge import Knowledge, load_knowledge
 from gateway.hub.mappings import Rules, rules_in_force
+from gateway.hub.posting import RefusalQuota
 from gateway.model import Octets
 from gateway.pki.keys import Signer
 from gateway.pki.revocation import Revocations
@@ -70,6 +71,7 @@ class Hub:
         self.judge = judge
         self.rules = rules
         self.limits = limits
+        self.refusals = RefusalQuota()
         self._crls = crls
         self._knowledge: Knowledge | None = None
         self._loading = threading.Lock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,7 @@ from gateway.states import CASE, REQUEST
 from gateway.store import cases, requests
 from gateway.store.engine import reading
 from gateway.wire.namespaces import SUB
+from gateway.wire.prescan import Limits
 from gateway.wire.shipped import SUBMISSION, schemas
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
@@ -99,13 +100,13 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
     """
     reference = declarant = ""
     try:
-        root = _submission_tree(arrived)
+        root = _submission_tree(arrived, hub.limits)
         reference = _readable_reference(root)
         signer = _verified_signer(hub, root, arrived.knowledge, at)
         submission = read_submission(root)
         _check_function(arrived.row.action, submission.function)
         declarant = _declarant(arrived, submission, signer, at)
-        further = {payload.content_id: payload for payload in arrived.payloads[1:]}
+        further = _attachments(arrived, submission)
         numbers = _numbers(hub, arrived, submission, declarant)
         # Taken once: the mappings in force may change while this submission is split.
         bundle = hub.rules.bundle
@@ -130,10 +131,10 @@ def found_problem(error: GatewayError) -> FoundProblem:
     return FoundProblem(error.problem.id, error.detail, error.location)
 
 
-def _submission_tree(arrived: Arrived) -> etree._Element:
+def _submission_tree(arrived: Arrived, limits: Limits) -> etree._Element:
     if not arrived.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    root = parse_xml(arrived.payloads[0].content)
+    root = parse_xml(arrived.payloads[0].content, limits)
     accepted, remarks = judge(root, schemas(SUBMISSION))
     if not accepted:
         raise RefusedError(
@@ -170,6 +171,19 @@ def _check_function(action: str, function: str) -> None:
 def _declarant(arrived: Arrived, submission: Submission, signer: str, at: datetime) -> str:
     filing = Filing(submission.declarant_id, submission.agent_id, signer, arrived.row.from_party)
     return check_filing(filing, arrived.knowledge.register(at))
+
+
+def _attachments(arrived: Arrived, submission: Submission) -> dict[str, Payload]:
+    """Return the further payloads by content id, each of the media type that the submission states.
+
+    What MIME calls a part no signature covers (ebMS 2.0 §4.1.3 digests its content), and the
+    type goes on to the agency with it.
+    """
+    stated = {one.content_id: one.media_type for one in submission.attachments}
+    return {
+        one.content_id: replace(one, media_type=stated.get(one.content_id) or one.media_type)
+        for one in arrived.payloads[1:]
+    }
 
 
 @dataclass(frozen=True, slots=True)

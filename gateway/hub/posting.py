@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -11,10 +13,35 @@ from gateway.store import deliveries, payloads
 from gateway.store.deliveries import NewDelivery
 from gateway.store.messages import Answer
 
-__all__ = ["Post", "enqueue", "has_room"]
+__all__ = ["Post", "RefusalQuota", "enqueue", "has_room"]
 
 #: Refusals wait for one destination at most; a flood of bad messages must not become a queue.
 _MOST_WAITING = 200
+#: And so many are made for it in an hour: each leaves rows, and anybody can send what is refused.
+_MOST_AN_HOUR = 200
+_HOUR = timedelta(hours=1)
+
+
+class RefusalQuota:
+    """How many refusals one process posts to each endpoint within an hour; safe for many threads.
+
+    Endpoints are those of agreements, so that what is kept here is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, deque[datetime]] = {}
+        self._guard = threading.Lock()
+
+    def take(self, endpoint: str, now: datetime) -> bool:
+        """Count one more, unless it is one too many."""
+        with self._guard:
+            made = self._made.setdefault(endpoint, deque())
+            while made and made[0] <= now - _HOUR:
+                made.popleft()
+            if len(made) >= _MOST_AN_HOUR:
+                return False
+            made.append(now)
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +61,7 @@ def enqueue(conn: Connection, post: Post, answer: Answer, at: datetime) -> int |
         NewDelivery(
             agent="msh",
             destination=post.destination,
-            lane=f"msh:{post.destination}",
+            lane=_lane(post.destination),
             subject_type="signal",
             subject_id=post.subject_id,
             dedupe_key=post.dedupe_key,
@@ -47,7 +74,8 @@ def enqueue(conn: Connection, post: Post, answer: Answer, at: datetime) -> int |
 
 def has_room(conn: Connection, destination: str) -> bool:
     """Tell whether so few posts wait for the destination that one more may."""
-    waiting = deliveries.search(
-        conn, limit=_MOST_WAITING, destination=destination, state="QUEUED", agent="msh"
-    )
-    return len(waiting) < _MOST_WAITING
+    return deliveries.waiting(conn, _lane(destination), _MOST_WAITING) < _MOST_WAITING
+
+
+def _lane(destination: str) -> str:
+    return f"msh:{destination}"

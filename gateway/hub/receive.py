@@ -3,15 +3,20 @@
 The receipt is made and signed before the transaction begins, and committed with the
 message it is about.  So whatever kills the process, a sender who holds a receipt has a
 message that is stored, and one who has none gets the same receipt when asking again.
+
+Without its key the gateway still takes messages in and goes on with them; but it says GW803
+instead of a receipt, and makes the receipt when the sender asks again and the key is back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from traceback import clear_frames
 
 from sqlalchemy import Connection
 
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
 from gateway.evidence.log import record
 from gateway.hub import posting, signals
 from gateway.hub.hub import Hub, StaleKnowledgeError
@@ -23,6 +28,7 @@ from gateway.store import deliveries, lanes, messages
 from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import reading, transaction
 from gateway.store.messages import Answer, NewMessage
+from gateway.store.room import room_of
 from gateway.store.together import together
 
 __all__ = ["NOTHING_TO_SAY", "Arrival", "receive"]
@@ -43,20 +49,35 @@ class Arrival:
     knowledge: Knowledge
 
 
-def receive(hub: Hub, protocol: Protocol, parcel: Parcel) -> Answer:
-    """Take a parcel in and return what goes back on its connection; never raises for bad input."""
+def receive(
+    hub: Hub, protocol: Protocol, parcel: Parcel, proved: Callable[[str], None] | None = None
+) -> Answer:
+    """Take a parcel in and return what goes back on its connection; never raises for bad input.
+
+    `proved` is told the party that signed it, as soon as that is sure.
+    """
     for _ in range(_ATTEMPTS):
         knowledge = hub.knowledge()
         context = hub.context(knowledge)
         try:
-            return _judge(Arrival(hub, protocol, protocol.open(parcel, context), context, knowledge))
+            opened = protocol.open(parcel, context)
+            _tell(proved, opened, context)
+            return _judge(Arrival(hub, protocol, opened, context, knowledge))
         except StaleKnowledgeError:
             hub.refresh()
         except GatewayError as problem:
+            # The tree that was refused goes before the header is read again: one of them at a time.
+            clear_frames(problem.__traceback__)
             if hub.is_fresh(knowledge):
                 return refuse(hub, protocol, problem, parcel, context)
             hub.refresh()
     return refuse(hub, protocol, GatewayError(OUR_MISTAKE, "the register changes too fast"), parcel, context)
+
+
+def _tell(proved: Callable[[str], None] | None, opened: Opened, context: Context) -> None:
+    party = context.party_of(opened.signed.certificate.sha256) if opened.signed else None
+    if proved is not None and party is not None:
+        proved(party)
 
 
 def refuse(hub: Hub, protocol: Protocol, problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
@@ -64,11 +85,10 @@ def refuse(hub: Hub, protocol: Protocol, problem: GatewayError, parcel: Parcel, 
     refusal = protocol.refuse(problem, parcel, context)
     answer = Answer(refusal.status, *_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
-    if (
-        refusal.unit is None
-        or endpoint is None
-        or protocol.wants_answer(parcel, refusal.pmode, context.limits)
-    ):
+    if refusal.unit is None or endpoint is None or refusal.at_once:
+        return answer
+    if room_of(hub.engine).shortage() is not None or not hub.refusals.take(endpoint, context.now):
+        # What is left is for the work that was taken: a refusal says what it has to say at once.
         return answer
     post = Post(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
     with transaction(hub.engine, "receive.refused") as conn:
@@ -102,13 +122,20 @@ def _judge(arrival: Arrival) -> Answer:
 
 def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
     _check_alive(arrival, unit)
+    _check_room(arrival, unit)
     receipt, message = _receipt(arrival, unit), _new_message(arrival, unit)
+    made = receipt if isinstance(receipt, Answer) else None
 
-    def store(conn: Connection) -> Answer:
+    def store(conn: Connection) -> Answer | GatewayError:
         arrival.hub.check_fresh(conn, arrival.knowledge)
-        accepted = messages.accept(conn, message, receipt, arrival.context.now)
+        accepted = messages.accept(conn, message, made, arrival.context.now)
         if accepted.new:
             _follow_up(conn, arrival, unit, accepted.id)
+        if accepted.answer is None and made is not None:
+            # It was stored while there was no key.
+            accepted = replace(accepted, answer=messages.set_answer(conn, accepted.id, made))
+        if accepted.answer is None and isinstance(receipt, GatewayError):
+            return receipt
         if _goes_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
             return NOTHING_TO_SAY
@@ -117,6 +144,8 @@ def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
     answer = together(arrival.hub.engine, "receive.message", store)
     if len(arrival.opened.units) > 1:
         signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+    if isinstance(answer, GatewayError):
+        raise answer
     return answer
 
 
@@ -124,18 +153,34 @@ def _check_alive(arrival: Arrival, unit: UserMessage) -> None:
     """Refuse what came too late, unless it came before: a late repeat gets its receipt again."""
     if unit.expires_at is None or unit.expires_at > arrival.context.now:
         return
-    sender = arrival.context.party(unit.sender)
-    with reading(arrival.hub.engine) as conn:
-        known = messages.find(conn, "in", sender, unit.message_id)
-    if known is None:
+    if not _came_before(arrival, unit):
         arrival.protocol.check_time_to_live(unit, arrival.context.now)
 
 
-def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | None:
+def _check_room(arrival: Arrival, unit: UserMessage) -> None:
+    """Refuse what is new while the disk is short: a repeat gets its receipt again, which takes no room."""
+    room, octets = room_of(arrival.hub.engine), arrival.opened.parcel.body.size
+    if room.shortage(octets) is not None and not _came_before(arrival, unit):
+        room.demand(octets)
+
+
+def _came_before(arrival: Arrival, unit: UserMessage) -> bool:
+    with reading(arrival.hub.engine) as conn:
+        found = messages.find(conn, "in", arrival.context.party(unit.sender), unit.message_id)
+    return found is not None
+
+
+def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | GatewayError | None:
+    """Return the receipt, GW803 where it cannot be signed now, None where none is asked for."""
     if unit.ack_requested is None:
         return None
     receipt = arrival.protocol.receipt(arrival.opened, arrival.context)
-    sealed = arrival.protocol.seal((receipt,), arrival.opened.pmode, arrival.context)
+    try:
+        sealed = arrival.protocol.seal((receipt,), arrival.opened.pmode, arrival.context)
+    except GatewayError as problem:
+        if problem.problem is KEY_UNAVAILABLE:
+            return problem
+        raise
     return Answer(200, *_content(sealed))
 
 

@@ -7,9 +7,11 @@ first use, not always with a lock, is set up by one thread alone.
 from __future__ import annotations
 
 import gc
+import logging
 
 from lxml import etree
 
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import compile_requests
 from gateway.hub.hub import Hub
 from gateway.wire.namespaces import SUB
@@ -19,19 +21,29 @@ from gateway.xmlsec.xades import sign_document, verify_document
 
 __all__ = ["calm_collector", "warm_up"]
 
+_log = logging.getLogger(__name__)
+
 #: A split of a large declaration makes some hundred objects an item, all of which live until it
 #: is over: collecting after every 700 of them, as Python does, looks at the same ones again and again.
 _NEW_OBJECTS = 50_000
 
 
 def warm_up(hub: Hub) -> None:
-    """Compile every schema that admission and conclusion use, and sign and verify one document."""
+    """Compile every schema that admission and conclusion use, and sign and verify one document.
+
+    Without its key a hub starts all the same: it takes messages in, and signs when the key is back.
+    """
     hub.refresh()
     compile_requests(hub.rules.bundle)
     for entry in (SUBMISSION, RESULT):
         schemas(entry)
     document = etree.Element(f"{{{SUB}}}Submission")
-    verify_document(parse_xml(serialize(sign_document(document, hub.signer, now=hub.clock()))))
+    try:
+        verify_document(parse_xml(serialize(sign_document(document, hub.signer, now=hub.clock()))))
+    except GatewayError as problem:
+        if problem.problem is not KEY_UNAVAILABLE:
+            raise
+        _log.error("nothing is signed for now: %s", problem)
     calm_collector()
 
 

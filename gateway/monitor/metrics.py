@@ -1,6 +1,7 @@
 """Counts for a monitoring system, in the text format that Prometheus reads.
 
-They are read from the rows, so that they are the same whichever process is asked.
+They are read from the rows, so that they are the same whichever process is asked; only what a
+process found of room is its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 
 from gateway.store import census
 from gateway.store.engine import reading
+from gateway.store.room import room_of
 
 __all__ = ["render"]
 
@@ -19,6 +21,11 @@ _HELP = {
     "gateway_cases": "Cases, by state and outcome.",
     "gateway_requests": "Requests to agencies, by agency and state.",
     "gateway_deliveries": "Deliveries, by lane and state.",
+    "gateway_deliveries_put_aside": "Deliveries over which workers died: they wait for the operator.",
+    "gateway_database_free_octets": "Free octets of the disk of the database, where it can be measured.",
+    "gateway_database_reserve_octets": "Octets of it that are kept: with fewer no new message is taken.",
+    "gateway_database_short": "1 while this process takes no new message for want of room, else 0.",
+    "gateway_database_refusals": "Times that this process found no room in the database.",
     "gateway_trust_epoch": "Number of changes of the register.",
 }
 
@@ -26,8 +33,19 @@ _HELP = {
 def render(engine: Engine) -> str:
     """Return every metric as text."""
     with reading(engine) as conn:
-        found = census.take(conn)
+        found = {**census.take(conn), **_room(engine)}
     return "\n".join(_lines(found)) + "\n"
+
+
+def _room(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    room = room_of(engine)
+    free = room.free()
+    return {
+        "gateway_database_free_octets": {} if free is None else {(): float(free)},
+        "gateway_database_reserve_octets": {(): float(room.reserve)},
+        "gateway_database_short": {(): float(room.lacking or room.shortage() is not None)},
+        "gateway_database_refusals": {(): float(room.refusals)},
+    }
 
 
 def _lines(found: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]) -> Iterator[str]:
@@ -35,7 +53,11 @@ def _lines(found: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]) -> 
         yield f"# HELP {name} {_HELP[name]}"
         yield f"# TYPE {name} gauge"
         for labels, value in sorted(values.items()):
-            yield f"{name}{_labels(labels)} {value:g}"
+            yield f"{name}{_labels(labels)} {_number(value)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:

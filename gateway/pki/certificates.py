@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Final, NoReturn
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID
@@ -28,12 +29,14 @@ __all__ = [
     "MAX_BUNDLE_OCTETS",
     "MAX_CERTIFICATES",
     "MAX_CERTIFICATE_OCTETS",
+    "PATH_RULES",
     "Certificate",
     "CertificateRules",
     "PublicKey",
     "read_certificate",
     "read_certificates",
     "refusal",
+    "written_name",
 ]
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -99,8 +102,10 @@ class CertificateRules:
 
     ``key_types`` may also name "dsa", for paths of the past; such a key never verifies a message.
     ``signatures`` holds the object identifiers of signature algorithms that issuers may use.
+    Without ``profile`` only what RFC 5280 §6 needs is asked: any version, serial number and key.
     """
 
+    profile: bool = True
     key_types: frozenset[str] = frozenset({"rsa", "ec", "ed25519"})
     rsa_bits: int = 2048
     rsa_bits_most: int = 8192
@@ -124,6 +129,14 @@ class CertificateRules:
 
 
 DEFAULT_RULES: Final = CertificateRules()
+# Path validation alone: no profile, no rule on keys and algorithms.
+PATH_RULES: Final = CertificateRules(
+    profile=False,
+    positive_serial=False,
+    key_identifiers=False,
+    critical_constraints=False,
+    weak_digests=frozenset(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +210,14 @@ def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> t
     return tuple(_read(_unarmour(block), rules) for block in blocks)
 
 
+def written_name(name: x509.Name) -> str:
+    """Return a name as RFC 4514 writes it; what would move a cursor or turn a line is in hexadecimal."""
+    return "".join(
+        char if char.isprintable() else "".join(f"\\{octet:02X}" for octet in char.encode("utf-8", "replace"))
+        for char in name.rfc4514_string()
+    )
+
+
 def _unarmour(block: bytes) -> bytes:
     try:
         return base64.b64decode(b"".join(block.split()), validate=True)
@@ -224,18 +245,19 @@ def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
     serial = der.certificate_serial(encoded)
     if serial is None:
         _refuse("malformed certificate")
-    if len(serial) > MAX_SERIAL_OCTETS + (serial[0] == 0):
+    if rules.profile and len(serial) > MAX_SERIAL_OCTETS + (serial[0] == 0):
         _refuse(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
     if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:
         _refuse("the serial number is not positive")
 
 
 def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> Certificate:
-    if parsed.version is not x509.Version.v3:
+    if rules.profile and parsed.version is not x509.Version.v3:
         _refuse("not an X.509 version 3 certificate")
     extensions = _extensions(parsed)
     key_type, public_key = _key(parsed, rules)
-    _check_curve_is_named(encoded, public_key)
+    if rules.profile:
+        _check_curve_is_named(encoded, public_key)
     constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
     ca = constraints.value if constraints else None
     subject_key = extensions.get(ExtensionOID.SUBJECT_KEY_IDENTIFIER)
@@ -243,8 +265,8 @@ def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -
     return Certificate(
         der=encoded,
         sha256=hashlib.sha256(encoded).hexdigest(),
-        subject=parsed.subject.rfc4514_string(),
-        issuer=parsed.issuer.rfc4514_string(),
+        subject=written_name(parsed.subject),
+        issuer=written_name(parsed.issuer),
         serial=parsed.serial_number,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
@@ -279,7 +301,13 @@ def _extensions(parsed: x509.Certificate) -> _Extensions:
 
 
 def _key(parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, PublicKey]:
-    key = parsed.public_key()
+    try:
+        key = parsed.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        if rules.profile:
+            raise
+        # A DSA key may take its parameters from its issuer's (RFC 3279 §2.3.2): read along the path.
+        return "unread", None  # type: ignore[return-value]
     kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
     refused = _key_refusal(kind, key, rules)
     if refused:
@@ -288,6 +316,8 @@ def _key(parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, Public
 
 
 def _key_refusal(kind: str, key: object, rules: CertificateRules) -> str | None:
+    if not rules.profile:
+        return None
     if kind not in rules.key_types:
         return f"keys of type {kind} are refused"
     if isinstance(key, rsa.RSAPublicKey):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.certificates import Certificate, PublicKey, read_certificate
+from gateway.pki.npki import decrypt_npki, is_npki
+from gateway.pki.pkcs12 import is_pkcs12, open_pkcs12
 
 __all__ = [
     "ECDSA_SHA256",
@@ -23,7 +27,9 @@ __all__ = [
     "Keyring",
     "PrivateKey",
     "Signer",
+    "algorithm_of",
     "load_signer",
+    "prehash",
 ]
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -110,35 +116,71 @@ class Keyring(Mapping[str, Signer]):
         return len(self._signers)
 
 
-def load_signer(key_pem: bytes, certificate_pem: bytes, password: bytes | None = None) -> KeySigner:
-    """Read a key (PEM or DER, PKCS#8 or traditional) and its certificate; raises GW803 unless they fit."""
-    certificate = read_certificate(certificate_pem)
-    key = _read_key(key_pem, password)
-    if _public_octets(key.public_key()) != _public_octets(certificate.public_key):
-        raise GatewayError(KEY_UNAVAILABLE, f"the key does not belong to {certificate.subject[:120]}", "key")
-    return KeySigner(certificate, _algorithm(key), key)
+def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | None = None) -> KeySigner:
+    """Read a key and its certificate; raises GW803 unless they fit.
+
+    `key` is PKCS#8 or traditional, PEM or DER, encrypted or not, with SEED too; or a PKCS#12
+    file, which brings the certificate when none is given.
+    """
+    _check_size(key)
+    if is_pkcs12(key):
+        store = open_pkcs12(key, password)
+        return _fitting(store.key, certificate or store.certificate)
+    if certificate is None:
+        raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", "certificate")
+    # The certificate first: what is wrong with it is told as what it is.
+    read_certificate(certificate)
+    return _fitting(_read_key(key, password), certificate)
 
 
-def _read_key(data: bytes, password: bytes | None) -> PrivateKey:
+def algorithm_of(key: PublicKey) -> str:
+    """Return the URI of the algorithm by which the private part of `key` signs here."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return RSA_SHA256
+    return _CURVES[key.curve.name][0] if isinstance(key, ec.EllipticCurvePublicKey) else ED25519
+
+
+def prehash(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
+    """Return the digest that goes with the curve of `key`."""
+    return _CURVES[key.curve.name][1]
+
+
+def _fitting(key: PrivateKeyTypes, certificate: bytes) -> KeySigner:
+    read = read_certificate(certificate)
+    if not isinstance(key, PrivateKey):
+        raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
+    if _public_octets(key.public_key()) != _public_octets(read.public_key):
+        raise GatewayError(KEY_UNAVAILABLE, f"the key does not belong to {read.subject[:120]}", "key")
+    return KeySigner(read, algorithm_of(key.public_key()), key)
+
+
+def _check_size(data: bytes) -> None:
     if len(data) > _MAX_KEY_OCTETS:
         raise GatewayError(KEY_UNAVAILABLE, f"a key of {len(data)} octets is too large", "key")
+
+
+def _read_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+    if is_npki(der := _der(data)):
+        if password is None:
+            raise GatewayError(KEY_UNAVAILABLE, "the key is encrypted, and no password is given", "key")
+        data, password = decrypt_npki(der, password), None
     load = serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
     try:
-        key = load(data, password)
+        return load(data, password)
     # The reason may quote the input, and the input is a secret: only its kind is told.
     except Exception as problem:
         detail = f"the private key cannot be read ({type(problem).__name__})"
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
-    if not isinstance(key, PrivateKey):
-        raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
-    return key
 
 
-def _algorithm(key: PrivateKey) -> str:
-    if isinstance(key, rsa.RSAPrivateKey):
-        return RSA_SHA256
-    return _CURVES[key.curve.name][0] if isinstance(key, ec.EllipticCurvePrivateKey) else ED25519
+def _der(data: bytes) -> bytes:
+    """Return the octets below the armour of PEM, where there is one that says the key is encrypted."""
+    head, found, rest = data.partition(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    try:
+        return base64.b64decode(rest.partition(b"-----END")[0]) if found else head
+    except ValueError:
+        return b""
 
 
-def _public_octets(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+def _public_octets(key: PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

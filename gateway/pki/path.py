@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from asn1crypto import x509 as asn1_x509
+from cryptography.hazmat.primitives.asymmetric import dsa
 from pyhanko_certvalidator import name_trees
 from pyhanko_certvalidator.authority import CertTrustAnchor, derive_quals_from_cert
 from pyhanko_certvalidator.context import ValidationContext
@@ -30,6 +31,7 @@ from pyhanko_certvalidator.policy_decl import (
     NO_REVOCATION,
     CertRevTrustPolicy,
     DisallowWeakAlgorithmsPolicy,
+    PKIXValidationParams,
 )
 from pyhanko_certvalidator.registry import CertificateRegistry, SimpleTrustManager
 from pyhanko_certvalidator.revinfo.manager import RevinfoManager
@@ -43,15 +45,20 @@ from gateway.errors import (
     GatewayError,
     Problem,
 )
-from gateway.pki.certificates import Certificate
+from gateway.pki.certificates import Certificate, PublicKey
+from gateway.pki.names import within
 
-__all__ = ["Chain", "Failure", "Index", "Inquiry", "check"]
+__all__ = ["ANY_POLICY", "Chain", "Failure", "Index", "Inquiry", "PolicyRule", "check", "key_along"]
 
 # It tells of odd names at their full length; what matters of that is in the verdict.
 name_trees.logger.disabled = True
+# It looks its comparisons up here, and has none for addresses (RFC 5280 §4.2.1.10).
+name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, within)
 
 # Steps of one search; a register without cross-certificates needs as many as a path is long.
 _MAX_STEPS: Final = 256
+
+_ANY_POLICY: Final = "2.5.29.32.0"
 
 # The ASN.1 objects parse themselves when first looked at, in place: one look at a time.
 _ONE_AT_A_TIME: Final = threading.RLock()
@@ -98,11 +105,35 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """The inputs of RFC 5280 §6.1.1 (c), (e), (f) and (g): which certificate policies are acceptable.
+
+    ``accepted`` holds object identifiers, or the one of anyPolicy.  ``of_anchor``: the policies
+    that the anchor's certificate names bind it too (RFC 5937).
+    """
+
+    accepted: frozenset[str] = frozenset({_ANY_POLICY})
+    explicit: bool = False
+    inhibit_mapping: bool = False
+    inhibit_any: bool = False
+    of_anchor: bool = True
+
+
+ANY_POLICY: Final = PolicyRule()
+
+
+@dataclass(frozen=True, slots=True)
 class Inquiry:
     """The moment and the rules under which a path is validated."""
 
     moment: datetime
     weak_digests: frozenset[str]
+    policies: PolicyRule = ANY_POLICY
+
+    @property
+    def plain(self) -> Inquiry:
+        """The same without a rule on policies: those of the signers of lists do not matter (§6.3.3)."""
+        return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
 
 
 class Index:
@@ -138,6 +169,20 @@ class Index:
                 )
             elif len(chain) < longest:
                 waiting.extend((*chain, issuer) for issuer in self._issuers(chain))
+
+    def below(self, leaf: Certificate, chain: Chain, place: int) -> Chain | None:
+        """Return `leaf` on top of what `chain` has from `place` on; None when that did not issue it."""
+        known = self._by_sha256.get(leaf.sha256) or _know(leaf, anchor=False)
+        issuer = chain.certificates[place]
+        with _ONE_AT_A_TIME:
+            subject_key = str(chain.parsed[place].subject.hashable)
+        if known.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
+            return None
+        return Chain(
+            (leaf, *chain.certificates[place:]),
+            (known.parsed, *chain.parsed[place:]),
+            (known.issuer_key, *chain.issuer_keys[place:]),
+        )
 
     def named(self, name_key: str) -> tuple[Certificate, ...]:
         """Return the certificates of the store whose subject has this normal form."""
@@ -186,16 +231,46 @@ def check(chain: Chain, inquiry: Inquiry, index: Index) -> Failure | None:
 
 
 def _check(chain: Chain, inquiry: Inquiry, index: Index) -> None:
-    anchor = _anchor(chain.parsed[-1])
+    anchor = _anchor(chain.parsed[-1], inquiry.policies)
     below = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
     path = ValidationPath(anchor, interm=below[:-1], leaf=below[-1] if below else None)
-    _run(async_validate_path(_context(inquiry, index, anchor), path))
+    _run(async_validate_path(_context(inquiry, index, anchor), path, _parameters(inquiry.policies)))
 
 
-def _anchor(parsed: Any) -> Any:
+def _parameters(rule: PolicyRule) -> PKIXValidationParams:
+    """Return the rule in the library's words; it knows anyPolicy by name."""
+    accepted = frozenset("any_policy" if each == _ANY_POLICY else each for each in rule.accepted)
+    return PKIXValidationParams(
+        user_initial_policy_set=accepted or frozenset({"any_policy"}),
+        initial_policy_mapping_inhibit=rule.inhibit_mapping,
+        initial_explicit_policy=rule.explicit,
+        initial_any_policy_inhibit=rule.inhibit_any,
+    )
+
+
+def key_along(chain: Chain, place: int) -> PublicKey | None:
+    """Return a DSA key that takes its parameters from the next one with some (RFC 3279 §2.3.2)."""
+    if chain.certificates[place].public_key is not None:
+        return None
+    above = (each.public_key for each in chain.certificates[place + 1 :])
+    lender = next((each for each in above if each is not None), None)
+    with _ONE_AT_A_TIME:
+        info = chain.parsed[place].public_key
+        value = info["public_key"].parsed.native if info.algorithm == "dsa" else None
+    if value is None or not isinstance(lender, dsa.DSAPublicKey):
+        return None
+    numbers = dsa.DSAPublicNumbers(value, lender.public_numbers().parameter_numbers)
+    return cast("PublicKey", numbers.public_key())
+
+
+def _anchor(parsed: Any, policies: PolicyRule) -> Any:
     """Make a trust anchor that binds itself to what its certificate says (RFC 5937)."""
     derived = derive_quals_from_cert(parsed)
     rules = derived.standard_parameters
+    if rules is not None and not policies.of_anchor:
+        rules = replace(
+            rules, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False
+        )
     if rules is not None:
         # Kinds of names of which the anchor says nothing are free; the library would forbid them.
         permitted, excluded = rules.initial_permitted_subtrees, rules.initial_excluded_subtrees

@@ -38,11 +38,13 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
     words.update(_revocation(_table(tables, "revocation", filename), f"{filename} revocation"))
     words.update(_typed(_table(tables, "path", filename), TrustPolicy, _PATH_WORDS, f"{filename} path"))
     table = _table(tables, "certificates", filename)
-    rules = _typed(table, CertificateRules, None, f"{filename} certificates")
+    rules = _typed(table, CertificateRules, _CERTIFICATE_WORDS, f"{filename} certificates")
     uses = _uses(_table(tables, "use", filename), f"{filename} use")
     return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **words)
 
 
+# What path validation alone asks for is no policy: the profile cannot be turned off.
+_CERTIFICATE_WORDS: Final = frozenset(each.name for each in fields(CertificateRules)) - {"profile"}
 _PATH_WORDS: Final = frozenset({"leaf_may_be_ca", "path_most", "candidates_most"})
 
 

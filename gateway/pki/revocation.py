@@ -1,4 +1,4 @@
-"""Certificate revocation lists in hand; nothing is ever fetched here."""
+"""Certificate revocation lists and OCSP responses in hand; nothing is ever fetched here."""
 
 from __future__ import annotations
 
@@ -11,22 +11,40 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
-from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
-from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules
+from gateway.pki.certificates import (
+    DEFAULT_RULES,
+    Certificate,
+    CertificateRules,
+    PublicKey,
+    written_name,
+)
+from gateway.pki.names import general_name_key, name_key, point_names
+from gateway.pki.ocsp import OcspAnswer, read_response
 
-__all__ = ["MAX_CRLS", "MAX_CRL_OCTETS", "RevocationList", "Revocations", "read_crls"]
+__all__ = [
+    "ALL_REASONS",
+    "MAX_CRLS",
+    "MAX_CRL_OCTETS",
+    "Entry",
+    "RevocationList",
+    "Revocations",
+    "read_crls",
+]
 
 # About 400,000 entries; larger issuers cut their lists by distribution points.
 MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
 MAX_CRLS: Final = 256
 
-# In a list of changes: the certificate comes off the complete list.
-_RELEASED: Final = x509.ReasonFlags.remove_from_crl
+# The reasons that lists may be cut by (RFC 5280 §4.2.1.13); a certificate is cleared for all of them.
+ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {
+    x509.ReasonFlags.unspecified,
+    x509.ReasonFlags.remove_from_crl,
+}
 _KNOWN_EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
@@ -41,11 +59,26 @@ _PEM_BLOCK: Final = re.compile(rb"-----BEGIN X509 CRL-----\s([A-Za-z0-9+/=\s]*)-
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What a list says of one certificate; `released`: it comes off the complete list (changes only)."""
+
+    revoked_at: datetime
+    on_hold: bool = False
+    released: bool = False
+
+
+# By the name of the certificates' issuer (normal form), then by serial number.
+_Entries = dict[str, dict[int, Entry]]
+
+
+@dataclass(frozen=True, slots=True)
 class RevocationList:
     """One CRL: what it says of itself; its signature is checked when a path is.
 
     ``issuer_key`` is the issuer's name in the normal form of RFC 4518.  ``unfit`` says why the
-    list cannot be used, None when it can; a ``partial`` one can only condemn.
+    list cannot be used, None when it can.  ``scope_names`` are the normal forms of the names of
+    its distribution point, ``reasons`` those it covers; ``indirect``: it may speak for other
+    issuers; ``number`` its CRL number, ``base`` that of the list whose changes it tells.
     """
 
     der: bytes = field(repr=False)
@@ -55,10 +88,15 @@ class RevocationList:
     next_update: datetime = field(compare=False)
     issuer_key: str = field(compare=False, repr=False)
     unfit: str | None = field(compare=False)
-    partial: bool = field(compare=False)
     scope: x509.IssuingDistributionPoint | None = field(compare=False, repr=False)
+    scope_names: frozenset[str] = field(compare=False, repr=False)
+    reasons: frozenset[x509.ReasonFlags] = field(compare=False, repr=False)
+    indirect: bool = field(compare=False)
+    number: int | None = field(compare=False)
+    base: int | None = field(compare=False)
+    authority_key: bytes | None = field(compare=False, repr=False)
     parsed: x509.CertificateRevocationList = field(compare=False, repr=False)
-    entries: Mapping[int, datetime] = field(compare=False, repr=False)
+    entries: Mapping[str, Mapping[int, Entry]] = field(compare=False, repr=False)
     # The answer for each certificate of the register: hashing a long list takes its time.
     verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
@@ -70,45 +108,68 @@ class RevocationList:
         """Return when the list ceases to be fresh."""
         return self.next_update if most is None else min(self.next_update, self.this_update + most)
 
-    def revoked_at(self, serial: int) -> datetime | None:
-        """Return when the list says `serial` was revoked; None when it is not listed."""
-        return self.entries.get(serial)
+    def entry(self, issuer_key: str, serial: int) -> Entry | None:
+        """Return what the list says of the certificate `serial` of this issuer; None: it is not listed."""
+        return self.entries.get(issuer_key, {}).get(serial)
 
-    def signed_by(self, certificate: Certificate) -> bool:
-        """Say whether the key of `certificate` made the signature of the list."""
+    def changes(self, complete: RevocationList) -> bool:
+        """Say whether this list tells of changes to `complete` (RFC 5280 §5.2.4)."""
+        if self.base is None or self.number is None or complete.number is None:
+            return False
+        alike = self.scope == complete.scope and self.authority_key == complete.authority_key
+        return alike and self.base <= complete.number < self.number
+
+    def signed_by(self, certificate: Certificate, key: PublicKey | None = None) -> bool:
+        """Say whether the key of `certificate` made the signature; `key`: where it is read along a path."""
         known = self.verified.get(certificate.sha256)
         if known is None:
-            known = self.verified[certificate.sha256] = self._signed_by(certificate)
+            known = self.verified[certificate.sha256] = self._signed_by(key or certificate.public_key)
         return known
 
-    def _signed_by(self, certificate: Certificate) -> bool:
+    def _signed_by(self, key: PublicKey) -> bool:
         try:
-            return self.parsed.is_signature_valid(certificate.public_key)
-        # A key of another kind than the signature algorithm asks for.
+            return self.parsed.is_signature_valid(key)
+        # A key of another kind than the signature algorithm asks for, or none that can be read.
         except (TypeError, ValueError, UnsupportedAlgorithm):
             return False
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Revocations:
-    """All revocation lists in hand, of whatever issuers."""
+    """All revocation lists and OCSP responses in hand, of whatever issuers."""
 
     lists: tuple[RevocationList, ...]
+    answers: tuple[OcspAnswer, ...]
 
-    def __init__(self, crls: Iterable[bytes] = (), rules: CertificateRules = DEFAULT_RULES) -> None:
-        """Read `crls`, each a DER list or a file of PEM lists."""
+    def __init__(
+        self,
+        crls: Iterable[bytes] = (),
+        rules: CertificateRules = DEFAULT_RULES,
+        responses: Iterable[bytes] = (),
+    ) -> None:
+        """Read `crls`, each a DER list or a file of PEM lists, and `responses`, each one in DER."""
         lists = tuple(each for data in crls for each in read_crls(data, rules))
-        if len(lists) > MAX_CRLS:
+        answers = tuple(read_response(data, rules) for data in responses)
+        if len(lists) + len(answers) > MAX_CRLS:
             _refuse(f"more than {MAX_CRLS} revocation lists")
         object.__setattr__(self, "lists", lists)
+        object.__setattr__(self, "answers", answers)
+
+    @classmethod
+    def together(cls, parts: Iterable[Revocations]) -> Revocations:
+        """Return all that several hold."""
+        whole, every = cls(), tuple(parts)
+        object.__setattr__(whole, "lists", tuple(each for part in every for each in part.lists))
+        object.__setattr__(whole, "answers", tuple(each for part in every for each in part.answers))
+        return whole
 
     def __len__(self) -> int:
-        """Count the lists."""
-        return len(self.lists)
+        """Count the lists and the responses."""
+        return len(self.lists) + len(self.answers)
 
-    def speaking_of(self, issuer_key: str) -> tuple[RevocationList, ...]:
-        """Return the lists of this issuer, fresh or not, the newest first."""
-        lists = [each for each in self.lists if each.issuer_key == issuer_key]
+    def speaking_of(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
+        """Return the lists of these issuers, fresh or not, the newest first."""
+        lists = [each for each in self.lists if each.issuer_key in issuer_keys]
         return tuple(sorted(lists, key=lambda each: each.this_update, reverse=True))
 
 
@@ -145,61 +206,82 @@ def _read(encoded: bytes, rules: CertificateRules) -> RevocationList:
 
 def _fields(encoded: bytes, rules: CertificateRules) -> RevocationList:
     parsed = x509.load_der_x509_crl(encoded)
-    if parsed.signature_algorithm_oid.dotted_string not in rules.signatures:
-        _refuse(f"a revocation list signed with {parsed.signature_algorithm_oid.dotted_string} is refused")
-    digest = parsed.signature_hash_algorithm
-    if digest is not None and digest.name in rules.weak_digests:
-        _refuse(f"a revocation list signed over {digest.name} is refused")
+    _check_algorithm(parsed, rules)
     if parsed.next_update_utc is None:
         # RFC 5280 §5.1.2.5 demands it; without it nobody can say how long the list holds.
         _refuse("a revocation list without nextUpdate")
     values = [each.value for each in parsed.extensions]
     scope = next((each for each in values if isinstance(each, x509.IssuingDistributionPoint)), None)
-    entries, understood = _entries(parsed)
+    issuer_key, indirect = name_key(parsed.issuer.public_bytes()), scope is not None and scope.indirect_crl
+    entries, understood = _entries(parsed, issuer_key, indirect=indirect)
     return RevocationList(
         der=encoded,
         sha256=hashlib.sha256(encoded).hexdigest(),
-        issuer=parsed.issuer.rfc4514_string(),
+        issuer=written_name(parsed.issuer),
         this_update=parsed.last_update_utc,
         next_update=parsed.next_update_utc,
-        issuer_key=str(asn1_x509.Name.load(parsed.issuer.public_bytes()).hashable),
+        issuer_key=issuer_key,
         unfit=_unfit(parsed, scope) or understood,
-        partial=_partial(parsed, scope),
         scope=scope,
+        scope_names=point_names(scope, parsed.issuer) if scope else frozenset(),
+        reasons=(scope.only_some_reasons if scope else None) or ALL_REASONS,
+        indirect=indirect,
+        number=next((each.crl_number for each in values if isinstance(each, x509.CRLNumber)), None),
+        base=next((each.crl_number for each in values if isinstance(each, x509.DeltaCRLIndicator)), None),
+        authority_key=next(
+            (each.key_identifier for each in values if isinstance(each, x509.AuthorityKeyIdentifier)), None
+        ),
         parsed=parsed,
         entries=entries,
     )
 
 
-def _entries(parsed: x509.CertificateRevocationList) -> tuple[dict[int, datetime], str | None]:
+def _check_algorithm(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> None:
+    algorithm = parsed.signature_algorithm_oid.dotted_string
+    if rules.profile and algorithm not in rules.signatures:
+        _refuse(f"a revocation list signed with {algorithm} is refused")
+    if not rules.weak_digests:
+        return
+    digest = parsed.signature_hash_algorithm
+    if digest is not None and digest.name in rules.weak_digests:
+        _refuse(f"a revocation list signed over {digest.name} is refused")
+
+
+def _entries(
+    parsed: x509.CertificateRevocationList, issuer_key: str, *, indirect: bool
+) -> tuple[_Entries, str | None]:
     """Return who was revoked when, and why the list is spoilt if it is; one pass, for lists are long."""
-    revoked: dict[int, datetime] = {}
+    entries: _Entries = {issuer_key: {}}
+    shelf = entries[issuer_key]
     for entry in parsed:
+        reason = None
         for each in entry.extensions:
-            # RFC 5280 §5.3: one entry that is not understood spoils the list.
-            if each.critical:
+            if indirect and isinstance(each.value, x509.CertificateIssuer):
+                # RFC 5280 §5.3.3: it holds for this entry and those after it.
+                shelf = entries.setdefault(_directory_name(each.value), {})
+            elif each.critical:
+                # RFC 5280 §5.3: one entry that is not understood spoils the list.
                 return {}, "an entry has a critical extension that is not known here"
-            if isinstance(each.value, x509.CRLReason) and each.value.reason is _RELEASED:
-                break
-        else:
-            revoked[entry.serial_number] = entry.revocation_date_utc
-    return revoked, None
+            elif isinstance(each.value, x509.CRLReason):
+                reason = each.value.reason
+        shelf[entry.serial_number] = Entry(
+            entry.revocation_date_utc,
+            on_hold=reason is x509.ReasonFlags.certificate_hold,
+            released=reason is x509.ReasonFlags.remove_from_crl,
+        )
+    return entries, None
+
+
+def _directory_name(issuer: x509.CertificateIssuer) -> str:
+    return next((general_name_key(each) for each in issuer if isinstance(each, x509.DirectoryName)), "")
 
 
 def _unfit(parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None) -> str | None:
     if any(each.critical and each.oid not in _KNOWN_EXTENSIONS for each in parsed.extensions):
         return "a critical extension is not known here"
-    if scope is not None and scope.indirect_crl:
-        return "it speaks for other issuers"
     if scope is not None and scope.only_contains_attribute_certs:
         return "it covers attribute certificates"
     return None
-
-
-def _partial(parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None) -> bool:
-    if scope is not None and scope.only_some_reasons:
-        return True
-    return any(each.oid == ExtensionOID.DELTA_CRL_INDICATOR for each in parsed.extensions)
 
 
 def _refuse(detail: str) -> NoReturn:

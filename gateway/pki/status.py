@@ -1,9 +1,10 @@
-"""Whether the certificates of a path were revoked, by the lists in hand (RFC 5280 §6.3).
+"""Whether the certificates of a path were revoked, by what is in hand (RFC 5280 §6.3, RFC 6960).
 
 Own code, because the validation library takes an authority's list for certificates of its
-sisters and, in some orders of lists, one whose signature nobody checked.  The newest complete
-list of the very issuer decides.  Lists of changes and of some reasons can condemn but not clear;
-lists that speak for other issuers say nothing here.
+sisters and, in some orders of lists, one whose signature nobody checked.  A certificate is clear
+when lists of all its reasons say so: for each reason the newest complete list of whoever the
+certificate names for it, or its very issuer.  Lists of some reasons and of changes condemn at any
+time; a list of changes releases only what the complete list it belongs to has on hold.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
 
 from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
 from gateway.pki import path
 from gateway.pki.certificates import Certificate
-from gateway.pki.revocation import RevocationList, Revocations
+from gateway.pki.ocsp import OCSP_SIGNING, OcspAnswer, Statement
+from gateway.pki.points import Point, covered, points_of
+from gateway.pki.revocation import ALL_REASONS, RevocationList, Revocations
 
 __all__ = ["Rule", "check"]
 
@@ -26,6 +28,7 @@ __all__ = ["Rule", "check"]
 _MAX_DEPTH: Final = 3
 _MAX_ISSUER_CHAINS: Final = 4
 _LONGEST: Final = 8
+_NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,16 @@ class _Question:
         """The certificate in question."""
         return self.chain.certificates[self.place]
 
+    @property
+    def issuer(self) -> Certificate:
+        """The next certificate of the chain."""
+        return self.chain.certificates[self.place + 1]
+
+    @property
+    def issuer_key(self) -> str:
+        """The normal form of the issuer's name."""
+        return self.chain.issuer_keys[self.place]
+
 
 def check(
     chain: path.Chain, inquiry: path.Inquiry, index: path.Index, rule: Rule, asked: tuple[str, ...] = ()
@@ -73,73 +86,132 @@ class _Search:
     rule: Rule
 
     def ask(self, question: _Question) -> path.Failure | datetime | None:
-        """Return the end of the list that says "good", the failure, or None where no list is needed."""
-        subject = question.certificate
-        lists = self.rule.revocations.speaking_of(question.chain.issuer_keys[question.place])
+        """Return until when the certificate is clear, the failure, or None where no word is needed."""
+        told = self._ask_responders(question)
+        if isinstance(told, path.Failure) and told.problem is CERTIFICATE_REVOKED:
+            return told
+        points = points_of(question.certificate, question.issuer_key)
+        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
+        lists = self.rule.revocations.speaking_of(*issuers)
         if not lists:
-            if not self.rule.required:
-                return None
-            return self._unknown(subject, "none is in hand")
-        points = _points(subject)
-        reasons: list[str] = []
-        answer: path.Failure | datetime | None = None
-        for each in lists:
-            proof = self._proof(each, points, question)
-            if isinstance(proof, str):
-                reasons.append(proof)
-                continue
-            found = self._read(each, proof, question)
-            # The newest complete list decides; one of parts or changes only condemns.
-            if isinstance(found, path.Failure) and (each.partial or answer is None):
-                return found
-            if not each.partial and answer is None:
-                answer = found
-        return answer or self._unknown(subject, "; ".join(dict.fromkeys(reasons)) or "none is complete")
+            if told is None and self.rule.required:
+                return self._unknown(question.certificate, "none is in hand")
+            return told
+        found = _Reading(self, question, points, lists).read()
+        if isinstance(found, path.Failure) and isinstance(told, datetime):
+            return found if found.problem is CERTIFICATE_REVOKED else told
+        return found
 
     def _unknown(self, subject: Certificate, reason: str) -> path.Failure:
         return path.Failure(REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}")
 
-    def _read(self, each: RevocationList, ends: datetime, question: _Question) -> path.Failure | datetime:
-        subject, moment = question.certificate, self.inquiry.moment
-        revoked = each.revoked_at(subject.serial)
-        if revoked is None:
-            return ends
-        if revoked > moment:
-            # A list may announce a revocation of tomorrow.
-            return min(ends, revoked - timedelta(seconds=1))
-        detail = f"{subject.subject[:120]} was revoked at {revoked.isoformat()}"
+    def condemned(self, question: _Question, revoked_at: datetime) -> path.Failure:
+        """Return the failure of a certificate that was revoked."""
+        detail = f"{question.certificate.subject[:120]} was revoked at {revoked_at.isoformat()}"
         return path.Failure(CERTIFICATE_REVOKED, detail, final=question.place == 0 and not question.asked)
 
-    def _proof(self, each: RevocationList, points: _Points, question: _Question) -> str | datetime:
-        """Return until when this list is proof, or why it is none."""
-        if each.unfit:
-            return each.unfit
-        if points.elsewhere:
-            return "the certificate names another issuer of lists"
-        if each.scope is not None:
-            outside = _outside(each, each.scope, question.certificate, points)
-            if outside:
-                return outside
-        ends = each.ends(self.rule.age_most)
-        if not each.fresh(self.inquiry.moment, self.rule.age_most):
-            return f"in force from {each.this_update.isoformat()} to {ends.isoformat()}"
-        signed = self._signature(each, question)
-        return signed if isinstance(signed, str) else min(ends, signed)
+    # --- OCSP -----------------------------------------------------------------------------------
 
-    def _signature(self, each: RevocationList, question: _Question) -> str | datetime:
-        issuer = question.chain.certificates[question.place + 1]
-        if _signs_lists(issuer) and each.signed_by(issuer):
+    def _ask_responders(self, question: _Question) -> path.Failure | datetime | None:
+        """Return what the responses in hand say of the certificate; None when none is about it."""
+        answer: path.Failure | datetime | None = None
+        for response in self.rule.revocations.answers:
+            for statement in response.statements:
+                if statement.about(question.certificate, question.issuer):
+                    found = self._believe(response, statement, question)
+                    if isinstance(found, path.Failure) and found.problem is CERTIFICATE_REVOKED:
+                        return found
+                    if not isinstance(answer, datetime):
+                        answer = found
+        return answer
+
+    def _believe(
+        self, response: OcspAnswer, statement: Statement, question: _Question
+    ) -> path.Failure | datetime:
+        moment, ends = self.inquiry.moment, statement.ends(self.rule.age_most)
+        if not statement.this_update <= moment <= ends:
+            reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
+            return self._no_answer(question, reason)
+        until = self._responder(response, question)
+        if isinstance(until, str):
+            return self._no_answer(question, until)
+        ends = min(ends, until)
+        if statement.status == "good":
+            return ends
+        if statement.revoked_at is None:
+            return self._no_answer(question, "the responder does not know the certificate")
+        if statement.revoked_at > moment:
+            return min(ends, statement.revoked_at - timedelta(seconds=1))
+        return self.condemned(question, statement.revoked_at)
+
+    def _no_answer(self, question: _Question, reason: str) -> path.Failure:
+        detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
+        return path.Failure(REVOCATION_UNKNOWN, detail)
+
+    def _responder(self, response: OcspAnswer, question: _Question) -> str | datetime:
+        """Return until when the signer of the response may speak, or why it may not."""
+        issuer = question.issuer
+        if response.names(issuer) and response.signed_by(issuer):
+            return issuer.not_after
+        reason = "its signature is wrong, or its signer is not in hand"
+        for candidate in (*response.certificates, *self.index.named(question.issuer_key)):
+            if not (response.names(candidate) and response.signed_by(candidate)):
+                continue
+            if OCSP_SIGNING not in (candidate.extended_key_usage or ()):
+                reason = "its signer may not sign OCSP responses"
+                continue
+            until = self._delegate(candidate, question)
+            if until is not None:
+                return until
+            reason = "its signer is not good"
+        return reason
+
+    def _delegate(self, candidate: Certificate, question: _Question) -> datetime | None:
+        """Return until when a responder is good, certified by the very issuer (RFC 6960 §4.2.2.2)."""
+        asked = (*question.asked, question.certificate.sha256)
+        if len(asked) > _MAX_DEPTH or candidate.sha256 in asked:
+            return None
+        chain = self.index.below(candidate, question.chain, question.place + 1)
+        if chain is None or path.check(chain, self.inquiry.plain, self.index):
+            return None
+        ends = min(each.not_after for each in chain.certificates)
+        if _NO_CHECK in candidate.extensions:
+            return ends
+        # Without the mark its status is asked for where a list tells it (RFC 6960 §4.2.2.2.1).
+        lenient = Rule(required=False, age_most=self.rule.age_most, revocations=self.rule.revocations)
+        found = _Search(self.inquiry, self.index, lenient).ask(_Question(chain, 0, asked))
+        if isinstance(found, path.Failure):
+            return None
+        return ends if found is None else min(ends, found)
+
+    # --- who signed a list ----------------------------------------------------------------------
+
+    def signature(self, each: RevocationList, question: _Question) -> str | datetime:
+        """Return until when the signer of a list may speak, or why it may not."""
+        issuer = question.issuer
+        key = path.key_along(question.chain, question.place + 1)
+        own = each.issuer_key == question.issuer_key and _signs_lists(issuer)
+        if own and each.signed_by(issuer, key):
             return issuer.not_after
         reason = "its signature is wrong"
         for candidate in self.index.named(each.issuer_key):
-            if candidate.sha256 in (issuer.sha256, question.certificate.sha256, *question.asked):
+            if candidate == issuer and each.issuer_key == question.issuer_key:
                 continue
-            if _signs_lists(candidate) and each.signed_by(candidate):
-                until = self._good_signer(candidate, question)
-                if until is not None:
-                    return until
-                reason = "its signer is not good"
+            if not (_signs_lists(candidate) and each.signed_by(candidate)):
+                continue
+            until = self._signer(candidate, question, each)
+            if until is not None:
+                return until
+            reason = "its signer is not good"
         return reason
+
+    def _signer(self, candidate: Certificate, question: _Question, each: RevocationList) -> datetime | None:
+        if candidate == question.certificate and each.issuer_key != question.issuer_key:
+            # Its issuer named it for lists about itself; its path is the one in question.
+            return candidate.not_after
+        if candidate.sha256 in (question.certificate.sha256, *question.asked):
+            return None
+        return self._good_signer(candidate, question)
 
     def _good_signer(self, candidate: Certificate, question: _Question) -> datetime | None:
         """Return until when the certificate of a key for lists is good; it must lead to the same anchor."""
@@ -148,7 +220,7 @@ class _Search:
             return None
         anchor = question.chain.certificates[-1]
         for chain in self.index.chains(candidate, _LONGEST, _MAX_ISSUER_CHAINS):
-            if chain.certificates[-1] != anchor or path.check(chain, self.inquiry, self.index):
+            if chain.certificates[-1] != anchor or path.check(chain, self.inquiry.plain, self.index):
                 continue
             found = check(chain, self.inquiry, self.index, self.rule, asked)
             if isinstance(found, datetime):
@@ -156,45 +228,78 @@ class _Search:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One certificate against the lists that may speak of it, the newest first."""
+
+    search: _Search
+    question: _Question
+    points: tuple[Point, ...]
+    lists: tuple[RevocationList, ...]
+
+    def read(self) -> path.Failure | datetime:
+        """Return until when the certificate is clear, or the failure."""
+        cleared: frozenset[x509.ReasonFlags] = frozenset()
+        ends: list[datetime] = []
+        doubts: list[str] = []
+        proofs = [(each, *self._proof(each)) for each in self.lists]
+        changes = {
+            each.sha256: each
+            for each, proof, _ in proofs
+            if each.base is not None and isinstance(proof, datetime)
+        }
+        for each, proof, reasons in proofs:
+            if isinstance(proof, str):
+                doubts.append(proof)
+                continue
+            if reasons == ALL_REASONS and each.base is None and not reasons - cleared:
+                continue
+            found = self._entry(each, proof, tuple(changes.values()))
+            if isinstance(found, path.Failure):
+                return found
+            if each.base is None and reasons - cleared:
+                cleared |= reasons
+                ends.append(found)
+        if cleared == ALL_REASONS:
+            return min(ends)
+        return self.search._unknown(
+            self.question.certificate, "; ".join(dict.fromkeys(doubts)) or "none is complete"
+        )
+
+    def _proof(self, each: RevocationList) -> tuple[str | datetime, frozenset[x509.ReasonFlags]]:
+        """Return until when this list is proof, or why it is none, and for which reasons."""
+        nothing: frozenset[x509.ReasonFlags] = frozenset()
+        if each.unfit:
+            return each.unfit, nothing
+        if not self.points:
+            return "the certificate names another issuer of lists", nothing
+        reasons = covered(each, self.question.certificate, self.points)
+        if isinstance(reasons, str):
+            return reasons, nothing
+        moment, most = self.search.inquiry.moment, self.search.rule.age_most
+        ends = each.ends(most)
+        if not each.fresh(moment, most):
+            return f"in force from {each.this_update.isoformat()} to {ends.isoformat()}", nothing
+        signed = self.search.signature(each, self.question)
+        return (signed if isinstance(signed, str) else min(ends, signed)), reasons
+
+    def _entry(
+        self, each: RevocationList, ends: datetime, changes: tuple[RevocationList, ...]
+    ) -> path.Failure | datetime:
+        issuer, serial = self.question.issuer_key, self.question.certificate.serial
+        found = each.entry(issuer, serial)
+        if found is None or found.released:
+            return ends
+        if found.revoked_at > self.search.inquiry.moment:
+            # A list may announce a revocation of tomorrow.
+            return min(ends, found.revoked_at - timedelta(seconds=1))
+        if found.on_hold and each.base is None:
+            for change in changes:
+                word = change.entry(issuer, serial) if change.changes(each) else None
+                if word is not None and word.released:
+                    return min(ends, change.ends(self.search.rule.age_most))
+        return self.search.condemned(self.question, found.revoked_at)
+
+
 def _signs_lists(certificate: Certificate) -> bool:
     return certificate.key_usage is None or "cRLSign" in certificate.key_usage
-
-
-@dataclass(frozen=True, slots=True)
-class _Points:
-    """The distribution points of a certificate; `elsewhere`: every one names another issuer of lists."""
-
-    names: frozenset[x509.GeneralName]
-    elsewhere: bool
-
-
-def _points(certificate: Certificate) -> _Points:
-    parsed = x509.load_der_x509_certificate(certificate.der)
-    own = x509.DirectoryName(parsed.issuer)
-    if ExtensionOID.CRL_DISTRIBUTION_POINTS.dotted_string not in certificate.extensions:
-        return _Points(frozenset({own}), elsewhere=False)
-    points = parsed.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    names = frozenset(name for point in points for name in _names(point, parsed.issuer))
-    return _Points(names, all(point.crl_issuer and own not in point.crl_issuer for point in points))
-
-
-def _names(
-    point: x509.DistributionPoint | x509.IssuingDistributionPoint, issuer: x509.Name
-) -> tuple[x509.GeneralName, ...]:
-    if point.relative_name is not None:
-        # RFC 5280 §4.2.1.13: one more step below the issuer of the list.
-        return (x509.DirectoryName(x509.Name([*issuer.rdns, point.relative_name])),)
-    return tuple(point.full_name or ())
-
-
-def _outside(
-    each: RevocationList, scope: x509.IssuingDistributionPoint, certificate: Certificate, points: _Points
-) -> str | None:
-    if scope.only_contains_ca_certs and not certificate.is_ca:
-        return "it covers authorities only"
-    if scope.only_contains_user_certs and certificate.is_ca:
-        return "it covers parties only"
-    names = frozenset(_names(scope, each.parsed.issuer))
-    if names and not points.names & names:
-        return "it covers other distribution points"
-    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -19,18 +19,21 @@ from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, GatewayError, Pro
 from gateway.pki import path, status
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
 from gateway.pki.lint import ANY_EXTENDED_KEY_USAGE, UseRule, lint_authority, lint_leaf
+from gateway.pki.ocsp import OCSP_SIGNING
 from gateway.pki.revocation import Revocations
 
 __all__ = [
     "DEFAULT_POLICY",
     "DEFAULT_USES",
     "MAX_PEER_CERTIFICATES",
+    "Examine",
     "Judge",
     "TrustPolicy",
     "TrustStore",
     "Use",
     "UseRule",
     "Verdict",
+    "judge_octets",
     "validate_path",
 ]
 
@@ -53,6 +56,7 @@ class Use(enum.Enum):
     TLS_SERVER = "tls-server"
     TLS_CLIENT = "tls-client"
     TIME_STAMPING = "time-stamping"
+    OCSP_SIGNING = "ocsp-signing"
 
 
 _SERVER: Final = "1.3.6.1.5.5.7.3.1"
@@ -75,6 +79,7 @@ DEFAULT_USES: Final[Mapping[Use, UseRule]] = MappingProxyType(
         Use.TLS_SERVER: UseRule(_HANDSHAKE, frozenset({_SERVER}), _EXTENDED),
         Use.TLS_CLIENT: UseRule(frozenset({"digitalSignature"}), frozenset({_CLIENT}), _EXTENDED),
         Use.TIME_STAMPING: UseRule(_SIGNS, frozenset({_TIME}), _EXTENDED, alone=True),
+        Use.OCSP_SIGNING: UseRule(_SIGNS, frozenset({OCSP_SIGNING}), _EXTENDED),
     }
 )
 
@@ -84,16 +89,18 @@ class TrustPolicy:
     """The rules of validation, as `pki/policy.toml` says them.
 
     ``revocation``: "require" makes a certificate without a fresh revocation list indeterminate;
-    "if_present" accepts it where no list of its issuer is in hand at all.
+    "if_present" accepts it where no list of its issuer is in hand at all; "none" asks for none.
+    Certificate rules without ``profile`` mean path validation alone: no lint, no use.
     """
 
-    revocation: Literal["require", "if_present"] = "require"
+    revocation: Literal["require", "if_present", "none"] = "require"
     crl_age_most: timedelta | None = None
     certificates: CertificateRules = DEFAULT_RULES
     uses: Mapping[Use, UseRule] = field(default_factory=lambda: DEFAULT_USES)
     leaf_may_be_ca: bool = False
     path_most: int = 8
     candidates_most: int = 16
+    policies: path.PolicyRule = path.ANY_POLICY
 
 
 DEFAULT_POLICY: Final = TrustPolicy()
@@ -151,7 +158,7 @@ def validate_path(
     if at.utcoffset() is None:
         raise GatewayError(OUR_MISTAKE, "a moment without time zone")
     policy = trust.policy
-    reason = lint_leaf(certificate, policy.certificates, policy.uses[use], authority=policy.leaf_may_be_ca)
+    reason = _lint_leaf(certificate, policy, use)
     if reason:
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
     # X.509 counts whole seconds: the last second of validity is valid to its end.
@@ -165,19 +172,25 @@ def validate_path(
     return Verdict("valid", None, "", found[0], found[1], at)
 
 
+def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: Use) -> str | None:
+    if not policy.certificates.profile:
+        return None
+    return lint_leaf(certificate, policy.certificates, policy.uses[use], authority=policy.leaf_may_be_ca)
+
+
 def _best(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: Revocations
 ) -> tuple[tuple[Certificate, ...], datetime] | path.Failure:
     """Return the first good path and until when it is, or the failure that says most."""
     policy = trust.policy
-    inquiry = path.Inquiry(moment, policy.certificates.weak_digests)
+    inquiry = path.Inquiry(moment, policy.certificates.weak_digests, policy.policies)
     rule = status.Rule(policy.revocation == "require", policy.crl_age_most, revocations)
     worst: path.Failure | None = None
     for chain in trust.index.chains(certificate, policy.path_most, policy.candidates_most):
         found: path.Failure | datetime = (
             _lint_chain(chain, trust)
             or path.check(chain, inquiry, trust.index)
-            or status.check(chain, inquiry, trust.index, rule)
+            or _status(chain, inquiry, trust, rule)
         )
         if isinstance(found, datetime):
             return chain.certificates, found
@@ -185,14 +198,37 @@ def _best(
     return worst or path.Failure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
 
 
+def _status(
+    chain: path.Chain, inquiry: path.Inquiry, trust: TrustStore, rule: status.Rule
+) -> path.Failure | datetime:
+    if trust.policy.revocation == "none":
+        return min(each.not_after for each in chain.certificates)
+    return status.check(chain, inquiry, trust.index, rule)
+
+
 def _lint_chain(chain: path.Chain, trust: TrustStore) -> path.Failure | None:
     rules = trust.policy.certificates
+    if not rules.profile:
+        return None
     last = len(chain.certificates) - 1
     for place, each in enumerate(chain.certificates[1:], 1):
         reason = lint_authority(each, rules, anchor=place == last)
         if reason:
             return path.Failure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
     return None
+
+
+# How a judge has a certificate judged that it does not know: here, or by a process of its own.
+Examine = Callable[[bytes, Use, datetime, TrustStore, Revocations], Verdict]
+
+
+def judge_octets(der: bytes, use: Use, at: datetime, trust: TrustStore, revocations: Revocations) -> Verdict:
+    """Read a certificate and judge it; never raises for what a peer sent."""
+    try:
+        certificate = read_certificate(der, trust.policy.certificates)
+    except GatewayError as refused:
+        return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+    return validate_path(certificate, at, use, trust, revocations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +243,8 @@ class Judge:
 
     A verdict is remembered under the certificate's digest, the use and the epoch, and only for
     the time in which nothing behind it can change.  `renew` brings new trust or new revocation
-    lists, raises the epoch and forgets everything.  One judge serves all threads.
+    lists, raises the epoch and forgets everything.  One judge serves all threads.  ``examine``
+    judges what is not remembered; without it that is done in this thread, whatever it costs.
     """
 
     def __init__(
@@ -217,9 +254,11 @@ class Judge:
         *,
         epoch: int = 0,
         capacity: int = 4096,
+        examine: Examine | None = None,
     ) -> None:
         self._register = _Register(epoch, trust, revocations or Revocations())
         self._capacity = max(capacity, 2)
+        self._examine = examine or judge_octets
         # Apart, so that a flood of worthless certificates displaces no good one.
         self._good: dict[tuple[bytes, Use, int], Verdict] = {}
         self._bad: dict[tuple[bytes, Use, int], Verdict] = {}
@@ -256,12 +295,7 @@ class Judge:
 
     def _judge(self, key: tuple[bytes, Use, int], der: bytes, at: datetime) -> Verdict:
         register = self._register
-        try:
-            certificate = read_certificate(der, register.trust.policy.certificates)
-        except GatewayError as refused:
-            verdict = Verdict("invalid", refused.problem, refused.detail, (), at, at)
-        else:
-            verdict = validate_path(certificate, at, key[1], register.trust, register.revocations)
+        verdict = self._examine(der, key[1], at, register.trust, register.revocations)
         if verdict.status != "valid":
             verdict = replace(verdict, valid_until=at + REFUSAL_LIFETIME)
         self._remember((key[0], key[1], register.epoch), verdict)

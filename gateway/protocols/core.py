@@ -26,6 +26,7 @@ from gateway.model import (
     StatusResponse,
     Unit,
 )
+from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.pki.trust import Use, Verdict
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
@@ -78,13 +79,15 @@ class Context:
             raise GatewayError(PARTY_UNKNOWN, f"party {party.ids[0].value[:80]!r} is unknown or suspended")
         return str(names.pop())
 
-    def check_signer(self, signed: Signed, party: Party, location: str) -> None:
-        """Refuse a signer that is not `party` (GW209), or whose certificate is not good now."""
-        certificate = signed.certificate
+    def check_bound(self, certificate: Certificate, party: Party, location: str) -> None:
+        """Refuse a certificate that is not registered for `party` (GW209)."""
         wanted = self.party(party)
         if self.party_of(certificate.sha256) != wanted:
             detail = f"{certificate.subject[:120]} does not sign for {party.ids[0].value[:80]!r}"
             raise GatewayError(SIGNER_MISMATCH, detail, location)
+
+    def check_good(self, certificate: Certificate, location: str) -> None:
+        """Refuse a certificate that may not sign now: its path, its life, its revocation."""
         self.judge(certificate.der, Use.SIGNING, self.now).demand(location)
 
 
@@ -120,14 +123,15 @@ class Opened:
 class Answer:
     """How a refused parcel is answered: HTTP status, parcel if any, and the signal in it.
 
-    `pmode` is one between the parties; where it has no answer on the same connection,
-    the parcel goes to its `reply_endpoint` instead.
+    `pmode` is one between the parties; unless the parcel goes back `at_once`, on the same
+    connection, it goes to the `reply_endpoint` of that P-Mode.
     """
 
     status: int
     parcel: Parcel | None = None
     unit: ErrorSignal | None = None
     pmode: PMode | None = None
+    at_once: bool = True
 
 
 class Protocol(typing.Protocol):
@@ -174,6 +178,3 @@ class Protocol(typing.Protocol):
 
     def answers_at_once(self, unit: Unit, pmode: PMode | None) -> bool:
         """Return whether signals about an opened unit go into the HTTP answer."""
-
-    def wants_answer(self, parcel: Parcel, pmode: PMode | None, limits: Limits) -> bool:
-        """Return the same for a parcel that could not be opened."""

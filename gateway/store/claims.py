@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from gateway.states import DELIVERY, step
 from gateway.store import lanes as lanes_due
@@ -42,6 +54,7 @@ class Lease:
     id: int
     attempt: int
     tries: int
+    lost: int
     agent: str
     destination: str
     lane: str
@@ -71,12 +84,15 @@ _NOTHING: Final = Outcome()
 _COLUMNS: Final = tuple(deliveries.c[name] for name in Lease.__slots__)
 
 
-def _claim_statement() -> Update:
+def _claim_statement(*, suspects: bool) -> Update:
     d = deliveries
+    # Words in the statement itself, as the states are: the index of suspects is found by them.
+    blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
     due = (
         select(d.c.id)
         .where(
             in_state(d, "QUEUED"),
+            blame,
             d.c.lane == bindparam("in_lane"),
             d.c.due_at <= bindparam("now", type_=Instant()),
             or_(d.c.expires_at.is_(None), d.c.expires_at > bindparam("now", type_=Instant())),
@@ -101,7 +117,8 @@ def _claim_statement() -> Update:
     )
 
 
-_CLAIM: Final = _claim_statement()
+_CLAIM: Final = _claim_statement(suspects=False)
+_CLAIM_SUSPECTS: Final = _claim_statement(suspects=True)
 _LANE: Final = select(lanes.c.capacity, lanes.c.open_until).where(lanes.c.name == bindparam("in_lane"))
 # Not against the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
@@ -114,18 +131,27 @@ _ATTEMPT: Final = insert(delivery_attempts)
 
 
 def claim(
-    conn: Connection, lane: str, me: str, now: datetime, until: datetime, *, limit: int = 1
+    conn: Connection,
+    lane: str,
+    me: str,
+    now: datetime,
+    until: datetime,
+    *,
+    limit: int = 1,
+    suspects: bool = False,
 ) -> tuple[Lease, ...]:
     """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
 
+    Those over which a worker died are leased with `suspects` only, and then only those.
     The row of a lane with a capacity is locked first, so that two workers do not both count
     the same free places; such a lane gives nothing while another worker is claiming from it.
     """
     room = _room(conn, lane, now, limit)
     if room < 1:
         return ()
+    statement = _CLAIM_SUSPECTS if suspects else _CLAIM
     rows = conn.execute(
-        _CLAIM, {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": room}
+        statement, {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": room}
     ).all()
     leases = sorted((Lease(*row) for row in rows), key=lambda lease: lease.id)
     if leases:
@@ -176,10 +202,19 @@ def sent(
 
 
 def defer(
-    conn: Connection, lease: Lease, at: datetime, due_at: datetime, outcome: Outcome = _NOTHING
+    conn: Connection,
+    lease: Lease,
+    at: datetime,
+    due_at: datetime,
+    outcome: Outcome = _NOTHING,
+    *,
+    counts: bool = True,
 ) -> bool:
-    """Say that it is to be tried again at `due_at`."""
-    return _finish(conn, lease, "defer", at, outcome, {"due_at": due_at, "problem": outcome.problem})
+    """Say that it is to be tried again at `due_at`; unless it `counts`, as if it had not been tried."""
+    values: dict[str, Any] = {"due_at": due_at, "problem": outcome.problem}
+    if not counts:
+        values["tries"] = deliveries.c.tries - 1
+    return _finish(conn, lease, "defer", at, outcome, values)
 
 
 def fail(conn: Connection, lease: Lease, at: datetime, outcome: Outcome = _NOTHING) -> bool:
@@ -191,7 +226,9 @@ def _finish(
     conn: Connection, lease: Lease, event: str, at: datetime, outcome: Outcome, values: dict[str, Any]
 ) -> bool:
     after = step(DELIVERY, "ACTIVE", event)
-    if not _fenced(conn, lease, {"state": after, "leased_by": None, "lease_until": None, **values}):
+    # Its worker came to an end of it, and lives: whoever died over it before did so for another reason.
+    cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
+    if not _fenced(conn, lease, cleared | values):
         return False
     finish_attempts(conn, [(lease.id, lease.attempt)], event, at, outcome)
     what = Step(event, at, lease.leased_by, outcome.detail or outcome.problem)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from gateway.states import DELIVERY
 from gateway.store import lanes, transitions
-from gateway.store.statements import InsertNew
+from gateway.store.statements import InsertNew, in_state
 from gateway.store.tables import deliveries
 from gateway.store.transitions import Step
 
@@ -30,6 +30,7 @@ __all__ = [
     "release",
     "requeue",
     "search",
+    "waiting",
 ]
 
 _INSERT = InsertNew(deliveries, ("dedupe_key",), "id")
@@ -86,6 +87,7 @@ def _row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
         "state": DELIVERY.initial,
         "attempt": 0,
         "tries": 0,
+        "lost": 0,
         "due_at": delivery.due_at or at,
         "expires_at": delivery.expires_at,
         "created_at": at,
@@ -127,6 +129,12 @@ def search(
     return conn.execute(found.where(deliveries.c.id < before) if before else found).all()
 
 
+def waiting(conn: Connection, lane: str, most: int) -> int:
+    """Return how many deliveries of a lane are queued, counted up to `most`."""
+    found = select(deliveries.c.id).where(in_state(deliveries, "QUEUED"), deliveries.c.lane == lane)
+    return conn.execute(select(func.count()).select_from(found.limit(most).subquery())).scalar_one()
+
+
 def counts(conn: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     found = conn.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state))
@@ -147,8 +155,8 @@ def requeue(
     conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
 ) -> None:
     """Try a failed delivery again from the first try on; its attempts are counted on."""
-    values = {"due_at": at, "tries": 0, "problem": None, "finished_at": None, "expires_at": expires_at}
-    _move(conn, delivery, Step("requeue", at, actor), **values)
+    values = {"due_at": at, "tries": 0, "lost": 0, "problem": None, "finished_at": None}
+    _move(conn, delivery, Step("requeue", at, actor), **values, expires_at=expires_at)
 
 
 def cancel(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:

@@ -7,6 +7,7 @@ the busy handler of SQLite sleeps, and is unfair.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -17,10 +18,11 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-from gateway.errors import NO_ROOM, SETTINGS_WRONG, GatewayError
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.failpoints import failpoint
+from gateway.store.room import NoRoomError, Room, keep_room, room_of
 
 __all__ = ["make_engine", "reading", "transaction"]
 
@@ -31,25 +33,38 @@ _PRAGMAS: Final = {
     "busy_timeout": "10000",
     "wal_autocheckpoint": "4000",
     "cache_size": "-16000",
+    # Journals of single statements: no other disk than that of the database can be full.
+    "temp_store": "2",
 }
+#: What the system says when there is no room for a file, and may not say later.
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EROFS})
 _SETTINGS: Final = {
     "TimeZone": ("UTC",),
     "synchronous_commit": ("on", "local", "remote_write", "remote_apply"),
 }
 
-# Kept with its engine, and gone with it.
+# Kept with its engine, and gone with it: the connection that writes, and the path of its file.
 _WRITER: Final = "_gateway_writer"
+_DATABASE: Final = "_gateway_database"
 #: For each SQLite engine the one whose connections only read.
 _readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-def make_engine(url: str, *, pool_size: int = 16) -> Engine:
-    """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server."""
+def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str | None = None) -> Engine:
+    """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server.
+
+    `reserve` octets of the disk are kept for work that was taken before; `volume` is a folder on
+    that disk, for SQLite the file's own unless told.
+    """
     parsed = _read_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, pool_size)
-    return _postgresql(parsed.set(drivername="postgresql+psycopg"), pool_size)
+        engine = _sqlite(parsed, pool_size)
+        volume = volume or os.path.dirname(engine.__dict__[_DATABASE])
+    else:
+        engine = _postgresql(parsed.set(drivername="postgresql+psycopg"), pool_size)
+    keep_room(engine, Room(volume, reserve))
+    return engine
 
 
 def _read_url(url: str) -> URL:
@@ -69,6 +84,7 @@ def _sqlite(url: URL, pool_size: int) -> Engine:
     # of its connection again, so that switching it for each transaction costs more than the rows.
     writers, readers = (_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
+    writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
     event.listen(writers, "engine_disposed", _close_writer)
     return writers
@@ -80,7 +96,8 @@ def _sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
     )
 
     def harden(connection: Any, _record: Any) -> None:
-        _harden_sqlite(connection, _PRAGMAS | {"query_only": query_only})
+        with _closed_on_failure(connection):
+            _harden_sqlite(connection, _PRAGMAS | {"query_only": query_only})
 
     event.listen(engine, "connect", harden)
     return engine
@@ -109,11 +126,21 @@ def _harden_sqlite(connection: Any, pragmas: Mapping[str, str]) -> None:
 
 
 def _check_postgresql(connection: Any, _record: Any) -> None:
-    with connection.cursor() as cursor:
+    with _closed_on_failure(connection), connection.cursor() as cursor:
         for name, wanted in _SETTINGS.items():
             cursor.execute(f"SHOW {name}")
             _demand(name, cursor.fetchone()[0], wanted)
     connection.rollback()
+
+
+@contextmanager
+def _closed_on_failure(connection: Any) -> Iterator[None]:
+    """Close a new connection that does not do: the pool forgets it without."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _demand(name: str, found: str, wanted: tuple[str, ...]) -> None:
@@ -158,7 +185,10 @@ class _WriteLock:
     def _descriptor(self) -> int:
         # A lock is held by the open file, which a forked child shares: it opens its own.
         if self._file is None or self._pid != os.getpid():
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise (_unavailable(error.strerror) if error.errno in _PASSING else error) from error
             self._pid = os.getpid()
         return self._file
 
@@ -174,22 +204,16 @@ os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _write_lock(engine: Engine) -> _WriteLock:
-    path = os.path.abspath(str(engine.url.database))
+    path: str = engine.__dict__[_DATABASE]
     return _locks.get(path) or _locks.setdefault(path, _WriteLock(path))
 
 
-@contextmanager
-def _writer(engine: Engine) -> Iterator[Connection]:
-    """Give the connection that writes: who holds the write lock has it, and fetches none from the pool."""
+def _writer(engine: Engine) -> Connection:
+    """Return the connection that writes: who holds the write lock has it, and fetches none from the pool."""
     conn: Connection | None = engine.__dict__.get(_WRITER)
     if conn is None or conn.closed or conn.invalidated:
         conn = engine.__dict__[_WRITER] = engine.connect()
-    try:
-        yield conn
-    except (OperationalError, sqlite3.OperationalError):
-        # What is the matter may be the connection: the next one begins with another.
-        conn.close()
-        raise
+    return conn
 
 
 def _close_writer(engine: Engine) -> None:
@@ -208,18 +232,45 @@ def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
     try:
-        if engine.dialect.name == "sqlite":
-            with _write_lock(engine), _writer(engine) as conn, conn.begin():
-                _begin_sqlite(conn, "BEGIN IMMEDIATE")
-                yield conn
-                failpoint(name, "before_commit")
-        else:
-            with engine.begin() as conn:
-                yield conn
-                failpoint(name, "before_commit")
+        with (_sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin)(engine) as conn:
+            yield conn
+            failpoint(name, "before_commit")
         failpoint(name, "after_commit")
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        raise _judged(error) from error
+    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+        raise _judged(error, engine) from error
+    room = room_of(engine)
+    if room.lacking:
+        room.took()
+
+
+@contextmanager
+def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
+    """Run the block in a transaction of the driver's.
+
+    SQLAlchemy's own, which begins by itself with the first statement that goes through it, costs
+    more than most statements: it is ended where there is one, and begun for nobody.
+    """
+    with _write_lock(engine):
+        conn = _writer(engine)
+        driver: Any = conn.connection.dbapi_connection
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            yield conn
+            (conn if conn.in_transaction() else driver).commit()
+        except BaseException as problem:
+            _undo(conn, driver)
+            if isinstance(problem, OperationalError | sqlite3.OperationalError):
+                # What is the matter may be the connection: the next one begins with another.
+                conn.close()
+            raise
+
+
+def _undo(conn: Connection, driver: Any) -> None:
+    """Roll back; a connection that cannot is not used again."""
+    try:
+        (conn if conn.in_transaction() else driver).rollback()
+    except (DatabaseError, sqlite3.Error):
+        conn.invalidate()
 
 
 @contextmanager
@@ -233,19 +284,36 @@ def reading(engine: Engine) -> Iterator[Connection]:
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
                 yield conn
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        raise _judged(error) from error
+    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+        raise _judged(error, engine) from error
 
 
-def _judged(error: Exception) -> Exception:
+def _judged(error: Exception, engine: Engine) -> Exception:
     """Return what an error of the database means: a file that is none, no room, or a mistake of ours."""
     told = getattr(error, "orig", error)
     if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
         # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own: every other error has.
         return GatewayError(SETTINGS_WRONG, f"the database cannot be used: {told}"[:160], "database.url")
-    return _unavailable(error) if isinstance(error, OperationalError | sqlite3.OperationalError) else error
+    if not _may_pass(error, told):
+        return error
+    problem = _unavailable(told)
+    room_of(engine).refused(problem)
+    return problem
 
 
-def _unavailable(error: Exception) -> GatewayError:
-    reason = str(getattr(error, "orig", error)).partition("\n")[0]
-    return GatewayError(NO_ROOM, f"the database takes nothing now: {reason[:120]}")
+def _may_pass(error: Exception, told: Any) -> bool:
+    """Tell whether the database may take the same thing later: a full disk, a server that is away.
+
+    Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others); in
+    SQLite's are mistakes of ours as well, which are the code SQLITE_ERROR.
+    """
+    if isinstance(error, InterfaceError):
+        return error.connection_invalidated
+    if getattr(told, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return False
+    return isinstance(error, OperationalError | sqlite3.OperationalError)
+
+
+def _unavailable(told: Any) -> NoRoomError:
+    reason = str(told).partition("\n")[0]
+    return NoRoomError(f"the database takes nothing now: {reason[:120]}")

@@ -213,9 +213,11 @@ def _answer(row: Any) -> Answer | None:
     return Answer(row.answer_status, row.answer_headers, row.answer_body)
 
 
-def set_answer(conn: Connection, message: int, answer: Answer) -> None:
-    """Keep an answer that was made later than the message was stored."""
-    conn.execute(update(messages).where(messages.c.id == message).values(**_answer_columns(answer)))
+def set_answer(conn: Connection, message: int, answer: Answer) -> Answer:
+    """Keep an answer that was made later than the message was stored; return the first one so kept."""
+    unanswered = (messages.c.id == message) & messages.c.answer_body.is_(None)
+    conn.execute(update(messages).where(unanswered).values(**_answer_columns(answer)))
+    return answer_of(conn, message) or answer
 
 
 def set_case(conn: Connection, message: int, case_id: int) -> None:

@@ -399,6 +399,7 @@ lanes = Table(
 )
 
 _queued = text("state = 'QUEUED'")
+_suspect = text("state = 'QUEUED' AND lost > 0")
 _leased = text("state = 'ACTIVE'")
 _awaiting = text("state = 'AWAITING_RECEIPT'")
 
@@ -418,6 +419,8 @@ deliveries = Table(
     _needed("state"),
     _needed("attempt", Integer),  # only ever grows: the fencing token
     _needed("tries", Integer),  # since it was last put in the queue by hand
+    # Workers that died over it, one after another.
+    Column("lost", Integer, nullable=False, server_default="0"),
     _needed("due_at", Instant),
     Column("expires_at", Instant),
     Column("leased_by", Text),
@@ -430,6 +433,7 @@ deliveries = Table(
     UniqueConstraint("dedupe_key"),
     _state_of(DELIVERY),
     Index("ix_deliveries_due", "lane", "due_at", "id", sqlite_where=_queued, postgresql_where=_queued),
+    Index("ix_deliveries_suspect", "due_at", sqlite_where=_suspect, postgresql_where=_suspect),
     Index("ix_deliveries_leased", "lane", "lease_until", sqlite_where=_leased, postgresql_where=_leased),
     Index("ix_deliveries_awaiting", "due_at", sqlite_where=_awaiting, postgresql_where=_awaiting),
     _index_of_given("ix_deliveries_wire_id", "wire_id"),

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, literal_column, select, update
 
-from gateway.errors import ATTEMPTS_USED_UP, RECEIPT_MISSING
+from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.states import DELIVERY, step
 from gateway.store import transitions
 from gateway.store.claims import Outcome, finish_attempts
+from gateway.store.lanes import may_follow
 from gateway.store.statements import in_state
 from gateway.store.tables import deliveries
 from gateway.store.transitions import Step
 
-__all__ = ["expire", "overdue", "reclaim", "settle", "time_out"]
+__all__ = ["deadly", "expire", "overdue", "put_aside", "reclaim", "settle", "suspect_lanes", "time_out"]
 
 _BATCH: Final = 200
+#: Workers that may die over one delivery, unless told.
+_CRASHES: Final = 3
 
 
 def settle(conn: Connection, delivery: int, at: datetime, actor: str, problem: str | None = None) -> bool:
@@ -43,14 +46,53 @@ def settle(conn: Connection, delivery: int, at: datetime, actor: str, problem: s
     return True
 
 
-def reclaim(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
-    """Put back what workers leased and never finished; return the deliveries."""
-    lost = (in_state(deliveries, "ACTIVE"), deliveries.c.lease_until <= now)
-    rows = _sweep(conn, lost, Step("lease_lost", now, actor), due_at=now, leased_by=None, lease_until=None)
+def reclaim(conn: Connection, now: datetime, actor: str, crashes: int = _CRASHES) -> tuple[int, ...]:
+    """Put back what workers leased and never finished; return the deliveries.
+
+    What `crashes` workers did not finish stays as it is: it is `deadly`.
+    """
+    lost = (*_lost(now), deliveries.c.lost < crashes - 1)
+    values = {"due_at": now, "leased_by": None, "lease_until": None, "lost": deliveries.c.lost + 1}
+    rows = _sweep(conn, lost, Step("lease_lost", now, actor), **values)
     if rows:
         ended = [(row.id, row.attempt) for row in rows]
         finish_attempts(conn, ended, "lease_lost", now, Outcome())
     return tuple(row.id for row in rows)
+
+
+def deadly(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[Row[Any]]:
+    """Return what so many workers, one after another, leased and never finished."""
+    return conn.execute(select(deliveries).where(*_deadly(now, crashes)).limit(_BATCH)).all()
+
+
+def put_aside(
+    conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
+) -> Row[Any] | None:
+    """Fail a delivery that is still deadly and return it as it is now; None when it no longer is."""
+    one = (deliveries.c.id == delivery, *_deadly(now, crashes))
+    values = {"problem": PUT_ASIDE.id, "finished_at": now, "leased_by": None, "lease_until": None}
+    what = Step("put_aside", now, actor, f"{crashes} workers died over it")
+    rows = _sweep(conn, one, what, **values, lost=deliveries.c.lost + 1)
+    if not rows:
+        return None
+    finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, Outcome(PUT_ASIDE.id))
+    return rows[0]
+
+
+def suspect_lanes(conn: Connection, now: datetime) -> Sequence[str]:
+    """Return the lanes in which something is due over which a worker died."""
+    blamed: ColumnElement[Any] = literal_column("lost > 0")
+    suspect = (in_state(deliveries, "QUEUED"), blamed, deliveries.c.due_at <= now, may_follow())
+    found = select(deliveries.c.lane).where(*suspect).distinct()
+    return conn.execute(found.order_by(deliveries.c.lane)).scalars().all()
+
+
+def _lost(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return in_state(deliveries, "ACTIVE"), deliveries.c.lease_until <= now
+
+
+def _deadly(now: datetime, crashes: int) -> tuple[ColumnElement[bool], ...]:
+    return *_lost(now), deliveries.c.lost >= crashes - 1
 
 
 def time_out(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:

@@ -55,4 +55,5 @@ def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
         clock=hub.clock,
         new_id=lambda: f"urn:uuid:{hub.new_uuid()}",
         addresses=addresses,
+        limits=hub.limits,
     )

@@ -6,9 +6,9 @@ nothing of a web framework; everything else is Flask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
@@ -19,21 +19,28 @@ from gateway.model import Octets
 from gateway.protocols import PROTOCOLS, Parcel, Protocol
 from gateway.store.messages import Answer
 from gateway.web.agencies import HubHandler, security_of
-from gateway.web.bodies import Environ
+from gateway.web.bodies import Environ, WsgiApplication
 from gateway.web.msh import msh_application
 from gateway.web.soap import soap_application
 from gateway.web.status import status_application
 
-__all__ = ["application", "wsgi_application"]
+__all__ = ["application", "largest_bodies", "wsgi_application"]
 
-WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+_AGENCY: Final = "/soap/agency"
 
 
 def application(settings: Settings) -> WsgiApplication:
     """Return the application of these settings."""
     hub = build_hub(settings, NoCalls())
+    # Once known, the register is in hand also while the database is away: a refusal needs it.
+    hub.refresh()
     address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
     return wsgi_application(hub, settings.limits.body, (address,) if address else ())
+
+
+def largest_bodies(settings: Settings) -> Mapping[str, int]:
+    """Return the octets that a body may have, for each path that takes messages."""
+    return {_AGENCY: settings.limits.envelope} | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
 
 
 def wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> WsgiApplication:
@@ -41,7 +48,7 @@ def wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> W
     routes: dict[str, Any] = {
         f"/msh/{name}": _msh(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
-    routes["/soap/agency"] = soap_application(HubHandler(hub), security_of(hub, addresses))
+    routes[_AGENCY] = soap_application(HubHandler(hub), security_of(hub, addresses))
     rest = status_application(hub.engine)
 
     def route(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

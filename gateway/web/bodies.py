@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
 
-__all__ = ["Environ", "read_body"]
+__all__ = ["PROVED", "Environ", "WsgiApplication", "proved", "read_body"]
 
 Environ = dict[str, Any]
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: Where the server, if it wants to know, leaves whom to tell which party a request proved to be of.
+PROVED: Final = "gateway.proved"
 
 _STEP = 1 << 16
 
@@ -33,6 +38,13 @@ def read_body(environ: Environ, limit: int) -> bytes:
     if len(body) != (declared or 0):
         raise GatewayError(MIME_MALFORMED, f"{len(body)} of {declared} octets arrived", "Content-Length")
     return body
+
+
+def proved(environ: Environ, party: str) -> None:
+    """Tell the server who has signed the request."""
+    tell = environ.get(PROVED)
+    if tell is not None:
+        tell(party)
 
 
 def _declared_length(environ: Environ) -> int | None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from email.message import Message
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,9 +27,10 @@ from gateway.errors import (
 )
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
-from gateway.web.bodies import Environ, read_body
+from gateway.web.bodies import Environ, proved, read_body
 from gateway.web.replays import CallMemory, RecentCalls, SeenCall
 from gateway.wire.addressing import Addressing, read_addressing, write_addressing
+from gateway.wire.fields import is_text_xml
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, SOAP11_NEXT, WSA, WSSE
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.soap import Envelope, Fault, fault_envelope, read_envelope, require_understood
@@ -53,8 +53,6 @@ _ADDRESSING: Final = frozenset(
 _PLACEHOLDER: Final = b'location="http://localhost/soap/agency"'
 _SIGNER: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"
 _SHOWN: Final = 500
-# A notice has some hundred octets for each item; thousands of items fit.
-_LIMITS: Final = replace(DEFAULT_LIMITS, body=4 * 1024 * 1024, xml=4 * 1024 * 1024)
 _HTTP_OWN: Final = frozenset({400, 413, 415, 503})
 
 
@@ -75,7 +73,7 @@ class SoapSecurity:
     addresses: tuple[str, ...] = ()
     policy: SignaturePolicy = STRICT
     window: Window = DEFAULT_WINDOW
-    limits: Limits = _LIMITS
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +141,24 @@ class Guard:
     def _answer(self, environ: Environ, reply: _Reply) -> bytes:
         security = self._security
         _check_http(environ)
-        body = read_body(environ, security.limits.body)
+        # A call is an envelope and nothing else; one has some hundred octets for each item.
+        body = read_body(environ, security.limits.envelope)
         envelope = _envelope(body, security.limits)
         addressing = read_addressing(_header(envelope))
         reply.relates_to = addressing.message_id
         operation = self._operation(envelope, addressing, str(environ.get("HTTP_SOAPACTION", "")))
         now = security.clock()
-        signed = verify_request(envelope.root, security.policy, now=now, window=security.window)
-        party = self._admit(signed.certificate, now)
+        parties: list[str] = []
+        signed = verify_request(
+            envelope.root,
+            security.policy,
+            now=now,
+            window=security.window,
+            believe=lambda certificate: parties.append(self._admit(certificate, now)),
+            limits=security.limits,
+        )
+        (party,) = parties
+        proved(environ, party)
         content = envelope.content[0]
         body_digest = digest(SHA256, canonicalize(content, exclusive=True))
         seen = SeenCall(party, addressing.message_id, body_digest, _fingerprint(signed))
@@ -210,18 +218,14 @@ class Guard:
 
 
 def _check_http(environ: Environ) -> None:
-    kind = Message()
-    kind["Content-Type"] = str(environ.get("CONTENT_TYPE", ""))
-    if kind.get_content_type() != "text/xml" or "CONTENT_TYPE" not in environ:
-        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml", "Content-Type")
-    if (kind.get_content_charset() or "utf-8") not in ("utf-8", "utf8"):
-        raise GatewayError(MEDIA_TYPE_REFUSED, "the charset is UTF-8 here", "Content-Type")
+    if not is_text_xml(str(environ.get("CONTENT_TYPE", ""))):
+        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
     if str(environ.get("HTTP_CONTENT_ENCODING", "identity")).strip().lower() not in ("", "identity"):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
 
 
 def _envelope(body: bytes, limits: Limits) -> Envelope:
-    envelope = read_envelope(parse_xml(body, limits))
+    envelope = read_envelope(parse_xml(body, limits, envelope=True))
     if envelope.version != "1.1":
         raise GatewayError(NOT_SOAP, "this service speaks SOAP 1.1", "/soap:Envelope")
     require_understood(envelope, _ADDRESSING | {_SECURITY})

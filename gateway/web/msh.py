@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -10,22 +11,20 @@ from gateway.errors import MEDIA_TYPE_REFUSED, OUR_MISTAKE, GatewayError
 from gateway.model import Octets
 from gateway.protocols import Parcel
 from gateway.store.messages import Answer
-from gateway.web.bodies import Environ, read_body
+from gateway.web.bodies import Environ, WsgiApplication, proved, read_body
 
 __all__ = ["msh_application", "respond"]
 
-Receive = Callable[[Parcel], Answer]
+Receive = Callable[[Parcel, Callable[[str], None]], Answer]
 Refuse = Callable[[GatewayError], Answer]
 StartResponse = Callable[..., Any]
 
 
-def msh_application(
-    receive: Receive, refuse: Refuse, limit: int
-) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
+def msh_application(receive: Receive, refuse: Refuse, limit: int) -> WsgiApplication:
     """Return the WSGI application of one protocol.
 
-    `receive` takes the parcel and answers only after its commit; `refuse` words a
-    problem that stood before there was a parcel.
+    `receive` takes the parcel and whom to tell who has signed it, and answers only after its
+    commit; `refuse` words a problem that stood before there was a parcel.
     """
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -34,7 +33,7 @@ def msh_application(
                 Answer(405, {"Allow": "POST", "Content-Type": "text/plain"}, b"POST only\n"), start_response
             )
         try:
-            answer = receive(_parcel(environ, limit))
+            answer = receive(_parcel(environ, limit), partial(proved, environ))
         except GatewayError as error:
             answer = refuse(error)
         except Exception:

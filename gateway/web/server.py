@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from typing import Any
 
@@ -14,34 +15,49 @@ from granian.http import HTTP1Settings
 from gateway.config import Settings, load
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub.warming import calm_collector
-from gateway.web.app import WsgiApplication, application
+from gateway.store.room import when_there_is_room
+from gateway.web.app import application, largest_bodies
+from gateway.web.arriving import Pace
+from gateway.web.connections import Bounds
+from gateway.web.door import Door, DoorBounds
+from gateway.web.orphans import end_with_parent
+from gateway.web.respawns import Respawns
 
 __all__ = ["check_port", "load_application", "serve"]
 
 _HOME = "GATEWAY_SERVE_HOME"
 _CONFIG = "GATEWAY_SERVE_CONFIG"
-#: A header block larger than this is nobody's message (nginx: 32 KiB, Apache: 8 KiB a line).
-_HEADER_BUFFER = 64 * 1024
+#: What the server reads of a head before it says 431, and of a body at once; the door takes half as a head.
+_BUFFER = 64 * 1024
+#: How much longer than the server may, we wait before we close a connection ourselves, in seconds.
+_GRACE = 5.0
+#: Descriptors of a process besides its connections: database, libraries, log.
+_DESCRIPTORS = 200
 
 
 def serve(settings: Settings, config: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first."""
     os.environ[_HOME] = str(settings.home)
     os.environ[_CONFIG] = config or ""
+    # What large messages leave behind is kept by the allocator for each arena, and threads have one each:
+    # with two, a process that is attacked stays at two thirds of the memory.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     http = settings.http
+    _allow_descriptors(http.connections + _DESCRIPTORS)
     server = Granian(
         "gateway.web.server:load_application",
         factory=True,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         address=http.host,
         port=http.port,
         workers=http.processes,
-        blocking_threads=http.threads,
         backlog=http.backlog,
+        # Connections that a process accepts before it lets others wait.
+        backpressure=http.connections,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=int(http.read_time_out.total_seconds() * 1000),
-            max_buffer_size=max(_HEADER_BUFFER, 417_792),
+            max_buffer_size=_BUFFER,
         ),
         websockets=False,
         # A worker that dies (a crash in a C library, the kernel's out-of-memory killer) is replaced.
@@ -52,7 +68,16 @@ def serve(settings: Settings, config: str | None = None) -> None:
         **_tls(settings),
         process_name=None,
     )
+    server.respawned_wrks = Respawns()
     server.serve()
+
+
+def _allow_descriptors(number: int) -> None:
+    """Let this process and its children open so many files, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_port(settings: Settings) -> None:
@@ -83,10 +108,27 @@ def _tls(settings: Settings) -> dict[str, Any]:
     }
 
 
-def load_application() -> WsgiApplication:
+def load_application() -> Door:
     """Return the application of the serving process's settings; called in each worker process."""
+    end_with_parent(at_once=True)
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     settings = load(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
-    served = application(settings)
+    # One that is started again while the disk is full waits, instead of dying again and again.
+    served = Door(when_there_is_room(lambda: application(settings)), _bounds(settings))
     calm_collector()
     return served
+
+
+def _bounds(settings: Settings) -> DoorBounds:
+    http = settings.http
+    seconds = http.read_time_out.total_seconds()
+    return DoorBounds(
+        threads=http.threads,
+        requests=http.requests_per_party,
+        bodies=largest_bodies(settings),
+        room=http.arriving,
+        pace=Pace(seconds, int(seconds * http.slowest_body)),
+        connections=Bounds(
+            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
+        ),
+    )

@@ -31,6 +31,7 @@ from gateway.web.spyne_shim import (
     rpc,
 )
 from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire.schemas import collapsed
 from gateway.wire.wsdl import read_wsdl
 
 __all__ = ["WSDL", "AgencyHandler", "soap_application", "spyne_application"]
@@ -122,7 +123,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
     @_operation("Acknowledge", ApplicationNumber=Number, ReceiptNumber=Number)
     def acknowledge(ctx: Any, application: str, receipt: str) -> None:  # noqa: N805
         """Take the agency's word that it has the application."""
-        said = CallBack(Acknowledged(_collapsed(receipt)), application_number=_collapsed(application))
+        said = CallBack(Acknowledged(collapsed(receipt)), application_number=collapsed(application))
         _hand_over(ctx, "acknowledge", said)
 
     @_operation(
@@ -145,14 +146,14 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
     ) -> None:
         """Take the agency's request for a supplement."""
         notice = Notice(
-            number=_collapsed(number),
+            number=collapsed(number),
             issued_at=issued_at,
             status_code=INFORMATION_REQUESTED,
             text=text,
-            pointers=tuple(_collapsed(one) for one in pointers or ()),
+            pointers=tuple(collapsed(one) for one in pointers or ()),
             deadline=deadline,
         )
-        said = CallBack(notice, application_number=_collapsed(application))
+        said = CallBack(notice, application_number=collapsed(application))
         _hand_over(ctx, "request_information", said)
 
     @_operation(
@@ -175,15 +176,15 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
     ) -> None:
         """Take decisions, or another new state of the request."""
         notice = Notice(
-            number=_collapsed(number),
+            number=collapsed(number),
             issued_at=issued_at,
-            status_code=_collapsed(status),
+            status_code=collapsed(status),
             decisions=tuple(_decision(one) for one in decisions or ()),
         )
         said = CallBack(
             notice,
-            application_number=None if application is None else _collapsed(application),
-            requirement_number=None if requirement is None else _collapsed(requirement),
+            application_number=None if application is None else collapsed(application),
+            requirement_number=None if requirement is None else collapsed(requirement),
         )
         _hand_over(ctx, "submit_decision", said)
 
@@ -191,19 +192,14 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
 def _decision(content: Any) -> DecisionValue:
     return DecisionValue(
         item=content.item,
-        law=_collapsed(content.law),
-        decision=DecisionCode(_collapsed(content.decision)),
-        number=None if content.number is None else _collapsed(content.number),
+        law=collapsed(content.law),
+        decision=DecisionCode(collapsed(content.decision)),
+        number=None if content.number is None else collapsed(content.number),
         date=content.date,
         quantity=content.quantity,
-        unit=None if content.unit is None else _collapsed(content.unit),
+        unit=None if content.unit is None else collapsed(content.unit),
         conditions=tuple(content.condition or ()),
     )
-
-
-def _collapsed(text: str) -> str:
-    """Return an xs:token as its value: schemas collapse white space, Spyne leaves it."""
-    return " ".join(text.split())
 
 
 def _hand_over(ctx: Any, operation: str, said: CallBack) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 
-__all__ = ["MediaType", "parse_media_type", "read_headers", "refuse", "write_headers"]
+__all__ = ["MediaType", "is_text_xml", "parse_media_type", "read_headers", "refuse", "write_headers"]
 
 _NAME: Final = r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 _MEDIA_TYPE: Final = re.compile(rf"\s*({_NAME}/{_NAME})[ \t]*")
@@ -67,10 +67,28 @@ def parse_media_type(value: str) -> MediaType:
     return MediaType(start[1].lower(), MappingProxyType(parameters))
 
 
-def read_headers(block: bytes, end_of_line: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, str]:
+def is_text_xml(value: str) -> bool:
+    """Tell whether the Content-Type `value` is text/xml in UTF-8, which is meant where no charset is named.
+
+    The standard library's reader decodes a parameter that is written as RFC 2231 has it, and
+    for that loads whatever codec the sender names; here such a charset is none.
+    """
+    try:
+        media = parse_media_type(value)
+    except GatewayError:
+        return False
+    charset = media.parameters.get("charset", "utf-8").lower().replace("_", "-")
+    extended = any(name.startswith("charset*") for name in media.parameters)
+    return media.name == "text/xml" and charset in ("utf-8", "utf8") and not extended
+
+
+def read_headers(
+    block: bytes, end_of_line: bytes, limits: Limits = DEFAULT_LIMITS, location: str = "header fields"
+) -> dict[str, str]:
     """Return the header fields of `block` by lower-case name; continuation lines are unfolded."""
     if len(block) > limits.part_headers:
-        raise GatewayError(TOO_LARGE, f"a header block has more than {limits.part_headers} octets")
+        detail = f"a header block has more than {limits.part_headers} octets"
+        raise GatewayError(TOO_LARGE, detail, location)
     headers: dict[str, str] = {}
     for count, line in enumerate(_unfolded(block, end_of_line)):
         found = _HEADER.fullmatch(line)
@@ -78,7 +96,7 @@ def read_headers(block: bytes, end_of_line: bytes, limits: Limits = DEFAULT_LIMI
             refuse(f"{line[:80]!r} is not a header field")
         name, value = found[1].lower(), found[2].rstrip(" \t")
         if count == limits.part_header_count:
-            raise GatewayError(TOO_LARGE, f"there are more than {count} header fields")
+            raise GatewayError(TOO_LARGE, f"there are more than {count} header fields", location)
         if name in headers and name in _SINGLE:
             refuse(f"header field {name} stands twice")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value

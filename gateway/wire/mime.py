@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import unquote
 
 from gateway.errors import MEDIA_TYPE_REFUSED, TOO_LARGE, GatewayError
@@ -70,7 +70,9 @@ class Parts:
 def read_related(content_type: str, body: bytes, limits: Limits = DEFAULT_LIMITS) -> Parts:
     """Return the parts of `body`: a multipart/related, or bare XML as its only part."""
     if len(body) > limits.body:
-        raise GatewayError(TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed")
+        raise GatewayError(
+            TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed", "body"
+        )
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
         return Parts(_checked_root(Part({"content-type": content_type}, "", media.name, body)))
@@ -124,8 +126,8 @@ def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int
     first = -1 if body.startswith(marker[1:]) else body.find(marker)
     if first < 0 and not body.startswith(marker[1:]):
         refuse("the boundary does not occur")
-    if first >= limits.padding:
-        refuse(f"more than {limits.padding} octets stand before the first boundary")
+    if first + 1 > limits.padding:
+        _refuse_padding("before the first boundary", limits, 0)
     closing, end_of_line, start = _delimiter(body, first + len(marker))
     if closing or not end_of_line:
         refuse("the first boundary is the final one")
@@ -144,7 +146,7 @@ def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int
         if closing:
             return _check_epilogue(body, after, marker, limits)
         start = after
-    raise GatewayError(TOO_LARGE, f"there are more than {limits.parts} parts")
+    raise GatewayError(TOO_LARGE, f"there are more than {limits.parts} parts", f"octet {start}")
 
 
 def _delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
@@ -162,9 +164,13 @@ def _check_line_end(body: bytes, line_feed: int, end_of_line: bytes) -> None:
         refuse("line ends differ before and after boundaries", f"octet {line_feed}")
 
 
+def _refuse_padding(where: str, limits: Limits, position: int) -> NoReturn:
+    raise GatewayError(TOO_LARGE, f"more than {limits.padding} octets stand {where}", f"octet {position}")
+
+
 def _check_epilogue(body: bytes, position: int, marker: bytes, limits: Limits) -> None:
     if len(body) - position > limits.padding:
-        refuse(f"more than {limits.padding} octets stand after the final boundary")
+        _refuse_padding("after the final boundary", limits, position)
     if body.find(marker, position - 1) >= 0:
         refuse("a boundary stands after the final one")
 
@@ -180,7 +186,7 @@ def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Li
             if not body.startswith(end_of_line, end - length, end):
                 refuse("a part has no empty line after its header fields", f"octet {start}")
             split, content = end - length, b""
-    headers = read_headers(body[start:split], end_of_line, limits)
+    headers = read_headers(body[start:split], end_of_line, limits, f"octet {start}")
     media = parse_media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith(("multipart/", "message/")):
         refuse("a part is itself a multipart or message", f"octet {start}")

@@ -8,7 +8,9 @@ is not linear, so its cost must be known before anybody pays it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 from xml.parsers import expat
 
@@ -28,15 +30,25 @@ class Limits:
     padding: octets before the first and after the last boundary, which nobody signs.
     chunks: chunks of a stored HTTP message.  4 KB each is what clients write.
     xml: octets of one XML document.  64 MB of markup would be a tree of some 2 GB.
+    envelope: octets of a SOAP envelope, which is read before its sender is known.  One with
+        a hundred payloads has 100 KB; a call with thousands of items stays below 4 MB.
+    tree: octets that the tree of an envelope may take whatever its size, as reckoned below.
+    density: how many times its own octets the tree of a larger envelope may take.  Envelopes
+        written by machines come to 6, calls of thousands of short items to 13, bombs to 60.
     depth: nested elements.  The deepest schema in use nests 21.
     elements: a tree costs about 130 octets an element.
     attributes: of one element.  Canonicalisation sorts them with a quadratic method.
     namespaces: declarations on the path to an element; each is searched again below it.
     canonical_work: sum over all elements of n x (n + depth), n declarations in scope; what
-        inclusive canonicalisation of the document costs, in steps of some two nanoseconds.
+        inclusive canonicalisation of the document costs, in steps of some three nanoseconds.
+    canonical_rate: such steps for each octet of an envelope, so that a small one cannot cost
+        what a large one may.  Real ones take fewer than ten.
     name: octets of an element's or attribute's name.
     value: characters of an attribute value.
     text: characters of one run of text; the parser itself stops at ten million.
+    references: of one signature; each has its digest computed.
+    prefixes: names in one InclusiveNamespaces PrefixList; exclusive canonicalisation looks
+        each of them up at every element.
     """
 
     body: int = 64 * 1024 * 1024
@@ -46,14 +58,20 @@ class Limits:
     padding: int = 1024
     chunks: int = 65_536
     xml: int = 32 * 1024 * 1024
+    envelope: int = 4 * 1024 * 1024
+    tree: int = 4 * 1024 * 1024
+    density: int = 14
     depth: int = 100
     elements: int = 200_000
     attributes: int = 64
     namespaces: int = 64
     canonical_work: int = 100_000_000
+    canonical_rate: int = 128
     name: int = 256
     value: int = 65_536
     text: int = 10_000_000
+    references: int = 200
+    prefixes: int = 32
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -71,20 +89,39 @@ _FOREIGN_ENCODINGS: Final = (
 )
 
 
-def prescan(data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True) -> None:
-    """Refuse `data` unless it is a plain UTF-8 XML document within `limits`."""
-    if len(data) > limits.xml:
-        raise GatewayError(TOO_LARGE, f"the document has {len(data)} octets, {limits.xml} are allowed")
+# What libxml2 takes for each thing in a tree, strings apart, with what the allocator adds.
+_ELEMENT: Final = 128
+_ATTRIBUTE: Final = 240
+_DECLARATION: Final = 128
+_TEXT: Final = 128
+_COMMENT: Final = 160
+# A name that was not there before is kept twice, by the parser here and by the tree.
+_NAME: Final = 384
+
+
+def prescan(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+) -> None:
+    """Refuse `data` unless it is a plain UTF-8 XML document within `limits`.
+
+    An `envelope` comes from somebody not known yet: the tree it makes and the work of
+    canonicalising it must moreover be in proportion to its octets.
+    """
+    most = min(limits.xml, limits.envelope) if envelope else limits.xml
+    if len(data) > most:
+        detail = f"the document has {len(data)} octets, {most} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "document")
     for mark, encoding in _FOREIGN_ENCODINGS:
         if data.startswith(mark):
             raise GatewayError(
                 XML_MALFORMED, f"the encoding is {encoding}, UTF-8 is wanted", "line 1, column 1"
             )
-    scan = (_Counting if _needs_counting(data, limits) else _Scan)(limits)
+    if envelope and len(data) > _SMALL and limits.attributes < _MANY:
+        _refuse_crowded(data, limits)
+    bounds = _bounds(len(data), limits, envelope)
+    scan = _Counting(limits, bounds) if _needs_counting(data, limits, bounds) else _Scan(limits)
     if not allow_comments:
         scan.parser.CommentHandler = scan.comment
-    if isinstance(scan, _Counting) and len(data) > limits.text:
-        scan.parser.CharacterDataHandler = scan.text
     try:
         scan.parser.Parse(data, True)
     except expat.ExpatError as error:
@@ -92,15 +129,65 @@ def prescan(data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: boo
         raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
 
 
-def _needs_counting(data: bytes, limits: Limits) -> bool:
-    """Return false when three counts of octets prove that no total can be exceeded, as in most messages."""
-    elements, declared = data.count(b"<"), data.count(b"xmlns")
+# In a smaller document the list of attributes that the parser hands over is small, too.
+_SMALL: Final = 64 * 1024
+# Whoever allows so many attributes has no limit to speak of, and patterns count no further.
+_MANY: Final = 100_000
+_CROWDED: Final = (
+    rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # nothing is tried twice
+)
+
+
+@lru_cache(maxsize=8)
+def _crowded(attributes: int) -> re.Pattern[bytes]:
+    return re.compile(_CROWDED % (attributes + 1))
+
+
+def _refuse_crowded(data: bytes, limits: Limits) -> None:
+    """Refuse a start tag with too many attributes before the parser makes a list of them all."""
+    found = _crowded(limits.attributes).search(data)
+    if found is not None:
+        line = data.count(b"\n", 0, found.start()) + 1
+        column = found.start() - data.rfind(b"\n", 0, found.start())
+        place = f"line {line}, column {column}"
+        raise GatewayError(TOO_LARGE, f"an element has more than {limits.attributes} attributes", place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """The totals that one document may reach: octets of its tree, steps of canonicalising it, and its texts.
+
+    `tree` is None where the tree is not bounded; `texts` tells whether a run of text can be too long.
+    """
+
+    tree: int | None
+    work: int
+    texts: bool
+
+
+def _bounds(octets: int, limits: Limits, envelope: bool) -> _Bounds:
+    texts = octets > limits.text
+    if not envelope:
+        return _Bounds(None, limits.canonical_work, texts)
+    work = min(limits.canonical_work, limits.canonical_rate * octets)
+    return _Bounds(max(limits.tree, limits.density * octets), work, texts)
+
+
+def _needs_counting(data: bytes, limits: Limits, bounds: _Bounds) -> bool:
+    """Return false when counts of octets prove that no total can be exceeded, as in most messages."""
+    markup, declared = data.count(b"<"), data.count(b"xmlns")
     return (
-        elements > limits.elements
+        bounds.texts
+        or markup > limits.elements
         or declared > limits.namespaces
-        or elements * declared * (declared + limits.depth) > limits.canonical_work
-        or len(data) > limits.text
+        or markup * declared * (declared + limits.depth) > bounds.work
+        or (bounds.tree is not None and _largest_tree(data, markup) > bounds.tree)
     )
+
+
+def _largest_tree(data: bytes, markup: int) -> int:
+    """Return what no tree of `data` exceeds: a text before all markup, an attribute at every equals sign."""
+    return (_COMMENT + _TEXT + _NAME) * markup + (_ATTRIBUTE + _NAME) * data.count(b"=")
 
 
 class _Scan:
@@ -168,29 +255,44 @@ class _Scan:
 class _Counting(_Scan):
     """Keeps the totals too, for the documents that might exceed one."""
 
-    __slots__ = ("declared", "elements", "run", "stack", "work")
+    __slots__ = ("bounds", "declared", "elements", "names", "run", "stack", "tree", "work")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, bounds: _Bounds) -> None:
         super().__init__(limits)
-        self.elements = self.declared = self.work = self.run = 0
+        self.bounds = bounds
+        self.elements = self.declared = self.work = self.run = self.tree = self.names = 0
         self.stack: list[tuple[int, int]] = []
+        if bounds.texts or bounds.tree is not None:
+            self.parser.buffer_text = True
+            self.parser.CharacterDataHandler = self.text
+        if bounds.tree is not None:
+            self.parser.CommentHandler = self.count_comment
 
     def start(self, name: str, attributes: list[str]) -> None:
         super().start(name, attributes)
         self.run = 0
         self.elements += 1
+        declared = 0
         if attributes:
             declared = len([name for name in attributes[::2] if name[:5] == "xmlns"])
             if declared:
                 self.stack.append((self.depth, declared))
                 self.declared += declared
         self.work += self.declared * (self.declared + self.depth)
+        names = len(self.parser.intern)
+        self.grow(
+            _ELEMENT
+            + _NAME * (names - self.names)
+            + _DECLARATION * declared
+            + _ATTRIBUTE * (len(attributes) // 2 - declared)
+        )
+        self.names = names
         limits = self.limits
         if self.declared > limits.namespaces:
             self.refuse(TOO_LARGE, f"more than {limits.namespaces} namespace declarations are in scope")
         if self.elements > limits.elements:
             self.refuse(TOO_LARGE, f"the document has more than {limits.elements} elements")
-        if self.work > limits.canonical_work:
+        if self.work > self.bounds.work:
             self.refuse(TOO_LARGE, "namespace declarations and nesting make canonicalisation too costly")
 
     def end(self, _name: str) -> None:
@@ -200,6 +302,17 @@ class _Counting(_Scan):
         self.run = 0
 
     def text(self, data: str) -> None:
+        if not self.run:
+            self.grow(_TEXT)
         self.run += len(data)
         if self.run > self.limits.text:
             self.refuse(TOO_LARGE, f"a text has more than {self.limits.text} characters")
+
+    def count_comment(self, _data: str) -> None:
+        self.run = 0
+        self.grow(_COMMENT)
+
+    def grow(self, octets: int) -> None:
+        self.tree += octets
+        if self.bounds.tree is not None and self.tree > self.bounds.tree:
+            self.refuse(TOO_LARGE, f"the tree would take more than {self.bounds.tree} octets")

@@ -23,13 +23,23 @@ from gateway.wire.compiling import compile_schema
 from gateway.wire.namespaces import XSD
 from gateway.wire.xml import xpath_of
 
-__all__ = ["SchemaSet", "Violation"]
+__all__ = ["SchemaSet", "Violation", "collapsed"]
 
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 _REFERENCES: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
 _RELATIVE: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _MAX_VIOLATIONS: Final = 50
 _MESSAGE_CAP: Final = 500
+_WHITE_SPACE: Final = re.compile("[ \t\n\r]+")
+
+
+def collapsed(text: str) -> str:
+    """Return the value of an xs:token, as schemas collapse white space (XML Schema part 2 §4.3.6).
+
+    That is the white space of XML.  Other spaces, such as U+00A0, are characters of the
+    value: to take them away would make two names one.
+    """
+    return _WHITE_SPACE.sub(" ", text).strip(" ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from lxml import etree
 
-from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, GatewayError
+from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, TOO_LARGE, GatewayError
 from gateway.wire.namespaces import PREFIXES, SOAP11, SOAP11_NEXT, SOAP12, SOAP12_NEXT, XML
 from gateway.wire.xml import serialize, xpath_of
 
@@ -40,6 +40,8 @@ _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _S12: Final = f"{{{SOAP12}}}"
 _NO_XML: Final = re.compile("[^\\t\\n\\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEXT_CAP: Final = 2000
+# ebMS 2.0 has seven header blocks, WS-Addressing and WS-Security together ten.
+_MOST_BLOCKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def read_envelope(root: etree._Element) -> Envelope:
     if version is None or name.localname != "Envelope":
         raise GatewayError(NOT_SOAP, "the root element is not a SOAP 1.1 or 1.2 Envelope", xpath_of(root))
     namespace = name.namespace
+    _refuse_crowd(root)
     children = _elements(root)
     tags = [child.tag for child in children]
     wanted = [f"{{{namespace}}}Header", f"{{{namespace}}}Body"]
@@ -94,6 +97,8 @@ def read_envelope(root: etree._Element) -> Envelope:
             "/soap:Envelope",
         )
     envelope = Envelope(root, children[0] if len(children) == 2 else None, children[-1], version)
+    if envelope.header is not None:
+        _refuse_crowd(envelope.header)
     ours = f"{{{namespace}}}"
     for block in envelope.blocks:
         tag = str(block.tag)
@@ -102,6 +107,12 @@ def read_envelope(root: etree._Element) -> Envelope:
                 HEADER_INVALID, "a header block must have a namespace, and not that of SOAP", xpath_of(block)
             )
     return envelope
+
+
+def _refuse_crowd(parent: etree._Element) -> None:
+    """Refuse more children than anybody has header blocks, before an object is made of each."""
+    if len(parent) > _MOST_BLOCKS:
+        raise GatewayError(TOO_LARGE, f"there are more than {_MOST_BLOCKS} blocks", xpath_of(parent))
 
 
 def not_understood(

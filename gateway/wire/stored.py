@@ -53,7 +53,9 @@ def _body(headers: Mapping[str, str], body: bytes, limits: Limits) -> bytes:
     elif length is not None and length != str(len(body)):
         refuse(f"Content-Length is {length[:20]!r}, the body has {len(body)} octets")
     if len(body) > limits.body:
-        raise GatewayError(TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed")
+        raise GatewayError(
+            TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed", "body"
+        )
     return body
 
 
@@ -71,7 +73,9 @@ def _unchunked(body: bytes, limits: Limits) -> bytes:
             refuse(f"a chunk does not end at octet {position} of the body")
         pieces.append(body[found.end() : position])
         position += 2
-    raise GatewayError(TOO_LARGE, f"there are more than {limits.chunks} chunks")
+    raise GatewayError(
+        TOO_LARGE, f"there are more than {limits.chunks} chunks", f"octet {position} of the body"
+    )
 
 
 def _finished(body: bytes, position: int, content: bytes, limits: Limits) -> bytes:

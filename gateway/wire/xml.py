@@ -14,7 +14,7 @@ from gateway.wire.exclusive import exclusive_form
 from gateway.wire.namespaces import PREFIXES, XML
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits, prescan
 
-__all__ = ["XPaths", "canonicalize", "canonicalize_document", "parse_xml", "serialize", "xpath_of"]
+__all__ = ["XPaths", "canonicalize", "canonicalize_document", "cut_out", "parse_xml", "serialize", "xpath_of"]
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
@@ -22,9 +22,11 @@ _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
 
 
-def parse_xml(data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True) -> etree._Element:
+def parse_xml(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+) -> etree._Element:
     """Return the root element of the document `data`, which must pass the pre-scan."""
-    prescan(data, limits, allow_comments=allow_comments)
+    prescan(data, limits, allow_comments=allow_comments, envelope=envelope)
     return _parse(data)
 
 
@@ -78,8 +80,12 @@ def canonicalize_document(root: etree._Element, omit: Collection[etree._Element]
     is the form of a node-set without these sub-trees, since what an element writes depends
     on its ancestors only, and those of a kept element are kept.
     """
+    return cut_out(root, omit, _canonical(root.getroottree(), False, (), False))
+
+
+def cut_out(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
+    """Return the canonical form `whole` of the document of `root` without its elements `omit`."""
     top = root.getroottree()
-    whole = _canonical(top, False, (), False)
     kept, position = [], 0
     for start, end in _spans(top.getroot(), omit, whole):
         if start >= position:  # else it lies inside one that is cut out already

@@ -15,16 +15,25 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DSIG_MORE
+from gateway.wire.namespaces import (
+    C14N,
+    C14N_COMMENTS,
+    C14N_EXCLUSIVE,
+    C14N_EXCLUSIVE_COMMENTS,
+    DSIG_MORE,
+)
 
 __all__ = [
     "C14N",
     "C14N_11",
+    "CANONICAL_FORMS",
     "ENVELOPED",
     "EXCLUSIVE_C14N",
+    "EXCLUSIVE_C14N_COMMENTS",
     "LEGACY_NORWAY",
     "POLICIES",
     "STRICT",
+    "WITHOUT_COMMENTS",
     "XPATH",
     "SignaturePolicy",
     "check_algorithm",
@@ -38,6 +47,15 @@ __all__ = [
 
 C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
 EXCLUSIVE_C14N: Final = C14N_EXCLUSIVE
+EXCLUSIVE_C14N_COMMENTS: Final = C14N_EXCLUSIVE_COMMENTS
+WITHOUT_COMMENTS: Final = {
+    C14N_COMMENTS: C14N,
+    C14N_11 + "#WithComments": C14N_11,
+    EXCLUSIVE_C14N_COMMENTS: EXCLUSIVE_C14N,
+}
+"""The canonical forms that keep comments, each with the one that does not."""
+CANONICAL_FORMS: Final = frozenset(WITHOUT_COMMENTS) | frozenset(WITHOUT_COMMENTS.values())
+"""Every canonical form there is; each profile says which of them it takes."""
 ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
 XPATH: Final = "http://www.w3.org/TR/1999/REC-xpath-19991116"
 
@@ -83,7 +101,8 @@ class SignaturePolicy:
     """Which algorithms a signature may use, and which liberties of ebMS 2.0 peers are taken.
 
     ``exclusive_signed_info``: the SignedInfo of an ebMS 2.0 message may be in exclusive C14N;
-    ``xpath_optional``: its reference to the envelope may leave the XPath transform out.
+    ``xpath_optional``: its reference to the envelope may leave the XPath transform out;
+    ``x509_hints``: words about the certificate may stand beside it, and are not read.
     """
 
     name: str
@@ -91,6 +110,7 @@ class SignaturePolicy:
     digest_algorithms: frozenset[str]
     exclusive_signed_info: bool = False
     xpath_optional: bool = False
+    x509_hints: bool = False
 
 
 STRICT: Final = SignaturePolicy(
@@ -106,6 +126,7 @@ LEGACY_NORWAY: Final = SignaturePolicy(
     digest_algorithms=STRICT.digest_algorithms | {SHA1},
     exclusive_signed_info=True,
     xpath_optional=True,
+    x509_hints=True,
 )
 POLICIES: Final = {policy.name: policy for policy in (STRICT, LEGACY_NORWAY)}
 

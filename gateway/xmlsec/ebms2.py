@@ -17,8 +17,9 @@ from lxml import etree
 from gateway import errors
 from gateway.pki.keys import Signer
 from gateway.wire.namespaces import DS, EB, SOAP11
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.writing import attribute, element, leaf
-from gateway.wire.xml import canonicalize_document
+from gateway.wire.xml import canonicalize_document, cut_out
 from gateway.xmlsec.algorithms import C14N, ENVELOPED, EXCLUSIVE_C14N, SHA256, XPATH, SignaturePolicy, digest
 from gateway.xmlsec.ids import check_ids
 from gateway.xmlsec.keyinfo import read_x509_key_info
@@ -31,13 +32,16 @@ from gateway.xmlsec.references import (
     reference_text,
 )
 from gateway.xmlsec.signature import (
+    Believe,
     Signed,
     Structure,
     add_x509_key_info,
+    check_digests,
+    check_value,
+    covered_octets,
     make_signature,
     read_signature,
     seal_signature,
-    verify_signature,
 )
 from gateway.xmlsec.strict import refuse, select
 
@@ -56,13 +60,15 @@ ENVELOPE_TRANSFORMS: Final[_Transforms] = (
     Transform(XPATH, expression=EBMS2_EXPRESSION),
     Transform(C14N),
 )
+_WHOLE: Final = DigestReference("", SHA256, b"", ENVELOPE_TRANSFORMS)
 _WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED), Transform(C14N))
 
 _C14N_METHOD: Final = attribute("Algorithm", C14N)
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
-_ADDRESSED: Final = etree.XPath("//@soap:actor/..", namespaces={"soap": SOAP11})
+# Not "//@soap:actor/..": libxml2 looks for each parent among all that it has found already.
+_ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
 _PLACES: Final[dict[object, str]] = {
     f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
     for name in ("SyncReply", "AckRequested", "Acknowledgment")
@@ -74,6 +80,7 @@ _INSIDE_ACKNOWLEDGMENT: Final = frozenset(
         for name in ("Reference", "Transforms", "Transform", "XPath", "DigestMethod", "DigestValue")
     ]
 )
+_ACTOR_WRITTEN: Final = b'actor="'
 _LONGEST_URI: Final = 1024
 
 
@@ -92,9 +99,17 @@ def find_signature(root: etree._Element) -> etree._Element | None:
     return found[0]
 
 
-def verify_message(root: etree._Element, attachments: Mapping[str, bytes], policy: SignaturePolicy) -> Signed:
+def verify_message(
+    root: etree._Element,
+    attachments: Mapping[str, bytes],
+    policy: SignaturePolicy,
+    *,
+    believe: Believe | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Signed:
     """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
 
+    `believe` is asked about the certificate before anything is computed with it.
     ``Signed.excluded`` names the header blocks for the next node, which anybody on the
     way may have added or changed.
     """
@@ -102,19 +117,24 @@ def verify_message(root: etree._Element, attachments: Mapping[str, bytes], polic
     if signature is None:
         refuse("the message is not signed", root, errors.SIGNATURE_MISSING)
     _check_nothing_unseen(root)
-    structure = read_signature(signature, policy)
-    check_ids(root)
+    structure = read_signature(signature, policy, limits=limits)
     _check_signed_info_method(structure, policy)
-    certificate = read_x509_key_info(structure.key_info)
+    certificate = read_x509_key_info(structure.key_info, hints=policy.x509_hints)
+    if believe is not None:
+        believe(certificate)
     parts = _parts_of(structure, attachments, policy)
+    check_value(structure, certificate)
+    whole = covered_octets(_WHOLE, lambda _: canonicalize_document(root), signature)
+    check_ids(root, canonical=whole)
     filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
-    omitted = headers_for_next(root) if filtered else ()
+    # No attribute of that name is in the tree when none is in its canonical form.
+    omitted = headers_for_next(root) if filtered and _ACTOR_WRITTEN in whole else ()
 
     def resolve(reference: DigestReference) -> bytes:
         part = parts[reference]
-        return canonicalize_document(root, (signature, *omitted)) if part is None else attachments[part]
+        return cut_out(root, (signature, *omitted), whole) if part is None else attachments[part]
 
-    verify_signature(structure, certificate, resolve)
+    check_digests(structure, resolve)
     return Signed(
         references=structure.references,
         certificate=certificate,

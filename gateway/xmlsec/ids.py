@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final, cast
@@ -18,13 +19,15 @@ _ID_LIKE: Final = etree.XPath(
     "//@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']",
     smart_strings=False,
 )
-_IDS: Final = etree.XPath(
-    "//@wsu:Id | //@eb:id | //@xml:id | //ds:*/@Id | //xades:*/@Id",
-    namespaces={"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML},
-    smart_strings=False,
+_PREFIXES: Final = {"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML}
+# One path each: for a union libxml2 looks for each attribute among all that it has found already.
+_IDS: Final = tuple(
+    etree.XPath(path, namespaces=_PREFIXES, smart_strings=False)
+    for path in ("//@wsu:Id", "//@eb:id", "//@xml:id", "//ds:*/@Id", "//xades:*/@Id")
 )
+_IN_OCTETS: Final = re.compile(rb'[ :][Ii][Dd]="([^"]*)"')
 _IDENTIFIED: Final = etree.XPath(
-    "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id]",
+    "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id or @ID = $id or @id = $id]",
     namespaces={"wsu": WSU, "eb": EB, "xml": XML},
 )
 
@@ -34,23 +37,30 @@ def ids_in(root: etree._Element) -> list[str]:
     return cast("list[str]", _ID_LIKE(root))
 
 
-def check_ids(root: etree._Element, referenced: Iterable[str] = ()) -> None:
+def check_ids(root: etree._Element, referenced: Iterable[str] = (), canonical: bytes | None = None) -> None:
     """Refuse a document in which an identifier stands twice.
+
+    The canonical form of the document, where it is in hand, spares most a look at the tree.
 
     Attributes that are identifiers by their definition must all differ.  A referenced
     value may moreover stand in no second attribute that some other reader might take for
     an identifier (Id, ID, id in any namespace); elsewhere business data may repeat such.
     """
+    if canonical is not None:
+        # Attributes, and what looks like one in a text; each value has one spelling there.
+        values = _IN_OCTETS.findall(canonical)
+        if len(set(values)) == len(values):
+            return
     repeated = {value for value, count in Counter(ids_in(root)).items() if count > 1}
     if not repeated:
         return
-    defined = Counter(cast("list[str]", _IDS(root)))
+    defined = Counter(value for path in _IDS for value in cast("list[str]", path(root)))
     if any(count > 1 for count in defined.values()) or repeated & set(referenced):
         refuse(f"identifier '{min(repeated)[:80]}' stands on more than one element", root)
 
 
 def element_with_id(root: etree._Element, uri: str) -> etree._Element:
-    """Return the one element that ``#identifier`` names by wsu:Id, eb:id, xml:id or Id."""
+    """Return the one element that ``#identifier`` names by wsu:Id, eb:id, xml:id, Id, ID or id."""
     found = cast("list[etree._Element]", _IDENTIFIED(root, id=uri[1:])) if uri.startswith("#") else []
     if len(found) != 1:
         refuse(f"reference '{uri[:120]}' does not name one element", root)

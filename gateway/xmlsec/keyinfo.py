@@ -13,8 +13,13 @@ from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificat
 from gateway.wire.namespaces import DS, DS11
 from gateway.xmlsec.strict import attributes, children, decode_base64, only_child, refuse, text_of
 
-__all__ = ["decode_certificate", "read_x509_key_info"]
+__all__ = ["CURVE_OIDS", "X509_HINTS", "decode_certificate", "ec_point", "read_x509_key_info", "rsa_numbers"]
 
+X509_HINTS: Final = frozenset(
+    [f"{{{DS}}}{name}" for name in ("X509SubjectName", "X509IssuerSerial", "X509SKI", "X509CRL")]
+    + [f"{{{DS11}}}X509Digest"]
+)
+"""What may be said about a certificate in X509Data; none of it is a key."""
 _MOST_CERTIFICATES: Final = 4
 _LONGEST_CERTIFICATE: Final = 32 * 1024
 # Keys are weighed with the algorithm that uses them; a weak one is readable, to be refused as such.
@@ -25,19 +30,20 @@ _READABLE: Final = replace(
     rsa_bits_most=16384,
     curves=DEFAULT_RULES.curves | {"secp192r1", "secp224r1", "secp256k1"},
 )
-_CURVE_OIDS: Final = {
+CURVE_OIDS: Final = {
     "secp256r1": "urn:oid:1.2.840.10045.3.1.7",
     "secp384r1": "urn:oid:1.3.132.0.34",
     "secp521r1": "urn:oid:1.3.132.0.35",
 }
 
 
-def read_x509_key_info(key_info: etree._Element) -> Certificate:
+def read_x509_key_info(key_info: etree._Element, *, hints: bool = False) -> Certificate:
     """Return the leaf of the one X509Data; a KeyValue beside it must be the same key.
 
-    Issuers' certificates may stand beside the leaf and are not used.  KeyName,
-    RetrievalMethod, a second leaf and every other source are refused: a reader who took
-    another one than we do would see another signer.
+    Issuers' certificates may stand beside the leaf and are not used; with `hints` so may
+    names and numbers of certificates.  KeyName, RetrievalMethod, a second leaf and every
+    other source are refused: a reader who took another one than we do would see another
+    signer.
     """
     attributes(key_info, optional=("Id",))
     parts = children(key_info)
@@ -45,15 +51,15 @@ def read_x509_key_info(key_info: etree._Element) -> Certificate:
     values = [part for part in parts if part.tag == f"{{{DS}}}KeyValue"]
     if len(data) != 1 or len(values) > 1 or len(data) + len(values) != len(parts):
         refuse("KeyInfo holds one X509Data, beside it at most a KeyValue of the same key", key_info)
-    certificate = _leaf_of(data[0])
+    certificate = _leaf_of(data[0], hints)
     for value in values:
         _check_same_key(value, certificate)
     return certificate
 
 
-def _leaf_of(data: etree._Element) -> Certificate:
+def _leaf_of(data: etree._Element, hints: bool) -> Certificate:
     attributes(data)
-    parts = children(data)
+    parts = [part for part in children(data) if not (hints and part.tag in X509_HINTS)]
     if not 1 <= len(parts) <= _MOST_CERTIFICATES or any(
         part.tag != f"{{{DS}}}X509Certificate" for part in parts
     ):
@@ -88,6 +94,12 @@ def _check_same_key(value: etree._Element, certificate: Certificate) -> None:
 
 
 def _same_rsa(element: etree._Element, key: rsa.RSAPublicKey) -> bool:
+    numbers = key.public_numbers()
+    return rsa_numbers(element) == (numbers.n, numbers.e)
+
+
+def rsa_numbers(element: etree._Element) -> tuple[int, int]:
+    """Return modulus and exponent of an RSAKeyValue."""
     attributes(element)
     parts = children(element)
     if [part.tag for part in parts] != [f"{{{DS}}}Modulus", f"{{{DS}}}Exponent"]:
@@ -95,11 +107,16 @@ def _same_rsa(element: etree._Element, key: rsa.RSAPublicKey) -> bool:
     for part in parts:
         attributes(part)
     modulus, exponent = (int.from_bytes(decode_base64(part), "big") for part in parts)
-    numbers = key.public_numbers()
-    return (modulus, exponent) == (numbers.n, numbers.e)
+    return modulus, exponent
 
 
 def _same_ec(element: etree._Element, key: ec.EllipticCurvePublicKey) -> bool:
+    octets = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return ec_point(element) == (CURVE_OIDS.get(key.curve.name), octets)
+
+
+def ec_point(element: etree._Element) -> tuple[str | None, bytes]:
+    """Return the URI of the curve and the encoded point of an ECKeyValue."""
     attributes(element, optional=("Id",))
     parts = children(element)
     if [part.tag for part in parts] != [f"{{{DS11}}}NamedCurve", f"{{{DS11}}}PublicKey"]:
@@ -108,5 +125,4 @@ def _same_ec(element: etree._Element, key: ec.EllipticCurvePublicKey) -> bool:
     attributes(curve, required=("URI",))
     text_of(curve)
     attributes(point)
-    octets = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return curve.get("URI") == _CURVE_OIDS.get(key.curve.name) and decode_base64(point) == octets
+    return curve.get("URI"), decode_base64(point)

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.wire.namespaces import DS, XML
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.xml import canonicalize
 from gateway.xmlsec.algorithms import (
     C14N,
@@ -41,11 +42,14 @@ from gateway.xmlsec.references import (
 from gateway.xmlsec.strict import attributes, children, decode_base64, refuse
 
 __all__ = [
+    "Believe",
     "Resolver",
     "Signed",
     "Structure",
     "add_x509_key_info",
     "canonical",
+    "check_digests",
+    "check_value",
     "covered_octets",
     "make_signature",
     "read_signature",
@@ -53,12 +57,13 @@ __all__ = [
     "verify_signature",
 ]
 
-_MOST_REFERENCES: Final = 200
 # canonical attributes stand between double quotes, with no quote and no "<" inside
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
 _XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
 
 Resolver = Callable[[DigestReference], bytes]
+#: Raises unless the holder of a certificate is one to listen to; asked before anything is computed.
+Believe = Callable[[Certificate], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,13 @@ class Structure:
     objects: tuple[etree._Element, ...]
 
 
-def read_signature(element: etree._Element, policy: SignaturePolicy, objects: int = 0) -> Structure:
+def read_signature(
+    element: etree._Element, policy: SignaturePolicy, objects: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> Structure:
     """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and so many Objects.
 
-    Algorithms are checked against the policy at once.
+    Algorithms are checked against the policy at once, and numbers of references and
+    prefixes against the limits.
     """
     attributes(element, optional=("Id",))
     parts = children(element)
@@ -104,7 +112,7 @@ def read_signature(element: etree._Element, policy: SignaturePolicy, objects: in
         refuse(f"a Signature holds exactly {', '.join(expected)}", element)
     signed_info, value, key_info, *rest = parts
     attributes(value, optional=("Id",))
-    canonicalization, algorithm, references = _read_signed_info(signed_info)
+    canonicalization, algorithm, references = _read_signed_info(signed_info, limits)
     check_algorithm(algorithm, policy)
     for reference in references:
         check_digest_algorithm(reference.digest_algorithm, policy)
@@ -120,15 +128,17 @@ def read_signature(element: etree._Element, policy: SignaturePolicy, objects: in
     )
 
 
-def _read_signed_info(element: etree._Element) -> tuple[Transform, str, tuple[DigestReference, ...]]:
+def _read_signed_info(
+    element: etree._Element, limits: Limits
+) -> tuple[Transform, str, tuple[DigestReference, ...]]:
     attributes(element, optional=("Id",))
     parts = children(element)
     tags = [part.tag for part in parts[:2]]
     if tags != [f"{{{DS}}}CanonicalizationMethod", f"{{{DS}}}SignatureMethod"] or len(parts) < 3:
         refuse("SignedInfo holds CanonicalizationMethod, SignatureMethod and References", element)
     method, algorithm, *references = parts
-    if len(references) > _MOST_REFERENCES:
-        refuse(f"more than {_MOST_REFERENCES} references", element)
+    if len(references) > limits.references:
+        refuse(f"there are more than {limits.references} references", element, errors.TOO_LARGE)
     canonicalization = read_transform(method)
     if canonicalization.algorithm in (ENVELOPED, XPATH):
         refuse("SignedInfo is canonicalised by this method in no profile", method)
@@ -137,6 +147,9 @@ def _read_signed_info(element: etree._Element) -> tuple[Transform, str, tuple[Di
         # SIG-25: HMACOutputLength and RSA-PSS parameters have no place in any profile
         refuse("SignatureMethod has no parameters", algorithm, errors.ALGORITHM_REFUSED)
     digests = tuple(read_reference(part) for part in references)
+    methods = [canonicalization, *(transform for one in digests for transform in one.transforms)]
+    if any(len(method.prefixes) > limits.prefixes for method in methods):
+        refuse(f"a PrefixList has more than {limits.prefixes} prefixes", element, errors.TOO_LARGE)
     return canonicalization, algorithm.get("Algorithm", ""), digests
 
 
@@ -152,19 +165,42 @@ def canonical(element: etree._Element, method: Transform) -> bytes:
 
 
 def verify_signature(structure: Structure, certificate: Certificate, resolve: Resolver) -> None:
-    """Check the kind of key, then every digest, then the signature value over SignedInfo.
+    """Check the kind of key, then the signature value over SignedInfo, then every digest.
 
     ``resolve`` returns the octets that a reference stands for; which references there may
     be is the profile's to say before this is called.
     """
+    check_value(structure, certificate)
+    check_digests(structure, resolve)
+
+
+def check_value(structure: Structure, certificate: Certificate) -> None:
+    """Check the kind of key, then the signature value over SignedInfo.
+
+    It comes before everything that grows with the document, for SignedInfo is small:
+    nobody without the key makes us canonicalise and digest the rest.
+    """
     check_key(structure.algorithm, certificate.public_key)
+    data = _signed_info_octets(structure)
+    if not verify_value(structure.algorithm, certificate.public_key, structure.value, data):
+        refuse("the signature value is wrong", structure.element)
+
+
+def check_digests(structure: Structure, resolve: Resolver) -> None:
+    """Check every digest against the octets that its reference stands for."""
     for reference in structure.references:
         octets = covered_octets(reference, resolve, structure.element)
         if not same_digest(digest(reference.digest_algorithm, octets), reference.digest_value):
             refuse(f"the digest of reference '{reference.uri[:120]}' is wrong", structure.element)
-    data = canonical(structure.signed_info, structure.canonicalization)
-    if not verify_value(structure.algorithm, certificate.public_key, structure.value, data):
-        refuse("the signature value is wrong", structure.element)
+
+
+def _signed_info_octets(structure: Structure) -> bytes:
+    try:
+        return canonical(structure.signed_info, structure.canonicalization)
+    except GatewayError as refusal:
+        if refusal.problem is errors.XML_MALFORMED:
+            refuse("SignedInfo has no canonical form", structure.signed_info)
+        raise
 
 
 def covered_octets(reference: DigestReference, resolve: Resolver, element: etree._Element) -> bytes:

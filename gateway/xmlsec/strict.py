@@ -34,9 +34,9 @@ def refuse(
     raise GatewayError(problem, detail, "" if element is None else xpath_of(element))
 
 
-def select(path: etree.XPath, root: etree._Element) -> list[etree._Element]:
+def select(path: etree.XPath, root: etree._Element, **variables: str) -> list[etree._Element]:
     """Return the elements that a compiled path, which selects elements only, finds."""
-    return cast("list[etree._Element]", path(root))
+    return cast("list[etree._Element]", path(root, **variables))
 
 
 def without(element: etree._Element) -> None:

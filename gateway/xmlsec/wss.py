@@ -19,12 +19,14 @@ from gateway import errors
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.wire.namespaces import BASE64_ENCODING, DS, SOAP11, WSA, WSSE, WSSE11, WSU, X509_TOKEN
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.xml import xpath_of
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, digest
 from gateway.xmlsec.ids import check_ids, ids_in
 from gateway.xmlsec.keyinfo import decode_certificate
 from gateway.xmlsec.references import DigestReference, Transform
 from gateway.xmlsec.signature import (
+    Believe,
     Signed,
     Structure,
     canonical,
@@ -124,19 +126,28 @@ def sign_request(
 
 
 def verify_request(
-    root: etree._Element, policy: SignaturePolicy, *, now: datetime, window: Window = DEFAULT_WINDOW
+    root: etree._Element,
+    policy: SignaturePolicy,
+    *,
+    now: datetime,
+    window: Window = DEFAULT_WINDOW,
+    believe: Believe | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Signed:
     """Verify a request or answer: one Security with one token, Timestamp and Signature over all that counts.
 
+    `believe` is asked about the certificate before anything is computed with it.
     Comments, which no signature covers, are taken out of the Body afterwards, so that what
     is read from it is what was signed.
     """
     parts = _take_apart(root)
-    structure = read_signature(parts.signature, policy)
+    structure = read_signature(parts.signature, policy, limits=limits)
     if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
         refuse("SignedInfo is in exclusive C14N", structure.signed_info, errors.ALGORITHM_REFUSED)
     check_ids(root, (reference.uri[1:] for reference in structure.references))
     certificate = _certificate_of(structure, parts.token)
+    if believe is not None:
+        believe(certificate)
     targets = _targets_of(structure, parts)
 
     def resolve(reference: DigestReference) -> bytes:

@@ -53,6 +53,8 @@ ELSEWHERE = {
     "admit.again": "tests/flows: an admitted message is handed over twice",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
     "delivery.expired": "tests/flows: a delivery is too old",
+    "delivery.no_room": "tests/hostile: a worker finds the disk full",
+    "delivery.put_aside": "nothing follows from it: what is deadly stays so, and is put aside again",
     "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
 }
 EXCHANGES = (

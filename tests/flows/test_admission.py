@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.hub.admit import admit
+from gateway.model import Payload
 from gateway.states import CASE, MESSAGE, REQUEST
 from gateway.store import messages
 from gateway.store.engine import reading
+from gateway.wire.xml import serialize
 from tests.flows.craft import text, with_agent, without_applications
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, AGREEMENT, LABEL, QUIET, Story
@@ -57,6 +59,17 @@ def test_each_agency_gets_its_own_number_and_its_own_attachments(story: Story) -
     request = story.request("KFDA")
     assert (request.state, request.document, request.application) == ("ACKNOWLEDGED", "KFDA-FOOD-IMP", "A2")
     assert story.steps(REQUEST, request.id) == [("send", "SENT"), ("acknowledge", "ACKNOWLEDGED")]
+
+
+def test_an_agency_hears_the_media_type_that_was_signed(story: Story) -> None:
+    # What MIME calls a part, anybody on the way can change: the signature covers its content.
+    renamed = Payload("korean-label@sample", "text/html", LABEL)
+    first = story.broker.message("Submit", serialize(story.submission())).payloads[0]
+    story.submit(attach=False, payloads=(first, renamed))
+    story.tick()
+    call = next(call for call in story.soap.calls if call.destination == "KFDA")
+    (attached,) = call.body.findall("{*}Attachment")
+    assert attached.get("mediaType") == "application/pdf"
 
 
 def test_three_approvals_close_the_case(story: Story) -> None:

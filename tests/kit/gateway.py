@@ -33,7 +33,9 @@ def post(url: str, parcel: Parcel) -> Answer | None:
 class RunningGateway:
     """One process (``serve`` or ``work``), with a failpoint if wished; ended with the block."""
 
-    def __init__(self, home: Path, what: str, *, failpoint: str = "") -> None:
+    def __init__(
+        self, home: Path, what: str, *, failpoint: str = "", program: str = "tests.kit.single"
+    ) -> None:
         environment = os.environ | {
             "GATEWAY_FAILPOINT": failpoint,
             "PYTHONPATH": str(ROOT),
@@ -41,7 +43,7 @@ class RunningGateway:
         }
         self._log = (home / f"{what}.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.kit.single", what, "--home", str(home)],
+            [sys.executable, "-m", program, what, "--home", str(home)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ worker as ``gateway serve`` and ``gateway work``.  Prints READY when it has begu
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import threading
 
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--home", required=True)
     parser.add_argument("--config", default=None)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
     settings = settings_of(arguments)
     {"serve": _serve, "work": _work, "both": _both}[arguments.what](settings)
 

@@ -36,6 +36,7 @@ longest_retry = "400ms"
 retries = 60
 lease = "2s"
 poll = "20ms"
+crashes = 1000
 """
 
 

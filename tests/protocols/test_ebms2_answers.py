@@ -252,10 +252,15 @@ def test_answers_go_where_the_agreement_says_and_nowhere_else(context: Context) 
     assert ebms2.answers_at_once(unit, world.SUBMIT)
     assert not ebms2.answers_at_once(unit, later)
     assert ebms2.answers_at_once(world.message(), later)
+    for message, mode, at_once in (
+        (unit, world.SUBMIT, True),
+        (unit, later, False),
+        (world.message(), later, True),  # SyncReply asks for it
+    ):
+        there = world.context(agreements=world.AgreementBook((mode,)))
+        parcel = ebms2.seal((message,), None, there)
+        refused = ebms2.refuse(GatewayError(errors.NOT_ALLOWED), parcel, there)
+        assert (refused.pmode, refused.at_once) == (mode, at_once)
     parcel = ebms2.seal((unit,), None, context)
-    assert not ebms2.wants_answer(parcel, later, context.limits)
-    assert ebms2.wants_answer(parcel, None, context.limits)
-    assert ebms2.wants_answer(ebms2.seal((world.message(),), None, context), later, context.limits)
-    assert not ebms2.wants_answer(world.parcel(b"<a"), later, context.limits)
     refused = ebms2.refuse(GatewayError(errors.NOT_ALLOWED), parcel, context)
     assert refused.pmode is world.SUBMIT

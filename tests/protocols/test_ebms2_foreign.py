@@ -200,7 +200,7 @@ def test_a_live_receipt_is_held_against_what_was_sent(live: Path) -> None:
     [
         # Its certificate expired in 2024 and its issuer is not at hand: all but the path can be judged.
         ("navikt-riktigsignature.txt", "GW204", "GW205"),
-        # Carries its certificate chain in one X509Data, from which no reader can tell the signer for sure.
+        # Its digests are right, but its value fits neither its certificate nor the key beside it.
         ("navikt-tekkopplysning.txt", "GW204", "GW202"),
         ("navikt-payloadonly.txt", "GW103", "GW103"),
     ],

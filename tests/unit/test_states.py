@@ -56,6 +56,7 @@ def test_delivery_steps():
         ("ACTIVE", "defer", "QUEUED"),
         ("ACTIVE", "refuse", "FAILED"),
         ("ACTIVE", "lease_lost", "QUEUED"),
+        ("ACTIVE", "put_aside", "FAILED"),
         ("AWAITING_RECEIPT", "receipt", "DELIVERED"),
         ("AWAITING_RECEIPT", "error", "FAILED"),
         ("AWAITING_RECEIPT", "timeout", "QUEUED"),

@@ -14,7 +14,29 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.conformance.hostile.bench import Bench
 
-__all__ = ["ACCEPTED", "Answer", "Case", "Exchange", "Expected", "Play", "Post", "Raw", "Step", "refused"]
+__all__ = [
+    "ACCEPTED",
+    "LAWFUL",
+    "Answer",
+    "Case",
+    "Exchange",
+    "Expected",
+    "NotOfferedError",
+    "Play",
+    "Post",
+    "Raw",
+    "Step",
+    "WrongAnswerError",
+    "refused",
+]
+
+
+class NotOfferedError(Exception):
+    """A play needs what bench or target have not: the case is not yet, never passed; the words say what."""
+
+
+class WrongAnswerError(Exception):
+    """Raised by a play that holds answers against each other: the case has failed; the words say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +70,18 @@ Step = Post | Raw
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `status` is None when the connection was closed, or timed out, without an answer."""
+    """What came back; `status` is None when the connection was closed, or timed out, without an answer.
+
+    `more` are octets that followed the answer on a raw connection: a second answer, where
+    the gateway read a second request.
+    """
 
     status: int | None
     headers: Mapping[str, str]
     body: bytes
     seconds: float = 0.0
+    timed_out: bool = False
+    more: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +91,9 @@ class Expected:
     `problems` are ids of our catalogue (looked at only where the gateway names one),
     `ebms` error codes of an ErrorList, `faults` local names of SOAP fault codes, `http`
     statuses that refuse without a message.  `silent`: closing without an answer is good too.
+    `lawful` is an acceptance that the case demands: not a control, whose refusal leaves the
+    case open, but odd input that no gateway may refuse.  With `http` or `silent` beside
+    `accepted`, such a refusal is as good: what counts is what comes afterwards.
     """
 
     accepted: bool = False
@@ -71,10 +102,14 @@ class Expected:
     faults: tuple[str, ...] = ()
     http: tuple[int, ...] = ()
     silent: bool = False
+    lawful: bool = False
 
 
 #: The control: an honest message, which must be taken, or the case proves nothing.
 ACCEPTED: Final = Expected(accepted=True)
+
+#: What must be taken although it looks odd: its refusal is a failure of the gateway.
+LAWFUL: Final = Expected(accepted=True, lawful=True)
 
 
 def refused(

@@ -92,6 +92,8 @@ class MshAgent:
 
     def _heard(self, lease: Lease, answer: HttpAnswer) -> None:
         """Hold what came back on the connection against what was sent."""
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")
         opened = self._open(lease, answer)
         unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
         if unit is None:
@@ -100,7 +102,17 @@ class MshAgent:
         if isinstance(unit, ErrorSignal) and unit.severity != "Error":
             self._await_receipt(lease)
             return
+        if isinstance(unit, ErrorSignal) and opened.signed is None and self._is_signed(lease):
+            # Where signatures were agreed, an error of anybody ends nothing: it is sent again.
+            problem = signals.refusal(unit)
+            detail = f"an error that nobody signed: {problem.detail if problem else ''}"
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "ds:Signature")
         signals.conclude(self._hub, lease.id, unit, (opened, self._hub.context(self._hub.knowledge())))
+
+    def _is_signed(self, lease: Lease) -> bool:
+        """Tell whether the P-Mode of a message asks for signatures; one that is gone does."""
+        pmode = self._hub.refresh().book.get(str(lease.parameters.get("pmode")))
+        return pmode is None or pmode.security.sign
 
     def _open(self, lease: Lease, answer: HttpAnswer) -> Opened:
         knowledge = self._hub.refresh()

@@ -10,6 +10,7 @@ from gateway.cases.notices import Answer
 from gateway.delivery.http import HttpSender
 from gateway.delivery.soap_client import AnswerRules, open_answer, seal
 from gateway.delivery.soap_contracts import Call, contract
+from gateway.delivery.wsdl_files import WsdlFile
 from gateway.pki.keys import Signer
 
 __all__ = ["SoapAgent", "SoapDestination", "compose"]
@@ -17,13 +18,13 @@ __all__ = ["SoapAgent", "SoapDestination", "compose"]
 
 @dataclass(frozen=True, slots=True)
 class SoapDestination:
-    """A partner's service: its WSDL below ``wsdl/``, its address from the settings, its rules.
+    """A partner's service: its WSDL (shipped when only named), its address from the settings, its rules.
 
     The address in the WSDL is never used: a WSDL may come from elsewhere, calls go where
     the settings say.
     """
 
-    wsdl: str
+    wsdl: WsdlFile | str
     endpoint: str
     rules: AnswerRules
 

@@ -1,12 +1,14 @@
 """ebMS 2.0 with SOAP with Attachments: parcels into units and back.
 
-`open` checks in the order of cost: MIME, XML, SOAP, header, P-Mode, then algorithms,
-coverage, digests and signature, then signer and certificate path, and last that every
-payload is there.  What it returns has passed all of it.
+`open` checks in the order of cost: MIME, XML, SOAP, header, P-Mode, that every payload is
+there, then algorithms, whether the signer is the sender, coverage, signature and digests,
+and last the certificate path.  What it returns has passed all of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +25,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.model import ErrorSignal, Octets, Unit, UserMessage
-from gateway.pki.trust import Use
+from gateway.pki.certificates import Certificate
 from gateway.protocols.core import Answer, Context, Opened, Parcel, Sent
 from gateway.protocols.ebms2 import answers, signals, signature
 from gateway.protocols.ebms2 import package as packaging
@@ -40,7 +42,7 @@ from gateway.protocols.ebms2.header import Blocks, MessageHeader, check_action, 
 from gateway.protocols.ebms2.signals import kind_of
 from gateway.wire.prescan import Limits
 from gateway.wire.soap import Fault, fault_envelope
-from gateway.xmlsec.signature import Signed
+from gateway.xmlsec.signature import Believe, Signed
 
 __all__ = [
     "address",
@@ -62,7 +64,6 @@ __all__ = [
     "seal",
     "sent",
     "status_response",
-    "wants_answer",
 ]
 
 name: Final = "ebms2"
@@ -85,8 +86,9 @@ def open(parcel: Parcel, context: Context, expecting: Sent | None = None) -> Ope
     """
     message = _read(parcel, context.limits)
     pmode = _agreed(message, context)
-    signed = _verified(message, pmode.security.policy)
-    _check_signer(message, signed, pmode, context, expecting)
+    with _receipts_mismatch(message, expecting):
+        signed = _verified(message, pmode.security.policy, context.limits, _bound(message, pmode, context))
+        _check_signer(message, signed, pmode, context)
     opened = _opened(message, signed, pmode, parcel)
     if expecting is not None:
         check_answer(opened, expecting)
@@ -99,13 +101,12 @@ def examine(parcel: Parcel, policy: str, context: Context) -> Opened:
     A business message or a receipt must be signed; other signals need not be.
     """
     message = _read(parcel, context.limits)
-    signed = _verified(message, policy)
+    signed = _verified(message, policy, context.limits)
     kind = kind_of(message.blocks.header)
     if kind in ("UserMessage", "Receipt"):
         signature.check_required(signed)
     if signed is not None:
-        verdict = context.judge(signed.certificate.der, Use.SIGNING, context.now)
-        verdict.demand(signature.SIGNATURE)
+        context.check_good(signed.certificate, signature.SIGNATURE)
     return _opened(message, signed, None, parcel)
 
 
@@ -155,35 +156,51 @@ def _found(message: _Message, kind: str, context: Context) -> PMode:
     return pmode
 
 
-def _verified(message: _Message, policy: str) -> Signed | None:
+def _verified(
+    message: _Message, policy: str, limits: Limits, believe: Believe | None = None
+) -> Signed | None:
     packaging.check_present(message.body.manifest, message.package.parts)
-    signed = signature.verify(message.package, policy, signed=message.blocks.signature is not None)
+    found = message.blocks.signature is not None
+    signed = signature.verify(message.package, policy, limits, signed=found, believe=believe)
     if signed is not None:
         signature.check_coverage(signed, message.body.manifest)
     packaging.check_vouched(message.body.manifest, message.package.parts, signature.signed_parts(signed))
     return signed
 
 
-def _check_signer(
-    message: _Message, signed: Signed | None, pmode: PMode, context: Context, expecting: Sent | None
-) -> None:
-    """Refuse a message that is not signed though it must be, or signed by someone else than its sender."""
+def _bound(message: _Message, pmode: PMode, context: Context) -> Believe:
+    """Return what refuses a signer that is not the sender: a look at the register, before any digest."""
+    sender = message.blocks.header.sender
+    forward = sender.ids[0] in pmode.from_party
+    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
+
+    def believe(certificate: Certificate) -> None:
+        signature.check_pin(certificate, pins)
+        context.check_bound(certificate, sender, signature.SIGNATURE)
+
+    return believe
+
+
+def _check_signer(message: _Message, signed: Signed | None, pmode: PMode, context: Context) -> None:
+    """Refuse a message that is not signed though it must be, or by a certificate that is not good now."""
     header = message.blocks.header
-    kind = kind_of(header)
+    if _must_be_signed(kind_of(header), pmode):
+        signature.check_required(signed)
+    if signed is None:
+        # Without signature the ids of the header are all there is; they must at least be known.
+        context.party(header.sender)
+        return
+    context.check_good(signed.certificate, signature.SIGNATURE)
+
+
+@contextmanager
+def _receipts_mismatch(message: _Message, expecting: Sent | None) -> Iterator[None]:
+    """Call a receipt that is expected and not its sender's what it is: no receipt of ours."""
     try:
-        if _must_be_signed(kind, pmode):
-            signature.check_required(signed)
-        if signed is None:
-            # Without signature the ids of the header are all there is; they must at least be known.
-            context.party(header.sender)
-            return
-        forward = header.sender.ids[0] in pmode.from_party
-        security = pmode.security
-        signature.check_pin(signed, security.certificates if forward else security.reply_certificates)
-        context.check_signer(signed, header.sender, signature.SIGNATURE)
+        yield
     except GatewayError as refused:
         forged = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
-        if kind == "Receipt" and expecting is not None and forged:
+        if expecting is not None and forged and kind_of(message.blocks.header) == "Receipt":
             raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
         raise
 
@@ -238,7 +255,7 @@ def error(problem: GatewayError, ref: Unit | Parcel, context: Context) -> ErrorS
 
 def address(parcel: Parcel, limits: Limits) -> MessageHeader | None:
     """Return the MessageHeader of a refused parcel where it can be read, else None."""
-    return packaging.find_message_header(parcel, limits)
+    return packaging.find_message_header(parcel, limits)[0]
 
 
 def fault(problem: GatewayError) -> Answer:
@@ -256,7 +273,7 @@ def refuse(problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
     A header that must be understood and is not gets the Fault of SOAP 1.1 §4.4; so does
     whatever leaves us without a sender to address.
     """
-    header = address(parcel, context.limits)
+    header, sync_reply = packaging.find_message_header(parcel, context.limits)
     if header is not None and not answerable(header):
         return Answer(204)
     signal = None if header is None else answers.error(problem, header, context)
@@ -264,7 +281,8 @@ def refuse(problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
         return fault(problem)
     pmode = _pmode_of(header, context)
     try:
-        return Answer(200, seal((signal,), pmode, context), signal, pmode)
+        sealed = seal((signal,), pmode, context)
+        return Answer(200, sealed, signal, pmode, sync_reply or _synchronous(pmode))
     except GatewayError:
         # Without a key there is no signed ErrorList; the sender shall hear the first problem all the same.
         return fault(problem)
@@ -286,11 +304,6 @@ def payload_digests(opened: Opened) -> dict[str, str]:
 def answers_at_once(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not by a POST of ours."""
     return bool(getattr(unit, "sync_reply", False)) or _synchronous(pmode)
-
-
-def wants_answer(parcel: Parcel, pmode: PMode | None, limits: Limits) -> bool:
-    """Return the same for a parcel that was refused: SyncReply is looked for, no more."""
-    return _synchronous(pmode) or packaging.has_sync_reply(parcel, limits)
 
 
 def _synchronous(pmode: PMode | None) -> bool:

@@ -8,7 +8,6 @@ raise GW107 for what the schema forbids, and leave the meaning of values to thei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final, NoReturn
@@ -24,6 +23,8 @@ __all__ = ["Sequence", "attributes", "boolean", "eb", "elements", "moment", "ref
 _SPACE: Final = " \t\r\n"
 _MAX_VALUE: Final = 1024
 _MAX_CHILDREN: Final = 256
+# Twenty-five characters, some digits of a fraction, and white space that a writer put around them.
+_MAX_MOMENT: Final = 128
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 _EB_ATTRIBUTE: Final = f"{{{EB}}}"
 _SOAP_ATTRIBUTE: Final = f"{{{SOAP11}}}"
@@ -72,7 +73,10 @@ def moment(element: etree._Element) -> datetime:
     """Return the UTC moment of an xs:dateTime; without a zone it is taken as UTC."""
     if len(element):
         refuse(element, "a value is text alone, without elements or comments")
-    found = _MOMENT.fullmatch((element.text or "").strip(_SPACE))
+    value = element.text or ""
+    if len(value) > _MAX_MOMENT:
+        refuse(element, f"a date and time has at most {_MAX_MOMENT} characters")
+    found = _MOMENT.fullmatch(value.strip(_SPACE))
     if found is None:
         refuse(element, "not a date and time of XML Schema")
     base, fraction, zone = found.groups()
@@ -118,17 +122,13 @@ def attributes(
         refuse(element, f"attribute {name[:120]} does not belong here")
 
 
-def elements(element: etree._Element) -> Iterator[etree._Element]:
-    """Yield the child elements; text beside them is refused, comments between them are not read."""
-    beside = element.text
-    if beside is not None and beside.strip(_SPACE):
+def elements(element: etree._Element) -> list[etree._Element]:
+    """Return the child elements; text beside them is refused, comments between them are not read."""
+    found = list(element)
+    beside = [element.text, *[child.tail for child in found]]
+    if any(beside) and any(text is not None and text.strip(_SPACE) for text in beside):
         refuse(element, "text where only elements belong")
-    for child in element:
-        beside = child.tail
-        if beside is not None and beside.strip(_SPACE):
-            refuse(element, "text where only elements belong")
-        if isinstance(child.tag, str):
-            yield child
+    return [child for child in found if isinstance(child.tag, str)]
 
 
 class Sequence:
@@ -138,7 +138,7 @@ class Sequence:
 
     def __init__(self, element: etree._Element) -> None:
         self.element = element
-        self._children = list(elements(element))
+        self._children = elements(element)
         self._at = 0
         if len(self._children) > _MAX_CHILDREN:
             refuse(element, f"more than {_MAX_CHILDREN} elements")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -49,6 +50,7 @@ _ACTOR, _MUST_UNDERSTAND = soap("actor"), soap("mustUnderstand")
 _LANG: Final = f"{{{XML}}}lang"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _VERSION_2: Final = "2.0"
+_NOT_IN_ID: Final = re.compile(r"[\s<>]")
 _HEADER: Final = "/soap:Envelope/soap:Header"
 
 
@@ -229,7 +231,7 @@ def _message_data(
 def read_message_id(element: etree._Element) -> str:
     """Return a message id, which is one word without angle brackets (RFC 2822 msg-id)."""
     value = _plain(element)
-    if any(one.isspace() or one in "<>" for one in value):
+    if _NOT_IN_ID.search(value):
         refuse(element, "a message id has neither white space nor angle brackets")
     return value
 

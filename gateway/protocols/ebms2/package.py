@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -44,7 +45,6 @@ __all__ = [
     "check_present",
     "check_vouched",
     "find_message_header",
-    "has_sync_reply",
     "manifest_text",
     "open_package",
     "payloads",
@@ -94,7 +94,8 @@ class BodyContent:
 def open_package(parcel: Parcel, limits: Limits) -> Package:
     """Return the sound envelope of a parcel and its parts (ebMS 2.0 §2.1); nothing of ebMS is read yet."""
     if parcel.body.size > limits.body:
-        raise GatewayError(TOO_LARGE, f"the body has {parcel.body.size} octets, {limits.body} are allowed")
+        detail = f"the body has {parcel.body.size} octets, {limits.body} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "body")
     with parcel.body.open() as stream:
         data = stream.read()
     related = read_related(parcel.header("Content-Type"), data, limits)
@@ -105,37 +106,33 @@ def open_package(parcel: Parcel, limits: Limits) -> Package:
             f"the envelope is {related.root.media_type[:80]!r}, not text/xml",
             "Content-Type",
         )
-    envelope = read_envelope(parse_xml(related.root.content, limits))
+    envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
     if envelope.version != "1.1":
         raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
     require_understood(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
     return Package(envelope, related.root.content, _by_id(related.attachments), read_fault(envelope))
 
 
-def find_message_header(parcel: Parcel, limits: Limits) -> MessageHeader | None:
-    """Return the MessageHeader of a parcel that may be wrong elsewhere, None when it cannot be read."""
+def find_message_header(parcel: Parcel, limits: Limits) -> tuple[MessageHeader | None, bool]:
+    """Return the MessageHeader of a parcel that may be wrong elsewhere, and whether SyncReply stands with it.
+
+    None when it cannot be read.
+    """
     try:
         header = _header_of(parcel, limits)
         element = None if header is None else header.find(eb("MessageHeader"))
-        return None if element is None else read_message_header(element)
+        if header is None or element is None:
+            return None, False
+        return read_message_header(element), header.find(eb("SyncReply")) is not None
     except GatewayError:
-        return None
-
-
-def has_sync_reply(parcel: Parcel, limits: Limits) -> bool:
-    """Return whether a parcel that may be wrong elsewhere asks for a reply in the HTTP answer."""
-    try:
-        header = _header_of(parcel, limits)
-    except GatewayError:
-        return False
-    return header is not None and header.find(eb("SyncReply")) is not None
+        return None, False
 
 
 def _header_of(parcel: Parcel, limits: Limits) -> etree._Element | None:
     with parcel.body.open() as stream:
         data = stream.read(limits.body + 1)
     root = read_related(parcel.header("Content-Type"), data, limits).root.content
-    return read_envelope(parse_xml(root, limits)).header
+    return read_envelope(parse_xml(root, limits, envelope=True)).header
 
 
 def _by_id(parts: Iterable[Part]) -> dict[str, Part]:
@@ -156,7 +153,7 @@ def _cid(content_id: str) -> str:
 
 def read_body(body: etree._Element) -> BodyContent:
     """Return what stands in the SOAP Body; anything but ebMS 2.0 elements is refused."""
-    content = list(elements(body))
+    content = list(islice(elements(body), 2))  # a third would say no more than a second
     if not content:
         return BodyContent()
     element = content[0]

@@ -12,13 +12,15 @@ from lxml import etree
 from gateway.agreements import PMode
 from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
 from gateway.model import DigestReference, ErrorSignal, Receipt, Unit, UserMessage
+from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.protocols.ebms2.package import Named, Package
 from gateway.wire.namespaces import DS
+from gateway.wire.prescan import Limits
 from gateway.xmlsec import references as xmldsig
 from gateway.xmlsec.algorithms import SHA256, XPATH, policy_named
 from gateway.xmlsec.ebms2 import find_signature, sign_octets, verify_message
-from gateway.xmlsec.signature import Signed
+from gateway.xmlsec.signature import Believe, Signed
 
 __all__ = [
     "SIGNATURE",
@@ -41,17 +43,22 @@ __all__ = [
 SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
 
 
-def verify(package: Package, policy: str, *, signed: bool) -> Signed | None:
+def verify(
+    package: Package, policy: str, limits: Limits, *, signed: bool, believe: Believe | None = None
+) -> Signed | None:
     """Return what a good signature covers, None when there is no signature; raises GW202 to GW204.
 
     A signature that nobody asked for is verified all the same: a wrong one is a sign of
     tampering.  It covers the envelope and every part, or it is refused.  `signed` says that
     the header was seen to hold one; otherwise one is looked for, and refused, elsewhere.
+    `believe` is asked about the signer before anything is computed.
     """
     if not signed and find_signature(package.envelope.root) is None:
         return None
     contents = {name: part.content for name, part in package.parts.items()}
-    return verify_message(package.envelope.root, contents, policy_named(policy))
+    return verify_message(
+        package.envelope.root, contents, policy_named(policy), believe=believe, limits=limits
+    )
 
 
 def check_required(signed: Signed | None) -> Signed:
@@ -87,9 +94,9 @@ def payload_digests(signed: Signed | None) -> dict[str, str]:
     }
 
 
-def check_pin(signed: Signed, pins: tuple[str, ...]) -> None:
+def check_pin(certificate: Certificate, pins: tuple[str, ...]) -> None:
     """Refuse a signer whose certificate the agreement does not name, when it names any (GW209)."""
-    if pins and signed.certificate.sha256 not in pins:
+    if pins and certificate.sha256 not in pins:
         raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
 
 
@@ -119,24 +126,18 @@ def identity(package: Package, signed: Signed | None) -> str:
     Signed: of the digests that the signature holds, whatever the MIME framing and the key.
     Unsigned: of the octets of envelope and payloads.
     """
-    total = hashlib.sha256()
     if signed is not None:
-        for uri, algorithm, value in sorted(
-            (one.uri, one.digest_algorithm, one.digest_value) for one in signed.references
-        ):
-            _feed(total, uri.encode(), algorithm.encode(), value)
+        said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
+        values = [
+            value for uri, algorithm, digest in said for value in (uri.encode(), algorithm.encode(), digest)
+        ]
     else:
-        _feed(total, package.octets)
+        values = [package.octets]
         for name in sorted(package.parts):
             part = package.parts[name]
-            _feed(total, name.encode(), part.media_type.encode(), part.content)
-    return total.hexdigest()
-
-
-def _feed(total: hashlib._Hash, *values: bytes) -> None:
-    for value in values:
-        total.update(len(value).to_bytes(8))
-        total.update(value)
+            values += (name.encode(), part.media_type.encode(), part.content)
+    # Each with its length before it, so that no two lists of values give the same octets.
+    return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
 
 
 def neutral(reference: xmldsig.DigestReference) -> DigestReference:

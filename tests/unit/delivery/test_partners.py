@@ -11,6 +11,7 @@ import pytest
 from gateway.config import load
 from gateway.delivery.partners import Partner, Partners
 from gateway.delivery.reloading import SettingsFile, WatchedPartners, partners_of
+from gateway.delivery.wsdl_files import WsdlFile
 from gateway.errors import GatewayError
 from gateway.hub.calls import OutgoingCall
 from gateway.pki.issue import Order, issue_certificate, make_authority
@@ -87,7 +88,7 @@ def test_agencies_without_address_or_of_another_channel_are_not_called(tmp_path:
     )
     found = partners_of(load(settings, home=tmp_path))
     assert sorted(found) == ["KPTA", "customs"]
-    assert found["customs"].wsdl == "customs.wsdl"
+    assert found["customs"].wsdl == WsdlFile("customs.wsdl")
 
 
 def watched(path: Any) -> WatchedPartners:
@@ -106,7 +107,7 @@ def test_an_agency_that_is_added_to_the_settings_is_called_without_a_restart(tmp
     assert sorted(found.partners()) == ["KPTA"]
     path.write_text(f'{KPTA_ALONE}[agency.HARBOUR]\nendpoint = "http://harbour.example/"\nretries = 7\n')
     assert found.partners()["HARBOUR"].endpoint == "http://harbour.example/"
-    assert found.partners()["HARBOUR"].wsdl == "agency-template.wsdl"
+    assert found.partners()["HARBOUR"].wsdl == WsdlFile("agency-template.wsdl")
     assert found.plans()["HARBOUR"].retries == 7
 
 

@@ -234,7 +234,8 @@ def test_a_worker_that_comes_back_late_changes_nothing(engine, word):
         row_id = queue(conn)
         (slow,) = claim(conn, me="slow")
         assert upkeep.reclaim(conn, later(60), "upkeep") == (row_id,)
-        (quick,) = claim(conn, me="quick", now=later(61))
+        assert claim(conn, me="quick", now=later(61)) == ()
+        (quick,) = claim(conn, me="quick", now=later(61), suspects=True)
         before = deliveries.get(conn, row_id)
         assert not word(conn, slow)
         assert deliveries.get(conn, row_id) == before

@@ -12,7 +12,7 @@ from lxml import etree
 from gateway.errors import HEADER_INVALID, GatewayError
 from gateway.share import FOLDERS, folder
 from gateway.wire.namespaces import EB, SOAP11, WSSE, WSU
-from gateway.wire.schemas import SchemaSet, Violation
+from gateway.wire.schemas import SchemaSet, Violation, collapsed
 from gateway.wire.xml import parse_xml, serialize
 
 NAMES = (
@@ -276,3 +276,19 @@ def test_data_folders() -> None:
         with pytest.raises(GatewayError) as caught:
             folder(name)
         assert caught.value.problem.id == "GW801"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A-1", "A-1"),
+        (" \t\r\nA  \n 1 ", "A 1"),
+        ("", ""),
+        ("\u00a0A-1\u00a0", "\u00a0A-1\u00a0"),
+        ("\u2003A-1\u3000", "\u2003A-1\u3000"),
+        ("A\u00a0 1", "A\u00a0 1"),
+        ("\u200bA-1\u0085", "\u200bA-1\u0085"),
+    ],
+)
+def test_only_the_white_space_of_xml_collapses(text: str, value: str) -> None:
+    assert collapsed(text) == value

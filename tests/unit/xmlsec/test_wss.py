@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 from signxml import SignatureConfiguration, XMLVerifier
 
+from gateway.conformance.hostile import naive
 from gateway.errors import GatewayError
 from gateway.pki.keys import KeySigner
 from gateway.wire.namespaces import DS, SOAP11, WSSE, WSU
@@ -16,7 +17,6 @@ from gateway.wire.xml import canonicalize, parse_xml, serialize
 from gateway.xmlsec import STRICT
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, digest
 from gateway.xmlsec.wss import Window, find_security, sign_request, verify_request
-from tests.unit.xmlsec import naive
 from tests.unit.xmlsec.samples import element, one, request, reread, resign
 
 BODY = "/soap:Envelope/soap:Body"

@@ -1,0 +1,144 @@
+"""Homes for the conformance suite: its parties registered in one, or a hub of its own for a moment."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.cli.pki import load_crls
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.settings import settings_at
+from gateway.config import Settings
+from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
+from gateway.conformance.hostile.partner import AGENCY, APPLICATION, PARTY_TYPE, PartnerFolder, draw_partner
+from gateway.conformance.hostile.target import WsgiTarget
+from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.hub.assembly import NoCalls, build_hub, engine_of, now
+from gateway.hub.receive import receive
+from gateway.model import PartyId
+from gateway.pki.certificates import read_certificate
+from gateway.pki.issue import SandboxParty, load_authority, make_sandbox
+from gateway.pki.revocation import read_crls
+from gateway.protocols import PROTOCOLS
+from gateway.store import cases, messages, parties, payloads, requests
+from gateway.store.cases import NewCase
+from gateway.store.engine import reading, transaction
+from gateway.store.migrate import migrate
+from gateway.store.requests import NewRequest
+from gateway.web.app import application
+
+__all__ = ["invite", "make_home", "throwaway"]
+
+_HUB_ID: Final = PartyId("hub", PARTY_TYPE)
+#: So that the hub knows which address is its own.
+_PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
+
+
+def invite(settings: Settings, out: Path) -> PartnerFolder:
+    """Register the suite's parties and agreements in a sandbox home, and write the partner folder.
+
+    The certificates are of the home's sandbox authority; a second call gives new ones.  One
+    case with one application to the suite's agency is opened, about which it may call.
+    """
+    at = now()
+    authority = load_authority(settings.home / "pki")
+    hub = read_certificate(settings.pki.signing_certificate.read_bytes())
+    engine = engine_of(settings)
+    try:
+        with reading(engine) as conn:
+            ids = parties.ids_of(conn, settings.hub.party)
+        if not ids:
+            raise GatewayError(SETTINGS_WRONG, f"{settings.hub.party} has no party id", "hub.party")
+        features = ("public-url",) if settings.http.public_url else ()
+        crl = _crl(settings, authority.certificate.der)
+        drawn = draw_partner(authority, (hub, ids), at, crl, features)
+        with transaction(engine, "conformance.invite") as conn:
+            _register(conn, drawn, at)
+    finally:
+        engine.dispose()
+    drawn.write(out)
+    _open_application(settings, read_bench(out))
+    return drawn
+
+
+@contextmanager
+def throwaway() -> Iterator[tuple[Bench, WsgiTarget]]:
+    """Give a hub in a temporary home, in this process, and a bench that it knows."""
+    with tempfile.TemporaryDirectory(prefix="gateway-conformance-") as place:
+        home = Path(place)
+        settings = make_home(home, _PUBLIC)
+        invite(settings, home / "partner")
+        bench = read_bench(home / "partner")
+        yield bench, WsgiTarget(application(settings), bench.faces, "a hub of its own, in process")
+
+
+def make_home(home: Path, more: str = "") -> Settings:
+    """Make keys, settings (with `more` of them), database and register of a hub that knows nobody yet."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}', encoding="utf-8")
+    began = now() - timedelta(minutes=1)
+    sandbox = make_sandbox(home / "pki", [SandboxParty("hub", key_kind="rsa-2048")], began)
+    settings = settings_at(home)
+    engine = engine_of(settings)
+    try:
+        migrate(engine)
+        with transaction(engine, "conformance.home") as conn:
+            parties.add(conn, settings.hub.party, "Hub", "hub", began, [_HUB_ID])
+            register_certificate(conn, settings.hub.party, sandbox.signers["hub"].certificate.der, began)
+    finally:
+        engine.dispose()
+    return settings
+
+
+def _crl(settings: Settings, anchor: bytes) -> bytes | None:
+    """Return the home's own list of its sandbox authority (DER)."""
+    issuer = read_certificate(anchor).subject
+    lists = [one for path in settings.pki.crls if path.is_file() for one in read_crls(path.read_bytes())]
+    return next((one.der for one in lists if one.issuer == issuer), None)
+
+
+def _register(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
+    for member in MEMBERS:
+        ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
+        parties.add(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
+        load_agreement(conn, drawn.agreements[member], f"{member}.agreement.yaml", at)
+    parties.add(conn, AGENCY, "Conformance suite, agency", "agency", at)
+    owners = [("suite-a", one) for one in drawn.of_member_a]
+    for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):
+        register_certificate(conn, party, issued.certificate.der, at)
+    load_crls(conn, drawn.crl, at)
+
+
+def _open_application(settings: Settings, bench: Bench) -> None:
+    """Open a case by an honest message of member A, with one application to the suite's agency."""
+    hub = build_hub(settings, NoCalls())
+    try:
+        with reading(hub.engine) as conn:
+            if requests.by_number(conn, APPLICATION) is not None:
+                return
+        unit = bench.unit()
+        answer = receive(hub, PROTOCOLS["ebms2"], bench.craft(unit))
+        with transaction(hub.engine, "conformance.application") as conn:
+            message = messages.find(conn, "in", "suite-a", unit.message_id)
+            if message is None:
+                raise GatewayError(
+                    OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
+                )
+            at = bench.now()
+            case = cases.open_case(
+                conn,
+                NewCase(APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message.id),
+                at,
+            )
+            digest = payloads.put(conn, b"<nothing/>", at)
+            requests.add(
+                conn, NewRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
+            )
+    finally:
+        hub.engine.dispose()

@@ -1,0 +1,100 @@
+"""`gateway signature verify`: judges the XML signature of any document; nothing is fetched or stored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gateway.cli.options import add_judging, as_lines, octets_of
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import read_certificates
+from gateway.pki.trust import TrustPolicy, TrustStore
+from gateway.xmlsec.algorithms import policy_named
+from gateway.xmlsec.judge import Judgement, judge_document, judge_trust
+
+__all__ = ["add_parser", "run", "verify_signature"]
+
+
+def verify_signature(
+    data: bytes,
+    parts: Mapping[str, bytes],
+    *,
+    policy: str = "strict",
+    trust: Sequence[bytes] = (),
+    at: datetime,
+) -> dict[str, Any]:
+    """Return the verdict on a document as `gateway signature verify --json` prints it.
+
+    `parts` holds signed parts by Content-ID, or by the URI as the signature has it.  With
+    anchors (`trust`, PEM or DER) the certificate is judged too, as of `at`, without
+    revocation lists.
+    """
+    named = {_uri(name): content for name, content in parts.items()}
+    judgement = judge_document(data, named, policy_named(policy))
+    if trust:
+        anchors = tuple(one for pem in trust for one in read_certificates(pem))
+        store = TrustStore(anchors, policy=TrustPolicy(revocation="if_present"))
+        judgement = judge_trust(judgement, store, at)
+    return _shown(judgement)
+
+
+def _uri(name: str) -> str:
+    return name if ":" in name else f"cid:{quote(name)}"
+
+
+def _shown(judgement: Judgement) -> dict[str, Any]:
+    certificate = judgement.certificate
+    return {
+        "verdict": judgement.verdict,
+        "problem": judgement.problem.id if judgement.problem else None,
+        "reason": judgement.reason,
+        "ground": judgement.ground,
+        "covered": list(judgement.covered),
+        "excluded": list(judgement.excluded),
+        "signer": certificate.subject if certificate else None,
+        "certificate": certificate.sha256 if certificate else None,
+    }
+
+
+def add_parser(verbs: Any) -> None:
+    """Add ``signature``."""
+    group = verbs.add_parser("signature", help="XML signatures of any kind").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    parser = group.add_parser("verify", help="judge the XML signature of a document; nothing is fetched")
+    parser.add_argument("file", type=Path, help="an XML document that holds one signature")
+    parser.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="cid=FILE",
+        help="a part that the signature names by its Content-ID or URI; repeatable",
+    )
+    add_judging(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the verdict; 0 valid, 1 anything else."""
+    verdict = verify_signature(
+        octets_of(arguments.file),
+        dict(_part(text) for text in arguments.part),
+        policy=arguments.policy,
+        trust=[octets_of(one) for one in arguments.trust],
+        at=arguments.at or datetime.now(UTC),
+    )
+    told = {"file": str(arguments.file), **verdict}
+    print(json.dumps(told, ensure_ascii=False) if arguments.json else as_lines(told))
+    return 0 if verdict["verdict"] == "valid" else 1
+
+
+def _part(text: str) -> tuple[str, bytes]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise GatewayError(SETTINGS_WRONG, f"--part is cid=FILE, not {text[:80]!r}", "--part")
+    return name, octets_of(Path(path))

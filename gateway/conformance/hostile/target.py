@@ -1,0 +1,149 @@
+"""Where a play is played: a gateway behind a URL, or a WSGI application in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import ssl
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from gateway.conformance.hostile.bench import Face
+from gateway.conformance.hostile.case import Answer, NotOfferedError, Post, Raw, Step
+from gateway.conformance.hostile.wires import Wire, play_script
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["Target", "UrlTarget", "WsgiTarget"]
+
+#: No answer to an attack is long; what is longer is cut.
+_LONGEST_ANSWER: Final = 4 * 1024 * 1024
+_TIME_OUT: Final = 30.0
+
+
+class Target(Protocol):
+    """A gateway that can be sent steps."""
+
+    @property
+    def name(self) -> str:
+        """Return what a report calls it."""
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step; raises `NotOfferedError` for one that cannot be played here."""
+
+
+class UrlTarget:
+    """A gateway somewhere; `url` is its base URL, or that of its ebMS endpoint."""
+
+    def __init__(self, url: str, faces: Mapping[str, Face], time_out: float = _TIME_OUT) -> None:
+        base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
+        self._urls = {name: _checked(face.url or base + face.path) for name, face in faces.items()}
+        self._time_out = time_out
+        self.name = url
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step."""
+        url = self._urls[step.face]
+        if isinstance(step, Raw):
+            wire = Wire(url.hostname or "", _port(url), url.scheme == "https", _path(url))
+            return play_script(step, wire)
+        return self._post(step, url)
+
+    def _post(self, step: Post, url: SplitResult) -> Answer:
+        started = time.monotonic()
+        connection = self._connection(url)
+        try:
+            # Who refuses early closes while we still send: the answer lies there to be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(step.method, _path(url), step.body, dict(step.headers))
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            body = response.read(_LONGEST_ANSWER)
+            return Answer(response.status, headers, body, time.monotonic() - started)
+        except TimeoutError:
+            return Answer(None, {}, b"", time.monotonic() - started, timed_out=True)
+        except (OSError, http.client.HTTPException):
+            return Answer(None, {}, b"", time.monotonic() - started)
+        finally:
+            connection.close()
+
+    def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
+        host = url.hostname or ""
+        if url.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, url.port, timeout=self._time_out, context=context)
+        return http.client.HTTPConnection(host, url.port, timeout=self._time_out)
+
+
+def _checked(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
+    return parts
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _path(url: SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+@dataclass(frozen=True)
+class WsgiTarget:
+    """A WSGI application in this process; attacks on HTTP itself need a URL."""
+
+    application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+    faces: Mapping[str, Face]
+    name: str = "in process"
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step; an exception out of the application is a status 500."""
+        if isinstance(step, Raw):
+            raise NotOfferedError("an attack on HTTP itself needs a URL")
+        started = time.monotonic()
+        told: dict[str, Any] = {}
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+            told.update(status=int(status.split()[0]), headers={one.lower(): two for one, two in headers})
+
+        try:
+            answered = self.application(_environ(step, self.faces[step.face].path), start_response)
+            try:
+                body = b"".join(answered)
+            finally:
+                getattr(answered, "close", lambda: None)()
+        except Exception:
+            told = {"status": 500, "headers": {}}
+            body = traceback.format_exc().encode()
+        return Answer(told["status"], told["headers"], body[:_LONGEST_ANSWER], time.monotonic() - started)
+
+
+def _environ(step: Post, path: str) -> dict[str, Any]:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": step.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "suite.invalid",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_LENGTH": str(len(step.body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(step.body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in step.headers.items():
+        key = name.upper().replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+    return environ

@@ -1,0 +1,84 @@
+"""Finds the WSDLs that we call by, and refuses one that is not octet for octet what was agreed.
+
+The digests of shipped files are shipped with them, in ``wsdl/SHA256SUMS``; the digest of a
+file of one's own stands in the settings.  So a file that was exchanged, by mistake or by
+somebody else, stops the calls that it would change, until an operator writes its digest down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.share import folder
+
+__all__ = ["SUMS", "WsdlFile", "is_there", "read_wsdl_file"]
+
+#: The digests of the shipped files, as of sha256sum.
+SUMS: Final = "SHA256SUMS"
+#: Octets of a WSDL; the largest shipped has some ten thousand.
+_MOST: Final = 1024 * 1024
+_LINE: Final = re.compile(r"([0-9a-f]{64})  (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class WsdlFile:
+    """A WSDL by its path below ``wsdl/``: there in one of `folders`, else among the shipped ones.
+
+    `sha256` is what the settings say; `key` is where they would say it.
+    """
+
+    name: str
+    sha256: str | None = None
+    folders: tuple[Path, ...] = ()
+    key: str = field(default="wsdl_sha256", compare=False)
+
+
+def read_wsdl_file(file: WsdlFile) -> bytes:
+    """Return the octets of a WSDL; raises GW801 when it is not there, too large, or not the one agreed."""
+    found, shipped = _find(file)
+    with found.open("rb") as stream:
+        data: bytes = stream.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise GatewayError(SETTINGS_WRONG, f"a WSDL has at most {_MOST} octets", str(found)[-200:])
+    digest = hashlib.sha256(data).hexdigest()
+    agreed = file.sha256 or (_shipped_sums().get(file.name) if shipped else None)
+    if agreed is None:
+        detail = f'the WSDL has no digest to be held against; when it is right, write {file.key} = "{digest}"'
+        raise GatewayError(SETTINGS_WRONG, detail, str(found)[-200:])
+    if digest != agreed:
+        detail = f"the WSDL has changed: its SHA-256 is {digest}, agreed was {agreed} ({file.key})"
+        raise GatewayError(SETTINGS_WRONG, detail, str(found)[-200:])
+    return data
+
+
+def is_there(file: WsdlFile) -> bool:
+    """Tell whether there is such a file, whatever is in it."""
+    return any(one.is_file() for one, _ in _places(file))
+
+
+def _find(file: WsdlFile) -> tuple[Traversable, bool]:
+    """Return the file, and whether it is a shipped one."""
+    if not file.name or any(step in ("", ".", "..") for step in file.name.split("/")):
+        raise GatewayError(SETTINGS_WRONG, "the name of a WSDL is a path below wsdl/", file.name[:200])
+    for found, shipped in _places(file):
+        if found.is_file():
+            return found, shipped
+    raise GatewayError(SETTINGS_WRONG, "there is no such WSDL", f"wsdl/{file.name[:200]}")
+
+
+def _places(file: WsdlFile) -> list[tuple[Traversable, bool]]:
+    own: list[tuple[Traversable, bool]] = [(one / "wsdl" / file.name, False) for one in file.folders]
+    return [*own, (folder("wsdl").joinpath(file.name), True)]
+
+
+@cache
+def _shipped_sums() -> dict[str, str]:
+    text = folder("wsdl").joinpath(SUMS).read_text(encoding="utf-8")
+    return {found[2]: found[1] for line in text.splitlines() if (found := _LINE.fullmatch(line))}

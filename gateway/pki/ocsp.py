@@ -1,0 +1,244 @@
+"""OCSP responses in hand (RFC 6960): what they say, of whom, and who may say it; nothing is fetched here.
+
+Who signed a response is decided in :mod:`gateway.pki.status`, along the path of the certificate
+in question: the issuer itself, or a responder that the very issuer certified for this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NoReturn
+
+from asn1crypto import ocsp as asn1_ocsp
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
+from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
+
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
+from gateway.pki.names import name_key
+
+__all__ = [
+    "MAX_RESPONSE_OCTETS",
+    "NO_NEXT_UPDATE",
+    "OCSP_SIGNING",
+    "OcspAnswer",
+    "Statement",
+    "check_nonce",
+    "read_response",
+    "request",
+]
+
+# A response tells of a few certificates and carries a certificate or two.
+MAX_RESPONSE_OCTETS: Final = 128 * 1024
+_MAX_STATEMENTS: Final = 256
+_MAX_CERTIFICATES: Final = 4
+OCSP_SIGNING: Final = "1.3.6.1.5.5.7.3.9"
+# RFC 6960 §4.2.2.1: without nextUpdate newer information is always to be had.
+NO_NEXT_UPDATE: Final = timedelta(hours=1)
+
+_DIGESTS: Final = {
+    "sha1": hashlib.sha1,
+    "sha224": hashlib.sha224,
+    "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
+}
+_STATUSES: Final = {
+    ocsp.OCSPCertStatus.GOOD: "good",
+    ocsp.OCSPCertStatus.REVOKED: "revoked",
+    ocsp.OCSPCertStatus.UNKNOWN: "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a response says of one certificate, which it names by two digests and the serial number."""
+
+    digest: str
+    issuer_name_hash: bytes
+    issuer_key_hash: bytes
+    serial: int
+    status: str
+    this_update: datetime
+    next_update: datetime | None
+    revoked_at: datetime | None
+
+    def about(self, certificate: Certificate, issuer: Certificate) -> bool:
+        """Say whether it is about this certificate of this issuer (its name and its key)."""
+        digest = _DIGESTS.get(self.digest)
+        return (
+            digest is not None
+            and self.serial == certificate.serial
+            and self.issuer_name_hash == digest(certificate.issuer_der).digest()
+            and self.issuer_key_hash == digest(_key_bits(issuer)).digest()
+        )
+
+    def ends(self, most: timedelta | None) -> datetime:
+        """Return when it ceases to be fresh; `most`: the greatest age allowed."""
+        ends = self.this_update + NO_NEXT_UPDATE if self.next_update is None else self.next_update
+        return ends if most is None else min(ends, self.this_update + most)
+
+
+@dataclass(frozen=True, slots=True)
+class OcspAnswer:
+    """One successful response: its statements, and who says so by name or by key."""
+
+    der: bytes = field(repr=False)
+    sha256: str
+    produced_at: datetime = field(compare=False)
+    statements: tuple[Statement, ...] = field(compare=False, repr=False)
+    responder_name: str | None = field(compare=False)
+    responder_key: bytes | None = field(compare=False, repr=False)
+    certificates: tuple[Certificate, ...] = field(compare=False, repr=False)
+    nonce: bytes | None = field(compare=False, repr=False)
+    basic: Any = field(compare=False, repr=False)
+    # The answer for each certificate: a response is asked about more than once.
+    verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def names(self, certificate: Certificate) -> bool:
+        """Say whether this certificate's holder is the responder that the response names."""
+        if self.responder_key is not None:
+            return hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest() == self.responder_key
+        return self.responder_name == name_key(certificate.subject_der)
+
+    def signed_by(self, certificate: Certificate) -> bool:
+        """Say whether the key of `certificate` made the signature of the response."""
+        known = self.verified.get(certificate.sha256)
+        if known is None:
+            known = self.verified[certificate.sha256] = self._signed_by(certificate)
+        return known
+
+    def _signed_by(self, certificate: Certificate) -> bool:
+        try:
+            DefaultSignatureValidator().validate_signature(
+                signature=self.basic["signature"].native,
+                signed_data=self.basic["tbs_response_data"].dump(),
+                public_key_info=asn1_x509.Certificate.load(certificate.der).public_key,
+                signature_algorithm=self.basic["signature_algorithm"],
+            )
+        except InvalidSignature:
+            return False
+        # A key of another kind than the algorithm asks for, or parameters that nobody knows.
+        except Exception:
+            return False
+        return True
+
+
+def read_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> OcspAnswer:
+    """Read one DER response; raises GW208 when it is malformed, or says only that there is no answer."""
+    if len(data) > MAX_RESPONSE_OCTETS:
+        _refuse(f"an OCSP response of {len(data)} octets is too large")
+    try:
+        return _fields(bytes(data), rules)
+    except GatewayError:
+        raise
+    # Both parsers report malformed input by ValueError, TypeError and types of their own.
+    except Exception as problem:
+        _refuse(f"malformed OCSP response: {problem}")
+
+
+def _fields(data: bytes, rules: CertificateRules) -> OcspAnswer:
+    parsed = ocsp.load_der_ocsp_response(data)
+    if parsed.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        _refuse(f"the OCSP responder answers {parsed.response_status.name.lower()}")
+    if any(each.critical and not isinstance(each.value, x509.OCSPNonce) for each in parsed.extensions):
+        _refuse("a critical extension of the OCSP response is not known here")
+    _check_algorithm(parsed, rules)
+    basic = asn1_ocsp.OCSPResponse.load(data, strict=True).basic_ocsp_response
+    _check_extensions(basic)
+    nonce = next(
+        (each.value.nonce for each in parsed.extensions if isinstance(each.value, x509.OCSPNonce)), None
+    )
+    name = parsed.responder_name
+    return OcspAnswer(
+        der=data,
+        sha256=hashlib.sha256(data).hexdigest(),
+        produced_at=parsed.produced_at_utc,
+        statements=tuple(_statements(parsed)),
+        responder_name=None if name is None else name_key(name.public_bytes()),
+        responder_key=parsed.responder_key_hash,
+        certificates=tuple(_certificates(parsed, rules)),
+        nonce=nonce,
+        basic=basic,
+    )
+
+
+def _check_extensions(basic: Any) -> None:
+    """Refuse what must be understood and is not; the other parser hides the extensions of a statement."""
+    for response in basic["tbs_response_data"]["responses"]:
+        for each in response["single_extensions"] or ():
+            if each["critical"].native:
+                _refuse("a critical extension of an OCSP statement is not known here")
+
+
+def _check_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None:
+    algorithm = parsed.signature_algorithm_oid.dotted_string
+    if rules.profile and algorithm not in rules.signatures:
+        _refuse(f"an OCSP response signed with {algorithm} is refused")
+    if rules.weak_digests:
+        digest = parsed.signature_hash_algorithm
+        if digest is not None and digest.name in rules.weak_digests:
+            _refuse(f"an OCSP response signed over {digest.name} is refused")
+
+
+def _statements(parsed: ocsp.OCSPResponse) -> Iterator[Statement]:
+    for count, each in enumerate(parsed.responses):
+        if count >= _MAX_STATEMENTS:
+            _refuse(f"an OCSP response with more than {_MAX_STATEMENTS} statements")
+        yield Statement(
+            digest=each.hash_algorithm.name,
+            issuer_name_hash=each.issuer_name_hash,
+            issuer_key_hash=each.issuer_key_hash,
+            serial=each.serial_number,
+            status=_STATUSES[each.certificate_status],
+            this_update=each.this_update_utc,
+            next_update=each.next_update_utc,
+            revoked_at=each.revocation_time_utc,
+        )
+
+
+def _certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:
+    """Yield the readable certificates that came along, a few; they are candidates, not proof."""
+    for each in parsed.certificates[:_MAX_CERTIFICATES]:
+        try:
+            yield read_certificate(each.public_bytes(serialization.Encoding.DER), rules)
+        except GatewayError:
+            continue
+
+
+def request(certificate: Certificate, issuer: Certificate, nonce: bytes) -> bytes:
+    """Return the DER of a request about `certificate`; `nonce`: 16 to 32 random octets (RFC 9654)."""
+    builder = ocsp.OCSPRequestBuilder().add_certificate(
+        x509.load_der_x509_certificate(certificate.der),
+        x509.load_der_x509_certificate(issuer.der),
+        hashes.SHA256(),
+    )
+    asked = builder.add_extension(x509.OCSPNonce(nonce), critical=False).build()
+    return asked.public_bytes(serialization.Encoding.DER)
+
+
+def check_nonce(answer: OcspAnswer, nonce: bytes, *, required: bool) -> None:
+    """Refuse, with GW208, the answer to another request; one without nonce only where it is `required`."""
+    if answer.nonce is None:
+        if required:
+            _refuse("the OCSP response has no nonce")
+    elif answer.nonce != nonce:
+        _refuse("the OCSP response answers another request: its nonce is another")
+
+
+def _key_bits(certificate: Certificate) -> bytes:
+    """Return the octets of the public key as OCSP hashes them: the bit string without its header."""
+    info = asn1_x509.Certificate.load(certificate.der).public_key
+    octets: bytes = info["public_key"].contents[1:]
+    return octets
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise GatewayError(REVOCATION_UNKNOWN, detail[:300], "OCSP response")

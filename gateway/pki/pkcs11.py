@@ -1,0 +1,222 @@
+"""A signing key that never leaves its PKCS#11 token, and that may be gone for a while.
+
+A token is pulled, a network appliance restarts, an operator changes a PIN: each ends the
+session for good.  `TokenSigner` says GW803 as long as the token is away and opens a new
+session by itself when it is back; nobody has to restart anything.
+
+The module of a token (a shared library of its vendor) knows one application per process and
+finds a token that came back only after it was initialised anew, which ends the sessions of
+everybody in the process.  So all signers of a process share what they hold of a module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.pki.certificates import Certificate, PublicKey
+from gateway.pki.keys import algorithm_of, prehash
+
+__all__ = ["TokenKey", "TokenSigner"]
+
+#: Signed at each opening, to see that the key is that of the certificate.
+_PROBE: Final = b"the key of this token belongs to the certificate"
+#: Seconds after a failure in which nobody asks the token again: a dead appliance is slow to say so.
+_PAUSE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """Where a key is: the module's file, the label of the token, the label of the key in it."""
+
+    module: str
+    token: str
+    label: str
+
+
+class _Module:
+    """A vendor's library in this process: one lock, one session for each token."""
+
+    def __init__(self, path: str) -> None:
+        self.lock = threading.Lock()
+        self._path = path
+        self._process = os.getpid()
+        self._library: Any = None
+        self._sessions: dict[str, Any] = {}
+        #: Tells keys found in sessions that have ended from those found in the present ones.
+        self.generation = 0
+
+    def session(self, token: str, pin: Callable[[], bytes]) -> Any:
+        """Return the session with a token, logged in; opens one where there is none."""
+        # A child has its parent's memory, not its connection to the token.
+        if self._process != os.getpid():
+            self.restart()
+        if token not in self._sessions:
+            if self._library is None:
+                self._library = _load(self._path)
+            found = self._library.get_token(token_label=token)
+            self._sessions[token] = found.open(user_pin=pin().decode())
+        return self._sessions[token]
+
+    def restart(self) -> None:
+        """End every session, and let the module look for its tokens anew."""
+        self.generation += 1
+        self._sessions.clear()
+        self._process = os.getpid()
+        if self._library is not None:
+            self._library.reinitialize()
+
+
+_MODULES: Final[dict[str, _Module]] = {}
+_FINDING: Final = threading.Lock()
+
+
+def _module(path: str) -> _Module:
+    with _FINDING:
+        return _MODULES.setdefault(path, _Module(path))
+
+
+def _load(path: str) -> Any:
+    import pkcs11
+
+    return pkcs11.lib(path)
+
+
+class _NotOursError(Exception):
+    """The key that was found is not that of the certificate; another token may have been put in since."""
+
+
+class TokenSigner:
+    """Signs with a key of a PKCS#11 token; one signer serves all threads, one signature at a time.
+
+    `pin` returns the PIN and is asked at each opening of a session, so a PIN that was wrong may
+    be mended while the process runs; `clock` tells seconds that only go forward.  Nothing is
+    opened before the first signature: a hub starts while its token is away.
+    """
+
+    def __init__(
+        self, place: TokenKey, certificate: Certificate, pin: Callable[[], bytes], clock: Callable[[], float]
+    ) -> None:
+        self.certificate: Final = certificate
+        self.algorithm: Final = algorithm_of(certificate.public_key)
+        self._place = place
+        self._pin = pin
+        self._clock = clock
+        self._module = _module(place.module)
+        self._key: Any = None
+        self._generation = -1
+        self._failed: GatewayError | None = None
+        self._failed_at = 0.0
+        self._refused_pin: bytes | None = None
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over `data` in the form of XML Signature; GW803 while the token is away."""
+        with self._module.lock:
+            self._check_pause()
+            try:
+                signature = self._sign_or_reopen(data)
+            except GatewayError as problem:
+                self._failed, self._failed_at = problem, self._clock()
+                raise
+            self._failed = None
+            return signature
+
+    def _check_pause(self) -> None:
+        if self._failed is not None and self._clock() - self._failed_at < _PAUSE:
+            raise GatewayError(self._failed.problem, self._failed.detail, self._failed.location)
+
+    def _sign_or_reopen(self, data: bytes) -> bytes:
+        if self._key is not None and self._generation == self._module.generation:
+            try:
+                return self._signature(self._key, data)
+            except Exception:
+                # The session has ended, whatever the vendor calls it.  The next one tells why, if it does.
+                self._key = None
+        return self._signature(self._open(), data)
+
+    def _open(self) -> Any:
+        """Return the key in a session that is sure to live; raises GW803 where there is none."""
+        try:
+            return self._find()
+        except GatewayError:
+            raise
+        except Exception as problem:
+            unavailable = self._unavailable(problem)
+        if self._refused_pin is None:
+            # Sessions end and tokens come back behind the module's back; it learns of that here.
+            try:
+                self._module.restart()
+                return self._find()
+            except GatewayError:
+                raise
+            except Exception as problem:
+                unavailable = self._unavailable(problem)
+        raise unavailable
+
+    def _find(self) -> Any:
+        from pkcs11 import ObjectClass
+
+        session = self._module.session(self._place.token, self._checked_pin)
+        key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=self._place.label)
+        if not _fits(self.certificate.public_key, self._signature(key, _PROBE)):
+            raise _NotOursError
+        self._key, self._generation, self._refused_pin = key, self._module.generation, None
+        return key
+
+    def _checked_pin(self) -> bytes:
+        """Return the PIN unless the token refused it before: it locks itself after a few wrong ones."""
+        pin = self._pin().rstrip(b"\r\n")
+        if self._refused_pin == hashlib.sha256(pin).digest():
+            raise GatewayError(KEY_UNAVAILABLE, "the token refused this PIN before", "pki.token.pin")
+        return pin
+
+    def _unavailable(self, problem: Exception) -> GatewayError:
+        kind = type(problem).__name__
+        if kind == "PinIncorrect":
+            self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
+        # The words of a vendor's library may hold anything; its kind of error is what helps.
+        detail = f"token {self._place.token[:80]!r} does not sign ({kind})"
+        if isinstance(problem, _NotOursError):
+            detail = f"key {self._place.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
+        if isinstance(problem, ImportError):
+            detail = "PKCS#11 needs the package python-pkcs11: install singlewindow-gateway[hsm]"
+        return GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
+
+    def _signature(self, key: Any, data: bytes) -> bytes:
+        from pkcs11 import Mechanism
+
+        public = self.certificate.public_key
+        if isinstance(public, rsa.RSAPublicKey):
+            return bytes(key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS))
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            # Not every token digests for ECDSA; r and s it returns side by side, as XML Signature has them.
+            digest = hashes.Hash(prehash(public))
+            digest.update(data)
+            return bytes(key.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
+        return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
+
+
+def _fits(key: PublicKey, signature: bytes) -> bool:
+    """Tell whether a signature over the probe is one of this key."""
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, _PROBE, padding.PKCS1v15(), hashes.SHA256())
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            half = len(signature) // 2
+            r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
+            key.verify(encode_dss_signature(r, s), _PROBE, ec.ECDSA(prehash(key)))
+        else:
+            key.verify(signature, _PROBE)
+    except InvalidSignature:
+        return False
+    return True

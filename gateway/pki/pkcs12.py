@@ -1,0 +1,47 @@
+"""PKCS#12 files (RFC 7292): a private key and its certificate in one file, under one password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.pki.der import element
+
+__all__ = ["KeyStore", "is_pkcs12", "open_pkcs12"]
+
+#: RFC 7292 §4: PFX ::= SEQUENCE { version INTEGER {v3(3)}, ... }
+_VERSION_3 = b"\x02\x01\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """What a file held: the key, and its certificate as DER."""
+
+    certificate: bytes
+    key: PrivateKeyTypes = field(repr=False, compare=False)
+
+
+def is_pkcs12(data: bytes) -> bool:
+    """Tell whether octets are a PKCS#12 file, by their beginning."""
+    outer = element(data, 0)
+    return outer is not None and outer[0] == 0x30 and data[outer[1] : outer[1] + 3] == _VERSION_3
+
+
+def open_pkcs12(data: bytes, password: bytes | None) -> KeyStore:
+    """Return key and certificate of a PKCS#12 file; GW803 when the password is wrong or one is not there.
+
+    Further certificates in the file are left alone: whom we believe, the register says.
+    """
+    try:
+        found = pkcs12.load_pkcs12(data, password)
+    # The reason may quote the input, and the input is a secret: only its kind is told.
+    except Exception as problem:
+        detail = f"the PKCS#12 file cannot be opened: wrong password or file ({type(problem).__name__})"
+        raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
+    if found.key is None or found.cert is None:
+        missing = "private key" if found.key is None else "certificate that belongs to its key"
+        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file holds no {missing}", "key")
+    return KeyStore(found.cert.certificate.public_bytes(Encoding.DER), found.key)

@@ -1,0 +1,105 @@
+"""All that one judgement needs, as octets: it can be sent to another process and kept for later.
+
+What cannot be read is no part of any path and proves nothing; an unreadable word on revocation
+counts as one that was not understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError, Problem
+from gateway.pki.certificates import Certificate, CertificateRules, read_certificate, read_certificates
+from gateway.pki.revocation import MAX_CRLS, Revocations
+from gateway.pki.trust import (
+    DEFAULT_POLICY,
+    TrustPolicy,
+    TrustStore,
+    Use,
+    Verdict,
+    validate_path,
+)
+
+__all__ = ["Opened", "Register"]
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Certificates (each DER, or a file of PEM), lists (the same), responses (DER), and the policy."""
+
+    anchors: tuple[bytes, ...]
+    intermediates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    responses: tuple[bytes, ...] = field(default=(), repr=False)
+    policy: TrustPolicy = DEFAULT_POLICY
+
+    @classmethod
+    def of(cls, trust: TrustStore, revocations: Revocations) -> Register:
+        """Return what a store and its revocations were read from."""
+        return cls(
+            tuple(each.der for each in trust.anchors),
+            tuple(each.der for each in trust.intermediates),
+            tuple(each.der for each in revocations.lists),
+            tuple(each.der for each in revocations.answers),
+            trust.policy,
+        )
+
+    def open(self) -> Opened:
+        """Read everything; raises GW205 or GW208 only where there is too much of it."""
+        rules = self.policy.certificates
+        anchors, intermediates = _readable(self.anchors, rules), _readable(self.intermediates, rules)
+        if len(self.crls) + len(self.responses) > MAX_CRLS:
+            raise GatewayError(
+                REVOCATION_UNKNOWN, f"more than {MAX_CRLS} revocation lists", "revocation list"
+            )
+        words, doubts = [], []
+        for crls, responses in [
+            *(((one,), ()) for one in self.crls),
+            *(((), (one,)) for one in self.responses),
+        ]:
+            try:
+                words.append(Revocations(crls, rules, responses))
+            except GatewayError as refused:
+                doubts.append(refused.detail)
+        return Opened(
+            TrustStore(anchors, intermediates, self.policy), Revocations.together(words), tuple(doubts)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A register that was read; `doubts` says why words on revocation in it could not be."""
+
+    trust: TrustStore
+    revocations: Revocations
+    doubts: tuple[str, ...] = ()
+
+    def judge(self, leaf: bytes, use: Use, at: datetime) -> Verdict:
+        """Judge a certificate, DER or PEM; never raises for what somebody sent."""
+        policy = self.trust.policy
+        try:
+            certificate = read_certificate(leaf, policy.certificates)
+        except GatewayError as refused:
+            return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        verdict = validate_path(certificate, at, use, self.trust, self.revocations)
+        if verdict.status == "valid" and self.doubts and policy.revocation == "if_present":
+            return _doubtful(REVOCATION_UNKNOWN, self.doubts[0], at)
+        if verdict.status == "indeterminate" and self.doubts:
+            return replace(verdict, reason=f"{verdict.reason}; {self.doubts[0]}"[:500])
+        return verdict
+
+
+def _doubtful(problem: Problem, reason: str, at: datetime) -> Verdict:
+    return Verdict("indeterminate", problem, reason, (), at, at)
+
+
+def _readable(files: Iterable[bytes], rules: CertificateRules) -> tuple[Certificate, ...]:
+    found: list[Certificate] = []
+    for data in files:
+        try:
+            found.extend(read_certificates(data, rules))
+        except GatewayError:
+            continue
+    return tuple(found)

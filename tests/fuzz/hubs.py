@@ -1,0 +1,120 @@
+"""A hub of fixed keys on a database of its own: who files, one agency, and one case that waits for it."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from gateway.cases.status import read_status_codes
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.hub.assembly import NoCalls
+from gateway.hub.hub import Hub, World
+from gateway.hub.mappings import Rules
+from gateway.model import PartyId
+from gateway.share import folder
+from gateway.store import cases, make_engine, messages, parties, payloads, requests
+from gateway.store.cases import NewCase
+from gateway.store.engine import reading, transaction
+from gateway.store.messages import NewMessage
+from gateway.store.migrate import migrate
+from gateway.store.requests import NewRequest
+from gateway.store.transitions import Step
+from tests.fuzz import samples
+from tests.fuzz.identities import NOW, crl, judge, signer
+from tests.kit.house import AGREEMENT, PARTY_TYPE
+
+__all__ = ["APPLICATION", "Whole", "whole"]
+
+APPLICATION = "A-1"
+_PARTIES = (("hub", "hub"), ("broker1", "applicant"), ("agency", "agency"))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A hub, its database, and a copy of the database as it was in the beginning."""
+
+    hub: Hub
+    engine: Engine
+    file: Path
+    copy: Path
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Put the database back as it was before the block is run."""
+        self.engine.dispose()
+        for path in self.file.parent.glob(f"{self.file.name}-*"):
+            path.unlink()
+        shutil.copyfile(self.copy, self.file)
+        yield
+
+    def known(self) -> list[object]:
+        """Return how the case stands, and how many decisions are kept."""
+        with reading(self.engine) as conn:
+            rows = [*conn.execute(text("SELECT state, outcome FROM cases")).all()]
+            rows += conn.execute(text("SELECT state, decision FROM agency_requests")).all()
+            rows += conn.execute(text("SELECT count(*) FROM decisions")).all()
+        return [tuple(row) for row in rows]
+
+
+@cache
+def whole() -> Whole:
+    """Make the hub; its files lie in memory where the machine allows it, and go with the process."""
+    quick = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    place = Path(tempfile.mkdtemp(prefix="gateway-fuzz-", dir=quick))
+    atexit.register(shutil.rmtree, place, True)
+    file = place / "hub.sqlite3"
+    engine = make_engine(f"sqlite:///{file}")
+    migrate(engine)
+    _register(engine)
+    engine.dispose()  # the last connection writes the log of SQLite back: one file to copy
+    shutil.copyfile(file, place / "beginning")
+    numbers = itertools.count(1)
+    world = World(engine, lambda: NOW, lambda: str(uuid.UUID(int=next(numbers))), "hub.example", NoCalls())
+    table = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+    rules = Rules(samples.bundle(), read_status_codes(table))
+    hub = Hub(world, "hub", signer("hub"), judge(), rules=rules, crls=(crl(),))
+    return Whole(hub, engine, file, place / "beginning")
+
+
+def _register(engine: Engine) -> None:
+    with transaction(engine) as conn:
+        for party, role in _PARTIES:
+            ids = [] if role == "agency" else [PartyId(party, PARTY_TYPE)]
+            parties.add(conn, party, party.title(), role, NOW, ids)
+            register_certificate(conn, party, signer(party).certificate.der, NOW)
+        load_agreement(conn, AGREEMENT, "agreement", NOW)
+        first = NewMessage(
+            message_id="first@broker.example",
+            protocol="ebms2",
+            kind="UserMessage",
+            conversation_id="c-1",
+            from_party="broker1",
+            to_party="hub",
+            service="s",
+            action="Submit",
+            identity_sha256="0" * 64,
+            parcel_headers={},
+            parcel=b"<nothing/>",
+            payloads=(),
+        )
+        message = messages.accept(conn, first, None, NOW).id
+        items = {"items": [1, 2]}
+        opened = NewCase(
+            "2026-0000001", "Submission", "9", "broker1", "broker1", "R-1", message, detail=items
+        )
+        case = cases.open_case(conn, opened, NOW)
+        cases.move(conn, case, Step("dispatch", NOW, "test"))
+        digest = payloads.put(conn, b"<nothing/>", NOW)
+        required = ((1, "01"), (2, "70"))
+        asked = NewRequest(case, APPLICATION, "A1", "agency", "D", 1, "D", "1", digest, digest, required)
+        requests.add(conn, asked)

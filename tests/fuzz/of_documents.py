@@ -1,0 +1,263 @@
+"""Targets: submissions on their way to the split, notices of agencies, answers of their services, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from random import Random
+from typing import Any
+
+from lxml import etree
+
+from gateway.cases.filing import Register
+from gateway.cases.notices import Notice
+from gateway.cases.outcome import CaseOutcome
+from gateway.cases.result import CaseHeader, RequestState, notice_document, result_document
+from gateway.cases.submission import read_submission
+from gateway.conformance.documents import read_document
+from gateway.conformance.identity import Identity
+from gateway.delivery.http import HttpAnswer
+from gateway.delivery.soap_client import AnswerRules, open_answer, seal
+from gateway.delivery.soap_contracts import Call, contract
+from gateway.errors import DOCUMENT_INVALID, SIGNER_MISMATCH, GatewayError
+from gateway.harmonize import placeholder_numbers, split
+from gateway.harmonize.replies.answering import document_of, read_notice
+from gateway.harmonize.replies.errorplaces import error_places
+from gateway.hub.intake import Arrived, RefusedError, examine
+from gateway.model import Party, PartyId, Payload, UserMessage
+from gateway.pki.certificates import Certificate
+from gateway.wire.addressing import Addressing
+from gateway.wire.namespaces import AGENCY
+from gateway.wire.prescan import DEFAULT_LIMITS
+from gateway.wire.shipped import RESULT, SUBMISSION, schemas
+from gateway.wire.soap import Fault, fault_envelope
+from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.wss import sign_request
+from gateway.xmlsec.xades import sign_document
+from tests.fuzz import samples
+from tests.fuzz.identities import NOW, judge, signer
+from tests.fuzz.posts import mutate_post, read_post, write_post
+from tests.fuzz.resigning import document_signer, request_signer
+from tests.fuzz.target import Target, promise
+from tests.fuzz.trees import mutate_xml
+from tests.kit.soap import envelope, wrapper
+
+__all__ = ["TARGETS"]
+
+_DOCUMENT = "urn:single-window:document:test-doc:1"
+_NOTICE = """<Answer><Notice><NoticeNumber> N-1 </NoticeNumber>
+<IssuedAt>2026-11-20T18:00:00.1234567+09:00</IssuedAt><StatusCode>R01</StatusCode>
+<Decision><item>1</item><law>01</law><decision>APPROVED_WITH_CONDITIONS</decision><number>P 1</number>
+<date>2026-11-20</date><quantity>10.500</quantity><unit>KGM</unit><condition>keep  dry</condition></Decision>
+<Text> 확인 </Text><Pointer>42A/67A[1]/68A[2]</Pointer>
+<Deadline>2026-12-01T00:00:00Z</Deadline></Notice></Answer>"""
+_ACKNOWLEDGED = "<Answer><Acknowledged><ReceiptNumber>R-1</ReceiptNumber></Acknowledged></Answer>"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the intake reads of a stored message."""
+
+    id: int = 7
+    action: str = "Submit"
+    from_party: str = "broker1"
+    message_id: str = "m-1@broker.example"
+    received_at: datetime = NOW
+
+
+class _Knowledge:
+    """A register in which everything may be filed by broker1 for everybody."""
+
+    by_certificate = {signer("broker1").certificate.sha256: "broker1"}  # noqa: RUF012
+
+    def register(self, _at: datetime) -> Register:
+        return Register(
+            owners=lambda _value: frozenset({"broker1"}), mandated=lambda _holder, _principal: True
+        )
+
+
+class _Hub:
+    """What the intake asks of a hub, without a database: supplements are not for this target."""
+
+    engine = None
+
+    def __init__(self) -> None:
+        self.judge = judge()
+        self.limits = DEFAULT_LIMITS
+        self.rules = type("Rules", (), {"bundle": samples.bundle()})()
+
+
+@cache
+def _hub() -> Any:
+    return _Hub()
+
+
+def _submission(data: bytes) -> object:
+    """Take a submission in as the hub does, signature and all."""
+    arrived = Arrived(_Row(), (Payload("p1@x", "application/xml", data),), _Knowledge())  # type: ignore[arg-type]
+    try:
+        intake = examine(_hub(), arrived, NOW)
+    except RefusedError as refused:
+        promise(bool(refused.problems), "refused without a reason")
+        header = CaseHeader("2026-0000001", refused.reference, NOW)
+        _tellable(result_document(header, CaseOutcome.REFUSED, (), refused.problems))
+        return [(one.id, one.text, one.pointer) for one in refused.problems]
+    return [(one.number, serialize(one.request.xml)) for one in intake.prepared]
+
+
+def _tellable(told: etree._Element) -> None:
+    """What we tell an applicant is by its schema, whatever it is made of."""
+    root = parse_xml(serialize(told))
+    promise(schemas(RESULT).accepts(root), "what is told to the applicant is not by its schema")
+
+
+def _split(data: bytes) -> object:
+    """Read and split a submission whatever its signature says."""
+    root = parse_xml(data)
+    if not schemas(SUBMISSION).accepts(root):
+        raise GatewayError(DOCUMENT_INVALID, "not by its schema", "/")
+    found = read_submission(root)
+    done = split(root, samples.bundle(), placeholder_numbers(root))
+    promise(
+        bool(done.problems) or len(done.requests) == len(found.applications), "an application got no request"
+    )
+    return [(one.problem.id, one.pointer) for one in done.problems], [
+        serialize(one.xml) for one in done.requests
+    ]
+
+
+def _unsigned() -> Iterable[bytes]:
+    for data in samples.submissions()[1:]:
+        root = parse_xml(data)
+        root.remove(root[-1])
+        yield serialize(root)
+
+
+def _only_originals(data: bytes, rng: Random) -> bytes:
+    return _SIGNED(data, rng).replace(b"<Function>35<", b"<Function>9<")
+
+
+_SIGNED = document_signer(signer("broker1"), NOW, 0.1)
+
+
+def _notice(data: bytes) -> object:
+    name, _, document = data.partition(b"\n")
+    root, known = parse_xml(document), samples.bundle()
+    about = known.documents.get(name.decode("utf-8", "replace"))
+    facts = read_notice(root, known.notices, about)
+    if about is None:
+        about = document_of(facts.value("document_type"), known.documents.values())
+        facts = read_notice(root, known.notices, about)
+    places = [place for _, place in error_places(facts)]
+    return [(one.name, one.value, one.xpath) for one in facts.facts], places
+
+
+def _mutate_notice(data: bytes, rng: Random) -> bytes:
+    name, _, document = data.partition(b"\n")
+    if rng.random() < 0.05:
+        name = rng.choice([b"", *(one.encode() for one in samples.bundle().documents)])
+    return name + b"\n" + mutate_xml(document, rng)
+
+
+@cache
+def _called() -> Any:
+    agreed = contract("agency-template.wsdl")
+    body = etree.fromstring(f'<D xmlns="{_DOCUMENT}"/>')
+    arguments = {"ApplicationNumber": "A-1", "CaseNumber": "C-1"}
+    stored = agreed.compose(
+        Call("SubmitApplication", "urn:uuid:call", "https://agency.example/soap", arguments, body)
+    )
+    return agreed, seal(stored, agreed, signer("hub"), NOW)
+
+
+def _judge_agency(certificate: Certificate, _now: datetime) -> None:
+    if certificate.sha256 != signer("agency").certificate.sha256:
+        raise GatewayError(SIGNER_MISMATCH, "not the agency")
+
+
+def _answer(data: bytes) -> object:
+    headers, body = read_post(data)
+    status = headers.pop("Status", "200")
+    number = int(status) if status.isascii() and status.isdigit() and len(status) < 4 else 200
+    agreed, call = _called()
+    answer = HttpAnswer(number, {name.lower(): value for name, value in headers.items()}, body)
+    said = open_answer(answer, call, agreed, AnswerRules(_judge_agency), NOW)
+    if isinstance(said, Notice):
+        header = CaseHeader("2026-0000001", "R-1", NOW)
+        _tellable(notice_document(header, RequestState("A1", "TINY", "ORG", "DECIDED"), said))
+    return said
+
+
+def _answers() -> Iterable[bytes]:
+    kind = "text/xml; charset=utf-8"
+    for content in (_ACKNOWLEDGED, _NOTICE):
+        name = "SubmitApplicationResponse"
+        values = Addressing(f"{AGENCY}:{name}", "urn:uuid:answer", None, "urn:uuid:call")
+        root = envelope(wrapper(AGENCY, name, content), values)
+        yield write_post({"Status": "200", "Content-Type": kind}, _signed_by_agency(root))
+    fault = fault_envelope(Fault("Client", "no"))
+    yield write_post({"Status": "500", "Content-Type": kind}, fault)
+    values = Addressing(f"{AGENCY}:Fault", "urn:uuid:answer", None, "urn:uuid:call")
+    content = etree.fromstring(fault)[0][0]
+    yield write_post({"Status": "500", "Content-Type": kind}, _signed_by_agency(envelope(content, values)))
+
+
+def _signed_by_agency(root: etree._Element) -> bytes:
+    sign_request(root, signer("agency"), now=NOW)
+    return serialize(root)
+
+
+def _result(data: bytes) -> object:
+    """Read what the hub tells an applicant, as the applicant's program does."""
+    party = Party((PartyId("hub", "t"),), "Hub")
+    message = UserMessage(
+        message_id="m",
+        conversation_id="c",
+        sender=party,
+        receiver=party,
+        agreement="a",
+        timestamp=NOW,
+        service="s",
+        action="Result",
+        payloads=(Payload("p@x", "application/xml", data),),
+    )
+    identity = Identity("broker1", signer("broker1"), judge(), frozenset({signer("hub").certificate.sha256}))
+    return sorted(read_document(message, identity).items(), key=str)
+
+
+def _results() -> Iterable[bytes]:
+    header = CaseHeader("2026-0000001", "R-1", NOW)
+    for state in ("ACKNOWLEDGED", "DECIDED"):
+        root = notice_document(header, RequestState("A1", "TINY", "ORG", state), None)
+        yield serialize(sign_document(root, signer("hub"), now=NOW))
+
+
+TARGETS = (
+    Target(
+        "submission",
+        "signed submissions from octets to prepared requests, by the hub's own intake",
+        samples.submissions,
+        _submission,
+        _only_originals,
+    ),
+    Target(
+        "split", "submissions read and split, whatever signature they bear", _unsigned, _split, mutate_xml
+    ),
+    Target("notice", "agencies' notices read by the mappings", samples.notices, _notice, _mutate_notice),
+    Target(
+        "answer",
+        "what an agency's service answers; changed and signed again",
+        _answers,
+        _answer,
+        mutate_post(request_signer(signer("agency"), NOW)),
+    ),
+    Target(
+        "result",
+        "the hub's results and notices, read by an applicant's program",
+        _results,
+        _result,
+        document_signer(signer("hub"), NOW),
+    ),
+)

@@ -1,0 +1,236 @@
+"""Targets: the two doors as WSGI applications: no traceback, no mistake of ours, an answer in good form."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from gateway.cases.notices import CallBack
+from gateway.errors import SIGNER_MISMATCH, GatewayError
+from gateway.hub.receive import receive
+from gateway.pki.certificates import Certificate
+from gateway.protocols import PROTOCOLS
+from gateway.web.agencies import HubHandler, security_of
+from gateway.web.app import wsgi_application
+from gateway.web.guard import Caller, SoapSecurity
+from gateway.web.replays import SeenCall
+from gateway.web.soap import soap_application
+from gateway.wire.addressing import Addressing
+from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.wss import sign_request
+from tests.fuzz import samples
+from tests.fuzz.hubs import whole
+from tests.fuzz.identities import NOW, signer
+from tests.fuzz.of_messages import parcel_of
+from tests.fuzz.posts import mutate_post, read_post, write_post
+from tests.fuzz.resigning import message_signer, request_signer
+from tests.fuzz.target import BrokenPromiseError, Target, promise
+from tests.kit.house import Clock, Neighbour
+from tests.kit.soap import envelope, wrapper
+
+__all__ = ["TARGETS", "application", "check_shows_nothing", "posts_of_a_broker"]
+
+_LEAKS = (b"Traceback", b'File "/', b".py:", b"site-packages", b"sqlite3", b"sqlalchemy")
+_LIMIT = 1 << 20
+_CALLS = {
+    "Acknowledge": "<ApplicationNumber>A-1</ApplicationNumber><ReceiptNumber>R  1</ReceiptNumber>",
+    "RequestInformation": """<ApplicationNumber>A-1</ApplicationNumber><NoticeNumber>N-1</NoticeNumber>
+<IssuedAt>2026-11-20T18:00:00+09:00</IssuedAt><Pointer>42A/67A[1]</Pointer>
+<Text> 성분표를 내십시오 </Text><Deadline>2026-12-01T00:00:00.5Z</Deadline>""",
+    "SubmitDecision": """<ApplicationNumber>A-1</ApplicationNumber><NoticeNumber>N-2</NoticeNumber>
+<IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode><Decision><item>1</item><law>01</law>
+<decision>APPROVED</decision><number>P  1</number><date>2026-11-20</date><quantity>10.500</quantity>
+<unit>KGM</unit><condition>keep  dry</condition></Decision>""",
+}
+
+
+class _Mistakes(logging.Handler):
+    """Keeps what the guard writes to the log when a mistake of ours was caught."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+        logging.getLogger("gateway.web.guard").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@cache
+def _mistakes() -> _Mistakes:
+    return _Mistakes()
+
+
+def check_shows_nothing(answer: bytes) -> None:
+    """An answer shows nothing of the inside, and owns no mistake of ours."""
+    promise(not any(leak in answer for leak in _LEAKS), "an answer shows the inside")
+    promise(b"GW901" not in answer, "an answer owns a mistake of ours")
+
+
+def _posted(application: Any, path: str, data: bytes) -> tuple[int, dict[str, str], bytes]:
+    """POST what `data` says; the answer must be one that HTTP allows and that shows nothing of the inside."""
+    headers, body = read_post(data)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "hub.example",
+        "SERVER_PORT": "80",
+        "wsgi.url_scheme": "http",
+        "CONTENT_LENGTH": headers.pop("Content-Length", str(len(body))),
+        "wsgi.input": io.BytesIO(body),
+    }
+    for name, value in headers.items():
+        key = name.upper().replace("-", "_")
+        environ[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
+    started: list[Any] = []
+    answer = b"".join(application(environ, lambda *line: started.append(line)))
+    [(status, fields)] = started
+    number, told = int(status[:3]), dict(fields)
+    promise(status == f"{number} {HTTPStatus(number).phrase}", "an odd status line")
+    promise(told["Content-Length"] == str(len(answer)), "a wrong Content-Length")
+    check_shows_nothing(answer)
+    return number, told, answer
+
+
+@cache
+def _agency_application() -> Any:
+    hub = whole().hub
+    return soap_application(HubHandler(hub), replace(security_of(hub), memory=_Forgetful()))
+
+
+def _decided(data: bytes) -> object:
+    """Call the hub about an application that it has; what it then knows is undone before the next call."""
+    with whole().undone():
+        return _called(_agency_application(), data), whole().known()
+
+
+class _Forgetful:
+    """A memory without memory, so that the same octets are taken twice."""
+
+    def arrive(self, call: SeenCall, now: datetime) -> None:
+        pass
+
+    def taken(self, call: SeenCall, now: datetime) -> None:
+        pass
+
+
+class _Listener:
+    """What agencies' calls are handed to: it must be able to write down what they say."""
+
+    def take(self, said: CallBack, _caller: Caller) -> None:
+        repr(said).encode()
+
+    acknowledge = request_information = submit_decision = take
+
+
+def _admit(certificate: Certificate, _now: datetime) -> str:
+    if certificate.sha256 != signer("agency").certificate.sha256:
+        raise GatewayError(SIGNER_MISMATCH, "not the agency")
+    return "agency"
+
+
+@cache
+def _soap_application() -> Any:
+    security = SoapSecurity(
+        signer=signer("hub"),
+        admit=_admit,
+        clock=lambda: NOW,
+        new_id=lambda: "urn:uuid:answer",
+        memory=_Forgetful(),
+        addresses=("https://hub.example/soap/agency",),
+    )
+    return soap_application(_Listener(), security)
+
+
+def _soap(data: bytes) -> object:
+    return _called(_soap_application(), data)
+
+
+def _called(application: Any, data: bytes) -> object:
+    log = _mistakes().said
+    log.clear()
+    try:
+        status, _, body = _posted(application, "/soap/agency", data)
+    except BrokenPromiseError as broken:
+        raise BrokenPromiseError(f"{broken} {' '.join(log)}") from broken
+    promise(not log, f"caught: {' '.join(log)}")
+    root = parse_xml(body)
+    faults = [one.text for one in root.iter("faultcode", "faultstring")]
+    return status, faults
+
+
+def _calls() -> Iterable[bytes]:
+    for operation, content in _CALLS.items():
+        values = Addressing(f"{SERVICE_AGENCY}:{operation}", "urn:uuid:call-1")
+        root = envelope(wrapper(SERVICE_AGENCY, operation, content), values)
+        sign_request(root, signer("agency"), now=NOW)
+        headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{SERVICE_AGENCY}:{operation}"'}
+        yield write_post(headers, serialize(root))
+
+
+@cache
+def application() -> Any:
+    return wsgi_application(whole().hub, _LIMIT)
+
+
+def _msh(data: bytes) -> object:
+    try:
+        status, headers, body = _posted(application(), "/msh/ebms2", data)
+    except BrokenPromiseError:
+        receive(whole().hub, PROTOCOLS["ebms2"], parcel_of(data))  # tells what the application has caught
+        raise
+    if status != 204 and "xml" in headers.get("Content-Type", ""):
+        root = parse_xml(body)
+        codes = sorted(
+            {value for one in root.iter() for name, value in one.attrib.items() if "errorCode" in name}
+        )
+        return status, codes
+    return "silence"
+
+
+def posts_of_a_broker() -> dict[str, list[bytes]]:
+    """Return honest posts by the path that takes them."""
+    return {"/msh/ebms2": list(_filed()), "/soap/agency": list(_calls())}
+
+
+def _filed() -> Iterable[bytes]:
+    """Return what broker1 may send to this hub by its agreement."""
+    broker = Neighbour("broker1", Clock(NOW))
+    made = replace(broker.context(), keys={"broker1": signer("broker1")})
+    for action in ("Store", "Submit"):
+        unit = broker.message(action, b"<a/>")
+        modes = [one for one in made.agreements.pmodes if one.action == action]
+        yield samples.post_of(PROTOCOLS["ebms2"].seal((unit,), modes[0], made))
+
+
+TARGETS = (
+    Target(
+        "soap-door",
+        "/soap/agency: guard, Spyne and back; calls changed and signed again",
+        _calls,
+        _soap,
+        mutate_post(request_signer(signer("agency"), NOW)),
+    ),
+    Target(
+        "agency-door",
+        "the same in front of a hub with a case: what an agency says is weighed, stored and concluded",
+        _calls,
+        _decided,
+        mutate_post(request_signer(signer("agency"), NOW)),
+    ),
+    Target(
+        "msh-door",
+        "/msh/ebms2: a hub with its database; messages changed and signed again",
+        _filed,
+        _msh,
+        mutate_post(message_signer(signer("broker1"))),
+    ),
+)

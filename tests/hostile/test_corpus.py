@@ -1,0 +1,317 @@
+"""The hostile corpus against this gateway, and against gateways that are broken on purpose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.conformance_home import invite
+from gateway.cli.demo_stage import Stage, read_cast
+from gateway.conformance.hostile.bench import Bench, read_bench
+from gateway.conformance.hostile.case import (
+    ACCEPTED,
+    LAWFUL,
+    Answer,
+    Case,
+    Exchange,
+    Post,
+    Step,
+    WrongAnswerError,
+    refused,
+)
+from gateway.conformance.hostile.corpus import all_cases, chosen
+from gateway.conformance.hostile.naive_reader import takes
+from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, Report
+from gateway.conformance.hostile.runner import Runner
+from gateway.conformance.hostile.target import WsgiTarget
+from gateway.web.app import application
+from tests.kit.gateway import ROOT
+
+Opponents = tuple[Bench, WsgiTarget]
+#: Enough to see that a broken gateway is found out: one case of each attack.
+SAMPLE = tuple({case.attack: case for case in reversed(all_cases()) if not case.feature}.values())
+
+
+def told(report: Report, verdict: str) -> list[str]:
+    return [f"{one.id}: {one.got}" for one in report.results if one.verdict == verdict]
+
+
+def test_no_attack_passes_this_gateway(opponents: Opponents) -> None:
+    report = Runner(*opponents, every=10).run(all_cases())
+    assert not told(report, FAILED)
+    open_ = told(report, NOT_YET)
+    print("\n".join(open_))
+    # What is not played here has a reason, and it is not that the control was refused.
+    assert all("needs a URL" in one or "is not said to have" in one for one in open_), open_
+    assert report.count(PASSED) >= 63
+    assert report.good
+
+
+def test_ids_are_unique_and_every_case_says_what_it_is() -> None:
+    ids = [case.id for case in all_cases()]
+    assert len(set(ids)) == len(ids)
+    for case in all_cases():
+        assert case.title
+        assert case.source
+        assert case.face in ("ebms2", "soap")
+        assert "." in case.id
+
+
+def test_no_case_is_left_out_of_the_corpus() -> None:
+    known = {case.id for case in all_cases()}
+    for path in (ROOT / "gateway" / "conformance" / "hostile").glob("*.py"):
+        module = import_module(f"gateway.conformance.hostile.{path.stem}")
+        brought = [one for one in vars(module).values() if isinstance(one, tuple) and one]
+        cases = [case for one in brought for case in one if isinstance(case, Case)]
+        assert {case.id for case in cases} <= known, path.name
+
+
+def test_the_manual_names_every_feature_that_a_case_asks_for() -> None:
+    page = (ROOT / "gateway" / "manual" / "hostile.md").read_text(encoding="utf-8")
+    features = {case.feature for case in all_cases()} - {""}
+    assert features
+    assert all(f"`{feature}`" in page for feature in features), features
+
+
+def answering(
+    status: str, body: bytes, kind: str = "text/xml"
+) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """Return a gateway that says the same to everybody."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["wsgi.input"].read()
+        start_response(status, [("Content-Type", kind)])
+        return [body]
+
+    return application
+
+
+EMPTY = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body/></s:Envelope>'
+
+
+@pytest.mark.parametrize(("status", "body"), [("200 OK", EMPTY), ("200 OK", b""), ("202 Accepted", b"ok")])
+def test_a_gateway_that_accepts_everything_fails(opponents: Opponents, status: str, body: bytes) -> None:
+    bench, _ = opponents
+    report = Runner(bench, WsgiTarget(answering(status, body), bench.faces)).run(SAMPLE)
+    refusals = [one for one in report.results if one.expected.startswith("refused")]
+    assert len(refusals) >= 5
+    assert {one.verdict for one in refusals} <= {FAILED, NOT_YET}
+    assert sum(one.verdict == FAILED for one in refusals) >= 5
+    assert not report.good
+
+
+def test_a_gateway_that_refuses_everything_proves_nothing(opponents: Opponents) -> None:
+    bench, _ = opponents
+    target = WsgiTarget(answering("500 Internal Server Error", b"oh"), bench.faces)
+    report = Runner(bench, target, patience=0).run(SAMPLE)
+    assert {one.verdict for one in report.results} == {NOT_YET}
+    assert all("control not accepted" in one.got or "needs" in one.got for one in report.results)
+    assert not report.good
+
+
+class Broken:
+    """The gateway of the house, spoiled: what it refuses is answered by `spoil`."""
+
+    def __init__(self, inner: Any, spoil: Callable[[], tuple[str, bytes]]) -> None:
+        self._inner = inner
+        self._spoil = spoil
+        self.dead = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self.dead:
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"gone"]
+        heard: dict[str, Any] = {}
+
+        def hear(status: str, headers: list[tuple[str, str]]) -> None:
+            heard.update(status=status, headers=headers)
+
+        body = b"".join(self._inner(environ, hear))
+        if b"ErrorList" in body or b"Fault" in body:
+            status, body = self._spoil()
+            start_response(status, [("Content-Type", "text/html")])
+            return [body]
+        start_response(heard["status"], heard["headers"])
+        return [body]
+
+
+class Naive:
+    """A gateway that verifies as many do: by what the naive verifier of the suite takes."""
+
+    name = "naive"
+
+    def send(self, step: Step) -> Answer:
+        # Which part is the envelope: some ask the start parameter, some take the first.
+        good = isinstance(step, Post) and (takes(step) or takes(step, "first"))
+        return Answer(200, {}, b"") if good else Answer(400, {}, b"no")
+
+
+def test_a_naive_gateway_fails_every_case_that_is_said_to_fool_it(opponents: Opponents) -> None:
+    bench, _ = opponents
+    cases = [case for case in all_cases() if case.naive]
+    assert len(cases) >= 63
+    report = Runner(bench, Naive(), every=1000).run(cases[::5])
+    attacks = [one for one in report.results if one.expected.startswith("refused")]
+    assert len(attacks) >= 20
+    assert all(one.verdict == FAILED and one.got.startswith("accepted") for one in attacks)
+
+
+TRACE = b"<pre>Traceback (most recent call last):\n  File x\nValueError</pre>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (("500 Internal Server Error", TRACE), "traceback"),
+        (("500 Internal Server Error", b"oops"), "no refusal as expected"),
+        (("302 Found", b""), "no refusal as expected"),
+        (("200 OK", b"<html/>"), "accepted"),
+    ],
+)
+def test_a_gateway_that_refuses_badly_fails(
+    opponents: Opponents, answer: tuple[str, bytes], why: str
+) -> None:
+    bench, target = opponents
+    broken = WsgiTarget(Broken(target.application, lambda: answer), bench.faces)
+    report = Runner(bench, broken).run(chosen("SIG-0[1-3].*")[:12])
+    assert report.count(FAILED) == 12
+    assert all(why in one for one in told(report, FAILED))
+
+
+def test_a_gateway_that_an_attack_brings_down_fails(opponents: Opponents) -> None:
+    bench, target = opponents
+    broken = Broken(target.application, lambda: ("400 Bad Request", b""))
+    inner = broken._spoil
+
+    def die() -> tuple[str, bytes]:
+        broken.dead = True
+        return inner()
+
+    broken._spoil = die
+
+    def play(bench: Bench) -> Any:
+        yield Exchange(bench.message(signer="stranger"), refused(http=(400,)))
+
+    case = Case("SIG-30.any", "signed by a stranger", "ebms2", "this test", play)
+    result = Runner(bench, WsgiTarget(broken, bench.faces), patience=0).play(case)
+    assert result.verdict == FAILED
+    assert "afterwards an honest message" in result.got
+
+
+def a_case(expected: Any, **hooks: Any) -> Case:
+    def play(bench: Bench) -> Any:
+        yield Exchange(bench.message(**hooks), expected)
+
+    return Case("SIG-30.any", "signed by somebody", "ebms2", "this test", play)
+
+
+STRANGER = refused("GW209", ebms=("SecurityFailure",), faults=("FailedAuthentication",))
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict"),
+    [
+        (a_case(ACCEPTED), PASSED),
+        (a_case(STRANGER, signer="stranger"), PASSED),
+        (a_case(replace(STRANGER, problems=()), signer="stranger"), PASSED),
+        (a_case(replace(STRANGER, problems=("GW202",)), signer="stranger"), FAILED),
+        (a_case(replace(STRANGER, ebms=("Inconsistent",)), signer="stranger"), FAILED),
+        (a_case(refused(http=(400,)), signer="stranger"), FAILED),
+        (a_case(STRANGER), FAILED),
+        (a_case(LAWFUL, signer="stranger"), FAILED),
+        (a_case(ACCEPTED, signer="stranger"), NOT_YET),
+        (a_case(ACCEPTED, signer="nobody"), NOT_YET),
+        (replace(a_case(ACCEPTED), feature="time travel"), NOT_YET),
+    ],
+)
+def test_verdicts(opponents: Opponents, case: Case, verdict: str) -> None:
+    assert Runner(*opponents).play(case).verdict == verdict
+
+
+def test_a_play_may_find_fault_itself(opponents: Opponents) -> None:
+    def play(bench: Bench) -> Any:
+        yield Exchange(bench.message(), ACCEPTED)
+        raise WrongAnswerError("two answers differ")
+
+    result = Runner(*opponents).play(Case("REP-01.any", "twice", "ebms2", "this test", play))
+    assert (result.verdict, result.got) == (FAILED, "two answers differ")
+
+
+def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "home", read_cast())
+    stage.build()
+    settings, cases = stage.settings(), chosen("SIG-0[12].*")[:6]
+    for out in (tmp_path / "one", tmp_path / "two"):
+        invite(settings, out)
+        bench = read_bench(out)
+        report = Runner(bench, WsgiTarget(application(settings), bench.faces)).run(cases)
+        assert report.count(PASSED) == len(cases) == 6
+        # The control of the other face needs the case that the invitation opened.
+        assert Runner(bench, WsgiTarget(application(settings), bench.faces))._control("soap") == ""
+    assert {path.stat().st_mode & 0o77 for path in (tmp_path / "one").glob("*.key.pem")} == {0}
+
+
+@pytest.mark.parametrize("who", ["expired", "revoked", "encryption", "stranger", "selfsigned"])
+def test_keys_of_the_partner_folder_that_are_not_good(opponents: Opponents, who: str) -> None:
+    problems = {"expired": "GW206", "revoked": "GW207", "encryption": "GW205"}
+    expected = refused(problems.get(who, "GW209"), ebms=("SecurityFailure",))
+    assert Runner(*opponents).play(a_case(expected, signer=who)).verdict == PASSED
+
+
+def test_the_table_and_the_list_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", "table"]) == 0
+    assert capsys.readouterr().out.count("\n") == 2 * 91
+    assert main(["conformance", "table", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 91
+    assert set(rows[0]) == {"id", "title", "source", "expected", "cases", "tests", "not_yet"}
+    assert main(["conformance", "list", "--only", "SIG-01.*", "--json"]) == 0
+    found = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    assert found == [case.id for case in chosen("SIG-01.*")]
+    assert found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--only", "NOTHING-*"],
+        ["--partner", "x"],
+        ["--every", "0"],
+        ["--url", "http://127.0.0.1:9", "--partner", "/nowhere"],
+        ["--url", "gopher://x"],
+    ],
+)
+def test_misuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", "run", "hostile", *words]) == 2
+    assert capsys.readouterr().err.startswith("gateway: GW801")
+
+
+def test_by_url(served: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home, url = served
+    partner = tmp_path / "partner"
+    assert main(["conformance", "invite", "--home", str(home), "--out", str(partner)]) == 0
+    capsys.readouterr()
+    command = ["conformance", "run", "hostile", "--url", f"{url}/msh/ebms2", "--json", "--every", "5"]
+    for glob in ("SIG-0[147].*", "*.in-header*"):
+        assert main([*command, "--partner", str(partner), "--only", glob]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["suite"] == "hostile"
+        assert report["passed"] == len(report["cases"]) > 0
+        assert report["failed"] == report["not_yet"] == 0
+
+
+def test_a_gateway_that_does_not_know_the_suite_is_not_judged(
+    served: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["conformance", "run", "hostile", "--url", served[1], "--json", "--only", "SIG-01.*"]
+    assert main(command) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["not_yet"] == len(report["cases"]) > 0
+    assert all(one["got"].startswith("control not accepted") for one in report["cases"])
