@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -287,6 +288,31 @@ class Token(_Section):
         return self
 
 
+class Next(_Section):
+    """The key that takes over from the one we sign with; without a start there is none."""
+
+    starts: AwareDatetime | None = Field(
+        None, description="From when it signs in place of the one above; a date and time with its offset."
+    )
+    signing_key: Secret | None = Field(None, description="The next private key, as `pki.signing_key`.")
+    signing_password: Secret | None = Field(
+        None, description="The password of the file of the next private key, when it is encrypted."
+    )
+    signing_certificate: Location | None = Field(
+        None, description="The certificate of the next key; a PKCS#12 file brings its own."
+    )
+    token: Token = Field(Token(), description="The PKCS#11 token that signs then, when one does.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Next:
+        named = self.signing_key is not None or self.token.module is not None
+        if (self.starts is not None) != named:
+            raise ValueError("the next key is named by starts, and signing_key or token")
+        if self.token.module is not None and self.signing_certificate is None:
+            raise ValueError("the key of a token needs signing_certificate")
+        return self
+
+
 class Pki(_Section):
     """Whom we believe, and with which key we sign."""
 
@@ -310,6 +336,7 @@ class Pki(_Section):
         "a PKCS#12 file brings its own, and this is not read.",
     )
     token: Token = Field(Token(), description="The PKCS#11 token that signs, when one does.")
+    next: Next = Field(Next(), description="The key that takes over, when one does.")
     policy: Location | None = Field(
         None, description="The file of the trust policy, when it is not the shipped one."
     )

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"share"},
     "pki": {"share"},
     "xmlsec": {"wire", "pki"},
+    "recognition": {"wire", "xmlsec", "pki"},
     "agreements": {"wire"},
     "protocols": {"wire", "xmlsec", "pki", "agreements"},
     "harmonize": {"wire", "share"},
@@ -42,7 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "conformance": {"wire", "xmlsec", "pki", "agreements", "protocols", "share", "cases"},
 }  # fmt: skip
-PURE = ("model", "states", "errors", "wire", "xmlsec", "pki", "agreements", "protocols", "harmonize", "cases")
+PURE = (
+    *("model", "states", "errors", "wire", "xmlsec", "pki", "recognition"),
+    *("agreements", "protocols", "harmonize", "cases"),
+)
 # worker.py is the process in which the pure code may be killed.
 NOT_PURE = {"pki/issue.py", "pki/worker.py"}
 BANNED_NAMES = {"open", "print", "input"}

@@ -65,6 +65,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise GatewayError(SETTINGS_WRONG, f"no case fits {str(arguments.only)[:80]!r}", "--only")
     if arguments.every < 1:
         raise GatewayError(SETTINGS_WRONG, "an honest message is sent after every 1 or more cases", "--every")
+    unknown = sorted(set(arguments.has) - {case.feature for case in chosen(None) if case.feature})
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"no case asks for {unknown[0][:80]!r}", "--has")
     output = sys.stderr if arguments.json else sys.stdout
 
     def tell(result: Result) -> None:
@@ -94,8 +97,18 @@ def _opponents(arguments: argparse.Namespace) -> Iterator[tuple[Bench, Target]]:
         return
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
-    bench = read_bench(arguments.partner) if arguments.partner else sample_bench()
+    bench = _bench_of(arguments.partner) if arguments.partner else sample_bench()
     yield bench, UrlTarget(arguments.url, bench.faces)
+
+
+def _bench_of(partner: Path) -> Bench:
+    """Read a partner folder; what is wrong with it is wrong with the call, not with the gateway."""
+    try:
+        return read_bench(partner)
+    except GatewayError as wrong:
+        if wrong.problem is SETTINGS_WRONG:
+            raise
+        raise GatewayError(SETTINGS_WRONG, f"{partner}: {wrong.detail}", wrong.location) from wrong
 
 
 def _list(arguments: argparse.Namespace) -> int:

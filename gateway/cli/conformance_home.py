@@ -54,7 +54,9 @@ def invite(settings: Settings, out: Path) -> PartnerFolder:
         with reading(engine) as conn:
             ids = parties.ids_of(conn, settings.hub.party)
         if not ids:
-            raise GatewayError(SETTINGS_WRONG, f"{settings.hub.party} has no party id", "hub.party")
+            own = settings.hub.party
+            told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
+            raise GatewayError(SETTINGS_WRONG, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
         crl = _crl(settings, authority.certificate.der)
         drawn = draw_partner(authority, (hub, ids), at, crl, features)

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.xmlsec.algorithms import POLICIES
 
-__all__ = ["add_home", "add_judging", "as_lines", "octets_of"]
+__all__ = ["add_home", "add_judging", "add_moment", "as_lines", "octets_of"]
+
+#: Four times the longest message by default: whatever is judged is refused for its size long before.
+_LONGEST_FILE: Final = 256 * 1024 * 1024
 
 
 def add_home(parser: argparse.ArgumentParser, *, as_json: bool = True) -> None:
@@ -32,25 +35,37 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", type=Path, action="append", default=[], metavar="PEM", help="trust anchors"
     )
-    parser.add_argument("--at", type=_moment, metavar="TIME", help="judge as of then (ISO 8601, with zone)")
+    add_moment(parser, "judge")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def add_moment(parser: argparse.ArgumentParser, deed: str) -> None:
+    """Add ``--at``: the moment as of which something is done, instead of now."""
+    parser.add_argument("--at", type=_moment, metavar="TIME", help=f"{deed} as of then (ISO 8601, with zone)")
+
+
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a time as 2026-01-31T12:00:00Z: {text[:80]!r}") from None
     if moment.tzinfo is None:
         raise argparse.ArgumentTypeError("the time lacks its zone")
     return moment
 
 
 def octets_of(path: Path) -> bytes:
-    """Return what a file that was named holds."""
+    """Return what a file that was named holds; one without end is read no further than it may be long."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            held = file.read(_LONGEST_FILE + 1)
     except OSError as mistake:
         raise GatewayError(
             SETTINGS_WRONG, f"{path} cannot be read: {mistake.strerror}", str(path)
         ) from mistake
+    if len(held) > _LONGEST_FILE:
+        raise GatewayError(SETTINGS_WRONG, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
+    return held
 
 
 def as_lines(verdict: Mapping[str, Any]) -> str:

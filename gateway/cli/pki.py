@@ -10,6 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gateway.cli.pki_key import add_key
+from gateway.cli.pki_list import add_list
+from gateway.cli.pki_recognize import add_recognize
+from gateway.cli.pki_requests import add_requests
 from gateway.cli.pki_validate import add_validate
 from gateway.cli.settings import add_home, print_rows, read_file, writing
 from gateway.hub.assembly import now
@@ -35,6 +39,10 @@ def add_parser(verbs: Any) -> None:
     demo.add_argument("--json", action="store_true", help="print JSON")
     demo.set_defaults(run=_demo)
     add_validate(group)
+    add_key(group)
+    add_list(group)
+    add_recognize(group)
+    add_requests(group)
     crl = group.add_parser("crl", help="judge certificates by these revocation lists from now on")
     crl.add_argument("file", type=Path, help="a DER list, or a file of PEM lists")
     add_home(crl, as_json=False)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from gateway.cli.options import as_lines, octets_of
-from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import now
 from gateway.pki.certificates import PATH_RULES
 from gateway.pki.path import ANY_POLICY, PolicyRule
@@ -153,6 +153,9 @@ def _verdicts(arguments: argparse.Namespace, examiner: Examiner) -> Iterator[dic
                 yield _judged(_case(_object(line)), examiner, at)
             except GatewayError as mistake:
                 yield _told("indeterminate", mistake.problem.id, mistake.detail)
+            # One line must not take the answers of those after it along.
+            except Exception as error:
+                yield _told("indeterminate", OUR_MISTAKE.id, type(error).__name__)
 
 
 def _object(line: bytes) -> Mapping[str, Any]:
@@ -166,6 +169,8 @@ def _object(line: bytes) -> Mapping[str, Any]:
 
 
 def _judged(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
+    # After one that was ended a new process starts, which the next case does not pay for.
+    examiner.start()
     start = time.perf_counter()
     verdict = case.judge(examiner, at)
     spent = round((time.perf_counter() - start) * 1000, 1)
@@ -175,6 +180,7 @@ def _judged(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
         verdict.reason,
         path=[each.subject for each in verdict.path],
         sha256=[each.sha256 for each in verdict.path],
+        evidence=list(verdict.evidence),
         milliseconds=spent,
     )
 
@@ -234,13 +240,21 @@ def _octets(text: str, name: str) -> bytes:
     """Return what a file holds, or the text itself where it is PEM or base64 of DER."""
     if text.startswith("-----BEGIN "):
         return text.encode()
-    if len(text) < 1024 and Path(text).is_file():
+    if _is_file(text):
         return octets_of(Path(text))
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         detail = f"--{name}: {text[:120]!r} is no file that can be read, and not base64"
         raise GatewayError(SETTINGS_WRONG, detail, text[:120]) from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    # Base64 of a certificate is longer than any name of a file may be, and a name has no NUL.
+    except (OSError, ValueError):
+        return False
 
 
 def _moment(text: str) -> datetime:

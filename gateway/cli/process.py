@@ -23,10 +23,14 @@ from gateway.config import Settings
 from gateway.delivery.assembly import build_worker
 from gateway.delivery.reloading import SettingsFile, partners_of
 from gateway.delivery.soap_contracts import contract
-from gateway.errors import GatewayError
+from gateway.errors import CERTIFICATE_EXPIRED, SETTINGS_WRONG, GatewayError
 from gateway.harmonize import Bundle
-from gateway.hub.assembly import NoCalls, build_hub, engine_of
+from gateway.hub.assembly import NoCalls, build_hub, engine_of, trust_of
+from gateway.hub.hub import Hub
 from gateway.hub.mappings import rules_in_force, shipped_rules
+from gateway.hub.own_certificates import OURSELVES, own_spans
+from gateway.hub.registering import demand_good
+from gateway.monitor.expiry import endings, log_endings
 from gateway.pki.trust import Use
 from gateway.store.engine import reading
 from gateway.store.migrate import check_version, migrate
@@ -40,6 +44,7 @@ _DRAIN = 40.0
 #: So many deaths within so many seconds are no accident: the keeper must look.
 _MOST_DEATHS = 10
 _WINDOW = 60.0
+_DAY = 86_400.0
 
 
 def add_parser(verbs: Any) -> None:
@@ -146,10 +151,25 @@ def _work(arguments: argparse.Namespace) -> int:
     _logging()
     source = config_of(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: settings_of(arguments)) if source else None
-    worker = build_worker(settings_of(arguments), file)
+    settings = settings_of(arguments)
+    worker = build_worker(settings, file)
     with _stopping() as stop:
+        threading.Thread(target=_tell_of_endings, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0
+
+
+def _tell_of_endings(settings: Settings, stop: threading.Event) -> None:
+    """Say in the log, now and once a day, whose certificates end."""
+    while True:
+        try:
+            with _hub(settings) as hub:
+                log_endings(hub.engine, hub.clock(), own_spans(hub))
+        except Exception:
+            # The next day is another: the worker itself finds out about a database that is away.
+            _log.warning("certificates that end could not be looked for", exc_info=True)
+        if stop.wait(_DAY):
+            return
 
 
 @contextlib.contextmanager
@@ -183,38 +203,83 @@ def _migrated(settings: Settings) -> tuple[str | None, str]:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    problems = [_told(problem) for problem in _problems(arguments)]
+    warnings: list[str] = []
+    problems = [_told(problem) for problem in _problems(arguments, warnings)]
     if arguments.json:
-        print(json.dumps({"ok": not problems, "problems": problems}, ensure_ascii=False))
+        found = {"ok": not problems, "problems": problems, "warnings": warnings}
+        print(json.dumps(found, ensure_ascii=False))
     else:
+        for words in warnings:
+            print(f"warning: {words}")
         for problem in problems:
             print(f"{problem['id']} {problem['detail']} ({problem['location']})\n    {problem['remedy']}")
         print("nothing is wrong" if not problems else f"{len(problems)} found")
     return 1 if problems else 0
 
 
-def _problems(arguments: argparse.Namespace) -> Iterator[GatewayError]:
+def _problems(arguments: argparse.Namespace, warnings: list[str]) -> Iterator[GatewayError]:
     try:
         settings = settings_of(arguments)
     except GatewayError as problem:
         yield problem
         return
-    for look in (_check_hub, _check_contracts):
+    for look in (_check_signing, _check_contracts):
         try:
             look(settings)
         except GatewayError as problem:
             yield problem
     with contextlib.suppress(GatewayError):  # a database or mappings that cannot be read have been told of
+        yield from _ended(settings, warnings)
         yield from static_problems(_bundle_in_force(settings))
 
 
+def _ended(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield whose last certificate has ended; whose is about to end goes to the warnings."""
+    with _hub(settings) as hub:
+        found = endings(hub.engine, hub.clock(), own_spans(hub))
+    warnings += [one.words for one in found if not one.over]
+    for one in found:
+        # Our own has been told of by the look at the hub.
+        if one.over and one.owner != OURSELVES:
+            yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
+
+
+def _check_signing(settings: Settings) -> None:
+    """Check the hub, and sign with its keys; a hub starts without when they are in a token that is away."""
+    _check_hub(settings)
+    with _hub(settings) as hub:
+        for signer in hub.signers:
+            signer.sign(b"gateway check")
+
+
 def _check_hub(settings: Settings) -> None:
-    hub = build_hub(settings, NoCalls())
-    try:
+    with _hub(settings) as hub:
         hub.refresh()
         hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
+        _check_successor(settings, hub)
+
+
+@contextlib.contextmanager
+def _hub(settings: Settings) -> Iterator[Hub]:
+    hub = build_hub(settings, NoCalls())
+    try:
+        yield hub
     finally:
         hub.engine.dispose()
+
+
+def _check_successor(settings: Settings, hub: Hub) -> None:
+    """Refuse a next key that leaves a gap before it, or whose certificate is not good when it takes over."""
+    starts = hub.takes_over_at
+    if starts is None or starts <= hub.clock():
+        return
+    before, after = own_spans(hub)
+    if before.ends < after.starts:
+        detail = f"nothing signs from {before.ends.isoformat()} to {after.starts.isoformat()}"
+        raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
+    believed, moments = (hub.judge, trust_of(settings)), (hub.clock(), starts)
+    where = "pki.next.signing_certificate"
+    demand_good(hub.signers[1].certificate, Use.SIGNING, believed, moments, where)
 
 
 def _bundle_in_force(settings: Settings) -> Bundle:

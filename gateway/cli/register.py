@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 
 from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
+from gateway.cli.certificates import add_certificates, instant, new_certificate
 from gateway.cli.settings import add_home, looking, print_rows, read_file, writing
 from gateway.hub.assembly import now as clock
 from gateway.model import PartyId
 from gateway.pki.certificates import read_certificate
 from gateway.store import agreements, mandates, parties
 from gateway.store.agreements import NewAgreement, NewPMode
-from gateway.store.parties import NewCertificate
 
 __all__ = ["add_parser", "load_agreement", "read_party_id", "register_certificate"]
 
@@ -45,11 +45,12 @@ def add_parser(verbs: Any) -> None:
     _named(_verb(party, "resume", "take messages of a suspended party again", _status("ACTIVE")))
     retire = _verb(party, "retire", "end a certificate of a party", _retire)
     retire.add_argument("sha256", help="the SHA-256 of the certificate")
+    add_certificates(party)
     mandate = _verb(party, "mandate", "let one party file for another", _mandate)
     mandate.add_argument("holder")
     mandate.add_argument("principal")
-    mandate.add_argument("--from", dest="start", type=_instant, help="from when (ISO 8601, default now)")
-    mandate.add_argument("--until", type=_instant, help="until when")
+    mandate.add_argument("--from", dest="start", type=instant, help="from when (ISO 8601, default now)")
+    mandate.add_argument("--until", type=instant, help="until when")
     revoke = _verb(party, "revoke", "end a mandate", _revoke)
     revoke.add_argument("mandate", type=int)
     _verb(party, "list", "list the parties", _list)
@@ -75,11 +76,6 @@ def _named(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("party")
 
 
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def read_party_id(text: str) -> PartyId:
     """Return the party id that ``TYPE|VALUE``, or a bare value, names."""
     kind, bar, value = text.rpartition("|")
@@ -98,18 +94,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def register_certificate(conn: Connection, party: str, content: bytes, now: datetime) -> None:
     """Let a party sign with a certificate (PEM or DER)."""
-    found = read_certificate(content)
-    new = NewCertificate(
-        sha256=found.sha256,
-        use="signing",
-        subject=found.subject,
-        issuer=found.issuer,
-        serial=str(found.serial),
-        not_before=found.not_before,
-        not_after=found.not_after,
-        der=found.der,
-    )
-    parties.add_certificate(conn, party, new, now)
+    parties.add_certificate(conn, party, new_certificate(read_certificate(content)), now)
 
 
 def _status(status: str) -> Callable[[argparse.Namespace], int]:

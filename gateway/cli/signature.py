@@ -83,14 +83,33 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the verdict; 0 valid, 1 anything else."""
     verdict = verify_signature(
         octets_of(arguments.file),
-        dict(_part(text) for text in arguments.part),
+        _parts(arguments.part),
         policy=arguments.policy,
-        trust=[octets_of(one) for one in arguments.trust],
+        trust=[_anchors(one) for one in arguments.trust],
         at=arguments.at or datetime.now(UTC),
     )
     told = {"file": str(arguments.file), **verdict}
     print(json.dumps(told, ensure_ascii=False) if arguments.json else as_lines(told))
     return 0 if verdict["verdict"] == "valid" else 1
+
+
+def _anchors(path: Path) -> bytes:
+    """Return a file of trust anchors; one that holds none was named by mistake, which is no verdict."""
+    data = octets_of(path)
+    try:
+        read_certificates(data)
+    except GatewayError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", "--trust") from wrong
+    return data
+
+
+def _parts(texts: Sequence[str]) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for name, content in map(_part, texts):
+        if _uri(name) in map(_uri, parts):
+            raise GatewayError(SETTINGS_WRONG, f"part {name[:80]!r} is given twice", "--part")
+        parts[name] = content
+    return parts
 
 
 def _part(text: str) -> tuple[str, bytes]:

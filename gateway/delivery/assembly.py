@@ -48,7 +48,9 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Worker
     composer = _LateComposer()
     hub = build_hub(settings, composer)
     watched = WatchedPartners(settings, file, lambda changed: _set_lanes(hub, changed))
-    partners = Partners(watched.partners, hub.judge, lambda sha256: hub.refresh().by_certificate.get(sha256))
+    partners = Partners(
+        watched.partners, hub.judge, lambda sha256: hub.refresh().party_of(sha256, hub.clock())
+    )
     composer.partners = partners
     warm_up(hub)
     for partner in watched.partners().values():
@@ -73,7 +75,7 @@ def _agents(hub: Hub, settings: Settings, called: tuple[Partners, WatchedPartner
     return {
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),
-        "soap": PartnerAgent(hub, SoapAgent(sender, hub.signer, hub.clock), partners, watched.plans),
+        "soap": PartnerAgent(hub, SoapAgent(sender, lambda: hub.signer, hub.clock), partners, watched.plans),
     }
 
 

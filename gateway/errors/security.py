@@ -97,7 +97,10 @@ CERTIFICATE_EXPIRED = Problem(
     id="GW206",
     title="certificate expired or not yet valid",
     meaning="The certificate was not valid at the moment of the message.",
-    cause="It has expired or is not valid yet, or one of the clocks is wrong.",
+    cause=(
+        "It has expired or is not valid yet, the register takes it for another time only, or one of the "
+        "clocks is wrong."
+    ),
     remedy=(
         "Renew the certificate, register the new one with the operator and sign with it; check the clock "
         "first."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from gateway.config import Limits as LimitSettings
-from gateway.config import Settings
+from gateway.config import Next, Pki, Settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.hub.calls import Composer, OutgoingCall
-from gateway.hub.hub import Hub, World
+from gateway.hub.hub import Hub, Successor, World
 from gateway.hub.mappings import shipped_rules
 from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.pki.keys import Signer, load_signer
@@ -27,7 +28,10 @@ from gateway.store.engine import make_engine
 from gateway.store.migrate import check_version
 from gateway.wire.prescan import Limits
 
-__all__ = ["NoCalls", "build_hub", "engine_of", "limits_of", "now", "signer_of", "trust_of"]
+__all__ = ["NoCalls", "build_hub", "engine_of", "limits_of", "now", "signer_of", "successor_of", "trust_of"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class NoCalls:
@@ -53,6 +57,7 @@ def build_hub(settings: Settings, composer: Composer, clock: Callable[[], dateti
     engine = engine_of(settings)
     check_version(engine)
     signer = signer_of(settings)
+    successor = successor_of(settings)
     world = World(engine, clock, lambda: str(uuid.uuid4()), _host(settings), composer)
     return Hub(
         world,
@@ -62,6 +67,7 @@ def build_hub(settings: Settings, composer: Composer, clock: Callable[[], dateti
         rules=shipped_rules(),
         limits=limits_of(settings.limits),
         crls=tuple(path.read_bytes() for path in settings.pki.crls if path.is_file()),
+        successor=successor,
     )
 
 
@@ -81,16 +87,39 @@ def signer_of(settings: Settings) -> Signer:
 
     A token is not asked yet: it may be away now, and back when there is something to sign.
     """
-    pki, token = settings.pki, settings.pki.token
+    return _signer(settings.pki, "pki")
+
+
+def successor_of(settings: Settings) -> Successor | None:
+    """Return the key that takes over and when, None when there is none; raises as `signer_of` does."""
+    pki = settings.pki.next
+    return Successor(_signer(pki, "pki.next"), pki.starts) if pki.starts is not None else None
+
+
+def _signer(pki: Pki | Next, where: str) -> Signer:
+    token = pki.token
     if token.module is not None and token.pin is not None:
-        certificate = read_certificate(_read(pki.signing_certificate, "pki.signing_certificate"))
         place = TokenKey(str(token.module), token.label, token.key)
-        return TokenSigner(place, certificate, token.pin.read, time.monotonic)
-    key = pki.signing_key.read()
+        certificate = read_certificate(_certificate(pki, where))
+        return TokenSigner(place, certificate, token.pin.read, time.monotonic, _log_key)
+    key = pki.signing_key.read() if pki.signing_key else b""
     password = pki.signing_password.read().rstrip(b"\r\n") if pki.signing_password else None
     if is_pkcs12(key):
         return load_signer(key, None, password)
-    return load_signer(key, _read(pki.signing_certificate, "pki.signing_certificate"), password)
+    return load_signer(key, _certificate(pki, where), password)
+
+
+def _certificate(pki: Pki | Next, where: str) -> bytes:
+    if pki.signing_certificate is None:
+        raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", f"{where}.signing_certificate")
+    return _read(pki.signing_certificate, f"{where}.signing_certificate")
+
+
+def _log_key(problem: GatewayError | None) -> None:
+    if problem is not None:
+        _log.error("nothing is signed until the key is back: %s", problem)
+    else:
+        _log.warning("the key is back: signing goes on")
 
 
 def trust_of(settings: Settings) -> TrustStore:

@@ -68,6 +68,7 @@ class _Outgoing:
     pmode: PMode
     parcel: Parcel
     identity: str
+    signer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ def _seal(hub: Hub, facts: _Facts, action: str, document: etree._Element, now: d
     protocol = PROTOCOLS[pmode.protocol]
     unit = _message(facts, pmode, context.new_id(), serialize(signed), now)
     parcel = protocol.seal((unit,), pmode, context)
-    return _Outgoing(unit, pmode, parcel, parcel.body.sha256)
+    signer = context.keys[hub.party].certificate.sha256
+    return _Outgoing(unit, pmode, parcel, parcel.body.sha256, signer)
 
 
 def _message(facts: _Facts, pmode: PMode, message_id: str, content: bytes, now: datetime) -> UserMessage:
@@ -272,7 +274,7 @@ def _new_message(hub: Hub, facts: _Facts, outgoing: _Outgoing, content: bytes) -
         direction="out",
         ref_to_message_id=unit.ref_to_message_id,
         pmode_id=outgoing.pmode.id,
-        signer_sha256=hub.signer.certificate.sha256,
+        signer_sha256=outgoing.signer,
         case_id=facts.case.id,
     )
 

@@ -22,7 +22,7 @@ from gateway.store import epochs
 from gateway.store.engine import reading
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 
-__all__ = ["Hub", "StaleKnowledgeError", "World"]
+__all__ = ["Hub", "StaleKnowledgeError", "Successor", "World"]
 
 
 class StaleKnowledgeError(Exception):
@@ -43,11 +43,20 @@ class World:
     composer: Composer
 
 
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The key with which a hub signs from a moment on, in place of the one before."""
+
+    signer: Signer
+    starts: datetime
+
+
 class Hub:
     """One hub in one process; safe for many threads.
 
-    `party` is the hub's own name in the register, `signer` the key it signs with, `crls` are the
-    revocation lists of the settings; those of the register are added to them.
+    `party` is the hub's own name in the register, `signer` the key it signs with and `successor`
+    the one that takes over from it; `crls` are the revocation lists of the settings; those of the
+    register are added to them.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Hub:
         rules: Rules,
         limits: Limits = DEFAULT_LIMITS,
         crls: tuple[bytes, ...] = (),
+        successor: Successor | None = None,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -67,7 +77,8 @@ class Hub:
         self.host = world.host
         self.composer = world.composer
         self.party = party
-        self.signer = signer
+        self._signer = signer
+        self._successor = successor
         self.judge = judge
         self.rules = rules
         self.limits = limits
@@ -75,6 +86,30 @@ class Hub:
         self._crls = crls
         self._knowledge: Knowledge | None = None
         self._loading = threading.Lock()
+
+    @property
+    def signer(self) -> Signer:
+        """The key that signs now: ask once for each signature, it may be another the next time."""
+        return self._signer_at(self.clock())
+
+    @signer.setter
+    def signer(self, signer: Signer) -> None:
+        """Sign with another key from now on; whatever was to succeed the old one is forgotten."""
+        self._signer, self._successor = signer, None
+
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Every key of ours, the first one first: partners are to accept them all."""
+        return (self._signer,) if self._successor is None else (self._signer, self._successor.signer)
+
+    @property
+    def takes_over_at(self) -> datetime | None:
+        """When the second key takes over from the first, None when there is no second one."""
+        return None if self._successor is None else self._successor.starts
+
+    def _signer_at(self, moment: datetime) -> Signer:
+        later = self._successor
+        return later.signer if later is not None and moment >= later.starts else self._signer
 
     def knowledge(self) -> Knowledge:
         """Return the snapshot in hand; it may be older than the register."""
@@ -113,13 +148,14 @@ class Hub:
 
     def context(self, knowledge: Knowledge) -> Context:
         """Return what a protocol core may ask of the world, as of now."""
+        now = self.clock()
         return Context(
             agreements=knowledge.book,
             judge=self.judge,
-            keys={self.party: self.signer},
-            now=self.clock(),
+            keys={self.party: self._signer_at(now)},
+            now=now,
             new_id=lambda: f"{self.new_uuid()}@{self.host}",
-            party_of=knowledge.by_certificate.get,
+            party_of=lambda sha256: knowledge.party_of(sha256, now),
             party_named=knowledge.by_id.get,
             limits=self.limits,
         )

@@ -102,7 +102,7 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
     try:
         root = _submission_tree(arrived, hub.limits)
         reference = _readable_reference(root)
-        signer = _verified_signer(hub, root, arrived.knowledge, at)
+        signer = _verified_signer(hub, root, arrived, at)
         submission = read_submission(root)
         _check_function(arrived.row.action, submission.function)
         declarant = _declarant(arrived, submission, signer, at)
@@ -149,11 +149,12 @@ def _readable_reference(root: etree._Element) -> str:
     return _LINE_BREAK.sub(" ", text.strip())[:35].strip()
 
 
-def _verified_signer(hub: Hub, root: etree._Element, knowledge: Knowledge, at: datetime) -> str:
+def _verified_signer(hub: Hub, root: etree._Element, arrived: Arrived, at: datetime) -> str:
     """Return the party that signed the submission; its certificate must be good now."""
     signed = verify_document(root)
-    party = knowledge.by_certificate.get(signed.certificate.sha256)
     where = "/Submission/ds:Signature"
+    # What came before the cut of a certificate counts, however long it waited here.
+    party = arrived.knowledge.party_of(signed.certificate.sha256, arrived.row.received_at)
     hub.judge(signed.certificate.der, Use.SIGNING, at).demand(where)
     if party is None:
         raise GatewayError(CERTIFICATE_UNTRUSTED, "the signer's certificate is not registered", where)

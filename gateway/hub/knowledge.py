@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from gateway.agreements import AgreementBook, pmode_from_json
 from gateway.cases.filing import Register
+from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
 from gateway.model import PartyId
 from gateway.store import agreements, epochs, mandates, parties, revocations
 
-__all__ = ["Knowledge", "load_knowledge"]
+__all__ = ["Holding", "Knowledge", "load_knowledge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,47 @@ class Mandate:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """`party` may use a certificate from `valid_from` on and before `valid_until`, where these are given."""
+
+    party: str
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+    def refusal(self, at: datetime) -> str | None:
+        """Say why the certificate does not count at a moment; None when it does."""
+        if self.valid_until is not None and at >= self.valid_until:
+            until = self.valid_until.isoformat(timespec="seconds")
+            return f"was registered until {until}: sign with its successor"
+        if self.valid_from is not None and at < self.valid_from:
+            return f"is registered from {self.valid_from.isoformat(timespec='seconds')} on, not yet"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only."""
 
     epoch: int
     book: AgreementBook
-    by_certificate: Mapping[str, str]
+    by_certificate: Mapping[str, Holding]
     by_id: Mapping[PartyId, str]
     by_value: Mapping[str, frozenset[str]]
     mandates: tuple[Mandate, ...]
     crls: tuple[bytes, ...] = ()
+
+    def party_of(self, sha256: str, at: datetime) -> str | None:
+        """Return the party that may use a certificate at a moment, None when nobody ever may.
+
+        Raises GW206 when it is registered for another time: before its start, or from its cut on.
+        """
+        found = self.by_certificate.get(sha256)
+        if found is None:
+            return None
+        refused = found.refusal(at)
+        if refused:
+            raise GatewayError(CERTIFICATE_EXPIRED, f"certificate {sha256[:16]} {refused}", "certificate")
+        return found.party
 
     def register(self, at: datetime) -> Register:
         """Return the register's answers as they are at a moment."""
@@ -63,11 +95,14 @@ def load_knowledge(conn: Connection) -> Knowledge:
     """Read the register as it is."""
     epoch = epochs.current(conn)
     active = {row.id for row in parties.everyone(conn) if row.status == "ACTIVE"}
-    by_certificate: dict[str, str] = {}
+    by_certificate = {
+        row.sha256: Holding(row.party_id, row.valid_from, row.valid_until)
+        for row in parties.certificates_in_use(conn)
+        if row.use == "signing"
+    }
     by_id: dict[PartyId, str] = {}
     by_value: dict[str, set[str]] = {}
     for party in sorted(active):
-        by_certificate.update((row.sha256, party) for row in parties.certificates_of(conn, party, "signing"))
         for one in parties.ids_of(conn, party):
             by_id[one] = party
             by_value.setdefault(one.value, set()).add(party)

@@ -6,11 +6,13 @@ process found of room is its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
 from gateway.store import census
+from gateway.store.coverage import WARNING, Span, counts, coverage, spans
 from gateway.store.engine import reading
 from gateway.store.room import room_of
 
@@ -26,15 +28,38 @@ _HELP = {
     "gateway_database_reserve_octets": "Octets of it that are kept: with fewer no new message is taken.",
     "gateway_database_short": "1 while this process takes no new message for want of room, else 0.",
     "gateway_database_refusals": "Times that this process found no room in the database.",
+    "gateway_certificates": "Certificates of active parties and our own, by use and state.",
+    "gateway_certificate_days": "Days until the first party, by use, has none that follows; below 0: over.",
+    "gateway_own_certificate_days": "Days until our own last signing certificate ends.",
+    "gateway_certificates_ending": "Parties and uses, ourselves too, without a certificate in 30 days.",
     "gateway_trust_epoch": "Number of changes of the register.",
 }
 
 
-def render(engine: Engine) -> str:
-    """Return every metric as text."""
+def render(engine: Engine, at: datetime | None = None, ours: Sequence[Span] = ()) -> str:
+    """Return every metric as text, as of a moment (now); `ours` are our own certificates."""
     with reading(engine) as conn:
-        found = {**census.take(conn), **_room(engine)}
+        ends = _certificates(spans(conn), ours, at or datetime.now(UTC))
+        found = {**census.take(conn), **_room(engine), **ends}
     return "\n".join(_lines(found)) + "\n"
+
+
+def _certificates(
+    theirs: Sequence[Span], ours: Sequence[Span], at: datetime
+) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    counted = counts([*theirs, *ours], at)
+    covered, own = coverage(theirs, at), coverage(ours, at)
+    soonest: dict[tuple[tuple[str, str], ...], float] = {}
+    for one in covered:
+        soonest.setdefault((("use", one.use),), one.days(at))
+    return {
+        "gateway_certificates": {
+            (("use", use), ("state", state)): float(number) for (use, state), number in counted.items()
+        },
+        "gateway_certificate_days": soonest,
+        "gateway_own_certificate_days": {(): own[0].days(at)} if own else {},
+        "gateway_certificates_ending": {(): float(sum(one.ends - at < WARNING for one in (*covered, *own)))},
+    }
 
 
 def _room(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

@@ -15,10 +15,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final, NoReturn
 
+from asn1crypto import x509 as asn1_x509
+from asn1crypto.keys import DSAParams
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtensionOID
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
@@ -33,6 +36,9 @@ __all__ = [
     "Certificate",
     "CertificateRules",
     "PublicKey",
+    "alternative_names",
+    "judge_key",
+    "parsed_of",
     "read_certificate",
     "read_certificates",
     "refusal",
@@ -232,12 +238,42 @@ def _read(encoded: bytes, rules: CertificateRules) -> Certificate:
         _refuse(f"a certificate of {len(encoded)} octets is too large")
     _check_serial(encoded, rules)
     try:
-        return _fields(encoded, x509.load_der_x509_certificate(encoded), rules)
+        return _fields(encoded, _parsed(encoded, lenient=not rules.profile), rules)
     except GatewayError:
         raise
     # The parser below reports malformed input by ValueError, TypeError and types of its own.
     except Exception as problem:
         _refuse(f"malformed certificate: {problem}")
+
+
+def parsed_of(certificate: Certificate) -> x509.Certificate:
+    """Return the certificate as the parser sees it, for extensions that are seldom asked for."""
+    return _parsed(certificate.der, lenient=certificate.public_key is None)
+
+
+def _parsed(encoded: bytes, *, lenient: bool) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(encoded)
+    except ValueError:
+        lent = _with_parameters(encoded) if lenient else None
+        if lent is None:
+            raise
+        return x509.load_der_x509_certificate(lent)
+
+
+def _with_parameters(encoded: bytes) -> bytes | None:
+    """Return a certificate with stand-ins for the DSA parameters it takes from its issuer's key.
+
+    RFC 3279 §2.3.2 allows to leave them out and the parser cannot read that.  No key is ever read
+    from the stand-ins, and what was signed are the octets as they came.
+    """
+    parsed = asn1_x509.Certificate.load(encoded, strict=True)
+    algorithm = parsed["tbs_certificate"]["subject_public_key_info"]["algorithm"]
+    if algorithm["algorithm"].native != "dsa" or algorithm["parameters"].native is not None:
+        return None
+    algorithm["parameters"] = DSAParams({"p": 1, "q": 1, "g": 1})
+    lent: bytes = parsed.dump(force=True)
+    return lent
 
 
 def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
@@ -255,7 +291,7 @@ def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -
     if rules.profile and parsed.version is not x509.Version.v3:
         _refuse("not an X.509 version 3 certificate")
     extensions = _extensions(parsed)
-    key_type, public_key = _key(parsed, rules)
+    key_type, public_key = _key(encoded, parsed, rules)
     if rules.profile:
         _check_curve_is_named(encoded, public_key)
     constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
@@ -279,7 +315,7 @@ def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -
         path_length=ca.path_length if isinstance(ca, x509.BasicConstraints) else None,
         subject_key_identifier=_subject_key(subject_key),
         authority_key_identifier=_authority_key(authority_key),
-        alternative_names=_alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
+        alternative_names=alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
         subject_der=parsed.subject.public_bytes(),
         issuer_der=parsed.issuer.public_bytes(),
         critical=frozenset(oid.dotted_string for oid, found in extensions.items() if found.critical),
@@ -300,19 +336,30 @@ def _extensions(parsed: x509.Certificate) -> _Extensions:
     return found
 
 
-def _key(parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, PublicKey]:
+def _own_key(encoded: bytes, parsed: x509.Certificate) -> CertificatePublicKeyTypes:
+    if parsed.public_bytes(serialization.Encoding.DER) != encoded:
+        raise ValueError("the key lacks its parameters")
+    return parsed.public_key()
+
+
+def _key(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, PublicKey]:
     try:
-        key = parsed.public_key()
+        key = _own_key(encoded, parsed)
     except (ValueError, UnsupportedAlgorithm):
         if rules.profile:
             raise
-        # A DSA key may take its parameters from its issuer's (RFC 3279 §2.3.2): read along the path.
+        # The path validator may know such a key; DSA ones are read along the path.
         return "unread", None  # type: ignore[return-value]
-    kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
-    refused = _key_refusal(kind, key, rules)
+    kind, refused = judge_key(key, rules)
     if refused:
         _refuse(refused)
     return kind, key  # type: ignore[return-value]  # a DSA key only where the rules ask for it
+
+
+def judge_key(key: object, rules: CertificateRules) -> tuple[str, str | None]:
+    """Return the type of a public key, and why the rules refuse it or None."""
+    kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
+    return kind, _key_refusal(kind, key, rules)
 
 
 def _key_refusal(kind: str, key: object, rules: CertificateRules) -> str | None:
@@ -360,7 +407,8 @@ def _extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> fro
     return frozenset(oid.dotted_string for oid in found.value)
 
 
-def _alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
+def alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
+    """Return the alternative names of the kinds that are read here, each behind its kind."""
     if found is None or not isinstance(found.value, x509.SubjectAlternativeName):
         return ()
     if len(found.value) > MAX_NAMES:

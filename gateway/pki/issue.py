@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
+from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import Certificate, PublicKey, read_certificate
 from gateway.pki.keys import KeySigner, PrivateKey, load_signer
+from gateway.pki.requests import Request, make_request
 from gateway.share import folder
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "SandboxParty",
     "demo_parties",
     "issue_certificate",
+    "issue_requested",
     "key_pem",
     "load_authority",
     "make_authority",
@@ -44,6 +47,9 @@ __all__ = [
     "make_key",
     "make_sandbox",
     "profiles",
+    "request_certificate",
+    "revoke",
+    "write_key",
 ]
 
 KEY_KINDS: Final = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519")
@@ -154,6 +160,24 @@ def key_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
 
 
+def request_certificate(
+    subject: str, key_kind: str = "p-256", names: Sequence[str] = ()
+) -> tuple[PrivateKey, bytes]:
+    """Make a key and the request (PEM) for its certificate; `names` as in an `Order`."""
+    key = make_key(key_kind)
+    return key, make_request(key, _name(subject), tuple(_general_name(each) for each in names))
+
+
+def write_key(path: Path, key: PrivateKey, password: bytes | None = None) -> None:
+    """Write a new private key, readable by its owner alone; raises GW801 when the file is there already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be made: {error.strerror}", str(path)) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key_pem(key, password))
+
+
 def make_authority(
     subject: str,
     now: datetime,
@@ -166,7 +190,7 @@ def make_authority(
     key = make_key(key_kind)
     profile = profiles()["authority"]
     order = Order(profile="authority", key_kind=key_kind)
-    builder = _builder(_name(subject), key, now, order, profile)
+    builder = _builder(_name(subject), key.public_key(), now, order, profile)
     constraints = x509.BasicConstraints(ca=True, path_length=path_length)
     builder = builder.add_extension(constraints, critical=True)
     if issuer is None:
@@ -187,17 +211,39 @@ def issue_certificate(
 ) -> Issued:
     """Issue a certificate for a party, with a new key unless one is given."""
     order = order or Order()
-    profile = profiles().get(order.profile)
-    if profile is None:
-        raise GatewayError(SETTINGS_WRONG, f"unknown profile {order.profile[:40]!r}", "profiles.toml")
     key = key or make_key(order.key_kind)
-    builder = _builder(_name(subject), key, now, order, profile)
+    return Issued(key, _certify(authority, _name(subject), key.public_key(), now, order))
+
+
+def issue_requested(
+    authority: Authority, request: Request, now: datetime, order: Order | None = None
+) -> Certificate:
+    """Issue a certificate for a request that was read; the profile of the order says all but name and key.
+
+    Alternative names are those of the order: what a request asks for is granted by whoever knows the party.
+    """
+    order = order or Order()
+    if request.subject_name == _subject(authority):
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "the request has the name of the authority", "request")
+    made = _certify(authority, request.subject_name, request.public_key, now, order)
+    if made.not_after > authority.certificate.not_after:
+        end = f"{authority.certificate.not_after:%Y-%m-%d}"
+        raise GatewayError(SETTINGS_WRONG, f"the authority itself ends on {end}", "days")
+    return made
+
+
+def _certify(
+    authority: Authority, subject: x509.Name, key: PublicKey, now: datetime, order: Order
+) -> Certificate:
+    profile = profiles().get(order.profile)
+    if profile is None or "keyCertSign" in profile.key_usage:
+        raise GatewayError(SETTINGS_WRONG, f"no profile of a party: {order.profile[:40]!r}", "profiles.toml")
+    builder = _builder(subject, key, now, order, profile)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     if order.alternative_names:
         names = [_general_name(each) for each in order.alternative_names]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    signed = _issue(builder, authority)
-    return Issued(key, read_certificate(signed.public_bytes(serialization.Encoding.DER)))
+    return read_certificate(_issue(builder, authority).public_bytes(serialization.Encoding.DER))
 
 
 def make_crl(
@@ -207,9 +253,14 @@ def make_crl(
     next_update: datetime | None = None,
     *,
     number: int = 1,
+    since: Mapping[int, datetime] | None = None,
 ) -> bytes:
-    """Make the authority's revocation list (DER), in force from `now` on, a week unless told otherwise."""
+    """Make the authority's revocation list (DER), in force from `now` on, a week unless told otherwise.
+
+    `since` says when a serial number was revoked, where that was not just now.
+    """
     now = now.replace(microsecond=0)
+    dates = since or {}
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(_subject(authority))
@@ -222,7 +273,7 @@ def make_crl(
         entry = (
             x509.RevokedCertificateBuilder()
             .serial_number(serial)
-            .revocation_date(now - timedelta(seconds=1))
+            .revocation_date(dates.get(serial, now - timedelta(seconds=1)))
             .add_extension(x509.CRLReason(x509.ReasonFlags.key_compromise), critical=False)
         )
         builder = builder.add_revoked_certificate(entry.build())
@@ -230,7 +281,7 @@ def make_crl(
 
 
 def _builder(
-    subject: x509.Name, key: PrivateKey, now: datetime, order: Order, profile: Profile
+    subject: x509.Name, key: PublicKey, now: datetime, order: Order, profile: Profile
 ) -> x509.CertificateBuilder:
     starts = now.replace(microsecond=0) + order.starts
     ends = starts + (order.days if order.days is not None else profile.days) * _DAY
@@ -238,12 +289,12 @@ def _builder(
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(order.serial or x509.random_serial_number())
         .not_valid_before(starts)
         .not_valid_after(ends)
         .add_extension(x509.KeyUsage(**usage, encipher_only=False, decipher_only=False), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
     if profile.extended_key_usage:
         purposes = x509.ExtendedKeyUsage(x509.ObjectIdentifier(each) for each in profile.extended_key_usage)
@@ -373,6 +424,32 @@ def load_authority(where: Path) -> Authority:
         raise GatewayError(SETTINGS_WRONG, "there is no sandbox", str(where)) from missing
     signer = load_signer(key, certificate)
     return Authority(signer.key, signer.certificate)
+
+
+def revoke(where: Path, certificates: Iterable[Certificate], now: datetime) -> int:
+    """Write the next revocation list of the sandbox in `where`, with these in it too; return its number.
+
+    Raises GW205 for a certificate that its authority has not issued; with none the list is renewed only.
+    """
+    authority = load_authority(where)
+    issuer = x509.load_der_x509_certificate(authority.certificate.der)
+    try:
+        old = x509.load_pem_x509_crl((where / "crl.pem").read_bytes())
+    except (OSError, ValueError) as wrong:
+        raise GatewayError(SETTINGS_WRONG, "there is no revocation list", str(where / "crl.pem")) from wrong
+    since = {one.serial_number: one.revocation_date_utc for one in old}
+    serials = {one.serial: one for one in certificates}
+    for one in serials.values():
+        try:
+            x509.load_der_x509_certificate(one.der).verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as wrong:
+            detail = f"{one.subject[:120]} is not of this authority"
+            raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from wrong
+    number = old.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number + 1
+    listed = make_crl(authority, {*since, *serials}, now, now + 30 * _DAY, number=number, since=since)
+    pem = x509.load_der_x509_crl(listed).public_bytes(serialization.Encoding.PEM)
+    _write(where / "crl.pem", pem, 0o644)
+    return number
 
 
 def _check_parties(parties: Sequence[SandboxParty], password: bytes | None) -> None:

@@ -40,13 +40,15 @@ class UseRule:
 
     An absent extension allows everything by RFC 5280; ``required`` names what must be there all
     the same: "key_usage", "extended_key_usage".  ``alone``: the extended key usage must be critical
-    and hold nothing else (RFC 3161 §2.3).
+    and hold nothing else (RFC 3161 §2.3).  ``accept_indeterminate``: a certificate whose revocation
+    is not known freshly enough will do for this use.
     """
 
     key_usage: frozenset[str]
     extended_key_usage: frozenset[str]
     required: frozenset[str] = frozenset({"key_usage"})
     alone: bool = False
+    accept_indeterminate: bool = False
 
 
 def lint_leaf(

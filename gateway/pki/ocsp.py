@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from asn1crypto import ocsp as asn1_ocsp
@@ -42,6 +42,7 @@ _MAX_CERTIFICATES: Final = 4
 OCSP_SIGNING: Final = "1.3.6.1.5.5.7.3.9"
 # RFC 6960 §4.2.2.1: without nextUpdate newer information is always to be had.
 NO_NEXT_UPDATE: Final = timedelta(hours=1)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 _DIGESTS: Final = {
     "sha1": hashlib.sha1,
@@ -67,7 +68,7 @@ class Statement:
     serial: int
     status: str
     this_update: datetime
-    next_update: datetime | None
+    next_update: datetime
     revoked_at: datetime | None
 
     def about(self, certificate: Certificate, issuer: Certificate) -> bool:
@@ -82,8 +83,7 @@ class Statement:
 
     def ends(self, most: timedelta | None) -> datetime:
         """Return when it ceases to be fresh; `most`: the greatest age allowed."""
-        ends = self.this_update + NO_NEXT_UPDATE if self.next_update is None else self.next_update
-        return ends if most is None else min(ends, self.this_update + most)
+        return self.next_update if most is None else min(self.next_update, self.this_update + most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _fields(data: bytes, rules: CertificateRules) -> OcspAnswer:
         der=data,
         sha256=hashlib.sha256(data).hexdigest(),
         produced_at=parsed.produced_at_utc,
-        statements=tuple(_statements(parsed)),
+        statements=tuple(_statements(parsed, rules)),
         responder_name=None if name is None else name_key(name.public_bytes()),
         responder_key=parsed.responder_key_hash,
         certificates=tuple(_certificates(parsed, rules)),
@@ -188,7 +188,7 @@ def _check_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None
             _refuse(f"an OCSP response signed over {digest.name} is refused")
 
 
-def _statements(parsed: ocsp.OCSPResponse) -> Iterator[Statement]:
+def _statements(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Statement]:
     for count, each in enumerate(parsed.responses):
         if count >= _MAX_STATEMENTS:
             _refuse(f"an OCSP response with more than {_MAX_STATEMENTS} statements")
@@ -199,9 +199,14 @@ def _statements(parsed: ocsp.OCSPResponse) -> Iterator[Statement]:
             serial=each.serial_number,
             status=_STATUSES[each.certificate_status],
             this_update=each.this_update_utc,
-            next_update=each.next_update_utc,
+            next_update=each.next_update_utc or _endless(each.this_update_utc, rules),
             revoked_at=each.revocation_time_utc,
         )
+
+
+def _endless(begins: datetime, rules: CertificateRules) -> datetime:
+    """Return until when a statement without nextUpdate holds; RFC 6960 itself sets no end."""
+    return begins + NO_NEXT_UPDATE if rules.profile else _NEVER
 
 
 def _certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:

@@ -1,15 +1,12 @@
-"""Finds the few paths worth a look, and has each validated by RFC 5280 §6.
+"""Has one path validated by RFC 5280 §6.1, apart from revocation.
 
-Paths are built here and not by the validation library, whose search has no bound; the library
-validates one path at a time, apart from revocation.  It is written with coroutines but, given no
-fetchers, never waits.
+The library that does it also searches for paths, without bound; it is given the one to look at
+(:mod:`gateway.pki.search`).  It is written with coroutines but, given no fetchers, never waits.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, cast
@@ -33,7 +30,7 @@ from pyhanko_certvalidator.policy_decl import (
     DisallowWeakAlgorithmsPolicy,
     PKIXValidationParams,
 )
-from pyhanko_certvalidator.registry import CertificateRegistry, SimpleTrustManager
+from pyhanko_certvalidator.registry import SimpleTrustManager
 from pyhanko_certvalidator.revinfo.manager import RevinfoManager
 from pyhanko_certvalidator.validate import async_validate_path
 
@@ -42,46 +39,31 @@ from gateway.errors import (
     CERTIFICATE_REVOKED,
     CERTIFICATE_UNTRUSTED,
     REVOCATION_UNKNOWN,
-    GatewayError,
     Problem,
 )
-from gateway.pki.certificates import Certificate, PublicKey
+from gateway.pki.certificates import PublicKey
 from gateway.pki.names import within
+from gateway.pki.search import ONE_AT_A_TIME, Chain, Index
 
-__all__ = ["ANY_POLICY", "Chain", "Failure", "Index", "Inquiry", "PolicyRule", "check", "key_along"]
+__all__ = ["ANY_POLICY", "Failure", "Inquiry", "PolicyRule", "check", "key_along"]
 
 # It tells of odd names at their full length; what matters of that is in the verdict.
 name_trees.logger.disabled = True
 # It looks its comparisons up here, and has none for addresses (RFC 5280 §4.2.1.10).
 name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, within)
+# Names of structure it cannot even hold; as octets they are held, and one that meets a constraint
+# of its form is still refused, for nothing compares them.
+_interpreted: Final = name_trees._interpret_general_name
 
-# Steps of one search; a register without cross-certificates needs as many as a path is long.
-_MAX_STEPS: Final = 256
+
+def _held(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
+    kind, value = _interpreted(name)
+    return kind, repr(value) if isinstance(value, dict) else value
+
+
+name_trees._interpret_general_name = _held
 
 _ANY_POLICY: Final = "2.5.29.32.0"
-
-# The ASN.1 objects parse themselves when first looked at, in place: one look at a time.
-_ONE_AT_A_TIME: Final = threading.RLock()
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A certificate with its ASN.1 form and the normal forms of its names (RFC 4518)."""
-
-    certificate: Certificate
-    parsed: Any
-    anchor: bool
-    subject_key: str
-    issuer_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A candidate path, from the leaf to an anchor; `issuer_keys` are normal forms of issuers' names."""
-
-    certificates: tuple[Certificate, ...]
-    parsed: tuple[Any, ...]
-    issuer_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,89 +118,32 @@ class Inquiry:
         return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
 
 
-class Index:
-    """The certificates of a store by subject, in the normal form of names."""
+def _forbidden_wildcard(chain: Chain) -> str | None:
+    """Return a wildcard of the leaf that stands for a name which an authority excludes.
 
-    __slots__ = ("_by_sha256", "_by_subject", "registry")
-
-    def __init__(self, anchors: tuple[Certificate, ...], intermediates: tuple[Certificate, ...]) -> None:
-        self._by_subject: dict[str, list[_Known]] = {}
-        self._by_sha256: dict[str, _Known] = {}
-        for place, certificate in enumerate((*anchors, *intermediates)):
-            if certificate.sha256 not in self._by_sha256:
-                known = _know(certificate, anchor=place < len(anchors))
-                self._by_sha256[certificate.sha256] = known
-                self._by_subject.setdefault(known.subject_key, []).append(known)
-        with _ONE_AT_A_TIME:
-            self.registry = CertificateRegistry.build(known.parsed for known in self._by_sha256.values())
-
-    def chains(self, leaf: Certificate, longest: int, most: int) -> Iterator[Chain]:
-        """Yield at most `most` chains of at most `longest` certificates, the shortest first."""
-        start = self._by_sha256.get(leaf.sha256) or _know(leaf, anchor=False)
-        waiting: deque[tuple[_Known, ...]] = deque([(start,)])
-        for _ in range(_MAX_STEPS):
-            if not waiting or not most:
-                return
-            chain = waiting.popleft()
-            if chain[-1].anchor:
-                most -= 1
-                yield Chain(
-                    tuple(each.certificate for each in chain),
-                    tuple(each.parsed for each in chain),
-                    tuple(each.issuer_key for each in chain),
-                )
-            elif len(chain) < longest:
-                waiting.extend((*chain, issuer) for issuer in self._issuers(chain))
-
-    def below(self, leaf: Certificate, chain: Chain, place: int) -> Chain | None:
-        """Return `leaf` on top of what `chain` has from `place` on; None when that did not issue it."""
-        known = self._by_sha256.get(leaf.sha256) or _know(leaf, anchor=False)
-        issuer = chain.certificates[place]
-        with _ONE_AT_A_TIME:
-            subject_key = str(chain.parsed[place].subject.hashable)
-        if known.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
-            return None
-        return Chain(
-            (leaf, *chain.certificates[place:]),
-            (known.parsed, *chain.parsed[place:]),
-            (known.issuer_key, *chain.issuer_keys[place:]),
-        )
-
-    def named(self, name_key: str) -> tuple[Certificate, ...]:
-        """Return the certificates of the store whose subject has this normal form."""
-        return tuple(each.certificate for each in self._by_subject.get(name_key, ()))
-
-    def _issuers(self, chain: tuple[_Known, ...]) -> list[_Known]:
-        subject = chain[-1].certificate
-        return [
-            each
-            for each in self._by_subject.get(chain[-1].issuer_key, ())
-            if each not in chain and _may_have_issued(each.certificate, subject)
-        ]
-
-
-def _know(certificate: Certificate, *, anchor: bool) -> _Known:
-    try:
-        with _ONE_AT_A_TIME:
-            parsed = asn1_x509.Certificate.load(certificate.der, strict=True)
-            names = str(parsed.subject.hashable), str(parsed.issuer.hashable)
-    # Names may hold octets that the first parser let pass and this one does not.
-    except Exception as error:
-        detail = f"malformed certificate ({type(error).__name__})"
-        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
-    return _Known(certificate, parsed, anchor, *names)
-
-
-def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
-    named, has = subject.authority_key_identifier, issuer.subject_key_identifier
-    return named is None or has is None or named == has
+    The library compares the wildcard as a name; it may be used as any name below it.
+    """
+    names = chain.certificates[0].alternative_names
+    domains = [name.removeprefix("dns:*").lower() for name in names if name.startswith("dns:*.")]
+    if not domains:
+        return None
+    for parsed in chain.parsed[1:]:
+        constraints = parsed.name_constraints_value
+        excluded = constraints["excluded_subtrees"] if constraints else None
+        for subtree in excluded if isinstance(excluded, asn1_x509.GeneralSubtrees) else ():
+            base = subtree["base"].native.lower() if subtree["base"].name == "dns_name" else ""
+            found = next((each for each in domains if base.endswith(each)), None)
+            if found:
+                return f"*{found}"
+    return None
 
 
 def check(chain: Chain, inquiry: Inquiry, index: Index) -> Failure | None:
     """Say why `chain` is not good; revocation is looked at elsewhere (`gateway.pki.status`)."""
     try:
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             _check(chain, inquiry, index)
+            wildcard = _forbidden_wildcard(chain)
     except (ExpiredError, NotYetValidError) as error:
         return Failure(CERTIFICATE_EXPIRED, str(error))
     except ValidationError as error:
@@ -227,6 +152,8 @@ def check(chain: Chain, inquiry: Inquiry, index: Index) -> Failure | None:
     except Exception as error:
         reason = f"the certificate path cannot be processed ({type(error).__name__})"
         return Failure(CERTIFICATE_UNTRUSTED, reason)
+    if wildcard:
+        return Failure(CERTIFICATE_UNTRUSTED, f"{wildcard} stands for a name that is excluded")
     return None
 
 
@@ -254,7 +181,7 @@ def key_along(chain: Chain, place: int) -> PublicKey | None:
         return None
     above = (each.public_key for each in chain.certificates[place + 1 :])
     lender = next((each for each in above if each is not None), None)
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         info = chain.parsed[place].public_key
         value = info["public_key"].parsed.native if info.algorithm == "dsa" else None
     if value is None or not isinstance(lender, dsa.DSAPublicKey):

@@ -100,18 +100,25 @@ class TokenSigner:
     """Signs with a key of a PKCS#11 token; one signer serves all threads, one signature at a time.
 
     `pin` returns the PIN and is asked at each opening of a session, so a PIN that was wrong may
-    be mended while the process runs; `clock` tells seconds that only go forward.  Nothing is
-    opened before the first signature: a hub starts while its token is away.
+    be mended while the process runs; `clock` tells seconds that only go forward; `tell` hears of
+    the problem when signing begins to fail, and of None when it goes on.  Nothing is opened
+    before the first signature: a hub starts while its token is away.
     """
 
     def __init__(
-        self, place: TokenKey, certificate: Certificate, pin: Callable[[], bytes], clock: Callable[[], float]
+        self,
+        place: TokenKey,
+        certificate: Certificate,
+        pin: Callable[[], bytes],
+        clock: Callable[[], float],
+        tell: Callable[[GatewayError | None], None] | None = None,
     ) -> None:
         self.certificate: Final = certificate
         self.algorithm: Final = algorithm_of(certificate.public_key)
         self._place = place
         self._pin = pin
         self._clock = clock
+        self._tell = tell or (lambda _: None)
         self._module = _module(place.module)
         self._key: Any = None
         self._generation = -1
@@ -126,9 +133,13 @@ class TokenSigner:
             try:
                 signature = self._sign_or_reopen(data)
             except GatewayError as problem:
-                self._failed, self._failed_at = problem, self._clock()
+                known, self._failed, self._failed_at = self._failed, problem, self._clock()
+                if known is None:
+                    self._tell(problem)
                 raise
-            self._failed = None
+            if self._failed is not None:
+                self._failed = None
+                self._tell(None)
             return signature
 
     def _check_pause(self) -> None:

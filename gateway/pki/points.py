@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from gateway.pki.certificates import Certificate
+from gateway.pki.certificates import Certificate, parsed_of
 from gateway.pki.names import general_name_key, point_names
 from gateway.pki.revocation import ALL_REASONS, RevocationList
 
@@ -39,7 +39,7 @@ def points_of(certificate: Certificate, issuer_key: str) -> tuple[Point, ...]:
     own = Point(frozenset({issuer_key}), frozenset({issuer_key}), elsewhere=False, reasons=ALL_REASONS)
     if ExtensionOID.CRL_DISTRIBUTION_POINTS.dotted_string not in certificate.extensions:
         return (own,)
-    parsed = x509.load_der_x509_certificate(certificate.der)
+    parsed = parsed_of(certificate)
     value = parsed.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     points = tuple(_point(each, parsed.issuer, issuer_key) for each in value)
     if all(each.elsewhere and issuer_key not in each.issuers for each in points):

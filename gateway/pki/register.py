@@ -13,6 +13,7 @@ from datetime import datetime
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError, Problem
 from gateway.pki.certificates import Certificate, CertificateRules, read_certificate, read_certificates
 from gateway.pki.revocation import MAX_CRLS, Revocations
+from gateway.pki.search import understood
 from gateway.pki.trust import (
     DEFAULT_POLICY,
     TrustPolicy,
@@ -99,7 +100,7 @@ def _readable(files: Iterable[bytes], rules: CertificateRules) -> tuple[Certific
     found: list[Certificate] = []
     for data in files:
         try:
-            found.extend(read_certificates(data, rules))
+            found.extend(each for each in read_certificates(data, rules) if understood(each))
         except GatewayError:
             continue
     return tuple(found)

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.x509.oid import ExtensionOID
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
@@ -116,8 +117,17 @@ class RevocationList:
         """Say whether this list tells of changes to `complete` (RFC 5280 §5.2.4)."""
         if self.base is None or self.number is None or complete.number is None:
             return False
-        alike = self.scope == complete.scope and self.authority_key == complete.authority_key
-        return alike and self.base <= complete.number < self.number
+        return self._alike(complete) and self.base <= complete.number < self.number
+
+    def outdated_by(self, complete: RevocationList) -> bool:
+        """Say whether `complete` already holds the changes that this list tells of."""
+        if self.base is None or self.number is None or complete.number is None or complete.base is not None:
+            return False
+        return self._alike(complete) and complete.number >= self.number
+
+    def _alike(self, other: RevocationList) -> bool:
+        named = self.issuer_key == other.issuer_key and self.authority_key == other.authority_key
+        return named and self.scope == other.scope
 
     def signed_by(self, certificate: Certificate, key: PublicKey | None = None) -> bool:
         """Say whether the key of `certificate` made the signature; `key`: where it is read along a path."""
@@ -127,8 +137,15 @@ class RevocationList:
         return known
 
     def _signed_by(self, key: PublicKey) -> bool:
+        digest = self.parsed.signature_hash_algorithm
         try:
+            if isinstance(key, dsa.DSAPublicKey) and digest is not None:
+                # The parser's own check wants a NULL on both sides of DSA's algorithm, or on none.
+                key.verify(self.parsed.signature, self.parsed.tbs_certlist_bytes, digest)
+                return True
             return self.parsed.is_signature_valid(key)
+        except InvalidSignature:
+            return False
         # A key of another kind than the signature algorithm asks for, or none that can be read.
         except (TypeError, ValueError, UnsupportedAlgorithm):
             return False
@@ -221,7 +238,7 @@ def _fields(encoded: bytes, rules: CertificateRules) -> RevocationList:
         this_update=parsed.last_update_utc,
         next_update=parsed.next_update_utc,
         issuer_key=issuer_key,
-        unfit=_unfit(parsed, scope) or understood,
+        unfit=_unfit(parsed, scope) or _numbering(parsed, rules) or understood,
         scope=scope,
         scope_names=point_names(scope, parsed.issuer) if scope else frozenset(),
         reasons=(scope.only_some_reasons if scope else None) or ALL_REASONS,
@@ -258,7 +275,10 @@ def _entries(
         for each in entry.extensions:
             if indirect and isinstance(each.value, x509.CertificateIssuer):
                 # RFC 5280 §5.3.3: it holds for this entry and those after it.
-                shelf = entries.setdefault(_directory_name(each.value), {})
+                named = _directory_name(each.value)
+                if named is None:
+                    return {}, "an entry names its issuer in a way that is not known here"
+                shelf = entries.setdefault(named, {})
             elif each.critical:
                 # RFC 5280 §5.3: one entry that is not understood spoils the list.
                 return {}, "an entry has a critical extension that is not known here"
@@ -272,8 +292,16 @@ def _entries(
     return entries, None
 
 
-def _directory_name(issuer: x509.CertificateIssuer) -> str:
-    return next((general_name_key(each) for each in issuer if isinstance(each, x509.DirectoryName)), "")
+def _directory_name(issuer: x509.CertificateIssuer) -> str | None:
+    return next((general_name_key(each) for each in issuer if isinstance(each, x509.DirectoryName)), None)
+
+
+def _numbering(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> str | None:
+    """Say what is wrong with the number of a list, which RFC 5280 §5.2.3 demands and wants not critical."""
+    numbers = [each.critical for each in parsed.extensions if each.oid == ExtensionOID.CRL_NUMBER]
+    if not rules.profile or numbers == [False]:
+        return None
+    return "its number is critical" if numbers else "it has no number"
 
 
 def _unfit(parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None) -> str | None:

@@ -9,7 +9,7 @@ time; a list of changes releases only what the complete list it belongs to has o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +21,7 @@ from gateway.pki.certificates import Certificate
 from gateway.pki.ocsp import OCSP_SIGNING, OcspAnswer, Statement
 from gateway.pki.points import Point, covered, points_of
 from gateway.pki.revocation import ALL_REASONS, RevocationList, Revocations
+from gateway.pki.search import Chain, Index
 
 __all__ = ["Rule", "check"]
 
@@ -33,18 +34,22 @@ _NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Whether a list must be in hand, how old it may be, and the lists."""
+    """Whether a list must be in hand, how old it may be, and the lists.
+
+    ``used`` gathers the SHA-256 of every list and response that an answer rests on.
+    """
 
     required: bool
     age_most: timedelta | None
     revocations: Revocations
+    used: dict[str, None] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
     """One certificate of one chain, and the certificates whose status is asked for on the way to it."""
 
-    chain: path.Chain
+    chain: Chain
     place: int
     asked: tuple[str, ...]
 
@@ -65,7 +70,7 @@ class _Question:
 
 
 def check(
-    chain: path.Chain, inquiry: path.Inquiry, index: path.Index, rule: Rule, asked: tuple[str, ...] = ()
+    chain: Chain, inquiry: path.Inquiry, index: Index, rule: Rule, asked: tuple[str, ...] = ()
 ) -> path.Failure | datetime:
     """Return until when every certificate of a good `chain` stays so, or the failure of the first."""
     ends = [each.not_after for each in chain.certificates]
@@ -82,7 +87,7 @@ def check(
 @dataclass(frozen=True, slots=True)
 class _Search:
     inquiry: path.Inquiry
-    index: path.Index
+    index: Index
     rule: Rule
 
     def ask(self, question: _Question) -> path.Failure | datetime | None:
@@ -136,10 +141,11 @@ class _Search:
         if isinstance(until, str):
             return self._no_answer(question, until)
         ends = min(ends, until)
-        if statement.status == "good":
-            return ends
-        if statement.revoked_at is None:
+        if statement.status == "unknown":
             return self._no_answer(question, "the responder does not know the certificate")
+        self.rule.used[response.sha256] = None
+        if statement.revoked_at is None:
+            return ends
         if statement.revoked_at > moment:
             return min(ends, statement.revoked_at - timedelta(seconds=1))
         return self.condemned(question, statement.revoked_at)
@@ -154,7 +160,7 @@ class _Search:
         if response.names(issuer) and response.signed_by(issuer):
             return issuer.not_after
         reason = "its signature is wrong, or its signer is not in hand"
-        for candidate in (*response.certificates, *self.index.named(question.issuer_key)):
+        for candidate in (*response.certificates, *self._in_hand(response)):
             if not (response.names(candidate) and response.signed_by(candidate)):
                 continue
             if OCSP_SIGNING not in (candidate.extended_key_usage or ()):
@@ -165,6 +171,12 @@ class _Search:
                 return until
             reason = "its signer is not good"
         return reason
+
+    def _in_hand(self, response: OcspAnswer) -> tuple[Certificate, ...]:
+        """Return the certificates of the register that the response may mean by its responder."""
+        if response.responder_key is not None:
+            return self.index.keyed(response.responder_key)
+        return self.index.named(response.responder_name or "")
 
     def _delegate(self, candidate: Certificate, question: _Question) -> datetime | None:
         """Return until when a responder is good, certified by the very issuer (RFC 6960 §4.2.2.2)."""
@@ -178,7 +190,7 @@ class _Search:
         if _NO_CHECK in candidate.extensions:
             return ends
         # Without the mark its status is asked for where a list tells it (RFC 6960 §4.2.2.2.1).
-        lenient = Rule(required=False, age_most=self.rule.age_most, revocations=self.rule.revocations)
+        lenient = replace(self.rule, required=False)
         found = _Search(self.inquiry, self.index, lenient).ask(_Question(chain, 0, asked))
         if isinstance(found, path.Failure):
             return None
@@ -243,6 +255,8 @@ class _Reading:
         ends: list[datetime] = []
         doubts: list[str] = []
         proofs = [(each, *self._proof(each)) for each in self.lists]
+        believed = [each for each, proof, _ in proofs if isinstance(proof, datetime)]
+        proofs = [one for one in proofs if not any(one[0].outdated_by(each) for each in believed)]
         changes = {
             each.sha256: each
             for each, proof, _ in proofs
@@ -256,8 +270,10 @@ class _Reading:
                 continue
             found = self._entry(each, proof, tuple(changes.values()))
             if isinstance(found, path.Failure):
+                self.search.rule.used[each.sha256] = None
                 return found
             if each.base is None and reasons - cleared:
+                self.search.rule.used[each.sha256] = None
                 cleared |= reasons
                 ends.append(found)
         if cleared == ALL_REASONS:
@@ -297,6 +313,7 @@ class _Reading:
             for change in changes:
                 word = change.entry(issuer, serial) if change.changes(each) else None
                 if word is not None and word.released:
+                    self.search.rule.used[change.sha256] = None
                     return min(ends, change.ends(self.search.rule.age_most))
         return self.search.condemned(self.question, found.revoked_at)
 

@@ -5,6 +5,10 @@ and posts the question (``application/timestamp-query``) by its own means.  A to
 passes `check_response` proves that the digest existed at `TimeStamp.at`: it answers the very
 question, is signed by the certificate it names, and that certificate was good for
 time-stamping at that time by our own trust.  Certificates that come with it prove nothing.
+
+The package rfc3161-client is the second opinion of the tests and no more: its questions name
+no policy and no ready digest, it draws the nonce itself, trusts by a list of its own, and does
+not look at how the signature binds its certificate (RFC 5816).
 """
 
 from __future__ import annotations
@@ -37,6 +41,15 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+
+
+class _Response(core.Sequence):  # type: ignore[misc]  # asn1crypto is untyped
+    """TimeStampResp (RFC 3161 §2.4.2): the library's own knows none without a token."""
+
+    _fields: Final = [
+        ("status", tsp.PKIStatusInfo),
+        ("time_stamp_token", cms.ContentInfo, {"optional": True}),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,7 @@ def check_response(response: bytes, question: Question, judge: Judge, skew: time
     `skew` is how far the authority's clock may differ from ours.  GW603 for what is no answer to
     the question, the problem of the certificate where that is not good.
     """
-    parsed = _parsed(tsp.TimeStampResp, response)
+    parsed = _parsed(_Response, response)
     status = parsed["status"]["status"].native
     if status != "granted":
         # Granted with modifications is another stamp than was asked for.
@@ -117,16 +130,17 @@ def _read_token(token: bytes, digest: bytes, judge: Judge) -> tuple[TimeStamp, i
         raise _refused(f"the token cannot be read ({type(problem).__name__})") from None
 
 
-def _read_signed(
-    signed: Any, token: bytes, digest: bytes, judge: Judge
-) -> tuple[TimeStamp, int | None]:
+def _read_signed(signed: Any, token: bytes, digest: bytes, judge: Judge) -> tuple[TimeStamp, int | None]:
     capsule = signed["encap_content_info"]
     if capsule["content_type"].native != "tst_info" or len(signed["signer_infos"]) != 1:
         raise _refused("the token is not one stamp of one signer")
     octets = bytes(capsule["content"])
     info = tsp.TSTInfo.load(octets, strict=True)
     imprint = info["message_imprint"]
-    if imprint["hash_algorithm"]["algorithm"].native != "sha256" or imprint["hashed_message"].native != digest:
+    if (
+        imprint["hash_algorithm"]["algorithm"].native != "sha256"
+        or imprint["hashed_message"].native != digest
+    ):
         raise _refused("the digest is not that of the question")
     if info["version"].native != "v1" or not isinstance(info["extensions"], core.Void):
         raise _refused("the stamp says things that are not known here")
@@ -202,10 +216,14 @@ def _check_signature(signer: Any, content: bytes, certificate: Certificate) -> N
 
 
 def _verify(signer: Any, data: bytes, certificate: Certificate, digest: hashes.HashAlgorithm) -> None:
-    key, signature, algorithm = certificate.public_key, signer["signature"].native, signer["signature_algorithm"]
+    key, signature, algorithm = (
+        certificate.public_key,
+        signer["signature"].native,
+        signer["signature_algorithm"],
+    )
     kind = algorithm.signature_algo
-    named = digest.name if algorithm["algorithm"].native in ("rsassa_pkcs1v15",) else algorithm.hash_algo
-    if kind in ("rsassa_pkcs1v15", "ecdsa") and named != digest.name:
+    # The identifier rsaEncryption, which is common here, names no digest of its own.
+    if algorithm["algorithm"].native != "rsassa_pkcs1v15" and algorithm.hash_algo != digest.name:
         raise _refused("the signature has two digest algorithms")
     if isinstance(key, rsa.RSAPublicKey) and kind == "rsassa_pkcs1v15":
         key.verify(signature, data, padding.PKCS1v15(), digest)

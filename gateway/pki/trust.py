@@ -21,6 +21,7 @@ from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRule
 from gateway.pki.lint import ANY_EXTENDED_KEY_USAGE, UseRule, lint_authority, lint_leaf
 from gateway.pki.ocsp import OCSP_SIGNING
 from gateway.pki.revocation import Revocations
+from gateway.pki.search import Chain, Index
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -113,7 +114,7 @@ class TrustStore:
     anchors: tuple[Certificate, ...]
     intermediates: tuple[Certificate, ...] = ()
     policy: TrustPolicy = DEFAULT_POLICY
-    index: path.Index = field(init=False, repr=False, compare=False)
+    index: Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the certificates by subject."""
@@ -121,7 +122,7 @@ class TrustStore:
         object.__setattr__(self, "intermediates", tuple(self.intermediates))
         if len(self.anchors) + len(self.intermediates) > MAX_STORED:
             raise GatewayError(CERTIFICATE_UNTRUSTED, f"more than {MAX_STORED} certificates in a trust store")
-        object.__setattr__(self, "index", path.Index(self.anchors, self.intermediates))
+        object.__setattr__(self, "index", Index(self.anchors, self.intermediates))
 
     def with_peers(self, certificates: tuple[Certificate, ...]) -> TrustStore:
         """Return this store with intermediates that a peer sent along, at most four."""
@@ -136,6 +137,8 @@ class Verdict:
     """What is known of a certificate: from `judged_at` to `valid_until` it stays so.
 
     ``path`` leads from the certificate to the anchor and is empty unless the verdict is valid.
+    ``tolerated``: it is indeterminate, and the policy takes that for good enough for this use.
+    ``evidence``: the SHA-256 of the lists and responses it rests on, so that it can be judged again.
     """
 
     status: Literal["valid", "invalid", "indeterminate"]
@@ -144,9 +147,13 @@ class Verdict:
     path: tuple[Certificate, ...]
     valid_until: datetime
     judged_at: datetime = _EVER
+    tolerated: bool = False
+    evidence: tuple[str, ...] = ()
 
     def demand(self, location: str = "") -> None:
-        """Raise the problem of this verdict; do nothing when it is valid."""
+        """Raise the problem of this verdict; do nothing when it is valid or tolerated."""
+        if self.tolerated:
+            return
         if self.problem is not None or self.status != "valid":
             raise GatewayError(self.problem or CERTIFICATE_UNTRUSTED, self.reason, location)
 
@@ -164,12 +171,14 @@ def validate_path(
     # X.509 counts whole seconds: the last second of validity is valid to its end.
     moment = at.astimezone(UTC).replace(microsecond=0)
     try:
-        found = _best(certificate, moment, trust, revocations)
+        good, found, evidence = _best(certificate, moment, trust, revocations)
     except GatewayError as refused:
-        found = path.Failure(refused.problem, refused.detail)
+        return Verdict("invalid", refused.problem, refused.detail[:500], (), at, at)
     if isinstance(found, path.Failure):
-        return Verdict(found.status, found.problem, found.reason[:500], (), at, at)
-    return Verdict("valid", None, "", found[0], found[1], at)
+        tolerated = found.status == "indeterminate" and policy.uses[use].accept_indeterminate
+        reason = found.reason[:500]
+        return Verdict(found.status, found.problem, reason, (), at, at, tolerated, evidence)
+    return Verdict("valid", None, "", good, found, at, evidence=evidence)
 
 
 def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: Use) -> str | None:
@@ -180,33 +189,35 @@ def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: Use) -> str |
 
 def _best(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: Revocations
-) -> tuple[tuple[Certificate, ...], datetime] | path.Failure:
-    """Return the first good path and until when it is, or the failure that says most."""
+) -> tuple[tuple[Certificate, ...], path.Failure | datetime, tuple[str, ...]]:
+    """Return the first good path, until when it is good or what says most against any, and the evidence."""
     policy = trust.policy
     inquiry = path.Inquiry(moment, policy.certificates.weak_digests, policy.policies)
-    rule = status.Rule(policy.revocation == "require", policy.crl_age_most, revocations)
-    worst: path.Failure | None = None
+    worst = path.Failure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+    tried, proof = False, tuple[str, ...]()
     for chain in trust.index.chains(certificate, policy.path_most, policy.candidates_most):
+        rule = status.Rule(policy.revocation == "require", policy.crl_age_most, revocations)
         found: path.Failure | datetime = (
             _lint_chain(chain, trust)
             or path.check(chain, inquiry, trust.index)
             or _status(chain, inquiry, trust, rule)
         )
         if isinstance(found, datetime):
-            return chain.certificates, found
-        worst = found if worst is None or found.weight > worst.weight else worst
-    return worst or path.Failure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+            return chain.certificates, found, tuple(rule.used)
+        if not tried or found.weight > worst.weight:
+            tried, worst, proof = True, found, tuple(rule.used)
+    return (), worst, proof
 
 
 def _status(
-    chain: path.Chain, inquiry: path.Inquiry, trust: TrustStore, rule: status.Rule
+    chain: Chain, inquiry: path.Inquiry, trust: TrustStore, rule: status.Rule
 ) -> path.Failure | datetime:
     if trust.policy.revocation == "none":
         return min(each.not_after for each in chain.certificates)
     return status.check(chain, inquiry, trust.index, rule)
 
 
-def _lint_chain(chain: path.Chain, trust: TrustStore) -> path.Failure | None:
+def _lint_chain(chain: Chain, trust: TrustStore) -> path.Failure | None:
     rules = trust.policy.certificates
     if not rules.profile:
         return None

@@ -1,7 +1,7 @@
 """A process that judges certificates never seen, and is killed when one costs too much.
 
 The path validator has no bound of its own; here the system gives one: the child may use a
-quarter of a second of processor time for a judgement, and is gone when that is spent, whatever
+fifth of a second of processor time for a judgement, and is gone when that is spent, whatever
 it is doing.  Only processor time counts, so that a busy machine refuses nobody; who waits has a
 limit of its own, far longer.
 """
@@ -10,30 +10,50 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, PROBLEMS, GatewayError
-from gateway.pki.certificates import CertificateRules, read_certificate
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    OUR_MISTAKE,
+    PROBLEMS,
+    REVOCATION_UNKNOWN,
+    GatewayError,
+)
+from gateway.pki.certificates import PATH_RULES, CertificateRules, read_certificate
 from gateway.pki.register import Opened, Register
 from gateway.pki.revocation import Revocations
-from gateway.pki.trust import TrustStore, Use, Verdict
+from gateway.pki.trust import TrustPolicy, TrustStore, Use, Verdict
 
-__all__ = ["BUDGET", "Examiner", "serve"]
+__all__ = ["BUDGET", "NO_PROCESS", "TOO_LONG", "Examiner", "serve"]
 
-BUDGET: Final = 0.25
+# Seconds of processor time for one judgement; with all around it that stays below a quarter.
+BUDGET: Final = 0.2
+TOO_LONG: Final = "the path cannot be judged within its limit of time"
+NO_PROCESS: Final = "the process that judges certificates has ended or cannot be started"
 # For a machine under load, and for reading a large register: a child that is silent so long hangs.
 _SILENCE_MOST: Final = 10.0
 _LOADING_MOST: Final = 120.0
+# Between the end of the line and the end of the process there is no work left.
+_LAST_WORD: Final = 2.0
 
 _ASK, _LOAD = "ask", "load"
 
@@ -41,14 +61,17 @@ _ASK, _LOAD = "ask", "load"
 class Examiner:
     """Children that judge; as many at a time as `size`, started when they are first needed.
 
-    Safe for many threads.  The register goes to a child when it is another than before; a
-    judgement that is over its budget is "invalid", and the next one has a new child.
+    Safe for many threads; a process that was forked has children of its own.  The register goes
+    to a child when it is another than before.  A judgement that is over its budget is "invalid",
+    one whose child ended otherwise "indeterminate"; the next one has a new child.
     """
 
     def __init__(self, size: int = 1, budget: float = BUDGET) -> None:
         self._children = [_Child(budget) for _ in range(size)]
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
+        # Whoever forgets to close it leaves no process behind all the same.
+        weakref.finalize(self, _end, tuple(self._children))
 
     def __call__(
         self, leaf: bytes, use: Use, at: datetime, trust: TrustStore, revocations: Revocations
@@ -75,18 +98,23 @@ class Examiner:
                 child = self._children.pop()
             try:
                 return work(child)
-            except (EOFError, OSError, TimeoutError):
-                child.kill()
-                reason = "the path cannot be judged within its limit of time"
-                return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
+            except (EOFError, OSError, TimeoutError) as ended:
+                if child.kill(ended=isinstance(ended, EOFError)) == -signal.SIGPROF:
+                    return Verdict("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG, (), at, at)
+                # The certificate is not to blame: it may be judged when it comes again.
+                return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS, (), at, at)
             finally:
                 with self._lock:
                     self._children.append(child)
 
+    def start(self) -> None:
+        """Start the children now, so that the first judgement need not wait for it."""
+        for child in self._children:
+            child.open()
+
     def close(self) -> None:
         """End the children."""
-        for child in self._children:
-            child.kill()
+        _end(tuple(self._children))
 
 
 class _Child:
@@ -97,11 +125,13 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
         self._loaded: tuple[TrustStore, Revocations] | None = None
+        self._owner = os.getpid()
 
     def load(self, trust: TrustStore, revocations: Revocations) -> None:
         """Give the child the register of a judge, unless it has it."""
         loaded = self._loaded
-        alive = self._process is not None and self._process.poll() is None
+        ours = self._owner == os.getpid()
+        alive = ours and self._process is not None and self._process.poll() is None
         if alive and loaded is not None and loaded[0] is trust and loaded[1] is revocations:
             return
         register = _sendable(Register.of(trust, revocations))
@@ -113,35 +143,52 @@ class _Child:
         return self._exchange((_ASK, self._budget, register, leaf, use, at), _SILENCE_MOST)
 
     def _exchange(self, message: tuple[Any, ...], most: float) -> dict[str, Any]:
-        line = self._open()
+        line = self.open()
         line.send(message)
         if not line.poll(most):
             raise TimeoutError
         answer: dict[str, Any] = json.loads(line.recv_bytes())
         return answer
 
-    def _open(self) -> Connection:
-        if self._process is not None and self._process.poll() is not None:
+    def open(self) -> Connection:
+        """Return the line to the process, started where there is none."""
+        if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
             self.kill()
         if self._line is None:
             self._line, theirs = Pipe()
             number = theirs.fileno()
-            words = [sys.executable, "-m", "gateway.pki.worker", str(number)]
-            self._process = subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL)
+            words = [sys.executable, "-P", "-m", "gateway.pki.worker", str(number)]
+            # This very package, wherever the working folder is and whatever lies in it.
+            found = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+            self._process = subprocess.Popen(  # noqa: S603
+                words, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
+            )
+            self._owner = os.getpid()
             theirs.close()
             # Its start is no part of any judgement.
             if not self._line.poll(_LOADING_MOST) or self._line.recv_bytes() != b"ready":
                 raise TimeoutError
         return self._line
 
-    def kill(self) -> None:
-        """End the process at once, if there is one."""
+    def kill(self, *, ended: bool = False) -> int | None:
+        """End the process, if there is one and it is ours; return how it `ended` where it did by itself."""
+        code = None
+        process, ours = self._process, self._owner == os.getpid()
+        if process is not None and ours:
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(_LAST_WORD) if ended else None
+            process.kill()
+            process.wait()
         if self._line is not None:
             self._line.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
         self._process = self._line = self._loaded = None
+        return code
+
+
+def _end(children: tuple[_Child, ...]) -> None:
+    for child in children:
+        child.kill()
 
 
 def _sendable(register: Register) -> Register:
@@ -156,6 +203,8 @@ def _told(verdict: Verdict) -> dict[str, Any]:
         "path": [base64.b64encode(each.der).decode() for each in verdict.path],
         "valid_until": verdict.valid_until.isoformat(),
         "judged_at": verdict.judged_at.isoformat(),
+        "tolerated": verdict.tolerated,
+        "evidence": verdict.evidence,
     }
 
 
@@ -167,12 +216,15 @@ def _verdict(told: dict[str, Any], rules: CertificateRules) -> Verdict:
         tuple(read_certificate(base64.b64decode(each), rules) for each in told["path"]),
         datetime.fromisoformat(told["valid_until"]),
         datetime.fromisoformat(told["judged_at"]),
+        told["tolerated"],
+        tuple(told["evidence"]),
     )
 
 
 def serve(line: Connection) -> None:
     """Answer on `line` until its other end is closed."""
     loaded: Opened | None = None
+    _warm()
     line.send_bytes(b"ready")
     while True:
         try:
@@ -198,10 +250,27 @@ def _judge(loaded: Opened | None, register: Register | None, leaf: bytes, use: U
         return opened.judge(leaf, use, at)
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+    # Whatever else a certificate does to the code, it is not believed.
+    except Exception as error:
+        reason = f"the certificate cannot be processed ({type(error).__name__})"
+        return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
+
+
+def _warm() -> None:
+    """Judge a certificate made for this, so that the first real one does not pay for what is loaded late."""
+    key, begin = ec.generate_private_key(ec.SECP256R1()), datetime(2020, 1, 1, tzinfo=UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=1))
+    constraints = x509.NameConstraints([x509.DNSName("example")], None)
+    made = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
+    der = made.public_bytes(serialization.Encoding.DER)
+    policy = TrustPolicy(certificates=PATH_RULES)
+    _judge(None, Register((der,), (), (), (), policy), der, Use.SIGNING, begin)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     # The parser warns of odd serial numbers, which the rules judge.
     warnings.simplefilter("ignore")
     serve(Connection(int(sys.argv[1])))

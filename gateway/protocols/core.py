@@ -58,8 +58,9 @@ class Context:
     `judge` gives the verdict on a certificate (DER) for a use at a moment, from data in
     hand.  `party_of` names the registered party to which a certificate (SHA-256) belongs,
     `party_named` the one that has a PartyId; both give None for unknown and suspended
-    parties.  `keys` holds our signers by the name of the party for which they sign; a message to
-    a party without key here is for somebody else.
+    parties, and `party_of` raises GW206 for a certificate registered for another time.  `keys`
+    holds our signers by the name of the party for which they sign; a message to a party without
+    key here is for somebody else.
     `new_id` returns a new message id, ``unique@host``.
     """
 

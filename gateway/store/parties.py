@@ -25,7 +25,9 @@ __all__ = [
     "add_id",
     "by_certificate",
     "by_id",
+    "certificates_in_use",
     "certificates_of",
+    "end_certificate",
     "everyone",
     "get",
     "ids_of",
@@ -54,7 +56,11 @@ _BY_CERTIFICATE = (
 
 @dataclass(frozen=True, slots=True)
 class NewCertificate:
-    """A certificate about to be given to a party, as it was parsed."""
+    """A certificate about to be given to a party, as it was parsed.
+
+    It may be used from `valid_from` on and before `valid_until`, where these are given; within the
+    time that it states itself.
+    """
 
     sha256: str
     use: str
@@ -64,6 +70,14 @@ class NewCertificate:
     not_before: datetime
     not_after: datetime
     der: bytes
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+    @property
+    def bounds(self) -> dict[str, datetime | None]:
+        """Return the two bounds where one is given, nothing where none is."""
+        given = {"valid_from": self.valid_from, "valid_until": self.valid_until}
+        return given if any(given.values()) else {}
 
 
 def add(
@@ -90,15 +104,20 @@ def add_id(conn: Connection, party: str, identifier: PartyId) -> None:
 
 
 def add_certificate(conn: Connection, party: str, certificate: NewCertificate, at: datetime) -> None:
-    """Let a party use a certificate; GW209 when it is another party's."""
+    """Let a party use a certificate; GW209 when it is another party's.
+
+    One that is in use keeps its bounds unless others are given; one that was retired starts anew.
+    """
     row = asdict(certificate) | {"party_id": _known(conn, party), "status": "ACTIVE", "added_at": at}
     if _INSERT_CERTIFICATE.one(conn, row) is None:
         known = (certificates.c.sha256 == certificate.sha256, certificates.c.use == certificate.use)
-        owner = conn.execute(select(certificates.c.party_id).where(*known)).scalar_one()
-        if owner != party:
+        held = conn.execute(select(certificates.c.party_id, certificates.c.status).where(*known)).one()
+        if held.party_id != party:
             detail = f"certificate {certificate.sha256[:16]} belongs to another party"
             raise GatewayError(SIGNER_MISMATCH, detail, f"party {party[:40]}")
-        conn.execute(update(certificates).where(*known).values(status="ACTIVE"))
+        anew = {"valid_from": None, "valid_until": None} if held.status != "ACTIVE" else {}
+        values = {"status": "ACTIVE", **anew, **certificate.bounds}
+        conn.execute(update(certificates).where(*known).values(values))
     raise_epoch(conn)
 
 
@@ -106,6 +125,16 @@ def retire_certificate(conn: Connection, sha256: str) -> bool:
     """Let the certificate be used no more; False when nobody uses it."""
     held = (certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE")
     changed = conn.execute(update(certificates).where(*held).values(status="RETIRED"))
+    raise_epoch(conn)
+    return changed.rowcount > 0
+
+
+def end_certificate(conn: Connection, sha256: str, at: datetime, use: str | None = None) -> bool:
+    """Let the certificate be used before `at` only (for `use`); False when nobody uses it."""
+    held = [certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE"]
+    if use is not None:
+        held.append(certificates.c.use == use)
+    changed = conn.execute(update(certificates).where(*held).values(valid_until=at))
     raise_epoch(conn)
     return changed.rowcount > 0
 
@@ -161,3 +190,10 @@ def certificates_of(conn: Connection, party: str, use: str | None = None) -> Seq
     found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = found.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
+
+
+def certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the certificates that active parties may use, now or later, by party and end."""
+    found = select(certificates).join(parties)
+    wanted = found.where(certificates.c.status == "ACTIVE", parties.c.status == "ACTIVE")
+    return conn.execute(wanted.order_by(certificates.c.party_id, certificates.c.not_after)).all()

@@ -153,6 +153,9 @@ certificates = Table(
     _needed("status"),
     _needed("der", LargeBinary),
     _needed("added_at", Instant),
+    # Bounds of our own within the certificate's, from inclusive, until exclusive: for a change of keys.
+    Column("valid_from", Instant),
+    Column("valid_until", Instant),
     CheckConstraint("use IN ('signing', 'encryption', 'tls')", name="use"),
     CheckConstraint("status IN ('ACTIVE', 'RETIRED')", name="status"),
     Index("ix_certificates_party_id", "party_id"),

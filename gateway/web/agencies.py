@@ -41,7 +41,7 @@ def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
 
     def admit(certificate: Certificate, at: datetime) -> str:
         # A suspension must end the next call: the register is looked at, not the copy.
-        party = hub.refresh().by_certificate.get(certificate.sha256)
+        party = hub.refresh().party_of(certificate.sha256, at)
         if party is None:
             raise GatewayError(
                 SIGNER_MISMATCH, f"{certificate.subject[:120]} belongs to no active party", _TOKEN
@@ -50,7 +50,7 @@ def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
         return party
 
     return SoapSecurity(
-        signer=hub.signer,
+        signer=lambda: hub.signer,
         admit=admit,
         clock=hub.clock,
         new_id=lambda: f"urn:uuid:{hub.new_uuid()}",

@@ -14,6 +14,7 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
+from gateway.hub.own_certificates import own_spans
 from gateway.hub.receive import receive, refuse
 from gateway.model import Octets
 from gateway.protocols import PROTOCOLS, Parcel, Protocol
@@ -49,7 +50,7 @@ def wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> W
         f"/msh/{name}": _msh(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
     routes[_AGENCY] = soap_application(HubHandler(hub), security_of(hub, addresses))
-    rest = status_application(hub.engine)
+    rest = status_application(hub.engine, lambda: own_spans(hub))
 
     def route(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         found = routes.get(environ.get("PATH_INFO", "").rstrip("/"), rest)

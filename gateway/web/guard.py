@@ -60,12 +60,13 @@ _HTTP_OWN: Final = frozenset({400, 413, 415, 503})
 class SoapSecurity:
     """What the guard asks of the world.
 
+    `signer` gives the key that signs answers now.
     `admit` judges the certificate and returns the party it belongs to, or raises; `addresses`
     are the URLs under which the service is known (the first one is written into the WSDL):
     a call signed for another address is not for us.  Without addresses any wsa:To is taken.
     """
 
-    signer: Signer
+    signer: Callable[[], Signer]
     admit: Callable[[Certificate, datetime], str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -213,7 +214,7 @@ class Guard:
         root.insert(0, header)
         values = Addressing(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
         write_addressing(header, values)
-        sign_request(root, self._security.signer, now=self._security.clock(), window=self._security.window)
+        sign_request(root, self._security.signer(), now=self._security.clock(), window=self._security.window)
         return serialize(root)
 
 

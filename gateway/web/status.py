@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from flask import Flask, Response
 from sqlalchemy import Engine
 
 from gateway.monitor import health, metrics
+from gateway.store.coverage import Span
 
 __all__ = ["status_application"]
 
 
-def status_application(engine: Engine) -> Flask:
-    """Return the application that says how the gateway is."""
+def status_application(engine: Engine, ours: Callable[[], Sequence[Span]] = tuple) -> Flask:
+    """Return the application that says how the gateway is; `ours` gives our own certificates."""
     application = Flask("gateway", static_folder=None)
 
     @application.get("/status/live")
@@ -27,6 +30,7 @@ def status_application(engine: Engine) -> Flask:
 
     @application.get("/metrics")
     def measured() -> Response:
-        return Response(metrics.render(engine), content_type="text/plain; version=0.0.4; charset=utf-8")
+        text = metrics.render(engine, ours=ours())
+        return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return application

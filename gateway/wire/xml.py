@@ -41,11 +41,17 @@ def _parse(data: bytes) -> etree._Element:
         collect_ids=False,
     )
     try:
-        return etree.fromstring(data, parser)
+        root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
         detail = (error.msg or "not well-formed").split(", line ")[0][:200]
         raise GatewayError(XML_MALFORMED, detail, f"line {line}, column {column}") from None
+    # libxml2 forgets that a prefix is unbound when a warning follows, and leaves the prefix in the name.
+    forgotten = parser.error_log.filter_from_errors()
+    if len(forgotten):
+        found = forgotten[0]
+        raise GatewayError(XML_MALFORMED, found.message[:200], f"line {found.line}, column {found.column}")
+    return root
 
 
 def serialize(element: etree._Element) -> bytes:

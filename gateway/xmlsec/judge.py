@@ -1,7 +1,8 @@
 """Judges any XML signature, for people and tools that hold a file and want to know.
 
-Nothing in the gateway acts on such a judgement: messages and documents go through the
-profile that their protocol names.  See what is signed: `covered` says which elements a
+Nothing in the gateway acts on such a judgement but the reading of trusted lists of others,
+which pins the certificate and asks for the whole document: messages and documents go through
+the profile that their protocol names.  See what is signed: `covered` says which elements a
 good signature stands for, and nothing is said of any other.
 """
 

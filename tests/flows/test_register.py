@@ -10,7 +10,30 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.model import ErrorSignal, Receipt
 from gateway.pki.issue import make_crl
+from gateway.store import parties
+from gateway.store.engine import transaction
 from tests.kit.house import START, House, Neighbour, authority, signer_named
+
+
+def test_suspension_and_retirement_count_from_the_next_message_on(engine: Engine) -> None:
+    house = House(engine)
+    broker = Neighbour("broker1", house.clock)
+    sha256 = signer_named("broker1").certificate.sha256
+
+    def said() -> str:
+        unit = broker.open(house.post(broker.seal(broker.message()))).unit
+        return unit.errors[0].description[:5] if isinstance(unit, ErrorSignal) else "taken"
+
+    told = [said()]
+    for change in (
+        lambda conn: parties.set_status(conn, "broker1", "SUSPENDED"),
+        lambda conn: parties.set_status(conn, "broker1", "ACTIVE"),
+        lambda conn: parties.retire_certificate(conn, sha256),
+    ):
+        with transaction(engine) as conn:
+            change(conn)
+        told.append(said())
+    assert told == ["taken", "GW302", "taken", "GW209"]
 
 
 def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine, tmp_path: Path) -> None:

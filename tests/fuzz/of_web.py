@@ -140,7 +140,7 @@ def _admit(certificate: Certificate, _now: datetime) -> str:
 @cache
 def _soap_application() -> Any:
     security = SoapSecurity(
-        signer=signer("hub"),
+        signer=lambda: signer("hub"),
         admit=_admit,
         clock=lambda: NOW,
         new_id=lambda: "urn:uuid:answer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import zlib
 from pathlib import Path
 from random import Random
@@ -97,10 +98,16 @@ def _broken(data: bytes) -> object:
     if b"random" in data:
         return Random().random()
     if b"grow" in data:
-        return len(bytearray(160 << 20))
+        return len(b"x" * (_below_the_peak() + (160 << 20))) > 0
     if b"odd" in data:
         raise GatewayError(SIGNATURE_INVALID, "\ud800")
     return len(data)
+
+
+def _below_the_peak() -> int:
+    """Return how far this process is from the most memory it ever had: the peak alone is measured."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
 
 
 def _replace(data: bytes, rng: Random) -> bytes:

@@ -153,7 +153,7 @@ class Kpta(_Neighbour):
             def exchange(self, envelope: bytes, destination: Any) -> Any:
                 if not destination.endpoint.endswith("/KPTA"):
                     return story.soap.exchange(envelope, destination)
-                agent = SoapAgent(real.sender(), story.hub.signer, story.hub.clock)
+                agent = SoapAgent(real.sender(), lambda: story.hub.signer, story.hub.clock)
                 return agent.exchange(envelope, replace(destination, endpoint=real.server.url))
 
         partners: Any = story.hub.composer

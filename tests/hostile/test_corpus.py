@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ from gateway.conformance.hostile.case import (
 )
 from gateway.conformance.hostile.corpus import all_cases, chosen
 from gateway.conformance.hostile.naive_reader import takes
+from gateway.conformance.hostile.partner import draw_partner
 from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, Report
 from gateway.conformance.hostile.runner import Runner
 from gateway.conformance.hostile.target import WsgiTarget
+from gateway.errors import GatewayError
+from gateway.model import PartyId
+from gateway.pki.issue import Order, issue_certificate, make_authority
 from gateway.web.app import application
 from tests.kit.gateway import ROOT
 
@@ -203,6 +208,18 @@ def test_a_gateway_that_an_attack_brings_down_fails(opponents: Opponents) -> Non
     result = Runner(bench, WsgiTarget(broken, bench.faces), patience=0).play(case)
     assert result.verdict == FAILED
     assert "afterwards an honest message" in result.got
+    # Of what follows nothing can be said; it is not asked for ever; one that comes back is judged again.
+    runner = Runner(bench, WsgiTarget(broken, bench.faces), patience=0)
+    broken.dead = False
+    following = [runner.play(case) for _ in range(4)]
+    assert [one.verdict for one in following] == [FAILED, NOT_YET, NOT_YET, NOT_YET]
+    broken.dead, broken._spoil = False, inner
+    assert runner.play(case).verdict == PASSED
+    broken._spoil = die
+    asked = [runner.play(case).verdict for _ in range(12)]
+    assert asked == [FAILED] + 11 * [NOT_YET]
+    broken.dead, broken._spoil = False, inner
+    assert runner.play(case).verdict == NOT_YET
 
 
 def a_case(expected: Any, **hooks: Any) -> Case:
@@ -286,11 +303,48 @@ def test_the_table_and_the_list_are_printed(capsys: pytest.CaptureFixture[str]) 
         ["--every", "0"],
         ["--url", "http://127.0.0.1:9", "--partner", "/nowhere"],
         ["--url", "gopher://x"],
+        ["--url", "http://127.0.0.1:99999"],
+        ["--url", "http://[no-address"],
+        ["--has", "time travel"],
     ],
 )
 def test_misuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conformance", "run", "hostile", *words]) == 2
     assert capsys.readouterr().err.startswith("gateway: GW801")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("suite.toml", b"[[["),
+        ("suite.toml", b"features = 3"),
+        ("suite.toml", b"soap = 3"),
+        ("suite.toml", b"[ebms2]\npath = 7"),
+        ("a.key.pem", b"no key"),
+        ("b.cert.pem", b"no certificate"),
+        ("crl.pem", b"no list"),
+        ("b.agreement.yaml", b""),
+        ("hub.cert.pem", None),
+    ],
+)
+def test_a_partner_folder_that_is_none_is_misuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None
+) -> None:
+    folder = tmp_path / "partner"
+    at = datetime.now(UTC)
+    authority = make_authority("CN=Any", at - timedelta(days=1))
+    gateway = issue_certificate(authority, "CN=gateway", at, Order()).certificate
+    drawn = draw_partner(authority, (gateway, (PartyId("gateway", "urn:any"),)), at)
+    drawn.write(folder)
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    command = ["conformance", "run", "hostile", "--url", "http://127.0.0.1:9", "--partner", str(folder)]
+    assert main([*command, "--only", "SIG-01.*"]) == 2
+    assert capsys.readouterr().err.startswith("gateway: GW801")
+    with pytest.raises(GatewayError, match="cannot be written"):
+        drawn.write(folder / "suite.toml" / "below")
 
 
 def test_by_url(served: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,7 +304,7 @@ def test_a_hostile_partner_is_a_process_too(partner: Path, tmp_path: Path, patte
     with process(partner, "hostile", "kpta", *words) as (_, port):
         where = SoapDestination("agency-template.wsdl", f"http://127.0.0.1:{port}/", AnswerRules(judge))
         sender = HttpSender(PATIENT)
-        agent = SoapAgent(sender, signer_named("hub"), lambda: datetime.now(UTC))
+        agent = SoapAgent(sender, lambda: signer_named("hub"), lambda: datetime.now(UTC))
         for _ in replies("soap", pattern):
             try:
                 agent.deliver(envelope, where)

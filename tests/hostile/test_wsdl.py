@@ -216,7 +216,7 @@ def test_an_address_changed_in_the_wsdl_changes_nothing(caught_by: Trap, tmp_pat
     server = ReplyServer(forger, lambda _: honest, elsewhere=caught_by.url)
     server.start()
     sender = HttpSender(PATIENT)
-    agent = SoapAgent(sender, signer_named("hub"), clock)
+    agent = SoapAgent(sender, lambda: signer_named("hub"), clock)
     envelope = contract(file).compose(CANCEL)
     agent.deliver(envelope, SoapDestination(file, server.url, AnswerRules(lambda *_: None)))
     sender.close()

@@ -52,7 +52,7 @@ class Handler:
 application = soap_application(
     Handler(),
     SoapSecurity(
-        signer=load_signer(
+        signer=lambda: load_signer(
             (FOLDER / "hub-rsa.key.pem").read_bytes(), (FOLDER / "hub-rsa.cert.pem").read_bytes()
         ),
         admit=admit,

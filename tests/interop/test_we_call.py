@@ -257,7 +257,7 @@ def test_the_agent_does_the_same_in_one_call(line: Callable[[str], Line], peer: 
     """`SoapAgent` over the shipped template and an address from the settings."""
     office = line("AGENT")
     destination = SoapDestination("agency-template.wsdl", office.url, AnswerRules(office.judge))
-    agent = SoapAgent(office.sender, peer.keys.issued["hub-ec"].signer, lambda: datetime.now(UTC))
+    agent = SoapAgent(office.sender, lambda: peer.keys.issued["hub-ec"].signer, lambda: datetime.now(UTC))
     arguments = {"ApplicationNumber": "A-1", "Reason": "취하"}
     cancel = Call("CancelApplication", "urn:uuid:cancel", destination.endpoint, arguments)
     assert isinstance(agent.deliver(compose(destination, cancel), destination), Acknowledged)

@@ -121,7 +121,7 @@ def unused_settings() -> list[str]:
         for path in sorted((ROOT / "gateway").rglob("*.py"))
         if path.name != "config.py"
     )
-    owner = r"\b(?:hub|database|http|limits|pki|delivery|share|settings|agency|called|customs|one)\."
+    owner = r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one)\."
     return [
         key.name for key in describe() if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
     ]

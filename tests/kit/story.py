@@ -64,7 +64,9 @@ class Story:
         if customs:
             addresses["customs"] = Partner("customs.wsdl", "http://partner.example/customs", "customs")
         hub = self.house.hub
-        partners = Partners(lambda: addresses, hub.judge, lambda sha: hub.refresh().by_certificate.get(sha))
+        partners = Partners(
+            lambda: addresses, hub.judge, lambda sha: hub.refresh().party_of(sha, hub.clock())
+        )
         hub.composer = partners
         self.hub = hub
         self.agents: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -78,8 +78,12 @@ def calling_hub(place: Place) -> Hub:
     """Return a hub that words calls to the partners of the settings."""
     settings = place.settings
     hub = build_hub(settings, NoCalls())
-    hub.composer = Partners(lambda: partners_of(settings), hub.judge, hub.knowledge().by_certificate.get)
+    hub.composer = Partners(lambda: partners_of(settings), hub.judge, _party_of(hub))
     return hub
+
+
+def _party_of(hub: Hub) -> Callable[[str], str | None]:
+    return lambda sha256: hub.knowledge().party_of(sha256, hub.clock())
 
 
 def measure(place: Place, submissions: int) -> Mapping[str, Any]:

@@ -63,18 +63,25 @@ def make_place(folder: Path, *, database: str = "", processes: int = 2, http: st
     pki = home / "pki"
     pki.mkdir(parents=True)
     place = Place(home, free_port(), database or f"sqlite:///{home}/gateway.sqlite3")
-    certificates = _make_keys(pki, datetime.now(UTC))
+    set_up(place, _make_keys(pki, datetime.now(UTC)), processes, http=http)
+    return place
+
+
+def set_up(
+    place: Place, certificates: dict[str, bytes], processes: int, more: str = "", *, http: str = ""
+) -> None:
+    """Write the settings, which may say more, and make database and register; the keys are there."""
     partners = "".join(f'[agency.{name}]\nendpoint = "http://127.0.0.1:9/{name}"\n' for name in AGENCIES)
-    (home / "gateway.toml").write_text(
+    (place.home / "gateway.toml").write_text(
         f'[hub]\nhome = "."\n[database]\nurl = "{place.database}"\n'
         f"[http]\nport = {place.port}\nprocesses = {processes}\n{http}"
         f'{partners}[customs]\nendpoint = "http://127.0.0.1:9/customs"\n'
+        f"{more}"
     )
     engine = place.engine()
     migrate(engine)
     _register(engine, certificates)
     engine.dispose()
-    return place
 
 
 def _make_keys(pki: Path, now: datetime) -> dict[str, bytes]:

@@ -131,6 +131,7 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("Timestamp of other times", header("<eb:Timestamp>2026-11-20T08:59:59.000Z", "<eb:Timestamp>Fri Nov 20 2026"), "GW107", f"{HEADER}eb:MessageHeader/eb:MessageData/eb:Timestamp"),
     ("Timestamp of no calendar", header("<eb:Timestamp>2026-11-20T", "<eb:Timestamp>2026-02-30T"), "GW107", f"{HEADER}eb:MessageHeader/eb:MessageData/eb:Timestamp"),
     ("Timestamp before all time", header("<eb:Timestamp>2026-11-20T08:59:59.000Z", "<eb:Timestamp>0001-01-01T00:00:00+14:00"), "GW107", f"{HEADER}eb:MessageHeader/eb:MessageData/eb:Timestamp"),
+    ("Timestamp in a zone that is none", header("<eb:Timestamp>2026-11-20T08:59:59.000Z", "<eb:Timestamp>2026-11-20T08:59:59+14:01"), "GW107", f"{HEADER}eb:MessageHeader/eb:MessageData/eb:Timestamp"),
     ("TimeToLive as a duration", header("<eb:TimeToLive>2026-11-20T10:00:00.000Z", "<eb:TimeToLive>PT1H"), "GW107", f"{HEADER}eb:MessageHeader/eb:MessageData/eb:TimeToLive"),
     ("DuplicateElimination with content", header("<eb:DuplicateElimination/>", "<eb:DuplicateElimination>true</eb:DuplicateElimination>"), "GW107", f"{HEADER}eb:MessageHeader/eb:DuplicateElimination"),
     ("Description without language", header("</eb:MessageHeader>", "<eb:Description>a</eb:Description></eb:MessageHeader>"), "GW107", f"{HEADER}eb:MessageHeader/eb:Description"),

@@ -263,10 +263,18 @@ def _strangers(subject: str, at: datetime) -> tuple[tuple[Authority, Signer], Si
 def _suite(folder: Path) -> dict[str, Any]:
     path = folder / "suite.toml"
     try:
-        return tomllib.loads(read_file(path).decode())
+        table = tomllib.loads(read_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {error}"[:200], str(path)) from None
+    if not all(isinstance(table.get(name, {}), dict) for name in FACES):
+        raise GatewayError(SETTINGS_WRONG, f"{' and '.join(FACES)} are tables", str(path))
+    if not isinstance(table.get("features", []), list):
+        raise GatewayError(SETTINGS_WRONG, "features is a list of names", str(path))
+    return table
 
 
 def _face(row: Mapping[str, Any], path: str) -> Face:
-    return Face(str(row.get("path", path)), str(row.get("url", "")))
+    face = Face(str(row.get("path", path)), str(row.get("url", "")))
+    if not face.path.startswith("/"):
+        raise GatewayError(SETTINGS_WRONG, f"a path begins with /, not as {face.path[:80]!r}", "suite.toml")
+    return face

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.model import PartyId
 from gateway.pki.certificates import Certificate
 from gateway.pki.issue import Authority, Issued, Order, issue_certificate, make_authority, make_crl
@@ -53,11 +54,16 @@ class PartnerFolder:
 
     def write(self, out: Path) -> None:
         """Write every file below `out`, keys readable by their owner alone."""
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files.items():
-            path = out / name
-            path.touch(0o600 if name.endswith(".key.pem") else 0o644)
-            path.write_bytes(content)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, content in self.files.items():
+                path = out / name
+                path.touch(0o600 if name.endswith(".key.pem") else 0o644)
+                path.write_bytes(content)
+        except OSError as error:
+            raise GatewayError(
+                SETTINGS_WRONG, f"{out} cannot be written: {error.strerror}", "--out"
+            ) from None
 
     @property
     def of_member_a(self) -> tuple[Issued, ...]:

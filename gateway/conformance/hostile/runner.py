@@ -29,6 +29,9 @@ __all__ = ["Runner"]
 
 _PATIENCE: Final = 15.0
 _PAUSE: Final = 0.5
+#: A gateway that is gone may come back: so many cases ask once more, and wait so long.
+_ASKED_AGAIN: Final = 10
+_SHORT_PATIENCE: Final = 3.0
 #: The gateway is busy and says so: an honest sender comes again.
 _BUSY: Final = (429, 503)
 
@@ -59,6 +62,7 @@ class Runner:
     features: frozenset[str] = frozenset()
     patience: float = _PATIENCE
     controls: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
 
     def run(self, cases: Iterable[Case], tell: Callable[[Result], None] = lambda _: None) -> Report:
         """Play all cases in their order; `tell` hears each result at once."""
@@ -74,8 +78,9 @@ class Runner:
         started = time.monotonic()
         played = _Played()
         verdict, reason = self._judged(case, played)
-        if verdict != NOT_YET and still and (broken := self._broken(case.face)):
+        if verdict != NOT_YET and still and (broken := self._broken(case.face, self.patience)):
             verdict, reason = FAILED, f"afterwards an honest message is {broken}"
+            self.controls[case.face], self.lost[case.face] = broken, _ASKED_AGAIN
         seconds = time.monotonic() - started
         return Result(case.id, case.title, played.told(), reason or played.got, verdict, seconds)
 
@@ -117,14 +122,21 @@ class Runner:
         return FAILED, wrong
 
     def _control(self, face: str) -> str:
-        """Return what is wrong with an honest message on a face, "" when it is taken; asked once."""
+        """Return what is wrong with an honest message on a face, "" when it is taken.
+
+        Asked once; and for some cases again, where the gateway took them and then no more: the
+        case after which it was gone has failed, of those that follow nothing can be said.
+        """
         if face not in self.controls:
-            self.controls[face] = self._broken(face)
+            self.controls[face] = self._broken(face, self.patience)
+        elif self.controls[face] and self.lost.get(face, 0) > 0:
+            self.lost[face] -= 1
+            self.controls[face] = self._broken(face, min(self.patience, _SHORT_PATIENCE))
         return self.controls[face]
 
-    def _broken(self, face: str) -> str:
+    def _broken(self, face: str, patience: float) -> str:
         """Return what is wrong with an honest message now; one that is told to come again does."""
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + patience
         while True:
             step = self.bench.call() if face == "soap" else self.bench.message()
             answer = self.target.send(step)

@@ -80,8 +80,13 @@ class UrlTarget:
 
 
 def _checked(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and _port(parts) > 0
+    except ValueError:
+        # Brackets that are no address, a port that is none.
+        known = False
+    if not known:
         raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
     return parts
 

@@ -35,9 +35,14 @@ def compose(destination: SoapDestination, call: Call) -> bytes:
 
 
 class SoapAgent:
-    """Makes attempts: signs, sends, opens the answer; safe to share between threads."""
+    """Makes attempts: signs, sends, opens the answer; safe to share between threads.
 
-    def __init__(self, sender: HttpSender, signer: Signer, clock: Callable[[], datetime]) -> None:
+    `signer` gives the key that signs now.
+    """
+
+    def __init__(
+        self, sender: HttpSender, signer: Callable[[], Signer], clock: Callable[[], datetime]
+    ) -> None:
         self._sender = sender
         self._signer = signer
         self._clock = clock
@@ -53,6 +58,6 @@ class SoapAgent:
         Raises GW601, GW602 or GW603; the first and the last may be tried again.
         """
         agreed = contract(destination.wsdl)
-        call = seal(envelope, agreed, self._signer, self._clock())
+        call = seal(envelope, agreed, self._signer(), self._clock())
         answer = self._sender.post(destination.endpoint, call.headers, call.body)
         return open_answer(answer, call, agreed, destination.rules, self._clock()), answer.body

@@ -29,7 +29,9 @@ _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 _EB_ATTRIBUTE: Final = f"{{{EB}}}"
 _SOAP_ATTRIBUTE: Final = f"{{{SOAP11}}}"
 _MOMENT: Final = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?(Z|[+-]\d\d:\d\d)?",
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?"
+    # XML Schema has zones up to fourteen hours.
+    r"(Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00)?",
     re.ASCII,
 )
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.cli import main
+from gateway.cli import main, options
 from gateway.wire.mime import read_related
 from gateway.wire.stored import read_http
 from gateway.wire.xml import serialize
@@ -126,6 +126,8 @@ def test_for_a_person(signed: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["{signed}", "--policy", "anything"],
         ["{signed}", "--part", "nothing"],
         ["{signed}", "--part", "a=absent"],
+        ["{signed}", "--part", "a={signed}", "--part", "a={signed}"],
+        ["{signed}", "--part", "a={signed}", "--part", "cid:a={signed}"],
         ["{signed}", "--trust", "absent.pem"],
         ["{signed}", "--at", "yesterday"],
         ["{signed}", "--at", "2026-11-20T09:00:00"],
@@ -140,9 +142,17 @@ def test_misuse(signed: Path, capsys: pytest.CaptureFixture[str], words: list[st
 
 
 def test_a_file_without_certificate_is_no_anchor(signed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["signature", "verify", str(signed), "--trust", str(signed)]) in (1, 2)
+    assert main(["signature", "verify", str(signed), "--trust", str(signed)]) == 2
     printed = capsys.readouterr()
     assert (printed.out, "Traceback" in printed.err) == ("", False)
+
+
+def test_a_file_without_end_is_not_read_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(options, "_LONGEST_FILE", 100_000)
+    assert main(["signature", "verify", "/dev/zero"]) == 2
+    assert "more than 100,000 octets" in capsys.readouterr().err
 
 
 # --- messages of others --------------------------------------------------------------------------

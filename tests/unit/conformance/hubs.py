@@ -174,7 +174,7 @@ class ListeningHub:
             return known[certificate.sha256]
 
         return SoapSecurity(
-            signer=signer_of(self.keys, self.signs_as),
+            signer=lambda: signer_of(self.keys, self.signs_as),
             admit=admit,
             clock=clock,
             new_id=lambda: f"urn:uuid:answer-{next(_numbers)}",

@@ -97,11 +97,14 @@ def crl(
     ends: datetime | None = NOW + 7 * DAY,
     key: Any = None,
     extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    number: bool = True,
 ) -> bytes:
     """Make a revocation list in the name of `authority`, signed by its key or another."""
+    numbered = any(isinstance(value, x509.CRLNumber) for value, _ in extra)
     builder = x509.CertificateRevocationListBuilder().issuer_name(subject_of(authority)).last_update(starts)
     builder = builder.next_update(ends or NOW + 7 * DAY)
-    for value, critical in extra:
+    usual = [] if numbered or not number else [(x509.CRLNumber(1), False)]
+    for value, critical in [*usual, *extra]:
         builder = builder.add_extension(value, critical)
     for each in revoked:
         builder = builder.add_revoked_certificate(each)

@@ -65,7 +65,10 @@ def test_a_key_of_a_token_signs_as_one_in_memory(hsm: SoftHsm, world: World, kin
 
 def test_a_token_that_is_pulled_and_put_back(hsm: SoftHsm, issued: Issued) -> None:
     hsm.put(issued.key)
-    signer = signer_of(hsm, issued)
+    told: list[bool] = []
+    signer = TokenSigner(
+        hsm.key(), issued.certificate, lambda: PIN, Seconds(), lambda problem: told.append(problem is None)
+    )
     check(signer, signer.sign(b"before"), b"before")
     for _ in range(2):
         hsm.pull()
@@ -73,6 +76,7 @@ def test_a_token_that_is_pulled_and_put_back(hsm: SoftHsm, issued: Issued) -> No
             assert "NoSuchToken" in refused(signer)
         hsm.put_back()
         check(signer, signer.sign(b"after"), b"after")
+    assert told == [False, True, False, True]
 
 
 def test_a_token_that_is_away_at_the_start(hsm: SoftHsm, issued: Issued) -> None:
@@ -113,6 +117,19 @@ def test_a_session_that_another_signer_ended(hsm: SoftHsm, issued: Issued, world
         check(two, two.sign(b"2"), b"2")
         # Looking for what is not there ends all sessions of the module.
         assert "NoSuchKey" in refused(absent)
+
+
+def test_no_key_signs_in_the_place_of_another(hsm: SoftHsm, world: World) -> None:
+    """Handles begin anew with the sessions: what was the number of one key is then that of another."""
+    made = [issue_certificate(world.sub, f"Key {number}", NOW) for number in range(2)]
+    for number, each in enumerate(made):
+        hsm.put(each.key, f"key {number}", f"0{number}")
+    signers = [signer_of(hsm, each, f"key {number}") for number, each in enumerate(made)]
+    absent = signer_of(hsm, made[0], "absent")
+    for turn in range(6):
+        for signer in signers[:: 1 - 2 * (turn % 2)]:
+            check(signer, signer.sign(b"data"), b"data")
+        refused(absent)
 
 
 def test_a_wrong_pin_is_tried_once_and_a_mended_one_is_taken(hsm: SoftHsm, issued: Issued) -> None:

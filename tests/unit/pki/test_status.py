@@ -185,12 +185,13 @@ def test_lists_that_cover_only_a_part(world: World, extra: Any, entries: Any, ex
 
 def test_a_list_of_changes_condemns_beside_a_complete_one(world: World):
     complete = crl(world.root)
-    changes = crl(world.root, [entry(SERIAL)], starts=NOW, extra=[(x509.DeltaCRLIndicator(1), True)])
+    told = [(x509.DeltaCRLIndicator(1), True), (x509.CRLNumber(2), False)]
+    changes = crl(world.root, [entry(SERIAL)], starts=NOW, extra=told)
     assert outcome(ask(world, [complete, changes])) == REVOKED
-    older = crl(world.root, [entry(SERIAL)], starts=NOW - 2 * HOUR, extra=[(x509.DeltaCRLIndicator(1), True)])
+    older = crl(world.root, [entry(SERIAL)], starts=NOW - 2 * HOUR, extra=told)
     assert outcome(ask(world, [complete, older])) == REVOKED
     released = entry(SERIAL, extra=[(x509.CRLReason(x509.ReasonFlags.remove_from_crl), False)])
-    nothing = crl(world.root, [released], starts=NOW, extra=[(x509.DeltaCRLIndicator(1), True)])
+    nothing = crl(world.root, [released], starts=NOW, extra=told)
     assert outcome(ask(world, [complete, nothing])) == CLEAR
 
 

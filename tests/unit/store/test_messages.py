@@ -78,7 +78,8 @@ def test_a_duplicate_of_an_unanswered_message_has_no_answer(engine):
     with transaction(engine) as conn:
         first = messages.accept(conn, new, None, NOW)
         assert messages.accept(conn, new, None, NOW).answer is None
-        messages.set_answer(conn, first.id, answer(b"late"))
+        assert messages.set_answer(conn, first.id, answer(b"late")) == answer(b"late")
+        assert messages.set_answer(conn, first.id, answer(b"later")) == answer(b"late")
         assert messages.accept(conn, new, answer(b"other"), NOW).answer == answer(b"late")
 
 

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.cases.notices import Acknowledged, CallBack, Decision, DecisionCode, Notice
-from gateway.errors import DECISION_CONFLICT, NO_ROOM, PROBLEMS, REPLY_UNMATCHED, GatewayError
+from gateway.errors import (
+    DECISION_CONFLICT,
+    KEY_UNAVAILABLE,
+    NO_ROOM,
+    PROBLEMS,
+    REPLY_UNMATCHED,
+    GatewayError,
+)
 from gateway.share import folder
 from gateway.web.guard import Caller, Guard, SoapSecurity
 from gateway.web.soap import soap_application
@@ -113,7 +120,7 @@ def call(application: Guard, environ: dict[str, Any]) -> Answer:
 def security(**changes: Any) -> SoapSecurity:
     ids = (f"urn:uuid:answer-{number}" for number in itertools.count())
     values: dict[str, Any] = {
-        "signer": signer("hub"),
+        "signer": lambda: signer("hub"),
         "admit": admit_agency,
         "clock": lambda: NOW,
         "new_id": lambda: next(ids),
@@ -564,9 +571,33 @@ def test_without_a_key_the_fault_is_unsigned_and_still_an_answer() -> None:
         def sign(self, data: bytes) -> bytes:
             raise RuntimeError("token gone")
 
-    application = soap_application(Recorder(), security(signer=Lost()))
+    application = soap_application(Recorder(), security(signer=Lost))
     answer = World(Recorder(), application).post(agency_call("Acknowledge", ACKNOWLEDGE))
     assert answer.problem == "GW901"
+
+
+def test_while_the_key_is_away_nothing_is_answered_and_a_repeat_is_answered_then() -> None:
+    class Away:
+        certificate = signer("hub").certificate
+        algorithm = signer("hub").algorithm
+        away = True
+
+        def sign(self, data: bytes) -> bytes:
+            if self.away:
+                raise GatewayError(KEY_UNAVAILABLE, "the token is away")
+            return signer("hub").sign(data)
+
+    key, handler = Away(), Recorder()
+    world = World(handler, soap_application(handler, security(signer=lambda: key)))
+    answer = world.post(agency_call("Acknowledge", ACKNOWLEDGE))
+    assert (answer.status, answer.problem) == ("503 Service Unavailable", "GW803")
+    assert b"Signature" not in answer.body
+    assert b"AcknowledgeResponse" not in answer.body
+    key.away = False
+    again = world.post(agency_call("Acknowledge", ACKNOWLEDGE, at=NOW + timedelta(seconds=1)))
+    assert again.status == "200 OK"
+    assert verified(again).action == f"{SERVICE_AGENCY}:AcknowledgeResponse"
+    assert [name for name, *_ in handler.said] == ["acknowledge"] * 2
 
 
 def test_a_judge_that_breaks_is_our_mistake() -> None:

@@ -1,0 +1,34 @@
+"""Whether a certificate that is about to be registered, or to be signed with, is a good one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from gateway.pki.certificates import Certificate
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Judge, TrustStore, Use, validate_path
+
+__all__ = ["demand_good"]
+
+
+def demand_good(
+    certificate: Certificate,
+    use: Use,
+    believed: tuple[Judge, TrustStore],
+    moments: tuple[datetime, datetime],
+    location: str,
+) -> None:
+    """Raise the verdict on a certificate unless it is good now, and when it is to be used first.
+
+    `moments` are now and the start of its use.  What begins later is judged as of then without
+    revocation, which nobody can know yet: its first message is judged with it.
+    """
+    judge, trust = believed
+    now, starts = moments
+    if certificate.not_before <= now:
+        judge(certificate.der, use, now).demand(location)
+    first = max(starts, certificate.not_before)
+    if first > now:
+        later = replace(trust, policy=replace(trust.policy, revocation="none"))
+        validate_path(certificate, first, use, later, Revocations()).demand(location)

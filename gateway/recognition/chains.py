@@ -1,0 +1,127 @@
+"""Which lists are in force at a moment, and by what agreements each of them leads to us."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificates import Certificate
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import TrustStore
+from gateway.recognition.etsi import is_etsi, open_etsi_list
+from gateway.recognition.lists import Rules, Scheme, TrustedList
+from gateway.recognition.own import open_own_list
+from gateway.recognition.succession import check_fresh, is_fresh
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
+from gateway.wire.xml import parse_xml
+
+__all__ = ["Recognition", "gather", "open_list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """All that recognition rests on: our own trust, the list we start from, and lists of others.
+
+    ``root`` is our own signed list as a rule; only that form names bridges and vouchers.  Lists
+    that are not fresh at the moment of judging count for nothing then.
+    """
+
+    trust: TrustStore
+    root: TrustedList | None = None
+    others: tuple[TrustedList, ...] = ()
+    revocations: Revocations | None = None
+
+    def in_force(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
+        """Yield the lists in force at a moment, each with the chain of rules that leads to us.
+
+        A list of others counts only where one in force names its signer for its territory, and
+        only the latest of a territory: an older one says what has been taken back since.
+        """
+        if self.root is None or not is_fresh(self.root, at):
+            return
+        waiting = deque([(self.root, _only(self.root.rules))])
+        unseen = list(self.others)
+        while waiting:
+            pointer, chain = waiting.popleft()
+            yield pointer, chain
+            if pointer.form == "own" and pointer is not self.root:
+                continue  # what others admit, in words of their own, is their affair
+            for each in _named(pointer, unseen):
+                unseen = [one for one in unseen if one.territory != each.territory]
+                scheme = pointer.scheme(each.territory, "list")
+                if scheme is not None and is_fresh(each, at):
+                    waiting.append((each, _chain(pointer, scheme, chain)))
+
+
+def open_list(
+    data: bytes, signers: Collection[Certificate], *, limits: Limits = DEFAULT_LIMITS
+) -> TrustedList:
+    """Read a list of either form that one of the expected certificates signed."""
+    opened = open_etsi_list if is_etsi(parse_xml(data, limits)) else open_own_list
+    return opened(data, signers, limits=limits)
+
+
+def gather(
+    root: TrustedList, files: Mapping[str, bytes], at: datetime, *, limits: Limits = DEFAULT_LIMITS
+) -> tuple[tuple[TrustedList, ...], dict[str, GatewayError]]:
+    """Open lists whose signers the root, or a list opened on the way, names for their territory.
+
+    Returns the lists, and for each file that is none of them why.
+    """
+    found: list[TrustedList] = []
+    refused: dict[str, GatewayError] = {}
+    waiting, pointers = dict(files), [root]
+    while pointers:
+        pointer = pointers.pop()
+        for name, data in list(waiting.items()):
+            try:
+                opened = _opened(data, pointer, limits)
+                check_fresh(opened, at)
+            except GatewayError as refusal:
+                # that another list does not name the signer says less than any other refusal
+                if refused.get(name, refusal).problem is CERTIFICATE_UNTRUSTED or name not in refused:
+                    refused[name] = refusal
+                continue
+            del waiting[name]
+            refused.pop(name, None)
+            found.append(opened)
+            if opened.schemes:
+                pointers.append(opened)
+    return tuple(found), refused
+
+
+def _opened(data: bytes, pointer: TrustedList, limits: Limits) -> TrustedList:
+    """Open a list that another names; the signer must be named for the very territory."""
+    signers = {one for scheme in pointer.schemes if scheme.role == "list" for one in scheme.signers}
+    opened = open_list(data, signers, limits=limits)
+    if not _named(pointer, [opened]):
+        detail = f"{opened.signer.subject[:120]} is not named for the list of '{opened.territory[:20]}'"
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
+    return opened
+
+
+def _named(pointer: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:
+    """Return the latest list of each territory whose signer another list names."""
+    latest: dict[str, TrustedList] = {}
+    for each in lists:
+        scheme = pointer.scheme(each.territory, "list")
+        if scheme is None or each.signer not in scheme.signers:
+            continue
+        known = latest.get(each.territory)
+        if known is None or known.sequence < each.sequence:
+            latest[each.territory] = each
+    return list(latest.values())
+
+
+def _chain(pointer: TrustedList, scheme: Scheme, chain: tuple[Rules, ...]) -> tuple[Rules, ...]:
+    """Return the rules for a list that another names: those of our own list say our levels directly."""
+    if pointer.form == "own":
+        return _only(scheme.rules or ())
+    return chain if scheme.rules is None else (scheme.rules, *chain)
+
+
+def _only(rules: Rules) -> tuple[Rules, ...]:
+    return (rules,)

@@ -1,0 +1,234 @@
+"""Both sides change their keys while messages flow: ``python -m tests.load.rollover --seconds 30``.
+
+A gateway serves with its next key named in the settings.  While senders post without a pause, an
+operator registers the broker's next certificate with a cut; then the hub's own key changes; then
+comes the cut.  No message that a key signed in its time may be refused, no connection may fail,
+and every receipt must verify, by the hub's old key before the change and by the new one after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway.cli import main as gateway_verb
+from gateway.delivery.http import HttpBounds, HttpSender
+from gateway.model import ErrorSignal, Octets, Receipt
+from gateway.pki.issue import SandboxParty, make_sandbox
+from gateway.pki.keys import KeySigner, load_signer
+from gateway.protocols import Context, Parcel
+from gateway.store import messages
+from gateway.store.engine import reading
+from tests.kit.live import free_port
+from tests.load.place import EBMS2, Broker, Place, payload, set_up
+from tests.load.serving import gateway
+from tests.load.stopwatch import say
+
+_NAMES = ("hub", "hub-next", "broker1", "broker1-next")
+_BOUNDS = HttpBounds(connect=5, silence=30, total=60)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the broker's next key begins to count, when the hub's does, when the broker's old one ends."""
+
+    opens: datetime
+    changes: datetime
+    cut: datetime
+    ends: datetime
+
+    @classmethod
+    def around(cls, changes: datetime, seconds: float) -> Plan:
+        """Return the plan of so many seconds in all, the hub's change in the middle."""
+        quarter = timedelta(seconds=seconds / 4)
+        return cls(changes - quarter, changes, changes + quarter, changes + 2 * quarter)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One message: by which key it was signed, when it was sent and answered, and what came back."""
+
+    key: str
+    sent: datetime
+    answered: datetime
+    problem: str
+    hub_key: str
+
+    def wrong(self, plan: Plan) -> str:
+        """Say what may not be: refused in time, taken out of time, answered by the wrong key."""
+        if self.problem:
+            late = self.key == "broker1" and self.answered >= plan.cut and "GW206" in self.problem
+            return "" if late else f"refused: {self.problem}"
+        if self.key == "broker1" and self.sent >= plan.cut:
+            return "taken after the cut"
+        if self.hub_key == "hub-next" and self.answered < plan.changes:
+            return "answered by the next key before its start"
+        return "answered by the old key after its end" if self._stale(plan) else ""
+
+    def _stale(self, plan: Plan) -> bool:
+        return self.hub_key == "hub" and self.sent >= plan.changes
+
+
+class RenewingBroker(Broker):
+    """A broker that signs with one of its keys, and knows both of the hub."""
+
+    def __init__(self, home: Path, key: str) -> None:
+        super().__init__(home)
+        self.key = key
+        self.known = {name: _signer(home / "pki", name) for name in _NAMES}
+        self.signer = self.known[key]
+
+    def context(self) -> Context:
+        """Return what the broker judges by, as of now."""
+        owners = {one.certificate.sha256: name.removesuffix("-next") for name, one in self.known.items()}
+        return replace(super().context(), party_of=owners.get)
+
+    def send(self, sender: HttpSender, url: str) -> Heard:
+        """Send one message and judge what comes back."""
+        parcel = self.seal("Store", payload(2048))
+        sent = datetime.now(UTC)
+        with parcel.body.open() as stream:
+            answer = sender.post(url, {"SOAPAction": '"ebXML"', **parcel.headers}, stream.read())
+        answered = datetime.now(UTC)
+        back = Parcel({"Content-Type": answer.headers.get("content-type", "")}, Octets(answer.body))
+        context = self.context()
+        if b"Acknowledgment" in answer.body:
+            opened = EBMS2.open(back, context, EBMS2.sent(parcel, context.limits))
+            assert isinstance(opened.unit, Receipt)
+        else:
+            opened = EBMS2.open(back, context)
+        assert opened.signed is not None
+        unit, signed = opened.unit, opened.signed.certificate
+        problem = unit.errors[0].description if isinstance(unit, ErrorSignal) else ""
+        by = next(name for name, one in self.known.items() if one.certificate == signed)
+        return Heard(self.key, sent, answered, problem, by)
+
+
+@dataclass
+class Report:
+    """What the senders heard, and what failed beneath that."""
+
+    heard: list[Heard] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+def _signer(pki: Path, name: str) -> KeySigner:
+    return load_signer((pki / f"{name}.key.pem").read_bytes(), (pki / f"{name}.cert.pem").read_bytes())
+
+
+def _keys_of(plan: Plan) -> Iterator[str]:
+    """Yield by which key the next message is signed: the old, both in turn, the new."""
+    turn = 0
+    while (now := datetime.now(UTC)) < plan.ends:
+        turn += 1
+        if now < plan.opens:
+            yield "broker1"
+        # What is signed at the last moment may arrive behind the cut.
+        elif now < plan.cut - timedelta(seconds=1):
+            yield _NAMES[2 + turn % 2]
+        else:
+            yield "broker1-next"
+
+
+def _sending(home: Path, url: str, plan: Plan, report: Report) -> None:
+    brokers = {name: RenewingBroker(home, name) for name in ("broker1", "broker1-next")}
+    sender = HttpSender(_BOUNDS)
+    try:
+        for key in _keys_of(plan):
+            report.heard.append(brokers[key].send(sender, url))
+    except Exception as error:
+        report.broken.append(f"{type(error).__name__}: {error}")
+    finally:
+        sender.close()
+
+
+def run(folder: Path, seconds: float, senders: int, processes: int, lead: float = 6.0) -> Mapping[str, Any]:
+    """Play it once; start again with a longer lead where the gateway was not up in time."""
+    place = Place(folder / "home", free_port(), f"sqlite:///{folder}/home/gateway.sqlite3")
+    place.home.mkdir(parents=True)
+    parties = [SandboxParty(name, key_kind="rsa-2048") for name in _NAMES]
+    made = make_sandbox(place.home / "pki", parties, datetime.now(UTC))
+    plan = Plan.around(datetime.now(UTC) + timedelta(seconds=lead + seconds / 2), seconds)
+    next_key = (
+        f"[pki.next]\nstarts = {plan.changes.isoformat()}\n"
+        'signing_key = { file = "pki/hub-next.key.pem" }\nsigning_certificate = "pki/hub-next.cert.pem"\n'
+    )
+    certificates = {name: made.signers[name].certificate.der for name in ("hub", "broker1")}
+    set_up(place, certificates, processes, next_key)
+    with gateway(place):
+        in_time = datetime.now(UTC) < plan.opens - timedelta(seconds=1)
+        report = _play(place, plan, senders) if in_time else None
+    if report is None:
+        say(f"rollover: the gateway took longer than {lead:g} s to start")
+        return run(folder.with_name(f"{folder.name}x"), seconds, senders, processes, lead * 2)
+    return _figures(place, plan, report)
+
+
+def _play(place: Place, plan: Plan, senders: int) -> Report:
+    url, report = f"http://127.0.0.1:{place.port}/msh/ebms2", Report()
+    threads = [
+        threading.Thread(target=_sending, args=(place.home, url, plan, report)) for _ in range(senders)
+    ]
+    for one in threads:
+        one.start()
+    times = ["--from", plan.opens.isoformat(), "--cut", plan.cut.isoformat()]
+    new = str(place.home / "pki" / "broker1-next.cert.pem")
+    status = gateway_verb(["party", "certificate", "add", "broker1", new, *times, "--home", str(place.home)])
+    assert status == 0
+    for one in threads:
+        one.join()
+    sender = HttpSender(_BOUNDS)
+    report.heard.append(RenewingBroker(place.home, "broker1").send(sender, url))
+    sender.close()
+    return report
+
+
+def _figures(place: Place, plan: Plan, report: Report) -> Mapping[str, Any]:
+    engine = place.engine()
+    with reading(engine) as conn:
+        stored = len(messages.search(conn, limit=1_000_000, direction="in"))
+    engine.dispose()
+    receipts = [one for one in report.heard if not one.problem]
+    wrong = [words for one in report.heard if (words := one.wrong(plan))]
+    by = Counter(f"{one.key} -> {one.hub_key}" for one in receipts)
+    overlap = Counter(one.key for one in receipts if plan.opens <= one.sent and one.answered < plan.cut)
+    return {
+        "sent": len(report.heard),
+        "receipts_verified": len(receipts),
+        "stored": stored,
+        "refused_or_wrong": len(wrong),
+        "wrong": wrong[:10],
+        "broken": report.broken[:10],
+        "by_keys": dict(sorted(by.items())),
+        "in_the_overlap": dict(sorted(overlap.items())),
+        "refused_after_the_cut": sum(bool(one.problem) for one in report.heard),
+        "last": report.heard[-1].problem,
+        "messages_per_s": round(len(receipts) / (plan.ends - report.heard[0].sent).total_seconds(), 1),
+    }
+
+
+def main(words: list[str] | None = None) -> int:
+    """Play it and print the figures; 1 when anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.load.rollover")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--senders", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args(words)
+    with tempfile.TemporaryDirectory(prefix="rollover-") as folder:
+        inner = Path(folder) / "1"
+        found = run(inner, arguments.seconds, arguments.senders, arguments.processes)
+    print(json.dumps(found, indent=1))
+    return 1 if found["refused_or_wrong"] or found["broken"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

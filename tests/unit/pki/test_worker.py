@@ -1,0 +1,167 @@
+"""A judgement in a process of its own: the same verdicts, and an end for those that cost too much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
+from gateway.pki.certificates import read_certificate
+from gateway.pki.issue import Authority
+from gateway.pki.register import Register
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import DEFAULT_POLICY, Judge, TrustStore, Use, validate_path
+from gateway.pki.worker import NO_PROCESS, TOO_LONG, Examiner
+from tests.unit.pki.conftest import World
+from tests.unit.pki.forge import DAY, NOW, Forgery, crl, entry, name
+
+COSTLY = 300
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Iterator[Examiner]:
+    made = Examiner()
+    yield made
+    made.close()
+
+
+def below(step: str) -> x509.DirectoryName:
+    return x509.DirectoryName(x509.Name([*name("Party").rdns, *name(step).rdns]))
+
+
+def costly(count: int) -> tuple[bytes, bytes]:
+    """Return a leaf and its anchor: every name of the one is compared with every constraint of the other."""
+    constraints = x509.NameConstraints(None, [below(f"{number}") for number in range(count)])
+    forged = Forgery(subject="Root", ca=True, extra=[(constraints, True)])
+    root = forged.der()
+    names = x509.SubjectAlternativeName([below(f"no {number}") for number in range(250)])
+    leaf = Forgery(extra=[(names, False)]).der(Authority(forged.key, read_certificate(root)))
+    return leaf, root
+
+
+def test_the_verdict_is_the_one_that_is_found_here(world: World, examiner: Examiner):
+    for lists in (
+        (world.root_crl, world.sub_crl),
+        (world.root_crl,),
+        (world.sub_crl, crl(world.root, [entry(1)])),
+    ):
+        revocations = Revocations(lists)
+        for party in (world.party, world.outcast):
+            octets = party.certificate.der
+            there = examiner(octets, Use.SIGNING, NOW, world.trust, revocations)
+            assert there == validate_path(party.certificate, NOW, Use.SIGNING, world.trust, revocations)
+            alone = examiner.examine(Register.of(world.trust, revocations), octets, Use.SIGNING, NOW)
+            assert alone == there
+    junk = examiner(b"words", Use.SIGNING, NOW, world.trust, world.revocations)
+    assert (junk.status, junk.problem) == ("invalid", CERTIFICATE_UNTRUSTED)
+
+
+def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: Examiner):
+    asked: list[bytes] = []
+
+    def counting(*question: Any) -> Any:
+        asked.append(question[0])
+        return examiner(*question)
+
+    judge = Judge(world.trust, world.revocations, examine=counting)
+    octets = world.party.certificate.der
+    assert {judge(octets, Use.SIGNING, NOW).status for _ in range(3)} == {"valid"}
+    assert asked == [octets]
+    judge.renew(
+        revocations=Revocations([world.root_crl, crl(world.sub, [entry(world.party.certificate.serial)])])
+    )
+    assert judge(octets, Use.SIGNING, NOW).status == "invalid"
+    assert asked == [octets, octets]
+
+
+def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, examiner: Examiner):
+    leaf, root = costly(COSTLY)
+    hard = Register((root,), policy=replace(DEFAULT_POLICY, revocation="none"))
+    verdict = examiner.examine(hard, leaf, Use.SIGNING, NOW)
+    assert (verdict.status, verdict.problem, verdict.reason) == ("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG)
+    easy_leaf, easy_root = costly(3)
+    easy = replace(hard, anchors=(easy_root,))
+    assert examiner.examine(easy, easy_leaf, Use.SIGNING, NOW).status == "valid"
+    patient = Examiner(budget=60.0)
+    try:
+        # It is the cost alone that was refused.
+        assert patient.examine(hard, leaf, Use.SIGNING, NOW).reason != TOO_LONG
+    finally:
+        patient.close()
+
+
+def test_a_process_that_was_killed_is_replaced_with_its_register(world: World, examiner: Examiner):
+    octets, revocations = world.party.certificate.der, world.revocations
+    assert examiner(octets, Use.SIGNING, NOW, world.trust, revocations).status == "valid"
+    process = examiner._children[0]._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert examiner(octets, Use.SIGNING, NOW, world.trust, revocations).status == "valid"
+    assert examiner._children[0]._process is not process
+
+
+def test_a_process_that_cannot_be_started_refuses_nobody_for_good(world: World, monkeypatch: Any):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    verdict = Examiner()(world.party.certificate.der, Use.SIGNING, NOW, world.trust, world.revocations)
+    assert (verdict.status, verdict.problem, verdict.reason) == (
+        "indeterminate",
+        REVOCATION_UNKNOWN,
+        NO_PROCESS,
+    )
+
+
+def test_the_working_folder_does_not_count(world: World, tmp_path: Path, monkeypatch: Any):
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = Examiner()
+    try:
+        octets = world.party.certificate.der
+        assert made(octets, Use.SIGNING, NOW, world.trust, world.revocations).status == "valid"
+    finally:
+        made.close()
+
+
+def test_many_threads_share_it(world: World, examiner: Examiner):
+    found: list[str] = []
+
+    def ask(number: int) -> None:
+        octets = (world.party, world.outcast)[number % 2].certificate.der
+        found.append(examiner(octets, Use.SIGNING, NOW, world.trust, world.revocations).status)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(found) == ["invalid"] * 4 + ["valid"] * 4
+
+
+def test_what_cannot_be_read_is_no_part_of_a_register(world: World):
+    trust = world.trust
+    register = Register.of(trust, world.revocations)
+    opened = replace(register, intermediates=(b"words", *register.intermediates)).open()
+    assert opened.trust.intermediates == trust.intermediates
+    assert opened.judge(world.party.certificate.der, Use.SIGNING, NOW).status == "valid"
+    doubtful = replace(register, crls=(*register.crls, b"words"), responses=(b"words",))
+    assert len(doubtful.open().doubts) == 2
+    assert doubtful.open().judge(world.party.certificate.der, Use.SIGNING, NOW).status == "valid"
+    # Where no list need be in hand, one that is not understood may be the one that counts.
+    lax = replace(doubtful, policy=replace(DEFAULT_POLICY, revocation="if_present"))
+    assert lax.open().judge(world.party.certificate.der, Use.SIGNING, NOW).status == "indeterminate"
+    late = register.open().judge(world.party.certificate.der, Use.SIGNING, NOW + 3650 * DAY)
+    assert late.status == "invalid"
+
+
+def test_a_store_holds_what_was_given(world: World):
+    trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
+    assert Register.of(trust, Revocations()).open().trust.anchors == trust.anchors
