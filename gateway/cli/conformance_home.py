@@ -26,7 +26,7 @@ from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import SandboxParty, load_authority, make_sandbox
 from gateway.pki.revocation import read_crls
 from gateway.protocols import PROTOCOLS
-from gateway.store import cases, messages, parties, payloads, requests
+from gateway.store import cases, messages, parties, payloads, requests, revocations
 from gateway.store.cases import NewCase
 from gateway.store.engine import reading, transaction
 from gateway.store.migrate import migrate
@@ -53,18 +53,19 @@ def invite(settings: Settings, out: Path) -> PartnerFolder:
     try:
         with reading(engine) as conn:
             ids = parties.ids_of(conn, settings.hub.party)
+            crl = _crl(settings, conn, authority.certificate.der)
         if not ids:
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(SETTINGS_WRONG, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
-        crl = _crl(settings, authority.certificate.der)
         drawn = draw_partner(authority, (hub, ids), at, crl, features)
+        # First the folder: parties whose keys nobody has would be of no use.
+        drawn.write(out)
         with transaction(engine, "conformance.invite") as conn:
             _register(conn, drawn, at)
     finally:
         engine.dispose()
-    drawn.write(out)
     _open_application(settings, read_bench(out))
     return drawn
 
@@ -98,11 +99,14 @@ def make_home(home: Path, more: str = "") -> Settings:
     return settings
 
 
-def _crl(settings: Settings, anchor: bytes) -> bytes | None:
-    """Return the home's own list of its sandbox authority (DER)."""
+def _crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
+    """Return the newest list (DER) of the home's sandbox authority, of a file or in the register."""
     issuer = read_certificate(anchor).subject
-    lists = [one for path in settings.pki.crls if path.is_file() for one in read_crls(path.read_bytes())]
-    return next((one.der for one in lists if one.issuer == issuer), None)
+    held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
+    held += [row.der for row in revocations.latest(conn)]
+    lists = [one for data in held for one in read_crls(data) if one.issuer == issuer]
+    # Of two of one second the one in the register is the later.
+    return sorted(lists, key=lambda one: one.this_update)[-1].der if lists else None
 
 
 def _register(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:

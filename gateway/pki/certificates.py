@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -22,7 +23,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import ExtensionOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki import der
@@ -96,6 +97,13 @@ _KEY_TYPES: Final = (
     ("ed25519", ed25519.Ed25519PublicKey),
     ("dsa", dsa.DSAPublicKey),
 )
+
+# The parser counts octets where RFC 5280 counts characters, which is too few for 22 Hangul syllables,
+# and only warns: on standard error, of a certificate that anybody may have sent.
+warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
+#: Characters of a name's attribute (RFC 5280 appendix A.1); of others ub-name is far below any limit here.
+_BOUNDS: Final = {NameOID.COUNTRY_NAME: (2, 2), NameOID.COMMON_NAME: (1, 64)}
+_NO_BOUNDS: Final = (0, 32_768)
 
 _PEM_BLOCK: Final = re.compile(
     rb"-----BEGIN (?:X509 )?CERTIFICATE-----\s([A-Za-z0-9+/=\s]*)-----END (?:X509 )?CERTIFICATE-----"
@@ -287,9 +295,21 @@ def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
         _refuse("the serial number is not positive")
 
 
+def _check_name(name: x509.Name) -> None:
+    """Check the upper bounds of RFC 5280 appendix A.1, in characters."""
+    for attribute in name:
+        least, most = _BOUNDS.get(attribute.oid, _NO_BOUNDS)
+        if not least <= len(attribute.value) <= most:
+            what = attribute.rfc4514_attribute_name
+            _refuse(f"{what} in a name has {len(attribute.value)} characters, {least} to {most} are allowed")
+
+
 def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> Certificate:
     if rules.profile and parsed.version is not x509.Version.v3:
         _refuse("not an X.509 version 3 certificate")
+    if rules.profile:
+        _check_name(parsed.subject)
+        _check_name(parsed.issuer)
     extensions = _extensions(parsed)
     key_type, public_key = _key(encoded, parsed, rules)
     if rules.profile:

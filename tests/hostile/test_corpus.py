@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from gateway.cli import main
 from gateway.cli.conformance_home import invite
@@ -35,7 +36,9 @@ from gateway.conformance.hostile.runner import Runner
 from gateway.conformance.hostile.target import WsgiTarget
 from gateway.errors import GatewayError
 from gateway.model import PartyId
+from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import Order, issue_certificate, make_authority
+from gateway.pki.revocation import read_crls
 from gateway.web.app import application
 from tests.kit.gateway import ROOT
 
@@ -272,6 +275,11 @@ def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path:
         assert report.count(PASSED) == len(cases) == 6
         # The control of the other face needs the case that the invitation opened.
         assert Runner(bench, WsgiTarget(application(settings), bench.faces))._control("soap") == ""
+    # What an earlier invitation revoked stays revoked.
+    (listed,) = read_crls((tmp_path / "two" / "crl.pem").read_bytes())
+    serials = {one.serial_number for one in x509.load_der_x509_crl(listed.der)}
+    gone = [read_certificate((tmp_path / out / "revoked.cert.pem").read_bytes()) for out in ("one", "two")]
+    assert {one.serial for one in gone} <= serials
     assert {path.stat().st_mode & 0o77 for path in (tmp_path / "one").glob("*.key.pem")} == {0}
 
 

@@ -23,7 +23,7 @@ PARTY_USAGE = ("digital_signature", "content_commitment")
 
 
 def name(words: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, words)] if words else [])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, words, _validate=False)] if words else [])
 
 
 def usage(*words: str) -> x509.KeyUsage:

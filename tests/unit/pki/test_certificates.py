@@ -163,6 +163,12 @@ def test_what_the_rules_refuse(world: World, forgery: Forgery, words: str):
     assert words in refused(forgery.der(world.sub))
 
 
+def test_a_name_is_measured_in_characters(world: World):
+    hangul = Forgery(subject="관" * 64).der(world.sub)
+    assert read_certificate(hangul).subject == "CN=" + "관" * 64
+    assert "CN in a name has 65 characters" in refused(Forgery(subject="관" * 65).der(world.sub))
+
+
 def test_a_small_exponent_is_refused(world: World):
     assert "exponent" in refused(
         Forgery(key=rsa.generate_private_key(public_exponent=3, key_size=2048)).der(world.sub)

@@ -35,6 +35,7 @@ def test_what_is_said_holds():
     positive_serial = false
     [use.signing]
     key_usage = ["nonRepudiation"]
+    accept_indeterminate = true
     """
     policy = read_policy(text.encode(), "own.toml")
     assert policy.revocation == "if_present"
@@ -46,6 +47,8 @@ def test_what_is_said_holds():
     assert policy.certificates.key_types == DEFAULT_POLICY.certificates.key_types
     assert policy.uses[Use.SIGNING].key_usage == {"nonRepudiation"}
     assert policy.uses[Use.SIGNING].required == {"key_usage"}
+    assert policy.uses[Use.SIGNING].accept_indeterminate
+    assert not any(rule.accept_indeterminate for rule in DEFAULT_POLICY.uses.values())
     assert policy.uses[Use.TLS] == DEFAULT_POLICY.uses[Use.TLS]
 
 
@@ -57,6 +60,10 @@ def test_what_is_said_holds():
         ("revocation = 1", "revocation"),
         ("[revokation]", "revokation"),
         ('[revocation]\nrule = "never"', "rule"),
+        ('[revocation]\nrule = "none"', "rule"),
+        ("[certificates]\nprofile = false", "profile"),
+        ("[path]\npolicies = 1", "policies"),
+        ("[use.signing]\naccept_indeterminate = 1", "accept_indeterminate"),
         ("[revocation]\nrules = 1", "rules"),
         ("[revocation]\ncrl_age_most_hours = true", "crl_age_most_hours"),
         ("[revocation]\ncrl_age_most_hours = 0", "crl_age_most_hours"),
