@@ -26,6 +26,7 @@ _IDS: Final = tuple(
     for path in ("//@wsu:Id", "//@eb:id", "//@xml:id", "//ds:*/@Id", "//xades:*/@Id")
 )
 _IN_OCTETS: Final = re.compile(rb'[ :][Ii][Dd]="([^"]*)"')
+_SPELLINGS: Final = (b'Id="', b'id="', b'ID="', b'iD="')
 _IDENTIFIED: Final = etree.XPath(
     "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id or @ID = $id or @id = $id]",
     namespaces={"wsu": WSU, "eb": EB, "xml": XML},
@@ -46,17 +47,22 @@ def check_ids(root: etree._Element, referenced: Iterable[str] = (), canonical: b
     value may moreover stand in no second attribute that some other reader might take for
     an identifier (Id, ID, id in any namespace); elsewhere business data may repeat such.
     """
-    if canonical is not None:
-        # Attributes, and what looks like one in a text; each value has one spelling there.
-        values = _IN_OCTETS.findall(canonical)
-        if len(set(values)) == len(values):
-            return
+    if canonical is not None and _differ(canonical):
+        return
     repeated = {value for value, count in Counter(ids_in(root)).items() if count > 1}
     if not repeated:
         return
     defined = Counter(value for path in _IDS for value in cast("list[str]", path(root)))
     if any(count > 1 for count in defined.values()) or repeated & set(referenced):
         refuse(f"identifier '{min(repeated)[:80]}' stands on more than one element", root)
+
+
+def _differ(canonical: bytes) -> bool:
+    """Tell whether all that may be an identifier in a canonical form differs, in texts too."""
+    if sum(map(canonical.count, _SPELLINGS)) < 2:
+        return True
+    values = _IN_OCTETS.findall(canonical)  # each value has one spelling there
+    return len(set(values)) == len(values)
 
 
 def element_with_id(root: etree._Element, uri: str) -> etree._Element:

@@ -126,11 +126,17 @@ def attributes(
 
 def elements(element: etree._Element) -> list[etree._Element]:
     """Return the child elements; text beside them is refused, comments between them are not read."""
-    found = list(element)
-    beside = [element.text, *[child.tail for child in found]]
-    if any(beside) and any(text is not None and text.strip(_SPACE) for text in beside):
+    found = []
+    beside = element.text
+    for child in element:
+        if beside and beside.strip(_SPACE):
+            break
+        beside = child.tail
+        if isinstance(child.tag, str):
+            found.append(child)
+    if beside and beside.strip(_SPACE):
         refuse(element, "text where only elements belong")
-    return [child for child in found if isinstance(child.tag, str)]
+    return found
 
 
 class Sequence:

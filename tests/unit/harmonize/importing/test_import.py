@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.cli.map_import import in_memory
 from gateway.errors import GatewayError
 from gateway.harmonize import Bundle, build, load, placeholder_numbers, split
 from gateway.harmonize.importing import Imported, composing, import_inventory
@@ -20,7 +19,7 @@ from gateway.harmonize.importing.writing import flow
 from gateway.harmonize.sampling.draws import Draws
 from gateway.harmonize.sampling.samples import sample
 from gateway.harmonize.terms.marks import Node, read_yaml
-from gateway.share import folder
+from gateway.share import Held, folder
 from gateway.wire.schemas import SchemaSet
 from gateway.wire.xml import parse_xml, serialize
 
@@ -39,7 +38,7 @@ def imported(text: str, *documents: str) -> Imported:
 
 
 def loaded(text: str) -> Bundle:
-    return load(in_memory(imported(text).files))
+    return load(Held(imported(text).files))
 
 
 def document(text: str) -> str:
@@ -55,7 +54,7 @@ def harbour() -> Imported:
 @pytest.fixture(scope="module")
 def harbour_bundle(harbour: Imported) -> Bundle:
     """Return its mappings."""
-    return load(in_memory(harbour.files))
+    return load(Held(harbour.files))
 
 
 def serve(bundle: Bundle, name: str, seeds: int, schema: SchemaSet) -> None:
@@ -229,7 +228,7 @@ def test_every_text_is_read_back(text: str) -> None:
 def test_the_whole_inventory_of_thirty_three_documents(vectors: Path, submission_schema: SchemaSet) -> None:
     content = (vectors / "data" / "field-inventory.yaml").read_bytes()
     found = import_inventory(content, "field-inventory.yaml", folder("mappings"))
-    bundle = load(in_memory(found.files))
+    bundle = load(Held(found.files))
     assert (len(bundle.documents), len(bundle.organisations)) == (33, 17)
     total = {
         key: sum(counts[key] for counts in found.counts.values()) for key in found.counts["KFDA-FOOD-IMP"]
@@ -276,7 +275,7 @@ def test_a_check_that_the_language_refuses_is_left_to_a_person(monkeypatch: pyte
     found = imported(START + f"  unique: [{field}]\n")
     (one,) = [one for one in found.findings if one.kind == "invariant"]
     assert "application, item or a group, found nowhere" in one.text
-    assert load(in_memory(found.files)).documents["D"].checks == ()
+    assert load(Held(found.files)).documents["D"].checks == ()
 
 
 def test_a_wrong_id_of_an_element_is_refused() -> None:
@@ -335,7 +334,7 @@ def test_a_broken_inventory_is_refused_with_its_line_or_loads(seed: int) -> None
             lines[at] = re.sub(r": [^,{}\[\]]+", f": {word}", lines[at], count=kind - 2)
     refused = ""
     try:
-        load(in_memory(import_inventory("\n".join(lines).encode(), "broken.yaml", folder("mappings")).files))
+        load(Held(import_inventory("\n".join(lines).encode(), "broken.yaml", folder("mappings")).files))
     except GatewayError as error:
         refused = str(error)
     assert not refused or re.search(r" at broken\.yaml:[0-9]+$", refused)
