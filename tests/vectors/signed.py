@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,9 +70,6 @@ def documents(vectors: Path, suite: str) -> list[Path]:
 def count(vectors: Path, suite: str, policy: SignaturePolicy) -> Count:
     """Judge every document of a suite."""
     told = Count()
-    with warnings.catch_warnings():
-        # a certificate about which the library below only warns is refused
-        warnings.simplefilter("error")
-        for path in documents(vectors, suite):
-            told.add(path.name, judge_document(path.read_bytes(), {}, policy))
+    for path in documents(vectors, suite):
+        told.add(path.name, judge_document(path.read_bytes(), {}, policy))
     return told

@@ -23,7 +23,7 @@ SIGNED = {
     ("xmldsig-xmlsec", "strict"): (188, 12, 2),
     ("xmldsig-xmlsec", "legacy-norway"): (188, 15, 2),
     ("xmldsig-signxml", "strict"): (180, 26, 2),
-    ("xmldsig-signxml", "legacy-norway"): (180, 26, 2),
+    ("xmldsig-signxml", "legacy-norway"): (180, 27, 2),
 }
 
 
