@@ -55,7 +55,16 @@ def now() -> datetime:
 def build_hub(settings: Settings, composer: Composer, clock: Callable[[], datetime] = now) -> Hub:
     """Return the hub of these settings; raises GW801, GW802, GW803 naming what is wrong."""
     engine = engine_of(settings)
-    check_version(engine)
+    try:
+        check_version(engine)
+        return _hub_on(engine, settings, composer, clock)
+    except BaseException:
+        # Whoever was refused a hub has nothing to close.
+        engine.dispose()
+        raise
+
+
+def _hub_on(engine: Engine, settings: Settings, composer: Composer, clock: Callable[[], datetime]) -> Hub:
     signer = signer_of(settings)
     successor = successor_of(settings)
     world = World(engine, clock, lambda: str(uuid.uuid4()), _host(settings), composer)
