@@ -75,8 +75,10 @@ def receive(
 
 
 def _tell(proved: Callable[[str], None] | None, opened: Opened, context: Context) -> None:
-    party = context.party_of(opened.signed.certificate.sha256) if opened.signed else None
-    if proved is not None and party is not None:
+    if proved is None or opened.signed is None:
+        return
+    party = context.party_of(opened.signed.certificate.sha256)
+    if party is not None:
         proved(party)
 
 

@@ -150,12 +150,6 @@ def _demand(name: str, found: str, wanted: tuple[str, ...]) -> None:
         )
 
 
-def _begin_sqlite(conn: Connection, how: str) -> None:
-    # Straight to the driver: this is the hot path, and the statements have no parameters.
-    driver: Any = conn.connection.dbapi_connection
-    driver.execute(how)
-
-
 class _WriteLock:
     """One writer at a time for one SQLite file: first among threads, then among processes."""
 
@@ -279,7 +273,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     try:
         if engine.dialect.name == "sqlite":
             with _readers[engine].begin() as conn:
-                _begin_sqlite(conn, "BEGIN")
+                driver: Any = conn.connection.dbapi_connection
+                driver.execute("BEGIN")
                 yield conn
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
