@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 _BEGINNING: Final = 200
+# A parcel in its row is one insert, one tree and one index less.  A larger one lies apart, because
+# SQLite writes a row anew whenever one of its columns changes.
+_LARGEST_IN_ROW: Final = 64 * 1024
 _INSERT = InsertNew(messages, ("message_id", "from_party", "direction"), "id")
 _INSERT_PAYLOADS = Prepared(insert(message_payloads))
 _FIRST = select(
@@ -51,8 +54,8 @@ _FIRST = select(
     messages.c.from_party == bindparam("from_party"),
     messages.c.message_id == bindparam("message_id"),
 )
-# Everything but the octets of the answer: what lists show.
-_SUMMARY = select(*(column for column in messages.c if column is not messages.c.answer_body))
+# Everything but the octets: what lists show.
+_SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ def accept(
         for part, payload in zip(parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
-    octets.put_known(conn, [(parcel_sha256, message.parcel), *apart], at)
+    if not _in_row(message):
+        apart.append((parcel_sha256, message.parcel))
+    octets.put_known(conn, apart, at)
     if parts:
         _INSERT_PAYLOADS.run(conn, parts)
     transitions.record(conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], Step("accept", at, actor))
@@ -159,8 +164,14 @@ def _row(
         "case_id": message.case_id,
         "parcel_headers": dict(message.parcel_headers),
         "parcel_sha256": parcel_sha256,
+        "parcel": message.parcel if _in_row(message) else None,
         **_answer_columns(answer),
     }
+
+
+def _in_row(message: NewMessage) -> bool:
+    # What we send is read by its digest, by the delivery that sends it.
+    return message.direction == "in" and len(message.parcel) <= _LARGEST_IN_ROW
 
 
 def _answer_columns(answer: Answer | None) -> dict[str, Any]:
@@ -255,10 +266,13 @@ def answer_of(conn: Connection, message: int) -> Answer | None:
 
 def parcel_of(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
     """Return headers and octets of the message as carried by HTTP; empty when there is none."""
-    row = get(conn, message)
+    columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel)
+    row = conn.execute(select(*columns).where(messages.c.id == message)).first()
     if row is None:
         return {}, b""
-    return row.parcel_headers, octets.get(conn, row.parcel_sha256)
+    if row.parcel is None:
+        return row.parcel_headers, octets.get(conn, row.parcel_sha256)
+    return row.parcel_headers, octets.checked(row.parcel, row.parcel_sha256)
 
 
 def payloads_of(conn: Connection, message: int) -> tuple[Payload, ...]:

@@ -258,6 +258,7 @@ messages = Table(
     Column("answer_headers", Json),
     Column("answer_sha256", Text),
     Column("answer_body", LargeBinary),
+    Column("parcel", LargeBinary),  # null where its octets lie in `payloads`
     UniqueConstraint("message_id", "from_party", "direction"),
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
     _state_of(MESSAGE),

@@ -28,7 +28,17 @@ from gateway.hub.posting import RefusalQuota
 from gateway.model import Octets
 from gateway.monitor import health, metrics
 from gateway.protocols import Parcel
-from gateway.store import claims, deliveries, make_engine, payloads, reading, room, tables, transaction
+from gateway.store import (
+    claims,
+    deliveries,
+    make_engine,
+    messages,
+    payloads,
+    reading,
+    room,
+    tables,
+    transaction,
+)
 from gateway.store.claims import Lease
 from gateway.store.messages import Answer
 from gateway.store.migrate import migrate
@@ -130,13 +140,11 @@ def check_rows(engine: Engine, receipted: list[tuple[Parcel, Answer]]) -> None:
     assert counted(engine, tables.messages) == number
     assert counted(engine, tables.message_payloads) == number
     assert counted(engine, tables.evidence) == number
-    assert counted(engine, tables.payloads) == number
     assert counted(engine, tables.transitions) == number
     with reading(engine) as conn:
         bodies = conn.execute(select(tables.messages.c.answer_body)).scalars().all()
         parcels = [
-            payloads.get(conn, digest)
-            for digest in conn.execute(select(tables.messages.c.parcel_sha256)).scalars()
+            messages.parcel_of(conn, row)[1] for row in conn.execute(select(tables.messages.c.id)).scalars()
         ]
     assert sorted(bodies) == sorted(answer.body for _, answer in receipted)
     assert sorted(parcels) == sorted(parcel.body.open().read() for parcel, _ in receipted)

@@ -53,12 +53,24 @@ def test_a_message_comes_back_as_it_was(engine):
     ]
 
 
-def test_octets_within_the_parcel_are_held_once(engine):
-    inner = b"<Large/>" * 5000
+@pytest.mark.parametrize(
+    ("inner", "apart"), [(b"<Small/>" * 5000, 0), (b"<Large/>" * 9000, 1)], ids=["in its row", "apart"]
+)
+def test_octets_within_the_parcel_are_held_once(engine, inner, apart):
+    parcel = b"head" + inner + b"tail"
     with transaction(engine) as conn:
-        stored(conn, payloads=(Payload("a", "text/xml", inner),), parcel=b"head" + inner + b"tail")
-        sizes = conn.execute(select(func.sum(func.length(t.payloads.c.content)))).scalar_one()
-    assert sizes == len(inner) + 8
+        row = stored(conn, payloads=(Payload("a", "text/xml", inner),), parcel=parcel)
+        in_row = conn.execute(select(t.messages.c.parcel)).scalar_one()
+        kept = conn.execute(select(t.payloads.c.content)).scalars().all()
+        assert [in_row, *kept] == ([None, parcel] if apart else [parcel])
+        assert messages.parcel_of(conn, row)[1] == parcel
+        assert messages.payloads_of(conn, row)[0].content == inner
+
+
+def test_what_we_send_is_held_by_its_digest(engine):
+    with transaction(engine) as conn:
+        stored(conn, direction="out", parcel=b"sent")
+        assert payloads.get(conn, payloads.sha256(b"sent")) == b"sent"
 
 
 def test_a_duplicate_gets_the_first_answer_and_leaves_no_row(engine):
@@ -69,7 +81,7 @@ def test_a_duplicate_gets_the_first_answer_and_leaves_no_row(engine):
     with transaction(engine) as conn:
         second = messages.accept(conn, again, answer(b"second"), later(5))
         assert (second.id, second.new, second.answer) == (first.id, False, answer(b"first"))
-        for table in (t.messages, t.message_payloads, t.payloads, t.transitions):
+        for table in (t.messages, t.message_payloads, t.transitions):
             assert count(conn, table) == 1
 
 
@@ -187,6 +199,7 @@ def test_octets_that_changed_are_never_served(engine):
         whole = stored(conn, payloads=(Payload("a", "text/xml", inner),), parcel=inner)
         apart = stored(conn, payloads=(Payload("a", "text/xml", b"apart"),), parcel=b"parcel")
         conn.execute(t.payloads.update().values(content=b"changed"))
+        conn.execute(t.messages.update().values(parcel=b"changed"))
         for row in (whole, apart):
             with pytest.raises(GatewayError, match="GW805"):
                 messages.payloads_of(conn, row)
