@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 
 from gateway.states import DELIVERY, step
-from gateway.store import lanes as lanes_due
 from gateway.store import transitions
+from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.statements import in_state
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.transitions import Step
@@ -96,7 +96,7 @@ def _claim_statement(*, suspects: bool) -> Update:
             d.c.lane == bindparam("in_lane"),
             d.c.due_at <= bindparam("now", type_=Instant()),
             or_(d.c.expires_at.is_(None), d.c.expires_at > bindparam("now", type_=Instant())),
-            lanes_due.may_follow(),
+            MAY_FOLLOW,
         )
         .order_by(d.c.due_at, d.c.id)
         .limit(bindparam("at_most", type_=d.c.attempt.type))

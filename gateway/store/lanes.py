@@ -9,17 +9,39 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select, update
 
 from gateway.store.statements import InsertNew, in_state
-from gateway.store.tables import deliveries, lanes
+from gateway.store.tables import Instant, deliveries, lanes
 
-__all__ = ["LOCAL", "due", "ensure", "may_follow", "overview", "set_capacity", "set_circuit"]
+__all__ = ["LOCAL", "MAY_FOLLOW", "due", "ensure", "overview", "set_capacity", "set_circuit"]
 
 # Deliveries to ourselves: this lane is there from the first migration on.
 LOCAL: Final = "local"
 
 _INSERT = InsertNew(lanes, ("name",))
+
+
+def _may_follow() -> ColumnElement[bool]:
+    earlier = deliveries.alias("earlier")
+    ended = exists().where(
+        earlier.c.id == deliveries.c.follows, earlier.c.state.in_(("DELIVERED", "CANCELLED"))
+    )
+    return or_(deliveries.c.follows.is_(None), ended)
+
+
+#: The condition that what a delivery follows has ended well.
+MAY_FOLLOW: Final = _may_follow()
+_NOW: Final = bindparam("now", type_=Instant())
+_WAITING: Final = exists().where(
+    deliveries.c.lane == lanes.c.name, in_state(deliveries, "QUEUED"), deliveries.c.due_at <= _NOW, MAY_FOLLOW
+)
+# Built once, as each statement that is asked many times a second: to build it takes longer than to answer it.
+_DUE: Final = (
+    select(lanes.c.name)
+    .where(or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
+    .order_by(lanes.c.name)
+)
 
 
 def ensure(conn: Connection, *names: str, capacity: int | None = None) -> None:
@@ -42,23 +64,7 @@ def set_circuit(conn: Connection, name: str, open_until: datetime | None, proble
 
 def due(conn: Connection, now: datetime) -> tuple[str, ...]:
     """Return the lanes that have something due and whose circuit is closed."""
-    waiting = exists().where(
-        deliveries.c.lane == lanes.c.name,
-        in_state(deliveries, "QUEUED"),
-        deliveries.c.due_at <= now,
-        may_follow(),
-    )
-    closed = or_(lanes.c.open_until.is_(None), lanes.c.open_until <= now)
-    return tuple(conn.execute(select(lanes.c.name).where(closed, waiting).order_by(lanes.c.name)).scalars())
-
-
-def may_follow() -> ColumnElement[bool]:
-    """Return the condition that what a delivery follows has ended well."""
-    earlier = deliveries.alias("earlier")
-    ended = exists().where(
-        earlier.c.id == deliveries.c.follows, earlier.c.state.in_(("DELIVERED", "CANCELLED"))
-    )
-    return or_(deliveries.c.follows.is_(None), ended)
+    return tuple(conn.execute(_DUE, {"now": now}).scalars())
 
 
 def overview(conn: Connection) -> Sequence[Row[Any]]:

@@ -6,20 +6,32 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, Connection, Row, bindparam, literal_column, select, update
 
 from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.states import DELIVERY, step
 from gateway.store import transitions
 from gateway.store.claims import Outcome, finish_attempts
-from gateway.store.lanes import may_follow
+from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.statements import in_state
-from gateway.store.tables import deliveries
+from gateway.store.tables import Instant, deliveries
 from gateway.store.transitions import Step
 
 __all__ = ["deadly", "expire", "overdue", "put_aside", "reclaim", "settle", "suspect_lanes", "time_out"]
 
 _BATCH: Final = 200
+_SUSPECT_LANES: Final = (
+    select(deliveries.c.lane)
+    .where(
+        in_state(deliveries, "QUEUED"),
+        # In the words of the index of suspects.
+        literal_column("lost > 0", Boolean()),
+        deliveries.c.due_at <= bindparam("now", type_=Instant()),
+        MAY_FOLLOW,
+    )
+    .distinct()
+    .order_by(deliveries.c.lane)
+)
 #: Workers that may die over one delivery, unless told.
 _CRASHES: Final = 3
 
@@ -81,10 +93,7 @@ def put_aside(
 
 def suspect_lanes(conn: Connection, now: datetime) -> Sequence[str]:
     """Return the lanes in which something is due over which a worker died."""
-    blamed: ColumnElement[Any] = literal_column("lost > 0")
-    suspect = (in_state(deliveries, "QUEUED"), blamed, deliveries.c.due_at <= now, may_follow())
-    found = select(deliveries.c.lane).where(*suspect).distinct()
-    return conn.execute(found.order_by(deliveries.c.lane)).scalars().all()
+    return conn.execute(_SUSPECT_LANES, {"now": now}).scalars().all()
 
 
 def _lost(now: datetime) -> tuple[ColumnElement[bool], ...]:
