@@ -33,7 +33,8 @@ __all__ = [
 _TRIES = 5
 
 _INSERT = InsertNew(cases, ("declarant", "functional_reference", "version"), "id")
-_LOCK = select(cases).where(cases.c.id == bindparam("wanted")).with_for_update(key_share=True)
+_GET = select(cases).where(cases.c.id == bindparam("wanted"))
+_LOCK = _GET.with_for_update(key_share=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def set_due(conn: Connection, case_id: int, due_at: datetime | None) -> None:
 
 def get(conn: Connection, case_id: int) -> Row[Any] | None:
     """Return the case of this row id."""
-    return conn.execute(select(cases).where(cases.c.id == case_id)).first()
+    return conn.execute(_GET, {"wanted": case_id}).first()
 
 
 def by_number(conn: Connection, number: str) -> Row[Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -213,7 +214,7 @@ def defer(
     """Say that it is to be tried again at `due_at`; unless it `counts`, as if it had not been tried."""
     values: dict[str, Any] = {"due_at": due_at, "problem": outcome.problem}
     if not counts:
-        values["tries"] = deliveries.c.tries - 1
+        values["tries"] = lease.tries - 1
     return _finish(conn, lease, "defer", at, outcome, values)
 
 
@@ -237,16 +238,19 @@ def _finish(
 
 
 def _fenced(conn: Connection, lease: Lease, values: dict[str, Any]) -> bool:
-    changed = conn.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.id == lease.id,
-            deliveries.c.attempt == lease.attempt,
-            deliveries.c.state == "ACTIVE",
-        )
-        .values(**values)
-    )
+    changed = conn.execute(_fence(tuple(values)), {"of": lease.id, "number": lease.attempt, **values})
     return changed.rowcount == 1
+
+
+@lru_cache(maxsize=16)
+def _fence(names: tuple[str, ...]) -> Update:
+    """Return the statement that sets these columns of a delivery while the attempt is the active one."""
+    held = update(deliveries).where(
+        deliveries.c.id == bindparam("of"),
+        deliveries.c.attempt == bindparam("number"),
+        in_state(deliveries, "ACTIVE"),
+    )
+    return held.values({name: bindparam(name) for name in names})
 
 
 _FINISH_ATTEMPT: Final = (

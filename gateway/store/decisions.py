@@ -20,6 +20,10 @@ _INSERT = InsertNew(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
+_OF_REQUEST = select(decisions).where(decisions.c.request_id == bindparam("wanted")).order_by(decisions.c.id)
+_OF_CASE = select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"))
+_IN_ORDER = _OF_CASE.order_by(decisions.c.id)
+_CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
 # What must be the same when an agency repeats a notice.
 _SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
 
@@ -90,19 +94,14 @@ def _supersede(conn: Connection, request: int) -> None:
 
 def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return every decision on a request, in the order received."""
-    found = select(decisions).where(decisions.c.request_id == request)
-    return conn.execute(found.order_by(decisions.c.id)).all()
+    return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
 def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return every decision of a case, superseded ones too, in the order received."""
-    found = select(decisions).join(agency_requests).where(agency_requests.c.case_id == case_id)
-    return conn.execute(found.order_by(decisions.c.id)).all()
+    return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
 def current(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the decisions of a case that count."""
-    found = select(decisions).join(agency_requests).where(agency_requests.c.case_id == case_id)
-    return conn.execute(
-        found.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
-    ).all()
+    return conn.execute(_CURRENT, {"wanted": case_id}).all()

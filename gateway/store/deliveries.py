@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from gateway.states import DELIVERY
 from gateway.store import lanes, transitions
@@ -34,6 +34,14 @@ __all__ = [
 ]
 
 _INSERT = InsertNew(deliveries, ("dedupe_key",), "id")
+_GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
+_OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
+_BY_WIRE_ID = (
+    select(deliveries)
+    .where(deliveries.c.wire_id == bindparam("wanted"))
+    .order_by(deliveries.c.id.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +106,17 @@ def _row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
 
 def get(conn: Connection, delivery: int) -> Row[Any] | None:
     """Return the delivery."""
-    return conn.execute(select(deliveries).where(deliveries.c.id == delivery)).first()
+    return conn.execute(_GET, {"wanted": delivery}).first()
 
 
 def by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
     """Return the latest delivery that went out under this name."""
-    found = select(deliveries).where(deliveries.c.wire_id == wire_id)
-    return conn.execute(found.order_by(deliveries.c.id.desc()).limit(1)).first()
+    return conn.execute(_BY_WIRE_ID, {"wanted": wire_id}).first()
 
 
 def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case, oldest first."""
-    return conn.execute(
-        select(deliveries).where(deliveries.c.case_id == case_id).order_by(deliveries.c.id)
-    ).all()
+    return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
 def by_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:

@@ -56,6 +56,7 @@ _FIRST = select(
 )
 # Everything but the octets: what lists show.
 _SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
+_GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,7 @@ def move(conn: Connection, message: int, what: Step, problem: str | None = None)
 
 def get(conn: Connection, message: int) -> Row[Any] | None:
     """Return the message of this row id, without the octets of its answer."""
-    return conn.execute(_SUMMARY.where(messages.c.id == message)).first()
+    return conn.execute(_GET, {"wanted": message}).first()
 
 
 def find(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.statements import InsertNew
@@ -17,6 +17,8 @@ from gateway.store.tables import notices
 __all__ = ["NewNotice", "Stored", "add", "get", "of_request"]
 
 _INSERT = InsertNew(notices, ("agency", "number"), "id")
+_GET = select(notices).where(notices.c.id == bindparam("wanted"))
+_OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted")).order_by(notices.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,9 @@ def _check_repeat(conn: Connection, notice: NewNotice) -> None:
 
 def get(conn: Connection, notice: int) -> Row[Any] | None:
     """Return the notice of this row id."""
-    return conn.execute(select(notices).where(notices.c.id == notice)).first()
+    return conn.execute(_GET, {"wanted": notice}).first()
 
 
 def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return the notices about a request, in the order received."""
-    return conn.execute(select(notices).where(notices.c.request_id == request).order_by(notices.c.id)).all()
+    return conn.execute(_OF_REQUEST, {"wanted": request}).all()

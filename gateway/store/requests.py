@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from gateway.states import REQUEST
 from gateway.store import transitions
@@ -28,6 +28,12 @@ __all__ = [
 ]
 
 _INSERT = insert(agency_requests)
+_GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
+_OF_CASE = (
+    select(agency_requests)
+    .where(agency_requests.c.case_id == bindparam("wanted"))
+    .order_by(agency_requests.c.sequence, agency_requests.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ def set_reply(conn: Connection, request: int, reply_sha256: str) -> None:
 
 def get(conn: Connection, request: int) -> Row[Any] | None:
     """Return the request of this row id."""
-    return conn.execute(select(agency_requests).where(agency_requests.c.id == request)).first()
+    return conn.execute(_GET, {"wanted": request}).first()
 
 
 def by_number(conn: Connection, number: str) -> Row[Any] | None:
@@ -98,8 +104,7 @@ def by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | Non
 
 def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the requests of a case in their order."""
-    found = select(agency_requests).where(agency_requests.c.case_id == case_id)
-    return conn.execute(found.order_by(agency_requests.c.sequence, agency_requests.c.id)).all()
+    return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
 def overdue(conn: Connection, now: datetime, limit: int = 100) -> Sequence[Row[Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, insert, select, update
+from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, insert, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.states import Machine, step
@@ -52,17 +53,29 @@ def record(conn: Connection, machine: Machine, changes: Sequence[tuple[int, str,
 
 def move(conn: Connection, table: Table, machine: Machine, object_id: int, what: Step, **values: Any) -> str:
     """Apply the event to the object's state, set `values`, record the step; return the new state."""
-    before = conn.execute(select(table.c.state).where(table.c.id == object_id)).scalar_one_or_none()
+    before = conn.execute(_state(table), {"wanted": object_id}).scalar_one_or_none()
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
     after = step(machine, before, what.event)
     changed = conn.execute(
-        update(table).where(table.c.id == object_id, table.c.state == before).values(state=after, **values)
+        _change(table, tuple(values)), {"wanted": object_id, "before": before, "state": after, **values}
     )
     if changed.rowcount != 1:
         raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
     record(conn, machine, [(object_id, before, after)], what)
     return after
+
+
+@lru_cache(maxsize=16)
+def _state(table: Table) -> Select[tuple[Any]]:
+    return select(table.c.state).where(table.c.id == bindparam("wanted"))
+
+
+@lru_cache(maxsize=128)
+def _change(table: Table, names: tuple[str, ...]) -> Update:
+    """Return the statement that sets these columns and the state, where the state is as it was."""
+    kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
+    return kept.values({name: bindparam(name) for name in ("state", *names)})
 
 
 def history(conn: Connection, machine: Machine, object_id: int) -> Sequence[Row[Any]]:

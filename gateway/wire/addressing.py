@@ -103,7 +103,7 @@ def _text(element: etree._Element, name: str) -> str:
     if len(element):
         raise _wrong(f"wsa:{name} holds more than text", name)
     text = (element.text or "").strip(" \t\r\n")
-    if not text or len(text) > _LONGEST or any(char.isspace() or not char.isprintable() for char in text):
+    if not text or len(text) > _LONGEST or " " in text or not text.isprintable():
         raise _wrong(f"wsa:{name} is not an IRI of at most {_LONGEST} characters", name)
     return text
 
