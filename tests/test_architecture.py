@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"states"},
     "evidence": {"pki", "xmlsec", "store"},
     "hub": {
-        "wire", "xmlsec", "pki", "agreements", "protocols", "harmonize", "cases",
+        "wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "harmonize", "cases",
         "store", "evidence", "states", "share", "config",
     },
     "delivery": {
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
     },
-    "conformance": {"wire", "xmlsec", "pki", "agreements", "protocols", "share", "cases"},
+    "conformance": {"wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "share", "cases"},
 }  # fmt: skip
 PURE = (
     *("model", "states", "errors", "wire", "xmlsec", "pki", "recognition"),

@@ -71,11 +71,15 @@ class Security:
 
     `certificates` (SHA-256, hexadecimal) pins the signers of messages of the From party,
     `reply_certificates` those of the signals that come back; empty leaves it to the
-    registry of parties.
+    registry of parties.  `sign_status`: where messages are signed, only a StatusRequest that is
+    signed too is told anything; for partners whose handler cannot sign one it is false.
+    `mutual_tls`: what comes to us counts only over TLS with a client certificate of its sender.
     """
 
     sign: bool = True
     policy: str = "strict"
+    mutual_tls: bool = False
+    sign_status: bool = True
     certificates: tuple[str, ...] = ()
     reply_certificates: tuple[str, ...] = ()
 
@@ -91,6 +95,11 @@ class Security:
                     "a pin is 64 lower-case hex digits",
                     f"security/{name}",
                 )
+
+    @property
+    def asks_signed(self) -> bool:
+        """Return whether a StatusRequest has to be signed (ebMS 2.0 §7.1.1 leaves it to the agreement)."""
+        return self.sign and self.sign_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +241,8 @@ def pmode_to_json(pmode: PMode) -> dict[str, object]:
         "security": {
             "sign": security.sign,
             "policy": security.policy,
+            "mutual_tls": security.mutual_tls,
+            "sign_status": security.sign_status,
             "certificates": list(security.certificates),
             "reply_certificates": list(security.reply_certificates),
         },

@@ -198,10 +198,12 @@ def _layers(terms: _Terms, own: dict[str, _Node], name: str, keys: tuple[str, ..
 
 
 def _security(terms: _Terms, own: dict[str, _Node], sender: _Side, receiver: _Side) -> Security:
-    fields = _layers(terms, own, "security", ("sign", "policy"))
+    fields = _layers(terms, own, "security", ("sign", "policy", "sign_status", "mutual_tls"))
     return Security(
         sign=fields["sign"].flag() if "sign" in fields else True,
         policy=_optional(fields, "policy") or "strict",
+        mutual_tls=fields["mutual_tls"].flag() if "mutual_tls" in fields else False,
+        sign_status=fields["sign_status"].flag() if "sign_status" in fields else True,
         certificates=sender.certificates,
         reply_certificates=receiver.certificates,
     )

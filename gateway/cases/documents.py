@@ -16,7 +16,7 @@ from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, GatewayError, Problem
 from gateway.wire.namespaces import PREFIXES, WCO_DEC, WCO_MD
-from gateway.wire.pointers import attribute_pointer, pointer_of, tags, text_of
+from gateway.wire.pointers import Pointers, pointer_of, tags, text_of
 from gateway.wire.schemas import SchemaSet, Violation
 from gateway.wire.shipped import DECLARATION, codes, schemas
 from gateway.wire.xml import xpath_of
@@ -66,10 +66,9 @@ def judge_declaration(root: etree._Element) -> Judgement:
 
 def judge(root: etree._Element, judge_by: SchemaSet) -> tuple[bool, tuple[Remark, ...]]:
     """Return whether the schemas allow `root`, and if not, why not."""
-    if judge_by.accepts(root):
-        return True, ()
-    found = islice(judge_by.violations(root), _MOST_REMARKS)
-    return False, tuple(_remark(violation, root) for violation in found)
+    found = judge_by.violations(root)[:_MOST_REMARKS]
+    pointers = Pointers(root)  # children are counted once, however many remarks there are
+    return not found, tuple(_remark(violation, root, pointers) for violation in found)
 
 
 def unwrapped(root: etree._Element) -> etree._Element:
@@ -91,9 +90,9 @@ def _foreign(root: etree._Element) -> Remark:
     return Remark(DOCUMENT_INVALID, pointer_of(root), xpath_of(root), _line(root), message)
 
 
-def _remark(violation: Violation, root: etree._Element) -> Remark:
+def _remark(violation: Violation, root: etree._Element, pointers: Pointers) -> Remark:
     element = _element_at(violation, root)
-    pointer = "" if element is None else pointer_of(element, root)
+    pointer = "" if element is None else pointers.pointer(element)
     return Remark(DOCUMENT_INVALID, pointer, violation.xpath, violation.line, violation.message)
 
 
@@ -112,17 +111,18 @@ def _element_at(violation: Violation, root: etree._Element) -> etree._Element | 
 
 
 def _unknown_codes(root: etree._Element) -> Iterator[Remark]:
+    pointers = Pointers()
     for top in root.iter(f"{_DEC}Declaration"):
         for path, code_list in _coded_paths():
             for element in top.iterfind(path):
                 code = text_of(element).strip()
                 if code not in codes(code_list):
-                    yield _unknown(code, code_list, pointer_of(element), xpath_of(element), element)
+                    yield _unknown(code, code_list, pointers.pointer(element), xpath_of(element), element)
         for element in top.iter(tag=etree.Element):
             code = element.get("currencyID", "")
             if "currencyID" in element.attrib and code not in codes("iso4217"):
                 place = f"{xpath_of(element)}/@currencyID"
-                yield _unknown(code, "iso4217", attribute_pointer(element, "currencyID"), place, element)
+                yield _unknown(code, "iso4217", pointers.pointer(element, "currencyID"), place, element)
 
 
 def _unknown(code: str, code_list: str, pointer: str, xpath: str, element: etree._Element) -> Remark:

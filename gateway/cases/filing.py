@@ -16,13 +16,14 @@ class Filing:
 
     `declarant_id` and `agent_id` are Declarant/ID and Agent/ID of the declaration;
     `signer` and `sender` are parties of the register: who signed the submission, who
-    signed the message that carried it.
+    signed the message that carried it.  `voucher` is the gateway that signed it once more.
     """
 
     declarant_id: str
     agent_id: str | None
     signer: str
     sender: str
+    voucher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,15 @@ def check_filing(filing: Filing, register: Register) -> str:
     """Return the declarant's party; raises GW405 when signer or sender may not file for it.
 
     The signer owns Declarant/ID, or owns Agent/ID and holds the declarant's mandate.
-    The sender is the signer, the declarant, or holds a mandate of the declarant too.
+    The sender is the signer, the declarant, the gateway that vouches for the signer, or holds a
+    mandate of the declarant too.
     """
     declarants = register.owners(filing.declarant_id)
     if not declarants:
         raise _refusal(f"declarant {filing.declarant_id[:40]!r} is not registered", "Declarant/ID")
     declarant = _declarant_of(filing, declarants, register)
-    if filing.sender not in (filing.signer, declarant) and not register.mandated(filing.sender, declarant):
+    known = (filing.signer, declarant, filing.voucher)
+    if filing.sender not in known and not register.mandated(filing.sender, declarant):
         raise _refusal(f"the sending party {filing.sender} holds no mandate of {declarant}", "Declarant/ID")
     return declarant
 

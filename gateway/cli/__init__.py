@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway import __version__
+from gateway.cli.terminal import visible_terminals
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
 __all__ = ["main"]
@@ -36,6 +37,7 @@ VERBS: dict[str, str] = {
     "case": "gateway.cli.cases",
     "message": "gateway.cli.messages",
     "queue": "gateway.cli.queue",
+    "evidence": "gateway.cli.evidence",
     "verify": "gateway.cli.verify",
     "signature": "gateway.cli.signature",
     "declaration": "gateway.cli.declaration",
@@ -47,7 +49,11 @@ VERBS: dict[str, str] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with visible_terminals():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(words: list[str]) -> int:
     parser = _parser(words)
     try:
         chosen = parser.parse_args(words)

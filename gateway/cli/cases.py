@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -68,12 +69,24 @@ def _about(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     }
 
 
+def _admissions(evidence: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield who signed each submission of the case, and by which way he was admitted."""
+    for one in evidence:
+        data = json.loads(one["data"])
+        way = data.get("admitted")
+        if way:
+            levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
+            yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
+
+
 def _print(told: dict[str, Any]) -> None:
     print(f"case {told['number']}  {told['state']}  {told['outcome'] or 'undecided'}")
     opened = shown(told["opened_at"])
     print(f"  reference {told['functional_reference']}  declarant {told['declarant']}  opened {opened}")
     for problem in (told["detail"] or {}).get("problems", ()):
         print(f"  {problem['id']} {problem['text']} ({problem['pointer']})")
+    for line in _admissions(told["evidence"]):
+        print(f"  {line}")
     for request in told["requests"]:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
     for decision in told["decisions"]:

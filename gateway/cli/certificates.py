@@ -15,16 +15,19 @@ from gateway.cli.settings import add_home, looking, print_rows, read_file, setti
 from gateway.config import Settings
 from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import now as clock
-from gateway.hub.assembly import trust_of
+from gateway.hub.assembly import terms_of, trust_of
+from gateway.hub.in_hand import InHand
+from gateway.hub.knowledge import load_knowledge
+from gateway.hub.recognition import Recognizer
 from gateway.hub.registering import demand_good
-from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.certificates import Certificate, CertificateRules, read_certificate
 from gateway.pki.revocation import Revocations
 from gateway.pki.trust import Judge, Use
-from gateway.store import parties, revocations
+from gateway.store import parties
 from gateway.store.coverage import spans
 from gateway.store.parties import NewCertificate
 
-__all__ = ["add_certificates", "instant", "new_certificate"]
+__all__ = ["add_certificates", "demand_usable", "instant", "new_certificate"]
 
 _USES = {"signing": Use.SIGNING, "encryption": Use.ENCRYPTION, "tls": Use.TLS_CLIENT}
 _WHEN = "ISO 8601, without zone it is UTC"
@@ -51,6 +54,11 @@ def add_certificates(party: Any) -> None:
     add.add_argument("--until", type=instant, metavar="TIME", help="no longer than until then")
     add.add_argument(
         "--cut", type=instant, metavar="TIME", help="the party's others for this use end then: a rollover"
+    )
+    add.add_argument(
+        "--vouched",
+        action="store_true",
+        help="a gateway is to vouch for it: whether it is good, that one says",
     )
     end = group.add_parser("end", help="take a certificate until a moment only")
     end.add_argument("sha256", help="the SHA-256 of the certificate")
@@ -94,15 +102,32 @@ def _add(arguments: argparse.Namespace) -> int:
     with writing(arguments) as conn:
         if parties.get(conn, arguments.party) is None:
             raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {arguments.party[:80]}")
-        trust = trust_of(settings)
-        believed = (Judge(trust, _lists(settings, conn)), trust)
-        demand_good(found, _USES[arguments.use], believed, (now, window.starts or now), str(arguments.file))
+        moments = (now, window.starts or now)
+        if not arguments.vouched:
+            demand_usable(settings, conn, (found, arguments.use), moments, str(arguments.file))
         if window.cut is not None:
             _cut(conn, arguments, found, window.cut)
         new = new_certificate(found, arguments.use, window.starts, window.ends)
         parties.add_certificate(conn, arguments.party, new, now)
     print(found.sha256)
     return 0
+
+
+def demand_usable(
+    settings: Settings,
+    conn: Connection,
+    wanted: tuple[Certificate, str],
+    moments: tuple[datetime, datetime],
+    location: str,
+) -> None:
+    """Raise the verdict on a certificate for a use unless it is good now, and when that use begins."""
+    found, use = wanted
+    trust = trust_of(settings)
+    recognizer = Recognizer(terms_of(settings))
+    recognizer.renew(conn)
+    lists = _lists(settings, conn, trust.policy.certificates)
+    believed = (Judge(trust, lists, examine=recognizer), trust)
+    demand_good(found, _USES[use], believed, moments, location, recognizer)
 
 
 def _check_window(window: _Window, found: Certificate) -> None:
@@ -123,9 +148,11 @@ def _cut(conn: Connection, arguments: argparse.Namespace, found: Certificate, cu
             parties.end_certificate(conn, row.sha256, cut, row.use)
 
 
-def _lists(settings: Settings, conn: Connection) -> Revocations:
-    files = (path.read_bytes() for path in settings.pki.crls if path.is_file())
-    return Revocations((*files, *(row.der for row in revocations.latest(conn))))
+def _lists(settings: Settings, conn: Connection, rules: CertificateRules) -> Revocations:
+    """Return what a hub has in hand: of the settings, loaded by operators, fetched."""
+    files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
+    known = load_knowledge(conn)
+    return InHand().renewed(conn, (*files, *known.crls), known.fetched, rules)
 
 
 def _end(arguments: argparse.Namespace) -> int:

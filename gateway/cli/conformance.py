@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.options import add_home
+from gateway.cli.options import add_home, add_tls, tls_of
 from gateway.conformance.hostile.attacks import read_attacks
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.corpus import chosen
@@ -33,6 +33,7 @@ def add_parser(verbs: Any) -> None:
     run = group.add_parser("run", help="play a suite against a gateway, or against a hub of its own")
     run.add_argument("suite", choices=_SUITES, help="which suite")
     run.add_argument("--url", help="base URL of the gateway, or of its ebMS endpoint")
+    add_tls(run)
     run.add_argument("--partner", type=Path, help="the partner folder by which the gateway knows the suite")
     run.add_argument("--only", metavar="GLOB", help="play the cases whose id fits, as 'SIG-*'")
     run.add_argument(
@@ -98,7 +99,7 @@ def _opponents(arguments: argparse.Namespace) -> Iterator[tuple[Bench, Target]]:
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
     bench = _bench_of(arguments.partner) if arguments.partner else sample_bench()
-    yield bench, UrlTarget(arguments.url, bench.faces)
+    yield bench, UrlTarget(arguments.url, bench.faces, tls=tls_of(arguments))
 
 
 def _bench_of(partner: Path) -> Bench:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,14 @@ from gateway.cli.register import load_agreement, register_certificate
 from gateway.cli.settings import settings_at
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
-from gateway.conformance.hostile.partner import AGENCY, APPLICATION, PARTY_TYPE, PartnerFolder, draw_partner
+from gateway.conformance.hostile.partner import (
+    AGENCY,
+    APPLICATION,
+    LAW,
+    PARTY_TYPE,
+    PartnerFolder,
+    draw_partner,
+)
 from gateway.conformance.hostile.target import WsgiTarget
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import NoCalls, build_hub, engine_of, now
@@ -31,10 +39,13 @@ from gateway.store.cases import NewCase
 from gateway.store.engine import reading, transaction
 from gateway.store.migrate import migrate
 from gateway.store.requests import NewRequest
+from gateway.store.transitions import Step
 from gateway.web.app import application
 
 __all__ = ["invite", "make_home", "throwaway"]
 
+#: The one item of the suite's case.
+_ITEM: Final = 1
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 #: So that the hub knows which address is its own.
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
@@ -123,7 +134,7 @@ def _register(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
 
 def _open_application(settings: Settings, bench: Bench) -> None:
     """Open a case by an honest message of member A, with one application to the suite's agency."""
-    hub = build_hub(settings, NoCalls())
+    hub = build_hub(settings, NoCalls(), at_work=False)
     try:
         with reading(hub.engine) as conn:
             if requests.by_number(conn, APPLICATION) is not None:
@@ -137,14 +148,18 @@ def _open_application(settings: Settings, bench: Bench) -> None:
                     OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
                 )
             at = bench.now()
-            case = cases.open_case(
-                conn,
-                NewCase(APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message.id),
-                at,
-            )
-            digest = payloads.put(conn, b"<nothing/>", at)
-            requests.add(
-                conn, NewRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
-            )
+            _ask(conn, message.id, at)
     finally:
-        hub.engine.dispose()
+        hub.close()
+
+
+def _ask(conn: Connection, message: int, at: datetime) -> None:
+    """Open the case of a message with one item, about which the suite's agency is asked by one law."""
+    new = NewCase(
+        APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}
+    )
+    case = cases.open_case(conn, new, at)
+    digest = payloads.put(conn, b"<nothing/>", at)
+    asked = NewRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
+    requests.add(conn, replace(asked, required=[(_ITEM, LAW)]))
+    cases.move(conn, case, Step("dispatch", at, AGENCY))

@@ -10,11 +10,12 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.cli.settings import add_home, looking, print_rows, shown
+from gateway.evidence.log import of_subject
 from gateway.states import MESSAGE
 from gateway.store import messages, transitions
 from gateway.store.messages import Answer
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "find_message"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -48,7 +49,8 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _find(conn: Any, name: str) -> Any:
+def find_message(conn: Any, name: str) -> Any:
+    """Return the message of a row id or a MessageId, the newest one; None when there is none."""
     if name.isascii() and name.isdigit() and len(name) < 18:
         return messages.get(conn, int(name))
     found = messages.search(conn, limit=1, message_id=name)
@@ -57,16 +59,21 @@ def _find(conn: Any, name: str) -> Any:
 
 def _show(arguments: argparse.Namespace) -> int:
     with looking(arguments) as conn:
-        row = _find(conn, arguments.id)
+        row = find_message(conn, arguments.id)
         if row is None:
             return _nothing(arguments.id)
         parts = messages.payloads_of(conn, row.id)
         steps = [dict(step._mapping) for step in transitions.history(conn, MESSAGE, row.id)]
+        # Who signed what the message carried, and how he was admitted, stands with its case.
+        about = of_subject(conn, "case", row.case_id) if row.case_id else ()
+        judged = [one for one in about if one.digest == row.identity_sha256]
+        proofs = [*of_subject(conn, "message", row.id), *judged]
     told = dict(row._mapping) | {
         "payloads": [
             {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
         ],
         "transitions": steps,
+        "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
     }
     print(json.dumps(told, default=shown, ensure_ascii=False, indent=None if arguments.json else 2))
     return 0
@@ -74,7 +81,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _dump(arguments: argparse.Namespace) -> int:
     with looking(arguments) as conn:
-        row = _find(conn, arguments.id)
+        row = find_message(conn, arguments.id)
         if row is None:
             return _nothing(arguments.id)
         headers, body = messages.parcel_of(conn, row.id)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.transport import Identity, client_context
 from gateway.xmlsec.algorithms import POLICIES
 
-__all__ = ["add_home", "add_judging", "add_moment", "as_lines", "octets_of"]
+__all__ = ["add_home", "add_judging", "add_moment", "add_tls", "as_lines", "octets_of", "tls_of"]
 
 #: Four times the longest message by default: whatever is judged is refused for its size long before.
 _LONGEST_FILE: Final = 256 * 1024 * 1024
@@ -37,6 +39,26 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     )
     add_moment(parser, "judge")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_tls(parser: argparse.ArgumentParser) -> None:
+    """Add what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    parser.add_argument(
+        "--ca", type=Path, metavar="PEM", help="over https: whom to believe, when not the operating system's"
+    )
+    parser.add_argument(
+        "--client-certificate", type=Path, metavar="PEM", help="over https: the certificate to show"
+    )
+    parser.add_argument("--client-key", type=Path, metavar="PEM", help="the key of that certificate")
+
+
+def tls_of(arguments: argparse.Namespace) -> ssl.SSLContext:
+    """Return how to call over TLS as the options say; raises GW801 and GW803."""
+    certificate, key = arguments.client_certificate, arguments.client_key
+    if (certificate is None) != (key is None):
+        raise GatewayError(SETTINGS_WRONG, "to show a certificate needs its key, too", "--client-certificate")
+    identity = Identity(certificate, key) if certificate is not None else None
+    return client_context((arguments.ca,) if arguments.ca else (), identity)
 
 
 def add_moment(parser: argparse.ArgumentParser, deed: str) -> None:

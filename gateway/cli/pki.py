@@ -14,6 +14,7 @@ from gateway.cli.pki_key import add_key
 from gateway.cli.pki_list import add_list
 from gateway.cli.pki_recognize import add_recognize
 from gateway.cli.pki_requests import add_requests
+from gateway.cli.pki_sources import add_sources
 from gateway.cli.pki_validate import add_validate
 from gateway.cli.settings import add_home, print_rows, read_file, writing
 from gateway.hub.assembly import now
@@ -35,6 +36,8 @@ def add_parser(verbs: Any) -> None:
     demo.add_argument(
         "--party", action="append", default=[], metavar="NAME[:rsa-2048|:p-256]", help="one more party"
     )
+    demo.add_argument("--authority", metavar="NAME", help="its name, CN=…,O=…, when not the sandbox's")
+    demo.add_argument("--bridges", action="store_true", help="it may certify authorities of others")
     demo.add_argument("--overwrite", action="store_true", help="replace a sandbox that is there")
     demo.add_argument("--json", action="store_true", help="print JSON")
     demo.set_defaults(run=_demo)
@@ -43,6 +46,7 @@ def add_parser(verbs: Any) -> None:
     add_list(group)
     add_recognize(group)
     add_requests(group)
+    add_sources(group)
     crl = group.add_parser("crl", help="judge certificates by these revocation lists from now on")
     crl.add_argument("file", type=Path, help="a DER list, or a file of PEM lists")
     add_home(crl, as_json=False)
@@ -53,7 +57,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     asked = [_party(text) for text in arguments.party]
     names = {party.name for party in asked}
     parties = [*(party for party in demo_parties() if party.name not in names), *asked]
-    made = make_sandbox(arguments.out, parties, now(), overwrite=arguments.overwrite)
+    named = {"authority": arguments.authority} if arguments.authority else {}
+    length = 1 if arguments.bridges else 0
+    made = make_sandbox(
+        arguments.out, parties, now(), overwrite=arguments.overwrite, path_length=length, **named
+    )
     rows = [
         {
             "name": party.name,

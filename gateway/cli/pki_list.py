@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.list_description import read_description
-from gateway.cli.options import add_moment, as_lines, octets_of
-from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError
+from gateway.cli.options import add_home, add_moment, as_lines, octets_of
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import Certificate, read_certificates
 from gateway.pki.keys import Signer, load_signer
-from gateway.recognition.chains import open_list
+from gateway.recognition.chains import open_list, open_named
 from gateway.recognition.lists import TrustedList, levels_of
 from gateway.recognition.own import sign_list
 from gateway.recognition.succession import check_fresh, succeed
@@ -41,12 +41,16 @@ def add_list(group: Any) -> None:
     show.set_defaults(run=_show)
     take = lists.add_parser("import", help="verify a list and keep it in place of the one in hand")
     take.add_argument("file", type=Path, help="the list, ours or of ETSI TS 119 612")
-    take.add_argument("--into", type=Path, required=True, metavar="DIR", help="where the lists in hand lie")
+    take.add_argument("--into", type=Path, metavar="DIR", help="where lists lie that no hub judges by")
     _add_signers(take)
     take.add_argument("--named-by", type=Path, metavar="FILE", help="a list in hand that names who may sign")
     add_moment(take, "judge")
-    take.add_argument("--json", action="store_true", help="print JSON")
+    add_home(take)
     take.set_defaults(run=_import)
+    held = lists.add_parser("held", help="list the lists that a hub has in hand, and which are in force")
+    held.add_argument("--all", action="store_true", help="also those whose place another one took")
+    add_home(held)
+    held.set_defaults(run=_held)
 
 
 def _add_signers(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +102,31 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     at = arguments.at or datetime.now(UTC)
+    kept, told = _into_folder(arguments, at) if arguments.into else _into_home(arguments, at)
+    _print({**told, **_shown(kept, at)}, as_json=arguments.json)
+    return 0
+
+
+def _into_home(arguments: argparse.Namespace, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
+    """Let a hub judge by the list: who may sign it, its settings say, and the lists that it has."""
+    # Loaded when it is used: it brings the database along.
+    from gateway.cli.trust_lists import take
+
+    if arguments.signer or arguments.named_by or not (arguments.home or arguments.config):
+        raise GatewayError(
+            SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
+        )
+    done = take(arguments, at)
+    return done.list, {"taken": done.taken, "before": done.before, "named_by": done.named_by}
+
+
+def _held(arguments: argparse.Namespace) -> int:
+    from gateway.cli.trust_lists import show_held
+
+    return show_held(arguments)
+
+
+def _into_folder(arguments: argparse.Namespace, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
     data = octets_of(arguments.file)
     new = _expected(data, arguments)
     place = arguments.into / f"{_file_name(new)}.xml"
@@ -108,9 +137,7 @@ def _import(arguments: argparse.Namespace) -> int:
         replace_file(beside, _both(held, new))
         replace_file(place, data)
         replace_file(beside, new.signer.pem)
-    told = {"file": str(place), "taken": kept is new, "before": held.sequence if held else None}
-    _print({**told, **_shown(kept, at)}, as_json=arguments.json)
-    return 0
+    return kept, {"file": str(place), "taken": kept is new, "before": held.sequence if held else None}
 
 
 def _both(held: TrustedList | None, new: TrustedList) -> bytes:
@@ -127,13 +154,7 @@ def _expected(data: bytes, arguments: argparse.Namespace) -> TrustedList:
         octets_of(arguments.named_by), signers_in([arguments.named_by.with_suffix(".signer.pem")])
     )
     check_fresh(naming, arguments.at or datetime.now(UTC))
-    named = {one for each in naming.schemes if each.role == "list" for one in each.signers}
-    found = open_list(data, signers | named)
-    scheme = naming.scheme(found.territory, "list")
-    if found.signer not in signers and (scheme is None or found.signer not in scheme.signers):
-        detail = f"{found.signer.subject[:120]} is not named for the list of '{found.territory[:20]}'"
-        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
-    return found
+    return open_named(data, [naming], signers)[0]
 
 
 def _file_name(found: TrustedList) -> str:

@@ -1,4 +1,4 @@
-"""``gateway pki request | issue | revoke | ours``: from a key to its certificate and its end."""
+"""``gateway pki request | issue | cross | revoke | ours``: from a key to its certificate and its end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import (
     KEY_KINDS,
     Order,
+    cross_certify,
     issue_requested,
     load_authority,
     profiles,
@@ -30,7 +31,7 @@ _PARTIES = sorted(name for name in profiles() if name != "authority")
 
 
 def add_requests(group: Any) -> None:
-    """Add ``request``, ``issue``, ``revoke`` and ``ours`` to the verbs of ``pki``."""
+    """Add ``request``, ``issue``, ``cross``, ``revoke`` and ``ours`` to the verbs of ``pki``."""
     request = group.add_parser("request", help="make a key, and the request (PKCS#10) for its certificate")
     request.add_argument("subject", help="the name to be certified: CN=…,O=… or a common name alone")
     request.add_argument("--kind", choices=KEY_KINDS, default="p-256", help="the kind of key")
@@ -46,8 +47,23 @@ def add_requests(group: Any) -> None:
     issue.add_argument("--profile", choices=_PARTIES, default="signing", help="what it is for")
     issue.add_argument("--days", type=int, help="how long it lasts, when not as the profile says")
     issue.add_argument("--name", action="append", default=[], metavar="dns:HOST", help=_NAMES)
+    issue.add_argument(
+        "--policy", action="append", default=[], metavar="OID", help="issued by this policy; repeatable"
+    )
     issue.add_argument("--json", action="store_true", help="print JSON")
     issue.set_defaults(run=_issue)
+    cross = group.add_parser("cross", help="certify another authority's key: a bridge for its parties")
+    cross.add_argument("certificate", type=Path, help="the other authority's own certificate")
+    cross.add_argument("--ca", type=Path, required=True, help="the folder of the sandbox authority")
+    cross.add_argument(
+        "--policy",
+        action="append",
+        required=True,
+        metavar="OURS=THEIRS",
+        help="policy of ours that theirs is as good as; repeatable",
+    )
+    cross.add_argument("--out", type=Path, required=True, help="the file to write the certificate to")
+    cross.set_defaults(run=_cross)
     ended = group.add_parser("revoke", help="write the next revocation list of the sandbox authority")
     ended.add_argument("certificate", type=Path, nargs="*", help="one that is revoked; none: renew the list")
     ended.add_argument("--ca", type=Path, required=True, help="the folder of the sandbox authority")
@@ -75,7 +91,12 @@ def _issue(arguments: argparse.Namespace) -> int:
     if arguments.days is not None and not 0 < arguments.days <= 36_500:
         raise GatewayError(SETTINGS_WRONG, "not a number of days", "--days")
     request = read_request(read_file(arguments.request), shipped_policy().certificates)
-    order = Order(arguments.profile, days=arguments.days, alternative_names=tuple(arguments.name))
+    order = Order(
+        arguments.profile,
+        days=arguments.days,
+        alternative_names=tuple(arguments.name),
+        policies=tuple(arguments.policy),
+    )
     made = issue_requested(load_authority(arguments.ca), request, now(), order)
     _write(arguments.out, made.pem)
     not_granted = [name for name in request.alternative_names if name not in arguments.name]
@@ -91,6 +112,15 @@ def _issue(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _cross(arguments: argparse.Namespace) -> int:
+    other = read_certificate(read_file(arguments.certificate))
+    policies = {ours: theirs for ours, _, theirs in (each.partition("=") for each in arguments.policy)}
+    made = cross_certify(load_authority(arguments.ca), other, policies, now())
+    _write(arguments.out, made.pem)
+    print(made.sha256)
+    return 0
+
+
 def _revoke(arguments: argparse.Namespace) -> int:
     found = [read_certificate(read_file(path)) for path in arguments.certificate]
     number = revoke(arguments.ca, found, now())
@@ -99,7 +129,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _ours(arguments: argparse.Namespace) -> int:
-    hub = build_hub(settings_of(arguments), NoCalls())
+    hub = build_hub(settings_of(arguments), NoCalls(), at_work=False)
     try:
         found, pem = own_spans(hub), b"".join(signer.certificate.pem for signer in hub.signers)
     finally:

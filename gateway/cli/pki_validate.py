@@ -10,8 +10,8 @@ import argparse
 import base64
 import binascii
 import json
+import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,10 +21,11 @@ from typing import Any, Final, Literal, get_args
 from gateway.cli.options import as_lines, octets_of
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import now
-from gateway.pki.certificates import PATH_RULES
+from gateway.pki.certificates import MAX_BUNDLE_OCTETS, PATH_RULES
 from gateway.pki.path import ANY_POLICY, PolicyRule
-from gateway.pki.policy import shipped_policy
+from gateway.pki.policy import read_policy, shipped_policy
 from gateway.pki.register import Register
+from gateway.pki.revocation import MAX_CRL_OCTETS
 from gateway.pki.trust import MAX_PEER_CERTIFICATES, TrustPolicy, Use, Verdict
 from gateway.pki.worker import Examiner
 
@@ -32,8 +33,7 @@ __all__ = ["Case", "add_validate", "run"]
 
 _MISUSE: Final = 2
 _USES: Final = {
-    "signing": Use.SIGNING,
-    "tls": Use.TLS,
+    **{use.value: use for use in Use},
     "ocsp": Use.OCSP_SIGNING,
     "tsa": Use.TIME_STAMPING,
     # Path validation alone: what the certificate is for is not looked at.
@@ -47,8 +47,18 @@ _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
 }
 # Anybody's certificates go into a path of this length, and so many paths are tried.
 _LONGEST_ALONE: Final = 16
-_FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp")
+_FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
 _LISTS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
+# What is longer is refused by whoever reads it; to hand it over first would cost more than the judgement.
+_MOST: Final = {
+    "leaf": MAX_BUNDLE_OCTETS,
+    "intermediate": MAX_BUNDLE_OCTETS,
+    "anchor": MAX_BUNDLE_OCTETS,
+    "crl": 2 * MAX_CRL_OCTETS,
+    "ocsp": MAX_BUNDLE_OCTETS,
+    "rules": MAX_BUNDLE_OCTETS,
+}
+_OID: Final = re.compile(r"[0-2](?:\.[0-9]{1,39}){1,63}")
 _SWITCHES: Final = ("require_explicit_policy", "inhibit_mapping", "inhibit_any")
 
 
@@ -64,7 +74,8 @@ class Case:
     policy: tuple[str, ...] = ()
     at: datetime | None = None
     use: str = "signing"
-    revocation: _Revocation = "require"
+    revocation: _Revocation | None = None
+    rules: bytes | None = None
     require_explicit_policy: bool = False
     inhibit_mapping: bool = False
     inhibit_any: bool = False
@@ -82,7 +93,12 @@ class Case:
             inhibit_any=self.inhibit_any,
             of_anchor=self.use != "any",
         )
-        rules = replace(shipped_policy(), policies=policies, revocation=_REVOCATION[self.revocation])
+        rules = shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
+        # A policy of its own says what must be known, unless somebody else does.
+        if self.revocation is not None or self.rules is None:
+            rules = replace(rules, revocation=_REVOCATION[self.revocation or "require"])
+        if self.rules is None or policies != ANY_POLICY:
+            rules = replace(rules, policies=policies)
         if self.use == "any":
             return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_LONGEST_ALONE)
         return rules
@@ -96,10 +112,26 @@ class Case:
         return examiner.examine(self.register, self.leaf, _USES[self.use], moment)
 
 
+class _Once(argparse.Action):
+    """Takes an option that may be given once: of two, nobody could say which was meant."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the value, or end with misuse."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
+
+
 def add_validate(group: Any) -> None:
     """Add ``validate`` to the verbs of ``pki``."""
     parser = group.add_parser("validate", help="judge a certificate by what is named here, and nothing else")
-    parser.add_argument("--leaf", metavar="F", help="the certificate, DER or PEM")
+    parser.add_argument("--leaf", metavar="F", action=_Once, help="the certificate, DER or PEM")
     for name, text in (
         ("intermediate", "a certificate between it and an anchor"),
         ("anchor", "a certificate that is trusted"),
@@ -107,8 +139,12 @@ def add_validate(group: Any) -> None:
         ("ocsp", "an OCSP response, DER"),
     ):
         parser.add_argument(f"--{name}", action="append", default=[], metavar="F", help=f"{text}; repeatable")
-    parser.add_argument("--at", metavar="TIME", help="judge as of then (ISO 8601; without zone it is UTC)")
-    parser.add_argument("--use", choices=tuple(_USES), default="signing", help="what it is to be used for")
+    parser.add_argument(
+        "--at", metavar="TIME", action=_Once, help="judge as of then (ISO 8601; without zone it is UTC)"
+    )
+    parser.add_argument(
+        "--use", choices=tuple(_USES), action=_Once, help="what it is to be used for (default: signing)"
+    )
     parser.add_argument(
         "--policy", action="append", default=[], metavar="OID", help="an acceptable policy; repeatable"
     )
@@ -116,17 +152,27 @@ def add_validate(group: Any) -> None:
     parser.add_argument("--inhibit-mapping", action="store_true", help="no policy is mapped to another")
     parser.add_argument("--inhibit-any", action="store_true", help="anyPolicy stands for no policy")
     parser.add_argument(
-        "--revocation", choices=get_args(_Revocation), default="require", help="what must be known of it"
+        "--revocation",
+        choices=get_args(_Revocation),
+        action=_Once,
+        help="what must be known of it (default: require)",
     )
-    parser.add_argument("--batch", type=Path, metavar="FILE.jsonl", help="one case a line, of the same names")
+    parser.add_argument(
+        "--rules", metavar="F", action=_Once, help="a trust policy in place of the one that is shipped"
+    )
+    parser.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE.jsonl",
+        action=_Once,
+        help="one case a line, of the same names; what a line leaves open, the options say",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, one object a case")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge one certificate, or each line of a file, and say so."""
-    # The parser warns of odd serial numbers, which the rules judge.
-    warnings.simplefilter("ignore")
     examiner = Examiner()
     status = 0
     try:
@@ -141,16 +187,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _verdicts(arguments: argparse.Namespace, examiner: Examiner) -> Iterator[dict[str, Any]]:
     at = now()
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in Case.__slots__ and value not in (None, [])
+    }
     if arguments.batch is None:
-        given = {name: value for name, value in vars(arguments).items() if name in Case.__slots__}
-        yield _judged(
-            _case({name: value for name, value in given.items() if value not in (None, [])}), examiner, at
-        )
+        yield _judged(_case(given), examiner, at)
         return
     for line in octets_of(arguments.batch).splitlines():
         if line.strip():
             try:
-                yield _judged(_case(_object(line)), examiner, at)
+                # What a line leaves open, the command line may say for all of them.
+                yield _judged(_case({**given, **_object(line)}), examiner, at)
             except GatewayError as mistake:
                 yield _told("indeterminate", mistake.problem.id, mistake.detail)
             # One line must not take the answers of those after it along.
@@ -158,9 +207,16 @@ def _verdicts(arguments: argparse.Namespace, examiner: Examiner) -> Iterator[dic
                 yield _told("indeterminate", OUR_MISTAKE.id, type(error).__name__)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a key that is there twice")
+    return dict(pairs)
+
+
 def _object(line: bytes) -> Mapping[str, Any]:
     try:
-        words = json.loads(line)
+        words = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"a line that is not JSON: {str(wrong)[:100]}") from None
     if not isinstance(words, dict):
@@ -204,8 +260,10 @@ def _case(words: Mapping[str, Any]) -> Case:
         given = values.get(name, [])
         values[name] = tuple(given) if isinstance(given, list) else (given,)
     for name in _FILES:
+        if name not in values:
+            continue
         texts = values[name] if name in _LISTS else (values[name],)
-        octets = tuple(_octets(each, name) for each in texts)
+        octets = tuple(_bounded(_octets(each, name), name) for each in texts)
         values[name] = octets if name in _LISTS else octets[0]
     if "at" in values:
         values["at"] = _moment(values["at"])
@@ -225,15 +283,26 @@ def _check(words: Mapping[str, Any]) -> None:
     for name in _SWITCHES:
         if not isinstance(words.get(name), bool | None):
             raise GatewayError(SETTINGS_WRONG, f"{name} is neither true nor false", "pki validate")
-    for each in _texts(words):
+    for each in _texts(words, "leaf", "at", "rules", *_LISTS):
         if not isinstance(each, str):
             raise GatewayError(SETTINGS_WRONG, "a value that is not text", "pki validate")
+    for each in _texts(words, "policy"):
+        if not _OID.fullmatch(each):
+            raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is no OID", "pki validate")
 
 
-def _texts(words: Mapping[str, Any]) -> Iterator[Any]:
-    for name in ("leaf", "at", *_LISTS):
+def _texts(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
+    for name in names:
         given = words.get(name)
         yield from given if isinstance(given, list) else () if given is None else (given,)
+
+
+def _bounded(octets: bytes, name: str) -> bytes:
+    if len(octets) > _MOST[name]:
+        raise GatewayError(
+            SETTINGS_WRONG, f"--{name}: {len(octets):,} octets, {_MOST[name]:,} are read", "pki validate"
+        )
+    return octets
 
 
 def _octets(text: str, name: str) -> bytes:
@@ -260,8 +329,9 @@ def _is_file(text: str) -> bool:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # The first and the last hours that can be written are none in the zone of Greenwich.
+    except (ValueError, OverflowError):
         raise GatewayError(
             SETTINGS_WRONG, f"--at: {text[:80]!r} is no time (ISO 8601)", "pki validate"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

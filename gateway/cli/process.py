@@ -19,6 +19,8 @@ from typing import Any
 
 from gateway.cli.map_check import static_problems
 from gateway.cli.settings import add_home, config_of, settings_of
+from gateway.cli.transport import check_transport, transport_warnings
+from gateway.cli.trust_remarks import source_problems, trust_remarks
 from gateway.config import Settings
 from gateway.delivery.assembly import build_worker
 from gateway.delivery.reloading import SettingsFile, partners_of
@@ -160,11 +162,14 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _tell_of_endings(settings: Settings, stop: threading.Event) -> None:
-    """Say in the log, now and once a day, whose certificates end."""
+    """Say in the log, now and once a day, whose certificates end, and what else of trust does."""
     while True:
         try:
             with _hub(settings) as hub:
+                hub.refresh()
                 log_endings(hub.engine, hub.clock(), own_spans(hub))
+                for words in (*trust_remarks(settings, hub), *source_problems(settings, hub)):
+                    _log.warning("%s", words)
         except Exception:
             # The next day is another: the worker itself finds out about a database that is away.
             _log.warning("certificates that end could not be looked for", exc_info=True)
@@ -223,25 +228,48 @@ def _problems(arguments: argparse.Namespace, warnings: list[str]) -> Iterator[Ga
     except GatewayError as problem:
         yield problem
         return
-    for look in (_check_signing, _check_contracts):
+    for look in (_check_signing, _check_contracts, check_transport):
         try:
             look(settings)
         except GatewayError as problem:
             yield problem
     with contextlib.suppress(GatewayError):  # a database or mappings that cannot be read have been told of
         yield from _ended(settings, warnings)
+        yield from _stale(settings, warnings)
+        warnings += _open_ways(settings)
         yield from static_problems(_bundle_in_force(settings))
 
 
 def _ended(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield whose last certificate has ended; whose is about to end goes to the warnings."""
+    """Yield whose last certificate has ended; what is about to end goes to the warnings, lists too."""
     with _hub(settings) as hub:
+        hub.refresh()
+        warnings += hub.recognizer.due(hub.clock())
+        warnings += trust_remarks(settings, hub)
+        yield from source_problems(settings, hub)
         found = endings(hub.engine, hub.clock(), own_spans(hub))
     warnings += [one.words for one in found if not one.over]
     for one in found:
         # Our own has been told of by the look at the hub.
         if one.over and one.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
+
+
+def _open_ways(settings: Settings) -> list[str]:
+    """Return what is said in the clear, or will be when a certificate of TLS has ended."""
+    with _hub(settings) as hub:
+        return list(transport_warnings(settings, hub.refresh(), hub.clock()))
+
+
+def _stale(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield GW804 where time-stamping is stale and messages are refused for it; else it is a warning."""
+    with _hub(settings) as hub:
+        problem = hub.stamping.problem(hub.clock()) if hub.stamping is not None else None
+        refuses = hub.stamping is not None and hub.stamping.rule.refuses
+    if problem is not None and refuses:
+        yield problem
+    elif problem is not None:
+        warnings.append(str(problem))
 
 
 def _check_signing(settings: Settings) -> None:
@@ -261,11 +289,11 @@ def _check_hub(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _hub(settings: Settings) -> Iterator[Hub]:
-    hub = build_hub(settings, NoCalls())
+    hub = build_hub(settings, NoCalls(), at_work=False)
     try:
         yield hub
     finally:
-        hub.engine.dispose()
+        hub.close()
 
 
 def _check_successor(settings: Settings, hub: Hub) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
-from gateway.cli.certificates import add_certificates, instant, new_certificate
-from gateway.cli.settings import add_home, looking, print_rows, read_file, writing
+from gateway.cli.certificates import add_certificates, demand_usable, instant, new_certificate
+from gateway.cli.settings import add_home, looking, print_rows, read_file, settings_of, writing
 from gateway.hub.assembly import now as clock
 from gateway.model import PartyId
 from gateway.pki.certificates import read_certificate
@@ -23,7 +23,7 @@ from gateway.store.agreements import NewAgreement, NewPMode
 
 __all__ = ["add_parser", "load_agreement", "read_party_id", "register_certificate"]
 
-_ROLES = ("applicant", "carrier", "customs", "agency", "hub")
+_ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
 
 
 def add_parser(verbs: Any) -> None:
@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
         "--id", action="append", default=[], metavar="[TYPE|]VALUE", help="a party id; repeatable"
     )
     add.add_argument(
-        "--certificate", action="append", default=[], type=Path, help="a signing certificate; repeatable"
+        "--certificate", action="append", default=[], type=Path, help="a good signing certificate; repeatable"
     )
     _named(_verb(party, "suspend", "take nothing more from a party", _status("SUSPENDED")))
     _named(_verb(party, "resume", "take messages of a suspended party again", _status("ACTIVE")))
@@ -88,12 +88,14 @@ def _add(arguments: argparse.Namespace) -> int:
     with writing(arguments) as conn:
         parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
         for path in arguments.certificate:
-            register_certificate(conn, arguments.party, read_file(path), now)
+            found = read_certificate(read_file(path))
+            demand_usable(settings_of(arguments), conn, (found, "signing"), (now, now), str(path))
+            parties.add_certificate(conn, arguments.party, new_certificate(found), now)
     return 0
 
 
 def register_certificate(conn: Connection, party: str, content: bytes, now: datetime) -> None:
-    """Let a party sign with a certificate (PEM or DER)."""
+    """Let a party sign with a certificate (PEM or DER), whatever it is worth: messages are judged."""
     parties.add_certificate(conn, party, new_certificate(read_certificate(content)), now)
 
 

@@ -1,4 +1,7 @@
-"""`gateway signature verify`: judges the XML signature of any document; nothing is fetched or stored."""
+"""`gateway signature verify | make`: judges the XML signature of any document, or makes ours.
+
+Nothing is fetched or stored.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gateway.cli.options import add_judging, as_lines, octets_of
+from gateway.cli.options import add_judging, add_moment, as_lines, octets_of
+from gateway.cli.pki_list import add_signing, replace_file, signer_named
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import read_certificates
 from gateway.pki.trust import TrustPolicy, TrustStore
+from gateway.wire.namespaces import DS
+from gateway.wire.xml import parse_xml, serialize
 from gateway.xmlsec.algorithms import policy_named
 from gateway.xmlsec.judge import Judgement, judge_document, judge_trust
+from gateway.xmlsec.xades import sign_document
 
 __all__ = ["add_parser", "run", "verify_signature"]
 
@@ -77,6 +84,22 @@ def add_parser(verbs: Any) -> None:
     )
     add_judging(parser)
     parser.set_defaults(run=run)
+    make = group.add_parser("make", help="sign a document as a party signs its submission (XAdES-B)")
+    make.add_argument("file", type=Path, help="the document, which bears no signature")
+    make.add_argument("--out", type=Path, required=True, help="the file to write")
+    add_signing(make)
+    add_moment(make, "sign")
+    make.set_defaults(run=_make)
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    root = parse_xml(octets_of(arguments.file))
+    if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
+        raise GatewayError(SETTINGS_WRONG, "the document bears a signature already", str(arguments.file))
+    at = arguments.at or datetime.now(UTC)
+    replace_file(arguments.out, serialize(sign_document(root, signer_named(arguments), now=at)))
+    print(arguments.out)
+    return 0
 
 
 def run(arguments: argparse.Namespace) -> int:

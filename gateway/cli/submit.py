@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.options import add_tls, tls_of
 from gateway.conformance.client import Client, Patience
 from gateway.conformance.membership import Membership, read_membership
 from gateway.conformance.submission import Submission, prepare, seal
@@ -58,6 +59,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--time-out", type=float, default=30.0, metavar="S", help="seconds an answer may take"
     )
+    add_tls(parser)
     parser.add_argument("--folder", type=Path, help="keep what the hub sends in this folder")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_submit)
@@ -71,7 +73,11 @@ def _submit(arguments: argparse.Namespace) -> int:
     message = seal(prepare(_content(arguments.file), member), files, member, arguments.to)
     with tempfile.TemporaryDirectory(prefix="gateway-submit-") as scratch:
         client = Client(
-            member, arguments.folder or Path(scratch), _patience(arguments, member, message), _say
+            member,
+            arguments.folder or Path(scratch),
+            _patience(arguments, member, message),
+            _say,
+            tls_of(arguments),
         )
         try:
             told, problem = _exchange(client, message, arguments.wait)

@@ -126,7 +126,7 @@ def _context_of_home(home: Path) -> Context:
     from gateway.cli.settings import settings_at
     from gateway.hub.assembly import NoCalls, build_hub
 
-    hub = build_hub(settings_at(home), NoCalls())
+    hub = build_hub(settings_at(home), NoCalls(), at_work=False)
     return hub.context(hub.refresh())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -58,12 +59,33 @@ class Http(Section):
         256 * 1024**2,
         description="Octets of requests that one process holds; one address holds a quarter at most.",
     )
-    tls_certificate: Location | None = Field(None, description="The certificate chain of our TLS, as PEM.")
-    tls_key: Secret | None = Field(None, description="The private key of our TLS, as PEM.")
-    client_ca: Location | None = Field(None, description="The authorities whose clients may connect, as PEM.")
+    tls_certificate: Location | None = Field(
+        None, description="The certificate chain of our TLS, as PEM; read again when the file changes."
+    )
+    tls_key: Secret | None = Field(None, description="The private key of our TLS, as PEM; a file.")
+    tls_password: Secret | None = Field(None, description="The password of that file, when it is encrypted.")
+    client_ca: Location | None = Field(
+        None,
+        description="The authorities (PEM) of whose clients TLS asks a certificate; "
+        "`pki.anchors` must believe them, too.",
+    )
+    client_certificate: Literal["required", "optional"] = Field(
+        "required",
+        description="Whether nobody connects without such a certificate, or `mutual_tls` and the P-Modes "
+        "say who needs one.",
+    )
+    mutual_tls: tuple[str, ...] = Field(
+        (),
+        description="Parties whose messages are taken only over TLS with a client certificate that is "
+        "registered for them; `*` means every party.",
+    )
 
     @model_validator(mode="after")
     def _both(self) -> Http:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs tls_certificate and tls_key, both or neither")
+        if self.client_ca is not None and self.tls_key is None:
+            raise ValueError("client_ca needs TLS: tls_certificate and tls_key")
+        if self.mutual_tls and self.client_ca is None:
+            raise ValueError("mutual_tls needs client_ca, or nobody could meet it")
         return self

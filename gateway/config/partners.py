@@ -48,7 +48,10 @@ class _Called(Section):
         description="The SHA-256 of the WSDL, for one of your own; of a shipped one the gateway knows it.",
     )
     endpoint: Url | None = Field(None, description="The URL that is called.")
-    time_out: Duration = Field(timedelta(seconds=30), description="How long an answer may take.")
+    time_out: Duration = Field(
+        timedelta(seconds=30),
+        description="How long it may be silent while we call it; a whole call takes twice that at most.",
+    )
     lane: Count = Field(4, description="Calls at once.")
     party: str | None = Field(None, description="Its party in the registry, when not named as here.")
     retries: int | None = Field(

@@ -81,7 +81,9 @@ def _reason(found: Any) -> str:
 
 
 def _keys_of(outer: list[str]) -> Iterator[str]:
-    place = ["<code>" if outer[:1] == ["agency"] and n == 1 else step for n, step in enumerate(outer)]
+    place = [
+        "<code>" if outer[:1] in (["agency"], ["fetch"]) and n == 1 else step for n, step in enumerate(outer)
+    ]
     for key in describe():
         *above, _ = key.name.split(".")
         if above == place:

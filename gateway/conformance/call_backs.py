@@ -14,15 +14,14 @@ from lxml import etree
 
 from gateway.conformance.desk import CONTENT_TYPE, addressed
 from gateway.conformance.http import Poster, Reply
+from gateway.conformance.hub_answers import read_hub_answer
 from gateway.conformance.identity import Identity, now
 from gateway.conformance.journal import Journal
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
-from gateway.wire.addressing import Addressing, read_addressing
+from gateway.errors import GatewayError
+from gateway.wire.addressing import Addressing
 from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.soap import read_envelope, read_fault
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import sign_request, verify_request
+from gateway.wire.xml import serialize
+from gateway.xmlsec.wss import sign_request
 
 __all__ = ["CallBacks", "Errand"]
 
@@ -30,7 +29,6 @@ _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 5.0
 _MOST_TRIES: Final = 200
 _END_WITHIN: Final = 2.0
-_TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +168,7 @@ class CallBacks:
     def _wrong_with(self, answer: Reply, errand: Errand) -> str | None:
         """Return what is wrong with the hub's answer: a fault, or an answer that is not its own."""
         try:
-            root = parse_xml(answer.body)
-            envelope = read_envelope(root)
-            fault = read_fault(envelope)
-            at = now()
-            signed = verify_request(root, STRICT, now=at)
-            self._identity.check_hub(signed.certificate, at, _TOKEN)
-            related = read_addressing(envelope.header).relates_to if envelope.header is not None else None
-            if related != errand.message_id:
-                raise GatewayError(
-                    ANSWER_NOT_UNDERSTOOD, "the answer relates to another call", "wsa:RelatesTo"
-                )
+            fault = read_hub_answer(answer.body, errand.message_id, self._identity, now())
         except GatewayError as problem:
             return str(problem)[:300]
         return f"{fault.code}: {fault.text}"[:300] if fault is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +33,10 @@ class Patience:
 
 
 class Client:
-    """Sends by one agreement; listens, when asked, where the agreement says that we do."""
+    """Sends by one agreement; listens, when asked, where the agreement says that we do.
+
+    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    """
 
     def __init__(
         self,
@@ -40,8 +44,10 @@ class Client:
         folder: Path,
         patience: Patience | None = None,
         say: Callable[[str], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._membership = membership
+        self._tls = tls
         self._patience = patience or Patience()
         self._say = say
         self._arrived: list[dict[str, Any]] = []
@@ -80,7 +86,7 @@ class Client:
         when no attempt was answered.
         """
         self.handler.expect(submission.sent)
-        with closing(Poster(submission.url, self._patience.answer)) as poster:
+        with closing(Poster(submission.url, self._patience.answer, self._tls)) as poster:
             self._send(submission, poster)
 
     def _send(self, submission: Submission, poster: Poster) -> None:

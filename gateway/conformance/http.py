@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.pki.transport import client_context
 
 __all__ = ["Application", "Poster", "Reply", "Request", "Server"]
 
@@ -147,15 +149,19 @@ class Server:
 
 
 class Poster:
-    """Posts to one address over connections that are kept; safe for threads."""
+    """Posts to one address over connections that are kept; safe for threads.
 
-    def __init__(self, url: str, time_out: float = 30.0) -> None:
+    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    """
+
+    def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
         self.url = url
         self._parts = parts
         self._time_out = time_out
+        self._tls = (tls or client_context()) if parts.scheme == "https" else None
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
@@ -192,8 +198,10 @@ class Poster:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             if kept is None:
-                kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-                return kind(self._parts.hostname or "", self._parts.port, timeout=self._time_out)
+                host, port = self._parts.hostname or "", self._parts.port
+                if self._tls is not None:
+                    return HTTPSConnection(host, port, timeout=self._time_out, context=self._tls)
+                return HTTPConnection(host, port, timeout=self._time_out)
             # An idle connection on which there is something to read has been closed by its other end.
             if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
                 return kept

@@ -68,15 +68,23 @@ class Membership:
 
 
 def read_membership(
-    folder: Path, name: str, agreement: Path | None = None, hub: tuple[Path, ...] = ()
+    folder: Path,
+    name: str,
+    agreement: Path | None = None,
+    hub: tuple[Path, ...] = (),
+    *,
+    sends: str = _SUBMIT,
 ) -> Membership:
-    """Read a partner folder: keys, trust and ``agreement.yaml`` (or the file named)."""
+    """Read a partner folder: keys, trust and ``agreement.yaml`` (or the file named).
+
+    Ours is the side that `sends` that action, or the one whose role is Applicant.
+    """
     identity = read_identity(folder, name, hub)
     path = agreement or folder / "agreement.yaml"
     pmodes = read_pmodes(read_file(path), path.name)
-    ours = next((one for one in pmodes if one.action == _SUBMIT or one.from_role == _APPLICANT), None)
+    ours = next((one for one in pmodes if one.action == sends or one.from_role == _APPLICANT), None)
     if ours is None:
         raise GatewayError(
-            SETTINGS_WRONG, "no P-Mode of the agreement has an applicant who submits", path.name
+            SETTINGS_WRONG, f"no P-Mode of the agreement lets an applicant send {sends}", path.name
         )
     return Membership(identity, AgreementBook(pmodes), frozenset(ours.from_party), frozenset(ours.to_party))

@@ -16,6 +16,7 @@ from gateway.conformance.membership import Membership
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.model import AckRequest, Payload, UserMessage
 from gateway.protocols import Parcel, Sent
+from gateway.recognition.vouching import is_vouched, open_vouched
 from gateway.wire.namespaces import DS, SUB
 from gateway.wire.xml import parse_xml, serialize
 from gateway.xmlsec.xades import sign_document
@@ -61,14 +62,18 @@ def seal(
     url: str = "",
     conversation: str | None = None,
 ) -> Submission:
-    """Seal a signed submission with its attachments; `url` is the hub's endpoint when not the agreed one."""
-    function = (root.findtext(f"{{{SUB}}}Function") or "").strip()
+    """Seal a signed submission with its attachments; `url` is the hub's endpoint when not the agreed one.
+
+    What a gateway vouches for goes as it is; what it is about stands in the party's document.
+    """
+    submission = parse_xml(open_vouched(serialize(root)).document) if is_vouched(root) else root
+    function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
     if function not in _ACTIONS:
         raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
     pmode = membership.outgoing(_ACTIONS[function])
     context = membership.context()
     message_id = context.new_id()
-    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in root.iter(f"{{{SUB}}}Attachment")}
+    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in submission.iter(f"{{{SUB}}}Attachment")}
     further = tuple(Payload(cid, kinds.get(cid) or _guess(cid), data) for cid, data in attachments.items())
     terms = pmode.reliability
     unit = UserMessage(
@@ -87,7 +92,7 @@ def seal(
         payloads=(Payload(f"submission.{message_id}", "application/xml", serialize(root)), *further),
     )
     parcel = EBMS2.seal((unit,), pmode, context)
-    reference = (root.findtext(f"{{{SUB}}}Reference") or "").strip()
+    reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
     return Submission(
         unit, reference, parcel, EBMS2.sent(parcel, context.limits), url or pmode.endpoint or ""
     )

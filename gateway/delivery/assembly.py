@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Final
 
-from gateway.config import Settings
+from gateway.config import Settings, TimeStamps
+from gateway.delivery.agents.fetch import FetchAgent, recurring
 from gateway.delivery.agents.local import LocalAgent
 from gateway.delivery.agents.msh import MshAgent
 from gateway.delivery.agents.partner import PartnerAgent
 from gateway.delivery.agents.soap import SoapAgent
+from gateway.delivery.agents.tsa import Demand, TsaAgent
 from gateway.delivery.http import HttpBounds, HttpSender
 from gateway.delivery.partners import Partners
 from gateway.delivery.reloading import SettingsFile, WatchedPartners
 from gateway.delivery.retry import RetryPlan
+from gateway.delivery.schedule import Recurring, Schedule
 from gateway.delivery.soap_contracts import contract
+from gateway.delivery.tls import Callings, callings_of
 from gateway.delivery.worker import Agent, Pace, Worker
 from gateway.hub.assembly import build_hub, now
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
+from gateway.hub.sources import AGENT, sources_of
 from gateway.hub.warming import warm_up
 from gateway.store import lanes
 from gateway.store.engine import transaction
 
 __all__ = ["build_worker"]
+
+#: Octets of the answer of a time-stamping authority: more are none.
+_MOST_TOKEN: Final = 64 * 1024
 
 
 class _LateComposer:
@@ -49,7 +58,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Worker
     hub = build_hub(settings, composer)
     watched = WatchedPartners(settings, file, lambda changed: _set_lanes(hub, changed))
     partners = Partners(
-        watched.partners, hub.judge, lambda sha256: hub.refresh().party_of(sha256, hub.clock())
+        watched.partners, hub.judge, lambda sha256: hub.refresh().party_of(sha256, hub.clock()), hub.limits
     )
     composer.partners = partners
     warm_up(hub)
@@ -64,25 +73,44 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Worker
         crashes=delivery.crashes,
     )
     name = f"{socket.gethostname()[:40]}/{os.getpid()}"
-    return Worker(hub.engine, _agents(hub, settings, (partners, watched)), now, name=name, pace=pace)
+    agents = _agents(hub, settings, (partners, watched))
+    turns = _recurring(settings)
+    schedule = Schedule(hub.engine, lambda: turns)
+    return Worker(hub.engine, agents, now, name=name, pace=pace, schedule=schedule)
+
+
+def _recurring(settings: Settings) -> tuple[Recurring, ...]:
+    """Return what is done again and again."""
+    # Without an authority the evidence is sealed all the same: what nobody stamps, our signature holds.
+    sealing = Recurring("stamp", "tsa", "evidence", settings.time_stamps.every)
+    return (sealing, *recurring(sources_of(settings)))
 
 
 def _agents(hub: Hub, settings: Settings, called: tuple[Partners, WatchedPartners]) -> dict[str, Agent]:
     partners, watched = called
     delivery = settings.delivery
     plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
-    sender = HttpSender(_bounds(settings))
+    tls = callings_of(settings, hub)
+    sender = HttpSender(_bounds(settings), tls)
     return {
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),
         "soap": PartnerAgent(hub, SoapAgent(sender, lambda: hub.signer, hub.clock), partners, watched.plans),
+        "tsa": _tsa(hub, settings.time_stamps, tls),
+        AGENT: FetchAgent(hub, sources_of(settings), plan, delivery.lease, tls),
     }
+
+
+def _tsa(hub: Hub, time_stamps: TimeStamps, tls: Callings) -> TsaAgent:
+    seconds = time_stamps.time_out.total_seconds()
+    bounds = HttpBounds(min(10.0, seconds), seconds, seconds, _MOST_TOKEN)
+    demand = Demand(time_stamps.authorities, time_stamps.policy, time_stamps.skew, time_stamps.retry)
+    return TsaAgent(hub, HttpSender(bounds, tls), demand)
 
 
 def _bounds(settings: Settings) -> HttpBounds:
     longest = max([one.time_out for one in settings.agency.values()], default=settings.customs.time_out)
-    seconds = longest.total_seconds()
-    return HttpBounds(connect=min(10.0, seconds), silence=seconds, total=2 * seconds, answer=8 * 1024 * 1024)
+    return HttpBounds.of(longest)
 
 
 def _set_lanes(hub: Hub, settings: Settings) -> None:
@@ -91,3 +119,5 @@ def _set_lanes(hub: Hub, settings: Settings) -> None:
         for code, agency in settings.agency.items():
             lanes.set_capacity(conn, code, agency.lane)
         lanes.set_capacity(conn, CUSTOMS, settings.customs.lane)
+        for source in sources_of(settings).values():
+            lanes.set_capacity(conn, source.lane, 1)

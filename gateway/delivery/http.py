@@ -1,4 +1,4 @@
-"""One HTTP POST: bounded in time and size, to the address given, never redirected.
+"""One HTTP POST or GET: bounded in time and size, to the address given, never redirected.
 
 Idle connections are kept and used again.  A request is never sent twice by this file: a
 repeat is signed anew, and that is for the caller to do.
@@ -14,15 +14,20 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from gateway.delivery.connecting import connect
 from gateway.delivery.http_answer import HttpAnswer, read_http_answer
+from gateway.delivery.tls import OneContext, Shaking
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
 
 __all__ = ["HttpAnswer", "HttpBounds", "HttpSender"]
 
 _PORTS: Final = {"http": 80, "https": 443}
+#: How long a connection is used again, in seconds: whom we believe over TLS may change meanwhile.
+_MOST_AGE: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +39,34 @@ class HttpBounds:
     total: float = 60.0
     answer: int = 8 * 1024 * 1024
 
+    @classmethod
+    def of(cls, time_out: timedelta) -> HttpBounds:
+        """Return the bounds of a partner that may be silent so long; a call takes twice that at most."""
+        seconds = time_out.total_seconds()
+        return cls(connect=min(10.0, seconds), silence=seconds, total=2 * seconds)
+
 
 class _Connection:
     """One connection, every step of which ends by a moment: a trickle meets no socket time-out."""
 
-    def __init__(
-        self, parts: SplitResult, bounds: HttpBounds, tls: ssl.SSLContext | None, end: float
-    ) -> None:
+    def __init__(self, parts: SplitResult, bounds: HttpBounds, tls: Shaking | None, end: float) -> None:
         self._silence = bounds.silence
         self._end = end
+        self._opened = time.monotonic()
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        self._socket = socket.create_connection((host, port), timeout=self._left(bounds.connect))
+        self._socket = connect(host, port, time.monotonic() + self._left(bounds.connect))
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 self._socket.settimeout(self._left(bounds.connect))
-                # An end that nobody signed for may be a cut: what has no length is then no answer.
-                self._socket = tls.wrap_socket(self._socket, server_hostname=host, suppress_ragged_eofs=False)
+                self._socket = tls.wrap(self._socket, host, port)
         except BaseException:
             self._socket.close()
             raise
 
-    def renew(self, end: float) -> None:
-        """Let the next exchange on this connection end by another moment."""
-        self._end = end
+    def renew(self, silence: float, end: float) -> None:
+        """Let the next exchange on this connection have another silence, and end by another moment."""
+        self._silence, self._end = silence, end
 
     def _left(self, most: float) -> float:
         left = self._end - time.monotonic()
@@ -68,9 +77,19 @@ class _Connection:
     def send(self, octets: bytes) -> None:
         """Send everything."""
         view = memoryview(octets)
-        while view:
-            self._socket.settimeout(self._left(self._silence))
-            view = view[self._socket.send(view) :]
+        try:
+            while view:
+                self._socket.settimeout(self._left(self._silence))
+                view = view[self._socket.send(view) :]
+        except (ssl.SSLEOFError, ConnectionError):
+            self._hear_why()
+            raise
+
+    def _hear_why(self) -> None:
+        """Raise what the other end said before it closed: a TLS alert lies there to be read."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            with suppress(ConnectionError, TimeoutError, ssl.SSLEOFError):
+                self._socket.recv(1)
 
     def receive(self, most: int) -> bytes:
         """Return what came, at most `most` octets; nothing at the end."""
@@ -81,8 +100,10 @@ class _Connection:
             self._left(self._silence)  # the end of all time is told as such, not as silence
             raise
 
-    def quiet(self) -> bool:
-        """Tell whether nothing has come unasked, not even the end of the connection."""
+    def usable(self) -> bool:
+        """Tell whether it is not old, and nothing has come unasked, not even the end of the connection."""
+        if time.monotonic() - self._opened > _MOST_AGE:
+            return False
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
         return not pending and not select.select([self._socket], [], [], 0)[0]
 
@@ -93,28 +114,44 @@ class _Connection:
 
 
 class HttpSender:
-    """Sends requests and keeps idle connections, a few for each destination; safe for threads."""
+    """Sends requests and keeps idle connections, a few for each destination; safe for threads.
+
+    `tls` says whom we believe over TLS; without it those whom the operating system believes.
+    """
 
     def __init__(
-        self, bounds: HttpBounds | None = None, tls: ssl.SSLContext | None = None, idle: int = 8
+        self, bounds: HttpBounds | None = None, tls: Shaking | ssl.SSLContext | None = None, idle: int = 8
     ) -> None:
         self._bounds = bounds or HttpBounds()
-        self._tls = tls
+        self._tls = OneContext(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
         self._most_idle = idle
         self._idle: dict[tuple[str, str], list[_Connection]] = {}
         self._lock = threading.Lock()
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is none or too large."""
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpBounds | None = None
+    ) -> HttpAnswer:
+        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is none or too large.
+
+        `bounds` are those of this destination, where it has its own.
+        """
         parts = _address(url)
-        head = _head(parts, headers, len(body))
+        head = _head("POST", parts, {**headers, "Content-Length": str(len(body))})
+        return self._exchange(parts, head + body, bounds or self._bounds)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """GET what is there now; raises as `post` does."""
+        parts = _address(url)
+        return self._exchange(parts, _head("GET", parts, headers), self._bounds)
+
+    def _exchange(self, parts: SplitResult, request: bytes, bounds: HttpBounds) -> HttpAnswer:
         key = (parts.scheme, parts.netloc)
-        end = time.monotonic() + self._bounds.total
+        end = time.monotonic() + bounds.total
         connection: _Connection | None = None
         try:
-            connection = self._take(key, end) or self._open(parts, end)
-            connection.send(head + body)
-            answer, again = read_http_answer(connection.receive, self._bounds.answer)
+            connection = self._take(key, bounds, end) or self._open(parts, bounds, end)
+            connection.send(request)
+            answer, again = read_http_answer(connection.receive, bounds.answer)
         except BaseException as problem:
             if connection is not None:
                 connection.close()
@@ -134,21 +171,19 @@ class HttpSender:
                 connection.close()
             self._idle.clear()
 
-    def _open(self, parts: SplitResult, end: float) -> _Connection:
-        if parts.scheme == "https" and self._tls is None:
-            self._tls = ssl.create_default_context()
-        return _Connection(parts, self._bounds, self._tls if parts.scheme == "https" else None, end)
+    def _open(self, parts: SplitResult, bounds: HttpBounds, end: float) -> _Connection:
+        return _Connection(parts, bounds, self._tls if parts.scheme == "https" else None, end)
 
-    def _take(self, key: tuple[str, str], end: float) -> _Connection | None:
-        """Return an idle connection on which nothing came since: no end, and no answer to nothing."""
+    def _take(self, key: tuple[str, str], bounds: HttpBounds, end: float) -> _Connection | None:
+        """Return an idle connection that is not old and on which nothing came since."""
         while True:
             with self._lock:
                 kept = self._idle.get(key)
                 if not kept:
                     return None
                 connection = kept.pop()
-            if connection.quiet():
-                connection.renew(end)
+            if connection.usable():
+                connection.renew(bounds.silence, end)
                 return connection
             connection.close()
 
@@ -161,11 +196,11 @@ class HttpSender:
         connection.close()
 
 
-def _head(parts: SplitResult, headers: Mapping[str, str], length: int) -> bytes:
+def _head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
     """Return the request line and the header fields."""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers, "Content-Length": str(length)}
-    lines = (f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
+    fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers}
+    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
     if any(not line.isascii() or not line.isprintable() for line in lines):
         raise GatewayError(OUR_MISTAKE, "a header field of ours holds what none may hold", "HTTP")
     return "\r\n".join((*lines, "", "")).encode("ascii")

@@ -143,11 +143,10 @@ def _body(stream: _Stream, head: _Head, most: int, room: int) -> tuple[bytes, bo
         return _chunks(stream, most, room), True
     if length is None:
         return _to_the_end(stream, most), False
-    # A list of equal values is one value, sent twice by a careless intermediary.
-    values = {one.strip() for one in length.split(",")}
-    if len(values) != 1 or not _LENGTH.fullmatch(value := values.pop()):
+    # A list of equal values is no length to everybody: some readers then read to the end.
+    if not _LENGTH.fullmatch(length):
         raise _strange("it has no one length")
-    return _counted(stream, int(value), most), True
+    return _counted(stream, int(length), most), True
 
 
 def _counted(stream: _Stream, length: int, most: int) -> bytes:

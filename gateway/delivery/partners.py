@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.delivery.agents.soap import SoapDestination, compose
+from gateway.delivery.http import HttpBounds
 from gateway.delivery.soap_client import AnswerRules
 from gateway.delivery.soap_contracts import Attachment, Call
 from gateway.delivery.wsdl_files import WsdlFile
@@ -14,6 +15,7 @@ from gateway.errors import SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
 from gateway.hub.calls import OutgoingCall
 from gateway.pki.certificates import Certificate
 from gateway.pki.trust import Judge, Use
+from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 
 __all__ = ["Partner", "Partners"]
 
@@ -23,23 +25,35 @@ PartyOf = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """One partner of the settings: WSDL (shipped when only named), address, registered party, habits."""
+    """One partner of the settings: WSDL (shipped when only named), address, registered party, habits.
+
+    `bounds` are how long its answers may take; None: as long as anybody's.
+    """
 
     wsdl: WsdlFile | str
     endpoint: str
     party: str
     unsigned_faults: bool = False
+    bounds: HttpBounds | None = None
 
 
 class Partners:
-    """The configured partners by destination; composes calls and gives agents their addresses."""
+    """The configured partners by destination; composes calls and gives agents their addresses.
+
+    `limits` bound what their answers may bring.
+    """
 
     def __init__(
-        self, partners: Callable[[], Mapping[str, Partner]], judge: Judge, party_of: PartyOf
+        self,
+        partners: Callable[[], Mapping[str, Partner]],
+        judge: Judge,
+        party_of: PartyOf,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._partners = partners
         self._judge = judge
         self._party_of = party_of
+        self._limits = limits
 
     def knows(self, destination: str) -> bool:
         """Tell whether the destination is configured."""
@@ -60,8 +74,10 @@ class Partners:
     def destination(self, name: str) -> SoapDestination:
         """Return where calls to a destination go and how its answers are judged; raises GW801."""
         partner = self._partner(name)
-        rules = AnswerRules(judge=self._judge_of(partner.party), unsigned_faults=partner.unsigned_faults)
-        return SoapDestination(partner.wsdl, partner.endpoint, rules)
+        rules = AnswerRules(
+            judge=self._judge_of(partner.party), unsigned_faults=partner.unsigned_faults, limits=self._limits
+        )
+        return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.bounds)
 
     def _partner(self, name: str) -> Partner:
         partner = self._partners().get(name)

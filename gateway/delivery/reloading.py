@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config import Agency, Customs, Settings
+from gateway.delivery.http import HttpBounds
 from gateway.delivery.partners import Partner
 from gateway.delivery.retry import RetryPlan
 from gateway.delivery.wsdl_files import WsdlFile, is_there
@@ -110,7 +111,7 @@ def _partner(name: str, called: Agency | Customs, own: WsdlFile) -> Partner:
     """Return a partner; its WSDL is the one named, else its own where there is one, else the template."""
     chosen = called.wsdl or (own.name if is_there(own) else _TEMPLATE)
     frozen = replace(own, name=chosen, sha256=called.wsdl_sha256)
-    return Partner(frozen, called.endpoint or "", called.party or name)
+    return Partner(frozen, called.endpoint or "", called.party or name, bounds=HttpBounds.of(called.time_out))
 
 
 def plans_of(settings: Settings) -> dict[str, RetryPlan]:

@@ -45,7 +45,8 @@ class AnswerRules:
     """How answers of one partner are judged.
 
     With `unsigned_faults` a fault that is not signed counts as the partner's own word; only
-    for one that cannot sign faults, and only over TLS with a pinned certificate.
+    for one that cannot sign faults, and only over TLS with a pinned certificate.  An answer is
+    bounded by `limits` as an agency's own call is.
     """
 
     judge: Judge
@@ -65,9 +66,11 @@ class SealedCall:
     body: bytes
 
 
-def seal(envelope: bytes, contract: Contract, signer: Signer, now: datetime) -> SealedCall:
+def seal(
+    envelope: bytes, contract: Contract, signer: Signer, now: datetime, limits: Limits = DEFAULT_LIMITS
+) -> SealedCall:
     """Sign the stored `envelope` with a Timestamp of `now`; MessageID and Body stay as they are."""
-    root = parse_xml(envelope)
+    root = parse_xml(envelope, limits)
     soap = read_envelope(root)
     operation = contract.description.by_request(str(soap.content[0].tag)) if soap.content else None
     if operation is None or soap.header is None:
@@ -107,7 +110,7 @@ def _envelope(answer: HttpAnswer, rules: AnswerRules) -> Envelope:
             raise problem_of_status(answer.status)
         raise _strange("the answer is not text/xml in UTF-8", "Content-Type")
     try:
-        envelope = read_envelope(parse_xml(answer.body, rules.limits))
+        envelope = read_envelope(parse_xml(answer.body, rules.limits, envelope=True))
         require_understood(envelope, _UNDERSTOOD)
     except GatewayError as problem:
         if answer.status >= 400:

@@ -11,15 +11,16 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Engine, Row
 
 from gateway.delivery.leases import LeaseLostError, outcome_of
 from gateway.delivery.retry import RetryPlan, retry_after
+from gateway.delivery.schedule import Schedule
 from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence.log import record
 from gateway.failpoints import failpoint
@@ -28,6 +29,7 @@ from gateway.store import claims, lanes, upkeep
 from gateway.store.claims import Lease
 from gateway.store.engine import reading, transaction
 from gateway.store.room import NoRoomError
+from gateway.wire.threads import ReadingThreads
 
 __all__ = ["Agent", "Failed", "Pace", "Worker"]
 
@@ -92,8 +94,10 @@ class Worker:
         *,
         name: str,
         pace: Pace,
+        schedule: Schedule | None = None,
     ) -> None:
         self._engine = engine
+        self._schedule = schedule
         self._agents = agents
         self._clock = clock
         self._name = name
@@ -110,12 +114,12 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; returns when everything claimed has ended."""
-        with ThreadPoolExecutor(self._pace.threads, thread_name_prefix="delivery") as pool:
+        with ReadingThreads(self._pace.threads, "delivery") as threads:
             keeper = pool_keeper(self.keep_up, self._pace.upkeep, stop)
             while not stop.is_set():
                 leases = self._claim()
                 for lease in leases:
-                    pool.submit(self._attempt, lease)
+                    threads.hand(partial(self._attempt, lease))
                 if not leases:
                     self._done.wait(self._pause)
                     self._done.clear()
@@ -281,7 +285,7 @@ class Worker:
             agent.failed(conn, what)
 
     def keep_up(self) -> None:
-        """Take back leases that ran out, repeat what was not receipted, end what is too old."""
+        """Take back leases that ran out, repeat what was not receipted, end what is too old, queue turns."""
         # What ended here first: its lease must not run out as if its worker had died.
         for _ in range(len(self._unstored)):
             self._failed(*self._unstored.popleft())
@@ -295,6 +299,8 @@ class Worker:
             self._expire(row, now)
         for row in deadly:
             self._put_aside(row.id, now)
+        if self._schedule is not None:
+            self._schedule.keep_up(now)
 
     def _expire(self, row: Row[Any], now: datetime) -> None:
         problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")

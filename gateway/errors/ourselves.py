@@ -57,7 +57,10 @@ TRUST_STALE = Problem(
     title="time-stamping or trust data stale too long: no new messages taken",
     meaning="The data that trust rests on is too old; no new messages are taken until it is fresh.",
     cause="Revocation lists or time stamps could not be renewed for too long.",
-    remedy="Operator: run `gateway pki refresh` and see why it failed. Sender: try again later.",
+    remedy=(
+        "Operator: the log says whose answer was missing or wrong; `gateway evidence heads` shows the last "
+        "time stamp, `gateway pki refresh` fetches lists at once. Sender: try again later."
+    ),
     ours=True,
     retry=True,
     ebms3="EBMS:0004",

@@ -34,7 +34,8 @@ class GatewayError(Exception):
     """A problem that happened: what (`problem`), in which words (`detail`), where (`location`).
 
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty
-    only where no place exists.
+    only where no place exists.  `heard` is what was read of a refused message before it was
+    refused, in the type of the protocol that read it: whoever answers need not read it again.
     """
 
     def __init__(self, problem: Problem, detail: str = "", location: str = "") -> None:
@@ -42,3 +43,4 @@ class GatewayError(Exception):
         self.problem = problem
         self.detail = detail or problem.title
         self.location = location
+        self.heard: object = None

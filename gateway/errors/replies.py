@@ -10,6 +10,7 @@ __all__ = [
     "CASE_CLOSED",
     "DEADLINE_PASSED",
     "DECISION_CONFLICT",
+    "FETCHED_REFUSED",
     "PUT_ASIDE",
     "REFUSED_FOR_GOOD",
     "REPLY_UNMATCHED",
@@ -76,6 +77,21 @@ PUT_ASIDE = Problem(
     ours=True,
     ebms2="DeliveryFailure",
     ebms3="EBMS:0004",
+)
+
+FETCHED_REFUSED = Problem(
+    id="GW606",
+    title="what was fetched is not put in force",
+    meaning="A list or response that was fetched is not believed; what was in force before stays so.",
+    cause=(
+        "It is not signed by the issuer in the settings, older than what is in force, out of time, of "
+        "another kind than asked for, or malformed."
+    ),
+    remedy=(
+        "Usually none: it is fetched again. If it goes on, compare url and certificates under [fetch] with "
+        "what the authority publishes; `gateway pki sources` says what is wrong."
+    ),
+    retry=True,
 )
 
 REPLY_UNMATCHED = Problem(

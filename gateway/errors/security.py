@@ -9,6 +9,7 @@ __all__ = [
     "CERTIFICATE_EXPIRED",
     "CERTIFICATE_REVOKED",
     "CERTIFICATE_UNTRUSTED",
+    "CLIENT_CERTIFICATE",
     "DECRYPTION_FAILED",
     "NOT_ALLOWED",
     "NOT_COVERED",
@@ -186,4 +187,22 @@ NOT_ALLOWED = Problem(
     ebms3="EBMS:0103",
     soap="Client",
     http=403,
+)
+
+CLIENT_CERTIFICATE = Problem(
+    id="GW213",
+    title="TLS client certificate missing or not the sender's",
+    meaning="The message is signed by one party, and the connection it came by is not shown to be its own.",
+    cause=(
+        "No certificate was shown over TLS where one is agreed, the one shown is registered for another "
+        "party or for none, or a message that somebody else signed was passed on."
+    ),
+    remedy=(
+        "Connect with the client certificate that is registered for the sender (`gateway party certificate "
+        "list`); where none is asked for, show none."
+    ),
+    ebms2="SecurityFailure",
+    ebms3="EBMS:0101",
+    soap="wsse:FailedAuthentication",
+    http=500,
 )

@@ -83,7 +83,9 @@ def _store(hub: Hub, arrived: Arrived, intake: Intake, finish: Finish, now: date
     except GatewayError as error:
         if is_passing(error):
             raise
-        raise RefusedError((found_problem(error),), intake.submission.reference, intake.declarant) from error
+        told = (found_problem(error),)
+        reference, signing = intake.submission.reference, intake.signing
+        raise RefusedError(told, reference, intake.declarant, signing) from error
 
 
 def _processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:
@@ -145,8 +147,9 @@ def _open(
     else:
         cases.move(conn, case, Step("none_concerned", now, _ACTOR), outcome="APPROVED")
         enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
-    data = {"number": intake.case_number, "signer": intake.signer, "declarant": intake.declarant,
-            "reference": submission.reference, "bundle": intake.bundle}  # fmt: skip
+    data = {"number": intake.case_number, "signer": intake.signing.party, "declarant": intake.declarant,
+            "reference": submission.reference, "bundle": intake.bundle,
+            "admitted": intake.signing.way}  # fmt: skip
     record(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 
 
@@ -233,7 +236,7 @@ def _supplement(
         key = f"supplement:{one.number}:{arrived.row.id}"
         after = _last_that_may_arrive(earlier)
         _enqueue(conn, words, (case.id, key, ("request", request.id)), now, after=after)
-    data = {"number": case.number, "signer": intake.signer}
+    data = {"number": case.number, "signer": intake.signing.party, "admitted": intake.signing.way}
     record(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)
 
 
@@ -276,13 +279,8 @@ def _refuse(hub: Hub, arrived: Arrived, refused: RefusedError, finish: Finish, n
         cases.move(conn, case, Step("refuse", now, _ACTOR, str(refused)[:200]), outcome="REFUSED")
         _processed(conn, row, now, refused.problems[0].id)
         enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
-        record(
-            conn,
-            "refused",
-            "case",
-            case,
-            row.identity_sha256,
-            {"number": number, "problems": str(refused)},
-            now,
-        )
+        data: dict[str, Any] = {"number": number, "problems": str(refused)}
+        if refused.signing is not None:
+            data |= {"signer": refused.signing.party, "admitted": refused.signing.way}
+        record(conn, "refused", "case", case, row.identity_sha256, data, now)
         finish(conn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,17 +18,31 @@ from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.hub.calls import Composer, OutgoingCall
 from gateway.hub.hub import Hub, Successor, World
 from gateway.hub.mappings import shipped_rules
-from gateway.pki.certificates import read_certificate, read_certificates
+from gateway.hub.recognition import Recognizer, Terms
+from gateway.hub.sources import certificates_of, sources_of
+from gateway.hub.stamping import StaleRule, Stamping
+from gateway.pki.certificates import Certificate, read_certificate, read_certificates
 from gateway.pki.keys import Signer, load_signer
 from gateway.pki.pkcs11 import TokenKey, TokenSigner
 from gateway.pki.pkcs12 import is_pkcs12
 from gateway.pki.policy import read_policy, shipped_policy
-from gateway.pki.trust import Judge, TrustPolicy, TrustStore
+from gateway.pki.trust import Judge, TrustPolicy, TrustStore, Use
+from gateway.pki.worker import Examiner
 from gateway.store.engine import make_engine
 from gateway.store.migrate import check_version
 from gateway.wire.prescan import Limits
 
-__all__ = ["NoCalls", "build_hub", "engine_of", "limits_of", "now", "signer_of", "successor_of", "trust_of"]
+__all__ = [
+    "NoCalls",
+    "build_hub",
+    "engine_of",
+    "limits_of",
+    "now",
+    "signer_of",
+    "successor_of",
+    "terms_of",
+    "trust_of",
+]
 
 
 _log = logging.getLogger(__name__)
@@ -52,32 +66,63 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def build_hub(settings: Settings, composer: Composer, clock: Callable[[], datetime] = now) -> Hub:
-    """Return the hub of these settings; raises GW801, GW802, GW803 naming what is wrong."""
+def build_hub(
+    settings: Settings, composer: Composer, clock: Callable[[], datetime] = now, *, at_work: bool = True
+) -> Hub:
+    """Return the hub of these settings, to be closed; raises GW801, GW802, GW803 naming what is wrong.
+
+    At work it has certificates judged by a process of its own, which starts with the first one, and
+    keeps what its verdicts rest on.  One that is not only looks: it judges by itself and writes nothing.
+    """
     engine = engine_of(settings)
     try:
         check_version(engine)
-        return _hub_on(engine, settings, composer, clock)
+        examiner = Examiner(tell=_log_examiner) if at_work else None
+        hub = _stamped(_hub_on(engine, settings, (composer, clock), examiner), settings, examiner)
+        hub.mutual_tls = frozenset(settings.http.mutual_tls)
+        return hub
     except BaseException:
         # Whoever was refused a hub has nothing to close.
         engine.dispose()
         raise
 
 
-def _hub_on(engine: Engine, settings: Settings, composer: Composer, clock: Callable[[], datetime]) -> Hub:
+def _hub_on(
+    engine: Engine,
+    settings: Settings,
+    ports: tuple[Composer, Callable[[], datetime]],
+    examiner: Examiner | None,
+) -> Hub:
     signer = signer_of(settings)
     successor = successor_of(settings)
+    recognizer = Recognizer(terms_of(settings), examiner)
+    composer, clock = ports
     world = World(engine, clock, lambda: str(uuid.uuid4()), _host(settings), composer)
     return Hub(
         world,
         settings.hub.party,
         signer,
-        Judge(trust_of(settings)),
+        Judge(trust_of(settings), examine=recognizer),
         rules=shipped_rules(),
         limits=limits_of(settings.limits),
         crls=tuple(path.read_bytes() for path in settings.pki.crls if path.is_file()),
         successor=successor,
+        examiner=examiner,
+        recognizer=recognizer,
     )
+
+
+def _stamped(hub: Hub, settings: Settings, examiner: Examiner | None) -> Hub:
+    """Return the hub with what it knows of time-stamping, where the settings name an authority."""
+    time_stamps = settings.time_stamps
+    if time_stamps.authorities:
+        rule = StaleRule(time_stamps.stale_after, time_stamps.when_stale == "refuse")
+        hub.stamping = Stamping(hub.engine, rule)
+    if time_stamps.anchors:
+        trust = TrustStore(_anchors(time_stamps.anchors, "time_stamps.anchors"), (), _policy(settings))
+        hub.stamp_judge = Judge(trust, examine=examiner)
+        hub.stamp_judge.tell = hub.judge.tell
+    return hub
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -124,6 +169,10 @@ def _certificate(pki: Pki | Next, where: str) -> bytes:
     return _read(pki.signing_certificate, f"{where}.signing_certificate")
 
 
+def _log_examiner(words: str) -> None:
+    _log.warning("a judgement of a certificate was ended: %s", words)
+
+
 def _log_key(problem: GatewayError | None) -> None:
     if problem is not None:
         _log.error("nothing is signed until the key is back: %s", problem)
@@ -132,13 +181,28 @@ def _log_key(problem: GatewayError | None) -> None:
 
 
 def trust_of(settings: Settings) -> TrustStore:
-    """Return the anchors and the policy by which certificates are judged."""
-    anchors = tuple(
-        certificate
-        for path in settings.pki.anchors
-        for certificate in read_certificates(_read(path, "pki.anchors"))
-    )
-    return TrustStore(anchors, (), _policy(settings))
+    """Return anchors, intermediates and the policy by which certificates are judged."""
+    intermediates = certificates_of(sources_of(settings))
+    return TrustStore(_anchors(settings.pki.anchors, "pki.anchors"), intermediates, _policy(settings))
+
+
+def _anchors(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
+    return tuple(certificate for path in files for certificate in _certificates(path, key))
+
+
+def _certificates(path: Path, key: str) -> tuple[Certificate, ...]:
+    octets = _read(path, key)
+    try:
+        return read_certificates(octets)
+    except GatewayError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None
+
+
+def terms_of(settings: Settings) -> Terms:
+    """Return who says whom we recognise, and what his words are good for."""
+    signers = frozenset(_anchors(settings.recognition.signers, "recognition.signers"))
+    uses = {Use(name): frozenset(levels) for name, levels in settings.recognition.uses.items()}
+    return Terms(signers, uses, settings.recognition.vouched)
 
 
 def _policy(settings: Settings) -> TrustPolicy:

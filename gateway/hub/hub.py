@@ -10,13 +10,17 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.calls import Composer
+from gateway.hub.in_hand import InHand
 from gateway.hub.knowledge import Knowledge, load_knowledge
 from gateway.hub.mappings import Rules, rules_in_force
 from gateway.hub.posting import RefusalQuota
+from gateway.hub.recognition import Recognizer
+from gateway.hub.stamping import Stamping
+from gateway.hub.verdicts import VerdictBook
 from gateway.model import Octets
 from gateway.pki.keys import Signer
-from gateway.pki.revocation import Revocations
 from gateway.pki.trust import Judge
+from gateway.pki.worker import Examiner
 from gateway.protocols import Context, Parcel
 from gateway.store import epochs
 from gateway.store.engine import reading
@@ -56,7 +60,9 @@ class Hub:
 
     `party` is the hub's own name in the register, `signer` the key it signs with and `successor`
     the one that takes over from it; `crls` are the revocation lists of the settings; those of the
-    register are added to them.
+    register are added to them.  With an `examiner`, by which the judge judges, the hub is at work:
+    it keeps what its verdicts rest on, and ends the examiner when it is closed.  A `recognizer`, by
+    which the judge judges then, asks the trusted lists.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class Hub:
         limits: Limits = DEFAULT_LIMITS,
         crls: tuple[bytes, ...] = (),
         successor: Successor | None = None,
+        examiner: Examiner | None = None,
+        recognizer: Recognizer | None = None,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -83,9 +91,36 @@ class Hub:
         self.rules = rules
         self.limits = limits
         self.refusals = RefusalQuota()
+        #: Parties that must show a TLS client certificate of theirs, whatever their P-Modes say.
+        self.mutual_tls: frozenset[str] = frozenset()
+        #: Whether evidence waits too long for its time stamp; None where nobody stamps it.
+        self.stamping: Stamping | None = None
+        #: Judges time-stamping authorities, which may have anchors of their own.
+        self.stamp_judge = judge
         self._crls = crls
+        self._in_hand = InHand()
         self._knowledge: Knowledge | None = None
         self._loading = threading.Lock()
+        self._examiner = examiner
+        self.recognizer = recognizer or Recognizer()
+        self.verdicts = VerdictBook(world.engine, self._is_registered)
+        if examiner is not None:
+            self.judge.tell = self.verdicts.keep
+
+    def _is_registered(self, sha256: str) -> bool:
+        known = self._knowledge
+        return known is not None and (sha256 in known.by_certificate or sha256 in known.tls_clients)
+
+    def make_ready(self) -> None:
+        """Let what judges certificates start, so that the first message need not wait for it."""
+        if self._examiner is not None:
+            self._examiner.begin()
+
+    def close(self) -> None:
+        """End what judges certificates, and give the connections back."""
+        if self._examiner is not None:
+            self._examiner.close()
+        self.engine.dispose()
 
     @property
     def signer(self) -> Signer:
@@ -125,9 +160,14 @@ class Hub:
                     known = load_knowledge(conn)
                     # What cannot be read was refused when it was put in force: rules never half change.
                     self.rules = rules_in_force(conn, self.rules)
-                    lists = Revocations((*self._crls, *known.crls))
+                    rules = self.judge.trust.policy.certificates
+                    files = (*self._crls, *known.crls)
+                    lists = self._in_hand.renewed(conn, files, known.fetched, rules)
+                    self.recognizer.renew(conn)
                     # The judge first: whoever gets the new snapshot must not meet an old verdict.
                     self.judge.renew(revocations=lists, epoch=known.epoch)
+                    if self.stamp_judge is not self.judge:
+                        self.stamp_judge.renew(revocations=lists, epoch=known.epoch)
                     self._knowledge = known
             return known
 

@@ -21,7 +21,6 @@ from gateway.cases.numbers import application_number, case_number
 from gateway.cases.result import FoundProblem
 from gateway.cases.submission import Application, Submission, check_attachments, read_submission
 from gateway.errors import (
-    CERTIFICATE_UNTRUSTED,
     DOCUMENT_INVALID,
     NO_OPEN_CASE,
     NOT_SUPPORTED,
@@ -31,16 +30,14 @@ from gateway.errors import (
 from gateway.harmonize import Bundle, Request, split
 from gateway.hub.hub import Hub
 from gateway.hub.knowledge import Knowledge
+from gateway.hub.signers import Moments, Opened, Signing, open_document, signing_of
 from gateway.model import Payload
-from gateway.pki.trust import Use
 from gateway.states import CASE, REQUEST
 from gateway.store import cases, requests
 from gateway.store.engine import reading
 from gateway.wire.namespaces import SUB
 from gateway.wire.prescan import Limits
 from gateway.wire.shipped import SUBMISSION, schemas
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
 
 __all__ = ["Arrived", "Intake", "Prepared", "RefusedError", "examine", "found_problem", "is_passing"]
 
@@ -75,7 +72,7 @@ class Intake:
 
     submission: Submission
     declarant: str
-    signer: str
+    signing: Signing
     case_number: str
     bundle: str
     prepared: tuple[Prepared, ...]
@@ -84,13 +81,23 @@ class Intake:
 
 
 class RefusedError(Exception):
-    """The submission is refused: every problem found, and its reference where it could be read."""
+    """The submission is refused: every problem found, and its reference where it could be read.
 
-    def __init__(self, problems: tuple[FoundProblem, ...], reference: str = "", declarant: str = "") -> None:
+    `signing` says who was admitted as its signer, where it came so far.
+    """
+
+    def __init__(
+        self,
+        problems: tuple[FoundProblem, ...],
+        reference: str = "",
+        declarant: str = "",
+        signing: Signing | None = None,
+    ) -> None:
         super().__init__("; ".join(problem.id for problem in problems))
         self.problems = problems
         self.reference = reference
         self.declarant = declarant
+        self.signing = signing
 
 
 def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
@@ -99,13 +106,15 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
     What is wrong with us, or may pass, refuses nothing: such a GatewayError goes through.
     """
     reference = declarant = ""
+    signing: Signing | None = None
     try:
-        root = _submission_tree(arrived, hub.limits)
+        opened = _opened(arrived, hub.limits)
+        root = opened.root
         reference = _readable_reference(root)
-        signer = _verified_signer(hub, root, arrived, at)
+        signing = signing_of(hub, opened, arrived.knowledge, Moments(arrived.row.received_at, at))
         submission = read_submission(root)
         _check_function(arrived.row.action, submission.function)
-        declarant = _declarant(arrived, submission, signer, at)
+        declarant = _declarant(arrived, submission, signing, at)
         further = _attachments(arrived, submission)
         numbers = _numbers(hub, arrived, submission, declarant)
         # Taken once: the mappings in force may change while this submission is split.
@@ -114,11 +123,12 @@ def examine(hub: Hub, arrived: Arrived, at: datetime) -> Intake:
     except GatewayError as error:
         if is_passing(error):
             raise
-        raise RefusedError((found_problem(error),), reference, declarant) from error
+        raise RefusedError((found_problem(error),), reference, declarant, signing) from error
     except RefusedError as error:
         error.reference, error.declarant = error.reference or reference, declarant
+        error.signing = signing
         raise
-    return Intake(submission, declarant, signer, numbers.case, bundle.digest, prepared, further, root)
+    return Intake(submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root)
 
 
 def is_passing(error: GatewayError) -> bool:
@@ -131,34 +141,23 @@ def found_problem(error: GatewayError) -> FoundProblem:
     return FoundProblem(error.problem.id, error.detail, error.location)
 
 
-def _submission_tree(arrived: Arrived, limits: Limits) -> etree._Element:
+def _opened(arrived: Arrived, limits: Limits) -> Opened:
     if not arrived.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    root = parse_xml(arrived.payloads[0].content, limits)
+    opened = open_document(arrived.payloads[0].content, limits)
+    root = opened.root
     accepted, remarks = judge(root, schemas(SUBMISSION))
     if not accepted:
         raise RefusedError(
             tuple(FoundProblem(one.problem.id, one.message, one.pointer or one.xpath) for one in remarks),
             _readable_reference(root),
         )
-    return root
+    return opened
 
 
 def _readable_reference(root: etree._Element) -> str:
     text = root.findtext(f"{{{SUB}}}Reference") or ""
     return _LINE_BREAK.sub(" ", text.strip())[:35].strip()
-
-
-def _verified_signer(hub: Hub, root: etree._Element, arrived: Arrived, at: datetime) -> str:
-    """Return the party that signed the submission; its certificate must be good now."""
-    signed = verify_document(root)
-    where = "/Submission/ds:Signature"
-    # What came before the cut of a certificate counts, however long it waited here.
-    party = arrived.knowledge.party_of(signed.certificate.sha256, arrived.row.received_at)
-    hub.judge(signed.certificate.der, Use.SIGNING, at).demand(where)
-    if party is None:
-        raise GatewayError(CERTIFICATE_UNTRUSTED, "the signer's certificate is not registered", where)
-    return party
 
 
 def _check_function(action: str, function: str) -> None:
@@ -169,8 +168,14 @@ def _check_function(action: str, function: str) -> None:
         raise GatewayError(RULE_BROKEN, detail, "/Submission/Function")
 
 
-def _declarant(arrived: Arrived, submission: Submission, signer: str, at: datetime) -> str:
-    filing = Filing(submission.declarant_id, submission.agent_id, signer, arrived.row.from_party)
+def _declarant(arrived: Arrived, submission: Submission, signing: Signing, at: datetime) -> str:
+    filing = Filing(
+        submission.declarant_id,
+        submission.agent_id,
+        signing.party,
+        arrived.row.from_party,
+        signing.voucher,
+    )
     return check_filing(filing, arrived.knowledge.register(at))
 
 

@@ -8,7 +8,7 @@ judged again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -17,9 +17,9 @@ from gateway.agreements import AgreementBook, pmode_from_json
 from gateway.cases.filing import Register
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
 from gateway.model import PartyId
-from gateway.store import agreements, epochs, mandates, parties, revocations
+from gateway.store import agreements, epochs, fetched, mandates, parties, revocations
 
-__all__ = ["Holding", "Knowledge", "load_knowledge"]
+__all__ = ["Holding", "Knowledge", "TlsClient", "load_knowledge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,20 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsClient:
+    """A certificate (DER) that a party may show when it connects to us."""
+
+    holding: Holding
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only."""
+    """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only.
+
+    `crls` were loaded by operators; of what was `fetched` these are kinds and digests.  `vouchers`
+    are the parties that may sign and file for those whose mandate they hold.
+    """
 
     epoch: int
     book: AgreementBook
@@ -67,6 +79,9 @@ class Knowledge:
     by_value: Mapping[str, frozenset[str]]
     mandates: tuple[Mandate, ...]
     crls: tuple[bytes, ...] = ()
+    fetched: tuple[tuple[str, str], ...] = ()
+    vouchers: frozenset[str] = frozenset()
+    tls_clients: Mapping[str, TlsClient] = field(default_factory=dict)
 
     def party_of(self, sha256: str, at: datetime) -> str | None:
         """Return the party that may use a certificate at a moment, None when nobody ever may.
@@ -94,11 +109,18 @@ class Knowledge:
 def load_knowledge(conn: Connection) -> Knowledge:
     """Read the register as it is."""
     epoch = epochs.current(conn)
-    active = {row.id for row in parties.everyone(conn) if row.status == "ACTIVE"}
+    roles = {row.id: row.role for row in parties.everyone(conn) if row.status == "ACTIVE"}
+    active = set(roles)
+    in_use = parties.certificates_in_use(conn)
     by_certificate = {
         row.sha256: Holding(row.party_id, row.valid_from, row.valid_until)
-        for row in parties.certificates_in_use(conn)
+        for row in in_use
         if row.use == "signing"
+    }
+    tls_clients = {
+        row.sha256: TlsClient(Holding(row.party_id, row.valid_from, row.valid_until), row.der)
+        for row in in_use
+        if row.use == "tls"
     }
     by_id: dict[PartyId, str] = {}
     by_value: dict[str, set[str]] = {}
@@ -119,6 +141,9 @@ def load_knowledge(conn: Connection) -> Knowledge:
             if row.party_id in active and row.on_behalf_of in active
         ),
         tuple(row.der for row in revocations.latest(conn)),
+        tuple((row.kind, row.sha256) for row in fetched.in_force(conn) if row.kind != "trust_list"),
+        frozenset(party for party, role in roles.items() if role == "voucher"),
+        tls_clients,
     )
 
 

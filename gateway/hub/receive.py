@@ -5,24 +5,28 @@ message it is about.  So whatever kills the process, a sender who holds a receip
 message that is stored, and one who has none gets the same receipt when asking again.
 
 Without its key the gateway still takes messages in and goes on with them; but it says GW803
-instead of a receipt, and makes the receipt when the sender asks again and the key is back.
+instead of a receipt, and makes the receipt when the key is back, or when the sender asks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from traceback import clear_frames
+from typing import Any
 
 from sqlalchemy import Connection
 
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
 from gateway.evidence.log import record
-from gateway.hub import posting, signals
+from gateway.hub import late_receipts, posting, signals
+from gateway.hub.clients import check_message
 from gateway.hub.hub import Hub, StaleKnowledgeError
 from gateway.hub.knowledge import Knowledge
 from gateway.hub.posting import Post
 from gateway.model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
+from gateway.pki.trust import Use
 from gateway.protocols import Context, Opened, Parcel, Protocol
 from gateway.store import deliveries, lanes, messages
 from gateway.store.deliveries import NewDelivery
@@ -40,13 +44,14 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A parcel that was opened, with what it was judged by."""
+    """A parcel that was opened, with what it was judged by; `way` is how its signer was admitted."""
 
     hub: Hub
     protocol: Protocol
     opened: Opened
     context: Context
     knowledge: Knowledge
+    way: Mapping[str, Any] | None = None
 
 
 def receive(
@@ -61,8 +66,9 @@ def receive(
         context = hub.context(knowledge)
         try:
             opened = protocol.open(parcel, context)
+            check_message(hub, opened, context, knowledge)
             _tell(proved, opened, context)
-            return _judge(Arrival(hub, protocol, opened, context, knowledge))
+            return _judge(Arrival(hub, protocol, opened, context, knowledge, _way(hub, opened)))
         except StaleKnowledgeError:
             hub.refresh()
         except GatewayError as problem:
@@ -72,6 +78,14 @@ def receive(
                 return refuse(hub, protocol, problem, parcel, context)
             hub.refresh()
     return refuse(hub, protocol, GatewayError(OUR_MISTAKE, "the register changes too fast"), parcel, context)
+
+
+def _way(hub: Hub, opened: Opened) -> Mapping[str, Any] | None:
+    """Return by which way the signer was admitted a moment ago: nothing is judged again."""
+    if opened.signed is None:
+        return None
+    verdict = hub.judge.recall(opened.signed.certificate.sha256, Use.SIGNING)
+    return verdict.way if verdict is not None else None
 
 
 def _tell(proved: Callable[[str], None] | None, opened: Opened, context: Context) -> None:
@@ -89,14 +103,26 @@ def refuse(hub: Hub, protocol: Protocol, problem: GatewayError, parcel: Parcel, 
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
     if refusal.unit is None or endpoint is None or refusal.at_once:
         return answer
-    if room_of(hub.engine).shortage() is not None or not hub.refusals.take(endpoint, context.now):
-        # What is left is for the work that was taken: a refusal says what it has to say at once.
-        return answer
     post = Post(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
+    if not _may_post(hub, endpoint, context.now):
+        return answer
     with transaction(hub.engine, "receive.refused") as conn:
-        if not posting.has_room(conn, endpoint):
-            return answer
-        posting.enqueue(conn, post, answer, context.now)
+        return _posted(conn, post, answer, context.now)
+
+
+def _may_post(hub: Hub, endpoint: str, now: datetime) -> bool:
+    """Tell whether what anybody may have sent may be answered by a POST: it leaves rows.
+
+    What room there is while the disk is short is for the work that was taken.
+    """
+    return room_of(hub.engine).shortage() is None and hub.refusals.take(endpoint, now)
+
+
+def _posted(conn: Connection, post: Post, answer: Answer, now: datetime) -> Answer:
+    """Queue an answer unless too many wait already: then it goes on its connection."""
+    if not posting.has_room(conn, post.destination):
+        return answer
+    posting.enqueue(conn, post, answer, now)
     return NOTHING_TO_SAY
 
 
@@ -114,8 +140,7 @@ def _judge(arrival: Arrival) -> Answer:
     if isinstance(unit, Ping):
         return _reply(arrival, arrival.protocol.pong(unit, arrival.context))
     if isinstance(unit, StatusRequest):
-        with reading(arrival.hub.engine) as conn:
-            status = signals.status(conn, arrival.protocol, unit, arrival.context)
+        status = signals.status(arrival.hub, arrival.protocol, unit, (arrival.opened, arrival.context))
         return _reply(arrival, status)
     if isinstance(unit, Receipt | ErrorSignal):
         signals.settle(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
@@ -125,6 +150,7 @@ def _judge(arrival: Arrival) -> Answer:
 def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
     _check_alive(arrival, unit)
     _check_room(arrival, unit)
+    _check_stamped(arrival, unit)
     receipt, message = _receipt(arrival, unit), _new_message(arrival, unit)
     made = receipt if isinstance(receipt, Answer) else None
 
@@ -136,8 +162,9 @@ def _user_message(arrival: Arrival, unit: UserMessage) -> Answer:
         if accepted.answer is None and made is not None:
             # It was stored while there was no key.
             accepted = replace(accepted, answer=messages.set_answer(conn, accepted.id, made))
-        if accepted.answer is None and isinstance(receipt, GatewayError):
-            return receipt
+        if accepted.answer is None and isinstance(receipt, _Owed):
+            late_receipts.owe(conn, accepted.id, receipt.receipt, arrival.context.now)
+            return receipt.problem
         if _goes_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
             return NOTHING_TO_SAY
@@ -172,8 +199,24 @@ def _came_before(arrival: Arrival, unit: UserMessage) -> bool:
     return found is not None
 
 
-def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | GatewayError | None:
-    """Return the receipt, GW803 where it cannot be signed now, None where none is asked for."""
+def _check_stamped(arrival: Arrival, unit: UserMessage) -> None:
+    """Refuse what is new while time-stamping is stale, where the settings say so."""
+    stamping = arrival.hub.stamping
+    problem = None if stamping is None else stamping.refusal(arrival.context.now)
+    if problem is not None and not _came_before(arrival, unit):
+        raise problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A receipt that cannot be signed now, and why."""
+
+    receipt: Receipt
+    problem: GatewayError
+
+
+def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | _Owed | None:
+    """Return the receipt, what is owed where it cannot be signed now, None where none is asked for."""
     if unit.ack_requested is None:
         return None
     receipt = arrival.protocol.receipt(arrival.opened, arrival.context)
@@ -181,7 +224,7 @@ def _receipt(arrival: Arrival, unit: UserMessage) -> Answer | GatewayError | Non
         sealed = arrival.protocol.seal((receipt,), arrival.opened.pmode, arrival.context)
     except GatewayError as problem:
         if problem.problem is KEY_UNAVAILABLE:
-            return problem
+            return _Owed(receipt, problem)
         raise
     return Answer(200, *_content(sealed))
 
@@ -213,10 +256,13 @@ def _new_message(arrival: Arrival, unit: UserMessage) -> NewMessage:
 def _follow_up(conn: Connection, arrival: Arrival, unit: UserMessage, message: int) -> None:
     """Write the evidence of origin, and put the message on its way to the application."""
     opened, now = arrival.opened, arrival.context.now
+    signer = opened.signed.certificate.sha256 if opened.signed else None
     evidence = {
         "message_id": unit.message_id,
-        "signer": opened.signed.certificate.sha256 if opened.signed else None,
+        "signer": signer,
+        "verdict": arrival.hub.verdicts.name(signer) if signer else None,
         "epoch": arrival.knowledge.epoch,
+        "admitted": arrival.way,
     }
     record(conn, "NRO", "message", message, opened.identity, evidence, now)
     if opened.pmode is not None and opened.pmode.deliver_to == "case":
@@ -249,13 +295,17 @@ def _post_receipt(conn: Connection, arrival: Arrival, accepted: messages.Accepte
 
 
 def _reply(arrival: Arrival, unit: Pong | StatusResponse) -> Answer:
-    """Answer a question between handlers; nothing of it is stored, it can be asked again."""
+    """Answer a question between handlers; nothing of it is stored, it can be asked again.
+
+    By a POST it goes as refusals do: questions need no signature, and each POST leaves rows.
+    """
     answer = Answer(200, *_content(arrival.protocol.seal((unit,), arrival.opened.pmode, arrival.context)))
     pmode = arrival.opened.pmode
     if not _goes_by_post(arrival) or pmode is None or pmode.reply_endpoint is None:
         return answer
     sender = arrival.context.party(unit.receiver)
     post = Post(pmode.reply_endpoint, sender, f"reply:{unit.message_id}", unit.message_id)
+    if not _may_post(arrival.hub, post.endpoint, arrival.context.now):
+        return answer
     with transaction(arrival.hub.engine, "receive.signal") as conn:
-        posting.enqueue(conn, post, answer, arrival.context.now)
-    return NOTHING_TO_SAY
+        return _posted(conn, post, answer, arrival.context.now)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gateway.pki.certificates import Certificate
 from gateway.pki.revocation import Revocations
-from gateway.pki.trust import Judge, TrustStore, Use, validate_path
+from gateway.pki.trust import Examine, Judge, TrustStore, Use, judge_octets
 
 __all__ = ["demand_good"]
 
@@ -18,11 +18,13 @@ def demand_good(
     believed: tuple[Judge, TrustStore],
     moments: tuple[datetime, datetime],
     location: str,
+    examine: Examine = judge_octets,
 ) -> None:
     """Raise the verdict on a certificate unless it is good now, and when it is to be used first.
 
     `moments` are now and the start of its use.  What begins later is judged as of then without
-    revocation, which nobody can know yet: its first message is judged with it.
+    revocation, which nobody can know yet: its first message is judged with it.  `examine` judges
+    as the judge does.
     """
     judge, trust = believed
     now, starts = moments
@@ -31,4 +33,4 @@ def demand_good(
     first = max(starts, certificate.not_before)
     if first > now:
         later = replace(trust, policy=replace(trust.policy, revocation="none"))
-        validate_path(certificate, first, use, later, Revocations()).demand(location)
+        examine(certificate.der, use, first, later, Revocations()).demand(location)

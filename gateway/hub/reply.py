@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -25,7 +26,7 @@ from gateway.cases.outcome import (
     is_decided,
 )
 from gateway.cases.status import check_notice
-from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
 from gateway.evidence.log import record
 from gateway.hub import relay
 from gateway.hub.hub import Hub
@@ -37,17 +38,30 @@ from gateway.store.engine import transaction
 from gateway.store.notices import NewNotice, Stored
 from gateway.store.transitions import Step
 
-__all__ = ["apply_answer", "call_back", "concerns_of", "conclusion", "standing_decisions"]
+__all__ = ["Spoken", "apply_answer", "call_back", "concerns_of", "conclusion", "standing_decisions"]
 
 _ACTOR = "reply"
 #: Events by which an agency waits for someone; the last one of them says for whom.
 _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
-def call_back(hub: Hub, agency: str, said: CallBack, envelope: bytes = b"") -> str:
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The signed octets that an agency spoke by, and the SHA-256 of the certificate that signed them."""
+
+    envelope: bytes = field(default=b"", repr=False)
+    signer: str | None = None
+
+    def by(self, hub: Hub) -> dict[str, str | None]:
+        """Return who signed, and the verdict by which that was believed, as evidence has it."""
+        verdict = hub.verdicts.name(self.signer) if self.signer else None
+        return {"signer": self.signer, "verdict": verdict}
+
+
+def call_back(hub: Hub, agency: str, said: CallBack, spoken: Spoken = Spoken()) -> str:
     """Apply what `agency` says in a call of its own; returns the case number.
 
-    `envelope` is the signed call as it came: it is kept with the request, as proof of its origin.
+    `spoken` is the signed call as it came: it is kept with the request, as proof of its origin.
     Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
     when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
     """
@@ -55,27 +69,28 @@ def call_back(hub: Hub, agency: str, said: CallBack, envelope: bytes = b"") -> s
         request = _find(conn, agency, said)
         case = cases.lock(conn, request.case_id)
         now = hub.clock()
-        _keep(conn, request, envelope, now)
+        _keep(conn, hub, request, spoken, now)
         _apply(conn, hub, (case, request.id), said.answer, now)
     return str(case.number)
 
 
-def _keep(conn: Connection, request: Row[Any], envelope: bytes, now: datetime) -> None:
-    """Keep the signed octets an agency spoke by, and their digest among the evidence."""
-    if envelope:
-        digest = payloads.put(conn, envelope, now)
+def _keep(conn: Connection, hub: Hub, request: Row[Any], spoken: Spoken, now: datetime) -> None:
+    """Keep the signed octets an agency spoke by, and among the evidence why their signer was believed."""
+    if spoken.envelope:
+        digest = payloads.put(conn, spoken.envelope, now)
         requests.set_reply(conn, request.id, digest)
-        record(conn, "reply", "request", request.id, digest, {"agency": request.agency}, now)
+        said = {"agency": request.agency, **spoken.by(hub)}
+        record(conn, "reply", "request", request.id, digest, said, now)
 
 
 def apply_answer(
-    hub: Hub, request_id: int, heard: tuple[Answer, bytes], finish: Callable[[Connection], None]
+    hub: Hub, request_id: int, heard: tuple[Answer, Spoken], finish: Callable[[Connection], None]
 ) -> None:
     """Apply what an agency answered to our own call, and end that delivery with it.
 
-    `heard` is the answer and the signed octets it came in.
+    `heard` is the answer and what it came in.
     """
-    answer, envelope = heard
+    answer, spoken = heard
     with transaction(hub.engine, "reply.answer") as conn:
         request = requests.get(conn, request_id)
         if request is None:
@@ -84,7 +99,7 @@ def apply_answer(
         case = cases.lock(conn, request.case_id)
         requests.move(conn, request.id, Step("send", now, _ACTOR))
         record(conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now)
-        _keep(conn, request, envelope, now)
+        _keep(conn, hub, request, spoken, now)
         _apply(conn, hub, (case, request.id), answer, now)
         finish(conn)
         relay.close_when_done(conn, case, now)
@@ -207,7 +222,7 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
         return
     asked = requests.of_case(conn, case.id)
     standing = standing_decisions(decisions.of_case(conn, case.id), {row.id: row.number for row in asked})
-    outcome = case_outcome(case.detail["items"], concerns_of(asked), standing)
+    outcome = case_outcome(_items(case), concerns_of(asked), standing)
     if outcome is None:
         cases.move(conn, case.id, Step("decision", now, _ACTOR, notice.number[:100]))
         return
@@ -219,6 +234,15 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
     cases.move(conn, case.id, Step(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value)
     data = {"outcome": outcome.value, "conclusion": rests_on}
     record(conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now)
+
+
+def _items(case: Row[Any]) -> list[int]:
+    """Return the items of the declaration that opened the case; without any there is nothing to decide."""
+    items = (case.detail or {}).get("items")
+    if not items:
+        detail = f"case {case.number} has no items that a decision could be about"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"case/{case.state}")
+    return list(items)
 
 
 def conclusion(outcome: CaseOutcome, standing: Iterable[StandingDecision]) -> str:

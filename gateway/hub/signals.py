@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence.log import record
 from gateway.hub import relay
@@ -25,9 +23,19 @@ _STATUS = {
 }
 
 
-def status(conn: Connection, protocol: Protocol, unit: StatusRequest, context: Context) -> StatusResponse:
-    """Answer a StatusRequest; a party is told of its own messages only."""
-    row = messages.find(conn, "in", context.party(unit.sender), unit.about)
+def status(
+    hub: Hub, protocol: Protocol, unit: StatusRequest, heard: tuple[Opened, Context]
+) -> StatusResponse:
+    """Answer a StatusRequest; a party is told of its own messages only.
+
+    Where it has to be signed, one that is not is `UnAuthorized` whatever it asks about: who
+    has seen a MessageId, or guesses one, learns nothing by it.
+    """
+    opened, context = heard
+    if opened.signed is None and (opened.pmode is None or opened.pmode.security.asks_signed):
+        return protocol.status_response(unit, "UnAuthorized", None, context)
+    with reading(hub.engine) as conn:
+        row = messages.find(conn, "in", context.party(unit.sender), unit.about)
     if row is None:
         return protocol.status_response(unit, "NotRecognized", None, context)
     word = _STATUS[row.state]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from gateway.store.coverage import WARNING, Coverage, Span, coverage, spans
 from gateway.store.engine import reading
 
-__all__ = ["Ending", "endings", "log_endings"]
+__all__ = ["Ending", "ending_soon", "endings", "log_endings"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,12 @@ def endings(engine: Engine, at: datetime, ours: Sequence[Span] = ()) -> tuple[En
     """Return whose certificates end within 30 days and are followed by no other, the soonest first."""
     with reading(engine) as conn:
         found = spans(conn)
-    return tuple(_ending(one, at) for one in coverage([*ours, *found], at) if one.ends - at < WARNING)
+    return ending_soon([*ours, *found], at)
+
+
+def ending_soon(found: Sequence[Span], at: datetime) -> tuple[Ending, ...]:
+    """Return which of these end within 30 days and are followed by no other, the soonest first."""
+    return tuple(_ending(one, at) for one in coverage(found, at) if one.ends - at < WARNING)
 
 
 def _ending(found: Coverage, at: datetime) -> Ending:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from gateway.store import census
+from gateway.store import census, fetched, stamps
 from gateway.store.coverage import WARNING, Span, counts, coverage, spans
 from gateway.store.engine import reading
 from gateway.store.room import room_of
+from gateway.store.stamps import Standing
 
 __all__ = ["render"]
 
@@ -32,15 +33,29 @@ _HELP = {
     "gateway_certificate_days": "Days until the first party, by use, has none that follows; below 0: over.",
     "gateway_own_certificate_days": "Days until our own last signing certificate ends.",
     "gateway_certificates_ending": "Parties and uses, ourselves too, without a certificate in 30 days.",
+    "gateway_own_key_away": "1 while the key that signs now does not sign in this process, else 0.",
+    "gateway_evidence_leaves": "Leaves of evidence under a sealed head, and under a time-stamped one.",
+    "gateway_evidence_unstamped_seconds": "For how long the oldest evidence without a time stamp has waited.",
+    "gateway_time_stamp_seconds": "How long ago the last time stamp was made.",
+    "gateway_fetched_words": "Lists and responses in force that were fetched, by source.",
+    "gateway_fetched_seconds_left": "Seconds until what ends first of a source ends; below 0: stale.",
+    "gateway_fetched_age_seconds": "Age of the oldest list or response in force, by source.",
+    "gateway_fetched_ago_seconds": "How long ago the last fetch was believed, by source.",
+    "gateway_fetch_failures": "Fetches that failed since then, by source.",
     "gateway_trust_epoch": "Number of changes of the register.",
 }
 
 
-def render(engine: Engine, at: datetime | None = None, ours: Sequence[Span] = ()) -> str:
+def render(
+    engine: Engine, at: datetime | None = None, ours: Sequence[Span] = (), *, key_away: bool = False
+) -> str:
     """Return every metric as text, as of a moment (now); `ours` are our own certificates."""
+    now = at or datetime.now(UTC)
     with reading(engine) as conn:
-        ends = _certificates(spans(conn), ours, at or datetime.now(UTC))
-        found = {**census.take(conn), **_room(engine), **ends}
+        ends = _certificates(spans(conn), ours, now)
+        found = {**census.take(conn), **_room(engine), **ends, **_stamped(stamps.standing(conn), now)}
+        found |= _fetched(conn, now)
+    found["gateway_own_key_away"] = {(): float(key_away)}
     return "\n".join(_lines(found)) + "\n"
 
 
@@ -60,6 +75,41 @@ def _certificates(
         "gateway_own_certificate_days": {(): own[0].days(at)} if own else {},
         "gateway_certificates_ending": {(): float(sum(one.ends - at < WARNING for one in (*covered, *own)))},
     }
+
+
+def _stamped(found: Standing, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    waited = 0.0 if found.waiting_since is None else (at - found.waiting_since).total_seconds()
+    ago = None if found.last_stamp is None else (at - found.last_stamp).total_seconds()
+    return {
+        "gateway_evidence_leaves": {
+            (("state", "sealed"),): float(found.sealed),
+            (("state", "stamped"),): float(found.stamped),
+        },
+        "gateway_evidence_unstamped_seconds": {(): max(waited, 0.0)},
+        "gateway_time_stamp_seconds": {} if ago is None else {(): ago},
+    }
+
+
+def _fetched(conn: Connection, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    held = {_of(row.source): row for row in fetched.spans(conn)}
+    rows = {_of(row.name): row for row in fetched.sources(conn)}
+    return {
+        "gateway_fetched_words": {key: float(row.words) for key, row in held.items()},
+        "gateway_fetched_seconds_left": {
+            key: (row.next_update - at).total_seconds() for key, row in held.items()
+        },
+        "gateway_fetched_age_seconds": {
+            key: (at - row.this_update).total_seconds() for key, row in held.items()
+        },
+        "gateway_fetched_ago_seconds": {
+            key: (at - row.fetched_at).total_seconds() for key, row in rows.items() if row.fetched_at
+        },
+        "gateway_fetch_failures": {key: float(row.failures) for key, row in rows.items()},
+    }
+
+
+def _of(source: str) -> tuple[tuple[str, str], ...]:
+    return (("source", source),)
 
 
 def _room(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

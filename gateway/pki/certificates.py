@@ -99,8 +99,10 @@ _KEY_TYPES: Final = (
 )
 
 # The parser counts octets where RFC 5280 counts characters, which is too few for 22 Hangul syllables,
-# and only warns: on standard error, of a certificate that anybody may have sent.
+# and takes odd serial numbers, which the rules below judge.  It only warns: on standard error, of a
+# certificate that anybody may have sent.  Said once for the process: filters belong to no thread.
 warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
+warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", UserWarning)
 #: Characters of a name's attribute (RFC 5280 appendix A.1); of others ub-name is far below any limit here.
 _BOUNDS: Final = {NameOID.COUNTRY_NAME: (2, 2), NameOID.COMMON_NAME: (1, 64)}
 _NO_BOUNDS: Final = (0, 32_768)
@@ -244,7 +246,7 @@ def _unarmour(block: bytes) -> bytes:
 def _read(encoded: bytes, rules: CertificateRules) -> Certificate:
     if len(encoded) > MAX_CERTIFICATE_OCTETS:
         _refuse(f"a certificate of {len(encoded)} octets is too large")
-    _check_serial(encoded, rules)
+    _check_octets(encoded, rules)
     try:
         return _fields(encoded, _parsed(encoded, lenient=not rules.profile), rules)
     except GatewayError:
@@ -284,8 +286,8 @@ def _with_parameters(encoded: bytes) -> bytes | None:
     return lent
 
 
-def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
-    """Check the serial number before the parser does, which only warns."""
+def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
+    """Check what the parser lets pass: the serial number, of which it only warns, and the algorithms."""
     serial = der.certificate_serial(encoded)
     if serial is None:
         _refuse("malformed certificate")
@@ -293,6 +295,9 @@ def _check_serial(encoded: bytes, rules: CertificateRules) -> None:
         _refuse(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
     if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:
         _refuse("the serial number is not positive")
+    # Neither parser compares them; which one was meant is anybody's guess.
+    if not der.names_one_algorithm(encoded):
+        _refuse("the signed part names another signature algorithm than stands beside it")
 
 
 def _check_name(name: x509.Name) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["certificate_serial", "element"]
+__all__ = ["certificate_serial", "element", "names_one_algorithm"]
 
 _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
@@ -37,10 +37,26 @@ def certificate_serial(data: bytes) -> bytes | None:
     inner = element(data, outer[1])
     if inner is None or inner[0] != _SEQUENCE:
         return None
-    version = element(data, inner[1])
-    if version is None:
-        return None
-    serial = element(data, version[2]) if version[0] == _VERSION else version
+    serial = _serial(data, inner[1])
     if serial is None or serial[0] != _INTEGER or serial[1] == serial[2]:
         return None
     return data[serial[1] : serial[2]]
+
+
+def names_one_algorithm(data: bytes) -> bool:
+    """Say whether a certificate names one algorithm in what is signed and beside it (RFC 5280 §4.1.1.2)."""
+    outer = element(data, 0)
+    inner = element(data, outer[1]) if outer else None
+    serial = _serial(data, inner[1]) if inner else None
+    if inner is None or serial is None:
+        return False
+    within, beside = element(data, serial[2]), element(data, inner[2])
+    if within is None or beside is None:
+        return False
+    return data[serial[2] : within[2]] == data[inner[2] : beside[2]]
+
+
+def _serial(data: bytes, start: int) -> tuple[int, int, int] | None:
+    """Return the serial number of a certificate whose signed part begins at `start`."""
+    version = element(data, start)
+    return element(data, version[2]) if version and version[0] == _VERSION else version

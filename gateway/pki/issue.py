@@ -16,12 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import Certificate, PublicKey, read_certificate
@@ -37,6 +38,7 @@ __all__ = [
     "Profile",
     "Sandbox",
     "SandboxParty",
+    "cross_certify",
     "demo_parties",
     "issue_certificate",
     "issue_requested",
@@ -113,6 +115,7 @@ class Order:
     starts: timedelta = -_LEEWAY
     serial: int | None = None
     alternative_names: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
 
 
 @cache
@@ -243,7 +246,42 @@ def _certify(
     if order.alternative_names:
         names = [_general_name(each) for each in order.alternative_names]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if order.policies:
+        builder = builder.add_extension(_policies(order.policies), critical=False)
     return read_certificate(_issue(builder, authority).public_bytes(serialization.Encoding.DER))
+
+
+def cross_certify(
+    authority: Authority, other: Certificate, policies: Mapping[str, str], now: datetime
+) -> Certificate:
+    """Certify the key of another country's authority, which may certify parties and nobody else.
+
+    ``policies`` maps each policy of ours to the one of theirs that is as good (RFC 5280 §4.2.1.5).
+    """
+    if not other.is_ca or not policies:
+        raise GatewayError(SETTINGS_WRONG, "a bridge leads to an authority, by policies of both", "policies")
+    named, _ = _policies(policies), _policies(policies.values())
+    order = Order(profile="authority")
+    subject = x509.load_der_x509_certificate(other.der).subject
+    builder = _builder(subject, other.public_key, now, order, profiles()["authority"])
+    pairs = [
+        {"issuer_domain_policy": ours, "subject_domain_policy": theirs} for ours, theirs in policies.items()
+    ]
+    mapped = x509.UnrecognizedExtension(ExtensionOID.POLICY_MAPPINGS, asn1_x509.PolicyMappings(pairs).dump())
+    builder = (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(named, critical=False)
+        .add_extension(mapped, critical=True)
+    )
+    return read_certificate(_issue(builder, authority).public_bytes(serialization.Encoding.DER))
+
+
+def _policies(identifiers: Iterable[str]) -> x509.CertificatePolicies:
+    try:
+        named = [x509.ObjectIdentifier(each) for each in identifiers]
+    except ValueError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"no policy: {str(wrong)[:80]}", "policies") from wrong
+    return x509.CertificatePolicies(x509.PolicyInformation(each, None) for each in named)
 
 
 def make_crl(
@@ -394,17 +432,19 @@ def make_sandbox(
     key_kind: str = "p-256",
     password: bytes | None = None,
     overwrite: bool = False,
+    path_length: int | None = 0,
 ) -> Sandbox:
     """Make an authority and its parties in the folder `where`; what is there already is kept unless told.
 
     Writes ca.pem, ca.key.pem, crl.pem, and for each party NAME.cert.pem, NAME.key.pem and, where
     asked for, NAME.p12 under `password`.  Private keys are readable by their owner alone.
+    `path_length` is how many authorities may follow each other below this one.
     """
     _check_parties(parties, password)
     if (where / "ca.key.pem").exists() and not overwrite:
         raise GatewayError(SETTINGS_WRONG, "there is a sandbox already", str(where))
     where.mkdir(parents=True, exist_ok=True)
-    root = make_authority(authority, now, key_kind)
+    root = make_authority(authority, now, key_kind, path_length=path_length)
     _write(where / "ca.key.pem", key_pem(root.key), 0o600)
     _write(where / "ca.pem", root.certificate.pem, 0o644)
     issued = {party.name: _issue_party(root, party, now) for party in parties}

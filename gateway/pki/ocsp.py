@@ -83,7 +83,9 @@ class Statement:
 
     def ends(self, most: timedelta | None) -> datetime:
         """Return when it ceases to be fresh; `most`: the greatest age allowed."""
-        return self.next_update if most is None else min(self.next_update, self.this_update + most)
+        if most is None or self.next_update - self.this_update <= most:
+            return self.next_update
+        return self.this_update + most
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +220,16 @@ def _certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterato
             continue
 
 
-def request(certificate: Certificate, issuer: Certificate, nonce: bytes) -> bytes:
-    """Return the DER of a request about `certificate`; `nonce`: 16 to 32 random octets (RFC 9654)."""
+def request(certificate: Certificate, issuer: Certificate, nonce: bytes | None) -> bytes:
+    """Return the DER of a request about `certificate`; `nonce`: 16 to 32 octets (RFC 9654), or none."""
     builder = ocsp.OCSPRequestBuilder().add_certificate(
         x509.load_der_x509_certificate(certificate.der),
         x509.load_der_x509_certificate(issuer.der),
         hashes.SHA256(),
     )
-    asked = builder.add_extension(x509.OCSPNonce(nonce), critical=False).build()
-    return asked.public_bytes(serialization.Encoding.DER)
+    if nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return builder.build().public_bytes(serialization.Encoding.DER)
 
 
 def check_nonce(answer: OcspAnswer, nonce: bytes, *, required: bool) -> None:

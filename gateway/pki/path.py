@@ -51,6 +51,15 @@ __all__ = ["ANY_POLICY", "Failure", "Inquiry", "PolicyRule", "check", "key_along
 name_trees.logger.disabled = True
 # It looks its comparisons up here, and has none for addresses (RFC 5280 §4.2.1.10).
 name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, within)
+
+
+def _beneath(base: str, name: str) -> bool:
+    """Say whether a domain name is `base` with zero or more labels added (RFC 5280 §4.2.1.10)."""
+    # Every name is one that labels were added to where there were none.
+    return not base or name_trees.dns_tree_contains(base, name)
+
+
+name_trees._name_type_checkers[name_trees.GeneralNameType.DNS_NAME] = _beneath
 # Names of structure it cannot even hold; as octets they are held, and one that meets a constraint
 # of its form is still refused, for nothing compares them.
 _interpreted: Final = name_trees._interpret_general_name
@@ -128,9 +137,7 @@ def _forbidden_wildcard(chain: Chain) -> str | None:
     if not domains:
         return None
     for parsed in chain.parsed[1:]:
-        constraints = parsed.name_constraints_value
-        excluded = constraints["excluded_subtrees"] if constraints else None
-        for subtree in excluded if isinstance(excluded, asn1_x509.GeneralSubtrees) else ():
+        for subtree in _subtrees(parsed, "excluded_subtrees"):
             base = subtree["base"].native.lower() if subtree["base"].name == "dns_name" else ""
             found = next((each for each in domains if base.endswith(each)), None)
             if found:
@@ -138,10 +145,49 @@ def _forbidden_wildcard(chain: Chain) -> str | None:
     return None
 
 
+def _odd_base(chain: Chain) -> bool:
+    """Say whether a constraint on host names that are there begins with a point (RFC 5280 §4.2.1.10).
+
+    That is no domain name.  The library finds nothing below it, and so would exclude nothing.
+    """
+    if not any(name.startswith("dns:") for each in chain.certificates for name in each.alternative_names):
+        return False
+    return any(
+        subtree["base"].name == "dns_name" and subtree["base"].native.startswith(".")
+        for parsed in chain.parsed[1:]
+        for kind in ("permitted_subtrees", "excluded_subtrees")
+        for subtree in _subtrees(parsed, kind)
+    )
+
+
+def _subtrees(parsed: Any, kind: str) -> Any:
+    constraints = parsed.name_constraints_value
+    found = constraints[kind] if constraints else None
+    return found if isinstance(found, asn1_x509.GeneralSubtrees) else ()
+
+
+def _anchor_refusal(chain: Chain) -> str | None:
+    """Say why the key of the anchor may verify no certificates, by what its own certificate says.
+
+    The library asks this of the authorities below it alone; one without extensions says nothing.
+    """
+    anchor = chain.certificates[-1]
+    if len(chain.certificates) == 1 or not anchor.extensions:
+        return None
+    # RFC 5280 §4.2.1.9 and §4.2.1.3 forbid it of any certificate of version 3.
+    if not anchor.is_ca:
+        return "the trust anchor is not a CA"
+    if anchor.key_usage is not None and "keyCertSign" not in anchor.key_usage:
+        return "the trust anchor's key may not sign certificates"
+    return None
+
+
 def check(chain: Chain, inquiry: Inquiry, index: Index) -> Failure | None:
     """Say why `chain` is not good; revocation is looked at elsewhere (`gateway.pki.status`)."""
     try:
         with ONE_AT_A_TIME:
+            if _odd_base(chain):
+                return Failure(CERTIFICATE_UNTRUSTED, "a constraint on host names begins with a point")
             _check(chain, inquiry, index)
             wildcard = _forbidden_wildcard(chain)
     except (ExpiredError, NotYetValidError) as error:
@@ -152,13 +198,16 @@ def check(chain: Chain, inquiry: Inquiry, index: Index) -> Failure | None:
     except Exception as error:
         reason = f"the certificate path cannot be processed ({type(error).__name__})"
         return Failure(CERTIFICATE_UNTRUSTED, reason)
+    issuing = _anchor_refusal(chain)
+    if issuing:
+        return Failure(CERTIFICATE_UNTRUSTED, issuing)
     if wildcard:
         return Failure(CERTIFICATE_UNTRUSTED, f"{wildcard} stands for a name that is excluded")
     return None
 
 
 def _check(chain: Chain, inquiry: Inquiry, index: Index) -> None:
-    anchor = _anchor(chain.parsed[-1], inquiry.policies)
+    anchor = _anchor(chain, inquiry.policies)
     below = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
     path = ValidationPath(anchor, interm=below[:-1], leaf=below[-1] if below else None)
     _run(async_validate_path(_context(inquiry, index, anchor), path, _parameters(inquiry.policies)))
@@ -190,10 +239,14 @@ def key_along(chain: Chain, place: int) -> PublicKey | None:
     return cast("PublicKey", numbers.public_key())
 
 
-def _anchor(parsed: Any, policies: PolicyRule) -> Any:
+def _anchor(chain: Chain, policies: PolicyRule) -> Any:
     """Make a trust anchor that binds itself to what its certificate says (RFC 5937)."""
+    parsed = chain.parsed[-1]
     derived = derive_quals_from_cert(parsed)
     rules = derived.standard_parameters
+    flags = _flags(chain) if policies.of_anchor else {}
+    if flags:
+        rules = replace(rules or PKIXValidationParams(), **flags)
     if rules is not None and not policies.of_anchor:
         rules = replace(
             rules, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False
@@ -209,6 +262,27 @@ def _anchor(parsed: Any, policies: PolicyRule) -> Any:
     # It also forgets the length for attribute authorities and then counts down from None.
     length = derived.max_path_length
     return CertTrustAnchor(parsed, replace(derived, standard_parameters=rules, max_aa_path_length=length))
+
+
+def _flags(chain: Chain) -> dict[str, bool]:
+    """Return what the anchor's certificate forbids or demands of policies below it; the library reads it not.
+
+    It says after how many certificates that begins, and the library can only be told whether: where it
+    begins anywhere along this path it holds for all of it, which may refuse more, and never less.
+    """
+    parsed = chain.parsed[-1]
+    # Certificates that an authority issues to itself do not count; the last one of a path does (§6.1.5 a).
+    long = 1 + sum(not each.self_issued for each in chain.certificates[1:-1])
+    constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
+    explicit = constraints["require_explicit_policy"].native if constraints else None
+    mapping = constraints["inhibit_policy_mapping"].native if constraints else None
+    said = {
+        "initial_explicit_policy": explicit is not None and explicit <= long,
+        # The last one before the end of the path is the last that can map.
+        "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
+        "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
+    }
+    return {name: True for name, holds in said.items() if holds}
 
 
 def _context(inquiry: Inquiry, index: Index, anchor: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Reads the trust policy from `policy.toml`; a word it does not know is an error."""
+"""Reads the trust policy from `policy.toml`, and writes it; a word it does not know is an error."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,10 +13,11 @@ from typing import Any, Final
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import CertificateRules
 from gateway.pki.lint import UseRule
+from gateway.pki.path import PolicyRule
 from gateway.pki.trust import DEFAULT_USES, TrustPolicy, Use
 from gateway.share import folder
 
-__all__ = ["read_policy", "shipped_policy"]
+__all__ = ["read_policy", "shipped_policy", "written_policy"]
 
 _MOST_OCTETS: Final = 64 * 1024
 
@@ -33,19 +35,49 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
         tables = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", filename) from wrong
-    _only(tables, {"revocation", "path", "certificates", "use"}, filename)
+    _only(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
     words: dict[str, Any] = {}
     words.update(_revocation(_table(tables, "revocation", filename), f"{filename} revocation"))
     words.update(_typed(_table(tables, "path", filename), TrustPolicy, _PATH_WORDS, f"{filename} path"))
+    wanted = _typed(_table(tables, "policies", filename), PolicyRule, _POLICY_WORDS, f"{filename} policies")
+    words["policies"] = PolicyRule(**wanted)
     table = _table(tables, "certificates", filename)
     rules = _typed(table, CertificateRules, _CERTIFICATE_WORDS, f"{filename} certificates")
     uses = _uses(_table(tables, "use", filename), f"{filename} use")
     return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **words)
 
 
+def written_policy(policy: TrustPolicy) -> bytes:
+    """Write a policy in full, so that reading it gives the same whatever is shipped then."""
+    revocation: dict[str, Any] = {"rule": policy.revocation}
+    if policy.crl_age_most is not None:
+        revocation["crl_age_most_hours"] = int(policy.crl_age_most / timedelta(hours=1))
+    tables = {
+        "revocation": revocation,
+        "path": _written(policy, _PATH_WORDS),
+        "policies": _written(policy.policies, _POLICY_WORDS),
+        "certificates": _written(policy.certificates, _CERTIFICATE_WORDS),
+        **{f"use.{use.value}": _written(rule, _USE_WORDS) for use, rule in policy.uses.items()},
+    }
+    return "\n".join(_table_text(name, words) for name, words in tables.items()).encode()
+
+
+def _written(rules: Any, names: frozenset[str]) -> dict[str, Any]:
+    found = {name: getattr(rules, name) for name in sorted(names)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in found.items()}
+
+
+def _table_text(name: str, words: Mapping[str, Any]) -> str:
+    # Texts of object identifiers and names, whole numbers and truth values: TOML writes them as JSON does.
+    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
+
+
 # What path validation alone asks for is no policy: the profile cannot be turned off.
 _CERTIFICATE_WORDS: Final = frozenset(each.name for each in fields(CertificateRules)) - {"profile"}
 _PATH_WORDS: Final = frozenset({"leaf_may_be_ca", "path_most", "candidates_most"})
+# That the policies of an anchor bind it is no choice.
+_POLICY_WORDS: Final = frozenset(each.name for each in fields(PolicyRule)) - {"of_anchor"}
+_USE_WORDS: Final = frozenset(each.name for each in fields(UseRule))
 
 
 def _revocation(table: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ counts as one that was not understood.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from gateway.errors import REVOCATION_UNKNOWN, GatewayError, Problem
-from gateway.pki.certificates import Certificate, CertificateRules, read_certificate, read_certificates
-from gateway.pki.revocation import MAX_CRLS, Revocations
+from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN, GatewayError, Problem
+from gateway.pki.certificates import Certificate, CertificateRules, read_certificates
+from gateway.pki.revocation import MAX_ANSWERS, MAX_CRLS, Revocations
 from gateway.pki.search import understood
 from gateway.pki.trust import (
     DEFAULT_POLICY,
@@ -42,8 +42,8 @@ class Register:
         return cls(
             tuple(each.der for each in trust.anchors),
             tuple(each.der for each in trust.intermediates),
-            tuple(each.der for each in revocations.lists),
-            tuple(each.der for each in revocations.answers),
+            (*(each.der for each in revocations.lists), *_unread(revocations, is_answer=False)),
+            (*(each.der for each in revocations.answers), *_unread(revocations, is_answer=True)),
             trust.policy,
         )
 
@@ -51,10 +51,9 @@ class Register:
         """Read everything; raises GW205 or GW208 only where there is too much of it."""
         rules = self.policy.certificates
         anchors, intermediates = _readable(self.anchors, rules), _readable(self.intermediates, rules)
-        if len(self.crls) + len(self.responses) > MAX_CRLS:
-            raise GatewayError(
-                REVOCATION_UNKNOWN, f"more than {MAX_CRLS} revocation lists", "revocation list"
-            )
+        if len(self.crls) > MAX_CRLS or len(self.responses) > MAX_ANSWERS:
+            detail = f"more than {MAX_CRLS} revocation lists, or {MAX_ANSWERS} OCSP responses"
+            raise GatewayError(REVOCATION_UNKNOWN, detail, "revocation list")
         words, doubts = [], []
         for crls, responses in [
             *(((one,), ()) for one in self.crls),
@@ -64,6 +63,7 @@ class Register:
                 words.append(Revocations(crls, rules, responses))
             except GatewayError as refused:
                 doubts.append(refused.detail)
+                words.append(Revocations.unreadable((*crls, *responses)[0], is_answer=bool(responses)))
         return Opened(
             TrustStore(anchors, intermediates, self.policy), Revocations.together(words), tuple(doubts)
         )
@@ -78,18 +78,25 @@ class Opened:
     doubts: tuple[str, ...] = ()
 
     def judge(self, leaf: bytes, use: Use, at: datetime) -> Verdict:
-        """Judge a certificate, DER or PEM; never raises for what somebody sent."""
+        """Judge a certificate, DER or PEM with any text around it; never raises for what somebody sent."""
         policy = self.trust.policy
         try:
-            certificate = read_certificate(leaf, policy.certificates)
+            certificate, *more = read_certificates(leaf, policy.certificates)
         except GatewayError as refused:
             return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        if more:
+            reason = f"{1 + len(more)} certificates in one file: which is to be judged is not said"
+            return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
         verdict = validate_path(certificate, at, use, self.trust, self.revocations)
         if verdict.status == "valid" and self.doubts and policy.revocation == "if_present":
             return _doubtful(REVOCATION_UNKNOWN, self.doubts[0], at)
         if verdict.status == "indeterminate" and self.doubts:
             return replace(verdict, reason=f"{verdict.reason}; {self.doubts[0]}"[:500])
         return verdict
+
+
+def _unread(revocations: Revocations, *, is_answer: bool) -> Iterator[bytes]:
+    return (each.octets for each in revocations.unread if each.is_answer is is_answer)
 
 
 def _doubtful(problem: Problem, reason: str, at: datetime) -> Verdict:

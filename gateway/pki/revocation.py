@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
@@ -19,27 +20,32 @@ from cryptography.x509.oid import ExtensionOID
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
 from gateway.pki.certificates import (
     DEFAULT_RULES,
+    PATH_RULES,
     Certificate,
     CertificateRules,
     PublicKey,
     written_name,
 )
 from gateway.pki.names import general_name_key, name_key, point_names
-from gateway.pki.ocsp import OcspAnswer, read_response
+from gateway.pki.ocsp import OcspAnswer, Statement, read_response
 
 __all__ = [
     "ALL_REASONS",
+    "MAX_ANSWERS",
     "MAX_CRLS",
     "MAX_CRL_OCTETS",
     "Entry",
     "RevocationList",
     "Revocations",
+    "Unread",
     "read_crls",
 ]
 
 # About 400,000 entries; larger issuers cut their lists by distribution points.
 MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
 MAX_CRLS: Final = 256
+# One for each certificate that responders are asked about.
+MAX_ANSWERS: Final = 4096
 
 # The reasons that lists may be cut by (RFC 5280 §4.2.1.13); a certificate is cleared for all of them.
 ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {
@@ -107,7 +113,9 @@ class RevocationList:
 
     def ends(self, most: timedelta | None = None) -> datetime:
         """Return when the list ceases to be fresh."""
-        return self.next_update if most is None else min(self.next_update, self.this_update + most)
+        if most is None or self.next_update - self.this_update <= most:
+            return self.next_update
+        return self.this_update + most
 
     def entry(self, issuer_key: str, serial: int) -> Entry | None:
         """Return what the list says of the certificate `serial` of this issuer; None: it is not listed."""
@@ -151,12 +159,33 @@ class RevocationList:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Octets in hand that our rules do not let us read, a list or a response (`is_answer`).
+
+    ``words`` is what they say to whoever has no rules, None where nobody can read them: they prove
+    nothing, but tell whose certificates somebody has spoken of.
+    """
+
+    octets: bytes = field(repr=False)
+    is_answer: bool
+    words: Revocations | None = field(compare=False, repr=False)
+
+    def may_speak_of(self, issuer_keys: Collection[str], serial: int) -> bool:
+        """Say whether they may be about a certificate; `issuer_keys`: whose lists may be."""
+        words = self.words
+        return words is None or bool(words.speaking_of(*issuer_keys) or words.told_of(serial))
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Revocations:
-    """All revocation lists and OCSP responses in hand, of whatever issuers."""
+    """All revocation lists and OCSP responses in hand, of whatever issuers; ``unread`` prove nothing."""
 
     lists: tuple[RevocationList, ...]
     answers: tuple[OcspAnswer, ...]
+    unread: tuple[Unread, ...]
+    # By serial number: a responder may tell of many certificates each time.
+    _told: Mapping[int, tuple[tuple[OcspAnswer, Statement], ...]] = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -167,22 +196,52 @@ class Revocations:
         """Read `crls`, each a DER list or a file of PEM lists, and `responses`, each one in DER."""
         lists = tuple(each for data in crls for each in read_crls(data, rules))
         answers = tuple(read_response(data, rules) for data in responses)
-        if len(lists) + len(answers) > MAX_CRLS:
-            _refuse(f"more than {MAX_CRLS} revocation lists")
+        if len(lists) > MAX_CRLS or len(answers) > MAX_ANSWERS:
+            _refuse(f"more than {MAX_CRLS} revocation lists, or {MAX_ANSWERS} OCSP responses")
+        self._hold(lists, answers)
+
+    def _hold(
+        self,
+        lists: tuple[RevocationList, ...],
+        answers: tuple[OcspAnswer, ...],
+        unread: tuple[Unread, ...] = (),
+    ) -> None:
+        told: dict[int, list[tuple[OcspAnswer, Statement]]] = {}
+        for answer in answers:
+            for statement in answer.statements:
+                told.setdefault(statement.serial, []).append((answer, statement))
         object.__setattr__(self, "lists", lists)
         object.__setattr__(self, "answers", answers)
+        object.__setattr__(self, "unread", unread)
+        object.__setattr__(self, "_told", {serial: tuple(said) for serial, said in told.items()})
 
     @classmethod
     def together(cls, parts: Iterable[Revocations]) -> Revocations:
         """Return all that several hold."""
         whole, every = cls(), tuple(parts)
-        object.__setattr__(whole, "lists", tuple(each for part in every for each in part.lists))
-        object.__setattr__(whole, "answers", tuple(each for part in every for each in part.answers))
+        whole._hold(
+            tuple(each for part in every for each in part.lists),
+            tuple(each for part in every for each in part.answers),
+            tuple(each for part in every for each in part.unread),
+        )
+        return whole
+
+    @classmethod
+    def unreadable(cls, octets: bytes, *, is_answer: bool = False) -> Revocations:
+        """Return what is in hand with a list, or a response, that our rules refuse."""
+        words, whole = None, cls()
+        with suppress(GatewayError):
+            words = cls(() if is_answer else (octets,), PATH_RULES, (octets,) if is_answer else ())
+        whole._hold((), (), (Unread(octets, is_answer, words),))
         return whole
 
     def __len__(self) -> int:
-        """Count the lists and the responses."""
-        return len(self.lists) + len(self.answers)
+        """Count the lists and the responses, read or not."""
+        return len(self.lists) + len(self.answers) + len(self.unread)
+
+    def told_of(self, serial: int) -> tuple[tuple[OcspAnswer, Statement], ...]:
+        """Return what responses say of certificates with this serial number, of whatever issuers."""
+        return self._told.get(serial, ())
 
     def speaking_of(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
         """Return the lists of these issuers, fresh or not, the newest first."""

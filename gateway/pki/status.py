@@ -4,11 +4,13 @@ Own code, because the validation library takes an authority's list for certifica
 sisters and, in some orders of lists, one whose signature nobody checked.  A certificate is clear
 when lists of all its reasons say so: for each reason the newest complete list of whoever the
 certificate names for it, or its very issuer.  Lists of some reasons and of changes condemn at any
-time; a list of changes releases only what the complete list it belongs to has on hold.
+time; a list of changes releases only what the complete list it belongs to has on hold.  A word that
+condemns does so when it has ended too, until a newer one says otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +25,7 @@ from gateway.pki.points import Point, covered, points_of
 from gateway.pki.revocation import ALL_REASONS, RevocationList, Revocations
 from gateway.pki.search import Chain, Index
 
-__all__ = ["Rule", "check"]
+__all__ = ["Rule", "answered", "check"]
 
 # A list may be signed by a key of its own, whose certificate has a path and a status again.
 _MAX_DEPTH: Final = 3
@@ -72,16 +74,30 @@ class _Question:
 def check(
     chain: Chain, inquiry: path.Inquiry, index: Index, rule: Rule, asked: tuple[str, ...] = ()
 ) -> path.Failure | datetime:
-    """Return until when every certificate of a good `chain` stays so, or the failure of the first."""
+    """Return until when every certificate of a good `chain` stays so, or the failure of the first.
+
+    That one was revoked counts before that of another it is not known: that may be tolerated.
+    """
     ends = [each.not_after for each in chain.certificates]
+    doubt: path.Failure | None = None
     for place in range(len(chain.certificates) - 2, -1, -1):
         question = _Question(chain, place, asked)
         found = _Search(inquiry, index, rule).ask(question)
-        if isinstance(found, path.Failure):
-            return found
-        if found is not None:
+        if isinstance(found, datetime):
             ends.append(found)
-    return min(ends)
+        elif found is not None and found.problem is not REVOCATION_UNKNOWN:
+            return found
+        else:
+            doubt = doubt or found
+    return doubt or min(ends)
+
+
+def answered(chain: Chain, inquiry: path.Inquiry, index: Index, rule: Rule) -> path.Failure | datetime | None:
+    """Return what the responses in hand say of the first certificate of a `chain`; None: nothing.
+
+    GW207 is what they say of one that was revoked; GW208 says why they are not to be believed.
+    """
+    return _Search(inquiry, index, rule)._ask_responders(_Question(chain, 0, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +108,94 @@ class _Search:
 
     def ask(self, question: _Question) -> path.Failure | datetime | None:
         """Return until when the certificate is clear, the failure, or None where no word is needed."""
+        found = self._fresh_word(question)
+        if isinstance(found, path.Failure) and found.problem is not REVOCATION_UNKNOWN:
+            return found
+        return self._old_word(question) or found
+
+    def _old_word(self, question: _Question) -> path.Failure | None:
+        """Return the failure of a certificate that was revoked by a word no longer fresh.
+
+        Who can keep newer words from us must not bring anybody back: only a newer one ends it.
+        """
+        return self._old_answer(question) or self._old_list(question)
+
+    def _old_answer(self, question: _Question) -> path.Failure | None:
+        for response, said in self._said_of(question):
+            at = said.revoked_at
+            if at is None or said.this_update > self.inquiry.moment:
+                continue
+            if not isinstance(self._responder(response, question), datetime):
+                continue
+            if not self._is_over(question, said.this_update, ALL_REASONS):
+                self.rule.used[response.sha256] = None
+                return self.condemned(question, at)
+        return None
+
+    def _old_list(self, question: _Question) -> path.Failure | None:
+        moment, most = self.inquiry.moment, self.rule.age_most
+        points = points_of(question.certificate, question.issuer_key)
+        for each in self._lists(question, points):
+            entry = each.entry(question.issuer_key, question.certificate.serial)
+            if entry is None or entry.released or each.this_update > moment or each.fresh(moment, most):
+                continue
+            if not _Reading(self, question, points, (each,)).authentic(each):
+                continue
+            reasons = covered(each, question.certificate, points)
+            if not isinstance(reasons, str) and not self._is_over(question, each.this_update, reasons, each):
+                self.rule.used[each.sha256] = None
+                return self.condemned(question, entry.revoked_at)
+        return None
+
+    def _is_over(
+        self,
+        question: _Question,
+        since: datetime,
+        reasons: frozenset[x509.ReasonFlags],
+        old: RevocationList | None = None,
+    ) -> bool:
+        """Say whether fresh words since then, none of which condemns, speak of all these reasons."""
+        for response, said in self._said_of(question):
+            if said.this_update >= since and isinstance(self._believe(response, said, question), datetime):
+                return True
+        points = points_of(question.certificate, question.issuer_key)
+        lists = self._lists(question, points)
+        reading = _Reading(self, question, points, lists)
+        return reasons <= frozenset(
+            one for each in lists if _follows(each, since, old) for one in reading.believed(each)
+        )
+
+    def _said_of(self, question: _Question) -> Iterator[tuple[OcspAnswer, Statement]]:
+        """Yield what the responses in hand say of the certificate."""
+        for response, statement in self.rule.revocations.told_of(question.certificate.serial):
+            if statement.about(question.certificate, question.issuer):
+                yield response, statement
+
+    def _lists(self, question: _Question, points: tuple[Point, ...]) -> tuple[RevocationList, ...]:
+        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
+        return self.rule.revocations.speaking_of(*issuers)
+
+    def _fresh_word(self, question: _Question) -> path.Failure | datetime | None:
         told = self._ask_responders(question)
         if isinstance(told, path.Failure) and told.problem is CERTIFICATE_REVOKED:
             return told
         points = points_of(question.certificate, question.issuer_key)
-        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
-        lists = self.rule.revocations.speaking_of(*issuers)
+        lists = self._lists(question, points)
         if not lists:
             if told is None and self.rule.required:
                 return self._unknown(question.certificate, "none is in hand")
+            if told is None and self._is_unread(question, points):
+                return self._unknown(question.certificate, "what is in hand cannot be read by our rules")
             return told
         found = _Reading(self, question, points, lists).read()
         if isinstance(found, path.Failure) and isinstance(told, datetime):
             return found if found.problem is CERTIFICATE_REVOKED else told
         return found
+
+    def _is_unread(self, question: _Question, points: tuple[Point, ...]) -> bool:
+        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
+        serial = question.certificate.serial
+        return any(one.may_speak_of(issuers, serial) for one in self.rule.revocations.unread)
 
     def _unknown(self, subject: Certificate, reason: str) -> path.Failure:
         return path.Failure(REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}")
@@ -120,14 +210,12 @@ class _Search:
     def _ask_responders(self, question: _Question) -> path.Failure | datetime | None:
         """Return what the responses in hand say of the certificate; None when none is about it."""
         answer: path.Failure | datetime | None = None
-        for response in self.rule.revocations.answers:
-            for statement in response.statements:
-                if statement.about(question.certificate, question.issuer):
-                    found = self._believe(response, statement, question)
-                    if isinstance(found, path.Failure) and found.problem is CERTIFICATE_REVOKED:
-                        return found
-                    if not isinstance(answer, datetime):
-                        answer = found
+        for response, statement in self._said_of(question):
+            found = self._believe(response, statement, question)
+            if isinstance(found, path.Failure) and found.problem is CERTIFICATE_REVOKED:
+                return found
+            if not isinstance(answer, datetime):
+                answer = found
         return answer
 
     def _believe(
@@ -144,11 +232,8 @@ class _Search:
         if statement.status == "unknown":
             return self._no_answer(question, "the responder does not know the certificate")
         self.rule.used[response.sha256] = None
-        if statement.revoked_at is None:
-            return ends
-        if statement.revoked_at > moment:
-            return min(ends, statement.revoked_at - timedelta(seconds=1))
-        return self.condemned(question, statement.revoked_at)
+        # Whoever says so condemns, whatever date is given (RFC 5280 §6.3.3 (j) looks at none).
+        return ends if statement.revoked_at is None else self.condemned(question, statement.revoked_at)
 
     def _no_answer(self, question: _Question, reason: str) -> path.Failure:
         detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
@@ -202,14 +287,14 @@ class _Search:
         """Return until when the signer of a list may speak, or why it may not."""
         issuer = question.issuer
         key = path.key_along(question.chain, question.place + 1)
-        own = each.issuer_key == question.issuer_key and _signs_lists(issuer)
+        own = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
         if own and each.signed_by(issuer, key):
             return issuer.not_after
         reason = "its signature is wrong"
         for candidate in self.index.named(each.issuer_key):
             if candidate == issuer and each.issuer_key == question.issuer_key:
                 continue
-            if not (_signs_lists(candidate) and each.signed_by(candidate)):
+            if not (_may_have_signed(candidate, each) and each.signed_by(candidate)):
                 continue
             until = self._signer(candidate, question, each)
             if until is not None:
@@ -282,6 +367,20 @@ class _Reading:
             self.question.certificate, "; ".join(dict.fromkeys(doubts)) or "none is complete"
         )
 
+    def believed(self, each: RevocationList) -> frozenset[x509.ReasonFlags]:
+        """Return the reasons of which a list is proof now; none of one that is not."""
+        proof, reasons = self._proof(each)
+        return reasons if isinstance(proof, datetime) else frozenset()
+
+    def authentic(self, each: RevocationList) -> bool:
+        """Say whether a list speaks of the certificate and is signed by who may, whenever that was."""
+        if each.unfit or not self.points:
+            return False
+        reasons = covered(each, self.question.certificate, self.points)
+        return not isinstance(reasons, str) and isinstance(
+            self.search.signature(each, self.question), datetime
+        )
+
     def _proof(self, each: RevocationList) -> tuple[str | datetime, frozenset[x509.ReasonFlags]]:
         """Return until when this list is proof, or why it is none, and for which reasons."""
         nothing: frozenset[x509.ReasonFlags] = frozenset()
@@ -306,9 +405,6 @@ class _Reading:
         found = each.entry(issuer, serial)
         if found is None or found.released:
             return ends
-        if found.revoked_at > self.search.inquiry.moment:
-            # A list may announce a revocation of tomorrow.
-            return min(ends, found.revoked_at - timedelta(seconds=1))
         if found.on_hold and each.base is None:
             for change in changes:
                 word = change.entry(issuer, serial) if change.changes(each) else None
@@ -318,5 +414,16 @@ class _Reading:
         return self.search.condemned(self.question, found.revoked_at)
 
 
-def _signs_lists(certificate: Certificate) -> bool:
-    return certificate.key_usage is None or "cRLSign" in certificate.key_usage
+def _follows(each: RevocationList, since: datetime, old: RevocationList | None) -> bool:
+    """Say whether a list tells again of what was told at a moment: a complete one, or the same changes."""
+    if each.base is None:
+        return each.this_update >= since
+    same = old is not None and old.base is not None and each.base <= old.base
+    return same and each.this_update >= since and old is not each
+
+
+def _may_have_signed(certificate: Certificate, each: RevocationList) -> bool:
+    """Say whether this key may sign lists, and is the one that the list names where both say which."""
+    named, has = each.authority_key, certificate.subject_key_identifier
+    fits = named is None or has is None or named == has
+    return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

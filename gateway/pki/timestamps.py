@@ -68,13 +68,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class TimeStamp:
-    """A token that was believed: when the stamp was made, by whom, under which policy and number."""
+    """A token that was believed: when the stamp was made, by whom, under which policy and number.
+
+    `path` leads from its certificate to the anchor by which it was believed.
+    """
 
     at: datetime
     policy: str
     serial: int
     certificate: Certificate
     token: bytes = field(repr=False)
+    path: tuple[Certificate, ...] = field(default=(), repr=False)
 
 
 def request(question: Question) -> bytes:
@@ -148,8 +152,10 @@ def _read_signed(signed: Any, token: bytes, digest: bytes, judge: Judge) -> tupl
     certificate = _certificate(signed, signer)
     _check_signature(signer, octets, certificate)
     at = info["gen_time"].native
-    judge(certificate.der, Use.TIME_STAMPING, at).demand(_WHERE)
-    stamp = TimeStamp(at, info["policy"].dotted, int(info["serial_number"]), certificate, token)
+    verdict = judge(certificate.der, Use.TIME_STAMPING, at)
+    verdict.demand(_WHERE)
+    serial = int(info["serial_number"])
+    stamp = TimeStamp(at, info["policy"].dotted, serial, certificate, token, verdict.path)
     return stamp, info["nonce"].native
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, GatewayError, Problem
 from gateway.pki import path, status
@@ -29,6 +29,8 @@ __all__ = [
     "MAX_PEER_CERTIFICATES",
     "Examine",
     "Judge",
+    "Judged",
+    "Mode",
     "TrustPolicy",
     "TrustStore",
     "Use",
@@ -45,7 +47,12 @@ MAX_STORED: Final = 1024
 
 # A refusal may end when a certificate's time begins or a list arrives: it is remembered briefly.
 REFUSAL_LIFETIME: Final = timedelta(seconds=60)
+# What another thread found while one waited for it was judged as of a moment somewhat later.
+_MEANWHILE: Final = timedelta(seconds=1)
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
+
+#: By which way a signer may be admitted: an authority of our own, or one of others.
+Mode = Literal["anchor", "bridge", "trust-list", "vouched"]
 
 
 class Use(enum.Enum):
@@ -139,6 +146,9 @@ class Verdict:
     ``path`` leads from the certificate to the anchor and is empty unless the verdict is valid.
     ``tolerated``: it is indeterminate, and the policy takes that for good enough for this use.
     ``evidence``: the SHA-256 of the lists and responses it rests on, so that it can be judged again.
+    ``mode`` is the way by which the certificate was admitted, ``source`` what that way rests on beside
+    our own anchors, ``levels`` what the signer is worth in our words; see :mod:`gateway.recognition`.
+    ``passing``: it says nothing of the certificate, only that nobody could judge it just then.
     """
 
     status: Literal["valid", "invalid", "indeterminate"]
@@ -149,12 +159,26 @@ class Verdict:
     judged_at: datetime = _EVER
     tolerated: bool = False
     evidence: tuple[str, ...] = ()
+    mode: Mode = "anchor"
+    source: str = ""
+    levels: frozenset[str] = frozenset()
+    passing: bool = False
+
+    @property
+    def relied_on(self) -> bool:
+        """Whether the certificate may be used: the verdict is valid, or tolerated."""
+        return self.tolerated or (self.problem is None and self.status == "valid")
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """Return by which way the certificate was admitted, as evidence has it; levels where it has any."""
+        source = self.source or (self.path[-1].subject if self.path else "")
+        told: dict[str, Any] = {"mode": self.mode, "source": source}
+        return told | {"levels": sorted(self.levels)} if self.levels else told
 
     def demand(self, location: str = "") -> None:
         """Raise the problem of this verdict; do nothing when it is valid or tolerated."""
-        if self.tolerated:
-            return
-        if self.problem is not None or self.status != "valid":
+        if not self.relied_on:
             raise GatewayError(self.problem or CERTIFICATE_UNTRUSTED, self.reason, location)
 
 
@@ -243,6 +267,18 @@ def judge_octets(der: bytes, use: Use, at: datetime, trust: TrustStore, revocati
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict that is new, with all that it was made from."""
+
+    leaf: bytes
+    use: Use
+    verdict: Verdict
+    trust: TrustStore
+    revocations: Revocations
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Register:
     epoch: int
     trust: TrustStore
@@ -256,6 +292,8 @@ class Judge:
     the time in which nothing behind it can change.  `renew` brings new trust or new revocation
     lists, raises the epoch and forgets everything.  One judge serves all threads.  ``examine``
     judges what is not remembered; without it that is done in this thread, whatever it costs.
+    ``tell``, set before the first question, is told each new verdict before anybody is, and may
+    raise: then there is none.
     """
 
     def __init__(
@@ -270,15 +308,28 @@ class Judge:
         self._register = _Register(epoch, trust, revocations or Revocations())
         self._capacity = max(capacity, 2)
         self._examine = examine or judge_octets
+        self.tell: Callable[[Judged], None] | None = None
         # Apart, so that a flood of worthless certificates displaces no good one.
         self._good: dict[tuple[bytes, Use, int], Verdict] = {}
         self._bad: dict[tuple[bytes, Use, int], Verdict] = {}
         self._lock = threading.Lock()
+        # Of many threads that ask the same at once one judges, the others hear what it found.
+        self._judging: dict[tuple[bytes, Use, int], threading.Lock] = {}
 
     @property
     def epoch(self) -> int:
         """The number of the register in use."""
         return self._register.epoch
+
+    @property
+    def trust(self) -> TrustStore:
+        """The anchors and intermediates in use."""
+        return self._register.trust
+
+    @property
+    def revocations(self) -> Revocations:
+        """The lists and responses in use."""
+        return self._register.revocations
 
     def renew(
         self,
@@ -299,16 +350,36 @@ class Judge:
     def __call__(self, der: bytes, use: Use, at: datetime) -> Verdict:
         """Judge the certificate `der` for `use` at `at`; never raises for what a peer sent."""
         key = (hashlib.sha256(der).digest(), use, self._register.epoch)
-        known = self._good.get(key) or self._bad.get(key)
-        if known is not None and known.judged_at <= at <= known.valid_until:
+        known = self._known(key, at)
+        if known is not None:
             return known
-        return self._judge(key, der, at)
+        with self._lock:
+            turn = self._judging.setdefault(key, threading.Lock())
+        try:
+            with turn:
+                return self._known(key, at + _MEANWHILE) or self._judge(key, der, at)
+        finally:
+            with self._lock:
+                self._judging.pop(key, None)
+
+    def _known(self, key: tuple[bytes, Use, int], at: datetime) -> Verdict | None:
+        known = self._good.get(key) or self._bad.get(key)
+        return known if known is not None and known.judged_at <= at <= known.valid_until else None
+
+    def recall(self, sha256: str, use: Use) -> Verdict | None:
+        """Return the verdict in hand on a certificate, by its SHA-256; None where there is none."""
+        key = (bytes.fromhex(sha256), use, self._register.epoch)
+        return self._good.get(key) or self._bad.get(key)
 
     def _judge(self, key: tuple[bytes, Use, int], der: bytes, at: datetime) -> Verdict:
         register = self._register
         verdict = self._examine(der, key[1], at, register.trust, register.revocations)
+        if verdict.passing:
+            return verdict
         if verdict.status != "valid":
             verdict = replace(verdict, valid_until=at + REFUSAL_LIFETIME)
+        if self.tell is not None:
+            self.tell(Judged(der, key[1], verdict, register.trust, register.revocations, register.epoch))
         self._remember((key[0], key[1], register.epoch), verdict)
         return verdict
 

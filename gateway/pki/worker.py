@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,7 +32,6 @@ from cryptography.x509.oid import NameOID
 
 from gateway.errors import (
     CERTIFICATE_UNTRUSTED,
-    OUR_MISTAKE,
     PROBLEMS,
     REVOCATION_UNKNOWN,
     GatewayError,
@@ -55,18 +53,27 @@ _LOADING_MOST: Final = 120.0
 # Between the end of the line and the end of the process there is no work left.
 _LAST_WORD: Final = 2.0
 
-_ASK, _LOAD = "ask", "load"
+# A child may be ended by the system for reasons of its own: most often another one can answer.
+_TRIES: Final = 2
+
+_ASK, _LISTS, _STORE, _READY = "ask", "lists", "store", b"ready"
+# Our own anchors, and those that others recognise for us.
+_STORES_MOST: Final = 8
 
 
 class Examiner:
     """Children that judge; as many at a time as `size`, started when they are first needed.
 
     Safe for many threads; a process that was forked has children of its own.  The register goes
-    to a child when it is another than before.  A judgement that is over its budget is "invalid",
-    one whose child ended otherwise "indeterminate"; the next one has a new child.
+    to a child when it is another than before.  A judgement that is over its budget is "invalid".
+    One whose child ended otherwise is made again by a new child, once; then it is "indeterminate",
+    and ``passing``.  ``tell`` is told in words whenever a child is ended or was lost.
     """
 
-    def __init__(self, size: int = 1, budget: float = BUDGET) -> None:
+    def __init__(
+        self, size: int = 1, budget: float = BUDGET, tell: Callable[[str], None] = lambda _words: None
+    ) -> None:
+        self._tell = tell
         self._children = [_Child(budget) for _ in range(size)]
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
@@ -79,8 +86,8 @@ class Examiner:
         """Judge `leaf` by what a judge has in hand, which is sent once."""
 
         def work(child: _Child) -> Verdict:
-            child.load(trust, revocations)
-            return _verdict(child.ask(None, leaf, use, at), trust.policy.certificates)
+            store = child.load(trust, revocations)
+            return _verdict(child.ask(store, leaf, use, at), trust.policy.certificates)
 
         return self._with_child(work, at)
 
@@ -97,20 +104,39 @@ class Examiner:
             with self._lock:
                 child = self._children.pop()
             try:
-                return work(child)
-            except (EOFError, OSError, TimeoutError) as ended:
-                if child.kill(ended=isinstance(ended, EOFError)) == -signal.SIGPROF:
-                    return Verdict("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG, (), at, at)
-                # The certificate is not to blame: it may be judged when it comes again.
-                return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS, (), at, at)
+                return self._tried(child, work, at)
             finally:
                 with self._lock:
                     self._children.append(child)
 
+    def _tried(self, child: _Child, work: Callable[[_Child], Verdict], at: datetime) -> Verdict:
+        for _ in range(_TRIES):
+            try:
+                return work(child)
+            except (EOFError, OSError) as ended:
+                # Its end is told by the line before the system tells of it.
+                code = child.kill(ended=not isinstance(ended, TimeoutError))
+                if code == -signal.SIGPROF:
+                    self._tell(TOO_LONG)
+                    with suppress(OSError):
+                        child.begin()
+                    return Verdict("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG, (), at, at)
+                self._tell(NO_PROCESS)
+                if isinstance(ended, TimeoutError):
+                    break
+        # The certificate is not to blame: it may be judged when it comes again.
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS, (), at, at, passing=True)
+
     def start(self) -> None:
-        """Start the children now, so that the first judgement need not wait for it."""
+        """Start the children now and wait for them, so that the first judgement need not."""
         for child in self._children:
             child.open()
+
+    def begin(self) -> None:
+        """Start the children now, and wait for none of them; what cannot be started is when it is asked."""
+        for child in self._children:
+            with suppress(OSError):
+                child.begin()
 
     def close(self) -> None:
         """End the children."""
@@ -124,22 +150,36 @@ class _Child:
         self._budget = budget
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
-        self._loaded: tuple[TrustStore, Revocations] | None = None
+        self._lists: tuple[Revocations, CertificateRules] | None = None
+        self._stores: list[TrustStore] = []
         self._owner = os.getpid()
+        self._ready = False
 
-    def load(self, trust: TrustStore, revocations: Revocations) -> None:
-        """Give the child the register of a judge, unless it has it."""
-        loaded = self._loaded
-        ours = self._owner == os.getpid()
-        alive = ours and self._process is not None and self._process.poll() is None
-        if alive and loaded is not None and loaded[0] is trust and loaded[1] is revocations:
-            return
-        register = _sendable(Register.of(trust, revocations))
-        self._exchange((_LOAD, self._budget, register), _LOADING_MOST)
-        self._loaded = (trust, revocations)
+    def load(self, trust: TrustStore, revocations: Revocations) -> int:
+        """Give the child a store and the lists, unless it has them; return by which number it has the store.
 
-    def ask(self, register: Register | None, leaf: bytes, use: Use, at: datetime) -> dict[str, Any]:
-        """Have a certificate judged, by `register` or by the one that was loaded."""
+        The lists are long and rarely others; whoever tries one set of anchors after another sends them once.
+        """
+        self.open()
+        rules = trust.policy.certificates
+        known = self._lists
+        if known is None or known[0] is not revocations or known[1] != rules:
+            lists = Register.of(TrustStore((), (), trust.policy), revocations)
+            self._exchange((_LISTS, self._budget, _sendable(lists)), _LOADING_MOST)
+            self._lists = (revocations, rules)
+        for number, each in enumerate(self._stores):
+            if each is trust or each == trust:
+                return number
+        if len(self._stores) >= _STORES_MOST:
+            self._stores.clear()
+        number = len(self._stores)
+        store = _sendable(Register.of(trust, Revocations()))
+        self._exchange((_STORE, self._budget, store, number), _LOADING_MOST)
+        self._stores.append(trust)
+        return number
+
+    def ask(self, register: Register | int, leaf: bytes, use: Use, at: datetime) -> dict[str, Any]:
+        """Have a certificate judged, by a register or by what was loaded under a number."""
         return self._exchange((_ASK, self._budget, register, leaf, use, at), _SILENCE_MOST)
 
     def _exchange(self, message: tuple[Any, ...], most: float) -> dict[str, Any]:
@@ -152,23 +192,35 @@ class _Child:
 
     def open(self) -> Connection:
         """Return the line to the process, started where there is none."""
+        line = self.begin()
+        if not self._ready:
+            # Its start is no part of any judgement.
+            if not line.poll(_LOADING_MOST):
+                raise TimeoutError
+            self._ready = line.recv_bytes() == _READY
+        return line
+
+    def begin(self) -> Connection:
+        """Start the process where there is none, and return the line to it."""
         if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
             self.kill()
         if self._line is None:
-            self._line, theirs = Pipe()
+            line, theirs = Pipe()
             number = theirs.fileno()
             words = [sys.executable, "-P", "-m", "gateway.pki.worker", str(number)]
             # This very package, wherever the working folder is and whatever lies in it.
             found = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
             surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
-            self._process = subprocess.Popen(  # noqa: S603
-                words, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
-            )
-            self._owner = os.getpid()
-            theirs.close()
-            # Its start is no part of any judgement.
-            if not self._line.poll(_LOADING_MOST) or self._line.recv_bytes() != b"ready":
-                raise TimeoutError
+            try:
+                self._process = subprocess.Popen(  # noqa: S603
+                    words, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
+                )
+            except OSError:
+                line.close()
+                raise
+            finally:
+                theirs.close()
+            self._line, self._owner = line, os.getpid()
         return self._line
 
     def kill(self, *, ended: bool = False) -> int | None:
@@ -180,9 +232,13 @@ class _Child:
                 code = process.wait(_LAST_WORD) if ended else None
             process.kill()
             process.wait()
+        elif process is not None:
+            # Who was forked has nobody to wait for, and must not be told to.
+            process.returncode = 0
         if self._line is not None:
             self._line.close()
-        self._process = self._line = self._loaded = None
+        self._process = self._line = self._lists = None
+        self._stores, self._ready = [], False
         return code
 
 
@@ -223,30 +279,33 @@ def _verdict(told: dict[str, Any], rules: CertificateRules) -> Verdict:
 
 def serve(line: Connection) -> None:
     """Answer on `line` until its other end is closed."""
-    loaded: Opened | None = None
+    lists, stores = Revocations(), dict[int, TrustStore]()
     _warm()
-    line.send_bytes(b"ready")
+    line.send_bytes(_READY)
     while True:
         try:
             kind, budget, register, *question = line.recv()
         except EOFError:
             return
-        if kind == _LOAD:
-            loaded = register.open()
+        if kind != _ASK:
+            opened = register.open()
+            if kind == _LISTS:
+                lists = opened.revocations
+            else:
+                stores[question[0]] = opened.trust
             line.send_bytes(b"{}")
             continue
         # What is spent is spent in this process alone: the default answer to the signal is its end.
         signal.setitimer(signal.ITIMER_PROF, budget)
-        verdict = _judge(loaded, register, *question)
+        loaded = Opened(stores[register], lists) if isinstance(register, int) else register
+        verdict = _judge(loaded, *question)
         signal.setitimer(signal.ITIMER_PROF, 0)
         line.send_bytes(json.dumps(_told(verdict)).encode())
 
 
-def _judge(loaded: Opened | None, register: Register | None, leaf: bytes, use: Use, at: datetime) -> Verdict:
+def _judge(register: Opened | Register, leaf: bytes, use: Use, at: datetime) -> Verdict:
     try:
-        opened = loaded if register is None else register.open()
-        if opened is None:
-            raise GatewayError(OUR_MISTAKE, "no register was loaded")
+        opened = register.open() if isinstance(register, Register) else register
         return opened.judge(leaf, use, at)
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
@@ -265,12 +324,12 @@ def _warm() -> None:
     made = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
     der = made.public_bytes(serialization.Encoding.DER)
     policy = TrustPolicy(certificates=PATH_RULES)
-    _judge(None, Register((der,), (), (), (), policy), der, Use.SIGNING, begin)
+    _judge(Register((der,), (), (), (), policy), der, Use.SIGNING, begin)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    # The parser warns of odd serial numbers, which the rules judge.
-    warnings.simplefilter("ignore")
-    serve(Connection(int(sys.argv[1])))
+    # Who asked may be gone meanwhile.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        serve(Connection(int(sys.argv[1])))

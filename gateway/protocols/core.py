@@ -37,10 +37,14 @@ __all__ = ["Answer", "Context", "Opened", "Parcel", "Protocol", "Sent"]
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What HTTP carries in either direction: the headers that describe content, and the body."""
+    """What HTTP carries in either direction: the headers that describe content, and the body.
+
+    `client` is the SHA-256 of the certificate that a client showed over TLS, None where it showed none.
+    """
 
     headers: Mapping[str, str]
     body: Body
+    client: str | None = None
 
     def header(self, name: str) -> str:
         """Return the value of a header whatever its letter case, empty when it is absent."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki.certificates import Certificate
 from gateway.pki.revocation import Revocations
-from gateway.pki.trust import TrustStore
+from gateway.pki.trust import Examine, TrustStore, Use, Verdict, judge_octets
 from gateway.recognition.etsi import is_etsi, open_etsi_list
 from gateway.recognition.lists import Rules, Scheme, TrustedList
 from gateway.recognition.own import open_own_list
@@ -18,7 +18,7 @@ from gateway.recognition.succession import check_fresh, is_fresh
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits
 from gateway.wire.xml import parse_xml
 
-__all__ = ["Recognition", "gather", "open_list"]
+__all__ = ["Recognition", "gather", "open_list", "open_named", "reaches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,27 @@ class Recognition:
     """All that recognition rests on: our own trust, the list we start from, and lists of others.
 
     ``root`` is our own signed list as a rule; only that form names bridges and vouchers.  Lists
-    that are not fresh at the moment of judging count for nothing then.
+    that are not fresh at the moment of judging count for nothing then.  ``examine`` judges by
+    other anchors: here, or in a process that can be killed.
     """
 
     trust: TrustStore
     root: TrustedList | None = None
     others: tuple[TrustedList, ...] = ()
     revocations: Revocations | None = None
+    examine: Examine = field(default=judge_octets, repr=False)
+
+    def judge(self, certificate: Certificate, at: datetime, use: Use, store: TrustStore) -> Verdict:
+        """Judge a certificate by other anchors than those of ``trust``, as `examine` judges any."""
+        return self.examine(certificate.der, use, at, store, self.revocations or Revocations())
+
+    def pointers(self, at: datetime) -> tuple[TrustedList, ...]:
+        """Return the lists in force at a moment that may name further ones."""
+        return tuple(found for found, _ in self.in_force(at) if self._may_name(found))
+
+    def _may_name(self, found: TrustedList) -> bool:
+        # What others admit, in words of their own, is their affair.
+        return found.form != "own" or found is self.root
 
     def in_force(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
         """Yield the lists in force at a moment, each with the chain of rules that leads to us.
@@ -47,8 +61,8 @@ class Recognition:
         while waiting:
             pointer, chain = waiting.popleft()
             yield pointer, chain
-            if pointer.form == "own" and pointer is not self.root:
-                continue  # what others admit, in words of their own, is their affair
+            if not self._may_name(pointer):
+                continue
             for each in _named(pointer, unseen):
                 unseen = [one for one in unseen if one.territory != each.territory]
                 scheme = pointer.scheme(each.territory, "list")
@@ -62,6 +76,39 @@ def open_list(
     """Read a list of either form that one of the expected certificates signed."""
     opened = open_etsi_list if is_etsi(parse_xml(data, limits)) else open_own_list
     return opened(data, signers, limits=limits)
+
+
+def open_named(
+    data: bytes,
+    pointers: Collection[TrustedList],
+    beside: Collection[Certificate] = (),
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[TrustedList, TrustedList | None]:
+    """Read a list whose signer another one names for its very territory, or who is expected ``beside``.
+
+    Returns it, and the list that names its signer; None for a signer who is expected beside.
+    """
+    named = {
+        one for each in pointers for scheme in each.schemes if scheme.role == "list" for one in scheme.signers
+    }
+    opened = open_list(data, named | set(beside), limits=limits)
+    if opened.signer in beside:
+        return opened, None
+    for pointer in pointers:
+        if _named(pointer, [opened]):
+            return opened, pointer
+    detail = f"{opened.signer.subject[:120]} is not named for the list of '{opened.territory[:20]}'"
+    raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
+
+
+def reaches(certificate: Certificate, store: TrustStore) -> bool:
+    """Tell whether any chain leads from a certificate to an anchor of a store; cheap, and proves nothing."""
+    policy = store.policy
+    try:
+        return any(True for _ in store.index.chains(certificate, policy.path_most, 1))
+    except GatewayError:
+        return False
 
 
 def gather(
@@ -78,7 +125,7 @@ def gather(
         pointer = pointers.pop()
         for name, data in list(waiting.items()):
             try:
-                opened = _opened(data, pointer, limits)
+                opened, _ = open_named(data, [pointer], limits=limits)
                 check_fresh(opened, at)
             except GatewayError as refusal:
                 # that another list does not name the signer says less than any other refusal
@@ -91,16 +138,6 @@ def gather(
             if opened.schemes:
                 pointers.append(opened)
     return tuple(found), refused
-
-
-def _opened(data: bytes, pointer: TrustedList, limits: Limits) -> TrustedList:
-    """Open a list that another names; the signer must be named for the very territory."""
-    signers = {one for scheme in pointer.schemes if scheme.role == "list" for one in scheme.signers}
-    opened = open_list(data, signers, limits=limits)
-    if not _named(pointer, [opened]):
-        detail = f"{opened.signer.subject[:120]} is not named for the list of '{opened.territory[:20]}'"
-        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
-    return opened
 
 
 def _named(pointer: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:

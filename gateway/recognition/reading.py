@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import warnings
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -101,10 +100,7 @@ def certificates_below(element: etree._Element, tag: str) -> tuple[tuple[Certifi
 
 
 def _certificate(element: etree._Element) -> Certificate:
-    with warnings.catch_warnings():
-        # the parser warns of odd encodings in words that nobody reads here
-        warnings.simplefilter("ignore")
-        return read_certificate(_octets(element))
+    return read_certificate(_octets(element))
 
 
 def _octets(element: etree._Element) -> bytes:

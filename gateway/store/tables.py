@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -486,9 +487,14 @@ evidence = Table(
     _needed("data"),
     Column("seq", BigInteger),
     _index_of_given("uq_evidence_seq", "seq", unique=True),
+    # PostgreSQL commits rows in another order than it numbers them, so those without a place are
+    # looked for; SQLite's one writer does not, and its index is of no row and costs nothing.
+    Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
     Index("ix_evidence_subject", "subject_type", "subject_id"),
 )
 
+# Heads of the tree of evidence; `head` is the very text that was signed and stamped, `peaks` are the
+# roots of the perfect trees it is made of, so that the next head needs no older leaf.
 seals = Table(
     "seals",
     metadata,
@@ -496,11 +502,28 @@ seals = Table(
     _needed("first_seq", BigInteger),
     _needed("last_seq", BigInteger),
     _needed("root_hash"),
-    _needed("signature", LargeBinary),
-    Column("timestamp_token", LargeBinary),
+    _needed("peaks", Json),
+    _needed("head"),
+    Column("signature", LargeBinary),  # none where the key was away
+    Column("certificate", LargeBinary),
     _needed("sealed_at", Instant),
     UniqueConstraint("first_seq"),
     CheckConstraint("last_seq >= first_seq", name="span"),
+)
+
+time_stamps = Table(
+    "time_stamps",
+    metadata,
+    _identity(),
+    _needed("seal", BigInteger, ForeignKey("seals.id")),
+    _needed("authority"),
+    _needed("at", Instant),
+    _needed("policy"),
+    _needed("serial"),
+    _needed("token", LargeBinary),
+    Column("verdict", Text),
+    _needed("stored_at", Instant),
+    UniqueConstraint("seal", "authority"),
 )
 
 audit = Table(
@@ -529,6 +552,38 @@ mapping_bundles = Table(
     _needed("loaded_at", Instant),
 )
 
+# From where something is fetched, and how that went; the settings say what is fetched, and how often.
+fetch_sources = Table(
+    "fetch_sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _needed("kind"),
+    _needed("url"),
+    Column("fetched_at", Instant),  # the last fetch that was believed
+    Column("etag", Text),
+    Column("failed_at", Instant),
+    _needed("failures", Integer),  # since then
+    Column("given_up", BigInteger),  # the last delivery of it that FAILED; one that follows cancels it
+    Column("problem", Text),
+    Column("detail", Text),
+)
+
+# What is in force of what was fetched: of a responder one row for each certificate it was asked about.
+fetched_lists = Table(
+    "fetched_lists",
+    metadata,
+    Column("source", Text, ForeignKey("fetch_sources.name"), primary_key=True),
+    Column("subject", Text, primary_key=True),  # empty, or the SHA-256 of the certificate
+    _needed("kind"),
+    _needed("sha256", Text, ForeignKey("payloads.sha256")),
+    _needed("issuer"),
+    Column("number", Text),
+    _needed("this_update", Instant),
+    _needed("next_update", Instant),
+    _needed("taken_at", Instant),  # when these very octets came into force
+    _needed("fetched_at", Instant),
+)
+
 # Append-only: the last row says which bundle is in force, none: the one that came with the program.
 mapping_uses = Table(
     "mapping_uses",
@@ -537,6 +592,46 @@ mapping_uses = Table(
     Column("digest", Text, ForeignKey("mapping_bundles.digest")),
     _needed("at", Instant),
     _needed("actor"),
+)
+
+# Append-only: the last list of a territory is the one in hand; those before it say what an earlier
+# decision rested on.  `named_by` is empty for our own list, whose signer the settings name.
+trust_lists = Table(
+    "trust_lists",
+    metadata,
+    _identity(),
+    _needed("form"),
+    _needed("territory"),
+    _needed("sequence", BigInteger),
+    _needed("sha256"),
+    _needed("signer", LargeBinary),
+    _needed("issued", Instant),
+    Column("next_update", Instant),
+    _needed("content", LargeBinary),
+    Column("named_by", Text),
+    _needed("taken_at", Instant),
+    _needed("taken_by"),
+    CheckConstraint("form IN ('own', 'etsi')", name="form"),
+)
+
+# Verdicts on certificates, each once for the same certificate, use and things it rests on; `digest`
+# is that of the document, among the payloads, which names all of them.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    _identity(),
+    _needed("digest", Text, ForeignKey("payloads.sha256")),
+    _needed("leaf_sha256"),
+    _needed("use"),
+    _needed("status"),
+    Column("problem", Text),
+    _needed("tolerated", Boolean),
+    _needed("judged_at", Instant),  # the first time
+    _needed("valid_until", Instant),
+    _needed("epoch", BigInteger),
+    UniqueConstraint("digest"),
+    CheckConstraint("status IN ('valid', 'invalid', 'indeterminate')", name="status"),
+    Index("ix_verdicts_leaf_sha256", "leaf_sha256", "use", "judged_at"),
 )
 
 # A number that rises whenever something that caches depend on has changed.

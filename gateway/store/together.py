@@ -55,8 +55,13 @@ class _Job(Generic[_Result]):
 
     def outcome(self) -> _Result:
         """Return what the work returned, or raise what it raised."""
-        if self._problem is not None:
-            raise self._problem
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                # Held by its own traceback it would stay, with all that the message was.
+                del problem
         return cast("_Result", self._result)
 
 

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from gateway.cases.notices import CallBack
 from gateway.errors import SIGNER_MISMATCH, GatewayError
+from gateway.hub.clients import Claim, check_client
 from gateway.hub.hub import Hub
-from gateway.hub.reply import call_back
+from gateway.hub.reply import Spoken, call_back
 from gateway.pki.certificates import Certificate
 from gateway.pki.trust import Use
 from gateway.web.guard import Caller, SoapSecurity
@@ -23,17 +24,20 @@ class HubHandler:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    def _call_back(self, said: CallBack, caller: Caller) -> None:
+        call_back(self._hub, caller.party, said, Spoken(caller.envelope, caller.certificate.sha256))
+
     def acknowledge(self, said: CallBack, caller: Caller) -> None:
         """Take note that the agency has an application, under its receipt number."""
-        call_back(self._hub, caller.party, said, caller.envelope)
+        self._call_back(said, caller)
 
     def request_information(self, said: CallBack, caller: Caller) -> None:
         """Take a request for a supplement."""
-        call_back(self._hub, caller.party, said, caller.envelope)
+        self._call_back(said, caller)
 
     def submit_decision(self, said: CallBack, caller: Caller) -> None:
         """Take a notice: decisions, or another state of the request."""
-        call_back(self._hub, caller.party, said, caller.envelope)
+        self._call_back(said, caller)
 
 
 def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
@@ -49,6 +53,9 @@ def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
         hub.judge(certificate.der, Use.SIGNING, at).demand(_TOKEN)
         return party
 
+    def admit_client(party: str, shown: str | None, at: datetime) -> None:
+        check_client(hub, Claim(party, shown), hub.knowledge(), at)
+
     return SoapSecurity(
         signer=lambda: hub.signer,
         admit=admit,
@@ -56,4 +63,5 @@ def security_of(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurity:
         new_id=lambda: f"urn:uuid:{hub.new_uuid()}",
         addresses=addresses,
         limits=hub.limits,
+        admit_client=admit_client,
     )

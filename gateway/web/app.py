@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
+from gateway.hub import standing
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
 from gateway.hub.own_certificates import own_spans
@@ -23,7 +24,7 @@ from gateway.web.agencies import HubHandler, security_of
 from gateway.web.bodies import Environ, WsgiApplication
 from gateway.web.msh import msh_application
 from gateway.web.soap import soap_application
-from gateway.web.status import status_application
+from gateway.web.status import Ourselves, status_application
 
 __all__ = ["application", "largest_bodies", "wsgi_application"]
 
@@ -35,6 +36,7 @@ def application(settings: Settings) -> WsgiApplication:
     hub = build_hub(settings, NoCalls())
     # Once known, the register is in hand also while the database is away: a refusal needs it.
     hub.refresh()
+    hub.make_ready()
     address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
     return wsgi_application(hub, settings.limits.body, (address,) if address else ())
 
@@ -50,7 +52,7 @@ def wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> W
         f"/msh/{name}": _msh(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
     routes[_AGENCY] = soap_application(HubHandler(hub), security_of(hub, addresses))
-    rest = status_application(hub.engine, lambda: own_spans(hub))
+    rest = status_application(hub.engine, _ours(hub))
 
     def route(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         found = routes.get(environ.get("PATH_INFO", "").rstrip("/"), rest)
@@ -58,6 +60,11 @@ def wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> W
         return answer
 
     return route
+
+
+def _ours(hub: Hub) -> Ourselves:
+    """Return what the addresses of status ask about a hub."""
+    return Ourselves(lambda: own_spans(hub), lambda: standing.key_problem(hub), lambda: standing.unready(hub))
 
 
 def _msh(hub: Hub, protocol: Protocol, limit: int) -> WsgiApplication:

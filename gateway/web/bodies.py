@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
 
-__all__ = ["PROVED", "Environ", "WsgiApplication", "proved", "read_body"]
+__all__ = ["CERTIFICATE", "PROVED", "Environ", "WsgiApplication", "proved", "read_body"]
 
 Environ = dict[str, Any]
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 #: Where the server, if it wants to know, leaves whom to tell which party a request proved to be of.
 PROVED: Final = "gateway.proved"
+#: Where the server leaves the SHA-256 of the certificate that the client showed over TLS, or None.
+CERTIFICATE: Final = "gateway.certificate"
 
 _STEP = 1 << 16
 

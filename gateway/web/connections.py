@@ -22,19 +22,15 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["Bounds", "Connections", "Peer", "neighbourhood", "peer_named"]
+from gateway.errors import GatewayError
+from gateway.web.visitors import Peer, peer_named, visitor_named
+
+__all__ = ["Bounds", "Connections", "neighbourhood"]
 
 #: What a process has open, a number for each (Linux, the BSDs, macOS).
 _DESCRIPTORS: Final = "/dev/fd"
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
-
-#: Address and port of the other end; of IPv6 the port comes last, too.
-Peer = tuple[str, int]
-
-
-def peer_named(address: str, port: int) -> Peer:
-    """Return the other end of that address; an interface that it may name (``fe80::1%2``) says nothing."""
-    return address.strip("[]").partition("%")[0].removeprefix("::ffff:"), port
+#: Those of the third kind come from the process of ours that ends TLS.
+_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 @lru_cache(4096)
@@ -145,19 +141,19 @@ def _idlest(known: dict[Peer, _Connection], peers: list[Peer], number: int) -> l
 
 
 def _accepted() -> dict[Peer, int]:
-    """Return the connections to the ports we listen on, each with its descriptor."""
-    ports: set[int] = set()
-    connected: list[tuple[int, Peer, int]] = []
+    """Return the connections to where we listen, each with its descriptor."""
+    places: set[int | str] = set()
+    connected: list[tuple[int | str, Peer, int]] = []
     for descriptor in map(int, os.listdir(_DESCRIPTORS)):
         with _doubled(descriptor) as one:
-            if one is None or one.family not in _INTERNET:
+            if one is None or one.family not in _FAMILIES:
                 continue
-            port = one.getsockname()[1]
+            place = _place_of(one)
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                ports.add(port)
+                places.add(place)
             elif (peer := _peer_of(one)) is not None:
-                connected.append((port, peer, descriptor))
-    return {peer: descriptor for port, peer, descriptor in connected if port in ports}
+                connected.append((place, peer, descriptor))
+    return {peer: descriptor for place, peer, descriptor in connected if place in places}
 
 
 @contextmanager
@@ -175,10 +171,19 @@ def _is_socket(descriptor: int) -> bool:
     return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
 
 
+def _place_of(one: socket.socket) -> int | str:
+    """Return the port of a socket, or the path of one that has none."""
+    name = one.getsockname()
+    return str(name) if one.family == socket.AF_UNIX else int(name[1])
+
+
 def _peer_of(connection: socket.socket) -> Peer | None:
     try:
-        return peer_named(*connection.getpeername()[:2])
-    except OSError:  # it has gone
+        name = connection.getpeername()
+        if connection.family == socket.AF_UNIX:
+            return visitor_named(name).peer
+        return peer_named(*name[:2])
+    except (OSError, GatewayError):  # it has gone, or is none of those we serve
         return None
 
 

@@ -20,18 +20,20 @@ from typing import Any, Final
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.web.arriving import Pace, Room, read_whole
-from gateway.web.bodies import PROVED, Environ, WsgiApplication
-from gateway.web.connections import Bounds, Connections, Peer, neighbourhood, peer_named
+from gateway.web.bodies import CERTIFICATE, PROVED, Environ, WsgiApplication
+from gateway.web.connections import Bounds, Connections, neighbourhood
 from gateway.web.heads import Head, Scope, read_head
+from gateway.web.patience import Patience
 from gateway.web.turns import Turns
+from gateway.web.visitors import Peer, Visitor, visitor_named
 
 __all__ = ["Door", "DoorBounds"]
 
 _LOG: Final = logging.getLogger(__name__)
 #: Bodies for paths that take no messages.
 _SMALL: Final = 64 * 1024
-#: How long a sender should wait after a 503, in seconds.
-_RETRY_AFTER: Final = "5"
+#: How long a sender should wait that comes too often, or whose octets find no room: some tenths of a second.
+_RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
 #: Where a message says whom it is from: the first party it names.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
@@ -71,6 +73,7 @@ class Door:
         self._application = application
         self._bounds = bounds
         self._turns = Turns(bounds.threads, bounds.requests)
+        self._patience = Patience(time.monotonic)
         self._room = Room(bounds.room, max(bounds.bodies.values(), default=_SMALL))
         self._connections = Connections(bounds.connections, time.monotonic)
         self._sweeping: asyncio.TimerHandle | None = None
@@ -88,11 +91,12 @@ class Door:
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         """Answer one request."""
-        peer = _peer(scope.client)
+        visitor = visitor_named(scope.client)
+        peer = visitor.peer
         reply = _Reply()
         party = self._connections.arriving(peer)
         try:
-            reply = await self._answer(scope, protocol, peer, party)
+            reply = await self._answer(scope, protocol, visitor, party)
         except GatewayError as problem:
             reply = _refused(problem)
         except Exception as mistake:  # whatever it is, the caller gets an answer
@@ -103,8 +107,8 @@ class Door:
             self._connections.answered(peer, reply.party)
         protocol.response_bytes(reply.status, [*reply.headers], reply.body)
 
-    async def _answer(self, scope: Scope, protocol: Any, peer: Peer, party: str | None) -> _Reply:
-        bounds = self._bounds
+    async def _answer(self, scope: Scope, protocol: Any, visitor: Visitor, party: str | None) -> _Reply:
+        bounds, peer = self._bounds, visitor.peer
         head = read_head(scope, bounds.bodies, _SMALL)
         address = self._address(peer, head)
         share = self._room.share(address)
@@ -113,7 +117,7 @@ class Door:
             body = await read_whole(protocol, head.length, limit, bounds.pace, share)
             self._connections.working(peer)
             line = ("party", party, address) if party else ("stranger", address, _named(body))
-            environ = _environ(scope, head, peer, body)
+            environ = _environ(scope, head, visitor, body)
             reply: _Reply = await self._turns.take(line, lambda: self._call(environ))
             return reply
         finally:
@@ -142,7 +146,7 @@ class Door:
         finally:
             getattr(answered, "close", lambda: None)()
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            reply.headers = [*reply.headers, ("Retry-After", _RETRY_AFTER)]
+            reply.headers = [*reply.headers, ("Retry-After", str(self._patience.seconds()))]
         return reply
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,13 +162,7 @@ def _named(body: bytes) -> str:
     return found[1].decode("latin-1") if found else ""
 
 
-def _peer(client: str) -> Peer:
-    """Return the other end of ``address:port``; an IPv6 address stands in brackets."""
-    address, _, port = client.rpartition(":")
-    return peer_named(address, int(port))
-
-
-def _environ(scope: Scope, head: Head, peer: Peer, body: bytes) -> Environ:
+def _environ(scope: Scope, head: Head, visitor: Visitor, body: bytes) -> Environ:
     """Return what WSGI says of a request (PEP 3333); the body is whole, so it has a length."""
     environ: Environ = {
         "REQUEST_METHOD": head.method,
@@ -175,10 +173,11 @@ def _environ(scope: Scope, head: Head, peer: Peer, body: bytes) -> Environ:
         "SERVER_NAME": head.fields.get("host", "localhost"),
         "SERVER_PORT": "0",
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": peer[0],
-        "REMOTE_PORT": str(peer[1]),
+        "REMOTE_ADDR": visitor.peer[0],
+        "REMOTE_PORT": str(visitor.peer[1]),
+        CERTIFICATE: visitor.certificate,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
+        "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
-from gateway.web.bodies import Environ, proved, read_body
+from gateway.web.bodies import CERTIFICATE, Environ, proved, read_body
 from gateway.web.replays import CallMemory, RecentCalls, SeenCall
 from gateway.wire.addressing import Addressing, read_addressing, write_addressing
 from gateway.wire.fields import is_text_xml
@@ -64,6 +64,8 @@ class SoapSecurity:
     `admit` judges the certificate and returns the party it belongs to, or raises; `addresses`
     are the URLs under which the service is known (the first one is written into the WSDL):
     a call signed for another address is not for us.  Without addresses any wsa:To is taken.
+    `admit_client` raises when a party may not come over this connection: it is told the party and
+    the SHA-256 of the certificate that was shown over TLS, or None.
     """
 
     signer: Callable[[], Signer]
@@ -75,6 +77,7 @@ class SoapSecurity:
     policy: SignaturePolicy = STRICT
     window: Window = DEFAULT_WINDOW
     limits: Limits = DEFAULT_LIMITS
+    admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class Guard:
             limits=security.limits,
         )
         (party,) = parties
+        security.admit_client(party, environ.get(CERTIFICATE), now)
         proved(environ, party)
         content = envelope.content[0]
         body_digest = digest(SHA256, canonicalize(content, exclusive=True))

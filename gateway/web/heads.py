@@ -8,6 +8,7 @@ would mix up, methods and hosts that are not ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,6 +33,8 @@ _ONCE: Final = frozenset(
         "transfer-encoding",
     }
 )
+#: uri-host [":" port] of RFC 9110 §7.2; empty where a target has none.
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]{0,5})?")
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST"})
 _DIGITS: Final = 18
 
@@ -110,6 +113,8 @@ def _check_host(scope: Scope, fields: Mapping[str, str]) -> None:
     host = fields.get("host")
     if host is None and scope.http_version not in ("1", "1.0"):
         raise _refused("the field is missing (RFC 9112 §3.2)", "host")
+    if host is not None and not _HOST.fullmatch(host):
+        raise _refused("the field is no name of a host (RFC 9112 §3.2)", "host")
     # An absolute target names its host (RFC 9112 §3.2.2): a client sends the same in both places.
     if scope.authority is not None and scope.authority != host:
         raise _refused("the target names another host", "host")

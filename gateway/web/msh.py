@@ -11,7 +11,7 @@ from gateway.errors import MEDIA_TYPE_REFUSED, OUR_MISTAKE, GatewayError
 from gateway.model import Octets
 from gateway.protocols import Parcel
 from gateway.store.messages import Answer
-from gateway.web.bodies import Environ, WsgiApplication, proved, read_body
+from gateway.web.bodies import CERTIFICATE, Environ, WsgiApplication, proved, read_body
 
 __all__ = ["msh_application", "respond"]
 
@@ -50,7 +50,7 @@ def _parcel(environ: Environ, limit: int) -> Parcel:
         "Content-Type": str(environ.get("CONTENT_TYPE", "")),
         "SOAPAction": str(environ.get("HTTP_SOAPACTION", "")),
     }
-    return Parcel(headers, Octets(read_body(environ, limit)))
+    return Parcel(headers, Octets(read_body(environ, limit)), environ.get(CERTIFICATE))
 
 
 def respond(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import resource
 import socket
-from typing import Any
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -20,6 +23,7 @@ from gateway.web.app import application, largest_bodies
 from gateway.web.arriving import Pace
 from gateway.web.connections import Bounds
 from gateway.web.door import Door, DoorBounds
+from gateway.web.front import front, terms_of
 from gateway.web.orphans import end_with_parent
 from gateway.web.respawns import Respawns
 
@@ -43,13 +47,28 @@ def serve(settings: Settings, config: str | None = None) -> None:
     # with two, a process that is attacked stays at two thirds of the memory.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     http = settings.http
-    _allow_descriptors(http.connections + _DESCRIPTORS)
+    terms = terms_of(settings)
+    # The process that ends TLS has two sockets for each connection, and those of all processes.
+    most = http.connections if terms is None else 2 * (terms.whole + terms.shaking)
+    _allow_descriptors(most + _DESCRIPTORS)
+    if terms is None:
+        _serve(settings, None)
+        return
+    with front(settings, terms) as inside:
+        _serve(settings, inside)
+
+
+def _serve(settings: Settings, inside: Path | None) -> None:
+    """Serve at the port of the settings, or behind the process that ends TLS there."""
+    http = settings.http
     server = Granian(
         "gateway.web.server:load_application",
         factory=True,
         interface=Interfaces.RSGI,
         address=http.host,
         port=http.port,
+        uds=inside,
+        uds_permissions=0o600,
         workers=http.processes,
         backlog=http.backlog,
         # Connections that a process accepts before it lets others wait.
@@ -65,7 +84,6 @@ def serve(settings: Settings, config: str | None = None) -> None:
         respawn_interval=0.1,
         workers_kill_timeout=30,
         log_enabled=False,
-        **_tls(settings),
         process_name=None,
     )
     server.respawned_wrks = Respawns()
@@ -93,19 +111,21 @@ def check_port(settings: Settings) -> None:
             raise GatewayError(SETTINGS_WRONG, detail, "http.port") from None
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
-    """Return how the server speaks TLS; with `client_ca`, to clients with a certificate only."""
-    http = settings.http
-    if http.tls_certificate is None or http.tls_key is None:
-        return {}
-    if http.tls_key.file is None:
-        raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", "http.tls_key")
-    return {
-        "ssl_cert": http.tls_certificate,
-        "ssl_key": http.tls_key.file,
-        "ssl_ca": http.client_ca,
-        "ssl_client_verify": http.client_ca is not None,
-    }
+class _LastDoor(Door):
+    """The door of a process that has nothing else to do, and ends with it."""
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the process, now that every request is answered.
+
+        Threads of the server may still let go of what they had.  To take the interpreter apart under
+        them makes them panic, and the process abort: what is to be kept is in the database anyway.
+        """
+        super().__rsgi_del__(loop)
+        logging.shutdown()
+        # The disk of the log may be full, or its reader gone: that keeps no process.
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+        os._exit(0)
 
 
 def load_application() -> Door:
@@ -114,7 +134,7 @@ def load_application() -> Door:
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     settings = load(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
     # One that is started again while the disk is full waits, instead of dying again and again.
-    served = Door(when_there_is_room(lambda: application(settings)), _bounds(settings))
+    served = _LastDoor(when_there_is_room(lambda: application(settings)), _bounds(settings))
     calm_collector()
     return served
 

@@ -42,6 +42,7 @@ INFORMATION_REQUESTED: Final = "D01"
 _CALL: Final = "gateway.call"
 _HANDLER: Final = "gateway.handler"
 _PROBLEM: Final = "gateway.problem"
+_CONTEXTS: Final = "gateway.contexts"
 
 
 class AgencyHandler(Protocol):
@@ -227,6 +228,12 @@ class _VerifiedTree(Soap11):  # type: ignore[misc]
         """Take the verified tree; without identifiers, so that nothing is resolved by them."""
         ctx.in_document = (ctx.transport.req_env[_CALL].root, {})
 
+    def generate_method_contexts(self, prime_ctx: Any) -> Any:
+        """Return what Spyne works in, one context for each service, and tell whoever is to clear them."""
+        found = super().generate_method_contexts(prime_ctx)
+        prime_ctx.transport.req_env[_CONTEXTS] += (prime_ctx, *found)
+        return found
+
 
 def _value(read: Callable[[str], Any], text: str) -> Any:
     try:
@@ -264,6 +271,7 @@ def soap_application(handler: AgencyHandler, security: SoapSecurity) -> Guard:
 
 def _call_spyne(inner: Any, handler: AgencyHandler, call: VerifiedCall) -> etree._Element:
     status: list[str] = []
+    contexts: list[Any] = []
     environ = {
         "REQUEST_METHOD": "POST",
         "SCRIPT_NAME": "",
@@ -277,12 +285,19 @@ def _call_spyne(inner: Any, handler: AgencyHandler, call: VerifiedCall) -> etree
         "wsgi.input": io.BytesIO(),
         _CALL: call,
         _HANDLER: handler,
+        _CONTEXTS: contexts,
     }
-    octets = b"".join(inner(environ, lambda line, *_: status.append(line)))
-    if _PROBLEM in environ:
-        problem = environ[_PROBLEM]
-        assert isinstance(problem, Exception)
-        raise problem
+    try:
+        octets = b"".join(inner(environ, lambda line, *_: status.append(line)))
+        problem = environ.pop(_PROBLEM, None)
+        if isinstance(problem, Exception):
+            raise problem
+    finally:
+        # Spyne's contexts hold each other, and a problem is held by its traceback: the tree of the call
+        # would stay with them until the garbage collector comes.
+        problem = None
+        for context in contexts:
+            vars(context).clear()
     if status != ["200 OK"]:
         raise GatewayError(OUR_MISTAKE, "the service did not take a call that fits its schema")
     # What Spyne writes is ours, small and without any value of the call.

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from flask import Flask, Response
 from sqlalchemy import Engine
 
+from gateway.errors import GatewayError
 from gateway.monitor import health, metrics
 from gateway.store.coverage import Span
 
-__all__ = ["status_application"]
+__all__ = ["Ourselves", "status_application"]
 
 
-def status_application(engine: Engine, ours: Callable[[], Sequence[Span]] = tuple) -> Flask:
-    """Return the application that says how the gateway is; `ours` gives our own certificates."""
+@dataclass(frozen=True, slots=True)
+class Ourselves:
+    """What is asked about the hub itself: its certificates; why its key does not sign; why it is unready."""
+
+    certificates: Callable[[], Sequence[Span]] = tuple
+    key: Callable[[], GatewayError | None] = lambda: None
+    unready: Callable[[], GatewayError | None] = lambda: None
+
+
+def status_application(engine: Engine, ours: Ourselves | None = None) -> Flask:
+    """Return the application that says how the gateway is; `ours` is asked about the hub itself."""
+    hub = ours or Ourselves()
     application = Flask("gateway", static_folder=None)
 
     @application.get("/status/live")
@@ -23,14 +35,14 @@ def status_application(engine: Engine, ours: Callable[[], Sequence[Span]] = tupl
 
     @application.get("/status/ready")
     def ready() -> Response:
-        problem = health.unready(engine)
+        problem = health.unready(engine) or hub.unready()
         if problem is None:
             return Response("ready\n", mimetype="text/plain")
         return Response(f"{problem.problem.id} {problem.problem.title}\n", status=503, mimetype="text/plain")
 
     @application.get("/metrics")
     def measured() -> Response:
-        text = metrics.render(engine, ours=ours())
+        text = metrics.render(engine, ours=hub.certificates(), key_away=hub.key() is not None)
         return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return application

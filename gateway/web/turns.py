@@ -10,14 +10,14 @@ beyond is told to come again.
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gateway.errors import TOO_MANY_REQUESTS, GatewayError
+from gateway.wire.threads import ReadingThreads
 
 __all__ = ["Line", "Turns"]
 
@@ -68,33 +68,31 @@ class Turns:
 
     def __init__(self, threads: int, most: int) -> None:
         self._most: Final = most
-        self._threads: Final = threads
+        self._threads: Final = ReadingThreads(threads, "request")
         self._free = threads
         self._waiting = _Ring()
         self._held: Counter[Line] = Counter()
-        self._handed: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Start the threads."""
-        for number in range(self._threads):
-            threading.Thread(target=self._work, name=f"request-{number}", daemon=True).start()
+        self._threads.start()
 
     def stop(self) -> None:
         """Let the threads end when nothing is left to do."""
-        for _ in range(self._threads):
-            self._handed.put(None)
+        self._threads.stop()
 
     async def take(self, line: Line, do: Callable[[], Any]) -> Any:
         """Wait for a thread to `do` it and return what it brought; GW807 when `line` is too long."""
         if self._held[line] >= self._most:
             raise GatewayError(TOO_MANY_REQUESTS, f"{self._most} requests of this sender are dealt with now")
         self._held[line] += 1
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            work = _Work(do, asyncio.get_running_loop().create_future())
-            self._waiting.put(line, work)
+            self._waiting.put(line, _Work(do, done))
             self._hand_out()
-            return await work.done
+            return await done
         finally:
+            del done  # it holds the mistake, whose traceback holds this
             self._held[line] -= 1
             if not self._held[line]:
                 del self._held[line]
@@ -102,16 +100,16 @@ class Turns:
     def _hand_out(self) -> None:
         while self._free and (work := self._waiting.next()) is not None:
             self._free -= 1
-            self._handed.put(work)
+            self._threads.hand(partial(self._work, work))
 
-    def _work(self) -> None:
-        while (work := self._handed.get()) is not None:
-            answer, mistake = None, None
-            try:
-                answer = work.do()
-            except Exception as error:  # whoever waits for the answer sees it
-                mistake = error
-            work.done.get_loop().call_soon_threadsafe(self._finish, work.done, answer, mistake)
+    def _work(self, work: _Work) -> None:
+        """Do it, in a thread."""
+        # Neither answer nor mistake is given a name here: a mistake that its own traceback holds stays.
+        tell = work.done.get_loop().call_soon_threadsafe
+        try:
+            tell(self._finish, work.done, work.do(), None)
+        except Exception as mistake:  # whoever waits for the answer sees it
+            tell(self._finish, work.done, None, mistake)
 
     def _finish(self, done: asyncio.Future[Any], answer: Any, mistake: Exception | None) -> None:
         self._free += 1

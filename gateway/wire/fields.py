@@ -32,6 +32,10 @@ _SINGLE: Final = {
     "transfer-encoding",
 }
 _MAX_PARAMETERS: Final = 32
+#: Parameters that say how a message is read.  In the form of RFC 2231 (``start*``, ``charset*0``) some
+#: readers decode them, with whatever codec the sender names, and some do not see them: two would
+#: read two messages.
+_SAID_PLAINLY: Final = frozenset({"boundary", "charset", "start", "type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +66,21 @@ def parse_media_type(value: str) -> MediaType:
         if name in parameters or len(parameters) == _MAX_PARAMETERS:
             refuse(f"parameter {name[:40]!r} of the media type stands twice, or there are too many")
         if name:
+            if "*" in name and name.partition("*")[0] in _SAID_PLAINLY:
+                refuse(f"parameter {name[:40]!r} of the media type is written as RFC 2231 has it")
             quoted = found[2]
             parameters[name] = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else found[3]
     return MediaType(start[1].lower(), MappingProxyType(parameters))
 
 
 def is_text_xml(value: str) -> bool:
-    """Tell whether the Content-Type `value` is text/xml in UTF-8, which is meant where no charset is named.
-
-    The standard library's reader decodes a parameter that is written as RFC 2231 has it, and
-    for that loads whatever codec the sender names; here such a charset is none.
-    """
+    """Tell whether `value`, a Content-Type, is text/xml in UTF-8, which is meant where none is named."""
     try:
         media = parse_media_type(value)
     except GatewayError:
         return False
     charset = media.parameters.get("charset", "utf-8").lower().replace("_", "-")
-    extended = any(name.startswith("charset*") for name in media.parameters)
-    return media.name == "text/xml" and charset in ("utf-8", "utf8") and not extended
+    return media.name == "text/xml" and charset in ("utf-8", "utf8")
 
 
 def read_headers(

@@ -43,6 +43,9 @@ _WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "c
 XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 """The media types of a root part."""
 
+#: Codings of HTTP (RFC 9110 §8.4.1, RFC 9112 §7.2), by which other octets are meant; MIME has none of them.
+_CODINGS: Final = frozenset({"br", "chunked", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -190,9 +193,20 @@ def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Li
     media = parse_media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith(("multipart/", "message/")):
         refuse("a part is itself a multipart or message", f"octet {start}")
+    _refuse_codings(headers, start)
     content_id = _content_id(headers.get("content-id", ""))
     decoded = _decoded(content, headers.get("content-transfer-encoding", "binary").lower(), content_id)
     return Part(headers, content_id, media.name, decoded)
+
+
+def _refuse_codings(headers: Mapping[str, str], start: int) -> None:
+    """Refuse a coding of HTTP on a part: who undoes it reads other octets than those that are signed.
+
+    Some senders write a charset or a transfer encoding there: those change nothing.
+    """
+    for name in ("content-encoding", "transfer-encoding"):
+        if not _CODINGS.isdisjoint(headers.get(name, "").lower().replace(",", " ").split()):
+            refuse(f"a part has a coding of HTTP in the field {name}", f"octet {start}")
 
 
 def _content_id(value: str) -> str:

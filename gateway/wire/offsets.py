@@ -129,6 +129,9 @@ def element_spans(data: bytes) -> tuple[ElementSpan, ...]:
     except (expat.ExpatError, LookupError) as error:
         detail = expat.ErrorString(error.code) if isinstance(error, expat.ExpatError) else str(error)
         raise GatewayError(XML_MALFORMED, detail or "not well-formed") from None
+    finally:
+        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        del scan.parser
     return tuple(one for one in scan.found if one is not None)
 
 

@@ -127,6 +127,9 @@ def prescan(
     except expat.ExpatError as error:
         place = f"line {error.lineno}, column {error.offset + 1}"
         raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
+    finally:
+        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        del scan.parser
 
 
 # In a smaller document the list of attributes that the parser hands over is small, too.

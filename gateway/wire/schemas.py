@@ -8,20 +8,22 @@ message says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources.abc import Traversable
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Problem
 from gateway.wire.compiling import compile_schema
+from gateway.wire.judging import Reason, refusal
 from gateway.wire.namespaces import XSD
 from gateway.wire.xml import xpath_of
+
+if TYPE_CHECKING:
+    from gateway.wire.explaining import Explainer
 
 __all__ = ["SchemaSet", "Violation", "collapsed"]
 
@@ -70,52 +72,48 @@ class SchemaSet:
 
     def accepts(self, root: etree._Element) -> bool:
         """Return whether the schemas allow the element `root` as a document."""
-        return bool(self._schema.validate(root))
+        return refusal(self._schema, root) is None
 
     def check(self, root: etree._Element) -> None:
         """Raise the problem of this set, with the first violation, unless the schemas allow `root`."""
-        if not self.accepts(root):
-            first = self._first(root)
+        reason = refusal(self._schema, root)
+        if reason is not None:
+            first = _first(reason, root)
             raise GatewayError(self._problem, f"line {first.line}: {first.message}", first.xpath)
 
     def violations(self, root: etree._Element) -> list[Violation]:
-        """Return why the schemas do not allow `root`; empty when they do."""
-        if self.accepts(root):
+        """Return why the schemas do not allow `root`, the first fifty reasons; empty when they do."""
+        reason = refusal(self._schema, root)
+        if reason is None:
             return []
-        return list(islice(self._explained(root), _MAX_VIOLATIONS)) or [self._first(root)]
-
-    def _first(self, root: etree._Element) -> Violation:
-        # Threads share this log: it may tell of another document, but the verdict does not come from it.
-        log: Any = self._schema.error_log
-        for error in log:
-            return Violation(int(error.line), str(error.path or xpath_of(root)), _plain(str(error.message)))
-        return Violation(_line(root), xpath_of(root), "not allowed by its schema")
-
-    def _explained(self, root: etree._Element) -> Iterator[Violation]:
-        for error in self._explainer.iter_errors(root):
-            element = error.elem
-            known = isinstance(element, etree._Element)
-            yield Violation(
-                _line(element) if known else 0,
-                xpath_of(element) if known else str(error.path or ""),
-                _plain(_in_our_words(str(error.reason or error.message))),
-            )
+        return [_explained(error) for error in self._explainer.violations(root, _MAX_VIOLATIONS)] or [
+            _first(reason, root)
+        ]
 
     @cached_property
-    def _explainer(self) -> Any:
+    def _explainer(self) -> Explainer:
         # Imported here: it costs a tenth of a second and most processes never explain anything.
-        import xmlschema
+        from gateway.wire.explaining import Explainer
 
         if not isinstance(self._folder, Path):
             raise GatewayError(
                 SETTINGS_WRONG, "schemas can be explained from a folder on disk only", self.entry
             )
-        return xmlschema.XMLSchema(
-            str(self._folder / self.entry),
-            base_url=str(self._folder),
-            allow="local",
-            defuse="always",
-        )
+        return Explainer(self._folder, self.entry)
+
+
+def _first(reason: Reason, root: etree._Element) -> Violation:
+    return Violation(reason.line or _line(root), reason.path or xpath_of(root), _plain(reason.message))
+
+
+def _explained(error: Any) -> Violation:
+    element = error.elem
+    known = isinstance(element, etree._Element)
+    return Violation(
+        _line(element) if known else 0,
+        xpath_of(element) if known else str(error.path or ""),
+        _plain(_in_our_words(str(error.reason or error.message))),
+    )
 
 
 _FOREIGN: Final = (

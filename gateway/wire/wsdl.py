@@ -18,6 +18,7 @@ from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
 from gateway.wire.compiling import compile_schema
+from gateway.wire.judging import refusal
 from gateway.wire.namespaces import WSAM, WSDL, XSD
 from gateway.wire.prescan import prescan
 from gateway.wire.xml import xpath_of
@@ -63,12 +64,9 @@ class BodySchema:
     def check(self, element: etree._Element) -> None:
         """Raise GW402 with the first violation unless `element` fits."""
         with self._lock:
-            if self._schema.validate(element):
-                return
-            log: Any = self._schema.error_log
-            first = log.last_error
-        detail = first.message[:300] if first is not None else "it does not fit its schema"
-        raise GatewayError(DOCUMENT_INVALID, detail, _place(element, getattr(first, "path", None) or "/"))
+            reason = refusal(self._schema, element)
+        if reason is not None:
+            raise GatewayError(DOCUMENT_INVALID, reason.message[:300], _place(element, reason.path or "/"))
 
 
 def _place(element: etree._Element, path: str) -> str:

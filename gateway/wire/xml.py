@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -14,7 +15,16 @@ from gateway.wire.exclusive import exclusive_form
 from gateway.wire.namespaces import PREFIXES, XML
 from gateway.wire.prescan import DEFAULT_LIMITS, Limits, prescan
 
-__all__ = ["XPaths", "canonicalize", "canonicalize_document", "cut_out", "parse_xml", "serialize", "xpath_of"]
+__all__ = [
+    "XPaths",
+    "canonicalize",
+    "canonicalize_document",
+    "cut_out",
+    "octets_read_here",
+    "parse_xml",
+    "serialize",
+    "xpath_of",
+]
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
@@ -30,7 +40,22 @@ def parse_xml(
     return _parse(data)
 
 
+class _Here(threading.local):
+    """What one thread has parsed."""
+
+    octets = 0
+
+
+_HERE: Final = _Here()
+
+
+def octets_read_here() -> int:
+    """Return how many octets of documents this thread has parsed, whatever became of them."""
+    return _HERE.octets
+
+
 def _parse(data: bytes) -> etree._Element:
+    _HERE.octets += len(data)
     # A parser of its own for each document: a shared one would make threads wait, and costs the same.
     parser = etree.XMLParser(
         encoding="utf-8",

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -66,8 +67,8 @@ class Watch:
                     "last_mib": round(sizes[-1], 1),
                     "most_mib": round(max(sizes), 1),
                     "mib_per_minute": slope(seen),
-                    "mib_per_minute_in_its_last_half": slope(seen[len(seen) // 2 :]),
-                    "mib_every_20_s": [round(size) for size in sizes[::20]],
+                    "mib_per_minute_in_its_last_half": slope(seen[len(seen) // 2 :], young=0.0),
+                    "mib_every_30_s": [round(size) for size in _each(seen, 30.0)],
                 }
             )
         return told
@@ -79,9 +80,18 @@ class Watch:
         return [{"at": round(at, 1), "status": status} for at, status in changes]
 
 
-def slope(seen: list[tuple[float, int]]) -> float | None:
+def _each(seen: list[tuple[float, int]], seconds: float) -> Iterator[float]:
+    """Yield the size in MiB at the first look, and then after each so many seconds."""
+    due = seen[0][0]
+    for at, size in seen:
+        if at >= due:
+            yield size / 1024
+            due += seconds
+
+
+def slope(seen: list[tuple[float, int]], young: float = _YOUNG) -> float | None:
     """Return by how many MiB a minute a process grew once it was no longer young; None when it died young."""
-    judged = [(at, size) for at, size in seen if at >= seen[0][0] + _YOUNG]
+    judged = [(at, size) for at, size in seen if at >= seen[0][0] + young]
     if not judged or judged[-1][0] - judged[0][0] < _LONG:
         return None
     middle_at = sum(at for at, _ in judged) / len(judged)

@@ -101,9 +101,13 @@ def test_a_small_firm_gets_a_certificate_and_renews_it(
 )
 def test_what_our_trust_refuses_is_not_registered(run: Run, keys: Path, name: str, problem: str) -> None:
     file = keys / ("ca.pem" if name == "ca" else f"{name}.cert.pem")
-    status, text = run("party", "certificate", "add", "firm", file)
-    assert (status, problem in text) == (1, True), text
-    assert listed(run) == []
+    for words in (("certificate", "add", "firm", file), ("add", "other", "--certificate", file)):
+        status, text = run("party", *words)
+        assert (status, problem in text) == (1, True), text
+        assert listed(run) == []
+    assert run("party", "show", "other")[0] == 1
+    assert run("party", "add", "other", "--certificate", keys / "broker.cert.pem")[0] == 0
+    assert [one["party"] for one in listed(run)] == ["other"]
 
 
 def test_one_that_is_yet_to_begin_may_be_registered_but_not_another_authoritys(
@@ -184,6 +188,28 @@ def test_a_party_whose_last_certificate_ends_is_told_of(home: Path, run: Run) ->
     assert run("check")[0] == 0
 
 
+def test_check_warns_that_our_own_certificate_ends(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certified(home, "ours", "--days", "20")
+    own = settings_at(home).pki.signing_certificate
+    assert own is not None
+    own.write_bytes((home / "ours.cert.pem").read_bytes())
+    (own.parent / "hub.key.pem").write_bytes((home / "ours.key.pem").read_bytes())
+    capsys.readouterr()
+    status, text = run("check", "--json")
+    told = [
+        one for one in json.loads(text)["warnings"] if one.startswith("the last signing certificate of (ours")
+    ]
+    assert (status, len(told)) == (0, 1), text
+    assert "ends in 20 days" in told[0]
+    # The next key takes over before: nothing is to be said.
+    certified(home, "next")
+    succeed(home, "next", stamp(days=5))
+    capsys.readouterr()
+    assert "(ours" not in run("check", "--json")[1]
+
+
 def test_the_log_tells_of_it_once_a_day(
     home: Path, run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +254,7 @@ def test_our_next_key_is_checked_and_shown_to_partners(
     assert [one.sha256 for one in published] == [now["sha256"], later["sha256"]]
     hub = build_hub(settings_at(home), NoCalls(), lambda: NOW + timedelta(days=6))
     assert hub.signer.certificate == published[1]
-    hub.engine.dispose()
+    hub.close()
 
 
 def test_a_next_key_that_is_not_good_or_comes_too_late_is_refused(

@@ -51,11 +51,25 @@ ASYNCHRONOUS = (
 #: Passed only by a repeat that no story brings about, or by a failure of our own: where it is tested.
 ELSEWHERE = {
     "admit.again": "tests/flows: an admitted message is handed over twice",
+    "clients.refused": "nothing follows from it: who was refused was refused, told or not",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/hostile: a worker finds the disk full",
     "delivery.put_aside": "nothing follows from it: what is deadly stays so, and is put aside again",
+    "fetch.answers": "tests/flows: a worker comes back late with answers",
+    "fetch.done": "tests/flows: a worker comes back late with answers",
+    "fetch.failed": "nothing follows from it: a word for the operator",
+    "fetch.list": "tests/crash/test_fetching.py",
+    "fetch.trust_list": "tests/flows: a trusted list is fetched again",
+    "delivery.schedule": "tests/unit/delivery: a turn is queued once, however often it is tried",
     "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
+    "receipts.key": "tests/crash/test_trust_work.py",
+    "receipts.late": "tests/crash/test_trust_work.py",
+    "trust_list.import": "tests/crash/test_importing.py",
+    "trust_list.refused": "tests/crash/test_importing.py",
+    "tsa.sealed": "tests/crash/test_trust_work.py",
+    "tsa.stamped": "tests/crash/test_trust_work.py",
+    "verdicts.kept": "tests/hostile: the process ends there at its first message",
 }
 EXCHANGES = (
     "soap.after_call",

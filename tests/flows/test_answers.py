@@ -6,14 +6,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from gateway.cases.notices import Acknowledged, CallBack, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
 from gateway.hub.reply import call_back
 from gateway.states import CASE, REQUEST
 from gateway.store import decisions, notices
-from gateway.store.engine import reading
+from gateway.store.engine import reading, transaction
+from gateway.store.tables import cases
 from tests.kit.story import Story, asked, unreachable
 
 REJECTED, NOT_CONCERNED = DecisionCode.REJECTED, DecisionCode.NOT_CONCERNED
@@ -250,6 +251,17 @@ def test_the_outcome_is_told_to_applicant_and_customs(
             (one.findtext("{*}item"), one.findtext("{*}law")) for one in last.body.findall("{*}Requirement")
         ]
         assert pairs == told
+
+
+def test_a_case_without_items_takes_no_decision(story: Story) -> None:
+    """A row that some other program wrote is no mistake of the agency, and none of the program."""
+    story.tick()
+    with transaction(story.house.engine) as conn:
+        conn.execute(update(cases).values(detail=None))
+    assert refusal(story, "KPTA", CallBack(story.notice("KPTA"), story.request("KPTA").number)) == (
+        "GW705",
+        "case/IN_PROGRESS",
+    )
 
 
 def test_the_longest_words_of_an_agency_fit_into_the_result(story: Story) -> None:

@@ -12,7 +12,7 @@ from gateway.cases.notices import CallBack, DecisionCode, Notice
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence.log import leaf_hash, leaf_of, of_subject
 from gateway.hub import operate
-from gateway.hub.reply import call_back
+from gateway.hub.reply import Spoken, call_back
 from gateway.states import MACHINES, step
 from gateway.store import payloads, requests, tables
 from gateway.store.engine import reading
@@ -137,7 +137,7 @@ def test_the_signed_octets_an_agency_spoke_by_are_kept(engine: Engine) -> None:
         story.hub,
         "NPQS",
         CallBack(story.notice("NPQS"), story.number_of("NPQS")),
-        b"<signed call-back/>",
+        Spoken(b"<signed call-back/>"),
     )
     with reading(engine) as conn:
         asked = {row.agency: row for row in requests.of_case(conn, story.case().id)}

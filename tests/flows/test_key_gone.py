@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from werkzeug.test import Client
 
+from gateway.evidence.log import of_subject
+from gateway.hub import late_receipts
+from gateway.hub.hub import Successor
 from gateway.hub.warming import warm_up
 from gateway.model import Octets, Payload, Receipt
 from gateway.pki.pkcs11 import TokenSigner
 from gateway.protocols import Parcel
-from gateway.store import deliveries, messages
-from gateway.store.engine import reading
+from gateway.store import agreements, deliveries, epochs, messages
+from gateway.store.engine import make_engine, reading, transaction
 from gateway.store.messages import Answer
+from gateway.web.app import wsgi_application
 from gateway.wire.xml import serialize
-from tests.kit.house import AGREEMENT, House, Neighbour, signer_named
+from tests.kit.ending import EndedError, ending_at
+from tests.kit.house import AGREEMENT, EBMS2, Away, House, Neighbour, signer_named
 from tests.kit.softhsm import PIN, SoftHsm
 from tests.kit.story import LABEL, QUIET, Story
 
 pytestmark = pytest.mark.hsm
+
+ASYNCHRONOUS = AGREEMENT.replace(b"mshSignalsOnly", b"none")
+#: Nobody can be told anything by a POST.
+NOWHERE = b"\n".join(line for line in AGREEMENT.splitlines() if b":8901/" not in line)
 
 
 @pytest.fixture
@@ -73,6 +87,14 @@ def place(engine: Engine, hsm: SoftHsm) -> Place:
     return Place.make(engine, hsm)
 
 
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Engine]:
+    """Give an engine on SQLite, for what no database has a part in."""
+    made = make_engine(sqlite_url)
+    yield made
+    made.dispose()
+
+
 def assert_come_again(answer: Answer) -> None:
     """The answer is no receipt: a Fault that nobody signed, which says that it may pass."""
     assert answer.status == 503
@@ -114,8 +136,8 @@ def test_repeats_at_once_get_one_receipt(place: Place, hsm: SoftHsm) -> None:
     assert answers[0].status == 200
 
 
-def test_an_asynchronous_receipt_is_posted_when_the_key_is_back(engine: Engine, hsm: SoftHsm) -> None:
-    place = Place.make(engine, hsm, AGREEMENT.replace(b"mshSignalsOnly", b"none"))
+def test_an_asynchronous_receipt_is_posted_to_who_asks_again(engine: Engine, hsm: SoftHsm) -> None:
+    place = Place.make(engine, hsm, ASYNCHRONOUS)
     parcel = place.broker.seal(place.broker.message(sync_reply=False))
     hsm.pull()
     assert_come_again(place.house.post(parcel))
@@ -159,8 +181,186 @@ def test_a_case_goes_on_and_its_result_waits_for_the_key(engine: Engine, hsm: So
     assert story.inbox.documents("Result") == []
     waiting = story.deliveries(state="QUEUED")
     assert "conclude" in [row.parameters["task"] for row in waiting]
-    assert {(row.problem, row.tries) for row in waiting} == {("GW803", 0)}
+    assert {(row.problem, row.tries) for row in waiting if row.follows is None} == {("GW803", 0)}
     hsm.put_back()
     story.tick(minutes=10)
     assert story.outcome()[0] == "APPROVED"
     assert story.case().state == "CLOSED"
+
+
+def story_without_its_key(engine: Engine, hsm: SoftHsm, agreement: bytes) -> tuple[Story, list[Parcel]]:
+    """Return a hub whose token was pulled, and five messages that it has taken without receipt."""
+    story = Story(engine, agreement=agreement)
+    story.hub.signer = token_signer(hsm)
+    hsm.pull()
+    at_once = b"mshSignalsOnly" in agreement
+    parcels = [story.broker.seal(story.broker.message(sync_reply=at_once)) for _ in range(5)]
+    for parcel in parcels:
+        assert_come_again(story.house.post(parcel))
+    return story, parcels
+
+
+def verified(story: Story, parcels: list[Parcel]) -> list[str]:
+    """Return which messages the receipts that were posted are of, each held against what was sent."""
+    sent = {
+        one.unit.message_id: one for one in (EBMS2.sent(p, story.broker.context().limits) for p in parcels)
+    }
+    found = []
+    for posted in story.inbox.signals:
+        unit = story.broker.open(posted).unit
+        assert isinstance(unit, Receipt)
+        EBMS2.check_answer(story.broker.open(posted), sent[unit.ref_to_message_id])
+        found.append(unit.ref_to_message_id)
+    return sorted(found)
+
+
+def ids(story: Story, parcels: list[Parcel]) -> list[str]:
+    return sorted(EBMS2.sent(one, story.broker.context().limits).unit.message_id for one in parcels)
+
+
+@pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["at once", "by a post"])
+def test_every_receipt_is_posted_once_when_the_key_is_back(
+    engine: Engine, hsm: SoftHsm, agreement: bytes
+) -> None:
+    """Nobody asks again, and nothing is restarted."""
+    story, parcels = story_without_its_key(engine, hsm, agreement)
+    for _ in range(3):
+        story.tick(minutes=10)
+    assert story.inbox.signals == []
+    hsm.put_back()
+    story.tick(minutes=1)
+    assert verified(story, parcels) == ids(story, parcels)
+    for _ in range(3):
+        story.tick(minutes=10)
+    assert len(story.inbox.signals) == len(parcels)
+    with reading(engine) as conn:
+        kept = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
+        told = [row.kind for row in messages.search(conn) for row in of_subject(conn, "message", row.id)]
+    assert {one.body for one in kept if one is not None} == {one.body for one in story.inbox.signals}
+    assert told.count("receipted") == len(parcels)
+
+
+def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
+    sqlite: Engine, hsm: SoftHsm
+) -> None:
+    story, parcels = story_without_its_key(sqlite, hsm, NOWHERE)
+    hsm.put_back()
+    story.tick(minutes=1)
+    assert story.inbox.signals == []
+    with reading(sqlite) as conn:
+        kept = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
+    hsm.pull()
+    # Made before the token was pulled again: no signature is needed now.
+    assert {story.house.post(one).body for one in parcels} == {one.body for one in kept if one is not None}
+    assert len(kept) == len(parcels)
+
+
+def test_who_asks_again_first_is_not_told_twice(engine: Engine, hsm: SoftHsm) -> None:
+    story, parcels = story_without_its_key(engine, hsm, ASYNCHRONOUS)
+    hsm.put_back()
+    for parcel in parcels[:2]:
+        assert story.house.post(parcel).status == 204
+    story.tick(minutes=1)
+    assert verified(story, parcels) == ids(story, parcels)
+    story.tick(minutes=10)
+    assert len(story.inbox.signals) == len(parcels)
+
+
+def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
+    sqlite: Engine, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
+    hsm.put_back()
+    again, seal = list(parcels), late_receipts._sealed
+
+    def sealed(*words: Any) -> Answer:
+        made = seal(*words)
+        if again:
+            story.house.post(again.pop(0))
+        return made
+
+    monkeypatch.setattr(late_receipts, "_sealed", sealed)
+    story.tick(minutes=1)
+    story.tick(minutes=1)
+    assert verified(story, parcels) == ids(story, parcels)
+
+
+def test_one_task_tries_the_key_for_all_that_wait(sqlite: Engine, hsm: SoftHsm) -> None:
+    story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
+    for _ in range(10):
+        story.tick(minutes=1)
+    waiting = [row for row in story.deliveries(agent="local") if row.parameters["task"] in ("key", "receipt")]
+    assert [row.attempt for row in waiting if row.parameters["task"] == "receipt"] == [0] * len(parcels)
+    assert [row.attempt for row in waiting if row.parameters["task"] == "key"] == [10]
+
+
+@pytest.mark.parametrize("name", ["receipts.key", "receipts.late"])
+@pytest.mark.parametrize("side", ["before_commit", "after_commit"])
+def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none(
+    sqlite: Engine, hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch, name: str, side: str
+) -> None:
+    story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
+    hsm.put_back()
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.store.engine.failpoint", ending_at(name, side))
+        with pytest.raises(EndedError):
+            story.tick(minutes=1)
+    story.worker = story.new_worker("w2")
+    for _ in range(4):
+        story.tick(minutes=2)
+    assert verified(story, parcels) == ids(story, parcels)
+
+
+def test_a_receipt_whose_agreement_is_gone_is_not_sent_unsigned(sqlite: Engine, hsm: SoftHsm) -> None:
+    story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
+    with transaction(sqlite) as conn:
+        (known,) = {row.agreement_id for row in agreements.active(conn)}
+        agreements.set_status(conn, known, "RETIRED")
+        epochs.raise_epoch(conn)
+    hsm.put_back()
+    story.tick(minutes=1)
+    assert story.inbox.signals == []
+    failed = story.deliveries(state="FAILED")
+    assert [row.problem for row in failed] == ["GW303"] * len(parcels)
+
+
+def test_readiness_and_metrics_say_that_the_key_is_away(sqlite: Engine, hsm: SoftHsm) -> None:
+    place = Place.make(sqlite, hsm)
+    client = Client(wsgi_application(place.house.hub, 1 << 20))
+    ready, measured = client.get("/status/ready"), client.get("/metrics").text
+    assert (ready.status_code, ready.text) == (200, "ready\n")
+    assert "gateway_own_key_away 0\n" in measured
+    hsm.pull()
+    for _ in range(2):
+        ready, measured = client.get("/status/ready"), client.get("/metrics").text
+        assert (ready.status_code, ready.text) == (503, "GW803 private key unavailable\n")
+        assert "gateway_own_key_away 1\n" in measured
+    assert client.get("/status/live").status_code == 200
+    hsm.put_back()
+    assert client.get("/status/ready").status_code == 200
+    assert "gateway_own_key_away 0\n" in client.get("/metrics").text
+
+
+def test_the_next_key_makes_the_receipts_that_the_one_before_owes(sqlite: Engine) -> None:
+    """The token is lost for good: what takes over at its time signs what waits, unasked and once."""
+    story = Story(sqlite)
+    hub, later = story.hub, signer_named("hub-later")
+    hub.signer = Away()
+    hub._successor = Successor(later, story.clock() + timedelta(hours=2))
+    parcels = [story.broker.seal(story.broker.message()) for _ in range(3)]
+    for parcel in parcels:
+        assert_come_again(story.house.post(parcel))
+
+    def made() -> list[bytes]:
+        with reading(sqlite) as conn:
+            found = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
+        return [one.body for one in found if one is not None]
+
+    story.tick(minutes=110)
+    assert made() == []
+    story.tick(minutes=20)
+    receipts = made()
+    by_whom = base64.b64encode(later.certificate.der)
+    assert [by_whom in b"".join(one.split()) for one in receipts] == [True] * len(parcels)
+    assert {story.house.post(parcel).body for parcel in parcels} == set(receipts)
+    assert made() == receipts

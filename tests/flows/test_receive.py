@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from gateway.model import AckRequest, ErrorSignal, Octets, Ping, Pong, Receipt, StatusRequest, StatusResponse
 from gateway.protocols import Parcel
-from gateway.store import agreements, claims, deliveries, messages, parties
+from gateway.store import agreements, claims, deliveries, messages, parties, tables
 from gateway.store.engine import reading, transaction
-from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour
+from gateway.store.messages import Answer
+from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour, pmodes, signer_named
 
 
 @pytest.fixture
@@ -205,28 +206,75 @@ def test_ping_is_answered_and_not_stored(house: House, broker: Neighbour) -> Non
     assert stored(house) == []
 
 
+def ask(house: House, broker: Neighbour, about: str, sign: str | None = "broker1") -> StatusResponse:
+    """Ask for the status of a message by a question that `sign` has signed, or nobody."""
+    unit, pmode = broker.message(), pmodes(broker.agreement)[0]
+    request = StatusRequest(
+        f"s-{about}",
+        "c1",
+        unit.sender,
+        unit.receiver,
+        unit.agreement,
+        house.clock(),
+        about=about,
+        sync_reply=True,
+    )
+    context = replace(broker.context(), keys={"broker1": signer_named(sign)} if sign else {})
+    answer = broker.open(house.post(EBMS2.seal((request,), pmode if sign else None, context))).unit
+    assert isinstance(answer, StatusResponse)
+    return answer
+
+
 def test_status_is_told_of_ones_own_messages(house: House, broker: Neighbour) -> None:
     unit = broker.message()
     house.post(broker.seal(unit))
+    told = ask(house, broker, unit.message_id)
+    assert (told.status, told.received_at) == ("Received", house.clock())
+    assert (ask(house, broker, "other@x").status, ask(house, broker, "other@x").received_at) == (
+        "NotRecognized",
+        None,
+    )
 
-    def ask(about: str) -> StatusResponse:
-        request = StatusRequest(
-            f"s-{about}",
-            "c1",
-            unit.sender,
-            unit.receiver,
-            unit.agreement,
-            house.clock(),
-            about=about,
-            sync_reply=True,
-        )
-        answer = broker.open(house.post(EBMS2.seal((request,), None, broker.context()))).unit
-        assert isinstance(answer, StatusResponse)
-        return answer
 
-    assert ask(unit.message_id).status == "Received"
-    assert ask(unit.message_id).received_at is not None
-    assert (ask("other@x").status, ask("other@x").received_at) == ("NotRecognized", None)
+def test_status_is_told_to_nobody_who_only_knows_an_id(house: House, broker: Neighbour) -> None:
+    """Known or unknown: to a question that nobody signed there is one answer."""
+    unit = broker.message()
+    house.post(broker.seal(unit))
+    for about in (unit.message_id, "other@x"):
+        told = ask(house, broker, about, sign=None)
+        assert (told.status, told.received_at, told.about) == ("UnAuthorized", None, about)
+
+
+@pytest.mark.parametrize("terms", [b"sign: true\n    sign_status: false", b"sign: false"])
+def test_an_agreement_may_let_questions_go_unsigned(engine: Engine, terms: bytes) -> None:
+    agreement = AGREEMENT.replace(b"sign: true ", terms + b" ")
+    house = House(engine, agreement=agreement)
+    broker = Neighbour("broker1", house.clock, agreement)
+    unit = broker.message()
+    house.post(broker.seal(unit))
+    assert ask(house, broker, unit.message_id, sign=None).status == "Received"
+
+
+@pytest.mark.parametrize("other", ["has_room", "RefusalQuota.take"])
+def test_questions_that_anybody_can_send_do_not_fill_the_queue(
+    engine: Engine, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer by a POST of ours leaves rows: so many wait, so many an hour, the rest go back at once."""
+    monkeypatch.setattr(f"gateway.hub.posting.{other}", lambda *_: True)
+    agreement = AGREEMENT.replace(b"sync_reply_mode: mshSignalsOnly", b"sync_reply_mode: none")
+    house = House(engine, agreement=agreement)
+    unit = Neighbour("broker1", house.clock, agreement).message()
+    context = Neighbour("broker1", house.clock, agreement).context()
+
+    def ping(number: int) -> Answer:
+        one = Ping(f"p{number}@x", "c1", unit.sender, unit.receiver, unit.agreement, house.clock())
+        return house.post(EBMS2.seal((one,), None, context))
+
+    assert [ping(number).status for number in range(201)] == 200 * [204] + [200]
+    with reading(engine) as conn:
+        assert conn.execute(select(func.count()).select_from(tables.deliveries)).scalar_one() == 200
+    # What was answered at once is answered like the others.
+    assert b"Pong" in ping(202).body
 
 
 def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) -> None:

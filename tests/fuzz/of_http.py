@@ -1,13 +1,17 @@
-"""Target: the door as the server below hands requests over: any method, path, query, fields and body."""
+"""Targets: the door as the server below hands requests over, and answers of HTTP to our own calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import http.client
+import io
+from collections.abc import Callable, Iterable
 from functools import cache
 from http import HTTPStatus
 from random import Random
 
+from gateway.delivery.http_answer import HttpAnswer, read_http_answer
+from gateway.errors import GatewayError
 from gateway.web.arriving import Pace
 from gateway.web.connections import Bounds
 from gateway.web.door import Door, DoorBounds
@@ -136,6 +140,89 @@ def _mutate(data: bytes, rng: Random) -> bytes:
 
 _OF_HEADS = either((2, with_words(_WORDS)), (1, mutate_octets))
 
+_MOST = 4096
+_PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 5\r\n\r\nhello"
+_ANSWERS = (
+    _PLAIN,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nhel\r\n02\r\nlo\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + _PLAIN,
+    b"HTTP/1.0 500 No\r\nServer: x\r\n\r\nhello",
+    b"HTTP/1.1 204 No\r\nConnection: keep-alive, close\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n" + _PLAIN,
+)
+_FIELDS = (
+    *("Content-Length: 7", "Content-Length: 5, 5", "Content-Length: +5", "Content-Length:\r\n 5"),
+    *("Transfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: identity"),
+    *("Content-Encoding: gzip", "Connection: close", "HTTP/1.1 100 x\r\n", "HTTP/1.1 101 x\r\n"),
+)
+_SIGNS = (
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b"0\r\n\r\n",
+    b"FFFFFFF\r\n",
+    b"-1\r\n",
+    b"0x5\r\n",
+    b";\n",
+    b"\x00",
+    b"\xff",
+)
+_OF_ANSWERS = (*(f"{one}\r\n".encode() for one in _FIELDS), *_SIGNS)
+
+
+def _in_pieces(data: bytes, size: int) -> Callable[[int], bytes]:
+    stream = io.BytesIO(data)
+    return lambda most: stream.read(min(most, size))
+
+
+def _read(data: bytes, size: int) -> tuple[HttpAnswer | str, bool]:
+    """Return the answer and whether the connection lives on; a word where there is none."""
+    try:
+        return read_http_answer(_in_pieces(data, size), _MOST)
+    except ConnectionError:
+        return "ended", False
+    except GatewayError as refused:
+        return refused.problem.id, False
+
+
+class _Socket:
+    """Octets, as the standard library reads a connection."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def _by_the_library(data: bytes) -> tuple[int, bytes]:
+    response = http.client.HTTPResponse(_Socket(data), method="POST")  # type: ignore[arg-type]
+    response.begin()
+    return response.status, response.read()
+
+
+def _answered(data: bytes) -> object:
+    """What we take for an answer comes out alike in any pieces, and as a more patient reader has it."""
+    answer, again = _read(data, 1 << 16)
+    promise(_read(data, 1)[0] == answer, "another answer in other pieces")
+    if isinstance(answer, str):
+        return answer
+    promise(len(answer.body) <= _MOST, "more than the bound")
+    promise(200 <= answer.status <= 599, f"status {answer.status}")
+    # The library knows one interim answer only, and waits for chunks where there are none.
+    if data[8:10] != b" 1" and answer.status not in (204, 304):
+        promise(_by_the_library(data) == (answer.status, answer.body), "the library reads another answer")
+    return answer.status, sorted(answer.headers.items()), answer.body, again
+
+
 TARGETS = (
     Target("http-door", "requests as the server hands them over, at every path", _requests, _asked, _mutate),
+    Target(
+        "http-answer",
+        "HTTP answers to our calls, strictly; in any pieces alike, and as the standard library reads them",
+        lambda: _ANSWERS,
+        _answered,
+        either((2, with_words(_OF_ANSWERS)), (1, mutate_octets)),
+    ),
 )

@@ -52,6 +52,8 @@ _FLUSHED = 0.7
 _MACHINE = frozenset(
     {"/dev/fd", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu/online", "/dev/urandom"}
 )
+#: The process that judges certificates is asked by its parent: octets, a moment, a use.  It answers in JSON.
+_QUESTION = frozenset({"datetime", "gateway.pki.trust"})
 _TRACED = "trace=connect,open,openat,openat2,creat,execve,execveat"
 _CALL = re.compile(r"^\d+ +(\d+\.\d+) (\w+)\((.*)$")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -131,6 +133,8 @@ def _odd(event: str, what: str, home: str) -> bool:
         return f"'{AGREED.partition(':')[0]}', {AGREED.partition(':')[2]}" not in what
     if event == "socket.getaddrinfo":
         return AGREED.partition(":")[0] not in what
+    if event == "pickle.find_class":
+        return what.strip("'") not in _QUESTION
     return what.strip("'") not in _MACHINE and foreign(event, what, home)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
+from gateway.cli.conformance_home import invite, make_home
 from gateway.conformance.hostile import application
-from gateway.conformance.hostile.bench import Bench
+from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import ACCEPTED, Post
 from gateway.conformance.hostile.judging import hear, wrong_with
 from gateway.conformance.hostile.partner import sample_bench
@@ -16,6 +20,7 @@ from gateway.conformance.hostile.target import WsgiTarget
 from gateway.model import Octets, UserMessage
 from gateway.protocols import ebms2
 from gateway.protocols.core import Parcel
+from gateway.web.app import application as web
 from gateway.wire.prescan import DEFAULT_LIMITS
 
 SAMPLE = sample_bench()
@@ -36,6 +41,43 @@ def test_a_value_arrives_as_it_was_sent(value: str) -> None:
     sent = ebms2.sent(Parcel(post.headers, Octets(post.body)), DEFAULT_LIMITS)
     assert isinstance(sent.unit, UserMessage)
     assert sent.unit.conversation_id == value
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what it is given."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+#: A control sequence introducer, a turned line, and a tag that is nowhere seen.
+MOVING = "x\u009b2J\u202eetix\U000e0041@suite"
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--json"], ["show", "{id}"], ["show", "{id}", "--json"]]
+)
+def test_no_word_of_a_stranger_moves_the_cursor_of_an_operator(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_home(tmp_path / "home")
+    invite(settings, tmp_path / "partner")
+    bench = read_bench(tmp_path / "partner")
+    target = WsgiTarget(web(settings), bench.faces)
+    unit = bench.unit(message_id=MOVING)
+    assert hear(target.send(bench.message(unit))).taken
+    command = ["message", *(word.format(id=unit.message_id) for word in words)]
+    home = ["--home", str(settings.home)]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main([*command, *home]) == 0
+    shown = terminal.getvalue()
+    assert "x\\u009b2J\\u202eetix\\udb40\\udc41@suite" in shown
+    assert all(one.isprintable() or one == "\n" for one in shown)
+    # A file gets the octets as they are.
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main([*command, *home]) == 0
+    assert MOVING in sys.stdout.getvalue()  # type: ignore[attr-defined]
 
 
 def test_no_name_from_outside_becomes_a_file_and_no_value_is_logged(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,12 +31,13 @@ from gateway.conformance.hostile.case import (
     refused,
 )
 from gateway.conformance.hostile.corpus import all_cases, chosen
+from gateway.conformance.hostile.judging import Heard, hear
 from gateway.conformance.hostile.naive_reader import takes
-from gateway.conformance.hostile.partner import draw_partner
+from gateway.conformance.hostile.partner import LAW, draw_partner
 from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, Report
 from gateway.conformance.hostile.runner import Runner
 from gateway.conformance.hostile.target import WsgiTarget
-from gateway.errors import GatewayError
+from gateway.errors import PMODE_UNKNOWN, GatewayError
 from gateway.model import PartyId
 from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import Order, issue_certificate, make_authority
@@ -102,17 +105,88 @@ def answering(
 
 
 EMPTY = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body/></s:Envelope>'
+YES = [("200 OK", EMPTY), ("200 OK", b""), ("202 Accepted", b"ok")]
 
 
-@pytest.mark.parametrize(("status", "body"), [("200 OK", EMPTY), ("200 OK", b""), ("202 Accepted", b"ok")])
-def test_a_gateway_that_accepts_everything_fails(opponents: Opponents, status: str, body: bytes) -> None:
-    bench, _ = opponents
-    report = Runner(bench, WsgiTarget(answering(status, body), bench.faces)).run(SAMPLE)
-    refusals = [one for one in report.results if one.expected.startswith("refused")]
-    assert len(refusals) >= 5
-    assert {one.verdict for one in refusals} <= {FAILED, NOT_YET}
-    assert sum(one.verdict == FAILED for one in refusals) >= 5
+@pytest.mark.parametrize("answer", YES)
+def test_a_gateway_that_accepts_everything_fails(opponents: Opponents, answer: tuple[str, bytes]) -> None:
+    """It acknowledges what is honest as it should, and says yes to everything else."""
+    bench, target = opponents
+    broken = WsgiTarget(Broken(target.application, lambda: answer), bench.faces)
+    report = Runner(bench, broken).run(SAMPLE)
+    played = [one for one in report.results if "needs a URL" not in one.got]
+    refusals = [one for one in played if one.expected.startswith("refused")]
+    assert len(refusals) >= 40
+    assert {one.verdict for one in refusals} == {FAILED}
     assert not report.good
+
+
+@pytest.mark.parametrize("answer", YES)
+def test_a_gateway_that_says_yes_without_proof_is_not_judged(
+    opponents: Opponents, answer: tuple[str, bytes]
+) -> None:
+    """A status 200 is no Acknowledgment: a proxy that swallows everything would pass for a gateway."""
+    bench, _ = opponents
+    report = Runner(bench, WsgiTarget(answering(*answer), bench.faces), patience=0).run(SAMPLE)
+    assert {one.verdict for one in report.results} == {NOT_YET}
+    assert sum("answered without proof" in one.got for one in report.results) >= 40
+    assert not report.good
+
+
+class Forging:
+    """The gateway of the house, whose Acknowledgments and answers are changed on their way."""
+
+    def __init__(self, target: WsgiTarget, change: Callable[[bytes], bytes]) -> None:
+        self.name = "forging"
+        self._target = target
+        self._change = change
+
+    def send(self, step: Step) -> Answer:
+        answer = self._target.send(step)
+        return replace(answer, body=self._change(answer.body))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new"),
+    [
+        (rb"<ds:Signature\b.*</ds:Signature>", b""),
+        (rb"(<eb:RefToMessageId>|<wsa:RelatesTo\b[^>]*>)[^<]*", rb"\1other@x"),
+        (rb"(<ds:SignatureValue>)....", rb"\1AAAA"),
+        (rb"<eb:Acknowledgment .*</eb:Acknowledgment>|<soap:Body.*</soap:Body>", b"<soap:Body/>"),
+    ],
+    ids=["unsigned", "of-another", "forged", "empty"],
+)
+@pytest.mark.parametrize("face", ["ebms2", "soap"])
+def test_an_acceptance_must_be_signed_and_about_what_was_sent(
+    opponents: Opponents, face: str, pattern: bytes, new: bytes
+) -> None:
+    bench, target = opponents
+    changed = 0
+
+    def change(body: bytes) -> bytes:
+        nonlocal changed
+        other, count = re.subn(pattern, new, body, flags=re.DOTALL)
+        changed += count
+        return other
+
+    control = Runner(bench, Forging(target, change), patience=0)._control(face)
+    assert changed
+    assert "answered without proof" in control
+
+
+def test_the_acknowledgment_of_another_message_is_none(opponents: Opponents) -> None:
+    """Signed by the gateway, and about something else: what a replay on the way would be."""
+    bench, target = opponents
+    kept = {"ebms2": target.send(bench.message()), "soap": target.send(bench.call())}
+
+    class Replaying:
+        name = "replaying"
+
+        def send(self, step: Step) -> Answer:
+            return kept[step.face]
+
+    for face in kept:
+        assert "answered without proof" in Runner(bench, Replaying(), patience=0)._control(face)
 
 
 def test_a_gateway_that_refuses_everything_proves_nothing(opponents: Opponents) -> None:
@@ -151,21 +225,29 @@ class Broken:
 
 
 class Naive:
-    """A gateway that verifies as many do: by what the naive verifier of the suite takes."""
+    """A gateway that verifies as many do: by what the naive verifier of the suite takes.
+
+    What is honest it acknowledges, as the gateway of the house does for it.
+    """
 
     name = "naive"
 
+    def __init__(self, house: WsgiTarget) -> None:
+        self._house = house
+
     def send(self, step: Step) -> Answer:
         # Which part is the envelope: some ask the start parameter, some take the first.
-        good = isinstance(step, Post) and (takes(step) or takes(step, "first"))
-        return Answer(200, {}, b"") if good else Answer(400, {}, b"no")
+        if not (isinstance(step, Post) and (takes(step) or takes(step, "first"))):
+            return Answer(400, {}, b"no")
+        answer = self._house.send(step)
+        return answer if hear(answer).taken else Answer(200, {}, b"")
 
 
 def test_a_naive_gateway_fails_every_case_that_is_said_to_fool_it(opponents: Opponents) -> None:
-    bench, _ = opponents
+    bench, target = opponents
     cases = [case for case in all_cases() if case.naive]
     assert len(cases) >= 63
-    report = Runner(bench, Naive(), every=1000).run(cases[::5])
+    report = Runner(bench, Naive(target), every=1000).run(cases[::5])
     attacks = [one for one in report.results if one.expected.startswith("refused")]
     assert len(attacks) >= 20
     assert all(one.verdict == FAILED and one.got.startswith("accepted") for one in attacks)
@@ -255,6 +337,54 @@ def test_verdicts(opponents: Opponents, case: Case, verdict: str) -> None:
     assert Runner(*opponents).play(case).verdict == verdict
 
 
+@pytest.mark.parametrize("unmade", [LookupError("no SyncReply"), GatewayError(PMODE_UNKNOWN, "no Store")])
+def test_what_cannot_be_made_of_an_agreement_ends_no_run(opponents: Opponents, unmade: Exception) -> None:
+    def play(bench: Bench) -> Any:
+        yield Exchange(bench.message(), ACCEPTED)
+        raise unmade
+
+    cases = [Case("REP-01.any", "unmade", "ebms2", "this test", play), a_case(STRANGER, signer="stranger")]
+    report = Runner(*opponents).run(cases)
+    assert [one.verdict for one in report.results] == [NOT_YET, PASSED]
+    assert str(unmade) in report.results[0].got
+
+
+#: Another house's agreement: the least that the manual asks for, and other words for everything else.
+OTHERS = (
+    ("sync_reply_mode: mshSignalsOnly", "sync_reply_mode: none"),
+    ("duplicate_elimination: always", "duplicate_elimination: never"),
+    ("role: Applicant", "role: urn:example:roles:sender"),
+    ("role: Hub", "role: urn:example:roles:receiver"),
+    ("service: {type: suite, value: store}", "service: urn:example:services:any"),
+)
+UNUSED = re.compile(r"^  - \{id: suite-\w-(submit|result|notice).*\n", re.MULTILINE)
+
+
+def test_a_case_is_played_or_said_not_to_be_whatever_was_agreed(tmp_path: Path) -> None:
+    """By an agreement of somebody else's, against a gateway that answers anything."""
+    at = datetime.now(UTC)
+    authority = make_authority("CN=Sample CA", at - timedelta(days=1))
+    gateway = issue_certificate(authority, "CN=gateway", at, Order()).certificate
+    draw_partner(authority, (gateway, (PartyId("gateway", "urn:example:party-type"),)), at).write(tmp_path)
+    for member in ("a", "b"):
+        path = tmp_path / f"{member}.agreement.yaml"
+        text, count = UNUSED.subn("", path.read_text(encoding="utf-8"))
+        assert count == 3
+        for old, new in OTHERS:
+            assert old in text
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+    bench = read_bench(tmp_path)
+    runner = Runner(bench, WsgiTarget(answering("200 OK", EMPTY), bench.faces), patience=0)
+    runner.controls = {"ebms2": "", "soap": ""}
+    chosen_ones = all_cases()[::5]
+    results = [runner.play(case, still=False) for case in chosen_ones]
+    unmade = [one.id for one in results if "cannot be made" in one.got]
+    assert 0 < len(unmade) < len(results) / 20, unmade
+    # It says yes to everything: most attacks fail it, by whatever agreement.
+    assert Counter(one.verdict for one in results)[FAILED] > len(results) / 2
+
+
 def test_a_play_may_find_fault_itself(opponents: Opponents) -> None:
     def play(bench: Bench) -> Any:
         yield Exchange(bench.message(), ACCEPTED)
@@ -281,6 +411,24 @@ def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path:
     gone = [read_certificate((tmp_path / out / "revoked.cert.pem").read_bytes()) for out in ("one", "two")]
     assert {one.serial for one in gone} <= serials
     assert {path.stat().st_mode & 0o77 for path in (tmp_path / "one").glob("*.key.pem")} == {0}
+
+
+def test_the_agency_of_the_suite_may_decide_about_its_application(opponents: Opponents) -> None:
+    bench, target = opponents
+    words = (
+        f"<ApplicationNumber>{bench.application}</ApplicationNumber><NoticeNumber>{{}}</NoticeNumber>"
+        "<IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode>"
+        "<Decision><item>{}</item><law>{}</law><decision>APPROVED</decision></Decision>"
+    )
+
+    def decided(*values: object) -> Heard:
+        return hear(target.send(bench.call("SubmitDecision", words.format(*values))))
+
+    assert decided("N1", 2, LAW).problems == ("GW404",)
+    assert decided("N2", 1, "OTHER").problems == ("GW404",)
+    assert decided("N3", 1, LAW).taken
+    # And may acknowledge it again and again all the same.
+    assert Runner(bench, target)._control("soap") == ""
 
 
 @pytest.mark.parametrize("who", ["expired", "revoked", "encryption", "stranger", "selfsigned"])

@@ -64,6 +64,7 @@ READ = {
     "wire/pointers.py": "by the pattern",
     "wire/places.py": "a line number of libxml2",
     "wire/schemas.py": "a line number of libxml2",
+    "wire/judging.py": "a line number of libxml2",
     "protocols/ebms2/elements.py": "by the pattern, at most 128 characters",
     "xmlsec/wss.py": "by the pattern",
     "xmlsec/xades.py": "by the pattern",
@@ -71,6 +72,10 @@ READ = {
     "web/spyne_shim.py": "a constant",
     "web/server.py": "a setting",
     "web/door.py": "a setting",
+    "web/connections.py": "a port, from the operating system",
+    "web/visitors.py": "a port, from our own server",
+    "web/patience.py": "seconds of a clock",
+    "web/terminator.py": "a constant",
     "web/respawns.py": "a setting",
     "web/heads.py": "digits, by the pattern",
 }

@@ -5,18 +5,26 @@ from __future__ import annotations
 import configparser
 import re
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from lxml import etree
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.cli.register import load_agreement
 from gateway.errors import GatewayError
+from gateway.harmonize import load
 from gateway.model import ErrorSignal, Receipt
 from gateway.store.engine import make_engine, transaction
+from tests.kit import pictures
+from tests.kit.gateway import ROOT
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour
 from tests.kit.story import AGENCIES, Story, unreachable
+from tests.unit.harmonize import tiny
 
 JUMPS = (-1, 1, -1, 2, -3)
 
@@ -154,3 +162,76 @@ def test_every_dependency_ends_before_its_next_great_version() -> None:
     assert len(lines) > 20
     loose = [line for line in lines if not re.match(r"\S+(>=[\d.]+,<[\d.]+|==[\d.]+)", line)]
     assert loose == ['legacy-cgi>=2.6; python_version >= "3.13"'], "it ends with Python's own"
+
+
+#: What an inventory of somebody else may call a field.
+_MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_what_is_drawn_as_a_page_is_text(tmp_path: Path) -> None:
+    """Names in a mapping may come from an agency: in the page of `map matrix` they are words."""
+    folder = tiny.write(tmp_path)
+    file = folder / "common.yaml"
+    quoted = "'" + _MARKUP.replace("'", "''") + "'"
+    text = file.read_text(encoding="utf-8")
+    assert "en: Importer}" in text
+    file.write_text(text.replace("en: Importer}", f"en: {quoted}}}"), encoding="utf-8")
+    drawn = pictures.drawn("TINY", load(folder))
+    tree = etree.fromstring(drawn.removeprefix("<!DOCTYPE html>\n"))
+    names = {etree.QName(one).localname for one in tree.iter("*")}
+    assert not names & {"script", "img"}
+    assert any(_MARKUP in (one.text or "") or _MARKUP in one.attrib.values() for one in tree.iter("*"))
+
+
+_LOCKED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?: ; (?P<marker>[^\\]+?))? \\")
+
+
+def _lock() -> dict[str, tuple[str, str, list[str]]]:
+    """Return of each locked package its version, its marker and its digests."""
+    found: dict[str, tuple[str, str, list[str]]] = {}
+    current: list[str] = []
+    for line in (ROOT / ".ci" / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        entry = _LOCKED.fullmatch(line)
+        if entry:
+            current = []
+            found[canonicalize_name(entry["name"])] = (entry["version"], entry["marker"] or "", current)
+        else:
+            digest = re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})(?: \\)?", line)
+            assert digest, f"neither a package nor a digest: {line}"
+            current.append(digest[1])
+    return found
+
+
+def test_every_dependency_is_locked_by_hash() -> None:
+    """`pip install --require-hashes -r .ci/requirements.lock` takes these octets and no others.
+
+    Every requirement is in the lock, within its bounds, and so is everything that an installed
+    one asks for here, so that pip never has to look for anything else.
+    """
+    lock = _lock()
+    assert all(digests for _, _, digests in lock.values())
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = config["options.extras_require"]
+    wanted = "\n".join([config["options"]["install_requires"], extras["postgresql"], extras["hsm"]])
+    for line in filter(None, (one.strip() for one in wanted.split("\n"))):
+        requirement = Requirement(line)
+        version, marker, _ = lock[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{line} is locked at {version}"
+        assert not marker or requirement.marker, f"{line} is locked for some machines only"
+    missing = sorted(f"{name} for {one}" for one in lock for name in _asked(one) if name not in lock)
+    assert not missing, missing
+
+
+def _asked(name: str) -> set[str]:
+    """Return what an installed package asks for on this machine, nothing of one that is not here."""
+    try:
+        lines = distribution(name).requires or []
+    except PackageNotFoundError:
+        return set()
+    found = (Requirement(line) for line in lines)
+    return {
+        canonicalize_name(one.name)
+        for one in found
+        if one.marker is None or one.marker.evaluate({"extra": ""})
+    }

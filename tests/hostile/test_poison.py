@@ -105,7 +105,7 @@ class Stage:
 
     def close(self) -> None:
         self.engine.dispose()
-        self.hub.engine.dispose()
+        self.hub.close()
 
     def take(self, name: str) -> None:
         """Take a message in."""

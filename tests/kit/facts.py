@@ -109,7 +109,7 @@ def settings(_: Words) -> str:
     parts = []
     for section, rows in sections.items():
         meaning = Settings.model_fields[section.split(".")[0]].description
-        title = "agency.CODE" if "<" in section else section
+        title = section.replace("<code>", "CODE")
         parts.append(f"## [{title}]\n\n{meaning}\n\n" + table(("key", "default", "meaning"), rows))
     return "\n".join(parts)
 
@@ -121,7 +121,10 @@ def unused_settings() -> list[str]:
         for path in sorted((ROOT / "gateway").rglob("*.py"))
         if path.name != "config.py"
     )
-    owner = r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one)\."
+    owner = (
+        r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
+        r"|time_stamps|recognition)\."
+    )
     return [
         key.name for key in describe() if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
     ]

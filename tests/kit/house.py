@@ -19,12 +19,14 @@ from sqlalchemy import Engine
 from gateway.agreements import AgreementBook, PMode, read_pmodes
 from gateway.cases.status import read_status_codes
 from gateway.cli.register import load_agreement, register_certificate
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import Bundle, load
 from gateway.hub.assembly import NoCalls
 from gateway.hub.calls import Composer
 from gateway.hub.hub import Hub, World
 from gateway.hub.mappings import Rules
 from gateway.hub.receive import receive
+from gateway.hub.recognition import NOBODY, Recognizer, Terms
 from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
 from gateway.pki.keys import KeySigner
@@ -69,6 +71,16 @@ def signer_named(name: str, kind: str = "p-256") -> KeySigner:
     return issued.signer
 
 
+class Away:
+    """The hub's key while it is not there."""
+
+    certificate = signer_named("hub").certificate
+    algorithm = signer_named("hub").algorithm
+
+    def sign(self, data: bytes) -> bytes:
+        raise GatewayError(KEY_UNAVAILABLE, "the token is away", "pki.token")
+
+
 @cache
 def crl() -> bytes:
     return make_crl(authority(), [], START - timedelta(hours=1), START + timedelta(days=3600))
@@ -109,9 +121,14 @@ class House:
     """One hub on one database, with parties hub and broker1 registered and one agreement loaded."""
 
     def __init__(
-        self, engine: Engine, composer: Composer | None = None, agreement: bytes = AGREEMENT
+        self,
+        engine: Engine,
+        composer: Composer | None = None,
+        agreement: bytes = AGREEMENT,
+        terms: Terms = NOBODY,
     ) -> None:
         self.engine = engine
+        self.terms = terms
         self.clock = Clock()
         self.agreement = agreement
         register_parties(engine, self.clock(), agreement)
@@ -121,14 +138,16 @@ class House:
     def new_hub(self, composer: Composer | None = None) -> Hub:
         """Return a hub as a newly started process has it."""
         store, revocations = trust()
+        recognizer = Recognizer(self.terms)
         world = World(self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or NoCalls())
         return Hub(
             world,
             "hub",
             signer_named("hub"),
-            Judge(store, revocations),
+            Judge(store, revocations, examine=recognizer),
             rules=Rules(bundle(), status_codes()),
             crls=(crl(),),
+            recognizer=recognizer,
         )
 
     def post(self, parcel: Parcel, hub: Hub | None = None) -> Answer:

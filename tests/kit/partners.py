@@ -12,8 +12,10 @@ from gateway.cases.notices import Acknowledged, Answer
 from gateway.delivery.agents.soap import SoapDestination
 from gateway.delivery.http import HttpAnswer
 from gateway.errors import GatewayError
+from gateway.hub.reply import Spoken
 from gateway.model import Octets, UserMessage
 from gateway.protocols import Parcel
+from gateway.store.messages import Answer as Posted
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 from tests.kit.house import EBMS2, Neighbour, signer_named
@@ -43,8 +45,8 @@ class ScriptedSoap:
     answers: dict[str, deque[Any]] = field(default_factory=dict)
     broken: list[BaseException] = field(default_factory=list)
 
-    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, bytes]:
-        return self.deliver(envelope, destination), b"<signed answer/>"
+    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, Spoken]:
+        return self.deliver(envelope, destination), Spoken(b"<signed answer/>")
 
     def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
         root = parse_xml(envelope)
@@ -73,6 +75,7 @@ class Inbox:
     broker: Neighbour
     got: list[UserMessage] = field(default_factory=list)
     octets: list[bytes] = field(default_factory=list)
+    signals: list[Posted] = field(default_factory=list)
     answers: deque[Any] = field(default_factory=deque)
     broken: list[BaseException] = field(default_factory=list)
 
@@ -82,6 +85,7 @@ class Inbox:
         parcel = Parcel(headers, Octets(body))
         opened = EBMS2.open(parcel, self.broker.context())
         if not isinstance(opened.unit, UserMessage):
+            self.signals.append(Posted(200, dict(headers), body))
             return HttpAnswer(204, {}, b"")
         self.octets.append(body)
         self.got.append(opened.unit)

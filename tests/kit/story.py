@@ -26,6 +26,7 @@ from gateway.delivery.retry import RetryPlan
 from gateway.delivery.worker import Pace, Worker
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.evidence.log import of_subject
+from gateway.hub.recognition import NOBODY, Terms
 from gateway.hub.reply import call_back
 from gateway.model import PartyId, Payload, UserMessage
 from gateway.pki.keys import KeySigner
@@ -53,9 +54,11 @@ LABEL = _SAMPLES.joinpath("korean-label.pdf").read_bytes()
 class Story:
     """One hub with everyone around it."""
 
-    def __init__(self, engine: Engine, *, customs: bool = True, agreement: bytes = AGREEMENT) -> None:
+    def __init__(
+        self, engine: Engine, *, customs: bool = True, agreement: bytes = AGREEMENT, terms: Terms = NOBODY
+    ) -> None:
         self.soap = ScriptedSoap()
-        self.house = House(engine, agreement=agreement)
+        self.house = House(engine, agreement=agreement, terms=terms)
         self.clock = self.house.clock
         self.broker = Neighbour("broker1", self.clock, agreement)
         self.inbox = Inbox(self.broker)

@@ -106,7 +106,7 @@ def measure(place: Place, submissions: int) -> Mapping[str, Any]:
         )
     file.close()
     _check(hub.engine, submissions + _WARM_UP)
-    hub.engine.dispose()
+    hub.close()
     return {
         "admit_floor_ms": bare.wall_ms,
         "admit_ms": ours.wall_ms,

@@ -18,7 +18,7 @@ from gateway.cli.register import load_agreement, register_certificate
 from gateway.cli.settings import settings_at
 from gateway.config import Settings
 from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
-from gateway.pki.certificates import read_certificates
+from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.pki.issue import Order, issue_certificate, key_pem, make_authority, make_crl
 from gateway.pki.keys import KeySigner, load_signer
 from gateway.pki.revocation import Revocations
@@ -114,13 +114,13 @@ class Broker:
 
     def __init__(self, home: Path) -> None:
         pki = home / "pki"
-        self._signers = {name: _signer(pki, name) for name in SIGNING}
+        self._known = {name: read_certificate((pki / f"{name}.cert.pem").read_bytes()) for name in SIGNING}
         self._pmodes = read_pmodes(AGREEMENT, "agreement")
         judge = Judge(
             TrustStore(read_certificates((pki / "ca.pem").read_bytes())),
             Revocations([(pki / "crl.pem").read_bytes()]),
         )
-        self.signer = self._signers["broker1"]
+        self.signer = _signer(pki, "broker1")
         self._book, self._judge = AgreementBook(self._pmodes), judge
 
     def pmode(self, action: str) -> PMode:
@@ -135,7 +135,7 @@ class Broker:
             keys={"broker1": self.signer},
             now=datetime.now(UTC),
             new_id=lambda: f"{uuid.uuid4()}@broker1.example",
-            party_of={one.certificate.sha256: name for name, one in self._signers.items()}.get,
+            party_of={one.sha256: name for name, one in self._known.items()}.get,
             party_named={PartyId(name, PARTY_TYPE): name for name in SIGNING}.get,
         )
 

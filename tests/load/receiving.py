@@ -108,7 +108,7 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
             partial(ours.time, partial(hub_takes, hub, parcel)),
         )
     file.close()
-    hub.engine.dispose()
+    hub.close()
     return {
         "floor_ms": bare.wall_ms,
         "receive_ms": ours.wall_ms,

@@ -2,38 +2,46 @@
 
 A gateway serves with its next key named in the settings.  While senders post without a pause, an
 operator registers the broker's next certificate with a cut; then the hub's own key changes; then
-comes the cut.  No message that a key signed in its time may be refused, no connection may fail,
-and every receipt must verify, by the hub's old key before the change and by the new one after it.
+comes the cut.  The hub's keys may lie in a token (``--token``), its rows in PostgreSQL.  No message
+that a key signed in its time may be refused, no connection may fail, and every receipt must verify,
+by the hub's old key before the change and by the new one after it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import pytest
 
 from gateway.cli import main as gateway_verb
 from gateway.delivery.http import HttpBounds, HttpSender
 from gateway.model import ErrorSignal, Octets, Receipt
-from gateway.pki.issue import SandboxParty, make_sandbox
+from gateway.pki.certificates import read_certificate
+from gateway.pki.issue import Sandbox, SandboxParty, make_sandbox
 from gateway.pki.keys import KeySigner, load_signer
 from gateway.protocols import Context, Parcel
 from gateway.store import messages
 from gateway.store.engine import reading
+from tests.kit.databases import PostgresqlServer
 from tests.kit.live import free_port
+from tests.kit.softhsm import PIN, SoftHsm
 from tests.load.place import EBMS2, Broker, Place, payload, set_up
 from tests.load.serving import gateway
 from tests.load.stopwatch import say
 
 _NAMES = ("hub", "hub-next", "broker1", "broker1-next")
+_NUMBERS = itertools.count(1)
 _BOUNDS = HttpBounds(connect=5, silence=30, total=60)
 
 
@@ -84,12 +92,13 @@ class RenewingBroker(Broker):
     def __init__(self, home: Path, key: str) -> None:
         super().__init__(home)
         self.key = key
-        self.known = {name: _signer(home / "pki", name) for name in _NAMES}
-        self.signer = self.known[key]
+        pki = home / "pki"
+        self.known = {name: read_certificate((pki / f"{name}.cert.pem").read_bytes()) for name in _NAMES}
+        self.signer = _signer(pki, key)
 
     def context(self) -> Context:
         """Return what the broker judges by, as of now."""
-        owners = {one.certificate.sha256: name.removesuffix("-next") for name, one in self.known.items()}
+        owners = {one.sha256: name.removesuffix("-next") for name, one in self.known.items()}
         return replace(super().context(), party_of=owners.get)
 
     def send(self, sender: HttpSender, url: str) -> Heard:
@@ -109,7 +118,7 @@ class RenewingBroker(Broker):
         assert opened.signed is not None
         unit, signed = opened.unit, opened.signed.certificate
         problem = unit.errors[0].description if isinstance(unit, ErrorSignal) else ""
-        by = next(name for name, one in self.known.items() if one.certificate == signed)
+        by = next(name for name, one in self.known.items() if one == signed)
         return Heard(self.key, sent, answered, problem, by)
 
 
@@ -119,18 +128,20 @@ class Report:
 
     heard: list[Heard] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    #: The operator has said that the broker's next certificate is registered: before, nobody uses it.
+    registered: threading.Event = field(default_factory=threading.Event)
 
 
 def _signer(pki: Path, name: str) -> KeySigner:
     return load_signer((pki / f"{name}.key.pem").read_bytes(), (pki / f"{name}.cert.pem").read_bytes())
 
 
-def _keys_of(plan: Plan) -> Iterator[str]:
+def _keys_of(plan: Plan, registered: threading.Event) -> Iterator[str]:
     """Yield by which key the next message is signed: the old, both in turn, the new."""
     turn = 0
     while (now := datetime.now(UTC)) < plan.ends:
         turn += 1
-        if now < plan.opens:
+        if now < plan.opens or not registered.is_set():
             yield "broker1"
         # What is signed at the last moment may arrive behind the cut.
         elif now < plan.cut - timedelta(seconds=1):
@@ -143,7 +154,7 @@ def _sending(home: Path, url: str, plan: Plan, report: Report) -> None:
     brokers = {name: RenewingBroker(home, name) for name in ("broker1", "broker1-next")}
     sender = HttpSender(_BOUNDS)
     try:
-        for key in _keys_of(plan):
+        for key in _keys_of(plan, report.registered):
             report.heard.append(brokers[key].send(sender, url))
     except Exception as error:
         report.broken.append(f"{type(error).__name__}: {error}")
@@ -151,26 +162,77 @@ def _sending(home: Path, url: str, plan: Plan, report: Report) -> None:
         sender.close()
 
 
-def run(folder: Path, seconds: float, senders: int, processes: int, lead: float = 6.0) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class Setting:
+    """How much is played, where the rows are, and whether the hub's keys lie in a token (SoftHSM 2).
+
+    `database` makes a new one and returns its url; without it the rows are in a file of SQLite.
+    """
+
+    seconds: float = 30.0
+    senders: int = 4
+    processes: int = 2
+    token: bool = False
+    database: Callable[[], str] | None = None
+
+
+def run(folder: Path, setting: Setting, lead: float = 6.0) -> Mapping[str, Any]:
     """Play it once; start again with a longer lead where the gateway was not up in time."""
-    place = Place(folder / "home", free_port(), f"sqlite:///{folder}/home/gateway.sqlite3")
+    with pytest.MonkeyPatch.context() as environment:
+        return _run(folder, setting, lead, environment)
+
+
+def _run(folder: Path, setting: Setting, lead: float, environment: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    seconds = setting.seconds
+    url = setting.database() if setting.database else f"sqlite:///{folder}/home/gateway.sqlite3"
+    place = Place(folder / "home", free_port(), url)
     place.home.mkdir(parents=True)
     parties = [SandboxParty(name, key_kind="rsa-2048") for name in _NAMES]
     made = make_sandbox(place.home / "pki", parties, datetime.now(UTC))
     plan = Plan.around(datetime.now(UTC) + timedelta(seconds=lead + seconds / 2), seconds)
-    next_key = (
-        f"[pki.next]\nstarts = {plan.changes.isoformat()}\n"
-        'signing_key = { file = "pki/hub-next.key.pem" }\nsigning_certificate = "pki/hub-next.cert.pem"\n'
-    )
+    keys = _in_token(place, made, environment) if setting.token else _IN_FILES
+    next_key = keys.replace("STARTS", plan.changes.isoformat())
     certificates = {name: made.signers[name].certificate.der for name in ("hub", "broker1")}
-    set_up(place, certificates, processes, next_key)
+    set_up(place, certificates, setting.processes, next_key)
     with gateway(place):
         in_time = datetime.now(UTC) < plan.opens - timedelta(seconds=1)
-        report = _play(place, plan, senders) if in_time else None
+        report = _play(place, plan, setting.senders) if in_time else None
     if report is None:
         say(f"rollover: the gateway took longer than {lead:g} s to start")
-        return run(folder.with_name(f"{folder.name}x"), seconds, senders, processes, lead * 2)
+        return _run(folder.with_name(f"{folder.name}x"), setting, lead * 2, environment)
     return _figures(place, plan, report)
+
+
+_IN_FILES: Final = """[pki.next]
+starts = STARTS
+signing_key = { file = "pki/hub-next.key.pem" }
+signing_certificate = "pki/hub-next.cert.pem"
+"""
+_IN_TOKEN: Final = """[pki.token]
+module = "MODULE"
+label = "LABEL"
+key = "hub"
+pin = { file = "pki/pin" }
+[pki.next]
+starts = STARTS
+signing_certificate = "pki/hub-next.cert.pem"
+[pki.next.token]
+module = "MODULE"
+label = "LABEL"
+key = "hub-next"
+pin = { file = "pki/pin" }
+"""
+
+
+def _in_token(place: Place, made: Sandbox, environment: pytest.MonkeyPatch) -> str:
+    """Put both keys of the hub into a token, and return the settings that name it."""
+    token = SoftHsm.make(place.home / "hsm", environment)
+    for number, name in enumerate(("hub", "hub-next"), start=1):
+        token.put(made.signers[name].key, name, f"{number:02}")
+        # What is broken for the gateway shows: it would read the file where it did not use the token.
+        (place.home / "pki" / f"{name}.key.pem").unlink()
+    (place.home / "pki" / "pin").write_bytes(PIN)
+    return _IN_TOKEN.replace("MODULE", token.key().module).replace("LABEL", token.label)
 
 
 def _play(place: Place, plan: Plan, senders: int) -> Report:
@@ -184,6 +246,7 @@ def _play(place: Place, plan: Plan, senders: int) -> Report:
     new = str(place.home / "pki" / "broker1-next.cert.pem")
     status = gateway_verb(["party", "certificate", "add", "broker1", new, *times, "--home", str(place.home)])
     assert status == 0
+    report.registered.set()
     for one in threads:
         one.join()
     sender = HttpSender(_BOUNDS)
@@ -222,10 +285,17 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--senders", type=int, default=4)
     parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args(words)
+    parser.add_argument("--token", action="store_true", help="the hub's keys lie in a PKCS#11 token")
+    parser.add_argument("--postgresql", action="store_true", help="the rows are in PostgreSQL")
+    chosen = parser.parse_args(words)
+    server = PostgresqlServer()
+    new = (lambda: server.create(next(_NUMBERS), None)) if chosen.postgresql else None
+    setting = Setting(chosen.seconds, chosen.senders, chosen.processes, chosen.token, new)
     with tempfile.TemporaryDirectory(prefix="rollover-") as folder:
-        inner = Path(folder) / "1"
-        found = run(inner, arguments.seconds, arguments.senders, arguments.processes)
+        try:
+            found = run(Path(folder) / "1", setting)
+        finally:
+            server.close()
     print(json.dumps(found, indent=1))
     return 1 if found["refused_or_wrong"] or found["broken"] else 0
 

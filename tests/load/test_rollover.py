@@ -15,8 +15,15 @@ NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 PLAN = Plan.around(NOON, 40)
 
 
-def test_no_message_is_refused_while_both_sides_change_their_keys(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seconds", "6", "--senders", "2", "--processes", "1"]) == 0
+@pytest.mark.parametrize(
+    "where",
+    [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.heavy])],
+    ids=["files", "token"],
+)
+def test_no_message_is_refused_while_both_sides_change_their_keys(
+    capsys: pytest.CaptureFixture[str], where: tuple[str, ...]
+) -> None:
+    assert main(["--seconds", "6", "--senders", "2", "--processes", "1", *where]) == 0
     out = capsys.readouterr().out
     found: Mapping[str, Any] = json.loads(out[out.index("{") :])
     assert found["broken"] == found["wrong"] == []

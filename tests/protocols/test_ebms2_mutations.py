@@ -13,6 +13,7 @@ from gateway.model import (
     AckRequest,
     ErrorEntry,
     ErrorSignal,
+    Octets,
     Party,
     PartyId,
     Ping,
@@ -22,7 +23,7 @@ from gateway.model import (
 )
 from gateway.pki.keys import Keyring
 from gateway.pki.trust import Judge, TrustStore
-from gateway.protocols import Context, ebms2
+from gateway.protocols import Context, Parcel, ebms2
 from gateway.protocols.ebms2 import signature
 from gateway.protocols.ebms2.package import Named
 from gateway.wire.mime import Part
@@ -280,6 +281,30 @@ def test_each_is_answered_by_the_right_error(craft: Craft, context: Context) -> 
     assert [(one.code, one.severity) for one in found.errors] == [(code, "Error")]
     assert found.errors[0].location == problem.location
     assert found.errors[0].description.startswith(problem.problem.id)
+
+
+def test_what_was_read_before_the_refusal_is_what_would_be_read_again(context: Context) -> None:
+    """A refusal hands on the header it knows; the answer is the one that a second reading gives."""
+    known, at_once = 0, set()
+    # Where nothing was agreed about replies, the message itself says whether it waits for one.
+    later = world.context(agreements=world.AgreementBook((world.pmode("later", sync_reply_mode="none"),)))
+    for _, craft, *_ in CASES:
+        parcel = craft.parcel(context)
+        with pytest.raises(GatewayError) as caught:
+            ebms2.open(parcel, context)
+        problem = caught.value
+        bare = GatewayError(problem.problem, problem.detail, problem.location)
+        one, other = (ebms2.refuse(each, parcel, later) for each in (problem, bare))
+        at_once.add(one.at_once)
+        assert (one.status, one.pmode, one.at_once) == (other.status, other.pmode, other.at_once)
+        told = [one.unit and replace(one.unit, message_id="") for one in (one, other)]
+        assert told[0] == told[1]
+        if problem.heard is not None:
+            known += 1
+            again = ebms2.refuse(problem, Parcel({}, Octets(b"")), later)
+            assert (again.status, again.unit is None) == (one.status, one.unit is None)
+    assert known >= 50
+    assert at_once == {True, False}
 
 
 @pytest.mark.parametrize(

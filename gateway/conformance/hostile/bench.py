@@ -226,7 +226,10 @@ def read_bench(
     folder: Path, clock: Callable[[], datetime] = now, uuids: Callable[[], uuid.UUID] = uuid.uuid4
 ) -> Bench:
     """Read a partner folder; strangers, of whom a gateway knows nothing, are made anew."""
-    members = {name: read_membership(folder, name, folder / f"{name}.agreement.yaml") for name in MEMBERS}
+    members = {
+        name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
+        for name in MEMBERS
+    }
     signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
     for name in ("agency", *_FURTHER):
         if (folder / f"{name}.key.pem").is_file():

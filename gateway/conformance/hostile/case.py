@@ -92,7 +92,7 @@ class Expected:
     `ebms` error codes of an ErrorList, `faults` local names of SOAP fault codes, `http`
     statuses that refuse without a message.  `silent`: closing without an answer is good too.
     `lawful` is an acceptance that the case demands: not a control, whose refusal leaves the
-    case open, but odd input that no gateway may refuse.  With `http` or `silent` beside
+    case open, but odd input that no gateway may refuse.  With `ebms`, `http` or `silent` beside
     `accepted`, such a refusal is as good: what counts is what comes afterwards.
     """
 

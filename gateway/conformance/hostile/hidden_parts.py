@@ -251,7 +251,6 @@ _EXCHANGED: Final = tuple(
             "an attachment in its canonical form",
             _contents(lambda content: content.replace(b"'", b'"')),
         ),
-        ("gzip", "an attachment compressed", _contents(gzip.compress, {"content-encoding": "gzip"})),
         ("base64-content", "an attachment in base64 that does not say so", _contents(base64.b64encode)),
     )
 )
@@ -283,11 +282,25 @@ _CODINGS: Final = (
     ),
     attack(
         "SIG-15.claims-gzip",
-        "a Content-Encoding that is not true, and no field of MIME: it means nothing",
+        "a Content-Encoding that is not true, and no field of MIME: who undoes it reads what nobody signed",
         _contents(lambda content: content, {"content-encoding": "gzip"}),
-        ACCEPTED,
+        replace(LAWFUL, ebms=("MimeProblem",), http=(400, 415)),
         _CODED,
         naive=True,
+    ),
+    attack(
+        "SIG-15.gzip",
+        "an attachment compressed on its way, which says so",
+        _contents(gzip.compress, {"content-encoding": "gzip"}),
+        "GW103 GW202",
+        _CODED,
+    ),
+    attack(
+        "SIG-15.claims-charset",
+        "a charset in Content-Encoding, as some write it: it changes nothing",
+        _contents(lambda content: content, {"content-encoding": "UTF-8"}),
+        LAWFUL,
+        _CODED,
     ),
     attack(
         "SIG-15.transfer-base64",

@@ -145,6 +145,12 @@ def _again(name: bytes, value: bytes) -> Callable[[Request], Request]:
     return make
 
 
+def _host(value: bytes) -> Callable[[Request], Request]:
+    return lambda request: replace(
+        request, fields=tuple(b"Host: " + value if f.startswith(b"Host") else f for f in request.fields)
+    )
+
+
 _HEADS: Final[dict[str, Callable[[Request], Request]]] = {
     "head-of-1-mb": _field(b"X-Filling: " + b"a" * 1_000_000),
     "head-of-10000-fields": _field(*(b"X-%d: a" % number for number in range(10_000))),
@@ -162,6 +168,10 @@ _HEADS: Final[dict[str, Callable[[Request], Request]]] = {
     "two-soap-actions": _again(b"SOAPAction", b'"other"'),
     "two-hosts": _again(b"Host", b"other.invalid"),
     "no-host": _line(b"POST {path} HTTP/1.1", b"Host"),
+    "host-of-two-words": _host(b"{host} other.invalid"),
+    "host-with-markup": _host(b'{host}"><script>'),
+    "host-with-user": _host(b"user@{host}"),
+    "host-with-path": _host(b"{host}/soap"),
     "two-spaces": _line(b"POST  {path}  HTTP/1.1"),
     "version-9": _line(b"POST {path} HTTP/9.9"),
     "version-2": _line(b"POST {path} HTTP/2.0"),

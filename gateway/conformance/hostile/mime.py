@@ -91,6 +91,27 @@ _CONTENT_TYPES: Final[dict[str, tuple[str, Callable[[str], str], str]]] = {
         saying(f'boundary="{BOUNDARY}"', "boundary*=utf-8''%3D-boundary"),
         "GW103",
     ),
+    "start-extended": (
+        "a start parameter that only readers of RFC 2231 see",
+        saying("start=", "start*="),
+        "GW103",
+    ),
+    "start-twice": (
+        "two start parameters, the second in the form of RFC 2231",
+        lambda value: value + "; start*=utf-8''%3Cother@suite.example%3E",
+        "GW103",
+    ),
+    "type-extended": (
+        "a type that only readers of RFC 2231 see",
+        saying('type="text/xml"', "type*=utf-8''text%2Fhtml"),
+        "GW101 GW103",
+    ),
+    "type-charset": (
+        "a type that names a charset, too",
+        saying('type="text/xml"', 'type="text/xml; charset=utf-16"'),
+        "GW101",
+    ),
+    "comment": ("a comment among the parameters", saying("start=", "start=(here)"), "GW103"),
     "parameter-bomb": (
         "a parameter in four thousand pieces (RFC 2231)",
         lambda value: value + "".join(f"; x*{number}=y" for number in range(4000)),
@@ -246,6 +267,26 @@ _FRAMES: Final[dict[str, tuple[str, Change, str]]] = {
         with_header(b"Content-Transfer-Encoding: 7bit"),
         "GW103",
     ),
+    "encoding-list": (
+        "two transfer encodings in one field",
+        with_header(b"Content-Transfer-Encoding: base64, binary"),
+        "GW103",
+    ),
+    "encoding-parameter": (
+        "a transfer encoding with a parameter",
+        with_header(b"Content-Transfer-Encoding: binary; x=base64"),
+        "GW103",
+    ),
+    "part-coded": (
+        "a payload that says it is gzip, as HTTP would: who undoes it reads what nobody signed",
+        with_content(lambda content: gzip.compress(content, mtime=0), b"Content-Encoding: gzip"),
+        "GW103 GW202",
+    ),
+    "part-in-chunks": (
+        "a payload that says it comes in chunks",
+        with_header(b"Transfer-Encoding: chunked"),
+        "GW103",
+    ),
     "base64-garbage": (
         "base64 with other characters in it",
         with_content(lambda content: b"!" + base64.b64encode(content), b"Content-Transfer-Encoding: base64"),
@@ -289,6 +330,11 @@ _FRAMES: Final[dict[str, tuple[str, Change, str]]] = {
         "a root that is said to be UTF-16",
         swap(_ROOT_TYPE, "Content-Type: text/xml; charset=UTF-16"),
         "GW101",
+    ),
+    "root-charset-extended": (
+        "a root whose charset only readers of RFC 2231 see",
+        swap(_ROOT_TYPE, "Content-Type: text/xml; charset*=utf-8''utf-16"),
+        "GW101 GW103",
     ),
     "root-html": ("a root that is said to be HTML", swap(_ROOT_TYPE, "Content-Type: text/html"), "GW101"),
     "root-untyped": ("a root without media type", swap(_ROOT_TYPE, "X-Nothing: here"), "GW101"),

@@ -20,7 +20,16 @@ from gateway.pki.certificates import Certificate
 from gateway.pki.issue import Authority, Issued, Order, issue_certificate, make_authority, make_crl
 from gateway.share import folder
 
-__all__ = ["AGENCY", "APPLICATION", "PARTY_TYPE", "RECEIPT", "PartnerFolder", "draw_partner", "sample_bench"]
+__all__ = [
+    "AGENCY",
+    "APPLICATION",
+    "LAW",
+    "PARTY_TYPE",
+    "RECEIPT",
+    "PartnerFolder",
+    "draw_partner",
+    "sample_bench",
+]
 
 #: How the suite's parties are called in a register.
 PARTY_TYPE: Final = "urn:single-window:suite:party"
@@ -28,6 +37,8 @@ AGENCY: Final = "SUITE-AGENCY"
 #: The application about which the suite's agency may always call, and what it then says.
 APPLICATION: Final = "SUITE-APPLICATION-1"
 RECEIPT: Final = "SUITE-RECEIPT-1"
+#: The law under which it is asked about the one item of its case.
+LAW: Final = "SUITE-LAW"
 _VALID: Final = timedelta(days=365)
 _ORDERS: Final = {
     "a": Order(key_kind="rsa-2048"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.conformance.hostile.alterations import (
@@ -33,7 +32,16 @@ from gateway.conformance.hostile.case import (
 )
 from gateway.conformance.hostile.plays import Maker, refusal
 from gateway.conformance.hostile.tampered import attack
-from gateway.model import DigestReference, ErrorEntry, ErrorSignal, Octets, Pong, StatusResponse, Unit
+from gateway.model import (
+    AckRequest,
+    DigestReference,
+    ErrorEntry,
+    ErrorSignal,
+    Octets,
+    Pong,
+    StatusResponse,
+    Unit,
+)
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.xmlsec.algorithms import SHA256
 
@@ -283,7 +291,7 @@ def _answered_here(name: str, title: str, make: Maker) -> Case:
     """Return: a wish for an answer elsewhere, which changes nothing: it comes on the connection."""
 
     def play(bench: Bench) -> Generator[Exchange, Answer, None]:
-        answer = yield Exchange(make(bench), ACCEPTED)
+        answer = yield Exchange(make(bench), LAWFUL)
         if b"Acknowledgment" not in answer.body:
             raise WrongAnswerError("the acknowledgment did not come on the connection")
 
@@ -398,12 +406,7 @@ def _action(value: str) -> Maker:
 
 
 def _terms(**changes: Any) -> Maker:
-    def make(bench: Bench) -> Post:
-        unit = bench.unit()
-        made = {key: value(unit) if callable(value) else value for key, value in changes.items()}
-        return bench.message(replace(unit, **made))
-
-    return make
+    return lambda bench: bench.message(bench.unit(**changes))
 
 
 _SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
@@ -457,7 +460,7 @@ _CONTRADICTIONS: Final = tuple(
             (
                 "unsigned-ack",
                 "an unsigned acknowledgment is asked for where a signed one was agreed",
-                _terms(ack_requested=lambda unit: replace(unit.ack_requested, signed=False)),
+                _terms(ack_requested=AckRequest(signed=False)),
                 "GW304",
             ),
         ),

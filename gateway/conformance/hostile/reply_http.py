@@ -187,6 +187,8 @@ _SIZE: Final = (
 )
 _FRAMES: Final = (
     ("negative-length", "a negative Content-Length", _framed("Content-Length: -1")),
+    ("length-twice", "the same length twice", _framed("Content-Length: 5", "Content-Length: 5")),
+    ("length-in-a-list", "the same length twice, in one field", _framed("Content-Length: 5, 5")),
     ("two-lengths", "two Content-Lengths", _framed("Content-Length: 2", "Content-Length: 99999")),
     ("length-of-digits-elsewhere", "a length in Arabic digits", _framed("Content-Length: \xb2\xb3")),
     ("length-and-chunks", "length and chunks", _framed("Content-Length: 5", "Transfer-Encoding: chunked")),

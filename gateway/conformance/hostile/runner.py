@@ -22,8 +22,10 @@ from gateway.conformance.hostile.case import (
     WrongAnswerError,
 )
 from gateway.conformance.hostile.judging import expectation, hear, wrong_with
+from gateway.conformance.hostile.proof import unproved
 from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, Report, Result
 from gateway.conformance.hostile.target import Target
+from gateway.errors import GatewayError
 
 __all__ = ["Runner"]
 
@@ -93,6 +95,9 @@ class Runner:
             return self._played(case, played)
         except NotOfferedError as missing:
             return NOT_YET, str(missing)
+        except (LookupError, GatewayError) as unmade:
+            # What other gateways agree on may lack what an attack is made of, and their answers, too.
+            return NOT_YET, f"the attack cannot be made of what was agreed: {unmade}"
         except WrongAnswerError as wrong:
             return FAILED, str(wrong)
 
@@ -107,12 +112,19 @@ class Runner:
             played.expected.append(expectation(exchange.expected))
             answer = self.target.send(exchange.step)
             played.got = str(hear(answer))
-            if wrong := wrong_with(answer, exchange.expected):
+            if wrong := self._wrong(exchange, answer):
                 play.close()
                 return self._found_wrong(exchange, wrong)
         if answer is None:
             return NOT_YET, "the play has no exchange"
         return PASSED, ""
+
+    def _wrong(self, exchange: Exchange, answer: Answer) -> str:
+        """Return what is wrong with an answer; one that says yes has to prove it."""
+        wrong = wrong_with(answer, exchange.expected)
+        if wrong or not exchange.expected.accepted or not hear(answer).taken:
+            return wrong
+        return unproved(self.bench, exchange.step, answer)
 
     @staticmethod
     def _found_wrong(exchange: Exchange, wrong: str) -> tuple[str, str]:
@@ -140,7 +152,7 @@ class Runner:
         while True:
             step = self.bench.call() if face == "soap" else self.bench.message()
             answer = self.target.send(step)
-            wrong = wrong_with(answer, ACCEPTED)
+            wrong = self._wrong(Exchange(step, ACCEPTED), answer)
             busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)
             if not (wrong and busy and time.monotonic() < end):
                 return wrong

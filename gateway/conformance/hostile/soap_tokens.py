@@ -192,7 +192,7 @@ _TOKENS: Final = (
         "SIG-28.call-token-of-b",
         "the token of B over the signature of the agency",
         _token_of("b"),
-        "GW202 GW209",
+        "GW202 GW204 GW209",  # of keys of two kinds the algorithm does not fit
         _CONFUSED,
         face="soap",
     ),

@@ -17,6 +17,7 @@ from gateway.conformance.hostile.bench import Face
 from gateway.conformance.hostile.case import Answer, NotOfferedError, Post, Raw, Step
 from gateway.conformance.hostile.wires import Wire, play_script
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.transport import client_context
 
 __all__ = ["Target", "UrlTarget", "WsgiTarget"]
 
@@ -37,19 +38,31 @@ class Target(Protocol):
 
 
 class UrlTarget:
-    """A gateway somewhere; `url` is its base URL, or that of its ebMS endpoint."""
+    """A gateway somewhere; `url` is its base URL, or that of its ebMS endpoint.
 
-    def __init__(self, url: str, faces: Mapping[str, Face], time_out: float = _TIME_OUT) -> None:
+    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        faces: Mapping[str, Face],
+        time_out: float = _TIME_OUT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
         self._urls = {name: _checked(face.url or base + face.path) for name, face in faces.items()}
         self._time_out = time_out
+        self._tls = tls or client_context()
         self.name = url
 
     def send(self, step: Step) -> Answer:
         """Return the answer to one step."""
         url = self._urls[step.face]
         if isinstance(step, Raw):
-            wire = Wire(url.hostname or "", _port(url), url.scheme == "https", _path(url))
+            wire = Wire(
+                url.hostname or "", _port(url), self._tls if url.scheme == "https" else None, _path(url)
+            )
             return play_script(step, wire)
         return self._post(step, url)
 
@@ -74,8 +87,7 @@ class UrlTarget:
     def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
         host = url.hostname or ""
         if url.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, url.port, timeout=self._time_out, context=context)
+            return http.client.HTTPSConnection(host, url.port, timeout=self._time_out, context=self._tls)
         return http.client.HTTPConnection(host, url.port, timeout=self._time_out)
 
 

@@ -26,20 +26,20 @@ _LONGEST: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Where connections go, and what the octets call it."""
+    """Where connections go, over TLS by a context if there is one, and what the octets call it."""
 
     host: str
     port: int
-    tls: bool
+    tls: ssl.SSLContext | None
     path: str
 
     def open(self) -> socket.socket:
         """Return a new connection."""
         plain = socket.create_connection((self.host, self.port), _CONNECT)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not self.tls:
+        if self.tls is None:
             return plain
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+        return self.tls.wrap_socket(plain, server_hostname=self.host)
 
     def worded(self, octets: bytes) -> bytes:
         """Return `octets` with path and host put in."""

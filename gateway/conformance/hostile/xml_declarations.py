@@ -149,6 +149,23 @@ _ENCODINGS: Final[dict[str, tuple[str, Change]]] = {
     "no-xml": ("octets that are no XML", instead(lambda: bytes(range(256)) * 16)),
     "two-roots": ("two documents in one", lambda data: data + data),
     "unbound": ("a prefix that nobody declared", in_header(lambda: b"<unbound:x/>")),
+    "two-colons": ("a name of two colons", root_says(lambda: b'a:b:c="1"')),
+    "first-colon": ("a name that begins with a colon", root_says(lambda: b':a="1"')),
+    "attribute-twice": (
+        "an attribute twice, under two prefixes of one name",
+        root_says(lambda: b'xmlns:p="urn:x" xmlns:q="urn:x" p:a="1" q:a="2"'),
+    ),
+    "xml-rebound": ("the prefix xml for another name", root_says(lambda: b'xmlns:xml="urn:x"')),
+    "xmlns-bound": ("the prefix xmlns for a name", root_says(lambda: b'xmlns:xmlns="urn:x"')),
+    "other-xml": (
+        "another prefix for the name of xml",
+        root_says(lambda: b'xmlns:p="http://www.w3.org/XML/1998/namespace"'),
+    ),
+    "other-xmlns": (
+        "a prefix for the name of xmlns",
+        root_says(lambda: b'xmlns:p="http://www.w3.org/2000/xmlns/"'),
+    ),
+    "unbinding": ("a prefix that is taken back, as in XML 1.1", root_says(lambda: b'xmlns:p=""')),
     "unfinished": ("an envelope that stops in the middle", lambda data: data[: len(data) // 2]),
 }
 

@@ -1,4 +1,4 @@
-"""Hands work to ourselves: admit a submission, conclude a case, tell a notice."""
+"""Hands work to ourselves: admit a submission, conclude a case, tell a notice, receipt what was stored."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.evidence.log import record
 from gateway.hub.admit import Finish, admit
 from gateway.hub.conclude import Conclusion, conclude, notify
 from gateway.hub.hub import Hub
+from gateway.hub.late_receipts import await_key, make_receipt
 from gateway.store import messages
 from gateway.store.claims import Lease
 from gateway.store.transitions import Step
@@ -38,7 +39,22 @@ def _notify(hub: Hub, lease: Lease, finish: Finish) -> None:
     notify(hub, int(lease.subject_id), finish)
 
 
-_TASKS: Final[dict[str, _Task]] = {"admit": _admit, "conclude": _conclude, "notify": _notify}
+def _key(hub: Hub, lease: Lease, finish: Finish) -> None:
+    del lease
+    await_key(hub, finish)
+
+
+def _receipt(hub: Hub, lease: Lease, finish: Finish) -> None:
+    make_receipt(hub, int(lease.subject_id), lease.parameters["said"], finish)
+
+
+_TASKS: Final[dict[str, _Task]] = {
+    "admit": _admit,
+    "conclude": _conclude,
+    "notify": _notify,
+    "key": _key,
+    "receipt": _receipt,
+}
 
 
 class LocalAgent:

@@ -17,6 +17,7 @@ from gateway.evidence.log import record
 from gateway.failpoints import failpoint
 from gateway.hub import relay, reply
 from gateway.hub.hub import Hub
+from gateway.hub.reply import Spoken
 from gateway.states import REQUEST
 from gateway.store import payloads, requests
 from gateway.store.claims import Lease
@@ -56,14 +57,15 @@ class PartnerAgent:
         else:
             self._registered(lease, *heard)
 
-    def _registered(self, lease: Lease, answer: Answer, envelope: bytes) -> None:
+    def _registered(self, lease: Lease, answer: Answer, spoken: Spoken) -> None:
         """Store that customs has taken a call; the last one may close the case."""
         now = self._hub.clock()
         with transaction(self._hub.engine, "partner.customs") as conn:
             case = relay.lock_case_of(conn, lease.id)
             finisher(lease, self._hub.clock)(conn)
-            data = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
-            record(conn, "customs", "delivery", lease.id, payloads.put(conn, envelope, now), data, now)
+            said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
+            data = {**said, **spoken.by(self._hub)}
+            record(conn, "customs", "delivery", lease.id, payloads.put(conn, spoken.envelope, now), data, now)
             relay.close_when_done(conn, case, now)
 
     def failed(self, conn: Connection, what: Failed) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.cases.notices import Answer
-from gateway.delivery.http import HttpSender
+from gateway.delivery.http import HttpBounds, HttpSender
 from gateway.delivery.soap_client import AnswerRules, open_answer, seal
 from gateway.delivery.soap_contracts import Call, contract
 from gateway.delivery.wsdl_files import WsdlFile
+from gateway.hub.reply import Spoken
+from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 
 __all__ = ["SoapAgent", "SoapDestination", "compose"]
@@ -21,12 +23,14 @@ class SoapDestination:
     """A partner's service: its WSDL (shipped when only named), its address from the settings, its rules.
 
     The address in the WSDL is never used: a WSDL may come from elsewhere, calls go where
-    the settings say.
+    the settings say.  `bounds` are how long and how much of this partner alone, None where they
+    are those of the sender.
     """
 
     wsdl: WsdlFile | str
     endpoint: str
     rules: AnswerRules
+    bounds: HttpBounds | None = None
 
 
 def compose(destination: SoapDestination, call: Call) -> bytes:
@@ -51,13 +55,21 @@ class SoapAgent:
         """Make one attempt and return what the partner answered; raises as `exchange` does."""
         return self.exchange(envelope, destination)[0]
 
-    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, bytes]:
+    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, Spoken]:
         """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
 
-        Returns the answer and the signed octets it came in.
+        Returns the answer and what it came in, with whose certificate was believed.
         Raises GW601, GW602 or GW603; the first and the last may be tried again.
         """
         agreed = contract(destination.wsdl)
-        call = seal(envelope, agreed, self._signer(), self._clock())
-        answer = self._sender.post(destination.endpoint, call.headers, call.body)
-        return open_answer(answer, call, agreed, destination.rules, self._clock()), answer.body
+        call = seal(envelope, agreed, self._signer(), self._clock(), destination.rules.limits)
+        answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
+        believed: list[str] = []
+
+        def judge(certificate: Certificate, at: datetime) -> None:
+            destination.rules.judge(certificate, at)
+            believed.append(certificate.sha256)
+
+        rules = replace(destination.rules, judge=judge)
+        said = open_answer(answer, call, agreed, rules, self._clock())
+        return said, Spoken(answer.body, next(iter(believed), None))

@@ -20,6 +20,7 @@ from gateway.harmonize.given.scopes import MOST_TROUBLES, Scope, Trace, Trouble
 from gateway.harmonize.language.bundle import Bundle
 from gateway.harmonize.language.documents import Document
 from gateway.wire.compiling import compile_schema
+from gateway.wire.judging import refusal
 from gateway.wire.namespaces import SUB
 
 __all__ = ["Request", "Split", "compile_requests", "placeholder_numbers", "split"]
@@ -130,11 +131,10 @@ def _listed(facts: Facts, application: etree._Element, origins: Iterable[Origin]
 
 def _judge(bundle: Bundle, document: Document, xml: etree._Element) -> None:
     """Refuse a request that its own schema refuses: the mapping is wrong, not the submission (GW504)."""
-    schema = _schema_of(bundle, document)
-    if not schema.validate(xml):
-        first = schema.error_log[0]
+    reason = refusal(_schema_of(bundle, document), xml)
+    if reason is not None:
         raise GatewayError(
-            REQUEST_INVALID, f"{document.id}: {first.message[:300]}", str(first.path or document.mark)
+            REQUEST_INVALID, f"{document.id}: {reason.message[:300]}", reason.path or str(document.mark)
         )
 
 

@@ -78,6 +78,14 @@ class _Message:
     body: packaging.BodyContent
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What is needed to answer a refused message: its header, and whether it asks for SyncReply."""
+
+    header: MessageHeader
+    sync_reply: bool
+
+
 def open(parcel: Parcel, context: Context, expecting: Sent | None = None) -> Opened:
     """Return the units of a parcel, all of them checked.
 
@@ -85,11 +93,14 @@ def open(parcel: Parcel, context: Context, expecting: Sent | None = None) -> Ope
     error must then belong to it.  Without it, `check_answer` does the same once it is known.
     """
     message = _read(parcel, context.limits)
-    pmode = _agreed(message, context)
-    with _receipts_mismatch(message, expecting):
-        signed = _verified(message, pmode.security.policy, context.limits, _bound(message, pmode, context))
-        _check_signer(message, signed, pmode, context)
-    opened = _opened(message, signed, pmode, parcel)
+    with _heard(message.blocks):
+        pmode = _agreed(message, context)
+        with _receipts_mismatch(message, expecting):
+            signed = _verified(
+                message, pmode.security.policy, context.limits, _bound(message, pmode, context)
+            )
+            _check_signer(message, signed, pmode, context)
+        opened = _opened(message, signed, pmode, parcel)
     if expecting is not None:
         check_answer(opened, expecting)
     return opened
@@ -117,8 +128,19 @@ def _read(parcel: Parcel, limits: Limits) -> _Message:
     if package.envelope.header is None:
         raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
     blocks = read_blocks(package.envelope.header)
-    check_action(blocks.header, parcel.header("SOAPAction"))
-    return _Message(package, blocks, packaging.read_body(package.envelope.body))
+    with _heard(blocks):
+        check_action(blocks.header, parcel.header("SOAPAction"))
+        return _Message(package, blocks, packaging.read_body(package.envelope.body))
+
+
+@contextmanager
+def _heard(blocks: Blocks) -> Iterator[None]:
+    """Let a refusal carry the header that was read: its answer needs no second reading of the envelope."""
+    try:
+        yield
+    except GatewayError as refused:
+        refused.heard = _Heard(blocks.header, blocks.sync_reply)
+        raise
 
 
 def fault_in(parcel: Parcel, limits: Limits) -> Fault | None:
@@ -273,7 +295,7 @@ def refuse(problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
     A header that must be understood and is not gets the Fault of SOAP 1.1 §4.4; so does
     whatever leaves us without a sender to address.
     """
-    header, sync_reply = packaging.find_message_header(parcel, context.limits)
+    header, sync_reply = _whom(problem, parcel, context.limits)
     if header is not None and not answerable(header):
         return Answer(204)
     signal = None if header is None else answers.error(problem, header, context)
@@ -286,6 +308,13 @@ def refuse(problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
     except GatewayError:
         # Without a key there is no signed ErrorList; the sender shall hear the first problem all the same.
         return fault(problem)
+
+
+def _whom(problem: GatewayError, parcel: Parcel, limits: Limits) -> tuple[MessageHeader | None, bool]:
+    """Return the header by which a refused parcel is answered, and whether it asks for SyncReply."""
+    if isinstance(problem.heard, _Heard):
+        return problem.heard.header, problem.heard.sync_reply
+    return packaging.find_message_header(parcel, limits)
 
 
 def _pmode_of(header: MessageHeader, context: Context) -> PMode | None:

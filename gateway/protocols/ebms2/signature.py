@@ -11,7 +11,7 @@ from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
-from gateway.model import DigestReference, ErrorSignal, Receipt, Unit, UserMessage
+from gateway.model import DigestReference, ErrorSignal, Receipt, StatusRequest, Unit, UserMessage
 from gateway.pki.certificates import Certificate
 from gateway.pki.keys import Signer
 from gateway.protocols.ebms2.package import Named, Package
@@ -104,7 +104,8 @@ def must_be_signed(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether we sign `unit`.
 
     A receipt is signed when it repeats digests, or when the agreement always wants it so.
-    Ping and status messages are not: no peer in the field expects it.
+    A StatusRequest is where it is answered only then; Ping, Pong and StatusResponse are not: no
+    peer in the field expects it.
     """
     if isinstance(unit, Receipt) and unit.references:
         return True
@@ -112,6 +113,8 @@ def must_be_signed(unit: Unit, pmode: PMode | None) -> bool:
         return False
     if isinstance(unit, Receipt):
         return pmode.reliability.ack_signed == "always"
+    if isinstance(unit, StatusRequest):
+        return pmode.security.asks_signed
     return isinstance(unit, UserMessage | ErrorSignal) and pmode.security.sign
 
 

@@ -154,7 +154,7 @@ def test_a_token_that_is_away_is_told_of_and_hinders_no_start(
     assert problem["id"] == "GW803"
     hub = build_hub(load(tmp_path / "gateway.toml"), NoCalls())
     warm_up(hub)
-    hub.engine.dispose()
+    hub.close()
 
 
 def test_half_a_token_is_a_mistake_of_the_settings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.delivery import http
 from gateway.delivery.http import HttpAnswer, HttpBounds, HttpSender
 from gateway.errors import GatewayError
 from gateway.pki.issue import Order, issue_certificate, make_authority
@@ -113,6 +114,16 @@ def test_an_idle_connection_is_used_again() -> None:
     assert (there.connections, len(there.requests)) == (1, 3)
 
 
+def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_MOST_AGE", 0.0)
+    with far(always(OK)) as there:
+        sender = HttpSender(QUICK)
+        for _ in range(2):
+            sender.post(there.url, {}, b"<x/>")
+        sender.close()
+        assert there.connections == 2
+
+
 def test_a_connection_closed_meanwhile_costs_nothing() -> None:
     def once(there: Far, connection: socket.socket) -> None:
         there.read(connection)
@@ -125,6 +136,31 @@ def test_a_connection_closed_meanwhile_costs_nothing() -> None:
         sender.post(there.url, {}, b"<x/>")
         sender.close()
     assert there.connections == 2
+
+
+def test_a_destination_may_have_bounds_of_its_own_also_on_a_kept_connection() -> None:
+    def slow_when_asked(there: Far, connection: socket.socket) -> None:
+        while there.read(connection):
+            if b"Slow: yes" in there.requests[-1]:
+                there.stop.wait(0.5)
+            connection.sendall(OK)
+
+    patient, hasty = HttpBounds(total=20), HttpBounds(silence=0.1, total=20)
+    slow = {"Slow": "yes"}
+    with far(slow_when_asked) as there:
+        sender = HttpSender(patient)
+        assert sender.post(there.url, slow, b"<x/>").body == b"ok"
+        with pytest.raises(GatewayError) as caught:
+            sender.post(there.url, slow, b"<x/>", hasty)
+        assert caught.value.problem.id == "GW601"
+        # Kept from a hasty call, the connection has the patience of the next one.
+        assert sender.post(there.url, {}, b"<x/>", hasty).body == b"ok"
+        assert sender.post(there.url, slow, b"<x/>").body == b"ok"
+        assert there.connections == 2
+        with pytest.raises(GatewayError) as caught:
+            sender.post(there.url, {}, b"<x/>", HttpBounds(answer=1))
+        assert caught.value.problem.id == "GW603"
+        sender.close()
 
 
 def test_a_chunked_answer_and_repeated_headers() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway.config import load
+from gateway.delivery.agents.soap import SoapAgent
+from gateway.delivery.http import HttpAnswer, HttpBounds
 from gateway.delivery.partners import Partner, Partners
 from gateway.delivery.reloading import SettingsFile, WatchedPartners, partners_of
 from gateway.delivery.wsdl_files import WsdlFile
@@ -16,6 +19,7 @@ from gateway.errors import GatewayError
 from gateway.hub.calls import OutgoingCall
 from gateway.pki.issue import Order, issue_certificate, make_authority
 from gateway.pki.trust import Judge
+from gateway.wire.prescan import Limits
 from tests.kit.house import authority, signer_named, trust
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -89,6 +93,53 @@ def test_agencies_without_address_or_of_another_channel_are_not_called(tmp_path:
     found = partners_of(load(settings, home=tmp_path))
     assert sorted(found) == ["KPTA", "customs"]
     assert found["customs"].wsdl == WsdlFile("customs.wsdl")
+
+
+def test_each_partner_has_the_time_that_its_settings_give_it(tmp_path: Any) -> None:
+    settings = tmp_path / "gateway.toml"
+    settings.write_text(
+        '[agency.KPTA]\nendpoint = "http://kpta.example/"\ntime_out = "2s"\n'
+        '[agency.KFDA]\nendpoint = "http://kfda.example/"\n'
+        '[customs]\nendpoint = "http://customs.example/"\ntime_out = "90s"\n'
+    )
+    found = partners_of(load(settings, home=tmp_path))
+    known = Partners(lambda: found, Judge(*trust()), lambda _: None)
+    bounds = {name: known.destination(name).bounds for name in found}
+    assert bounds == {
+        "KPTA": HttpBounds(connect=2, silence=2, total=4),
+        "KFDA": HttpBounds(connect=10, silence=30, total=60),
+        "customs": HttpBounds(connect=10, silence=90, total=180),
+    }
+
+
+def test_answers_are_bounded_by_the_limits_of_the_settings() -> None:
+    limits = Limits(depth=7)
+    known = Partners(lambda: {"KPTA": KPTA}, Judge(*trust()), lambda _: None, limits)
+    assert known.destination("KPTA").rules.limits is limits
+
+
+class Sender:
+    """Keeps by which bounds it was asked."""
+
+    def __init__(self) -> None:
+        self.bounds: list[HttpBounds | None] = []
+
+    def post(self, *_: object) -> HttpAnswer:
+        self.bounds.append(_[3])  # type: ignore[arg-type]
+        return HttpAnswer(404, {}, b"")
+
+
+def test_a_call_is_bounded_as_its_partner_is() -> None:
+    sender, own = Sender(), HttpBounds(silence=3)
+    agent = SoapAgent(sender, lambda: signer_named("hub"), lambda: NOW)  # type: ignore[arg-type]
+    for bounds in (own, None):
+        partner = replace(KPTA, bounds=bounds)
+        known = Partners(lambda one=partner: {"KPTA": one}, Judge(*trust()), lambda _: None)  # type: ignore[misc]
+        words = {"ApplicationNumber": "1", "Reason": "none"}
+        envelope = known.compose(OutgoingCall("KPTA", "CancelApplication", "urn:uuid:1", words))
+        with pytest.raises(GatewayError):
+            agent.deliver(envelope, known.destination("KPTA"))
+    assert sender.bounds == [own, None]
 
 
 def watched(path: Any) -> WatchedPartners:

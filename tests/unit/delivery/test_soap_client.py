@@ -19,6 +19,7 @@ from gateway.delivery.soap_contracts import Call, contract
 from gateway.errors import GatewayError
 from gateway.wire.addressing import Addressing
 from gateway.wire.namespaces import AGENCY, SOAP11, WSA, WSSE, WSU
+from gateway.wire.prescan import Limits
 from gateway.wire.soap import Fault, fault_envelope, read_envelope
 from gateway.wire.xml import canonicalize, parse_xml, serialize
 from gateway.xmlsec.algorithms import STRICT
@@ -247,6 +248,20 @@ def test_the_status_decides_where_there_is_no_soap(
 
 def test_garbage_under_status_500_is_unreachable() -> None:
     assert problem_of(b"<html/>", 500).problem.id == "GW601"
+
+
+@pytest.mark.parametrize("limits", [Limits(depth=4), Limits(envelope=500), Limits(elements=10)])
+def test_an_answer_keeps_the_limits_of_the_settings(limits: Limits) -> None:
+    answer = agency_answer("urn:uuid:call")
+    assert opened(answer) == Acknowledged("R-1")
+    problem = problem_of(answer, rules=AnswerRules(judge_agency, limits=limits))
+    assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW102")
+
+
+def test_what_we_stored_is_signed_within_the_limits_of_the_settings() -> None:
+    with pytest.raises(GatewayError) as caught:
+        seal(STORED, AGREED, signer("hub"), NOW, Limits(xml=100))
+    assert caught.value.problem.id == "GW102"
 
 
 def fault(code: str, *, by: str | None = "agency", relates_to: str | None = "urn:uuid:call") -> bytes:

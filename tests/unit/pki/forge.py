@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import Authority
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC)
@@ -132,3 +133,17 @@ def scope(**words: Any) -> x509.IssuingDistributionPoint:
         "only_contains_attribute_certs": False,
     }
     return x509.IssuingDistributionPoint(**{**every, **words})
+
+
+def _below(step: str) -> x509.DirectoryName:
+    return x509.DirectoryName(x509.Name([*name("Party").rdns, *name(step).rdns]))
+
+
+def costly_pair(count: int, ends: datetime = NOW + 30 * DAY) -> tuple[Forgery, Authority]:
+    """Return a leaf to be and its anchor: names of the one are compared with constraints of the other."""
+    constraints = x509.NameConstraints(None, [_below(f"{number}") for number in range(count)])
+    forged = Forgery(subject="Root", ca=True, ends=ends, extra=[(constraints, True)])
+    root = read_certificate(forged.der())
+    names = x509.SubjectAlternativeName([_below(f"no {number}") for number in range(250)])
+    leaf = Forgery(ends=ends, extra=[(names, False)])
+    return leaf, Authority(forged.key, root)

@@ -20,6 +20,8 @@ from gateway.pki.certificates import (
     MAX_BUNDLE_OCTETS,
     MAX_CERTIFICATE_OCTETS,
     MAX_NAMES,
+    PATH_RULES,
+    CertificateRules,
     read_certificate,
     read_certificates,
     refusal,
@@ -28,6 +30,7 @@ from gateway.pki.issue import Order, issue_certificate, make_key
 from tests.unit.pki.conftest import World
 from tests.unit.pki.forge import NOW, Forgery
 
+_ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d040302")
 WEAK_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 
 
@@ -198,6 +201,20 @@ def test_serial_numbers_that_are_refused(world: World, serial: bytes):
         "the serial number is not positive",
         "the serial number has more than 20 octets",
     )
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("rules", [DEFAULT_RULES, PATH_RULES])
+def test_two_signature_algorithms_in_one_certificate(world: World, rules: CertificateRules, place: int):
+    """The one in what is signed and the one beside it must be the same (RFC 5280 §4.1.1.2)."""
+    good = Forgery().der(world.sub)
+    parts = good.split(_ECDSA_SHA256)
+    assert len(parts) == 3
+    changed = [_ECDSA_SHA256, _ECDSA_SHA256]
+    changed[place] = _ECDSA_SHA256[:-1] + b"\x03"
+    assert read_certificate(good, rules).subject == "CN=Party"
+    with pytest.raises(GatewayError, match="another signature algorithm"):
+        read_certificate(parts[0] + changed[0] + parts[1] + changed[1] + parts[2], rules)
 
 
 def test_what_follows_a_certificate_is_seen(world: World):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
 from gateway import errors
+from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import (
@@ -28,6 +34,7 @@ from gateway.pki.issue import (
 from gateway.pki.keys import load_signer
 from gateway.pki.revocation import Revocations
 from gateway.pki.trust import Judge, TrustStore, Use
+from tests.conftest import ROOT
 from tests.unit.pki.conftest import World
 from tests.unit.pki.forge import DAY, NOW
 
@@ -76,6 +83,73 @@ def test_the_demo_is_as_declared(tmp_path: Path):
         use = Use.TLS_SERVER if party.profile == "tls" else Use.SIGNING
         verdict = judge(made.signers[party.name].certificate.der, use, NOW)
         assert verdict.problem is EXPECTED.get(party.name), party.name
+
+
+DECLARED = tomllib.loads((ROOT / "pki" / "demo.toml").read_text("utf-8"))["party"]
+PROFILES = tomllib.loads((ROOT / "pki" / "profiles.toml").read_text("utf-8"))["profile"]
+OUR_NAMES = {
+    "digital_signature": "digitalSignature", "content_commitment": "nonRepudiation",
+    "key_encipherment": "keyEncipherment", "data_encipherment": "dataEncipherment",
+    "key_agreement": "keyAgreement", "key_cert_sign": "keyCertSign", "crl_sign": "cRLSign",
+}  # fmt: skip
+
+
+def test_the_verb_makes_what_is_declared_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Read here by other means than the program's: the files, and what stands in each certificate."""
+    folder = tmp_path / "made"
+    assert main(["pki", "demo", "--out", str(folder), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["name"] for row in rows] == [party["name"] for party in DECLARED]
+    made = {each.name for each in folder.iterdir()}
+    keys = {f"{party['name']}.{kind}.pem" for party in DECLARED for kind in ("cert", "key")}
+    assert made - keys <= {"ca.pem", "ca.key.pem", "crl.pem", *(f"{one['name']}.p12" for one in DECLARED)}
+    assert keys <= made
+    listed = x509.load_pem_x509_crl((folder / "crl.pem").read_bytes())
+    revoked = {entry.serial_number for entry in listed}
+    for party in DECLARED:
+        found = x509.load_pem_x509_certificate((folder / f"{party['name']}.cert.pem").read_bytes())
+        assert_declared(found, party, revoked)
+    assert len(revoked) == 1
+    authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    assert_profile(authority, PROFILES["authority"])
+
+
+def assert_declared(found: x509.Certificate, party: dict[str, str], revoked: set[int]) -> None:
+    now = datetime.now(UTC)
+    assert found.subject == x509.Name.from_rfc4514_string(party["subject"])
+    key = found.public_key()
+    kind = f"rsa-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else "p-256"
+    assert kind == party.get("key_kind", kind)
+    assert_profile(found, PROFILES[party.get("profile", "signing")])
+    state = party.get("state", "good")
+    assert (found.serial_number in revoked) == (state == "revoked")
+    assert (found.not_valid_after_utc < now) == (state == "expired")
+    assert (found.not_valid_before_utc > now) == (state == "future")
+
+
+def assert_profile(found: x509.Certificate, profile: dict[str, Any]) -> None:
+    said = found.extensions.get_extension_for_class(x509.KeyUsage)
+    usages = {name for attribute, name in OUR_NAMES.items() if getattr(said.value, attribute)}
+    assert usages == set(profile["key_usage"])
+    assert said.critical
+    try:
+        purposes = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+        named = [one.dotted_string for one in purposes.value]
+        assert purposes.critical == profile.get("extended_critical", False)
+    except x509.ExtensionNotFound:
+        named = []
+    assert named == profile.get("extended_key_usage", [])
+
+
+def test_no_key_lies_in_the_folder():
+    for file in (ROOT / "pki").rglob("*"):
+        if file.is_file():
+            octets = file.read_bytes()
+            assert b"PRIVATE KEY-----" not in octets, file
+            assert file.suffix in (".md", ".toml"), f"{file} is neither words nor rules"
+    # And one of every kind of bad certificate is declared.
+    assert {party.get("state", "good") for party in DECLARED} == {"good", "revoked", "expired", "future"}
+    assert "tls-server" in {party.get("profile") for party in DECLARED}
 
 
 def test_keys_are_for_their_owner_alone(tmp_path: Path):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki.policy import read_policy, shipped_policy
-from gateway.pki.trust import DEFAULT_POLICY, Use
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
+from gateway.pki.issue import make_crl, make_key
+from gateway.pki.lint import lint_leaf
+from gateway.pki.path import PolicyRule
+from gateway.pki.policy import read_policy, shipped_policy, written_policy
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import DEFAULT_POLICY, TrustPolicy, TrustStore, Use, validate_path
 from gateway.share import folder
+from tests.unit.pki.conftest import World
+from tests.unit.pki.forge import DAY, NOW, Forgery, usage
 
 
 def test_the_file_that_is_shipped_says_what_the_code_holds():
@@ -96,3 +106,120 @@ def test_no_private_key_is_shipped():
         if path.is_file():
             assert b"PRIVATE KEY" not in path.read_bytes()
     assert [each.name for each in folder("pki").joinpath("anchors").iterdir()] == ["README.md"]
+
+
+def test_what_is_written_is_read_as_it_was():
+    uses = {**DEFAULT_POLICY.uses, Use.TLS: replace(DEFAULT_POLICY.uses[Use.TLS], accept_indeterminate=True)}
+    own = TrustPolicy(
+        revocation="if_present",
+        crl_age_most=timedelta(hours=36),
+        certificates=replace(
+            DEFAULT_RULES, rsa_bits=3072, curves=frozenset({"secp256r1"}), positive_serial=False
+        ),
+        uses=uses,
+        leaf_may_be_ca=True,
+        path_most=5,
+        candidates_most=7,
+        policies=PolicyRule(frozenset({"1.2.3"}), explicit=True, inhibit_mapping=True, inhibit_any=True),
+    )
+    for policy in (own, DEFAULT_POLICY, TrustPolicy()):
+        assert read_policy(written_policy(policy), "written.toml") == policy
+    # Every rule that there is makes a difference: none is left out of what is written.
+    for each in fields(TrustPolicy):
+        assert getattr(own, each.name) != getattr(DEFAULT_POLICY, each.name), each.name
+
+
+def test_every_use_says_what_not_knowing_means():
+    text = tomllib.loads(folder("pki").joinpath("policy.toml").read_text("utf-8"))
+    assert set(text["use"]) == {use.value for use in Use}
+    assert {rule["accept_indeterminate"] for rule in text["use"].values()} == {False}
+
+
+def leaf_for(use: Use, world: World) -> Certificate:
+    rule = DEFAULT_POLICY.uses[use]
+    purposes = x509.ExtendedKeyUsage(x509.ObjectIdentifier(each) for each in rule.extended_key_usage)
+    keys = usage(*("digital_signature", "content_commitment", "key_encipherment"))
+    forged = Forgery(extra=[(keys, True), (purposes, True)])
+    return read_certificate(forged.der(world.sub))
+
+
+@pytest.mark.parametrize("use", Use, ids=lambda use: use.value)
+@pytest.mark.parametrize("known", ["nothing", "too old"])
+def test_not_knowing_means_for_each_use_what_policy_says(world: World, use: Use, known: str):
+    late = NOW + 8 * DAY
+    lists = Revocations(
+        () if known == "nothing" else [make_crl(one, [], NOW) for one in (world.root, world.sub)]
+    )
+    leaf = leaf_for(use, world)
+    text = f"[use.{use.value}]\naccept_indeterminate = true\n"
+    rule = DEFAULT_POLICY.uses[use]
+    text += f"key_usage = {sorted(rule.key_usage)}\nextended_key_usage = {sorted(rule.extended_key_usage)}\n"
+    text += f"required = {sorted(rule.required)}\nalone = {str(rule.alone).lower()}\n"
+    lax = read_policy(text.encode(), "own.toml")
+    for asked in Use:
+        if leaf_fits(leaf, asked):
+            verdict = validate_path(leaf, late, asked, replace(world.trust, policy=lax), lists)
+            assert (verdict.status, verdict.problem) == ("indeterminate", errors.REVOCATION_UNKNOWN)
+            assert verdict.tolerated == verdict.relied_on == (asked is use)
+    assert leaf_fits(leaf, use)
+    strict = validate_path(leaf, late, use, world.trust, lists)
+    assert not strict.relied_on
+    with pytest.raises(GatewayError, match="GW208"):
+        strict.demand()
+
+
+def leaf_fits(leaf: Certificate, use: Use) -> bool:
+    return lint_leaf(leaf, DEFAULT_RULES, DEFAULT_POLICY.uses[use], authority=False) is None
+
+
+def test_what_is_known_to_be_bad_is_tolerated_for_no_use(world: World):
+    uses = {use: replace(rule, accept_indeterminate=True) for use, rule in DEFAULT_POLICY.uses.items()}
+    lax = replace(world.trust, policy=replace(DEFAULT_POLICY, uses=uses))
+    for use in Use:
+        leaf = leaf_for(use, world)
+        lists = Revocations([make_crl(world.root, [], NOW), make_crl(world.sub, [leaf.serial], NOW)])
+        for at, problem in ((NOW, errors.CERTIFICATE_REVOKED), (NOW + 900 * DAY, errors.CERTIFICATE_EXPIRED)):
+            verdict = validate_path(leaf, at, use, lax, lists)
+            assert (verdict.problem, verdict.tolerated, verdict.relied_on) == (problem, False, False)
+
+
+def lax_everywhere(world: World) -> TrustStore:
+    uses = {use: replace(rule, accept_indeterminate=True) for use, rule in DEFAULT_POLICY.uses.items()}
+    return replace(world.trust, policy=replace(DEFAULT_POLICY, uses=uses))
+
+
+def test_one_that_was_revoked_is_not_tolerated_for_what_is_not_known_of_another(world: World):
+    """The list of the root is missing, so nothing is known of the authority; its own list is in hand."""
+    octets, lists = world.outcast.certificate, Revocations([world.sub_crl])
+    verdict = validate_path(octets, NOW, Use.SIGNING, lax_everywhere(world), lists)
+    assert (verdict.status, verdict.problem) == ("invalid", errors.CERTIFICATE_REVOKED)
+    assert verdict.evidence == (lists.lists[0].sha256,)
+    party = validate_path(world.party.certificate, NOW, Use.SIGNING, lax_everywhere(world), lists)
+    assert (party.status, party.tolerated) == ("indeterminate", True)
+
+
+def test_a_revocation_is_not_forgotten_when_its_list_is_too_old(world: World):
+    lists = [world.root_crl, world.sub_crl]
+    late = NOW + 30 * DAY
+    for found in (lists, [make_crl(world.root, [], late), world.sub_crl]):
+        verdict = validate_path(
+            world.outcast.certificate, late, Use.SIGNING, lax_everywhere(world), Revocations(found)
+        )
+        assert (verdict.status, verdict.problem) == ("invalid", errors.CERTIFICATE_REVOKED)
+    # Not by a list that somebody else made, nor by one to come, nor against one that is fresh.
+    forged = make_crl(replace(world.sub, key=make_key()), [world.party.certificate.serial], NOW)
+    early = validate_path(
+        world.outcast.certificate, NOW - DAY, Use.SIGNING, lax_everywhere(world), Revocations(lists)
+    )
+    assert early.problem is not errors.CERTIFICATE_REVOKED
+    verdict = validate_path(
+        world.party.certificate,
+        late,
+        Use.SIGNING,
+        lax_everywhere(world),
+        Revocations([world.root_crl, forged]),
+    )
+    assert (verdict.status, verdict.tolerated) == ("indeterminate", True)
+    taken_back = [make_crl(world.root, [], late), make_crl(world.sub, [], late, number=2), world.sub_crl]
+    again = validate_path(world.outcast.certificate, late, Use.SIGNING, world.trust, Revocations(taken_back))
+    assert again.status == "valid"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -17,13 +18,15 @@ from hypothesis import strategies as st
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
+from gateway.pki.certificates import DEFAULT_RULES, PATH_RULES, Certificate, read_certificate
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
+from gateway.pki.path import PolicyRule
 from gateway.pki.revocation import Revocations
 from gateway.pki.trust import (
     DEFAULT_POLICY,
     MAX_PEER_CERTIFICATES,
     MAX_STORED,
+    TrustPolicy,
     TrustStore,
     Use,
     UseRule,
@@ -309,6 +312,53 @@ def test_constraints_of_an_anchor_hold(world: World):
     assert status("Other") == "invalid"
 
 
+@pytest.mark.parametrize(
+    ("excluded", "base", "host", "good"),
+    [
+        # Every name is one to which labels were added, where there were none (RFC 5280 §4.2.1.10).
+        (False, "", "broker.example", "valid"),
+        (True, "", "broker.example", "invalid"),
+        # No base begins with a point: nobody knows what was meant, and neither way is free.
+        (False, ".example", "broker.example", "invalid"),
+        (True, ".example", "broker.example", "invalid"),
+        (True, ".example", "broker.other", "invalid"),
+        (True, ".example", None, "valid"),
+        (True, "example", "broker.example", "invalid"),
+        (True, "example", "brokerexample", "valid"),
+    ],
+)
+def test_odd_bases_of_host_names(excluded: bool, base: str, host: str | None, good: str):
+    bases = [x509.DNSName(base)]
+    made = x509.NameConstraints(None if excluded else bases, bases if excluded else None)
+    forged = Forgery(subject="Hosts", ca=True, extra=[(made, True)])
+    anchor = read_certificate(forged.der())
+    extra = [(x509.SubjectAlternativeName([x509.DNSName(host)]), False)] if host else []
+    leaf = read_certificate(Forgery(extra=extra).der(Authority(forged.key, anchor)))
+    trust = TrustStore((anchor,), (), IF_PRESENT)
+    assert validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status == good
+
+
+@pytest.mark.parametrize(
+    ("ca", "extra", "words"),
+    [
+        (False, (), "not a CA"),
+        (True, ((usage("crl_sign"), True),), "may not sign certificates"),
+        (True, ((usage("key_cert_sign"), True),), ""),
+    ],
+)
+def test_an_anchor_whose_key_may_verify_nothing(ca: bool, extra: Any, words: str):
+    """Its own certificate says so; path validation alone asks it too (RFC 5280 §4.2.1.3, §4.2.1.9)."""
+    forged = Forgery(subject="Anchor", ca=ca, extra=extra)
+    anchor = read_certificate(forged.der(), PATH_RULES)
+    leaf = read_certificate(Forgery().der(Authority(forged.key, anchor)), PATH_RULES)
+    trust = TrustStore((anchor,), (), replace(IF_PRESENT, certificates=PATH_RULES))
+    verdict = validate_path(leaf, NOW, Use.SIGNING, trust, Revocations())
+    assert words in verdict.reason
+    assert (verdict.status == "valid") == (not words)
+    # As a party it needs no right to issue.
+    assert validate_path(anchor, NOW, Use.SIGNING, trust, Revocations()).status == "valid"
+
+
 def test_constraints_of_one_kind_leave_other_kinds_free(world: World):
     for constraints in (
         x509.NameConstraints([x509.DNSName("broker.example")], None),
@@ -322,6 +372,80 @@ def test_constraints_of_one_kind_leave_other_kinds_free(world: World):
             extra = [(x509.SubjectAlternativeName([x509.DNSName(host)]), False)]
             leaf = read_certificate(Forgery(extra=extra).der(anchor))
             assert validate_path(leaf, NOW, Use.SIGNING, trust, Revocations()).status == good
+
+
+ONE, OTHER, ANY = (x509.ObjectIdentifier(each) for each in ("1.2.3.4", "1.2.3.5", "2.5.29.32.0"))
+
+
+def policies(*wanted: x509.ObjectIdentifier) -> tuple[x509.ExtensionType, bool]:
+    return x509.CertificatePolicies(x509.PolicyInformation(each, None) for each in wanted), False
+
+
+def below_anchor(
+    anchored: list[tuple[x509.ExtensionType, bool]],
+    between: list[tuple[x509.ExtensionType, bool]] | None,
+    leaf: list[tuple[x509.ExtensionType, bool]],
+    policy: TrustPolicy = IF_PRESENT,
+) -> Verdict:
+    """Judge a leaf below an anchor with these extensions, straight or by way of one more authority."""
+    forged = Forgery(subject="Anchor", ca=True, extra=anchored)
+    certificate = read_certificate(forged.der())
+    issuer = anchor = Authority(forged.key, certificate)
+    others: tuple[Certificate, ...] = ()
+    if between is not None:
+        middle = Forgery(subject="Middle", ca=True, extra=between)
+        certificate = read_certificate(middle.der(anchor))
+        issuer, others = Authority(middle.key, certificate), (certificate,)
+    trust = TrustStore((anchor.certificate,), others, policy)
+    party = read_certificate(Forgery(extra=leaf).der(issuer))
+    return validate_path(party, NOW, Use.SIGNING, trust, Revocations())
+
+
+@pytest.mark.parametrize(
+    ("skip", "between", "leaf", "good"),
+    [
+        (0, None, [], False),
+        (0, None, [policies(ONE)], True),
+        (1, None, [], False),
+        (2, None, [], True),
+        (2, [], [], False),
+        (3, [], [], True),
+        (0, [policies(ONE)], [policies(ONE)], True),
+        (0, [policies(OTHER)], [policies(ONE)], False),
+    ],
+)
+def test_an_anchor_that_demands_a_policy(skip: int, between: Any, leaf: Any, good: bool):
+    """As often as it says the demand is not made yet (RFC 5280 §4.2.1.11); the end of the path counts too."""
+    verdict = below_anchor([(x509.PolicyConstraints(skip, None), True)], between, leaf)
+    assert (verdict.status == "valid") == good, verdict.reason
+
+
+@pytest.mark.parametrize(("skip", "good"), [(None, True), (0, False), (1, True)])
+def test_an_anchor_for_which_any_policy_is_none(skip: int | None, good: bool):
+    said: list[tuple[x509.ExtensionType, bool]] = [(x509.PolicyConstraints(0, None), True)]
+    if skip is not None:
+        said.append((x509.InhibitAnyPolicy(skip), True))
+    assert (below_anchor(said, None, [policies(ANY)]).status == "valid") == good
+
+
+@pytest.mark.parametrize(("skip", "good"), [(None, True), (0, False), (1, True)])
+def test_an_anchor_that_forbids_to_map_policies(skip: int | None, good: bool):
+    said: list[tuple[x509.ExtensionType, bool]] = []
+    if skip is not None:
+        said.append((x509.PolicyConstraints(None, skip), True))
+    mapped = asn1_x509.PolicyMappings(
+        [{"issuer_domain_policy": ONE.dotted_string, "subject_domain_policy": OTHER.dotted_string}]
+    ).dump()
+    mapping = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.33"), mapped)
+    wanted = replace(IF_PRESENT, policies=PolicyRule(frozenset({ONE.dotted_string}), explicit=True))
+    verdict = below_anchor(said, [policies(ONE), (mapping, True)], [policies(OTHER)], wanted)
+    assert (verdict.status == "valid") == good, verdict.reason
+
+
+def test_what_an_anchor_says_of_policies_is_not_asked_by_the_suites():
+    """RFC 5280 §6 alone takes a name and a key from an anchor."""
+    alone = replace(IF_PRESENT, policies=replace(PolicyRule(), of_anchor=False))
+    assert below_anchor([(x509.PolicyConstraints(0, None), True)], None, [], alone).status == "valid"
 
 
 def test_a_party_that_is_itself_an_anchor(world: World):

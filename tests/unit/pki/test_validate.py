@@ -220,6 +220,13 @@ def test_what_cannot_be_read_is_no_path(files: Files, capsys: Any):
         ["--use", "everything"],
         ["--batch", "nowhere.jsonl"],
         ["--leaf", "AAAA", "--anchor", "AAAA", "--at", "yesterday"],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--at", "0001-01-01T00:00:00+14:00"],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--at", "9999-12-31T23:59:59-14:00"],
+        ["--leaf", "AAAA", "--leaf", "AAAA", "--anchor", "AAAA"],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--at", AT, "--at", AT],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--policy", "P1"],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--policy", ""],
+        ["--leaf", "AAAA", "--anchor", "AAAA", "--ocsp", "A" * 4_000_000],
     ],
 )
 def test_misuse(options: list[str], capsys: Any):
@@ -227,6 +234,30 @@ def test_misuse(options: list[str], capsys: Any):
     told = capsys.readouterr()
     assert "Traceback" not in told.err + told.out
     assert told.err
+
+
+def test_a_leaf_with_words_around_it(files: Files, capsys: Any):
+    pem = files.world.party.certificate.pem
+    assert (
+        ask(capsys, files.options(b"\xef\xbb\xbfsubject=Party\n" + pem + b"\n(end)"))[1]["verdict"] == "valid"
+    )
+    told = ask(capsys, files.options(pem + files.world.sub.certificate.pem))[1]
+    assert (told["verdict"], told["problem"]) == ("invalid", "GW205")
+    assert "2 certificates in one file" in told["reason"]
+
+
+def test_what_a_line_leaves_open_the_options_say(files: Files, capsys: Any):
+    options = files.options()
+    place = options.index("--leaf")
+    leaf = options[place + 1]
+    rest = options[:place] + options[place + 2 :]
+    lines = [{"leaf": leaf}, {"leaf": leaf, "crl": []}, {"leaf": leaf, "crl": [], "revocation": "none"}]
+    rows = [*map(json.dumps, lines), f'{{"leaf": "AAAA", "leaf": {json.dumps(leaf)}}}']
+    file = files.write("short.jsonl", "\n".join(rows).encode())
+    assert main(["pki", "validate", "--batch", file, *rest, "--json"]) == 2
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["verdict"] for each in told[:3]] == ["valid", "indeterminate", "valid"]
+    assert (told[3]["problem"], "twice" in told[3]["reason"]) == ("GW801", True)
 
 
 def test_a_batch_is_answered_line_by_line(files: Files, capsys: Any):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
-from gateway.pki.certificates import read_certificate
-from gateway.pki.issue import Authority
+from gateway.pki.issue import issue_certificate
 from gateway.pki.register import Register
 from gateway.pki.revocation import Revocations
 from gateway.pki.trust import DEFAULT_POLICY, Judge, TrustStore, Use, validate_path
-from gateway.pki.worker import NO_PROCESS, TOO_LONG, Examiner
+from gateway.pki.worker import NO_PROCESS, TOO_LONG, Examiner, _Child
+from tests.conftest import ROOT
 from tests.unit.pki.conftest import World
-from tests.unit.pki.forge import DAY, NOW, Forgery, crl, entry, name
+from tests.unit.pki.forge import DAY, NOW, costly_pair, crl, entry
 
 COSTLY = 300
 
@@ -33,18 +34,9 @@ def examiner() -> Iterator[Examiner]:
     made.close()
 
 
-def below(step: str) -> x509.DirectoryName:
-    return x509.DirectoryName(x509.Name([*name("Party").rdns, *name(step).rdns]))
-
-
 def costly(count: int) -> tuple[bytes, bytes]:
-    """Return a leaf and its anchor: every name of the one is compared with every constraint of the other."""
-    constraints = x509.NameConstraints(None, [below(f"{number}") for number in range(count)])
-    forged = Forgery(subject="Root", ca=True, extra=[(constraints, True)])
-    root = forged.der()
-    names = x509.SubjectAlternativeName([below(f"no {number}") for number in range(250)])
-    leaf = Forgery(extra=[(names, False)]).der(Authority(forged.key, read_certificate(root)))
-    return leaf, root
+    leaf, root = costly_pair(count)
+    return leaf.der(root), root.certificate.der
 
 
 def test_the_verdict_is_the_one_that_is_found_here(world: World, examiner: Examiner):
@@ -80,6 +72,40 @@ def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: Exami
     )
     assert judge(octets, Use.SIGNING, NOW).status == "invalid"
     assert asked == [octets, octets]
+
+
+def test_lists_and_stores_are_sent_once_however_they_take_turns(
+    world: World, examiner: Examiner, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever is not known to our own anchors is looked for under those of others, one after another."""
+    sent: list[str] = []
+    exchange = _Child._exchange
+
+    def counting(child: _Child, message: Any, most: float) -> Any:
+        sent.append(message[0])
+        return exchange(child, message, most)
+
+    # A new process, which has heard of nothing.
+    examiner.close()
+    monkeypatch.setattr(_Child, "_exchange", counting)
+    lists, more = Revocations([world.root_crl, world.sub_crl]), Revocations([world.root_crl])
+    other = issue_certificate(world.root, "Other", NOW).certificate
+    octets = world.party.certificate.der
+    for _ in range(3):
+        found = [
+            examiner(octets, Use.SIGNING, NOW, TrustStore((anchor,), (world.sub.certificate,)), lists).status
+            for anchor in (world.root.certificate, other)
+        ]
+        assert found == ["valid", "invalid"]
+    assert (sent.count("lists"), sent.count("store"), sent.count("ask")) == (1, 2, 6)
+    trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
+    assert examiner(octets, Use.SIGNING, NOW, trust, more).status == "indeterminate"
+    assert (sent.count("lists"), sent.count("store")) == (2, 2)
+    # More stores than it holds are sent again, and none is taken for another.
+    for number in range(20):
+        rules = replace(DEFAULT_POLICY, path_most=2 + number % 10)
+        verdict = examiner(octets, Use.SIGNING, NOW, replace(trust, policy=rules), lists)
+        assert verdict.status == ("valid" if number % 10 else "invalid")
 
 
 def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, examiner: Examiner):
@@ -165,3 +191,46 @@ def test_what_cannot_be_read_is_no_part_of_a_register(world: World):
 def test_a_store_holds_what_was_given(world: World):
     trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
     assert Register.of(trust, Revocations()).open().trust.anchors == trust.anchors
+
+
+FORKING = """
+import os, sys
+from gateway.pki.certificates import read_certificate
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import DEFAULT_POLICY, TrustStore, Use
+from gateway.pki.worker import Examiner
+from dataclasses import replace
+from datetime import datetime
+
+leaf, root = (bytes.fromhex(each) for each in sys.argv[1:3])
+at = datetime.fromisoformat(sys.argv[3])
+policy = replace(DEFAULT_POLICY, revocation="none")
+trust, lists = TrustStore((read_certificate(root),), (), policy), Revocations()
+examiner = Examiner()
+def judged():
+    return examiner(leaf, Use.SIGNING, at, trust, lists).status, examiner._children[0]._process.pid
+first = judged()
+child = os.fork()
+if child == 0:
+    second = judged()
+    examiner.close()
+    os._exit(0 if second[0] == "valid" and second[1] != first[1] else 1)
+ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(first[0], ended, judged() == first)
+"""
+
+
+def test_a_process_that_was_forked_has_children_of_its_own(world: World):
+    leaf = issue_certificate(world.root, "Straight", NOW).certificate.der.hex()
+    words = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        FORKING,
+        leaf,
+        world.root.certificate.der.hex(),
+        NOW.isoformat(),
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("valid 0 True\n", "")

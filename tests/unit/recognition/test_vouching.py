@@ -16,7 +16,17 @@ from gateway.recognition.lists import Scheme, TrustedList
 from gateway.recognition.vouching import open_vouched, vouch
 from gateway.wire.xml import parse_xml, serialize
 from gateway.xmlsec.xades import sign_document, verify_document
-from tests.unit.recognition.samples import DAY, NOW, country, document, own_list, rule, trust
+from tests.unit.recognition.samples import (
+    DAY,
+    NOW,
+    country,
+    document,
+    own_list,
+    rule,
+    service,
+    standing,
+    trust,
+)
 
 GATEWAY = issue_certificate(country("Zed").authority, "CN=Zed Gateway", NOW - 10 * DAY)
 RULES = (rule(["gold"], ["vouched"], "qualified"), rule(["tin"], ["vouched"], "basic"))
@@ -53,6 +63,20 @@ def test_who_vouched_is_told() -> None:
     assert (admission.mode, admission.levels) == ("vouched", {"qualified"})
     assert admission.source == "CN=Zed Gateway for ZZ, admitted by anchor"
     assert judged(made("gold", "tin"), root()).levels == {"qualified", "basic"}
+
+
+def test_of_whom_we_judge_ourselves_no_word_is_asked() -> None:
+    """What stands on our list is there to be read, by whomever it is vouched for."""
+    named = Scheme("ZZ", (GATEWAY.certificate,), "voucher", rules=RULES)
+    told = {}
+    for status in ("granted", "withdrawn"):
+        listed = service(country("Yan").authority, standing("ca", status))
+        own = own_list(schemes=(named,), services=(listed,), rules=(rule(["ca"], ["granted"], "basic"),))[1]
+        found = judged(made(), own)
+        told[status] = (found.mode, found.verdict.reason)
+    assert told["granted"] == ("vouched", "")
+    mode, reason = told["withdrawn"]
+    assert (mode, "is 'withdrawn' on the list of KR" in reason) == (None, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.web.connections import Bounds, Connections, Peer, neighbourhood, peer_named
+from gateway.web.connections import Bounds, Connections, neighbourhood
+from gateway.web.visitors import Peer, peer_named
 from tests.kit.house import Clock
 
 

@@ -117,6 +117,27 @@ def test_the_application_is_told_what_was_said() -> None:
     assert told["REMOTE_ADDR"] == "192.0.2.1"
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("hub", "hub.example:8080", "192.0.2.1", "[2001:db8::1]:443", ""),
+        *("a_b", "hub%2Eexample", "hub:"),
+    ],
+)
+def test_names_of_hosts_are_taken(host: str) -> None:
+    assert asked([("host", host), *GOOD[1:]]).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["hub other", "user@hub", "hub/x", 'hub"><b>', "hub?x", "hub#x", "hub:80a", "hub:123456", "[::1", "a\tb"],
+)
+def test_what_is_no_name_of_a_host_is_refused(host: str) -> None:
+    answer = asked([("host", host), *GOOD[1:]])
+    assert answer.status == 400
+    assert b"GW110" in answer.body
+
+
 def test_no_name_is_taken_for_another() -> None:
     told: Environ = {}
 

@@ -302,6 +302,46 @@ def test_other_boundaries_are_refused(boundary: str) -> None:
     refused(f'multipart/related; boundary="{boundary}"', octets)
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "start*=utf-8''%3Cr@x%3E",
+        "start*0=<r; start*1=@x>",
+        "TYPE*=us-ascii''text%2Fxml",
+        "charset*=utf-8''utf-8",
+    ],
+)
+def test_what_some_readers_decode_and_some_do_not_see_is_refused(parameter: str) -> None:
+    refused(f"multipart/related; boundary=B; {parameter}", body(ROOT), words="RFC 2231")
+    refused(f"text/xml; {parameter}", b"<a/>", words="RFC 2231")
+    part = b"Content-ID: <p@x>\r\nContent-Type: text/xml; " + parameter.encode() + b"\r\n\r\nx"
+    refused("multipart/related; boundary=B", body(ROOT, part), words="RFC 2231")
+
+
+def test_a_name_of_a_file_may_be_written_as_rfc_2231_has_it() -> None:
+    part = b"Content-ID: <p@x>\r\nContent-Type: image/png; name*=utf-8''%EA%B0%80.png\r\n\r\nx"
+    assert read_related("multipart/related; boundary=B", body(ROOT, part)).contents == {"p@x": b"x"}
+
+
+def coded(field: str) -> bytes:
+    """A message with a part under a further header field."""
+    return body(ROOT, b"Content-ID: <p@x>\r\n" + field.encode() + b"\r\n\r\nx")
+
+
+@pytest.mark.parametrize(
+    "field", ["Content-Encoding: GZIP", "Content-Encoding: utf-8, br", "Transfer-Encoding: chunked"]
+)
+def test_a_coding_of_http_on_a_part_is_refused(field: str) -> None:
+    refused("multipart/related; boundary=B", coded(field), words="coding of HTTP")
+
+
+@pytest.mark.parametrize("value", ["identity", "UTF-8", "binary", ""])
+def test_a_word_that_is_no_coding_changes_nothing(value: str) -> None:
+    for name in ("Content-Encoding", "Transfer-Encoding"):
+        read = read_related("multipart/related; boundary=B", coded(f"{name}: {value}"))
+        assert read.contents == {"p@x": b"x"}
+
+
 def test_a_missing_boundary_parameter_is_refused() -> None:
     refused("multipart/related; type=text/xml", body(ROOT), words="boundary")
 

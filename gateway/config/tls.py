@@ -1,0 +1,41 @@
+"""How we call over TLS: whom we believe to be the host that we call, and how we show who we are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from gateway.config.secret import Secret
+from gateway.config.values import Location, Section
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["Tls", "key_file"]
+
+
+class Tls(Section):
+    """How we call one host over TLS; under the name ``*`` every host that has no section of its own."""
+
+    anchors: tuple[Location, ...] = Field(
+        (),
+        description="The authorities whose certificate the host must show, as PEM files; "
+        "without any those that the operating system believes.",
+    )
+    certificate: Location | None = Field(
+        None, description="The certificate chain that we show when the host asks for one, as PEM."
+    )
+    key: Secret | None = Field(None, description="The private key of that certificate, as PEM; a file.")
+    password: Secret | None = Field(None, description="The password of that file, when it is encrypted.")
+
+    @model_validator(mode="after")
+    def _both(self) -> Tls:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("to show who we are needs certificate and key, both or neither")
+        return self
+
+
+def key_file(key: Secret, where: str) -> Path:
+    """Return the file of a key of TLS; the library reads it by itself, so a variable is refused (GW801)."""
+    if key.file is None:
+        raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", where)
+    return key.file

@@ -1,0 +1,64 @@
+"""From where something is fetched to judge certificates by, as the settings say it, certificates read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.config import Fetch, Settings
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import Certificate, read_certificate
+
+__all__ = ["AGENT", "Source", "certificates_of", "sources_of"]
+
+#: Who makes the deliveries that fetch.
+AGENT: Final = "fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One address, what is fetched there, and by whom it is to be signed; see :class:`Fetch`."""
+
+    name: str
+    settings: Fetch
+    issuer: Certificate | None
+    responder: Certificate | None
+
+    @property
+    def lane(self) -> str:
+        """The lane of its fetches, of which one is made at a time."""
+        return f"fetch:{self.settings.lane or self.name}"
+
+    @property
+    def url(self) -> str:
+        """Where it is fetched."""
+        return self.settings.url or ""
+
+
+def sources_of(settings: Settings) -> dict[str, Source]:
+    """Return the sources by name; raises GW801 naming a certificate that cannot be read."""
+    return {name: _source(name, source) for name, source in settings.fetch.items()}
+
+
+def certificates_of(sources: Mapping[str, Source]) -> tuple[Certificate, ...]:
+    """Return the certificates of issuers and responders, each once."""
+    found = (one for source in sources.values() for one in (source.issuer, source.responder) if one)
+    return tuple(dict.fromkeys(found))
+
+
+def _source(name: str, source: Fetch) -> Source:
+    issuer = _certificate(source.issuer, f"fetch.{name}.issuer")
+    return Source(name, source, issuer, _certificate(source.responder, f"fetch.{name}.responder"))
+
+
+def _certificate(path: Path | None, key: str) -> Certificate | None:
+    if path is None:
+        return None
+    try:
+        return read_certificate(path.read_bytes())
+    except OSError as error:
+        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", key) from None
+    except GatewayError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None

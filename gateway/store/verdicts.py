@@ -1,0 +1,65 @@
+"""Verdicts on certificates, each kept once with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select
+
+from gateway.store.statements import InsertNew
+from gateway.store.tables import verdicts
+
+__all__ = ["NewVerdict", "add", "by_digest", "get", "in_force", "search"]
+
+_INSERT = InsertNew(verdicts, ("digest",), "id")
+_BY_DIGEST = select(verdicts).where(verdicts.c.digest == bindparam("wanted"))
+
+
+@dataclass(frozen=True, slots=True)
+class NewVerdict:
+    """A verdict about to be kept; `digest` is that of its document, which is stored already."""
+
+    digest: str
+    leaf_sha256: str
+    use: str
+    status: str
+    problem: str | None
+    tolerated: bool
+    judged_at: datetime
+    valid_until: datetime
+    epoch: int
+
+
+def add(conn: Connection, verdict: NewVerdict) -> int | None:
+    """Keep a verdict; return the number of its row, None when one of the same document is kept."""
+    row = _INSERT.one(conn, asdict(verdict))
+    return None if row is None else int(row.id)
+
+
+def by_digest(conn: Connection, digest: str) -> Row[Any] | None:
+    """Return the verdict that has this document."""
+    return conn.execute(_BY_DIGEST, {"wanted": digest}).first()
+
+
+def get(conn: Connection, number: int) -> Row[Any] | None:
+    """Return the verdict of this row."""
+    return conn.execute(select(verdicts).where(verdicts.c.id == number)).first()
+
+
+def in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
+    """Return the verdict by which a certificate was used at a moment: the last one that was new by then."""
+    told = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
+    return conn.execute(
+        select(verdicts).where(*told).order_by(verdicts.c.judged_at.desc(), verdicts.c.id.desc())
+    ).first()
+
+
+def search(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[Row[Any]]:
+    """Return verdicts, newest first, whose columns have these values."""
+    found = select(verdicts).order_by(verdicts.c.id.desc()).limit(limit)
+    for name, value in equal.items():
+        found = found.where(verdicts.c[name] == value)
+    return conn.execute(found).all()

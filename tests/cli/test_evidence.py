@@ -1,0 +1,138 @@
+"""`gateway evidence` from the shell, on what a delivering process has sealed and had stamped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.process import _stale
+from gateway.cli.settings import settings_at
+from gateway.evidence.log import record
+from gateway.pki.issue import Order, issue_certificate
+from gateway.store import stamps
+from gateway.store.engine import make_engine, reading, transaction
+from tests.kit.gateway import RunningGateway
+from tests.kit.house import START, authority, signer_named
+from tests.kit.live import LiveHouse
+from tests.kit.tsa import POLICY, Tsa
+
+Print = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def tsa() -> Iterator[Tsa]:
+    order = Order(profile="time-stamping", days=3600)
+    issued = issue_certificate(authority(), "CN=Stamps", START - timedelta(hours=1), order)
+    made = Tsa(issued, lambda: datetime.now(UTC)).up()
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def house(tmp_path: Path, sqlite_url: str, tsa: Tsa) -> LiveHouse:
+    more = (
+        f'[time_stamps]\nauthorities = ["http://127.0.0.1:9/none", "{tsa.url}"]\n'
+        f'anchors = ["pki/tsa.pem"]\npolicy = "{POLICY}"\n'
+    )
+    made = LiveHouse(tmp_path, sqlite_url, more=more)
+    (made.home / "pki" / "tsa.pem").write_bytes(authority().certificate.pem)
+    return made
+
+
+def recorded(house: LiveHouse, ago: timedelta = timedelta()) -> None:
+    """Record three pieces of evidence about one message, and one about another."""
+    engine = make_engine(house.database_url)
+    at = datetime.now(UTC) - ago
+    with transaction(engine) as conn:
+        for number, kind in ((1, "NRO"), (2, "NRO"), (1, "sent"), (1, "closed")):
+            record(conn, kind, "message", number, None, {"number": number}, at)
+    engine.dispose()
+
+
+def worked(house: LiveHouse) -> None:
+    """Let a process deliver until a stamp is stored."""
+    engine = make_engine(house.database_url)
+    with RunningGateway(house.home, "work"):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with reading(engine) as conn:
+                if stamps.everyone(conn):
+                    break
+            time.sleep(0.1)
+    engine.dispose()
+
+
+def said(capsys: Print, *words: str) -> tuple[int, Any]:
+    """Return exit status and printed JSON of a verb."""
+    capsys.readouterr()
+    status = main(list(words))
+    out = capsys.readouterr().out
+    return status, json.loads(out) if out.startswith("{") else out
+
+
+def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Tsa, capsys: Print) -> None:
+    recorded(house)
+    worked(house)
+    home = ("--home", str(house.home))
+    status, head = said(capsys, "evidence", "heads", "--json", *home)
+    assert (status, head["leaves"], head["signed"], head["authorities"]) == (0, 4, True, [tsa.url])
+    assert head["root"] in said(capsys, "evidence", "heads", *home)[1]
+    status, found = said(capsys, "evidence", "check", "--json", *home)
+    assert (status, found["leaves"], found["signed"], found["stamps"]) == (0, 4, 1, 1)
+    assert (found["vouched"], found["stamped"], found["unsealed"]) == (4, 4, 1)
+    told = said(capsys, "evidence", "check", *home)[1]
+    assert told.startswith("4 leaves under 1 heads, 1 under none yet: all as recorded\n1 heads signed by us")
+
+    proof, pki = house.home.parent / "proof.json", house.home / "pki"
+    status, words = said(capsys, "evidence", "prove", "message", "1", "--to", str(proof), *home)
+    assert (status, words) == (0, f"3 leaves, 1 time stamps: {proof}\n")
+    assert said(capsys, "evidence", "prove", "message", "1", *home)[1] == json.loads(proof.read_text())
+    # Without the home: whoever has the file and the two certificates can judge it.
+    believed = ("--anchor", str(pki / "tsa.pem"), "--signer", str(pki / "hub.cert.pem"))
+    status, judged = said(capsys, "evidence", "verify", str(proof), "--json", *believed)
+    assert status == 0
+    assert [one["kind"] for one in judged["leaves"]] == ["NRO", "sent", "closed"]
+    assert judged["signer"] == signer_named("hub").certificate.subject
+    assert judged["stamps"][0]["policy"] == POLICY
+    told = said(capsys, "evidence", "verify", str(proof), *believed)[1]
+    assert "stamped at" in told
+    assert "unproved" not in told
+    for half, other in ((believed[:2], "signer"), (believed[2:], "anchor")):
+        assert (
+            f"(unproved: no --{other} was named)" in said(capsys, "evidence", "verify", str(proof), *half)[1]
+        )
+    # A proof is its own witness: whoever believes nobody is told nothing.
+    assert main(["evidence", "verify", str(proof)]) == 2
+    assert "GW801" in capsys.readouterr().err
+    # Who kept it finds out when all of it was made anew.
+    assert main(["evidence", "check", "--head", str(proof), *home]) == 0
+    assert_not_believed(proof, pki, capsys)
+
+
+def assert_not_believed(proof: Path, pki: Path, capsys: Print) -> None:
+    for wrong in (("--anchor", str(pki / "hub.cert.pem")), ("--signer", str(pki / "ca.pem"))):
+        assert main(["evidence", "verify", str(proof), *wrong]) == 1
+        assert "GW205" in capsys.readouterr().err
+    changed = json.loads(proof.read_text())
+    changed["leaves"][0]["leaf"] = changed["leaves"][0]["leaf"].replace("NRO", "NRR")
+    for text in (json.dumps(changed), "[]", "{}", "no JSON", '{"version":1}', "[" * 9999):
+        proof.write_text(text)
+        assert main(["evidence", "verify", str(proof), "--signer", str(pki / "hub.cert.pem")]) == 1
+        assert "GW805" in capsys.readouterr().err
+
+
+def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> None:
+    recorded(house, timedelta(hours=5))
+    status, found = said(capsys, "check", "--json", "--home", str(house.home))
+    assert (status, [one["id"] for one in found["problems"]]) == (1, ["GW804"])
+    settings, warnings = house.home / "gateway.toml", list[str]()
+    settings.write_text(settings.read_text() + 'when_stale = "warn"\n')
+    assert list(_stale(settings_at(house.home), warnings)) == []
+    assert [words[:5] for words in warnings] == ["GW804"]

@@ -1,0 +1,74 @@
+"""Trusted lists are fetched like revocation lists; what becomes of them is for recognition to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.hub.recognition import NOBODY, Terms
+from gateway.store import trust_lists
+from gateway.store.engine import reading
+from tests.kit.fetching import Post
+from tests.kit.house import House
+from tests.kit.publisher import Publisher, page, publishing
+from tests.unit.recognition import samples
+
+PATH = "/list.xml"
+OPERATOR = samples.country("Home").operator.certificate
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with publishing() as running:
+        yield running
+
+
+def ours(sequence: int, operator: str = "Home") -> bytes:
+    draft = samples.Draft("Home", "KR", sequence, samples.NOW + 30 * samples.DAY)
+    return samples.own_list(draft, operator, schemes=(samples.scheme("ZZ", "Zed", TREATY),))[0]
+
+
+TREATY = samples.rule([f"{samples.QC} {samples.SIGNATURES}"], [samples.GRANTED], "qualified")
+
+
+def sequences(post: Post) -> list[int]:
+    with reading(post.house.engine) as conn:
+        return [row.sequence for row in trust_lists.latest(conn)]
+
+
+def place(engine: Engine, publisher: Publisher, terms: Terms) -> Post:
+    made = Post(House(engine, terms=terms), publisher)
+    made.source("lists", PATH, kind="trust_list", issuer=None)
+    return made
+
+
+def test_a_list_is_taken_once_and_never_rolled_back(engine: Engine, publisher: Publisher) -> None:
+    post = place(engine, publisher, Terms(frozenset({OPERATOR})))
+    told = []
+    for octets in (ours(7), ours(8), ours(6), b"<a/>", ours(9, "Zed")):
+        publisher.pages[PATH] = page(octets)
+        post.turn()
+        post.house.clock.forward(hours=1)
+        told.append((sequences(post), post.row("lists").problem))
+    assert told == [([7], None), ([8], None), ([8], "GW606"), ([8], "GW606"), ([8], "GW606")]
+    assert post.row("lists").failures == 3
+
+
+def test_the_same_octets_change_nothing(engine: Engine, publisher: Publisher) -> None:
+    post = place(engine, publisher, Terms(frozenset({OPERATOR})))
+    publisher.pages[PATH] = page(ours(7))
+    post.turn()
+    epoch = post.epoch
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.epoch, sequences(post), post.row("lists").failures) == (epoch, [7], 0)
+
+
+def test_where_nobody_may_sign_lists_the_settings_are_to_blame(engine: Engine, publisher: Publisher) -> None:
+    post = place(engine, publisher, NOBODY)
+    publisher.pages[PATH] = page(ours(7))
+    post.turn()
+    assert post.row("lists").problem == "GW801"
+    assert len(post.queue("FAILED")) == 1

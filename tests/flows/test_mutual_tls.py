@@ -1,0 +1,128 @@
+"""Whose connection brings a message: what settings, agreements and the register say of it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli.certificates import new_certificate
+from gateway.cli.pki import load_crls
+from gateway.evidence.log import of_subject
+from gateway.hub.clients import EVERYBODY
+from gateway.model import ErrorSignal, PartyId, Receipt
+from gateway.pki.certificates import Certificate
+from gateway.pki.issue import Order, issue_certificate, make_crl
+from gateway.store import parties
+from gateway.store.engine import reading, transaction
+from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, authority
+
+AGREED = AGREEMENT.replace(b"    policy: strict", b"    mutual_tls: true\n    policy: strict", 1)
+UNSIGNED = AGREED.replace(b"sign: true", b"sign: false").replace(b"ack_signed: always", b"ack_signed: never")
+NUMBERS = itertools.count(1)
+OWN, OTHER, UNKNOWN, NONE = "own", "other", "unknown", "none"
+
+
+@cache
+def client(name: str) -> Certificate:
+    order = Order("tls", days=300)
+    return issue_certificate(authority(), f"CN={name} client", START - timedelta(hours=1), order).certificate
+
+
+def shown(name: str) -> str | None:
+    return None if name == NONE else client(name).sha256
+
+
+def house_of(engine: Engine, agreement: bytes = AGREEMENT) -> House:
+    """Return a house where broker1 and another party have a client certificate each."""
+    house = House(engine, agreement=agreement)
+    with transaction(engine) as conn:
+        parties.add(conn, "broker2", "Broker 2", "applicant", START, [PartyId("broker2", PARTY_TYPE)])
+        for party, name in (("broker1", OWN), ("broker2", OTHER)):
+            parties.add_certificate(conn, party, new_certificate(client(name), "tls"), START)
+    return house
+
+
+def said(house: House, name: str, agreement: bytes = AGREEMENT) -> str:
+    """Send a message of broker1 over a connection that shows a certificate; return what is said of it."""
+    broker = Neighbour("broker1", house.clock, agreement, NUMBERS)
+    unit = broker.message()
+    if agreement is UNSIGNED:
+        unit = replace(unit, ack_requested=replace(unit.ack_requested, signed=False))
+    answer = broker.open(house.post(replace(broker.seal(unit), client=shown(name)))).unit
+    if isinstance(answer, ErrorSignal):
+        return answer.errors[0].description[:5]
+    assert isinstance(answer, Receipt)
+    return "taken"
+
+
+def evidence(engine: Engine) -> list[str]:
+    with reading(engine) as conn:
+        rows = of_subject(conn, "party", "broker1")
+    return [str(row.digest) for row in rows if row.kind == "connection_refused"]
+
+
+@pytest.mark.parametrize(
+    ("named", "agreement", "without"),
+    [
+        ((), AGREEMENT, "taken"),
+        (("broker2",), AGREEMENT, "taken"),
+        (("broker1",), AGREEMENT, "GW213"),
+        ((EVERYBODY,), AGREEMENT, "GW213"),
+        ((), AGREED, "GW213"),
+        ((), UNSIGNED, "GW213"),
+    ],
+)
+def test_who_must_show_a_certificate_and_that_it_is_his(
+    engine: Engine, named: tuple[str, ...], agreement: bytes, without: str
+) -> None:
+    house = house_of(engine, agreement)
+    house.hub.mutual_tls = frozenset(named)
+    told = [said(house, name, agreement) for name in (NONE, OWN, OTHER, UNKNOWN)]
+    assert told == [without, "taken", "GW213", "GW213"]
+    refused = [NONE] if without != "taken" else []
+    assert evidence(engine) == [str(shown(name)) for name in (*refused, OTHER, UNKNOWN)]
+
+
+def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -> None:
+    house = house_of(engine)
+    told = [said(house, OWN)]
+    with transaction(engine) as conn:
+        parties.end_certificate(conn, client(OWN).sha256, house.clock() + timedelta(hours=1), "tls")
+    told.append(said(house, OWN))
+    house.clock.forward(hours=2)
+    told.append(said(house, OWN))
+    with transaction(engine) as conn:
+        parties.retire_certificate(conn, client(OWN).sha256)
+    told.append(said(house, OWN))
+    with transaction(engine) as conn:
+        parties.add_certificate(conn, "broker1", new_certificate(client(OWN), "tls"), START)
+    told.append(said(house, OWN))
+    with transaction(engine) as conn:
+        listed = make_crl(authority(), [client(OWN).serial], house.clock(), number=7)
+        load_crls(conn, listed, house.clock())
+    told.append(said(house, OWN))
+    assert told == ["taken", "taken", "GW206", "GW213", "taken", "GW207"]
+
+
+def test_a_certificate_to_sign_with_is_none_to_connect_with(engine: Engine) -> None:
+    house = house_of(engine)
+    with transaction(engine) as conn:
+        parties.add_certificate(conn, "broker1", new_certificate(client("spare"), "signing"), START)
+    assert said(house, "spare") == "GW213"
+
+
+def test_refusals_leave_so_much_evidence_and_no_more(engine: Engine) -> None:
+    house = house_of(engine)
+    assert said(house, OTHER) == "GW213"
+    while house.hub.refusals.take("tls broker1", house.clock()):
+        pass
+    assert said(house, OTHER) == "GW213"
+    assert len(evidence(engine)) == 1
+    house.clock.forward(hours=2)
+    assert said(house, OTHER) == "GW213"
+    assert len(evidence(engine)) == 2

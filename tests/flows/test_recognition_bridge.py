@@ -1,0 +1,146 @@
+"""A bridge in a running hub: who comes over it, by which evidence, and how its lists are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli.pki import load_crls
+from gateway.cli.register import load_agreement, register_certificate
+from gateway.hub.trust_lists import import_list
+from gateway.model import PartyId
+from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
+from gateway.pki.trust import TrustStore, Use
+from gateway.recognition.lists import Bridge
+from gateway.recognition.own import Draft
+from gateway.store import parties
+from gateway.store.engine import transaction
+from tests.flows.test_recognition import Abroad, Stranger, ours, terms, theirs
+from tests.kit.fetching import Post
+from tests.kit.house import AGREEMENT, PARTY_TYPE, House, authority
+from tests.kit.publisher import Publisher, Responder, page, publishing
+from tests.unit.recognition import samples
+from tests.unit.recognition.samples import DAY, NOW, country
+from tests.unit.recognition.test_bridge import OURS, THEIRS, cross
+
+HOME = make_authority("CN=Home Root", NOW - 30 * DAY, path_length=None)
+FAR = make_authority("CN=Far", NOW - 30 * DAY, path_length=None)
+OVER = cross(FAR, "Far", HOME, {OURS: THEIRS})
+FIRM = issue_certificate(FAR, "CN=Far Firm", NOW - DAY, Order(policies=(THEIRS,)))
+
+
+def bridging(sequence: int = 7, level: str = "qualified") -> bytes:
+    bridges = (Bridge(OVER, ((OURS, level),)),)
+    return samples.own_list(Draft("Home", "KR", sequence, NOW + 30 * DAY), bridges=bridges)[0]
+
+
+class Far(Stranger):
+    """A firm whose authority ours has certified."""
+
+    signer = FIRM.signer
+
+
+def revoked(by: Authority, *serials: int, number: int = 1) -> bytes:
+    return make_crl(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
+
+
+def test_who_comes_over_a_bridge(engine: Engine) -> None:
+    abroad = Abroad(engine)
+    far = Far("far", abroad.clock, AGREEMENT.replace(b"broker1", b"far"))
+    now = abroad.clock()
+    with transaction(engine) as conn:
+        parties.add(conn, "far", "Far", "applicant", now, [PartyId("far", PARTY_TYPE)])
+        register_certificate(conn, "far", FIRM.certificate.der, now)
+        load_agreement(conn, far.agreement, "agreement", now)
+        for one in (HOME, FAR):
+            load_crls(conn, revoked(one), now)
+    anchors = (authority().certificate, HOME.certificate)
+    abroad.story.hub.judge.renew(trust=TrustStore(anchors))
+    assert abroad.said(far).startswith("GW205")
+    abroad.take(bridging(8))
+    unit, told = abroad.send(far, b"<a/>")
+    assert told == "Receipt"
+    source = "CN=Far by CN=Home Root, by KR 8"
+    assert abroad.ways(unit)[0] == {"mode": "bridge", "source": source, "levels": ["qualified"]}
+    # The authority over there takes its certificate back.
+    with transaction(engine) as conn:
+        load_crls(conn, revoked(FAR, FIRM.certificate.serial, number=2), now)
+    assert abroad.said(far).startswith("GW207")
+    # And we take back the bridge: for a firm over there nobody speaks then.
+    abroad.take(ours(9))
+    assert abroad.said(far).startswith("GW205")
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with publishing() as running:
+        yield running
+
+
+@pytest.fixture
+def post(engine: Engine, publisher: Publisher) -> Post:
+    """Return a place that trusts the authority which certified the foreign one too."""
+    made = Post(House(engine, terms=terms()), publisher)
+    for hub in (made.house.hub, made.hub):
+        hub.judge.renew(trust=TrustStore((authority().certificate, HOME.certificate)))
+    return made
+
+
+def fetched_from(post: Post, name: str, by: Authority, path: str, **words: Any) -> None:
+    """Name a source whose issuer is not one of ours; it is an intermediate as the settings make it."""
+    post.sources[name] = replace(post.source(name, path, **words), issuer=by.certificate)
+    for hub in (post.house.hub, post.hub):
+        trust = hub.judge.trust
+        hub.judge.renew(trust=replace(trust, intermediates=(*trust.intermediates, by.certificate)))
+
+
+def verdict(post: Post, der: bytes) -> str:
+    post.house.hub.refresh()
+    found = post.house.hub.judge(der, Use.SIGNING, post.house.clock())
+    return found.problem.id if found.problem else found.mode
+
+
+ZED = country("Zed")
+
+
+@pytest.mark.parametrize(
+    ("by", "firm", "lists", "mode"),
+    [
+        (ZED.authority, ZED.party.certificate, (ours(), theirs()), "trust-list"),
+        (FAR, FIRM.certificate, (bridging(),), "bridge"),
+    ],
+    ids=["list", "bridge"],
+)
+@pytest.mark.parametrize("kind", ["crl", "ocsp"])
+def test_lists_of_foreign_authorities_are_fetched_as_ours_are(
+    post: Post, by: Authority, firm: Any, lists: tuple[bytes, ...], mode: str, kind: str
+) -> None:
+    publisher, engine = post.publisher, post.house.engine
+    with transaction(engine) as conn:
+        load_crls(conn, revoked(HOME), NOW)
+        parties.add(conn, "firm", "Firm", "applicant", NOW, [PartyId("firm", PARTY_TYPE)])
+        register_certificate(conn, "firm", firm.der, NOW)
+    fetched_from(post, "there", by, "/there", kind=kind)
+    responder = Responder(by, post.house.clock)
+    publisher.pages["/there"] = responder if kind == "ocsp" else page(revoked(by))
+    post.turn()
+    # Nobody whom we recognise has such an issuer yet: there is nobody to ask about.
+    assert (post.row("there").problem, responder.serials) == ("GW606" if kind == "crl" else None, [])
+    assert verdict(post, firm.der) == "GW205"
+    for octets in lists:
+        import_list(engine, octets, NOW, terms())
+    assert verdict(post, firm.der) == "GW208"
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.row("there").problem, verdict(post, firm.der)) == (None, mode)
+    responder.revoked.add(firm.serial)
+    if kind == "crl":
+        publisher.pages["/there"] = page(revoked(by, firm.serial, number=2))
+    post.house.clock.forward(hours=1)
+    post.turn()
+    assert (post.row("there").problem, verdict(post, firm.der)) == (None, "GW207")

@@ -1,0 +1,195 @@
+"""A gateway that serves over TLS as a process, its neighbours, and certificates of every kind for them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+
+from gateway.cli.certificates import new_certificate
+from gateway.cli.conformance_home import invite, make_home
+from gateway.cli.pki import load_crls
+from gateway.config import Settings
+from gateway.conformance.hostile.bench import Bench, read_bench
+from gateway.conformance.hostile.case import Post
+from gateway.conformance.hostile.partner import AGENCY
+from gateway.hub.assembly import engine_of
+from gateway.pki.issue import Issued, Order, issue_certificate, load_authority, make_authority, make_crl
+from gateway.store import parties
+from gateway.store.engine import transaction
+from tests.kit.gateway import ROOT
+from tests.kit.live import free_port
+
+MSH = "/msh/ebms2"
+
+
+def pem_file(path: Path, issued: Issued) -> Path:
+    """Write key and certificate into one file."""
+    path.write_bytes(issued.key_pem + issued.certificate.pem)
+    return path
+
+
+@dataclass
+class Place:
+    """The gateway: its home, its port, its suite's parties; `certificates` are clients by name."""
+
+    home: Path
+    port: int
+    bench: Bench
+    certificates: Mapping[str, Path]
+    process: subprocess.Popen[bytes]
+    settings: Settings
+    issued: Mapping[str, Issued] = field(default_factory=dict)
+
+    def context(self, client: str | None = None) -> ssl.SSLContext:
+        """Return how a client calls that believes this gateway, and shows a certificate if one is named."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.home / "pki" / "ca.pem")
+        if client is not None:
+            context.load_cert_chain(self.certificates[client])
+        return context
+
+    def connect(
+        self, client: str | None = None, context: ssl.SSLContext | None = None, source: str = "127.0.0.1"
+    ) -> HTTPSConnection:
+        """Return a connection that is not open yet."""
+        context = context or self.context(client)
+        return HTTPSConnection(
+            "localhost", self.port, timeout=20, context=context, source_address=(source, 0)
+        )
+
+    def post(
+        self,
+        post: Post,
+        client: str | None = None,
+        context: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """Send one request on a connection of its own and return status and body."""
+        connection = self.connect(client, context)
+        try:
+            path = MSH if post.face == "ebms2" else "/soap/agency"
+            connection.request("POST", path, post.body, {**post.headers, **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def message(self, member: str = "a") -> Post:
+        """Return an honest message."""
+        return self.bench.message(self.bench.unit(member), member)
+
+    def alive(self) -> HTTPResponse:
+        """Ask whether the gateway is ready."""
+        connection = self.connect()
+        try:
+            connection.request("GET", "/status/ready")
+            answer = connection.getresponse()
+            answer.read()
+            return answer
+        finally:
+            connection.close()
+
+
+def _clients(home: Path) -> tuple[dict[str, Issued], bytes]:
+    """Return client certificates of every kind, and the list that revokes one of them."""
+    now = datetime.now(UTC)
+    authority, outsider = load_authority(home / "pki"), make_authority("CN=Elsewhere CA", now)
+    day = timedelta(days=1)
+    found = {
+        "right": issue_certificate(authority, "CN=suite-a client", now, Order("tls")),
+        "next": issue_certificate(authority, "CN=suite-a next client", now, Order("tls")),
+        "other": issue_certificate(authority, "CN=suite-b client", now, Order("tls")),
+        "agency": issue_certificate(authority, "CN=agency client", now, Order("tls")),
+        "nobody": issue_certificate(authority, "CN=nobody", now, Order("tls")),
+        "revoked": issue_certificate(authority, "CN=suite-a lost", now, Order("tls")),
+        "expired": issue_certificate(authority, "CN=suite-a old", now - 9 * day, Order("tls", days=2)),
+        "server": issue_certificate(authority, "CN=suite-a server", now, Order("tls-server")),
+        "stranger": issue_certificate(outsider, "CN=suite-a client", now, Order("tls")),
+    }
+    listed = make_crl(authority, [found["revoked"].certificate.serial], now, number=99)
+    return found, listed
+
+
+def _register(settings: Settings, clients: Mapping[str, Issued], listed: bytes) -> None:
+    now = datetime.now(UTC)
+    owners = {"right": "suite-a", "revoked": "suite-a", "expired": "suite-a", "server": "suite-a"}
+    owners |= {"next": "suite-a", "stranger": "suite-a", "other": "suite-b", "agency": AGENCY}
+    engine = engine_of(settings)
+    with transaction(engine, "tests.tls") as conn:
+        for name, party in owners.items():
+            starts = now + timedelta(days=1) if name == "next" else None
+            found = clients[name].certificate
+            parties.add_certificate(conn, party, new_certificate(found, "tls", starts), now)
+        load_crls(conn, listed, now)
+    engine.dispose()
+
+
+@contextmanager
+def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator[Place]:
+    """Serve a home over TLS; `more` are settings of ``[http]``."""
+    port = free_port()
+    # The suite opens its case in this process, where nobody shows a certificate.
+    settings = make_home(home, f'[http]\nport = {port}\npublic_url = "https://localhost:{port}"\n')
+    invite(settings, home / "partner")
+    with (home / "gateway.toml").open("a") as file:
+        file.write(
+            'tls_certificate = "pki/tls.pem"\ntls_key = { file = "pki/tls.pem" }\n'
+            f'client_ca = "pki/ca.pem"\nclient_certificate = "{clients}"\n{more}'
+        )
+    renew_server(home)
+    issued, listed = _clients(home)
+    _register(settings, issued, listed)
+    files = {name: pem_file(home / f"client-{name}.pem", one) for name, one in issued.items()}
+    # As operators write it: from where they are.
+    command = [sys.executable, "-m", "gateway", "serve", "--home", os.path.relpath(home, ROOT)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    place = Place(home, port, read_bench(home / "partner"), files, process, settings, issued)
+    try:
+        _await(place, clients)
+        yield place
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+def renew_server(home: Path) -> int:
+    """Give the gateway another certificate; return its serial number."""
+    issued = issue_certificate(
+        load_authority(home / "pki"),
+        "CN=localhost",
+        datetime.now(UTC),
+        # An RSA key, so that no suite is refused for want of one.
+        Order("tls-server", "rsa-2048", alternative_names=("dns:localhost",)),
+    )
+    written = pem_file(home / "pki" / "tls.pem.new", issued)
+    written.replace(home / "pki" / "tls.pem")
+    return issued.certificate.serial
+
+
+def _await(place: Place, clients: str) -> None:
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        assert place.process.poll() is None, "the gateway ended"
+        try:
+            connection = place.connect("right" if clients == "required" else None)
+            connection.request("GET", "/status/ready")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("the gateway is not ready")
