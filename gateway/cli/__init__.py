@@ -31,7 +31,7 @@ VERBS: dict[str, str] = {
     "migrate": "gateway.cli.process",
     "demo": "gateway.cli.demo",
     "submit": "gateway.cli.submit",
-    "pki": "gateway.cli.pki",
+    "pki": "gateway.cli.pki.verbs",
     "party": "gateway.cli.register",
     "agreement": "gateway.cli.register",
     "case": "gateway.cli.cases",
@@ -41,7 +41,7 @@ VERBS: dict[str, str] = {
     "verify": "gateway.cli.verify",
     "signature": "gateway.cli.signature",
     "declaration": "gateway.cli.declaration",
-    "map": "gateway.cli.maps",
+    "map": "gateway.cli.maps.verbs",
     "conformance": "gateway.cli.conformance",
     "error": "gateway.cli.problems",
 }

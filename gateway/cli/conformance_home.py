@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.pki import load_crls
+from gateway.cli.pki.verbs import load_crls
 from gateway.cli.register import load_agreement, register_certificate
 from gateway.cli.settings import settings_at
 from gateway.config import Settings

@@ -17,10 +17,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.map_check import static_problems
+from gateway.cli.maps.check import static_problems
+from gateway.cli.pki.remarks import source_problems, trust_remarks
 from gateway.cli.settings import add_home, config_of, settings_of
 from gateway.cli.transport import check_transport, transport_warnings
-from gateway.cli.trust_remarks import source_problems, trust_remarks
 from gateway.config import Settings
 from gateway.delivery.assembly import build_worker
 from gateway.delivery.reloading import SettingsFile, partners_of
@@ -30,8 +30,8 @@ from gateway.harmonize import Bundle
 from gateway.hub.assembly import NoCalls, build_hub, engine_of, trust_of
 from gateway.hub.hub import Hub
 from gateway.hub.mappings import rules_in_force, shipped_rules
-from gateway.hub.own_certificates import OURSELVES, own_spans
-from gateway.hub.registering import demand_good
+from gateway.hub.trust.own_certificates import OURSELVES, own_spans
+from gateway.hub.trust.registering import demand_good
 from gateway.monitor.expiry import endings, log_endings
 from gateway.pki.trust import Use
 from gateway.store.engine import reading

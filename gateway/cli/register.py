@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
-from gateway.cli.certificates import add_certificates, demand_usable, instant, new_certificate
+from gateway.cli.pki.certificates import add_certificates, demand_usable, instant, new_certificate
 from gateway.cli.settings import add_home, looking, print_rows, read_file, settings_of, writing
 from gateway.hub.assembly import now as clock
 from gateway.model import PartyId

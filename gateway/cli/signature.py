@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.cli.options import add_judging, add_moment, as_lines, octets_of
-from gateway.cli.pki_list import add_signing, replace_file, signer_named
+from gateway.cli.pki.lists import add_signing, replace_file, signer_named
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import read_certificates
 from gateway.pki.trust import TrustPolicy, TrustStore

@@ -15,8 +15,8 @@ from gateway.config import Settings
 from gateway.delivery.tls import Callings
 from gateway.errors import CERTIFICATE_EXPIRED, KEY_UNAVAILABLE, GatewayError
 from gateway.hub.assembly import now
-from gateway.hub.clients import EVERYBODY
 from gateway.hub.knowledge import Knowledge
+from gateway.hub.trust.clients import EVERYBODY
 from gateway.pki.revocation import Revocations
 from gateway.web.front import terms_of
 from gateway.web.terminator import contexts

@@ -21,7 +21,7 @@ from gateway.conformance.mischief import BROKER_MISCHIEF, CUSTOMS_MISCHIEF, Misc
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.conformance.hostile.reply_server import ReplyServer
+    from gateway.conformance.hostile.replies.server import ReplyServer
 
 __all__ = ["main"]
 
@@ -169,7 +169,7 @@ def _broker(arguments: argparse.Namespace) -> None:
 
 
 def _hostile(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.hostile.reply_process import HostilePartner, hostile_server
+    from gateway.conformance.hostile.replies.process import HostilePartner, hostile_server
 
     who = HostilePartner(arguments.partner, arguments.name, arguments.other, arguments.face, arguments.wsdl)
     at = (arguments.host, arguments.port)

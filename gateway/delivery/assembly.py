@@ -24,7 +24,7 @@ from gateway.delivery.worker import Agent, Pace, Worker
 from gateway.hub.assembly import build_hub, now
 from gateway.hub.calls import CUSTOMS, OutgoingCall
 from gateway.hub.hub import Hub
-from gateway.hub.sources import AGENT, sources_of
+from gateway.hub.trust.sources import AGENT, sources_of
 from gateway.hub.warming import warm_up
 from gateway.store import lanes
 from gateway.store.engine import transaction

@@ -18,9 +18,9 @@ from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.hub.calls import Composer, OutgoingCall
 from gateway.hub.hub import Hub, Successor, World
 from gateway.hub.mappings import shipped_rules
-from gateway.hub.recognition import Recognizer, Terms
-from gateway.hub.sources import certificates_of, sources_of
 from gateway.hub.stamping import StaleRule, Stamping
+from gateway.hub.trust.recognition import Recognizer, Terms
+from gateway.hub.trust.sources import certificates_of, sources_of
 from gateway.pki.certificates import Certificate, read_certificate, read_certificates
 from gateway.pki.keys import Signer, load_signer
 from gateway.pki.pkcs11 import TokenKey, TokenSigner

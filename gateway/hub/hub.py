@@ -10,13 +10,13 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.calls import Composer
-from gateway.hub.in_hand import InHand
 from gateway.hub.knowledge import Knowledge, load_knowledge
 from gateway.hub.mappings import Rules, rules_in_force
 from gateway.hub.posting import RefusalQuota
-from gateway.hub.recognition import Recognizer
 from gateway.hub.stamping import Stamping
-from gateway.hub.verdicts import VerdictBook
+from gateway.hub.trust.in_hand import InHand
+from gateway.hub.trust.recognition import Recognizer
+from gateway.hub.trust.verdicts import VerdictBook
 from gateway.model import Octets
 from gateway.pki.keys import Signer
 from gateway.pki.trust import Judge

@@ -30,7 +30,7 @@ from gateway.errors import (
 from gateway.harmonize import Bundle, Request, split
 from gateway.hub.hub import Hub
 from gateway.hub.knowledge import Knowledge
-from gateway.hub.signers import Moments, Opened, Signing, open_document, signing_of
+from gateway.hub.trust.signers import Moments, Opened, Signing, open_document, signing_of
 from gateway.model import Payload
 from gateway.states import CASE, REQUEST
 from gateway.store import cases, requests

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from gateway.errors import SETTINGS_WRONG, TRANSITION_REFUSED, GatewayError
 from gateway.evidence.log import record
 from gateway.hub import relay
-from gateway.hub.sources import AGENT, Source
+from gateway.hub.trust.sources import AGENT, Source
 from gateway.store import deliveries, fetched, requests
 from gateway.store.deliveries import NewDelivery
 from gateway.store.transitions import Step

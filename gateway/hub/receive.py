@@ -21,10 +21,10 @@ from sqlalchemy import Connection
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
 from gateway.evidence.log import record
 from gateway.hub import late_receipts, posting, signals
-from gateway.hub.clients import check_message
 from gateway.hub.hub import Hub, StaleKnowledgeError
 from gateway.hub.knowledge import Knowledge
 from gateway.hub.posting import Post
+from gateway.hub.trust.clients import check_message
 from gateway.model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
 from gateway.pki.trust import Use
 from gateway.protocols import Context, Opened, Parcel, Protocol

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from gateway.cases.notices import CallBack
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.hub.clients import Claim, check_client
 from gateway.hub.hub import Hub
 from gateway.hub.reply import Spoken, call_back
+from gateway.hub.trust.clients import Claim, check_client
 from gateway.pki.certificates import Certificate
 from gateway.pki.trust import Use
 from gateway.web.guard import Caller, SoapSecurity

@@ -15,8 +15,8 @@ from gateway.errors import GatewayError
 from gateway.hub import standing
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
-from gateway.hub.own_certificates import own_spans
 from gateway.hub.receive import receive, refuse
+from gateway.hub.trust.own_certificates import own_spans
 from gateway.model import Octets
 from gateway.protocols import PROTOCOLS, Parcel, Protocol
 from gateway.store.messages import Answer

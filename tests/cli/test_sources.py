@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 from gateway.evidence.log import of_subject
 from gateway.hub import operate
 from gateway.hub.assembly import terms_of, trust_of
-from gateway.hub.sources import sources_of
+from gateway.hub.trust.sources import sources_of
 from gateway.pki.issue import Order, issue_certificate, make_authority, make_crl
 from gateway.store import fetched
 from gateway.store.engine import make_engine, reading, transaction

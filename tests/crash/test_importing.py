@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.evidence.log import of_subject
-from gateway.hub.recognition import Shelf, Terms
+from gateway.hub.trust.recognition import Shelf, Terms
 from gateway.pki.certificates import read_certificate
 from gateway.pki.issue import issue_certificate, make_authority
 from gateway.pki.keys import KeySigner

@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 from gateway.cli.register import register_certificate
 from gateway.errors import GatewayError
 from gateway.evidence.log import of_subject
-from gateway.hub import in_hand
-from gateway.hub.trust_ends import authority_spans, list_remarks
+from gateway.hub.trust import in_hand
+from gateway.hub.trust.ends import authority_spans, list_remarks
 from gateway.monitor.expiry import ending_soon
 from gateway.pki.certificates import DEFAULT_RULES, read_certificate
 from gateway.pki.issue import Authority, make_authority, make_crl

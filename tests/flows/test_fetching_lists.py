@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from gateway.hub.recognition import NOBODY, Terms
+from gateway.hub.trust.recognition import NOBODY, Terms
 from gateway.store import trust_lists
 from gateway.store.engine import reading
 from tests.kit.fetching import Post

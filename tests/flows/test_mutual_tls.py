@@ -10,10 +10,10 @@ from functools import cache
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.certificates import new_certificate
-from gateway.cli.pki import load_crls
+from gateway.cli.pki.certificates import new_certificate
+from gateway.cli.pki.verbs import load_crls
 from gateway.evidence.log import of_subject
-from gateway.hub.clients import EVERYBODY
+from gateway.hub.trust.clients import EVERYBODY
 from gateway.model import ErrorSignal, PartyId, Receipt
 from gateway.pki.certificates import Certificate
 from gateway.pki.issue import Order, issue_certificate, make_crl

@@ -12,13 +12,14 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.pki import load_crls
+from gateway.cli.pki.verbs import load_crls
 from gateway.cli.register import load_agreement, register_certificate
 from gateway.errors import GatewayError
 from gateway.evidence.log import of_subject
-from gateway.hub import recognition, trust_lists
-from gateway.hub.recognition import Recognizer, Shelf, Terms
-from gateway.hub.trust_lists import Imported, import_list
+from gateway.hub.trust import lists as trust_lists
+from gateway.hub.trust import recognition
+from gateway.hub.trust.lists import Imported, import_list
+from gateway.hub.trust.recognition import Recognizer, Shelf, Terms
 from gateway.model import ErrorSignal, PartyId, Payload, UserMessage
 from gateway.pki.issue import make_crl
 from gateway.pki.keys import KeySigner

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.pki import load_crls
+from gateway.cli.pki.verbs import load_crls
 from gateway.cli.register import load_agreement, register_certificate
-from gateway.hub.trust_lists import import_list
+from gateway.hub.trust.lists import import_list
 from gateway.model import PartyId
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
 from gateway.pki.trust import TrustStore, Use

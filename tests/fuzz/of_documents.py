@@ -26,7 +26,7 @@ from gateway.harmonize import placeholder_numbers, split
 from gateway.harmonize.replies.answering import document_of, read_notice
 from gateway.harmonize.replies.errorplaces import error_places
 from gateway.hub.intake import Arrived, RefusedError, examine
-from gateway.hub.verdicts import VerdictBook
+from gateway.hub.trust.verdicts import VerdictBook
 from gateway.model import Party, PartyId, Payload, UserMessage
 from gateway.pki.certificates import Certificate
 from gateway.wire.addressing import Addressing

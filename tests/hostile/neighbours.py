@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway.conformance.agency import describe_service
-from gateway.conformance.hostile.replies import replies
-from gateway.conformance.hostile.reply_ebms2 import BrokerForger
-from gateway.conformance.hostile.reply_server import Forger, ReplyPlay, ReplyServer
-from gateway.conformance.hostile.reply_soap import AgencyForger
+from gateway.conformance.hostile.replies.cases import replies
+from gateway.conformance.hostile.replies.ebms2 import BrokerForger
+from gateway.conformance.hostile.replies.server import Forger, ReplyPlay, ReplyServer
+from gateway.conformance.hostile.replies.soap import AgencyForger
 from gateway.conformance.notices import Decided, Deciding, acknowledged, answer_notice
 from gateway.delivery.agents.msh import MshAgent
 from gateway.delivery.agents.partner import PartnerAgent

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.conformance.hostile.alterations import ACTOR, NEXT, NEXT_MSH, at
 from gateway.conformance.hostile.case import Case, Post
-from gateway.conformance.hostile.hidden import CASES
+from gateway.conformance.hostile.hidden.cases import CASES
 from gateway.conformance.hostile.naive_reader import parts_of, takes
 from gateway.wire.xml import canonicalize, parse_xml
 from tests.hostile.shapes import bench, steps

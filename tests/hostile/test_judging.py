@@ -24,7 +24,7 @@ from gateway.errors import GatewayError
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
 from gateway.hub.receive import receive
-from gateway.hub.signers import Moments, Opened, signing_of
+from gateway.hub.trust.signers import Moments, Opened, signing_of
 from gateway.model import ErrorSignal, Receipt
 from gateway.pki.issue import issue_certificate
 from gateway.pki.keys import KeySigner, load_signer

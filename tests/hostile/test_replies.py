@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile.replies import REPLIES, replies
-from gateway.conformance.hostile.reply_server import TAKEN, ReplyPlay
+from gateway.conformance.hostile.replies.cases import REPLIES, replies
+from gateway.conformance.hostile.replies.server import TAKEN, ReplyPlay
 from gateway.conformance.http import Reply, Request
 from gateway.conformance.journal import read_journal
 from gateway.delivery import http

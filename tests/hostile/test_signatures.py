@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.hostile import hidden, keys, replay, signatures, soap, wrapping
+from gateway.conformance.hostile import keys, replay
 from gateway.conformance.hostile.bench import Bench
 from gateway.conformance.hostile.case import Case
+from gateway.conformance.hostile.hidden import cases as hidden
 from gateway.conformance.hostile.report import FAILED, PASSED
 from gateway.conformance.hostile.runner import Runner
+from gateway.conformance.hostile.signatures import cases as signatures
+from gateway.conformance.hostile.soap import cases as soap
 from gateway.conformance.hostile.target import WsgiTarget
+from gateway.conformance.hostile.wrapping import cases as wrapping
 from tests.hostile.shapes import fools, same_shapes
 
 ALL = (*wrapping.CASES, *hidden.CASES, *signatures.CASES, *keys.CASES, *replay.CASES, *soap.CASES)

@@ -11,7 +11,7 @@ from gateway.cli.conformance_home import invite, make_home
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.report import PASSED
 from gateway.conformance.hostile.runner import Runner
-from gateway.conformance.hostile.soap import CASES
+from gateway.conformance.hostile.soap.cases import CASES
 from gateway.conformance.hostile.target import WsgiTarget
 from gateway.web.app import application
 

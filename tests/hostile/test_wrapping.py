@@ -10,8 +10,8 @@ import pytest
 from gateway.conformance.hostile import naive
 from gateway.conformance.hostile.alterations import at, on_tree, removed, text_set
 from gateway.conformance.hostile.naive_reader import content_read, parts_of, takes
-from gateway.conformance.hostile.wrapping import CASES, WRAPPINGS
-from gateway.conformance.hostile.wrappings import Wrapping
+from gateway.conformance.hostile.wrapping.cases import CASES, WRAPPINGS
+from gateway.conformance.hostile.wrapping.variants import Wrapping
 from gateway.pki.issue import Order, issue_certificate
 from gateway.wire.xml import parse_xml
 from tests.hostile.shapes import NOW, bench, same_shapes

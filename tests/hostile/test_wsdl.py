@@ -13,9 +13,9 @@ import pytest
 
 from gateway.cli import main
 from gateway.config import load
-from gateway.conformance.hostile.replies import REPLIES
-from gateway.conformance.hostile.reply_server import ReplyServer
-from gateway.conformance.hostile.reply_soap import AgencyForger
+from gateway.conformance.hostile.replies.cases import REPLIES
+from gateway.conformance.hostile.replies.server import ReplyServer
+from gateway.conformance.hostile.replies.soap import AgencyForger
 from gateway.delivery.agents.soap import SoapAgent, SoapDestination
 from gateway.delivery.http import HttpSender
 from gateway.delivery.reloading import partners_of

@@ -13,7 +13,7 @@ from gateway.delivery.retry import RetryPlan
 from gateway.delivery.schedule import Schedule
 from gateway.delivery.worker import Pace, Worker
 from gateway.hub.hub import Hub
-from gateway.hub.sources import AGENT, Source
+from gateway.hub.trust.sources import AGENT, Source
 from gateway.model import ErrorSignal
 from gateway.pki.issue import make_crl
 from gateway.store import deliveries, epochs, fetched, lanes

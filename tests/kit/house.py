@@ -26,7 +26,7 @@ from gateway.hub.calls import Composer
 from gateway.hub.hub import Hub, World
 from gateway.hub.mappings import Rules
 from gateway.hub.receive import receive
-from gateway.hub.recognition import NOBODY, Recognizer, Terms
+from gateway.hub.trust.recognition import NOBODY, Recognizer, Terms
 from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
 from gateway.pki.keys import KeySigner

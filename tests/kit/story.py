@@ -26,8 +26,8 @@ from gateway.delivery.retry import RetryPlan
 from gateway.delivery.worker import Pace, Worker
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.evidence.log import of_subject
-from gateway.hub.recognition import NOBODY, Terms
 from gateway.hub.reply import call_back
+from gateway.hub.trust.recognition import NOBODY, Terms
 from gateway.model import PartyId, Payload, UserMessage
 from gateway.pki.keys import KeySigner
 from gateway.share import folder

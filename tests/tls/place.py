@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
-from gateway.cli.certificates import new_certificate
 from gateway.cli.conformance_home import invite, make_home
-from gateway.cli.pki import load_crls
+from gateway.cli.pki.certificates import new_certificate
+from gateway.cli.pki.verbs import load_crls
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Post

@@ -15,15 +15,15 @@ __all__ = ["FAMILIES", "all_cases", "chosen"]
 
 #: The modules that bring cases, cheap ones first.
 FAMILIES: Final = (
-    "wrapping",
-    "hidden",
-    "signatures",
+    "wrapping.cases",
+    "hidden.cases",
+    "signatures.cases",
     "keys",
     "certificates",
     "certificate_forms",
     "replay",
     "questions",
-    "soap",
+    "soap.cases",
     "xml",
     "mime",
     "numbers",

@@ -14,10 +14,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.delivery.fetch_answers import fetch_answers
-from gateway.delivery.fetch_lists import fetch_list, fetch_trust_list
-from gateway.delivery.fetch_work import Work, follow
-from gateway.delivery.fetching import Line
+from gateway.delivery.fetching.answers import fetch_answers
+from gateway.delivery.fetching.lists import fetch_list, fetch_trust_list
+from gateway.delivery.fetching.sources import Line
+from gateway.delivery.fetching.work import Work, follow
 from gateway.delivery.leases import outcome_of
 from gateway.delivery.retry import RetryPlan
 from gateway.delivery.schedule import Recurring
@@ -27,7 +27,7 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence.log import record
 from gateway.hub.believing import trust_for
 from gateway.hub.hub import Hub
-from gateway.hub.sources import AGENT, Source
+from gateway.hub.trust.sources import AGENT, Source
 from gateway.store import fetched
 from gateway.store.claims import Lease
 from gateway.store.engine import transaction

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN, GatewayError
-from gateway.hub.recognition import Recognizer, Shelf, Terms
-from gateway.hub.trust_lists import import_list
+from gateway.hub.trust.lists import import_list
+from gateway.hub.trust.recognition import Recognizer, Shelf, Terms
 from gateway.pki.issue import issue_certificate, make_authority, make_crl
 from gateway.pki.revocation import Revocations
 from gateway.pki.trust import DEFAULT_POLICY, TrustPolicy, TrustStore, Use, Verdict, judge_octets

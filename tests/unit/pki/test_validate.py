@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway.cli import main, pki_validate
+from gateway.cli import main
+from gateway.cli.pki import validate as pki_validate
 from gateway.pki.certificates import read_certificate
 from gateway.pki.worker import Examiner
 from tests.unit.pki.conftest import World

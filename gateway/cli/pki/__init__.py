@@ -1,0 +1,1 @@
+"""Verbs about certificates, authorities and whom we trust."""

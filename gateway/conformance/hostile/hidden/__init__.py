@@ -1,0 +1,1 @@
+"""Content where the mandated XPath or a careless reader does not look."""

@@ -1,0 +1,1 @@
+"""Hostile answers of partners that the gateway calls."""

@@ -1,0 +1,1 @@
+"""Signatures altered in form, structure, value or algorithm."""

@@ -1,0 +1,1 @@
+"""Hostile calls on the SOAP faces."""

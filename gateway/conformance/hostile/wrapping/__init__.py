@@ -1,0 +1,1 @@
+"""Signature wrapping: what is signed stands elsewhere than what is read."""

@@ -1,0 +1,1 @@
+"""Fetching revocation lists, status responses and trusted lists on schedule."""

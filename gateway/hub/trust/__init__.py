@@ -1,0 +1,1 @@
+"""Whom the hub believes: registered certificates, lists in hand, recognition, verdicts kept."""
