@@ -61,6 +61,11 @@ class Pki(Section):
     anchors: tuple[Location, ...] = Field(
         (Path("pki/ca.pem"),), description="The certificates of the authorities believed, as PEM files."
     )
+    intermediates: tuple[Location, ...] = Field(
+        (),
+        description="Certificates of authorities below an anchor, as PEM files; "
+        "those of the issuers and responders of `[fetch]` are known without.",
+    )
     crls: tuple[Location, ...] = Field(
         (Path("pki/crl.pem"),), description="The revocation lists in hand, as PEM or DER files."
     )

@@ -119,7 +119,7 @@ def _stamped(hub: Hub, settings: Settings, examiner: Examiner | None) -> Hub:
         rule = StaleRule(time_stamps.stale_after, time_stamps.when_stale == "refuse")
         hub.stamping = Stamping(hub.engine, rule)
     if time_stamps.anchors:
-        trust = TrustStore(_anchors(time_stamps.anchors, "time_stamps.anchors"), (), _policy(settings))
+        trust = TrustStore(_all_in(time_stamps.anchors, "time_stamps.anchors"), (), _policy(settings))
         hub.stamp_judge = Judge(trust, examine=examiner)
         hub.stamp_judge.tell = hub.judge.tell
     return hub
@@ -182,11 +182,15 @@ def _log_key(problem: GatewayError | None) -> None:
 
 def trust_of(settings: Settings) -> TrustStore:
     """Return anchors, intermediates and the policy by which certificates are judged."""
-    intermediates = certificates_of(sources_of(settings))
-    return TrustStore(_anchors(settings.pki.anchors, "pki.anchors"), intermediates, _policy(settings))
+    anchors = _all_in(settings.pki.anchors, "pki.anchors")
+    below = (
+        *_all_in(settings.pki.intermediates, "pki.intermediates"),
+        *certificates_of(sources_of(settings)),
+    )
+    return TrustStore(anchors, tuple(dict.fromkeys(below)), _policy(settings))
 
 
-def _anchors(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
+def _all_in(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
     return tuple(certificate for path in files for certificate in _certificates(path, key))
 
 
@@ -200,7 +204,7 @@ def _certificates(path: Path, key: str) -> tuple[Certificate, ...]:
 
 def terms_of(settings: Settings) -> Terms:
     """Return who says whom we recognise, and what his words are good for."""
-    signers = frozenset(_anchors(settings.recognition.signers, "recognition.signers"))
+    signers = frozenset(_all_in(settings.recognition.signers, "recognition.signers"))
     uses = {Use(name): frozenset(levels) for name, levels in settings.recognition.uses.items()}
     return Terms(signers, uses, settings.recognition.vouched)
 
