@@ -298,6 +298,8 @@ def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
     # Neither parser compares them; which one was meant is anybody's guess.
     if not der.names_one_algorithm(encoded):
         _refuse("the signed part names another signature algorithm than stands beside it")
+    if not der.is_signed_in_octets(encoded):
+        _refuse("the signature is no string of whole octets")
 
 
 def _check_name(name: x509.Name) -> None:

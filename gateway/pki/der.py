@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["certificate_serial", "element", "names_one_algorithm"]
+__all__ = ["certificate_serial", "element", "is_signed_in_octets", "names_one_algorithm"]
 
 _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
+_BIT_STRING: Final = 0x03
 _VERSION: Final = 0xA0
 
 
@@ -54,6 +55,19 @@ def names_one_algorithm(data: bytes) -> bool:
     if within is None or beside is None:
         return False
     return data[serial[2] : within[2]] == data[inner[2] : beside[2]]
+
+
+def is_signed_in_octets(data: bytes) -> bool:
+    """Say whether the signature of a certificate, its third element, has no bits left over.
+
+    No signature of X.509 has any; a parser that leaves the last bits out would let one signed text
+    have several forms.
+    """
+    outer = element(data, 0)
+    signed = element(data, outer[1]) if outer else None
+    algorithm = element(data, signed[2]) if signed else None
+    value = element(data, algorithm[2]) if algorithm else None
+    return value is not None and value[0] == _BIT_STRING and data[value[1] : value[1] + 1] == b"\0"
 
 
 def _serial(data: bytes, start: int) -> tuple[int, int, int] | None:

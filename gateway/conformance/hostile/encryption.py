@@ -152,6 +152,7 @@ _UNASKED: Final = (
         "ebms2",
         _ORACLE,
         _one_answer(_unasked),
+        naive=True,
     ),
     Case(
         "SIG-36.call-one-answer",
@@ -159,9 +160,10 @@ _UNASKED: Final = (
         "soap",
         _ORACLE,
         _one_answer(_called),
+        naive=True,
     ),
     *(
-        attack(f"SIG-37.{name}", title, make, _REFUSED, _MANY, face=face)
+        attack(f"SIG-37.{name}", title, make, _REFUSED, _MANY, face=face, naive=True)
         for name, title, make, face in (
             ("unasked-recipients", "a Body for a thousand recipients", _unasked(_CROWD), "ebms2"),
             ("unasked-nested", "sixty EncryptedData, each in the other", _unasked(_NESTED), "ebms2"),

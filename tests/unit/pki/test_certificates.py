@@ -352,3 +352,15 @@ def test_reading_again_costs_nothing(world: World):
 def test_an_ed25519_key_is_read(world: World):
     key = ed25519.Ed25519PrivateKey.generate()
     assert read_certificate(Forgery(key=key).der(world.sub)).key_type == "ed25519"
+
+
+@pytest.mark.parametrize("unused", [1, 7])
+def test_a_signature_with_bits_left_over_is_refused(world, unused):
+    octets = bytearray(world.party.certificate.der)
+    # The last element of a certificate: BIT STRING, its length, the number of unused bits.
+    place = octets.rindex(b"\x03", 0, len(octets) - 64)
+    assert octets[place + 1] == len(octets) - place - 2
+    octets[place + 2] = unused
+    octets[-1] &= 0xFF << unused & 0xFF
+    with pytest.raises(GatewayError, match="whole octets"):
+        read_certificate(bytes(octets))

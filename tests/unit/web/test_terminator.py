@@ -55,6 +55,9 @@ async def ending(terms: Terms, behave: Behave) -> AsyncIterator[tuple[_Terminato
     finally:
         running.cancel()
         server.close()
+        # What is being closed is closed by the loop, in its next turns.
+        await gone(found)
+        await asyncio.sleep(0.05)
 
 
 def connected(port: int, **options: ssl.SSLSession) -> ssl.SSLSocket:
@@ -212,6 +215,8 @@ def test_whoever_is_refused_is_told_why(terms: Terms) -> None:
         octets = hello.read()
         shaking.get_buffer(-1)[: len(octets)] = octets
         shaking.buffer_updated(len(octets))
+        # As the loop says of a connection that was forced to close.
+        shaking.connection_lost(None)
         return below
 
     below = asyncio.run(run())

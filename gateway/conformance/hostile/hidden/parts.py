@@ -301,6 +301,7 @@ _CODINGS: Final = (
         _contents(lambda content: content, {"content-encoding": "UTF-8"}),
         LAWFUL,
         _CODED,
+        naive=True,
     ),
     attack(
         "SIG-15.transfer-base64",
