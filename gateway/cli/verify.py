@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,8 @@ def _context_of_home(home: Path) -> Context:
     from gateway.cli.settings import settings_at
     from gateway.hub.assembly import NoCalls, build_hub
 
-    hub = build_hub(settings_at(home), NoCalls(), at_work=False)
-    return hub.context(hub.refresh())
+    with closing(build_hub(settings_at(home), NoCalls(), at_work=False)) as hub:
+        return hub.context(hub.refresh())
 
 
 def run(args: argparse.Namespace) -> int:

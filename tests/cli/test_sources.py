@@ -16,6 +16,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.settings import settings_at
 from gateway.delivery.assembly import build_worker
+from gateway.delivery.worker import Worker
 from gateway.errors import GatewayError
 from gateway.evidence.log import of_subject
 from gateway.hub import operate
@@ -63,13 +64,29 @@ def rows(run: Run, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(*words, "--json")[1].splitlines()]
 
 
+_workers: list[Worker] = []
+
+
+def worker_of(live: LiveHouse) -> Worker:
+    """Return a worker in this process; its connections are closed with the test."""
+    _workers.append(build_worker(settings_at(live.home)))
+    return _workers[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _workers:
+        _workers.pop()._engine.dispose()
+
+
 def test_a_source_is_shown_fetched_at_once_and_forgotten(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:
     assert [row["state"] for row in rows(run, "pki", "sources")] == ["never"]
     assert run("pki", "refresh", "--wait", "0.1")[0] == 0
     publisher.pages["/root.crl"] = listed(live)
-    worker, stop = build_worker(settings_at(live.home)), threading.Event()
+    worker, stop = worker_of(live), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
@@ -98,7 +115,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
     found = []
     for ends in (timedelta(hours=4), timedelta(hours=1, minutes=5)):
         publisher.pages["/root.crl"] = listed(live, ends)
-        worker = build_worker(settings_at(live.home))
+        worker = worker_of(live)
         run("pki", "refresh")
         worker.run_once()
         found.append(json.loads(run("check", "--json")[1]))
@@ -143,7 +160,7 @@ def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_ur
         anchors = live.home / "tls.pem"
         anchors.write_bytes(others.certificate.pem)
         publisher.pages["/root.crl"] = listed(live)
-        worker, engine = build_worker(settings_at(live.home)), make_engine(live.database_url)
+        worker, engine = worker_of(live), make_engine(live.database_url)
         (source,) = sources_of(settings_at(live.home)).values()
         for believed in (others, theirs):
             anchors.write_bytes(believed.certificate.pem)
