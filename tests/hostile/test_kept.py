@@ -7,6 +7,7 @@ octets: trees and parsers of some hundred messages would then be in the memory t
 from __future__ import annotations
 
 import gc
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,7 +99,10 @@ def test_what_lies_in_a_cycle_is_noticed(opponents: tuple[Bench, WsgiTarget]) ->
 
 @pytest.fixture(autouse=True)
 def _nothing_frozen() -> Iterator[None]:
-    """The hub of the suite has frozen what it loaded; that is none of this test's."""
+    """The hub of the suite has frozen what it loaded and what was left: none of this test's business."""
     gc.unfreeze()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     yield
     gc.unfreeze()
