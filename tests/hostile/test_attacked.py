@@ -28,6 +28,7 @@ def test_while_it_is_attacked_killed_and_full_everything_is_acknowledged_and_kep
         "kill serving": 3, "kill working": 2, "disk full": 2, "room again": 2,
     }  # fmt: skip
     assert report["answers"]["503"] > 0
+    assert 503 in [one["status"] for one in report["ready"]]
     assert report["attackers"]["corpus"]["exchanges"] > 0
     assert report["attackers"]["corpus"]["got_through"] == []
     assert report["attackers"]["slow"]["most_open"] > 0
