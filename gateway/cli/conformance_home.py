@@ -12,8 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.pki.verbs import load_crls
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.register import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import settings_at
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
@@ -42,7 +41,7 @@ from gateway.store.requests import NewRequest
 from gateway.store.transitions import Step
 from gateway.web.app import application
 
-__all__ = ["invite", "make_home", "throwaway"]
+__all__ = ["invite_suite", "make_home", "open_throwaway"]
 
 #: The one item of the suite's case.
 _ITEM: Final = 1
@@ -51,7 +50,7 @@ _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 
 
-def invite(settings: Settings, out: Path) -> PartnerFolder:
+def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
     """Register the suite's parties and agreements in a sandbox home, and write the partner folder.
 
     The certificates are of the home's sandbox authority; a second call gives new ones.  One
@@ -64,7 +63,7 @@ def invite(settings: Settings, out: Path) -> PartnerFolder:
     try:
         with reading(engine) as conn:
             ids = parties.ids_of(conn, settings.hub.party)
-            crl = _crl(settings, conn, authority.certificate.der)
+            crl = _find_newest_crl(settings, conn, authority.certificate.der)
         if not ids:
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
@@ -74,20 +73,20 @@ def invite(settings: Settings, out: Path) -> PartnerFolder:
         # First the folder: parties whose keys nobody has would be of no use.
         drawn.write(out)
         with transaction(engine, "conformance.invite") as conn:
-            _register(conn, drawn, at)
+            _register_members(conn, drawn, at)
     finally:
         engine.dispose()
-    _open_application(settings, read_bench(out))
+    _send_first_message(settings, read_bench(out))
     return drawn
 
 
 @contextmanager
-def throwaway() -> Iterator[tuple[Bench, WsgiTarget]]:
+def open_throwaway() -> Iterator[tuple[Bench, WsgiTarget]]:
     """Give a hub in a temporary home, in this process, and a bench that it knows."""
     with tempfile.TemporaryDirectory(prefix="gateway-conformance-") as place:
         home = Path(place)
         settings = make_home(home, _PUBLIC)
-        invite(settings, home / "partner")
+        invite_suite(settings, home / "partner")
         bench = read_bench(home / "partner")
         yield bench, WsgiTarget(application(settings), bench.faces, "a hub of its own, in process")
 
@@ -110,7 +109,7 @@ def make_home(home: Path, more: str = "") -> Settings:
     return settings
 
 
-def _crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
+def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
     """Return the newest list (DER) of the home's sandbox authority, of a file or in the register."""
     issuer = read_certificate(anchor).subject
     held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
@@ -120,7 +119,7 @@ def _crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
     return sorted(lists, key=lambda one: one.this_update)[-1].der if lists else None
 
 
-def _register(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
+def _register_members(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.add(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
@@ -132,7 +131,7 @@ def _register(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
     load_crls(conn, drawn.crl, at)
 
 
-def _open_application(settings: Settings, bench: Bench) -> None:
+def _send_first_message(settings: Settings, bench: Bench) -> None:
     """Open a case by an honest message of member A, with one application to the suite's agency."""
     hub = build_hub(settings, NoCalls(), at_work=False)
     try:
@@ -148,12 +147,12 @@ def _open_application(settings: Settings, bench: Bench) -> None:
                     OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
                 )
             at = bench.now()
-            _ask(conn, message.id, at)
+            _open_case(conn, message.id, at)
     finally:
         hub.close()
 
 
-def _ask(conn: Connection, message: int, at: datetime) -> None:
+def _open_case(conn: Connection, message: int, at: datetime) -> None:
     """Open the case of a message with one item, about which the suite's agency is asked by one law."""
     new = NewCase(
         APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from gateway.cli.options import octets_of
+from gateway.cli.files import read_file
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import Certificate, read_certificates
 from gateway.recognition.lists import Bridge, Equivalence, Role, Scheme, Service, ServiceKind, Standing
@@ -35,7 +35,7 @@ _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "
 def read_description(path: Path) -> Draft:
     """Read a description; raises GW801 naming the key that is wrong."""
     try:
-        table = tomllib.loads(octets_of(path).decode("utf-8"))
+        table = tomllib.loads(read_file(path).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", str(path)) from wrong
     return _Description(path).draft(table)
@@ -140,7 +140,7 @@ class _Description:
         return tuple(one for each in files for one in self._read(each))
 
     def _read(self, name: str) -> tuple[Certificate, ...]:
-        return read_certificates(octets_of(self._path.parent / name))
+        return read_certificates(read_file(self._path.parent / name))
 
     def _word(self, table: Mapping[str, Any], name: str, where: str) -> str:
         found = table.get(name)

@@ -2,95 +2,139 @@
 
 from __future__ import annotations
 
-import argparse
 import ssl
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.transport import Identity, client_context
-from gateway.xmlsec.algorithms import POLICIES
+import click
 
-__all__ = ["add_home", "add_judging", "add_moment", "add_tls", "as_lines", "octets_of", "tls_of"]
+from gateway.cli.verb_groups import Arguments
 
-#: Four times the longest message by default: whatever is judged is refused for its size long before.
-_LONGEST_FILE: Final = 256 * 1024 * 1024
+__all__ = [
+    "FILE",
+    "MOMENT",
+    "ZONED_MOMENT",
+    "home_options",
+    "json_option",
+    "judging_options",
+    "limit_option",
+    "moment_option",
+    "open_tls",
+    "signing_options",
+    "tls_options",
+]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+#: The type of options and arguments that name a file or a folder.
+FILE = click.Path(path_type=Path)
 
 
-def add_home(parser: argparse.ArgumentParser, *, as_json: bool = True) -> None:
-    """Add ``--home``, ``--config`` and ``--json``."""
-    parser.add_argument(
-        "--home", help="the home folder (settings file gateway.toml in it, where there is one)"
+class _Moment(click.ParamType[datetime]):
+    """A moment in ISO 8601; without a zone it is UTC, or misuse where the zone is demanded."""
+
+    name = "time"
+
+    def __init__(self, *, zone_demanded: bool) -> None:
+        self._zone_demanded = zone_demanded
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read a moment; ends with misuse for what is none."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
+        if moment.tzinfo is None and self._zone_demanded:
+            self.fail("the time lacks its zone", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+MOMENT = _Moment(zone_demanded=False)
+ZONED_MOMENT = _Moment(zone_demanded=True)
+
+
+def join_options(*options: Decorator) -> Decorator:
+    """Return one decorator that declares several options, in their order."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return declare
+
+
+def json_option(words: str = "print JSON") -> Decorator:
+    """Return ``--json``."""
+    return click.option("--json", is_flag=True, help=words)
+
+
+def limit_option() -> Decorator:
+    """Return ``--limit``."""
+    return click.option("--limit", type=int, default=50, help="at most so many")
+
+
+def home_options(*, as_json: bool = True) -> Decorator:
+    """Return ``--home``, ``--config`` and, where it is wanted, ``--json``."""
+    words = "the home folder (settings file gateway.toml in it, where there is one)"
+    options = [
+        click.option("--home", help=words),
+        click.option("--config", help="the settings file"),
+    ]
+    return join_options(*options, *([json_option()] if as_json else []))
+
+
+def judging_options() -> Decorator:
+    """Return what verbs that judge a file by itself have: ``--policy``, ``--trust``, ``--at``, ``--json``."""
+    from gateway.xmlsec.algorithms import POLICIES
+
+    choice = click.Choice(sorted(POLICIES))
+    return join_options(
+        click.option("--policy", type=choice, default="strict", help="which signatures are good"),
+        click.option("--trust", type=FILE, multiple=True, metavar="PEM", help="trust anchors"),
+        moment_option("judge"),
+        json_option("print one JSON object"),
     )
-    parser.add_argument("--config", help="the settings file")
-    if as_json:
-        parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add what verbs that judge a file by itself have: ``--policy``, ``--trust``, ``--at`` and ``--json``."""
-    parser.add_argument(
-        "--policy", choices=sorted(POLICIES), default="strict", help="which signatures are good"
+def moment_option(deed: str) -> Decorator:
+    """Return ``--at``: the moment as of which something is done, instead of now."""
+    words = f"{deed} as of then (ISO 8601, with zone)"
+    return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
+
+
+def signing_options() -> Decorator:
+    """Return ``--key``, ``--certificate`` and ``--password-file``."""
+    words = "its certificate, unless PKCS#12 brings it"
+    return join_options(
+        click.option("--key", type=FILE, required=True, metavar="F", help="the key to sign with"),
+        click.option("--certificate", type=FILE, metavar="F", help=words),
+        click.option("--password-file", type=FILE, metavar="F", help="a file with the password of the key"),
     )
-    parser.add_argument(
-        "--trust", type=Path, action="append", default=[], metavar="PEM", help="trust anchors"
+
+
+def tls_options() -> Decorator:
+    """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    believed = "over https: whom to believe, when not the operating system's"
+    shown = "over https: the certificate to show"
+    return join_options(
+        click.option("--ca", type=FILE, metavar="PEM", help=believed),
+        click.option("--client-certificate", type=FILE, metavar="PEM", help=shown),
+        click.option("--client-key", type=FILE, metavar="PEM", help="the key of that certificate"),
     )
-    add_moment(parser, "judge")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def add_tls(parser: argparse.ArgumentParser) -> None:
-    """Add what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
-    parser.add_argument(
-        "--ca", type=Path, metavar="PEM", help="over https: whom to believe, when not the operating system's"
-    )
-    parser.add_argument(
-        "--client-certificate", type=Path, metavar="PEM", help="over https: the certificate to show"
-    )
-    parser.add_argument("--client-key", type=Path, metavar="PEM", help="the key of that certificate")
-
-
-def tls_of(arguments: argparse.Namespace) -> ssl.SSLContext:
+def open_tls(arguments: Arguments) -> ssl.SSLContext:
     """Return how to call over TLS as the options say; raises GW801 and GW803."""
+    from gateway.errors import SETTINGS_WRONG, GatewayError
+    from gateway.pki.transport import Identity, client_context
+
     certificate, key = arguments.client_certificate, arguments.client_key
     if (certificate is None) != (key is None):
         raise GatewayError(SETTINGS_WRONG, "to show a certificate needs its key, too", "--client-certificate")
     identity = Identity(certificate, key) if certificate is not None else None
     return client_context((arguments.ca,) if arguments.ca else (), identity)
-
-
-def add_moment(parser: argparse.ArgumentParser, deed: str) -> None:
-    """Add ``--at``: the moment as of which something is done, instead of now."""
-    parser.add_argument("--at", type=_moment, metavar="TIME", help=f"{deed} as of then (ISO 8601, with zone)")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not a time as 2026-01-31T12:00:00Z: {text[:80]!r}") from None
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError("the time lacks its zone")
-    return moment
-
-
-def octets_of(path: Path) -> bytes:
-    """Return what a file that was named holds; one without end is read no further than it may be long."""
-    try:
-        with path.open("rb") as file:
-            held = file.read(_LONGEST_FILE + 1)
-    except OSError as mistake:
-        raise GatewayError(
-            SETTINGS_WRONG, f"{path} cannot be read: {mistake.strerror}", str(path)
-        ) from mistake
-    if len(held) > _LONGEST_FILE:
-        raise GatewayError(SETTINGS_WRONG, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
-    return held
-
-
-def as_lines(verdict: Mapping[str, Any]) -> str:
-    """Return a verdict for a person: what it says, one thing a line."""
-    shown = {name: value for name, value in verdict.items() if value not in (None, [], "")}
-    return "\n".join(f"{name:12} {value}" for name, value in shown.items())

@@ -1,79 +1,41 @@
-"""``gateway party …`` and ``gateway agreement …``: who takes part, and what was agreed."""
+"""Puts parties' certificates, agreements and revocation lists into the register; for verbs and stages."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
+import hashlib
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
 from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
-from gateway.cli.pki.certificates import add_certificates, demand_usable, instant, new_certificate
-from gateway.cli.settings import add_home, looking, print_rows, read_file, settings_of, writing
-from gateway.hub.assembly import now as clock
+from gateway.config import Settings
+from gateway.hub.assembly import terms_of, trust_of
+from gateway.hub.knowledge import load_knowledge
+from gateway.hub.trust.in_hand import InHand
+from gateway.hub.trust.recognition import Recognizer
+from gateway.hub.trust.registering import demand_good
 from gateway.model import PartyId
-from gateway.pki.certificates import read_certificate
-from gateway.store import agreements, mandates, parties
+from gateway.pki.certificates import Certificate, CertificateRules, read_certificate
+from gateway.pki.revocation import Revocations, read_crls
+from gateway.pki.trust import Judge, Use
+from gateway.store import agreements, parties, revocations
 from gateway.store.agreements import NewAgreement, NewPMode
+from gateway.store.parties import NewCertificate
+from gateway.store.revocations import NewRevocations
 
-__all__ = ["add_parser", "load_agreement", "read_party_id", "register_certificate"]
+__all__ = [
+    "USES",
+    "demand_usable",
+    "load_agreement",
+    "load_crls",
+    "new_certificate",
+    "read_party_id",
+    "register_certificate",
+]
 
-_ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
-
-
-def add_parser(verbs: Any) -> None:
-    """Add ``party`` and ``agreement``."""
-    party = verbs.add_parser("party", help="the register of parties").add_subparsers(
-        metavar="WHAT", required=True
-    )
-    add = _verb(party, "add", "register a party, or give it more identifiers", _add)
-    add.add_argument("party", help="its name in the register")
-    add.add_argument("--name", help="its name for people")
-    add.add_argument("--role", choices=_ROLES, default="applicant")
-    add.add_argument(
-        "--id", action="append", default=[], metavar="[TYPE|]VALUE", help="a party id; repeatable"
-    )
-    add.add_argument(
-        "--certificate", action="append", default=[], type=Path, help="a good signing certificate; repeatable"
-    )
-    _named(_verb(party, "suspend", "take nothing more from a party", _status("SUSPENDED")))
-    _named(_verb(party, "resume", "take messages of a suspended party again", _status("ACTIVE")))
-    retire = _verb(party, "retire", "end a certificate of a party", _retire)
-    retire.add_argument("sha256", help="the SHA-256 of the certificate")
-    add_certificates(party)
-    mandate = _verb(party, "mandate", "let one party file for another", _mandate)
-    mandate.add_argument("holder")
-    mandate.add_argument("principal")
-    mandate.add_argument("--from", dest="start", type=instant, help="from when (ISO 8601, default now)")
-    mandate.add_argument("--until", type=instant, help="until when")
-    revoke = _verb(party, "revoke", "end a mandate", _revoke)
-    revoke.add_argument("mandate", type=int)
-    _verb(party, "list", "list the parties", _list)
-    _named(_verb(party, "show", "show one party with ids, certificates, mandates", _show))
-    agreed = verbs.add_parser("agreement", help="the agreements").add_subparsers(
-        metavar="WHAT", required=True
-    )
-    _verb(agreed, "load", "put the P-Modes of a YAML file in force", _load).add_argument("file", type=Path)
-    _verb(agreed, "list", "list the agreements", _agreements)
-    _verb(agreed, "suspend", "end an agreement", _suspend).add_argument("agreement")
-
-
-def _verb(
-    group: Any, name: str, words: str, function: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = group.add_parser(name, help=words)
-    add_home(parser)
-    parser.set_defaults(run=function)
-    return parser
-
-
-def _named(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("party")
+#: What a party may use a certificate for, by the word of ``--use``.
+USES = {"signing": Use.SIGNING, "encryption": Use.ENCRYPTION, "tls": Use.TLS_CLIENT}
 
 
 def read_party_id(text: str) -> PartyId:
@@ -82,16 +44,22 @@ def read_party_id(text: str) -> PartyId:
     return PartyId(value, kind if bar else None)
 
 
-def _add(arguments: argparse.Namespace) -> int:
-    now = clock()
-    ids = [read_party_id(text) for text in arguments.id]
-    with writing(arguments) as conn:
-        parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
-        for path in arguments.certificate:
-            found = read_certificate(read_file(path))
-            demand_usable(settings_of(arguments), conn, (found, "signing"), (now, now), str(path))
-            parties.add_certificate(conn, arguments.party, new_certificate(found), now)
-    return 0
+def new_certificate(
+    found: Certificate, use: str = "signing", starts: datetime | None = None, ends: datetime | None = None
+) -> NewCertificate:
+    """Return a certificate as the register takes it."""
+    return NewCertificate(
+        sha256=found.sha256,
+        use=use,
+        subject=found.subject,
+        issuer=found.issuer,
+        serial=str(found.serial),
+        not_before=found.not_before,
+        not_after=found.not_after,
+        der=found.der,
+        valid_from=starts,
+        valid_until=ends,
+    )
 
 
 def register_certificate(conn: Connection, party: str, content: bytes, now: datetime) -> None:
@@ -99,78 +67,38 @@ def register_certificate(conn: Connection, party: str, content: bytes, now: date
     parties.add_certificate(conn, party, new_certificate(read_certificate(content)), now)
 
 
-def _status(status: str) -> Callable[[argparse.Namespace], int]:
-    def change(arguments: argparse.Namespace) -> int:
-        with writing(arguments) as conn:
-            parties.set_status(conn, arguments.party, status)
-        return 0
-
-    return change
-
-
-def _retire(arguments: argparse.Namespace) -> int:
-    with writing(arguments) as conn:
-        return (
-            0
-            if parties.retire_certificate(conn, arguments.sha256.lower())
-            else _nothing("no such certificate")
-        )
-
-
-def _mandate(arguments: argparse.Namespace) -> int:
-    with writing(arguments) as conn:
-        for party in (arguments.holder, arguments.principal):
-            if parties.get(conn, party) is None:
-                return _nothing(f"no party {party}")
-        start = arguments.start or clock()
-        print(mandates.add(conn, arguments.holder, arguments.principal, start, arguments.until))
-    return 0
+def demand_usable(
+    settings: Settings,
+    conn: Connection,
+    wanted: tuple[Certificate, str],
+    moments: tuple[datetime, datetime],
+    location: str,
+) -> None:
+    """Raise the verdict on a certificate for a use unless it is good now, and when that use begins."""
+    found, use = wanted
+    trust = trust_of(settings)
+    recognizer = Recognizer(terms_of(settings))
+    recognizer.renew(conn)
+    lists = _read_revocations(settings, conn, trust.policy.certificates)
+    believed = (Judge(trust, lists, examine=recognizer), trust)
+    demand_good(found, USES[use], believed, moments, location, recognizer)
 
 
-def _revoke(arguments: argparse.Namespace) -> int:
-    with writing(arguments) as conn:
-        return (
-            0 if mandates.revoke(conn, arguments.mandate, clock()) else _nothing("no such mandate in force")
-        )
+def _read_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> Revocations:
+    """Return what a hub has in hand: of the settings, loaded by operators, fetched."""
+    files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
+    known = load_knowledge(conn)
+    return InHand().renewed(conn, (*files, *known.crls), known.fetched, rules)
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    with looking(arguments) as conn:
-        rows = [dict(row._mapping) for row in parties.everyone(conn)]
-    print_rows(rows, as_json=arguments.json, columns=("id", "name", "role", "status"))
-    return 0
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    with looking(arguments) as conn:
-        row = parties.get(conn, arguments.party)
-        if row is None:
-            return _nothing(f"no party {arguments.party}")
-        shown = dict(row._mapping) | {
-            "ids": [
-                f"{one.type}|{one.value}" if one.type else one.value for one in parties.ids_of(conn, row.id)
-            ],
-            "certificates": [one.sha256 for one in parties.certificates_of(conn, row.id)],
-            "mandates": [
-                {
-                    "id": one.id,
-                    "holder": one.party_id,
-                    "principal": one.on_behalf_of,
-                    "revoked": bool(one.revoked_at),
-                }
-                for one in mandates.of_party(conn, row.id)
-            ],
-        }
-    print_rows([shown], as_json=True, columns=())
-    return 0
-
-
-def _load(arguments: argparse.Namespace) -> int:
-    with writing(arguments) as conn:
-        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, clock())
-    for pmode in loaded:
-        print(pmode.id)
-    return 0
+def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str, bool]]:
+    """Keep lists (DER or PEM) in the register; return each issuer, and whether its list is a new one."""
+    taken = []
+    for found in read_crls(content):
+        issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
+        new = NewRevocations(issuer, found.sha256, found.this_update, found.next_update, found.der)
+        taken.append((found.issuer, revocations.add(conn, new, at)))
+    return taken
 
 
 def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) -> tuple[PMode, ...]:
@@ -180,11 +108,11 @@ def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) ->
         modes = [pmode for pmode in found if pmode.agreement == agreement]
         starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
         new = NewAgreement(agreement, "pmode", source, starts, ends)
-        agreements.load(conn, new, [_stored(mode) for mode in modes], now, "operator")
+        agreements.load(conn, new, [_make_row(mode) for mode in modes], now, "operator")
     return found
 
 
-def _stored(pmode: PMode) -> NewPMode:
+def _make_row(pmode: PMode) -> NewPMode:
     return NewPMode(
         id=pmode.id,
         protocol=pmode.protocol,
@@ -196,21 +124,3 @@ def _stored(pmode: PMode) -> NewPMode:
         from_role=pmode.from_role,
         to_role=pmode.to_role,
     )
-
-
-def _agreements(arguments: argparse.Namespace) -> int:
-    with looking(arguments) as conn:
-        rows = [dict(row._mapping) for row in agreements.everyone(conn)]
-    print_rows(rows, as_json=arguments.json, columns=("id", "kind", "status", "valid_from", "valid_until"))
-    return 0
-
-
-def _suspend(arguments: argparse.Namespace) -> int:
-    with writing(arguments) as conn:
-        agreements.set_status(conn, arguments.agreement, "SUSPENDED")
-    return 0
-
-
-def _nothing(words: str) -> int:
-    sys.stderr.write(f"gateway: {words}\n")
-    return 1

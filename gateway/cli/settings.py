@@ -1,41 +1,32 @@
-"""What most verbs share: where the settings come from, and how answers are printed."""
+"""Where the settings come from that most verbs need, and the connection to their database."""
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from gateway.cli.options import add_home
 from gateway.config import Settings, load
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import engine_of
+from gateway.hub.database import engine_of
 from gateway.store.engine import reading, transaction
-from gateway.store.migrate import check_version
+from gateway.store.schema_version import check_version
 
 __all__ = [
-    "add_home",
-    "config_of",
-    "looking",
-    "print_rows",
-    "read_file",
+    "find_settings_file",
+    "open_engine",
+    "read_database",
     "settings_at",
     "settings_of",
-    "shown",
-    "writing",
+    "write_database",
 ]
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return the settings that ``--config`` or ``--home`` name."""
-    return load(config_of(arguments), home=arguments.home)
+def settings_of(arguments: Any) -> Settings:
+    """Return the settings that ``--config`` or ``--home`` name; raises GW801 that names the key."""
+    return load(find_settings_file(arguments), home=arguments.home)
 
 
 def settings_at(home: Path) -> Settings:
@@ -44,39 +35,7 @@ def settings_at(home: Path) -> Settings:
     return load(beside if beside.is_file() else None, home=home)
 
 
-@contextmanager
-def looking(arguments: argparse.Namespace) -> Iterator[Connection]:
-    """Give a connection that reads the database of the settings."""
-    with _database(arguments) as engine, reading(engine) as conn:
-        yield conn
-
-
-@contextmanager
-def writing(arguments: argparse.Namespace) -> Iterator[Connection]:
-    """Give a connection that writes the database of the settings, in one transaction."""
-    with _database(arguments) as engine, transaction(engine) as conn:
-        yield conn
-
-
-@contextmanager
-def _database(arguments: argparse.Namespace) -> Iterator[Engine]:
-    engine = engine_of(settings_of(arguments))
-    try:
-        check_version(engine)
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def read_file(path: Path) -> bytes:
-    """Return the octets of a file that a verb names; raises GW801 with its path."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", str(path)) from None
-
-
-def config_of(arguments: argparse.Namespace) -> str | None:
+def find_settings_file(arguments: Any) -> str | None:
     """Return the settings file: the one named, else gateway.toml in the home folder."""
     if arguments.config or not arguments.home:
         return str(arguments.config) if arguments.config else None
@@ -85,26 +44,26 @@ def config_of(arguments: argparse.Namespace) -> str | None:
     return str(beside) if beside.is_file() else None
 
 
-def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: tuple[str, ...]) -> None:
-    """Print rows: one JSON object a line with everything, or the columns as a table."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row, default=shown, ensure_ascii=False))
-        return
-    texts = [[str(shown(row[name]) or "-") for name in columns] for row in rows]
-    widths = [max([len(name), *(len(text[n]) for text in texts)]) for n, name in enumerate(columns)]
-    for line in ([name.upper() for name in columns], *texts):
-        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+@contextmanager
+def read_database(arguments: Any) -> Iterator[Connection]:
+    """Give a connection that reads the database of the settings."""
+    with open_engine(settings_of(arguments)) as engine, reading(engine) as conn:
+        yield conn
 
 
-def shown(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, bytes):
-        return f"{len(value)} octets"
-    return value
+@contextmanager
+def write_database(arguments: Any) -> Iterator[Connection]:
+    """Give a connection that writes the database of the settings, in one transaction."""
+    with open_engine(settings_of(arguments)) as engine, transaction(engine) as conn:
+        yield conn
+
+
+@contextmanager
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """Give the engine of a database that has the version of this code; raises GW802 for another."""
+    engine = engine_of(settings)
+    try:
+        check_version(engine)
+        yield engine
+    finally:
+        engine.dispose()

@@ -6,47 +6,71 @@ what goes to a terminal is changed; files and pipes get the octets as they are.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["visible", "visible_terminals"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["escape_controls", "open_console", "visible_terminals"]
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return `text` with all that cannot be printed written as JSON writes it; lines and tabs stay."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else _escaped(one) for one in text)
+    return "".join(one if one.isprintable() or one in "\n\t" else _escape_character(one) for one in text)
 
 
-def _escaped(one: str) -> str:
+def _escape_character(one: str) -> str:
     units = one.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
 
 
 class _Terminal:
-    """A stream to a terminal that shows what it is given."""
+    """A stream to a terminal that shows control characters in place of obeying them."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.unguarded = stream
 
     def write(self, text: str) -> int:
-        """Write `text`, visible."""
-        self._stream.write(visible(text))
+        """Write `text` with its control characters escaped; return its length."""
+        self.unguarded.write(escape_controls(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.unguarded, name)
 
 
 @contextmanager
 def visible_terminals() -> Iterator[None]:
-    """Let what is printed to a terminal be visible, as long as this lasts."""
+    """Escape control characters in what is printed to a terminal, as long as this lasts."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Terminal(one) if one.isatty() else one for one in streams)
+    sys.stdout, sys.stderr = (
+        _Terminal(one) if one.isatty() and not isinstance(one, _Terminal) else one for one in streams
+    )
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def open_console(stream: TextIO) -> Console:
+    """Return a console of Rich on a stream that is a terminal; with NO_COLOR it writes no escape codes.
+
+    The console writes past the guard of `visible_terminals`: whoever prints on it passes
+    every text of a stranger through `escape_controls`.
+    """
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=getattr(stream, "unguarded", stream),
+        color_system=None if plain else "auto",
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )

@@ -58,8 +58,8 @@ TRUST_STALE = Problem(
     meaning="The data that trust rests on is too old; no new messages are taken until it is fresh.",
     cause="Revocation lists or time stamps could not be renewed for too long.",
     remedy=(
-        "Operator: the log says whose answer was missing or wrong; `gateway evidence heads` shows the last "
-        "time stamp, `gateway pki refresh` fetches lists at once. Sender: try again later."
+        "Operator: the log says whose answer was missing or wrong; `gateway evidence list` shows the last "
+        "time stamp, `gateway pki source refresh` fetches lists at once. Sender: try again later."
     ),
     ours=True,
     retry=True,

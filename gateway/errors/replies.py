@@ -89,7 +89,7 @@ FETCHED_REFUSED = Problem(
     ),
     remedy=(
         "Usually none: it is fetched again. If it goes on, compare url and certificates under [fetch] with "
-        "what the authority publishes; `gateway pki sources` says what is wrong."
+        "what the authority publishes; `gateway pki source list` says what is wrong."
     ),
     retry=True,
 )

@@ -131,7 +131,9 @@ REVOCATION_UNKNOWN = Problem(
         "Whether the certificate has been revoked cannot be said now, so it is not believed for the moment."
     ),
     cause="The revocation list of its issuer is missing or too old.",
-    remedy="Send the same message later. Operator: put a fresh list in place with `gateway pki refresh`.",
+    remedy=(
+        "Send the same message later. Operator: put a fresh list in place with `gateway pki source refresh`."
+    ),
     retry=True,
     ebms2="SecurityFailure",
     ebms3="EBMS:0004",

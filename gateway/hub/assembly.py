@@ -16,6 +16,7 @@ from gateway.config import Limits as LimitSettings
 from gateway.config import Next, Pki, Settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.hub.calls import Composer, OutgoingCall
+from gateway.hub.database import engine_of
 from gateway.hub.hub import Hub, Successor, World
 from gateway.hub.mappings import shipped_rules
 from gateway.hub.stamping import StaleRule, Stamping
@@ -28,8 +29,7 @@ from gateway.pki.pkcs12 import is_pkcs12
 from gateway.pki.policy import read_policy, shipped_policy
 from gateway.pki.trust import Judge, TrustPolicy, TrustStore, Use
 from gateway.pki.worker import Examiner
-from gateway.store.engine import make_engine
-from gateway.store.migrate import check_version
+from gateway.store.schema_version import check_version
 from gateway.wire.prescan import Limits
 
 __all__ = [
@@ -123,17 +123,6 @@ def _stamped(hub: Hub, settings: Settings, examiner: Examiner | None) -> Hub:
         hub.stamp_judge = Judge(trust, examine=examiner)
         hub.stamp_judge.tell = hub.judge.tell
     return hub
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Return the engine of the database; its pool fits the threads of this process."""
-    if not settings.home.is_dir():
-        detail = f"there is no home folder {str(settings.home)[-120:]}: `gateway migrate` makes one"
-        raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
-    threads = max(settings.http.threads, settings.delivery.workers)
-    database = settings.database
-    volume = str(database.volume) if database.volume else None
-    return make_engine(database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume)
 
 
 def signer_of(settings: Settings) -> Signer:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.conformance_home import invite, make_home
+from gateway.cli.conformance_home import invite_suite, make_home
 from tests.attacked import honest
 from tests.attacked.hub import Hub
 from tests.kit.live import free_port
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _played(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
     home, partner, frames, port = place / "home", place / "partner", place / "frames", free_port()
     settings = make_home(home, f"[http]\nport = {port}\nprocesses = 2\n")
-    invite(settings, partner)
+    invite_suite(settings, partner)
     number = int(arguments.times * arguments.every * arguments.rate)
     say(f"signing {number} messages")
     honest.sign(partner, frames, number)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.process import _stale
+from gateway.cli.commands.check import find_stale_stamps
 from gateway.cli.settings import settings_at
 from gateway.evidence.log import record
 from gateway.pki.issue import Order, issue_certificate
@@ -81,9 +81,9 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
     recorded(house)
     worked(house)
     home = ("--home", str(house.home))
-    status, head = said(capsys, "evidence", "heads", "--json", *home)
+    status, head = said(capsys, "evidence", "list", "--json", *home)
     assert (status, head["leaves"], head["signed"], head["authorities"]) == (0, 4, True, [tsa.url])
-    assert head["root"] in said(capsys, "evidence", "heads", *home)[1]
+    assert head["root"] in said(capsys, "evidence", "list", *home)[1]
     status, found = said(capsys, "evidence", "check", "--json", *home)
     assert (status, found["leaves"], found["signed"], found["stamps"]) == (0, 4, 1, 1)
     assert (found["vouched"], found["stamped"], found["unsealed"]) == (4, 4, 1)
@@ -134,5 +134,5 @@ def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> N
     assert (status, [one["id"] for one in found["problems"]]) == (1, ["GW804"])
     settings, warnings = house.home / "gateway.toml", list[str]()
     settings.write_text(settings.read_text() + 'when_stale = "warn"\n')
-    assert list(_stale(settings_at(house.home), warnings)) == []
+    assert list(find_stale_stamps(settings_at(house.home), warnings)) == []
     assert [words[:5] for words in warnings] == ["GW804"]

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from gateway.cli import main
-from gateway.cli.process import _tell_of_endings
+from gateway.cli.commands.process import log_endings_daily
 from gateway.cli.settings import settings_at
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.pki.certificates import read_certificate, read_certificates
@@ -82,7 +82,7 @@ def test_a_small_firm_gets_a_certificate_and_renews_it(
     assert (home / "first.key.pem").stat().st_mode & 0o777 == 0o600
     capsys.readouterr()
     status, text = run("party", "certificate", "add", "firm", first)
-    assert (status, text.strip()) == (0, read_certificate(first.read_bytes()).sha256)
+    assert (status, read_certificate(first.read_bytes()).sha256 in text) == (0, True)
     cut = stamp(days=3)
     assert run("party", "certificate", "add", "firm", second, "--from", stamp(days=1), "--cut", cut)[0] == 0
     old, new = listed(run)
@@ -221,13 +221,13 @@ def test_the_log_tells_of_it_once_a_day(
             waits.append(timeout or 0)
             return len(waits) == 2
 
-    _tell_of_endings(settings_at(home), Stop())
+    log_endings_daily(settings_at(home), Stop())
     told = [one.getMessage() for one in caplog.records if "of firm ends in 20 days" in one.getMessage()]
     assert len(told) == 2
     assert waits == [86_400.0] * 2
-    monkeypatch.setattr("gateway.cli.process.build_hub", lambda *_: 1 / 0)
+    monkeypatch.setattr("gateway.cli.remarks.build_hub", lambda *_: 1 / 0)
     waits.clear()
-    _tell_of_endings(settings_at(home), Stop())
+    log_endings_daily(settings_at(home), Stop())
     assert "could not be looked for" in caplog.records[-1].getMessage()
 
 

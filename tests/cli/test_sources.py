@@ -83,25 +83,25 @@ def _closed() -> Iterator[None]:
 def test_a_source_is_shown_fetched_at_once_and_forgotten(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:
-    assert [row["state"] for row in rows(run, "pki", "sources")] == ["never"]
-    assert run("pki", "refresh", "--wait", "0.1")[0] == 0
+    assert [row["state"] for row in rows(run, "pki", "source", "list")] == ["never"]
+    assert run("pki", "source", "refresh", "--wait", "0.1")[0] == 0
     publisher.pages["/root.crl"] = listed(live)
     worker, stop = worker_of(live), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
-        assert "DELIVERED" in run("pki", "refresh", "root", "--wait", "30")[1]
+        assert "DELIVERED" in run("pki", "source", "refresh", "root", "--wait", "30")[1]
         publisher.pages.clear()
-        status, told = run("pki", "refresh", "root", "--wait", "30")
+        status, told = run("pki", "source", "refresh", "root", "--wait", "30")
         assert (status, "GW601" in told) == (1, True)
     finally:
         stop.set()
         thread.join()
-    (row,) = rows(run, "pki", "sources")
+    (row,) = rows(run, "pki", "source", "list")
     assert (row["state"], row["number"], row["words"], row["problem"]) == ("fresh", "7", 1, "GW601")
-    assert "failed 1 times" in run("pki", "sources")[1]
-    assert run("pki", "forget", "root")[0] == 0
-    assert run("pki", "forget", "root")[0] != 0
+    assert "failed 1 times" in run("pki", "source", "list")[1]
+    assert run("pki", "source", "forget", "root")[0] == 0
+    assert run("pki", "source", "forget", "root")[0] != 0
     engine = make_engine(live.database_url)
     with reading(engine) as conn:
         assert fetched.in_force(conn) == []
@@ -116,7 +116,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
     for ends in (timedelta(hours=4), timedelta(hours=1, minutes=5)):
         publisher.pages["/root.crl"] = listed(live, ends)
         worker = worker_of(live)
-        run("pki", "refresh")
+        run("pki", "source", "refresh")
         worker.run_once()
         found.append(json.loads(run("check", "--json")[1]))
     assert [one["ok"] for one in found] == [True, True]
@@ -128,7 +128,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
     engine.dispose()
     problems = json.loads(run("check", "--json")[1])["problems"]
     assert [(one["id"], one["location"]) for one in problems] == [("GW208", "fetch.root")]
-    assert run("pki", "sources")[0] == 1
+    assert run("pki", "source", "list")[0] == 1
 
 
 def test_check_tells_of_an_issuer_that_leads_nowhere(live: LiveHouse, run: Run) -> None:
@@ -212,7 +212,7 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
 )
 def test_settings_that_are_wrong_are_named(live: LiveHouse, run: Run, text: str, words: str) -> None:
     (live.home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{text}')
-    status, told = run("pki", "sources")
+    status, told = run("pki", "source", "list")
     assert status != 0
     assert "GW801" in told
     assert words in told

@@ -10,8 +10,7 @@ from functools import cache
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.pki.certificates import new_certificate
-from gateway.cli.pki.verbs import load_crls
+from gateway.cli.register import load_crls, new_certificate
 from gateway.evidence.log import of_subject
 from gateway.hub.trust.clients import EVERYBODY
 from gateway.model import ErrorSignal, PartyId, Receipt

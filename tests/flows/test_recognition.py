@@ -12,8 +12,7 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.pki.verbs import load_crls
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.register import load_agreement, load_crls, register_certificate
 from gateway.errors import GatewayError
 from gateway.evidence.log import of_subject
 from gateway.hub.trust import lists as trust_lists

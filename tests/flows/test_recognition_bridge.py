@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.pki.verbs import load_crls
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.cli.register import load_agreement, load_crls, register_certificate
 from gateway.hub.trust.lists import import_list
 from gateway.model import PartyId
 from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl

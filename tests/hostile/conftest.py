@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import make_home, throwaway
+from gateway.cli.conformance_home import make_home, open_throwaway
 from gateway.conformance.hostile.bench import Bench
 from gateway.conformance.hostile.target import WsgiTarget
 from tests.kit.gateway import ROOT
@@ -22,7 +22,7 @@ from tests.kit.live import free_port
 @pytest.fixture(scope="package")
 def opponents() -> Iterator[tuple[Bench, WsgiTarget]]:
     """Give a bench and a hub in this process that knows it."""
-    with throwaway() as found:
+    with open_throwaway() as found:
         yield found
 
 

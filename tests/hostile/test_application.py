@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.conformance_home import invite, make_home
+from gateway.cli.conformance_home import invite_suite, make_home
 from gateway.conformance.hostile import application
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import ACCEPTED, Post
@@ -61,7 +61,7 @@ def test_no_word_of_a_stranger_moves_the_cursor_of_an_operator(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = make_home(tmp_path / "home")
-    invite(settings, tmp_path / "partner")
+    invite_suite(settings, tmp_path / "partner")
     bench = read_bench(tmp_path / "partner")
     target = WsgiTarget(web(settings), bench.faces)
     unit = bench.unit(message_id=MOVING)

@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from gateway.cli import main
-from gateway.cli.conformance_home import invite
+from gateway.cli.conformance_home import invite_suite
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import (
@@ -399,7 +399,7 @@ def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path:
     stage.build()
     settings, cases = stage.settings(), chosen("SIG-0[12].*")[:6]
     for out in (tmp_path / "one", tmp_path / "two"):
-        invite(settings, out)
+        invite_suite(settings, out)
         bench = read_bench(out)
         report = Runner(bench, WsgiTarget(application(settings), bench.faces)).run(cases)
         assert report.count(PASSED) == len(cases) == 6

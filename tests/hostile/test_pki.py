@@ -72,7 +72,7 @@ class Register:
         assert main(["pki", "crl", str(self.home / "new.crl"), "--home", str(self.home)]) == 0
 
     def retire(self, signer: KeySigner) -> None:
-        words = ["party", "retire", signer.certificate.sha256, "--home", str(self.home)]
+        words = ["party", "certificate", "retire", signer.certificate.sha256, "--home", str(self.home)]
         assert main(words) == 0
 
     def says(self, signer: KeySigner | None = None) -> str:

@@ -17,10 +17,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import click
 from sqlalchemy import Column, Table, UniqueConstraint
 
-from gateway import cli
-from gateway.cli.settings import add_home
+from gateway.cli.verb_groups import build_root, load_verb
+from gateway.cli.verb_table import VERBS
 from gateway.config import Settings, describe
 from gateway.conformance.mischief import AGENCY_MISCHIEF, BROKER_MISCHIEF, CUSTOMS_MISCHIEF
 from gateway.conformance.plan import BEHAVIOURS
@@ -135,57 +136,68 @@ def settings_unused(words: Words) -> str:
     return table(("key", "today"), rows) if rows else "None.\n"
 
 
-def leaves(parser: argparse.ArgumentParser, path: str = "gateway") -> Iterator[tuple[str, Any, str]]:
-    """Yield each verb that can be run: its words, its parser, its sentence."""
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers below a parser that have none below them."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            sentences = {one.dest: one.help or "" for one in action._choices_actions}
-            for name, inner in action.choices.items():
-                below = list(leaves(inner, f"{path} {name}"))
-                yield from below or [(f"{path} {name}", inner, sentences.get(name, ""))]
+            for inner in action.choices.values():
+                yield from list(leaves(inner)) or [inner]
 
 
-def every_verb() -> dict[str, tuple[Any, str]]:
-    return {name: (parser, sentence) for name, parser, sentence in leaves(cli._parser([]))}
+def every_verb() -> dict[str, tuple[click.Command, str]]:
+    """Return each verb that can be run, by its words, with its sentence."""
+    return {f"gateway {words}": (load_verb(words), entry.help) for words, entry in VERBS.items()}
 
 
-def arguments_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:
+def parse_words(words: list[str]) -> bool:
+    """Tell whether the words are those of a verb, with arguments that it takes; misuse raises."""
+    command: click.Command = build_root()
+    with command.make_context("gateway", list(words)) as context:
+        while isinstance(command, click.Group):
+            rest = [*context._protected_args, *context.args]
+            name, found, rest = command.resolve_command(context, rest)
+            assert found is not None
+            context = found.make_context(name, rest, parent=context)
+            command = found
+    return True
+
+
+def arguments_of(command: click.Command) -> Iterator[tuple[str, str, str]]:
     """Yield name, default and help of each argument."""
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
-            continue
-        value = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
-        value = value if isinstance(value, str) else " ".join(value or ())
-        if action.choices and not action.metavar:
-            value = ", ".join(str(one) for one in action.choices)
-        name = ", ".join(action.option_strings)
-        shown = f"{name} {value}".strip() if name else value
-        plain = action.default not in (None, False, [], argparse.SUPPRESS) and action.nargs != 0
-        yield shown, str(action.default) if plain else "", action.help or ""
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    for param in [*arguments, *(one for one in command.params if isinstance(one, click.Option))]:
+        flag = isinstance(param, click.Option) and param.is_flag
+        value = param.metavar or ("" if flag else str(param.name).upper())
+        if isinstance(param.type, click.Choice) and not param.metavar:
+            value = ", ".join(param.type.choices)
+        name = ", ".join(param.opts) if isinstance(param, click.Option) else ""
+        shown = f"{name} {value}".strip()
+        default = param.to_info_dict()["default"]
+        plain = default not in (None, False, (), []) and not flag
+        yield shown, str(default) if plain else "", getattr(param, "help", None) or ""
 
 
 def verbs(words: Words) -> str:
     parts = []
-    for name, (parser, sentence) in sorted(every_verb().items()):
+    for name, (command, sentence) in sorted(every_verb().items()):
         rows, usual = [], []
-        for shown, default, text in arguments_of(parser):
+        for shown, default, text in arguments_of(command):
             if (shown, text) in _usual():
                 usual.append(code(shown.split()[0]))
                 continue
-            meaning = text.replace("%%", "%") or said(words, code(shown), code(default), below=name)
+            meaning = text or said(words, code(shown), code(default), below=name)
             rows.append((code(shown), code(default), meaning))
         drawn = table(("argument", "default", "meaning"), rows) if rows else ""
         also = f"Takes {', '.join(usual)}.\n" if usual else ""
-        body = "\n".join(one for one in (drawn, also) if one)
+        example = f"```sh\n{VERBS[name.removeprefix('gateway ')].example}\n```\n"
+        body = "\n".join(one for one in (drawn, also, example) if one)
         parts.append(f"### {name}\n\n{sentence[:1].upper()}{sentence[1:]}.\n\n{body}")
     return "\n".join(parts)
 
 
 def _usual() -> set[tuple[str, str]]:
     """Return the arguments that most verbs have, which the page explains once."""
-    parser = argparse.ArgumentParser()
-    add_home(parser)
-    return {(shown, text) for shown, _, text in arguments_of(parser)}
+    return {(shown, text) for shown, _, text in arguments_of(load_verb("check"))}
 
 
 def machine_states(name: str) -> Callable[[Words], str]:

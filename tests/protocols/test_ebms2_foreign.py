@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import AgreementBook
-from gateway.cli.verify import standing_alone, verify_file, verify_octets
+from gateway.cli.commands.verify import make_context, verify_file, verify_octets
 from gateway.errors import GatewayError
 from gateway.model import AckRequest, Octets, Party, PartyId, Payload, Receipt, UserMessage
 from gateway.pki.certificates import read_certificate
@@ -91,7 +91,7 @@ SIGNED = sorted(name for name, (_, _, signed) in LIVE.items() if signed)
 def test_each_signed_octet_counts(name: str, live: Path) -> None:
     """Of a change in header or payload not one stays unnoticed."""
     raw = (live / name).read_bytes()
-    context = standing_alone([(live / "ca.pem").read_bytes()], NOW)
+    context = make_context([(live / "ca.pem").read_bytes()], NOW)
     changes = [
         (b"<eb:ConversationId>", b"<eb:ConversationId>x"),
         (b"\xea\xb0\x80", b"\xea\xb0\x81"),
@@ -129,7 +129,7 @@ def live_context(live: Path) -> Context:
     owners = {
         read_certificate((live / f"{name}.pem").read_bytes()).sha256: name for name in ("party-a", "party-b")
     }
-    alone = standing_alone([(live / "ca.pem").read_bytes()], NOW)
+    alone = make_context([(live / "ca.pem").read_bytes()], NOW)
     return Context(
         agreements=AgreementBook(modes),
         judge=alone.judge,
@@ -220,7 +220,7 @@ def test_a_norwegian_signature_is_good_under_its_own_certificate(messages: Path,
     then = datetime(2024, 7, 2, tzinfo=UTC)
     path = messages / "navikt-riktigsignature.txt"
     assert verify_file(path, policy="legacy-norway", trust=[anchor], now=then)["problem"] in (None, "GW205")
-    context = standing_alone([], then)
+    context = make_context([], then)
     broken = raw.replace(b"<eb:ConversationId>4ea8b846", b"<eb:ConversationId>4ea8b847")
     assert broken != raw
     assert verify_octets(broken, context, "legacy-norway")["problem"] == "GW202"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from gateway.cli.verify import add_parser
+from gateway.cli import main
+from gateway.cli.commands import verify as verify_module
 from gateway.protocols import Parcel, ebms2
 from tests.protocols import world
 
@@ -32,10 +32,9 @@ def files(tmp_path: Path) -> Path:
 
 
 def verify(*words: object) -> int:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    add_parser(parser.add_subparsers(), context_of=lambda _home: world.context())
-    args = parser.parse_args(["verify", *map(str, words)])
-    return int(args.run(args))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify_module, "read_home_context", lambda _home: world.context())
+        return main(["verify", *map(str, words)])
 
 
 def test_a_good_message(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
-from gateway.cli.conformance_home import invite, make_home
-from gateway.cli.pki.certificates import new_certificate
-from gateway.cli.pki.verbs import load_crls
+from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.register import load_crls, new_certificate
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Post
@@ -139,7 +138,7 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     port = free_port()
     # The suite opens its case in this process, where nobody shows a certificate.
     settings = make_home(home, f'[http]\nport = {port}\npublic_url = "https://localhost:{port}"\n')
-    invite(settings, home / "partner")
+    invite_suite(settings, home / "partner")
     with (home / "gateway.toml").open("a") as file:
         file.write(
             'tls_certificate = "pki/tls.pem"\ntls_key = { file = "pki/tls.pem" }\n'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.errors import GatewayError
 from gateway.harmonize.language.bundle import Bundle
@@ -27,12 +27,13 @@ def check(
     only: Collection[str] = (),
     seed: str = "proof",
     faults: Iterable[Finding] = (),
+    tell: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Report:
     """Return the report of all five proofs.
 
     `samples` submissions are drawn for each document (0: what the text alone tells); `only`
     names the documents on trial, all where it is empty: the others are still compared with
-    them.  `faults` are what kept files from loading.
+    them.  `faults` are what kept files from loading; `tell` hears how many documents are done, of all.
     """
     every = list(bundle.documents.values())
     documents = [document for document in every if not only or document.id in only]
@@ -40,7 +41,8 @@ def check(
     totals["never_asked_twice"].take(prove_once(bundle, every))
     totals["agreement"].take(prove_agreement(bundle.dictionary, every))
     submissions = 0
-    for document in documents:
+    for done, document in enumerate(documents):
+        tell(done, len(documents))
         bench = Bench.of(bundle, document)
         for found in _of_document(bench, samples, seed):
             totals[found.proof].take(found)

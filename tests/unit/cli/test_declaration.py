@@ -112,7 +112,7 @@ def test_what_is_no_file_is_misuse(capsys: pytest.CaptureFixture[str], tmp_path:
 @pytest.mark.parametrize("words", [["check"], ["check", "--what", "f"], [], ["judge", "f"]])
 def test_misuse_ends_with_two(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(["declaration", *words]) == 2
-    assert "usage" in capsys.readouterr().err
+    assert "Usage" in capsys.readouterr().err
 
 
 def test_people_read_lines(capsys: pytest.CaptureFixture[str], write) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import cli
-from gateway.cli.maps.check import static_problems
+from gateway.cli.commands.map_check import static_problems
 from gateway.harmonize import load
 from tests.unit.harmonize.proofs.small import DOCUMENT, SECOND, line_of, plant, write
 

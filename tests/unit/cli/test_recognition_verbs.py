@@ -121,4 +121,4 @@ def test_a_hub_that_names_no_signer_takes_no_list(sandboxes: Run) -> None:
     assert sandboxes("migrate", "--home", ".")[0] == 0
     status, text = sandboxes("pki", "list", "import", "list.xml", "--home", ".")
     assert (status, "GW801" in text, "recognition.signers" in text) == (2, True, True), text
-    assert sandboxes("pki", "list", "held", "--home", ".", "--json") == (0, "")
+    assert sandboxes("pki", "list", "list", "--home", ".", "--json") == (0, "")

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.cli import main, options
+from gateway.cli import files, main
 from gateway.wire.mime import read_related
 from gateway.wire.stored import read_http
 from gateway.wire.xml import serialize
@@ -150,7 +150,7 @@ def test_a_file_without_certificate_is_no_anchor(signed: Path, capsys: pytest.Ca
 def test_a_file_without_end_is_not_read_for_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(options, "_LONGEST_FILE", 100_000)
+    monkeypatch.setattr(files, "_LONGEST_FILE", 100_000)
     assert main(["signature", "verify", "/dev/zero"]) == 2
     assert "more than 100,000 octets" in capsys.readouterr().err
 

@@ -12,8 +12,8 @@ import pytest
 from gateway import cli
 from gateway.agreements import AgreementBook, read_pmodes
 from gateway.cli.conformance_home import make_home
+from gateway.cli.remarks import check_transport, transport_warnings
 from gateway.cli.settings import settings_at
-from gateway.cli.transport import check_transport, transport_warnings
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub.knowledge import Knowledge

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.cli import main
-from gateway.cli.pki import validate as pki_validate
+from gateway.cli.commands import pki_validate
 from gateway.pki.certificates import read_certificate
 from gateway.pki.worker import Examiner
 from tests.unit.pki.conftest import World

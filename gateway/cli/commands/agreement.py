@@ -1,0 +1,59 @@
+"""``gateway agreement load|list|suspend``: what was agreed with partners."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, home_options
+from gateway.cli.output import count_things, print_sentence, print_table
+from gateway.cli.settings import read_database, write_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.store import agreements
+
+__all__ = ["list_agreements", "load_file", "suspend_agreement"]
+
+_COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
+
+
+@verb
+@click.argument("file", type=FILE, help="the agreement, in YAML")
+@home_options()
+def load_file(arguments: Arguments) -> int:
+    """Put the P-Modes of a file in force, and say which."""
+    from gateway.cli.register import load_agreement
+    from gateway.hub.assembly import now
+
+    with write_database(arguments) as conn:
+        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, now())
+    if arguments.json:
+        for pmode in loaded:
+            print(pmode.id)
+        return 0
+    names = ", ".join(dict.fromkeys(pmode.agreement for pmode in loaded))
+    modes = ", ".join(pmode.id for pmode in loaded)
+    print_sentence(f"Agreement {names} is in force with {count_things(len(loaded), 'P-Mode')}: {modes}.")
+    return 0
+
+
+@verb
+@home_options()
+def list_agreements(arguments: Arguments) -> int:
+    """Print the agreements with their times."""
+    with read_database(arguments) as conn:
+        rows = [dict(row._mapping) for row in agreements.everyone(conn)]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+@verb
+@click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
+@home_options()
+def suspend_agreement(arguments: Arguments) -> int:
+    """End an agreement; raises what the register says of one that it does not know."""
+    with write_database(arguments) as conn:
+        agreements.set_status(conn, arguments.agreement, "SUSPENDED")
+    print_sentence(
+        f"Agreement {arguments.agreement} is suspended: its messages are refused.", as_json=arguments.json
+    )
+    return 0

@@ -1,0 +1,105 @@
+"""``gateway case list|show``: what became of submissions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from sqlalchemy import Connection, Row
+
+from gateway.cli.options import home_options, limit_option
+from gateway.cli.output import format_value, print_json, print_problem, print_table
+from gateway.cli.settings import read_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.evidence.log import of_subject
+from gateway.store import cases, decisions, deliveries, notices, requests
+
+__all__ = ["list_cases", "show_case"]
+
+_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at")
+
+
+@verb
+@click.option("--state", help="only this state")
+@limit_option()
+@home_options()
+def list_cases(arguments: Arguments) -> int:
+    """Print the cases, the newest first; those of one state with ``--state``."""
+    equal = {"state": arguments.state.upper()} if arguments.state else {}
+    with read_database(arguments) as conn:
+        rows = [dict(row._mapping) for row in cases.search(conn, limit=arguments.limit, **equal)]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+@verb
+@click.argument("number", help="case number")
+@home_options()
+def show_case(arguments: Arguments) -> int:
+    """Print one case with all that belongs to it; 1 when there is no such case."""
+    with read_database(arguments) as conn:
+        case = cases.by_number(conn, arguments.number)
+        if case is None:
+            print_problem(f"there is no case {arguments.number}")
+            return 1
+        report = dict(case._mapping) | _read_details(conn, case)
+    if arguments.json:
+        print_json(report)
+    else:
+        _print_case(report)
+    return 0
+
+
+def _read_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+    """Return the requests, notices, decisions, deliveries and evidence of a case."""
+    asked = requests.of_case(conn, case.id)
+    names = {row.id: row.number for row in asked}
+    return {
+        "requests": [dict(row._mapping) for row in asked],
+        "notices": [dict(row._mapping) for one in asked for row in notices.of_request(conn, one.id)],
+        "decisions": [
+            dict(row._mapping) | {"request": names[row.request_id]}
+            for row in decisions.of_case(conn, case.id)
+        ],
+        "deliveries": [dict(row._mapping) for row in deliveries.of_case(conn, case.id)],
+        "evidence": [dict(row._mapping) for row in of_subject(conn, "case", case.id)],
+    }
+
+
+def _list_admissions(evidence: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield who signed each submission of the case, and by which way he was admitted."""
+    for one in evidence:
+        data = json.loads(one["data"])
+        way = data.get("admitted")
+        if way:
+            levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
+            yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
+
+
+def _print_case(report: dict[str, Any]) -> None:
+    print(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
+    opened = format_value(report["opened_at"])
+    print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
+    for problem in (report["detail"] or {}).get("problems", ()):
+        print(f"  {problem['id']} {problem['text']} ({problem['pointer']})")
+    for line in _list_admissions(report["evidence"]):
+        print(f"  {line}")
+    for request in report["requests"]:
+        print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
+    for decision in report["decisions"]:
+        past = "  (superseded)" if decision["superseded_by"] else ""
+        what = f"{decision['decision']} {decision['number'] or ''}{past}"
+        print(f"  item {decision['item']} law {decision['law']}: {what}")
+    for delivery in report["deliveries"]:
+        print(f"  {_describe_delivery(delivery)}")
+
+
+def _describe_delivery(delivery: dict[str, Any]) -> str:
+    parameters = delivery["parameters"]
+    words = str(parameters.get("operation") or parameters.get("action") or "")
+    words = words or str(parameters.get("task", ""))
+    problem = f"  {delivery['problem']}" if delivery["problem"] else ""
+    place = f"{words} to {delivery['destination']}"
+    return f"delivery {delivery['id']}  {place}  {delivery['state']}{problem}"

@@ -1,0 +1,24 @@
+"""``gateway completion bash|zsh|fish``: the script by which a shell completes verbs and options."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import ShellComplete, get_completion_class
+
+from gateway.cli.verb_groups import Arguments, build_root, verb
+
+__all__ = ["print_script"]
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@verb
+@click.argument("shell", type=click.Choice(_SHELLS), help="the shell that is to complete")
+def print_script(arguments: Arguments) -> int:
+    """Print the script of a shell; the shell reads it by ``eval`` or from a file."""
+    found = get_completion_class(arguments.shell)
+    assert found is not None
+    made = found(build_root(), {}, "gateway", "_GATEWAY_COMPLETE")
+    # The classes look whether the shell is installed here; the script may be for another machine.
+    print(ShellComplete.source(made))
+    return 0

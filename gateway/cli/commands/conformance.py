@@ -1,0 +1,136 @@
+"""``gateway conformance …``: the hostile suite against any gateway, its table, and its partner folder."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from gateway.cli.options import FILE, home_options, json_option, open_tls, tls_options
+from gateway.cli.output import print_json, print_sentence
+from gateway.cli.progress import show_progress
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.conformance.hostile.attacks import read_attacks
+from gateway.conformance.hostile.bench import Bench, read_bench
+from gateway.conformance.hostile.corpus import chosen
+from gateway.conformance.hostile.partner import sample_bench
+from gateway.conformance.hostile.report import Result
+from gateway.conformance.hostile.runner import Runner
+from gateway.conformance.hostile.target import Target, UrlTarget
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite"]
+
+_SUITES = ("hostile",)
+_EVERY_WORDS = "send an honest message after every N cases"
+
+
+@verb
+@click.argument("suite", type=click.Choice(_SUITES), help="which suite")
+@click.option("--url", help="base URL of the gateway, or of its ebMS endpoint")
+@tls_options()
+@click.option("--partner", type=FILE, help="the partner folder by which the gateway knows the suite")
+@click.option("--only", metavar="GLOB", help="play the cases whose id fits, as 'SIG-*'")
+@click.option("--every", type=int, default=1, metavar="N", help=_EVERY_WORDS)
+@click.option("--has", multiple=True, metavar="FEATURE", help="the gateway has this")
+@json_option("print JSON; progress goes to standard error")
+def run_suite(arguments: Arguments) -> int:
+    """Play the cases and print what came of each; 1 when one failed."""
+    cases = chosen(arguments.only)
+    if not cases:
+        raise GatewayError(SETTINGS_WRONG, f"no case fits {str(arguments.only)[:80]!r}", "--only")
+    if arguments.every < 1:
+        raise GatewayError(SETTINGS_WRONG, "an honest message is sent after every 1 or more cases", "--every")
+    unknown = sorted(set(arguments.has) - {case.feature for case in chosen(None) if case.feature})
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"no case asks for {unknown[0][:80]!r}", "--has")
+    output = sys.stderr if arguments.json else sys.stdout
+
+    with (
+        _open_opponents(arguments) as (bench, target),
+        show_progress(f"{arguments.suite} suite", len(cases)) as bar,
+    ):
+
+        def tell(result: Result) -> None:
+            bar.print_line(result.line(), output)
+            bar.advance_one()
+
+        report = Runner(bench, target, arguments.every, frozenset(arguments.has)).run(cases, tell)
+    if arguments.json:
+        print_json(report.as_json())
+    else:
+        print(report.summary())
+    return 0 if report.good else 1
+
+
+@contextlib.contextmanager
+def _open_opponents(arguments: Arguments) -> Iterator[tuple[Bench, Target]]:
+    """Give the bench and the target that the options name."""
+    if arguments.url is None:
+        if arguments.partner is not None:
+            raise GatewayError(SETTINGS_WRONG, "a partner folder is for the gateway at a --url", "--partner")
+        # A hub of its own needs everything; a gateway somewhere needs no database here.
+        from gateway.cli.conformance_home import open_throwaway
+
+        with open_throwaway() as opponents:
+            yield opponents
+        return
+    if arguments.partner is not None and not arguments.partner.is_dir():
+        raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
+    bench = _read_partner(arguments.partner) if arguments.partner else sample_bench()
+    yield bench, UrlTarget(arguments.url, bench.faces, tls=open_tls(arguments))
+
+
+def _read_partner(partner: Path) -> Bench:
+    """Read a partner folder; what is wrong with it is wrong with the call, not with the gateway."""
+    try:
+        return read_bench(partner)
+    except GatewayError as wrong:
+        if wrong.problem is SETTINGS_WRONG:
+            raise
+        raise GatewayError(SETTINGS_WRONG, f"{partner}: {wrong.detail}", wrong.location) from wrong
+
+
+@verb
+@click.option("--only", metavar="GLOB", help="those whose id fits")
+@json_option()
+def list_suite_cases(arguments: Arguments) -> int:
+    """Print the cases of the suite."""
+    for case in chosen(arguments.only):
+        row = {"id": case.id, "face": case.face, "title": case.title, "source": case.source}
+        row |= {"feature": case.feature}
+        if arguments.json:
+            print_json(row)
+        else:
+            print(f"{case.id}  [{case.face}] {case.title}")
+    return 0
+
+
+@verb
+@json_option()
+def print_attacks(arguments: Arguments) -> int:
+    """Print the known attacks, and what holds each of them off."""
+    for attack in read_attacks():
+        if arguments.json:
+            print_json(attack.as_json())
+        else:
+            print(f"{attack.id}  {attack.title}\n        {attack.held()}")
+    return 0
+
+
+@verb
+@click.option("--out", type=FILE, required=True, help="the partner folder to write")
+@home_options(as_json=False)
+def invite_suite(arguments: Arguments) -> int:
+    """Register the suite's parties in a sandbox home, and write the folder by which it plays them."""
+    from gateway.cli.conformance_home import invite_suite as invite
+    from gateway.cli.settings import settings_of
+
+    drawn = invite(settings_of(arguments), arguments.out)
+    for name in sorted(drawn.files):
+        print(arguments.out / name)
+    print_sentence(f"The suite's parties are registered; {arguments.out} is their folder.")
+    return 0

@@ -1,0 +1,141 @@
+"""``gateway conformance cost``: what hostile messages cost a hub before it knows their sender."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.options import json_option
+from gateway.cli.output import print_json
+from gateway.cli.progress import show_progress
+from gateway.cli.settings import settings_at
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.conformance.hostile.bench import Bench, read_bench
+from gateway.conformance.hostile.case import Case, Post
+from gateway.conformance.hostile.corpus import chosen
+from gateway.conformance.hostile.cost import Bound, Cost, Posted, Serve, measure, posts_of
+from gateway.conformance.hostile.extremes import SHAPES, SIZES, Shape, extremes
+from gateway.conformance.hostile.target import WsgiTarget
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.web.app import application
+
+__all__ = ["measure_costs"]
+
+_BOUND: Final = Bound()
+_EXTREMES: Final = "worst"
+_AT_ONCE: Final = 25
+
+
+@verb
+@click.option("--only", metavar="GLOB", help="cases whose id fits; 'worst.*' for the search")
+@json_option()
+@click.option("--verbose", is_flag=True, help="tell each measurement on standard error")
+def measure_costs(arguments: Arguments) -> int:
+    """Measure the corpus and the search for the worst, and print the table; 1 when one exceeds the bound."""
+    if not Path("/proc/self/clear_refs").exists():
+        raise GatewayError(SETTINGS_WRONG, "memory is measured as Linux counts it", "/proc")
+    with tempfile.TemporaryDirectory(prefix="gateway-cost-") as place:
+        home = Path(place)
+        invite_suite(make_home(home), home / "partner")
+        found = []
+        with show_progress("measuring") as bar:
+            for one in measure(_list_makers(home, arguments.only), partial(_start_hub, home)):
+                found.append(one)
+                bar.change_title(f"measuring {one.id[:40]}")
+                if arguments.verbose:
+                    bar.print_line(_format_line(one.id, one), sys.stderr)
+    if not found:
+        raise GatewayError(SETTINGS_WRONG, f"nothing fits {str(arguments.only)[:80]!r}", "--only")
+    report = _make_report(found)
+    if arguments.json:
+        print_json(report)
+    else:
+        print("\n".join(_format_table(found)))
+    return 0 if report["holds"] else 1
+
+
+def _open_opponents(home: Path) -> tuple[Bench, WsgiTarget]:
+    bench = read_bench(home / "partner")
+    return bench, WsgiTarget(application(settings_at(home)), bench.faces)
+
+
+def _start_hub(home: Path) -> tuple[Serve, list[Post]]:
+    bench, target = _open_opponents(home)
+    spoilt = [bench.message(tampered=lambda data: data.replace(b"Store", b"Stare")), bench.call(signed=False)]
+    return target.send, [bench.message(), bench.call(), *spoilt, bench.message(), bench.call()]
+
+
+def _list_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[Posted]]]:
+    """Yield what makes the requests of each case, then those of each extreme."""
+    cases = [one for one in chosen(only) if not one.feature]
+    for first in range(0, len(cases), _AT_ONCE):
+        yield partial(_play_cases, home, cases[first : first + _AT_ONCE])
+    for shape in SHAPES:
+        if only is None or fnmatchcase(f"{_EXTREMES}.{shape.name}", only):
+            yield partial(_play_extreme, home, shape)
+
+
+def _play_cases(home: Path, cases: list[Case]) -> list[Posted]:
+    bench, target = _open_opponents(home)
+    return [one for case in cases for one in posts_of(case, bench, target.send)]
+
+
+def _play_extreme(home: Path, shape: Shape) -> list[Posted]:
+    bench = read_bench(home / "partner")
+    found = {one.id: one for size in SIZES for one in extremes(bench, shape, size)}
+    return [Posted(f"{_EXTREMES}.{one.id}", one.post) for one in found.values()]
+
+
+def _make_report(found: list[Cost]) -> dict[str, Any]:
+    cpu, memory = _find_worst(found)
+    return {
+        "bound": asdict(_BOUND),
+        "holds": all(map(_BOUND.holds, found)),
+        "measured": len(found),
+        "worst_cpu": asdict(cpu) | {"ms_per_kb": round(cpu.cpu_ms_per_kb, 3)},
+        "worst_memory": asdict(memory),
+        "costs": [asdict(one) for one in found],
+    }
+
+
+def _find_worst(found: list[Cost]) -> tuple[Cost, Cost]:
+    return max(found, key=_BOUND.cpu_share), max(found, key=_BOUND.memory_share)
+
+
+def _format_table(found: list[Cost]) -> list[str]:
+    """Return the lines of the table: the worst of each attack, then the worst of all."""
+    attacks: dict[str, list[Cost]] = {}
+    for one in found:
+        attacks.setdefault(one.id.partition(" ")[0].partition(".")[0], []).append(one)
+    lines = [f"{'':34}{'octets':>11}{'CPU ms':>10}{'ms/KB':>8}{'memory KB':>11}  of the bound"]
+    for attack, costs in attacks.items():
+        for what, one in zip(("CPU", "memory"), _find_worst(costs), strict=True):
+            lines.append(f"{_format_line(f'{attack} ({len(costs)}), {what}', one)}  {one.id}")
+    cpu, memory = _find_worst(found)
+    held = sum(map(_BOUND.holds, found))
+    lines += [
+        "",
+        f"bound: {_BOUND.cpu_ms_per_kb:g} ms of CPU for each KB, one at least; "
+        f"{_BOUND.memory // 1024**2} MiB and {_BOUND.memory_times} times the octets of memory",
+        f"worst of CPU:    {cpu.id}: {_BOUND.cpu_share(cpu):.0%} of the bound",
+        f"worst of memory: {memory.id}: {_BOUND.memory_share(memory):.0%} of the bound",
+        f"{held} of {len(found)} requests are within the bound",
+    ]
+    return lines
+
+
+def _format_line(name: str, one: Cost) -> str:
+    share = f"{_BOUND.cpu_share(one):5.0%}{_BOUND.memory_share(one):5.0%}"
+    return (
+        f"{name[:33]:34}{one.octets:11,}{one.cpu_ms:10.2f}{one.cpu_ms_per_kb:8.3f}"
+        f"{one.memory // 1024:11,}  {share}"
+    )

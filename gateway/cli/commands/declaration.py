@@ -1,0 +1,98 @@
+"""``gateway declaration check``: judges declarations by the schema, and says what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gateway.cases.documents import Judgement, Remark, judge_declaration, unwrapped
+from gateway.cli.options import json_option
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.wire.prescan import DEFAULT_LIMITS
+from gateway.wire.xml import parse_xml
+
+__all__ = ["check_declarations", "judge_file"]
+
+# Many tools declare ASCII by default; a document of ASCII octets is one of UTF-8 under another name.
+_ASCII: Final = re.compile(rb"""\A(<\?xml [^<>]{0,60}encoding\s*=\s*)(["'])(?:US-)?ASCII\2""", re.IGNORECASE)
+_LINE: Final = re.compile(r"line ([0-9]+)")
+
+
+@verb
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, help="a declaration, bare or in its shell"
+)
+@json_option("print JSON, one object a file")
+def check_declarations(arguments: Arguments) -> int:
+    """Judge each file; 0 when all are accepted, 1 when some are not, 2 when one cannot be read."""
+    status = 0
+    for file in arguments.files:
+        judgement = judge_file(file)
+        if not judgement.accepted:
+            unreadable = any(remark.problem is SETTINGS_WRONG for remark in judgement.problems)
+            status = max(status, 2 if unreadable else 1)
+        if arguments.json:
+            print(json.dumps(_describe_judgement(file, judgement)))
+        else:
+            print(_format_judgement(file, judgement))
+    return status
+
+
+def judge_file(file: str) -> Judgement:
+    """Judge one file, whatever it holds."""
+    try:
+        root = parse_xml(_rename_ascii(_read_start(file)))
+    except GatewayError as error:
+        line = _LINE.match(error.location)
+        return Judgement.refusal(error, int(line[1]) if line else 0)
+    return judge_declaration(unwrapped(root))
+
+
+def _read_start(file: str) -> bytes:
+    """Return the content, or one octet more than the pre-scan allows: it says what is too much."""
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(DEFAULT_LIMITS.xml + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such name is possible"
+        raise GatewayError(SETTINGS_WRONG, f"the file cannot be read: {reason}") from None
+
+
+def _rename_ascii(data: bytes) -> bytes:
+    return _ASCII.sub(rb"\1\2UTF-8\2", data, count=1) if data.isascii() else data
+
+
+def _describe_judgement(file: str, judgement: Judgement) -> dict[str, Any]:
+    return {
+        "file": file,
+        "accepted": judgement.accepted,
+        "problems": [_describe_remark(remark) for remark in judgement.problems],
+        "warnings": [_describe_remark(remark) for remark in judgement.warnings],
+    }
+
+
+def _describe_remark(remark: Remark) -> dict[str, str | int]:
+    return {
+        "id": remark.problem.id,
+        "pointer": remark.pointer,
+        "xpath": remark.xpath,
+        "line": remark.line,
+        "message": remark.message,
+    }
+
+
+def _format_judgement(file: str, judgement: Judgement) -> str:
+    lines = [f"{file}: {'accepted' if judgement.accepted else 'refused'}"]
+    for kind, remarks in (("", judgement.problems), ("warning ", judgement.warnings)):
+        for remark in remarks:
+            place = remark.pointer or remark.xpath or "the file"
+            lines.append(f"  {kind}{remark.problem.id} line {remark.line}, {place}: {remark.message}")
+    text = "\n".join(lines)
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,340 @@
+"""``gateway demo``: one declaration through the whole house, every partner a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from lxml import etree
+
+from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import print_json
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.conformance.client import Client
+from gateway.conformance.journal import read_journal
+from gateway.conformance.membership import Membership, read_membership
+from gateway.conformance.submission import Submission, prepare, seal, supplement
+from gateway.errors import GatewayError
+from gateway.harmonize import load, placeholder_numbers, split
+from gateway.hub.assembly import engine_of
+from gateway.share import folder
+from gateway.store import cases
+from gateway.store.engine import reading
+from gateway.wire.xml import parse_xml
+
+__all__ = ["play_demo"]
+
+_PATIENCE: Final = 60.0
+_PAUSE: Final = 0.05
+_ASKED: Final = "INFORMATION_REQUIRED"
+_INTERRUPTED: Final = threading.Event()
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Report:
+    """What came of the demo; the keys of its JSON."""
+
+    outcome: str | None = None
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    receipt_verified: bool = False
+    result_verified: bool = False
+    customs_codes: list[str] = field(default_factory=list)
+    ledger: dict[str, int] = field(default_factory=dict)
+    messages: int = 0
+    processes: int = 0
+    seconds: float = 0.0
+    case_number: str | None = None
+    reference: str | None = None
+    supplements: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as it is printed."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@verb
+@json_option("print JSON; progress goes to standard error")
+@click.option("--home", type=FILE, help="make the home here, in an empty folder, and keep it")
+@click.option("--keep", is_flag=True, help="keep the home and say where it is")
+def play_demo(arguments: Arguments) -> int:
+    """Play the story and print what came of it; 1 when something is not as it should be."""
+    output = sys.stderr if arguments.json else sys.stdout
+    began = time.monotonic()
+
+    def tell(words: str) -> None:
+        output.write(f"{time.monotonic() - began:6.2f} s  {words}\n")
+        output.flush()
+
+    report = _Report()
+    with _make_home(arguments) as home, _catch_signals():
+        try:
+            _play_story(Stage(home, read_cast()), report, tell)
+        except GatewayError as problem:
+            report.problems.append(str(problem))
+        except KeyboardInterrupt:
+            _INTERRUPTED.set()
+        if _INTERRUPTED.is_set():
+            report.problems.append("interrupted")
+        report.seconds = round(time.monotonic() - began, 2)
+    kept = arguments.home or arguments.keep
+    if arguments.json:
+        print_json(report.as_json() | ({"home": str(home)} if kept else {}))
+    else:
+        _print_report(report)
+    if kept:
+        output.write(f"the home is kept: {home}\n")
+    return 1 if report.problems else 0
+
+
+@contextmanager
+def _make_home(arguments: Arguments) -> Iterator[Path]:
+    if arguments.home is not None:
+        home = arguments.home.absolute()
+        check_home(home)
+        home.mkdir(parents=True, exist_ok=True)
+        yield home
+        return
+    home = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+    try:
+        yield home
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _catch_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: with every process that it started.
+
+    The exception may be raised where Python drops it (a destructor, a callback of an import):
+    the event remembers it.
+    """
+
+    def interrupt(*_: object) -> None:
+        _INTERRUPTED.set()
+        raise KeyboardInterrupt
+
+    _INTERRUPTED.clear()
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _play_story(stage: Stage, report: _Report, say: Say) -> None:
+    try:
+        say("keys, certificates, settings, database, register")
+        stage.build()
+        say(f"starting hub, {len(stage.cast.agencies)} agencies, customs and broker")
+        stage.start()
+        report.processes = stage.count()
+        say(f"{report.processes} processes are ready")
+        _Story(stage, report, say).play_story()
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            stage.close()
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Story:
+    """Sends what the broker sends, watches what the partners write down, and judges the end."""
+
+    def __init__(self, stage: Stage, report: _Report, say: Say) -> None:
+        self._stage = stage
+        self._cast: Cast = stage.cast
+        self._report = report
+        self._say = say
+        place = stage.partner("broker")
+        self._member: Membership = read_membership(place, "broker")
+        self._client = Client(self._member, place / "sent", say=say)
+        self._seen: dict[Path, int] = {}
+        self._received: list[dict[str, Any]] = []
+        self._sent: list[Submission] = []
+        self._answered: set[str] = set()
+
+    def play_story(self) -> None:
+        """Play from the submission to the closed case."""
+        root = prepare(self._cast.sample, self._member)
+        self._report.ledger = _count_fates(self._cast.sample)
+        first = self._send_submission(root)
+        self._report.reference = first.reference
+        self._report.receipt_verified = True
+        end = time.monotonic() + _PATIENCE
+        while not self._is_over():
+            if _INTERRUPTED.is_set():
+                raise KeyboardInterrupt
+            if time.monotonic() > end:
+                self._report.problems.append(f"not finished within {_PATIENCE:.0f} s")
+                break
+            self._stage.check_alive()
+            self._read_journals()
+            time.sleep(_PAUSE)
+        self._read_journals()
+        self._judge_outcome()
+
+    def _send_submission(self, root: etree._Element) -> Submission:
+        named = {one.get("cid") for one in root.iter("{*}Attachment")}
+        files = {cid: content for cid, content in self._cast.attachments.items() if cid in named}
+        conversation = self._sent[0].unit.conversation_id if self._sent else None
+        message = seal(root, files, self._member, f"{self._stage.hub_url}/msh/ebms2", conversation)
+        size = len(message.content)
+        words = f"{message.unit.action} {message.reference}, signed, {size} octets, {len(files)} files"
+        self._say(f"broker -> hub: {words}")
+        name = f"{len(self._sent) + 1:04d}-{message.unit.action}.xml"
+        (self._stage.partner("broker") / "sent" / name).write_bytes(message.unit.payloads[0].content)
+        self._client.send(message)
+        self._say("broker <- hub: receipt, signed, of every octet: verified")
+        self._sent.append(message)
+        return message
+
+    def _read_journals(self) -> None:
+        """Read what the partners have written since the last look, and answer what is asked."""
+        for agency in self._cast.agencies:
+            self._report_agency(agency)
+        for row in self._read_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
+            code = f"pending code {row['code']}" if row["code"] else "declaration registered"
+            self._say(f"hub -> customs: {row['effect']}: {code}, {len(row['requirements'])} requirements")
+        for row in self._read_news(self._stage.partner("broker") / "log" / "messages.jsonl"):
+            self._received.append(row)
+            self._take_message(row)
+
+    def _report_agency(self, agency: dict[str, Any]) -> None:
+        place, code = self._stage.partner(agency["code"]) / "log", agency["code"]
+        for row in self._read_news(place / "effects.jsonl"):
+            items = ", ".join(str(item) for item in row["items"])
+            words = f"{row['document']} {row['application']}, item {items}"
+            answer = "decision" if "<Notice>" in row["answer"] else "acknowledged"
+            self._say(f"hub -> {code}: {row['effect']} {words}; {code} {agency['says']}: {answer}")
+        for row in self._read_news(place / "calls.jsonl"):
+            self._say(
+                f"{code} -> hub: {row['operation']}: HTTP {row['status']}, answer verified: {row['verified']}"
+            )
+
+    def _take_message(self, row: dict[str, Any]) -> None:
+        said = row["said"]
+        if not said["verified"]:
+            self._say(f"broker <- hub: {row['action']} NOT VERIFIED: {said['problem']}")
+        elif row["action"] == "Result":
+            self._say(f"broker <- hub: Result {said['case_number']}: {said['outcome']}, signatures verified")
+        else:
+            words = f"{said['organisation']} {said['document']} is {said['state']} ({said['status_code']})"
+            self._say(f"broker <- hub: Notice: {words}: signatures verified")
+            if said["state"] == _ASKED and said["notice_number"] not in self._answered:
+                self._answered.add(said["notice_number"])
+                self._send_supplement(said)
+
+    def _send_supplement(self, said: dict[str, Any]) -> None:
+        agency = next(one for one in self._cast.agencies if one["code"] == said["organisation"])
+        self._say(f"{said['organisation']} asks about {', '.join(said['pointers'])}: {said['text']}")
+        content = supplement(self._cast.sample, said["application"], agency.get("supplement", {}))
+        self._send_submission(prepare(content, self._member))
+        self._report.supplements += 1
+
+    def _read_news(self, path: Path) -> Iterator[dict[str, Any]]:
+        rows = list(read_journal(path))
+        known = self._seen.get(path, 0)
+        self._seen[path] = len(rows)
+        yield from rows[known:]
+
+    def _is_over(self) -> bool:
+        results = [row["said"] for row in self._received if row["action"] == "Result"]
+        if not results:
+            return False
+        if "19" not in self._read_customs_codes() and results[-1].get("outcome") in ("APPROVED", "PARTIAL"):
+            return False
+        return self._read_case_state() in ("CLOSED", "REFUSED")
+
+    def _read_case_state(self) -> str | None:
+        number = next((row["said"].get("case_number") for row in self._received), None)
+        engine = engine_of(self._stage.settings())
+        try:
+            with reading(engine) as conn:
+                case = cases.by_number(conn, number or "")
+                return None if case is None else str(case.state)
+        finally:
+            engine.dispose()
+
+    def _read_customs_codes(self) -> list[str]:
+        path = self._stage.partner("customs") / "log" / "effects.jsonl"
+        return [row["code"] for row in read_journal(path) if row["code"]]
+
+    def _judge_outcome(self) -> None:
+        """Fill the report, and write down what is not as it should be."""
+        report = self._report
+        result: dict[str, Any] = next(
+            (row["said"] for row in reversed(self._received) if row["action"] == "Result"), {}
+        )
+        report.result_verified = bool(result.get("verified"))
+        report.outcome, report.case_number = result.get("outcome"), result.get("case_number")
+        report.decisions = result.get("decisions", [])
+        report.customs_codes = self._read_customs_codes()
+        report.messages = len(self._sent) + len(self._received)
+        asked = {one["code"] for one in self._cast.agencies}
+        checks = {
+            "the result is not verified": report.result_verified,
+            f"the outcome is not {self._cast.outcome}": report.outcome == self._cast.outcome,
+            "not every agency's decision is in the result": {one["organisation"] for one in report.decisions}
+            == asked,
+            "customs was not told 18 and then 19": report.customs_codes == ["18", "19"],
+            "leaves of the submission are unaccounted for": report.ledger["unaccounted"] == 0,
+            "a notice is not verified": all(row["said"]["verified"] for row in self._received),
+            "the case is not closed": self._read_case_state() == "CLOSED",
+        }
+        report.problems += [words for words, good in checks.items() if not good]
+        report.problems += list(self._find_complaints())
+
+    def _find_complaints(self) -> Iterator[str]:
+        """Find what the partners refused, and answers of the hub that they could not verify."""
+        for name in ("broker", "customs", *(one["code"] for one in self._cast.agencies)):
+            place = self._stage.partner(name) / "log"
+            for row in read_journal(place / "refusals.jsonl"):
+                yield f"{name} refused: {row['problem']} {row['detail']} at {row['location']}"
+            for row in read_journal(place / "calls.jsonl"):
+                if not row["verified"]:
+                    yield f"{name} was not answered well: {row['problem']}"
+
+
+def _count_fates(content: bytes) -> dict[str, int]:
+    """Count the fates of the submission's leaves: pairs of leaf and document."""
+    root = parse_xml(content)
+    done = split(root, load(folder("mappings")), placeholder_numbers(root))
+    counts = done.accounts.count()
+    return {name: int(counts[name]) for name in ("forwarded", "withheld", "consumed", "unaccounted")}
+
+
+def _print_report(report: _Report) -> None:
+    print(f"\n{report.outcome or 'no outcome'}: case {report.case_number}, reference {report.reference}")
+    for one in report.decisions:
+        number = one["number"] or "-"
+        print(f"  item {one['item']}  {one['organisation']:<6} {one['document']:<16} law {one['law']}  "
+              f"{one['decision']:<25} {number}")  # fmt: skip
+        for condition in one.get("conditions", ()):
+            print(f"          on condition: {condition}")
+    ledger = ", ".join(f"{number} {name}" for name, number in report.ledger.items())
+    print(f"receipt verified: {report.receipt_verified}; result verified: {report.result_verified}")
+    print(f"customs was told: {', '.join(report.customs_codes) or 'nothing'}")
+    print(f"ledger: {ledger}")
+    print(f"{report.messages} messages, {report.processes} processes, {report.seconds:.1f} s")
+    for problem in report.problems:
+        print(f"WRONG: {problem}")

@@ -1,0 +1,58 @@
+"""``gateway error``: explains a problem by its id."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from gateway.cli.options import json_option
+from gateway.cli.output import print_json, print_problem
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import PROBLEMS, Problem
+
+__all__ = ["explain_problem", "format_problem"]
+
+
+@verb
+@click.argument("id", required=False, help="a problem id such as GW206; without it all are listed")
+@json_option("print JSON, one object a line")
+def explain_problem(arguments: Arguments) -> int:
+    """Print one problem, or the list of all; 2 for an id that there is not."""
+    if arguments.id is None:
+        chosen = list(PROBLEMS.values())
+    elif arguments.id.upper() in PROBLEMS:
+        chosen = [PROBLEMS[arguments.id.upper()]]
+    else:
+        print_problem(f"there is no problem {arguments.id!r}; `gateway error` lists all")
+        return 2
+    for problem in chosen:
+        if arguments.json:
+            print_json(dataclasses.asdict(problem))
+        elif arguments.id is None:
+            print(f"{problem.id}  {problem.title}")
+        else:
+            print(format_problem(problem))
+    return 0
+
+
+def format_problem(problem: Problem) -> str:
+    """Return a problem as a page for a person."""
+    faces = {
+        "ebMS 2.0": problem.ebms2,
+        "ebMS 3.0": problem.ebms3,
+        "SOAP": problem.soap,
+        "HTTP": problem.http,
+    }
+    outside = ", ".join(f"{name} {face}" for name, face in faces.items() if face is not None)
+    return "\n".join(
+        (
+            f"{problem.id}  {problem.title}",
+            f"  meaning  {problem.meaning}",
+            f"  cause    {problem.cause}",
+            f"  remedy   {problem.remedy}",
+            f"  fault    {'the gateway or its keeper' if problem.ours else 'the sender'}",
+            f"  retry    the same bytes {'may succeed later' if problem.retry else 'fail again'}",
+            f"  shown as {outside or 'nothing outside'}",
+        )
+    )

@@ -1,0 +1,206 @@
+"""``gateway evidence …``: that what is kept is what was recorded, and when it was at the latest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.files import read_certificate_files, read_file, write_file
+from gateway.cli.options import FILE, home_options, json_option
+from gateway.cli.output import count_things, format_value, print_json, print_sentence, print_table
+from gateway.cli.progress import show_progress
+from gateway.cli.settings import read_database, settings_of
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
+from gateway.evidence.checking import Believed, Report, check_everything
+from gateway.evidence.proofs import Authorities, Proved, prove, proved
+from gateway.evidence.seals import all_heads
+from gateway.hub.assembly import NoCalls, build_hub
+from gateway.pki.certificates import Certificate
+from gateway.pki.policy import read_policy
+from gateway.store import stamps
+from gateway.store.engine import reading
+
+__all__ = ["check_evidence", "list_heads", "verify_proof", "write_proof"]
+
+_SUBJECTS = ("message", "case", "request", "delivery", "verdict", "source", "party", "trust_list", "bundle")
+_HEAD_WORDS = "a proof, or the text of a head, that was kept elsewhere: nothing under it may be another"
+_SIGNER_WORDS = "a certificate with which we signed before those of the settings"
+_ANCHOR_WORDS = "who certified authorities before those of the settings"
+_STAMPER_WORDS = "who may certify the authorities of its time stamps; without it the stamps prove nothing"
+_RULES_WORDS = "the trust policy by which the authorities are judged; that of the proof when not given"
+
+
+@verb
+@home_options()
+def list_heads(arguments: Arguments) -> int:
+    """Print the sealed heads, each with the time stamps over it."""
+    with read_database(arguments) as conn:
+        given: dict[int, list[Any]] = {}
+        for stamp in stamps.everyone(conn):
+            given.setdefault(stamp.seal, []).append(stamp)
+        rows = [
+            {
+                "leaves": row.last_seq,
+                "sealed_at": row.sealed_at,
+                "signed": row.signature is not None,
+                "root": row.root_hash,
+                "stamped_at": min((one.at for one in given.get(row.id, ())), default=None),
+                "authorities": [one.authority for one in given.get(row.id, ())],
+            }
+            for row in all_heads(conn)
+        ]
+    print_table(
+        rows,
+        as_json=arguments.json,
+        columns=("leaves", "sealed_at", "signed", "stamped_at", "authorities", "root"),
+    )
+    return 0
+
+
+@verb
+@click.option("--head", type=FILE, multiple=True, metavar="FILE", help=_HEAD_WORDS)
+@click.option("--signer", type=FILE, multiple=True, metavar="PEM", help=_SIGNER_WORDS)
+@click.option("--anchor", type=FILE, multiple=True, metavar="PEM", help=_ANCHOR_WORDS)
+@home_options()
+def check_evidence(arguments: Arguments) -> int:
+    """Compute the evidence anew; raises GW804 where it is not as recorded, 1 when nobody vouches for it."""
+    heads = tuple(_read_head(file) for file in arguments.head)
+    with closing(build_hub(settings_of(arguments), NoCalls(), at_work=False)) as hub:
+        signers = (*(one.certificate for one in hub.signers), *read_certificate_files(arguments.signer))
+        anchors = (*hub.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
+        authorities = Authorities(tuple(one.der for one in anchors))
+        believed = Believed(frozenset(one.sha256 for one in signers), authorities, heads)
+        with reading(hub.engine) as conn:
+            with show_progress("computing the evidence anew"):
+                found = check_everything(conn, believed)
+            waiting = stamps.unstamped_since(conn) if hub.stamping is not None else None
+    vouched = not found.leaves or max(found.vouched, found.stamped) > 0
+    if arguments.json:
+        print_json({**asdict(found), "waiting_since": waiting})
+    else:
+        _print_report(found, waiting)
+    return 0 if vouched else 1
+
+
+def _print_report(found: Report, waiting: datetime | None) -> None:
+    print(
+        f"{found.leaves} leaves under {found.heads} heads, {found.unsealed} under none yet: all as recorded"
+    )
+    print(f"{found.signed} heads signed by us, over {found.vouched} leaves")
+    print(f"{found.stamps} time stamps good, over {found.stamped} leaves")
+    print(f"{found.verdicts} verdicts and {found.octets} stored contents as recorded")
+    if found.leaves and not max(found.vouched, found.stamped):
+        print("no key of ours and no authority vouches for any of it")
+    if waiting is not None:
+        print(f"evidence since {format_value(waiting)} waits for a time stamp")
+
+
+def _read_head(file: Path) -> str:
+    """Return the text of a head: the file's own, or that of the proof which it is."""
+    text = read_file(file).decode("utf-8", errors="replace")
+    if not text.lstrip().startswith("{"):
+        return text
+    head = _read_document(file).get("head")
+    if not isinstance(head, str):
+        raise GatewayError(EVIDENCE_BROKEN, "it holds no head", str(file)[-120:])
+    return head
+
+
+def _read_document(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(read_file(file))
+    except (ValueError, RecursionError):
+        raise GatewayError(EVIDENCE_BROKEN, "it is not JSON", str(file)[-120:]) from None
+    if not isinstance(document, dict):
+        raise GatewayError(EVIDENCE_BROKEN, "it is no proof of ours", str(file)[-120:])
+    return document
+
+
+@verb
+@click.argument("subject", type=click.Choice(_SUBJECTS), help="what it is")
+@click.argument("number", help="the number of its row, or the name by which evidence knows it")
+@click.option("--to", type=FILE, metavar="FILE", help="write to a file")
+@home_options(as_json=False)
+def write_proof(arguments: Arguments) -> int:
+    """Write what proves the evidence about one thing, to a file or to standard output."""
+    with read_database(arguments) as conn:
+        document = prove(conn, arguments.subject, arguments.number)
+    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    if arguments.to is None:
+        sys.stdout.write(text)
+    else:
+        write_file(arguments.to, text.encode())
+        leaves = count_things(len(document["leaves"]), "leaf", "leaves")
+        stamped = count_things(len(document["stamps"]), "time stamp")
+        print_sentence(f"Wrote the proof of {leaves} with {stamped} to {arguments.to}.")
+    return 0
+
+
+@verb
+@click.argument("file", type=FILE, help="a proof that `gateway evidence prove` wrote")
+@click.option("--anchor", type=FILE, multiple=True, metavar="PEM", help=_STAMPER_WORDS)
+@click.option("--signer", type=FILE, metavar="PEM", help="who must have signed its head")
+@click.option("--rules", type=FILE, metavar="TOML", help=_RULES_WORDS)
+@json_option()
+def verify_proof(arguments: Arguments) -> int:
+    """Judge a proof by whom is believed on the command line; raises what is wrong with it."""
+    if not arguments.anchor and arguments.signer is None:
+        detail = (
+            "name whom you believe: --anchor, --signer or both; a proof agrees with itself whoever made it"
+        )
+        raise GatewayError(SETTINGS_WRONG, detail, "evidence verify")
+    rules = arguments.rules
+    policy = None if rules is None else read_policy(read_file(rules), str(rules)[-120:])
+    anchors = tuple(one.der for one in read_certificate_files(arguments.anchor))
+    found = proved(_read_document(arguments.file), Authorities(anchors, policy))
+    if anchors and not found.stamps:
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "no authority has stamped the head", "time-stamp")
+    _demand_signer(found, arguments.signer)
+    _print_proof(found, arguments)
+    return 0
+
+
+def _demand_signer(found: Proved, file: Path | None) -> None:
+    wanted = () if file is None else read_certificate_files((file,))
+    if wanted and (found.signer is None or found.signer.sha256 not in {one.sha256 for one in wanted}):
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "the head is not signed by the certificate named", "head")
+
+
+def _print_proof(found: Proved, arguments: Arguments) -> None:
+    told = {
+        "leaves": [dict(one) for one in found.leaves],
+        "head": found.head,
+        "signer": _name_subject(found.signer),
+        "signer_believed": arguments.signer is not None,
+        "stamps": [
+            {"at": one.at, "policy": one.policy, "authority": _name_subject(one.certificate)}
+            for one in found.stamps
+        ],
+        "stamps_believed": bool(arguments.anchor),
+    }
+    if arguments.json:
+        print_json(told)
+        return
+    for one in found.leaves:
+        print(f"{one['at']}  {one['kind']}  {one['subject_type']} {one['subject_id']}")
+    doubt = _describe_doubt(arguments.signer is None, "signer")
+    print(f"under a head signed by {told['signer'] or 'nobody'}{doubt}")
+    for stamp in found.stamps:
+        doubt = _describe_doubt(not arguments.anchor, "anchor")
+        print(f"stamped at {format_value(stamp.at)} by {_name_subject(stamp.certificate)}{doubt}")
+
+
+def _describe_doubt(unproved: bool, option: str) -> str:
+    return f" (unproved: no --{option} was named)" if unproved else ""
+
+
+def _name_subject(certificate: Certificate | None) -> str | None:
+    return None if certificate is None else certificate.subject[:200]

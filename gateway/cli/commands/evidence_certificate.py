@@ -1,0 +1,222 @@
+"""``gateway evidence certificate``: judges signers again by what was kept when they were believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from sqlalchemy import Connection, Row
+
+from gateway.cli.commands.message import find_message
+from gateway.cli.options import FILE, home_options
+from gateway.cli.output import format_facts, print_json, print_problem
+from gateway.cli.settings import read_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
+from gateway.evidence.log import of_subject
+from gateway.evidence.verdicts import Again, Relied, judge_again, relied_on, said_by, verdict_named
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.trust import Use, Verdict
+from gateway.store import payloads, requests, verdicts
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.algorithms import POLICIES
+from gateway.xmlsec.wss import verify_request
+
+__all__ = ["judge_signers"]
+
+_MOST: Final = 50
+_ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A verdict to be judged again: its row, what rests on it, and for which moment; or why there is none."""
+
+    row: Row[Any] | None
+    kind: str = "verdict"
+    at: datetime | None = None
+    problem: GatewayError | None = None
+
+
+@verb
+@click.argument("message", required=False, help="the row id, or the MessageId, of what was signed")
+@click.option("--verdict", metavar="N", help="one verdict: its row, or the digest of its document")
+@click.option("--certificate", metavar="SHA256", help="every verdict on a certificate, newest first")
+@click.option("--out", type=FILE, metavar="D", help="write what was kept as files, a folder each")
+@home_options()
+def judge_signers(arguments: Arguments) -> int:
+    """Print each verdict as it was and as it is; 0 where all agree."""
+    with read_database(arguments) as conn:
+        asked = list(_find_asked(conn, arguments))
+        told = [_describe_asked(conn, one, arguments.out) for one in asked]
+    if arguments.json:
+        for one in told:
+            print_json(one)
+    elif told:
+        print("\n\n".join(format_facts(one) for one in told))
+    if not told:
+        print_problem("no verdict on a certificate is kept for that")
+    return 0 if told and all(one["agree"] for one in told) else 1
+
+
+def _find_asked(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
+    given = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
+    if len(given) != 1:
+        raise GatewayError(
+            SETTINGS_WRONG, "one of MESSAGE, --verdict and --certificate", "evidence certificate"
+        )
+    if arguments.certificate:
+        found = verdicts.search(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
+        yield from (_Asked(row) for row in found)
+    elif arguments.verdict:
+        row = verdict_named(conn, arguments.verdict)
+        yield from () if row is None else (_Asked(row),)
+    else:
+        message = find_message(conn, arguments.message)
+        if message is None:
+            return
+        yield from (_name_verdict(conn, one) for one in relied_on(conn, message))
+        if message.case_id is not None:
+            yield from (_name_verdict(conn, one) for one in find_replies(conn, message.case_id))
+
+
+def _name_verdict(conn: Connection, relied: Relied) -> _Asked:
+    row = verdict_named(conn, relied.verdict) if relied.problem is None else None
+    gone = GatewayError(EVIDENCE_BROKEN, f"the verdict {relied.verdict} is gone", relied.kind)
+    return _Asked(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
+
+
+def _describe_asked(conn: Connection, asked: _Asked, out: Path | None) -> dict[str, Any]:
+    row = asked.row
+    if row is None:
+        problem = asked.problem or GatewayError(EVIDENCE_BROKEN)
+        return {"for": asked.kind, "at": asked.at, **_describe_problem(problem)}
+    told = {
+        "verdict": row.id,
+        "for": asked.kind,
+        "certificate": row.leaf_sha256,
+        "use": row.use,
+        "judged_at": row.judged_at,
+        "valid_until": row.valid_until,
+        "digest": row.digest,
+    }
+    try:
+        again = judge_again(conn, row, asked.at)
+    except GatewayError as broken:
+        return {**told, **_describe_problem(broken)}
+    if out is not None:
+        told["folder"] = str(_write_material(out / str(row.id), again))
+    said = again.material.said
+    return {
+        **told,
+        "place": again.place,
+        "at": again.at,
+        "kept": {name: said[name] for name in ("status", "problem", "tolerated", "mode", "source", "path")},
+        "again": _describe_verdict(again.verdict),
+        "agree": not again.differences,
+        "differences": list(again.differences),
+    }
+
+
+def _describe_problem(problem: GatewayError) -> dict[str, Any]:
+    return {"agree": False, "problem": problem.problem.id, "detail": problem.detail}
+
+
+def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "status": verdict.status,
+        "problem": verdict.problem.id if verdict.problem else None,
+        "reason": verdict.reason,
+        "tolerated": verdict.tolerated,
+        "path": [each.sha256 for each in verdict.path],
+    }
+
+
+def _write_material(folder: Path, again: Again) -> Path:
+    """Write everything as files, with the words by which `pki validate` judges them."""
+    material = again.material
+    register = material.register
+    rules = register.policy.certificates
+    between = [read_certificate(each, rules).pem for each in register.intermediates]
+    kinds = {
+        "leaf": (material.leaf,),
+        "anchor": register.anchors,
+        # In one file: of more than four somebody sent too many.
+        "intermediate": (b"".join(between),) if between else (),
+        "crl": register.crls,
+        "ocsp": register.responses,
+        "rules": (material.policy,),
+    }
+    files = {
+        name: [f"{name}-{number}.{_ENDINGS.get(name, 'der')}" for number in range(1, len(each) + 1)]
+        for name, each in kinds.items()
+    }
+    words = ["gateway", "pki", "validate", "--use", material.use.value, "--at", again.at.isoformat()]
+    for name, names in files.items():
+        words += [word for each in names for word in (f"--{name}", each)]
+    document = {**material.said, "at": again.at.isoformat(), "files": files, "command": " ".join(words)}
+    _write_files(folder, {name: list(zip(files[name], kinds[name], strict=True)) for name in kinds}, document)
+    return folder
+
+
+def _write_files(
+    folder: Path, files: Mapping[str, list[tuple[str, bytes]]], document: Mapping[str, Any]
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in files.values():
+            for name, content in each:
+                (folder / name).write_bytes(content)
+        text = json.dumps(document, ensure_ascii=False, indent=2)
+        (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        detail = f"{folder} cannot be written: {error.strerror}"
+        raise GatewayError(SETTINGS_WRONG, detail, "--out") from None
+
+
+def find_replies(conn: Connection, case: int) -> Iterator[Relied]:
+    """Yield the verdict on the signer of each answer and call-back kept, its signature verified again.
+
+    Which verdict counted is said by the evidence; of older evidence it is found by certificate and moment.
+    """
+    for request in requests.of_case(conn, case):
+        for leaf in of_subject(conn, "request", request.id):
+            if leaf.kind != "reply":
+                continue
+            kind = f"reply of {request.agency}"
+            try:
+                signer = _find_signer(payloads.get(conn, leaf.digest), leaf.at)
+                yield Relied(kind, _find_verdict(conn, signer, leaf), leaf.at)
+            except GatewayError as broken:
+                yield Relied(kind, "", leaf.at, broken)
+
+
+def _find_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
+    """Return the digest of the verdict that a reply rests on; it must be about its signer."""
+    named = said_by(leaf).get("verdict")
+    if named is not None:
+        row = verdicts.by_digest(conn, named)
+        if row is not None and row.leaf_sha256 != signer.sha256:
+            raise GatewayError(EVIDENCE_BROKEN, "its verdict is about another certificate", leaf.kind)
+        return str(named)
+    row = verdicts.in_force(conn, signer.sha256, Use.SIGNING.value, leaf.at)
+    if row is None:
+        detail = f"no verdict on certificate {signer.sha256[:16]} is kept of that time"
+        raise GatewayError(EVIDENCE_BROKEN, detail, leaf.kind)
+    return str(row.digest)
+
+
+def _find_signer(envelope: bytes, at: datetime) -> Certificate:
+    """Return the certificate whose key signed an envelope, by the strictest policy that takes it."""
+    refused: GatewayError | None = None
+    for policy in POLICIES.values():
+        try:
+            return verify_request(parse_xml(envelope), policy, now=at).certificate
+        except GatewayError as problem:
+            refused = refused or problem
+    raise refused or GatewayError(EVIDENCE_BROKEN, "nobody signed it")

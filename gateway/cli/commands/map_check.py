@@ -1,0 +1,120 @@
+"""``gateway map check``: the five proofs over a folder of mappings, each breach with its counter-example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import click
+
+from gateway.cli.mapping_folder import find_mappings, path_option
+from gateway.cli.options import json_option
+from gateway.cli.output import print_json
+from gateway.cli.progress import ProgressBar, show_progress
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.harmonize import Bundle, load
+from gateway.harmonize.proofs import PROOFS, Finding, Report, check, fault
+
+__all__ = ["check_mappings", "static_problems"]
+
+_SAMPLES = 10
+
+
+@verb
+@json_option("one JSON object")
+@click.option("--samples", type=int, default=_SAMPLES, help="submissions drawn for each document; 0: none")
+@click.option("--seed", default="0", help="the same seed draws the same submissions")
+@path_option()
+def check_mappings(arguments: Arguments) -> int:
+    """Print what the proofs say of a folder; 1 when one of them does not hold or a file does not load."""
+    folder = find_mappings(arguments.path)
+    with show_progress("proving the mappings") as bar:
+        report = _prove_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
+    facts = _describe_report(report) if isinstance(report, Report) else _describe_fault(report)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print_report(facts)
+    return 1 if facts["problems"] else 0
+
+
+def static_problems(bundle: Bundle) -> Iterator[GatewayError]:
+    """Yield what the text alone of mappings that load breaks (GW502): quick, and nothing is drawn."""
+    for finding in check(bundle, samples=0).findings:
+        example = f"{finding.proof}; for example {finding.counter_example}"
+        detail = f"{finding.field}: {finding.message} ({example})"
+        yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
+
+
+def _prove_folder(folder: Traversable, samples: int, seed: str, bar: ProgressBar) -> Report | Finding:
+    """Return the report, or what keeps the whole folder from loading."""
+    faults: list[GatewayError] = []
+    try:
+        bundle = load(folder, faults)
+    except GatewayError as error:
+        return fault(error)
+    found = [fault(error) for error in faults]
+    return check(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+
+
+def _describe_report(report: Report) -> dict[str, Any]:
+    # Of what does not load nothing is proved.
+    nothing = not report.documents and bool(report.findings)
+    proofs = {name: {"ok": v.ok and not nothing, "checked": v.checked} for name, v in report.verdicts.items()}
+    boxes = report.boxes
+    return {
+        "documents": len(report.documents),
+        "organisations": len(report.organisations),
+        "proofs": proofs,
+        "problems": [_describe_finding(finding) for finding in report.findings],
+        "document_ids": list(report.documents),
+        "submissions": report.submissions,
+        "boxes": {
+            "on_forms": boxes.boxes,
+            "asked": boxes.fields,
+            "common": {"boxes": boxes.common_boxes, "distinct": boxes.common_meanings},
+            "own": {"boxes": boxes.own_boxes, "distinct": boxes.own_meanings},
+        },
+        "notes": list(report.notes),
+    }
+
+
+def _describe_fault(finding: Finding) -> dict[str, Any]:
+    proofs = {name: {"ok": False, "checked": 0} for name in PROOFS}
+    return {
+        "documents": 0,
+        "organisations": 0,
+        "proofs": proofs,
+        "problems": [_describe_finding(finding)],
+        "notes": [],
+    }
+
+
+def _describe_finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "proof": finding.proof,
+        "file": finding.mark.file,
+        "line": finding.mark.line,
+        "field": finding.field,
+        "message": finding.message,
+        "counter_example": finding.counter_example,
+    }
+
+
+def _print_report(facts: dict[str, Any]) -> None:
+    print(f"{facts['documents']} documents of {facts['organisations']} organisations")
+    for name, verdict in facts["proofs"].items():
+        words = "holds" if verdict["ok"] else "BROKEN"
+        print(f"  {name.replace('_', ' '):20} {words:7} {verdict['checked']:>8} checked")
+    if "boxes" in facts:
+        boxes = facts["boxes"]
+        print(f"  {boxes['on_forms']} boxes on the forms, {boxes['asked']} distinct fields asked")
+        print(f"  {facts['submissions']} submissions drawn, changed or shortened, and split")
+    for note in facts["notes"]:
+        print(f"  note: {note}")
+    for problem in facts["problems"]:
+        place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+        print(f"{place} {problem['field']} ({problem['proof']}): {problem['message']}")
+        print(f"    for example: {problem['counter_example']}")

@@ -1,0 +1,215 @@
+"""``gateway map read|sample|build|matrix``: one document or notice, and the files made of mappings."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from lxml import etree
+
+from gateway.cli.files import read_file, write_file
+from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import count_things, print_json, print_sentence
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.harmonize import Bundle
+from gateway.harmonize.building import build_all
+from gateway.harmonize.language.documents import Document
+from gateway.harmonize.language.itemids import type_code
+from gateway.harmonize.picturing import draw, picture
+from gateway.harmonize.replies.answering import NoticeFact, NoticeFacts, document_of, read_notice
+from gateway.harmonize.replies.errorplaces import error_places
+from gateway.harmonize.replies.noticesamples import draw_notice
+from gateway.harmonize.sampling.samples import sample
+from gateway.share import folder
+from gateway.wire.xml import parse_xml
+
+__all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
+
+_MOST_ITEMS = 999
+
+
+@verb
+@click.argument("file", type=FILE, help="the notice")
+@click.option("--document", help="read it for this document")
+@json_option("one JSON object")
+@path_option()
+def read_notice_file(arguments: Arguments) -> int:
+    """Print the facts of a notice; 1 when it is not understood."""
+    bundle = load_mappings(arguments.path)
+    content = read_file(arguments.file)
+    document = (
+        None if arguments.document is None else _find_document(bundle, arguments.document, "--document")
+    )
+    try:
+        facts = _read_facts(content, bundle, document)
+    except GatewayError as error:
+        if not arguments.json:
+            raise
+        print_json(_describe_refusal(error))
+        return 1
+    shown = _describe_facts(facts)
+    if arguments.json:
+        print_json(shown)
+    else:
+        _print_facts(facts, shown)
+    return 0
+
+
+@verb
+@click.argument("document", help="the document, or the notice")
+@click.option("--seed", type=int, default=0, help="the same seed draws the same submission")
+@click.option("--items", type=int, default=1, help="how many items it has")
+@path_option()
+def print_sample(arguments: Arguments) -> int:
+    """Print a random submission that is valid, or a random notice."""
+    bundle = load_mappings(arguments.path)
+    if arguments.document in bundle.notices.notices:
+        sys.stdout.write(_draw_notice(bundle, arguments.document, str(arguments.seed)))
+        return 0
+    document = _find_document(bundle, arguments.document, "DOCUMENT")
+    if not 1 <= arguments.items <= _MOST_ITEMS:
+        raise GatewayError(SETTINGS_WRONG, f"--items is between 1 and {_MOST_ITEMS}", "--items")
+    sys.stdout.write(sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
+    return 0
+
+
+@verb
+@click.option("--out", type=FILE, required=True, help="the folder to write")
+@json_option("one JSON object")
+@path_option()
+def build_files(arguments: Arguments) -> int:
+    """Write schemas, WSDLs, forms and labels that are made from the mappings."""
+    bundle = load_mappings(arguments.path)
+    template = folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
+    written = []
+    for name, octets in build_all(bundle, template).items():
+        write_file(arguments.out / name, octets, location="--out")
+        written.append(name)
+    if arguments.json:
+        print_json({"written": written})
+        return 0
+    print("\n".join(written))
+    print_sentence(f"Wrote {count_things(len(written), 'file')} to {arguments.out}.")
+    return 0
+
+
+@verb
+@click.argument("document", help="the document")
+@click.option("--out", type=FILE, required=True, help="the HTML file to write")
+@json_option("one JSON object")
+@path_option()
+def draw_matrix(arguments: Arguments) -> int:
+    """Write one mapping as a picture that any browser shows and prints."""
+    bundle = load_mappings(arguments.path)
+    document = _find_document(bundle, arguments.document, "DOCUMENT")
+    made = picture(document, bundle)
+    text = draw(made, bundle.organisations[document.organisation])
+    write_file(arguments.out, text.encode(), location="--out")
+    report = {
+        "written": str(arguments.out),
+        "document": document.id,
+        "left": len(made.left),
+        "right": len(made.right),
+        "lines": len(made.links) + len(made.arcs),
+    }
+    if arguments.json:
+        print_json(report)
+        return 0
+    sides = f"{report['left']} rows on the left, {report['right']} on the right, {report['lines']} lines"
+    print_sentence(f"Drew {document.id} to {arguments.out}: {sides}.")
+    return 0
+
+
+def _find_document(bundle: Bundle, name: str, location: str) -> Document:
+    """Return a document by its id; raises GW801 with those that are known."""
+    if name not in bundle.documents:
+        known = ", ".join(bundle.documents)
+        raise GatewayError(SETTINGS_WRONG, f"no document {name[:70]!r}; known: {known}", location)
+    return bundle.documents[name]
+
+
+def _read_facts(content: bytes, bundle: Bundle, document: Document | None) -> NoticeFacts:
+    """Read a notice; without a document it is read for the one that it names itself, if it does."""
+    root = parse_xml(content)
+    facts = read_notice(root, bundle.notices, document)
+    if document is None:
+        named = document_of(facts.value("document_type"), bundle.documents.values())
+        if named is not None:
+            return read_notice(root, bundle.notices, named)
+    return facts
+
+
+def _draw_notice(bundle: Bundle, name: str, seed: str) -> str:
+    """Return a valid random notice, about an application for a document that it may answer."""
+    notice = bundle.notices.notices[name]
+    answered = [one for one in bundle.documents.values() if one.answers.reads(notice)]
+    document = next((one for one in answered if type_code(one) is not None), None)
+    root, _ = draw_notice(notice, bundle.notices, seed, document)
+    etree.indent(root)
+    return etree.tostring(root, encoding="unicode") + "\n"
+
+
+def _describe_facts(facts: NoticeFacts) -> dict[str, Any]:
+    return {
+        "notice": facts.notice.id,
+        "role": facts.notice.role,
+        "from": facts.notice.sender,
+        "document": facts.document.id if facts.document is not None else None,
+        "item": facts.item,
+        "facts": [_describe_fact(fact) for fact in facts.facts],
+        "places": [
+            {
+                "about": next(
+                    f"{n.rpartition('.')[0]} {f.value}" for n, f in said.items() if n.endswith(".number")
+                ),
+                "path": place.path,
+                "item": place.item,
+                "exact": place.exact,
+                "rule": str(place.target.mark),
+            }
+            for said, place in error_places(facts)
+        ],
+        "problems": [],
+    }
+
+
+def _describe_fact(fact: NoticeFact) -> dict[str, Any]:
+    return {
+        "name": fact.name,
+        "value": fact.value,
+        "unit": fact.unit or None,
+        "item": fact.item,
+        "at": [f"{name}[{number}]" for name, number in fact.at],
+        "place": fact.place or None,
+        "xpath": fact.xpath,
+        "rule": str(fact.rule),
+        "transforms": list(fact.transforms),
+    }
+
+
+def _describe_refusal(error: GatewayError) -> dict[str, Any]:
+    problem = {
+        "id": error.problem.id,
+        "title": error.problem.title,
+        "message": error.detail,
+        "xpath": error.location,
+    }
+    return {"notice": None, "document": None, "facts": [], "places": [], "problems": [problem]}
+
+
+def _print_facts(facts: NoticeFacts, shown: dict[str, Any]) -> None:
+    about = f" about {facts.document.id}" if facts.document is not None else ""
+    print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){about}")
+    for fact in facts.facts:
+        name = f"{fact.name} {fact.place}".strip()
+        item = f" [item {fact.item}]" if fact.item is not None else ""
+        steps = "".join(f", {step}" for step in fact.transforms)
+        unit = f" {fact.unit}" if fact.unit else ""
+        print(f"{name}{item}: {fact.value}{unit}  ({fact.xpath}, {fact.rule}{steps})")
+    for place in shown["places"]:
+        about = f" of item {place['item']}" if place["item"] is not None else ""
+        word = "at" if place["exact"] else "within"
+        print(f"{place['about']}: {word} {place['path']}{about} ({place['rule']})")

@@ -1,0 +1,274 @@
+"""``gateway map explain``: where a value came from and where it went, for a person or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import print_json
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.harmonize import Bundle, Split, placeholder_numbers, split
+from gateway.harmonize.provenance.declared import DocumentUse, FieldStory, fields_at, fields_in_request
+from gateway.harmonize.provenance.explaining import Explainer, LeafStory, Outcome, Spot, Written
+from gateway.harmonize.provenance.uses import condition_words
+from gateway.harmonize.replies.answering import read_notice
+from gateway.harmonize.replies.errorplaces import RequestPlace, error_places
+from gateway.wire.xml import parse_xml
+
+__all__ = ["explain_place"]
+
+_POINTER_WORDS = "a pointer or XPath into the submission, or the name of a field or meaning"
+
+
+@verb
+@click.argument("pointer", required=False, help=_POINTER_WORDS)
+@click.option("--request", metavar="PLACE", help="a path in a request instead, as an agency names it")
+@click.option("--notice", type=FILE, help="an error notice of an agency")
+@click.option("--submission", type=FILE, help="the submission; without it the mappings alone speak")
+@click.option("--document", default="", help="only this document")
+@click.option("--application", default="", help="only the application of this id")
+@json_option("one JSON object")
+@path_option()
+def explain_place(arguments: Arguments) -> int:
+    """Print the explanation; 0 when there is one, 1 when nothing is known of the place."""
+    bundle = load_mappings(arguments.path)
+    if sum(given is not None for given in (arguments.pointer, arguments.request, arguments.notice)) != 1:
+        raise GatewayError(SETTINGS_WRONG, "one of POINTER, --request and --notice is wanted", "map explain")
+    if arguments.document and arguments.document not in bundle.documents:
+        known = ", ".join(bundle.documents)
+        raise GatewayError(
+            SETTINGS_WRONG, f"no document {arguments.document[:70]!r}; known: {known}", "--document"
+        )
+    facts = _explain_asked(arguments, bundle)
+    if arguments.json:
+        print_json(facts)
+    else:
+        print("\n".join(_format_page(facts)))
+    return 0 if facts["leaves"] or facts["requests"] or facts["declared"] else 1
+
+
+def _explain_asked(arguments: Arguments, bundle: Bundle) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "asked": arguments.pointer or arguments.request or str(arguments.notice),
+        "bundle": bundle.digest,
+        "submission": None if arguments.submission is None else str(arguments.submission),
+        "leaves": [],
+        "requests": [],
+        "declared": [],
+        "problems": [],
+    }
+    if arguments.submission is not None:
+        data = read_file(arguments.submission)
+        root = parse_xml(data)
+        done = split(root, bundle, placeholder_numbers(root))
+        explainer = Explainer(bundle, data, done)
+        facts["problems"] = _list_problems(done, arguments)
+        if arguments.pointer is not None:
+            stories = explainer.leaves(arguments.pointer, arguments.document, arguments.application)
+            facts["leaves"] = [_describe_leaf(story) for story in stories]
+        else:
+            facts["requests"] = [
+                _describe_written(one) for one in _find_written(arguments, bundle, explainer)
+            ]
+    if not facts["leaves"] and not facts["requests"]:
+        facts["declared"] = [_describe_declared(story) for story in _find_declared(arguments, bundle)]
+    return facts
+
+
+def _find_written(arguments: Arguments, bundle: Bundle, explainer: Explainer) -> list[Written]:
+    if arguments.notice is None:
+        return list(explainer.written(arguments.request, arguments.document, arguments.application))
+    found: list[Written] = []
+    for place in _find_notice_places(arguments, bundle):
+        found += explainer.at_place(place, arguments.document, arguments.application)
+    return found
+
+
+def _find_notice_places(arguments: Arguments, bundle: Bundle) -> list[RequestPlace]:
+    """Return the places that the errors of a notice are about; the document must be named."""
+    document = bundle.documents.get(arguments.document)
+    if document is None or bundle.notices is None:
+        raise GatewayError(
+            SETTINGS_WRONG, "a notice is read for one document: --document is wanted", "--notice"
+        )
+    facts = read_notice(parse_xml(read_file(arguments.notice)), bundle.notices, document)
+    return [place for _, place in error_places(facts)]
+
+
+def _find_declared(arguments: Arguments, bundle: Bundle) -> tuple[FieldStory, ...]:
+    if arguments.pointer is not None:
+        return fields_at(bundle, arguments.pointer, arguments.document)
+    if arguments.request is not None:
+        return fields_in_request(bundle, arguments.request, arguments.document)
+    places = [place.path for place in _find_notice_places(arguments, bundle)]
+    return tuple(story for path in places for story in fields_in_request(bundle, path, arguments.document))
+
+
+def _list_problems(done: Split, arguments: Arguments) -> list[dict[str, Any]]:
+    return [
+        {"id": one.problem.id, "message": one.detail, "pointer": one.pointer, "document": one.document}
+        for one in done.problems
+        if arguments.document in ("", one.document)
+    ]
+
+
+def _describe_spot(spot: Spot) -> dict[str, Any]:
+    return {
+        "pointer": spot.pointer,
+        "xpath": spot.xpath,
+        "line": spot.line,
+        "value": spot.value,
+        "bytes": {"start": spot.start, "end": spot.end},
+    }
+
+
+def _describe_written(one: Written) -> dict[str, Any]:
+    lists = [
+        {"name": each.name, "version": each.version, "direction": each.direction, "source": each.source}
+        for each in one.lists
+    ]
+    return {
+        "organisation": one.organisation,
+        "document": one.document,
+        "application": one.application,
+        "path": one.path,
+        "value": one.value,
+        "source": one.source,
+        "rule": one.rule,
+        "transforms": list(one.transforms),
+        "lists": lists,
+        "loss": one.loss,
+        "from": [_describe_spot(spot) for spot in one.spots],
+    }
+
+
+def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "organisation": outcome.organisation,
+        "document": outcome.document,
+        "fate": outcome.fate,
+        "rule": outcome.rule,
+        "written": [_describe_written(one) for one in outcome.written],
+        "read_as": [{"what": words, "rule": rule} for words, rule in outcome.reasons],
+    }
+
+
+def _describe_leaf(story: LeafStory) -> dict[str, Any]:
+    names = [{"name": name, "ko": ko, "en": en} for name, ko, en in story.names]
+    return {
+        **_describe_spot(story.spot),
+        "names": names,
+        "fates": [_describe_outcome(one) for one in story.outcomes],
+    }
+
+
+def _describe_use(use: DocumentUse) -> dict[str, Any]:
+    lines = [
+        {
+            "path": line.path,
+            "attribute": line.attribute or None,
+            "transforms": list(line.transforms),
+            "loss": line.loss,
+            "when": [condition_words(condition) for condition in line.when],
+            "each": list(line.each),
+            "rule": str(line.rule),
+        }
+        for line in use.lines
+    ]
+    return {
+        "organisation": use.organisation,
+        "document": use.document,
+        "needed": use.needed,
+        "rule": str(use.needed_rule),
+        "lines": lines,
+        "read_as": [{"what": words, "rule": str(rule)} for words, rule in use.reasons],
+    }
+
+
+def _describe_declared(story: FieldStory) -> dict[str, Any]:
+    return {
+        "name": story.name,
+        "kind": story.kind,
+        "ko": story.ko,
+        "en": story.en,
+        "means": story.means,
+        "place": story.place,
+        "rule": str(story.rule),
+        "documents": [_describe_use(use) for use in story.documents],
+    }
+
+
+def _format_page(facts: dict[str, Any]) -> list[str]:
+    """Return an explanation as lines for a person."""
+    lines: list[str] = []
+    for leaf in facts["leaves"]:
+        lines += _format_leaf(leaf)
+    for one in facts["requests"]:
+        lines += _format_written(one, "")
+    for story in facts["declared"]:
+        lines += _format_declared(story)
+    if not lines:
+        return [f"nothing is known of {facts['asked']}"]
+    lines += [f"{one['id']} {one['message']} at {one['pointer']}" for one in facts["problems"]]
+    return [*lines, f"bundle {facts['bundle']}"]
+
+
+def _format_leaf(leaf: dict[str, Any]) -> list[str]:
+    names = ", ".join(f"{one['en']} ({one['ko']}), {one['name']}" for one in leaf["names"])
+    lines = [f"{leaf['pointer']}  {names or 'no common meaning'}", *_format_spot(leaf, "  ")]
+    for outcome in leaf["fates"]:
+        lines.append(f"  {outcome['document']}: {outcome['fate']} by {outcome['rule']}")
+        for one in outcome["written"]:
+            lines += [f"    {line}" for line in _format_written(one, "", told=True)]
+        lines += [f"    {one['what']} ({one['rule']})" for one in outcome["read_as"]]
+    return [*lines, ""]
+
+
+def _format_spot(spot: dict[str, Any], indent: str) -> list[str]:
+    octets = f"octets {spot['bytes']['start']} to {spot['bytes']['end']}, line {spot['line']}"
+    if spot["value"] is None:
+        return [
+            f"{indent}nothing stands at {spot['pointer']}; it belongs into {spot['xpath']}",
+            f"{indent}({octets})",
+        ]
+    return [f"{indent}value {spot['value']!r}", f"{indent}{octets}, {spot['xpath']}"]
+
+
+def _format_written(one: dict[str, Any], indent: str, *, told: bool = False) -> list[str]:
+    value = "nothing" if one["value"] is None else repr(one["value"])
+    done = ", ".join(one["transforms"]) or "as it stands"
+    lines = [f"{indent}{one['path']} = {value}"]
+    if not told:
+        lines[0] = f"{indent}{one['document']}, application {one['application']}: {one['path']} = {value}"
+    lines.append(f"{indent}  {one['source']}, {done}; {one['loss']}; {one['rule']}")
+    for each in one["lists"]:
+        lines.append(
+            f"{indent}  list {each['name']} {each['version']} ({each['source']}), {each['direction']}"
+        )
+    for spot in () if told else one["from"]:
+        lines.append(f"{indent}  from {spot['pointer']}")
+        lines += _format_spot(spot, f"{indent}    ")
+    return lines if told else [*lines, ""]
+
+
+def _format_declared(story: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{story['name']}  {story['en']} ({story['ko']}), {story['kind']}; {story['rule']}",
+        f"  stands at {story['place']}",
+    ]
+    if not story["documents"]:
+        lines.append("  no document uses it")
+    for use in story["documents"]:
+        lines.append(f"  {use['document']} ({use['organisation']}): {use['needed']}; {use['rule']}")
+        for line in use["lines"]:
+            done = ", ".join(line["transforms"]) or "as it stands"
+            what = f"its {line['attribute']} " if line["attribute"] else ""
+            lines.append(f"    {what}to {line['path']}, {done}; {line['loss']}; {line['rule']}")
+            lines += [f"      where {words}" for words in line["when"]]
+        lines += [f"    {one['what']} ({one['rule']})" for one in use["read_as"]]
+    return [*lines, ""]

@@ -1,0 +1,129 @@
+"""``gateway map import``: turns an inventory of documents into a folder of mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import count_things, print_json, print_sentence
+from gateway.cli.progress import show_progress
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.harmonize import load
+from gateway.harmonize.importing import Imported, import_inventory, merge
+from gateway.share import Held, folder
+
+__all__ = ["describe_import", "import_documents"]
+
+_BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
+
+
+@verb
+@click.argument("inventory", type=FILE, help="a YAML file in the form of a field inventory")
+@click.option("--out", type=FILE, required=True, help="the folder to write")
+@click.option("--documents", help="only these documents, their ids divided by commas")
+@click.option("--replace", is_flag=True, help="put entries and documents in the place of unlike ones")
+@json_option("one JSON object")
+def import_documents(arguments: Arguments) -> int:
+    """Write the mappings of an inventory; nothing is written that does not load."""
+    content = read_file(arguments.inventory)
+    wanted = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
+    there = _read_mappings(arguments.out)
+    into = None if there is None else Held(there)
+    with show_progress("importing the inventory") as bar:
+        imported = import_inventory(content, arguments.inventory.name, folder("mappings"), wanted, into)
+        bar.change_title("loading what was imported")
+        if there is None:
+            files = imported.files
+            load(Held(files))
+            _refuse_others(arguments.out, files, replace=arguments.replace)
+        else:
+            files = merge(imported.added, there, replace=arguments.replace)
+            load(Held({**there, **files}))
+    _write_files(arguments.out, files)
+    report = describe_import(imported, files)
+    if arguments.json:
+        print_json(report)
+    else:
+        _print_import(report, arguments.out)
+    return 0
+
+
+def describe_import(imported: Imported, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what the verb prints: files, counts by document, and what a person must finish."""
+    findings = [
+        {"document": one.document, "field": one.field, "kind": one.kind, "text": one.text}
+        for one in imported.findings
+    ]
+    documents = [{"document": name, **counts} for name, counts in imported.counts.items()]
+    return {"written": sorted(files), "documents": documents, "to_finish": findings}
+
+
+def _read_mappings(out: Path) -> dict[str, bytes] | None:
+    """Return the files of a folder of mappings that is there, None where `out` is none."""
+    if not all((out / name).is_file() for name in _BASE):
+        return None
+    files = {}
+    try:
+        for path in sorted(out.rglob("*")):
+            name = path.relative_to(out)
+            if path.is_file() and not any(part.startswith((".", "__")) for part in name.parts):
+                files[name.as_posix()] = path.read_bytes()
+    except OSError as error:
+        reason = f"{error.filename or out} cannot be read: {error.strerror}"
+        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+    return files
+
+
+def _refuse_others(out: Path, files: Mapping[str, bytes], *, replace: bool) -> None:
+    """Refuse to write over a file that says something else; a folder of mappings is merged instead."""
+    try:
+        others = [name for name, content in files.items() if _is_other(out / name, content)]
+    except OSError as error:
+        reason = f"{error.filename or out} cannot be read: {error.strerror}"
+        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+    if others and not replace:
+        reason = f"{out / others[0]} says something else; --replace writes over it"
+        raise GatewayError(SETTINGS_WRONG, reason, "--out")
+
+
+def _write_files(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below `out`, each whole: all beside their places first, then all into them."""
+    beside: list[tuple[Path, Path]] = []
+    try:
+        for name, content in files.items():
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = target.with_name(f".{target.name}.new")
+            beside.append((new, target))
+            new.write_bytes(content)
+        for new, target in beside:
+            new.replace(target)
+    except OSError as error:
+        for new, _ in beside:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+        reason = f"{error.filename or out} cannot be written: {error.strerror}"
+        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+
+
+def _is_other(path: Path, content: bytes) -> bool:
+    return path.exists() and (not path.is_file() or path.read_bytes() != content)
+
+
+def _print_import(report: Mapping[str, Any], out: Path) -> None:
+    for counts in report["documents"]:
+        numbers = ", ".join(
+            f"{number} {key}" for key, number in counts.items() if key != "document" and number
+        )
+        print(f"{counts['document']}: {numbers.replace('_', ' ')}")
+    for one in report["to_finish"]:
+        place = " ".join(part for part in (one["document"], one["field"]) if part)
+        print(f"to finish: {place}: {one['text']}")
+    print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {out}.")

@@ -1,0 +1,172 @@
+"""``gateway map split``: what a submission becomes for each agency, and the account of every leaf."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any, Final
+
+import click
+from lxml import etree
+
+from gateway.cases.documents import Remark, judge
+from gateway.cases.submission import read_submission
+from gateway.cli.files import read_file
+from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import print_json
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import GatewayError
+from gateway.harmonize import Bundle, Fate, Split, Trouble, placeholder_numbers, split
+from gateway.wire.places import Places
+from gateway.wire.shipped import SUBMISSION, schemas
+from gateway.wire.xml import XPaths, parse_xml, serialize
+
+__all__ = ["describe_split", "split_submission"]
+
+_LINE: Final = re.compile(r"line ([0-9]+)")
+
+
+@verb
+@click.argument("file", type=FILE, help="the submission; its signature is not looked at")
+@json_option("one JSON object")
+@path_option()
+def split_submission(arguments: Arguments) -> int:
+    """Print what a submission becomes; 1 when something is wrong with it."""
+    bundle = load_mappings(arguments.path)
+    report = _split_content(read_file(arguments.file), bundle)
+    if arguments.json:
+        print_json(report)
+    else:
+        _print_split(report)
+    return 1 if report["problems"] or report["unaccounted"] else 0
+
+
+def _split_content(content: bytes, bundle: Bundle) -> dict[str, Any]:
+    """Return what the verb shows; a file that is no valid submission has problems and nothing else."""
+    try:
+        root = parse_xml(content)
+    except GatewayError as error:
+        line = _LINE.match(error.location)
+        return _make_refusal(_describe_problem(error, place=("", "", int(line[1]) if line else 0)))
+    accepted, remarks = judge(root, schemas(SUBMISSION))
+    if not accepted:
+        return _make_refusal(*(_describe_remark(remark) for remark in remarks))
+    refusal = _find_refusal(root)
+    try:
+        result = split(root, bundle, placeholder_numbers(root))
+    except GatewayError as error:
+        return _make_refusal(_describe_problem(error))
+    report = describe_split(result)
+    if refusal is not None:
+        # The hub refuses the whole submission for it, so nothing would be sent to anyone.
+        rest = [one for one in report["problems"] if one["pointer"] != refusal["pointer"]]
+        report |= {"problems": [refusal, *rest], "requests": []}
+    return report
+
+
+def _find_refusal(root: etree._Element) -> dict[str, Any] | None:
+    """Return what the hub refuses before it looks at any application: places that disagree."""
+    try:
+        read_submission(root)
+    except GatewayError as error:
+        places = Places(root)
+        known = not error.location.startswith("/")
+        pointer = error.location if known else ""
+        xpath = places.xpath(pointer) if known else error.location
+        return _describe_problem(error, place=(pointer, xpath, places.line(pointer)))
+    return None
+
+
+def describe_split(result: Split) -> dict[str, Any]:
+    """Return a split as the verb prints it."""
+    ledger, unaccounted = [], []
+    names, xpaths = result.accounts.documents, XPaths()
+    for entry, pointer in result.accounts.pointers(result.facts.root):
+        leaf = entry.leaf
+        xpath = xpaths.of(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
+        pairs = [(name, fate) for name, fate in zip(names, entry.fates, strict=True) if fate is not None]
+        fates = [_describe_fate(name, fate) for name, fate in pairs]
+        ledger.append({"pointer": pointer, "xpath": xpath, "value": leaf.value, "fates": fates})
+        if None in entry.fates:
+            unaccounted.append(pointer)
+    requests = [
+        {
+            "organisation": request.organisation,
+            "document": request.document,
+            "application": request.application,
+            "xml": serialize(request.xml).decode("utf-8"),
+        }
+        for request in result.requests
+    ]
+    places = Places(result.facts.root) if result.problems else None
+    return {
+        "requests": requests,
+        "ledger": ledger,
+        "unaccounted": unaccounted,
+        "problems": [_describe_trouble(trouble, places) for trouble in result.problems if places is not None],
+        "counts": result.accounts.count(),
+        "bundle": result.bundle,
+    }
+
+
+def _describe_trouble(trouble: Trouble, places: Places) -> dict[str, Any]:
+    return {
+        "id": trouble.problem.id,
+        "title": trouble.problem.title,
+        "message": trouble.detail,
+        "pointer": trouble.pointer,
+        "xpath": places.xpath(trouble.pointer),
+        "line": places.line(trouble.pointer),
+        "document": trouble.document,
+        "application": trouble.application,
+        "rule": str(trouble.rule) if trouble.rule is not None else None,
+    }
+
+
+def _describe_remark(remark: Remark) -> dict[str, Any]:
+    error = GatewayError(remark.problem, remark.message)
+    return _describe_problem(error, place=(remark.pointer, remark.xpath, remark.line))
+
+
+def _describe_problem(error: GatewayError, place: tuple[str, str, int] | None = None) -> dict[str, Any]:
+    """Return a problem of the whole submission; `place` is pointer, XPath and line (0 when unknown)."""
+    pointer, xpath, line = place or ("", error.location, 0)
+    return {
+        "id": error.problem.id,
+        "title": error.problem.title,
+        "message": error.detail,
+        "pointer": pointer,
+        "xpath": xpath,
+        "line": line,
+        "document": None,
+        "application": None,
+        "rule": None,
+    }
+
+
+def _make_refusal(*problems: dict[str, Any]) -> dict[str, Any]:
+    return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems)}
+
+
+def _describe_fate(document: str, fate: Fate) -> dict[str, Any]:
+    return {
+        "document": document,
+        "fate": fate.fate,
+        "target": fate.targets[0] if fate.targets else None,
+        "targets": list(fate.targets),
+        "rule": str(fate.rule),
+    }
+
+
+def _print_split(report: dict[str, Any]) -> None:
+    for request in report["requests"]:
+        print(f"{request['document']} for {request['organisation']} (application {request['application']})")
+        print(request["xml"])
+    for problem in report["problems"]:
+        place = problem["pointer"] or problem["xpath"] or f"line {problem['line']}"
+        rule = f" ({problem['rule']})" if problem["rule"] else ""
+        line = f"{problem['id']} {problem['message']} at {place}{rule}"
+        print(line, file=sys.stdout if "counts" in report else sys.stderr)
+    if "counts" in report:
+        print(", ".join(f"{number} {fate}" for fate, number in report["counts"].items()))

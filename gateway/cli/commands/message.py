@@ -1,0 +1,104 @@
+"""``gateway message list|show|dump``: what was received and sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from http import HTTPStatus
+from typing import Any
+
+import click
+
+from gateway.cli.options import home_options, limit_option
+from gateway.cli.output import print_json, print_problem, print_table
+from gateway.cli.settings import read_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.evidence.log import of_subject
+from gateway.states import MESSAGE
+from gateway.store import messages, transitions
+from gateway.store.messages import Answer
+
+__all__ = ["dump_message", "find_message", "list_messages", "show_message"]
+
+_COLUMNS = ("id", "direction", "from_party", "action", "state", "received_at", "message_id")
+
+
+@verb
+@click.option("--state", type=click.Choice(MESSAGE.states, case_sensitive=False), help="only this state")
+@click.option("--direction", type=click.Choice(("in", "out")), help="only what came in, or went out")
+@limit_option()
+@home_options()
+def list_messages(arguments: Arguments) -> int:
+    """Print the messages, the newest first; those of one state or direction with the options."""
+    wanted = {"state": arguments.state, "direction": arguments.direction}
+    equal = {name: value for name, value in wanted.items() if value}
+    with read_database(arguments) as conn:
+        rows = [dict(row._mapping) for row in messages.search(conn, limit=arguments.limit, **equal)]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+def find_message(conn: Any, name: str) -> Any:
+    """Return the message of a row id or a MessageId, the newest one; None when there is none."""
+    if name.isascii() and name.isdigit() and len(name) < 18:
+        return messages.get(conn, int(name))
+    found = messages.search(conn, limit=1, message_id=name)
+    return found[0] if found else None
+
+
+@verb
+@click.argument("id", help="the row id, or the MessageId")
+@home_options()
+def show_message(arguments: Arguments) -> int:
+    """Print one message with its payloads, transitions and evidence; 1 when there is no such message."""
+    with read_database(arguments) as conn:
+        row = find_message(conn, arguments.id)
+        if row is None:
+            return _report_missing(arguments.id)
+        parts = messages.payloads_of(conn, row.id)
+        steps = [dict(step._mapping) for step in transitions.history(conn, MESSAGE, row.id)]
+        # Who signed what the message carried, and how he was admitted, stands with its case.
+        about = of_subject(conn, "case", row.case_id) if row.case_id else ()
+        judged = [one for one in about if one.digest == row.identity_sha256]
+        proofs = [*of_subject(conn, "message", row.id), *judged]
+    report = dict(row._mapping) | {
+        "payloads": [
+            {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
+        ],
+        "transitions": steps,
+        "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
+    }
+    print_json(report, indent=None if arguments.json else 2)
+    return 0
+
+
+@verb
+@click.argument("id", help="the row id, or the MessageId")
+@click.option("--answer", is_flag=True, help="what it was answered with instead")
+@home_options()
+def dump_message(arguments: Arguments) -> int:
+    """Write the octets of a message as they are stored; 1 when there is no such message."""
+    with read_database(arguments) as conn:
+        row = find_message(conn, arguments.id)
+        if row is None:
+            return _report_missing(arguments.id)
+        headers, body = messages.parcel_of(conn, row.id)
+        status = None
+        if arguments.answer:
+            answer = messages.answer_of(conn, row.id) or Answer(204, {}, b"")
+            status, headers, body = answer.status, dict(answer.headers), answer.body
+    if arguments.json:
+        octets = base64.b64encode(body).decode()
+        print_json({"status": status, "headers": dict(headers), "body_base64": octets})
+        return 0
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" if status else ""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    sys.stdout.buffer.write(f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _report_missing(name: str) -> int:
+    print_problem(f"there is no message {name}")
+    return 1

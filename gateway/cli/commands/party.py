@@ -1,0 +1,165 @@
+"""``gateway party …``: who takes part, and who may file for whom."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, MOMENT, home_options
+from gateway.cli.output import format_value, print_json, print_problem, print_sentence, print_table
+from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.store import mandates, parties
+
+__all__ = [
+    "add_mandate",
+    "add_party",
+    "list_parties",
+    "resume_party",
+    "revoke_mandate",
+    "show_party",
+    "suspend_party",
+]
+
+_ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
+_ID_WORDS = "a party id; repeatable"
+_CERTIFICATE_WORDS = "a good signing certificate; repeatable"
+
+
+@verb
+@click.argument("party", help="its name in the register")
+@click.option("--name", help="its name for people")
+@click.option("--role", type=click.Choice(_ROLES), default="applicant", help="what it is in the procedure")
+@click.option("--id", multiple=True, metavar="[TYPE|]VALUE", help=_ID_WORDS)
+@click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
+@home_options()
+def add_party(arguments: Arguments) -> int:
+    """Register a party with its ids and certificates; nothing of it when a certificate is refused."""
+    from gateway.cli.register import demand_usable, new_certificate, read_party_id
+    from gateway.hub.assembly import now as clock
+    from gateway.pki.certificates import read_certificate
+
+    now = clock()
+    ids = [read_party_id(text) for text in arguments.id]
+    added = []
+    with write_database(arguments) as conn:
+        parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
+        for path in arguments.certificate:
+            found = read_certificate(read_file(path))
+            demand_usable(settings_of(arguments), conn, (found, "signing"), (now, now), str(path))
+            parties.add_certificate(conn, arguments.party, new_certificate(found), now)
+            added.append(found.sha256)
+    told = f"Registered party {arguments.party} as {arguments.role}"
+    if ids:
+        told += f", known as {', '.join(arguments.id)}"
+    if added:
+        told += f", with certificate {', '.join(added)}"
+    print_sentence(f"{told}.", as_json=arguments.json)
+    return 0
+
+
+@verb
+@click.argument("party", help="its name in the register")
+@home_options()
+def suspend_party(arguments: Arguments) -> int:
+    """Take nothing more from a party."""
+    _set_status(arguments, "SUSPENDED")
+    print_sentence(f"Party {arguments.party} is suspended: its messages are refused.", as_json=arguments.json)
+    return 0
+
+
+@verb
+@click.argument("party", help="its name in the register")
+@home_options()
+def resume_party(arguments: Arguments) -> int:
+    """Take messages of a suspended party again."""
+    _set_status(arguments, "ACTIVE")
+    print_sentence(f"Party {arguments.party} is active: its messages are taken.", as_json=arguments.json)
+    return 0
+
+
+def _set_status(arguments: Arguments, status: str) -> None:
+    with write_database(arguments) as conn:
+        parties.set_status(conn, arguments.party, status)
+
+
+@verb
+@click.argument("holder", help="the party that files")
+@click.argument("principal", help="the party it files for")
+@click.option("--from", "start", type=MOMENT, help="from when (ISO 8601, default now)")
+@click.option("--until", type=MOMENT, help="until when")
+@home_options()
+def add_mandate(arguments: Arguments) -> int:
+    """Let one party file for another; 1 when one of them is not registered."""
+    from gateway.hub.assembly import now
+
+    with write_database(arguments) as conn:
+        for party in (arguments.holder, arguments.principal):
+            if parties.get(conn, party) is None:
+                return _report_missing(f"no party {party}")
+        start = arguments.start or now()
+        number = mandates.add(conn, arguments.holder, arguments.principal, start, arguments.until)
+    if arguments.json:
+        print(number)
+        return 0
+    until = f" until {format_value(arguments.until)}" if arguments.until else ""
+    who = f"{arguments.holder} may file for {arguments.principal}"
+    print_sentence(f"Mandate {number}: {who} from {format_value(start)}{until}.")
+    return 0
+
+
+@verb
+@click.argument("mandate", type=int, help="number of the mandate")
+@home_options()
+def revoke_mandate(arguments: Arguments) -> int:
+    """End a mandate now; 1 when there is none of that number in force."""
+    from gateway.hub.assembly import now
+
+    with write_database(arguments) as conn:
+        if not mandates.revoke(conn, arguments.mandate, now()):
+            return _report_missing("no such mandate in force")
+    print_sentence(f"Mandate {arguments.mandate} is revoked.", as_json=arguments.json)
+    return 0
+
+
+@verb
+@home_options()
+def list_parties(arguments: Arguments) -> int:
+    """Print the parties of the register."""
+    with read_database(arguments) as conn:
+        rows = [dict(row._mapping) for row in parties.everyone(conn)]
+    print_table(rows, as_json=arguments.json, columns=("id", "name", "role", "status"))
+    return 0
+
+
+@verb
+@click.argument("party", help="its name in the register")
+@home_options()
+def show_party(arguments: Arguments) -> int:
+    """Print one party with its ids, certificates and mandates; 1 when there is no such party."""
+    with read_database(arguments) as conn:
+        row = parties.get(conn, arguments.party)
+        if row is None:
+            return _report_missing(f"no party {arguments.party}")
+        report = dict(row._mapping) | {
+            "ids": [
+                f"{one.type}|{one.value}" if one.type else one.value for one in parties.ids_of(conn, row.id)
+            ],
+            "certificates": [one.sha256 for one in parties.certificates_of(conn, row.id)],
+            "mandates": [
+                {
+                    "id": one.id,
+                    "holder": one.party_id,
+                    "principal": one.on_behalf_of,
+                    "revoked": bool(one.revoked_at),
+                }
+                for one in mandates.of_party(conn, row.id)
+            ],
+        }
+    print_json(report)
+    return 0
+
+
+def _report_missing(words: str) -> int:
+    print_problem(words)
+    return 1

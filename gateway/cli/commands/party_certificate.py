@@ -1,0 +1,151 @@
+"""``gateway party certificate …``: which certificates a party uses, from when and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import click
+from sqlalchemy import Connection
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, MOMENT, home_options
+from gateway.cli.output import format_value, print_problem, print_sentence, print_table
+from gateway.cli.register import USES, demand_usable, new_certificate
+from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.hub.assembly import now as clock
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.store import parties
+from gateway.store.coverage import spans
+
+__all__ = ["add_certificate", "end_certificate", "list_certificates", "retire_certificate"]
+
+_WHEN = "ISO 8601, without zone it is UTC"
+_CUT_WORDS = "the party's others for this use end then: a rollover"
+_VOUCHED_WORDS = "a gateway is to vouch for it: whether it is good, that one says"
+_COLUMNS = ("party", "use", "state", "from", "until", "days", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """From when, until when; and when the certificates before it end."""
+
+    starts: datetime | None
+    ends: datetime | None
+    cut: datetime | None
+
+
+@verb
+@click.argument("party", help="its name in the register")
+@click.argument("file", type=FILE, help="the certificate, PEM or DER")
+@click.option("--use", type=click.Choice(sorted(USES)), default="signing", help="what for")
+@click.option("--from", "start", type=MOMENT, metavar="TIME", help=f"not before ({_WHEN})")
+@click.option("--until", type=MOMENT, metavar="TIME", help="no longer than until then")
+@click.option("--cut", type=MOMENT, metavar="TIME", help=_CUT_WORDS)
+@click.option("--vouched", is_flag=True, help=_VOUCHED_WORDS)
+@home_options()
+def add_certificate(arguments: Arguments) -> int:
+    """Let a party use a certificate; raises the verdict on one that is not good."""
+    now, settings = clock(), settings_of(arguments)
+    found = read_certificate(read_file(arguments.file))
+    window = _Window(arguments.start, arguments.until, arguments.cut)
+    _check_window(window, found)
+    with write_database(arguments) as conn:
+        if parties.get(conn, arguments.party) is None:
+            raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {arguments.party[:80]}")
+        moments = (now, window.starts or now)
+        if not arguments.vouched:
+            demand_usable(settings, conn, (found, arguments.use), moments, str(arguments.file))
+        if window.cut is not None:
+            _end_others(conn, arguments, found, window.cut)
+        new = new_certificate(found, arguments.use, window.starts, window.ends)
+        parties.add_certificate(conn, arguments.party, new, now)
+    if arguments.json:
+        print(found.sha256)
+        return 0
+    told = f"Party {arguments.party} may use certificate {found.sha256} for {arguments.use}"
+    if window.starts is not None:
+        told += f" from {format_value(window.starts)}"
+    if window.cut is not None:
+        told += f"; its others end at {format_value(window.cut)}"
+    print_sentence(f"{told}.")
+    return 0
+
+
+def _check_window(window: _Window, found: Certificate) -> None:
+    """Refuse times in which the certificate never counts, or does not count at the cut."""
+    starts = max(window.starts or found.not_before, found.not_before)
+    ends = min(window.ends or found.not_after, found.not_after)
+    if starts >= ends:
+        detail = f"it would count from {starts.isoformat()} until {ends.isoformat()}: never"
+        raise GatewayError(SETTINGS_WRONG, detail, "--from --until")
+    if window.cut is not None and not starts <= window.cut < ends:
+        detail = f"at the cut the new certificate does not count: {starts.isoformat()} to {ends.isoformat()}"
+        raise GatewayError(SETTINGS_WRONG, detail, "--cut")
+
+
+def _end_others(conn: Connection, arguments: Arguments, found: Certificate, cut: datetime) -> None:
+    """End the party's other certificates for the use; one that ends sooner is left as it is."""
+    for row in parties.certificates_of(conn, arguments.party, arguments.use):
+        if row.sha256 != found.sha256 and (row.valid_until is None or row.valid_until > cut):
+            parties.end_certificate(conn, row.sha256, cut, row.use)
+
+
+@verb
+@click.argument("sha256", help="the SHA-256 of the certificate")
+@click.option("--at", type=MOMENT, metavar="TIME", help=f"when ({_WHEN}; default now)")
+@home_options()
+def end_certificate(arguments: Arguments) -> int:
+    """Take a certificate until a moment only; 1 when there is no such certificate."""
+    at = arguments.at or clock()
+    with write_database(arguments) as conn:
+        if not parties.end_certificate(conn, arguments.sha256.lower(), at):
+            return _report_missing()
+    print_sentence(
+        f"Certificate {arguments.sha256.lower()} ends at {format_value(at)}.", as_json=arguments.json
+    )
+    return 0
+
+
+@verb
+@click.argument("sha256", help="the SHA-256 of the certificate")
+@home_options()
+def retire_certificate(arguments: Arguments) -> int:
+    """End a certificate of a party for good; 1 when there is no such certificate."""
+    with write_database(arguments) as conn:
+        if not parties.retire_certificate(conn, arguments.sha256.lower()):
+            return _report_missing()
+    print_sentence(f"Certificate {arguments.sha256.lower()} is retired.", as_json=arguments.json)
+    return 0
+
+
+def _report_missing() -> int:
+    print_problem("no such certificate")
+    return 1
+
+
+@verb
+@click.option("--party", help="of this party only")
+@home_options()
+def list_certificates(arguments: Arguments) -> int:
+    """Print certificates with their times, the soonest end first."""
+    now = clock()
+    with read_database(arguments) as conn:
+        found = [one for one in spans(conn) if arguments.party in (None, one.owner)]
+    rows = [
+        {
+            "party": one.owner,
+            "use": one.use,
+            "state": one.state(now),
+            "from": one.starts,
+            "until": one.ends,
+            "days": max(0, (one.ends - now).days),
+            "sha256": one.sha256,
+            "subject": one.subject,
+        }
+        for one in sorted(found, key=lambda one: one.ends)
+    ]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    return 0

@@ -1,0 +1,109 @@
+"""``gateway pki key|ours``: which keys and certificates the gateway signs with, now and next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from gateway.cli.files import write_file
+from gateway.cli.options import FILE, home_options
+from gateway.cli.output import print_table
+from gateway.cli.settings import settings_of
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.config import Next, Pki, Settings
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.hub.assembly import NoCalls, build_hub, signer_of, successor_of
+from gateway.hub.trust.own_certificates import own_spans
+from gateway.pki.keys import Signer
+
+__all__ = ["show_certificates", "show_keys"]
+
+_TIMES_WORDS: Final = "sign so often, and say how many a second that was"
+_SAMPLE: Final = b"gateway pki key"
+_COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "problem")
+
+
+@verb
+@click.option("--times", type=int, default=1, metavar="N", help=_TIMES_WORDS)
+@home_options()
+def show_keys(arguments: Arguments) -> int:
+    """Print which keys the gateway signs with, now and next; 1 when one of them does not sign."""
+    settings = settings_of(arguments)
+    keys: list[tuple[Pki | Next, Callable[[], Signer]]] = [(settings.pki, lambda: signer_of(settings))]
+    if settings.pki.next.starts is not None:
+        keys.append((settings.pki.next, lambda: _load_next_key(settings)))
+    rows = [_make_row(named, load, max(arguments.times, 1)) for named, load in keys]
+    columns = (*_COLUMNS, "a_second") if arguments.times > 1 else _COLUMNS
+    print_table(rows, as_json=arguments.json, columns=columns)
+    return 0 if all(row["signs"] for row in rows) else 1
+
+
+def _load_next_key(settings: Settings) -> Signer:
+    successor = successor_of(settings)
+    if successor is None:
+        raise GatewayError(KEY_UNAVAILABLE, "there is no key that takes over", "pki.next")
+    return successor.signer
+
+
+def _make_row(named: Pki | Next, load: Callable[[], Signer], times: int) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys((*_COLUMNS, "sha256", "a_second"), "")
+    row |= {"source": _describe_source(named), "signs": False}
+    try:
+        signer = load()
+        row |= _describe_signer(signer)
+        row["a_second"] = _measure_signing(signer, times)
+        row["signs"] = True
+    except GatewayError as problem:
+        row["problem"] = f"{problem.problem.id} {problem.detail}"
+    return row
+
+
+def _describe_signer(signer: Signer) -> dict[str, Any]:
+    certificate = signer.certificate
+    return {
+        "subject": certificate.subject,
+        "sha256": certificate.sha256,
+        "not_after": certificate.not_after.isoformat(),
+        "algorithm": signer.algorithm,
+    }
+
+
+def _describe_source(named: Pki | Next) -> str:
+    """Return where a key is, without a word of what it says."""
+    if named.token.module is not None:
+        return f"token {named.token.label}, key {named.token.key}"
+    key = named.signing_key
+    if key is None:
+        return "nowhere"
+    return f"variable {key.env}" if key.env else f"file {key.file}"
+
+
+def _measure_signing(signer: Signer, times: int) -> int:
+    """Sign, and return how many signatures a second that was, after a first one that opens the token."""
+    signer.sign(_SAMPLE)
+    start = time.perf_counter()
+    for _ in range(times):
+        signer.sign(_SAMPLE)
+    return round(times / max(time.perf_counter() - start, 1e-9))
+
+
+@verb
+@click.option("--out", type=FILE, help="write them to this file as PEM, too")
+@home_options()
+def show_certificates(arguments: Arguments) -> int:
+    """Print by which certificates we sign, now and next, and write them for partners."""
+    hub = build_hub(settings_of(arguments), NoCalls(), at_work=False)
+    try:
+        found, pem = own_spans(hub), b"".join(signer.certificate.pem for signer in hub.signers)
+    finally:
+        hub.engine.dispose()
+    if arguments.out:
+        write_file(arguments.out, pem)
+    rows = [
+        {"subject": one.subject, "sha256": one.sha256, "from": one.starts, "until": one.ends} for one in found
+    ]
+    print_table(rows, as_json=arguments.json, columns=("subject", "sha256", "from", "until"))
+    return 0

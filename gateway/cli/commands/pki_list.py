@@ -1,0 +1,240 @@
+"""``gateway pki list make|show|import|list``: trusted lists, ours and those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.files import load_key_file, read_file, read_signers, replace_file
+from gateway.cli.list_description import read_description
+from gateway.cli.options import FILE, home_options, json_option, moment_option, signing_options
+from gateway.cli.output import format_facts, print_json, print_table
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.recognition.chains import Recognition, open_list, open_named
+from gateway.recognition.lists import TrustedList, levels_of
+from gateway.recognition.own import sign_list
+from gateway.recognition.succession import check_fresh, succeed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from gateway.hub.trust.lists import Imported
+    from gateway.hub.trust.recognition import Terms
+
+__all__ = ["import_list_file", "list_lists", "make_list", "show_list"]
+
+_COLUMNS = ("territory", "form", "sequence", "state", "issued", "next_update", "named_by")
+_LIST_WORDS = "the list, ours or of ETSI TS 119 612"
+_SIGNER_WORDS = "who may sign it; repeatable"
+_SIGNER_OPTION = click.option("--signer", type=FILE, multiple=True, metavar="PEM", help=_SIGNER_WORDS)
+
+
+@verb
+@click.argument("file", type=FILE, help="the description, TOML; certificates lie beside it")
+@click.option("--out", type=FILE, required=True, help="the file to write")
+@signing_options()
+@moment_option("issue it")
+@json_option()
+def make_list(arguments: Arguments) -> int:
+    """Sign a list of ours from its description, and write it."""
+    draft = read_description(arguments.file)
+    at = arguments.at or datetime.now(UTC)
+    signer = load_key_file(arguments)
+    made = sign_list(draft, signer, now=at)
+    opened = open_list(made, {signer.certificate})
+    check_fresh(opened, opened.issued)
+    replace_file(arguments.out, made)
+    _print_list({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
+    return 0
+
+
+@verb
+@click.argument("file", type=FILE, help=_LIST_WORDS)
+@_SIGNER_OPTION
+@moment_option("judge")
+@json_option()
+def show_list(arguments: Arguments) -> int:
+    """Verify a list and print what is on it; 1 when it is not to be believed any more."""
+    at = arguments.at or datetime.now(UTC)
+    found = open_list(read_file(arguments.file), read_signers(arguments.signer))
+    report = _describe_list(found, at)
+    _print_list({"file": str(arguments.file), **report}, as_json=arguments.json)
+    return 0 if report["problem"] is None else 1
+
+
+@verb
+@click.argument("file", type=FILE, help=_LIST_WORDS)
+@click.option("--into", type=FILE, metavar="DIR", help="where lists lie that no hub judges by")
+@_SIGNER_OPTION
+@click.option("--named-by", type=FILE, metavar="FILE", help="a list in hand that names who may sign")
+@moment_option("judge")
+@home_options()
+def import_list_file(arguments: Arguments) -> int:
+    """Verify a list and keep it, in a hub or in a folder; raises what is wrong with it."""
+    at = arguments.at or datetime.now(UTC)
+    kept, report = _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
+    _print_list({**report, **_describe_list(kept, at)}, as_json=arguments.json)
+    return 0
+
+
+def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
+    """Let a hub judge by the list: who may sign it, its settings say, and the lists that it has."""
+    if arguments.signer or arguments.named_by or not (arguments.home or arguments.config):
+        raise GatewayError(
+            SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
+        )
+    done = _take_list(arguments, at)
+    return done.list, {"taken": done.taken, "before": done.before, "named_by": done.named_by}
+
+
+def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
+    data = read_file(arguments.file)
+    new = _open_expected(data, arguments)
+    place = arguments.into / f"{_name_file(new)}.xml"
+    beside = place.with_suffix(".signer.pem")
+    held = open_list(read_file(place), read_signers([beside])) if place.exists() else None
+    kept = succeed(held, new, at)
+    if kept is new:
+        replace_file(beside, _join_signers(held, new))
+        replace_file(place, data)
+        replace_file(beside, new.signer.pem)
+    return kept, {"file": str(place), "taken": kept is new, "before": held.sequence if held else None}
+
+
+def _join_signers(held: TrustedList | None, new: TrustedList) -> bytes:
+    """Return the signers of the old list and of the new: whichever lies there can be read again."""
+    return (held.signer.pem if held else b"") + new.signer.pem
+
+
+def _open_expected(data: bytes, arguments: Arguments) -> TrustedList:
+    """Open a list whose signer was named on the command line, or by a list in hand for its territory."""
+    signers = read_signers(arguments.signer)
+    if arguments.named_by is None:
+        return open_list(data, signers)
+    naming = open_list(
+        read_file(arguments.named_by), read_signers([arguments.named_by.with_suffix(".signer.pem")])
+    )
+    check_fresh(naming, arguments.at or datetime.now(UTC))
+    return open_named(data, [naming], signers)[0]
+
+
+def _name_file(found: TrustedList) -> str:
+    territory = found.territory
+    if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
+        raise GatewayError(
+            SETTINGS_WRONG, f"territory {territory[:20]!r} makes no name of a file", "territory"
+        )
+    return f"{territory}-{found.form}"
+
+
+def _describe_list(found: TrustedList, at: datetime) -> dict[str, Any]:
+    problem = None
+    try:
+        check_fresh(found, at)
+    except GatewayError as stale:
+        problem = stale
+    return {
+        "form": found.form,
+        "operator": found.operator,
+        "territory": found.territory,
+        "sequence": found.sequence,
+        "issued": found.issued.isoformat(),
+        "next_update": found.next_update.isoformat() if found.next_update else None,
+        "signer": found.signer.subject,
+        "certificate": found.signer.sha256,
+        "problem": problem.problem.id if problem else None,
+        "reason": problem.detail if problem else "",
+        "services": [_describe_service(found, number, at) for number in range(len(found.services))],
+        "schemes": [
+            {
+                "territory": each.territory,
+                "role": each.role,
+                "location": each.location,
+                "signers": [one.sha256 for one in each.signers],
+                "unread": list(each.unread),
+                "rules": None if each.rules is None else [rule.identifier for rule in each.rules],
+            }
+            for each in found.schemes
+        ],
+        "bridges": [
+            {"certificate": each.certificate.sha256, "policies": dict(each.policies)}
+            for each in found.bridges
+        ],
+    }
+
+
+def _describe_service(found: TrustedList, number: int, at: datetime) -> dict[str, Any]:
+    service = found.services[number]
+    standing = service.standing(at)
+    return {
+        "provider": service.provider,
+        "name": service.name,
+        "type": standing.type if standing else None,
+        "status": standing.status if standing else None,
+        "since": standing.since.isoformat() if standing else None,
+        "levels": sorted(levels_of(standing, (found.rules,), at)) if standing else [],
+        "certificates": [each.sha256 for each in service.certificates],
+        "unread": list(service.unread),
+    }
+
+
+def _print_list(report: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    counted = {name: len(value) if isinstance(value, list) else value for name, value in report.items()}
+    print(format_facts(counted))
+    for each in report["services"]:
+        levels = ", ".join(each["levels"]) or "no level"
+        print(f"  {each['name']}: {each['status']} since {each['since']}, {levels}")
+
+
+def _take_list(arguments: Arguments, at: datetime) -> Imported:
+    """Put the list of a file in force in a home; what is in force there stays when it is refused."""
+    # Loaded when it is used: it brings the database along.
+    from gateway.cli.settings import open_engine, settings_of
+    from gateway.hub.assembly import terms_of
+    from gateway.hub.trust.lists import import_list
+
+    settings = settings_of(arguments)
+    octets = read_file(arguments.file)
+    with open_engine(settings) as engine:
+        return import_list(engine, octets, at, terms_of(settings))
+
+
+@verb
+@click.option("--all", is_flag=True, help="also those whose place another one took")
+@home_options()
+def list_lists(arguments: Arguments) -> int:
+    """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
+    from gateway.cli.settings import read_database, settings_of
+    from gateway.hub.assembly import now, terms_of
+    from gateway.store import trust_lists
+
+    settings = settings_of(arguments)
+    with read_database(arguments) as conn:
+        rows = trust_lists.history(conn) if arguments.all else trust_lists.latest(conn)
+        states = _find_states(conn, terms_of(settings), now())
+    report = [_make_row(row, states.get(row.sha256, "not in force")) for row in rows]
+    print_table(report, as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+def _find_states(conn: Connection, terms: Terms, at: datetime) -> dict[str, str]:
+    """Return of each list in force, by its digest, what it is here."""
+    from gateway.hub.trust.recognition import Lists, Shelf
+    from gateway.pki.trust import TrustStore
+
+    lists: Lists = Shelf().read(conn, terms)
+    found = Recognition(TrustStore(()), lists.root, lists.others).in_force(at)
+    return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in found}
+
+
+def _make_row(row: Row[Any], state: str) -> dict[str, Any]:
+    report = dict(row._mapping)
+    del report["signer"]
+    return report | {"state": state}

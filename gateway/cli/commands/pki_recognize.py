@@ -1,0 +1,126 @@
+"""``gateway pki recognize|vouch``: by which way a signer is admitted, and vouching for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import click
+
+from gateway.cli.files import load_key_file, read_certificate_files, read_file, read_signers, replace_file
+from gateway.cli.options import FILE, json_option, moment_option, signing_options
+from gateway.cli.output import print_report, print_sentence
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.policy import shipped_policy
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import TrustStore, Use
+from gateway.recognition.admission import Admission, admit, admit_vouched
+from gateway.recognition.chains import Recognition, gather, open_list
+from gateway.recognition.succession import check_fresh
+from gateway.recognition.vouching import is_vouched, open_vouched, vouch
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.xades import verify_document
+
+__all__ = ["recognize_signer", "vouch_document"]
+
+_REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
+    "require": "require",
+    "if-present": "if_present",
+    "none": "none",
+}
+_CHOICE = click.Choice(sorted(_REVOCATION))
+
+
+def _many_files(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, type=FILE, multiple=True, metavar="F", help=f"{words}; repeatable")
+
+
+@verb
+@click.argument("file", type=FILE, help="a certificate, a signed document, or one vouched for")
+@_many_files("--anchor", "an authority of our own")
+@_many_files("--intermediate", "a certificate between the signer and an anchor")
+@_many_files("--crl", "a revocation list")
+@_many_files("--list", "a trusted list of others, named by ours or by one that it names")
+@_many_files("--signer", "who may sign our list")
+@click.option("--root", type=FILE, metavar="F", help="our list, from which recognition starts")
+@click.option("--revocation", type=_CHOICE, default="require", help="what must be known of it")
+@moment_option("judge")
+@json_option("print one JSON object")
+def recognize_signer(arguments: Arguments) -> int:
+    """Print whether and by which way a signer is admitted; 1 when he is not."""
+    at = arguments.at or datetime.now(UTC)
+    recognition, refused = _read_recognition(arguments, at)
+    data = read_file(arguments.file)
+    certificate, admission = _judge_file(data, at, recognition)
+    verdict = admission.verdict
+    report = {
+        "file": str(arguments.file),
+        "admitted": admission.mode is not None,
+        "mode": admission.mode,
+        "levels": sorted(admission.levels),
+        "source": admission.source,
+        "problem": verdict.problem.id if verdict.problem else None,
+        "reason": verdict.reason,
+        "signer": certificate.subject,
+        "certificate": certificate.sha256,
+        "path": [each.subject for each in verdict.path],
+        "lists_refused": [
+            {"file": name, "problem": each.problem.id, "reason": each.detail}
+            for name, each in refused.items()
+        ],
+    }
+    print_report(report, as_json=arguments.json)
+    return 0 if admission.mode is not None else 1
+
+
+def _read_recognition(arguments: Arguments, at: datetime) -> tuple[Recognition, dict[str, GatewayError]]:
+    policy = replace(shipped_policy(), revocation=_REVOCATION[arguments.revocation])
+    store = TrustStore(
+        read_certificate_files(arguments.anchor), read_certificate_files(arguments.intermediate), policy
+    )
+    revocations = Revocations([read_file(each) for each in arguments.crl])
+    if arguments.root is None:
+        return Recognition(store, revocations=revocations), {}
+    root = open_list(read_file(arguments.root), read_signers(arguments.signer))
+    check_fresh(root, at)
+    others, refused = gather(root, {str(each): read_file(each) for each in arguments.list}, at)
+    return Recognition(store, root, others, revocations), refused
+
+
+def _judge_file(data: bytes, at: datetime, recognition: Recognition) -> tuple[Certificate, Admission]:
+    if data[:1] == b"\x30" or data.lstrip().startswith(b"-----BEGIN"):
+        certificate = read_certificate(data)
+        return certificate, admit(certificate, at, Use.SIGNING, recognition)
+    if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise GatewayError(DOCUMENT_INVALID, "neither a certificate nor a document", "the file")
+    root = parse_xml(data)
+    if is_vouched(root):
+        vouched = open_vouched(data)
+        return vouched.signer, admit_vouched(vouched, at, recognition)
+    certificate = verify_document(root).certificate
+    return certificate, admit(certificate, at, Use.SIGNING, recognition)
+
+
+@verb
+@click.argument("file", type=FILE, help="the document, signed by its party")
+@click.option("--territory", required=True, help="the country we vouch for")
+@click.option("--level", multiple=True, required=True, metavar="WORD", help="what the signer is; repeatable")
+@click.option("--out", type=FILE, required=True, help="the file to write")
+@signing_options()
+@moment_option("sign")
+def vouch_document(arguments: Arguments) -> int:
+    """Sign a document once more, and write it; its own signature stays."""
+    at = arguments.at or datetime.now(UTC)
+    made = vouch(
+        read_file(arguments.file), arguments.level, arguments.territory, load_key_file(arguments), now=at
+    )
+    replace_file(arguments.out, made)
+    levels = ", ".join(arguments.level)
+    print_sentence(
+        f"Vouched for the signer of {arguments.file} as {levels}: the document is {arguments.out}."
+    )
+    return 0

@@ -1,0 +1,158 @@
+"""``gateway pki demo|request|issue|cross|revoke``: a sandbox authority and what it certifies."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.files import read_file, write_file
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import count_things, print_sentence, print_table
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.hub.assembly import now
+from gateway.pki.certificates import read_certificate
+from gateway.pki.issue import (
+    KEY_KINDS,
+    Order,
+    SandboxParty,
+    cross_certify,
+    demo_parties,
+    issue_requested,
+    load_authority,
+    make_sandbox,
+    profiles,
+    request_certificate,
+    revoke,
+    write_key,
+)
+from gateway.pki.policy import shipped_policy
+from gateway.pki.requests import read_request
+
+__all__ = [
+    "certify_authority",
+    "issue_certificate",
+    "make_authority",
+    "make_request",
+    "revoke_certificates",
+]
+
+_PARTIES = sorted(name for name in profiles() if name != "authority")
+_NAMES = "an alternative name, dns:HOST or uri:URI; repeatable"
+_CROSS_WORDS = "policy of ours that theirs is as good as; repeatable"
+
+
+@verb
+@click.option("--out", type=FILE, required=True, help="the folder to write")
+@click.option("--party", multiple=True, metavar="NAME[:rsa-2048|:p-256]", help="one more party")
+@click.option("--authority", metavar="NAME", help="its name, CN=…,O=…, when not the sandbox's")
+@click.option("--bridges", is_flag=True, help="it may certify authorities of others")
+@click.option("--overwrite", is_flag=True, help="replace a sandbox that is there")
+@json_option()
+def make_authority(arguments: Arguments) -> int:
+    """Make a sandbox authority with its parties, and print where their certificates are."""
+    asked = [_read_party(text) for text in arguments.party]
+    names = {party.name for party in asked}
+    parties = [*(party for party in demo_parties() if party.name not in names), *asked]
+    named = {"authority": arguments.authority} if arguments.authority else {}
+    length = 1 if arguments.bridges else 0
+    made = make_sandbox(
+        arguments.out, parties, now(), overwrite=arguments.overwrite, path_length=length, **named
+    )
+    rows = [
+        {
+            "name": party.name,
+            "state": party.state,
+            "key": party.key_kind,
+            "sha256": made.signers[party.name].certificate.sha256,
+            "certificate": str(arguments.out / f"{party.name}.cert.pem"),
+        }
+        for party in parties
+    ]
+    print_table(rows, as_json=arguments.json, columns=("name", "state", "key", "certificate"))
+    return 0
+
+
+def _read_party(text: str) -> SandboxParty:
+    name, _, kind = text.partition(":")
+    return SandboxParty(name, key_kind=kind or "p-256")
+
+
+@verb
+@click.argument("subject", help="the name to be certified: CN=…,O=… or a common name alone")
+@click.option("--kind", type=click.Choice(KEY_KINDS), default="p-256", help="the kind of key")
+@click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
+@click.option("--key", type=FILE, required=True, help="the file to write the private key to")
+@click.option("--password", type=FILE, metavar="FILE", help="encrypt the key by this password")
+@click.option("--out", type=FILE, required=True, help="the file to write the request to")
+def make_request(arguments: Arguments) -> int:
+    """Make a key and the request for its certificate; a key that is there is not written over."""
+    key, request = request_certificate(arguments.subject, arguments.kind, arguments.name)
+    password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
+    if arguments.password and not password:
+        raise GatewayError(SETTINGS_WRONG, "the password is empty", str(arguments.password))
+    write_key(arguments.key, key, password)
+    write_file(arguments.out, request)
+    print_sentence(f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out}).")
+    return 0
+
+
+@verb
+@click.argument("request", type=FILE, help="the request, PEM or DER")
+@click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
+@click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
+@click.option("--profile", type=click.Choice(_PARTIES), default="signing", help="what it is for")
+@click.option("--days", type=int, help="how long it lasts, when not as the profile says")
+@click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
+@click.option("--policy", multiple=True, metavar="OID", help="issued by this policy; repeatable")
+@json_option()
+def issue_certificate(arguments: Arguments) -> int:
+    """Issue the certificate of a request, as the sandbox authority, and print what it says."""
+    if arguments.days is not None and not 0 < arguments.days <= 36_500:
+        raise GatewayError(SETTINGS_WRONG, "not a number of days", "--days")
+    request = read_request(read_file(arguments.request), shipped_policy().certificates)
+    order = Order(
+        arguments.profile,
+        days=arguments.days,
+        alternative_names=tuple(arguments.name),
+        policies=tuple(arguments.policy),
+    )
+    made = issue_requested(load_authority(arguments.ca), request, now(), order)
+    write_file(arguments.out, made.pem)
+    not_granted = [name for name in request.alternative_names if name not in arguments.name]
+    row = {
+        "subject": made.subject,
+        "serial": made.serial,
+        "sha256": made.sha256,
+        "from": made.not_before,
+        "until": made.not_after,
+        "not_granted": not_granted,
+    }
+    print_table([row], as_json=arguments.json, columns=("subject", "sha256", "from", "until", "not_granted"))
+    return 0
+
+
+@verb
+@click.argument("certificate", type=FILE, help="the other authority's own certificate")
+@click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
+@click.option("--policy", multiple=True, required=True, metavar="OURS=THEIRS", help=_CROSS_WORDS)
+@click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
+def certify_authority(arguments: Arguments) -> int:
+    """Certify another authority's key: a bridge for its parties."""
+    other = read_certificate(read_file(arguments.certificate))
+    policies = {ours: theirs for ours, _, theirs in (each.partition("=") for each in arguments.policy)}
+    made = cross_certify(load_authority(arguments.ca), other, policies, now())
+    write_file(arguments.out, made.pem)
+    print_sentence(f"Certified {made.subject}: certificate {made.sha256} is {arguments.out}.")
+    return 0
+
+
+@verb
+@click.argument("certificate", type=FILE, nargs=-1, help="one that is revoked; none: renew the list")
+@click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
+def revoke_certificates(arguments: Arguments) -> int:
+    """Write the next revocation list of the sandbox authority, with the certificates that are named."""
+    found = [read_certificate(read_file(path)) for path in arguments.certificate]
+    number = revoke(arguments.ca, found, now())
+    revoked = f"Revoked {count_things(len(found), 'certificate')}" if found else "Revoked nothing"
+    print_sentence(f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}.")
+    return 0

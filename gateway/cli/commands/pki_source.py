@@ -1,0 +1,116 @@
+"""``gateway pki source list|refresh|forget`` and ``pki crl``: lists in hand, how fresh they are."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any, Final
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, home_options
+from gateway.cli.output import count_things, print_sentence, print_table
+from gateway.cli.progress import show_progress
+from gateway.cli.register import load_crls
+from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.hub import operate
+from gateway.hub.assembly import now
+from gateway.hub.trust.sources import Source, sources_of
+from gateway.monitor.freshness import standing
+from gateway.store import deliveries
+
+__all__ = ["forget_source", "list_sources", "load_crl_file", "refresh_sources"]
+
+_ACTOR: Final = "operator"
+_COLUMNS: Final = (
+    *("name", "kind", "state", "words", "number", "this_update", "next_update"),
+    *("fetched_at", "failures", "problem"),
+)
+_POLL: Final = 0.2
+_WAIT_WORDS: Final = "wait so long for the first attempts to end"
+_OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
+
+
+@verb
+@home_options()
+def list_sources(arguments: Arguments) -> int:
+    """Print what is fetched, from where, and how fresh it is; 1 when something is stale."""
+    sources = sources_of(settings_of(arguments))
+    warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources.items()}
+    with read_database(arguments) as conn:
+        found = standing(conn, now(), warn)
+    rows = [asdict(one) | {"url": sources[one.name].url if one.name in sources else ""} for one in found]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    if not arguments.json:
+        for one in found:
+            if remark := one.remark():
+                print(remark)
+    return 1 if any(one.state == "stale" for one in found) else 0
+
+
+@verb
+@click.argument("name", nargs=-1, help="a source of the settings; all of them without")
+@click.option("--wait", type=float, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
+@home_options()
+def refresh_sources(arguments: Arguments) -> int:
+    """Queue the fetching of sources, and print how each stands; 1 when one failed."""
+    queued: dict[int, str] = {}
+    chosen = _choose_sources(arguments)
+    with write_database(arguments) as conn:
+        for source in chosen:
+            queued[operate.fetch_now(conn, source, now(), _ACTOR)] = source.name
+    with show_progress("waiting for what is fetched") if arguments.wait else nullcontext():
+        rows = _await_deliveries(arguments, queued)
+    print_table(rows, as_json=arguments.json, columns=("delivery", "name", "state", "problem"))
+    return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
+
+
+def _choose_sources(arguments: Arguments) -> list[Source]:
+    sources = sources_of(settings_of(arguments))
+    unknown = [name for name in arguments.name if name not in sources]
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"there is no source {unknown[0][:40]!r} in the settings", "fetch")
+    return [sources[name] for name in dict.fromkeys(arguments.name or sources)]
+
+
+def _await_deliveries(arguments: Arguments, queued: dict[int, str]) -> list[dict[str, Any]]:
+    """Return how the deliveries stand when each was tried, or the time to wait is over."""
+    end = time.monotonic() + arguments.wait
+    while True:
+        with read_database(arguments) as conn:
+            found = [deliveries.get(conn, delivery) for delivery in queued]
+        rows = [row for row in found if row is not None]
+        if all(row.state in _OVER or row.problem for row in rows) or time.monotonic() >= end:
+            return [
+                {"delivery": row.id, "name": queued[row.id], "state": row.state, "problem": row.problem or ""}
+                for row in rows
+            ]
+        time.sleep(_POLL)
+
+
+@verb
+@click.argument("name", help="the source")
+@home_options(as_json=False)
+def forget_source(arguments: Arguments) -> int:
+    """Take what was fetched from a source out of force; raises GW801 for a source that there is not."""
+    with write_database(arguments) as conn:
+        gone = operate.forget(conn, arguments.name, now(), _ACTOR)
+    lists = count_things(gone, "list")
+    print_sentence(f"Took {lists} of source {arguments.name} out of force.")
+    return 0
+
+
+@verb
+@click.argument("file", type=FILE, help="a DER list, or a file of PEM lists")
+@home_options(as_json=False)
+def load_crl_file(arguments: Arguments) -> int:
+    """Keep revocation lists in the register; every process judges by them from its next message on."""
+    with write_database(arguments) as conn:
+        for issuer, new in load_crls(conn, read_file(arguments.file), now()):
+            state = "taken, certificates are judged by it from now on" if new else "in hand already"
+            print_sentence(f"List of {issuer}: {state}.")
+    return 0

@@ -1,0 +1,328 @@
+"""``gateway pki validate``: judges certificates by what is named on the command line alone.
+
+Nothing is looked up in a register and nothing is fetched.  The judgement is made in a process of
+its own, which is killed when a path costs too much.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import click
+
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, json_option
+from gateway.cli.output import format_facts
+from gateway.cli.progress import show_progress
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.hub.assembly import now
+from gateway.pki.certificates import MAX_BUNDLE_OCTETS, PATH_RULES
+from gateway.pki.path import ANY_POLICY, PolicyRule
+from gateway.pki.policy import read_policy, shipped_policy
+from gateway.pki.register import Register
+from gateway.pki.revocation import MAX_CRL_OCTETS
+from gateway.pki.trust import MAX_PEER_CERTIFICATES, TrustPolicy, Use, Verdict
+from gateway.pki.worker import Examiner
+
+__all__ = ["Case", "validate_certificates"]
+
+_MISUSE: Final = 2
+_USES: Final = {
+    **{use.value: use for use in Use},
+    "ocsp": Use.OCSP_SIGNING,
+    "tsa": Use.TIME_STAMPING,
+    # Path validation alone: what the certificate is for is not looked at.
+    "any": Use.SIGNING,
+}
+_Revocation = Literal["require", "if-present", "none"]
+_REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
+    "require": "require",
+    "if-present": "if_present",
+    "none": "none",
+}
+_REVOCATION_CHOICE = click.Choice(get_args(_Revocation))
+_BATCH_WORDS: Final = "one case a line, of the same names; what a line leaves open, the options say"
+# Anybody's certificates go into a path of this length, and so many paths are tried.
+_LONGEST_ALONE: Final = 16
+_FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
+_LISTS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
+# What is longer is refused by whoever reads it; to hand it over first would cost more than the judgement.
+_MOST: Final = {
+    "leaf": MAX_BUNDLE_OCTETS,
+    "intermediate": MAX_BUNDLE_OCTETS,
+    "anchor": MAX_BUNDLE_OCTETS,
+    "crl": 2 * MAX_CRL_OCTETS,
+    "ocsp": MAX_BUNDLE_OCTETS,
+    "rules": MAX_BUNDLE_OCTETS,
+}
+_OID: Final = re.compile(r"[0-2](?:\.[0-9]{1,39}){1,63}")
+_SWITCHES: Final = ("require_explicit_policy", "inhibit_mapping", "inhibit_any")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One certificate to be judged, with all that the judgement may use; files are octets."""
+
+    leaf: bytes
+    intermediate: tuple[bytes, ...] = ()
+    anchor: tuple[bytes, ...] = ()
+    crl: tuple[bytes, ...] = ()
+    ocsp: tuple[bytes, ...] = ()
+    policy: tuple[str, ...] = ()
+    at: datetime | None = None
+    use: str = "signing"
+    revocation: _Revocation | None = None
+    rules: bytes | None = None
+    require_explicit_policy: bool = False
+    inhibit_mapping: bool = False
+    inhibit_any: bool = False
+
+    @property
+    def register(self) -> Register:
+        """Return everything but the certificate itself."""
+        return Register(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_rules())
+
+    def _make_rules(self) -> TrustPolicy:
+        policies = PolicyRule(
+            frozenset(self.policy) or ANY_POLICY.accepted,
+            explicit=self.require_explicit_policy,
+            inhibit_mapping=self.inhibit_mapping,
+            inhibit_any=self.inhibit_any,
+            of_anchor=self.use != "any",
+        )
+        rules = shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
+        # A policy of its own says what must be known, unless somebody else does.
+        if self.revocation is not None or self.rules is None:
+            rules = replace(rules, revocation=_REVOCATION[self.revocation or "require"])
+        if self.rules is None or policies != ANY_POLICY:
+            rules = replace(rules, policies=policies)
+        if self.use == "any":
+            return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_LONGEST_ALONE)
+        return rules
+
+    def judge(self, examiner: Examiner, at: datetime) -> Verdict:
+        """Judge the certificate; without a time of its own, as of `at`."""
+        moment = self.at or at
+        if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
+            reason = f"{len(self.intermediate)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
+            return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), moment, moment)
+        return examiner.examine(self.register, self.leaf, _USES[self.use], moment)
+
+
+def _accept_once(ctx: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:
+    """Return the one value of an option; of two nobody could say which was meant: misuse."""
+    if len(values) > 1:
+        raise click.UsageError(f"{option.opts[0]} is given twice", ctx)
+    return values[0] if values else None
+
+
+def _single_option(name: str, words: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, multiple=True, callback=_accept_once, help=words, **more)
+
+
+def _many_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(name, multiple=True, metavar="F", help=f"{words}; repeatable")
+
+
+@verb
+@_single_option("--leaf", "the certificate, DER or PEM", metavar="F")
+@_many_option("--intermediate", "a certificate between it and an anchor")
+@_many_option("--anchor", "a certificate that is trusted")
+@_many_option("--crl", "a revocation list")
+@_many_option("--ocsp", "an OCSP response, DER")
+@_single_option("--at", "judge as of then (ISO 8601; without zone it is UTC)", metavar="TIME")
+@_single_option("--use", "what it is to be used for (default: signing)", type=click.Choice(tuple(_USES)))
+@click.option("--policy", multiple=True, metavar="OID", help="an acceptable policy; repeatable")
+@click.option("--require-explicit-policy", is_flag=True, help="a policy must be left")
+@click.option("--inhibit-mapping", is_flag=True, help="no policy is mapped to another")
+@click.option("--inhibit-any", is_flag=True, help="anyPolicy stands for no policy")
+@_single_option("--revocation", "what must be known of it (default: require)", type=_REVOCATION_CHOICE)
+@_single_option("--rules", "a trust policy in place of the one that is shipped", metavar="F")
+@_single_option("--batch", _BATCH_WORDS, type=FILE, metavar="FILE.jsonl")
+@json_option("print JSON, one object a case")
+def validate_certificates(arguments: Arguments) -> int:
+    """Judge one certificate, or each line of a file, and say so."""
+    lines = None if arguments.batch is None else _read_lines(arguments.batch)
+    examiner = Examiner()
+    status = 0
+    try:
+        with show_progress("judging certificates", 1 if lines is None else len(lines)) as bar:
+            for report in _judge_cases(arguments, lines, examiner):
+                text = json.dumps(report, ensure_ascii=False) if arguments.json else format_facts(report)
+                bar.print_line(text, sys.stdout)
+                bar.advance_one()
+                wrong = (
+                    _MISUSE if report["problem"] == SETTINGS_WRONG.id else int(report["verdict"] != "valid")
+                )
+                status = max(status, wrong)
+    finally:
+        examiner.close()
+    return status
+
+
+def _read_lines(batch: Path) -> list[bytes]:
+    return [line for line in read_file(batch).splitlines() if line.strip()]
+
+
+def _judge_cases(
+    arguments: Arguments, lines: list[bytes] | None, examiner: Examiner
+) -> Iterator[dict[str, Any]]:
+    at = now()
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in Case.__slots__ and value not in (None, ())
+    }
+    if lines is None:
+        yield _judge_case(_read_case(given), examiner, at)
+        return
+    for line in lines:
+        try:
+            # What a line leaves open, the command line may say for all of them.
+            yield _judge_case(_read_case({**given, **_read_line(line)}), examiner, at)
+        except GatewayError as mistake:
+            yield _describe_verdict("indeterminate", mistake.problem.id, mistake.detail)
+        # One line must not take the answers of those after it along.
+        except Exception as error:
+            yield _describe_verdict("indeterminate", OUR_MISTAKE.id, type(error).__name__)
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a key that is there twice")
+    return dict(pairs)
+
+
+def _read_line(line: bytes) -> Mapping[str, Any]:
+    try:
+        words = json.loads(line, object_pairs_hook=_refuse_twins)
+    except (ValueError, RecursionError) as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"a line that is not JSON: {str(wrong)[:100]}") from None
+    if not isinstance(words, dict):
+        raise GatewayError(SETTINGS_WRONG, "a line that is not a JSON object")
+    return words
+
+
+def _judge_case(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
+    # After one that was ended a new process starts, which the next case does not pay for.
+    examiner.start()
+    start = time.perf_counter()
+    verdict = case.judge(examiner, at)
+    spent = round((time.perf_counter() - start) * 1000, 1)
+    return _describe_verdict(
+        verdict.status,
+        verdict.problem.id if verdict.problem else None,
+        verdict.reason,
+        path=[each.subject for each in verdict.path],
+        sha256=[each.sha256 for each in verdict.path],
+        evidence=list(verdict.evidence),
+        milliseconds=spent,
+    )
+
+
+def _describe_verdict(verdict: str, problem: str | None, reason: str, **more: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "verdict": verdict,
+        "problem": problem,
+        "reason": reason,
+        "path": [],
+        "milliseconds": 0.0,
+    }
+    return {**told, **more}
+
+
+def _read_case(words: Mapping[str, Any]) -> Case:
+    """Read what was asked; raises GW801 for what cannot be asked."""
+    _check_words(words)
+    values = {name: value for name, value in words.items() if value is not None}
+    for name in _LISTS:
+        given = values.get(name, [])
+        values[name] = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for name in _FILES:
+        if name not in values:
+            continue
+        texts = values[name] if name in _LISTS else (values[name],)
+        octets = tuple(_bound_octets(_read_octets(each, name), name) for each in texts)
+        values[name] = octets if name in _LISTS else octets[0]
+    if "at" in values:
+        values["at"] = _read_moment(values["at"])
+    return Case(**values)
+
+
+def _check_words(words: Mapping[str, Any]) -> None:
+    unknown = sorted(set(words) - set(Case.__slots__))
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", "pki validate")
+    for name in ("leaf", "anchor"):
+        if not words.get(name):
+            raise GatewayError(SETTINGS_WRONG, f"--{name} is missing", "pki validate")
+    for name, known in (("use", tuple(_USES)), ("revocation", get_args(_Revocation))):
+        if words.get(name) is not None and words[name] not in known:
+            raise GatewayError(SETTINGS_WRONG, f"{name} is none of {', '.join(known)}", "pki validate")
+    for name in _SWITCHES:
+        if not isinstance(words.get(name), bool | None):
+            raise GatewayError(SETTINGS_WRONG, f"{name} is neither true nor false", "pki validate")
+    for each in _list_texts(words, "leaf", "at", "rules", *_LISTS):
+        if not isinstance(each, str):
+            raise GatewayError(SETTINGS_WRONG, "a value that is not text", "pki validate")
+    for each in _list_texts(words, "policy"):
+        if not _OID.fullmatch(each):
+            raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is no OID", "pki validate")
+
+
+def _list_texts(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
+    for name in names:
+        given = words.get(name)
+        yield from given if isinstance(given, list | tuple) else () if given is None else (given,)
+
+
+def _bound_octets(octets: bytes, name: str) -> bytes:
+    if len(octets) > _MOST[name]:
+        raise GatewayError(
+            SETTINGS_WRONG, f"--{name}: {len(octets):,} octets, {_MOST[name]:,} are read", "pki validate"
+        )
+    return octets
+
+
+def _read_octets(text: str, name: str) -> bytes:
+    """Return what a file holds, or the text itself where it is PEM or base64 of DER."""
+    if text.startswith("-----BEGIN "):
+        return text.encode()
+    if _is_file(text):
+        return read_file(Path(text))
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        detail = f"--{name}: {text[:120]!r} is no file that can be read, and not base64"
+        raise GatewayError(SETTINGS_WRONG, detail, text[:120]) from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    # Base64 of a certificate is longer than any name of a file may be, and a name has no NUL.
+    except (OSError, ValueError):
+        return False
+
+
+def _read_moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # The first and the last hours that can be written are none in the zone of Greenwich.
+    except (ValueError, OverflowError):
+        raise GatewayError(
+            SETTINGS_WRONG, f"--at: {text[:80]!r} is no time (ISO 8601)", "pki validate"
+        ) from None

@@ -1,0 +1,176 @@
+"""``gateway run | serve | work``: the processes of one gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import click
+
+from gateway.cli.commands.migrate import apply_migrations
+from gateway.cli.options import home_options
+from gateway.cli.remarks import check_hub, open_hub, source_problems, trust_remarks
+from gateway.cli.settings import find_settings_file, settings_of
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.config import Settings
+from gateway.delivery.assembly import build_worker
+from gateway.delivery.reloading import SettingsFile
+from gateway.hub.trust.own_certificates import own_spans
+from gateway.monitor.expiry import log_endings
+from gateway.store.room import when_there_is_room
+from gateway.web.orphans import end_with_parent
+
+__all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
+
+_log = logging.getLogger(__name__)
+_DRAIN = 40.0
+#: So many deaths within so many seconds are no accident: the keeper must look.
+_MOST_DEATHS = 10
+_WINDOW = 60.0
+_DAY = 86_400.0
+
+
+@verb
+@home_options(as_json=False)
+@click.option("--workers", type=int, default=1, help="delivery processes")
+def run_gateway(arguments: Arguments) -> int:
+    """Keep one process that serves and others that deliver; one that dies is started again."""
+    _set_up_logging()
+    settings = settings_of(arguments)
+    _check_port(settings)
+    apply_migrations(settings)
+    check_hub(settings)
+    context = multiprocessing.get_context("spawn")
+    targets: list[Callable[..., int]] = [serve_requests, *[deliver_messages] * max(1, arguments.workers)]
+
+    def start(target: Callable[..., int]) -> BaseProcess:
+        child = context.Process(target=_run_child, args=(target, arguments))
+        child.start()
+        return child
+
+    with _catch_signals() as stop:
+        children = [start(target) for target in targets]
+        deaths: list[float] = []
+        while not stop.wait(0.2):
+            for place, child in enumerate(children):
+                if not child.is_alive():
+                    _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
+                    deaths = [*(at for at in deaths if at > time.monotonic() - _WINDOW), time.monotonic()]
+                    children[place] = start(targets[place])
+            if len(deaths) > _MOST_DEATHS:
+                _log.critical("processes die again and again: giving up")
+                break
+        asked = stop.is_set()
+        _end_children(children)
+    return 0 if asked else 1
+
+
+@verb
+@home_options(as_json=False)
+def serve_http(arguments: Arguments) -> int:
+    """Serve HTTP in this process until it is stopped; raises GW801 when the port is taken."""
+    _check_port(settings_of(arguments))
+    return serve_requests(arguments)
+
+
+@verb
+@home_options(as_json=False)
+def run_worker(arguments: Arguments) -> int:
+    """Deliver in this process until it is stopped."""
+    return deliver_messages(arguments)
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(
+        level=os.environ.get("GATEWAY_LOG", "WARNING"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def _run_child(target: Callable[[Arguments], int], arguments: Arguments) -> None:
+    # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _set_up_logging()
+    # One that is started again while the disk is full waits, instead of dying again and again.
+    sys.exit(when_there_is_room(lambda: target(arguments)))
+
+
+def _end_children(children: Sequence[BaseProcess]) -> None:
+    """Ask every child to finish what it holds, and wait for it."""
+    for child in children:
+        if child.is_alive() and child.pid is not None:
+            os.kill(child.pid, signal.SIGTERM)
+    for child in children:
+        child.join(_DRAIN)
+        if child.is_alive():
+            child.kill()
+
+
+def _check_port(settings: Settings) -> None:
+    # Granian takes a moment to load: other verbs do without it.
+    from gateway.web.server import check_port
+
+    check_port(settings)
+
+
+def serve_requests(arguments: Arguments) -> int:
+    """Serve HTTP until stopped; raises what would end each serving process."""
+    _set_up_logging()
+    settings = settings_of(arguments)
+    # What would end each serving process is said once, in one line, before there are any.
+    check_hub(settings)
+    from gateway.web.server import serve
+
+    serve(settings, find_settings_file(arguments))
+    return 0
+
+
+def deliver_messages(arguments: Arguments) -> int:
+    """Deliver until stopped."""
+    _set_up_logging()
+    source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
+    file = SettingsFile(Path(source), lambda: settings_of(arguments)) if source else None
+    settings = settings_of(arguments)
+    worker = build_worker(settings, file)
+    with _catch_signals() as stop:
+        threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
+        worker.run(stop)
+    return 0
+
+
+def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
+    """Say in the log, now and once a day, whose certificates end, and what else of trust does."""
+    while True:
+        try:
+            with open_hub(settings) as hub:
+                hub.refresh()
+                log_endings(hub.engine, hub.clock(), own_spans(hub))
+                for words in (*trust_remarks(settings, hub), *source_problems(settings, hub)):
+                    _log.warning("%s", words)
+        except Exception:
+            # The next day is another: the worker itself finds out about a database that is away.
+            _log.warning("certificates that end could not be looked for", exc_info=True)
+        if stop.wait(_DAY):
+            return
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda *_: stop.set())
+    yield stop

@@ -1,0 +1,98 @@
+"""``gateway queue list|show|hold|release|requeue|cancel``: what is still to be handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gateway.cli.options import home_options, limit_option
+from gateway.cli.output import count_things, print_json, print_problem, print_sentence, print_table
+from gateway.cli.settings import read_database, write_database
+from gateway.cli.verb_groups import Arguments, VerbCommand, verb
+from gateway.states import DELIVERY
+from gateway.store import deliveries, transitions
+
+__all__ = [
+    "cancel_deliveries",
+    "hold_deliveries",
+    "list_deliveries",
+    "release_deliveries",
+    "requeue_deliveries",
+    "show_delivery",
+]
+
+_ACTOR = "operator"
+_OPEN = ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
+_COLUMNS = ("id", "lane", "agent", "state", "attempt", "due_at", "problem", "dedupe_key")
+
+
+@verb
+@click.option("--state", type=click.Choice(DELIVERY.states, case_sensitive=False), help="only this state")
+@click.option("--lane", help="only this lane")
+@limit_option()
+@home_options()
+def list_deliveries(arguments: Arguments) -> int:
+    """Print the deliveries that are not done, or those of one state or lane."""
+    states = (arguments.state,) if arguments.state else _OPEN
+    lane = {"lane": arguments.lane} if arguments.lane else {}
+    with read_database(arguments) as conn:
+        rows = [
+            dict(row._mapping)
+            for state in states
+            for row in deliveries.search(conn, limit=arguments.limit, state=state, **lane)
+        ]
+    rows.sort(key=lambda row: row["id"])
+    print_table(rows[: arguments.limit], as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+@verb
+@click.argument("delivery", type=int, help="number of the delivery")
+@home_options()
+def show_delivery(arguments: Arguments) -> int:
+    """Print one delivery with the steps it went through; 1 when there is no such delivery."""
+    with read_database(arguments) as conn:
+        row = deliveries.get(conn, arguments.delivery)
+        if row is None:
+            print_problem(f"there is no delivery {arguments.delivery}")
+            return 1
+        steps = [dict(step._mapping) for step in transitions.history(conn, DELIVERY, row.id)]
+    report: dict[str, Any] = dict(row._mapping) | {"transitions": steps}
+    print_json(report, indent=None if arguments.json else 2)
+    return 0
+
+
+def _make_verb(deed: str, past: str) -> VerbCommand:
+    """Return the verb that does one deed of `gateway.hub.operate` to each delivery that is named."""
+
+    @verb
+    @click.argument("delivery", type=int, nargs=-1, required=True, help="number of the delivery; repeatable")
+    @home_options()
+    def change_deliveries(arguments: Arguments) -> int:
+        from gateway.hub import operate
+        from gateway.hub.assembly import now
+
+        function: Callable[..., None] = getattr(operate, deed)
+        with write_database(arguments) as conn:
+            places = [_change_one(conn, function, one, now()) for one in arguments.delivery]
+        about = places[0] if len(set(places)) == 1 else "several lanes"
+        counted = count_things(len(places), "delivery", "deliveries")
+        print_sentence(f"{past} {counted} of {about}.", as_json=arguments.json)
+        return 0
+
+    return change_deliveries
+
+
+def _change_one(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
+    """Change one delivery and return its lane; raises as the function does."""
+    function(conn, delivery, at, _ACTOR)
+    row = deliveries.get(conn, delivery)
+    return f"lane {row.lane}" if row is not None else "several lanes"
+
+
+hold_deliveries = _make_verb("hold", "Held")
+release_deliveries = _make_verb("release", "Released")
+requeue_deliveries = _make_verb("requeue", "Queued again")
+cancel_deliveries = _make_verb("cancel", "Cancelled")

@@ -1,0 +1,126 @@
+"""`gateway signature verify | make`: judges the XML signature of any document, or makes ours.
+
+Nothing is fetched or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from gateway.cli.files import load_key_file, read_file, replace_file, split_named_file
+from gateway.cli.options import FILE, judging_options, moment_option, signing_options
+from gateway.cli.output import print_report, print_sentence
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import read_certificates
+from gateway.pki.trust import TrustPolicy, TrustStore
+from gateway.wire.namespaces import DS
+from gateway.wire.xml import parse_xml, serialize
+from gateway.xmlsec.algorithms import policy_named
+from gateway.xmlsec.judge import Judgement, judge_document, judge_trust
+from gateway.xmlsec.xades import sign_document
+
+__all__ = ["sign_file", "verify_file", "verify_signature"]
+
+_PART_WORDS = "a part that the signature names by its Content-ID or URI; repeatable"
+
+
+def verify_signature(
+    data: bytes,
+    parts: Mapping[str, bytes],
+    *,
+    policy: str = "strict",
+    trust: Sequence[bytes] = (),
+    at: datetime,
+) -> dict[str, Any]:
+    """Return the verdict on a document as `gateway signature verify --json` prints it.
+
+    `parts` holds signed parts by Content-ID, or by the URI as the signature has it.  With
+    anchors (`trust`, PEM or DER) the certificate is judged too, as of `at`, without
+    revocation lists.
+    """
+    named = {_make_uri(name): content for name, content in parts.items()}
+    judgement = judge_document(data, named, policy_named(policy))
+    if trust:
+        anchors = tuple(one for pem in trust for one in read_certificates(pem))
+        store = TrustStore(anchors, policy=TrustPolicy(revocation="if_present"))
+        judgement = judge_trust(judgement, store, at)
+    return _describe_judgement(judgement)
+
+
+def _make_uri(name: str) -> str:
+    return name if ":" in name else f"cid:{quote(name)}"
+
+
+def _describe_judgement(judgement: Judgement) -> dict[str, Any]:
+    certificate = judgement.certificate
+    return {
+        "verdict": judgement.verdict,
+        "problem": judgement.problem.id if judgement.problem else None,
+        "reason": judgement.reason,
+        "ground": judgement.ground,
+        "covered": list(judgement.covered),
+        "excluded": list(judgement.excluded),
+        "signer": certificate.subject if certificate else None,
+        "certificate": certificate.sha256 if certificate else None,
+    }
+
+
+@verb
+@click.argument("file", type=FILE, help="the document, which bears no signature")
+@click.option("--out", type=FILE, required=True, help="the file to write")
+@signing_options()
+@moment_option("sign")
+def sign_file(arguments: Arguments) -> int:
+    """Sign a document and write it; raises GW801 for one that bears a signature."""
+    root = parse_xml(read_file(arguments.file))
+    if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
+        raise GatewayError(SETTINGS_WRONG, "the document bears a signature already", str(arguments.file))
+    at = arguments.at or datetime.now(UTC)
+    replace_file(arguments.out, serialize(sign_document(root, load_key_file(arguments), now=at)))
+    print_sentence(f"Signed {arguments.file}: the signed document is {arguments.out}.")
+    return 0
+
+
+@verb
+@click.argument("file", type=FILE, help="an XML document that holds one signature")
+@click.option("--part", multiple=True, metavar="cid=FILE", help=_PART_WORDS)
+@judging_options()
+def verify_file(arguments: Arguments) -> int:
+    """Print the verdict; 0 valid, 1 anything else."""
+    verdict = verify_signature(
+        read_file(arguments.file),
+        _read_parts(arguments.part),
+        policy=arguments.policy,
+        trust=[_read_anchors(one) for one in arguments.trust],
+        at=arguments.at or datetime.now(UTC),
+    )
+    report = {"file": str(arguments.file), **verdict}
+    print_report(report, as_json=arguments.json)
+    return 0 if verdict["verdict"] == "valid" else 1
+
+
+def _read_anchors(path: Path) -> bytes:
+    """Return a file of trust anchors; one that holds none was named by mistake, which is no verdict."""
+    data = read_file(path)
+    try:
+        read_certificates(data)
+    except GatewayError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", "--trust") from wrong
+    return data
+
+
+def _read_parts(texts: Sequence[str]) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for text in texts:
+        name, path = split_named_file(text, "--part")
+        if _make_uri(name) in map(_make_uri, parts):
+            raise GatewayError(SETTINGS_WRONG, f"part {name[:80]!r} is given twice", "--part")
+        parts[name] = read_file(path)
+    return parts

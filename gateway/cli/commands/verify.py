@@ -1,0 +1,143 @@
+"""`gateway verify`: judges a stored ebMS 2.0 message by itself; nothing is stored, nobody is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.agreements import AgreementBook
+from gateway.cli.files import read_file
+from gateway.cli.options import FILE, judging_options
+from gateway.cli.output import print_report
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.model import Octets
+from gateway.pki.certificates import read_certificates
+from gateway.pki.keys import Keyring
+from gateway.pki.trust import Judge, TrustPolicy, TrustStore
+from gateway.protocols import Context, Opened, Parcel, ebms2
+from gateway.wire.stored import read_http
+from gateway.xmlsec.algorithms import POLICIES
+
+__all__ = ["make_context", "read_home_context", "verify_file", "verify_message", "verify_octets"]
+
+_MISUSE = 2
+
+
+def make_context(anchors: Sequence[bytes], now: datetime) -> Context:
+    """Return a context that knows `anchors` (PEM or DER) and no agreement, party or key.
+
+    No revocation list is in hand, so revocation is not asked about.
+    """
+    certificates = tuple(one for pem in anchors for one in read_certificates(pem))
+    trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
+    return Context(
+        agreements=AgreementBook(()),
+        judge=Judge(trust),
+        keys=Keyring({}),
+        now=now,
+        new_id=lambda: "",
+        party_of=lambda _sha256: None,
+        party_named=lambda _party_id: None,
+    )
+
+
+def verify_octets(raw: bytes, context: Context, policy: str | None = None) -> dict[str, Any]:
+    """Return the verdict on an HTTP message as `gateway verify --json` prints it.
+
+    With `policy` the message is judged by itself; without, by the agreements of `context`.
+    """
+    parcel: Parcel | None = None
+    try:
+        message = read_http(raw, context.limits)
+        parcel = Parcel(message.headers, Octets(message.body))
+        if ebms2.fault_in(parcel, context.limits) is not None:
+            return {**_make_blank(), "accepted": True, "kind": "Fault"}
+        opened = ebms2.examine(parcel, policy, context) if policy else ebms2.open(parcel, context)
+    except GatewayError as refused:
+        return _describe_refusal(refused, parcel, context)
+    return _describe_opened(opened)
+
+
+def _make_blank() -> dict[str, Any]:
+    names = ("message_id", "kind", "problem", "detail", "location", "ebms", "signer", "certificate")
+    return {"accepted": False, **dict.fromkeys(names), "http": 200, "signed": []}
+
+
+def _describe_opened(opened: Opened) -> dict[str, Any]:
+    verdict = {
+        **_make_blank(),
+        "accepted": True,
+        "message_id": opened.unit.message_id,
+        "kind": type(opened.unit).__name__,
+        "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
+    }
+    if opened.signed is not None:
+        verdict["signed"] = [one.uri for one in opened.signed.references]
+        verdict["signer"] = opened.signed.certificate.subject
+        verdict["certificate"] = opened.signed.certificate.sha256
+    return verdict
+
+
+def _describe_refusal(refused: GatewayError, parcel: Parcel | None, context: Context) -> dict[str, Any]:
+    problem = refused.problem
+    header = ebms2.address(parcel, context.limits) if parcel is not None else None
+    return {
+        **_make_blank(),
+        "message_id": header.message_id if header else None,
+        "kind": ebms2.kind_of(header) if header else None,
+        "problem": problem.id,
+        "detail": refused.detail,
+        "location": refused.location,
+        "ebms": {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None,
+        "http": problem.http,
+    }
+
+
+def verify_file(
+    path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
+) -> dict[str, Any]:
+    """Return the verdict on the HTTP message in a file, judged by itself at moment `now`."""
+    if policy not in POLICIES:
+        raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
+    context = make_context([read_file(one) for one in trust], now)
+    return {"file": str(path), **verify_octets(read_file(path), context, policy)}
+
+
+def read_home_context(home: Path) -> Context:
+    """Return what the hub of a home folder knows: agreements, parties, lists."""
+    # Imported when asked for: a message judged by itself needs no database.
+    from gateway.cli.settings import settings_at
+    from gateway.hub.assembly import NoCalls, build_hub
+
+    with closing(build_hub(settings_at(home), NoCalls(), at_work=False)) as hub:
+        return hub.context(hub.refresh())
+
+
+@verb
+@click.argument("file", type=FILE, help="an HTTP message: start line or not, headers, empty line, body")
+@judging_options()
+@click.option("--home", type=FILE, help="judge by the agreements and parties of this home folder")
+def verify_message(arguments: Arguments) -> int:
+    """Print the verdict; 0 accepted, 1 refused, 2 when there was nothing to judge."""
+    try:
+        verdict = _judge_file(arguments)
+    except GatewayError as wrong:
+        print(f"{wrong.problem.id} {wrong.detail}", file=sys.stderr)
+        return _MISUSE
+    print_report(verdict, as_json=arguments.json)
+    return 0 if verdict["accepted"] else 1
+
+
+def _judge_file(arguments: Arguments) -> dict[str, Any]:
+    if arguments.home is not None:
+        context = read_home_context(arguments.home)
+        return {"file": str(arguments.file), **verify_octets(read_file(arguments.file), context)}
+    now = arguments.at or datetime.now(UTC)
+    return verify_file(arguments.file, policy=arguments.policy, trust=arguments.trust, now=now)

@@ -1,0 +1,36 @@
+"""The folder of mappings that ``--path`` names, or the one that came with the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.options import FILE
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.harmonize import Bundle, load
+from gateway.share import folder
+
+__all__ = ["find_mappings", "load_mappings", "path_option"]
+
+
+def path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return ``--path``."""
+    return click.option("--path", type=FILE, help="a folder of mappings instead of the shipped ones")
+
+
+def find_mappings(path: Path | None) -> Traversable:
+    """Return a folder of mappings, the shipped one for None; raises GW801 where there is no folder."""
+    if path is None:
+        return folder("mappings")
+    if not path.is_dir():
+        raise GatewayError(SETTINGS_WRONG, f"there is no folder {path}", str(path))
+    return path
+
+
+def load_mappings(path: Path | None) -> Bundle:
+    """Return the mappings of a folder; raises GW502 that names file, line and field."""
+    return load(find_mappings(path))

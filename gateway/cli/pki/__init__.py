@@ -1,1 +1,0 @@
-"""Verbs about certificates, authorities and whom we trust."""

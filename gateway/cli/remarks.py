@@ -1,0 +1,192 @@
+"""What `gateway check` and the log say of a hub: its keys, of TLS, of what is trusted and fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography.x509 import load_pem_x509_certificates
+
+from gateway.config import Settings
+from gateway.delivery.tls import Callings
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    KEY_UNAVAILABLE,
+    REVOCATION_UNKNOWN,
+    SETTINGS_WRONG,
+    GatewayError,
+)
+from gateway.hub.assembly import NoCalls, build_hub, now, trust_of
+from gateway.hub.believing import trust_for
+from gateway.hub.hub import Hub
+from gateway.hub.knowledge import Knowledge
+from gateway.hub.trust.clients import EVERYBODY
+from gateway.hub.trust.ends import authority_spans, list_remarks
+from gateway.hub.trust.own_certificates import own_spans
+from gateway.hub.trust.registering import demand_good
+from gateway.hub.trust.sources import sources_of
+from gateway.monitor.expiry import ending_soon
+from gateway.monitor.freshness import Standing, standing
+from gateway.pki.acceptance import Expected, check_issuer
+from gateway.pki.revocation import Revocations
+from gateway.pki.trust import Use
+from gateway.store.engine import reading
+from gateway.web.front import terms_of
+from gateway.web.terminator import contexts
+
+__all__ = [
+    "check_hub",
+    "check_transport",
+    "open_hub",
+    "source_problems",
+    "transport_warnings",
+    "trust_remarks",
+]
+
+_SOON: Final = timedelta(days=30)
+
+
+def check_transport(settings: Settings) -> None:
+    """Raise what is wrong with the files of TLS: GW801, GW803, or GW206 for a certificate that is over."""
+    at, terms = now(), terms_of(settings)
+    if terms is not None:
+        contexts(terms)
+    Callings(settings.tls, lambda: (Revocations(), at))
+    for where, path in _list_certificates(settings):
+        ends = _read_end(path)
+        if ends <= at:
+            raise GatewayError(CERTIFICATE_EXPIRED, f"{path} ended at {ends:%Y-%m-%dT%H:%M:%SZ}", where)
+
+
+def transport_warnings(settings: Settings, known: Knowledge, at: datetime) -> Iterator[str]:
+    """Yield what others can read or will not be able to reach, by the settings and the agreements."""
+    http = settings.http
+    if http.tls_certificate is None and not _is_local(http.host) and not http.proxies:
+        yield (
+            f"plain HTTP is spoken at {http.host}:{http.port}: name http.tls_certificate, or http.proxies, "
+            "or listen at 127.0.0.1"
+        )
+    yield from _find_unbound_clients(settings, known)
+    for where, path in _list_certificates(settings):
+        if timedelta(0) < (ends := _read_end(path)) - at < _SOON:
+            yield f"the certificate of {where} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    for where, url in _list_called(settings, known):
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_local(parts.hostname or ""):
+            yield f"{where} is called over plain HTTP at {parts.netloc[:100]}"
+
+
+def _find_unbound_clients(settings: Settings, known: Knowledge) -> Iterator[str]:
+    """Yield who is meant to show a client certificate but is not asked, or cannot."""
+    parties = {*known.by_id.values(), *(one.party for one in known.by_certificate.values()), EVERYBODY}
+    for name in settings.http.mutual_tls:
+        if name not in parties:
+            yield f"http.mutual_tls names {name[:80]}, which is no active party: nobody is held to it"
+    demanding = any(mode.security.mutual_tls for mode in known.book.pmodes)
+    if demanding and settings.http.client_ca is None:
+        yield "P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"
+
+
+def _list_called(settings: Settings, known: Knowledge) -> Iterator[tuple[str, str]]:
+    """Yield whom we call, and where."""
+    for code, agency in settings.agency.items():
+        if agency.endpoint is not None:
+            yield f"agency.{code}", agency.endpoint
+    if settings.customs.endpoint is not None:
+        yield "customs", settings.customs.endpoint
+    found: dict[tuple[str, str], None] = {}
+    for mode in known.book.pmodes:
+        for ids, url in ((mode.to_party, mode.endpoint), (mode.from_party, mode.reply_endpoint)):
+            party = known.by_id.get(ids[0])
+            if url is not None and party not in (None, settings.hub.party):
+                found[f"party {party}", url] = None
+    yield from found
+
+
+def _list_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
+    if settings.http.tls_certificate is not None:
+        yield "http.tls_certificate", settings.http.tls_certificate
+    for name, section in settings.tls.items():
+        if section.certificate is not None:
+            yield f"tls.{name[:60]}.certificate", section.certificate
+
+
+def _read_end(path: Path) -> datetime:
+    """Return when the first certificate of a chain ends; its key may stand in the same file."""
+    try:
+        found = load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error}", "TLS") from None
+    return min(one.not_valid_after_utc for one in found)
+
+
+def _is_local(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
+    """Return, in words, all that the operator is to know, but what is stale; the register is in hand."""
+    at = hub.clock()
+    told = (one.remark() for one in _read_standing(settings, hub) if one.state != "stale")
+    ends = (one.words for one in ending_soon(authority_spans(hub), at))
+    return (*(words for words in told if words), *list_remarks(hub, at), *ends)
+
+
+def source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
+    """Yield GW208 where something in force has ended, GW606 where nothing of an issuer can be believed."""
+    for one in _read_standing(settings, hub):
+        if one.state == "stale":
+            yield GatewayError(REVOCATION_UNKNOWN, one.remark() or "", f"fetch.{one.name}")
+    for name, source in sources_of(settings).items():
+        if source.issuer is not None and source.settings.kind != "trust_list":
+            try:
+                check_issuer(Expected(source.issuer, trust_for(hub, source.issuer), hub.clock()))
+            except GatewayError as refused:
+                yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
+
+
+def _read_standing(settings: Settings, hub: Hub) -> tuple[Standing, ...]:
+    warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources_of(settings).items()}
+    with reading(hub.engine) as conn:
+        return standing(conn, hub.clock(), warn)
+
+
+def check_hub(settings: Settings) -> None:
+    """Raise what is wrong with the hub of these settings, its own certificate and the next one."""
+    with open_hub(settings) as hub:
+        hub.refresh()
+        hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
+        _check_successor(settings, hub)
+
+
+@contextlib.contextmanager
+def open_hub(settings: Settings) -> Iterator[Hub]:
+    """Give a hub that only looks, and close it."""
+    hub = build_hub(settings, NoCalls(), at_work=False)
+    try:
+        yield hub
+    finally:
+        hub.close()
+
+
+def _check_successor(settings: Settings, hub: Hub) -> None:
+    """Refuse a next key that leaves a gap before it, or whose certificate is not good when it takes over."""
+    starts = hub.takes_over_at
+    if starts is None or starts <= hub.clock():
+        return
+    before, after = own_spans(hub)
+    if before.ends < after.starts:
+        detail = f"nothing signs from {before.ends.isoformat()} to {after.starts.isoformat()}"
+        raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
+    believed, moments = (hub.judge, trust_of(settings)), (hub.clock(), starts)
+    where = "pki.next.signing_certificate"
+    demand_good(hub.signers[1].certificate, Use.SIGNING, believed, moments, where)

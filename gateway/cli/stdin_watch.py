@@ -1,0 +1,32 @@
+"""``python -m gateway.cli.stdin_watch VERB …``: a verb that ends when its standard input ends.
+
+Whoever starts it holds the other end of a pipe.  When that process is gone, however it
+went, the verb gets the SIGTERM that it would have been sent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from gateway.cli import main
+
+__all__ = ["watch_stdin"]
+
+
+def watch_stdin() -> None:
+    """Send this process SIGTERM when standard input ends."""
+
+    def await_end() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=await_end, name="stdin-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    watch_stdin()
+    sys.exit(main())

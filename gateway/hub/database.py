@@ -1,0 +1,22 @@
+"""The engine of the database that the settings name."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from gateway.config import Settings
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.store.engine import make_engine
+
+__all__ = ["engine_of"]
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine of the database; its pool fits the threads of this process."""
+    if not settings.home.is_dir():
+        detail = f"there is no home folder {str(settings.home)[-120:]}: `gateway migrate` makes one"
+        raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
+    threads = max(settings.http.threads, settings.delivery.workers)
+    database = settings.database
+    volume = str(database.volume) if database.volume else None
+    return make_engine(database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume)
