@@ -92,7 +92,7 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
 
     proof, pki = house.home.parent / "proof.json", house.home / "pki"
     status, words = said(capsys, "evidence", "prove", "message", "1", "--to", str(proof), *home)
-    assert (status, words) == (0, f"3 leaves, 1 time stamps: {proof}\n")
+    assert (status, words) == (0, f"Wrote the proof of 3 leaves with 1 time stamp to {proof}.\n")
     assert said(capsys, "evidence", "prove", "message", "1", *home)[1] == json.loads(proof.read_text())
     # Without the home: whoever has the file and the two certificates can judge it.
     believed = ("--anchor", str(pki / "tsa.pem"), "--signer", str(pki / "hub.cert.pem"))

@@ -150,7 +150,11 @@ def every_verb() -> dict[str, tuple[click.Command, str]]:
 
 
 def parse_words(words: list[str]) -> bool:
-    """Tell whether the words are those of a verb, with arguments that it takes; misuse raises."""
+    """Tell whether the words are those of a verb, with arguments that it takes; misuse raises.
+
+    What stands after ``>`` is the shell's.
+    """
+    words = words[: words.index(">")] if ">" in words else words
     command: click.Command = build_root()
     with command.make_context("gateway", list(words)) as context:
         while isinstance(command, click.Group):

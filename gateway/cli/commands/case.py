@@ -14,7 +14,7 @@ from gateway.cli.output import format_value, print_json, print_problem, print_ta
 from gateway.cli.settings import read_database
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.evidence.log import of_subject
-from gateway.store import cases, decisions, deliveries, notices, requests
+from gateway.store import cases
 
 __all__ = ["list_cases", "show_case"]
 
@@ -54,6 +54,8 @@ def show_case(arguments: Arguments) -> int:
 
 def _read_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return the requests, notices, decisions, deliveries and evidence of a case."""
+    from gateway.store import decisions, deliveries, notices, requests
+
     asked = requests.of_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return {
