@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.cli.register import load_agreement, load_crls, register_certificate
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
 from gateway.conformance.hostile.partner import (
@@ -41,7 +41,7 @@ from gateway.store.requests import NewRequest
 from gateway.store.transitions import Step
 from gateway.web.app import application
 
-__all__ = ["invite_suite", "make_home", "open_throwaway"]
+__all__ = ["invite_suite", "make_suite_home", "open_throwaway_hub"]
 
 #: The one item of the suite's case.
 _ITEM: Final = 1
@@ -73,7 +73,7 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
         # First the folder: parties whose keys nobody has would be of no use.
         drawn.write(out)
         with transaction(engine, "conformance.invite") as conn:
-            _register_members(conn, drawn, at)
+            _register_suite_members(conn, drawn, at)
     finally:
         engine.dispose()
     _send_first_message(settings, read_bench(out))
@@ -81,23 +81,23 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
 
 
 @contextmanager
-def open_throwaway() -> Iterator[tuple[Bench, WsgiTarget]]:
+def open_throwaway_hub() -> Iterator[tuple[Bench, WsgiTarget]]:
     """Give a hub in a temporary home, in this process, and a bench that it knows."""
     with tempfile.TemporaryDirectory(prefix="gateway-conformance-") as place:
         home = Path(place)
-        settings = make_home(home, _PUBLIC)
+        settings = make_suite_home(home, _PUBLIC)
         invite_suite(settings, home / "partner")
         bench = read_bench(home / "partner")
         yield bench, WsgiTarget(application(settings), bench.faces, "a hub of its own, in process")
 
 
-def make_home(home: Path, more: str = "") -> Settings:
+def make_suite_home(home: Path, more: str = "") -> Settings:
     """Make keys, settings (with `more` of them), database and register of a hub that knows nobody yet."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}', encoding="utf-8")
     began = now() - timedelta(minutes=1)
     sandbox = make_sandbox(home / "pki", [SandboxParty("hub", key_kind="rsa-2048")], began)
-    settings = settings_at(home)
+    settings = read_home_settings(home)
     engine = engine_of(settings)
     try:
         migrate(engine)
@@ -119,7 +119,7 @@ def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> byt
     return sorted(lists, key=lambda one: one.this_update)[-1].der if lists else None
 
 
-def _register_members(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
+def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.add(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
@@ -147,12 +147,12 @@ def _send_first_message(settings: Settings, bench: Bench) -> None:
                     OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
                 )
             at = bench.now()
-            _open_case(conn, message.id, at)
+            _open_suite_case(conn, message.id, at)
     finally:
         hub.close()
 
 
-def _open_case(conn: Connection, message: int, at: datetime) -> None:
+def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
     """Open the case of a message with one item, about which the suite's agency is asked by one law."""
     new = NewCase(
         APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}

@@ -56,12 +56,12 @@ def read_cast() -> Cast:
     home = folder("conformance")
     table = tomllib.loads(home.joinpath("demo", "cast.toml").read_text(encoding="utf-8"))
 
-    def content(path: str) -> bytes:
+    def read_content(path: str) -> bytes:
         return home.joinpath(*path.split("/")).read_bytes()
 
     return Cast(
-        sample=content(table["sample"]),
-        attachments={one["cid"]: content(one["file"]) for one in table["attachment"]},
+        sample=read_content(table["sample"]),
+        attachments={one["cid"]: read_content(one["file"]) for one in table["attachment"]},
         agreement=home.joinpath("demo", "agreement.yaml").read_text(encoding="utf-8"),
         outcome=table["outcome"],
         parties=tuple(table["party"]),
@@ -106,21 +106,21 @@ class Stage:
         """Make keys, settings, database and register, and a folder for each partner."""
         names = ["hub", "broker", "customs", *(agency["code"] for agency in self.cast.agencies)]
         self.ports = dict(zip(names, _find_free_ports(len(names)), strict=True))
-        sandbox = make_sandbox(self.home / "pki", self._list_orders(), clock())
+        sandbox = make_sandbox(self.home / "pki", self._list_certificate_orders(), clock())
         agreement = self.cast.agreement
         for name in ("broker", "hub"):
             agreement = agreement.replace(f"{{{name}}}", str(self.ports[name]))
-        (self.home / "gateway.toml").write_text(self._write_settings(), encoding="utf-8")
+        (self.home / "gateway.toml").write_text(self._format_settings_file(), encoding="utf-8")
         for name in names[1:]:
-            self._make_partner(name)
+            self._make_partner_folder(name)
         (self.partner("broker") / "agreement.yaml").write_text(agreement, encoding="utf-8")
-        self._fill_register(sandbox, agreement)
+        self._fill_new_register(sandbox, agreement)
 
     def settings(self) -> Settings:
         """Return the settings of the home."""
         return load(self.home / "gateway.toml", home=self.home)
 
-    def _list_orders(self) -> list[SandboxParty]:
+    def _list_certificate_orders(self) -> list[SandboxParty]:
         known = [
             SandboxParty(one["name"], f"CN={one['name']},O=Demo", key_kind=one["key"])
             for one in self.cast.parties
@@ -128,7 +128,7 @@ class Stage:
         codes = [agency["code"] for agency in self.cast.agencies]
         return known + [SandboxParty(code.lower(), f"CN={code},O=Demo", key_kind="p-256") for code in codes]
 
-    def _write_settings(self) -> str:
+    def _format_settings_file(self) -> str:
         lines = [
             "# Settings of a demo.",
             "[hub]",
@@ -147,7 +147,7 @@ class Stage:
             lines += [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
         return "\n".join(lines) + "\n"
 
-    def _make_partner(self, name: str) -> None:
+    def _make_partner_folder(self, name: str) -> None:
         """Give a partner a folder with what is its own, and what everybody may know."""
         place, keys = self.partner(name), self.home / "pki"
         place.mkdir(parents=True)
@@ -156,7 +156,7 @@ class Stage:
             target.touch(0o600)
             target.write_bytes((keys / file).read_bytes())
 
-    def _fill_register(self, sandbox: Sandbox, agreement: str) -> None:
+    def _fill_new_register(self, sandbox: Sandbox, agreement: str) -> None:
         engine = engine_of(self.settings())
         try:
             migrate(engine)
@@ -181,39 +181,39 @@ class Stage:
     def start(self) -> None:
         """Start every process that is not absent, and wait until each is ready."""
         end = time.monotonic() + _READY_WITHIN
-        self._start_partners()
+        self._start_all_partners()
         partners = list(self.players)
         if "hub" not in self.absent:
             home = ("--home", str(self.home), "--config", str(self.home / "gateway.toml"))
-            self._start_process("hub", ("gateway.cli.stdin_watch", "run", *home), tells=False)
+            self._start_player_process("hub", ("gateway.cli.stdin_watch", "run", *home), tells=False)
         for player in partners:
-            self._await_ready(player, end)
+            self._await_ready_line(player, end)
         if "hub" not in self.absent:
-            self._await_hub(end)
+            self._await_ready_hub(end)
 
-    def _start_partners(self) -> None:
+    def _start_all_partners(self) -> None:
         for agency in self.cast.agencies:
             code = agency["code"]
             plan = self.partner(code) / "plan.json"
             plan.write_text(json.dumps(agency["plan"]), encoding="utf-8")
-            self._start_partner(
+            self._start_one_partner(
                 "agency",
                 code,
                 ("--agency", code, "--hub", f"{self.hub_url}/soap/agency", "--plan", str(plan)),
             )
-        self._start_partner("customs", "customs", ())
-        self._start_partner("broker", "broker", ())
+        self._start_one_partner("customs", "customs", ())
+        self._start_one_partner("broker", "broker", ())
 
-    def _start_partner(self, kind: str, name: str, further: Sequence[str]) -> None:
+    def _start_one_partner(self, kind: str, name: str, further: Sequence[str]) -> None:
         if name in self.absent:
             return
         place, further = self.partner(name), (*further, *self.options.get(name, ()))
         words = ("--leash", "--port", str(self.ports[name]), "--partner", str(place), "--name", name.lower())
-        self._start_process(
+        self._start_player_process(
             name, ("gateway.conformance", kind, *words, "--folder", str(place / "log"), *further), tells=True
         )
 
-    def _start_process(self, name: str, module: Sequence[str], *, tells: bool) -> None:
+    def _start_player_process(self, name: str, module: Sequence[str], *, tells: bool) -> None:
         log = self.home / f"{name.lower()}.log"
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603
@@ -221,21 +221,21 @@ class Stage:
                 stdin=subprocess.PIPE,  # it ends when this process does
                 stdout=subprocess.PIPE if tells else errors,
                 stderr=errors,
-                env=_make_environment(),
+                env=_make_child_environment(),
                 start_new_session=True,
             )
         self.players.append(_Player(name, process, log))
 
-    def _await_ready(self, player: _Player, end: float) -> None:
+    def _await_ready_line(self, player: _Player, end: float) -> None:
         output = player.process.stdout
         assert output is not None
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
             ready = selector.select(max(0.0, end - time.monotonic()))
         if not (ready and output.readline().startswith(b"READY ")):
-            raise _describe_failure(player)
+            raise _describe_failed_player(player)
 
-    def _await_hub(self, end: float) -> None:
+    def _await_ready_hub(self, end: float) -> None:
         hub = self.players[-1]
         while hub.process.poll() is None and time.monotonic() < end:
             connection = http.client.HTTPConnection("127.0.0.1", self.ports["hub"], timeout=5)
@@ -247,17 +247,17 @@ class Stage:
                 time.sleep(0.05)
             finally:
                 connection.close()
-        raise _describe_failure(hub)
+        raise _describe_failed_player(hub)
 
     def check_alive(self) -> None:
         """Raise when a process has ended that should play on."""
         for player in self.players:
             if player.process.poll() is not None:
-                raise _describe_failure(player)
+                raise _describe_failed_player(player)
 
     def count(self) -> int:
         """Return the number of processes that play, with this one."""
-        return 1 + len(_find_descendants({player.process.pid for player in self.players}))
+        return 1 + len(_find_descendant_processes({player.process.pid for player in self.players}))
 
     def close(self) -> None:
         """End every process: asked first, killed with all it has started when it does not."""
@@ -289,7 +289,7 @@ def _find_free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _make_environment() -> dict[str, str]:
+def _make_child_environment() -> dict[str, str]:
     """Return the environment of a child: it finds the same code, wherever it is started."""
     package = Path(__file__).resolve().parent.parent.parent
     paths = [str(package), os.environ.get("PYTHONPATH", "")]
@@ -297,14 +297,14 @@ def _make_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}
 
 
-def _describe_failure(player: _Player) -> GatewayError:
+def _describe_failed_player(player: _Player) -> GatewayError:
     status = player.process.poll()
     words = f"{player.name} is not ready" if status is None else f"{player.name} ended with status {status}"
     lines = player.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     return GatewayError(UNREACHABLE, f"{words}: {' / '.join(lines)[:500]}", str(player.log))
 
 
-def _find_descendants(roots: set[int]) -> set[int]:
+def _find_descendant_processes(roots: set[int]) -> set[int]:
     """Return these processes and all that they have started, where the system tells."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.terminal import visible_terminals
+from gateway.cli.terminal import guard_terminals
 from gateway.cli.verb_groups import OldSpellingError, build_root
 
 __all__ = ["run_words"]
@@ -24,9 +24,9 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     # A verb says what is wrong by itself; processes, which have a log, set it up.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if argv is None else argv)
-    with visible_terminals():
+    with guard_terminals():
         try:
-            return _invoke_verb(words)
+            return _invoke_named_verb(words)
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.ClickException as misuse:
@@ -42,7 +42,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
             return _print_failure(failure)
 
 
-def _invoke_verb(words: list[str]) -> int:
+def _invoke_named_verb(words: list[str]) -> int:
     """Parse the words and call the verb; a shell that asks for completions gets them instead."""
     root = build_root()
     instruction = os.environ.get(_COMPLETION)

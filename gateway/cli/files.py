@@ -34,7 +34,7 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             held = file.read(_LONGEST_FILE + 1)
     except (OSError, ValueError) as mistake:
-        raise _refuse_path(path, "read", mistake) from None
+        raise _make_path_problem(path, "read", mistake) from None
     if len(held) > _LONGEST_FILE:
         raise GatewayError(SETTINGS_WRONG, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
     return held
@@ -46,7 +46,7 @@ def write_file(path: Path, content: bytes, *, location: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except (OSError, ValueError) as mistake:
-        raise _refuse_path(path, "written", mistake, location) from None
+        raise _make_path_problem(path, "written", mistake, location) from None
 
 
 def replace_file(place: Path, data: bytes) -> None:
@@ -60,10 +60,10 @@ def replace_file(place: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, place)
     except (OSError, ValueError) as mistake:
-        raise _refuse_path(place, "written", mistake) from None
+        raise _make_path_problem(place, "written", mistake) from None
 
 
-def _refuse_path(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
     reason = getattr(mistake, "strerror", None) or "no such name is possible"
     return GatewayError(SETTINGS_WRONG, f"{path} cannot be {deed}: {reason}", location or str(path))
 

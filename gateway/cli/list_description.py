@@ -38,7 +38,7 @@ def read_description(path: Path) -> Draft:
         table = tomllib.loads(read_file(path).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", str(path)) from wrong
-    return _Description(path).draft(table)
+    return _Description(path).read_draft(table)
 
 
 class _Description:
@@ -47,123 +47,128 @@ class _Description:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def draft(self, table: Mapping[str, Any]) -> Draft:
-        self._only(table, _LIST, "")
+    def read_draft(self, table: Mapping[str, Any]) -> Draft:
+        self._refuse_unknown_keys(table, _LIST, "")
         sequence = table.get("sequence")
         if type(sequence) is not int or not 0 < sequence < 10**9:
-            self._refuse("not a number above 0", "sequence")
+            self._refuse_key("not a number above 0", "sequence")
         return Draft(
-            operator=self._word(table, "operator", ""),
-            territory=self._word(table, "territory", ""),
+            operator=self._read_word(table, "operator", ""),
+            territory=self._read_word(table, "territory", ""),
             sequence=sequence,
-            next_update=self._moment(table, "next_update", ""),
-            services=tuple(self._service(*each) for each in self._tables(table, "service", "")),
-            schemes=tuple(self._scheme(*each) for each in self._tables(table, "scheme", "")),
-            bridges=tuple(self._bridge(*each) for each in self._tables(table, "bridge", "")),
-            rules=self._rules(table, ""),
+            next_update=self._read_zoned_moment(table, "next_update", ""),
+            services=tuple(self._read_service(*each) for each in self._list_tables(table, "service", "")),
+            schemes=tuple(self._read_scheme(*each) for each in self._list_tables(table, "scheme", "")),
+            bridges=tuple(self._read_bridge(*each) for each in self._list_tables(table, "bridge", "")),
+            rules=self._read_rules(table, ""),
         )
 
-    def _service(self, table: Mapping[str, Any], where: str) -> Service:
-        self._only(table, _SERVICE, where)
+    def _read_service(self, table: Mapping[str, Any], where: str) -> Service:
+        self._refuse_unknown_keys(table, _SERVICE, where)
         standings = []
-        for each, place in self._tables(table, "standing", where):
-            self._only(each, _STANDING, place)
-            kind, status = (self._word(each, name, place) for name in ("type", "status"))
-            since, additional = self._moment(each, "since", place), self._words(each, "additional", place)
+        for each, place in self._list_tables(table, "standing", where):
+            self._refuse_unknown_keys(each, _STANDING, place)
+            kind, status = (self._read_word(each, name, place) for name in ("type", "status"))
+            since, additional = (
+                self._read_zoned_moment(each, "since", place),
+                self._read_word_list(each, "additional", place),
+            )
             standings.append(Standing(kind, status, since, additional))
         if not standings:
-            self._refuse("a service without a standing", where)
-        name = self._word(table, "name", where)
-        found = self._certificates(table, "certificates", where)
-        return Service(self._word(table, "provider", where), name, found, tuple(standings))
+            self._refuse_key("a service without a standing", where)
+        name = self._read_word(table, "name", where)
+        found = self._read_listed_certificates(table, "certificates", where)
+        return Service(self._read_word(table, "provider", where), name, found, tuple(standings))
 
-    def _scheme(self, table: Mapping[str, Any], where: str) -> Scheme:
-        self._only(table, _SCHEME, where)
+    def _read_scheme(self, table: Mapping[str, Any], where: str) -> Scheme:
+        self._refuse_unknown_keys(table, _SCHEME, where)
         role = table.get("role", "list")
         if role not in ("list", "voucher"):
-            self._refuse("neither list nor voucher", f"{where}role")
+            self._refuse_key("neither list nor voucher", f"{where}role")
         return Scheme(
-            territory=self._word(table, "territory", where),
-            signers=self._certificates(table, "signers", where),
+            territory=self._read_word(table, "territory", where),
+            signers=self._read_listed_certificates(table, "signers", where),
             role=cast("Role", role),
-            location=self._word(table, "location", where) if "location" in table else "",
-            rules=self._rules(table, where),
+            location=self._read_word(table, "location", where) if "location" in table else "",
+            rules=self._read_rules(table, where),
         )
 
-    def _bridge(self, table: Mapping[str, Any], where: str) -> Bridge:
-        self._only(table, {"certificate", "policies"}, where)
+    def _read_bridge(self, table: Mapping[str, Any], where: str) -> Bridge:
+        self._refuse_unknown_keys(table, {"certificate", "policies"}, where)
         policies = table.get("policies")
         if not isinstance(policies, dict) or not policies:
-            self._refuse("not a table of policies and their levels", f"{where}policies")
-        found = self._read(self._word(table, "certificate", where))
+            self._refuse_key("not a table of policies and their levels", f"{where}policies")
+        found = self._read_certificate_file(self._read_word(table, "certificate", where))
         if len(found) != 1:
-            self._refuse("not one certificate", f"{where}certificate")
+            self._refuse_key("not one certificate", f"{where}certificate")
         place = f"{where}policies."
-        return Bridge(found[0], tuple((each, self._word(policies, each, place)) for each in policies))
+        return Bridge(found[0], tuple((each, self._read_word(policies, each, place)) for each in policies))
 
-    def _rules(self, table: Mapping[str, Any], where: str) -> tuple[Equivalence, ...]:
-        return tuple(self._rule(*each) for each in self._tables(table, "equivalence", where))
+    def _read_rules(self, table: Mapping[str, Any], where: str) -> tuple[Equivalence, ...]:
+        return tuple(self._read_rule(*each) for each in self._list_tables(table, "equivalence", where))
 
-    def _rule(self, table: Mapping[str, Any], where: str) -> Equivalence:
-        self._only(table, _RULE, where)
+    def _read_rule(self, table: Mapping[str, Any], where: str) -> Equivalence:
+        self._refuse_unknown_keys(table, _RULE, where)
         state = table.get("state", "enacted")
         if state not in ("enacted", "repealed"):
-            self._refuse("neither enacted nor repealed", f"{where}state")
-        named = {name: self._words(table, name, where) for name in ("kinds", "statuses", "levels")}
+            self._refuse_key("neither enacted nor repealed", f"{where}state")
+        named = {name: self._read_word_list(table, name, where) for name in ("kinds", "statuses", "levels")}
         for name, found in named.items():
             if not found:
-                self._refuse("names nothing", f"{where}{name}")
+                self._refuse_key("names nothing", f"{where}{name}")
         kinds = (one.partition(" ") for one in named["kinds"])
         return Equivalence(
-            identifier=self._word(table, "identifier", where),
+            identifier=self._read_word(table, "identifier", where),
             kinds=frozenset(ServiceKind(kind, additional) for kind, _, additional in kinds),
             statuses=named["statuses"],
             levels=named["levels"],
-            since=self._moment(table, "since", where),
-            until=self._moment(table, "until", where) if "until" in table else None,
+            since=self._read_zoned_moment(table, "since", where),
+            until=self._read_zoned_moment(table, "until", where) if "until" in table else None,
             enacted=state == "enacted",
         )
 
-    def _tables(
+    def _list_tables(
         self, table: Mapping[str, Any], name: str, where: str
     ) -> Iterator[tuple[Mapping[str, Any], str]]:
         found = table.get(name, [])
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-            self._refuse(f"written as [[{name}]]", f"{where}{name}")
+            self._refuse_key(f"written as [[{name}]]", f"{where}{name}")
         for number, each in enumerate(found, 1):
             yield each, f"{where}{name}[{number}]."
 
-    def _certificates(self, table: Mapping[str, Any], name: str, where: str) -> tuple[Certificate, ...]:
+    def _read_listed_certificates(
+        self, table: Mapping[str, Any], name: str, where: str
+    ) -> tuple[Certificate, ...]:
         files = table.get(name)
         if not isinstance(files, list) or not files or not all(isinstance(each, str) for each in files):
-            self._refuse("not a list of files", f"{where}{name}")
-        return tuple(one for each in files for one in self._read(each))
+            self._refuse_key("not a list of files", f"{where}{name}")
+        return tuple(one for each in files for one in self._read_certificate_file(each))
 
-    def _read(self, name: str) -> tuple[Certificate, ...]:
+    def _read_certificate_file(self, name: str) -> tuple[Certificate, ...]:
         return read_certificates(read_file(self._path.parent / name))
 
-    def _word(self, table: Mapping[str, Any], name: str, where: str) -> str:
+    def _read_word(self, table: Mapping[str, Any], name: str, where: str) -> str:
         found = table.get(name)
         if not isinstance(found, str) or not found.strip() or not found.isprintable():
-            self._refuse("not a word", f"{where}{name}")
+            self._refuse_key("not a word", f"{where}{name}")
         return found
 
-    def _words(self, table: Mapping[str, Any], name: str, where: str) -> frozenset[str]:
+    def _read_word_list(self, table: Mapping[str, Any], name: str, where: str) -> frozenset[str]:
         found = table.get(name, [])
         if not isinstance(found, list) or not all(isinstance(each, str) and each for each in found):
-            self._refuse("not a list of words", f"{where}{name}")
+            self._refuse_key("not a list of words", f"{where}{name}")
         return frozenset(found)
 
-    def _moment(self, table: Mapping[str, Any], name: str, where: str) -> datetime:
+    def _read_zoned_moment(self, table: Mapping[str, Any], name: str, where: str) -> datetime:
         found = table.get(name)
         if not isinstance(found, datetime) or found.tzinfo is None:
-            self._refuse("not a time with its zone", f"{where}{name}")
+            self._refuse_key("not a time with its zone", f"{where}{name}")
         return found.astimezone(UTC)
 
-    def _only(self, table: Mapping[str, Any], known: set[str], where: str) -> None:
+    def _refuse_unknown_keys(self, table: Mapping[str, Any], known: set[str], where: str) -> None:
         unknown = sorted(set(table) - known)
         if unknown:
-            self._refuse("unknown key", f"{where}{unknown[0][:80]}")
+            self._refuse_key("unknown key", f"{where}{unknown[0][:80]}")
 
-    def _refuse(self, detail: str, key: str) -> NoReturn:
+    def _refuse_key(self, detail: str, key: str) -> NoReturn:
         raise GatewayError(SETTINGS_WRONG, detail, f"{self._path.name} {key}")

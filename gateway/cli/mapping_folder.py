@@ -14,10 +14,10 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import Bundle, load
 from gateway.share import folder
 
-__all__ = ["find_mappings", "load_mappings", "path_option"]
+__all__ = ["find_mappings", "load_mappings", "mapping_path_option"]
 
 
-def path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return ``--path``."""
     return click.option("--path", type=FILE, help="a folder of mappings instead of the shipped ones")
 

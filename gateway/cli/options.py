@@ -60,12 +60,12 @@ ZONED_MOMENT = _Moment(zone_demanded=True)
 def join_options(*options: Decorator) -> Decorator:
     """Return one decorator that declares several options, in their order."""
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+    def declare_options(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
         return function
 
-    return declare
+    return declare_options
 
 
 def json_option(words: str = "print JSON") -> Decorator:

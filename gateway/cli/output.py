@@ -60,18 +60,18 @@ def print_table(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Se
         return
     cells = [[str(format_value(row[name]) or "-") for name in columns] for row in rows]
     if sys.stdout.isatty():
-        _draw_table(columns, cells)
+        _draw_rich_table(columns, cells)
     else:
-        _write_columns(columns, cells)
+        _write_plain_columns(columns, cells)
 
 
-def _write_columns(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _write_plain_columns(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     widths = [max([len(name), *(len(line[n]) for line in cells)]) for n, name in enumerate(columns)]
     for line in ([name.upper() for name in columns], *cells):
         print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _draw_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text

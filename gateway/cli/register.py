@@ -26,10 +26,10 @@ from gateway.store.revocations import NewRevocations
 
 __all__ = [
     "USES",
-    "demand_usable",
+    "demand_usable_certificate",
     "load_agreement",
     "load_crls",
-    "new_certificate",
+    "make_certificate_row",
     "read_party_id",
     "register_certificate",
 ]
@@ -44,7 +44,7 @@ def read_party_id(text: str) -> PartyId:
     return PartyId(value, kind if bar else None)
 
 
-def new_certificate(
+def make_certificate_row(
     found: Certificate, use: str = "signing", starts: datetime | None = None, ends: datetime | None = None
 ) -> NewCertificate:
     """Return a certificate as the register takes it."""
@@ -64,10 +64,10 @@ def new_certificate(
 
 def register_certificate(conn: Connection, party: str, content: bytes, now: datetime) -> None:
     """Let a party sign with a certificate (PEM or DER), whatever it is worth: messages are judged."""
-    parties.add_certificate(conn, party, new_certificate(read_certificate(content)), now)
+    parties.add_certificate(conn, party, make_certificate_row(read_certificate(content)), now)
 
 
-def demand_usable(
+def demand_usable_certificate(
     settings: Settings,
     conn: Connection,
     wanted: tuple[Certificate, str],
@@ -79,12 +79,12 @@ def demand_usable(
     trust = trust_of(settings)
     recognizer = Recognizer(terms_of(settings))
     recognizer.renew(conn)
-    lists = _read_revocations(settings, conn, trust.policy.certificates)
+    lists = _read_known_revocations(settings, conn, trust.policy.certificates)
     believed = (Judge(trust, lists, examine=recognizer), trust)
     demand_good(found, USES[use], believed, moments, location, recognizer)
 
 
-def _read_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> Revocations:
+def _read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> Revocations:
     """Return what a hub has in hand: of the settings, loaded by operators, fetched."""
     files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
     known = load_knowledge(conn)
@@ -108,11 +108,11 @@ def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) ->
         modes = [pmode for pmode in found if pmode.agreement == agreement]
         starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
         new = NewAgreement(agreement, "pmode", source, starts, ends)
-        agreements.load(conn, new, [_make_row(mode) for mode in modes], now, "operator")
+        agreements.load(conn, new, [_make_pmode_row(mode) for mode in modes], now, "operator")
     return found
 
 
-def _make_row(pmode: PMode) -> NewPMode:
+def _make_pmode_row(pmode: PMode) -> NewPMode:
     return NewPMode(
         id=pmode.id,
         protocol=pmode.protocol,

@@ -40,12 +40,12 @@ from gateway.web.front import terms_of
 from gateway.web.terminator import contexts
 
 __all__ = [
-    "check_hub",
+    "check_own_hub",
     "check_transport",
-    "open_hub",
-    "source_problems",
-    "transport_warnings",
-    "trust_remarks",
+    "collect_trust_remarks",
+    "find_source_problems",
+    "find_transport_warnings",
+    "open_looking_hub",
 ]
 
 _SOON: Final = timedelta(days=30)
@@ -57,27 +57,27 @@ def check_transport(settings: Settings) -> None:
     if terms is not None:
         contexts(terms)
     Callings(settings.tls, lambda: (Revocations(), at))
-    for where, path in _list_certificates(settings):
-        ends = _read_end(path)
+    for where, path in _list_tls_certificates(settings):
+        ends = _read_certificate_end(path)
         if ends <= at:
             raise GatewayError(CERTIFICATE_EXPIRED, f"{path} ended at {ends:%Y-%m-%dT%H:%M:%SZ}", where)
 
 
-def transport_warnings(settings: Settings, known: Knowledge, at: datetime) -> Iterator[str]:
+def find_transport_warnings(settings: Settings, known: Knowledge, at: datetime) -> Iterator[str]:
     """Yield what others can read or will not be able to reach, by the settings and the agreements."""
     http = settings.http
-    if http.tls_certificate is None and not _is_local(http.host) and not http.proxies:
+    if http.tls_certificate is None and not _is_local_host(http.host) and not http.proxies:
         yield (
             f"plain HTTP is spoken at {http.host}:{http.port}: name http.tls_certificate, or http.proxies, "
             "or listen at 127.0.0.1"
         )
     yield from _find_unbound_clients(settings, known)
-    for where, path in _list_certificates(settings):
-        if timedelta(0) < (ends := _read_end(path)) - at < _SOON:
+    for where, path in _list_tls_certificates(settings):
+        if timedelta(0) < (ends := _read_certificate_end(path)) - at < _SOON:
             yield f"the certificate of {where} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
-    for where, url in _list_called(settings, known):
+    for where, url in _list_called_addresses(settings, known):
         parts = urlsplit(url)
-        if parts.scheme == "http" and not _is_local(parts.hostname or ""):
+        if parts.scheme == "http" and not _is_local_host(parts.hostname or ""):
             yield f"{where} is called over plain HTTP at {parts.netloc[:100]}"
 
 
@@ -92,7 +92,7 @@ def _find_unbound_clients(settings: Settings, known: Knowledge) -> Iterator[str]
         yield "P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"
 
 
-def _list_called(settings: Settings, known: Knowledge) -> Iterator[tuple[str, str]]:
+def _list_called_addresses(settings: Settings, known: Knowledge) -> Iterator[tuple[str, str]]:
     """Yield whom we call, and where."""
     for code, agency in settings.agency.items():
         if agency.endpoint is not None:
@@ -108,7 +108,7 @@ def _list_called(settings: Settings, known: Knowledge) -> Iterator[tuple[str, st
     yield from found
 
 
-def _list_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
+def _list_tls_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
     if settings.http.tls_certificate is not None:
         yield "http.tls_certificate", settings.http.tls_certificate
     for name, section in settings.tls.items():
@@ -116,7 +116,7 @@ def _list_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
             yield f"tls.{name[:60]}.certificate", section.certificate
 
 
-def _read_end(path: Path) -> datetime:
+def _read_certificate_end(path: Path) -> datetime:
     """Return when the first certificate of a chain ends; its key may stand in the same file."""
     try:
         found = load_pem_x509_certificates(path.read_bytes())
@@ -125,7 +125,7 @@ def _read_end(path: Path) -> datetime:
     return min(one.not_valid_after_utc for one in found)
 
 
-def _is_local(host: str) -> bool:
+def _is_local_host(host: str) -> bool:
     """Tell whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -133,17 +133,17 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
+def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
     """Return, in words, all that the operator is to know, but what is stale; the register is in hand."""
     at = hub.clock()
-    told = (one.remark() for one in _read_standing(settings, hub) if one.state != "stale")
+    told = (one.remark() for one in _read_source_standing(settings, hub) if one.state != "stale")
     ends = (one.words for one in ending_soon(authority_spans(hub), at))
     return (*(words for words in told if words), *list_remarks(hub, at), *ends)
 
 
-def source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
+def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
     """Yield GW208 where something in force has ended, GW606 where nothing of an issuer can be believed."""
-    for one in _read_standing(settings, hub):
+    for one in _read_source_standing(settings, hub):
         if one.state == "stale":
             yield GatewayError(REVOCATION_UNKNOWN, one.remark() or "", f"fetch.{one.name}")
     for name, source in sources_of(settings).items():
@@ -154,22 +154,22 @@ def source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
                 yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
 
 
-def _read_standing(settings: Settings, hub: Hub) -> tuple[Standing, ...]:
+def _read_source_standing(settings: Settings, hub: Hub) -> tuple[Standing, ...]:
     warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources_of(settings).items()}
     with reading(hub.engine) as conn:
         return standing(conn, hub.clock(), warn)
 
 
-def check_hub(settings: Settings) -> None:
+def check_own_hub(settings: Settings) -> None:
     """Raise what is wrong with the hub of these settings, its own certificate and the next one."""
-    with open_hub(settings) as hub:
+    with open_looking_hub(settings) as hub:
         hub.refresh()
         hub.judge(hub.signer.certificate.der, Use.SIGNING, hub.clock()).demand("pki.signing_certificate")
-        _check_successor(settings, hub)
+        _check_next_key(settings, hub)
 
 
 @contextlib.contextmanager
-def open_hub(settings: Settings) -> Iterator[Hub]:
+def open_looking_hub(settings: Settings) -> Iterator[Hub]:
     """Give a hub that only looks, and close it."""
     hub = build_hub(settings, NoCalls(), at_work=False)
     try:
@@ -178,7 +178,7 @@ def open_hub(settings: Settings) -> Iterator[Hub]:
         hub.close()
 
 
-def _check_successor(settings: Settings, hub: Hub) -> None:
+def _check_next_key(settings: Settings, hub: Hub) -> None:
     """Refuse a next key that leaves a gap before it, or whose certificate is not good when it takes over."""
     starts = hub.takes_over_at
     if starts is None or starts <= hub.clock():

@@ -18,18 +18,18 @@ __all__ = [
     "find_settings_file",
     "open_engine",
     "read_database",
-    "settings_at",
-    "settings_of",
+    "read_home_settings",
+    "read_verb_settings",
     "write_database",
 ]
 
 
-def settings_of(arguments: Any) -> Settings:
+def read_verb_settings(arguments: Any) -> Settings:
     """Return the settings that ``--config`` or ``--home`` name; raises GW801 that names the key."""
     return load(find_settings_file(arguments), home=arguments.home)
 
 
-def settings_at(home: Path) -> Settings:
+def read_home_settings(home: Path) -> Settings:
     """Return the settings of a home folder."""
     beside = home / "gateway.toml"
     return load(beside if beside.is_file() else None, home=home)
@@ -47,14 +47,14 @@ def find_settings_file(arguments: Any) -> str | None:
 @contextmanager
 def read_database(arguments: Any) -> Iterator[Connection]:
     """Give a connection that reads the database of the settings."""
-    with open_engine(settings_of(arguments)) as engine, reading(engine) as conn:
+    with open_engine(read_verb_settings(arguments)) as engine, reading(engine) as conn:
         yield conn
 
 
 @contextmanager
 def write_database(arguments: Any) -> Iterator[Connection]:
     """Give a connection that writes the database of the settings, in one transaction."""
-    with open_engine(settings_of(arguments)) as engine, transaction(engine) as conn:
+    with open_engine(read_verb_settings(arguments)) as engine, transaction(engine) as conn:
         yield conn
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["escape_controls", "open_console", "visible_terminals"]
+__all__ = ["escape_controls", "guard_terminals", "open_console"]
 
 
 def escape_controls(text: str) -> str:
@@ -46,7 +46,7 @@ class _Terminal:
 
 
 @contextmanager
-def visible_terminals() -> Iterator[None]:
+def guard_terminals() -> Iterator[None]:
     """Escape control characters in what is printed to a terminal, as long as this lasts."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
@@ -61,7 +61,7 @@ def visible_terminals() -> Iterator[None]:
 def open_console(stream: TextIO) -> Console:
     """Return a console of Rich on a stream that is a terminal; with NO_COLOR it writes no escape codes.
 
-    The console writes past the guard of `visible_terminals`: whoever prints on it passes
+    The console writes past the guard of `guard_terminals`: whoever prints on it passes
     every text of a stranger through `escape_controls`.
     """
     from rich.console import Console

@@ -48,10 +48,10 @@ def verb(function: Callable[[Arguments], int]) -> VerbCommand:
     """
 
     @wraps(function)
-    def call_function(**values: Any) -> int:
+    def call_verb_function(**values: Any) -> int:
         return function(Arguments(**values))
 
-    return click.command(cls=VerbCommand, help="")(call_function)
+    return click.command(cls=VerbCommand, help="")(call_verb_function)
 
 
 class LazyGroup(click.Group):
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the next words, in the order of the table."""
-        return list(self._list_lines())
+        return list(self._list_help_lines())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return the verb or group that the next word names; None where there is none."""
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         if words in VERBS:
             return load_verb(words)
         if words in NOUNS:
-            return LazyGroup(words, cmd_name, _make_sentence(NOUNS[words].help))
+            return LazyGroup(words, cmd_name, _make_help_sentence(NOUNS[words].help))
         return None
 
     def resolve_command(
@@ -81,10 +81,10 @@ class LazyGroup(click.Group):
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             if ctx.resilient_parsing:
                 return None, None, args[1:]
-            raise self._refuse_word(ctx, args)
+            raise self._refuse_unknown_word(ctx, args)
         return super().resolve_command(ctx, args)
 
-    def _refuse_word(self, ctx: click.Context, args: list[str]) -> click.UsageError:
+    def _refuse_unknown_word(self, ctx: click.Context, args: list[str]) -> click.UsageError:
         words = f"{self.prefix} {args[0]}".strip()
         if words in OLD_SPELLINGS:
             return OldSpellingError(f"`gateway {words}` is now `gateway {OLD_SPELLINGS[words]}`", ctx)
@@ -95,13 +95,13 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the next words that begin with `incomplete`, without a look at the verbs."""
-        lines = self._list_lines().items()
+        lines = self._list_help_lines().items()
         found = [CompletionItem(name, help=text) for name, text in lines if name.startswith(incomplete)]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the verbs with their lines; the first words below the headings of the table."""
-        lines = self._list_lines()
+        lines = self._list_help_lines()
         if self.prefix:
             with formatter.section("Verbs"):
                 formatter.write_dl(list(lines.items()))
@@ -130,7 +130,7 @@ class LazyGroup(click.Group):
             for example in examples:
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
-    def _list_lines(self) -> dict[str, str]:
+    def _list_help_lines(self) -> dict[str, str]:
         """Return the help line of each word that may follow the prefix."""
         start = f"{self.prefix} " if self.prefix else ""
         found: dict[str, str] = {}
@@ -148,16 +148,16 @@ def load_verb(words: str) -> VerbCommand:
     """Import the module of a verb and return the verb with its help and example."""
     entry = VERBS[words]
     module, _, name = entry.place.partition(":")
-    command = getattr(_import_quickly(f"{_COMMANDS}.{module}"), name)
+    command = getattr(_import_verb_module(f"{_COMMANDS}.{module}"), name)
     assert isinstance(command, VerbCommand), entry.place
     command.name = words.rpartition(" ")[2]
-    command.help = _make_sentence(entry.help)
+    command.help = _make_help_sentence(entry.help)
     command.example = entry.example
     return command
 
 
-def _import_quickly(name: str) -> ModuleType:
-    """Import a module with no search for garbage meanwhile: there is none, and it takes a tenth of a second."""
+def _import_verb_module(name: str) -> ModuleType:
+    """Import a module; the search for garbage, which there is none of, would take a tenth of a second."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -167,7 +167,7 @@ def _import_quickly(name: str) -> ModuleType:
             gc.enable()
 
 
-def _make_sentence(line: str) -> str:
+def _make_help_sentence(line: str) -> str:
     return f"{line[:1].upper()}{line[1:]}."
 
 
@@ -181,14 +181,14 @@ def build_root() -> LazyGroup:
             is_flag=True,
             expose_value=False,
             is_eager=True,
-            callback=_print_version,
+            callback=_print_program_version,
             help="Print the version.",
         )
     )
     return root
 
 
-def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def _print_program_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         from gateway import __version__
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from tests.attacked import honest
 from tests.attacked.hub import Hub
 from tests.kit.live import free_port
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _played(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
     home, partner, frames, port = place / "home", place / "partner", place / "frames", free_port()
-    settings = make_home(home, f"[http]\nport = {port}\nprocesses = 2\n")
+    settings = make_suite_home(home, f"[http]\nport = {port}\nprocesses = 2\n")
     invite_suite(settings, partner)
     number = int(arguments.times * arguments.every * arguments.rate)
     say(f"signing {number} messages")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from tests.attacked import honest
 from tests.attacked.hub import Hub, running
 from tests.attacked.watch import Watch
@@ -106,7 +106,7 @@ def _attack(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
         disk = stack.enter_context(small_disk(place / "disk", size, "ext4"))
         disk = disk or stack.enter_context(small_disk(place / "disk", size))
         database = place / "disk" / "gateway.sqlite3"
-        settings = make_home(home, _settings(port, database))
+        settings = make_suite_home(home, _settings(port, database))
         invite_suite(settings, partner)
         say(f"signing {number} messages")
         honest.sign(partner, frames, number)

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.commands.check import find_stale_stamps
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.evidence.log import record
 from gateway.pki.issue import Order, issue_certificate
 from gateway.store import stamps
@@ -134,5 +134,5 @@ def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> N
     assert (status, [one["id"] for one in found["problems"]]) == (1, ["GW804"])
     settings, warnings = house.home / "gateway.toml", list[str]()
     settings.write_text(settings.read_text() + 'when_stale = "warn"\n')
-    assert list(find_stale_stamps(settings_at(house.home), warnings)) == []
+    assert list(find_stale_stamps(read_home_settings(house.home), warnings)) == []
     assert [words[:5] for words in warnings] == ["GW804"]

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from gateway.cli import main
 from gateway.cli.commands.process import log_endings_daily
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.store import parties
@@ -192,7 +192,7 @@ def test_check_warns_that_our_own_certificate_ends(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     certified(home, "ours", "--days", "20")
-    own = settings_at(home).pki.signing_certificate
+    own = read_home_settings(home).pki.signing_certificate
     assert own is not None
     own.write_bytes((home / "ours.cert.pem").read_bytes())
     (own.parent / "hub.key.pem").write_bytes((home / "ours.key.pem").read_bytes())
@@ -221,13 +221,13 @@ def test_the_log_tells_of_it_once_a_day(
             waits.append(timeout or 0)
             return len(waits) == 2
 
-    log_endings_daily(settings_at(home), Stop())
+    log_endings_daily(read_home_settings(home), Stop())
     told = [one.getMessage() for one in caplog.records if "of firm ends in 20 days" in one.getMessage()]
     assert len(told) == 2
     assert waits == [86_400.0] * 2
     monkeypatch.setattr("gateway.cli.remarks.build_hub", lambda *_: 1 / 0)
     waits.clear()
-    log_endings_daily(settings_at(home), Stop())
+    log_endings_daily(read_home_settings(home), Stop())
     assert "could not be looked for" in caplog.records[-1].getMessage()
 
 
@@ -252,7 +252,7 @@ def test_our_next_key_is_checked_and_shown_to_partners(
     assert datetime.fromisoformat(now["until"]) == datetime.fromisoformat(later["from"])
     published = read_certificates((home / "ours.pem").read_bytes())
     assert [one.sha256 for one in published] == [now["sha256"], later["sha256"]]
-    hub = build_hub(settings_at(home), NoCalls(), lambda: NOW + timedelta(days=6))
+    hub = build_hub(read_home_settings(home), NoCalls(), lambda: NOW + timedelta(days=6))
     assert hub.signer.certificate == published[1]
     hub.close()
 

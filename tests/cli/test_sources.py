@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.delivery.assembly import build_worker
 from gateway.delivery.worker import Worker
 from gateway.errors import GatewayError
@@ -69,7 +69,7 @@ _workers: list[Worker] = []
 
 def worker_of(live: LiveHouse) -> Worker:
     """Return a worker in this process; its connections are closed with the test."""
-    _workers.append(build_worker(settings_at(live.home)))
+    _workers.append(build_worker(read_home_settings(live.home)))
     return _workers[-1]
 
 
@@ -161,7 +161,7 @@ def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_ur
         anchors.write_bytes(others.certificate.pem)
         publisher.pages["/root.crl"] = listed(live)
         worker, engine = worker_of(live), make_engine(live.database_url)
-        (source,) = sources_of(settings_at(live.home)).values()
+        (source,) = sources_of(read_home_settings(live.home)).values()
         for believed in (others, theirs):
             anchors.write_bytes(believed.certificate.pem)
             os.utime(anchors, ns=(believed.certificate.serial % 10**18,) * 2)
@@ -185,7 +185,7 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
     settings = live.home / "gateway.toml"
     more = '[fetch.sub]\nkind = "ocsp"\nurl = "http://a/"\nissuer = "pki/ca.pem"\nresponder = "pki/sub.pem"\n'
     settings.write_text(settings.read_text() + more)
-    trust = trust_of(settings_at(live.home))
+    trust = trust_of(read_home_settings(live.home))
     assert trust.intermediates == (root.certificate, sub.certificate)
 
 
@@ -222,5 +222,5 @@ def test_who_may_sign_our_list_is_named_by_a_file_that_holds_certificates(live: 
     settings = live.home / "gateway.toml"
     settings.write_text(settings.read_text() + '[recognition]\nsigners = ["pki/hub.key.pem"]\n')
     with pytest.raises(GatewayError, match=r"GW801 .*hub\.key\.pem: no certificate in the file") as caught:
-        terms_of(settings_at(live.home))
+        terms_of(read_home_settings(live.home))
     assert caught.value.location == "recognition.signers"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.evidence.checking import Believed, Report, check_everything
 from gateway.evidence.log import record
 from gateway.evidence.proofs import Authorities
@@ -105,7 +105,7 @@ def test_killed_while_receipts_are_made_each_is_made_and_posted_once(
 ) -> None:
     live = LiveHouse(tmp_path, sqlite_url, more=_PACE)
     broker = Neighbour("broker1", Clock(live.now), live.agreement)
-    hub = build_hub(settings_at(live.home), NoCalls())
+    hub = build_hub(read_home_settings(live.home), NoCalls())
     hub.signer = Away()
     for _ in range(3):
         assert receive(hub, EBMS2, broker.seal(broker.message())).status == 503

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.register import load_crls, new_certificate
+from gateway.cli.register import load_crls, make_certificate_row
 from gateway.evidence.log import of_subject
 from gateway.hub.trust.clients import EVERYBODY
 from gateway.model import ErrorSignal, PartyId, Receipt
@@ -42,7 +42,7 @@ def house_of(engine: Engine, agreement: bytes = AGREEMENT) -> House:
     with transaction(engine) as conn:
         parties.add(conn, "broker2", "Broker 2", "applicant", START, [PartyId("broker2", PARTY_TYPE)])
         for party, name in (("broker1", OWN), ("broker2", OTHER)):
-            parties.add_certificate(conn, party, new_certificate(client(name), "tls"), START)
+            parties.add_certificate(conn, party, make_certificate_row(client(name), "tls"), START)
     return house
 
 
@@ -99,7 +99,7 @@ def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -
         parties.retire_certificate(conn, client(OWN).sha256)
     told.append(said(house, OWN))
     with transaction(engine) as conn:
-        parties.add_certificate(conn, "broker1", new_certificate(client(OWN), "tls"), START)
+        parties.add_certificate(conn, "broker1", make_certificate_row(client(OWN), "tls"), START)
     told.append(said(house, OWN))
     with transaction(engine) as conn:
         listed = make_crl(authority(), [client(OWN).serial], house.clock(), number=7)
@@ -111,7 +111,7 @@ def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -
 def test_a_certificate_to_sign_with_is_none_to_connect_with(engine: Engine) -> None:
     house = house_of(engine)
     with transaction(engine) as conn:
-        parties.add_certificate(conn, "broker1", new_certificate(client("spare"), "signing"), START)
+        parties.add_certificate(conn, "broker1", make_certificate_row(client("spare"), "signing"), START)
     assert said(house, "spare") == "GW213"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import make_home, open_throwaway
+from gateway.cli.conformance_home import make_suite_home, open_throwaway_hub
 from gateway.conformance.hostile.bench import Bench
 from gateway.conformance.hostile.target import WsgiTarget
 from tests.kit.gateway import ROOT
@@ -22,7 +22,7 @@ from tests.kit.live import free_port
 @pytest.fixture(scope="package")
 def opponents() -> Iterator[tuple[Bench, WsgiTarget]]:
     """Give a bench and a hub in this process that knows it."""
-    with open_throwaway() as found:
+    with open_throwaway_hub() as found:
         yield found
 
 
@@ -30,7 +30,7 @@ def opponents() -> Iterator[tuple[Bench, WsgiTarget]]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """Give the home of a hub that ``gateway serve`` serves, and its URL."""
     home, port = tmp_path_factory.mktemp("served") / "home", free_port()
-    make_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n')
+    make_suite_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n')
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from lxml import etree
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Answer, NotOfferedError, Step
 from gateway.conformance.hostile.corpus import chosen
@@ -71,7 +71,7 @@ def audited(every: int = 1) -> dict[str, Any]:
         aside.mkdir()
         canaries = Canaries(aside)
         controls = _controls(ear, canaries)
-        settings = make_home(home)
+        settings = make_suite_home(home)
         invite_suite(settings, home / "partner")
         bench = read_bench(home / "partner")
         watched = _Watched(WsgiTarget(application(settings), bench.faces), ear)

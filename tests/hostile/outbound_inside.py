@@ -28,7 +28,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Answer, NotOfferedError, Post, Step
 from gateway.conformance.hostile.runner import Runner
@@ -148,7 +148,7 @@ def _attacked(place: Path, every: int) -> dict[str, Any]:
     home, aside = place / "home", place / "aside"
     aside.mkdir()
     canaries, port = Canaries(aside), free_port()
-    invite_suite(make_home(home, f"[http]\nport = {port}\nprocesses = 1\n"), home / "partner")
+    invite_suite(make_suite_home(home, f"[http]\nport = {port}\nprocesses = 1\n"), home / "partner")
     bench = read_bench(home / "partner")
     seen = _Seen(place / "strace.log" if _strace_works() else None, place / "hooks.jsonl")
     with _running(home, place, port, seen):

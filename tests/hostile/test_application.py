@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile import application
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import ACCEPTED, Post
@@ -60,7 +60,7 @@ MOVING = "x\u009b2J\u202eetix\U000e0041@suite"
 def test_no_word_of_a_stranger_moves_the_cursor_of_an_operator(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = make_home(tmp_path / "home")
+    settings = make_suite_home(tmp_path / "home")
     invite_suite(settings, tmp_path / "partner")
     bench = read_bench(tmp_path / "partner")
     target = WsgiTarget(web(settings), bench.faces)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Post
 from gateway.conformance.hostile.http import CASES
@@ -75,7 +75,7 @@ class serving:
 
     def __init__(self, home: Path, more: str) -> None:
         port = free_port()
-        invite_suite(make_home(home, f"[http]\nport = {port}\n{more}"), home / "partner")
+        invite_suite(make_suite_home(home, f"[http]\nport = {port}\n{more}"), home / "partner")
         command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
         self.hub = Hub(home, port, read_bench(home / "partner"), process)

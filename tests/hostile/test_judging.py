@@ -19,7 +19,7 @@ from lxml import etree
 
 from gateway.cli import main
 from gateway.cli.register import register_certificate
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.errors import GatewayError
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
@@ -92,7 +92,7 @@ def scene(tmp_path: Path, sqlite_url: str) -> Scene:
 @pytest.fixture
 def hub(scene: Scene) -> Iterator[Hub]:
     """A hub as serving processes build it."""
-    hub = build_hub(settings_at(scene.live.home), NoCalls())
+    hub = build_hub(read_home_settings(scene.live.home), NoCalls())
     yield hub
     hub.close()
 
@@ -201,7 +201,7 @@ def test_who_cannot_be_judged_now_is_believed_as_soon_as_he_can_be(
 
 
 def test_nothing_is_left_of_a_hub_that_is_closed(scene: Scene) -> None:
-    hub = build_hub(settings_at(scene.live.home), NoCalls())
+    hub = build_hub(read_home_settings(scene.live.home), NoCalls())
     hub.make_ready()
     child = child_of(hub)
     assert child is not None

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cli import main
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.evidence.log import of_subject
 from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.receive import receive
@@ -100,7 +100,7 @@ class Stage:
     def __init__(self, live: LiveHouse) -> None:
         self.live = live
         self.engine = make_engine(live.database_url)
-        self.hub = build_hub(settings_at(live.home), NoCalls())
+        self.hub = build_hub(read_home_settings(live.home), NoCalls())
         self.broker = Neighbour("broker1", Clock(live.now), live.agreement)
 
     def close(self) -> None:

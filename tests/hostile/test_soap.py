@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.report import PASSED
 from gateway.conformance.hostile.runner import Runner
@@ -22,7 +22,7 @@ HERE = "http://hub.example"
 def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, WsgiTarget]:
     """Give a hub that has been told its public URL."""
     home: Path = tmp_path_factory.mktemp("known")
-    settings = make_home(home, f'[http]\npublic_url = "{HERE}"\n')
+    settings = make_suite_home(home, f'[http]\npublic_url = "{HERE}"\n')
     invite_suite(settings, home / "partner")
     bench = read_bench(home / "partner")
     return bench, WsgiTarget(application(settings), bench.faces)

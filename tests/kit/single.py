@@ -13,7 +13,7 @@ import threading
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from gateway.cli.settings import settings_of
+from gateway.cli.settings import read_verb_settings
 from gateway.config import Settings
 from gateway.delivery.assembly import build_worker
 from gateway.web.app import application
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--config", default=None)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    settings = settings_of(arguments)
+    settings = read_verb_settings(arguments)
     {"serve": _serve, "work": _work, "both": _both}[arguments.what](settings)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from gateway.agreements import PMode, read_pmodes
 from gateway.agreements.book import AgreementBook
 from gateway.cli.register import load_agreement, register_certificate
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
 from gateway.pki.certificates import read_certificate, read_certificates
@@ -50,7 +50,7 @@ class Place:
     @property
     def settings(self) -> Settings:
         """The settings as the gateway reads them."""
-        return settings_at(self.home)
+        return read_home_settings(self.home)
 
     def engine(self) -> Engine:
         """Return a new engine for the database."""

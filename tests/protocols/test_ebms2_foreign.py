@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import AgreementBook
-from gateway.cli.commands.verify import make_context, verify_file, verify_octets
+from gateway.cli.commands.verify import make_context, verify_message_file, verify_message_octets
 from gateway.errors import GatewayError
 from gateway.model import AckRequest, Octets, Party, PartyId, Payload, Receipt, UserMessage
 from gateway.pki.certificates import read_certificate
@@ -62,7 +62,7 @@ def test_every_live_message_is_in_the_table(live: Path) -> None:
 @pytest.mark.parametrize("name", sorted(LIVE))
 def test_each_is_judged_exactly(name: str, live: Path) -> None:
     kind, problem, signed = LIVE[name]
-    verdict = verify_file(live / name, policy="strict", trust=[live / "ca.pem"], now=NOW)
+    verdict = verify_message_file(live / name, policy="strict", trust=[live / "ca.pem"], now=NOW)
     assert (verdict["kind"], verdict["problem"], verdict["accepted"]) == (kind, problem, problem is None)
     assert len(verdict["signed"]) == signed
     assert verdict["ebms"] == ({"code": "SecurityFailure", "severity": "Error"} if problem else None)
@@ -76,9 +76,9 @@ def test_each_is_judged_exactly(name: str, live: Path) -> None:
 
 
 def test_no_anchor_no_trust(live: Path) -> None:
-    verdict = verify_file(live / "message-signed.http", policy="strict", trust=[], now=NOW)
+    verdict = verify_message_file(live / "message-signed.http", policy="strict", trust=[], now=NOW)
     assert (verdict["problem"], verdict["http"]) == ("GW205", 500)
-    late = verify_file(
+    late = verify_message_file(
         live / "message-signed.http", trust=[live / "ca.pem"], now=datetime(2040, 1, 1, tzinfo=UTC)
     )
     assert late["problem"] == "GW206"
@@ -104,7 +104,7 @@ def test_each_signed_octet_counts(name: str, live: Path) -> None:
             continue
         changed = raw.replace(old, new, 1)
         changed = re.sub(rb"Content-Length: \d+\r\n", b"", changed)
-        assert verify_octets(changed, context, "strict")["problem"] == "GW202", old
+        assert verify_message_octets(changed, context, "strict")["problem"] == "GW202", old
 
 
 def live_context(live: Path) -> Context:
@@ -207,8 +207,8 @@ def test_a_live_receipt_is_held_against_what_was_sent(live: Path) -> None:
 )
 def test_norwegian_messages_need_their_policy(name: str, strict: str, norway: str, messages: Path) -> None:
     then = datetime(2024, 7, 2, tzinfo=UTC)
-    assert verify_file(messages / name, policy="strict", now=then)["problem"] == strict
-    assert verify_file(messages / name, policy="legacy-norway", now=then)["problem"] == norway
+    assert verify_message_file(messages / name, policy="strict", now=then)["problem"] == strict
+    assert verify_message_file(messages / name, policy="legacy-norway", now=then)["problem"] == norway
 
 
 def test_a_norwegian_signature_is_good_under_its_own_certificate(messages: Path, tmp_path: Path) -> None:
@@ -219,11 +219,14 @@ def test_a_norwegian_signature_is_good_under_its_own_certificate(messages: Path,
     anchor.write_bytes(b"-----BEGIN CERTIFICATE-----\n" + found[1] + b"\n-----END CERTIFICATE-----\n")
     then = datetime(2024, 7, 2, tzinfo=UTC)
     path = messages / "navikt-riktigsignature.txt"
-    assert verify_file(path, policy="legacy-norway", trust=[anchor], now=then)["problem"] in (None, "GW205")
+    assert verify_message_file(path, policy="legacy-norway", trust=[anchor], now=then)["problem"] in (
+        None,
+        "GW205",
+    )
     context = make_context([], then)
     broken = raw.replace(b"<eb:ConversationId>4ea8b846", b"<eb:ConversationId>4ea8b847")
     assert broken != raw
-    assert verify_octets(broken, context, "legacy-norway")["problem"] == "GW202"
+    assert verify_message_octets(broken, context, "legacy-norway")["problem"] == "GW202"
 
 
 NHS = {

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
-from gateway.cli.conformance_home import invite_suite, make_home
-from gateway.cli.register import load_crls, new_certificate
+from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.cli.register import load_crls, make_certificate_row
 from gateway.config import Settings
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Post
@@ -127,7 +127,7 @@ def _register(settings: Settings, clients: Mapping[str, Issued], listed: bytes) 
         for name, party in owners.items():
             starts = now + timedelta(days=1) if name == "next" else None
             found = clients[name].certificate
-            parties.add_certificate(conn, party, new_certificate(found, "tls", starts), now)
+            parties.add_certificate(conn, party, make_certificate_row(found, "tls", starts), now)
         load_crls(conn, listed, now)
     engine.dispose()
 
@@ -137,7 +137,7 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     """Serve a home over TLS; `more` are settings of ``[http]``."""
     port = free_port()
     # The suite opens its case in this process, where nobody shows a certificate.
-    settings = make_home(home, f'[http]\nport = {port}\npublic_url = "https://localhost:{port}"\n')
+    settings = make_suite_home(home, f'[http]\nport = {port}\npublic_url = "https://localhost:{port}"\n')
     invite_suite(settings, home / "partner")
     with (home / "gateway.toml").open("a") as file:
         file.write(

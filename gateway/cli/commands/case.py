@@ -44,15 +44,15 @@ def show_case(arguments: Arguments) -> int:
         if case is None:
             print_problem(f"there is no case {arguments.number}")
             return 1
-        report = dict(case._mapping) | _read_details(conn, case)
+        report = dict(case._mapping) | _read_case_details(conn, case)
     if arguments.json:
         print_json(report)
     else:
-        _print_case(report)
+        _print_case_report(report)
     return 0
 
 
-def _read_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+def _read_case_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return the requests, notices, decisions, deliveries and evidence of a case."""
     from gateway.store import decisions, deliveries, notices, requests
 
@@ -70,7 +70,7 @@ def _read_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _list_admissions(evidence: list[dict[str, Any]]) -> Iterator[str]:
+def _list_admitted_signers(evidence: list[dict[str, Any]]) -> Iterator[str]:
     """Yield who signed each submission of the case, and by which way he was admitted."""
     for one in evidence:
         data = json.loads(one["data"])
@@ -80,13 +80,13 @@ def _list_admissions(evidence: list[dict[str, Any]]) -> Iterator[str]:
             yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
 
 
-def _print_case(report: dict[str, Any]) -> None:
+def _print_case_report(report: dict[str, Any]) -> None:
     print(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
     opened = format_value(report["opened_at"])
     print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
     for problem in (report["detail"] or {}).get("problems", ()):
         print(f"  {problem['id']} {problem['text']} ({problem['pointer']})")
-    for line in _list_admissions(report["evidence"]):
+    for line in _list_admitted_signers(report["evidence"]):
         print(f"  {line}")
     for request in report["requests"]:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from gateway.cli.commands.map_check import static_problems
+from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.options import home_options
 from gateway.cli.output import print_json, print_sentence
 from gateway.cli.progress import show_progress
 from gateway.cli.remarks import (
-    check_hub,
+    check_own_hub,
     check_transport,
-    open_hub,
-    source_problems,
-    transport_warnings,
-    trust_remarks,
+    collect_trust_remarks,
+    find_source_problems,
+    find_transport_warnings,
+    open_looking_hub,
 )
-from gateway.cli.settings import open_engine, settings_of
+from gateway.cli.settings import open_engine, read_verb_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery.reloading import partners_of
@@ -38,7 +38,7 @@ def check_gateway(arguments: Arguments) -> int:
     """Print the warnings and the problems; 1 when there is a problem."""
     warnings: list[str] = []
     with show_progress("looking at settings, keys, data and database"):
-        problems = [_describe_problem(problem) for problem in _find_problems(arguments, warnings)]
+        problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
     if arguments.json:
         found = {"ok": not problems, "problems": problems, "warnings": warnings}
         print_json(found)
@@ -51,31 +51,31 @@ def check_gateway(arguments: Arguments) -> int:
     return 1 if problems else 0
 
 
-def _find_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
+def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
     try:
-        settings = settings_of(arguments)
+        settings = read_verb_settings(arguments)
     except GatewayError as problem:
         yield problem
         return
-    for look in (_check_signing, _check_contracts, check_transport):
+    for look in (_check_signing_keys, _check_partner_contracts, check_transport):
         try:
             look(settings)
         except GatewayError as problem:
             yield problem
     with contextlib.suppress(GatewayError):  # a database or mappings that cannot be read have been told of
-        yield from _find_ended(settings, warnings)
+        yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
         warnings += _find_open_ways(settings)
-        yield from static_problems(_load_bundle_in_force(settings))
+        yield from find_static_problems(_load_bundle_in_force(settings))
 
 
-def _find_ended(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield whose last certificate has ended; what is about to end goes to the warnings, lists too."""
-    with open_hub(settings) as hub:
+    with open_looking_hub(settings) as hub:
         hub.refresh()
         warnings += hub.recognizer.due(hub.clock())
-        warnings += trust_remarks(settings, hub)
-        yield from source_problems(settings, hub)
+        warnings += collect_trust_remarks(settings, hub)
+        yield from find_source_problems(settings, hub)
         found = endings(hub.engine, hub.clock(), own_spans(hub))
     warnings += [one.words for one in found if not one.over]
     for one in found:
@@ -86,13 +86,13 @@ def _find_ended(settings: Settings, warnings: list[str]) -> Iterator[GatewayErro
 
 def _find_open_ways(settings: Settings) -> list[str]:
     """Return what is said in the clear, or will be when a certificate of TLS has ended."""
-    with open_hub(settings) as hub:
-        return list(transport_warnings(settings, hub.refresh(), hub.clock()))
+    with open_looking_hub(settings) as hub:
+        return list(find_transport_warnings(settings, hub.refresh(), hub.clock()))
 
 
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield GW804 where time-stamping is stale and messages are refused for it; else it is a warning."""
-    with open_hub(settings) as hub:
+    with open_looking_hub(settings) as hub:
         problem = hub.stamping.problem(hub.clock()) if hub.stamping is not None else None
         refuses = hub.stamping is not None and hub.stamping.rule.refuses
     if problem is not None and refuses:
@@ -101,10 +101,10 @@ def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[Gatew
         warnings.append(str(problem))
 
 
-def _check_signing(settings: Settings) -> None:
+def _check_signing_keys(settings: Settings) -> None:
     """Check the hub, and sign with its keys; a hub starts without when they are in a token that is away."""
-    check_hub(settings)
-    with open_hub(settings) as hub:
+    check_own_hub(settings)
+    with open_looking_hub(settings) as hub:
         for signer in hub.signers:
             signer.sign(b"gateway check")
 
@@ -114,7 +114,7 @@ def _load_bundle_in_force(settings: Settings) -> Bundle:
         return rules_in_force(conn, shipped_rules()).bundle
 
 
-def _check_contracts(settings: Settings) -> None:
+def _check_partner_contracts(settings: Settings) -> None:
     for partner in partners_of(settings).values():
         contract(partner.wsdl)
 

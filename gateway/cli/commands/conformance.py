@@ -54,11 +54,11 @@ def run_suite(arguments: Arguments) -> int:
         show_progress(f"{arguments.suite} suite", len(cases)) as bar,
     ):
 
-        def tell(result: Result) -> None:
+        def print_result(result: Result) -> None:
             bar.print_line(result.line(), output)
             bar.advance_one()
 
-        report = Runner(bench, target, arguments.every, frozenset(arguments.has)).run(cases, tell)
+        report = Runner(bench, target, arguments.every, frozenset(arguments.has)).run(cases, print_result)
     if arguments.json:
         print_json(report.as_json())
     else:
@@ -73,18 +73,18 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[Bench, Target]]:
         if arguments.partner is not None:
             raise GatewayError(SETTINGS_WRONG, "a partner folder is for the gateway at a --url", "--partner")
         # A hub of its own needs everything; a gateway somewhere needs no database here.
-        from gateway.cli.conformance_home import open_throwaway
+        from gateway.cli.conformance_home import open_throwaway_hub
 
-        with open_throwaway() as opponents:
+        with open_throwaway_hub() as opponents:
             yield opponents
         return
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
-    bench = _read_partner(arguments.partner) if arguments.partner else sample_bench()
+    bench = _read_partner_folder(arguments.partner) if arguments.partner else sample_bench()
     yield bench, UrlTarget(arguments.url, bench.faces, tls=open_tls(arguments))
 
 
-def _read_partner(partner: Path) -> Bench:
+def _read_partner_folder(partner: Path) -> Bench:
     """Read a partner folder; what is wrong with it is wrong with the call, not with the gateway."""
     try:
         return read_bench(partner)
@@ -127,9 +127,9 @@ def print_attacks(arguments: Arguments) -> int:
 def invite_suite(arguments: Arguments) -> int:
     """Register the suite's parties in a sandbox home, and write the folder by which it plays them."""
     from gateway.cli.conformance_home import invite_suite as invite
-    from gateway.cli.settings import settings_of
+    from gateway.cli.settings import read_verb_settings
 
-    drawn = invite(settings_of(arguments), arguments.out)
+    drawn = invite(read_verb_settings(arguments), arguments.out)
     for name in sorted(drawn.files):
         print(arguments.out / name)
     print_sentence(f"The suite's parties are registered; {arguments.out} is their folder.")

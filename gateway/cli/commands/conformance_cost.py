@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.conformance_home import invite_suite, make_home
+from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.cli.options import json_option
 from gateway.cli.output import print_json
 from gateway.cli.progress import show_progress
-from gateway.cli.settings import settings_at
+from gateway.cli.settings import read_home_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.hostile.bench import Bench, read_bench
 from gateway.conformance.hostile.case import Case, Post
@@ -45,58 +45,60 @@ def measure_costs(arguments: Arguments) -> int:
         raise GatewayError(SETTINGS_WRONG, "memory is measured as Linux counts it", "/proc")
     with tempfile.TemporaryDirectory(prefix="gateway-cost-") as place:
         home = Path(place)
-        invite_suite(make_home(home), home / "partner")
+        invite_suite(make_suite_home(home), home / "partner")
         found = []
         with show_progress("measuring") as bar:
-            for one in measure(_list_makers(home, arguments.only), partial(_start_hub, home)):
+            for one in measure(
+                _list_request_makers(home, arguments.only), partial(_start_measured_hub, home)
+            ):
                 found.append(one)
                 bar.change_title(f"measuring {one.id[:40]}")
                 if arguments.verbose:
-                    bar.print_line(_format_line(one.id, one), sys.stderr)
+                    bar.print_line(_format_cost_line(one.id, one), sys.stderr)
     if not found:
         raise GatewayError(SETTINGS_WRONG, f"nothing fits {str(arguments.only)[:80]!r}", "--only")
-    report = _make_report(found)
+    report = _make_cost_report(found)
     if arguments.json:
         print_json(report)
     else:
-        print("\n".join(_format_table(found)))
+        print("\n".join(_format_cost_table(found)))
     return 0 if report["holds"] else 1
 
 
-def _open_opponents(home: Path) -> tuple[Bench, WsgiTarget]:
+def _open_cost_opponents(home: Path) -> tuple[Bench, WsgiTarget]:
     bench = read_bench(home / "partner")
-    return bench, WsgiTarget(application(settings_at(home)), bench.faces)
+    return bench, WsgiTarget(application(read_home_settings(home)), bench.faces)
 
 
-def _start_hub(home: Path) -> tuple[Serve, list[Post]]:
-    bench, target = _open_opponents(home)
+def _start_measured_hub(home: Path) -> tuple[Serve, list[Post]]:
+    bench, target = _open_cost_opponents(home)
     spoilt = [bench.message(tampered=lambda data: data.replace(b"Store", b"Stare")), bench.call(signed=False)]
     return target.send, [bench.message(), bench.call(), *spoilt, bench.message(), bench.call()]
 
 
-def _list_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[Posted]]]:
+def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[Posted]]]:
     """Yield what makes the requests of each case, then those of each extreme."""
     cases = [one for one in chosen(only) if not one.feature]
     for first in range(0, len(cases), _AT_ONCE):
-        yield partial(_play_cases, home, cases[first : first + _AT_ONCE])
+        yield partial(_play_case_batch, home, cases[first : first + _AT_ONCE])
     for shape in SHAPES:
         if only is None or fnmatchcase(f"{_EXTREMES}.{shape.name}", only):
-            yield partial(_play_extreme, home, shape)
+            yield partial(_play_extreme_shape, home, shape)
 
 
-def _play_cases(home: Path, cases: list[Case]) -> list[Posted]:
-    bench, target = _open_opponents(home)
+def _play_case_batch(home: Path, cases: list[Case]) -> list[Posted]:
+    bench, target = _open_cost_opponents(home)
     return [one for case in cases for one in posts_of(case, bench, target.send)]
 
 
-def _play_extreme(home: Path, shape: Shape) -> list[Posted]:
+def _play_extreme_shape(home: Path, shape: Shape) -> list[Posted]:
     bench = read_bench(home / "partner")
     found = {one.id: one for size in SIZES for one in extremes(bench, shape, size)}
     return [Posted(f"{_EXTREMES}.{one.id}", one.post) for one in found.values()]
 
 
-def _make_report(found: list[Cost]) -> dict[str, Any]:
-    cpu, memory = _find_worst(found)
+def _make_cost_report(found: list[Cost]) -> dict[str, Any]:
+    cpu, memory = _find_worst_costs(found)
     return {
         "bound": asdict(_BOUND),
         "holds": all(map(_BOUND.holds, found)),
@@ -107,20 +109,20 @@ def _make_report(found: list[Cost]) -> dict[str, Any]:
     }
 
 
-def _find_worst(found: list[Cost]) -> tuple[Cost, Cost]:
+def _find_worst_costs(found: list[Cost]) -> tuple[Cost, Cost]:
     return max(found, key=_BOUND.cpu_share), max(found, key=_BOUND.memory_share)
 
 
-def _format_table(found: list[Cost]) -> list[str]:
+def _format_cost_table(found: list[Cost]) -> list[str]:
     """Return the lines of the table: the worst of each attack, then the worst of all."""
     attacks: dict[str, list[Cost]] = {}
     for one in found:
         attacks.setdefault(one.id.partition(" ")[0].partition(".")[0], []).append(one)
     lines = [f"{'':34}{'octets':>11}{'CPU ms':>10}{'ms/KB':>8}{'memory KB':>11}  of the bound"]
     for attack, costs in attacks.items():
-        for what, one in zip(("CPU", "memory"), _find_worst(costs), strict=True):
-            lines.append(f"{_format_line(f'{attack} ({len(costs)}), {what}', one)}  {one.id}")
-    cpu, memory = _find_worst(found)
+        for what, one in zip(("CPU", "memory"), _find_worst_costs(costs), strict=True):
+            lines.append(f"{_format_cost_line(f'{attack} ({len(costs)}), {what}', one)}  {one.id}")
+    cpu, memory = _find_worst_costs(found)
     held = sum(map(_BOUND.holds, found))
     lines += [
         "",
@@ -133,7 +135,7 @@ def _format_table(found: list[Cost]) -> list[str]:
     return lines
 
 
-def _format_line(name: str, one: Cost) -> str:
+def _format_cost_line(name: str, one: Cost) -> str:
     share = f"{_BOUND.cpu_share(one):5.0%}{_BOUND.memory_share(one):5.0%}"
     return (
         f"{name[:33]:34}{one.octets:11,}{one.cpu_ms:10.2f}{one.cpu_ms_per_kb:8.3f}"

@@ -17,7 +17,7 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.wire.prescan import DEFAULT_LIMITS
 from gateway.wire.xml import parse_xml
 
-__all__ = ["check_declarations", "judge_file"]
+__all__ = ["check_declarations", "judge_declaration_file"]
 
 # Many tools declare ASCII by default; a document of ASCII octets is one of UTF-8 under another name.
 _ASCII: Final = re.compile(rb"""\A(<\?xml [^<>]{0,60}encoding\s*=\s*)(["'])(?:US-)?ASCII\2""", re.IGNORECASE)
@@ -33,7 +33,7 @@ def check_declarations(arguments: Arguments) -> int:
     """Judge each file; 0 when all are accepted, 1 when some are not, 2 when one cannot be read."""
     status = 0
     for file in arguments.files:
-        judgement = judge_file(file)
+        judgement = judge_declaration_file(file)
         if not judgement.accepted:
             unreadable = any(remark.problem is SETTINGS_WRONG for remark in judgement.problems)
             status = max(status, 2 if unreadable else 1)
@@ -44,17 +44,17 @@ def check_declarations(arguments: Arguments) -> int:
     return status
 
 
-def judge_file(file: str) -> Judgement:
+def judge_declaration_file(file: str) -> Judgement:
     """Judge one file, whatever it holds."""
     try:
-        root = parse_xml(_rename_ascii(_read_start(file)))
+        root = parse_xml(_rename_ascii_encoding(_read_file_start(file)))
     except GatewayError as error:
         line = _LINE.match(error.location)
         return Judgement.refusal(error, int(line[1]) if line else 0)
     return judge_declaration(unwrapped(root))
 
 
-def _read_start(file: str) -> bytes:
+def _read_file_start(file: str) -> bytes:
     """Return the content, or one octet more than the pre-scan allows: it says what is too much."""
     try:
         with Path(file).open("rb") as stream:
@@ -64,7 +64,7 @@ def _read_start(file: str) -> bytes:
         raise GatewayError(SETTINGS_WRONG, f"the file cannot be read: {reason}") from None
 
 
-def _rename_ascii(data: bytes) -> bytes:
+def _rename_ascii_encoding(data: bytes) -> bytes:
     return _ASCII.sub(rb"\1\2UTF-8\2", data, count=1) if data.isascii() else data
 
 

@@ -61,7 +61,7 @@ class _Report:
     supplements: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
+    def list_values(self) -> dict[str, Any]:
         """Return the report as it is printed."""
         return {name: getattr(self, name) for name in self.__slots__}
 
@@ -75,14 +75,14 @@ def play_demo(arguments: Arguments) -> int:
     output = sys.stderr if arguments.json else sys.stdout
     began = time.monotonic()
 
-    def tell(words: str) -> None:
+    def tell_progress(words: str) -> None:
         output.write(f"{time.monotonic() - began:6.2f} s  {words}\n")
         output.flush()
 
     report = _Report()
-    with _make_home(arguments) as home, _catch_signals():
+    with _make_demo_home(arguments) as home, _catch_end_signals():
         try:
-            _play_story(Stage(home, read_cast()), report, tell)
+            _play_whole_story(Stage(home, read_cast()), report, tell_progress)
         except GatewayError as problem:
             report.problems.append(str(problem))
         except KeyboardInterrupt:
@@ -92,16 +92,16 @@ def play_demo(arguments: Arguments) -> int:
         report.seconds = round(time.monotonic() - began, 2)
     kept = arguments.home or arguments.keep
     if arguments.json:
-        print_json(report.as_json() | ({"home": str(home)} if kept else {}))
+        print_json(report.list_values() | ({"home": str(home)} if kept else {}))
     else:
-        _print_report(report)
+        _print_demo_report(report)
     if kept:
         output.write(f"the home is kept: {home}\n")
     return 1 if report.problems else 0
 
 
 @contextmanager
-def _make_home(arguments: Arguments) -> Iterator[Path]:
+def _make_demo_home(arguments: Arguments) -> Iterator[Path]:
     if arguments.home is not None:
         home = arguments.home.absolute()
         check_home(home)
@@ -117,20 +117,20 @@ def _make_home(arguments: Arguments) -> Iterator[Path]:
 
 
 @contextmanager
-def _catch_signals() -> Iterator[None]:
+def _catch_end_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: with every process that it started.
 
     The exception may be raised where Python drops it (a destructor, a callback of an import):
     the event remembers it.
     """
 
-    def interrupt(*_: object) -> None:
+    def interrupt_demo(*_: object) -> None:
         _INTERRUPTED.set()
         raise KeyboardInterrupt
 
     _INTERRUPTED.clear()
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    before = {kind: signal.signal(kind, interrupt_demo) for kind in kinds}
     try:
         yield
     finally:
@@ -138,7 +138,7 @@ def _catch_signals() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def _play_story(stage: Stage, report: _Report, say: Say) -> None:
+def _play_whole_story(stage: Stage, report: _Report, say: Say) -> None:
     try:
         say("keys, certificates, settings, database, register")
         stage.build()
@@ -146,7 +146,7 @@ def _play_story(stage: Stage, report: _Report, say: Say) -> None:
         stage.start()
         report.processes = stage.count()
         say(f"{report.processes} processes are ready")
-        _Story(stage, report, say).play_story()
+        _Story(stage, report, say).play_all_steps()
     finally:
         # A second Ctrl-C must not leave processes behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -173,15 +173,15 @@ class _Story:
         self._sent: list[Submission] = []
         self._answered: set[str] = set()
 
-    def play_story(self) -> None:
+    def play_all_steps(self) -> None:
         """Play from the submission to the closed case."""
         root = prepare(self._cast.sample, self._member)
-        self._report.ledger = _count_fates(self._cast.sample)
+        self._report.ledger = _count_leaf_fates(self._cast.sample)
         first = self._send_submission(root)
         self._report.reference = first.reference
         self._report.receipt_verified = True
         end = time.monotonic() + _PATIENCE
-        while not self._is_over():
+        while not self._is_story_over():
             if _INTERRUPTED.is_set():
                 raise KeyboardInterrupt
             if time.monotonic() > end:
@@ -191,7 +191,7 @@ class _Story:
             self._read_journals()
             time.sleep(_PAUSE)
         self._read_journals()
-        self._judge_outcome()
+        self._judge_final_outcome()
 
     def _send_submission(self, root: etree._Element) -> Submission:
         named = {one.get("cid") for one in root.iter("{*}Attachment")}
@@ -211,27 +211,27 @@ class _Story:
     def _read_journals(self) -> None:
         """Read what the partners have written since the last look, and answer what is asked."""
         for agency in self._cast.agencies:
-            self._report_agency(agency)
-        for row in self._read_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
+            self._report_agency_news(agency)
+        for row in self._read_journal_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
             code = f"pending code {row['code']}" if row["code"] else "declaration registered"
             self._say(f"hub -> customs: {row['effect']}: {code}, {len(row['requirements'])} requirements")
-        for row in self._read_news(self._stage.partner("broker") / "log" / "messages.jsonl"):
+        for row in self._read_journal_news(self._stage.partner("broker") / "log" / "messages.jsonl"):
             self._received.append(row)
-            self._take_message(row)
+            self._take_broker_message(row)
 
-    def _report_agency(self, agency: dict[str, Any]) -> None:
+    def _report_agency_news(self, agency: dict[str, Any]) -> None:
         place, code = self._stage.partner(agency["code"]) / "log", agency["code"]
-        for row in self._read_news(place / "effects.jsonl"):
+        for row in self._read_journal_news(place / "effects.jsonl"):
             items = ", ".join(str(item) for item in row["items"])
             words = f"{row['document']} {row['application']}, item {items}"
             answer = "decision" if "<Notice>" in row["answer"] else "acknowledged"
             self._say(f"hub -> {code}: {row['effect']} {words}; {code} {agency['says']}: {answer}")
-        for row in self._read_news(place / "calls.jsonl"):
+        for row in self._read_journal_news(place / "calls.jsonl"):
             self._say(
                 f"{code} -> hub: {row['operation']}: HTTP {row['status']}, answer verified: {row['verified']}"
             )
 
-    def _take_message(self, row: dict[str, Any]) -> None:
+    def _take_broker_message(self, row: dict[str, Any]) -> None:
         said = row["said"]
         if not said["verified"]:
             self._say(f"broker <- hub: {row['action']} NOT VERIFIED: {said['problem']}")
@@ -242,22 +242,22 @@ class _Story:
             self._say(f"broker <- hub: Notice: {words}: signatures verified")
             if said["state"] == _ASKED and said["notice_number"] not in self._answered:
                 self._answered.add(said["notice_number"])
-                self._send_supplement(said)
+                self._send_asked_supplement(said)
 
-    def _send_supplement(self, said: dict[str, Any]) -> None:
+    def _send_asked_supplement(self, said: dict[str, Any]) -> None:
         agency = next(one for one in self._cast.agencies if one["code"] == said["organisation"])
         self._say(f"{said['organisation']} asks about {', '.join(said['pointers'])}: {said['text']}")
         content = supplement(self._cast.sample, said["application"], agency.get("supplement", {}))
         self._send_submission(prepare(content, self._member))
         self._report.supplements += 1
 
-    def _read_news(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _read_journal_news(self, path: Path) -> Iterator[dict[str, Any]]:
         rows = list(read_journal(path))
         known = self._seen.get(path, 0)
         self._seen[path] = len(rows)
         yield from rows[known:]
 
-    def _is_over(self) -> bool:
+    def _is_story_over(self) -> bool:
         results = [row["said"] for row in self._received if row["action"] == "Result"]
         if not results:
             return False
@@ -279,7 +279,7 @@ class _Story:
         path = self._stage.partner("customs") / "log" / "effects.jsonl"
         return [row["code"] for row in read_journal(path) if row["code"]]
 
-    def _judge_outcome(self) -> None:
+    def _judge_final_outcome(self) -> None:
         """Fill the report, and write down what is not as it should be."""
         report = self._report
         result: dict[str, Any] = next(
@@ -302,9 +302,9 @@ class _Story:
             "the case is not closed": self._read_case_state() == "CLOSED",
         }
         report.problems += [words for words, good in checks.items() if not good]
-        report.problems += list(self._find_complaints())
+        report.problems += list(self._find_partner_complaints())
 
-    def _find_complaints(self) -> Iterator[str]:
+    def _find_partner_complaints(self) -> Iterator[str]:
         """Find what the partners refused, and answers of the hub that they could not verify."""
         for name in ("broker", "customs", *(one["code"] for one in self._cast.agencies)):
             place = self._stage.partner(name) / "log"
@@ -315,7 +315,7 @@ class _Story:
                     yield f"{name} was not answered well: {row['problem']}"
 
 
-def _count_fates(content: bytes) -> dict[str, int]:
+def _count_leaf_fates(content: bytes) -> dict[str, int]:
     """Count the fates of the submission's leaves: pairs of leaf and document."""
     root = parse_xml(content)
     done = split(root, load(folder("mappings")), placeholder_numbers(root))
@@ -323,7 +323,7 @@ def _count_fates(content: bytes) -> dict[str, int]:
     return {name: int(counts[name]) for name in ("forwarded", "withheld", "consumed", "unaccounted")}
 
 
-def _print_report(report: _Report) -> None:
+def _print_demo_report(report: _Report) -> None:
     print(f"\n{report.outcome or 'no outcome'}: case {report.case_number}, reference {report.reference}")
     for one in report.decisions:
         number = one["number"] or "-"

@@ -16,7 +16,7 @@ from gateway.cli.files import read_certificate_files, read_file, write_file
 from gateway.cli.options import FILE, home_options, json_option
 from gateway.cli.output import count_things, format_value, print_json, print_sentence, print_table
 from gateway.cli.progress import show_progress
-from gateway.cli.settings import read_database, settings_of
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
 from gateway.evidence.checking import Believed, Report, check_everything
@@ -72,8 +72,8 @@ def list_heads(arguments: Arguments) -> int:
 @home_options()
 def check_evidence(arguments: Arguments) -> int:
     """Compute the evidence anew; raises GW804 where it is not as recorded, 1 when nobody vouches for it."""
-    heads = tuple(_read_head(file) for file in arguments.head)
-    with closing(build_hub(settings_of(arguments), NoCalls(), at_work=False)) as hub:
+    heads = tuple(_read_head_text(file) for file in arguments.head)
+    with closing(build_hub(read_verb_settings(arguments), NoCalls(), at_work=False)) as hub:
         signers = (*(one.certificate for one in hub.signers), *read_certificate_files(arguments.signer))
         anchors = (*hub.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
         authorities = Authorities(tuple(one.der for one in anchors))
@@ -86,11 +86,11 @@ def check_evidence(arguments: Arguments) -> int:
     if arguments.json:
         print_json({**asdict(found), "waiting_since": waiting})
     else:
-        _print_report(found, waiting)
+        _print_check_report(found, waiting)
     return 0 if vouched else 1
 
 
-def _print_report(found: Report, waiting: datetime | None) -> None:
+def _print_check_report(found: Report, waiting: datetime | None) -> None:
     print(
         f"{found.leaves} leaves under {found.heads} heads, {found.unsealed} under none yet: all as recorded"
     )
@@ -103,18 +103,18 @@ def _print_report(found: Report, waiting: datetime | None) -> None:
         print(f"evidence since {format_value(waiting)} waits for a time stamp")
 
 
-def _read_head(file: Path) -> str:
+def _read_head_text(file: Path) -> str:
     """Return the text of a head: the file's own, or that of the proof which it is."""
     text = read_file(file).decode("utf-8", errors="replace")
     if not text.lstrip().startswith("{"):
         return text
-    head = _read_document(file).get("head")
+    head = _read_proof_document(file).get("head")
     if not isinstance(head, str):
         raise GatewayError(EVIDENCE_BROKEN, "it holds no head", str(file)[-120:])
     return head
 
 
-def _read_document(file: Path) -> dict[str, Any]:
+def _read_proof_document(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(read_file(file))
     except (ValueError, RecursionError):
@@ -160,28 +160,28 @@ def verify_proof(arguments: Arguments) -> int:
     rules = arguments.rules
     policy = None if rules is None else read_policy(read_file(rules), str(rules)[-120:])
     anchors = tuple(one.der for one in read_certificate_files(arguments.anchor))
-    found = proved(_read_document(arguments.file), Authorities(anchors, policy))
+    found = proved(_read_proof_document(arguments.file), Authorities(anchors, policy))
     if anchors and not found.stamps:
         raise GatewayError(CERTIFICATE_UNTRUSTED, "no authority has stamped the head", "time-stamp")
-    _demand_signer(found, arguments.signer)
-    _print_proof(found, arguments)
+    _demand_head_signer(found, arguments.signer)
+    _print_proof_verdict(found, arguments)
     return 0
 
 
-def _demand_signer(found: Proved, file: Path | None) -> None:
+def _demand_head_signer(found: Proved, file: Path | None) -> None:
     wanted = () if file is None else read_certificate_files((file,))
     if wanted and (found.signer is None or found.signer.sha256 not in {one.sha256 for one in wanted}):
         raise GatewayError(CERTIFICATE_UNTRUSTED, "the head is not signed by the certificate named", "head")
 
 
-def _print_proof(found: Proved, arguments: Arguments) -> None:
+def _print_proof_verdict(found: Proved, arguments: Arguments) -> None:
     told = {
         "leaves": [dict(one) for one in found.leaves],
         "head": found.head,
-        "signer": _name_subject(found.signer),
+        "signer": _name_certificate_subject(found.signer),
         "signer_believed": arguments.signer is not None,
         "stamps": [
-            {"at": one.at, "policy": one.policy, "authority": _name_subject(one.certificate)}
+            {"at": one.at, "policy": one.policy, "authority": _name_certificate_subject(one.certificate)}
             for one in found.stamps
         ],
         "stamps_believed": bool(arguments.anchor),
@@ -195,12 +195,12 @@ def _print_proof(found: Proved, arguments: Arguments) -> None:
     print(f"under a head signed by {told['signer'] or 'nobody'}{doubt}")
     for stamp in found.stamps:
         doubt = _describe_doubt(not arguments.anchor, "anchor")
-        print(f"stamped at {format_value(stamp.at)} by {_name_subject(stamp.certificate)}{doubt}")
+        print(f"stamped at {format_value(stamp.at)} by {_name_certificate_subject(stamp.certificate)}{doubt}")
 
 
 def _describe_doubt(unproved: bool, option: str) -> str:
     return f" (unproved: no --{option} was named)" if unproved else ""
 
 
-def _name_subject(certificate: Certificate | None) -> str | None:
+def _name_certificate_subject(certificate: Certificate | None) -> str | None:
     return None if certificate is None else certificate.subject[:200]

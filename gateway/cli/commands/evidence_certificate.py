@@ -52,8 +52,8 @@ class _Asked:
 def judge_signers(arguments: Arguments) -> int:
     """Print each verdict as it was and as it is; 0 where all agree."""
     with read_database(arguments) as conn:
-        asked = list(_find_asked(conn, arguments))
-        told = [_describe_asked(conn, one, arguments.out) for one in asked]
+        asked = list(_find_asked_verdicts(conn, arguments))
+        told = [_describe_asked_verdict(conn, one, arguments.out) for one in asked]
     if arguments.json:
         for one in told:
             print_json(one)
@@ -64,7 +64,7 @@ def judge_signers(arguments: Arguments) -> int:
     return 0 if told and all(one["agree"] for one in told) else 1
 
 
-def _find_asked(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
+def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
     given = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
     if len(given) != 1:
         raise GatewayError(
@@ -80,18 +80,20 @@ def _find_asked(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
         message = find_message(conn, arguments.message)
         if message is None:
             return
-        yield from (_name_verdict(conn, one) for one in relied_on(conn, message))
+        yield from (_find_relied_verdict(conn, one) for one in relied_on(conn, message))
         if message.case_id is not None:
-            yield from (_name_verdict(conn, one) for one in find_replies(conn, message.case_id))
+            yield from (
+                _find_relied_verdict(conn, one) for one in _find_reply_verdicts(conn, message.case_id)
+            )
 
 
-def _name_verdict(conn: Connection, relied: Relied) -> _Asked:
+def _find_relied_verdict(conn: Connection, relied: Relied) -> _Asked:
     row = verdict_named(conn, relied.verdict) if relied.problem is None else None
     gone = GatewayError(EVIDENCE_BROKEN, f"the verdict {relied.verdict} is gone", relied.kind)
     return _Asked(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
 
 
-def _describe_asked(conn: Connection, asked: _Asked, out: Path | None) -> dict[str, Any]:
+def _describe_asked_verdict(conn: Connection, asked: _Asked, out: Path | None) -> dict[str, Any]:
     row = asked.row
     if row is None:
         problem = asked.problem or GatewayError(EVIDENCE_BROKEN)
@@ -110,7 +112,7 @@ def _describe_asked(conn: Connection, asked: _Asked, out: Path | None) -> dict[s
     except GatewayError as broken:
         return {**told, **_describe_problem(broken)}
     if out is not None:
-        told["folder"] = str(_write_material(out / str(row.id), again))
+        told["folder"] = str(_write_kept_material(out / str(row.id), again))
     said = again.material.said
     return {
         **told,
@@ -137,7 +139,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _write_material(folder: Path, again: Again) -> Path:
+def _write_kept_material(folder: Path, again: Again) -> Path:
     """Write everything as files, with the words by which `pki validate` judges them."""
     material = again.material
     register = material.register
@@ -160,11 +162,13 @@ def _write_material(folder: Path, again: Again) -> Path:
     for name, names in files.items():
         words += [word for each in names for word in (f"--{name}", each)]
     document = {**material.said, "at": again.at.isoformat(), "files": files, "command": " ".join(words)}
-    _write_files(folder, {name: list(zip(files[name], kinds[name], strict=True)) for name in kinds}, document)
+    _write_material_files(
+        folder, {name: list(zip(files[name], kinds[name], strict=True)) for name in kinds}, document
+    )
     return folder
 
 
-def _write_files(
+def _write_material_files(
     folder: Path, files: Mapping[str, list[tuple[str, bytes]]], document: Mapping[str, Any]
 ) -> None:
     try:
@@ -179,7 +183,7 @@ def _write_files(
         raise GatewayError(SETTINGS_WRONG, detail, "--out") from None
 
 
-def find_replies(conn: Connection, case: int) -> Iterator[Relied]:
+def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[Relied]:
     """Yield the verdict on the signer of each answer and call-back kept, its signature verified again.
 
     Which verdict counted is said by the evidence; of older evidence it is found by certificate and moment.
@@ -190,13 +194,13 @@ def find_replies(conn: Connection, case: int) -> Iterator[Relied]:
                 continue
             kind = f"reply of {request.agency}"
             try:
-                signer = _find_signer(payloads.get(conn, leaf.digest), leaf.at)
-                yield Relied(kind, _find_verdict(conn, signer, leaf), leaf.at)
+                signer = _find_envelope_signer(payloads.get(conn, leaf.digest), leaf.at)
+                yield Relied(kind, _find_reply_verdict(conn, signer, leaf), leaf.at)
             except GatewayError as broken:
                 yield Relied(kind, "", leaf.at, broken)
 
 
-def _find_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
+def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
     """Return the digest of the verdict that a reply rests on; it must be about its signer."""
     named = said_by(leaf).get("verdict")
     if named is not None:
@@ -211,7 +215,7 @@ def _find_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
     return str(row.digest)
 
 
-def _find_signer(envelope: bytes, at: datetime) -> Certificate:
+def _find_envelope_signer(envelope: bytes, at: datetime) -> Certificate:
     """Return the certificate whose key signed an envelope, by the strictest policy that takes it."""
     refused: GatewayError | None = None
     for policy in POLICIES.values():

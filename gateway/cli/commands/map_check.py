@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.mapping_folder import find_mappings, path_option
+from gateway.cli.mapping_folder import find_mappings, mapping_path_option
 from gateway.cli.options import json_option
 from gateway.cli.output import print_json
 from gateway.cli.progress import ProgressBar, show_progress
@@ -17,7 +17,7 @@ from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import Bundle, load
 from gateway.harmonize.proofs import PROOFS, Finding, Report, check, fault
 
-__all__ = ["check_mappings", "static_problems"]
+__all__ = ["check_mappings", "find_static_problems"]
 
 _SAMPLES = 10
 
@@ -26,21 +26,21 @@ _SAMPLES = 10
 @json_option("one JSON object")
 @click.option("--samples", type=int, default=_SAMPLES, help="submissions drawn for each document; 0: none")
 @click.option("--seed", default="0", help="the same seed draws the same submissions")
-@path_option()
+@mapping_path_option()
 def check_mappings(arguments: Arguments) -> int:
     """Print what the proofs say of a folder; 1 when one of them does not hold or a file does not load."""
     folder = find_mappings(arguments.path)
     with show_progress("proving the mappings") as bar:
-        report = _prove_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
-    facts = _describe_report(report) if isinstance(report, Report) else _describe_fault(report)
+        report = _prove_mapping_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
+    facts = _describe_report(report) if isinstance(report, Report) else _describe_load_fault(report)
     if arguments.json:
         print_json(facts)
     else:
-        _print_report(facts)
+        _print_proof_report(facts)
     return 1 if facts["problems"] else 0
 
 
-def static_problems(bundle: Bundle) -> Iterator[GatewayError]:
+def find_static_problems(bundle: Bundle) -> Iterator[GatewayError]:
     """Yield what the text alone of mappings that load breaks (GW502): quick, and nothing is drawn."""
     for finding in check(bundle, samples=0).findings:
         example = f"{finding.proof}; for example {finding.counter_example}"
@@ -48,7 +48,7 @@ def static_problems(bundle: Bundle) -> Iterator[GatewayError]:
         yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
 
 
-def _prove_folder(folder: Traversable, samples: int, seed: str, bar: ProgressBar) -> Report | Finding:
+def _prove_mapping_folder(folder: Traversable, samples: int, seed: str, bar: ProgressBar) -> Report | Finding:
     """Return the report, or what keeps the whole folder from loading."""
     faults: list[GatewayError] = []
     try:
@@ -81,7 +81,7 @@ def _describe_report(report: Report) -> dict[str, Any]:
     }
 
 
-def _describe_fault(finding: Finding) -> dict[str, Any]:
+def _describe_load_fault(finding: Finding) -> dict[str, Any]:
     proofs = {name: {"ok": False, "checked": 0} for name in PROOFS}
     return {
         "documents": 0,
@@ -103,7 +103,7 @@ def _describe_finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _print_report(facts: dict[str, Any]) -> None:
+def _print_proof_report(facts: dict[str, Any]) -> None:
     print(f"{facts['documents']} documents of {facts['organisations']} organisations")
     for name, verdict in facts["proofs"].items():
         words = "holds" if verdict["ok"] else "BROKEN"

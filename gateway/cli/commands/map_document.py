@@ -9,7 +9,7 @@ import click
 from lxml import etree
 
 from gateway.cli.files import read_file, write_file
-from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.options import FILE, json_option
 from gateway.cli.output import count_things, print_json, print_sentence
 from gateway.cli.verb_groups import Arguments, verb
@@ -35,26 +35,26 @@ _MOST_ITEMS = 999
 @click.argument("file", type=FILE, help="the notice")
 @click.option("--document", help="read it for this document")
 @json_option("one JSON object")
-@path_option()
+@mapping_path_option()
 def read_notice_file(arguments: Arguments) -> int:
     """Print the facts of a notice; 1 when it is not understood."""
     bundle = load_mappings(arguments.path)
     content = read_file(arguments.file)
     document = (
-        None if arguments.document is None else _find_document(bundle, arguments.document, "--document")
+        None if arguments.document is None else _find_named_document(bundle, arguments.document, "--document")
     )
     try:
-        facts = _read_facts(content, bundle, document)
+        facts = _read_notice_facts(content, bundle, document)
     except GatewayError as error:
         if not arguments.json:
             raise
         print_json(_describe_refusal(error))
         return 1
-    shown = _describe_facts(facts)
+    shown = _describe_notice_facts(facts)
     if arguments.json:
         print_json(shown)
     else:
-        _print_facts(facts, shown)
+        _print_notice_facts(facts, shown)
     return 0
 
 
@@ -62,14 +62,14 @@ def read_notice_file(arguments: Arguments) -> int:
 @click.argument("document", help="the document, or the notice")
 @click.option("--seed", type=int, default=0, help="the same seed draws the same submission")
 @click.option("--items", type=int, default=1, help="how many items it has")
-@path_option()
+@mapping_path_option()
 def print_sample(arguments: Arguments) -> int:
     """Print a random submission that is valid, or a random notice."""
     bundle = load_mappings(arguments.path)
     if arguments.document in bundle.notices.notices:
-        sys.stdout.write(_draw_notice(bundle, arguments.document, str(arguments.seed)))
+        sys.stdout.write(_draw_random_notice(bundle, arguments.document, str(arguments.seed)))
         return 0
-    document = _find_document(bundle, arguments.document, "DOCUMENT")
+    document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if not 1 <= arguments.items <= _MOST_ITEMS:
         raise GatewayError(SETTINGS_WRONG, f"--items is between 1 and {_MOST_ITEMS}", "--items")
     sys.stdout.write(sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
@@ -79,7 +79,7 @@ def print_sample(arguments: Arguments) -> int:
 @verb
 @click.option("--out", type=FILE, required=True, help="the folder to write")
 @json_option("one JSON object")
-@path_option()
+@mapping_path_option()
 def build_files(arguments: Arguments) -> int:
     """Write schemas, WSDLs, forms and labels that are made from the mappings."""
     bundle = load_mappings(arguments.path)
@@ -100,11 +100,11 @@ def build_files(arguments: Arguments) -> int:
 @click.argument("document", help="the document")
 @click.option("--out", type=FILE, required=True, help="the HTML file to write")
 @json_option("one JSON object")
-@path_option()
+@mapping_path_option()
 def draw_matrix(arguments: Arguments) -> int:
     """Write one mapping as a picture that any browser shows and prints."""
     bundle = load_mappings(arguments.path)
-    document = _find_document(bundle, arguments.document, "DOCUMENT")
+    document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     made = picture(document, bundle)
     text = draw(made, bundle.organisations[document.organisation])
     write_file(arguments.out, text.encode(), location="--out")
@@ -123,7 +123,7 @@ def draw_matrix(arguments: Arguments) -> int:
     return 0
 
 
-def _find_document(bundle: Bundle, name: str, location: str) -> Document:
+def _find_named_document(bundle: Bundle, name: str, location: str) -> Document:
     """Return a document by its id; raises GW801 with those that are known."""
     if name not in bundle.documents:
         known = ", ".join(bundle.documents)
@@ -131,7 +131,7 @@ def _find_document(bundle: Bundle, name: str, location: str) -> Document:
     return bundle.documents[name]
 
 
-def _read_facts(content: bytes, bundle: Bundle, document: Document | None) -> NoticeFacts:
+def _read_notice_facts(content: bytes, bundle: Bundle, document: Document | None) -> NoticeFacts:
     """Read a notice; without a document it is read for the one that it names itself, if it does."""
     root = parse_xml(content)
     facts = read_notice(root, bundle.notices, document)
@@ -142,7 +142,7 @@ def _read_facts(content: bytes, bundle: Bundle, document: Document | None) -> No
     return facts
 
 
-def _draw_notice(bundle: Bundle, name: str, seed: str) -> str:
+def _draw_random_notice(bundle: Bundle, name: str, seed: str) -> str:
     """Return a valid random notice, about an application for a document that it may answer."""
     notice = bundle.notices.notices[name]
     answered = [one for one in bundle.documents.values() if one.answers.reads(notice)]
@@ -152,14 +152,14 @@ def _draw_notice(bundle: Bundle, name: str, seed: str) -> str:
     return etree.tostring(root, encoding="unicode") + "\n"
 
 
-def _describe_facts(facts: NoticeFacts) -> dict[str, Any]:
+def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
     return {
         "notice": facts.notice.id,
         "role": facts.notice.role,
         "from": facts.notice.sender,
         "document": facts.document.id if facts.document is not None else None,
         "item": facts.item,
-        "facts": [_describe_fact(fact) for fact in facts.facts],
+        "facts": [_describe_one_fact(fact) for fact in facts.facts],
         "places": [
             {
                 "about": next(
@@ -176,7 +176,7 @@ def _describe_facts(facts: NoticeFacts) -> dict[str, Any]:
     }
 
 
-def _describe_fact(fact: NoticeFact) -> dict[str, Any]:
+def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
     return {
         "name": fact.name,
         "value": fact.value,
@@ -200,7 +200,7 @@ def _describe_refusal(error: GatewayError) -> dict[str, Any]:
     return {"notice": None, "document": None, "facts": [], "places": [], "problems": [problem]}
 
 
-def _print_facts(facts: NoticeFacts, shown: dict[str, Any]) -> None:
+def _print_notice_facts(facts: NoticeFacts, shown: dict[str, Any]) -> None:
     about = f" about {facts.document.id}" if facts.document is not None else ""
     print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){about}")
     for fact in facts.facts:

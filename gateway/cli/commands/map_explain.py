@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli.files import read_file
-from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.options import FILE, json_option
 from gateway.cli.output import print_json
 from gateway.cli.verb_groups import Arguments, verb
@@ -33,7 +33,7 @@ _POINTER_WORDS = "a pointer or XPath into the submission, or the name of a field
 @click.option("--document", default="", help="only this document")
 @click.option("--application", default="", help="only the application of this id")
 @json_option("one JSON object")
-@path_option()
+@mapping_path_option()
 def explain_place(arguments: Arguments) -> int:
     """Print the explanation; 0 when there is one, 1 when nothing is known of the place."""
     bundle = load_mappings(arguments.path)
@@ -44,15 +44,15 @@ def explain_place(arguments: Arguments) -> int:
         raise GatewayError(
             SETTINGS_WRONG, f"no document {arguments.document[:70]!r}; known: {known}", "--document"
         )
-    facts = _explain_asked(arguments, bundle)
+    facts = _explain_asked_place(arguments, bundle)
     if arguments.json:
         print_json(facts)
     else:
-        print("\n".join(_format_page(facts)))
+        print("\n".join(_format_whole_page(facts)))
     return 0 if facts["leaves"] or facts["requests"] or facts["declared"] else 1
 
 
-def _explain_asked(arguments: Arguments, bundle: Bundle) -> dict[str, Any]:
+def _explain_asked_place(arguments: Arguments, bundle: Bundle) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "asked": arguments.pointer or arguments.request or str(arguments.notice),
         "bundle": bundle.digest,
@@ -67,20 +67,22 @@ def _explain_asked(arguments: Arguments, bundle: Bundle) -> dict[str, Any]:
         root = parse_xml(data)
         done = split(root, bundle, placeholder_numbers(root))
         explainer = Explainer(bundle, data, done)
-        facts["problems"] = _list_problems(done, arguments)
+        facts["problems"] = _list_split_problems(done, arguments)
         if arguments.pointer is not None:
             stories = explainer.leaves(arguments.pointer, arguments.document, arguments.application)
-            facts["leaves"] = [_describe_leaf(story) for story in stories]
+            facts["leaves"] = [_describe_leaf_story(story) for story in stories]
         else:
             facts["requests"] = [
-                _describe_written(one) for one in _find_written(arguments, bundle, explainer)
+                _describe_written_value(one) for one in _find_written_values(arguments, bundle, explainer)
             ]
     if not facts["leaves"] and not facts["requests"]:
-        facts["declared"] = [_describe_declared(story) for story in _find_declared(arguments, bundle)]
+        facts["declared"] = [
+            _describe_field_story(story) for story in _find_declared_fields(arguments, bundle)
+        ]
     return facts
 
 
-def _find_written(arguments: Arguments, bundle: Bundle, explainer: Explainer) -> list[Written]:
+def _find_written_values(arguments: Arguments, bundle: Bundle, explainer: Explainer) -> list[Written]:
     if arguments.notice is None:
         return list(explainer.written(arguments.request, arguments.document, arguments.application))
     found: list[Written] = []
@@ -100,7 +102,7 @@ def _find_notice_places(arguments: Arguments, bundle: Bundle) -> list[RequestPla
     return [place for _, place in error_places(facts)]
 
 
-def _find_declared(arguments: Arguments, bundle: Bundle) -> tuple[FieldStory, ...]:
+def _find_declared_fields(arguments: Arguments, bundle: Bundle) -> tuple[FieldStory, ...]:
     if arguments.pointer is not None:
         return fields_at(bundle, arguments.pointer, arguments.document)
     if arguments.request is not None:
@@ -109,7 +111,7 @@ def _find_declared(arguments: Arguments, bundle: Bundle) -> tuple[FieldStory, ..
     return tuple(story for path in places for story in fields_in_request(bundle, path, arguments.document))
 
 
-def _list_problems(done: Split, arguments: Arguments) -> list[dict[str, Any]]:
+def _list_split_problems(done: Split, arguments: Arguments) -> list[dict[str, Any]]:
     return [
         {"id": one.problem.id, "message": one.detail, "pointer": one.pointer, "document": one.document}
         for one in done.problems
@@ -117,7 +119,7 @@ def _list_problems(done: Split, arguments: Arguments) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_spot(spot: Spot) -> dict[str, Any]:
+def _describe_file_spot(spot: Spot) -> dict[str, Any]:
     return {
         "pointer": spot.pointer,
         "xpath": spot.xpath,
@@ -127,7 +129,7 @@ def _describe_spot(spot: Spot) -> dict[str, Any]:
     }
 
 
-def _describe_written(one: Written) -> dict[str, Any]:
+def _describe_written_value(one: Written) -> dict[str, Any]:
     lists = [
         {"name": each.name, "version": each.version, "direction": each.direction, "source": each.source}
         for each in one.lists
@@ -143,7 +145,7 @@ def _describe_written(one: Written) -> dict[str, Any]:
         "transforms": list(one.transforms),
         "lists": lists,
         "loss": one.loss,
-        "from": [_describe_spot(spot) for spot in one.spots],
+        "from": [_describe_file_spot(spot) for spot in one.spots],
     }
 
 
@@ -153,21 +155,21 @@ def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
         "document": outcome.document,
         "fate": outcome.fate,
         "rule": outcome.rule,
-        "written": [_describe_written(one) for one in outcome.written],
+        "written": [_describe_written_value(one) for one in outcome.written],
         "read_as": [{"what": words, "rule": rule} for words, rule in outcome.reasons],
     }
 
 
-def _describe_leaf(story: LeafStory) -> dict[str, Any]:
+def _describe_leaf_story(story: LeafStory) -> dict[str, Any]:
     names = [{"name": name, "ko": ko, "en": en} for name, ko, en in story.names]
     return {
-        **_describe_spot(story.spot),
+        **_describe_file_spot(story.spot),
         "names": names,
         "fates": [_describe_outcome(one) for one in story.outcomes],
     }
 
 
-def _describe_use(use: DocumentUse) -> dict[str, Any]:
+def _describe_document_use(use: DocumentUse) -> dict[str, Any]:
     lines = [
         {
             "path": line.path,
@@ -190,7 +192,7 @@ def _describe_use(use: DocumentUse) -> dict[str, Any]:
     }
 
 
-def _describe_declared(story: FieldStory) -> dict[str, Any]:
+def _describe_field_story(story: FieldStory) -> dict[str, Any]:
     return {
         "name": story.name,
         "kind": story.kind,
@@ -199,37 +201,37 @@ def _describe_declared(story: FieldStory) -> dict[str, Any]:
         "means": story.means,
         "place": story.place,
         "rule": str(story.rule),
-        "documents": [_describe_use(use) for use in story.documents],
+        "documents": [_describe_document_use(use) for use in story.documents],
     }
 
 
-def _format_page(facts: dict[str, Any]) -> list[str]:
+def _format_whole_page(facts: dict[str, Any]) -> list[str]:
     """Return an explanation as lines for a person."""
     lines: list[str] = []
     for leaf in facts["leaves"]:
-        lines += _format_leaf(leaf)
+        lines += _format_leaf_story(leaf)
     for one in facts["requests"]:
-        lines += _format_written(one, "")
+        lines += _format_written_value(one, "")
     for story in facts["declared"]:
-        lines += _format_declared(story)
+        lines += _format_field_story(story)
     if not lines:
         return [f"nothing is known of {facts['asked']}"]
     lines += [f"{one['id']} {one['message']} at {one['pointer']}" for one in facts["problems"]]
     return [*lines, f"bundle {facts['bundle']}"]
 
 
-def _format_leaf(leaf: dict[str, Any]) -> list[str]:
+def _format_leaf_story(leaf: dict[str, Any]) -> list[str]:
     names = ", ".join(f"{one['en']} ({one['ko']}), {one['name']}" for one in leaf["names"])
-    lines = [f"{leaf['pointer']}  {names or 'no common meaning'}", *_format_spot(leaf, "  ")]
+    lines = [f"{leaf['pointer']}  {names or 'no common meaning'}", *_format_file_spot(leaf, "  ")]
     for outcome in leaf["fates"]:
         lines.append(f"  {outcome['document']}: {outcome['fate']} by {outcome['rule']}")
         for one in outcome["written"]:
-            lines += [f"    {line}" for line in _format_written(one, "", told=True)]
+            lines += [f"    {line}" for line in _format_written_value(one, "", told=True)]
         lines += [f"    {one['what']} ({one['rule']})" for one in outcome["read_as"]]
     return [*lines, ""]
 
 
-def _format_spot(spot: dict[str, Any], indent: str) -> list[str]:
+def _format_file_spot(spot: dict[str, Any], indent: str) -> list[str]:
     octets = f"octets {spot['bytes']['start']} to {spot['bytes']['end']}, line {spot['line']}"
     if spot["value"] is None:
         return [
@@ -239,7 +241,7 @@ def _format_spot(spot: dict[str, Any], indent: str) -> list[str]:
     return [f"{indent}value {spot['value']!r}", f"{indent}{octets}, {spot['xpath']}"]
 
 
-def _format_written(one: dict[str, Any], indent: str, *, told: bool = False) -> list[str]:
+def _format_written_value(one: dict[str, Any], indent: str, *, told: bool = False) -> list[str]:
     value = "nothing" if one["value"] is None else repr(one["value"])
     done = ", ".join(one["transforms"]) or "as it stands"
     lines = [f"{indent}{one['path']} = {value}"]
@@ -252,11 +254,11 @@ def _format_written(one: dict[str, Any], indent: str, *, told: bool = False) -> 
         )
     for spot in () if told else one["from"]:
         lines.append(f"{indent}  from {spot['pointer']}")
-        lines += _format_spot(spot, f"{indent}    ")
+        lines += _format_file_spot(spot, f"{indent}    ")
     return lines if told else [*lines, ""]
 
 
-def _format_declared(story: dict[str, Any]) -> list[str]:
+def _format_field_story(story: dict[str, Any]) -> list[str]:
     lines = [
         f"{story['name']}  {story['en']} ({story['ko']}), {story['kind']}; {story['rule']}",
         f"  stands at {story['place']}",

@@ -19,7 +19,7 @@ from gateway.harmonize import load
 from gateway.harmonize.importing import Imported, import_inventory, merge
 from gateway.share import Held, folder
 
-__all__ = ["describe_import", "import_documents"]
+__all__ = ["describe_imported_files", "import_documents"]
 
 _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 
@@ -34,7 +34,7 @@ def import_documents(arguments: Arguments) -> int:
     """Write the mappings of an inventory; nothing is written that does not load."""
     content = read_file(arguments.inventory)
     wanted = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
-    there = _read_mappings(arguments.out)
+    there = _read_mapping_files(arguments.out)
     into = None if there is None else Held(there)
     with show_progress("importing the inventory") as bar:
         imported = import_inventory(content, arguments.inventory.name, folder("mappings"), wanted, into)
@@ -42,20 +42,20 @@ def import_documents(arguments: Arguments) -> int:
         if there is None:
             files = imported.files
             load(Held(files))
-            _refuse_others(arguments.out, files, replace=arguments.replace)
+            _refuse_other_files(arguments.out, files, replace=arguments.replace)
         else:
             files = merge(imported.added, there, replace=arguments.replace)
             load(Held({**there, **files}))
-    _write_files(arguments.out, files)
-    report = describe_import(imported, files)
+    _write_all_files(arguments.out, files)
+    report = describe_imported_files(imported, files)
     if arguments.json:
         print_json(report)
     else:
-        _print_import(report, arguments.out)
+        _print_import_report(report, arguments.out)
     return 0
 
 
-def describe_import(imported: Imported, files: Mapping[str, bytes]) -> dict[str, Any]:
+def describe_imported_files(imported: Imported, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return what the verb prints: files, counts by document, and what a person must finish."""
     findings = [
         {"document": one.document, "field": one.field, "kind": one.kind, "text": one.text}
@@ -65,7 +65,7 @@ def describe_import(imported: Imported, files: Mapping[str, bytes]) -> dict[str,
     return {"written": sorted(files), "documents": documents, "to_finish": findings}
 
 
-def _read_mappings(out: Path) -> dict[str, bytes] | None:
+def _read_mapping_files(out: Path) -> dict[str, bytes] | None:
     """Return the files of a folder of mappings that is there, None where `out` is none."""
     if not all((out / name).is_file() for name in _BASE):
         return None
@@ -81,10 +81,10 @@ def _read_mappings(out: Path) -> dict[str, bytes] | None:
     return files
 
 
-def _refuse_others(out: Path, files: Mapping[str, bytes], *, replace: bool) -> None:
+def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool) -> None:
     """Refuse to write over a file that says something else; a folder of mappings is merged instead."""
     try:
-        others = [name for name, content in files.items() if _is_other(out / name, content)]
+        others = [name for name, content in files.items() if _is_other_content(out / name, content)]
     except OSError as error:
         reason = f"{error.filename or out} cannot be read: {error.strerror}"
         raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
@@ -93,7 +93,7 @@ def _refuse_others(out: Path, files: Mapping[str, bytes], *, replace: bool) -> N
         raise GatewayError(SETTINGS_WRONG, reason, "--out")
 
 
-def _write_files(out: Path, files: Mapping[str, bytes]) -> None:
+def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
     """Write files below `out`, each whole: all beside their places first, then all into them."""
     beside: list[tuple[Path, Path]] = []
     try:
@@ -113,11 +113,11 @@ def _write_files(out: Path, files: Mapping[str, bytes]) -> None:
         raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
 
 
-def _is_other(path: Path, content: bytes) -> bool:
+def _is_other_content(path: Path, content: bytes) -> bool:
     return path.exists() and (not path.is_file() or path.read_bytes() != content)
 
 
-def _print_import(report: Mapping[str, Any], out: Path) -> None:
+def _print_import_report(report: Mapping[str, Any], out: Path) -> None:
     for counts in report["documents"]:
         numbers = ", ".join(
             f"{number} {key}" for key, number in counts.items() if key != "document" and number

@@ -12,7 +12,7 @@ from lxml import etree
 from gateway.cases.documents import Remark, judge
 from gateway.cases.submission import read_submission
 from gateway.cli.files import read_file
-from gateway.cli.mapping_folder import load_mappings, path_option
+from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.options import FILE, json_option
 from gateway.cli.output import print_json
 from gateway.cli.verb_groups import Arguments, verb
@@ -22,7 +22,7 @@ from gateway.wire.places import Places
 from gateway.wire.shipped import SUBMISSION, schemas
 from gateway.wire.xml import XPaths, parse_xml, serialize
 
-__all__ = ["describe_split", "split_submission"]
+__all__ = ["describe_split_result", "split_submission"]
 
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
@@ -30,34 +30,34 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 @verb
 @click.argument("file", type=FILE, help="the submission; its signature is not looked at")
 @json_option("one JSON object")
-@path_option()
+@mapping_path_option()
 def split_submission(arguments: Arguments) -> int:
     """Print what a submission becomes; 1 when something is wrong with it."""
     bundle = load_mappings(arguments.path)
-    report = _split_content(read_file(arguments.file), bundle)
+    report = _split_file_content(read_file(arguments.file), bundle)
     if arguments.json:
         print_json(report)
     else:
-        _print_split(report)
+        _print_split_report(report)
     return 1 if report["problems"] or report["unaccounted"] else 0
 
 
-def _split_content(content: bytes, bundle: Bundle) -> dict[str, Any]:
+def _split_file_content(content: bytes, bundle: Bundle) -> dict[str, Any]:
     """Return what the verb shows; a file that is no valid submission has problems and nothing else."""
     try:
         root = parse_xml(content)
     except GatewayError as error:
         line = _LINE.match(error.location)
-        return _make_refusal(_describe_problem(error, place=("", "", int(line[1]) if line else 0)))
+        return _make_empty_split(_describe_problem(error, place=("", "", int(line[1]) if line else 0)))
     accepted, remarks = judge(root, schemas(SUBMISSION))
     if not accepted:
-        return _make_refusal(*(_describe_remark(remark) for remark in remarks))
-    refusal = _find_refusal(root)
+        return _make_empty_split(*(_describe_remark(remark) for remark in remarks))
+    refusal = _find_whole_refusal(root)
     try:
         result = split(root, bundle, placeholder_numbers(root))
     except GatewayError as error:
-        return _make_refusal(_describe_problem(error))
-    report = describe_split(result)
+        return _make_empty_split(_describe_problem(error))
+    report = describe_split_result(result)
     if refusal is not None:
         # The hub refuses the whole submission for it, so nothing would be sent to anyone.
         rest = [one for one in report["problems"] if one["pointer"] != refusal["pointer"]]
@@ -65,7 +65,7 @@ def _split_content(content: bytes, bundle: Bundle) -> dict[str, Any]:
     return report
 
 
-def _find_refusal(root: etree._Element) -> dict[str, Any] | None:
+def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
     """Return what the hub refuses before it looks at any application: places that disagree."""
     try:
         read_submission(root)
@@ -78,7 +78,7 @@ def _find_refusal(root: etree._Element) -> dict[str, Any] | None:
     return None
 
 
-def describe_split(result: Split) -> dict[str, Any]:
+def describe_split_result(result: Split) -> dict[str, Any]:
     """Return a split as the verb prints it."""
     ledger, unaccounted = [], []
     names, xpaths = result.accounts.documents, XPaths()
@@ -86,7 +86,7 @@ def describe_split(result: Split) -> dict[str, Any]:
         leaf = entry.leaf
         xpath = xpaths.of(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
         pairs = [(name, fate) for name, fate in zip(names, entry.fates, strict=True) if fate is not None]
-        fates = [_describe_fate(name, fate) for name, fate in pairs]
+        fates = [_describe_leaf_fate(name, fate) for name, fate in pairs]
         ledger.append({"pointer": pointer, "xpath": xpath, "value": leaf.value, "fates": fates})
         if None in entry.fates:
             unaccounted.append(pointer)
@@ -145,11 +145,11 @@ def _describe_problem(error: GatewayError, place: tuple[str, str, int] | None = 
     }
 
 
-def _make_refusal(*problems: dict[str, Any]) -> dict[str, Any]:
+def _make_empty_split(*problems: dict[str, Any]) -> dict[str, Any]:
     return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems)}
 
 
-def _describe_fate(document: str, fate: Fate) -> dict[str, Any]:
+def _describe_leaf_fate(document: str, fate: Fate) -> dict[str, Any]:
     return {
         "document": document,
         "fate": fate.fate,
@@ -159,7 +159,7 @@ def _describe_fate(document: str, fate: Fate) -> dict[str, Any]:
     }
 
 
-def _print_split(report: dict[str, Any]) -> None:
+def _print_split_report(report: dict[str, Any]) -> None:
     for request in report["requests"]:
         print(f"{request['document']} for {request['organisation']} (application {request['application']})")
         print(request["xml"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.commands.map_check import static_problems
+from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.options import FILE, home_options
 from gateway.cli.output import count_things, format_value, print_json, print_sentence, print_table
 from gateway.cli.settings import read_database, write_database
@@ -30,7 +30,7 @@ def use_mappings(arguments: Arguments) -> int:
     """Put a folder of mappings, or the shipped ones, in force; 0 when done."""
     if (arguments.folder is None) != arguments.shipped:
         raise GatewayError(SETTINGS_WRONG, "name a folder, or --shipped", "map use")
-    bundle, octets = _check_folder(arguments.folder)
+    bundle, octets = _check_mapping_folder(arguments.folder)
     now = clock()
     version = None if octets is None else bundle.digest
     with write_database(arguments) as conn:
@@ -49,7 +49,7 @@ def use_mappings(arguments: Arguments) -> int:
     return 0
 
 
-def _check_folder(folder: Path | None) -> tuple[Bundle, bytes | None]:
+def _check_mapping_folder(folder: Path | None) -> tuple[Bundle, bytes | None]:
     """Return the bundle of a folder, read as every process will read it, and its archive."""
     if folder is None:
         return shipped_rules().bundle, None
@@ -58,7 +58,7 @@ def _check_folder(folder: Path | None) -> tuple[Bundle, bytes | None]:
     octets = pack(folder)
     bundle = load(unpack(octets))
     compile_requests(bundle)
-    for problem in static_problems(bundle):
+    for problem in find_static_problems(bundle):
         raise problem
     return bundle, octets
 

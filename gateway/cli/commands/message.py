@@ -55,7 +55,7 @@ def show_message(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = find_message(conn, arguments.id)
         if row is None:
-            return _report_missing(arguments.id)
+            return _report_missing_message(arguments.id)
         parts = messages.payloads_of(conn, row.id)
         steps = [dict(step._mapping) for step in transitions.history(conn, MESSAGE, row.id)]
         # Who signed what the message carried, and how he was admitted, stands with its case.
@@ -82,7 +82,7 @@ def dump_message(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = find_message(conn, arguments.id)
         if row is None:
-            return _report_missing(arguments.id)
+            return _report_missing_message(arguments.id)
         headers, body = messages.parcel_of(conn, row.id)
         status = None
         if arguments.answer:
@@ -99,6 +99,6 @@ def dump_message(arguments: Arguments) -> int:
     return 0
 
 
-def _report_missing(name: str) -> int:
+def _report_missing_message(name: str) -> int:
     print_problem(f"there is no message {name}")
     return 1

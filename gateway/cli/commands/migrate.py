@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.cli.options import home_options
 from gateway.cli.output import print_json, print_sentence
 from gateway.cli.progress import show_progress
-from gateway.cli.settings import settings_of
+from gateway.cli.settings import read_verb_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.hub.database import engine_of
@@ -18,7 +18,7 @@ __all__ = ["apply_migrations", "migrate_database"]
 @home_options()
 def migrate_database(arguments: Arguments) -> int:
     """Apply the revisions that the database lacks, and say the version before and after."""
-    before, after = apply_migrations(settings_of(arguments))
+    before, after = apply_migrations(read_verb_settings(arguments))
     if arguments.json:
         print_json({"before": before, "after": after})
     elif before == after:

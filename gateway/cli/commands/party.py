@@ -7,7 +7,7 @@ import click
 from gateway.cli.files import read_file
 from gateway.cli.options import FILE, MOMENT, home_options
 from gateway.cli.output import format_value, print_json, print_problem, print_sentence, print_table
-from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import mandates, parties
 
@@ -35,7 +35,7 @@ _CERTIFICATE_WORDS = "a good signing certificate; repeatable"
 @home_options()
 def add_party(arguments: Arguments) -> int:
     """Register a party with its ids and certificates; nothing of it when a certificate is refused."""
-    from gateway.cli.register import demand_usable, new_certificate, read_party_id
+    from gateway.cli.register import demand_usable_certificate, make_certificate_row, read_party_id
     from gateway.hub.assembly import now as clock
     from gateway.pki.certificates import read_certificate
 
@@ -46,8 +46,10 @@ def add_party(arguments: Arguments) -> int:
         parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
         for path in arguments.certificate:
             found = read_certificate(read_file(path))
-            demand_usable(settings_of(arguments), conn, (found, "signing"), (now, now), str(path))
-            parties.add_certificate(conn, arguments.party, new_certificate(found), now)
+            demand_usable_certificate(
+                read_verb_settings(arguments), conn, (found, "signing"), (now, now), str(path)
+            )
+            parties.add_certificate(conn, arguments.party, make_certificate_row(found), now)
             added.append(found.sha256)
     told = f"Registered party {arguments.party} as {arguments.role}"
     if ids:
@@ -63,7 +65,7 @@ def add_party(arguments: Arguments) -> int:
 @home_options()
 def suspend_party(arguments: Arguments) -> int:
     """Take nothing more from a party."""
-    _set_status(arguments, "SUSPENDED")
+    _set_party_status(arguments, "SUSPENDED")
     print_sentence(f"Party {arguments.party} is suspended: its messages are refused.", as_json=arguments.json)
     return 0
 
@@ -73,12 +75,12 @@ def suspend_party(arguments: Arguments) -> int:
 @home_options()
 def resume_party(arguments: Arguments) -> int:
     """Take messages of a suspended party again."""
-    _set_status(arguments, "ACTIVE")
+    _set_party_status(arguments, "ACTIVE")
     print_sentence(f"Party {arguments.party} is active: its messages are taken.", as_json=arguments.json)
     return 0
 
 
-def _set_status(arguments: Arguments, status: str) -> None:
+def _set_party_status(arguments: Arguments, status: str) -> None:
     with write_database(arguments) as conn:
         parties.set_status(conn, arguments.party, status)
 
@@ -96,7 +98,7 @@ def add_mandate(arguments: Arguments) -> int:
     with write_database(arguments) as conn:
         for party in (arguments.holder, arguments.principal):
             if parties.get(conn, party) is None:
-                return _report_missing(f"no party {party}")
+                return _report_missing_row(f"no party {party}")
         start = arguments.start or now()
         number = mandates.add(conn, arguments.holder, arguments.principal, start, arguments.until)
     if arguments.json:
@@ -117,7 +119,7 @@ def revoke_mandate(arguments: Arguments) -> int:
 
     with write_database(arguments) as conn:
         if not mandates.revoke(conn, arguments.mandate, now()):
-            return _report_missing("no such mandate in force")
+            return _report_missing_row("no such mandate in force")
     print_sentence(f"Mandate {arguments.mandate} is revoked.", as_json=arguments.json)
     return 0
 
@@ -140,7 +142,7 @@ def show_party(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = parties.get(conn, arguments.party)
         if row is None:
-            return _report_missing(f"no party {arguments.party}")
+            return _report_missing_row(f"no party {arguments.party}")
         report = dict(row._mapping) | {
             "ids": [
                 f"{one.type}|{one.value}" if one.type else one.value for one in parties.ids_of(conn, row.id)
@@ -160,6 +162,6 @@ def show_party(arguments: Arguments) -> int:
     return 0
 
 
-def _report_missing(words: str) -> int:
+def _report_missing_row(words: str) -> int:
     print_problem(words)
     return 1

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from gateway.cli.files import read_file
 from gateway.cli.options import FILE, MOMENT, home_options
 from gateway.cli.output import format_value, print_problem, print_sentence, print_table
-from gateway.cli.register import USES, demand_usable, new_certificate
-from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.register import USES, demand_usable_certificate, make_certificate_row
+from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
 from gateway.hub.assembly import now as clock
@@ -48,19 +48,19 @@ class _Window:
 @home_options()
 def add_certificate(arguments: Arguments) -> int:
     """Let a party use a certificate; raises the verdict on one that is not good."""
-    now, settings = clock(), settings_of(arguments)
+    now, settings = clock(), read_verb_settings(arguments)
     found = read_certificate(read_file(arguments.file))
     window = _Window(arguments.start, arguments.until, arguments.cut)
-    _check_window(window, found)
+    _check_time_window(window, found)
     with write_database(arguments) as conn:
         if parties.get(conn, arguments.party) is None:
             raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {arguments.party[:80]}")
         moments = (now, window.starts or now)
         if not arguments.vouched:
-            demand_usable(settings, conn, (found, arguments.use), moments, str(arguments.file))
+            demand_usable_certificate(settings, conn, (found, arguments.use), moments, str(arguments.file))
         if window.cut is not None:
-            _end_others(conn, arguments, found, window.cut)
-        new = new_certificate(found, arguments.use, window.starts, window.ends)
+            _end_other_certificates(conn, arguments, found, window.cut)
+        new = make_certificate_row(found, arguments.use, window.starts, window.ends)
         parties.add_certificate(conn, arguments.party, new, now)
     if arguments.json:
         print(found.sha256)
@@ -74,7 +74,7 @@ def add_certificate(arguments: Arguments) -> int:
     return 0
 
 
-def _check_window(window: _Window, found: Certificate) -> None:
+def _check_time_window(window: _Window, found: Certificate) -> None:
     """Refuse times in which the certificate never counts, or does not count at the cut."""
     starts = max(window.starts or found.not_before, found.not_before)
     ends = min(window.ends or found.not_after, found.not_after)
@@ -86,7 +86,9 @@ def _check_window(window: _Window, found: Certificate) -> None:
         raise GatewayError(SETTINGS_WRONG, detail, "--cut")
 
 
-def _end_others(conn: Connection, arguments: Arguments, found: Certificate, cut: datetime) -> None:
+def _end_other_certificates(
+    conn: Connection, arguments: Arguments, found: Certificate, cut: datetime
+) -> None:
     """End the party's other certificates for the use; one that ends sooner is left as it is."""
     for row in parties.certificates_of(conn, arguments.party, arguments.use):
         if row.sha256 != found.sha256 and (row.valid_until is None or row.valid_until > cut):
@@ -102,7 +104,7 @@ def end_certificate(arguments: Arguments) -> int:
     at = arguments.at or clock()
     with write_database(arguments) as conn:
         if not parties.end_certificate(conn, arguments.sha256.lower(), at):
-            return _report_missing()
+            return _report_missing_certificate()
     print_sentence(
         f"Certificate {arguments.sha256.lower()} ends at {format_value(at)}.", as_json=arguments.json
     )
@@ -116,12 +118,12 @@ def retire_certificate(arguments: Arguments) -> int:
     """End a certificate of a party for good; 1 when there is no such certificate."""
     with write_database(arguments) as conn:
         if not parties.retire_certificate(conn, arguments.sha256.lower()):
-            return _report_missing()
+            return _report_missing_certificate()
     print_sentence(f"Certificate {arguments.sha256.lower()} is retired.", as_json=arguments.json)
     return 0
 
 
-def _report_missing() -> int:
+def _report_missing_certificate() -> int:
     print_problem("no such certificate")
     return 1
 

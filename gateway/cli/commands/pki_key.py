@@ -11,7 +11,7 @@ import click
 from gateway.cli.files import write_file
 from gateway.cli.options import FILE, home_options
 from gateway.cli.output import print_table
-from gateway.cli.settings import settings_of
+from gateway.cli.settings import read_verb_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Next, Pki, Settings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
@@ -31,11 +31,11 @@ _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "prob
 @home_options()
 def show_keys(arguments: Arguments) -> int:
     """Print which keys the gateway signs with, now and next; 1 when one of them does not sign."""
-    settings = settings_of(arguments)
+    settings = read_verb_settings(arguments)
     keys: list[tuple[Pki | Next, Callable[[], Signer]]] = [(settings.pki, lambda: signer_of(settings))]
     if settings.pki.next.starts is not None:
         keys.append((settings.pki.next, lambda: _load_next_key(settings)))
-    rows = [_make_row(named, load, max(arguments.times, 1)) for named, load in keys]
+    rows = [_make_key_row(named, load, max(arguments.times, 1)) for named, load in keys]
     columns = (*_COLUMNS, "a_second") if arguments.times > 1 else _COLUMNS
     print_table(rows, as_json=arguments.json, columns=columns)
     return 0 if all(row["signs"] for row in rows) else 1
@@ -48,13 +48,13 @@ def _load_next_key(settings: Settings) -> Signer:
     return successor.signer
 
 
-def _make_row(named: Pki | Next, load: Callable[[], Signer], times: int) -> dict[str, Any]:
+def _make_key_row(named: Pki | Next, load: Callable[[], Signer], times: int) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((*_COLUMNS, "sha256", "a_second"), "")
-    row |= {"source": _describe_source(named), "signs": False}
+    row |= {"source": _describe_key_source(named), "signs": False}
     try:
         signer = load()
         row |= _describe_signer(signer)
-        row["a_second"] = _measure_signing(signer, times)
+        row["a_second"] = _measure_signing_rate(signer, times)
         row["signs"] = True
     except GatewayError as problem:
         row["problem"] = f"{problem.problem.id} {problem.detail}"
@@ -71,7 +71,7 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
     }
 
 
-def _describe_source(named: Pki | Next) -> str:
+def _describe_key_source(named: Pki | Next) -> str:
     """Return where a key is, without a word of what it says."""
     if named.token.module is not None:
         return f"token {named.token.label}, key {named.token.key}"
@@ -81,7 +81,7 @@ def _describe_source(named: Pki | Next) -> str:
     return f"variable {key.env}" if key.env else f"file {key.file}"
 
 
-def _measure_signing(signer: Signer, times: int) -> int:
+def _measure_signing_rate(signer: Signer, times: int) -> int:
     """Sign, and return how many signatures a second that was, after a first one that opens the token."""
     signer.sign(_SAMPLE)
     start = time.perf_counter()
@@ -95,7 +95,7 @@ def _measure_signing(signer: Signer, times: int) -> int:
 @home_options()
 def show_certificates(arguments: Arguments) -> int:
     """Print by which certificates we sign, now and next, and write them for partners."""
-    hub = build_hub(settings_of(arguments), NoCalls(), at_work=False)
+    hub = build_hub(read_verb_settings(arguments), NoCalls(), at_work=False)
     try:
         found, pem = own_spans(hub), b"".join(signer.certificate.pem for signer in hub.signers)
     finally:

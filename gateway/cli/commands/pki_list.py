@@ -48,7 +48,7 @@ def make_list(arguments: Arguments) -> int:
     opened = open_list(made, {signer.certificate})
     check_fresh(opened, opened.issued)
     replace_file(arguments.out, made)
-    _print_list({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
+    _print_list_report({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
     return 0
 
 
@@ -62,7 +62,7 @@ def show_list(arguments: Arguments) -> int:
     at = arguments.at or datetime.now(UTC)
     found = open_list(read_file(arguments.file), read_signers(arguments.signer))
     report = _describe_list(found, at)
-    _print_list({"file": str(arguments.file), **report}, as_json=arguments.json)
+    _print_list_report({"file": str(arguments.file), **report}, as_json=arguments.json)
     return 0 if report["problem"] is None else 1
 
 
@@ -77,7 +77,7 @@ def import_list_file(arguments: Arguments) -> int:
     """Verify a list and keep it, in a hub or in a folder; raises what is wrong with it."""
     at = arguments.at or datetime.now(UTC)
     kept, report = _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
-    _print_list({**report, **_describe_list(kept, at)}, as_json=arguments.json)
+    _print_list_report({**report, **_describe_list(kept, at)}, as_json=arguments.json)
     return 0
 
 
@@ -87,30 +87,30 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
         raise GatewayError(
             SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
         )
-    done = _take_list(arguments, at)
+    done = _take_home_list(arguments, at)
     return done.list, {"taken": done.taken, "before": done.before, "named_by": done.named_by}
 
 
 def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
     data = read_file(arguments.file)
-    new = _open_expected(data, arguments)
-    place = arguments.into / f"{_name_file(new)}.xml"
+    new = _open_expected_list(data, arguments)
+    place = arguments.into / f"{_make_file_name(new)}.xml"
     beside = place.with_suffix(".signer.pem")
     held = open_list(read_file(place), read_signers([beside])) if place.exists() else None
     kept = succeed(held, new, at)
     if kept is new:
-        replace_file(beside, _join_signers(held, new))
+        replace_file(beside, _join_both_signers(held, new))
         replace_file(place, data)
         replace_file(beside, new.signer.pem)
     return kept, {"file": str(place), "taken": kept is new, "before": held.sequence if held else None}
 
 
-def _join_signers(held: TrustedList | None, new: TrustedList) -> bytes:
+def _join_both_signers(held: TrustedList | None, new: TrustedList) -> bytes:
     """Return the signers of the old list and of the new: whichever lies there can be read again."""
     return (held.signer.pem if held else b"") + new.signer.pem
 
 
-def _open_expected(data: bytes, arguments: Arguments) -> TrustedList:
+def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
     """Open a list whose signer was named on the command line, or by a list in hand for its territory."""
     signers = read_signers(arguments.signer)
     if arguments.named_by is None:
@@ -122,7 +122,7 @@ def _open_expected(data: bytes, arguments: Arguments) -> TrustedList:
     return open_named(data, [naming], signers)[0]
 
 
-def _name_file(found: TrustedList) -> str:
+def _make_file_name(found: TrustedList) -> str:
     territory = found.territory
     if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
         raise GatewayError(
@@ -182,7 +182,7 @@ def _describe_service(found: TrustedList, number: int, at: datetime) -> dict[str
     }
 
 
-def _print_list(report: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
@@ -193,14 +193,14 @@ def _print_list(report: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"  {each['name']}: {each['status']} since {each['since']}, {levels}")
 
 
-def _take_list(arguments: Arguments, at: datetime) -> Imported:
+def _take_home_list(arguments: Arguments, at: datetime) -> Imported:
     """Put the list of a file in force in a home; what is in force there stays when it is refused."""
     # Loaded when it is used: it brings the database along.
-    from gateway.cli.settings import open_engine, settings_of
+    from gateway.cli.settings import open_engine, read_verb_settings
     from gateway.hub.assembly import terms_of
     from gateway.hub.trust.lists import import_list
 
-    settings = settings_of(arguments)
+    settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
     with open_engine(settings) as engine:
         return import_list(engine, octets, at, terms_of(settings))
@@ -211,20 +211,20 @@ def _take_list(arguments: Arguments, at: datetime) -> Imported:
 @home_options()
 def list_lists(arguments: Arguments) -> int:
     """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
-    from gateway.cli.settings import read_database, settings_of
+    from gateway.cli.settings import read_database, read_verb_settings
     from gateway.hub.assembly import now, terms_of
     from gateway.store import trust_lists
 
-    settings = settings_of(arguments)
+    settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
         rows = trust_lists.history(conn) if arguments.all else trust_lists.latest(conn)
-        states = _find_states(conn, terms_of(settings), now())
-    report = [_make_row(row, states.get(row.sha256, "not in force")) for row in rows]
+        states = _find_list_states(conn, terms_of(settings), now())
+    report = [_make_list_row(row, states.get(row.sha256, "not in force")) for row in rows]
     print_table(report, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 
-def _find_states(conn: Connection, terms: Terms, at: datetime) -> dict[str, str]:
+def _find_list_states(conn: Connection, terms: Terms, at: datetime) -> dict[str, str]:
     """Return of each list in force, by its digest, what it is here."""
     from gateway.hub.trust.recognition import Lists, Shelf
     from gateway.pki.trust import TrustStore
@@ -234,7 +234,7 @@ def _find_states(conn: Connection, terms: Terms, at: datetime) -> dict[str, str]
     return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in found}
 
 
-def _make_row(row: Row[Any], state: str) -> dict[str, Any]:
+def _make_list_row(row: Row[Any], state: str) -> dict[str, Any]:
     report = dict(row._mapping)
     del report["signer"]
     return report | {"state": state}

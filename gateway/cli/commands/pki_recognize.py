@@ -35,17 +35,17 @@ _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
 _CHOICE = click.Choice(sorted(_REVOCATION))
 
 
-def _many_files(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(name, type=FILE, multiple=True, metavar="F", help=f"{words}; repeatable")
 
 
 @verb
 @click.argument("file", type=FILE, help="a certificate, a signed document, or one vouched for")
-@_many_files("--anchor", "an authority of our own")
-@_many_files("--intermediate", "a certificate between the signer and an anchor")
-@_many_files("--crl", "a revocation list")
-@_many_files("--list", "a trusted list of others, named by ours or by one that it names")
-@_many_files("--signer", "who may sign our list")
+@_repeatable_option("--anchor", "an authority of our own")
+@_repeatable_option("--intermediate", "a certificate between the signer and an anchor")
+@_repeatable_option("--crl", "a revocation list")
+@_repeatable_option("--list", "a trusted list of others, named by ours or by one that it names")
+@_repeatable_option("--signer", "who may sign our list")
 @click.option("--root", type=FILE, metavar="F", help="our list, from which recognition starts")
 @click.option("--revocation", type=_CHOICE, default="require", help="what must be known of it")
 @moment_option("judge")
@@ -53,9 +53,9 @@ def _many_files(name: str, words: str) -> Callable[[Callable[..., Any]], Callabl
 def recognize_signer(arguments: Arguments) -> int:
     """Print whether and by which way a signer is admitted; 1 when he is not."""
     at = arguments.at or datetime.now(UTC)
-    recognition, refused = _read_recognition(arguments, at)
+    recognition, refused = _read_recognition_lists(arguments, at)
     data = read_file(arguments.file)
-    certificate, admission = _judge_file(data, at, recognition)
+    certificate, admission = _judge_signed_file(data, at, recognition)
     verdict = admission.verdict
     report = {
         "file": str(arguments.file),
@@ -77,7 +77,9 @@ def recognize_signer(arguments: Arguments) -> int:
     return 0 if admission.mode is not None else 1
 
 
-def _read_recognition(arguments: Arguments, at: datetime) -> tuple[Recognition, dict[str, GatewayError]]:
+def _read_recognition_lists(
+    arguments: Arguments, at: datetime
+) -> tuple[Recognition, dict[str, GatewayError]]:
     policy = replace(shipped_policy(), revocation=_REVOCATION[arguments.revocation])
     store = TrustStore(
         read_certificate_files(arguments.anchor), read_certificate_files(arguments.intermediate), policy
@@ -91,7 +93,7 @@ def _read_recognition(arguments: Arguments, at: datetime) -> tuple[Recognition, 
     return Recognition(store, root, others, revocations), refused
 
 
-def _judge_file(data: bytes, at: datetime, recognition: Recognition) -> tuple[Certificate, Admission]:
+def _judge_signed_file(data: bytes, at: datetime, recognition: Recognition) -> tuple[Certificate, Admission]:
     if data[:1] == b"\x30" or data.lstrip().startswith(b"-----BEGIN"):
         certificate = read_certificate(data)
         return certificate, admit(certificate, at, Use.SIGNING, recognition)

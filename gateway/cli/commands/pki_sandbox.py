@@ -50,7 +50,7 @@ _CROSS_WORDS = "policy of ours that theirs is as good as; repeatable"
 @json_option()
 def make_authority(arguments: Arguments) -> int:
     """Make a sandbox authority with its parties, and print where their certificates are."""
-    asked = [_read_party(text) for text in arguments.party]
+    asked = [_read_sandbox_party(text) for text in arguments.party]
     names = {party.name for party in asked}
     parties = [*(party for party in demo_parties() if party.name not in names), *asked]
     named = {"authority": arguments.authority} if arguments.authority else {}
@@ -72,7 +72,7 @@ def make_authority(arguments: Arguments) -> int:
     return 0
 
 
-def _read_party(text: str) -> SandboxParty:
+def _read_sandbox_party(text: str) -> SandboxParty:
     name, _, kind = text.partition(":")
     return SandboxParty(name, key_kind=kind or "p-256")
 

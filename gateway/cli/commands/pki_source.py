@@ -14,7 +14,7 @@ from gateway.cli.options import FILE, home_options
 from gateway.cli.output import count_things, print_sentence, print_table
 from gateway.cli.progress import show_progress
 from gateway.cli.register import load_crls
-from gateway.cli.settings import read_database, settings_of, write_database
+from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub import operate
@@ -39,7 +39,7 @@ _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 @home_options()
 def list_sources(arguments: Arguments) -> int:
     """Print what is fetched, from where, and how fresh it is; 1 when something is stale."""
-    sources = sources_of(settings_of(arguments))
+    sources = sources_of(read_verb_settings(arguments))
     warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources.items()}
     with read_database(arguments) as conn:
         found = standing(conn, now(), warn)
@@ -59,25 +59,25 @@ def list_sources(arguments: Arguments) -> int:
 def refresh_sources(arguments: Arguments) -> int:
     """Queue the fetching of sources, and print how each stands; 1 when one failed."""
     queued: dict[int, str] = {}
-    chosen = _choose_sources(arguments)
+    chosen = _choose_named_sources(arguments)
     with write_database(arguments) as conn:
         for source in chosen:
             queued[operate.fetch_now(conn, source, now(), _ACTOR)] = source.name
     with show_progress("waiting for what is fetched") if arguments.wait else nullcontext():
-        rows = _await_deliveries(arguments, queued)
+        rows = _await_fetch_deliveries(arguments, queued)
     print_table(rows, as_json=arguments.json, columns=("delivery", "name", "state", "problem"))
     return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
 
 
-def _choose_sources(arguments: Arguments) -> list[Source]:
-    sources = sources_of(settings_of(arguments))
+def _choose_named_sources(arguments: Arguments) -> list[Source]:
+    sources = sources_of(read_verb_settings(arguments))
     unknown = [name for name in arguments.name if name not in sources]
     if unknown:
         raise GatewayError(SETTINGS_WRONG, f"there is no source {unknown[0][:40]!r} in the settings", "fetch")
     return [sources[name] for name in dict.fromkeys(arguments.name or sources)]
 
 
-def _await_deliveries(arguments: Arguments, queued: dict[int, str]) -> list[dict[str, Any]]:
+def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> list[dict[str, Any]]:
     """Return how the deliveries stand when each was tried, or the time to wait is over."""
     end = time.monotonic() + arguments.wait
     while True:

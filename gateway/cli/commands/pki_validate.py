@@ -88,12 +88,11 @@ class Case:
     inhibit_mapping: bool = False
     inhibit_any: bool = False
 
-    @property
-    def register(self) -> Register:
+    def collect_register(self) -> Register:
         """Return everything but the certificate itself."""
-        return Register(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_rules())
+        return Register(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_trust_rules())
 
-    def _make_rules(self) -> TrustPolicy:
+    def _make_trust_rules(self) -> TrustPolicy:
         policies = PolicyRule(
             frozenset(self.policy) or ANY_POLICY.accepted,
             explicit=self.require_explicit_policy,
@@ -111,16 +110,16 @@ class Case:
             return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_LONGEST_ALONE)
         return rules
 
-    def judge(self, examiner: Examiner, at: datetime) -> Verdict:
+    def judge_certificate(self, examiner: Examiner, at: datetime) -> Verdict:
         """Judge the certificate; without a time of its own, as of `at`."""
         moment = self.at or at
         if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
             reason = f"{len(self.intermediate)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
             return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), moment, moment)
-        return examiner.examine(self.register, self.leaf, _USES[self.use], moment)
+        return examiner.examine(self.collect_register(), self.leaf, _USES[self.use], moment)
 
 
-def _accept_once(ctx: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:
+def _accept_single_value(ctx: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:
     """Return the one value of an option; of two nobody could say which was meant: misuse."""
     if len(values) > 1:
         raise click.UsageError(f"{option.opts[0]} is given twice", ctx)
@@ -128,19 +127,19 @@ def _accept_once(ctx: click.Context, option: click.Parameter, values: tuple[Any,
 
 
 def _single_option(name: str, words: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(name, multiple=True, callback=_accept_once, help=words, **more)
+    return click.option(name, multiple=True, callback=_accept_single_value, help=words, **more)
 
 
-def _many_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(name, multiple=True, metavar="F", help=f"{words}; repeatable")
 
 
 @verb
 @_single_option("--leaf", "the certificate, DER or PEM", metavar="F")
-@_many_option("--intermediate", "a certificate between it and an anchor")
-@_many_option("--anchor", "a certificate that is trusted")
-@_many_option("--crl", "a revocation list")
-@_many_option("--ocsp", "an OCSP response, DER")
+@_repeatable_option("--intermediate", "a certificate between it and an anchor")
+@_repeatable_option("--anchor", "a certificate that is trusted")
+@_repeatable_option("--crl", "a revocation list")
+@_repeatable_option("--ocsp", "an OCSP response, DER")
 @_single_option("--at", "judge as of then (ISO 8601; without zone it is UTC)", metavar="TIME")
 @_single_option("--use", "what it is to be used for (default: signing)", type=click.Choice(tuple(_USES)))
 @click.option("--policy", multiple=True, metavar="OID", help="an acceptable policy; repeatable")
@@ -153,12 +152,12 @@ def _many_option(name: str, words: str) -> Callable[[Callable[..., Any]], Callab
 @json_option("print JSON, one object a case")
 def validate_certificates(arguments: Arguments) -> int:
     """Judge one certificate, or each line of a file, and say so."""
-    lines = None if arguments.batch is None else _read_lines(arguments.batch)
+    lines = None if arguments.batch is None else _read_batch_lines(arguments.batch)
     examiner = Examiner()
     status = 0
     try:
         with show_progress("judging certificates", 1 if lines is None else len(lines)) as bar:
-            for report in _judge_cases(arguments, lines, examiner):
+            for report in _judge_all_cases(arguments, lines, examiner):
                 text = json.dumps(report, ensure_ascii=False) if arguments.json else format_facts(report)
                 bar.print_line(text, sys.stdout)
                 bar.advance_one()
@@ -171,11 +170,11 @@ def validate_certificates(arguments: Arguments) -> int:
     return status
 
 
-def _read_lines(batch: Path) -> list[bytes]:
+def _read_batch_lines(batch: Path) -> list[bytes]:
     return [line for line in read_file(batch).splitlines() if line.strip()]
 
 
-def _judge_cases(
+def _judge_all_cases(
     arguments: Arguments, lines: list[bytes] | None, examiner: Examiner
 ) -> Iterator[dict[str, Any]]:
     at = now()
@@ -185,29 +184,29 @@ def _judge_cases(
         if name in Case.__slots__ and value not in (None, ())
     }
     if lines is None:
-        yield _judge_case(_read_case(given), examiner, at)
+        yield _judge_one_case(_read_case_words(given), examiner, at)
         return
     for line in lines:
         try:
             # What a line leaves open, the command line may say for all of them.
-            yield _judge_case(_read_case({**given, **_read_line(line)}), examiner, at)
+            yield _judge_one_case(_read_case_words({**given, **_read_batch_line(line)}), examiner, at)
         except GatewayError as mistake:
-            yield _describe_verdict("indeterminate", mistake.problem.id, mistake.detail)
+            yield _describe_case_verdict("indeterminate", mistake.problem.id, mistake.detail)
         # One line must not take the answers of those after it along.
         except Exception as error:
-            yield _describe_verdict("indeterminate", OUR_MISTAKE.id, type(error).__name__)
+            yield _describe_case_verdict("indeterminate", OUR_MISTAKE.id, type(error).__name__)
 
 
-def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_twin_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError("a key that is there twice")
     return dict(pairs)
 
 
-def _read_line(line: bytes) -> Mapping[str, Any]:
+def _read_batch_line(line: bytes) -> Mapping[str, Any]:
     try:
-        words = json.loads(line, object_pairs_hook=_refuse_twins)
+        words = json.loads(line, object_pairs_hook=_refuse_twin_keys)
     except (ValueError, RecursionError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"a line that is not JSON: {str(wrong)[:100]}") from None
     if not isinstance(words, dict):
@@ -215,13 +214,13 @@ def _read_line(line: bytes) -> Mapping[str, Any]:
     return words
 
 
-def _judge_case(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
+def _judge_one_case(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
     # After one that was ended a new process starts, which the next case does not pay for.
     examiner.start()
     start = time.perf_counter()
-    verdict = case.judge(examiner, at)
+    verdict = case.judge_certificate(examiner, at)
     spent = round((time.perf_counter() - start) * 1000, 1)
-    return _describe_verdict(
+    return _describe_case_verdict(
         verdict.status,
         verdict.problem.id if verdict.problem else None,
         verdict.reason,
@@ -232,7 +231,7 @@ def _judge_case(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
     )
 
 
-def _describe_verdict(verdict: str, problem: str | None, reason: str, **more: Any) -> dict[str, Any]:
+def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **more: Any) -> dict[str, Any]:
     told: dict[str, Any] = {
         "verdict": verdict,
         "problem": problem,
@@ -243,9 +242,9 @@ def _describe_verdict(verdict: str, problem: str | None, reason: str, **more: An
     return {**told, **more}
 
 
-def _read_case(words: Mapping[str, Any]) -> Case:
+def _read_case_words(words: Mapping[str, Any]) -> Case:
     """Read what was asked; raises GW801 for what cannot be asked."""
-    _check_words(words)
+    _check_case_words(words)
     values = {name: value for name, value in words.items() if value is not None}
     for name in _LISTS:
         given = values.get(name, [])
@@ -254,14 +253,14 @@ def _read_case(words: Mapping[str, Any]) -> Case:
         if name not in values:
             continue
         texts = values[name] if name in _LISTS else (values[name],)
-        octets = tuple(_bound_octets(_read_octets(each, name), name) for each in texts)
+        octets = tuple(_refuse_long_octets(_read_named_octets(each, name), name) for each in texts)
         values[name] = octets if name in _LISTS else octets[0]
     if "at" in values:
-        values["at"] = _read_moment(values["at"])
+        values["at"] = _read_judging_moment(values["at"])
     return Case(**values)
 
 
-def _check_words(words: Mapping[str, Any]) -> None:
+def _check_case_words(words: Mapping[str, Any]) -> None:
     unknown = sorted(set(words) - set(Case.__slots__))
     if unknown:
         raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", "pki validate")
@@ -274,21 +273,21 @@ def _check_words(words: Mapping[str, Any]) -> None:
     for name in _SWITCHES:
         if not isinstance(words.get(name), bool | None):
             raise GatewayError(SETTINGS_WRONG, f"{name} is neither true nor false", "pki validate")
-    for each in _list_texts(words, "leaf", "at", "rules", *_LISTS):
+    for each in _list_text_values(words, "leaf", "at", "rules", *_LISTS):
         if not isinstance(each, str):
             raise GatewayError(SETTINGS_WRONG, "a value that is not text", "pki validate")
-    for each in _list_texts(words, "policy"):
+    for each in _list_text_values(words, "policy"):
         if not _OID.fullmatch(each):
             raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is no OID", "pki validate")
 
 
-def _list_texts(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
+def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
     for name in names:
         given = words.get(name)
         yield from given if isinstance(given, list | tuple) else () if given is None else (given,)
 
 
-def _bound_octets(octets: bytes, name: str) -> bytes:
+def _refuse_long_octets(octets: bytes, name: str) -> bytes:
     if len(octets) > _MOST[name]:
         raise GatewayError(
             SETTINGS_WRONG, f"--{name}: {len(octets):,} octets, {_MOST[name]:,} are read", "pki validate"
@@ -296,11 +295,11 @@ def _bound_octets(octets: bytes, name: str) -> bytes:
     return octets
 
 
-def _read_octets(text: str, name: str) -> bytes:
+def _read_named_octets(text: str, name: str) -> bytes:
     """Return what a file holds, or the text itself where it is PEM or base64 of DER."""
     if text.startswith("-----BEGIN "):
         return text.encode()
-    if _is_file(text):
+    if _is_readable_file(text):
         return read_file(Path(text))
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -309,7 +308,7 @@ def _read_octets(text: str, name: str) -> bytes:
         raise GatewayError(SETTINGS_WRONG, detail, text[:120]) from None
 
 
-def _is_file(text: str) -> bool:
+def _is_readable_file(text: str) -> bool:
     try:
         return Path(text).is_file()
     # Base64 of a certificate is longer than any name of a file may be, and a name has no NUL.
@@ -317,7 +316,7 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _read_moment(text: str) -> datetime:
+def _read_judging_moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -18,8 +18,8 @@ import click
 
 from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.options import home_options
-from gateway.cli.remarks import check_hub, open_hub, source_problems, trust_remarks
-from gateway.cli.settings import find_settings_file, settings_of
+from gateway.cli.remarks import check_own_hub, collect_trust_remarks, find_source_problems, open_looking_hub
+from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery.assembly import build_worker
@@ -45,32 +45,32 @@ _DAY = 86_400.0
 def run_gateway(arguments: Arguments) -> int:
     """Keep one process that serves and others that deliver; one that dies is started again."""
     _set_up_logging()
-    settings = settings_of(arguments)
-    _check_port(settings)
+    settings = read_verb_settings(arguments)
+    _check_free_port(settings)
     apply_migrations(settings)
-    check_hub(settings)
+    check_own_hub(settings)
     context = multiprocessing.get_context("spawn")
-    targets: list[Callable[..., int]] = [serve_requests, *[deliver_messages] * max(1, arguments.workers)]
+    targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * max(1, arguments.workers)]
 
-    def start(target: Callable[..., int]) -> BaseProcess:
-        child = context.Process(target=_run_child, args=(target, arguments))
+    def start_child(target: Callable[..., int]) -> BaseProcess:
+        child = context.Process(target=_run_child_process, args=(target, arguments))
         child.start()
         return child
 
-    with _catch_signals() as stop:
-        children = [start(target) for target in targets]
+    with _catch_stop_signals() as stop:
+        children = [start_child(target) for target in targets]
         deaths: list[float] = []
         while not stop.wait(0.2):
             for place, child in enumerate(children):
                 if not child.is_alive():
                     _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
                     deaths = [*(at for at in deaths if at > time.monotonic() - _WINDOW), time.monotonic()]
-                    children[place] = start(targets[place])
+                    children[place] = start_child(targets[place])
             if len(deaths) > _MOST_DEATHS:
                 _log.critical("processes die again and again: giving up")
                 break
         asked = stop.is_set()
-        _end_children(children)
+        _end_child_processes(children)
     return 0 if asked else 1
 
 
@@ -78,8 +78,8 @@ def run_gateway(arguments: Arguments) -> int:
 @home_options(as_json=False)
 def serve_http(arguments: Arguments) -> int:
     """Serve HTTP in this process until it is stopped; raises GW801 when the port is taken."""
-    _check_port(settings_of(arguments))
-    return serve_requests(arguments)
+    _check_free_port(read_verb_settings(arguments))
+    return serve_http_requests(arguments)
 
 
 @verb
@@ -97,7 +97,7 @@ def _set_up_logging() -> None:
     )
 
 
-def _run_child(target: Callable[[Arguments], int], arguments: Arguments) -> None:
+def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
     # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
@@ -106,7 +106,7 @@ def _run_child(target: Callable[[Arguments], int], arguments: Arguments) -> None
     sys.exit(when_there_is_room(lambda: target(arguments)))
 
 
-def _end_children(children: Sequence[BaseProcess]) -> None:
+def _end_child_processes(children: Sequence[BaseProcess]) -> None:
     """Ask every child to finish what it holds, and wait for it."""
     for child in children:
         if child.is_alive() and child.pid is not None:
@@ -117,19 +117,19 @@ def _end_children(children: Sequence[BaseProcess]) -> None:
             child.kill()
 
 
-def _check_port(settings: Settings) -> None:
+def _check_free_port(settings: Settings) -> None:
     # Granian takes a moment to load: other verbs do without it.
     from gateway.web.server import check_port
 
     check_port(settings)
 
 
-def serve_requests(arguments: Arguments) -> int:
+def serve_http_requests(arguments: Arguments) -> int:
     """Serve HTTP until stopped; raises what would end each serving process."""
     _set_up_logging()
-    settings = settings_of(arguments)
+    settings = read_verb_settings(arguments)
     # What would end each serving process is said once, in one line, before there are any.
-    check_hub(settings)
+    check_own_hub(settings)
     from gateway.web.server import serve
 
     serve(settings, find_settings_file(arguments))
@@ -140,10 +140,10 @@ def deliver_messages(arguments: Arguments) -> int:
     """Deliver until stopped."""
     _set_up_logging()
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
-    file = SettingsFile(Path(source), lambda: settings_of(arguments)) if source else None
-    settings = settings_of(arguments)
+    file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
+    settings = read_verb_settings(arguments)
     worker = build_worker(settings, file)
-    with _catch_signals() as stop:
+    with _catch_stop_signals() as stop:
         threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0
@@ -153,10 +153,10 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
     """Say in the log, now and once a day, whose certificates end, and what else of trust does."""
     while True:
         try:
-            with open_hub(settings) as hub:
+            with open_looking_hub(settings) as hub:
                 hub.refresh()
                 log_endings(hub.engine, hub.clock(), own_spans(hub))
-                for words in (*trust_remarks(settings, hub), *source_problems(settings, hub)):
+                for words in (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub)):
                     _log.warning("%s", words)
         except Exception:
             # The next day is another: the worker itself finds out about a database that is away.
@@ -166,7 +166,7 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def _catch_signals() -> Iterator[threading.Event]:
+def _catch_stop_signals() -> Iterator[threading.Event]:
     """Give an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -64,7 +64,7 @@ def show_delivery(arguments: Arguments) -> int:
     return 0
 
 
-def _make_verb(deed: str, past: str) -> VerbCommand:
+def _make_deed_verb(deed: str, past: str) -> VerbCommand:
     """Return the verb that does one deed of `gateway.hub.operate` to each delivery that is named."""
 
     @verb
@@ -76,7 +76,7 @@ def _make_verb(deed: str, past: str) -> VerbCommand:
 
         function: Callable[..., None] = getattr(operate, deed)
         with write_database(arguments) as conn:
-            places = [_change_one(conn, function, one, now()) for one in arguments.delivery]
+            places = [_change_one_delivery(conn, function, one, now()) for one in arguments.delivery]
         about = places[0] if len(set(places)) == 1 else "several lanes"
         counted = count_things(len(places), "delivery", "deliveries")
         print_sentence(f"{past} {counted} of {about}.", as_json=arguments.json)
@@ -85,14 +85,14 @@ def _make_verb(deed: str, past: str) -> VerbCommand:
     return change_deliveries
 
 
-def _change_one(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
+def _change_one_delivery(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
     """Change one delivery and return its lane; raises as the function does."""
     function(conn, delivery, at, _ACTOR)
     row = deliveries.get(conn, delivery)
     return f"lane {row.lane}" if row is not None else "several lanes"
 
 
-hold_deliveries = _make_verb("hold", "Held")
-release_deliveries = _make_verb("release", "Released")
-requeue_deliveries = _make_verb("requeue", "Queued again")
-cancel_deliveries = _make_verb("cancel", "Cancelled")
+hold_deliveries = _make_deed_verb("hold", "Held")
+release_deliveries = _make_deed_verb("release", "Released")
+requeue_deliveries = _make_deed_verb("requeue", "Queued again")
+cancel_deliveries = _make_deed_verb("cancel", "Cancelled")

@@ -45,7 +45,7 @@ def verify_signature(
     anchors (`trust`, PEM or DER) the certificate is judged too, as of `at`, without
     revocation lists.
     """
-    named = {_make_uri(name): content for name, content in parts.items()}
+    named = {_make_part_uri(name): content for name, content in parts.items()}
     judgement = judge_document(data, named, policy_named(policy))
     if trust:
         anchors = tuple(one for pem in trust for one in read_certificates(pem))
@@ -54,7 +54,7 @@ def verify_signature(
     return _describe_judgement(judgement)
 
 
-def _make_uri(name: str) -> str:
+def _make_part_uri(name: str) -> str:
     return name if ":" in name else f"cid:{quote(name)}"
 
 
@@ -96,9 +96,9 @@ def verify_file(arguments: Arguments) -> int:
     """Print the verdict; 0 valid, 1 anything else."""
     verdict = verify_signature(
         read_file(arguments.file),
-        _read_parts(arguments.part),
+        _read_signed_parts(arguments.part),
         policy=arguments.policy,
-        trust=[_read_anchors(one) for one in arguments.trust],
+        trust=[_read_anchor_file(one) for one in arguments.trust],
         at=arguments.at or datetime.now(UTC),
     )
     report = {"file": str(arguments.file), **verdict}
@@ -106,7 +106,7 @@ def verify_file(arguments: Arguments) -> int:
     return 0 if verdict["verdict"] == "valid" else 1
 
 
-def _read_anchors(path: Path) -> bytes:
+def _read_anchor_file(path: Path) -> bytes:
     """Return a file of trust anchors; one that holds none was named by mistake, which is no verdict."""
     data = read_file(path)
     try:
@@ -116,11 +116,11 @@ def _read_anchors(path: Path) -> bytes:
     return data
 
 
-def _read_parts(texts: Sequence[str]) -> dict[str, bytes]:
+def _read_signed_parts(texts: Sequence[str]) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for text in texts:
         name, path = split_named_file(text, "--part")
-        if _make_uri(name) in map(_make_uri, parts):
+        if _make_part_uri(name) in map(_make_part_uri, parts):
             raise GatewayError(SETTINGS_WRONG, f"part {name[:80]!r} is given twice", "--part")
         parts[name] = read_file(path)
     return parts

@@ -53,7 +53,7 @@ def submit_file(arguments: Arguments) -> int:
         client = Client(
             member,
             arguments.folder or Path(scratch),
-            _read_patience(arguments, member, message),
+            _read_agreed_patience(arguments, member, message),
             print_problem,
             open_tls(arguments),
         )
@@ -64,13 +64,13 @@ def submit_file(arguments: Arguments) -> int:
     if arguments.json:
         print_json(told)
     else:
-        _print_report(told)
+        _print_submission_report(told)
     if problem is not None:
         print_problem(problem)
     return 0 if problem is None else 1
 
 
-def _read_patience(arguments: Arguments, member: Membership, message: Submission) -> Patience:
+def _read_agreed_patience(arguments: Arguments, member: Membership, message: Submission) -> Patience:
     agreed = member.outgoing(message.unit.action).reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
     return Patience(retries, arguments.retry_interval, arguments.time_out)
@@ -104,7 +104,7 @@ _LINES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
 )
 
 
-def _print_report(told: dict[str, Any]) -> None:
+def _print_submission_report(told: dict[str, Any]) -> None:
     for name, words in _LINES:
         print(f"{name}: {words(told)}")
     result = told["result"]

@@ -25,7 +25,13 @@ from gateway.protocols import Context, Opened, Parcel, ebms2
 from gateway.wire.stored import read_http
 from gateway.xmlsec.algorithms import POLICIES
 
-__all__ = ["make_context", "read_home_context", "verify_file", "verify_message", "verify_octets"]
+__all__ = [
+    "make_context",
+    "read_home_context",
+    "verify_message",
+    "verify_message_file",
+    "verify_message_octets",
+]
 
 _MISUSE = 2
 
@@ -48,7 +54,7 @@ def make_context(anchors: Sequence[bytes], now: datetime) -> Context:
     )
 
 
-def verify_octets(raw: bytes, context: Context, policy: str | None = None) -> dict[str, Any]:
+def verify_message_octets(raw: bytes, context: Context, policy: str | None = None) -> dict[str, Any]:
     """Return the verdict on an HTTP message as `gateway verify --json` prints it.
 
     With `policy` the message is judged by itself; without, by the agreements of `context`.
@@ -58,21 +64,21 @@ def verify_octets(raw: bytes, context: Context, policy: str | None = None) -> di
         message = read_http(raw, context.limits)
         parcel = Parcel(message.headers, Octets(message.body))
         if ebms2.fault_in(parcel, context.limits) is not None:
-            return {**_make_blank(), "accepted": True, "kind": "Fault"}
+            return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
         opened = ebms2.examine(parcel, policy, context) if policy else ebms2.open(parcel, context)
     except GatewayError as refused:
-        return _describe_refusal(refused, parcel, context)
-    return _describe_opened(opened)
+        return _describe_refused_message(refused, parcel, context)
+    return _describe_opened_message(opened)
 
 
-def _make_blank() -> dict[str, Any]:
+def _make_blank_verdict() -> dict[str, Any]:
     names = ("message_id", "kind", "problem", "detail", "location", "ebms", "signer", "certificate")
     return {"accepted": False, **dict.fromkeys(names), "http": 200, "signed": []}
 
 
-def _describe_opened(opened: Opened) -> dict[str, Any]:
+def _describe_opened_message(opened: Opened) -> dict[str, Any]:
     verdict = {
-        **_make_blank(),
+        **_make_blank_verdict(),
         "accepted": True,
         "message_id": opened.unit.message_id,
         "kind": type(opened.unit).__name__,
@@ -85,11 +91,13 @@ def _describe_opened(opened: Opened) -> dict[str, Any]:
     return verdict
 
 
-def _describe_refusal(refused: GatewayError, parcel: Parcel | None, context: Context) -> dict[str, Any]:
+def _describe_refused_message(
+    refused: GatewayError, parcel: Parcel | None, context: Context
+) -> dict[str, Any]:
     problem = refused.problem
     header = ebms2.address(parcel, context.limits) if parcel is not None else None
     return {
-        **_make_blank(),
+        **_make_blank_verdict(),
         "message_id": header.message_id if header else None,
         "kind": ebms2.kind_of(header) if header else None,
         "problem": problem.id,
@@ -100,23 +108,23 @@ def _describe_refusal(refused: GatewayError, parcel: Parcel | None, context: Con
     }
 
 
-def verify_file(
+def verify_message_file(
     path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, judged by itself at moment `now`."""
     if policy not in POLICIES:
         raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
     context = make_context([read_file(one) for one in trust], now)
-    return {"file": str(path), **verify_octets(read_file(path), context, policy)}
+    return {"file": str(path), **verify_message_octets(read_file(path), context, policy)}
 
 
 def read_home_context(home: Path) -> Context:
     """Return what the hub of a home folder knows: agreements, parties, lists."""
     # Imported when asked for: a message judged by itself needs no database.
-    from gateway.cli.settings import settings_at
+    from gateway.cli.settings import read_home_settings
     from gateway.hub.assembly import NoCalls, build_hub
 
-    with closing(build_hub(settings_at(home), NoCalls(), at_work=False)) as hub:
+    with closing(build_hub(read_home_settings(home), NoCalls(), at_work=False)) as hub:
         return hub.context(hub.refresh())
 
 
@@ -127,7 +135,7 @@ def read_home_context(home: Path) -> Context:
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; 0 accepted, 1 refused, 2 when there was nothing to judge."""
     try:
-        verdict = _judge_file(arguments)
+        verdict = _judge_message_file(arguments)
     except GatewayError as wrong:
         print(f"{wrong.problem.id} {wrong.detail}", file=sys.stderr)
         return _MISUSE
@@ -135,9 +143,9 @@ def verify_message(arguments: Arguments) -> int:
     return 0 if verdict["accepted"] else 1
 
 
-def _judge_file(arguments: Arguments) -> dict[str, Any]:
+def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
     if arguments.home is not None:
         context = read_home_context(arguments.home)
-        return {"file": str(arguments.file), **verify_octets(read_file(arguments.file), context)}
+        return {"file": str(arguments.file), **verify_message_octets(read_file(arguments.file), context)}
     now = arguments.at or datetime.now(UTC)
-    return verify_file(arguments.file, policy=arguments.policy, trust=arguments.trust, now=now)
+    return verify_message_file(arguments.file, policy=arguments.policy, trust=arguments.trust, now=now)

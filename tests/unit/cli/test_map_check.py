@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import cli
-from gateway.cli.commands.map_check import static_problems
+from gateway.cli.commands.map_check import find_static_problems
 from gateway.harmonize import load
 from tests.unit.harmonize.proofs.small import DOCUMENT, SECOND, line_of, plant, write
 
@@ -96,9 +96,9 @@ def test_no_folder_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_check_of_a_gateway_tells_what_the_text_breaks(tmp_path: Path) -> None:
-    assert list(static_problems(load(plant(tmp_path / "good")))) == []
+    assert list(find_static_problems(load(plant(tmp_path / "good")))) == []
     folder = plant(tmp_path / "bad", ("ko: 비고, en: Remark", "ko: 수입자, en: Importer"))
-    (problem,) = static_problems(load(folder))
+    (problem,) = find_static_problems(load(folder))
     assert (problem.problem.id, problem.location) == ("GW502", f"{DOCUMENT}:{line_of(folder, '  remark: {')}")
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from gateway import cli
 from gateway.agreements import AgreementBook, read_pmodes
-from gateway.cli.conformance_home import make_home
-from gateway.cli.remarks import check_transport, transport_warnings
-from gateway.cli.settings import settings_at
+from gateway.cli.conformance_home import make_suite_home
+from gateway.cli.remarks import check_transport, find_transport_warnings
+from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub.knowledge import Knowledge
@@ -29,7 +29,7 @@ AGENCY = '[agency.ORG]\nendpoint = "{}"\nchannel = "soap"\nwsdl = "agency-templa
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("transport") / "home"
-    make_home(place)
+    make_suite_home(place)
     for name, days in (("good", 300), ("soon", 5), ("over", 1)):
         at = datetime.now(UTC) - timedelta(days=2 if name == "over" else 0)
         order = Order("tls", days=days, alternative_names=("dns:localhost",))
@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(home: Path, more: str) -> Settings:
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}')
-    return settings_at(home)
+    return read_home_settings(home)
 
 
 def tls(name: str, more: str = "") -> str:
@@ -101,7 +101,7 @@ def test_files_that_cannot_be_used(home: Path, more: str, problem: str | None) -
     ],
 )
 def test_what_is_in_the_clear_and_what_ends(home: Path, more: str, words: str | None) -> None:
-    warnings = list(transport_warnings(settings(home, more), NOBODY, datetime.now(UTC)))
+    warnings = list(find_transport_warnings(settings(home, more), NOBODY, datetime.now(UTC)))
     assert [one for one in warnings if words is None or words not in one] == []
     assert len(warnings) == (words is not None)
 
@@ -110,7 +110,7 @@ def test_parties_of_agreements_are_called_too(home: Path) -> None:
     modes = read_pmodes(AGREEMENT.replace(b"http://127.0.0.1:8901", b"http://broker.example"), "a")
     names = {PartyId("broker1", PARTY_TYPE): "broker1", PartyId("hub", PARTY_TYPE): "hub"}
     known = Knowledge(0, AgreementBook(modes), {}, names, {}, ())
-    told = list(transport_warnings(settings(home, ""), known, datetime.now(UTC)))
+    told = list(find_transport_warnings(settings(home, ""), known, datetime.now(UTC)))
     assert told == ["party broker1 is called over plain HTTP at broker.example"]
 
 
@@ -119,12 +119,14 @@ def test_who_is_bound_in_vain_is_told(home: Path) -> None:
     [mode, *_] = read_pmodes(AGREEMENT, "a")
     names = {PartyId("broker1", PARTY_TYPE): "broker1"}
     known = Knowledge(0, AgreementBook((mode,)), {}, names, {}, ())
-    told = [one for one in transport_warnings(settings(home, asked), known, NOW) if "mutual" in one]
+    told = [one for one in find_transport_warnings(settings(home, asked), known, NOW) if "mutual" in one]
     assert told == ["http.mutual_tls names brokre2, which is no active party: nobody is held to it"]
     bound = replace(mode, security=replace(mode.security, mutual_tls=True))
     known = replace(known, book=AgreementBook((bound,)))
-    assert not [one for one in transport_warnings(settings(home, asked), known, NOW) if "P-Mode" in one]
-    told = [one for one in transport_warnings(settings(home, tls("good")), known, NOW) if "mutual" in one]
+    assert not [one for one in find_transport_warnings(settings(home, asked), known, NOW) if "P-Mode" in one]
+    told = [
+        one for one in find_transport_warnings(settings(home, tls("good")), known, NOW) if "mutual" in one
+    ]
     assert told == ["P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"]
 
 
