@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.terminal import guard_terminals
+from gateway.cli.terminal import guard_terminals, write_error
 from gateway.cli.verb_groups import OldSpellingError, build_root
 
 __all__ = ["run_words"]
@@ -59,12 +59,12 @@ def _print_misuse(misuse: click.ClickException) -> None:
     """Print the usage and what is wrong; help that stands in for a missing verb is printed as it is."""
     message = misuse.format_message()
     if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
-        sys.stderr.write(f"{message}\n")
+        write_error(message)
         return
     context = getattr(misuse, "ctx", None)
     if context is not None and not isinstance(misuse, OldSpellingError):
-        sys.stderr.write(f"{context.get_usage()}\n")
-    sys.stderr.write(f"{_PROGRAM}: {' '.join(message.split())}\n")
+        write_error(context.get_usage())
+    write_error(f"{_PROGRAM}: {' '.join(message.split())}")
 
 
 def _print_failure(failure: Exception) -> int:
@@ -72,11 +72,14 @@ def _print_failure(failure: Exception) -> int:
     from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
     if isinstance(failure, GatewayError):
-        sys.stderr.write(f"{_PROGRAM}: {failure}\n")
+        write_error(f"{_PROGRAM}: {failure}")
         return _MISUSE if failure.problem is SETTINGS_WRONG else 1
+    if isinstance(failure, UnicodeEncodeError):
+        write_error(f"{_PROGRAM}: {SETTINGS_WRONG.id} {SETTINGS_WRONG.title}: an argument is not UTF-8")
+        return _MISUSE
     if os.environ.get("GATEWAY_TRACE"):
         raise failure
     kind = type(failure).__name__
     detail = f"{OUR_MISTAKE.id} {OUR_MISTAKE.title}: {kind} (GATEWAY_TRACE=1 shows where)"
-    sys.stderr.write(f"{_PROGRAM}: {detail}\n")
+    write_error(f"{_PROGRAM}: {detail}")
     return 1

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from gateway.cli.terminal import escape_controls, open_console
+from gateway.cli.terminal import escape_controls, open_console, write_error
 
 __all__ = [
     "count_things",
@@ -99,7 +99,7 @@ def print_sentence(sentence: str, *, as_json: bool = False) -> None:
 
 def print_problem(words: str) -> None:
     """Print one line about what is wrong to standard error."""
-    sys.stderr.write(f"gateway: {words}\n")
+    write_error(f"gateway: {words}")
 
 
 def count_things(number: int, one: str, many: str = "") -> str:

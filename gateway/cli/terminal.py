@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["escape_controls", "guard_terminals", "open_console"]
+__all__ = ["escape_controls", "guard_terminals", "open_console", "write_error"]
 
 
 def escape_controls(text: str) -> str:
@@ -56,6 +56,11 @@ def guard_terminals() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def write_error(line: str) -> None:
+    """Write a line to standard error; octets of an argument that are no text are written as escapes."""
+    sys.stderr.write(f"{line}\n".encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def open_console(stream: TextIO) -> Console:

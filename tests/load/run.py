@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.progress import ProgressBar, show_progress
 from tests.load import admitting, filing, receiving, serving, splitting
 from tests.load.place import make_place
 from tests.load.serving import Load
@@ -29,7 +30,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     folder = Path(tempfile.mkdtemp(prefix="gateway-load-", dir=arguments.folder))
     try:
-        found = _measure(arguments, folder)
+        with show_progress("measuring", len(arguments.only or PARTS)) as bar:
+            found = _measure(arguments, folder, bar)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _print(found, as_json=arguments.json)
@@ -53,16 +55,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> dict[str, Any]:
     wanted = arguments.only or PARTS
     found: dict[str, Any] = {"phase4_messages_per_s": arguments.phase4, "machine": machine(folder)}
+    done = iter(range(len(PARTS)))
+
+    def begin(part: str) -> None:
+        bar.change_title(f"measuring {part}")
+        bar.advance_to(next(done), len(wanted))
+
     if "floor" in wanted or "receive" in wanted:
+        begin("floor and receive")
         found |= receiving.measure(make_place(folder / "receive"), arguments.samples)
     if "admit" in wanted:
+        begin("admit")
         found |= admitting.measure(make_place(folder / "admit"), max(5, arguments.samples // 6))
     if "split" in wanted:
+        begin("split")
         found |= splitting.measure(max(5, arguments.samples // 4))
     if "http" in wanted:
+        begin("http")
         more = f"threads = {arguments.threads}\n" if arguments.threads else ""
         place = make_place(
             folder / "http", database=arguments.database, processes=arguments.processes, http=more
@@ -71,6 +83,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         load = Load(arguments.messages, arguments.seconds, arguments.connections, warm_up=warm_up)
         found |= serving.measure(place, load)
     if "cases" in wanted:
+        begin("cases")
         found |= filing.measure(folder / "cases", arguments.cases)
     return found
 

@@ -1,0 +1,291 @@
+"""The front of the command line: quick help, old and wrong words, terminals and pipes, completion."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from gateway.cli import main
+from gateway.cli.output import count_things, print_table
+from gateway.cli.progress import show_progress
+from gateway.cli.verb_groups import load_verb
+from gateway.cli.verb_table import NOUNS, OLD_SPELLINGS, SECTIONS, VERBS
+from tests.kit.gateway import ROOT
+
+HEAVY = (
+    "lxml",
+    "sqlalchemy",
+    "cryptography",
+    "spyne",
+    "zeep",
+    "pydantic",
+    "rich",
+    "alembic",
+    "gateway.errors",
+)
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
+    "PYTHONPATH": str(ROOT)
+}
+ESCAPE = "\x1b"
+
+
+def loaded_by(*words: str) -> set[str]:
+    """Return the heavy packages that a process has loaded after a verb."""
+    program = (
+        "import sys, json, io, contextlib\n"
+        "from gateway.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main({list(words)!r})\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT, env=ENVIRONMENT
+    )
+    modules = set(json.loads(done.stdout))
+    return {name for name in HEAVY if name in modules}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        ("case", "--help"),
+        ("pki", "list"),
+        ("frobnicate",),
+        ("completion", "bash"),
+    ],
+)
+def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
+    assert loaded_by(*words) == set()
+
+
+def test_a_list_loads_neither_cryptography_nor_xml(tmp_path: Path) -> None:
+    heavy = loaded_by("case", "list", "--home", str(tmp_path / "none"))
+    assert heavy == {"sqlalchemy", "pydantic", "gateway.errors"}
+
+
+def test_the_help_groups_every_noun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    places = [told.index(f"\n{section}:\n") for section in SECTIONS]
+    assert places == sorted(places)
+    for words, noun in NOUNS.items():
+        if " " not in words:
+            start = told.index(f"\n{noun.section}:\n")
+            assert f"\n  {words} " in told[start:], words
+    assert "Examples:" in told
+    firsts = {words.split()[0] for words in VERBS}
+    assert firsts == {words for words in NOUNS if " " not in words}
+
+
+@pytest.mark.parametrize("words", VERBS)
+def test_every_verb_of_the_table_is_there(words: str) -> None:
+    command = load_verb(words)
+    assert command.help
+    assert f"gateway {words}" in command.example
+    assert all(getattr(one, "help", None) for one in command.params), words
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_SPELLINGS.items())
+def test_an_old_spelling_is_refused_with_the_new_one(
+    old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new in VERBS
+    assert old not in VERBS
+    assert main([*old.split(), "--home", "nowhere"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"gateway: `gateway {old}` is now `gateway {new}`\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        ("cse list", "gateway case"),
+        ("case lst", "gateway case list"),
+        ("CASE list", "gateway case"),
+        ("party certificate ad", "gateway party certificate add"),
+        ("pki sorce list", "gateway pki source"),
+    ],
+)
+def test_a_mistyped_verb_names_the_nearest(
+    words: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    assert f"the nearest is `{nearest}`" in capsys.readouterr().err
+
+
+def bad_invocations() -> list[tuple[str, ...]]:
+    """Return for each verb words that it does not take: an unknown option, too many words, a wrong value."""
+    found: list[tuple[str, ...]] = []
+    for words in VERBS:
+        verb = tuple(words.split())
+        found += [(*verb, "--no-such-option"), (*verb, "--"), (*verb, "-\udcff"), (*verb, *["\udcff"] * 9)]
+        for param in load_verb(words).params:
+            if not isinstance(param, click.Option):
+                continue
+            if not param.is_flag:
+                found.append((*verb, param.opts[0]))
+            if isinstance(param.type, click.Choice | click.types.IntParamType | click.types.FloatParamType):
+                found.append((*verb, param.opts[0], "\x1b[31mnonsense"))
+    return found
+
+
+#: Verbs that need no argument: with ``--`` alone they do what they do.
+ALONE = {
+    words
+    for words in VERBS
+    if not any(one.required for one in load_verb(words).params)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", bad_invocations(), ids=lambda words: " ".join(words).encode("unicode_escape").decode()
+)
+def test_garbage_is_misuse_and_no_traceback(
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if words[-1] == "--" and " ".join(words[:-1]) in ALONE:
+        pytest.skip("a verb without arguments")
+    monkeypatch.chdir(tmp_path)
+    status = main(list(words))
+    captured = capsys.readouterr()
+    told = captured.out + captured.err
+    assert "Traceback" not in told
+    assert status in (1, 2) if words[-9:] == ("\udcff",) * 9 else status == 2, told
+    assert "GW901" not in told
+    assert told
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+ROWS = [{"name": f"evil{ESCAPE}[2J[red]x[/red]", "state": "HELD", "long": "v" * 300}]
+COLUMNS = ("name", "state", "long")
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_table_on_a_terminal_is_drawn_and_no_stranger_commands_it(
+    plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    if plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    else:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    print_table(ROWS, as_json=False, columns=COLUMNS)
+    assert screen.getvalue().replace("evil", "").count("v") == 300
+    monkeypatch.setenv("COLUMNS", "500")
+    print_table(ROWS, as_json=False, columns=COLUMNS)
+    drawn = screen.getvalue()
+    assert f"{ESCAPE}[2J" not in drawn
+    assert "evil\\u001b[2J[red]x[/red]" in drawn
+    assert (ESCAPE in drawn) != plain
+
+
+def test_a_table_in_a_pipe_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(ROWS[:1], as_json=False, columns=COLUMNS[1:])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["STATE  LONG", f"HELD   {'v' * 300}"]
+
+
+@pytest.mark.parametrize("words", [("--help",), ("error",), ("conformance", "table"), ("party", "frob")])
+def test_nothing_is_escaped_in_a_pipe(words: tuple[str, ...]) -> None:
+    environment = ENVIRONMENT | {"TERM": "xterm-256color", "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
+    command = [sys.executable, "-m", "gateway", *words]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=ROOT, env=environment)
+    assert ESCAPE.encode() not in done.stdout + done.stderr
+
+
+def on_terminal(words: list[str], **more: str) -> str:
+    """Return what a verb writes to a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", *words],
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env=ENVIRONMENT | {"TERM": "xterm-256color"} | more,
+    )
+    os.close(theirs)
+    read = b""
+    try:
+        while part := os.read(ours, 4096):
+            read += part
+    except OSError:
+        pass
+    finally:
+        os.close(ours)
+        process.wait(60)
+    return read.decode()
+
+
+def test_colour_and_bars_are_for_terminals_without_no_color(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    assert "The database is now at revision" in on_terminal(["migrate", "--home", home], NO_COLOR="1")
+    assert ESCAPE in on_terminal(["case", "list", "--home", home])
+    assert ESCAPE not in on_terminal(["case", "list", "--home", home], NO_COLOR="1")
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, pipe = Terminal(), io.StringIO()
+    for stream in (screen, pipe):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with show_progress("judging", 3) as bar:
+            bar.advance_one()
+            bar.advance_to(2, 3)
+            bar.change_title(f"judging{ESCAPE}[2J")
+            bar.print_line(f"a line{ESCAPE}[2J", stream)
+    assert pipe.getvalue() == f"a line{ESCAPE}[2J\n"
+    assert "judging" in screen.getvalue()
+    assert f"{ESCAPE}[2J" not in screen.getvalue()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert f"_GATEWAY_COMPLETE={shell}_complete" in script
+    assert main(["completion", "sh"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("gateway pa", "party"),
+        ("gateway party certificate ", "retire"),
+        ("gateway case list --li", "--limit"),
+    ],
+)
+def test_words_are_completed(typed: str, offered: str) -> None:
+    words = typed.split(" ")
+    environment = ENVIRONMENT | {
+        "_GATEWAY_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "gateway"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, env=environment, text=True)
+    assert offered in {line.partition(",")[2] for line in done.stdout.splitlines()}
+
+
+def test_things_are_counted() -> None:
+    assert count_things(1, "delivery", "deliveries") == "1 delivery"
+    assert count_things(3, "delivery", "deliveries") == "3 deliveries"
+    assert count_things(2, "file") == "2 files"
