@@ -40,10 +40,11 @@ def read_file(path: Path) -> bytes:
     return held
 
 
-def write_file(path: Path, content: bytes, *, location: str = "") -> None:
-    """Write a file; `location` is what the problem names in place of the path."""
+def write_file(path: Path, content: bytes, *, location: str = "", make_folder: bool = False) -> None:
+    """Write a file, and its folder where that is wanted; the problem names `location`, or the path."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except (OSError, ValueError) as mistake:
         raise _make_path_problem(path, "written", mistake, location) from None

@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
     """The verbs that begin with the same words; `prefix` is these words."""
 
     def __init__(self, prefix: str, name: str, help_line: str) -> None:
-        super().__init__(name, help=help_line)
+        super().__init__(name, help=help_line, subcommand_metavar="VERB [ARGUMENTS]...")
         self.prefix = prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -11,7 +11,7 @@ from lxml import etree
 from gateway.cli.files import read_file, write_file
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.options import FILE, json_option
-from gateway.cli.output import count_things, print_json, print_sentence
+from gateway.cli.output import print_json, print_sentence
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import Bundle
@@ -86,13 +86,12 @@ def build_files(arguments: Arguments) -> int:
     template = folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
     written = []
     for name, octets in build_all(bundle, template).items():
-        write_file(arguments.out / name, octets, location="--out")
+        write_file(arguments.out / name, octets, location="--out", make_folder=True)
         written.append(name)
     if arguments.json:
         print_json({"written": written})
-        return 0
-    print("\n".join(written))
-    print_sentence(f"Wrote {count_things(len(written), 'file')} to {arguments.out}.")
+    else:
+        print("\n".join(written))
     return 0
 
 
