@@ -16,6 +16,7 @@ from gateway.cli.verb_table import VERBS
 from gateway.store import deliveries
 from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import make_engine, reading, transaction
+from gateway.store.schema_version import head
 from gateway.wire.mime import read_http
 from tests.kit.house import ROOT, House, Neighbour
 
@@ -76,7 +77,10 @@ def test_a_partner_is_registered_and_an_agreement_loaded(
 
 def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, run: Run) -> None:
     House(engine)
-    assert run("party", "suspend", "broker1")[0] == 0
+    assert run("party", "suspend", "broker1") == (
+        0,
+        "Party broker1 is suspended: its messages are refused.\n",
+    )
     assert {row["id"]: row["status"] for row in rows(run("party", "list", "--json")[1])} == {
         "broker1": "SUSPENDED",
         "hub": "ACTIVE",
@@ -103,6 +107,7 @@ def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, r
         ("message", "show", "7"),
         ("message", "dump", "x@y"),
         ("queue", "requeue", "7"),
+        ("queue", "show", "7"),
     ],
 )
 def test_what_is_not_there_is_said_and_found_wanting(run: Run, words: tuple[str, ...]) -> None:
@@ -155,9 +160,11 @@ def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> 
     with transaction(engine) as conn:
         new = NewDelivery("soap", "AGENCY", "case", "1", "k1")
         number = str(deliveries.enqueue(conn, new, house.clock()))
-    assert run("queue", "hold", number)[0] == 0
+    assert run("queue", "hold", number) == (0, "Held 1 delivery of lane AGENCY.\n")
+    shown = json.loads(run("queue", "show", number, "--json")[1])
+    assert (shown["state"], len(shown["transitions"])) == ("HELD", 1)
     assert rows(run("queue", "list", "--json")[1])[0]["state"] == "HELD"
-    assert run("queue", "release", number)[0] == 0
+    assert run("queue", "release", number, "--json") == (0, "")
     assert run("queue", "cancel", number)[0] == 0
     assert run("queue", "requeue", number)[0] == 1
     with reading(engine) as conn:
@@ -168,7 +175,8 @@ def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_datab
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{empty_database_url}"\n')
     status, text = run("case", "list")
     assert (status, "GW802" in text) == (1, True)
-    assert run("migrate")[0] == 0
+    assert run("migrate") == (0, f"The database is now at revision {head()} (it was empty).\n")
+    assert json.loads(run("migrate", "--json")[1]) == {"before": head(), "after": head()}
     assert run("case", "list")[0] == 0
     make_engine(empty_database_url).dispose()
 
