@@ -14,14 +14,14 @@ import signal
 from collections import Counter
 from typing import Final
 
-__all__ = ["failpoint"]
+__all__ = ["kill_at_failpoint"]
 
 _NAME, _, _COUNT = os.environ.get("GATEWAY_FAILPOINT", "").partition(":")
 _PASSAGE: Final = int(_COUNT) if _COUNT.isascii() and _COUNT.isdigit() else 1
 _passages: Counter[str] = Counter()
 
 
-def failpoint(*words: str) -> None:
+def kill_at_failpoint(*words: str) -> None:
     """Kill this process when the environment names this place (words joined by dots) and passage."""
     if not _NAME or ".".join(words) != _NAME:
         return

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.kit.databases"]
+from tests.kit.paths import VECTORS
 
-ROOT = Path(__file__).resolve().parent.parent
-VECTORS = Path(os.environ.get("GATEWAY_VECTORS", ROOT.parent / "shared"))
+pytest_plugins = ["tests.kit.databases"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

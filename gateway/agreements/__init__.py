@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.agreements.book import SIGNAL_SERVICE, AgreementBook, Route
+from gateway.agreements.agreement_file import read_pmodes
 from gateway.agreements.pmode import (
     PMode,
     Reliability,
@@ -10,14 +10,14 @@ from gateway.agreements.pmode import (
     pmode_from_json,
     pmode_to_json,
 )
-from gateway.agreements.read import read_pmodes
+from gateway.agreements.pmode_index import SIGNAL_SERVICE, MessageRoute, PModeIndex
 
 __all__ = [
     "SIGNAL_SERVICE",
-    "AgreementBook",
+    "MessageRoute",
     "PMode",
+    "PModeIndex",
     "Reliability",
-    "Route",
     "Security",
     "pmode_from_json",
     "pmode_to_json",

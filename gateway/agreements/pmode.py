@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.model import Party, PartyId
+from gateway.message_model import Party, PartyId
 
 __all__ = [
     "CHOICES",
@@ -24,8 +24,8 @@ __all__ = [
     "PMode",
     "Reliability",
     "Security",
-    "instant",
     "is_uri",
+    "parse_instant",
     "pmode_from_json",
     "pmode_to_json",
 ]
@@ -49,7 +49,7 @@ def is_uri(text: str) -> bool:
     return _URI.fullmatch(text) is not None
 
 
-def instant(text: str, location: str) -> datetime:
+def parse_instant(text: str, location: str) -> datetime:
     """Return the UTC moment that an ISO 8601 `text` with a zone names; raises GW801."""
     try:
         moment = datetime.fromisoformat(text)
@@ -60,7 +60,7 @@ def instant(text: str, location: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _require(held: bool, detail: str, location: str) -> None:
+def _require_condition(held: bool, detail: str, location: str) -> None:
     if not held:
         raise GatewayError(SETTINGS_WRONG, detail, location)
 
@@ -84,20 +84,22 @@ class Security:
     reply_certificates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.policy in POLICIES, f"policy is one of {', '.join(POLICIES)}", "security/policy")
+        _require_condition(
+            self.policy in POLICIES, f"policy is one of {', '.join(POLICIES)}", "security/policy"
+        )
         for name, pins in (
             ("certificates", self.certificates),
             ("reply_certificates", self.reply_certificates),
         ):
             for pin in pins:
-                _require(
+                _require_condition(
                     _SHA256.fullmatch(pin) is not None,
                     "a pin is 64 lower-case hex digits",
                     f"security/{name}",
                 )
 
     @property
-    def asks_signed(self) -> bool:
+    def needs_signed_status(self) -> bool:
         """Return whether a StatusRequest has to be signed (ebMS 2.0 §7.1.1 leaves it to the agreement)."""
         return self.sign and self.sign_status
 
@@ -116,15 +118,19 @@ class Reliability:
     def __post_init__(self) -> None:
         for name in ("ack_requested", "ack_signed", "duplicate_elimination"):
             value = getattr(self, name)
-            _require(value in CHOICES, f"{name} is one of {', '.join(CHOICES)}", f"reliability/{name}")
-        _require(0 <= self.retries <= _MAX_RETRIES, f"retries is 0 to {_MAX_RETRIES}", "reliability/retries")
+            _require_condition(
+                value in CHOICES, f"{name} is one of {', '.join(CHOICES)}", f"reliability/{name}"
+            )
+        _require_condition(
+            0 <= self.retries <= _MAX_RETRIES, f"retries is 0 to {_MAX_RETRIES}", "reliability/retries"
+        )
         for name in ("retry_interval", "persist_duration"):
             value = getattr(self, name)
-            _require(
+            _require_condition(
                 0 < value <= _MAX_SECONDS, f"{name} is 1 to {_MAX_SECONDS} seconds", f"reliability/{name}"
             )
         # ebMS 2.0 §6.4.6: who forgets before the sender stops repeating delivers twice.
-        _require(
+        _require_condition(
             self.persist_duration >= self.time_to_live,
             "persist_duration must last for all repeats: (retries + 1) x retry_interval",
             "reliability/persist_duration",
@@ -169,8 +175,12 @@ class PMode:
         _check_parties(self)
         for name in ("endpoint", "reply_endpoint"):
             url = getattr(self, name)
-            _require(url is None or _ENDPOINT.fullmatch(url) is not None, f"{name} is an http(s) URL", name)
-        _require(self.valid_from < self.valid_until, "valid_until lies before valid_from", "valid_until")
+            _require_condition(
+                url is None or _ENDPOINT.fullmatch(url) is not None, f"{name} is an http(s) URL", name
+            )
+        _require_condition(
+            self.valid_from < self.valid_until, "valid_until lies before valid_from", "valid_until"
+        )
 
     @property
     def sender(self) -> Party:
@@ -182,7 +192,7 @@ class PMode:
         """Return the To party as a header of this P-Mode names it."""
         return Party(self.to_party, self.to_role)
 
-    def in_force(self, at: datetime) -> bool:
+    def is_in_force(self, at: datetime) -> bool:
         """Return whether the agreement holds at moment `at`."""
         return self.valid_from <= at < self.valid_until
 
@@ -190,36 +200,40 @@ class PMode:
 def _check_names(pmode: PMode) -> None:
     for name in ("id", "agreement", "service", "action"):
         value = getattr(pmode, name)
-        _require(
+        _require_condition(
             bool(value) and value == value.strip() and len(value) <= _MAX_TEXT,
             f"{name} is a short text",
             name,
         )
-    _require(
+    _require_condition(
         pmode.protocol in PROTOCOLS_KNOWN, f"protocol is one of {', '.join(PROTOCOLS_KNOWN)}", "protocol"
     )
-    _require(
+    _require_condition(
         pmode.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "sync_reply_mode"
     )
-    _require(
+    _require_condition(
         pmode.deliver_to in DESTINATIONS, f"deliver_to is one of {', '.join(DESTINATIONS)}", "deliver_to"
     )
     # ebMS 2.0 §3.1.4.1: a Service without type is a URI.
-    _require(
+    _require_condition(
         pmode.service_type is not None or is_uri(pmode.service), "a service without type is a URI", "service"
     )
 
 
 def _check_parties(pmode: PMode) -> None:
     for name, ids in (("from", pmode.from_party), ("to", pmode.to_party)):
-        _require(bool(ids), f"the {name} party has no id", name)
+        _require_condition(bool(ids), f"the {name} party has no id", name)
         for one in ids:
-            _require(bool(one.value) and one.value == one.value.strip(), "a party id is empty", name)
+            _require_condition(
+                bool(one.value) and one.value == one.value.strip(), "a party id is empty", name
+            )
             # ebMS 2.0 §3.1.1.1: a PartyId without type is a URI.
-            _require(one.type is not None or is_uri(one.value), "a party id without type is a URI", name)
+            _require_condition(
+                one.type is not None or is_uri(one.value), "a party id without type is a URI", name
+            )
         types = [one.type for one in ids]
-        _require(len(set(types)) == len(types), "two ids of one party have the same type", name)
-    _require(not set(pmode.from_party) & set(pmode.to_party), "both parties have the same id", "to")
+        _require_condition(len(set(types)) == len(types), "two ids of one party have the same type", name)
+    _require_condition(not set(pmode.from_party) & set(pmode.to_party), "both parties have the same id", "to")
 
 
 def pmode_to_json(pmode: PMode) -> dict[str, object]:
@@ -254,7 +268,7 @@ def pmode_to_json(pmode: PMode) -> dict[str, object]:
     }
 
 
-def _stored_security(data: dict[str, Any]) -> Security:
+def _read_security(data: dict[str, Any]) -> Security:
     for name in ("certificates", "reply_certificates"):
         data[name] = tuple(data[name])
     return Security(**data)
@@ -267,8 +281,8 @@ def pmode_from_json(data: Mapping[str, object]) -> PMode:
         for name in ("from_party", "to_party"):
             values[name] = tuple(PartyId(value, kind) for value, kind in values[name])
         for name in ("valid_from", "valid_until"):
-            values[name] = instant(values[name], name)
-        values["security"] = _stored_security(dict(values["security"]))
+            values[name] = parse_instant(values[name], name)
+        values["security"] = _read_security(dict(values["security"]))
         values["reliability"] = Reliability(**values["reliability"])
         return PMode(**values)
     except (KeyError, TypeError, ValueError, AttributeError) as mistake:

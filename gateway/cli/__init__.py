@@ -13,6 +13,6 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that `argv` names, or the words of the command line; return the exit status."""
-    from gateway.cli.entry import run_words
+    from gateway.cli.verb_runner import run_words
 
     return run_words(argv)

@@ -12,34 +12,34 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.register import load_agreement, load_crls, register_certificate
+from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
-from gateway.conformance.hostile.bench import MEMBERS, Bench, read_bench
-from gateway.conformance.hostile.partner import (
+from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.partner_folder import (
     AGENCY,
     APPLICATION,
     LAW,
     PARTY_TYPE,
     PartnerFolder,
-    draw_partner,
+    make_partner_folder,
 )
 from gateway.conformance.hostile.target import WsgiTarget
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import NoCalls, build_hub, engine_of, now
-from gateway.hub.receive import receive
-from gateway.model import PartyId
+from gateway.hub.receive import receive_parcel
+from gateway.hub.wiring import RejectingComposer, build_engine, build_hub, get_current_time
+from gateway.message_model import PartyId
+from gateway.pki.certificate_authority import SandboxParty, load_authority, make_sandbox
 from gateway.pki.certificates import read_certificate
-from gateway.pki.issue import SandboxParty, load_authority, make_sandbox
-from gateway.pki.revocation import read_crls
+from gateway.pki.revocation_data import read_revocation_lists
 from gateway.protocols import PROTOCOLS
-from gateway.store import cases, messages, parties, payloads, requests, revocations
+from gateway.store import agency_requests, cases, messages, parties, payloads, revocation_lists
+from gateway.store.agency_requests import NewAgencyRequest
 from gateway.store.cases import NewCase
-from gateway.store.engine import reading, transaction
-from gateway.store.migrate import migrate
-from gateway.store.requests import NewRequest
-from gateway.store.transitions import Step
-from gateway.web.app import application
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.schema_migration import migrate_schema
+from gateway.store.transitions import StateEvent
+from gateway.web.wsgi_application import build_application
 
 __all__ = ["invite_suite", "make_suite_home", "open_throwaway_hub"]
 
@@ -56,53 +56,53 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
     The certificates are of the home's sandbox authority; a second call gives new ones.  One
     case with one application to the suite's agency is opened, about which it may call.
     """
-    at = now()
-    authority = load_authority(settings.home / "pki")
+    at = get_current_time()
+    authority = load_authority(settings.home_folder / "pki")
     hub = read_certificate(settings.pki.signing_certificate.read_bytes())
-    engine = engine_of(settings)
+    engine = build_engine(settings)
     try:
-        with reading(engine) as conn:
-            ids = parties.ids_of(conn, settings.hub.party)
+        with read_transaction(engine) as conn:
+            ids = parties.list_identifiers(conn, settings.hub.party)
             crl = _find_newest_crl(settings, conn, authority.certificate.der)
         if not ids:
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(SETTINGS_WRONG, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
-        drawn = draw_partner(authority, (hub, ids), at, crl, features)
+        drawn = make_partner_folder(authority, (hub, ids), at, crl, features)
         # First the folder: parties whose keys nobody has would be of no use.
-        drawn.write(out)
-        with transaction(engine, "conformance.invite") as conn:
+        drawn.write_files(out)
+        with write_transaction(engine, "conformance.invite") as conn:
             _register_suite_members(conn, drawn, at)
     finally:
         engine.dispose()
-    _send_first_message(settings, read_bench(out))
+    _send_first_message(settings, read_attacker_kit(out))
     return drawn
 
 
 @contextmanager
-def open_throwaway_hub() -> Iterator[tuple[Bench, WsgiTarget]]:
+def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
     """Give a hub in a temporary home, in this process, and a bench that it knows."""
     with tempfile.TemporaryDirectory(prefix="gateway-conformance-") as place:
         home = Path(place)
         settings = make_suite_home(home, _PUBLIC)
         invite_suite(settings, home / "partner")
-        bench = read_bench(home / "partner")
-        yield bench, WsgiTarget(application(settings), bench.faces, "a hub of its own, in process")
+        bench = read_attacker_kit(home / "partner")
+        yield bench, WsgiTarget(build_application(settings), bench.faces, "a hub of its own, in process")
 
 
 def make_suite_home(home: Path, more: str = "") -> Settings:
     """Make keys, settings (with `more` of them), database and register of a hub that knows nobody yet."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}', encoding="utf-8")
-    began = now() - timedelta(minutes=1)
+    began = get_current_time() - timedelta(minutes=1)
     sandbox = make_sandbox(home / "pki", [SandboxParty("hub", key_kind="rsa-2048")], began)
     settings = read_home_settings(home)
-    engine = engine_of(settings)
+    engine = build_engine(settings)
     try:
-        migrate(engine)
-        with transaction(engine, "conformance.home") as conn:
-            parties.add(conn, settings.hub.party, "Hub", "hub", began, [_HUB_ID])
+        migrate_schema(engine)
+        with write_transaction(engine, "conformance.home") as conn:
+            parties.register_party(conn, settings.hub.party, "Hub", "hub", began, [_HUB_ID])
             register_certificate(conn, settings.hub.party, sandbox.signers["hub"].certificate.der, began)
     finally:
         engine.dispose()
@@ -113,8 +113,8 @@ def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> byt
     """Return the newest list (DER) of the home's sandbox authority, of a file or in the register."""
     issuer = read_certificate(anchor).subject
     held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
-    held += [row.der for row in revocations.latest(conn)]
-    lists = [one for data in held for one in read_crls(data) if one.issuer == issuer]
+    held += [row.der for row in revocation_lists.list_latest_crls(conn)]
+    lists = [one for data in held for one in read_revocation_lists(data) if one.issuer == issuer]
     # Of two of one second the one in the register is the later.
     return sorted(lists, key=lambda one: one.this_update)[-1].der if lists else None
 
@@ -122,31 +122,31 @@ def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> byt
 def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime) -> None:
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
-        parties.add(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
+        parties.register_party(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
         load_agreement(conn, drawn.agreements[member], f"{member}.agreement.yaml", at)
-    parties.add(conn, AGENCY, "Conformance suite, agency", "agency", at)
-    owners = [("suite-a", one) for one in drawn.of_member_a]
+    parties.register_party(conn, AGENCY, "Conformance suite, agency", "agency", at)
+    owners = [("suite-a", one) for one in drawn.member_a_certificates]
     for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):
         register_certificate(conn, party, issued.certificate.der, at)
     load_crls(conn, drawn.crl, at)
 
 
-def _send_first_message(settings: Settings, bench: Bench) -> None:
+def _send_first_message(settings: Settings, bench: AttackerKit) -> None:
     """Open a case by an honest message of member A, with one application to the suite's agency."""
-    hub = build_hub(settings, NoCalls(), at_work=False)
+    hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
-        with reading(hub.engine) as conn:
-            if requests.by_number(conn, APPLICATION) is not None:
+        with read_transaction(hub.engine) as conn:
+            if agency_requests.find_by_number(conn, APPLICATION) is not None:
                 return
-        unit = bench.unit()
-        answer = receive(hub, PROTOCOLS["ebms2"], bench.craft(unit))
-        with transaction(hub.engine, "conformance.application") as conn:
-            message = messages.find(conn, "in", "suite-a", unit.message_id)
+        unit = bench.make_unit()
+        answer = receive_parcel(hub, PROTOCOLS["ebms2"], bench.build_parcel(unit))
+        with write_transaction(hub.engine, "conformance.application") as conn:
+            message = messages.find_by_message_id(conn, "in", "suite-a", unit.message_id)
             if message is None:
                 raise GatewayError(
                     OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
                 )
-            at = bench.now()
+            at = bench.get_current_time()
             _open_suite_case(conn, message.id, at)
     finally:
         hub.close()
@@ -158,7 +158,7 @@ def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
         APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}
     )
     case = cases.open_case(conn, new, at)
-    digest = payloads.put(conn, b"<nothing/>", at)
-    asked = NewRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
-    requests.add(conn, replace(asked, required=[(_ITEM, LAW)]))
-    cases.move(conn, case, Step("dispatch", at, AGENCY))
+    digest = payloads.store_payload(conn, b"<nothing/>", at)
+    asked = NewAgencyRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
+    agency_requests.insert_request(conn, replace(asked, required=[(_ITEM, LAW)]))
+    cases.apply_event(conn, case, StateEvent("dispatch", at, AGENCY))

@@ -20,16 +20,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.register import load_agreement, read_party_id, register_certificate
-from gateway.config import Settings, load
+from gateway.cli.registration import load_agreement, read_party_id, register_certificate
+from gateway.config import Settings, load_settings
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
-from gateway.hub.assembly import engine_of
-from gateway.hub.assembly import now as clock
-from gateway.pki.issue import Sandbox, SandboxParty, make_sandbox
-from gateway.share import folder
+from gateway.hub.wiring import build_engine
+from gateway.hub.wiring import get_current_time as clock
+from gateway.pki.certificate_authority import Sandbox, SandboxParty, make_sandbox
+from gateway.share import get_data_folder
 from gateway.store import mandates, parties
-from gateway.store.engine import transaction
-from gateway.store.migrate import migrate
+from gateway.store.engine import write_transaction
+from gateway.store.schema_migration import migrate_schema
 
 __all__ = ["Cast", "Stage", "read_cast"]
 
@@ -53,7 +53,7 @@ class Cast:
 
 def read_cast() -> Cast:
     """Read the shipped cast with the sample it plays."""
-    home = folder("conformance")
+    home = get_data_folder("conformance")
     table = tomllib.loads(home.joinpath("demo", "cast.toml").read_text(encoding="utf-8"))
 
     def read_content(path: str) -> bytes:
@@ -118,7 +118,7 @@ class Stage:
 
     def settings(self) -> Settings:
         """Return the settings of the home."""
-        return load(self.home / "gateway.toml", home=self.home)
+        return load_settings(self.home / "gateway.toml", home=self.home)
 
     def _list_certificate_orders(self) -> list[SandboxParty]:
         known = [
@@ -157,10 +157,10 @@ class Stage:
             target.write_bytes((keys / file).read_bytes())
 
     def _fill_new_register(self, sandbox: Sandbox, agreement: str) -> None:
-        engine = engine_of(self.settings())
+        engine = build_engine(self.settings())
         try:
-            migrate(engine)
-            with transaction(engine) as conn:
+            migrate_schema(engine)
+            with write_transaction(engine) as conn:
                 self._register_parties(conn, sandbox)
                 load_agreement(conn, agreement.encode(), "agreement.yaml", clock())
         finally:
@@ -173,10 +173,12 @@ class Stage:
         ]
         known += [(one["code"], one.get("title"), "agency", ()) for one in self.cast.agencies]
         for name, title, role, ids in known:
-            parties.add(conn, name, title or name, role, now, [read_party_id(text) for text in ids])
+            parties.register_party(
+                conn, name, title or name, role, now, [read_party_id(text) for text in ids]
+            )
             register_certificate(conn, name, sandbox.signers[name.lower()].certificate.der, now)
         for one in self.cast.mandates:
-            mandates.add(conn, one["holder"], one["principal"], now)
+            mandates.insert_mandate(conn, one["holder"], one["principal"], now)
 
     def start(self) -> None:
         """Start every process that is not absent, and wait until each is ready."""

@@ -8,11 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from gateway.cli.files import read_file
+from gateway.cli.named_files import read_file
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificates import Certificate, read_certificates
-from gateway.recognition.lists import Bridge, Equivalence, Role, Scheme, Service, ServiceKind, Standing
-from gateway.recognition.own import Draft
+from gateway.recognition.own_trusted_list import TrustedListDraft
+from gateway.recognition.trusted_list import (
+    CrossCertificateBridge,
+    EquivalenceRule,
+    Role,
+    SchemePointer,
+    ServiceKind,
+    ServiceStatus,
+    TrustService,
+)
 
 __all__ = ["read_description"]
 
@@ -32,7 +40,7 @@ _SCHEME: Final = {"territory", "role", "location", "signers", "equivalence"}
 _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "state"}
 
 
-def read_description(path: Path) -> Draft:
+def read_description(path: Path) -> TrustedListDraft:
     """Read a description; raises GW801 naming the key that is wrong."""
     try:
         table = tomllib.loads(read_file(path).decode("utf-8"))
@@ -47,12 +55,12 @@ class _Description:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read_draft(self, table: Mapping[str, Any]) -> Draft:
+    def read_draft(self, table: Mapping[str, Any]) -> TrustedListDraft:
         self._refuse_unknown_keys(table, _LIST, "")
         sequence = table.get("sequence")
         if type(sequence) is not int or not 0 < sequence < 10**9:
             self._refuse_key("not a number above 0", "sequence")
-        return Draft(
+        return TrustedListDraft(
             operator=self._read_word(table, "operator", ""),
             territory=self._read_word(table, "territory", ""),
             sequence=sequence,
@@ -63,7 +71,7 @@ class _Description:
             rules=self._read_rules(table, ""),
         )
 
-    def _read_service(self, table: Mapping[str, Any], where: str) -> Service:
+    def _read_service(self, table: Mapping[str, Any], where: str) -> TrustService:
         self._refuse_unknown_keys(table, _SERVICE, where)
         standings = []
         for each, place in self._list_tables(table, "standing", where):
@@ -73,19 +81,19 @@ class _Description:
                 self._read_zoned_moment(each, "since", place),
                 self._read_word_list(each, "additional", place),
             )
-            standings.append(Standing(kind, status, since, additional))
+            standings.append(ServiceStatus(kind, status, since, additional))
         if not standings:
             self._refuse_key("a service without a standing", where)
         name = self._read_word(table, "name", where)
         found = self._read_listed_certificates(table, "certificates", where)
-        return Service(self._read_word(table, "provider", where), name, found, tuple(standings))
+        return TrustService(self._read_word(table, "provider", where), name, found, tuple(standings))
 
-    def _read_scheme(self, table: Mapping[str, Any], where: str) -> Scheme:
+    def _read_scheme(self, table: Mapping[str, Any], where: str) -> SchemePointer:
         self._refuse_unknown_keys(table, _SCHEME, where)
         role = table.get("role", "list")
         if role not in ("list", "voucher"):
             self._refuse_key("neither list nor voucher", f"{where}role")
-        return Scheme(
+        return SchemePointer(
             territory=self._read_word(table, "territory", where),
             signers=self._read_listed_certificates(table, "signers", where),
             role=cast("Role", role),
@@ -93,7 +101,7 @@ class _Description:
             rules=self._read_rules(table, where),
         )
 
-    def _read_bridge(self, table: Mapping[str, Any], where: str) -> Bridge:
+    def _read_bridge(self, table: Mapping[str, Any], where: str) -> CrossCertificateBridge:
         self._refuse_unknown_keys(table, {"certificate", "policies"}, where)
         policies = table.get("policies")
         if not isinstance(policies, dict) or not policies:
@@ -102,12 +110,14 @@ class _Description:
         if len(found) != 1:
             self._refuse_key("not one certificate", f"{where}certificate")
         place = f"{where}policies."
-        return Bridge(found[0], tuple((each, self._read_word(policies, each, place)) for each in policies))
+        return CrossCertificateBridge(
+            found[0], tuple((each, self._read_word(policies, each, place)) for each in policies)
+        )
 
-    def _read_rules(self, table: Mapping[str, Any], where: str) -> tuple[Equivalence, ...]:
+    def _read_rules(self, table: Mapping[str, Any], where: str) -> tuple[EquivalenceRule, ...]:
         return tuple(self._read_rule(*each) for each in self._list_tables(table, "equivalence", where))
 
-    def _read_rule(self, table: Mapping[str, Any], where: str) -> Equivalence:
+    def _read_rule(self, table: Mapping[str, Any], where: str) -> EquivalenceRule:
         self._refuse_unknown_keys(table, _RULE, where)
         state = table.get("state", "enacted")
         if state not in ("enacted", "repealed"):
@@ -117,7 +127,7 @@ class _Description:
             if not found:
                 self._refuse_key("names nothing", f"{where}{name}")
         kinds = (one.partition(" ") for one in named["kinds"])
-        return Equivalence(
+        return EquivalenceRule(
             identifier=self._read_word(table, "identifier", where),
             kinds=frozenset(ServiceKind(kind, additional) for kind, _, additional in kinds),
             statuses=named["statuses"],

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from gateway.cli.options import FILE
+from gateway.cli.shared_options import FILE
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import Bundle, load
-from gateway.share import folder
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.share import get_data_folder
 
 __all__ = ["find_mappings", "load_mappings", "mapping_path_option"]
 
@@ -25,12 +25,12 @@ def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def find_mappings(path: Path | None) -> Traversable:
     """Return a folder of mappings, the shipped one for None; raises GW801 where there is no folder."""
     if path is None:
-        return folder("mappings")
+        return get_data_folder("mappings")
     if not path.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {path}", str(path))
     return path
 
 
-def load_mappings(path: Path | None) -> Bundle:
+def load_mappings(path: Path | None) -> MappingBundle:
     """Return the mappings of a folder; raises GW502 that names file, line and field."""
-    return load(find_mappings(path))
+    return load_bundle(find_mappings(path))

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from gateway.config import Settings, load
-from gateway.hub.database import engine_of
-from gateway.store.engine import reading, transaction
-from gateway.store.schema_version import check_version
+from gateway.config import Settings, load_settings
+from gateway.hub.database import build_engine
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.schema_version import check_schema_version
 
 __all__ = [
     "find_settings_file",
@@ -26,13 +26,13 @@ __all__ = [
 
 def read_verb_settings(arguments: Any) -> Settings:
     """Return the settings that ``--config`` or ``--home`` name; raises GW801 that names the key."""
-    return load(find_settings_file(arguments), home=arguments.home)
+    return load_settings(find_settings_file(arguments), home=arguments.home)
 
 
 def read_home_settings(home: Path) -> Settings:
     """Return the settings of a home folder."""
     beside = home / "gateway.toml"
-    return load(beside if beside.is_file() else None, home=home)
+    return load_settings(beside if beside.is_file() else None, home=home)
 
 
 def find_settings_file(arguments: Any) -> str | None:
@@ -47,23 +47,23 @@ def find_settings_file(arguments: Any) -> str | None:
 @contextmanager
 def read_database(arguments: Any) -> Iterator[Connection]:
     """Give a connection that reads the database of the settings."""
-    with open_engine(read_verb_settings(arguments)) as engine, reading(engine) as conn:
+    with open_engine(read_verb_settings(arguments)) as engine, read_transaction(engine) as conn:
         yield conn
 
 
 @contextmanager
 def write_database(arguments: Any) -> Iterator[Connection]:
     """Give a connection that writes the database of the settings, in one transaction."""
-    with open_engine(read_verb_settings(arguments)) as engine, transaction(engine) as conn:
+    with open_engine(read_verb_settings(arguments)) as engine, write_transaction(engine) as conn:
         yield conn
 
 
 @contextmanager
 def open_engine(settings: Settings) -> Iterator[Engine]:
     """Give the engine of a database that has the version of this code; raises GW802 for another."""
-    engine = engine_of(settings)
+    engine = build_engine(settings)
     try:
-        check_version(engine)
+        check_schema_version(engine)
         yield engine
     finally:
         engine.dispose()

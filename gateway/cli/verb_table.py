@@ -186,7 +186,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway map check --path mappings",
     ),
     "map split": Verb(
-        "map_split:split_submission",
+        "map_split:split_submission_file",
         "show what a submission becomes for each agency",
         "gateway map split submission.xml",
     ),
@@ -256,7 +256,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway pki cross other-ca.pem --ca D/pki --policy 1.2.3=1.2.4 --out bridge.pem",
     ),
     "pki revoke": Verb(
-        "pki_sandbox:revoke_certificates",
+        "pki_sandbox:revoke_sandbox_certificates",
         "write the next revocation list of the sandbox authority",
         "gateway pki revoke broker1.cert.pem --ca D/pki",
     ),
@@ -339,7 +339,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway verify message.http --trust ca.pem",
     ),
     "evidence list": Verb(
-        "evidence:list_heads",
+        "evidence:list_sealed_heads",
         "list the sealed heads with their time stamps",
         "gateway evidence list --home D",
     ),
@@ -357,7 +357,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway evidence certificate 7 --home D",
     ),
     "evidence verify": Verb(
-        "evidence:verify_proof",
+        "evidence:verify_proof_file",
         "judge such a file, without the gateway that wrote it",
         "gateway evidence verify proof.json --signer hub.cert.pem",
     ),
@@ -380,7 +380,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway conformance table",
     ),
     "conformance cost": Verb(
-        "conformance_cost:measure_costs",
+        "conformance_cost:measure_message_costs",
         "measure what attacks cost a hub before it knows their sender",
         "gateway conformance cost --only 'XML-*'",
     ),

@@ -7,30 +7,30 @@ as ``{ file = "…" }`` or ``{ env = "…" }``.
 
 from __future__ import annotations
 
-from gateway.config.describing import Key, describe
-from gateway.config.fetching import Fetch
-from gateway.config.limits import Limits
-from gateway.config.partners import Agency, Customs
-from gateway.config.pki import Next, Pki
-from gateway.config.reading import load
-from gateway.config.secret import Secret
+from gateway.config.delivery_settings import AgencySettings, CustomsSettings
+from gateway.config.fetch_sources import FetchSettings
+from gateway.config.key_reference import SettingKey, describe_settings
+from gateway.config.limits import LimitSettings
+from gateway.config.pki import NextKeySettings, PkiSettings
+from gateway.config.secret_values import Secret
 from gateway.config.settings import Settings
-from gateway.config.stamping import TimeStamps
-from gateway.config.tls import Tls, key_file
+from gateway.config.settings_file import load_settings
+from gateway.config.time_stamps import TimeStampSettings
+from gateway.config.tls import TlsSettings, get_key_file
 
 __all__ = [
-    "Agency",
-    "Customs",
-    "Fetch",
-    "Key",
-    "Limits",
-    "Next",
-    "Pki",
+    "AgencySettings",
+    "CustomsSettings",
+    "FetchSettings",
+    "LimitSettings",
+    "NextKeySettings",
+    "PkiSettings",
     "Secret",
+    "SettingKey",
     "Settings",
-    "TimeStamps",
-    "Tls",
-    "describe",
-    "key_file",
-    "load",
+    "TimeStampSettings",
+    "TlsSettings",
+    "describe_settings",
+    "get_key_file",
+    "load_settings",
 ]

@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from gateway.config.secret import Secret
-from gateway.config.values import Count, Duration, Location, Section, Size, Url
+from gateway.config.secret_values import Secret
+from gateway.config.value_types import Count, Duration, Location, SettingsSection, Size, Url
 
-__all__ = ["Http"]
+__all__ = ["HttpSettings"]
 
 
-class Http(Section):
+class HttpSettings(SettingsSection):
     """How we are reached."""
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
@@ -81,7 +81,7 @@ class Http(Section):
     )
 
     @model_validator(mode="after")
-    def _both(self) -> Http:
+    def _check_tls_keys(self) -> HttpSettings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs tls_certificate and tls_key, both or neither")
         if self.client_ca is not None and self.tls_key is None:

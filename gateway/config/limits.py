@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from gateway.config.values import Count, Duration, Section, Size
+from gateway.config.value_types import Count, Duration, SettingsSection, Size
 
-__all__ = ["Limits"]
+__all__ = ["LimitSettings"]
 
 
-class Limits(Section):
+class LimitSettings(SettingsSection):
     """How much of everything a message may bring."""
 
     # A message is held in memory once while it is judged, by each thread that judges one.

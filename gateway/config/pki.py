@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
-from gateway.config.secret import Secret
-from gateway.config.values import Location, Section
+from gateway.config.secret_values import Secret
+from gateway.config.value_types import Location, SettingsSection
 
-__all__ = ["Next", "Pki", "Token"]
+__all__ = ["NextKeySettings", "PkiSettings", "TokenSettings"]
 
 
-class Token(Section):
+class TokenSettings(SettingsSection):
     """The PKCS#11 token that signs, when one does; without a module the key is a file."""
 
     module: Location | None = Field(
@@ -24,13 +24,13 @@ class Token(Section):
     pin: Secret | None = Field(None, description="The PIN of the token's user; read at each login.")
 
     @model_validator(mode="after")
-    def _whole(self) -> Token:
+    def _check_token_keys(self) -> TokenSettings:
         if self.module is not None and not (self.label and self.key and self.pin):
             raise ValueError("a token is named by module, label, key and pin")
         return self
 
 
-class Next(Section):
+class NextKeySettings(SettingsSection):
     """The key that takes over from the one we sign with; without a start there is none."""
 
     starts: AwareDatetime | None = Field(
@@ -43,10 +43,12 @@ class Next(Section):
     signing_certificate: Location | None = Field(
         None, description="The certificate of the next key; a PKCS#12 file brings its own."
     )
-    token: Token = Field(Token(), description="The PKCS#11 token that signs then, when one does.")
+    token: TokenSettings = Field(
+        TokenSettings(), description="The PKCS#11 token that signs then, when one does."
+    )
 
     @model_validator(mode="after")
-    def _whole(self) -> Next:
+    def _check_next_key(self) -> NextKeySettings:
         named = self.signing_key is not None or self.token.module is not None
         if (self.starts is not None) != named:
             raise ValueError("the next key is named by starts, and signing_key or token")
@@ -55,7 +57,7 @@ class Next(Section):
         return self
 
 
-class Pki(Section):
+class PkiSettings(SettingsSection):
     """Whom we believe, and with which key we sign."""
 
     anchors: tuple[Location, ...] = Field(
@@ -82,8 +84,8 @@ class Pki(Section):
         description="The certificate of the key we sign with, as PEM or DER; "
         "a PKCS#12 file brings its own, and this is not read.",
     )
-    token: Token = Field(Token(), description="The PKCS#11 token that signs, when one does.")
-    next: Next = Field(Next(), description="The key that takes over, when one does.")
+    token: TokenSettings = Field(TokenSettings(), description="The PKCS#11 token that signs, when one does.")
+    next: NextKeySettings = Field(NextKeySettings(), description="The key that takes over, when one does.")
     policy: Location | None = Field(
         None, description="The file of the trust policy, when it is not the shipped one."
     )
@@ -94,6 +96,6 @@ class Pki(Section):
 
     @field_validator("signing_key", mode="before")
     @classmethod
-    def _at_home(cls, value: Any) -> Any:
+    def _revalidate_default_key(cls, value: Any) -> Any:
         # A default is validated again, so that its path starts at the home folder.
         return value.model_dump() if isinstance(value, Secret) else value

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gateway.config.secret import Secret
-from gateway.config.values import Location, Section
+from gateway.config.secret_values import Secret
+from gateway.config.value_types import Location, SettingsSection
 from gateway.errors import SETTINGS_WRONG, GatewayError
 
-__all__ = ["Tls", "key_file"]
+__all__ = ["TlsSettings", "get_key_file"]
 
 
-class Tls(Section):
+class TlsSettings(SettingsSection):
     """How we call one host over TLS; under the name ``*`` every host that has no section of its own."""
 
     anchors: tuple[Location, ...] = Field(
@@ -28,13 +28,13 @@ class Tls(Section):
     password: Secret | None = Field(None, description="The password of that file, when it is encrypted.")
 
     @model_validator(mode="after")
-    def _both(self) -> Tls:
+    def _check_key_pair(self) -> TlsSettings:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("to show who we are needs certificate and key, both or neither")
         return self
 
 
-def key_file(key: Secret, where: str) -> Path:
+def get_key_file(key: Secret, where: str) -> Path:
     """Return the file of a key of TLS; the library reads it by itself, so a variable is refused (GW801)."""
     if key.file is None:
         raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", where)

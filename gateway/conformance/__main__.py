@@ -15,20 +15,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.conformance.http import Application, Reply, Request, Server
-from gateway.conformance.identity import read_identity
-from gateway.conformance.mischief import BROKER_MISCHIEF, CUSTOMS_MISCHIEF, Mischief
+from gateway.conformance.partners.http_transport import (
+    HttpReply,
+    IncomingRequest,
+    PartnerServer,
+    RequestHandler,
+)
+from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, CUSTOMS_MISBEHAVIORS, Misbehavior
+from gateway.conformance.partners.partner_identity import read_identity
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.conformance.hostile.replies.server import ReplyServer
+    from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
 
 __all__ = ["main"]
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one partner until it is told to stop."""
-    arguments = _parser().parse_args(words)
+    arguments = _build_parser().parse_args(words)
     try:
         arguments.run(arguments)
     except GatewayError as problem:
@@ -37,18 +42,22 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gateway.conformance", description=__doc__)
     kinds = parser.add_subparsers(dest="partner_kind", required=True)
-    _agency_options(_kind(kinds, "agency", "an agency behind the agency template", _agency))
-    customs = _kind(kinds, "customs", "customs", _customs)
+    _add_agency_options(
+        _add_partner_parser(kinds, "agency", "an agency behind the agency template", _run_agency)
+    )
+    customs = _add_partner_parser(kinds, "customs", "customs", _run_customs)
     customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
-    broker = _kind(kinds, "broker", "a broker's message handler", _broker)
+    broker = _add_partner_parser(kinds, "broker", "a broker's message handler", _run_broker)
     broker.add_argument(
         "--agreement", type=Path, help="the agreement, when not agreement.yaml of the partner folder"
     )
     broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
-    hostile = _kind(kinds, "hostile", "a partner whose every answer is an attack", _hostile)
+    hostile = _add_partner_parser(
+        kinds, "hostile", "a partner whose every answer is an attack", _run_hostile_partner
+    )
     hostile.add_argument("--face", choices=("soap", "ebms2"), default="soap", help="what it is called by")
     hostile.add_argument(
         "--play", default="*", metavar="GLOB", help="the plays, as of REP-09.*; one a request"
@@ -58,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kind(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParser:
+def _add_partner_parser(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=words)
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1")
@@ -78,7 +87,7 @@ def _kind(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParse
     return parser
 
 
-def _agency_options(parser: argparse.ArgumentParser) -> None:
+def _add_agency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agency", required=True, help="its code, as of the folder xsd/agencies/CODE")
     parser.add_argument("--hub", required=True, help="the hub's service that agencies call")
     parser.add_argument("--mappings", type=Path, help="a folder of mappings instead of the shipped ones")
@@ -105,33 +114,33 @@ def _agency_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _agency(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.agency import AgencySimulator
-    from gateway.conformance.applications import Catalogue
-    from gateway.conformance.plan import read_plans
+def _run_agency(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.partners.agency import AgencySimulator
+    from gateway.conformance.partners.agency_applications import DocumentCatalogue
+    from gateway.conformance.partners.agency_plan import read_agency_plans
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
-    plans = read_plans(arguments.plan, _given(arguments))
+    plans = read_agency_plans(arguments.plan, _collect_plan_options(arguments))
     schemas = arguments.made / "xsd" if arguments.made else None
-    catalogue = Catalogue(arguments.agency, schemas, arguments.mappings)
+    catalogue = DocumentCatalogue(arguments.agency, schemas, arguments.mappings)
     simulator = AgencySimulator(identity, catalogue, arguments.folder, plans, arguments.hub)
-    server = Server(simulator, arguments.host, arguments.port)
-    simulator.desk.addresses = _addresses(arguments, server.port)
+    server = PartnerServer(simulator, arguments.host, arguments.port)
+    simulator.desk.addresses = _build_own_addresses(arguments, server.port)
     simulator.start()
-    _run(server, arguments.leash)
+    _serve_until_stopped(server, arguments.leash)
     simulator.close()
 
 
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+def _collect_plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the values of a plan that options name."""
     names = ("behaviour", "delay", "status", "steps", "laws", "pointers", "text", "deadline", "mischief")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.decide:
-        given["items"] = [_item(text, arguments.condition) for text in arguments.decide]
+        given["items"] = [_parse_item_rule(text, arguments.condition) for text in arguments.decide]
     return given
 
 
-def _item(text: str, conditions: list[str]) -> dict[str, Any]:
+def _parse_item_rule(text: str, conditions: list[str]) -> dict[str, Any]:
     which, equals, decision = text.rpartition("=")
     row: dict[str, Any] = {"decision": decision}
     if decision == "APPROVED_WITH_CONDITIONS":
@@ -145,60 +154,60 @@ def _item(text: str, conditions: list[str]) -> dict[str, Any]:
     return row
 
 
-def _customs(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.customs import CustomsSimulator
+def _run_customs(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.partners.customs import CustomsSimulator
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
-    mischief = tuple(Mischief.read(text, CUSTOMS_MISCHIEF) for text in arguments.misbehave)
+    mischief = tuple(Misbehavior.from_text(text, CUSTOMS_MISBEHAVIORS) for text in arguments.misbehave)
     simulator = CustomsSimulator(identity, arguments.folder, mischief)
-    server = Server(simulator, arguments.host, arguments.port)
-    simulator.desk.addresses = _addresses(arguments, server.port)
-    _run(server, arguments.leash)
+    server = PartnerServer(simulator, arguments.host, arguments.port)
+    simulator.desk.addresses = _build_own_addresses(arguments, server.port)
+    _serve_until_stopped(server, arguments.leash)
 
 
-def _broker(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.handler import MessageHandler
-    from gateway.conformance.membership import read_membership
+def _run_broker(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.partners.broker_membership import read_membership
+    from gateway.conformance.partners.message_handler import MessageHandler
 
     member = read_membership(
         arguments.partner, arguments.name, arguments.agreement, tuple(arguments.hub_certificate)
     )
-    mischief = tuple(Mischief.read(text, BROKER_MISCHIEF) for text in arguments.misbehave)
-    application = _only("/msh/ebms2", MessageHandler(member, arguments.folder, mischief))
-    _run(Server(application, arguments.host, arguments.port), arguments.leash)
+    mischief = tuple(Misbehavior.from_text(text, BROKER_MISBEHAVIORS) for text in arguments.misbehave)
+    application = _restrict_to_path("/msh/ebms2", MessageHandler(member, arguments.folder, mischief))
+    _serve_until_stopped(PartnerServer(application, arguments.host, arguments.port), arguments.leash)
 
 
-def _hostile(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.hostile.replies.process import HostilePartner, hostile_server
+def _run_hostile_partner(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.hostile.reply_attacks.hostile_partner import HostilePartner, build_hostile_server
 
     who = HostilePartner(arguments.partner, arguments.name, arguments.other, arguments.face, arguments.wsdl)
     at = (arguments.host, arguments.port)
-    _run(hostile_server(who, arguments.play, arguments.folder, at), arguments.leash)
+    _serve_until_stopped(build_hostile_server(who, arguments.play, arguments.folder, at), arguments.leash)
 
 
-def _only(path: str, application: Application) -> Application:
-    def serve(request: Request) -> Reply:
+def _restrict_to_path(path: str, application: RequestHandler) -> RequestHandler:
+    def serve_path(request: IncomingRequest) -> HttpReply:
         if request.path.partition("?")[0].rstrip("/") != path:
-            return Reply(404, "text/plain", b"nothing is here\n")
+            return HttpReply(404, "text/plain", b"nothing is here\n")
         return application(request)
 
-    return serve
+    return serve_path
 
 
-def _addresses(arguments: argparse.Namespace, port: int) -> frozenset[str]:
+def _build_own_addresses(arguments: argparse.Namespace, port: int) -> frozenset[str]:
     """Return every wsa:To by which the hub may mean this process."""
     hosts = {arguments.host, "127.0.0.1", "localhost"}
     own = {f"http://{host}:{port}{path}" for host in hosts for path in ("", "/", "/soap")}
     return frozenset(own | set(arguments.address))
 
 
-def _run(server: Server | ReplyServer, leash: bool) -> None:
+def _serve_until_stopped(server: PartnerServer | ReplyServer, leash: bool) -> None:
     """Serve until a signal comes, or until whoever started us has gone."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if leash:
-        threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+        threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
     server.start()
     sys.stdout.write(f"READY {server.port}\n")
     sys.stdout.flush()
@@ -206,7 +215,7 @@ def _run(server: Server | ReplyServer, leash: bool) -> None:
     server.close()
 
 
-def _watch(stop: threading.Event) -> None:
+def _watch_stdin(stop: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     stop.set()

@@ -8,12 +8,12 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.cases.notices import Acknowledged, Answer, Decision, DecisionCode, Notice
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.wire.schemas import collapsed
-from gateway.wire.soap import Fault
+from gateway.wire.schema_sets import collapse_whitespace
+from gateway.wire.soap import SoapFault
 
-__all__ = ["problem_of_fault", "problem_of_status", "read_answer"]
+__all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
 
 # What the far side says about these octets it would say again; everything else may pass: a fault of
 # its own, a clock, a certificate that it has not loaded yet.  A repeat is signed anew.
@@ -21,67 +21,67 @@ _FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _STATUS_FOR_GOOD: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
 
 
-def read_answer(wrapper: etree._Element) -> Answer:
+def read_agency_answer(wrapper: etree._Element) -> AgencyAnswer:
     """Return what the response element `wrapper`, valid by its schema, says."""
     said = wrapper[0][0]
     try:
         if etree.QName(said).localname == "Acknowledged":
-            return Acknowledged(receipt_number=_required(said, "ReceiptNumber"))
-        return _notice(said)
+            return AgencyAcknowledgment(receipt_number=_read_required_text(said, "ReceiptNumber"))
+        return _read_notice(said)
     except (ValueError, OverflowError, ArithmeticError) as problem:
         # A schema takes the hour 24 and the year 0000, which are no instants here.
         detail = f"a value of the answer cannot be used: {str(problem)[:120]}"
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body") from problem
 
 
-def _notice(element: etree._Element) -> Notice:
-    deadline = _text(element, "Deadline")
+def _read_notice(element: etree._Element) -> Notice:
+    deadline = _find_child_text(element, "Deadline")
     return Notice(
-        number=_required(element, "NoticeNumber"),
-        issued_at=_instant(_required(element, "IssuedAt")),
-        status_code=_required(element, "StatusCode"),
-        decisions=tuple(_decision(one) for one in _all(element, "Decision")),
-        text=_text(element, "Text") or "",
-        pointers=tuple(collapsed(one.text or "") for one in _all(element, "Pointer")),
-        deadline=None if deadline is None else _instant(deadline),
+        number=_read_required_text(element, "NoticeNumber"),
+        issued_at=_parse_instant(_read_required_text(element, "IssuedAt")),
+        status_code=_read_required_text(element, "StatusCode"),
+        decisions=tuple(_read_decision(one) for one in _list_children(element, "Decision")),
+        text=_find_child_text(element, "Text") or "",
+        pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
+        deadline=None if deadline is None else _parse_instant(deadline),
     )
 
 
-def _decision(element: etree._Element) -> Decision:
-    day, quantity = _text(element, "date"), _text(element, "quantity")
+def _read_decision(element: etree._Element) -> Decision:
+    day, quantity = _find_child_text(element, "date"), _find_child_text(element, "quantity")
     return Decision(
-        item=int(_required(element, "item")),
-        law=_required(element, "law"),
-        decision=DecisionCode(_required(element, "decision")),
-        number=_text(element, "number"),
+        item=int(_read_required_text(element, "item")),
+        law=_read_required_text(element, "law"),
+        decision=DecisionCode(_read_required_text(element, "decision")),
+        number=_find_child_text(element, "number"),
         date=None if day is None else date.fromisoformat(day),
         quantity=None if quantity is None else Decimal(quantity),
-        unit=_text(element, "unit"),
-        conditions=tuple(one.text or "" for one in _all(element, "condition")),
+        unit=_find_child_text(element, "unit"),
+        conditions=tuple(one.text or "" for one in _list_children(element, "condition")),
     )
 
 
-def _instant(text: str) -> datetime:
+def _parse_instant(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _all(parent: etree._Element, name: str) -> list[etree._Element]:
+def _list_children(parent: etree._Element, name: str) -> list[etree._Element]:
     return parent.findall(f"{{*}}{name}")
 
 
-def _text(parent: etree._Element, name: str) -> str | None:
+def _find_child_text(parent: etree._Element, name: str) -> str | None:
     found = parent.find(f"{{*}}{name}")
     if found is None:
         return None
     # Sentences keep their white space; every other type of the contracts is a token or collapses.
-    return (found.text or "") if name == "Text" else collapsed(found.text or "")
+    return (found.text or "") if name == "Text" else collapse_whitespace(found.text or "")
 
 
-def _required(parent: etree._Element, name: str) -> str:
-    return _text(parent, name) or ""
+def _read_required_text(parent: etree._Element, name: str) -> str:
+    return _find_child_text(parent, name) or ""
 
 
-def problem_of_fault(fault: Fault, authentic: bool) -> GatewayError:
+def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
     """Return GW602 for a fault that will be repeated, GW601 for one that may pass.
 
     A fault that nobody signed for never ends a delivery: it may be anyone's.
@@ -96,7 +96,7 @@ def problem_of_fault(fault: Fault, authentic: bool) -> GatewayError:
     return GatewayError(UNREACHABLE, detail, "/soap:Envelope/soap:Body/soap:Fault")
 
 
-def problem_of_status(status: int) -> GatewayError:
+def make_status_error(status: int) -> GatewayError:
     """Return the problem that an HTTP status without SOAP envelope stands for."""
     if status in _STATUS_FOR_GOOD:
         return GatewayError(REFUSED_FOR_GOOD, f"HTTP status {status}", "HTTP")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.share import folder
+from gateway.share import get_data_folder
 
-__all__ = ["SUMS", "WsdlFile", "is_there", "read_wsdl_file"]
+__all__ = ["SUMS", "WsdlFile", "has_wsdl_file", "read_wsdl_file"]
 
 #: The digests of the shipped files, as of sha256sum.
 SUMS: Final = "SHA256SUMS"
@@ -42,13 +42,13 @@ class WsdlFile:
 
 def read_wsdl_file(file: WsdlFile) -> bytes:
     """Return the octets of a WSDL; raises GW801 when it is not there, too large, or not the one agreed."""
-    found, shipped = _find(file)
+    found, shipped = _find_wsdl_file(file)
     with found.open("rb") as stream:
         data: bytes = stream.read(_MOST + 1)
     if len(data) > _MOST:
         raise GatewayError(SETTINGS_WRONG, f"a WSDL has at most {_MOST} octets", str(found)[-200:])
     digest = hashlib.sha256(data).hexdigest()
-    agreed = file.sha256 or (_shipped_sums().get(file.name) if shipped else None)
+    agreed = file.sha256 or (_load_shipped_digests().get(file.name) if shipped else None)
     if agreed is None:
         detail = f'the WSDL has no digest to be held against; when it is right, write {file.key} = "{digest}"'
         raise GatewayError(SETTINGS_WRONG, detail, str(found)[-200:])
@@ -58,27 +58,27 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
     return data
 
 
-def is_there(file: WsdlFile) -> bool:
+def has_wsdl_file(file: WsdlFile) -> bool:
     """Tell whether there is such a file, whatever is in it."""
-    return any(one.is_file() for one, _ in _places(file))
+    return any(one.is_file() for one, _ in _list_wsdl_paths(file))
 
 
-def _find(file: WsdlFile) -> tuple[Traversable, bool]:
+def _find_wsdl_file(file: WsdlFile) -> tuple[Traversable, bool]:
     """Return the file, and whether it is a shipped one."""
     if not file.name or any(step in ("", ".", "..") for step in file.name.split("/")):
         raise GatewayError(SETTINGS_WRONG, "the name of a WSDL is a path below wsdl/", file.name[:200])
-    for found, shipped in _places(file):
+    for found, shipped in _list_wsdl_paths(file):
         if found.is_file():
             return found, shipped
     raise GatewayError(SETTINGS_WRONG, "there is no such WSDL", f"wsdl/{file.name[:200]}")
 
 
-def _places(file: WsdlFile) -> list[tuple[Traversable, bool]]:
+def _list_wsdl_paths(file: WsdlFile) -> list[tuple[Traversable, bool]]:
     own: list[tuple[Traversable, bool]] = [(one / "wsdl" / file.name, False) for one in file.folders]
-    return [*own, (folder("wsdl").joinpath(file.name), True)]
+    return [*own, (get_data_folder("wsdl").joinpath(file.name), True)]
 
 
 @cache
-def _shipped_sums() -> dict[str, str]:
-    text = folder("wsdl").joinpath(SUMS).read_text(encoding="utf-8")
+def _load_shipped_digests() -> dict[str, str]:
+    text = get_data_folder("wsdl").joinpath(SUMS).read_text(encoding="utf-8")
     return {found[2]: found[1] for line in text.splitlines() if (found := _LINE.fullmatch(line))}

@@ -10,7 +10,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.errors import documents, exchange, ourselves, received, replies, security
+from gateway.errors import delivery, documents, internal, message_syntax, messaging, security
+from gateway.errors.delivery import (
+    ANSWER_NOT_UNDERSTOOD,
+    ATTEMPTS_USED_UP,
+    CASE_CLOSED,
+    DEADLINE_PASSED,
+    DECISION_CONFLICT,
+    FETCHED_REFUSED,
+    PUT_ASIDE,
+    REFUSED_FOR_GOOD,
+    REPLY_UNMATCHED,
+    TRANSITION_REFUSED,
+    UNREACHABLE,
+)
 from gateway.errors.documents import (
     ATTACHMENT_MISMATCH,
     CODE_UNKNOWN,
@@ -27,7 +40,30 @@ from gateway.errors.documents import (
     SOURCES_DISAGREE,
     VALUE_DOES_NOT_FIT,
 )
-from gateway.errors.exchange import (
+from gateway.errors.internal import (
+    EVIDENCE_BROKEN,
+    KEY_UNAVAILABLE,
+    NO_ROOM,
+    OUR_MISTAKE,
+    SCHEMA_VERSION_WRONG,
+    SETTINGS_WRONG,
+    TOO_MANY_REQUESTS,
+    TRUST_STALE,
+)
+from gateway.errors.message_syntax import (
+    DECOMPRESSION_FAILED,
+    HEADER_INVALID,
+    MEDIA_TYPE_REFUSED,
+    MIME_MALFORMED,
+    NOT_SOAP,
+    NOT_UNDERSTOOD,
+    PART_MISSING,
+    REQUEST_MALFORMED,
+    TOO_LARGE,
+    TOO_SLOW,
+    XML_MALFORMED,
+)
+from gateway.errors.messaging import (
     AGREEMENT_UNKNOWN,
     DUPLICATE,
     HEADER_INCONSISTENT,
@@ -41,43 +77,7 @@ from gateway.errors.exchange import (
     REFERENCE_UNKNOWN,
     TIME_TO_LIVE_EXPIRED,
 )
-from gateway.errors.ourselves import (
-    EVIDENCE_BROKEN,
-    KEY_UNAVAILABLE,
-    NO_ROOM,
-    OUR_MISTAKE,
-    SCHEMA_VERSION_WRONG,
-    SETTINGS_WRONG,
-    TOO_MANY_REQUESTS,
-    TRUST_STALE,
-)
 from gateway.errors.problem import GatewayError, Problem
-from gateway.errors.received import (
-    DECOMPRESSION_FAILED,
-    HEADER_INVALID,
-    MEDIA_TYPE_REFUSED,
-    MIME_MALFORMED,
-    NOT_SOAP,
-    NOT_UNDERSTOOD,
-    PART_MISSING,
-    REQUEST_MALFORMED,
-    TOO_LARGE,
-    TOO_SLOW,
-    XML_MALFORMED,
-)
-from gateway.errors.replies import (
-    ANSWER_NOT_UNDERSTOOD,
-    ATTEMPTS_USED_UP,
-    CASE_CLOSED,
-    DEADLINE_PASSED,
-    DECISION_CONFLICT,
-    FETCHED_REFUSED,
-    PUT_ASIDE,
-    REFUSED_FOR_GOOD,
-    REPLY_UNMATCHED,
-    TRANSITION_REFUSED,
-    UNREACHABLE,
-)
 from gateway.errors.security import (
     ALGORITHM_REFUSED,
     CERTIFICATE_EXPIRED,
@@ -169,7 +169,7 @@ __all__ = [
     "Problem",
 ]
 
-_FAMILIES: Final = (received, security, exchange, documents, replies, ourselves)
+_FAMILIES: Final = (message_syntax, security, messaging, documents, delivery, internal)
 
 PROBLEMS: Final[dict[str, Problem]] = {
     value.id: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Problem)

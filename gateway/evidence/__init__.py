@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.evidence.log import leaf_hash, leaf_of, of_subject, record
+from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves, record_evidence
 
-__all__ = ["leaf_hash", "leaf_of", "of_subject", "record"]
+__all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]

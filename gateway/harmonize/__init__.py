@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from gateway.harmonize.applying.ledger import Accounts, Entry
-from gateway.harmonize.applying.render import Origin
-from gateway.harmonize.applying.splitting import Request, Split, compile_requests, placeholder_numbers, split
-from gateway.harmonize.building.schemas import build
-from gateway.harmonize.given.facts import Leaf
-from gateway.harmonize.given.scopes import Fate, Trouble
-from gateway.harmonize.language.bundle import Bundle, Organisation, load
-from gateway.harmonize.language.documents import Document
+from gateway.harmonize.engine.fate_ledger import FateLedger, LedgerEntry
+from gateway.harmonize.engine.request_renderer import ValueOrigin
+from gateway.harmonize.engine.submission_split import (
+    AgencyRequest,
+    SplitResult,
+    compile_request_schemas,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.harmonize.generator.request_schemas import generate_schemas
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation, load_bundle
+from gateway.harmonize.submission.evaluation_scope import Diagnostic, Fate
+from gateway.harmonize.submission.submission_index import Leaf
 
 __all__ = [
-    "Accounts",
-    "Bundle",
-    "Document",
-    "Entry",
+    "AgencyRequest",
+    "Diagnostic",
+    "DocumentMapping",
     "Fate",
+    "FateLedger",
     "Leaf",
+    "LedgerEntry",
+    "MappingBundle",
     "Organisation",
-    "Origin",
-    "Request",
-    "Split",
-    "Trouble",
-    "build",
-    "compile_requests",
-    "load",
-    "placeholder_numbers",
-    "split",
+    "SplitResult",
+    "ValueOrigin",
+    "compile_request_schemas",
+    "generate_schemas",
+    "load_bundle",
+    "make_placeholder_numbers",
+    "split_submission",
 ]

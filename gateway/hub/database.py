@@ -8,13 +8,13 @@ from gateway.config import Settings
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.store.engine import make_engine
 
-__all__ = ["engine_of"]
+__all__ = ["build_engine"]
 
 
-def engine_of(settings: Settings) -> Engine:
+def build_engine(settings: Settings) -> Engine:
     """Return the engine of the database; its pool fits the threads of this process."""
-    if not settings.home.is_dir():
-        detail = f"there is no home folder {str(settings.home)[-120:]}: `gateway migrate` makes one"
+    if not settings.home_folder.is_dir():
+        detail = f"there is no home folder {str(settings.home_folder)[-120:]}: `gateway migrate` makes one"
         raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
     threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database

@@ -9,32 +9,32 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from gateway.hub.calls import Composer
-from gateway.hub.knowledge import Knowledge, load_knowledge
-from gateway.hub.mappings import Rules, rules_in_force
-from gateway.hub.posting import RefusalQuota
-from gateway.hub.stamping import Stamping
-from gateway.hub.trust.in_hand import InHand
-from gateway.hub.trust.recognition import Recognizer
-from gateway.hub.trust.verdicts import VerdictBook
-from gateway.model import Octets
-from gateway.pki.keys import Signer
-from gateway.pki.trust import Judge
-from gateway.pki.worker import Examiner
-from gateway.protocols import Context, Parcel
-from gateway.store import epochs
-from gateway.store.engine import reading
-from gateway.wire.prescan import DEFAULT_LIMITS, Limits
+from gateway.hub.outbox.outgoing_calls import CallComposer
+from gateway.hub.outbox.signal_outbox import RefusalQuota
+from gateway.hub.readiness.stamping_monitor import StampingMonitor
+from gateway.hub.register.decision_rules import DecisionRules, load_active_rules
+from gateway.hub.register.register_snapshot import RegisterSnapshot, load_register_snapshot
+from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
+from gateway.hub.trust.trusted_list_recognition import Recognizer
+from gateway.hub.trust.verdict_recorder import VerdictRecorder
+from gateway.message_model import MemoryBody
+from gateway.pki.certificate_examiner import CertificateExaminer
+from gateway.pki.certificate_validation import CertificateValidator
+from gateway.pki.signing_keys import Signer
+from gateway.protocols import Parcel, ProtocolContext
+from gateway.store import register_version
+from gateway.store.engine import read_transaction
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
-__all__ = ["Hub", "StaleKnowledgeError", "Successor", "World"]
+__all__ = ["Hub", "HubResources", "NextSigningKey", "StaleSnapshotError"]
 
 
-class StaleKnowledgeError(Exception):
+class StaleSnapshotError(Exception):
     """The register has changed since the snapshot was taken: judge again."""
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class HubResources:
     """What the hub asks of the outside: a database, the time, new names, the words of its calls.
 
     `new_uuid` returns a new UUID as text; message ids are ``uuid@host``.
@@ -44,11 +44,11 @@ class World:
     clock: Callable[[], datetime]
     new_uuid: Callable[[], str]
     host: str
-    composer: Composer
+    composer: CallComposer
 
 
 @dataclass(frozen=True, slots=True)
-class Successor:
+class NextSigningKey:
     """The key with which a hub signs from a moment on, in place of the one before."""
 
     signer: Signer
@@ -67,16 +67,16 @@ class Hub:
 
     def __init__(
         self,
-        world: World,
+        world: HubResources,
         party: str,
         signer: Signer,
-        judge: Judge,
+        judge: CertificateValidator,
         *,
-        rules: Rules,
-        limits: Limits = DEFAULT_LIMITS,
+        rules: DecisionRules,
+        limits: WireLimits = DEFAULT_LIMITS,
         crls: tuple[bytes, ...] = (),
-        successor: Successor | None = None,
-        examiner: Examiner | None = None,
+        successor: NextSigningKey | None = None,
+        examiner: CertificateExaminer | None = None,
         recognizer: Recognizer | None = None,
     ) -> None:
         self.engine = world.engine
@@ -94,27 +94,27 @@ class Hub:
         #: Parties that must show a TLS client certificate of theirs, whatever their P-Modes say.
         self.mutual_tls: frozenset[str] = frozenset()
         #: Whether evidence waits too long for its time stamp; None where nobody stamps it.
-        self.stamping: Stamping | None = None
+        self.stamping: StampingMonitor | None = None
         #: Judges time-stamping authorities, which may have anchors of their own.
         self.stamp_judge = judge
         self._crls = crls
-        self._in_hand = InHand()
-        self._knowledge: Knowledge | None = None
+        self._in_hand = LoadedRevocationData()
+        self._knowledge: RegisterSnapshot | None = None
         self._loading = threading.Lock()
         self._examiner = examiner
         self.recognizer = recognizer or Recognizer()
-        self.verdicts = VerdictBook(world.engine, self._is_registered)
+        self.verdicts = VerdictRecorder(world.engine, self._is_registered_certificate)
         if examiner is not None:
-            self.judge.tell = self.verdicts.keep
+            self.judge.tell = self.verdicts.record_verdict
 
-    def _is_registered(self, sha256: str) -> bool:
+    def _is_registered_certificate(self, sha256: str) -> bool:
         known = self._knowledge
         return known is not None and (sha256 in known.by_certificate or sha256 in known.tls_clients)
 
-    def make_ready(self) -> None:
+    def start_examiner(self) -> None:
         """Let what judges certificates start, so that the first message need not wait for it."""
         if self._examiner is not None:
-            self._examiner.begin()
+            self._examiner.begin_children()
 
     def close(self) -> None:
         """End what judges certificates, and give the connections back."""
@@ -125,7 +125,7 @@ class Hub:
     @property
     def signer(self) -> Signer:
         """The key that signs now: ask once for each signature, it may be another the next time."""
-        return self._signer_at(self.clock())
+        return self._get_signer_at(self.clock())
 
     @signer.setter
     def signer(self, signer: Signer) -> None:
@@ -138,64 +138,64 @@ class Hub:
         return (self._signer,) if self._successor is None else (self._signer, self._successor.signer)
 
     @property
-    def takes_over_at(self) -> datetime | None:
+    def next_key_start(self) -> datetime | None:
         """When the second key takes over from the first, None when there is no second one."""
         return None if self._successor is None else self._successor.starts
 
-    def _signer_at(self, moment: datetime) -> Signer:
+    def _get_signer_at(self, moment: datetime) -> Signer:
         later = self._successor
         return later.signer if later is not None and moment >= later.starts else self._signer
 
-    def knowledge(self) -> Knowledge:
+    def get_snapshot(self) -> RegisterSnapshot:
         """Return the snapshot in hand; it may be older than the register."""
         known = self._knowledge
-        return known if known is not None else self.refresh()
+        return known if known is not None else self.refresh_snapshot()
 
-    def refresh(self) -> Knowledge:
+    def refresh_snapshot(self) -> RegisterSnapshot:
         """Take a snapshot of the register as it is now."""
         with self._loading:
-            with reading(self.engine) as conn:
+            with read_transaction(self.engine) as conn:
                 known = self._knowledge
-                if known is None or epochs.current(conn) != known.epoch:
-                    known = load_knowledge(conn)
+                if known is None or register_version.get_register_version(conn) != known.epoch:
+                    known = load_register_snapshot(conn)
                     # What cannot be read was refused when it was put in force: rules never half change.
-                    self.rules = rules_in_force(conn, self.rules)
+                    self.rules = load_active_rules(conn, self.rules)
                     rules = self.judge.trust.policy.certificates
                     files = (*self._crls, *known.crls)
-                    lists = self._in_hand.renewed(conn, files, known.fetched, rules)
-                    self.recognizer.renew(conn)
+                    lists = self._in_hand.reload_revocations(conn, files, known.fetched, rules)
+                    self.recognizer.reload_lists(conn)
                     # The judge first: whoever gets the new snapshot must not meet an old verdict.
-                    self.judge.renew(revocations=lists, epoch=known.epoch)
+                    self.judge.replace_trust(revocations=lists, epoch=known.epoch)
                     if self.stamp_judge is not self.judge:
-                        self.stamp_judge.renew(revocations=lists, epoch=known.epoch)
+                        self.stamp_judge.replace_trust(revocations=lists, epoch=known.epoch)
                     self._knowledge = known
             return known
 
-    def is_fresh(self, knowledge: Knowledge) -> bool:
+    def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
         """Tell whether the register is still as `knowledge` says."""
-        with reading(self.engine) as conn:
-            return epochs.current(conn) == knowledge.epoch
+        with read_transaction(self.engine) as conn:
+            return register_version.get_register_version(conn) == knowledge.epoch
 
-    def check_fresh(self, conn: Connection, knowledge: Knowledge) -> None:
+    def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
         """Raise when the register has changed since `knowledge` was read."""
-        if epochs.current(conn) != knowledge.epoch:
-            raise StaleKnowledgeError
+        if register_version.get_register_version(conn) != knowledge.epoch:
+            raise StaleSnapshotError
 
     @staticmethod
-    def parcel(headers: Mapping[str, str], content: bytes) -> Parcel:
+    def make_parcel(headers: Mapping[str, str], content: bytes) -> Parcel:
         """Return stored headers and octets as a parcel."""
-        return Parcel(headers, Octets(content))
+        return Parcel(headers, MemoryBody(content))
 
-    def context(self, knowledge: Knowledge) -> Context:
+    def make_protocol_context(self, knowledge: RegisterSnapshot) -> ProtocolContext:
         """Return what a protocol core may ask of the world, as of now."""
         now = self.clock()
-        return Context(
+        return ProtocolContext(
             agreements=knowledge.book,
-            judge=self.judge,
-            keys={self.party: self._signer_at(now)},
+            validate_certificate=self.judge,
+            keys={self.party: self._get_signer_at(now)},
             now=now,
-            new_id=lambda: f"{self.new_uuid()}@{self.host}",
-            party_of=lambda sha256: knowledge.party_of(sha256, now),
-            party_named=knowledge.by_id.get,
+            make_message_id=lambda: f"{self.new_uuid()}@{self.host}",
+            find_certificate_party=lambda sha256: knowledge.find_certificate_party(sha256, now),
+            find_party_name=knowledge.by_id.get,
             limits=self.limits,
         )

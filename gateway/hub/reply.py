@@ -16,29 +16,43 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases.notices import Acknowledged, Answer, CallBack, Decision, DecisionCode, Notice
-from gateway.cases.outcome import (
-    CaseOutcome,
-    Concern,
-    StandingDecision,
-    case_outcome,
-    current_decisions,
-    is_decided,
+from gateway.cases.agency_notices import (
+    AgencyAcknowledgment,
+    AgencyAnswer,
+    AgencyCallback,
+    Decision,
+    DecisionCode,
+    Notice,
 )
-from gateway.cases.status import check_notice
+from gateway.cases.case_outcome import (
+    CaseOutcome,
+    RankedDecision,
+    RequestScope,
+    evaluate_case_outcome,
+    is_decided,
+    select_current_decisions,
+)
+from gateway.cases.status_codes import check_notice_status
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
-from gateway.evidence.log import record
-from gateway.hub import relay
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
-from gateway.hub.tasks import enqueue_task
-from gateway.states import REQUEST, step
-from gateway.store import cases, correlations, decisions, notices, payloads, requests
+from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.state_machines import REQUEST, get_next_state
+from gateway.store import agency_requests, cases, correlations, decisions, notices, payloads
 from gateway.store.decisions import NewDecision
-from gateway.store.engine import transaction
-from gateway.store.notices import NewNotice, Stored
-from gateway.store.transitions import Step
+from gateway.store.engine import write_transaction
+from gateway.store.notices import NewNotice, StoredNotice
+from gateway.store.transitions import StateEvent
 
-__all__ = ["Spoken", "apply_answer", "call_back", "concerns_of", "conclusion", "standing_decisions"]
+__all__ = [
+    "SignedReply",
+    "apply_answer",
+    "apply_call_back",
+    "compute_conclusion_id",
+    "list_concerns",
+    "make_standing_decisions",
+]
 
 _ACTOR = "reply"
 #: Events by which an agency waits for someone; the last one of them says for whom.
@@ -46,72 +60,76 @@ _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SignedReply:
     """The signed octets that an agency spoke by, and the SHA-256 of the certificate that signed them."""
 
     envelope: bytes = field(default=b"", repr=False)
     signer: str | None = None
 
-    def by(self, hub: Hub) -> dict[str, str | None]:
+    def describe_signer(self, hub: Hub) -> dict[str, str | None]:
         """Return who signed, and the verdict by which that was believed, as evidence has it."""
-        verdict = hub.verdicts.name(self.signer) if self.signer else None
+        verdict = hub.verdicts.find_verdict_digest(self.signer) if self.signer else None
         return {"signer": self.signer, "verdict": verdict}
 
 
-def call_back(hub: Hub, agency: str, said: CallBack, spoken: Spoken = Spoken()) -> str:
+def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply = SignedReply()) -> str:
     """Apply what `agency` says in a call of its own; returns the case number.
 
     `spoken` is the signed call as it came: it is kept with the request, as proof of its origin.
     Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
     when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
     """
-    with transaction(hub.engine, "reply.call_back") as conn:
-        request = _find(conn, agency, said)
-        case = cases.lock(conn, request.case_id)
+    with write_transaction(hub.engine, "reply.call_back") as conn:
+        request = _find_request(conn, agency, said)
+        case = cases.lock_case(conn, request.case_id)
         now = hub.clock()
-        _keep(conn, hub, request, spoken, now)
-        _apply(conn, hub, (case, request.id), said.answer, now)
+        _record_signed_reply(conn, hub, request, spoken, now)
+        _apply_to_request(conn, hub, (case, request.id), said.answer, now)
     return str(case.number)
 
 
-def _keep(conn: Connection, hub: Hub, request: Row[Any], spoken: Spoken, now: datetime) -> None:
+def _record_signed_reply(
+    conn: Connection, hub: Hub, request: Row[Any], spoken: SignedReply, now: datetime
+) -> None:
     """Keep the signed octets an agency spoke by, and among the evidence why their signer was believed."""
     if spoken.envelope:
-        digest = payloads.put(conn, spoken.envelope, now)
-        requests.set_reply(conn, request.id, digest)
-        said = {"agency": request.agency, **spoken.by(hub)}
-        record(conn, "reply", "request", request.id, digest, said, now)
+        digest = payloads.store_payload(conn, spoken.envelope, now)
+        agency_requests.set_last_reply(conn, request.id, digest)
+        said = {"agency": request.agency, **spoken.describe_signer(hub)}
+        record_evidence(conn, "reply", "request", request.id, digest, said, now)
 
 
 def apply_answer(
-    hub: Hub, request_id: int, heard: tuple[Answer, Spoken], finish: Callable[[Connection], None]
+    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: Callable[[Connection], None]
 ) -> None:
     """Apply what an agency answered to our own call, and end that delivery with it.
 
     `heard` is the answer and what it came in.
     """
     answer, spoken = heard
-    with transaction(hub.engine, "reply.answer") as conn:
-        request = requests.get(conn, request_id)
+    with write_transaction(hub.engine, "reply.answer") as conn:
+        request = agency_requests.find_by_id(conn, request_id)
         if request is None:
             raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
         now = hub.clock()
-        case = cases.lock(conn, request.case_id)
-        requests.move(conn, request.id, Step("send", now, _ACTOR))
-        record(conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now)
-        _keep(conn, hub, request, spoken, now)
-        _apply(conn, hub, (case, request.id), answer, now)
+        case = cases.lock_case(conn, request.case_id)
+        agency_requests.apply_event(conn, request.id, StateEvent("send", now, _ACTOR))
+        record_evidence(
+            conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
+        )
+        _record_signed_reply(conn, hub, request, spoken, now)
+        _apply_to_request(conn, hub, (case, request.id), answer, now)
         finish(conn)
-        relay.close_when_done(conn, case, now)
+        case_closing.close_case_when_done(conn, case, now)
 
 
-def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:
+def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[Any]:
     """Return the request an agency speaks of; what was not asked of it does not exist for it."""
     found = None
     if said.application_number is not None:
-        found = requests.by_number(conn, said.application_number)
+        found = agency_requests.find_by_number(conn, said.application_number)
     elif said.requirement_number is not None:
-        found = requests.by_requirement(conn, agency, said.requirement_number)
+        found = agency_requests.find_by_requirement(conn, agency, said.requirement_number)
     if found is None or found.agency != agency:
         name = said.application_number or said.requirement_number or ""
         where = "ApplicationNumber" if said.application_number is not None else "RequirementNumber"
@@ -119,46 +137,54 @@ def _find(conn: Connection, agency: str, said: CallBack) -> Row[Any]:
     return found
 
 
-def _apply(conn: Connection, hub: Hub, about: tuple[Row[Any], int], answer: Answer, now: datetime) -> None:
+def _apply_to_request(
+    conn: Connection, hub: Hub, about: tuple[Row[Any], int], answer: AgencyAnswer, now: datetime
+) -> None:
     """Apply an answer to a request (row id) of a locked case."""
     case, request = about
-    current = requests.get(conn, request)
+    current = agency_requests.find_by_id(conn, request)
     if current is None:
         raise GatewayError(REPLY_UNMATCHED, f"request {request} is gone")
-    if isinstance(answer, Acknowledged):
-        _acknowledge(conn, current, answer, now)
+    if isinstance(answer, AgencyAcknowledgment):
+        _apply_acknowledgment(conn, current, answer, now)
     else:
-        _notice(conn, hub, (case, current), answer, now)
+        _apply_notice(conn, hub, (case, current), answer, now)
 
 
-def _acknowledge(conn: Connection, request: Row[Any], answer: Acknowledged, now: datetime) -> None:
+def _apply_acknowledgment(
+    conn: Connection, request: Row[Any], answer: AgencyAcknowledgment, now: datetime
+) -> None:
     """Keep the first receipt number; what changes nothing leaves no trace but the first."""
     known, said = request.receipt_number, answer.receipt_number
-    moves = step(REQUEST, request.state, "acknowledge") != request.state
+    moves = get_next_state(REQUEST, request.state, "acknowledge") != request.state
     if not moves and known == said:
         return
     values = {"receipt_number": said} if known is None else {}
-    requests.move(conn, request.id, Step("acknowledge", now, request.agency, said[:100]), **values)
+    agency_requests.apply_event(
+        conn, request.id, StateEvent("acknowledge", now, request.agency, said[:100]), **values
+    )
     # Some agencies give one receipt number to several applications: then it names the first.
     value = f"{request.agency}:{said}"
-    if correlations.find(conn, "agency-receipt", value) is None:
-        correlations.add(conn, "agency-receipt", value, request.case_id, request.id)
-    record(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
+    if correlations.find_correlation(conn, "agency-receipt", value) is None:
+        correlations.insert_correlation(conn, "agency-receipt", value, request.case_id, request.id)
+    record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
 
 
-def _notice(
+def _apply_notice(
     conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], notice: Notice, now: datetime
 ) -> None:
     case, request = about
-    code = check_notice(notice, hub.rules.status_codes)
-    _check_items(request, notice.decisions)
+    code = check_notice_status(notice, hub.rules.status_codes)
+    _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    stored = notices.add(conn, _new_notice(request, notice), now)
+    stored = notices.insert_notice(conn, _make_notice_row(request, notice), now)
     if stored is None:
         return
-    decisions.add(conn, [_new_decision(request, notice, one) for one in notice.decisions], now)
-    record(
+    decisions.insert_decisions(
+        conn, [_make_decision_row(request, notice, one) for one in notice.decisions], now
+    )
+    record_evidence(
         conn,
         "notice",
         "request",
@@ -174,7 +200,7 @@ def _notice(
     )
 
 
-def _check_items(request: Row[Any], said: Iterable[Decision]) -> None:
+def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
     """Refuse decisions on what the agency was not asked: other items, other laws."""
     asked = {(item, law) for item, law in request.required}
     for position, decision in enumerate(said, start=1):
@@ -184,7 +210,7 @@ def _check_items(request: Row[Any], said: Iterable[Decision]) -> None:
 
 
 def _move_request(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, Stored], now: datetime
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StoredNotice], now: datetime
 ) -> None:
     """Move the request: decided by its decisions alone, else by the status code.
 
@@ -200,43 +226,53 @@ def _move_request(
     if leads:
         values["due_at"] = notice.deadline
     if notice.decisions or event == "decide":
-        decision = _decision_event(conn, request)
+        decision = _choose_decision_event(conn, request)
         if decision != "decide_item":
             values |= {"decided_by": request.agency, "decided_at": now}
         event = event if decision == "decide_item" and leads else decision
     elif event in _ASKING and not leads:
         return
-    requests.move(conn, request.id, Step(event, now, request.agency, notice.number[:100]), **values)
+    agency_requests.apply_event(
+        conn, request.id, StateEvent(event, now, request.agency, notice.number[:100]), **values
+    )
 
 
-def _decision_event(conn: Connection, request: Row[Any]) -> str:
+def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
     if request.state == "DECIDED":
         return "correct"
-    standing = standing_decisions(decisions.of_request(conn, request.id), {request.id: request.number})
-    return "decide" if is_decided(concern_of(request), standing) else "decide_item"
+    standing = make_standing_decisions(
+        decisions.list_by_request(conn, request.id), {request.id: request.number}
+    )
+    return "decide" if is_decided(make_concern(request), standing) else "decide_item"
 
 
 def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) -> None:
     """Decide the case with the last decision; a decided one that changes is concluded again."""
     if not notice.decisions:
         return
-    asked = requests.of_case(conn, case.id)
-    standing = standing_decisions(decisions.of_case(conn, case.id), {row.id: row.number for row in asked})
-    outcome = case_outcome(_items(case), concerns_of(asked), standing)
+    asked = agency_requests.list_by_case(conn, case.id)
+    standing = make_standing_decisions(
+        decisions.list_by_case(conn, case.id), {row.id: row.number for row in asked}
+    )
+    outcome = evaluate_case_outcome(_get_case_items(case), list_concerns(asked), standing)
     if outcome is None:
-        cases.move(conn, case.id, Step("decision", now, _ACTOR, notice.number[:100]))
+        cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, notice.number[:100]))
         return
-    rests_on = conclusion(outcome, standing)
+    rests_on = compute_conclusion_id(outcome, standing)
     about = ("case", case.id)
     if not enqueue_task(conn, "conclude", about, f"conclude:{case.id}:{rests_on}", now, rests_on=rests_on):
         return
     event = "last_decision" if case.state == "IN_PROGRESS" else "correct"
-    cases.move(conn, case.id, Step(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value)
+    cases.apply_event(
+        conn, case.id, StateEvent(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value
+    )
     data = {"outcome": outcome.value, "conclusion": rests_on}
-    record(conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now)
+    record_evidence(
+        conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now
+    )
 
 
-def _items(case: Row[Any]) -> list[int]:
+def _get_case_items(case: Row[Any]) -> list[int]:
     """Return the items of the declaration that opened the case; without any there is nothing to decide."""
     items = (case.detail or {}).get("items")
     if not items:
@@ -245,27 +281,29 @@ def _items(case: Row[Any]) -> list[int]:
     return list(items)
 
 
-def conclusion(outcome: CaseOutcome, standing: Iterable[StandingDecision]) -> str:
+def compute_conclusion_id(outcome: CaseOutcome, standing: Iterable[RankedDecision]) -> str:
     """Name a conclusion by what it rests on: the same decisions conclude a case once."""
-    text = repr((outcome, current_decisions(standing)))
+    text = repr((outcome, select_current_decisions(standing)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def concern_of(request: Row[Any]) -> Concern:
+def make_concern(request: Row[Any]) -> RequestScope:
     """Return what a request asks: its items, and the laws that may decide them."""
     pairs = [(int(item), str(law)) for item, law in request.required]
-    return Concern(request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs))
+    return RequestScope(
+        request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
+    )
 
 
-def concerns_of(asked: Iterable[Row[Any]]) -> tuple[Concern, ...]:
+def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
     """Return what the requests of a case ask; a cancelled one asks nothing."""
-    return tuple(concern_of(row) for row in asked if row.state != "CANCELLED")
+    return tuple(make_concern(row) for row in asked if row.state != "CANCELLED")
 
 
-def standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[StandingDecision, ...]:
+def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
     """Return stored decisions as values, each under the number of its request."""
     return tuple(
-        StandingDecision(
+        RankedDecision(
             request=numbers[row.request_id],
             decision=Decision(
                 item=row.item,
@@ -284,7 +322,7 @@ def standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tup
     )
 
 
-def _new_notice(request: Row[Any], notice: Notice) -> NewNotice:
+def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
     return NewNotice(
         request_id=request.id,
         agency=request.agency,
@@ -298,7 +336,7 @@ def _new_notice(request: Row[Any], notice: Notice) -> NewNotice:
     )
 
 
-def _new_decision(request: Row[Any], notice: Notice, decision: Decision) -> NewDecision:
+def _make_decision_row(request: Row[Any], notice: Notice, decision: Decision) -> NewDecision:
     return NewDecision(
         request_id=request.id,
         agency=request.agency,

@@ -5,33 +5,33 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.store import epochs
-from gateway.store.engine import reading, transaction
-from gateway.store.migrate import check_version
-from gateway.store.room import NoRoomError, room_of
+from gateway.store import register_version
+from gateway.store.disk_reserve import InsufficientStorageError, get_disk_reserve
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.schema_version import check_schema_version
 
-__all__ = ["unready"]
+__all__ = ["find_readiness_problem"]
 
 
-def unready(engine: Engine) -> GatewayError | None:
+def find_readiness_problem(engine: Engine) -> GatewayError | None:
     """Return why no message can be taken now, None when one can."""
     try:
-        check_version(engine)
-        with reading(engine) as conn:
-            epochs.current(conn)
-        return _without_room(engine)
+        check_schema_version(engine)
+        with read_transaction(engine) as conn:
+            register_version.get_register_version(conn)
+        return _find_storage_problem(engine)
     except GatewayError as problem:
         return problem
     except Exception as mistake:
         return GatewayError(OUR_MISTAKE, type(mistake).__name__)
 
 
-def _without_room(engine: Engine) -> GatewayError | None:
+def _find_storage_problem(engine: Engine) -> GatewayError | None:
     """Return GW806 while the disk is short, or the database takes nothing: after a refusal it is tried."""
-    room = room_of(engine)
+    room = get_disk_reserve(engine)
     if room.lacking:
-        with transaction(engine) as conn:
-            epochs.touch(conn)
+        with write_transaction(engine) as conn:
+            register_version.probe_commit(conn)
     if room.lacking:
-        return room.shortage() or NoRoomError("the database has just refused something")
-    return room.shortage()
+        return room.find_shortage() or InsufficientStorageError("the database has just refused something")
+    return room.find_shortage()

@@ -11,13 +11,19 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 
-from gateway.store import census, fetched, stamps
-from gateway.store.coverage import WARNING, Span, counts, coverage, spans
-from gateway.store.engine import reading
-from gateway.store.room import room_of
-from gateway.store.stamps import Standing
+from gateway.store import fetched_lists, state_counts, time_stamps
+from gateway.store.certificate_coverage import (
+    WARNING,
+    UsagePeriod,
+    compute_coverage,
+    count_by_state,
+    list_usage_periods,
+)
+from gateway.store.disk_reserve import get_disk_reserve
+from gateway.store.engine import read_transaction
+from gateway.store.time_stamps import StampingProgress
 
-__all__ = ["render"]
+__all__ = ["render_metrics"]
 
 _HELP = {
     "gateway_messages": "Messages stored, by direction and state.",
@@ -46,38 +52,45 @@ _HELP = {
 }
 
 
-def render(
-    engine: Engine, at: datetime | None = None, ours: Sequence[Span] = (), *, key_away: bool = False
+def render_metrics(
+    engine: Engine, at: datetime | None = None, ours: Sequence[UsagePeriod] = (), *, key_away: bool = False
 ) -> str:
     """Return every metric as text, as of a moment (now); `ours` are our own certificates."""
     now = at or datetime.now(UTC)
-    with reading(engine) as conn:
-        ends = _certificates(spans(conn), ours, now)
-        found = {**census.take(conn), **_room(engine), **ends, **_stamped(stamps.standing(conn), now)}
-        found |= _fetched(conn, now)
+    with read_transaction(engine) as conn:
+        ends = _measure_certificates(list_usage_periods(conn), ours, now)
+        found = {
+            **state_counts.count_states(conn),
+            **_measure_disk_reserve(engine),
+            **ends,
+            **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
+        }
+        found |= _measure_sources(conn, now)
     found["gateway_own_key_away"] = {(): float(key_away)}
-    return "\n".join(_lines(found)) + "\n"
+    return "\n".join(_format_metric_lines(found)) + "\n"
 
 
-def _certificates(
-    theirs: Sequence[Span], ours: Sequence[Span], at: datetime
+def _measure_certificates(
+    theirs: Sequence[UsagePeriod], ours: Sequence[UsagePeriod], at: datetime
 ) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    counted = counts([*theirs, *ours], at)
-    covered, own = coverage(theirs, at), coverage(ours, at)
+    counted = count_by_state([*theirs, *ours], at)
+    covered, own = compute_coverage(theirs, at), compute_coverage(ours, at)
     soonest: dict[tuple[tuple[str, str], ...], float] = {}
     for one in covered:
-        soonest.setdefault((("use", one.use),), one.days(at))
+        soonest.setdefault((("use", one.use),), one.days_left(at))
     return {
         "gateway_certificates": {
             (("use", use), ("state", state)): float(number) for (use, state), number in counted.items()
         },
         "gateway_certificate_days": soonest,
-        "gateway_own_certificate_days": {(): own[0].days(at)} if own else {},
+        "gateway_own_certificate_days": {(): own[0].days_left(at)} if own else {},
         "gateway_certificates_ending": {(): float(sum(one.ends - at < WARNING for one in (*covered, *own)))},
     }
 
 
-def _stamped(found: Standing, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def _measure_time_stamps(
+    found: StampingProgress, at: datetime
+) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     waited = 0.0 if found.waiting_since is None else (at - found.waiting_since).total_seconds()
     ago = None if found.last_stamp is None else (at - found.last_stamp).total_seconds()
     return {
@@ -90,9 +103,9 @@ def _stamped(found: Standing, at: datetime) -> dict[str, dict[tuple[tuple[str, s
     }
 
 
-def _fetched(conn: Connection, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    held = {_of(row.source): row for row in fetched.spans(conn)}
-    rows = {_of(row.name): row for row in fetched.sources(conn)}
+def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    held = {_label_source(row.source): row for row in fetched_lists.summarize_sources(conn)}
+    rows = {_label_source(row.name): row for row in fetched_lists.list_sources(conn)}
     return {
         "gateway_fetched_words": {key: float(row.words) for key, row in held.items()},
         "gateway_fetched_seconds_left": {
@@ -108,38 +121,38 @@ def _fetched(conn: Connection, at: datetime) -> dict[str, dict[tuple[tuple[str, 
     }
 
 
-def _of(source: str) -> tuple[tuple[str, str], ...]:
+def _label_source(source: str) -> tuple[tuple[str, str], ...]:
     return (("source", source),)
 
 
-def _room(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    room = room_of(engine)
-    free = room.free()
+def _measure_disk_reserve(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    room = get_disk_reserve(engine)
+    free = room.measure_free_octets()
     return {
         "gateway_database_free_octets": {} if free is None else {(): float(free)},
         "gateway_database_reserve_octets": {(): float(room.reserve)},
-        "gateway_database_short": {(): float(room.lacking or room.shortage() is not None)},
+        "gateway_database_short": {(): float(room.lacking or room.find_shortage() is not None)},
         "gateway_database_refusals": {(): float(room.refusals)},
     }
 
 
-def _lines(found: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]) -> Iterator[str]:
+def _format_metric_lines(found: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]) -> Iterator[str]:
     for name, values in found.items():
         yield f"# HELP {name} {_HELP[name]}"
         yield f"# TYPE {name} gauge"
         for labels, value in sorted(values.items()):
-            yield f"{name}{_labels(labels)} {_number(value)}"
+            yield f"{name}{_format_labels(labels)} {_format_number(value)}"
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+def _format_labels(labels: tuple[tuple[str, str], ...]) -> str:
     if not labels:
         return ""
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels) + "}"
+    return "{" + ",".join(f'{name}="{_escape_label_value(value)}"' for name, value in labels) + "}"
 
 
-def _escape(value: str) -> str:
+def _escape_label_value(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

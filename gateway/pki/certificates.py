@@ -1,7 +1,7 @@
 """X.509 certificates, read once, strictly, into frozen values.
 
 Everything a certificate says about itself is checked here against :class:`CertificateRules`;
-whether someone vouches for it is the business of :mod:`gateway.pki.trust`.
+whether someone vouches for it is the business of :mod:`gateway.pki.certificate_validation`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki import der
+from gateway.pki.der_elements import (
+    has_octet_signature,
+    has_one_algorithm,
+    read_certificate_serial,
+    read_element,
+)
 
 __all__ = [
     "DEFAULT_RULES",
@@ -37,13 +42,13 @@ __all__ = [
     "Certificate",
     "CertificateRules",
     "PublicKey",
-    "alternative_names",
-    "judge_key",
-    "parsed_of",
+    "evaluate_key",
+    "find_rule_violation",
+    "format_name",
+    "get_parsed_certificate",
+    "list_alternative_names",
     "read_certificate",
     "read_certificates",
-    "refusal",
-    "written_name",
 ]
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -162,7 +167,7 @@ class Certificate:
     Two certificates are equal when their octets are: issuer and serial number alone name
     nothing, for another issuer may use the same words.  ``sha256`` is lowercase hexadecimal;
     names are RFC 4514 strings; ``key_usage`` and ``extended_key_usage`` are None where the
-    extension is absent; ``alternative_names`` begin with their kind: "dns:", "email:", "uri:".
+    extension is absent; ``list_alternative_names`` begin with their kind: "dns:", "email:", "uri:".
     """
 
     der: bytes = field(repr=False)
@@ -188,7 +193,7 @@ class Certificate:
     extensions: frozenset[str] = field(compare=False, repr=False)
 
     @property
-    def self_issued(self) -> bool:
+    def is_self_issued(self) -> bool:
         """Whether subject and issuer are the same name."""
         return self.subject_der == self.issuer_der
 
@@ -203,30 +208,30 @@ class Certificate:
 def read_certificate(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> Certificate:
     """Read one certificate, DER or PEM; raises GW205 for anything that is not exactly one good one."""
     if len(data) > 2 * MAX_CERTIFICATE_OCTETS:
-        _refuse(f"a certificate of {len(data)} octets is too large")
+        _raise_untrusted(f"a certificate of {len(data)} octets is too large")
     if data[:1] == b"\x30":
-        return _read(bytes(data), rules)
+        return _read_encoded(bytes(data), rules)
     block = _PEM_BLOCK.fullmatch(data.strip())
     if block is None:
-        _refuse("neither DER nor exactly one PEM certificate")
-    return _read(_unarmour(block.group(1)), rules)
+        _raise_untrusted("neither DER nor exactly one PEM certificate")
+    return _read_encoded(_decode_pem(block.group(1)), rules)
 
 
 def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[Certificate, ...]:
     """Read a file of certificates: one DER, or PEM blocks with any text between them (RFC 7468 §5.2)."""
     if len(data) > MAX_BUNDLE_OCTETS:
-        _refuse(f"a file of {len(data)} octets is too large")
+        _raise_untrusted(f"a file of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return (read_certificate(data, rules),)
     blocks = _PEM_BLOCK.findall(data)
     if not blocks or len(blocks) != data.count(b"-----BEGIN "):
-        _refuse("no certificate in the file, or something that is not one")
+        _raise_untrusted("no certificate in the file, or something that is not one")
     if len(blocks) > MAX_CERTIFICATES:
-        _refuse(f"more than {MAX_CERTIFICATES} certificates in one file")
-    return tuple(_read(_unarmour(block), rules) for block in blocks)
+        _raise_untrusted(f"more than {MAX_CERTIFICATES} certificates in one file")
+    return tuple(_read_encoded(_decode_pem(block), rules) for block in blocks)
 
 
-def written_name(name: x509.Name) -> str:
+def format_name(name: x509.Name) -> str:
     """Return a name as RFC 4514 writes it; what would move a cursor or turn a line is in hexadecimal."""
     return "".join(
         char if char.isprintable() else "".join(f"\\{octet:02X}" for octet in char.encode("utf-8", "replace"))
@@ -234,44 +239,44 @@ def written_name(name: x509.Name) -> str:
     )
 
 
-def _unarmour(block: bytes) -> bytes:
+def _decode_pem(block: bytes) -> bytes:
     try:
         return base64.b64decode(b"".join(block.split()), validate=True)
     except (binascii.Error, ValueError):
-        _refuse("the base64 text of the certificate is malformed")
+        _raise_untrusted("the base64 text of the certificate is malformed")
 
 
 # Every message carries its certificate, mostly the same few: parsing is remembered, refusals are not.
 @lru_cache(maxsize=512)
-def _read(encoded: bytes, rules: CertificateRules) -> Certificate:
+def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
     if len(encoded) > MAX_CERTIFICATE_OCTETS:
-        _refuse(f"a certificate of {len(encoded)} octets is too large")
+        _raise_untrusted(f"a certificate of {len(encoded)} octets is too large")
     _check_octets(encoded, rules)
     try:
-        return _fields(encoded, _parsed(encoded, lenient=not rules.profile), rules)
+        return _build_certificate(encoded, _parse_certificate(encoded, lenient=not rules.profile), rules)
     except GatewayError:
         raise
     # The parser below reports malformed input by ValueError, TypeError and types of its own.
     except Exception as problem:
-        _refuse(f"malformed certificate: {problem}")
+        _raise_untrusted(f"malformed certificate: {problem}")
 
 
-def parsed_of(certificate: Certificate) -> x509.Certificate:
+def get_parsed_certificate(certificate: Certificate) -> x509.Certificate:
     """Return the certificate as the parser sees it, for extensions that are seldom asked for."""
-    return _parsed(certificate.der, lenient=certificate.public_key is None)
+    return _parse_certificate(certificate.der, lenient=certificate.public_key is None)
 
 
-def _parsed(encoded: bytes, *, lenient: bool) -> x509.Certificate:
+def _parse_certificate(encoded: bytes, *, lenient: bool) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(encoded)
     except ValueError:
-        lent = _with_parameters(encoded) if lenient else None
+        lent = _add_dsa_parameters(encoded) if lenient else None
         if lent is None:
             raise
         return x509.load_der_x509_certificate(lent)
 
 
-def _with_parameters(encoded: bytes) -> bytes | None:
+def _add_dsa_parameters(encoded: bytes) -> bytes | None:
     """Return a certificate with stand-ins for the DSA parameters it takes from its issuer's key.
 
     RFC 3279 §2.3.2 allows to leave them out and the parser cannot read that.  No key is ever read
@@ -288,18 +293,18 @@ def _with_parameters(encoded: bytes) -> bytes | None:
 
 def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
     """Check what the parser lets pass: the serial number, of which it only warns, and the algorithms."""
-    serial = der.certificate_serial(encoded)
+    serial = read_certificate_serial(encoded)
     if serial is None:
-        _refuse("malformed certificate")
+        _raise_untrusted("malformed certificate")
     if rules.profile and len(serial) > MAX_SERIAL_OCTETS + (serial[0] == 0):
-        _refuse(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
+        _raise_untrusted(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
     if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:
-        _refuse("the serial number is not positive")
+        _raise_untrusted("the serial number is not positive")
     # Neither parser compares them; which one was meant is anybody's guess.
-    if not der.names_one_algorithm(encoded):
-        _refuse("the signed part names another signature algorithm than stands beside it")
-    if not der.is_signed_in_octets(encoded):
-        _refuse("the signature is no string of whole octets")
+    if not has_one_algorithm(encoded):
+        _raise_untrusted("the signed part names another signature algorithm than stands beside it")
+    if not has_octet_signature(encoded):
+        _raise_untrusted("the signature is no string of whole octets")
 
 
 def _check_name(name: x509.Name) -> None:
@@ -308,17 +313,19 @@ def _check_name(name: x509.Name) -> None:
         least, most = _BOUNDS.get(attribute.oid, _NO_BOUNDS)
         if not least <= len(attribute.value) <= most:
             what = attribute.rfc4514_attribute_name
-            _refuse(f"{what} in a name has {len(attribute.value)} characters, {least} to {most} are allowed")
+            _raise_untrusted(
+                f"{what} in a name has {len(attribute.value)} characters, {least} to {most} are allowed"
+            )
 
 
-def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> Certificate:
+def _build_certificate(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> Certificate:
     if rules.profile and parsed.version is not x509.Version.v3:
-        _refuse("not an X.509 version 3 certificate")
+        _raise_untrusted("not an X.509 version 3 certificate")
     if rules.profile:
         _check_name(parsed.subject)
         _check_name(parsed.issuer)
-    extensions = _extensions(parsed)
-    key_type, public_key = _key(encoded, parsed, rules)
+    extensions = _read_extensions(parsed)
+    key_type, public_key = _check_public_key(encoded, parsed, rules)
     if rules.profile:
         _check_curve_is_named(encoded, public_key)
     constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
@@ -328,21 +335,21 @@ def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -
     return Certificate(
         der=encoded,
         sha256=hashlib.sha256(encoded).hexdigest(),
-        subject=written_name(parsed.subject),
-        issuer=written_name(parsed.issuer),
+        subject=format_name(parsed.subject),
+        issuer=format_name(parsed.issuer),
         serial=parsed.serial_number,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
         key_type=key_type,
         public_key=public_key,
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
-        key_usage=_key_usage(extensions.get(ExtensionOID.KEY_USAGE)),
-        extended_key_usage=_extended_key_usage(extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)),
+        key_usage=_read_key_usage(extensions.get(ExtensionOID.KEY_USAGE)),
+        extended_key_usage=_read_extended_key_usage(extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)),
         is_ca=bool(isinstance(ca, x509.BasicConstraints) and ca.ca),
         path_length=ca.path_length if isinstance(ca, x509.BasicConstraints) else None,
-        subject_key_identifier=_subject_key(subject_key),
-        authority_key_identifier=_authority_key(authority_key),
-        alternative_names=alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
+        subject_key_identifier=_read_subject_key_id(subject_key),
+        authority_key_identifier=_read_authority_key_id(authority_key),
+        alternative_names=list_alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
         subject_der=parsed.subject.public_bytes(),
         issuer_der=parsed.issuer.public_bytes(),
         critical=frozenset(oid.dotted_string for oid, found in extensions.items() if found.critical),
@@ -353,43 +360,45 @@ def _fields(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -
 _Extensions = dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
 
-def _extensions(parsed: x509.Certificate) -> _Extensions:
+def _read_extensions(parsed: x509.Certificate) -> _Extensions:
     found: _Extensions = {each.oid: each for each in parsed.extensions}
     if len(found) > MAX_EXTENSIONS:
-        _refuse(f"more than {MAX_EXTENSIONS} extensions")
+        _raise_untrusted(f"more than {MAX_EXTENSIONS} extensions")
     for oid, each in found.items():
         if each.critical and oid not in _KNOWN_EXTENSIONS:
-            _refuse(f"critical extension {oid.dotted_string} is not known here")
+            _raise_untrusted(f"critical extension {oid.dotted_string} is not known here")
     return found
 
 
-def _own_key(encoded: bytes, parsed: x509.Certificate) -> CertificatePublicKeyTypes:
+def _load_public_key(encoded: bytes, parsed: x509.Certificate) -> CertificatePublicKeyTypes:
     if parsed.public_bytes(serialization.Encoding.DER) != encoded:
         raise ValueError("the key lacks its parameters")
     return parsed.public_key()
 
 
-def _key(encoded: bytes, parsed: x509.Certificate, rules: CertificateRules) -> tuple[str, PublicKey]:
+def _check_public_key(
+    encoded: bytes, parsed: x509.Certificate, rules: CertificateRules
+) -> tuple[str, PublicKey]:
     try:
-        key = _own_key(encoded, parsed)
+        key = _load_public_key(encoded, parsed)
     except (ValueError, UnsupportedAlgorithm):
         if rules.profile:
             raise
         # The path validator may know such a key; DSA ones are read along the path.
         return "unread", None  # type: ignore[return-value]
-    kind, refused = judge_key(key, rules)
+    kind, refused = evaluate_key(key, rules)
     if refused:
-        _refuse(refused)
+        _raise_untrusted(refused)
     return kind, key  # type: ignore[return-value]  # a DSA key only where the rules ask for it
 
 
-def judge_key(key: object, rules: CertificateRules) -> tuple[str, str | None]:
+def evaluate_key(key: object, rules: CertificateRules) -> tuple[str, str | None]:
     """Return the type of a public key, and why the rules refuse it or None."""
     kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
-    return kind, _key_refusal(kind, key, rules)
+    return kind, _find_key_fault(kind, key, rules)
 
 
-def _key_refusal(kind: str, key: object, rules: CertificateRules) -> str | None:
+def _find_key_fault(kind: str, key: object, rules: CertificateRules) -> str | None:
     if not rules.profile:
         return None
     if kind not in rules.key_types:
@@ -409,37 +418,37 @@ def _check_curve_is_named(encoded: bytes, key: PublicKey) -> None:
     """Refuse a curve written out as numbers, though they be those of a good one (RFC 5480 §2.1.1)."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         again = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        outer = der.element(again, 0)
-        algorithm = der.element(again, outer[1]) if outer else None
+        outer = read_element(again, 0)
+        algorithm = read_element(again, outer[1]) if outer else None
         if outer is None or algorithm is None or again[outer[1] : algorithm[2]] not in encoded:
-            _refuse("the curve of the key is not named")
+            _raise_untrusted("the curve of the key is not named")
 
 
-def refusal(certificate: Certificate, rules: CertificateRules) -> str | None:
+def find_rule_violation(certificate: Certificate, rules: CertificateRules) -> str | None:
     """Say why a certificate, read perhaps under laxer rules, breaks `rules`; None when it does not."""
     if rules.positive_serial and certificate.serial <= 0:
         return "the serial number is not positive"
-    return _key_refusal(certificate.key_type, certificate.public_key, rules)
+    return _find_key_fault(certificate.key_type, certificate.public_key, rules)
 
 
-def _key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+def _read_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
     if found is None or not isinstance(found.value, x509.KeyUsage):
         return None
     return frozenset(name for name, attribute in _KEY_USAGES if getattr(found.value, attribute))
 
 
-def _extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
+def _read_extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -> frozenset[str] | None:
     if found is None or not isinstance(found.value, x509.ExtendedKeyUsage):
         return None
     return frozenset(oid.dotted_string for oid in found.value)
 
 
-def alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
+def list_alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
     """Return the alternative names of the kinds that are read here, each behind its kind."""
     if found is None or not isinstance(found.value, x509.SubjectAlternativeName):
         return ()
     if len(found.value) > MAX_NAMES:
-        _refuse(f"more than {MAX_NAMES} alternative names")
+        _raise_untrusted(f"more than {MAX_NAMES} alternative names")
     kinds: dict[type[object], str] = {
         x509.DNSName: "dns:",
         x509.RFC822Name: "email:",
@@ -448,15 +457,15 @@ def alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple
     return tuple(f"{kinds[type(name)]}{name.value}" for name in found.value if type(name) in kinds)
 
 
-def _subject_key(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+def _read_subject_key_id(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
     return found.value.digest if found and isinstance(found.value, x509.SubjectKeyIdentifier) else None
 
 
-def _authority_key(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
+def _read_authority_key_id(found: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
     if found is None or not isinstance(found.value, x509.AuthorityKeyIdentifier):
         return None
     return found.value.key_identifier
 
 
-def _refuse(detail: str) -> NoReturn:
+def _raise_untrusted(detail: str) -> NoReturn:
     raise GatewayError(CERTIFICATE_UNTRUSTED, detail[:300], "certificate")

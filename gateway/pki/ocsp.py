@@ -1,6 +1,6 @@
 """OCSP responses in hand (RFC 6960): what they say, of whom, and who may say it; nothing is fetched here.
 
-Who signed a response is decided in :mod:`gateway.pki.status`, along the path of the certificate
+Who signed a response is decided in :mod:`gateway.pki.revocation_status`, along the path of the certificate
 in question: the issuer itself, or a responder that the very issuer certified for this.
 """
 
@@ -22,17 +22,17 @@ from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
-from gateway.pki.names import name_key
+from gateway.pki.name_normalization import normalize_name
 
 __all__ = [
     "MAX_RESPONSE_OCTETS",
     "NO_NEXT_UPDATE",
     "OCSP_SIGNING",
-    "OcspAnswer",
-    "Statement",
+    "OcspResponse",
+    "SingleResponse",
     "check_nonce",
-    "read_response",
-    "request",
+    "make_ocsp_request",
+    "read_ocsp_response",
 ]
 
 # A response tells of a few certificates and carries a certificate or two.
@@ -59,7 +59,7 @@ _STATUSES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SingleResponse:
     """What a response says of one certificate, which it names by two digests and the serial number."""
 
     digest: str
@@ -71,17 +71,17 @@ class Statement:
     next_update: datetime
     revoked_at: datetime | None
 
-    def about(self, certificate: Certificate, issuer: Certificate) -> bool:
+    def matches_certificate(self, certificate: Certificate, issuer: Certificate) -> bool:
         """Say whether it is about this certificate of this issuer (its name and its key)."""
         digest = _DIGESTS.get(self.digest)
         return (
             digest is not None
             and self.serial == certificate.serial
             and self.issuer_name_hash == digest(certificate.issuer_der).digest()
-            and self.issuer_key_hash == digest(_key_bits(issuer)).digest()
+            and self.issuer_key_hash == digest(_get_key_bits(issuer)).digest()
         )
 
-    def ends(self, most: timedelta | None) -> datetime:
+    def compute_expiry(self, most: timedelta | None) -> datetime:
         """Return when it ceases to be fresh; `most`: the greatest age allowed."""
         if most is None or self.next_update - self.this_update <= most:
             return self.next_update
@@ -89,13 +89,13 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class OcspAnswer:
+class OcspResponse:
     """One successful response: its statements, and who says so by name or by key."""
 
     der: bytes = field(repr=False)
     sha256: str
     produced_at: datetime = field(compare=False)
-    statements: tuple[Statement, ...] = field(compare=False, repr=False)
+    statements: tuple[SingleResponse, ...] = field(compare=False, repr=False)
     responder_name: str | None = field(compare=False)
     responder_key: bytes | None = field(compare=False, repr=False)
     certificates: tuple[Certificate, ...] = field(compare=False, repr=False)
@@ -104,20 +104,22 @@ class OcspAnswer:
     # The answer for each certificate: a response is asked about more than once.
     verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
-    def names(self, certificate: Certificate) -> bool:
+    def names_responder(self, certificate: Certificate) -> bool:
         """Say whether this certificate's holder is the responder that the response names."""
         if self.responder_key is not None:
-            return hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest() == self.responder_key
-        return self.responder_name == name_key(certificate.subject_der)
+            return (
+                hashlib.sha1(_get_key_bits(certificate), usedforsecurity=False).digest() == self.responder_key
+            )
+        return self.responder_name == normalize_name(certificate.subject_der)
 
-    def signed_by(self, certificate: Certificate) -> bool:
+    def is_signed_by(self, certificate: Certificate) -> bool:
         """Say whether the key of `certificate` made the signature of the response."""
         known = self.verified.get(certificate.sha256)
         if known is None:
-            known = self.verified[certificate.sha256] = self._signed_by(certificate)
+            known = self.verified[certificate.sha256] = self._verify_response_signature(certificate)
         return known
 
-    def _signed_by(self, certificate: Certificate) -> bool:
+    def _verify_response_signature(self, certificate: Certificate) -> bool:
         try:
             DefaultSignatureValidator().validate_signature(
                 signature=self.basic["signature"].native,
@@ -133,25 +135,25 @@ class OcspAnswer:
         return True
 
 
-def read_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> OcspAnswer:
+def read_ocsp_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> OcspResponse:
     """Read one DER response; raises GW208 when it is malformed, or says only that there is no answer."""
     if len(data) > MAX_RESPONSE_OCTETS:
-        _refuse(f"an OCSP response of {len(data)} octets is too large")
+        _raise_malformed(f"an OCSP response of {len(data)} octets is too large")
     try:
-        return _fields(bytes(data), rules)
+        return _build_response(bytes(data), rules)
     except GatewayError:
         raise
     # Both parsers report malformed input by ValueError, TypeError and types of their own.
     except Exception as problem:
-        _refuse(f"malformed OCSP response: {problem}")
+        _raise_malformed(f"malformed OCSP response: {problem}")
 
 
-def _fields(data: bytes, rules: CertificateRules) -> OcspAnswer:
+def _build_response(data: bytes, rules: CertificateRules) -> OcspResponse:
     parsed = ocsp.load_der_ocsp_response(data)
     if parsed.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        _refuse(f"the OCSP responder answers {parsed.response_status.name.lower()}")
+        _raise_malformed(f"the OCSP responder answers {parsed.response_status.name.lower()}")
     if any(each.critical and not isinstance(each.value, x509.OCSPNonce) for each in parsed.extensions):
-        _refuse("a critical extension of the OCSP response is not known here")
+        _raise_malformed("a critical extension of the OCSP response is not known here")
     _check_algorithm(parsed, rules)
     basic = asn1_ocsp.OCSPResponse.load(data, strict=True).basic_ocsp_response
     _check_extensions(basic)
@@ -159,14 +161,14 @@ def _fields(data: bytes, rules: CertificateRules) -> OcspAnswer:
         (each.value.nonce for each in parsed.extensions if isinstance(each.value, x509.OCSPNonce)), None
     )
     name = parsed.responder_name
-    return OcspAnswer(
+    return OcspResponse(
         der=data,
         sha256=hashlib.sha256(data).hexdigest(),
         produced_at=parsed.produced_at_utc,
-        statements=tuple(_statements(parsed, rules)),
-        responder_name=None if name is None else name_key(name.public_bytes()),
+        statements=tuple(_read_single_responses(parsed, rules)),
+        responder_name=None if name is None else normalize_name(name.public_bytes()),
         responder_key=parsed.responder_key_hash,
-        certificates=tuple(_certificates(parsed, rules)),
+        certificates=tuple(_read_responder_certificates(parsed, rules)),
         nonce=nonce,
         basic=basic,
     )
@@ -177,41 +179,41 @@ def _check_extensions(basic: Any) -> None:
     for response in basic["tbs_response_data"]["responses"]:
         for each in response["single_extensions"] or ():
             if each["critical"].native:
-                _refuse("a critical extension of an OCSP statement is not known here")
+                _raise_malformed("a critical extension of an OCSP statement is not known here")
 
 
 def _check_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None:
     algorithm = parsed.signature_algorithm_oid.dotted_string
     if rules.profile and algorithm not in rules.signatures:
-        _refuse(f"an OCSP response signed with {algorithm} is refused")
+        _raise_malformed(f"an OCSP response signed with {algorithm} is refused")
     if rules.weak_digests:
         digest = parsed.signature_hash_algorithm
         if digest is not None and digest.name in rules.weak_digests:
-            _refuse(f"an OCSP response signed over {digest.name} is refused")
+            _raise_malformed(f"an OCSP response signed over {digest.name} is refused")
 
 
-def _statements(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Statement]:
+def _read_single_responses(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[SingleResponse]:
     for count, each in enumerate(parsed.responses):
         if count >= _MAX_STATEMENTS:
-            _refuse(f"an OCSP response with more than {_MAX_STATEMENTS} statements")
-        yield Statement(
+            _raise_malformed(f"an OCSP response with more than {_MAX_STATEMENTS} statements")
+        yield SingleResponse(
             digest=each.hash_algorithm.name,
             issuer_name_hash=each.issuer_name_hash,
             issuer_key_hash=each.issuer_key_hash,
             serial=each.serial_number,
             status=_STATUSES[each.certificate_status],
             this_update=each.this_update_utc,
-            next_update=each.next_update_utc or _endless(each.this_update_utc, rules),
+            next_update=each.next_update_utc or _limit_open_response(each.this_update_utc, rules),
             revoked_at=each.revocation_time_utc,
         )
 
 
-def _endless(begins: datetime, rules: CertificateRules) -> datetime:
+def _limit_open_response(begins: datetime, rules: CertificateRules) -> datetime:
     """Return until when a statement without nextUpdate holds; RFC 6960 itself sets no end."""
     return begins + NO_NEXT_UPDATE if rules.profile else _NEVER
 
 
-def _certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:
+def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:
     """Yield the readable certificates that came along, a few; they are candidates, not proof."""
     for each in parsed.certificates[:_MAX_CERTIFICATES]:
         try:
@@ -220,7 +222,7 @@ def _certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterato
             continue
 
 
-def request(certificate: Certificate, issuer: Certificate, nonce: bytes | None) -> bytes:
+def make_ocsp_request(certificate: Certificate, issuer: Certificate, nonce: bytes | None) -> bytes:
     """Return the DER of a request about `certificate`; `nonce`: 16 to 32 octets (RFC 9654), or none."""
     builder = ocsp.OCSPRequestBuilder().add_certificate(
         x509.load_der_x509_certificate(certificate.der),
@@ -232,21 +234,21 @@ def request(certificate: Certificate, issuer: Certificate, nonce: bytes | None) 
     return builder.build().public_bytes(serialization.Encoding.DER)
 
 
-def check_nonce(answer: OcspAnswer, nonce: bytes, *, required: bool) -> None:
+def check_nonce(answer: OcspResponse, nonce: bytes, *, required: bool) -> None:
     """Refuse, with GW208, the answer to another request; one without nonce only where it is `required`."""
     if answer.nonce is None:
         if required:
-            _refuse("the OCSP response has no nonce")
+            _raise_malformed("the OCSP response has no nonce")
     elif answer.nonce != nonce:
-        _refuse("the OCSP response answers another request: its nonce is another")
+        _raise_malformed("the OCSP response answers another request: its nonce is another")
 
 
-def _key_bits(certificate: Certificate) -> bytes:
+def _get_key_bits(certificate: Certificate) -> bytes:
     """Return the octets of the public key as OCSP hashes them: the bit string without its header."""
     info = asn1_x509.Certificate.load(certificate.der).public_key
     octets: bytes = info["public_key"].contents[1:]
     return octets
 
 
-def _refuse(detail: str) -> NoReturn:
+def _raise_malformed(detail: str) -> NoReturn:
     raise GatewayError(REVOCATION_UNKNOWN, detail[:300], "OCSP response")

@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki.certificates import Certificate, PublicKey
-from gateway.pki.keys import algorithm_of, prehash
+from gateway.pki.signing_keys import get_curve_digest, get_signature_algorithm
 
-__all__ = ["TokenKey", "TokenSigner"]
+__all__ = ["TokenKeyLocation", "TokenSigner"]
 
 #: Signed at each opening, to see that the key is that of the certificate.
 _PROBE: Final = b"the key of this token belongs to the certificate"
@@ -36,7 +36,7 @@ _PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class TokenKey:
+class TokenKeyLocation:
     """Where a key is: the module's file, the label of the token, the label of the key in it."""
 
     module: str
@@ -44,7 +44,7 @@ class TokenKey:
     label: str
 
 
-class _Module:
+class _TokenModule:
     """A vendor's library in this process: one lock, one session for each token."""
 
     def __init__(self, path: str) -> None:
@@ -56,19 +56,19 @@ class _Module:
         #: Tells keys found in sessions that have ended from those found in the present ones.
         self.generation = 0
 
-    def session(self, token: str, pin: Callable[[], bytes]) -> Any:
+    def open_session(self, token: str, pin: Callable[[], bytes]) -> Any:
         """Return the session with a token, logged in; opens one where there is none."""
         # A child has its parent's memory, not its connection to the token.
         if self._process != os.getpid():
-            self.restart()
+            self.restart_module()
         if token not in self._sessions:
             if self._library is None:
-                self._library = _load(self._path)
+                self._library = _load_library(self._path)
             found = self._library.get_token(token_label=token)
             self._sessions[token] = found.open(user_pin=pin().decode())
         return self._sessions[token]
 
-    def restart(self) -> None:
+    def restart_module(self) -> None:
         """End every session, and let the module look for its tokens anew."""
         self.generation += 1
         self._sessions.clear()
@@ -77,22 +77,22 @@ class _Module:
             self._library.reinitialize()
 
 
-_MODULES: Final[dict[str, _Module]] = {}
+_MODULES: Final[dict[str, _TokenModule]] = {}
 _FINDING: Final = threading.Lock()
 
 
-def _module(path: str) -> _Module:
+def _get_module(path: str) -> _TokenModule:
     with _FINDING:
-        return _MODULES.setdefault(path, _Module(path))
+        return _MODULES.setdefault(path, _TokenModule(path))
 
 
-def _load(path: str) -> Any:
+def _load_library(path: str) -> Any:
     import pkcs11
 
     return pkcs11.lib(path)
 
 
-class _NotOursError(Exception):
+class _WrongKeyError(Exception):
     """The key that was found is not that of the certificate; another token may have been put in since."""
 
 
@@ -107,19 +107,19 @@ class TokenSigner:
 
     def __init__(
         self,
-        place: TokenKey,
+        place: TokenKeyLocation,
         certificate: Certificate,
         pin: Callable[[], bytes],
         clock: Callable[[], float],
         tell: Callable[[GatewayError | None], None] | None = None,
     ) -> None:
         self.certificate: Final = certificate
-        self.algorithm: Final = algorithm_of(certificate.public_key)
+        self.algorithm: Final = get_signature_algorithm(certificate.public_key)
         self._place = place
         self._pin = pin
         self._clock = clock
         self._tell = tell or (lambda _: None)
-        self._module = _module(place.module)
+        self._module = _get_module(place.module)
         self._key: Any = None
         self._generation = -1
         self._failed: GatewayError | None = None
@@ -149,61 +149,61 @@ class TokenSigner:
     def _sign_or_reopen(self, data: bytes) -> bytes:
         if self._key is not None and self._generation == self._module.generation:
             try:
-                return self._signature(self._key, data)
+                return self._compute_signature(self._key, data)
             except Exception:
                 # The session has ended, whatever the vendor calls it.  The next one tells why, if it does.
                 self._key = None
-        return self._signature(self._open(), data)
+        return self._compute_signature(self._open_key(), data)
 
-    def _open(self) -> Any:
+    def _open_key(self) -> Any:
         """Return the key in a session that is sure to live; raises GW803 where there is none."""
         try:
-            return self._find()
+            return self._find_key()
         except GatewayError:
             raise
         except Exception as problem:
-            unavailable = self._unavailable(problem)
+            unavailable = self._make_unavailable_error(problem)
         if self._refused_pin is None:
             # Sessions end and tokens come back behind the module's back; it learns of that here.
             try:
-                self._module.restart()
-                return self._find()
+                self._module.restart_module()
+                return self._find_key()
             except GatewayError:
                 raise
             except Exception as problem:
-                unavailable = self._unavailable(problem)
+                unavailable = self._make_unavailable_error(problem)
         raise unavailable
 
-    def _find(self) -> Any:
+    def _find_key(self) -> Any:
         from pkcs11 import ObjectClass
 
-        session = self._module.session(self._place.token, self._checked_pin)
+        session = self._module.open_session(self._place.token, self._get_usable_pin)
         key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=self._place.label)
-        if not _fits(self.certificate.public_key, self._signature(key, _PROBE)):
-            raise _NotOursError
+        if not _is_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE)):
+            raise _WrongKeyError
         self._key, self._generation, self._refused_pin = key, self._module.generation, None
         return key
 
-    def _checked_pin(self) -> bytes:
+    def _get_usable_pin(self) -> bytes:
         """Return the PIN unless the token refused it before: it locks itself after a few wrong ones."""
         pin = self._pin().rstrip(b"\r\n")
         if self._refused_pin == hashlib.sha256(pin).digest():
             raise GatewayError(KEY_UNAVAILABLE, "the token refused this PIN before", "pki.token.pin")
         return pin
 
-    def _unavailable(self, problem: Exception) -> GatewayError:
+    def _make_unavailable_error(self, problem: Exception) -> GatewayError:
         kind = type(problem).__name__
         if kind == "PinIncorrect":
             self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
         # The words of a vendor's library may hold anything; its kind of error is what helps.
         detail = f"token {self._place.token[:80]!r} does not sign ({kind})"
-        if isinstance(problem, _NotOursError):
+        if isinstance(problem, _WrongKeyError):
             detail = f"key {self._place.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
         if isinstance(problem, ImportError):
             detail = "PKCS#11 needs the package python-pkcs11: install singlewindow-gateway[hsm]"
         return GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
 
-    def _signature(self, key: Any, data: bytes) -> bytes:
+    def _compute_signature(self, key: Any, data: bytes) -> bytes:
         from pkcs11 import Mechanism
 
         public = self.certificate.public_key
@@ -211,13 +211,13 @@ class TokenSigner:
             return bytes(key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS))
         if isinstance(public, ec.EllipticCurvePublicKey):
             # Not every token digests for ECDSA; r and s it returns side by side, as XML Signature has them.
-            digest = hashes.Hash(prehash(public))
+            digest = hashes.Hash(get_curve_digest(public))
             digest.update(data)
             return bytes(key.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
         return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
 
 
-def _fits(key: PublicKey, signature: bytes) -> bool:
+def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
     """Tell whether a signature over the probe is one of this key."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -225,7 +225,7 @@ def _fits(key: PublicKey, signature: bytes) -> bool:
         elif isinstance(key, ec.EllipticCurvePublicKey):
             half = len(signature) // 2
             r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
-            key.verify(encode_dss_signature(r, s), _PROBE, ec.ECDSA(prehash(key)))
+            key.verify(encode_dss_signature(r, s), _PROBE, ec.ECDSA(get_curve_digest(key)))
         else:
             key.verify(signature, _PROBE)
     except InvalidSignature:

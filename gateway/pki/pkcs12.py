@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.der import element
+from gateway.pki.der_elements import read_element
 
-__all__ = ["KeyStore", "is_pkcs12", "open_pkcs12"]
+__all__ = ["KeyStore", "is_pkcs12_file", "open_pkcs12_file"]
 
 #: RFC 7292 §4: PFX ::= SEQUENCE { version INTEGER {v3(3)}, ... }
 _VERSION_3 = b"\x02\x01\x03"
@@ -24,13 +24,13 @@ class KeyStore:
     key: PrivateKeyTypes = field(repr=False, compare=False)
 
 
-def is_pkcs12(data: bytes) -> bool:
+def is_pkcs12_file(data: bytes) -> bool:
     """Tell whether octets are a PKCS#12 file, by their beginning."""
-    outer = element(data, 0)
+    outer = read_element(data, 0)
     return outer is not None and outer[0] == 0x30 and data[outer[1] : outer[1] + 3] == _VERSION_3
 
 
-def open_pkcs12(data: bytes, password: bytes | None) -> KeyStore:
+def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
     """Return key and certificate of a PKCS#12 file; GW803 when the password is wrong or one is not there.
 
     Further certificates in the file are left alone: whom we believe, the register says.

@@ -10,8 +10,23 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.protocols import ebms2
-from gateway.protocols.core import Answer, Context, Opened, Parcel, Protocol, Sent
+from gateway.protocols.core import (
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    ProtocolCore,
+    RejectionResponse,
+    SentUnit,
+)
 
-__all__ = ["PROTOCOLS", "Answer", "Context", "Opened", "Parcel", "Protocol", "Sent"]
+__all__ = [
+    "PROTOCOLS",
+    "OpenedMessage",
+    "Parcel",
+    "ProtocolContext",
+    "ProtocolCore",
+    "RejectionResponse",
+    "SentUnit",
+]
 
-PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType({ebms2.name: ebms2})
+PROTOCOLS: Final[Mapping[str, ProtocolCore]] = MappingProxyType({ebms2.name: ebms2})

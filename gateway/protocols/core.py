@@ -1,7 +1,7 @@
 """What every protocol core takes and gives.
 
 A core turns parcels into message units and back, and knows neither socket nor clock nor
-database: all that it may ask of the world stands, already fetched, in its `Context`.
+database: all that it may ask of the world stands, already fetched, in its `ProtocolContext`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.agreements import AgreementBook, PMode
+from gateway.agreements import PMode, PModeIndex
 from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
-from gateway.model import (
+from gateway.message_model import (
     Body,
     DigestReference,
     ErrorSignal,
@@ -26,13 +26,13 @@ from gateway.model import (
     StatusResponse,
     Unit,
 )
+from gateway.pki.certificate_validation import CertificateUse, Verdict
 from gateway.pki.certificates import Certificate
-from gateway.pki.keys import Signer
-from gateway.pki.trust import Use, Verdict
-from gateway.wire.prescan import DEFAULT_LIMITS, Limits
-from gateway.xmlsec.signature import Signed
+from gateway.pki.signing_keys import Signer
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.xml_signature import VerifiedSignature
 
-__all__ = ["Answer", "Context", "Opened", "Parcel", "Protocol", "Sent"]
+__all__ = ["OpenedMessage", "Parcel", "ProtocolContext", "ProtocolCore", "RejectionResponse", "SentUnit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Parcel:
     body: Body
     client: str | None = None
 
-    def header(self, name: str) -> str:
+    def get_header(self, name: str) -> str:
         """Return the value of a header whatever its letter case, empty when it is absent."""
         wanted = name.lower()
         for key, value in self.headers.items():
@@ -56,48 +56,50 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ProtocolContext:
     """Everything a core may ask of the world.
 
-    `judge` gives the verdict on a certificate (DER) for a use at a moment, from data in
-    hand.  `party_of` names the registered party to which a certificate (SHA-256) belongs,
-    `party_named` the one that has a PartyId; both give None for unknown and suspended
-    parties, and `party_of` raises GW206 for a certificate registered for another time.  `keys`
+    `validate_certificate` gives the verdict on a certificate (DER) for a use at a moment, from data in
+    hand.  `find_certificate_party` names the registered party to which a certificate (SHA-256) belongs,
+    `find_party_name` the one that has a PartyId; both give None for unknown and suspended
+    parties, and `find_certificate_party` raises GW206 for a certificate registered for another time.  `keys`
     holds our signers by the name of the party for which they sign; a message to a party without
     key here is for somebody else.
-    `new_id` returns a new message id, ``unique@host``.
+    `make_message_id` returns a new message id, ``unique@host``.
     """
 
-    agreements: AgreementBook
-    judge: Callable[[bytes, Use, datetime], Verdict]
+    agreements: PModeIndex
+    validate_certificate: Callable[[bytes, CertificateUse, datetime], Verdict]
     keys: Mapping[str, Signer]
     now: datetime
-    new_id: Callable[[], str]
-    party_of: Callable[[str], str | None]
-    party_named: Callable[[PartyId], str | None]
-    limits: Limits = DEFAULT_LIMITS
+    make_message_id: Callable[[], str]
+    find_certificate_party: Callable[[str], str | None]
+    find_party_name: Callable[[PartyId], str | None]
+    limits: WireLimits = DEFAULT_LIMITS
 
-    def party(self, party: Party) -> str:
+    def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`, all of whose ids must be its; raises GW302."""
-        names = {self.party_named(one) for one in party.ids}
+        names = {self.find_party_name(one) for one in party.ids}
         if len(names) != 1 or None in names:
             raise GatewayError(PARTY_UNKNOWN, f"party {party.ids[0].value[:80]!r} is unknown or suspended")
         return str(names.pop())
 
-    def check_bound(self, certificate: Certificate, party: Party, location: str) -> None:
+    def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:
         """Refuse a certificate that is not registered for `party` (GW209)."""
-        wanted = self.party(party)
-        if self.party_of(certificate.sha256) != wanted:
+        wanted = self.get_party_name(party)
+        if self.find_certificate_party(certificate.sha256) != wanted:
             detail = f"{certificate.subject[:120]} does not sign for {party.ids[0].value[:80]!r}"
             raise GatewayError(SIGNER_MISMATCH, detail, location)
 
-    def check_good(self, certificate: Certificate, location: str) -> None:
+    def check_signing_certificate(self, certificate: Certificate, location: str) -> None:
         """Refuse a certificate that may not sign now: its path, its life, its revocation."""
-        self.judge(certificate.der, Use.SIGNING, self.now).demand(location)
+        self.validate_certificate(certificate.der, CertificateUse.SIGNING, self.now).raise_unless_accepted(
+            location
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentUnit:
     """A unit that we sent, with the digests of its signature: what a receipt is held against."""
 
     unit: Unit
@@ -105,7 +107,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedMessage:
     """What was in a parcel, judged.
 
     `identity` is equal for two parcels with one message id exactly when they say the
@@ -114,7 +116,7 @@ class Opened:
 
     units: tuple[Unit, ...]
     pmode: PMode | None
-    signed: Signed | None
+    signed: VerifiedSignature | None
     parcel: Parcel
     identity: str
 
@@ -125,10 +127,10 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RejectionResponse:
     """How a refused parcel is answered: HTTP status, parcel if any, and the signal in it.
 
-    `pmode` is one between the parties; unless the parcel goes back `at_once`, on the same
+    `pmode` is one between the parties; unless the parcel goes back `is_synchronous`, on the same
     connection, it goes to the `reply_endpoint` of that P-Mode.
     """
 
@@ -136,50 +138,56 @@ class Answer:
     parcel: Parcel | None = None
     unit: ErrorSignal | None = None
     pmode: PMode | None = None
-    at_once: bool = True
+    is_synchronous: bool = True
 
 
-class Protocol(typing.Protocol):
+class ProtocolCore(typing.Protocol):
     """One messaging protocol; a module or an object with these functions is one."""
 
     @property
     def name(self) -> str:
         """The name by which P-Modes speak of the protocol."""
 
-    def open(self, parcel: Parcel, context: Context, expecting: Sent | None = None) -> Opened:
+    def open(
+        self, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
+    ) -> OpenedMessage:
         """Return the units of a request, or of an answer to what we sent; raises GatewayError."""
 
-    def seal(self, units: tuple[Unit, ...], pmode: PMode | None, context: Context) -> Parcel:
+    def seal(self, units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
         """Return the parcel that carries `units`, signed as agreed."""
 
-    def receipt(self, opened: Opened, context: Context) -> Receipt:
+    def make_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Receipt:
         """Return the receipt of an opened business message."""
 
-    def payload_digests(self, opened: Opened) -> Mapping[str, str]:
+    def collect_payload_digests(self, opened: OpenedMessage) -> Mapping[str, str]:
         """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
 
-    def pong(self, ping: Ping, context: Context) -> Pong:
+    def make_pong(self, ping: Ping, context: ProtocolContext) -> Pong:
         """Return the answer to a Ping."""
 
-    def status_response(
-        self, request: StatusRequest, status: str, received_at: datetime | None, context: Context
+    def make_status_response(
+        self, request: StatusRequest, status: str, received_at: datetime | None, context: ProtocolContext
     ) -> StatusResponse:
         """Return the answer to a StatusRequest."""
 
-    def error(self, problem: GatewayError, ref: Unit | Parcel, context: Context) -> ErrorSignal | None:
+    def make_error_signal(
+        self, problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+    ) -> ErrorSignal | None:
         """Return the signal that tells the sender of `ref` the problem, None when there is no such signal."""
 
-    def refuse(self, problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
+    def reject_parcel(
+        self, problem: GatewayError, parcel: Parcel, context: ProtocolContext
+    ) -> RejectionResponse:
         """Return how a refused parcel is answered."""
 
-    def sent(self, parcel: Parcel, limits: Limits) -> Sent:
+    def read_sent_unit(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
         """Return what a parcel of our own says, to hold answers against it."""
 
-    def check_answer(self, opened: Opened, sent: Sent) -> None:
+    def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
         """Refuse an answer that does not belong to what we sent."""
 
     def check_time_to_live(self, unit: Unit, now: datetime) -> None:
         """Refuse a message that came too late."""
 
-    def answers_at_once(self, unit: Unit, pmode: PMode | None) -> bool:
+    def has_synchronous_answer(self, unit: Unit, pmode: PMode | None) -> bool:
         """Return whether signals about an opened unit go into the HTTP answer."""

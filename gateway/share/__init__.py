@@ -11,14 +11,14 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.share.held import Held
+from gateway.share.memory_path import MemoryPath
 
-__all__ = ["FOLDERS", "Held", "folder"]
+__all__ = ["FOLDERS", "MemoryPath", "get_data_folder"]
 
 FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance")
 
 
-def folder(name: str) -> Traversable:
+def get_data_folder(name: str) -> Traversable:
     """Return data folder `name`; raises GW801 when it is unknown or not installed."""
     if name not in FOLDERS:
         raise GatewayError(SETTINGS_WRONG, f"there is no data folder {name!r}", name)

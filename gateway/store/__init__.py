@@ -6,6 +6,6 @@ together is committed together.  Nothing here reads the clock.
 
 from __future__ import annotations
 
-from gateway.store.engine import make_engine, reading, transaction
+from gateway.store.engine import make_engine, read_transaction, write_transaction
 
-__all__ = ["make_engine", "reading", "transaction"]
+__all__ = ["make_engine", "read_transaction", "write_transaction"]

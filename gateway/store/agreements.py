@@ -10,24 +10,24 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
-from gateway.store.epochs import raise_epoch
-from gateway.store.payloads import sha256
-from gateway.store.statements import InsertNew
+from gateway.store.payloads import compute_sha256
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.register_version import increment_register_version
 from gateway.store.tables import agreements, pmodes
 
 __all__ = [
     "NewAgreement",
     "NewPMode",
-    "active",
-    "everyone",
-    "get",
-    "in_force",
-    "load",
-    "pmodes_of",
-    "set_status",
+    "activate_agreement",
+    "find_agreement",
+    "list_active_pmodes",
+    "list_agreement_pmodes",
+    "list_agreements",
+    "list_pmodes_in_force",
+    "set_agreement_status",
 ]
 
-_INSERT = InsertNew(agreements, ("id",), "id")
+_INSERT = InsertIfAbsent(agreements, ("id",), "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +56,45 @@ class NewAgreement:
     valid_until: datetime | None = None
 
 
-def load(conn: Connection, agreement: NewAgreement, modes: Sequence[NewPMode], at: datetime, by: str) -> None:
+def activate_agreement(
+    conn: Connection, agreement: NewAgreement, modes: Sequence[NewPMode], at: datetime, by: str
+) -> None:
     """Put the agreement in force with its P-Modes, in place of an earlier one of the same id."""
     values = asdict(agreement) | {
-        "sha256": sha256(agreement.source),
+        "sha256": compute_sha256(agreement.source),
         "status": "ACTIVE",
         "loaded_at": at,
         "loaded_by": by,
     }
-    if _INSERT.one(conn, values) is None:
+    if _INSERT.insert_one(conn, values) is None:
         conn.execute(update(agreements).where(agreements.c.id == agreement.id).values(**values))
         conn.execute(delete(pmodes).where(pmodes.c.agreement_id == agreement.id))
     rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in modes]
     if rows:
         conn.execute(insert(pmodes), rows)
-    raise_epoch(conn)
+    increment_register_version(conn)
 
 
-def set_status(conn: Connection, agreement: str, status: str) -> None:
+def set_agreement_status(conn: Connection, agreement: str, status: str) -> None:
     """Make an agreement ACTIVE, SUSPENDED or RETIRED."""
     changed = conn.execute(update(agreements).where(agreements.c.id == agreement).values(status=status))
     if changed.rowcount != 1:
         raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {agreement[:80]}")
-    raise_epoch(conn)
+    increment_register_version(conn)
 
 
-def get(conn: Connection, agreement: str) -> Row[Any] | None:
+def find_agreement(conn: Connection, agreement: str) -> Row[Any] | None:
     """Return the agreement, with its source."""
     return conn.execute(select(agreements).where(agreements.c.id == agreement)).first()
 
 
-def everyone(conn: Connection) -> Sequence[Row[Any]]:
+def list_agreements(conn: Connection) -> Sequence[Row[Any]]:
     """Return every agreement, without its source."""
     columns = [column for column in agreements.c if column is not agreements.c.source]
     return conn.execute(select(*columns).order_by(agreements.c.id)).all()
 
 
-def in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
+def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
     """Return the P-Modes of the active agreements whose time it is."""
     begun = or_(agreements.c.valid_from.is_(None), agreements.c.valid_from <= at)
     going = or_(agreements.c.valid_until.is_(None), agreements.c.valid_until > at)
@@ -100,13 +102,13 @@ def in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
     return conn.execute(found.order_by(pmodes.c.id)).all()
 
 
-def active(conn: Connection) -> Sequence[Row[Any]]:
+def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
     """Return the P-Modes of the active agreements; each says itself when it is in force."""
     found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE")
     return conn.execute(found.order_by(pmodes.c.id)).all()
 
 
-def pmodes_of(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
+def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
     """Return the P-Modes of an agreement."""
     found = select(pmodes).where(pmodes.c.agreement_id == agreement)
     return conn.execute(found.order_by(pmodes.c.id)).all()

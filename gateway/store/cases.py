@@ -10,29 +10,29 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
-from gateway.states import CASE
+from gateway.state_machines import CASE
 from gateway.store import messages, transitions
-from gateway.store.statements import InsertNew
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import cases
-from gateway.store.transitions import Step
+from gateway.store.transitions import StateEvent
 
 __all__ = [
     "NewCase",
-    "by_number",
-    "by_reference",
-    "get",
-    "lock",
-    "move",
+    "apply_event",
+    "find_by_id",
+    "find_by_number",
+    "find_by_reference",
+    "list_cases",
+    "lock_case",
     "open_case",
-    "open_refused",
-    "search",
-    "set_due",
+    "open_refused_case",
+    "set_due_time",
 ]
 
 # Two at the same instant: the second sees the first when it looks again.
 _TRIES = 5
 
-_INSERT = InsertNew(cases, ("declarant", "functional_reference", "version"), "id")
+_INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
 
@@ -60,26 +60,26 @@ def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
     GW406 while the declarant has a case under the reference; a REFUSED one frees it.
     """
     for _ in range(_TRIES):
-        versions = _versions(conn, case)
+        versions = _list_versions(conn, case)
         standing = next((row for row in versions if row.state != "REFUSED"), None)
         if standing is not None:
-            raise _reused(case, standing.number)
-        opened = _insert(conn, case, len(versions) + 1, at)
+            raise _make_reference_error(case, standing.number)
+        opened = _insert_version(conn, case, len(versions) + 1, at)
         if opened is not None:
             return opened
-    raise _reused(case, "another one, opened at this moment")
+    raise _make_reference_error(case, "another one, opened at this moment")
 
 
-def open_refused(conn: Connection, case: NewCase, at: datetime) -> int:
+def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> int:
     """Open a case that is refused at once: it stands beside any other under the reference."""
     for _ in range(_TRIES):
-        opened = _insert(conn, case, len(_versions(conn, case)) + 1, at)
+        opened = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
         if opened is not None:
             return opened
-    raise _reused(case, "others, opened at this moment")
+    raise _make_reference_error(case, "others, opened at this moment")
 
 
-def _versions(conn: Connection, case: NewCase) -> Sequence[Any]:
+def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
     """Return every case under the reference; versions count from 1 without a gap."""
     return conn.execute(
         select(cases.c.version, cases.c.state, cases.c.number).where(
@@ -88,7 +88,7 @@ def _versions(conn: Connection, case: NewCase) -> Sequence[Any]:
     ).all()
 
 
-def _insert(conn: Connection, case: NewCase, version: int, at: datetime) -> int | None:
+def _insert_version(conn: Connection, case: NewCase, version: int, at: datetime) -> int | None:
     """Insert the case under a version that was free when it was looked up; None when it no longer is."""
     row = {
         "number": case.number,
@@ -106,19 +106,19 @@ def _insert(conn: Connection, case: NewCase, version: int, at: datetime) -> int 
         "opened_at": at,
         "due_at": case.due_at,
     }
-    stored = _INSERT.one(conn, row)
+    stored = _INSERT.insert_one(conn, row)
     if stored is None:
         return None
-    messages.set_case(conn, case.message, stored.id)
+    messages.set_message_case(conn, case.message, stored.id)
     return int(stored.id)
 
 
-def _reused(case: NewCase, number: str) -> GatewayError:
+def _make_reference_error(case: NewCase, number: str) -> GatewayError:
     detail = f"reference {case.functional_reference[:40]} belongs to case {number}"
     return GatewayError(REFERENCE_REUSED, detail, "42A/D026")
 
 
-def lock(conn: Connection, case_id: int) -> Row[Any]:
+def lock_case(conn: Connection, case_id: int) -> Row[Any]:
     """Lock the case until the transaction ends and return it as it is now.
 
     Every transaction on a case does this first: of two last decisions that arrive together,
@@ -130,34 +130,34 @@ def lock(conn: Connection, case_id: int) -> Row[Any]:
     return row
 
 
-def move(conn: Connection, case_id: int, what: Step, **values: Any) -> str:
+def apply_event(conn: Connection, case_id: int, what: StateEvent, **values: Any) -> str:
     """Apply an event to a case (values: outcome, detail, due_at, closed_at); return its new state."""
-    return transitions.move(conn, cases, CASE, case_id, what, **values)
+    return transitions.apply_event(conn, cases, CASE, case_id, what, **values)
 
 
-def set_due(conn: Connection, case_id: int, due_at: datetime | None) -> None:
+def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:
     """Say when the case ought to be decided."""
     conn.execute(update(cases).where(cases.c.id == case_id).values(due_at=due_at))
 
 
-def get(conn: Connection, case_id: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, case_id: int) -> Row[Any] | None:
     """Return the case of this row id."""
     return conn.execute(_GET, {"wanted": case_id}).first()
 
 
-def by_number(conn: Connection, number: str) -> Row[Any] | None:
+def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
     """Return the case of this case number."""
     return conn.execute(select(cases).where(cases.c.number == number)).first()
 
 
-def by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
+def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
     """Return the declarant's case under the reference: the one that stands, else the last refused one."""
     found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
 
 
-def search(
+def list_cases(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
 ) -> Sequence[Row[Any]]:
     """Return cases, newest first, whose columns have these values, with an id below `before`."""

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
-from gateway.store.statements import InsertNew
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests, decisions
 
-__all__ = ["NewDecision", "add", "current", "of_case", "of_request"]
+__all__ = ["NewDecision", "insert_decisions", "list_by_case", "list_by_request", "list_current_decisions"]
 
-_INSERT = InsertNew(decisions, ("agency", "notice_no", "item", "law"), "id")
+_INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
@@ -46,20 +46,20 @@ class NewDecision:
     conditions: Sequence[str] = ()
 
 
-def add(conn: Connection, new: Sequence[NewDecision], at: datetime) -> tuple[int, ...]:
+def insert_decisions(conn: Connection, new: Sequence[NewDecision], at: datetime) -> tuple[int, ...]:
     """Store the decisions that are new and return their ids; the case must be locked.
 
     An agency may repeat a notice; GW702 when it repeats the number with other words.
     """
-    stored = tuple(_store(conn, decision, at) for decision in new)
+    stored = tuple(_insert_decision(conn, decision, at) for decision in new)
     for request in dict.fromkeys(decision.request_id for decision in new):
-        _supersede(conn, request)
+        _mark_superseded(conn, request)
     return tuple(row for row in stored if row is not None)
 
 
-def _store(conn: Connection, new: NewDecision, at: datetime) -> int | None:
+def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | None:
     values = asdict(new) | {"conditions": list(new.conditions)}
-    row = _INSERT.one(conn, values | {"received_at": at})
+    row = _INSERT.insert_one(conn, values | {"received_at": at})
     if row is not None:
         return int(row.id)
     first = conn.execute(
@@ -79,9 +79,9 @@ def _store(conn: Connection, new: NewDecision, at: datetime) -> int | None:
     return None
 
 
-def _supersede(conn: Connection, request: int) -> None:
+def _mark_superseded(conn: Connection, request: int) -> None:
     groups = defaultdict(list)
-    for row in of_request(conn, request):
+    for row in list_by_request(conn, request):
         groups[row.item, row.law].append(row)
     changes = []
     for rows in groups.values():
@@ -92,16 +92,16 @@ def _supersede(conn: Connection, request: int) -> None:
         conn.execute(_SUPERSEDE, changes)
 
 
-def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return every decision on a request, in the order received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
-def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return every decision of a case, superseded ones too, in the order received."""
     return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
-def current(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the decisions of a case that count."""
     return conn.execute(_CURRENT, {"wanted": case_id}).all()

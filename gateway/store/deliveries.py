@@ -9,31 +9,31 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from gateway.states import DELIVERY
+from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
-from gateway.store.statements import InsertNew, in_state
+from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.tables import deliveries
-from gateway.store.transitions import Step
+from gateway.store.transitions import StateEvent
 
 __all__ = [
     "NewDelivery",
-    "by_key",
-    "by_wire_id",
-    "cancel",
-    "counts",
-    "enqueue",
-    "enqueue_all",
-    "get",
-    "give_up",
-    "hold",
-    "of_case",
-    "release",
-    "requeue",
-    "search",
-    "waiting",
+    "cancel_delivery",
+    "count_by_state",
+    "count_queued",
+    "enqueue_deliveries",
+    "enqueue_delivery",
+    "find_by_dedupe_key",
+    "find_by_id",
+    "find_by_wire_id",
+    "give_up_delivery",
+    "hold_delivery",
+    "list_by_case",
+    "list_deliveries",
+    "release_delivery",
+    "requeue_delivery",
 ]
 
-_INSERT = InsertNew(deliveries, ("dedupe_key",), "id")
+_INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
 _BY_WIRE_ID = (
@@ -67,21 +67,21 @@ class NewDelivery:
     follows: int | None = None
 
 
-def enqueue(conn: Connection, delivery: NewDelivery, at: datetime) -> int | None:
+def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> int | None:
     """Put the delivery in the queue; return its id, or None when its key is there already."""
-    row = _row(delivery, at)
+    row = _make_delivery_row(delivery, at)
     if row["lane"] != lanes.LOCAL:
-        lanes.ensure(conn, row["lane"])
-    stored = _INSERT.one(conn, row)
+        lanes.ensure_lanes(conn, row["lane"])
+    stored = _INSERT.insert_one(conn, row)
     return None if stored is None else int(stored.id)
 
 
-def enqueue_all(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
+def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
     """Put several in the queue."""
-    return tuple(enqueue(conn, delivery, at) for delivery in new)
+    return tuple(enqueue_delivery(conn, delivery, at) for delivery in new)
 
 
-def _row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
+def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
     return {
         "agent": delivery.agent,
         "destination": delivery.destination,
@@ -104,27 +104,27 @@ def _row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
     }
 
 
-def get(conn: Connection, delivery: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, delivery: int) -> Row[Any] | None:
     """Return the delivery."""
     return conn.execute(_GET, {"wanted": delivery}).first()
 
 
-def by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
+def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
     """Return the latest delivery that went out under this name."""
     return conn.execute(_BY_WIRE_ID, {"wanted": wire_id}).first()
 
 
-def of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case, oldest first."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
-def by_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:
+def find_by_dedupe_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:
     """Return the delivery of this key."""
     return conn.execute(select(deliveries).where(deliveries.c.dedupe_key == dedupe_key)).first()
 
 
-def search(
+def list_deliveries(
     conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
 ) -> Sequence[Row[Any]]:
     """Return deliveries, newest first, whose columns have these values, with an id below `before`."""
@@ -134,45 +134,51 @@ def search(
     return conn.execute(found.where(deliveries.c.id < before) if before else found).all()
 
 
-def waiting(conn: Connection, lane: str, most: int) -> int:
+def count_queued(conn: Connection, lane: str, most: int) -> int:
     """Return how many deliveries of a lane are queued, counted up to `most`."""
-    found = select(deliveries.c.id).where(in_state(deliveries, "QUEUED"), deliveries.c.lane == lane)
+    found = select(deliveries.c.id).where(
+        build_state_condition(deliveries, "QUEUED"), deliveries.c.lane == lane
+    )
     return conn.execute(select(func.count()).select_from(found.limit(most).subquery())).scalar_one()
 
 
-def counts(conn: Connection) -> dict[str, int]:
+def count_by_state(conn: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     found = conn.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state))
     return dict.fromkeys(DELIVERY.states, 0) | {state: number for state, number in found}
 
 
-def hold(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
     """Keep a queued delivery back until it is released."""
-    _move(conn, delivery, Step("hold", at, actor, why))
+    _apply_event(conn, delivery, StateEvent("hold", at, actor, why))
 
 
-def release(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
     """Let a held delivery go at once."""
-    _move(conn, delivery, Step("release", at, actor), due_at=at)
+    _apply_event(conn, delivery, StateEvent("release", at, actor), due_at=at)
 
 
-def requeue(
+def requeue_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
 ) -> None:
     """Try a failed delivery again from the first try on; its attempts are counted on."""
     values = {"due_at": at, "tries": 0, "lost": 0, "problem": None, "finished_at": None}
-    _move(conn, delivery, Step("requeue", at, actor), **values, expires_at=expires_at)
+    _apply_event(conn, delivery, StateEvent("requeue", at, actor), **values, expires_at=expires_at)
 
 
-def cancel(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+def cancel_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None
+) -> None:
     """Never make a queued or held delivery."""
-    _move(conn, delivery, Step("cancel", at, actor, why), finished_at=at)
+    _apply_event(conn, delivery, StateEvent("cancel", at, actor, why), finished_at=at)
 
 
-def give_up(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
+def give_up_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None
+) -> None:
     """Never make a failed delivery again."""
-    _move(conn, delivery, Step("give_up", at, actor, why), finished_at=at)
+    _apply_event(conn, delivery, StateEvent("give_up", at, actor, why), finished_at=at)
 
 
-def _move(conn: Connection, delivery: int, what: Step, **values: Any) -> None:
-    transitions.move(conn, deliveries, DELIVERY, delivery, what, **values)
+def _apply_event(conn: Connection, delivery: int, what: StateEvent, **values: Any) -> None:
+    transitions.apply_event(conn, deliveries, DELIVERY, delivery, what, **values)

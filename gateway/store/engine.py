@@ -21,10 +21,15 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.failpoints import failpoint
-from gateway.store.room import NoRoomError, Room, keep_room, room_of
+from gateway.failpoints import kill_at_failpoint
+from gateway.store.disk_reserve import (
+    DiskReserve,
+    InsufficientStorageError,
+    attach_disk_reserve,
+    get_disk_reserve,
+)
 
-__all__ = ["make_engine", "reading", "transaction"]
+__all__ = ["make_engine", "read_transaction", "write_transaction"]
 
 _PRAGMAS: Final = {
     "journal_mode": "wal",
@@ -57,17 +62,17 @@ def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str 
     `reserve` octets of the disk are kept for work that was taken before; `volume` is a folder on
     that disk, for SQLite the file's own unless told.
     """
-    parsed = _read_url(url)
+    parsed = _parse_database_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = _sqlite(parsed, pool_size)
+        engine = _make_sqlite_engines(parsed, pool_size)
         volume = volume or os.path.dirname(engine.__dict__[_DATABASE])
     else:
-        engine = _postgresql(parsed.set(drivername="postgresql+psycopg"), pool_size)
-    keep_room(engine, Room(volume, reserve))
+        engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size)
+    attach_disk_reserve(engine, DiskReserve(volume, reserve))
     return engine
 
 
-def _read_url(url: str) -> URL:
+def _parse_database_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -79,31 +84,31 @@ def _read_url(url: str) -> URL:
     return parsed
 
 
-def _sqlite(url: URL, pool_size: int) -> Engine:
+def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
     # Readers have connections of their own: PRAGMA query_only makes SQLite compile every statement
     # of its connection again, so that switching it for each transaction costs more than the rows.
-    writers, readers = (_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
+    writers, readers = (_open_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
-    event.listen(writers, "engine_disposed", _close_writer)
+    event.listen(writers, "engine_disposed", _close_write_connection)
     return writers
 
 
-def _sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
+def _open_sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=-1, connect_args={"timeout": 10, "cached_statements": 512}
     )
 
-    def harden(connection: Any, _record: Any) -> None:
-        with _closed_on_failure(connection):
-            _harden_sqlite(connection, _PRAGMAS | {"query_only": query_only})
+    def harden_connection(connection: Any, _record: Any) -> None:
+        with _close_on_failure(connection):
+            _apply_pragmas(connection, _PRAGMAS | {"query_only": query_only})
 
-    event.listen(engine, "connect", harden)
+    event.listen(engine, "connect", harden_connection)
     return engine
 
 
-def _postgresql(url: URL, pool_size: int) -> Engine:
+def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -111,30 +116,30 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
     )
-    event.listen(engine, "connect", _check_postgresql)
+    event.listen(engine, "connect", _check_postgresql_settings)
     return engine
 
 
-def _harden_sqlite(connection: Any, pragmas: Mapping[str, str]) -> None:
-    # `transaction` begins by itself; whoever goes past it must not write without one either.
+def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
+    # `write_transaction` begins by itself; whoever goes past it must not write without one either.
     connection.isolation_level = "IMMEDIATE"
     for name, wanted in pragmas.items():
         connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
     for name, wanted in pragmas.items():
         found = str(connection.execute(f"PRAGMA {name}").fetchone()[0])
-        _demand(name, found, (wanted,))
+        _check_setting_value(name, found, (wanted,))
 
 
-def _check_postgresql(connection: Any, _record: Any) -> None:
-    with _closed_on_failure(connection), connection.cursor() as cursor:
+def _check_postgresql_settings(connection: Any, _record: Any) -> None:
+    with _close_on_failure(connection), connection.cursor() as cursor:
         for name, wanted in _SETTINGS.items():
             cursor.execute(f"SHOW {name}")
-            _demand(name, cursor.fetchone()[0], wanted)
+            _check_setting_value(name, cursor.fetchone()[0], wanted)
     connection.rollback()
 
 
 @contextmanager
-def _closed_on_failure(connection: Any) -> Iterator[None]:
+def _close_on_failure(connection: Any) -> Iterator[None]:
     """Close a new connection that does not do: the pool forgets it without."""
     try:
         yield
@@ -143,7 +148,7 @@ def _closed_on_failure(connection: Any) -> Iterator[None]:
         raise
 
 
-def _demand(name: str, found: str, wanted: tuple[str, ...]) -> None:
+def _check_setting_value(name: str, found: str, wanted: tuple[str, ...]) -> None:
     if found not in wanted:
         raise GatewayError(
             SETTINGS_WRONG, f"the database has {name} = {found}, it must be {wanted[0]}", "database.url"
@@ -165,7 +170,7 @@ class _WriteLock:
             raise RuntimeError("a transaction within a transaction")
         self._mutex.acquire()
         try:
-            fcntl.flock(self._descriptor(), fcntl.LOCK_EX)
+            fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_EX)
         except BaseException:
             self._mutex.release()
             raise
@@ -173,16 +178,18 @@ class _WriteLock:
 
     def __exit__(self, *_: object) -> None:
         self._owner = None
-        fcntl.flock(self._descriptor(), fcntl.LOCK_UN)
+        fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_UN)
         self._mutex.release()
 
-    def _descriptor(self) -> int:
+    def _get_lock_descriptor(self) -> int:
         # A lock is held by the open file, which a forked child shares: it opens its own.
         if self._file is None or self._pid != os.getpid():
             try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise (_unavailable(error.strerror) if error.errno in _PASSING else error) from error
+                raise (
+                    _make_unavailable_error(error.strerror) if error.errno in _PASSING else error
+                ) from error
             self._pid = os.getpid()
         return self._file
 
@@ -190,19 +197,19 @@ class _WriteLock:
 _locks: dict[str, _WriteLock] = {}
 
 
-def _forget_locks() -> None:
+def _clear_write_locks() -> None:
     _locks.clear()
 
 
-os.register_at_fork(after_in_child=_forget_locks)
+os.register_at_fork(after_in_child=_clear_write_locks)
 
 
-def _write_lock(engine: Engine) -> _WriteLock:
+def _get_write_lock(engine: Engine) -> _WriteLock:
     path: str = engine.__dict__[_DATABASE]
     return _locks.get(path) or _locks.setdefault(path, _WriteLock(path))
 
 
-def _writer(engine: Engine) -> Connection:
+def _get_write_connection(engine: Engine) -> Connection:
     """Return the connection that writes: who holds the write lock has it, and fetches none from the pool."""
     conn: Connection | None = engine.__dict__.get(_WRITER)
     if conn is None or conn.closed or conn.invalidated:
@@ -210,7 +217,7 @@ def _writer(engine: Engine) -> Connection:
     return conn
 
 
-def _close_writer(engine: Engine) -> None:
+def _close_write_connection(engine: Engine) -> None:
     conn: Connection | None = engine.__dict__.pop(_WRITER, None)
     if conn is not None and not conn.closed:
         # The pool it came from is gone: it is closed, not given back.
@@ -219,7 +226,7 @@ def _close_writer(engine: Engine) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
+def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """Run the block in one transaction that may write: committed at its end, or nothing of it.
 
     `name` names its commit: tests kill the process right before and right after it, at the
@@ -228,13 +235,13 @@ def transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     try:
         with (_sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin)(engine) as conn:
             yield conn
-            failpoint(name, "before_commit")
-        failpoint(name, "after_commit")
+            kill_at_failpoint(name, "before_commit")
+        kill_at_failpoint(name, "after_commit")
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
-        raise _judged(error, engine) from error
-    room = room_of(engine)
+        raise _translate_database_error(error, engine) from error
+    room = get_disk_reserve(engine)
     if room.lacking:
-        room.took()
+        room.record_commit()
 
 
 @contextmanager
@@ -244,22 +251,22 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
     SQLAlchemy's own, which begins by itself with the first statement that goes through it, costs
     more than most statements: it is ended where there is one, and begun for nobody.
     """
-    with _write_lock(engine):
-        conn = _writer(engine)
+    with _get_write_lock(engine):
+        conn = _get_write_connection(engine)
         driver: Any = conn.connection.dbapi_connection
         try:
             driver.execute("BEGIN IMMEDIATE")
             yield conn
             (conn if conn.in_transaction() else driver).commit()
         except BaseException as problem:
-            _undo(conn, driver)
+            _roll_back_transaction(conn, driver)
             if isinstance(problem, OperationalError | sqlite3.OperationalError):
                 # What is the matter may be the connection: the next one begins with another.
                 conn.close()
             raise
 
 
-def _undo(conn: Connection, driver: Any) -> None:
+def _roll_back_transaction(conn: Connection, driver: Any) -> None:
     """Roll back; a connection that cannot is not used again."""
     try:
         (conn if conn.in_transaction() else driver).rollback()
@@ -268,7 +275,7 @@ def _undo(conn: Connection, driver: Any) -> None:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def read_transaction(engine: Engine) -> Iterator[Connection]:
     """Run the block in one transaction that sees one moment and cannot write."""
     try:
         if engine.dialect.name == "sqlite":
@@ -280,23 +287,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
                 yield conn
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
-        raise _judged(error, engine) from error
+        raise _translate_database_error(error, engine) from error
 
 
-def _judged(error: Exception, engine: Engine) -> Exception:
+def _translate_database_error(error: Exception, engine: Engine) -> Exception:
     """Return what an error of the database means: a file that is none, no room, or a mistake of ours."""
     told = getattr(error, "orig", error)
     if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
         # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own: every other error has.
         return GatewayError(SETTINGS_WRONG, f"the database cannot be used: {told}"[:160], "database.url")
-    if not _may_pass(error, told):
+    if not _is_transient_error(error, told):
         return error
-    problem = _unavailable(told)
-    room_of(engine).refused(problem)
+    problem = _make_unavailable_error(told)
+    get_disk_reserve(engine).record_refusal(problem)
     return problem
 
 
-def _may_pass(error: Exception, told: Any) -> bool:
+def _is_transient_error(error: Exception, told: Any) -> bool:
     """Tell whether the database may take the same thing later: a full disk, a server that is away.
 
     Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others); in
@@ -309,6 +316,6 @@ def _may_pass(error: Exception, told: Any) -> bool:
     return isinstance(error, OperationalError | sqlite3.OperationalError)
 
 
-def _unavailable(told: Any) -> NoRoomError:
+def _make_unavailable_error(told: Any) -> InsufficientStorageError:
     reason = str(told).partition("\n")[0]
-    return NoRoomError(f"the database takes nothing now: {reason[:120]}")
+    return InsufficientStorageError(f"the database takes nothing now: {reason[:120]}")

@@ -11,18 +11,26 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select, update
 
-from gateway.store.statements import InsertNew, in_state
+from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.tables import Instant, deliveries, lanes
 
-__all__ = ["LOCAL", "MAY_FOLLOW", "due", "ensure", "overview", "set_capacity", "set_circuit"]
+__all__ = [
+    "LOCAL",
+    "MAY_FOLLOW",
+    "ensure_lanes",
+    "list_due_lanes",
+    "set_lane_capacity",
+    "set_lane_circuit",
+    "summarize_lanes",
+]
 
 # Deliveries to ourselves: this lane is there from the first migration on.
 LOCAL: Final = "local"
 
-_INSERT = InsertNew(lanes, ("name",))
+_INSERT = InsertIfAbsent(lanes, ("name",))
 
 
-def _may_follow() -> ColumnElement[bool]:
+def _build_follow_condition() -> ColumnElement[bool]:
     earlier = deliveries.alias("earlier")
     ended = exists().where(
         earlier.c.id == deliveries.c.follows, earlier.c.state.in_(("DELIVERED", "CANCELLED"))
@@ -31,10 +39,13 @@ def _may_follow() -> ColumnElement[bool]:
 
 
 #: The condition that what a delivery follows has ended well.
-MAY_FOLLOW: Final = _may_follow()
+MAY_FOLLOW: Final = _build_follow_condition()
 _NOW: Final = bindparam("now", type_=Instant())
 _WAITING: Final = exists().where(
-    deliveries.c.lane == lanes.c.name, in_state(deliveries, "QUEUED"), deliveries.c.due_at <= _NOW, MAY_FOLLOW
+    deliveries.c.lane == lanes.c.name,
+    build_state_condition(deliveries, "QUEUED"),
+    deliveries.c.due_at <= _NOW,
+    MAY_FOLLOW,
 )
 # Built once, as each statement that is asked many times a second: to build it takes longer than to answer it.
 _DUE: Final = (
@@ -44,30 +55,30 @@ _DUE: Final = (
 )
 
 
-def ensure(conn: Connection, *names: str, capacity: int | None = None) -> None:
+def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None) -> None:
     """Make the lanes that do not exist yet."""
-    _INSERT.many(conn, [{"name": name, "capacity": capacity} for name in names])
+    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity} for name in names])
 
 
-def set_capacity(conn: Connection, name: str, capacity: int | None) -> None:
+def set_lane_capacity(conn: Connection, name: str, capacity: int | None) -> None:
     """Let so many deliveries of the lane run at once; None: as many as there are workers."""
-    ensure(conn, name)
+    ensure_lanes(conn, name)
     conn.execute(update(lanes).where(lanes.c.name == name).values(capacity=capacity))
 
 
-def set_circuit(conn: Connection, name: str, open_until: datetime | None, problem: str | None) -> None:
+def set_lane_circuit(conn: Connection, name: str, open_until: datetime | None, problem: str | None) -> None:
     """Claim nothing from the lane before `open_until`; None closes the circuit."""
     conn.execute(
         update(lanes).where(lanes.c.name == name).values(open_until=open_until, last_problem=problem)
     )
 
 
-def due(conn: Connection, now: datetime) -> tuple[str, ...]:
+def list_due_lanes(conn: Connection, now: datetime) -> tuple[str, ...]:
     """Return the lanes that have something due and whose circuit is closed."""
     return tuple(conn.execute(_DUE, {"now": now}).scalars())
 
 
-def overview(conn: Connection) -> Sequence[Row[Any]]:
+def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:
     """Return every lane with its number of queued, active, awaiting, held and failed deliveries."""
     counted = (
         func.count(deliveries.c.id).filter(deliveries.c.state == state).label(state.lower())

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from gateway.store.epochs import raise_epoch
+from gateway.store.register_version import increment_register_version
 from gateway.store.tables import mandates, parties
 
-__all__ = ["ANYTHING", "add", "covers", "of_party", "revoke", "standing"]
+__all__ = ["ANYTHING", "can_act_for", "insert_mandate", "list_by_party", "list_mandates", "revoke_mandate"]
 
 # The scope of a mandate for everything.
 ANYTHING: Final = "*"
 
 
-def add(
+def insert_mandate(
     conn: Connection,
     party: str,
     on_behalf_of: str,
@@ -35,19 +35,19 @@ def add(
             valid_until=valid_until,
         )
     )
-    raise_epoch(conn)
+    increment_register_version(conn)
     return int(done.inserted_primary_key[0])  # type: ignore[index]
 
 
-def revoke(conn: Connection, mandate: int, at: datetime) -> bool:
+def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
     """End the mandate now; False when it has ended already."""
     standing = (mandates.c.id == mandate, mandates.c.revoked_at.is_(None))
     changed = conn.execute(update(mandates).where(*standing).values(revoked_at=at))
-    raise_epoch(conn)
+    increment_register_version(conn)
     return changed.rowcount == 1
 
 
-def covers(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope: str = ANYTHING) -> bool:
+def can_act_for(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope: str = ANYTHING) -> bool:
     """Say whether `party` may act for the other at this moment; everyone acts for themselves.
 
     A party that is suspended or retired acts for nobody.
@@ -68,12 +68,12 @@ def covers(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope:
     return conn.execute(found.limit(1)).first() is not None
 
 
-def standing(conn: Connection) -> Sequence[Row[Any]]:
+def list_mandates(conn: Connection) -> Sequence[Row[Any]]:
     """Return every mandate, those that have ended or not begun too."""
     return conn.execute(select(mandates).order_by(mandates.c.id)).all()
 
 
-def of_party(conn: Connection, party: str) -> Sequence[Row[Any]]:
+def list_by_party(conn: Connection, party: str) -> Sequence[Row[Any]]:
     """Return the mandates that a party holds or has given, ended ones too."""
     involved = or_(mandates.c.party_id == party, mandates.c.on_behalf_of == party)
     return conn.execute(select(mandates).where(involved).order_by(mandates.c.id)).all()

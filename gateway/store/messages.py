@@ -11,37 +11,37 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
-from gateway.model import Payload
-from gateway.states import MESSAGE, step
+from gateway.message_model import Payload
+from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
-from gateway.store.statements import InsertNew, Prepared
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import message_payloads, messages
-from gateway.store.transitions import Step
+from gateway.store.transitions import StateEvent
 
 __all__ = [
-    "Accepted",
-    "Answer",
+    "AcceptedMessage",
+    "HttpResponse",
     "NewMessage",
-    "accept",
-    "add",
-    "answer_of",
-    "find",
-    "get",
-    "move",
-    "parcel_of",
-    "payloads_of",
-    "search",
-    "set_answer",
-    "set_case",
+    "accept_message",
+    "apply_event",
+    "find_by_id",
+    "find_by_message_id",
+    "find_response",
+    "insert_own_message",
+    "list_messages",
+    "load_parcel",
+    "load_payloads",
+    "set_message_case",
+    "store_response",
 ]
 
 _BEGINNING: Final = 200
 # A parcel in its row is one insert, one tree and one index less.  A larger one lies apart, because
 # SQLite writes a row anew whenever one of its columns changes.
 _LARGEST_IN_ROW: Final = 64 * 1024
-_INSERT = InsertNew(messages, ("message_id", "from_party", "direction"), "id")
-_INSERT_PAYLOADS = Prepared(insert(message_payloads))
+_INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
+_INSERT_PAYLOADS = PreparedStatement(insert(message_payloads))
 _FIRST = select(
     messages.c.id,
     messages.c.identity_sha256,
@@ -60,7 +60,7 @@ _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What HTTP answers: status, headers, octets; stored before it is sent."""
 
     status: int
@@ -99,51 +99,55 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedMessage:
     """The stored message and its answer; `new` is false for a duplicate, answered as the first was."""
 
     id: int
     new: bool
-    answer: Answer | None
+    answer: HttpResponse | None
 
 
-def accept(
-    conn: Connection, message: NewMessage, answer: Answer | None, at: datetime, actor: str = "receive"
-) -> Accepted:
+def accept_message(
+    conn: Connection, message: NewMessage, answer: HttpResponse | None, at: datetime, actor: str = "receive"
+) -> AcceptedMessage:
     """Store the message with its answer, or return the first answer of the same message.
 
     GW312 when the sender used the id before for other content.
     """
-    state = step(MESSAGE, MESSAGE.initial, "accept")
-    parcel_sha256 = octets.sha256(message.parcel)
-    stored = _INSERT.one(conn, _row(message, answer, state, parcel_sha256, at))
+    state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
+    parcel_sha256 = octets.compute_sha256(message.parcel)
+    stored = _INSERT.insert_one(conn, _make_message_row(message, answer, state, parcel_sha256, at))
     if stored is None:
-        return _again(conn, message)
-    parts = [_part(stored.id, *numbered, message) for numbered in enumerate(message.payloads, start=1)]
+        return _accept_duplicate(conn, message)
+    parts = [
+        _make_part_row(stored.id, *numbered, message) for numbered in enumerate(message.payloads, start=1)
+    ]
     apart = [
         (part["sha256"], payload.content)
         for part, payload in zip(parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
-    if not _in_row(message):
+    if not _fits_in_row(message):
         apart.append((parcel_sha256, message.parcel))
-    octets.put_known(conn, apart, at)
+    octets.store_digested_payloads(conn, apart, at)
     if parts:
-        _INSERT_PAYLOADS.run(conn, parts)
-    transitions.record(conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], Step("accept", at, actor))
-    return Accepted(stored.id, True, answer)
+        _INSERT_PAYLOADS.execute_rows(conn, parts)
+    transitions.record_transitions(
+        conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], StateEvent("accept", at, actor)
+    )
+    return AcceptedMessage(stored.id, True, answer)
 
 
-def add(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
+def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
     """Store a message of our own making; return its row id."""
-    stored = accept(conn, message, None, at, actor)
+    stored = accept_message(conn, message, None, at, actor)
     if not stored.new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
     return stored.id
 
 
-def _row(
-    message: NewMessage, answer: Answer | None, state: str, parcel_sha256: str, at: datetime
+def _make_message_row(
+    message: NewMessage, answer: HttpResponse | None, state: str, parcel_sha256: str, at: datetime
 ) -> dict[str, Any]:
     return {
         "message_id": message.message_id,
@@ -165,17 +169,17 @@ def _row(
         "case_id": message.case_id,
         "parcel_headers": dict(message.parcel_headers),
         "parcel_sha256": parcel_sha256,
-        "parcel": message.parcel if _in_row(message) else None,
-        **_answer_columns(answer),
+        "parcel": message.parcel if _fits_in_row(message) else None,
+        **_make_response_columns(answer),
     }
 
 
-def _in_row(message: NewMessage) -> bool:
+def _fits_in_row(message: NewMessage) -> bool:
     # What we send is read by its digest, by the delivery that sends it.
     return message.direction == "in" and len(message.parcel) <= _LARGEST_IN_ROW
 
 
-def _answer_columns(answer: Answer | None) -> dict[str, Any]:
+def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
     return {
         "answer_status": answer.status if answer else None,
         "answer_headers": dict(answer.headers) if answer else None,
@@ -184,21 +188,21 @@ def _answer_columns(answer: Answer | None) -> dict[str, Any]:
     }
 
 
-def _part(stored: int, position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
-    offset = _offset(message.parcel, payload.content)
+def _make_part_row(stored: int, position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
+    offset = _find_content_offset(message.parcel, payload.content)
     return {
         "message": stored,
         "position": position,
         "content_id": payload.content_id,
         "media_type": payload.media_type,
-        "sha256": message.payload_digests.get(payload.content_id) or octets.sha256(payload.content),
+        "sha256": message.payload_digests.get(payload.content_id) or octets.compute_sha256(payload.content),
         "size": len(payload.content),
         "parcel_offset": offset if offset >= 0 else None,
         "properties": [list(pair) for pair in payload.properties],
     }
 
 
-def _offset(parcel: bytes, content: bytes) -> int:
+def _find_content_offset(parcel: bytes, content: bytes) -> int:
     """Return where the content stands in the parcel, -1 where it does not."""
     # Looked for by its beginning: preparing the search of a long text takes longer than the search.
     offset = parcel.find(content[:_BEGINNING])
@@ -206,7 +210,7 @@ def _offset(parcel: bytes, content: bytes) -> int:
     return offset if found else parcel.find(content)
 
 
-def _again(conn: Connection, message: NewMessage) -> Accepted:
+def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
     key = {name: getattr(message, name) for name in ("direction", "from_party", "message_id")}
     first = conn.execute(_FIRST, key).one()
     if first.identity_sha256 != message.identity_sha256:
@@ -215,39 +219,39 @@ def _again(conn: Connection, message: NewMessage) -> Accepted:
             f"message {message.message_id[:80]} was received before with other content",
             "//eb:MessageData/eb:MessageId",
         )
-    step(MESSAGE, MESSAGE.initial, "duplicate")
-    return Accepted(first.id, False, _answer(first))
+    get_next_state(MESSAGE, MESSAGE.initial, "duplicate")
+    return AcceptedMessage(first.id, False, _read_response(first))
 
 
-def _answer(row: Any) -> Answer | None:
+def _read_response(row: Any) -> HttpResponse | None:
     if row.answer_body is None:
         return None
-    return Answer(row.answer_status, row.answer_headers, row.answer_body)
+    return HttpResponse(row.answer_status, row.answer_headers, row.answer_body)
 
 
-def set_answer(conn: Connection, message: int, answer: Answer) -> Answer:
+def store_response(conn: Connection, message: int, answer: HttpResponse) -> HttpResponse:
     """Keep an answer that was made later than the message was stored; return the first one so kept."""
     unanswered = (messages.c.id == message) & messages.c.answer_body.is_(None)
-    conn.execute(update(messages).where(unanswered).values(**_answer_columns(answer)))
-    return answer_of(conn, message) or answer
+    conn.execute(update(messages).where(unanswered).values(**_make_response_columns(answer)))
+    return find_response(conn, message) or answer
 
 
-def set_case(conn: Connection, message: int, case_id: int) -> None:
+def set_message_case(conn: Connection, message: int, case_id: int) -> None:
     """Say which case the message belongs to."""
     conn.execute(update(messages).where(messages.c.id == message).values(case_id=case_id))
 
 
-def move(conn: Connection, message: int, what: Step, problem: str | None = None) -> str:
+def apply_event(conn: Connection, message: int, what: StateEvent, problem: str | None = None) -> str:
     """Apply an event to a stored message; return its new state."""
-    return transitions.move(conn, messages, MESSAGE, message, what, problem=problem)
+    return transitions.apply_event(conn, messages, MESSAGE, message, what, problem=problem)
 
 
-def get(conn: Connection, message: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
     """Return the message of this row id, without the octets of its answer."""
     return conn.execute(_GET, {"wanted": message}).first()
 
 
-def find(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
+def find_by_message_id(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
     """Return the message a party sent under this id."""
     return conn.execute(
         _SUMMARY.where(
@@ -258,50 +262,50 @@ def find(conn: Connection, direction: str, from_party: str, message_id: str) -> 
     ).first()
 
 
-def answer_of(conn: Connection, message: int) -> Answer | None:
+def find_response(conn: Connection, message: int) -> HttpResponse | None:
     """Return the stored answer of a message."""
     columns = (messages.c.answer_status, messages.c.answer_headers, messages.c.answer_body)
     row = conn.execute(select(*columns).where(messages.c.id == message)).first()
-    return _answer(row) if row else None
+    return _read_response(row) if row else None
 
 
-def parcel_of(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
+def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
     """Return headers and octets of the message as carried by HTTP; empty when there is none."""
     columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel)
     row = conn.execute(select(*columns).where(messages.c.id == message)).first()
     if row is None:
         return {}, b""
     if row.parcel is None:
-        return row.parcel_headers, octets.get(conn, row.parcel_sha256)
-    return row.parcel_headers, octets.checked(row.parcel, row.parcel_sha256)
+        return row.parcel_headers, octets.get_payload_octets(conn, row.parcel_sha256)
+    return row.parcel_headers, octets.verify_digest(row.parcel, row.parcel_sha256)
 
 
-def payloads_of(conn: Connection, message: int) -> tuple[Payload, ...]:
+def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
     """Return the payloads of a message in their order, each checked against its digest."""
     rows = conn.execute(
         select(message_payloads)
         .where(message_payloads.c.message == message)
         .order_by(message_payloads.c.position)
     ).all()
-    parcel = parcel_of(conn, message)[1] if any(row.parcel_offset is not None for row in rows) else b""
+    parcel = load_parcel(conn, message)[1] if any(row.parcel_offset is not None for row in rows) else b""
     return tuple(
         Payload(
             row.content_id,
             row.media_type,
-            _content(conn, row, parcel),
+            _load_part_octets(conn, row, parcel),
             tuple((name, value) for name, value in row.properties),
         )
         for row in rows
     )
 
 
-def _content(conn: Connection, part: Row[Any], parcel: bytes) -> bytes:
+def _load_part_octets(conn: Connection, part: Row[Any], parcel: bytes) -> bytes:
     if part.parcel_offset is None:
-        return octets.get(conn, part.sha256)
-    return octets.checked(parcel[part.parcel_offset : part.parcel_offset + part.size], part.sha256)
+        return octets.get_payload_octets(conn, part.sha256)
+    return octets.verify_digest(parcel[part.parcel_offset : part.parcel_offset + part.size], part.sha256)
 
 
-def search(
+def list_messages(
     conn: Connection,
     *,
     limit: int = 50,

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
-from gateway.store.statements import InsertNew
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import notices
 
-__all__ = ["NewNotice", "Stored", "add", "get", "of_request"]
+__all__ = ["NewNotice", "StoredNotice", "find_by_id", "insert_notice", "list_by_request"]
 
-_INSERT = InsertNew(notices, ("agency", "number"), "id")
+_INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
 _GET = select(notices).where(notices.c.id == bindparam("wanted"))
 _OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted")).order_by(notices.c.id)
 
@@ -36,13 +36,13 @@ class NewNotice:
     decisions: Sequence[str] = ()
 
     @property
-    def sha256(self) -> str:
+    def content_sha256(self) -> str:
         """Return the digest of everything the notice says."""
         return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredNotice:
     """A notice as stored; `latest` is false when a later one about the request was there before.
 
     `known` are all the notices about the request, this one too.
@@ -54,27 +54,31 @@ class Stored:
     known: Sequence[Row[Any]] = ()
 
 
-def add(conn: Connection, notice: NewNotice, at: datetime) -> Stored | None:
+def insert_notice(conn: Connection, notice: NewNotice, at: datetime) -> StoredNotice | None:
     """Store a notice, None when it is a repeat; the case must be locked.
 
     GW702 when the agency used the number before for other words.
     """
-    values = asdict(notice) | {"pointers": list(notice.pointers), "sha256": notice.sha256, "received_at": at}
+    values = asdict(notice) | {
+        "pointers": list(notice.pointers),
+        "sha256": notice.content_sha256,
+        "received_at": at,
+    }
     del values["decisions"]
-    row = _INSERT.one(conn, values)
+    row = _INSERT.insert_one(conn, values)
     if row is None:
-        _check_repeat(conn, notice)
+        _check_repeated_notice(conn, notice)
         return None
-    known = of_request(conn, notice.request_id)
+    known = list_by_request(conn, notice.request_id)
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
-    return Stored(int(row.id), notice.sha256, latest, known)
+    return StoredNotice(int(row.id), notice.content_sha256, latest, known)
 
 
-def _check_repeat(conn: Connection, notice: NewNotice) -> None:
+def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
     known = select(notices.c.sha256).where(
         notices.c.agency == notice.agency, notices.c.number == notice.number
     )
-    if conn.execute(known).scalar_one() != notice.sha256:
+    if conn.execute(known).scalar_one() != notice.content_sha256:
         raise GatewayError(
             DECISION_CONFLICT,
             f"notice {notice.number[:40]} was received before with other words",
@@ -82,11 +86,11 @@ def _check_repeat(conn: Connection, notice: NewNotice) -> None:
         )
 
 
-def get(conn: Connection, notice: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, notice: int) -> Row[Any] | None:
     """Return the notice of this row id."""
     return conn.execute(_GET, {"wanted": notice}).first()
 
 
-def of_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return the notices about a request, in the order received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()

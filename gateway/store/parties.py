@@ -13,31 +13,31 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
-from gateway.model import PartyId
-from gateway.store.epochs import raise_epoch
-from gateway.store.statements import InsertNew
+from gateway.message_model import PartyId
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.register_version import increment_register_version
 from gateway.store.tables import certificates, parties, party_ids
 
 __all__ = [
     "NewCertificate",
-    "add",
     "add_certificate",
-    "add_id",
-    "by_certificate",
-    "by_id",
-    "certificates_in_use",
-    "certificates_of",
-    "end_certificate",
-    "everyone",
-    "get",
-    "ids_of",
+    "add_identifier",
+    "find_by_certificate",
+    "find_by_identifier",
+    "find_party",
+    "limit_certificate_use",
+    "list_certificates",
+    "list_certificates_in_use",
+    "list_identifiers",
+    "list_parties",
+    "register_party",
     "retire_certificate",
-    "set_status",
+    "set_party_status",
 ]
 
-_INSERT = InsertNew(parties, ("id",), "id")
-_INSERT_ID = InsertNew(party_ids, ("type", "value"), "value")
-_INSERT_CERTIFICATE = InsertNew(certificates, ("sha256", "use"), "sha256")
+_INSERT = InsertIfAbsent(parties, ("id",), "id")
+_INSERT_ID = InsertIfAbsent(party_ids, ("type", "value"), "value")
+_INSERT_CERTIFICATE = InsertIfAbsent(certificates, ("sha256", "use"), "sha256")
 _BY_ID = (
     select(parties)
     .join(party_ids)
@@ -74,33 +74,33 @@ class NewCertificate:
     valid_until: datetime | None = None
 
     @property
-    def bounds(self) -> dict[str, datetime | None]:
+    def usage_bounds(self) -> dict[str, datetime | None]:
         """Return the two bounds where one is given, nothing where none is."""
         given = {"valid_from": self.valid_from, "valid_until": self.valid_until}
         return given if any(given.values()) else {}
 
 
-def add(
+def register_party(
     conn: Connection, party: str, name: str, role: str, at: datetime, ids: Sequence[PartyId] = ()
 ) -> bool:
     """Register a party with its identifiers; False when it was registered already (ids are added)."""
     row = {"id": party, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
-    new = _INSERT.one(conn, row) is not None
+    new = _INSERT.insert_one(conn, row) is not None
     for identifier in ids:
-        add_id(conn, party, identifier)
-    raise_epoch(conn)
+        add_identifier(conn, party, identifier)
+    increment_register_version(conn)
     return new
 
 
-def add_id(conn: Connection, party: str, identifier: PartyId) -> None:
+def add_identifier(conn: Connection, party: str, identifier: PartyId) -> None:
     """Give a party one more identifier; GW302 when it is another party's."""
-    row = {"type": identifier.type or "", "value": identifier.value, "party_id": _known(conn, party)}
-    if _INSERT_ID.one(conn, row) is None:
-        owner = by_id(conn, identifier)
+    row = {"type": identifier.type or "", "value": identifier.value, "party_id": _require_party(conn, party)}
+    if _INSERT_ID.insert_one(conn, row) is None:
+        owner = find_by_identifier(conn, identifier)
         if owner is None or owner.id != party:
             detail = f"identifier {identifier.value[:80]} belongs to another party"
             raise GatewayError(PARTY_UNKNOWN, detail, f"party {party[:40]}")
-    raise_epoch(conn)
+    increment_register_version(conn)
 
 
 def add_certificate(conn: Connection, party: str, certificate: NewCertificate, at: datetime) -> None:
@@ -108,91 +108,91 @@ def add_certificate(conn: Connection, party: str, certificate: NewCertificate, a
 
     One that is in use keeps its bounds unless others are given; one that was retired starts anew.
     """
-    row = asdict(certificate) | {"party_id": _known(conn, party), "status": "ACTIVE", "added_at": at}
-    if _INSERT_CERTIFICATE.one(conn, row) is None:
+    row = asdict(certificate) | {"party_id": _require_party(conn, party), "status": "ACTIVE", "added_at": at}
+    if _INSERT_CERTIFICATE.insert_one(conn, row) is None:
         known = (certificates.c.sha256 == certificate.sha256, certificates.c.use == certificate.use)
         held = conn.execute(select(certificates.c.party_id, certificates.c.status).where(*known)).one()
         if held.party_id != party:
             detail = f"certificate {certificate.sha256[:16]} belongs to another party"
             raise GatewayError(SIGNER_MISMATCH, detail, f"party {party[:40]}")
         anew = {"valid_from": None, "valid_until": None} if held.status != "ACTIVE" else {}
-        values = {"status": "ACTIVE", **anew, **certificate.bounds}
+        values = {"status": "ACTIVE", **anew, **certificate.usage_bounds}
         conn.execute(update(certificates).where(*known).values(values))
-    raise_epoch(conn)
+    increment_register_version(conn)
 
 
 def retire_certificate(conn: Connection, sha256: str) -> bool:
     """Let the certificate be used no more; False when nobody uses it."""
     held = (certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE")
     changed = conn.execute(update(certificates).where(*held).values(status="RETIRED"))
-    raise_epoch(conn)
+    increment_register_version(conn)
     return changed.rowcount > 0
 
 
-def end_certificate(conn: Connection, sha256: str, at: datetime, use: str | None = None) -> bool:
+def limit_certificate_use(conn: Connection, sha256: str, at: datetime, use: str | None = None) -> bool:
     """Let the certificate be used before `at` only (for `use`); False when nobody uses it."""
     held = [certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE"]
     if use is not None:
         held.append(certificates.c.use == use)
     changed = conn.execute(update(certificates).where(*held).values(valid_until=at))
-    raise_epoch(conn)
+    increment_register_version(conn)
     return changed.rowcount > 0
 
 
-def set_status(conn: Connection, party: str, status: str) -> None:
+def set_party_status(conn: Connection, party: str, status: str) -> None:
     """Make a party ACTIVE, SUSPENDED or RETIRED."""
     changed = conn.execute(update(parties).where(parties.c.id == party).values(status=status))
     if changed.rowcount != 1:
-        raise _unknown(party)
-    raise_epoch(conn)
+        raise _make_unknown_party_error(party)
+    increment_register_version(conn)
 
 
-def _known(conn: Connection, party: str) -> str:
-    if get(conn, party) is None:
-        raise _unknown(party)
+def _require_party(conn: Connection, party: str) -> str:
+    if find_party(conn, party) is None:
+        raise _make_unknown_party_error(party)
     return party
 
 
-def _unknown(party: str) -> GatewayError:
+def _make_unknown_party_error(party: str) -> GatewayError:
     return GatewayError(PARTY_UNKNOWN, f"no party is registered as {party[:80]}")
 
 
-def get(conn: Connection, party: str) -> Row[Any] | None:
+def find_party(conn: Connection, party: str) -> Row[Any] | None:
     """Return the party."""
     return conn.execute(select(parties).where(parties.c.id == party)).first()
 
 
-def by_id(conn: Connection, identifier: PartyId) -> Row[Any] | None:
+def find_by_identifier(conn: Connection, identifier: PartyId) -> Row[Any] | None:
     """Return the party that has the identifier, whatever its status."""
     return conn.execute(_BY_ID, {"id_type": identifier.type or "", "id_value": identifier.value}).first()
 
 
-def by_certificate(conn: Connection, sha256: str, use: str = "signing") -> Row[Any] | None:
+def find_by_certificate(conn: Connection, sha256: str, use: str = "signing") -> Row[Any] | None:
     """Return the party that may use the certificate, whatever the party's status."""
     return conn.execute(_BY_CERTIFICATE, {"digest": sha256, "for_use": use}).first()
 
 
-def everyone(conn: Connection, role: str | None = None) -> Sequence[Row[Any]]:
+def list_parties(conn: Connection, role: str | None = None) -> Sequence[Row[Any]]:
     """Return the parties (of a role), by id."""
     found = select(parties).order_by(parties.c.id)
     return conn.execute(found.where(parties.c.role == role) if role else found).all()
 
 
-def ids_of(conn: Connection, party: str) -> tuple[PartyId, ...]:
+def list_identifiers(conn: Connection, party: str) -> tuple[PartyId, ...]:
     """Return the identifiers of a party."""
     found = select(party_ids).where(party_ids.c.party_id == party)
     rows = conn.execute(found.order_by(party_ids.c.type, party_ids.c.value))
     return tuple(PartyId(row.value, row.type or None) for row in rows)
 
 
-def certificates_of(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
+def list_certificates(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
     """Return the certificates a party may use, the one that lasts longest first."""
     found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = found.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
 
 
-def certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:
+def list_certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:
     """Return the certificates that active parties may use, now or later, by party and end."""
     found = select(certificates).join(parties)
     wanted = found.where(certificates.c.status == "ACTIVE", parties.c.status == "ACTIVE")

@@ -10,32 +10,39 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect
 
 from gateway.errors import SCHEMA_VERSION_WRONG, GatewayError
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
 
-__all__ = ["check_version", "head", "known_revisions", "newer", "version", "version_on"]
+__all__ = [
+    "check_schema_version",
+    "get_head_revision",
+    "list_known_revisions",
+    "make_newer_schema_error",
+    "read_current_revision",
+    "read_schema_version",
+]
 
 _REVISION: Final = re.compile(r"r([0-9]{4})_\w+\.py")
 
 
 @cache
-def known_revisions() -> tuple[str, ...]:
+def list_known_revisions() -> tuple[str, ...]:
     """Return the revisions of this code, the oldest first, as the names of their files say."""
     folder = Path(__file__).parent / "migrations" / "versions"
     return tuple(sorted(found[1] for one in folder.iterdir() if (found := _REVISION.fullmatch(one.name))))
 
 
-def head() -> str:
+def get_head_revision() -> str:
     """Return the version this code is written for."""
-    return known_revisions()[-1]
+    return list_known_revisions()[-1]
 
 
-def version(engine: Engine) -> str | None:
+def read_schema_version(engine: Engine) -> str | None:
     """Return the version of the database; None when it has no tables."""
-    with reading(engine) as conn:
-        return version_on(conn)
+    with read_transaction(engine) as conn:
+        return read_current_revision(conn)
 
 
-def version_on(conn: Connection) -> str | None:
+def read_current_revision(conn: Connection) -> str | None:
     """Return the version of the database of a connection; None when it has no tables."""
     if not inspect(conn).has_table("alembic_version"):
         return None
@@ -43,18 +50,18 @@ def version_on(conn: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def check_version(engine: Engine) -> None:
+def check_schema_version(engine: Engine) -> None:
     """GW802 unless the database has exactly the schema of this code."""
-    found, wanted = version(engine), head()
+    found, wanted = read_schema_version(engine), get_head_revision()
     if found == wanted:
         return
-    if found is not None and found not in known_revisions():
-        raise newer(found)
+    if found is not None and found not in list_known_revisions():
+        raise make_newer_schema_error(found)
     detail = f"the database has version {found or 'none'}, the code needs {wanted}: run `gateway migrate`"
     raise GatewayError(SCHEMA_VERSION_WRONG, detail, "database.url")
 
 
-def newer(found: str) -> GatewayError:
+def make_newer_schema_error(found: str) -> GatewayError:
     """Return the problem of a database whose version this code does not know."""
     detail = f"the database has version {found[:40]}, which this code does not know: install the newer code"
     return GatewayError(SCHEMA_VERSION_WRONG, detail, "database.url")

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from gateway.states import CASE, DELIVERY, MESSAGE, REQUEST, Machine
+from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
 
 __all__ = ["Instant", "Json", "metadata"]
 
@@ -100,22 +100,22 @@ metadata = MetaData(
 )
 
 
-def _identity() -> Column[int]:
+def _make_identity_column() -> Column[int]:
     # SQLite numbers rows by itself only when the key is declared INTEGER.
     key = BigInteger().with_variant(Integer(), "sqlite")
     return Column("id", key, Identity(), primary_key=True)
 
 
-def _needed(name: str, kind: Any = Text, *more: Any) -> Column[Any]:
+def _make_required_column(name: str, kind: Any = Text, *more: Any) -> Column[Any]:
     return Column(name, kind, *more, nullable=False)
 
 
-def _state_of(machine: Machine) -> CheckConstraint:
+def _make_state_constraint(machine: StateMachine) -> CheckConstraint:
     known = ", ".join(f"'{state}'" for state in machine.states)
     return CheckConstraint(f"state IN ({known})", name="state")
 
 
-def _index_of_given(name: str, column: str, *, unique: bool = False) -> Index:
+def _make_partial_index(name: str, column: str, *, unique: bool = False) -> Index:
     # Rows without a value cost nothing when they are written.
     given = text(f"{column} IS NOT NULL")
     return Index(name, column, unique=unique, sqlite_where=given, postgresql_where=given)
@@ -125,10 +125,10 @@ parties = Table(
     "parties",
     metadata,
     Column("id", Text, primary_key=True),
-    _needed("name"),
-    _needed("role"),
-    _needed("status"),
-    _needed("created_at", Instant),
+    _make_required_column("name"),
+    _make_required_column("role"),
+    _make_required_column("status"),
+    _make_required_column("created_at", Instant),
     CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
 )
 
@@ -137,7 +137,7 @@ party_ids = Table(
     metadata,
     Column("type", Text, primary_key=True),  # empty where the PartyId has no type
     Column("value", Text, primary_key=True),
-    _needed("party_id", Text, ForeignKey("parties.id")),
+    _make_required_column("party_id", Text, ForeignKey("parties.id")),
 )
 
 certificates = Table(
@@ -145,15 +145,15 @@ certificates = Table(
     metadata,
     Column("sha256", Text, primary_key=True),
     Column("use", Text, primary_key=True),
-    _needed("party_id", Text, ForeignKey("parties.id")),
-    _needed("subject"),
-    _needed("issuer"),
-    _needed("serial"),
-    _needed("not_before", Instant),
-    _needed("not_after", Instant),
-    _needed("status"),
-    _needed("der", LargeBinary),
-    _needed("added_at", Instant),
+    _make_required_column("party_id", Text, ForeignKey("parties.id")),
+    _make_required_column("subject"),
+    _make_required_column("issuer"),
+    _make_required_column("serial"),
+    _make_required_column("not_before", Instant),
+    _make_required_column("not_after", Instant),
+    _make_required_column("status"),
+    _make_required_column("der", LargeBinary),
+    _make_required_column("added_at", Instant),
     # Bounds of our own within the certificate's, from inclusive, until exclusive: for a change of keys.
     Column("valid_from", Instant),
     Column("valid_until", Instant),
@@ -165,11 +165,11 @@ certificates = Table(
 mandates = Table(
     "mandates",
     metadata,
-    _identity(),
-    _needed("party_id", Text, ForeignKey("parties.id")),
-    _needed("on_behalf_of", Text, ForeignKey("parties.id")),
-    _needed("scope"),
-    _needed("valid_from", Instant),
+    _make_identity_column(),
+    _make_required_column("party_id", Text, ForeignKey("parties.id")),
+    _make_required_column("on_behalf_of", Text, ForeignKey("parties.id")),
+    _make_required_column("scope"),
+    _make_required_column("valid_from", Instant),
     Column("valid_until", Instant),
     Column("revoked_at", Instant),
     Index("ix_mandates_party_id", "party_id", "on_behalf_of"),
@@ -180,24 +180,24 @@ revocations = Table(
     metadata,
     Column("issuer_key_sha256", Text, primary_key=True),
     Column("crl_number", Text, primary_key=True),
-    _needed("this_update", Instant),
+    _make_required_column("this_update", Instant),
     Column("next_update", Instant),
-    _needed("der", LargeBinary),
-    _needed("fetched_at", Instant),
+    _make_required_column("der", LargeBinary),
+    _make_required_column("fetched_at", Instant),
 )
 
 agreements = Table(
     "agreements",
     metadata,
     Column("id", Text, primary_key=True),
-    _needed("kind"),
-    _needed("source", LargeBinary),
-    _needed("sha256"),
+    _make_required_column("kind"),
+    _make_required_column("source", LargeBinary),
+    _make_required_column("sha256"),
     Column("valid_from", Instant),
     Column("valid_until", Instant),
-    _needed("status"),
-    _needed("loaded_at", Instant),
-    _needed("loaded_by"),
+    _make_required_column("status"),
+    _make_required_column("loaded_at", Instant),
+    _make_required_column("loaded_by"),
     CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
     CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
 )
@@ -206,15 +206,15 @@ pmodes = Table(
     "pmodes",
     metadata,
     Column("id", Text, primary_key=True),
-    _needed("agreement_id", Text, ForeignKey("agreements.id")),
-    _needed("protocol"),
-    _needed("from_party"),
+    _make_required_column("agreement_id", Text, ForeignKey("agreements.id")),
+    _make_required_column("protocol"),
+    _make_required_column("from_party"),
     Column("from_role", Text),
-    _needed("to_party"),
+    _make_required_column("to_party"),
     Column("to_role", Text),
-    _needed("service"),
-    _needed("action"),
-    _needed("parameters", Json),
+    _make_required_column("service"),
+    _make_required_column("action"),
+    _make_required_column("parameters", Json),
     UniqueConstraint("agreement_id", "protocol", "from_party", "to_party", "service", "action"),
 )
 
@@ -223,9 +223,9 @@ payloads = Table(
     "payloads",
     metadata,
     Column("sha256", Text, primary_key=True),
-    _needed("size", BigInteger),
-    _needed("stored_at", Instant),
-    _needed("content", LargeBinary),
+    _make_required_column("size", BigInteger),
+    _make_required_column("stored_at", Instant),
+    _make_required_column("content", LargeBinary),
 )
 
 # `answer_*` is the receipt as sent: a duplicate gets these octets again.  The row is written before
@@ -234,27 +234,27 @@ payloads = Table(
 messages = Table(
     "messages",
     metadata,
-    _identity(),
-    _needed("message_id"),
-    _needed("direction"),
-    _needed("protocol"),
-    _needed("kind"),
-    _needed("conversation_id"),
+    _make_identity_column(),
+    _make_required_column("message_id"),
+    _make_required_column("direction"),
+    _make_required_column("protocol"),
+    _make_required_column("kind"),
+    _make_required_column("conversation_id"),
     Column("ref_to_message_id", Text),
-    _needed("from_party"),
-    _needed("to_party"),
-    _needed("service"),
-    _needed("action"),
+    _make_required_column("from_party"),
+    _make_required_column("to_party"),
+    _make_required_column("service"),
+    _make_required_column("action"),
     Column("pmode_id", Text),
     Column("signer_sha256", Text),
-    _needed("identity_sha256"),
-    _needed("state"),
+    _make_required_column("identity_sha256"),
+    _make_required_column("state"),
     Column("problem", Text),
-    _needed("received_at", Instant),
+    _make_required_column("received_at", Instant),
     Column("expires_at", Instant),
     Column("case_id", BigInteger),
-    _needed("parcel_headers", Json),
-    _needed("parcel_sha256"),
+    _make_required_column("parcel_headers", Json),
+    _make_required_column("parcel_sha256"),
     Column("answer_status", Integer),
     Column("answer_headers", Json),
     Column("answer_sha256", Text),
@@ -262,8 +262,8 @@ messages = Table(
     Column("parcel", LargeBinary),  # null where its octets lie in `payloads`
     UniqueConstraint("message_id", "from_party", "direction"),
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
-    _state_of(MESSAGE),
-    _index_of_given("ix_messages_case_id", "case_id"),
+    _make_state_constraint(MESSAGE),
+    _make_partial_index("ix_messages_case_id", "case_id"),
 )
 
 # The parts of a message.  One that lies in the parcel as it is names its place there; the octets of
@@ -273,58 +273,58 @@ message_payloads = Table(
     metadata,
     Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    _needed("content_id"),
-    _needed("media_type"),
-    _needed("sha256"),
-    _needed("size", BigInteger),
+    _make_required_column("content_id"),
+    _make_required_column("media_type"),
+    _make_required_column("sha256"),
+    _make_required_column("size", BigInteger),
     Column("parcel_offset", BigInteger),
-    _needed("properties", Json),
+    _make_required_column("properties", Json),
     sqlite_with_rowid=False,
 )
 
 cases = Table(
     "cases",
     metadata,
-    _identity(),
-    _needed("number"),
-    _needed("document"),
-    _needed("function"),
-    _needed("declarant"),
+    _make_identity_column(),
+    _make_required_column("number"),
+    _make_required_column("document"),
+    _make_required_column("function"),
+    _make_required_column("declarant"),
     Column("agent", Text),
-    _needed("applicant"),
-    _needed("functional_reference"),
-    _needed("version", Integer),
+    _make_required_column("applicant"),
+    _make_required_column("functional_reference"),
+    _make_required_column("version", Integer),
     Column("ucr", Text),
-    _needed("message", BigInteger, ForeignKey("messages.id")),
-    _needed("state"),
+    _make_required_column("message", BigInteger, ForeignKey("messages.id")),
+    _make_required_column("state"),
     Column("outcome", Text),
     Column("detail", Json),
-    _needed("opened_at", Instant),
+    _make_required_column("opened_at", Instant),
     Column("due_at", Instant),
     Column("closed_at", Instant),
     UniqueConstraint("number"),
     UniqueConstraint("declarant", "functional_reference", "version"),
     CheckConstraint("outcome IN ('APPROVED', 'PARTIAL', 'REJECTED', 'REFUSED', 'WITHDRAWN')", name="outcome"),
-    _state_of(CASE),
+    _make_state_constraint(CASE),
     Index("ix_cases_opened_at", "opened_at"),
 )
 
 agency_requests = Table(
     "agency_requests",
     metadata,
-    _identity(),
-    _needed("case_id", BigInteger, ForeignKey("cases.id")),
-    _needed("number"),
-    _needed("application"),
-    _needed("agency"),
-    _needed("document"),
-    _needed("sequence", Integer),
-    _needed("mapping"),
-    _needed("mapping_version"),
-    _needed("mapping_sha256"),
-    _needed("document_sha256", Text, ForeignKey("payloads.sha256")),
-    _needed("required", Json),
-    _needed("state"),
+    _make_identity_column(),
+    _make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    _make_required_column("number"),
+    _make_required_column("application"),
+    _make_required_column("agency"),
+    _make_required_column("document"),
+    _make_required_column("sequence", Integer),
+    _make_required_column("mapping"),
+    _make_required_column("mapping_version"),
+    _make_required_column("mapping_sha256"),
+    _make_required_column("document_sha256", Text, ForeignKey("payloads.sha256")),
+    _make_required_column("required", Json),
+    _make_required_column("state"),
     Column("status_code", Text),
     Column("receipt_number", Text),
     Column("decision", Text),
@@ -334,7 +334,7 @@ agency_requests = Table(
     Column("due_at", Instant),
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
-    _state_of(REQUEST),
+    _make_state_constraint(REQUEST),
 )
 
 # Every notice of an agency as it was said, also one that decides nothing; the latest is known
@@ -342,17 +342,17 @@ agency_requests = Table(
 notices = Table(
     "notices",
     metadata,
-    _identity(),
-    _needed("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    _needed("agency"),
-    _needed("number"),
-    _needed("issued_at", Instant),
-    _needed("status_code"),
-    _needed("text"),
-    _needed("pointers", Json),
+    _make_identity_column(),
+    _make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    _make_required_column("agency"),
+    _make_required_column("number"),
+    _make_required_column("issued_at", Instant),
+    _make_required_column("status_code"),
+    _make_required_column("text"),
+    _make_required_column("pointers", Json),
     Column("deadline", Instant),
-    _needed("sha256"),
-    _needed("received_at", Instant),
+    _make_required_column("sha256"),
+    _make_required_column("received_at", Instant),
     UniqueConstraint("agency", "number"),
     Index("ix_notices_request_id", "request_id"),
 )
@@ -360,27 +360,27 @@ notices = Table(
 decisions = Table(
     "decisions",
     metadata,
-    _identity(),
-    _needed("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    _needed("agency"),
-    _needed("notice_no"),
-    _needed("item", Integer),
-    _needed("law"),
-    _needed("issued_at", Instant),
-    _needed("decision"),
+    _make_identity_column(),
+    _make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
+    _make_required_column("agency"),
+    _make_required_column("notice_no"),
+    _make_required_column("item", Integer),
+    _make_required_column("law"),
+    _make_required_column("issued_at", Instant),
+    _make_required_column("decision"),
     Column("number", Text),
     Column("date", Date),
     Column("quantity", Text),  # the digits as the agency wrote them
     Column("unit", Text),
-    _needed("conditions", Json),
+    _make_required_column("conditions", Json),
     Column("superseded_by", BigInteger, ForeignKey("decisions.id")),
-    _needed("received_at", Instant),
+    _make_required_column("received_at", Instant),
     UniqueConstraint("agency", "notice_no", "item", "law"),
     CheckConstraint(
         "decision IN ('APPROVED', 'APPROVED_WITH_CONDITIONS', 'REJECTED', 'NOT_CONCERNED')", name="decision"
     ),
     Index("ix_decisions_request_id", "request_id", "item", "law"),
-    _index_of_given("ix_decisions_number", "number"),
+    _make_partial_index("ix_decisions_number", "number"),
 )
 
 correlations = Table(
@@ -388,7 +388,7 @@ correlations = Table(
     metadata,
     Column("scheme", Text, primary_key=True),
     Column("value", Text, primary_key=True),
-    _needed("case_id", BigInteger, ForeignKey("cases.id")),
+    _make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
     Column("request_id", BigInteger, ForeignKey("agency_requests.id")),
     Index("ix_correlations_case_id", "case_id"),
 )
@@ -411,38 +411,38 @@ _awaiting = text("state = 'AWAITING_RECEIPT'")
 deliveries = Table(
     "deliveries",
     metadata,
-    _identity(),
-    _needed("agent"),
-    _needed("destination"),
-    _needed("lane", Text, ForeignKey("lanes.name")),
-    _needed("subject_type"),
-    _needed("subject_id"),
+    _make_identity_column(),
+    _make_required_column("agent"),
+    _make_required_column("destination"),
+    _make_required_column("lane", Text, ForeignKey("lanes.name")),
+    _make_required_column("subject_type"),
+    _make_required_column("subject_id"),
     Column("case_id", BigInteger, ForeignKey("cases.id")),
     Column("wire_id", Text),  # the name the destination knows it by: wsa:MessageID, eb:MessageId
     Column("payload_sha256", Text, ForeignKey("payloads.sha256")),
-    _needed("parameters", Json),
-    _needed("state"),
-    _needed("attempt", Integer),  # only ever grows: the fencing token
-    _needed("tries", Integer),  # since it was last put in the queue by hand
+    _make_required_column("parameters", Json),
+    _make_required_column("state"),
+    _make_required_column("attempt", Integer),  # only ever grows: the fencing token
+    _make_required_column("tries", Integer),  # since it was last put in the queue by hand
     # Workers that died over it, one after another.
     Column("lost", Integer, nullable=False, server_default="0"),
-    _needed("due_at", Instant),
+    _make_required_column("due_at", Instant),
     Column("expires_at", Instant),
     Column("leased_by", Text),
     Column("lease_until", Instant),
     Column("problem", Text),
-    _needed("created_at", Instant),
+    _make_required_column("created_at", Instant),
     Column("finished_at", Instant),
     Column("follows", BigInteger, ForeignKey("deliveries.id")),  # not before this one has ended well
-    _needed("dedupe_key"),
+    _make_required_column("dedupe_key"),
     UniqueConstraint("dedupe_key"),
-    _state_of(DELIVERY),
+    _make_state_constraint(DELIVERY),
     Index("ix_deliveries_due", "lane", "due_at", "id", sqlite_where=_queued, postgresql_where=_queued),
     Index("ix_deliveries_suspect", "due_at", sqlite_where=_suspect, postgresql_where=_suspect),
     Index("ix_deliveries_leased", "lane", "lease_until", sqlite_where=_leased, postgresql_where=_leased),
     Index("ix_deliveries_awaiting", "due_at", sqlite_where=_awaiting, postgresql_where=_awaiting),
-    _index_of_given("ix_deliveries_wire_id", "wire_id"),
-    _index_of_given("ix_deliveries_case_id", "case_id"),
+    _make_partial_index("ix_deliveries_wire_id", "wire_id"),
+    _make_partial_index("ix_deliveries_case_id", "case_id"),
 )
 
 delivery_attempts = Table(
@@ -450,7 +450,7 @@ delivery_attempts = Table(
     metadata,
     Column("delivery", BigInteger, ForeignKey("deliveries.id"), primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    _needed("started_at", Instant),
+    _make_required_column("started_at", Instant),
     Column("finished_at", Instant),
     Column("outcome", Text),
     Column("http_status", Integer),
@@ -461,14 +461,14 @@ delivery_attempts = Table(
 transitions = Table(
     "transitions",
     metadata,
-    _identity(),
-    _needed("machine"),
-    _needed("object_id", BigInteger),
-    _needed("from_state"),
-    _needed("event"),
-    _needed("to_state"),
-    _needed("at", Instant),
-    _needed("actor"),
+    _make_identity_column(),
+    _make_required_column("machine"),
+    _make_required_column("object_id", BigInteger),
+    _make_required_column("from_state"),
+    _make_required_column("event"),
+    _make_required_column("to_state"),
+    _make_required_column("at", Instant),
+    _make_required_column("actor"),
     Column("detail", Text),
     Index("ix_transitions_object", "machine", "object_id"),
 )
@@ -477,16 +477,16 @@ transitions = Table(
 evidence = Table(
     "evidence",
     metadata,
-    _identity(),
-    _needed("at", Instant),
-    _needed("kind"),
-    _needed("subject_type"),
-    _needed("subject_id"),
+    _make_identity_column(),
+    _make_required_column("at", Instant),
+    _make_required_column("kind"),
+    _make_required_column("subject_type"),
+    _make_required_column("subject_id"),
     Column("digest", Text),
-    _needed("leaf_hash"),
-    _needed("data"),
+    _make_required_column("leaf_hash"),
+    _make_required_column("data"),
     Column("seq", BigInteger),
-    _index_of_given("uq_evidence_seq", "seq", unique=True),
+    _make_partial_index("uq_evidence_seq", "seq", unique=True),
     # PostgreSQL commits rows in another order than it numbers them, so those without a place are
     # looked for; SQLite's one writer does not, and its index is of no row and costs nothing.
     Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
@@ -498,15 +498,15 @@ evidence = Table(
 seals = Table(
     "seals",
     metadata,
-    _identity(),
-    _needed("first_seq", BigInteger),
-    _needed("last_seq", BigInteger),
-    _needed("root_hash"),
-    _needed("peaks", Json),
-    _needed("head"),
+    _make_identity_column(),
+    _make_required_column("first_seq", BigInteger),
+    _make_required_column("last_seq", BigInteger),
+    _make_required_column("root_hash"),
+    _make_required_column("peaks", Json),
+    _make_required_column("head"),
     Column("signature", LargeBinary),  # none where the key was away
     Column("certificate", LargeBinary),
-    _needed("sealed_at", Instant),
+    _make_required_column("sealed_at", Instant),
     UniqueConstraint("first_seq"),
     CheckConstraint("last_seq >= first_seq", name="span"),
 )
@@ -514,28 +514,28 @@ seals = Table(
 time_stamps = Table(
     "time_stamps",
     metadata,
-    _identity(),
-    _needed("seal", BigInteger, ForeignKey("seals.id")),
-    _needed("authority"),
-    _needed("at", Instant),
-    _needed("policy"),
-    _needed("serial"),
-    _needed("token", LargeBinary),
+    _make_identity_column(),
+    _make_required_column("seal", BigInteger, ForeignKey("seals.id")),
+    _make_required_column("authority"),
+    _make_required_column("at", Instant),
+    _make_required_column("policy"),
+    _make_required_column("serial"),
+    _make_required_column("token", LargeBinary),
     Column("verdict", Text),
-    _needed("stored_at", Instant),
+    _make_required_column("stored_at", Instant),
     UniqueConstraint("seal", "authority"),
 )
 
 audit = Table(
     "audit",
     metadata,
-    _identity(),
-    _needed("at", Instant),
-    _needed("actor"),
-    _needed("role"),
-    _needed("action"),
-    _needed("object"),
-    _needed("outcome"),
+    _make_identity_column(),
+    _make_required_column("at", Instant),
+    _make_required_column("actor"),
+    _make_required_column("role"),
+    _make_required_column("action"),
+    _make_required_column("object"),
+    _make_required_column("outcome"),
     Column("remote", Text),
     Column("before", Json),
     Column("after", Json),
@@ -548,8 +548,8 @@ mapping_bundles = Table(
     "mapping_bundles",
     metadata,
     Column("digest", Text, primary_key=True),
-    _needed("content", LargeBinary),
-    _needed("loaded_at", Instant),
+    _make_required_column("content", LargeBinary),
+    _make_required_column("loaded_at", Instant),
 )
 
 # From where something is fetched, and how that went; the settings say what is fetched, and how often.
@@ -557,12 +557,12 @@ fetch_sources = Table(
     "fetch_sources",
     metadata,
     Column("name", Text, primary_key=True),
-    _needed("kind"),
-    _needed("url"),
+    _make_required_column("kind"),
+    _make_required_column("url"),
     Column("fetched_at", Instant),  # the last fetch that was believed
     Column("etag", Text),
     Column("failed_at", Instant),
-    _needed("failures", Integer),  # since then
+    _make_required_column("failures", Integer),  # since then
     Column("given_up", BigInteger),  # the last delivery of it that FAILED; one that follows cancels it
     Column("problem", Text),
     Column("detail", Text),
@@ -574,24 +574,24 @@ fetched_lists = Table(
     metadata,
     Column("source", Text, ForeignKey("fetch_sources.name"), primary_key=True),
     Column("subject", Text, primary_key=True),  # empty, or the SHA-256 of the certificate
-    _needed("kind"),
-    _needed("sha256", Text, ForeignKey("payloads.sha256")),
-    _needed("issuer"),
+    _make_required_column("kind"),
+    _make_required_column("sha256", Text, ForeignKey("payloads.sha256")),
+    _make_required_column("issuer"),
     Column("number", Text),
-    _needed("this_update", Instant),
-    _needed("next_update", Instant),
-    _needed("taken_at", Instant),  # when these very octets came into force
-    _needed("fetched_at", Instant),
+    _make_required_column("this_update", Instant),
+    _make_required_column("next_update", Instant),
+    _make_required_column("taken_at", Instant),  # when these very octets came into force
+    _make_required_column("fetched_at", Instant),
 )
 
 # Append-only: the last row says which bundle is in force, none: the one that came with the program.
 mapping_uses = Table(
     "mapping_uses",
     metadata,
-    _identity(),
+    _make_identity_column(),
     Column("digest", Text, ForeignKey("mapping_bundles.digest")),
-    _needed("at", Instant),
-    _needed("actor"),
+    _make_required_column("at", Instant),
+    _make_required_column("actor"),
 )
 
 # Append-only: the last list of a territory is the one in hand; those before it say what an earlier
@@ -599,18 +599,18 @@ mapping_uses = Table(
 trust_lists = Table(
     "trust_lists",
     metadata,
-    _identity(),
-    _needed("form"),
-    _needed("territory"),
-    _needed("sequence", BigInteger),
-    _needed("sha256"),
-    _needed("signer", LargeBinary),
-    _needed("issued", Instant),
+    _make_identity_column(),
+    _make_required_column("form"),
+    _make_required_column("territory"),
+    _make_required_column("sequence", BigInteger),
+    _make_required_column("sha256"),
+    _make_required_column("signer", LargeBinary),
+    _make_required_column("issued", Instant),
     Column("next_update", Instant),
-    _needed("content", LargeBinary),
+    _make_required_column("content", LargeBinary),
     Column("named_by", Text),
-    _needed("taken_at", Instant),
-    _needed("taken_by"),
+    _make_required_column("taken_at", Instant),
+    _make_required_column("taken_by"),
     CheckConstraint("form IN ('own', 'etsi')", name="form"),
 )
 
@@ -619,16 +619,16 @@ trust_lists = Table(
 verdicts = Table(
     "verdicts",
     metadata,
-    _identity(),
-    _needed("digest", Text, ForeignKey("payloads.sha256")),
-    _needed("leaf_sha256"),
-    _needed("use"),
-    _needed("status"),
+    _make_identity_column(),
+    _make_required_column("digest", Text, ForeignKey("payloads.sha256")),
+    _make_required_column("leaf_sha256"),
+    _make_required_column("use"),
+    _make_required_column("status"),
     Column("problem", Text),
-    _needed("tolerated", Boolean),
-    _needed("judged_at", Instant),  # the first time
-    _needed("valid_until", Instant),
-    _needed("epoch", BigInteger),
+    _make_required_column("tolerated", Boolean),
+    _make_required_column("judged_at", Instant),  # the first time
+    _make_required_column("valid_until", Instant),
+    _make_required_column("epoch", BigInteger),
     UniqueConstraint("digest"),
     CheckConstraint("status IN ('valid', 'invalid', 'indeterminate')", name="status"),
     Index("ix_verdicts_leaf_sha256", "leaf_sha256", "use", "judged_at"),
@@ -639,7 +639,7 @@ epochs = Table(
     "epochs",
     metadata,
     Column("name", Text, primary_key=True),
-    _needed("value", BigInteger),
+    _make_required_column("value", BigInteger),
 )
 
 __all__ += [table.name for table in metadata.sorted_tables]

@@ -11,17 +11,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, insert, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
-from gateway.states import Machine, step
-from gateway.store.statements import Prepared
+from gateway.state_machines import StateMachine, get_next_state
+from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.tables import transitions
 
-__all__ = ["Step", "history", "move", "record"]
+__all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions"]
 
-_INSERT = Prepared(insert(transitions))
+_INSERT = PreparedStatement(insert(transitions))
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StateEvent:
     """One event that happens to one object: what, when, by whom, and a word on why."""
 
     event: str
@@ -30,10 +30,12 @@ class Step:
     detail: str | None = None
 
 
-def record(conn: Connection, machine: Machine, changes: Sequence[tuple[int, str, str]], what: Step) -> None:
+def record_transitions(
+    conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], what: StateEvent
+) -> None:
     """Write one row for each (object id, state before, state after)."""
     if changes:
-        _INSERT.run(
+        _INSERT.execute_rows(
             conn,
             [
                 {
@@ -51,34 +53,37 @@ def record(conn: Connection, machine: Machine, changes: Sequence[tuple[int, str,
         )
 
 
-def move(conn: Connection, table: Table, machine: Machine, object_id: int, what: Step, **values: Any) -> str:
+def apply_event(
+    conn: Connection, table: Table, machine: StateMachine, object_id: int, what: StateEvent, **values: Any
+) -> str:
     """Apply the event to the object's state, set `values`, record the step; return the new state."""
-    before = conn.execute(_state(table), {"wanted": object_id}).scalar_one_or_none()
+    before = conn.execute(_build_state_query(table), {"wanted": object_id}).scalar_one_or_none()
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
-    after = step(machine, before, what.event)
+    after = get_next_state(machine, before, what.event)
     changed = conn.execute(
-        _change(table, tuple(values)), {"wanted": object_id, "before": before, "state": after, **values}
+        _build_state_update(table, tuple(values)),
+        {"wanted": object_id, "before": before, "state": after, **values},
     )
     if changed.rowcount != 1:
         raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
-    record(conn, machine, [(object_id, before, after)], what)
+    record_transitions(conn, machine, [(object_id, before, after)], what)
     return after
 
 
 @lru_cache(maxsize=16)
-def _state(table: Table) -> Select[tuple[Any]]:
+def _build_state_query(table: Table) -> Select[tuple[Any]]:
     return select(table.c.state).where(table.c.id == bindparam("wanted"))
 
 
 @lru_cache(maxsize=128)
-def _change(table: Table, names: tuple[str, ...]) -> Update:
+def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
     """Return the statement that sets these columns and the state, where the state is as it was."""
     kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
     return kept.values({name: bindparam(name) for name in ("state", *names)})
 
 
-def history(conn: Connection, machine: Machine, object_id: int) -> Sequence[Row[Any]]:
+def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:
     """Return the stored steps of an object, oldest first."""
     return conn.execute(
         select(transitions)

@@ -9,12 +9,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from gateway.store.statements import InsertNew
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import verdicts
 
-__all__ = ["NewVerdict", "add", "by_digest", "get", "in_force", "search"]
+__all__ = [
+    "NewVerdict",
+    "find_by_digest",
+    "find_by_id",
+    "find_verdict_in_force",
+    "insert_verdict",
+    "list_verdicts",
+]
 
-_INSERT = InsertNew(verdicts, ("digest",), "id")
+_INSERT = InsertIfAbsent(verdicts, ("digest",), "id")
 _BY_DIGEST = select(verdicts).where(verdicts.c.digest == bindparam("wanted"))
 
 
@@ -33,23 +40,23 @@ class NewVerdict:
     epoch: int
 
 
-def add(conn: Connection, verdict: NewVerdict) -> int | None:
+def insert_verdict(conn: Connection, verdict: NewVerdict) -> int | None:
     """Keep a verdict; return the number of its row, None when one of the same document is kept."""
-    row = _INSERT.one(conn, asdict(verdict))
+    row = _INSERT.insert_one(conn, asdict(verdict))
     return None if row is None else int(row.id)
 
 
-def by_digest(conn: Connection, digest: str) -> Row[Any] | None:
+def find_by_digest(conn: Connection, digest: str) -> Row[Any] | None:
     """Return the verdict that has this document."""
     return conn.execute(_BY_DIGEST, {"wanted": digest}).first()
 
 
-def get(conn: Connection, number: int) -> Row[Any] | None:
+def find_by_id(conn: Connection, number: int) -> Row[Any] | None:
     """Return the verdict of this row."""
     return conn.execute(select(verdicts).where(verdicts.c.id == number)).first()
 
 
-def in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
+def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
     """Return the verdict by which a certificate was used at a moment: the last one that was new by then."""
     told = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
     return conn.execute(
@@ -57,7 +64,7 @@ def in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[
     ).first()
 
 
-def search(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[Row[Any]]:
+def list_verdicts(conn: Connection, *, limit: int = 50, **equal: Any) -> Sequence[Row[Any]]:
     """Return verdicts, newest first, whose columns have these values."""
     found = select(verdicts).order_by(verdicts.c.id.desc()).limit(limit)
     for name, value in equal.items():

@@ -35,7 +35,7 @@ _SIX = "spyne.util.six"
 _MOVES = _SIX + ".moves"
 
 
-def _known() -> dict[str, Any]:
+def _get_moved_modules() -> dict[str, Any]:
     """Return the table of moved modules, by full name, that the vendored six has filled."""
     table: dict[str, Any] = sys.modules[_SIX]._importer.known_modules
     return table
@@ -50,7 +50,7 @@ class _MovesFinder(MetaPathFinder, Loader):
         """Return a spec for a module of the table, None for every other."""
         if fullname != _MOVES and not fullname.startswith(_MOVES + "."):
             return None
-        moved = _known().get(fullname)
+        moved = _get_moved_modules().get(fullname)
         if moved is None:
             return None
         return spec_from_loader(fullname, self, is_package=hasattr(moved, "__path__"))
@@ -61,13 +61,13 @@ class _MovesFinder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Make `module` look each name up where it really is (PEP 562)."""
-        moved = _known()[module.__name__]
+        moved = _get_moved_modules()[module.__name__]
         real = moved._resolve() if hasattr(moved, "_resolve") else moved
         module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_import_warnings() -> Iterator[None]:
     """Silence the warnings that Spyne's own modules cause while they are imported, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
@@ -77,11 +77,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _install() -> None:
+def _install_finder() -> None:
     """Put the finder first, import Spyne, and take the old hook out of the import system."""
     if not any(isinstance(finder, _MovesFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MovesFinder())
-    with _quiet():
+    with _silence_import_warnings():
         for name in ("spyne", "spyne.protocol.soap", "spyne.server.wsgi"):
             import_module(name)
     # Spyne runs the garbage collector once a second, for files that its contexts might hold: none here.
@@ -90,7 +90,7 @@ def _install() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not old]
 
 
-_install()
+_install_finder()
 
 _spyne = import_module("spyne")
 primitive = import_module("spyne.model.primitive")

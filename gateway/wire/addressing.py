@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
 from gateway.wire.namespaces import ANONYMOUS, WSA
 
-__all__ = ["Addressing", "read_addressing", "write_addressing"]
+__all__ = ["AddressingHeaders", "read_addressing", "write_addressing"]
 
 _ONCE: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
 _ENDPOINTS: Final = ("From", "ReplyTo", "FaultTo")
@@ -23,7 +23,7 @@ _LONGEST: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Addressing:
+class AddressingHeaders:
     """What the addressing headers of one message say; `relates_to` names the message answered."""
 
     action: str
@@ -32,24 +32,24 @@ class Addressing:
     relates_to: str | None = None
 
 
-def write_addressing(header: etree._Element, values: Addressing) -> None:
+def write_addressing(header: etree._Element, values: AddressingHeaders) -> None:
     """Append `values` to a SOAP Header, with an anonymous ReplyTo unless it is an answer itself."""
-    _write(header, "Action", values.action)
-    _write(header, "MessageID", values.message_id)
+    _append_header(header, "Action", values.action)
+    _append_header(header, "MessageID", values.message_id)
     if values.to is not None:
-        _write(header, "To", values.to)
+        _append_header(header, "To", values.to)
     if values.relates_to is not None:
-        _write(header, "RelatesTo", values.relates_to)
+        _append_header(header, "RelatesTo", values.relates_to)
         return
     reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo", nsmap={"wsa": WSA})
-    _write(reply_to, "Address", ANONYMOUS)
+    _append_header(reply_to, "Address", ANONYMOUS)
 
 
-def _write(parent: etree._Element, name: str, text: str) -> None:
+def _append_header(parent: etree._Element, name: str, text: str) -> None:
     etree.SubElement(parent, f"{{{WSA}}}{name}", nsmap={"wsa": WSA}).text = text
 
 
-def read_addressing(header: etree._Element) -> Addressing:
+def read_addressing(header: etree._Element) -> AddressingHeaders:
     """Read the addressing headers among the children of a SOAP Header.
 
     Raises GW107 when one is missing, stands twice, is unknown or is not an IRI, and
@@ -59,58 +59,58 @@ def read_addressing(header: etree._Element) -> Addressing:
     for child in header.iterchildren(f"{{{WSA}}}*"):
         name = etree.QName(child).localname
         if name not in _ONCE:
-            raise _wrong(f"wsa:{name[:40]} is not known", name)
+            raise _make_header_error(f"wsa:{name[:40]} is not known", name)
         if name in found:
-            raise _wrong(f"wsa:{name} stands twice", name)
+            raise _make_header_error(f"wsa:{name} stands twice", name)
         found[name] = child
     for name in _ENDPOINTS:
         if name in found:
             _check_endpoint(name, found[name])
-    return Addressing(
-        action=_required(found, "Action"),
-        message_id=_required(found, "MessageID"),
-        to=_text(found["To"], "To") if "To" in found else None,
-        relates_to=_relates_to(found.get("RelatesTo")),
+    return AddressingHeaders(
+        action=_read_required_iri(found, "Action"),
+        message_id=_read_required_iri(found, "MessageID"),
+        to=_read_iri(found["To"], "To") if "To" in found else None,
+        relates_to=_read_relates_to(found.get("RelatesTo")),
     )
 
 
-def _required(found: dict[str, Any], name: str) -> str:
+def _read_required_iri(found: dict[str, Any], name: str) -> str:
     if name not in found:
-        raise _wrong(f"wsa:{name} is missing", name)
-    return _text(found[name], name)
+        raise _make_header_error(f"wsa:{name} is missing", name)
+    return _read_iri(found[name], name)
 
 
-def _relates_to(element: etree._Element | None) -> str | None:
+def _read_relates_to(element: etree._Element | None) -> str | None:
     if element is None:
         return None
     kind = element.get("RelationshipType", _REPLY)
     if kind != _REPLY:
-        raise _wrong(f"RelationshipType {kind[:80]!r} is not known", "RelatesTo")
-    return _text(element, "RelatesTo")
+        raise _make_header_error(f"RelationshipType {kind[:80]!r} is not known", "RelatesTo")
+    return _read_iri(element, "RelatesTo")
 
 
 def _check_endpoint(name: str, element: etree._Element) -> None:
     """From may name any address, which nobody will use; answers go back on the connection only."""
     addresses = element.findall(f"{{{WSA}}}Address")
     if len(addresses) != 1:
-        raise _wrong(f"wsa:{name} needs one Address", name)
-    address = _text(addresses[0], f"{name}/wsa:Address")
+        raise _make_header_error(f"wsa:{name} needs one Address", name)
+    address = _read_iri(addresses[0], f"{name}/wsa:Address")
     if name != "From" and address != ANONYMOUS:
-        raise GatewayError(NOT_SUPPORTED, "answers are given on the connection only", _location(name))
+        raise GatewayError(NOT_SUPPORTED, "answers are given on the connection only", _format_location(name))
 
 
-def _text(element: etree._Element, name: str) -> str:
+def _read_iri(element: etree._Element, name: str) -> str:
     if len(element):
-        raise _wrong(f"wsa:{name} holds more than text", name)
+        raise _make_header_error(f"wsa:{name} holds more than text", name)
     text = (element.text or "").strip(" \t\r\n")
     if not text or len(text) > _LONGEST or " " in text or not text.isprintable():
-        raise _wrong(f"wsa:{name} is not an IRI of at most {_LONGEST} characters", name)
+        raise _make_header_error(f"wsa:{name} is not an IRI of at most {_LONGEST} characters", name)
     return text
 
 
-def _wrong(detail: str, name: str) -> GatewayError:
-    return GatewayError(HEADER_INVALID, detail, _location(name))
+def _make_header_error(detail: str, name: str) -> GatewayError:
+    return GatewayError(HEADER_INVALID, detail, _format_location(name))
 
 
-def _location(name: str) -> str:
+def _format_location(name: str) -> str:
     return f"/soap:Envelope/soap:Header/wsa:{name[:60]}"

@@ -15,20 +15,26 @@ from typing import Final, NoReturn
 from urllib.parse import unquote
 
 from gateway.errors import MEDIA_TYPE_REFUSED, TOO_LARGE, GatewayError
-from gateway.wire.fields import MediaType, parse_media_type, read_headers, refuse, write_headers
-from gateway.wire.prescan import DEFAULT_LIMITS, Limits
-from gateway.wire.stored import HttpMessage, read_http
+from gateway.wire.header_fields import (
+    MediaType,
+    parse_media_type,
+    raise_mime_error,
+    read_header_fields,
+    write_header_fields,
+)
+from gateway.wire.http_message import HttpMessage, read_http_message
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
 __all__ = [
     "XML_TYPES",
     "HttpMessage",
     "MediaType",
-    "Part",
-    "Parts",
+    "MimePart",
+    "RelatedParts",
     "parse_media_type",
-    "read_http",
-    "read_related",
-    "write_related",
+    "read_http_message",
+    "read_multipart_related",
+    "write_multipart_related",
 ]
 
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
@@ -48,7 +54,7 @@ _CODINGS: Final = frozenset({"br", "chunked", "compress", "deflate", "gzip", "x-
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MimePart:
     """One MIME part: `headers` by lower-case name, and `content` after transfer decoding."""
 
     headers: Mapping[str, str]
@@ -58,19 +64,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RelatedParts:
     """A SOAP message with its attachments."""
 
-    root: Part
-    attachments: tuple[Part, ...] = ()
+    root: MimePart
+    attachments: tuple[MimePart, ...] = ()
 
     @property
-    def contents(self) -> dict[str, bytes]:
+    def attachment_contents(self) -> dict[str, bytes]:
         """Return what each attachment holds, by Content-ID; one without Content-ID cannot be named."""
         return {part.content_id: part.content for part in self.attachments if part.content_id}
 
 
-def read_related(content_type: str, body: bytes, limits: Limits = DEFAULT_LIMITS) -> Parts:
+def read_multipart_related(
+    content_type: str, body: bytes, limits: WireLimits = DEFAULT_LIMITS
+) -> RelatedParts:
     """Return the parts of `body`: a multipart/related, or bare XML as its only part."""
     if len(body) > limits.body:
         raise GatewayError(
@@ -78,7 +86,7 @@ def read_related(content_type: str, body: bytes, limits: Limits = DEFAULT_LIMITS
         )
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
-        return Parts(_checked_root(Part({"content-type": content_type}, "", media.name, body)))
+        return RelatedParts(_check_root_part(MimePart({"content-type": content_type}, "", media.name, body)))
     if media.name != "multipart/related":
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"media type {media.name[:80]!r} is not accepted", "Content-Type"
@@ -87,16 +95,20 @@ def read_related(content_type: str, body: bytes, limits: Limits = DEFAULT_LIMITS
         raise GatewayError(MEDIA_TYPE_REFUSED, "the type parameter does not name XML", "Content-Type")
     boundary = media.parameters.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
-        refuse("the boundary parameter is missing or not 1 to 70 characters of RFC 2046", "Content-Type")
-    parts = [_read_part(body, *region, limits) for region in _regions(body, boundary.encode(), limits)]
-    _refuse_duplicates(parts)
-    root = _root_index(parts, media.parameters.get("start", ""))
-    return Parts(_checked_root(parts[root]), tuple(parts[:root] + parts[root + 1 :]))
+        raise_mime_error(
+            "the boundary parameter is missing or not 1 to 70 characters of RFC 2046", "Content-Type"
+        )
+    parts = [
+        _read_part(body, *region, limits) for region in _iterate_part_regions(body, boundary.encode(), limits)
+    ]
+    _reject_duplicate_ids(parts)
+    root = _find_root_index(parts, media.parameters.get("start", ""))
+    return RelatedParts(_check_root_part(parts[root]), tuple(parts[:root] + parts[root + 1 :]))
 
 
-def write_related(
+def write_multipart_related(
     root: bytes,
-    attachments: Sequence[Part],
+    attachments: Sequence[MimePart],
     boundary: str,
     root_id: str,
     root_type: str = "text/xml",
@@ -107,19 +119,24 @@ def write_related(
     in any of them; the caller makes it, and the Content-IDs, unique.
     """
     marker = b"--" + boundary.encode("ascii", "replace")
-    whole = [Part({"content-type": f"{root_type}; charset=UTF-8"}, root_id, root_type, root), *attachments]
+    whole = [
+        MimePart({"content-type": f"{root_type}; charset=UTF-8"}, root_id, root_type, root),
+        *attachments,
+    ]
     if not _BOUNDARY.fullmatch(boundary) or any(marker in part.content for part in whole):
-        refuse("the boundary is not 1 to 70 characters of RFC 2046, or occurs in a part")
-    _refuse_duplicates(whole)
+        raise_mime_error("the boundary is not 1 to 70 characters of RFC 2046, or occurs in a part")
+    _reject_duplicate_ids(whole)
     pieces: list[bytes] = []
     for part in whole:
-        pieces += (marker, b"\r\n", _written_headers(part), b"\r\n", part.content, b"\r\n")
+        pieces += (marker, b"\r\n", _write_part_headers(part), b"\r\n", part.content, b"\r\n")
     pieces += (marker, b"--\r\n")
     kind = f'multipart/related; type="{root_type}"; start="<{root_id}>"; boundary="{boundary}"'
     return kind, b"".join(pieces)
 
 
-def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int, int, bytes]]:
+def _iterate_part_regions(
+    body: bytes, boundary: bytes, limits: WireLimits
+) -> Iterator[tuple[int, int, bytes]]:
     """Yield start, end and line end of each part of `body`.
 
     A boundary counts only at the start of a line; each one found there is a delimiter or
@@ -128,23 +145,23 @@ def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int
     marker = b"\n--" + boundary
     first = -1 if body.startswith(marker[1:]) else body.find(marker)
     if first < 0 and not body.startswith(marker[1:]):
-        refuse("the boundary does not occur")
+        raise_mime_error("the boundary does not occur")
     if first + 1 > limits.padding:
-        _refuse_padding("before the first boundary", limits, 0)
-    closing, end_of_line, start = _delimiter(body, first + len(marker))
+        _raise_padding_error("before the first boundary", limits, 0)
+    closing, end_of_line, start = _read_delimiter(body, first + len(marker))
     if closing or not end_of_line:
-        refuse("the first boundary is the final one")
+        raise_mime_error("the first boundary is the final one")
     if first >= 0:
         _check_line_end(body, first, end_of_line)
     for count in range(1, limits.parts + 1):
         found = body.find(marker, start - 1)
         if found < 0:
-            refuse("the final boundary is missing")
-        closing, line_end, after = _delimiter(body, found + len(marker))
+            raise_mime_error("the final boundary is missing")
+        closing, line_end, after = _read_delimiter(body, found + len(marker))
         _check_line_end(body, found, end_of_line)
         end = found + 1 - len(end_of_line)
         if end < start or line_end not in (end_of_line, b""):
-            refuse(f"part {count} is empty, or line ends differ after its boundary")
+            raise_mime_error(f"part {count} is empty, or line ends differ after its boundary")
         yield start, end, end_of_line
         if closing:
             return _check_epilogue(body, after, marker, limits)
@@ -152,11 +169,11 @@ def _regions(body: bytes, boundary: bytes, limits: Limits) -> Iterator[tuple[int
     raise GatewayError(TOO_LARGE, f"there are more than {limits.parts} parts", f"octet {start}")
 
 
-def _delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
+def _read_delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
     """Return whether the boundary that ends at `position` is the final one, its line end, and its end."""
     found = _AFTER_BOUNDARY.match(body, position)
     if found is None:
-        refuse("a boundary is followed by other characters", f"octet {position}")
+        raise_mime_error("a boundary is followed by other characters", f"octet {position}")
     return found[1] is not None, found[2], found.end()
 
 
@@ -164,21 +181,21 @@ def _check_line_end(body: bytes, line_feed: int, end_of_line: bytes) -> None:
     # Readers differ on a bare line feed in a message of CRLF lines, and on CRLF in one of bare line feeds.
     carriage = line_feed > 0 and body[line_feed - 1] == 0x0D
     if carriage != (end_of_line == b"\r\n"):
-        refuse("line ends differ before and after boundaries", f"octet {line_feed}")
+        raise_mime_error("line ends differ before and after boundaries", f"octet {line_feed}")
 
 
-def _refuse_padding(where: str, limits: Limits, position: int) -> NoReturn:
+def _raise_padding_error(where: str, limits: WireLimits, position: int) -> NoReturn:
     raise GatewayError(TOO_LARGE, f"more than {limits.padding} octets stand {where}", f"octet {position}")
 
 
-def _check_epilogue(body: bytes, position: int, marker: bytes, limits: Limits) -> None:
+def _check_epilogue(body: bytes, position: int, marker: bytes, limits: WireLimits) -> None:
     if len(body) - position > limits.padding:
-        _refuse_padding("after the final boundary", limits, position)
+        _raise_padding_error("after the final boundary", limits, position)
     if body.find(marker, position - 1) >= 0:
-        refuse("a boundary stands after the final one")
+        raise_mime_error("a boundary stands after the final one")
 
 
-def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Limits) -> Part:
+def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: WireLimits) -> MimePart:
     length = len(end_of_line)
     if body.startswith(end_of_line, start, end):
         split, content = start, body[start + length : end]
@@ -187,75 +204,75 @@ def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Li
         content = body[split + 2 * length : end]
         if split < 0:  # header fields alone, each with its line end
             if not body.startswith(end_of_line, end - length, end):
-                refuse("a part has no empty line after its header fields", f"octet {start}")
+                raise_mime_error("a part has no empty line after its header fields", f"octet {start}")
             split, content = end - length, b""
-    headers = read_headers(body[start:split], end_of_line, limits, f"octet {start}")
+    headers = read_header_fields(body[start:split], end_of_line, limits, f"octet {start}")
     media = parse_media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith(("multipart/", "message/")):
-        refuse("a part is itself a multipart or message", f"octet {start}")
-    _refuse_codings(headers, start)
-    content_id = _content_id(headers.get("content-id", ""))
-    decoded = _decoded(content, headers.get("content-transfer-encoding", "binary").lower(), content_id)
-    return Part(headers, content_id, media.name, decoded)
+        raise_mime_error("a part is itself a multipart or message", f"octet {start}")
+    _reject_http_codings(headers, start)
+    content_id = _parse_content_id(headers.get("content-id", ""))
+    decoded = _decode_content(content, headers.get("content-transfer-encoding", "binary").lower(), content_id)
+    return MimePart(headers, content_id, media.name, decoded)
 
 
-def _refuse_codings(headers: Mapping[str, str], start: int) -> None:
+def _reject_http_codings(headers: Mapping[str, str], start: int) -> None:
     """Refuse a coding of HTTP on a part: who undoes it reads other octets than those that are signed.
 
     Some senders write a charset or a transfer encoding there: those change nothing.
     """
     for name in ("content-encoding", "transfer-encoding"):
         if not _CODINGS.isdisjoint(headers.get(name, "").lower().replace(",", " ").split()):
-            refuse(f"a part has a coding of HTTP in the field {name}", f"octet {start}")
+            raise_mime_error(f"a part has a coding of HTTP in the field {name}", f"octet {start}")
 
 
-def _content_id(value: str) -> str:
+def _parse_content_id(value: str) -> str:
     if not value:
         return ""
     found = _CONTENT_ID.fullmatch(value)
     if found is None:
-        refuse(f"{value[:80]!r} is not a Content-ID")
+        raise_mime_error(f"{value[:80]!r} is not a Content-ID")
     return found[1] or found[2]
 
 
-def _decoded(content: bytes, encoding: str, content_id: str) -> bytes:
+def _decode_content(content: bytes, encoding: str, content_id: str) -> bytes:
     location = f"cid:{content_id}"
     if encoding == "base64":
-        return _from_base64(content.translate(None, _BASE64_SPACE), location)
+        return _decode_base64(content.translate(None, _BASE64_SPACE), location)
     if encoding == "quoted-printable":
         if _BAD_QUOTED_PRINTABLE.search(content):
-            refuse("a part is not quoted-printable", location)
+            raise_mime_error("a part is not quoted-printable", location)
         return binascii.a2b_qp(content)
     if encoding not in ("binary", "8bit", "7bit"):
-        refuse(f"transfer encoding {encoding[:40]!r} is unknown", location)
+        raise_mime_error(f"transfer encoding {encoding[:40]!r} is unknown", location)
     if encoding == "7bit" and not content.isascii():
-        refuse("a part declared 7bit holds octets above 127", location)
+        raise_mime_error("a part declared 7bit holds octets above 127", location)
     return content
 
 
-def _from_base64(text: bytes, location: str) -> bytes:
+def _decode_base64(text: bytes, location: str) -> bytes:
     try:
         content = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
-        refuse("a part is not base64", location)
+        raise_mime_error("a part is not base64", location)
     # The unused bits of the last group must be zero, or two texts would mean the same octets.
     if binascii.b2a_base64(content[len(content) // 3 * 3 :], newline=False) != text[len(content) // 3 * 4 :]:
-        refuse("a part is not base64: its last group is irregular", location)
+        raise_mime_error("a part is not base64: its last group is irregular", location)
     return content
 
 
-def _refuse_duplicates(parts: Sequence[Part]) -> None:
+def _reject_duplicate_ids(parts: Sequence[MimePart]) -> None:
     seen: set[str] = set()
     for part in parts:
         # Ids that differ in case or %-escapes only are one and the same to some readers.
         key = unquote(part.content_id).casefold()
         if key in seen:
-            refuse("a Content-ID stands twice", f"cid:{part.content_id}")
+            raise_mime_error("a Content-ID stands twice", f"cid:{part.content_id}")
         if key:
             seen.add(key)
 
 
-def _root_index(parts: Sequence[Part], start: str) -> int:
+def _find_root_index(parts: Sequence[MimePart], start: str) -> int:
     wanted = start.strip().removeprefix("<").removesuffix(">")
     for index, part in enumerate(parts):
         if wanted and part.content_id == wanted:
@@ -263,7 +280,7 @@ def _root_index(parts: Sequence[Part], start: str) -> int:
     return 0  # no start parameter, or one that names no part: RFC 2387 §3.2
 
 
-def _checked_root(part: Part) -> Part:
+def _check_root_part(part: MimePart) -> MimePart:
     media = parse_media_type(part.headers.get("content-type", "text/plain"))
     if media.name not in XML_TYPES:
         raise GatewayError(
@@ -275,11 +292,11 @@ def _checked_root(part: Part) -> Part:
     return part
 
 
-def _written_headers(part: Part) -> bytes:
+def _write_part_headers(part: MimePart) -> bytes:
     fields = {"Content-Type": part.headers.get("content-type", part.media_type)}
     if part.content_id:
-        fields["Content-ID"] = f"<{_content_id(part.content_id)}>"
+        fields["Content-ID"] = f"<{_parse_content_id(part.content_id)}>"
     fields |= {name: value for name, value in part.headers.items() if name not in _WRITTEN}
     if parse_media_type(fields["Content-Type"]).name != part.media_type:
-        refuse(f"the media type and the Content-Type of {part.content_id[:80]!r} differ")
-    return write_headers(fields)
+        raise_mime_error(f"the media type and the Content-Type of {part.content_id[:80]!r} differ")
+    return write_header_fields(fields)

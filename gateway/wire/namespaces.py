@@ -50,7 +50,7 @@ __all__ = [
     "XMLNS",
     "XSD",
     "XSI",
-    "document_namespace",
+    "make_document_namespace",
 ]
 
 XML: Final = "http://www.w3.org/XML/1998/namespace"
@@ -139,6 +139,6 @@ PREFIXES: Final[dict[str, str]] = {
 """The prefix that locations and XPath expressions of the gateway use for each namespace."""
 
 
-def document_namespace(document_id: str) -> str:
+def make_document_namespace(document_id: str) -> str:
     """Return the namespace of an agency document's request and its own fields."""
     return f"{DOCUMENT}{document_id.lower()}:1"

@@ -12,25 +12,25 @@ from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, TOO_LARGE, GatewayError
 from gateway.wire.namespaces import PREFIXES, SOAP11, SOAP11_NEXT, SOAP12, SOAP12_NEXT, XML
-from gateway.wire.xml import serialize, xpath_of
+from gateway.wire.xml import build_xpath, serialize_element
 
 __all__ = [
-    "Envelope",
-    "Fault",
-    "Version",
-    "fault_envelope",
-    "not_understood",
+    "SoapEnvelope",
+    "SoapFault",
+    "SoapVersion",
+    "check_must_understand",
+    "list_not_understood_blocks",
     "read_envelope",
     "read_fault",
-    "require_understood",
+    "write_fault_envelope",
 ]
 
-Version = Literal["1.1", "1.2"]
+SoapVersion = Literal["1.1", "1.2"]
 
-_VERSIONS: Final[dict[str, Version]] = {SOAP11: "1.1", SOAP12: "1.2"}
-_NAMESPACES: Final[dict[Version, str]] = {"1.1": SOAP11, "1.2": SOAP12}
-_ACTOR: Final[dict[Version, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
-_NEXT: Final[dict[Version, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
+_VERSIONS: Final[dict[str, SoapVersion]] = {SOAP11: "1.1", SOAP12: "1.2"}
+_NAMESPACES: Final[dict[SoapVersion, str]] = {"1.1": SOAP11, "1.2": SOAP12}
+_ACTOR: Final[dict[SoapVersion, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
+_NEXT: Final[dict[SoapVersion, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
 _ULTIMATE: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
 # SOAP 1.2 §5.2.3 takes every xs:boolean; SOAP 1.1 knows 0 and 1, but JAXB writes "true".
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
@@ -45,27 +45,27 @@ _MOST_BLOCKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class SoapEnvelope:
     """A SOAP envelope whose outer structure is sound."""
 
     root: etree._Element
     header: etree._Element | None
     body: etree._Element
-    version: Version
+    version: SoapVersion
 
     @property
-    def blocks(self) -> list[etree._Element]:
+    def header_blocks(self) -> list[etree._Element]:
         """Return the header blocks in their order."""
-        return [] if self.header is None else _elements(self.header)
+        return [] if self.header is None else _list_elements(self.header)
 
     @property
-    def content(self) -> list[etree._Element]:
+    def body_elements(self) -> list[etree._Element]:
         """Return the elements directly in the Body."""
-        return _elements(self.body)
+        return _list_elements(self.body)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SoapFault:
     """A SOAP fault in words common to both versions.
 
     ``code`` is ``Client``, ``Server``, ``MustUnderstand`` or ``VersionMismatch``, or
@@ -79,15 +79,15 @@ class Fault:
     actor: str = ""
 
 
-def read_envelope(root: etree._Element) -> Envelope:
+def read_envelope(root: etree._Element) -> SoapEnvelope:
     """Return the envelope at `root`: at most one Header, then exactly one Body, then nothing."""
     name = etree.QName(root)
     version = _VERSIONS.get(name.namespace or "")
     if version is None or name.localname != "Envelope":
-        raise GatewayError(NOT_SOAP, "the root element is not a SOAP 1.1 or 1.2 Envelope", xpath_of(root))
+        raise GatewayError(NOT_SOAP, "the root element is not a SOAP 1.1 or 1.2 Envelope", build_xpath(root))
     namespace = name.namespace
-    _refuse_crowd(root)
-    children = _elements(root)
+    _check_child_count(root)
+    children = _list_elements(root)
     tags = [child.tag for child in children]
     wanted = [f"{{{namespace}}}Header", f"{{{namespace}}}Body"]
     if tags not in (wanted, wanted[1:]):
@@ -96,27 +96,29 @@ def read_envelope(root: etree._Element) -> Envelope:
             "an Envelope holds one Header or none, then one Body, and nothing else",
             "/soap:Envelope",
         )
-    envelope = Envelope(root, children[0] if len(children) == 2 else None, children[-1], version)
+    envelope = SoapEnvelope(root, children[0] if len(children) == 2 else None, children[-1], version)
     if envelope.header is not None:
-        _refuse_crowd(envelope.header)
+        _check_child_count(envelope.header)
     ours = f"{{{namespace}}}"
-    for block in envelope.blocks:
+    for block in envelope.header_blocks:
         tag = str(block.tag)
         if tag[0] != "{" or tag.startswith(ours):
             raise GatewayError(
-                HEADER_INVALID, "a header block must have a namespace, and not that of SOAP", xpath_of(block)
+                HEADER_INVALID,
+                "a header block must have a namespace, and not that of SOAP",
+                build_xpath(block),
             )
     return envelope
 
 
-def _refuse_crowd(parent: etree._Element) -> None:
+def _check_child_count(parent: etree._Element) -> None:
     """Refuse more children than anybody has header blocks, before an object is made of each."""
     if len(parent) > _MOST_BLOCKS:
-        raise GatewayError(TOO_LARGE, f"there are more than {_MOST_BLOCKS} blocks", xpath_of(parent))
+        raise GatewayError(TOO_LARGE, f"there are more than {_MOST_BLOCKS} blocks", build_xpath(parent))
 
 
-def not_understood(
-    envelope: Envelope, understood: Container[str], actors: Collection[str] = ()
+def list_not_understood_blocks(
+    envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
 ) -> list[etree._Element]:
     """Return the mandatory header blocks addressed to us whose names are not in `understood`.
 
@@ -128,56 +130,58 @@ def not_understood(
         ours.add(_ULTIMATE)
     return [
         block
-        for block in envelope.blocks
+        for block in envelope.header_blocks
         if str(block.tag) not in understood
         and block.get(_ACTOR[envelope.version], "").strip() in ours
-        and _mandatory(block, envelope.version)
+        and _is_mandatory(block, envelope.version)
     ]
 
 
-def require_understood(envelope: Envelope, understood: Container[str], actors: Collection[str] = ()) -> None:
+def check_must_understand(
+    envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
+) -> None:
     """Refuse the envelope when it has a mandatory header block that is not understood."""
-    strangers = not_understood(envelope, understood, actors)
+    strangers = list_not_understood_blocks(envelope, understood, actors)
     if strangers:
         names = ", ".join(str(block.tag)[:200] for block in strangers[:5])
-        raise GatewayError(NOT_UNDERSTOOD, f"not understood: {names}", xpath_of(strangers[0]))
+        raise GatewayError(NOT_UNDERSTOOD, f"not understood: {names}", build_xpath(strangers[0]))
 
 
-def read_fault(envelope: Envelope) -> Fault | None:
+def read_fault(envelope: SoapEnvelope) -> SoapFault | None:
     """Return the fault that the envelope carries, or None."""
-    content = envelope.content
+    content = envelope.body_elements
     if not content or content[0].tag != f"{{{_NAMESPACES[envelope.version]}}}Fault":
         return None
     fault = content[0]
     if envelope.version == "1.1":
-        return Fault(
-            _code(fault.find("faultcode")),
-            _words(fault.find("faultstring")),
-            tuple(_elements(fault.find("detail"))),
-            _words(fault.find("faultactor")),
+        return SoapFault(
+            _read_fault_code(fault.find("faultcode")),
+            _read_text(fault.find("faultstring")),
+            tuple(_list_elements(fault.find("detail"))),
+            _read_text(fault.find("faultactor")),
         )
     inner = fault.find(f"{_S12}Code/{_S12}Subcode/{_S12}Value")
-    return Fault(
-        _code(fault.find(f"{_S12}Code/{_S12}Value") if inner is None else inner),
-        _words(fault.find(f"{_S12}Reason/{_S12}Text")),
-        tuple(_elements(fault.find(f"{_S12}Detail"))),
-        _words(fault.find(f"{_S12}Role")),
+    return SoapFault(
+        _read_fault_code(fault.find(f"{_S12}Code/{_S12}Value") if inner is None else inner),
+        _read_text(fault.find(f"{_S12}Reason/{_S12}Text")),
+        tuple(_list_elements(fault.find(f"{_S12}Detail"))),
+        _read_text(fault.find(f"{_S12}Role")),
     )
 
 
-def fault_envelope(fault: Fault, version: Version = "1.1") -> bytes:
+def write_fault_envelope(fault: SoapFault, version: SoapVersion = "1.1") -> bytes:
     """Return the octets of an envelope that carries `fault`."""
     namespace = _NAMESPACES[version]
-    foreign, code = _written_code(fault.code, version)
+    foreign, code = _write_fault_code(fault.code, version)
     root = etree.Element(f"{{{namespace}}}Envelope", nsmap={"soap": namespace} | foreign)
     body = etree.SubElement(root, f"{{{namespace}}}Body")
     element = etree.SubElement(body, f"{{{namespace}}}Fault")
-    write = _write_soap11 if version == "1.1" else _write_soap12
+    write = _append_soap11_fault if version == "1.1" else _append_soap12_fault
     write(element, fault, code)
-    return serialize(root)
+    return serialize_element(root)
 
 
-def _written_code(code: str, version: Version) -> tuple[dict[str, str], str]:
+def _write_fault_code(code: str, version: SoapVersion) -> tuple[dict[str, str], str]:
     """Return the namespace declaration that `code` needs, and the code as a qualified name."""
     if code.startswith("{"):
         namespace, _, local = code[1:].partition("}")
@@ -188,16 +192,16 @@ def _written_code(code: str, version: Version) -> tuple[dict[str, str], str]:
     return {}, f"soap:{local if version == '1.1' else _TO_SOAP12.get(local, local)}"
 
 
-def _write_soap11(element: etree._Element, fault: Fault, code: str) -> None:
+def _append_soap11_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
     # The children of a SOAP 1.1 Fault have no namespace.
     for name, words in (("faultcode", code), ("faultstring", fault.text), ("faultactor", fault.actor)):
         if words or name != "faultactor":
-            etree.SubElement(element, name).text = _writable(words)
+            etree.SubElement(element, name).text = _replace_invalid_characters(words)
     if fault.detail:
         etree.SubElement(element, "detail").extend(deepcopy(entry) for entry in fault.detail)
 
 
-def _write_soap12(element: etree._Element, fault: Fault, code: str) -> None:
+def _append_soap12_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
     named = etree.SubElement(element, f"{_S12}Code")
     # Only the five codes of SOAP 1.2 may stand first; any other is a sub-code of Sender.
     etree.SubElement(named, f"{_S12}Value").text = code if code.startswith("soap:") else "soap:Sender"
@@ -205,38 +209,38 @@ def _write_soap12(element: etree._Element, fault: Fault, code: str) -> None:
         etree.SubElement(etree.SubElement(named, f"{_S12}Subcode"), f"{_S12}Value").text = code
     reason = etree.SubElement(etree.SubElement(element, f"{_S12}Reason"), f"{_S12}Text")
     reason.set(f"{{{XML}}}lang", "en")
-    reason.text = _writable(fault.text)
+    reason.text = _replace_invalid_characters(fault.text)
     if fault.actor:
-        etree.SubElement(element, f"{_S12}Role").text = _writable(fault.actor)
+        etree.SubElement(element, f"{_S12}Role").text = _replace_invalid_characters(fault.actor)
     if fault.detail:
         etree.SubElement(element, f"{_S12}Detail").extend(deepcopy(entry) for entry in fault.detail)
 
 
-def _writable(words: str) -> str:
+def _replace_invalid_characters(words: str) -> str:
     return _NO_XML.sub("\ufffd", words)
 
 
-def _elements(parent: etree._Element | None) -> list[etree._Element]:
+def _list_elements(parent: etree._Element | None) -> list[etree._Element]:
     return [] if parent is None else list(parent.iterchildren("*"))
 
 
-def _mandatory(block: etree._Element, version: Version) -> bool:
+def _is_mandatory(block: etree._Element, version: SoapVersion) -> bool:
     value = block.get(f"{{{_NAMESPACES[version]}}}mustUnderstand", "0").strip()
     flag = _FLAGS.get(value)
     if flag is None:
         raise GatewayError(
-            HEADER_INVALID, f"mustUnderstand is {value[:40]!r}, 0 or 1 is wanted", xpath_of(block)
+            HEADER_INVALID, f"mustUnderstand is {value[:40]!r}, 0 or 1 is wanted", build_xpath(block)
         )
     return flag
 
 
-def _words(element: etree._Element | None) -> str:
+def _read_text(element: etree._Element | None) -> str:
     return "" if element is None else "".join(str(text) for text in element.itertext()).strip()[:_TEXT_CAP]
 
 
-def _code(element: etree._Element | None) -> str:
+def _read_fault_code(element: etree._Element | None) -> str:
     """Return the code in `element` in the spelling of `Fault.code`; as written if unbound."""
-    words = _words(element)
+    words = _read_text(element)
     prefix, colon, local = words.rpartition(":")
     namespace = None if element is None else element.nsmap.get(prefix or None)
     if namespace is None or (colon and not prefix):

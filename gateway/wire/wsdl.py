@@ -17,13 +17,20 @@ from xml.sax.saxutils import quoteattr
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
-from gateway.wire.compiling import compile_schema
-from gateway.wire.judging import refusal
 from gateway.wire.namespaces import WSAM, WSDL, XSD
-from gateway.wire.prescan import prescan
-from gateway.wire.xml import xpath_of
+from gateway.wire.schema_compilation import compile_schema
+from gateway.wire.schema_validation import find_violation
+from gateway.wire.xml import build_xpath
+from gateway.wire.xml_prescan import prescan_xml
 
-__all__ = ["BodySchema", "Operation", "ServiceDescription", "bind_documents", "read_wsdl", "without_imports"]
+__all__ = [
+    "BodySchema",
+    "ServiceDescription",
+    "WsdlOperation",
+    "bind_document_namespaces",
+    "read_wsdl",
+    "remove_schema_imports",
+]
 
 _NAMES: Final = {"wsdl": WSDL, "xsd": XSD}
 _SCHEMA_START: Final = (
@@ -33,7 +40,7 @@ _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, remove
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class WsdlOperation:
     """One operation: its name, the wrapper elements in Clark notation, and their actions.
 
     `open_part` is the child of the request that holds a foreign document, None without one.
@@ -61,15 +68,17 @@ class BodySchema:
         self._schema = compile_schema(etree.tostring(alone))
         self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
 
-    def check(self, element: etree._Element) -> None:
+    def validate_element(self, element: etree._Element) -> None:
         """Raise GW402 with the first violation unless `element` fits."""
         with self._lock:
-            reason = refusal(self._schema, element)
+            reason = find_violation(self._schema, element)
         if reason is not None:
-            raise GatewayError(DOCUMENT_INVALID, reason.message[:300], _place(element, reason.path or "/"))
+            raise GatewayError(
+                DOCUMENT_INVALID, reason.message[:300], _locate_violation(element, reason.path or "/")
+            )
 
 
-def _place(element: etree._Element, path: str) -> str:
+def _locate_violation(element: etree._Element, path: str) -> str:
     """Return where in its document the violation at `path`, counted from `element` as root, is."""
     below = path.split("/", 2)[2:]
     prefixes = {prefix: uri for prefix, uri in element.nsmap.items() if prefix}
@@ -77,7 +86,7 @@ def _place(element: etree._Element, path: str) -> str:
         found: Any = element.xpath(below[0], namespaces=prefixes) if below else [element]
     except etree.XPathError:  # a prefix that is declared further down
         found = []
-    return xpath_of(found[0] if found else element)[:300]
+    return build_xpath(found[0] if found else element)[:300]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +94,11 @@ class ServiceDescription:
     """What a WSDL says: operations by name, by request element, the schema, the open namespaces."""
 
     namespace: str
-    operations: Mapping[str, Operation]
+    operations: Mapping[str, WsdlOperation]
     schema: BodySchema
     documents: frozenset[str]
 
-    def by_request(self, tag: str) -> Operation | None:
+    def find_by_request(self, tag: str) -> WsdlOperation | None:
         """Return the operation whose request element is `tag` (Clark notation)."""
         return next((one for one in self.operations.values() if one.request == tag), None)
 
@@ -97,30 +106,30 @@ class ServiceDescription:
 def read_wsdl(data: bytes) -> ServiceDescription:
     """Read a WSDL; raises GW801 when it is not of the one kind that we speak."""
     try:
-        return _read(_parsed(data))
+        return _read_description(_parse_wsdl(data))
     except (etree.LxmlError, LookupError, ValueError, StopIteration) as problem:
         raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
 
 
-def _parsed(data: bytes) -> etree._Element:
+def _parse_wsdl(data: bytes) -> etree._Element:
     try:
         # A WSDL may come from a stranger: no document type, and nothing that costs more than it says.
-        prescan(data)
+        prescan_xml(data)
         return etree.fromstring(data, _PARSER)
     except (GatewayError, etree.LxmlError) as problem:
         raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
 
 
-def without_imports(data: bytes) -> bytes:
+def remove_schema_imports(data: bytes) -> bytes:
     """Return the WSDL without the schemas it imports: what travels under a wildcard needs none to be sent."""
-    root = _parsed(data)
+    root = _parse_wsdl(data)
     for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
         for imported in schema.findall("xsd:import", _NAMES):
             schema.remove(imported)
     return etree.tostring(root)
 
 
-def bind_documents(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:
+def bind_document_namespaces(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:
     """Return the WSDL template with its wildcard bound to the namespaces of an organisation's documents.
 
     `documents` maps each namespace to the location of its schema, relative to the result.
@@ -147,18 +156,20 @@ def bind_documents(template: bytes, organisation: str, documents: Mapping[str, s
     return bound.encode("utf-8")
 
 
-def _read(root: etree._Element) -> ServiceDescription:
-    namespace = _attribute(root, "targetNamespace")
+def _read_description(root: etree._Element) -> ServiceDescription:
+    namespace = _get_attribute(root, "targetNamespace")
     schemas = root.findall("wsdl:types/xsd:schema", _NAMES)
     schema = next(one for one in schemas if one.get("targetNamespace") == namespace)
     if next(schema.iter(f"{{{XSD}}}include", f"{{{XSD}}}redefine"), None) is not None:
         raise ValueError("its schema includes another file")
     elements = {
-        _attribute(message, "name"): f"{{{namespace}}}{_local(_attribute(message[0], 'element'))}"
+        _get_attribute(
+            message, "name"
+        ): f"{{{namespace}}}{_get_local_name(_get_attribute(message[0], 'element'))}"
         for message in root.findall("wsdl:message", _NAMES)
     }
     found = root.findall("wsdl:portType/wsdl:operation", _NAMES)
-    operations = [_operation(one, elements, schema) for one in found]
+    operations = [_read_operation(one, elements, schema) for one in found]
     if not operations:
         raise ValueError("it has no operations")
     return ServiceDescription(
@@ -171,37 +182,39 @@ def _read(root: etree._Element) -> ServiceDescription:
     )
 
 
-def _operation(element: etree._Element, elements: Mapping[str, str], schema: etree._Element) -> Operation:
+def _read_operation(
+    element: etree._Element, elements: Mapping[str, str], schema: etree._Element
+) -> WsdlOperation:
     given, returned = element.find("wsdl:input", _NAMES), element.find("wsdl:output", _NAMES)
     if given is None or returned is None:
         raise ValueError("an operation needs an input and an output")
-    request = elements[_local(_attribute(given, "message"))]
-    return Operation(
-        name=_attribute(element, "name"),
+    request = elements[_get_local_name(_get_attribute(given, "message"))]
+    return WsdlOperation(
+        name=_get_attribute(element, "name"),
         request=request,
-        response=elements[_local(_attribute(returned, "message"))],
-        action=_attribute(given, f"{{{WSAM}}}Action"),
-        reply_action=_attribute(returned, f"{{{WSAM}}}Action"),
-        open_part=_open_part(schema, etree.QName(request).localname),
+        response=elements[_get_local_name(_get_attribute(returned, "message"))],
+        action=_get_attribute(given, f"{{{WSAM}}}Action"),
+        reply_action=_get_attribute(returned, f"{{{WSAM}}}Action"),
+        open_part=_find_open_part(schema, etree.QName(request).localname),
     )
 
 
-def _open_part(schema: etree._Element, wrapper: str) -> str | None:
+def _find_open_part(schema: etree._Element, wrapper: str) -> str | None:
     """Return the name of the wrapper's child whose type is a wildcard."""
     types = schema.findall("xsd:complexType", _NAMES)
     wildcards = {one.get("name") for one in types if one.find(".//xsd:any", _NAMES) is not None}
     for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMES):
-        if _local(child.get("type", "")) in wildcards:
-            return _attribute(child, "name")
+        if _get_local_name(child.get("type", "")) in wildcards:
+            return _get_attribute(child, "name")
     return None
 
 
-def _attribute(element: etree._Element, name: str) -> str:
+def _get_attribute(element: etree._Element, name: str) -> str:
     value = element.get(name)
     if value is None:
         raise LookupError(f"{element.tag} has no {name}")
     return value
 
 
-def _local(name: str) -> str:
+def _get_local_name(name: str) -> str:
     return name.rpartition(":")[2]

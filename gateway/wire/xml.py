@@ -11,19 +11,19 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import XML_MALFORMED, GatewayError
-from gateway.wire.exclusive import exclusive_form
+from gateway.wire.exclusive_c14n import canonicalize_exclusive
 from gateway.wire.namespaces import PREFIXES, XML
-from gateway.wire.prescan import DEFAULT_LIMITS, Limits, prescan
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
 
 __all__ = [
-    "XPaths",
-    "canonicalize",
+    "XPathIndex",
+    "build_xpath",
     "canonicalize_document",
-    "cut_out",
-    "octets_read_here",
+    "canonicalize_element",
+    "count_parsed_octets",
+    "omit_canonical_elements",
     "parse_xml",
-    "serialize",
-    "xpath_of",
+    "serialize_element",
 ]
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
@@ -33,28 +33,28 @@ _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
 
 
 def parse_xml(
-    data: bytes, limits: Limits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+    data: bytes, limits: WireLimits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
 ) -> etree._Element:
     """Return the root element of the document `data`, which must pass the pre-scan."""
-    prescan(data, limits, allow_comments=allow_comments, envelope=envelope)
-    return _parse(data)
+    prescan_xml(data, limits, allow_comments=allow_comments, envelope=envelope)
+    return _parse_hardened(data)
 
 
-class _Here(threading.local):
+class _ThreadCounter(threading.local):
     """What one thread has parsed."""
 
     octets = 0
 
 
-_HERE: Final = _Here()
+_HERE: Final = _ThreadCounter()
 
 
-def octets_read_here() -> int:
+def count_parsed_octets() -> int:
     """Return how many octets of documents this thread has parsed, whatever became of them."""
     return _HERE.octets
 
 
-def _parse(data: bytes) -> etree._Element:
+def _parse_hardened(data: bytes) -> etree._Element:
     _HERE.octets += len(data)
     # A parser of its own for each document: a shared one would make threads wait, and costs the same.
     parser = etree.XMLParser(
@@ -79,12 +79,12 @@ def _parse(data: bytes) -> etree._Element:
     return root
 
 
-def serialize(element: etree._Element) -> bytes:
+def serialize_element(element: etree._Element) -> bytes:
     """Return `element` as UTF-8 without XML declaration and without the text that follows it."""
     return etree.tostring(element, encoding="utf-8", xml_declaration=False, with_tail=False)
 
 
-def canonicalize(
+def canonicalize_element(
     element: etree._Element,
     *,
     exclusive: bool = False,
@@ -98,10 +98,12 @@ def canonicalize(
     The text that follows the element is not part of it.
     """
     if exclusive and "#default" in prefixes:
-        return exclusive_form(etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments)
+        return canonicalize_exclusive(
+            etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments
+        )
     alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
-    apex = element if alone or _inherits_prefixes_only(element) else _detached(element, not exclusive)
-    return _canonical(apex, exclusive, prefixes, comments)
+    apex = element if alone or _inherits_prefixes_only(element) else _detach_element(element, not exclusive)
+    return _write_canonical_form(apex, exclusive, prefixes, comments)
 
 
 def canonicalize_document(root: etree._Element, omit: Collection[etree._Element] = ()) -> bytes:
@@ -111,14 +113,14 @@ def canonicalize_document(root: etree._Element, omit: Collection[etree._Element]
     is the form of a node-set without these sub-trees, since what an element writes depends
     on its ancestors only, and those of a kept element are kept.
     """
-    return cut_out(root, omit, _canonical(root.getroottree(), False, (), False))
+    return omit_canonical_elements(root, omit, _write_canonical_form(root.getroottree(), False, (), False))
 
 
-def cut_out(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
+def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
     """Return the canonical form `whole` of the document of `root` without its elements `omit`."""
     top = root.getroottree()
     kept, position = [], 0
-    for start, end in _spans(top.getroot(), omit, whole):
+    for start, end in _find_canonical_spans(top.getroot(), omit, whole):
         if start >= position:  # else it lies inside one that is cut out already
             kept.append(whole[position:start])
             position = end
@@ -126,38 +128,38 @@ def cut_out(root: etree._Element, omit: Collection[etree._Element], whole: bytes
     return b"".join(kept)
 
 
-def xpath_of(element: etree._Element) -> str:
+def build_xpath(element: etree._Element) -> str:
     """Return a readable absolute path to `element`, in the prefixes of the gateway."""
     steps: list[str] = []
     current: etree._Element | None = element
     while current is not None:
-        steps.append(_step(current))
+        steps.append(_format_xpath_step(current))
         current = current.getparent()
     return "/" + "/".join(reversed(steps))
 
 
-class XPaths:
-    """The paths (see `xpath_of`) of a document that stays as it is: children are counted once for all."""
+class XPathIndex:
+    """The paths (see `build_xpath`) of a document that stays as it is: children are counted once for all."""
 
     def __init__(self) -> None:
         self._known: dict[etree._Element, str] = {}
 
-    def of(self, element: etree._Element) -> str:
+    def get_xpath(self, element: etree._Element) -> str:
         """Return the absolute path to `element`."""
         path = self._known.get(element)
         if path is not None:
             return path
         parent = element.getparent()
         if parent is None:
-            path = self._known[element] = xpath_of(element)
+            path = self._known[element] = build_xpath(element)
             return path
-        above = self.of(parent)
+        above = self.get_xpath(parent)
         alike = Counter(child.tag for child in parent)
         seen: Counter[object] = Counter()
         for child in parent:
             seen[child.tag] += 1
             number = f"[{seen[child.tag]}]" if alike[child.tag] > 1 and isinstance(child.tag, str) else ""
-            self._known[child] = f"{above}/{_named(child)}{number}"
+            self._known[child] = f"{above}/{_format_node_name(child)}{number}"
         return self._known[element]
 
 
@@ -169,14 +171,14 @@ def _inherits_prefixes_only(element: etree._Element) -> bool:
     return not any(name.startswith(_XML_ATTRIBUTE) for name in names)
 
 
-def _detached(element: etree._Element, xml_attributes: bool) -> etree._Element:
+def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Element:
     """Return a copy of `element` as a root that carries all it inherits.
 
     lxml's own canonical form of a sub-tree writes superfluous xmlns="" below an inherited
     default namespace and forgets inherited xml:lang, xml:space and xml:base.  Only the
     inclusive form imports these.
     """
-    copy = _parse(etree.tostring(element, encoding="utf-8", with_tail=False))
+    copy = _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
     for ancestor in element.iterancestors() if xml_attributes else ():
         for name, value in ancestor.attrib.items():
             if str(name).startswith(_XML_ATTRIBUTE) and name not in copy.attrib:
@@ -184,7 +186,7 @@ def _detached(element: etree._Element, xml_attributes: bool) -> etree._Element:
     return copy
 
 
-def _canonical(apex: Any, exclusive: bool, prefixes: Sequence[str], comments: bool) -> bytes:
+def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], comments: bool) -> bytes:
     try:
         octets: bytes = etree.tostring(
             apex,
@@ -199,17 +201,19 @@ def _canonical(apex: Any, exclusive: bool, prefixes: Sequence[str], comments: bo
     return octets
 
 
-def _spans(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> list[tuple[int, int]]:
+def _find_canonical_spans(
+    root: etree._Element, omit: Collection[etree._Element], whole: bytes
+) -> list[tuple[int, int]]:
     """Return where the elements `omit` start and end in the canonical form `whole` of their document."""
     if b"<?" in whole or any(element.getroottree().getroot() is not root for element in omit):
-        return list(_counted_spans(root, omit, whole))
+        return list(_count_canonical_spans(root, omit, whole))
     spans = []
     for element in omit:
         local = str(element.tag).rpartition("}")[2]
         name = f"{element.prefix}:{local}".encode() if element.prefix else local.encode()
         end = whole.find(b"</" + name + b">")
         if whole.find(b"</" + name + b">", end + 1) >= 0:
-            return list(_counted_spans(root, omit, whole))
+            return list(_count_canonical_spans(root, omit, whole))
         start = whole.find(b"<" + name)
         while whole[start + len(name) + 1] not in b" >":  # the beginning of a longer name
             start = whole.find(b"<" + name, start + 1)
@@ -217,13 +221,13 @@ def _spans(root: etree._Element, omit: Collection[etree._Element], whole: bytes)
     return sorted(spans)
 
 
-def _counted_spans(
+def _count_canonical_spans(
     root: etree._Element, omit: Collection[etree._Element], whole: bytes
 ) -> Iterator[tuple[int, int]]:
     """Yield the spans where names do not tell the elements apart: by counting tags in document order."""
     tags = ((match.start(), match[1] == b"</") for match in _MARKUP.finditer(whole) if match[1])
     opened = 0
-    for index, size in _extents(root, omit):
+    for index, size in _measure_extents(root, omit):
         start = -1
         while opened <= index:
             start, closing = next(tags)
@@ -236,7 +240,7 @@ def _counted_spans(
         yield start, whole.index(b">", end) + 1
 
 
-def _extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tuple[int, int]]:
+def _measure_extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tuple[int, int]]:
     """Return for each outermost element of `omit` its place in document order and its number of elements."""
     waiting = set(omit)
     extents: list[tuple[int, int]] = []
@@ -253,7 +257,7 @@ def _extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tup
     return extents
 
 
-def _named(element: etree._Element) -> str:
+def _format_node_name(element: etree._Element) -> str:
     if not isinstance(element.tag, str):
         return "comment()"
     name = etree.QName(element.tag)
@@ -261,8 +265,8 @@ def _named(element: etree._Element) -> str:
     return f"{prefix}:{name.localname}" if prefix else name.localname
 
 
-def _step(element: etree._Element) -> str:
-    tag, step = element.tag, _named(element)
+def _format_xpath_step(element: etree._Element) -> str:
+    tag, step = element.tag, _format_node_name(element)
     if not isinstance(tag, str):
         return step
     before = sum(1 for _ in element.itersiblings(tag, preceding=True))

@@ -7,8 +7,15 @@ skipped.  Whether the certificate is to be trusted is not judged here.
 
 from __future__ import annotations
 
-from gateway.xmlsec.algorithms import LEGACY_NORWAY, STRICT, SignaturePolicy, policy_named
-from gateway.xmlsec.references import DigestReference
-from gateway.xmlsec.signature import Signed
+from gateway.xmlsec.algorithms import LEGACY_NORWAY, STRICT, SignaturePolicy, get_signature_policy
+from gateway.xmlsec.digest_references import DigestReference
+from gateway.xmlsec.xml_signature import VerifiedSignature
 
-__all__ = ["LEGACY_NORWAY", "STRICT", "DigestReference", "SignaturePolicy", "Signed", "policy_named"]
+__all__ = [
+    "LEGACY_NORWAY",
+    "STRICT",
+    "DigestReference",
+    "SignaturePolicy",
+    "VerifiedSignature",
+    "get_signature_policy",
+]

@@ -36,13 +36,13 @@ __all__ = [
     "WITHOUT_COMMENTS",
     "XPATH",
     "SignaturePolicy",
-    "check_algorithm",
     "check_digest_algorithm",
-    "check_key",
-    "digest",
-    "policy_named",
-    "same_digest",
-    "verify_value",
+    "check_public_key",
+    "check_signature_algorithm",
+    "compare_digests",
+    "compute_digest",
+    "get_signature_policy",
+    "verify_signature_value",
 ]
 
 C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
@@ -131,7 +131,7 @@ LEGACY_NORWAY: Final = SignaturePolicy(
 POLICIES: Final = {policy.name: policy for policy in (STRICT, LEGACY_NORWAY)}
 
 
-def policy_named(name: str) -> SignaturePolicy:
+def get_signature_policy(name: str) -> SignaturePolicy:
     """Return the policy of that name."""
     if name not in POLICIES:
         known = ", ".join(POLICIES)
@@ -139,55 +139,57 @@ def policy_named(name: str) -> SignaturePolicy:
     return POLICIES[name]
 
 
-def check_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
+def check_signature_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
     """Refuse a signature algorithm that the policy does not name."""
     if algorithm not in policy.signature_algorithms:
-        _refuse(f"signature algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
+        _raise_algorithm_error(
+            f"signature algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}"
+        )
 
 
 def check_digest_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
     """Refuse a digest algorithm that the policy does not name."""
     if algorithm not in policy.digest_algorithms:
-        _refuse(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
+        _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
 
 
-def digest(algorithm: str, data: bytes) -> bytes:
+def compute_digest(algorithm: str, data: bytes) -> bytes:
     """Return the digest of the data by an algorithm given as URI."""
     function = _DIGESTS.get(algorithm)
     if function is None:
-        _refuse(f"digest algorithm '{algorithm[:120]}' is not known")
+        _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
     return function(data)
 
 
-def same_digest(one: bytes, other: bytes) -> bool:
+def compare_digests(one: bytes, other: bytes) -> bool:
     """Tell, in a time that depends on the length alone, whether two digests are equal."""
     return hmac.compare_digest(one, other)
 
 
-def check_key(algorithm: str, key: object) -> None:
+def check_public_key(algorithm: str, key: object) -> None:
     """Refuse a public key that is of another kind than the algorithm, too weak, or malformed."""
     if algorithm in _RSA:
-        _check_rsa(key)
+        _check_rsa_key(key)
     elif algorithm in _ECDSA:
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            _refuse("an ECDSA signature needs an elliptic-curve key")
+            _raise_algorithm_error("an ECDSA signature needs an elliptic-curve key")
         if key.curve.name not in _CURVES:
-            _refuse(f"curve {key.curve.name} is not one of {', '.join(_CURVES)}")
+            _raise_algorithm_error(f"curve {key.curve.name} is not one of {', '.join(_CURVES)}")
     elif algorithm == ED25519:
         if not isinstance(key, ed25519.Ed25519PublicKey):
-            _refuse("an Ed25519 signature needs an Ed25519 key")
+            _raise_algorithm_error("an Ed25519 signature needs an Ed25519 key")
     else:
-        _refuse(f"signature algorithm '{algorithm[:120]}' is not known")
+        _raise_algorithm_error(f"signature algorithm '{algorithm[:120]}' is not known")
 
 
-def verify_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
+def verify_signature_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
     """Tell whether the signature value over the data is right; the key is checked first."""
-    check_key(algorithm, key)
+    check_public_key(algorithm, key)
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            return _verify_rsa(key, value, data, _RSA[algorithm])
+            return _verify_rsa_value(key, value, data, _RSA[algorithm])
         if isinstance(key, ec.EllipticCurvePublicKey):
-            return _verify_ecdsa(key, value, data, _ECDSA[algorithm])
+            return _verify_ecdsa_value(key, value, data, _ECDSA[algorithm])
         if isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(value, data)
             return True
@@ -196,25 +198,29 @@ def verify_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool
     return False
 
 
-def _check_rsa(key: object) -> None:
+def _check_rsa_key(key: object) -> None:
     if not isinstance(key, rsa.RSAPublicKey):
-        _refuse("an RSA signature needs an RSA key")
+        _raise_algorithm_error("an RSA signature needs an RSA key")
     if key.key_size not in _RSA_BITS:
-        _refuse(f"an RSA key of {key.key_size} bits is outside {_RSA_BITS[0]} to {_RSA_BITS[-1]}")
+        _raise_algorithm_error(
+            f"an RSA key of {key.key_size} bits is outside {_RSA_BITS[0]} to {_RSA_BITS[-1]}"
+        )
     exponent = key.public_numbers().e
     # FIPS 186-5 §5.4: odd, above 2^16, below 2^256; small ones invite forged PKCS #1 padding
     if exponent < _SMALLEST_EXPONENT or exponent.bit_length() > _LARGEST_EXPONENT_BITS or exponent % 2 == 0:
-        _refuse("the public exponent of the RSA key is outside what FIPS 186-5 allows")
+        _raise_algorithm_error("the public exponent of the RSA key is outside what FIPS 186-5 allows")
 
 
-def _verify_rsa(key: rsa.RSAPublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm) -> bool:
+def _verify_rsa_value(
+    key: rsa.RSAPublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
+) -> bool:
     if len(value) != (key.key_size + 7) // 8:
         return False
     key.verify(value, data, padding.PKCS1v15(), algorithm)
     return True
 
 
-def _verify_ecdsa(
+def _verify_ecdsa_value(
     key: ec.EllipticCurvePublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
 ) -> bool:
     # RFC 9231 §2.3.6: r and s, each exactly as long as the order of the curve
@@ -226,5 +232,5 @@ def _verify_ecdsa(
     return True
 
 
-def _refuse(detail: str) -> NoReturn:
+def _raise_algorithm_error(detail: str) -> NoReturn:
     raise GatewayError(errors.ALGORITHM_REFUSED, detail, "ds:SignedInfo")

@@ -17,27 +17,39 @@ from lxml import etree
 
 from gateway import errors
 from gateway.pki.certificates import Certificate
-from gateway.pki.keys import Signer
+from gateway.pki.signing_keys import Signer
 from gateway.wire.namespaces import BASE64_ENCODING, DS, SOAP11, WSA, WSSE, WSSE11, WSU, X509_TOKEN
-from gateway.wire.prescan import DEFAULT_LIMITS, Limits
-from gateway.wire.xml import xpath_of
-from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, digest
-from gateway.xmlsec.ids import check_ids, ids_in
-from gateway.xmlsec.keyinfo import decode_certificate
-from gateway.xmlsec.references import DigestReference, Transform
-from gateway.xmlsec.signature import (
-    Believe,
-    Signed,
-    Structure,
-    canonical,
-    make_signature,
+from gateway.wire.xml import build_xpath
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, compute_digest
+from gateway.xmlsec.digest_references import DigestReference, Transform
+from gateway.xmlsec.element_ids import check_unique_ids, list_ids
+from gateway.xmlsec.strict_reader import (
+    check_attributes,
+    get_only_child,
+    list_children,
+    raise_signature_error,
+    read_text,
+)
+from gateway.xmlsec.x509_key_info import decode_certificate
+from gateway.xmlsec.xml_signature import (
+    CertificateCheck,
+    SignatureStructure,
+    VerifiedSignature,
+    append_signature,
+    apply_canonicalization,
+    fill_signature_value,
     read_signature,
-    seal_signature,
     verify_signature,
 )
-from gateway.xmlsec.strict import attributes, children, only_child, refuse, text_of
 
-__all__ = ["DEFAULT_WINDOW", "Window", "find_security", "sign_request", "verify_request"]
+__all__ = [
+    "DEFAULT_WINDOW",
+    "TimestampWindow",
+    "find_security_header",
+    "sign_soap_envelope",
+    "verify_soap_envelope",
+]
 
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
 _HEADER: Final = f"{{{SOAP11}}}Header"
@@ -59,7 +71,7 @@ _MOMENT: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimestampWindow:
     """How old, how early and how long-lived a Timestamp may be.
 
     The ages are WSS4J's defaults; ``lifetime`` refuses an Expires so far away that it says
@@ -72,11 +84,11 @@ class Window:
     validity: timedelta = timedelta(seconds=300)
 
 
-DEFAULT_WINDOW: Final = Window()
+DEFAULT_WINDOW: Final = TimestampWindow()
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _SecuredParts:
     """The envelope taken apart: everything that is signed or needed to verify."""
 
     security: etree._Element
@@ -87,13 +99,13 @@ class _Parts:
     demanded: tuple[etree._Element, ...]
 
 
-def sign_request(
+def sign_soap_envelope(
     root: etree._Element,
     signer: Signer,
     *,
     now: datetime,
     prefix: str = "s-",
-    window: Window = DEFAULT_WINDOW,
+    window: TimestampWindow = DEFAULT_WINDOW,
 ) -> None:
     """Put a Security header into a SOAP 1.1 envelope and sign Body, Timestamp and all wsa: headers.
 
@@ -101,117 +113,128 @@ def sign_request(
     """
     if root.tag == _ENVELOPE and root.find(_HEADER) is None:
         root.insert(0, root.makeelement(_HEADER))
-    header, body = _frame(root)
-    if find_security(root) is not None:
-        refuse("the envelope has a Security header already", root, errors.OUR_MISTAKE)
-    addressing = tuple(child for child in header if _is_addressing(child))
+    header, body = _get_header_and_body(root)
+    if find_security_header(root) is not None:
+        raise_signature_error("the envelope has a Security header already", root, errors.OUR_MISTAKE)
+    addressing = tuple(child for child in header if _is_addressing_header(child))
     security = etree.SubElement(header, _SECURITY, nsmap={"wsse": WSSE, "wsu": WSU})
     security.set(_MUST_UNDERSTAND, "1")
     token = etree.SubElement(security, _TOKEN, EncodingType=BASE64_ENCODING, ValueType=X509_TOKEN)
     token.text = base64.b64encode(signer.certificate.der).decode("ascii")
-    timestamp = _add_timestamp(security, now, window)
+    timestamp = _append_timestamp(security, now, window)
     signed = (body, timestamp, *addressing)
-    _give_ids((token, *signed), root, prefix)
+    _assign_ids((token, *signed), root, prefix)
     references = [
         DigestReference(
-            f"#{part.get(_ID)}", SHA256, digest(SHA256, canonical(part, _EXCLUSIVE)), (_EXCLUSIVE,)
+            f"#{part.get(_ID)}",
+            SHA256,
+            compute_digest(SHA256, apply_canonicalization(part, _EXCLUSIVE)),
+            (_EXCLUSIVE,),
         )
         for part in signed
     ]
-    element = make_signature(security, _EXCLUSIVE, signer.algorithm, references)
+    element = append_signature(security, _EXCLUSIVE, signer.algorithm, references)
     key_info = etree.SubElement(element, f"{{{DS}}}KeyInfo")
     token_reference = etree.SubElement(key_info, _TOKEN_REFERENCE)
     etree.SubElement(token_reference, f"{{{WSSE}}}Reference", URI=f"#{token.get(_ID)}", ValueType=X509_TOKEN)
-    seal_signature(element, _EXCLUSIVE, signer)
+    fill_signature_value(element, _EXCLUSIVE, signer)
 
 
-def verify_request(
+def verify_soap_envelope(
     root: etree._Element,
     policy: SignaturePolicy,
     *,
     now: datetime,
-    window: Window = DEFAULT_WINDOW,
-    believe: Believe | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Signed:
+    window: TimestampWindow = DEFAULT_WINDOW,
+    believe: CertificateCheck | None = None,
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> VerifiedSignature:
     """Verify a request or answer: one Security with one token, Timestamp and Signature over all that counts.
 
     `believe` is asked about the certificate before anything is computed with it.
     Comments, which no signature covers, are taken out of the Body afterwards, so that what
     is read from it is what was signed.
     """
-    parts = _take_apart(root)
+    parts = _split_envelope(root)
     structure = read_signature(parts.signature, policy, limits=limits)
     if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
-        refuse("SignedInfo is in exclusive C14N", structure.signed_info, errors.ALGORITHM_REFUSED)
-    check_ids(root, (reference.uri[1:] for reference in structure.references))
-    certificate = _certificate_of(structure, parts.token)
+        raise_signature_error(
+            "SignedInfo is in exclusive C14N", structure.signed_info, errors.ALGORITHM_REFUSED
+        )
+    check_unique_ids(root, (reference.uri[1:] for reference in structure.references))
+    certificate = _read_token_certificate(structure, parts.token)
     if believe is not None:
         believe(certificate)
-    targets = _targets_of(structure, parts)
+    targets = _resolve_targets(structure, parts)
 
-    def resolve(reference: DigestReference) -> bytes:
-        return canonical(targets[reference], reference.transforms[0])
+    def resolve_reference(reference: DigestReference) -> bytes:
+        return apply_canonicalization(targets[reference], reference.transforms[0])
 
-    verify_signature(structure, certificate, resolve)
+    verify_signature(structure, certificate, resolve_reference)
     _check_timestamp(parts.timestamp, now, window)
     etree.strip_tags(root, etree.Comment)
-    return Signed(
+    return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
-        covered=tuple(xpath_of(targets[reference]) for reference in structure.references),
+        covered=tuple(build_xpath(targets[reference]) for reference in structure.references),
         signature_algorithm=structure.algorithm,
     )
 
 
-def find_security(root: etree._Element) -> etree._Element | None:
+def find_security_header(root: etree._Element) -> etree._Element | None:
     """Return the one wsse:Security header, or None; refuse it in any other place or number."""
     found = list(root.iter(_SECURITY))
     if not found:
         return None
     header = found[0].getparent()
     if len(found) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
-        refuse("wsse:Security stands once, in the SOAP Header", found[-1])
+        raise_signature_error("wsse:Security stands once, in the SOAP Header", found[-1])
     return found[0]
 
 
-def _is_addressing(element: etree._Element) -> bool:
+def _is_addressing_header(element: etree._Element) -> bool:
     return isinstance(element.tag, str) and element.tag.startswith(f"{{{WSA}}}")
 
 
-def _frame(root: etree._Element) -> tuple[etree._Element, etree._Element]:
+def _get_header_and_body(root: etree._Element) -> tuple[etree._Element, etree._Element]:
     """Return Header and Body; nothing else in the document may be taken for one of them (SIG-07)."""
     if root.tag != _ENVELOPE:
-        refuse("a SOAP 1.1 Envelope belongs here", root)
+        raise_signature_error("a SOAP 1.1 Envelope belongs here", root)
     found = list(root.iter(_ENVELOPE, _HEADER, _BODY))
     if [element.tag for element in found] != [_ENVELOPE, _HEADER, _BODY] or list(root) != found[1:]:
-        refuse("an Envelope holds one Header and one Body, and no other stands anywhere", root)
+        raise_signature_error("an Envelope holds one Header and one Body, and no other stands anywhere", root)
     return found[1], found[2]
 
 
-def _take_apart(root: etree._Element) -> _Parts:
+def _split_envelope(root: etree._Element) -> _SecuredParts:
     if root.tag == _ENVELOPE and root.find(_HEADER) is None:
-        refuse("the message has no SOAP Header, so no signature", root, errors.SIGNATURE_MISSING)
-    header, body = _frame(root)
-    security = find_security(root)
+        raise_signature_error(
+            "the message has no SOAP Header, so no signature", root, errors.SIGNATURE_MISSING
+        )
+    header, body = _get_header_and_body(root)
+    security = find_security_header(root)
     if security is None:
-        refuse("the message has no wsse:Security header", root, errors.SIGNATURE_MISSING)
+        raise_signature_error("the message has no wsse:Security header", root, errors.SIGNATURE_MISSING)
     for unseen in header.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
-        refuse("a comment or processing instruction in a signed header", unseen.getparent())
-    attributes(security, optional=(_MUST_UNDERSTAND, _ACTOR, _ID))
-    found = {child.tag: child for child in children(security)}
+        raise_signature_error("a comment or processing instruction in a signed header", unseen.getparent())
+    check_attributes(security, optional=(_MUST_UNDERSTAND, _ACTOR, _ID))
+    found = {child.tag: child for child in list_children(security)}
     if _SIGNATURE not in found:
-        refuse("the Security header has no ds:Signature", security, errors.SIGNATURE_MISSING)
+        raise_signature_error("the Security header has no ds:Signature", security, errors.SIGNATURE_MISSING)
     if sum(1 for _ in root.iter(_TIMESTAMP)) != 1 or _TIMESTAMP not in found:
-        refuse("exactly one Timestamp belongs into the Security header", security, errors.TIMESTAMP_REFUSED)
+        raise_signature_error(
+            "exactly one Timestamp belongs into the Security header", security, errors.TIMESTAMP_REFUSED
+        )
     if set(found) != set(_ONCE) or len(security) != len(_ONCE):
-        refuse("a Security header holds one token, one Timestamp, one Signature and nothing else", security)
+        raise_signature_error(
+            "a Security header holds one token, one Timestamp, one Signature and nothing else", security
+        )
     for tag in _ONCE:
         if sum(1 for _ in root.iter(tag)) != 1:
-            refuse(f"more than one {etree.QName(tag).localname} in the document", security)
-    demanded = (body, found[_TIMESTAMP], *(child for child in header if _is_addressing(child)))
+            raise_signature_error(f"more than one {etree.QName(tag).localname} in the document", security)
+    demanded = (body, found[_TIMESTAMP], *(child for child in header if _is_addressing_header(child)))
     others = (child for child in header if child not in demanded and child is not security)
-    return _Parts(
+    return _SecuredParts(
         security=security,
         token=found[_TOKEN],
         timestamp=found[_TIMESTAMP],
@@ -221,24 +244,26 @@ def _take_apart(root: etree._Element) -> _Parts:
     )
 
 
-def _certificate_of(structure: Structure, token: etree._Element) -> Certificate:
+def _read_token_certificate(structure: SignatureStructure, token: etree._Element) -> Certificate:
     """Return the certificate in the token that the KeyInfo names, by the only way that names it."""
-    attributes(structure.key_info, optional=("Id",))
-    token_reference = only_child(structure.key_info, _TOKEN_REFERENCE)
-    attributes(token_reference, optional=(_ID, f"{{{WSSE11}}}TokenType"))
-    reference = only_child(token_reference, f"{{{WSSE}}}Reference")
-    attributes(reference, required=("URI", "ValueType"))
-    attributes(token, required=(_ID, "EncodingType", "ValueType"))
-    if reference.get("URI") != f"#{token.get(_ID)}" or children(reference):
-        refuse("the SecurityTokenReference does not name the token", reference)
+    check_attributes(structure.key_info, optional=("Id",))
+    token_reference = get_only_child(structure.key_info, _TOKEN_REFERENCE)
+    check_attributes(token_reference, optional=(_ID, f"{{{WSSE11}}}TokenType"))
+    reference = get_only_child(token_reference, f"{{{WSSE}}}Reference")
+    check_attributes(reference, required=("URI", "ValueType"))
+    check_attributes(token, required=(_ID, "EncodingType", "ValueType"))
+    if reference.get("URI") != f"#{token.get(_ID)}" or list_children(reference):
+        raise_signature_error("the SecurityTokenReference does not name the token", reference)
     kinds = {reference.get("ValueType"), token.get("ValueType"), X509_TOKEN}
     token_type = token_reference.get(f"{{{WSSE11}}}TokenType", X509_TOKEN)
     if kinds != {X509_TOKEN} or token_type != X509_TOKEN or token.get("EncodingType") != BASE64_ENCODING:
-        refuse("the token is an X.509 v3 certificate in base64", token)
+        raise_signature_error("the token is an X.509 v3 certificate in base64", token)
     return decode_certificate(token)
 
 
-def _targets_of(structure: Structure, parts: _Parts) -> dict[DigestReference, etree._Element]:
+def _resolve_targets(
+    structure: SignatureStructure, parts: _SecuredParts
+) -> dict[DigestReference, etree._Element]:
     """Return what each reference names: Body, Timestamp, token or header blocks, each at most once."""
     by_id = {part.get(_ID): part for part in parts.signable if part.get(_ID) is not None}
     targets: dict[DigestReference, etree._Element] = {}
@@ -246,20 +271,22 @@ def _targets_of(structure: Structure, parts: _Parts) -> dict[DigestReference, et
         target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
         if target is None:
             detail = f"reference '{reference.uri[:120]}' names no Body, Timestamp, token or header by wsu:Id"
-            refuse(detail, structure.signed_info)
+            raise_signature_error(detail, structure.signed_info)
         if [transform.algorithm for transform in reference.transforms] != [EXCLUSIVE_C14N] or reference.type:
-            refuse("a part is signed in exclusive C14N and by no other transform", structure.signed_info)
+            raise_signature_error(
+                "a part is signed in exclusive C14N and by no other transform", structure.signed_info
+            )
         if target in targets.values():
-            refuse(f"two references to '{reference.uri[:120]}'", structure.signed_info)
+            raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.signed_info)
         targets[reference] = target
     for part in parts.demanded:
         if part not in targets.values():
-            refuse("this part must be signed and is not", part, errors.NOT_COVERED)
+            raise_signature_error("this part must be signed and is not", part, errors.NOT_COVERED)
     return targets
 
 
-def _give_ids(elements: tuple[etree._Element, ...], root: etree._Element, prefix: str) -> None:
-    taken = set(ids_in(root))
+def _assign_ids(elements: tuple[etree._Element, ...], root: etree._Element, prefix: str) -> None:
+    taken = set(list_ids(root))
     number = 0
     for element in elements:
         if element.get(_ID) is not None:
@@ -270,7 +297,7 @@ def _give_ids(elements: tuple[etree._Element, ...], root: etree._Element, prefix
         element.set(_ID, f"{prefix}{number}")
 
 
-def _add_timestamp(security: etree._Element, now: datetime, window: Window) -> etree._Element:
+def _append_timestamp(security: etree._Element, now: datetime, window: TimestampWindow) -> etree._Element:
     timestamp = etree.SubElement(security, _TIMESTAMP)
     for name, moment in (("Created", now), ("Expires", now + window.validity)):
         text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -278,12 +305,12 @@ def _add_timestamp(security: etree._Element, now: datetime, window: Window) -> e
     return timestamp
 
 
-def _check_timestamp(timestamp: etree._Element, now: datetime, window: Window) -> None:
-    attributes(timestamp, optional=(_ID,))
-    parts = children(timestamp)
+def _check_timestamp(timestamp: etree._Element, now: datetime, window: TimestampWindow) -> None:
+    check_attributes(timestamp, optional=(_ID,))
+    parts = list_children(timestamp)
     if [part.tag for part in parts] != [f"{{{WSU}}}Created", f"{{{WSU}}}Expires"]:
-        refuse("a Timestamp holds Created and Expires", timestamp, errors.TIMESTAMP_REFUSED)
-    created, expires = (_moment(part) for part in parts)
+        raise_signature_error("a Timestamp holds Created and Expires", timestamp, errors.TIMESTAMP_REFUSED)
+    created, expires = (_read_instant(part) for part in parts)
     if created > now + window.ahead:
         reason = "it was created in the future"
     elif created < now - window.age:
@@ -294,16 +321,20 @@ def _check_timestamp(timestamp: etree._Element, now: datetime, window: Window) -
         reason = "its life is not of a sensible length"
     else:
         return
-    refuse(f"the Timestamp is outside the window: {reason}", timestamp, errors.TIMESTAMP_REFUSED)
+    raise_signature_error(
+        f"the Timestamp is outside the window: {reason}", timestamp, errors.TIMESTAMP_REFUSED
+    )
 
 
-def _moment(element: etree._Element) -> datetime:
-    attributes(element)
-    match = _MOMENT.fullmatch(text_of(element).strip(" \t\r\n"))
+def _read_instant(element: etree._Element) -> datetime:
+    check_attributes(element)
+    match = _MOMENT.fullmatch(read_text(element).strip(" \t\r\n"))
     if match is None:
-        refuse("not a time in UTC with at most milliseconds", element, errors.TIMESTAMP_REFUSED)
+        raise_signature_error(
+            "not a time in UTC with at most milliseconds", element, errors.TIMESTAMP_REFUSED
+        )
     try:
         moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
     except ValueError:
-        refuse("not a date", element, errors.TIMESTAMP_REFUSED)
+        raise_signature_error("not a date", element, errors.TIMESTAMP_REFUSED)
     return moment + timedelta(milliseconds=int((match[2] or "0").ljust(3, "0")))

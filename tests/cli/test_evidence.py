@@ -14,10 +14,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.commands.check import find_stale_stamps
 from gateway.cli.settings import read_home_settings
-from gateway.evidence.log import record
-from gateway.pki.issue import Order, issue_certificate
-from gateway.store import stamps
-from gateway.store.engine import make_engine, reading, transaction
+from gateway.evidence.evidence_log import record_evidence
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
+from gateway.store import time_stamps
+from gateway.store.engine import make_engine, read_transaction, write_transaction
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import START, authority, signer_named
 from tests.kit.live import LiveHouse
@@ -28,7 +28,7 @@ Print = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def tsa() -> Iterator[Tsa]:
-    order = Order(profile="time-stamping", days=3600)
+    order = CertificateOrder(profile="time-stamping", days=3600)
     issued = issue_certificate(authority(), "CN=Stamps", START - timedelta(hours=1), order)
     made = Tsa(issued, lambda: datetime.now(UTC)).up()
     yield made
@@ -50,9 +50,9 @@ def recorded(house: LiveHouse, ago: timedelta = timedelta()) -> None:
     """Record three pieces of evidence about one message, and one about another."""
     engine = make_engine(house.database_url)
     at = datetime.now(UTC) - ago
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         for number, kind in ((1, "NRO"), (2, "NRO"), (1, "sent"), (1, "closed")):
-            record(conn, kind, "message", number, None, {"number": number}, at)
+            record_evidence(conn, kind, "message", number, None, {"number": number}, at)
     engine.dispose()
 
 
@@ -62,8 +62,8 @@ def worked(house: LiveHouse) -> None:
     with RunningGateway(house.home, "work"):
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            with reading(engine) as conn:
-                if stamps.everyone(conn):
+            with read_transaction(engine) as conn:
+                if time_stamps.list_time_stamps(conn):
                     break
             time.sleep(0.1)
     engine.dispose()

@@ -15,10 +15,11 @@ from gateway.cli import main
 from gateway.cli.verb_table import VERBS
 from gateway.store import deliveries
 from gateway.store.deliveries import NewDelivery
-from gateway.store.engine import make_engine, reading, transaction
-from gateway.store.schema_version import head
-from gateway.wire.mime import read_http
-from tests.kit.house import ROOT, House, Neighbour
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store.schema_version import get_head_revision
+from gateway.wire.mime import read_http_message
+from tests.kit.house import House, Neighbour
+from tests.kit.paths import ROOT
 
 Run = Callable[..., tuple[int, str]]
 
@@ -130,10 +131,10 @@ def test_a_stored_message_is_listed_shown_and_dumped_as_it_came(
     assert json.loads(capsysbinary.readouterr().out)["payloads"][0]["size"] == len(b"<declaration/>")
     assert main(["message", "dump", unit.message_id, "--home", str(home)]) == 0
     head, _, body = capsysbinary.readouterr().out.partition(b"\r\n\r\n")
-    assert body == parcel.body.open().read()
+    assert body == parcel.body.open_stream().read()
     assert b"multipart/related" in head
     assert main(["message", "dump", "1", "--answer", "--home", str(home)]) == 0
-    given = read_http(capsysbinary.readouterr().out)
+    given = read_http_message(capsysbinary.readouterr().out)
     assert (given.start_line, given.body) == ("HTTP/1.1 200 OK", answer.body)
     assert main(["message", "dump", "1", "--answer", "--json", "--home", str(home)]) == 0
     told = json.loads(capsysbinary.readouterr().out)
@@ -157,9 +158,9 @@ def test_a_file_that_is_no_database_is_named_as_such(
 
 def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> None:
     house = House(engine)
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         new = NewDelivery("soap", "AGENCY", "case", "1", "k1")
-        number = str(deliveries.enqueue(conn, new, house.clock()))
+        number = str(deliveries.enqueue_delivery(conn, new, house.clock()))
     assert run("queue", "hold", number) == (0, "Held 1 delivery of lane AGENCY.\n")
     shown = json.loads(run("queue", "show", number, "--json")[1])
     assert (shown["state"], len(shown["transitions"])) == ("HELD", 1)
@@ -167,16 +168,19 @@ def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> 
     assert run("queue", "release", number, "--json") == (0, "")
     assert run("queue", "cancel", number)[0] == 0
     assert run("queue", "requeue", number)[0] == 1
-    with reading(engine) as conn:
-        assert deliveries.get(conn, int(number)).state == "CANCELLED"  # type: ignore[union-attr]
+    with read_transaction(engine) as conn:
+        assert deliveries.find_by_id(conn, int(number)).state == "CANCELLED"  # type: ignore[union-attr]
 
 
 def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_database_url: str) -> None:
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{empty_database_url}"\n')
     status, text = run("case", "list")
     assert (status, "GW802" in text) == (1, True)
-    assert run("migrate") == (0, f"The database is now at revision {head()} (it was empty).\n")
-    assert json.loads(run("migrate", "--json")[1]) == {"before": head(), "after": head()}
+    assert run("migrate") == (0, f"The database is now at revision {get_head_revision()} (it was empty).\n")
+    assert json.loads(run("migrate", "--json")[1]) == {
+        "before": get_head_revision(),
+        "after": get_head_revision(),
+    }
     assert run("case", "list")[0] == 0
     make_engine(empty_database_url).dispose()
 

@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.share import folder
+from gateway.share import get_data_folder
+from tests.cli.test_pki_list import MANUAL
 from tests.kit.house import AGREEMENT
-from tests.kit.live import free_port
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
 from tests.kit.tutorial import blocks
-from tests.unit.cli.test_pki_list import MANUAL
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = list(blocks(MANUAL.read_text(encoding="utf-8").split("### All three, to try")[1]))
-SAMPLE = folder("conformance").joinpath("samples", "import-three-items.xml").read_text(encoding="utf-8")
+SAMPLE = (
+    get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_text(encoding="utf-8")
+)
 RUN = "gateway run --home ."
 # Message, mode and source of its signer, and of the submission's where that is another.
 TABLE = re.compile(r"^\| (\d) \| `([\w-]+)`, ([^|]+) \| (?:the same|`(\w+)`, ([^|]+)) \|$", re.MULTILINE)
@@ -41,7 +43,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Lay out the files of the page, and those that it describes, in the folder that is worked in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
-    found = free_port()
+    found = find_free_port()
     for block in PAGE:
         if block.language == "toml":
             Path(block.kind.removeprefix("file=")).write_text(written(block.content, found), encoding="utf-8")
@@ -123,6 +125,7 @@ class Shell:
             time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_the_three_modes_of_the_page(port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shell = Shell(port, capsys)
     shell.until(RUN)

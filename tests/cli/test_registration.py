@@ -15,10 +15,10 @@ from cryptography import x509
 from gateway.cli import main
 from gateway.cli.commands.process import log_endings_daily
 from gateway.cli.settings import read_home_settings
-from gateway.hub.assembly import NoCalls, build_hub
+from gateway.hub.wiring import RejectingComposer, build_hub
 from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.store import parties
-from gateway.store.engine import make_engine, transaction
+from gateway.store.engine import make_engine, write_transaction
 
 Run = Callable[..., tuple[int, str]]
 NOW = datetime.now(UTC)
@@ -38,8 +38,8 @@ def home(tmp_path: Path, sqlite_url: str, keys: Path) -> Path:
     (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{sqlite_url}"\n')
     (tmp_path / "pki").symlink_to(keys)
     engine = make_engine(sqlite_url)
-    with transaction(engine) as conn:
-        parties.add(conn, "firm", "Small Firm", "applicant", NOW)
+    with write_transaction(engine) as conn:
+        parties.register_party(conn, "firm", "Small Firm", "applicant", NOW)
     engine.dispose()
     return tmp_path
 
@@ -171,6 +171,7 @@ def test_a_key_that_is_there_is_not_written_over(home: Path, capsys: pytest.Capt
     assert not (home / "x.csr").exists()
 
 
+@pytest.mark.long
 def test_a_party_whose_last_certificate_ends_is_told_of(home: Path, run: Run) -> None:
     short = certified(home, "short", "--days", "20")
     assert run("party", "certificate", "add", "firm", short)[0] == 0
@@ -225,7 +226,7 @@ def test_the_log_tells_of_it_once_a_day(
     told = [one.getMessage() for one in caplog.records if "of firm ends in 20 days" in one.getMessage()]
     assert len(told) == 2
     assert waits == [86_400.0] * 2
-    monkeypatch.setattr("gateway.cli.remarks.build_hub", lambda *_: 1 / 0)
+    monkeypatch.setattr("gateway.cli.hub_findings.build_hub", lambda *_: 1 / 0)
     waits.clear()
     log_endings_daily(read_home_settings(home), Stop())
     assert "could not be looked for" in caplog.records[-1].getMessage()
@@ -252,7 +253,7 @@ def test_our_next_key_is_checked_and_shown_to_partners(
     assert datetime.fromisoformat(now["until"]) == datetime.fromisoformat(later["from"])
     published = read_certificates((home / "ours.pem").read_bytes())
     assert [one.sha256 for one in published] == [now["sha256"], later["sha256"]]
-    hub = build_hub(read_home_settings(home), NoCalls(), lambda: NOW + timedelta(days=6))
+    hub = build_hub(read_home_settings(home), RejectingComposer(), lambda: NOW + timedelta(days=6))
     assert hub.signer.certificate == published[1]
     hub.close()
 

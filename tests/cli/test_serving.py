@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from tests.kit.gateway import ROOT
-from tests.kit.live import free_port
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[tuple[int, Path, subprocess.Popen[bytes]]]:
     """Serve a home whose clients must show a certificate."""
-    port = free_port()
+    port = find_free_port()
     assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
     (tmp_path / "gateway.toml").write_text(
         f'[hub]\nhome = "."\n[http]\nport = {port}\nclient_ca = "pki/ca.pem"\n'

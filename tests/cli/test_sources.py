@@ -15,16 +15,21 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.settings import read_home_settings
-from gateway.delivery.assembly import build_worker
-from gateway.delivery.worker import Worker
+from gateway.delivery.delivery_worker import DeliveryWorker
+from gateway.delivery.wiring import build_worker
 from gateway.errors import GatewayError
-from gateway.evidence.log import of_subject
-from gateway.hub import operate
-from gateway.hub.assembly import terms_of, trust_of
-from gateway.hub.trust.sources import sources_of
-from gateway.pki.issue import Order, issue_certificate, make_authority, make_crl
-from gateway.store import fetched
-from gateway.store.engine import make_engine, reading, transaction
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.completion import operator_actions
+from gateway.hub.trust.fetch_sources import read_fetch_sources
+from gateway.hub.wiring import load_recognition_policy, load_trust_store
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.store import fetched_lists
+from gateway.store.engine import make_engine, read_transaction, write_transaction
 from tests.kit.house import authority
 from tests.kit.live import LiveHouse
 from tests.kit.publisher import Publisher, page, publishing
@@ -57,17 +62,17 @@ def run(live: LiveHouse, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def listed(live: LiveHouse, ends: timedelta = timedelta(hours=4)) -> Any:
     begins = live.now - timedelta(hours=1)
-    return page(make_crl(authority(), [], begins, begins + ends, number=7))
+    return page(make_revocation_list(authority(), [], begins, begins + ends, number=7))
 
 
 def rows(run: Run, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(*words, "--json")[1].splitlines()]
 
 
-_workers: list[Worker] = []
+_workers: list[DeliveryWorker] = []
 
 
-def worker_of(live: LiveHouse) -> Worker:
+def worker_of(live: LiveHouse) -> DeliveryWorker:
     """Return a worker in this process; its connections are closed with the test."""
     _workers.append(build_worker(read_home_settings(live.home)))
     return _workers[-1]
@@ -103,9 +108,9 @@ def test_a_source_is_shown_fetched_at_once_and_forgotten(
     assert run("pki", "source", "forget", "root")[0] == 0
     assert run("pki", "source", "forget", "root")[0] != 0
     engine = make_engine(live.database_url)
-    with reading(engine) as conn:
-        assert fetched.in_force(conn) == []
-        assert [one.kind for one in of_subject(conn, "source", "root")] == ["fetched", "forgotten"]
+    with read_transaction(engine) as conn:
+        assert fetched_lists.list_in_force(conn) == []
+        assert [one.kind for one in list_subject_leaves(conn, "source", "root")] == ["fetched", "forgotten"]
     engine.dispose()
 
 
@@ -146,7 +151,7 @@ def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_ur
     begins = datetime.now(UTC) - timedelta(days=1)
     theirs, others = (make_authority(f"CN={name}", begins) for name in ("Theirs", "Others"))
     server = issue_certificate(
-        theirs, "CN=localhost", begins, Order("tls-server", alternative_names=("dns:localhost",))
+        theirs, "CN=localhost", begins, CertificateOrder("tls-server", alternative_names=("dns:localhost",))
     )
     key = tmp_path / "server.pem"
     key.write_bytes(server.key_pem + server.certificate.pem)
@@ -161,15 +166,15 @@ def test_over_https_a_source_must_be_believed_to_be_it(tmp_path: Path, sqlite_ur
         anchors.write_bytes(others.certificate.pem)
         publisher.pages["/root.crl"] = listed(live)
         worker, engine = worker_of(live), make_engine(live.database_url)
-        (source,) = sources_of(read_home_settings(live.home)).values()
+        (source,) = read_fetch_sources(read_home_settings(live.home)).values()
         for believed in (others, theirs):
             anchors.write_bytes(believed.certificate.pem)
             os.utime(anchors, ns=(believed.certificate.serial % 10**18,) * 2)
-            with transaction(engine) as conn:
-                operate.fetch_now(conn, source, datetime.now(UTC), "test")
+            with write_transaction(engine) as conn:
+                operator_actions.fetch_source_now(conn, source, datetime.now(UTC), "test")
             worker.run_once()
-            with reading(engine) as conn:
-                row = fetched.source(conn, "root")
+            with read_transaction(engine) as conn:
+                row = fetched_lists.find_source(conn, "root")
             assert row is not None
             expected = (None, 1) if believed is theirs else ("GW601", 0)
             assert (row.problem, len(publisher.asked)) == expected, row.detail
@@ -185,7 +190,7 @@ def test_issuers_and_responders_are_intermediates(live: LiveHouse) -> None:
     settings = live.home / "gateway.toml"
     more = '[fetch.sub]\nkind = "ocsp"\nurl = "http://a/"\nissuer = "pki/ca.pem"\nresponder = "pki/sub.pem"\n'
     settings.write_text(settings.read_text() + more)
-    trust = trust_of(read_home_settings(live.home))
+    trust = load_trust_store(read_home_settings(live.home))
     assert trust.intermediates == (root.certificate, sub.certificate)
 
 
@@ -222,5 +227,5 @@ def test_who_may_sign_our_list_is_named_by_a_file_that_holds_certificates(live: 
     settings = live.home / "gateway.toml"
     settings.write_text(settings.read_text() + '[recognition]\nsigners = ["pki/hub.key.pem"]\n')
     with pytest.raises(GatewayError, match=r"GW801 .*hub\.key\.pem: no certificate in the file") as caught:
-        terms_of(read_home_settings(live.home))
+        load_recognition_policy(read_home_settings(live.home))
     assert caught.value.location == "recognition.signers"

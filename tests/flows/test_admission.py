@@ -7,12 +7,12 @@ import base64
 import pytest
 from sqlalchemy import Engine
 
-from gateway.hub.admit import admit
-from gateway.model import Payload
-from gateway.states import CASE, MESSAGE, REQUEST
+from gateway.hub.admit import admit_submission
+from gateway.message_model import Payload
+from gateway.state_machines import CASE, MESSAGE, REQUEST
 from gateway.store import messages
-from gateway.store.engine import reading
-from gateway.wire.xml import serialize
+from gateway.store.engine import read_transaction
+from gateway.wire.xml import serialize_element
 from tests.flows.craft import text, with_agent, without_applications
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, AGREEMENT, LABEL, QUIET, Story
@@ -36,8 +36,8 @@ def test_the_sample_goes_to_three_agencies_and_to_customs(story: Story) -> None:
     assert (case.state, case.declarant, case.applicant) == ("IN_PROGRESS", "broker1", "broker1")
     assert case.functional_reference == "HB2026-000123"
     assert {call.text("CaseNumber") for call in story.soap.calls} == {case.number}
-    with reading(story.house.engine) as conn:
-        row = messages.find(conn, "in", "broker1", sent.message_id)
+    with read_transaction(story.house.engine) as conn:
+        row = messages.find_by_message_id(conn, "in", "broker1", sent.message_id)
     assert row is not None
     assert (row.state, row.case_id) == ("PROCESSED", case.id)
     assert story.steps(MESSAGE, row.id) == [("accept", "ACCEPTED"), ("process", "PROCESSED")]
@@ -64,7 +64,7 @@ def test_each_agency_gets_its_own_number_and_its_own_attachments(story: Story) -
 def test_an_agency_hears_the_media_type_that_was_signed(story: Story) -> None:
     # What MIME calls a part, anybody on the way can change: the signature covers its content.
     renamed = Payload("korean-label@sample", "text/html", LABEL)
-    first = story.broker.message("Submit", serialize(story.submission())).payloads[0]
+    first = story.broker.message("Submit", serialize_element(story.submission())).payloads[0]
     story.submit(attach=False, payloads=(first, renamed))
     story.tick()
     call = next(call for call in story.soap.calls if call.destination == "KFDA")
@@ -136,13 +136,13 @@ def test_a_late_notice_after_the_result_still_lets_the_case_close(engine: Engine
     class LastOfAll:
         """Lets the conclusion and its result go first."""
 
-        def deliver(self, lease: object) -> None:
+        def attempt_delivery(self, lease: object) -> None:
             if lease.parameters["task"] == "notify" and not story.inbox.got:  # type: ignore[attr-defined]
                 raise RuntimeError("not yet")
-            real.deliver(lease)
+            real.attempt_delivery(lease)
 
-        plan = staticmethod(real.plan)
-        failed = staticmethod(real.failed)
+        get_retry_plan = staticmethod(real.get_retry_plan)
+        record_failure = staticmethod(real.record_failure)
 
     story.agents["local"] = LastOfAll()
     story.tick()
@@ -181,5 +181,5 @@ def test_a_task_done_twice_changes_nothing(story: Story) -> None:
     story.submit()
     story.tick()
     before = len(story.deliveries())
-    admit(story.hub, 1, lambda conn: None)
+    admit_submission(story.hub, 1, lambda conn: None)
     assert len(story.deliveries()) == before

@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Engine, update
 
-from gateway.cases.notices import Acknowledged, CallBack, Decision, DecisionCode, Notice
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
-from gateway.hub.reply import call_back
-from gateway.states import CASE, REQUEST
+from gateway.hub.reply import apply_call_back
+from gateway.state_machines import CASE, REQUEST
 from gateway.store import decisions, notices
-from gateway.store.engine import reading, transaction
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.tables import cases
 from tests.kit.story import Story, asked, unreachable
 
@@ -28,11 +28,11 @@ def story(engine: Engine) -> Story:
     return started
 
 
-def refusal(story: Story, agency: str, said: CallBack) -> tuple[str, str]:
+def refusal(story: Story, agency: str, said: AgencyCallback) -> tuple[str, str]:
     """Return id and place of the problem by which a call is refused; nothing is changed by it."""
     before = (story.case(), [story.request(one) for one in ("KPTA", "KFDA", "NPQS")], story.deliveries())
     with pytest.raises(GatewayError) as caught:
-        call_back(story.hub, agency, said)
+        apply_call_back(story.hub, agency, said)
     assert (
         story.case(),
         [story.request(one) for one in ("KPTA", "KFDA", "NPQS")],
@@ -65,10 +65,10 @@ def test_an_acknowledgement_now_and_a_decision_later(story: Story) -> None:
 def test_call_backs_overtake_the_answer_to_our_call(story: Story) -> None:
     """The agency decides while our POST is still under way; its late answer changes nothing."""
 
-    def decides_first(call: object) -> Acknowledged:
+    def decides_first(call: object) -> AgencyAcknowledgment:
         number = call.text("ApplicationNumber")  # type: ignore[attr-defined]
-        call_back(story.hub, "KPTA", CallBack(story.notice("KPTA"), number))
-        return Acknowledged("late")
+        apply_call_back(story.hub, "KPTA", AgencyCallback(story.notice("KPTA"), number))
+        return AgencyAcknowledgment("late")
 
     story.say("KPTA", decides_first)
     story.tick()
@@ -83,13 +83,13 @@ def test_call_backs_overtake_the_answer_to_our_call(story: Story) -> None:
 def test_the_case_closes_though_the_agencies_answer_comes_last_of_all(story: Story) -> None:
     """Decided by call-backs and told to everyone, while our own call still goes on."""
 
-    def everyone_decides(_: object) -> Acknowledged:
+    def everyone_decides(_: object) -> AgencyAcknowledgment:
         story.decide_all()
         other = story.new_worker("w2", threads=8)
         while other.run_once():
             pass
         assert story.case().state == "DECIDED"
-        return Acknowledged("late")
+        return AgencyAcknowledgment("late")
 
     story.say("NPQS", unreachable(), everyone_decides)
     story.tick()
@@ -113,7 +113,7 @@ def test_the_same_number_for_other_words_is_a_conflict(story: Story) -> None:
     story.tick()
     number = story.number_of("KPTA")
     story.hear("KPTA", story.notice("KPTA"))
-    other = CallBack(story.notice("KPTA", CONDITIONS), number)
+    other = AgencyCallback(story.notice("KPTA", CONDITIONS), number)
     assert refusal(story, "KPTA", other)[0] == "GW702"
 
 
@@ -130,7 +130,7 @@ def test_a_notice_that_contradicts_itself(
     story: Story, status: str, code: DecisionCode, problem: str
 ) -> None:
     story.tick()
-    said = CallBack(story.notice("KPTA", code, status=status), story.number_of("KPTA"))
+    said = AgencyCallback(story.notice("KPTA", code, status=status), story.number_of("KPTA"))
     assert refusal(story, "KPTA", said)[0] == problem
 
 
@@ -138,7 +138,7 @@ def test_a_notice_that_contradicts_itself(
 def test_what_was_not_asked_cannot_be_decided(story: Story, item: int, law: str) -> None:
     story.tick()
     notice = Notice("N", story.clock(), "R01", (Decision(item, law, DecisionCode.APPROVED),))
-    said = CallBack(notice, story.number_of("KPTA"))
+    said = AgencyCallback(notice, story.number_of("KPTA"))
     assert refusal(story, "KPTA", said) == ("GW404", "Decision[1]")
 
 
@@ -147,12 +147,12 @@ def test_an_unknown_application_and_anothers_are_told_alike(story: Story) -> Non
     words = set()
     for number in ("S26000000X001", story.number_of("KFDA")):
         with pytest.raises(GatewayError) as caught:
-            call_back(story.hub, "KPTA", CallBack(story.notice("KPTA"), number))
+            apply_call_back(story.hub, "KPTA", AgencyCallback(story.notice("KPTA"), number))
         words.add(str(caught.value).replace(number, "NUMBER"))
     assert len(words) == 1
     assert words.pop().startswith("GW701")
     story.decide("KFDA")
-    stolen = CallBack(story.notice("KPTA", number="N9"), requirement_number="KFDA-P-N1")
+    stolen = AgencyCallback(story.notice("KPTA", number="N9"), requirement_number="KFDA-P-N1")
     assert refusal(story, "KPTA", stolen) == ("GW701", "RequirementNumber")
 
 
@@ -161,9 +161,9 @@ def test_a_requirement_number_names_its_request(story: Story) -> None:
     story.decide("KPTA")
     story.clock.forward(minutes=5)
     later = story.notice("KPTA", CONDITIONS, number="N2", status="R02")
-    call_back(story.hub, "KPTA", CallBack(later, requirement_number="KPTA-P-N1"))
-    with reading(story.house.engine) as conn:
-        current = decisions.current(conn, story.case().id)
+    apply_call_back(story.hub, "KPTA", AgencyCallback(later, requirement_number="KPTA-P-N1"))
+    with read_transaction(story.house.engine) as conn:
+        current = decisions.list_current_decisions(conn, story.case().id)
     assert [(row.item, row.decision) for row in current] == [(1, "APPROVED_WITH_CONDITIONS")]
 
 
@@ -175,8 +175,8 @@ def test_notices_that_come_late_are_kept_and_change_nothing(story: Story) -> Non
         story.hear("KFDA", asked(story, "KFDA", status, status=status))
     story.tick()
     assert (story.request("KFDA").state, story.case().state) == ("DECIDED", "CLOSED")
-    with reading(story.house.engine) as conn:
-        assert len(notices.of_request(conn, story.request("KFDA").id)) == 5
+    with read_transaction(story.house.engine) as conn:
+        assert len(notices.list_by_request(conn, story.request("KFDA").id)) == 5
     assert len(story.inbox.documents("Result")) == 1
 
 
@@ -256,9 +256,9 @@ def test_the_outcome_is_told_to_applicant_and_customs(
 def test_a_case_without_items_takes_no_decision(story: Story) -> None:
     """A row that some other program wrote is no mistake of the agency, and none of the program."""
     story.tick()
-    with transaction(story.house.engine) as conn:
+    with write_transaction(story.house.engine) as conn:
         conn.execute(update(cases).values(detail=None))
-    assert refusal(story, "KPTA", CallBack(story.notice("KPTA"), story.request("KPTA").number)) == (
+    assert refusal(story, "KPTA", AgencyCallback(story.notice("KPTA"), story.request("KPTA").number)) == (
         "GW705",
         "case/IN_PROGRESS",
     )
@@ -277,7 +277,7 @@ def test_the_longest_words_of_an_agency_fit_into_the_result(story: Story) -> Non
         unit="U" * 17,
         conditions=("조건 " * 1333, "\u0085 \ufffd", "x" * 4000),
     )
-    story.hear("KPTA", Acknowledged("R" * 128))
+    story.hear("KPTA", AgencyAcknowledgment("R" * 128))
     story.hear("KPTA", Notice("K" * 128, story.clock(), "R01", (decision,), "t" * 4000, ("p" * 512,)))
     story.decide_all("KPTA")
     story.tick()

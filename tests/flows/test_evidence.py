@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from gateway.cases.notices import CallBack, DecisionCode, Notice
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
-from gateway.evidence.log import leaf_hash, leaf_of, of_subject
-from gateway.hub import operate
-from gateway.hub.reply import Spoken, call_back
-from gateway.states import MACHINES, step
-from gateway.store import payloads, requests, tables
-from gateway.store.engine import reading
+from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.hub.completion import operator_actions
+from gateway.hub.reply import SignedReply, apply_call_back
+from gateway.state_machines import MACHINES, get_next_state
+from gateway.store import agency_requests, payloads, tables
+from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference, supplement, without, without_applications
 from tests.kit.story import Story, unreachable, unsigned
 
@@ -49,7 +49,7 @@ def everything_happens(story: Story) -> None:
     story.submit(story.submission(all_of(without_applications, reference("HB2026-000999"))), attach=False)
     story.tick()
     story.tick(seconds=30)
-    story.operate(operate.requeue, story.deliveries(destination="NPQS")[0].id)
+    story.operate(operator_actions.requeue_delivery, story.deliveries(destination="NPQS")[0].id)
     story.tick()
     for agency in ("KPTA", "NPQS"):
         story.hear(agency, Notice(f"{agency}-Q", story.clock(), "D01", text="more", deadline=story.clock()))
@@ -72,7 +72,7 @@ def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engi
     story = Story(engine)
     everything_happens(story)
     chains = defaultdict(list)
-    with reading(engine) as conn:
+    with read_transaction(engine) as conn:
         for row in conn.execute(select(tables.transitions).order_by(tables.transitions.c.id)):
             chains[row.machine, row.object_id].append(row)
         for name, table in TABLES.items():
@@ -81,7 +81,7 @@ def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engi
                 state = machine.initial
                 for one in chains.pop((name, row.id), []):
                     assert one.from_state == state
-                    state = step(machine, one.from_state, one.event)
+                    state = get_next_state(machine, one.from_state, one.event)
                     assert one.to_state == state
                 assert row.state == state, (name, row.id)
     assert chains == {}
@@ -90,11 +90,11 @@ def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engi
 def test_every_leaf_is_what_its_hash_says(engine: Engine) -> None:
     story = Story(engine)
     everything_happens(story)
-    with reading(engine) as conn:
+    with read_transaction(engine) as conn:
         leaves = conn.execute(select(tables.evidence)).all()
     assert len(leaves) > 20
     for row in leaves:
-        assert leaf_hash(leaf_of(row._mapping)) == row.leaf_hash
+        assert hash_leaf(encode_leaf(row._mapping)) == row.leaf_hash
     kinds = {row.kind for row in leaves}
     assert kinds >= {
         *("NRO", "NRS", "NRR", "admitted", "refused", "supplemented", "sent", "acknowledged", "notice"),
@@ -112,13 +112,13 @@ def test_every_transaction_of_the_hub_leaves_evidence(
         nonlocal known
         if not name or when != "after_commit":
             return
-        with reading(engine) as conn:
+        with read_transaction(engine) as conn:
             now = conn.execute(select(func.count()).select_from(tables.evidence)).scalar_one()
         grown[name].append(now - known)
         known = now
 
     story = Story(engine)
-    monkeypatch.setattr("gateway.store.engine.failpoint", looked_at)
+    monkeypatch.setattr("gateway.store.engine.kill_at_failpoint", looked_at)
     everything_happens(story)
     assert set(grown) >= {
         *("receive.message", "admit.case", "admit.refused", "reply.call_back", "reply.answer"),
@@ -133,20 +133,24 @@ def test_the_signed_octets_an_agency_spoke_by_are_kept(engine: Engine) -> None:
     story = Story(engine)
     story.submit()
     story.tick()
-    call_back(
+    apply_call_back(
         story.hub,
         "NPQS",
-        CallBack(story.notice("NPQS"), story.number_of("NPQS")),
-        Spoken(b"<signed call-back/>"),
+        AgencyCallback(story.notice("NPQS"), story.number_of("NPQS")),
+        SignedReply(b"<signed call-back/>"),
     )
-    with reading(engine) as conn:
-        asked = {row.agency: row for row in requests.of_case(conn, story.case().id)}
-        kept = {agency: payloads.get(conn, row.reply_sha256) for agency, row in asked.items()}
+    with read_transaction(engine) as conn:
+        asked = {row.agency: row for row in agency_requests.list_by_case(conn, story.case().id)}
+        kept = {agency: payloads.get_payload_octets(conn, row.reply_sha256) for agency, row in asked.items()}
         assert kept == {
             "KPTA": b"<signed answer/>",
             "KFDA": b"<signed answer/>",
             "NPQS": b"<signed call-back/>",
         }
-        told = [row.digest for row in of_subject(conn, "request", asked["NPQS"].id) if row.kind == "reply"]
+        told = [
+            row.digest
+            for row in list_subject_leaves(conn, "request", asked["NPQS"].id)
+            if row.kind == "reply"
+        ]
     assert told[-1] == asked["NPQS"].reply_sha256
     assert len(told) == 2

@@ -14,24 +14,24 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Engine
 
-from gateway.cli.register import register_certificate
+from gateway.cli.registration import register_certificate
 from gateway.errors import GatewayError
-from gateway.evidence.log import of_subject
-from gateway.hub.trust import in_hand
-from gateway.hub.trust.ends import authority_spans, list_remarks
-from gateway.monitor.expiry import ending_soon
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.trust import loaded_revocation_data
+from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks
+from gateway.monitor.certificate_expiry import make_expiry_warnings
+from gateway.pki.certificate_authority import CertificationAuthority, make_authority, make_revocation_list
+from gateway.pki.certificate_validation import CertificateUse, TrustPolicy, TrustStore
 from gateway.pki.certificates import DEFAULT_RULES, read_certificate
-from gateway.pki.issue import Authority, make_authority, make_crl
-from gateway.pki.trust import TrustPolicy, TrustStore, Use
-from gateway.store import epochs, fetched, payloads
-from gateway.store.engine import reading, transaction
-from gateway.store.fetched import Word
+from gateway.store import fetched_lists, payloads, register_version
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.fetched_lists import NewFetchedList
 from tests.kit.fetching import DAY, HOUR, LIST, Post, crl
 from tests.kit.house import START, House, authority, signer_named
 from tests.kit.publisher import Handler, Publisher, Responder, cut_off, page, publishing, status, trickle
-from tests.unit.pki.forge import Forgery, entry, scope, usage
-from tests.unit.pki.forge import crl as issued_list
-from tests.unit.pki.forge import name as directory_name
+from tests.pki.certificate_forgery import Forgery, entry, scope, usage
+from tests.pki.certificate_forgery import crl as issued_list
+from tests.pki.certificate_forgery import name as directory_name
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_a_revocation_counts_from_the_next_message_after_the_fetch(post: Post) -
     assert post.said() == "GW207"
     held = post.held()
     assert (held.number, held.this_update, held.taken_at) == ("3", START, START + HOUR)
-    with reading(post.house.engine) as conn:
-        assert payloads.get(conn, held.sha256) == revoking
-        told = [(one.kind, one.digest) for one in of_subject(conn, "source", "root")]
+    with read_transaction(post.house.engine) as conn:
+        assert payloads.get_payload_octets(conn, held.sha256) == revoking
+        told = [(one.kind, one.digest) for one in list_subject_leaves(conn, "source", "root")]
     assert [kind for kind, _ in told] == ["fetched", "fetched"]
     assert told[-1][1] == held.sha256
     assert [row.state for row in post.queue("DELIVERED")] == ["DELIVERED", "DELIVERED"]
@@ -111,7 +111,7 @@ def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> 
     before, epoch = post.held(), post.epoch
     assert post.said() == "GW207"
     post.house.clock.forward(hours=1)
-    post.worker().keep_up()
+    post.worker().run_maintenance()
     found = {}
     for name, (wrong, problem) in WRONG.items():
         post.publisher.pages[LIST] = wrong(post.publisher)
@@ -178,7 +178,7 @@ def test_of_many_workers_one_fetches(post: Post) -> None:
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
     workers = [post.worker(f"w{number}") for number in range(4)]
-    threads = [threading.Thread(target=worker.keep_up) for worker in workers]
+    threads = [threading.Thread(target=worker.run_maintenance) for worker in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -192,14 +192,14 @@ def test_a_source_that_is_away_leaves_one_failed_delivery_and_none_when_it_is_ba
     for _ in range(3):
         post.turn()
         post.house.clock.forward(hours=1)
-    post.worker().keep_up()
+    post.worker().run_maintenance()
     assert len(post.queue("FAILED")) == 1
     assert len(post.queue("CANCELLED")) == 2
     post.publisher.pages[LIST] = page(crl(2))
     post.turn()
     assert (len(post.queue("FAILED")), len(post.queue("CANCELLED"))) == (0, 3)
-    with reading(post.house.engine) as conn:
-        kinds = [one.kind for one in of_subject(conn, "source", "root")]
+    with read_transaction(post.house.engine) as conn:
+        kinds = [one.kind for one in list_subject_leaves(conn, "source", "root")]
     assert kinds == ["unfetched", "unfetched", "unfetched", "fetched"]
 
 
@@ -248,7 +248,7 @@ def test_changes_need_the_list_that_they_belong_to(post: Post) -> None:
 
 def test_a_delivery_of_a_source_that_is_no_more_ends(post: Post) -> None:
     post.source()
-    post.worker().keep_up()
+    post.worker().run_maintenance()
     post.sources.clear()
     post.worker().run_once()
     (row,) = post.queue("FAILED")
@@ -260,7 +260,7 @@ def test_of_a_lane_one_fetch_is_made_at_a_time(post: Post) -> None:
         post.source(name, lane="slow")
     post.publisher.pages[LIST] = page(crl(2))
     worker = post.worker()
-    worker.keep_up()
+    worker.run_maintenance()
     assert [worker.run_once() for _ in range(4)] == [1, 1, 1, 0]
 
 
@@ -281,7 +281,7 @@ def test_nothing_that_a_certificate_names_is_ever_fetched(
     )
     forged = Forgery(extra=[(points, False), (access, False)], starts=START - DAY, ends=START + DAY)
     certificate = read_certificate(forged.der(authority()))
-    with transaction(post.house.engine) as conn:
+    with write_transaction(post.house.engine) as conn:
         register_certificate(conn, "broker1", certificate.der, START)
     responder = Responder(authority(), post.house.clock)
     post.publisher.pages["/ocsp"] = responder
@@ -290,8 +290,8 @@ def test_nothing_that_a_certificate_names_is_ever_fetched(
     post.source("asking", "/ocsp", kind="ocsp")
     post.turn()
     assert certificate.serial in responder.serials
-    post.house.hub.refresh()
-    assert post.house.hub.judge(certificate.der, Use.SIGNING, START).status == "valid"
+    post.house.hub.refresh_snapshot()
+    assert post.house.hub.judge(certificate.der, CertificateUse.SIGNING, START).status == "valid"
     assert {path for _, path in post.publisher.asked} == {LIST, "/ocsp"}
 
 
@@ -303,9 +303,9 @@ def test_what_another_fetch_put_in_force_meanwhile_is_not_replaced_unseen(post: 
     newer = crl(9, "broker1")
 
     def overtaken(handler: Handler) -> None:
-        word = Word("", "crl", newer, "CN=Test CA", "9", START, START + DAY)
-        with transaction(post.house.engine) as conn:
-            fetched.take(conn, "root", [word], post.house.clock())
+        word = NewFetchedList("", "crl", newer, "CN=Test CA", "9", START, START + DAY)
+        with write_transaction(post.house.engine) as conn:
+            fetched_lists.activate_lists(conn, "root", [word], post.house.clock())
         post.publisher.pages[LIST] = page(crl(3))
         handler.answer(crl(3))
 
@@ -323,32 +323,36 @@ def test_what_is_in_hand_is_read_once_and_stays_the_same_object(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    real = in_hand._fetched
-    monkeypatch.setattr(in_hand, "_fetched", lambda *words: read.append(1) or real(*words))
+    real = loaded_revocation_data._load_fetched_data
+    monkeypatch.setattr(
+        loaded_revocation_data, "_load_fetched_data", lambda *words: read.append(1) or real(*words)
+    )
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
     post.turn()
     hub = post.house.hub
-    hub.refresh()
+    hub.refresh_snapshot()
     before = hub.judge.revocations
-    with transaction(post.house.engine) as conn:
-        epochs.raise_epoch(conn)
-    hub.refresh()
+    with write_transaction(post.house.engine) as conn:
+        register_version.increment_register_version(conn)
+    hub.refresh_snapshot()
     assert hub.judge.revocations is before
     assert len(before.lists) == 2
     post.publisher.pages[LIST] = page(crl(3))
     post.house.clock.forward(hours=1)
     post.turn()
-    hub.refresh()
+    hub.refresh_snapshot()
     assert hub.judge.revocations is not before
     # The worker's hub reads each when it next needs it, this one each once.
     assert len(read) == 3
 
 
 def test_what_can_be_read_no_more_is_left_out(post: Post, caplog: pytest.LogCaptureFixture) -> None:
-    with transaction(post.house.engine) as conn:
-        fetched.ensure(conn, "root", "crl", "http://a/")
-        fetched.take(conn, "root", [Word("", "crl", b"no list", "CN=A", "1", START, START + DAY)], START)
+    with write_transaction(post.house.engine) as conn:
+        fetched_lists.ensure_source(conn, "root", "crl", "http://a/")
+        fetched_lists.activate_lists(
+            conn, "root", [NewFetchedList("", "crl", b"no list", "CN=A", "1", START, START + DAY)], START
+        )
     assert post.said() == "taken"
     assert "proves nothing" in caplog.text
 
@@ -358,7 +362,7 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     hub, stranger = post.house.hub, make_authority("CN=Other CA", START - DAY)
     strict = replace(DEFAULT_RULES, weak_digests=DEFAULT_RULES.weak_digests | {"sha384"})
     policy = TrustPolicy("if_present", certificates=strict)
-    hub.judge.renew(trust=TrustStore((authority().certificate, stranger.certificate), (), policy))
+    hub.judge.replace_trust(trust=TrustStore((authority().certificate, stranger.certificate), (), policy))
     hub._crls = post.hub._crls = ()
     builder = x509.load_der_x509_crl(crl(2, "broker1"))
     again = x509.CertificateRevocationListBuilder(
@@ -371,10 +375,10 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     post.turn()
     assert (post.row().problem, post.said()) == (None, "GW208")
     other = Forgery(starts=START - DAY, ends=START + DAY).der(stranger)
-    assert hub.judge(other, Use.SIGNING, START).status == "valid"
+    assert hub.judge(other, CertificateUse.SIGNING, START).status == "valid"
     # Nor is it rolled back, now that nobody here can read it.
-    post.hub.judge.renew(trust=hub.judge.trust)
-    post.hub._in_hand, post.hub._knowledge = in_hand.InHand(), None
+    post.hub.judge.replace_trust(trust=hub.judge.trust)
+    post.hub._in_hand, post.hub._knowledge = loaded_revocation_data.LoadedRevocationData(), None
     post.publisher.pages[LIST] = page(crl(1))
     post.house.clock.forward(hours=1)
     post.turn()
@@ -388,50 +392,52 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
 def test_more_lists_than_a_judgement_can_hold_are_refused(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_hand, "MAX_CRLS", 1)
+    monkeypatch.setattr(loaded_revocation_data, "MAX_CRLS", 1)
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
-    post.house.hub.refresh()
+    post.house.hub.refresh_snapshot()
     post.turn()
     with pytest.raises(GatewayError, match="2 revocation lists are in hand"):
-        post.house.hub.refresh()
+        post.house.hub.refresh_snapshot()
 
 
 def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> None:
     hub = post.house.hub
-    hub.refresh()
-    (span,) = authority_spans(hub)
+    hub.refresh_snapshot()
+    (span,) = list_authority_periods(hub)
     anchor = authority().certificate
     assert (span.subject, span.ends) == (anchor.subject, anchor.not_after)
-    assert ending_soon([span], anchor.not_after - 31 * DAY) == ()
-    (told,) = ending_soon([span], anchor.not_after - 29 * DAY)
+    assert make_expiry_warnings([span], anchor.not_after - 31 * DAY) == ()
+    (told,) = make_expiry_warnings([span], anchor.not_after - 29 * DAY)
     assert "the last authority certificate of CN=Test CA ends in 29 days" in told.words
     (listed,) = hub.judge.revocations.lists
     quarter = (listed.next_update - listed.this_update) / 4
-    assert list_remarks(hub, listed.next_update - quarter) == ()
-    assert "ends at" in list_remarks(hub, listed.next_update - quarter + HOUR)[0]
-    assert "ended at" in list_remarks(hub, listed.next_update + HOUR)[0]
+    assert list_expiry_remarks(hub, listed.next_update - quarter) == ()
+    assert "ends at" in list_expiry_remarks(hub, listed.next_update - quarter + HOUR)[0]
+    assert "ended at" in list_expiry_remarks(hub, listed.next_update + HOUR)[0]
     # One that is followed by a newer one of the same issuer is not told of; nor is one that is fetched.
     post.source()
-    post.publisher.pages[LIST] = page(make_crl(authority(), [], START, listed.next_update + DAY, number=2))
+    post.publisher.pages[LIST] = page(
+        make_revocation_list(authority(), [], START, listed.next_update + DAY, number=2)
+    )
     post.turn()
-    hub.refresh()
-    assert list_remarks(hub, listed.next_update + HOUR) == ()
+    hub.refresh_snapshot()
+    assert list_expiry_remarks(hub, listed.next_update + HOUR) == ()
 
 
 def test_an_indirect_list_speaks_for_the_certificates_that_name_its_issuer(post: Post) -> None:
     forged = Forgery("Lists", serial=77, extra=[(usage("crl_sign"), True)], starts=START - DAY)
     octets = forged.der(authority())
-    lists = Authority(forged.key, read_certificate(octets))
+    lists = CertificationAuthority(forged.key, read_certificate(octets))
     named = x509.DirectoryName(directory_name("Lists"))
     points = x509.CRLDistributionPoints([x509.DistributionPoint(None, None, None, [named])])
     party = read_certificate(Forgery(serial=78, extra=[(points, False)]).der(authority()))
     for hub in (post.house.hub, post.hub):
-        hub.judge.renew(trust=TrustStore((authority().certificate,), (lists.certificate,)))
+        hub.judge.replace_trust(trust=TrustStore((authority().certificate,), (lists.certificate,)))
 
     def status_of() -> str:
-        post.house.hub.refresh()
-        verdict = post.house.hub.judge(party.der, Use.SIGNING, post.house.clock())
+        post.house.hub.refresh_snapshot()
+        verdict = post.house.hub.judge(party.der, CertificateUse.SIGNING, post.house.clock())
         return verdict.problem.id if verdict.problem else verdict.status
 
     def indirect(number: int, *entries: x509.RevokedCertificate) -> bytes:

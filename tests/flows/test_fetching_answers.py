@@ -10,16 +10,16 @@ import pytest
 from cryptography import x509
 from sqlalchemy import Engine
 
-from gateway.evidence.log import of_subject
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.pki.certificate_authority import make_authority
+from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.issue import make_authority
-from gateway.pki.trust import TrustPolicy, TrustStore
 from gateway.store import parties
-from gateway.store.engine import reading, transaction
+from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.fetching import DAY, HOUR, Post
 from tests.kit.house import START, House, authority, signer_named
 from tests.kit.publisher import Handler, Publisher, Responder, publishing, status
-from tests.unit.pki.forge import Forgery
+from tests.pki.certificate_forgery import Forgery
 
 PATH = "/ocsp"
 BROKER, HUB = (signer_named(name).certificate for name in ("broker1", "hub"))
@@ -69,8 +69,8 @@ def test_a_revocation_counts_from_the_next_message_after_the_answer(post: Post) 
     assert post.said() == "GW208"
     post.turn()
     assert post.said() == "GW207"
-    with reading(post.house.engine) as conn:
-        told = of_subject(conn, "source", "asking")
+    with read_transaction(post.house.engine) as conn:
+        told = list_subject_leaves(conn, "source", "asking")
     assert [one.kind for one in told] == ["fetched", "unfetched", "fetched"]
     assert post.held("asking", BROKER.sha256).sha256 in told[-1].data
 
@@ -94,6 +94,7 @@ WRONG: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_changes_nothing(post: Post, name: str) -> None:
     post.source("asking", PATH, kind="ocsp", nonce="require")
@@ -127,7 +128,7 @@ def test_a_nonce_is_sent_where_it_is_asked_for(post: Post, way: str, sent: bool)
 def test_a_delegate_of_the_settings_need_not_come_along(post: Post) -> None:
     certificate, key = delegate(SIGNING, NO_CHECK)
     for hub in (post.house.hub, post.hub):
-        hub.judge.renew(trust=TrustStore((authority().certificate,), (certificate,)))
+        hub.judge.replace_trust(trust=TrustStore((authority().certificate,), (certificate,)))
     post.source("asking", PATH, kind="ocsp")
     responder(post, signer=(certificate, key), along=False)
     post.turn()
@@ -173,7 +174,7 @@ def test_a_worker_that_comes_back_late_puts_nothing_in_force(post: Post) -> None
     def slow(handler: Handler) -> None:
         post.publisher.pages[PATH] = there
         post.house.clock.forward(seconds=61)
-        second.keep_up()
+        second.run_maintenance()
         there(handler)
 
     post.publisher.pages[PATH] = slow
@@ -191,7 +192,7 @@ def test_a_responder_that_is_slow_and_wrong_holds_one_worker_only(post: Post) ->
 
     def slow(handler: Handler) -> None:
         post.house.clock.forward(seconds=35)
-        second.keep_up()
+        second.run_maintenance()
         taken.append(second.run_once())
         there(handler)
 
@@ -207,7 +208,7 @@ def test_an_answer_about_a_certificate_that_is_no_more_is_dropped(post: Post) ->
     post.source("asking", PATH, kind="ocsp")
     responder(post)
     post.turn()
-    with transaction(post.house.engine) as conn:
+    with write_transaction(post.house.engine) as conn:
         parties.retire_certificate(conn, BROKER.sha256)
     post.house.clock.forward(hours=1)
     post.turn()
@@ -218,13 +219,13 @@ def test_an_answer_about_a_certificate_that_is_no_more_is_dropped(post: Post) ->
 def test_who_was_revoked_is_not_forgotten_while_suspended(post: Post) -> None:
     """Else who comes back would pass, where nothing in hand lets pass, until the responder is asked again."""
     hub = post.house.hub
-    hub.judge.renew(trust=TrustStore((authority().certificate,), (), TrustPolicy("if_present")))
+    hub.judge.replace_trust(trust=TrustStore((authority().certificate,), (), TrustPolicy("if_present")))
     post.source("asking", PATH, kind="ocsp")
     responder(post, revoked={BROKER.serial})
     post.turn()
     for status_of_party in ("SUSPENDED", "ACTIVE"):
-        with transaction(post.house.engine) as conn:
-            parties.set_status(conn, "broker1", status_of_party)
+        with write_transaction(post.house.engine) as conn:
+            parties.set_party_status(conn, "broker1", status_of_party)
         if status_of_party == "SUSPENDED":
             post.house.clock.forward(hours=1)
             post.turn()

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from gateway.hub.trust.recognition import NOBODY, Terms
-from gateway.store import trust_lists
-from gateway.store.engine import reading
+from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy
+from gateway.store import trusted_lists
+from gateway.store.engine import read_transaction
 from tests.kit.fetching import Post
 from tests.kit.house import House
 from tests.kit.publisher import Publisher, page, publishing
-from tests.unit.recognition import samples
+from tests.recognition import sample_lists
 
 PATH = "/list.xml"
-OPERATOR = samples.country("Home").operator.certificate
+OPERATOR = sample_lists.country("Home").operator.certificate
 
 
 @pytest.fixture
@@ -26,26 +26,28 @@ def publisher() -> Iterator[Publisher]:
 
 
 def ours(sequence: int, operator: str = "Home") -> bytes:
-    draft = samples.Draft("Home", "KR", sequence, samples.NOW + 30 * samples.DAY)
-    return samples.own_list(draft, operator, schemes=(samples.scheme("ZZ", "Zed", TREATY),))[0]
+    draft = sample_lists.TrustedListDraft("Home", "KR", sequence, sample_lists.NOW + 30 * sample_lists.DAY)
+    return sample_lists.own_list(draft, operator, schemes=(sample_lists.scheme("ZZ", "Zed", TREATY),))[0]
 
 
-TREATY = samples.rule([f"{samples.QC} {samples.SIGNATURES}"], [samples.GRANTED], "qualified")
+TREATY = sample_lists.rule(
+    [f"{sample_lists.QC} {sample_lists.SIGNATURES}"], [sample_lists.GRANTED], "qualified"
+)
 
 
 def sequences(post: Post) -> list[int]:
-    with reading(post.house.engine) as conn:
-        return [row.sequence for row in trust_lists.latest(conn)]
+    with read_transaction(post.house.engine) as conn:
+        return [row.sequence for row in trusted_lists.list_latest(conn)]
 
 
-def place(engine: Engine, publisher: Publisher, terms: Terms) -> Post:
+def place(engine: Engine, publisher: Publisher, terms: RecognitionPolicy) -> Post:
     made = Post(House(engine, terms=terms), publisher)
     made.source("lists", PATH, kind="trust_list", issuer=None)
     return made
 
 
 def test_a_list_is_taken_once_and_never_rolled_back(engine: Engine, publisher: Publisher) -> None:
-    post = place(engine, publisher, Terms(frozenset({OPERATOR})))
+    post = place(engine, publisher, RecognitionPolicy(frozenset({OPERATOR})))
     told = []
     for octets in (ours(7), ours(8), ours(6), b"<a/>", ours(9, "Zed")):
         publisher.pages[PATH] = page(octets)
@@ -57,7 +59,7 @@ def test_a_list_is_taken_once_and_never_rolled_back(engine: Engine, publisher: P
 
 
 def test_the_same_octets_change_nothing(engine: Engine, publisher: Publisher) -> None:
-    post = place(engine, publisher, Terms(frozenset({OPERATOR})))
+    post = place(engine, publisher, RecognitionPolicy(frozenset({OPERATOR})))
     publisher.pages[PATH] = page(ours(7))
     post.turn()
     epoch = post.epoch

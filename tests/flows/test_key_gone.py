@@ -14,18 +14,18 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client
 
-from gateway.evidence.log import of_subject
-from gateway.hub import late_receipts
-from gateway.hub.hub import Successor
-from gateway.hub.warming import warm_up
-from gateway.model import Octets, Payload, Receipt
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.hub import NextSigningKey
+from gateway.hub.outbox import late_receipts
+from gateway.hub.readiness.warm_up import warm_up_hub
+from gateway.message_model import MemoryBody, Payload, Receipt
 from gateway.pki.pkcs11 import TokenSigner
 from gateway.protocols import Parcel
-from gateway.store import agreements, deliveries, epochs, messages
-from gateway.store.engine import make_engine, reading, transaction
-from gateway.store.messages import Answer
-from gateway.web.app import wsgi_application
-from gateway.wire.xml import serialize
+from gateway.store import agreements, deliveries, messages, register_version
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store.messages import HttpResponse
+from gateway.web.wsgi_application import build_wsgi_application
+from gateway.wire.xml import serialize_element
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import AGREEMENT, EBMS2, Away, House, Neighbour, signer_named
 from tests.kit.softhsm import PIN, SoftHsm
@@ -73,13 +73,13 @@ class Place:
         house.hub.signer = token_signer(hsm)
         return cls(house, Neighbour("broker1", house.clock, agreement))
 
-    def stored(self) -> list[tuple[str, Answer | None]]:
-        with reading(self.house.engine) as conn:
-            return [(row.state, messages.answer_of(conn, row.id)) for row in messages.search(conn)]
+    def stored(self) -> list[tuple[str, HttpResponse | None]]:
+        with read_transaction(self.house.engine) as conn:
+            return [(row.state, messages.find_response(conn, row.id)) for row in messages.list_messages(conn)]
 
     def queued(self, agent: str) -> int:
-        with reading(self.house.engine) as conn:
-            return len(deliveries.search(conn, agent=agent))
+        with read_transaction(self.house.engine) as conn:
+            return len(deliveries.list_deliveries(conn, agent=agent))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def sqlite(sqlite_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def assert_come_again(answer: Answer) -> None:
+def assert_come_again(answer: HttpResponse) -> None:
     """The answer is no receipt: a Fault that nobody signed, which says that it may pass."""
     assert answer.status == 503
     assert b"GW803" in answer.body
@@ -149,9 +149,9 @@ def test_an_asynchronous_receipt_is_posted_to_who_asks_again(engine: Engine, hsm
 
 def test_a_bad_message_hears_its_own_problem(place: Place, hsm: SoftHsm) -> None:
     good = place.broker.seal(place.broker.message())
-    octets = good.body.open().read()
+    octets = good.body.open_stream().read()
     hsm.pull()
-    answer = place.house.post(Parcel(good.headers, Octets(octets.replace(b"<a/>", b"<b/>"))))
+    answer = place.house.post(Parcel(good.headers, MemoryBody(octets.replace(b"<a/>", b"<b/>"))))
     assert b"GW202" in answer.body
     assert b"Signature" not in answer.body
     assert place.stored() == []
@@ -159,7 +159,7 @@ def test_a_bad_message_hears_its_own_problem(place: Place, hsm: SoftHsm) -> None
 
 def test_a_hub_starts_while_its_token_is_away(place: Place, hsm: SoftHsm) -> None:
     hsm.pull()
-    warm_up(place.house.hub)
+    warm_up_hub(place.house.hub)
     parcel = place.broker.seal(place.broker.message())
     assert_come_again(place.house.post(parcel))
     hsm.put_back()
@@ -169,7 +169,7 @@ def test_a_hub_starts_while_its_token_is_away(place: Place, hsm: SoftHsm) -> Non
 def test_a_case_goes_on_and_its_result_waits_for_the_key(engine: Engine, hsm: SoftHsm) -> None:
     story = Story(engine, agreement=QUIET)
     story.hub.signer = token_signer(hsm)
-    unit = story.broker.message("Submit", serialize(story.submission()))
+    unit = story.broker.message("Submit", serialize_element(story.submission()))
     label = Payload("korean-label@sample", "application/pdf", LABEL)
     hsm.pull()
     assert_come_again(story.house.post(story.broker.seal(replace(unit, payloads=(unit.payloads[0], label)))))
@@ -203,7 +203,8 @@ def story_without_its_key(engine: Engine, hsm: SoftHsm, agreement: bytes) -> tup
 def verified(story: Story, parcels: list[Parcel]) -> list[str]:
     """Return which messages the receipts that were posted are of, each held against what was sent."""
     sent = {
-        one.unit.message_id: one for one in (EBMS2.sent(p, story.broker.context().limits) for p in parcels)
+        one.unit.message_id: one
+        for one in (EBMS2.read_sent_unit(p, story.broker.context().limits) for p in parcels)
     }
     found = []
     for posted in story.inbox.signals:
@@ -215,7 +216,7 @@ def verified(story: Story, parcels: list[Parcel]) -> list[str]:
 
 
 def ids(story: Story, parcels: list[Parcel]) -> list[str]:
-    return sorted(EBMS2.sent(one, story.broker.context().limits).unit.message_id for one in parcels)
+    return sorted(EBMS2.read_sent_unit(one, story.broker.context().limits).unit.message_id for one in parcels)
 
 
 @pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["at once", "by a post"])
@@ -233,9 +234,13 @@ def test_every_receipt_is_posted_once_when_the_key_is_back(
     for _ in range(3):
         story.tick(minutes=10)
     assert len(story.inbox.signals) == len(parcels)
-    with reading(engine) as conn:
-        kept = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
-        told = [row.kind for row in messages.search(conn) for row in of_subject(conn, "message", row.id)]
+    with read_transaction(engine) as conn:
+        kept = [messages.find_response(conn, row.id) for row in messages.list_messages(conn, direction="in")]
+        told = [
+            row.kind
+            for row in messages.list_messages(conn)
+            for row in list_subject_leaves(conn, "message", row.id)
+        ]
     assert {one.body for one in kept if one is not None} == {one.body for one in story.inbox.signals}
     assert told.count("receipted") == len(parcels)
 
@@ -247,8 +252,8 @@ def test_a_receipt_that_can_go_nowhere_is_made_and_waits_to_be_asked_for(
     hsm.put_back()
     story.tick(minutes=1)
     assert story.inbox.signals == []
-    with reading(sqlite) as conn:
-        kept = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
+    with read_transaction(sqlite) as conn:
+        kept = [messages.find_response(conn, row.id) for row in messages.list_messages(conn, direction="in")]
     hsm.pull()
     # Made before the token was pulled again: no signature is needed now.
     assert {story.house.post(one).body for one in parcels} == {one.body for one in kept if one is not None}
@@ -271,15 +276,15 @@ def test_who_asks_again_while_its_receipt_is_made_is_not_told_twice(
 ) -> None:
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
     hsm.put_back()
-    again, seal = list(parcels), late_receipts._sealed
+    again, seal = list(parcels), late_receipts._seal_receipt
 
-    def sealed(*words: Any) -> Answer:
+    def sealed(*words: Any) -> HttpResponse:
         made = seal(*words)
         if again:
             story.house.post(again.pop(0))
         return made
 
-    monkeypatch.setattr(late_receipts, "_sealed", sealed)
+    monkeypatch.setattr(late_receipts, "_seal_receipt", sealed)
     story.tick(minutes=1)
     story.tick(minutes=1)
     assert verified(story, parcels) == ids(story, parcels)
@@ -302,7 +307,7 @@ def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
     hsm.put_back()
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.store.engine.failpoint", ending_at(name, side))
+        patched.setattr("gateway.store.engine.kill_at_failpoint", ending_at(name, side))
         with pytest.raises(EndedError):
             story.tick(minutes=1)
     story.worker = story.new_worker("w2")
@@ -313,10 +318,10 @@ def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none
 
 def test_a_receipt_whose_agreement_is_gone_is_not_sent_unsigned(sqlite: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
-    with transaction(sqlite) as conn:
-        (known,) = {row.agreement_id for row in agreements.active(conn)}
-        agreements.set_status(conn, known, "RETIRED")
-        epochs.raise_epoch(conn)
+    with write_transaction(sqlite) as conn:
+        (known,) = {row.agreement_id for row in agreements.list_active_pmodes(conn)}
+        agreements.set_agreement_status(conn, known, "RETIRED")
+        register_version.increment_register_version(conn)
     hsm.put_back()
     story.tick(minutes=1)
     assert story.inbox.signals == []
@@ -326,7 +331,7 @@ def test_a_receipt_whose_agreement_is_gone_is_not_sent_unsigned(sqlite: Engine, 
 
 def test_readiness_and_metrics_say_that_the_key_is_away(sqlite: Engine, hsm: SoftHsm) -> None:
     place = Place.make(sqlite, hsm)
-    client = Client(wsgi_application(place.house.hub, 1 << 20))
+    client = Client(build_wsgi_application(place.house.hub, 1 << 20))
     ready, measured = client.get("/status/ready"), client.get("/metrics").text
     assert (ready.status_code, ready.text) == (200, "ready\n")
     assert "gateway_own_key_away 0\n" in measured
@@ -346,14 +351,16 @@ def test_the_next_key_makes_the_receipts_that_the_one_before_owes(sqlite: Engine
     story = Story(sqlite)
     hub, later = story.hub, signer_named("hub-later")
     hub.signer = Away()
-    hub._successor = Successor(later, story.clock() + timedelta(hours=2))
+    hub._successor = NextSigningKey(later, story.clock() + timedelta(hours=2))
     parcels = [story.broker.seal(story.broker.message()) for _ in range(3)]
     for parcel in parcels:
         assert_come_again(story.house.post(parcel))
 
     def made() -> list[bytes]:
-        with reading(sqlite) as conn:
-            found = [messages.answer_of(conn, row.id) for row in messages.search(conn, direction="in")]
+        with read_transaction(sqlite) as conn:
+            found = [
+                messages.find_response(conn, row.id) for row in messages.list_messages(conn, direction="in")
+            ]
         return [one.body for one in found if one is not None]
 
     story.tick(minutes=110)

@@ -11,8 +11,13 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.hub.mappings import pack, rules_of, shipped_rules, unpack
-from gateway.share import folder
+from gateway.hub.register.decision_rules import (
+    load_rules,
+    load_shipped_rules,
+    pack_mapping_folder,
+    unpack_mapping_archive,
+)
+from gateway.share import get_data_folder
 from tests.flows.craft import reference
 from tests.kit.story import Story
 
@@ -23,7 +28,7 @@ PHARM = Path("agencies") / "KPTA" / "KPTA-PHARM-IMP.yaml"
 def mappings(tmp_path: Path) -> Path:
     """Return a copy of the shipped mappings."""
     copy = tmp_path / "mappings"
-    shutil.copytree(str(folder("mappings")), copy)
+    shutil.copytree(str(get_data_folder("mappings")), copy)
     return copy
 
 
@@ -83,8 +88,8 @@ def test_a_hub_that_starts_later_reads_what_is_in_force(engine: Engine, home: Pa
     assert use(home, str(mappings)) == 0
     shutil.rmtree(mappings)
     hub = Story(engine).hub
-    hub.refresh()
-    assert hub.rules.version == hub.rules.bundle.digest != shipped_rules().bundle.digest
+    hub.refresh_snapshot()
+    assert hub.rules.version == hub.rules.bundle.digest != load_shipped_rules().bundle.digest
 
 
 @pytest.mark.parametrize(
@@ -128,12 +133,15 @@ def test_the_archive_is_a_function_of_the_files_alone(mappings: Path, tmp_path: 
     again = tmp_path / "again"
     shutil.copytree(mappings, again)
     (again / "notes.txt").write_text("not part of it")
-    assert pack(mappings) == pack(again)
-    assert rules_of(unpack(pack(mappings))).bundle.digest == rules_of(mappings).bundle.digest
+    assert pack_mapping_folder(mappings) == pack_mapping_folder(again)
+    assert (
+        load_rules(unpack_mapping_archive(pack_mapping_folder(mappings))).bundle.digest
+        == load_rules(mappings).bundle.digest
+    )
 
 
 def test_an_archive_reads_as_the_folder_does(mappings: Path) -> None:
-    place = unpack(pack(mappings))
+    place = unpack_mapping_archive(pack_mapping_folder(mappings))
     assert sorted(one.name for one in place.joinpath("agencies").iterdir()) == sorted(
         one.name for one in (mappings / "agencies").iterdir()
     )

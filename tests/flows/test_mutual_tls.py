@@ -10,14 +10,14 @@ from functools import cache
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.register import load_crls, make_certificate_row
-from gateway.evidence.log import of_subject
-from gateway.hub.trust.clients import EVERYBODY
-from gateway.model import ErrorSignal, PartyId, Receipt
+from gateway.cli.registration import load_crls, make_certificate_row
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.trust.client_certificate_binding import EVERYBODY
+from gateway.message_model import ErrorSignal, PartyId, Receipt
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_revocation_list
 from gateway.pki.certificates import Certificate
-from gateway.pki.issue import Order, issue_certificate, make_crl
 from gateway.store import parties
-from gateway.store.engine import reading, transaction
+from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, authority
 
 AGREED = AGREEMENT.replace(b"    policy: strict", b"    mutual_tls: true\n    policy: strict", 1)
@@ -28,7 +28,7 @@ OWN, OTHER, UNKNOWN, NONE = "own", "other", "unknown", "none"
 
 @cache
 def client(name: str) -> Certificate:
-    order = Order("tls", days=300)
+    order = CertificateOrder("tls", days=300)
     return issue_certificate(authority(), f"CN={name} client", START - timedelta(hours=1), order).certificate
 
 
@@ -39,8 +39,10 @@ def shown(name: str) -> str | None:
 def house_of(engine: Engine, agreement: bytes = AGREEMENT) -> House:
     """Return a house where broker1 and another party have a client certificate each."""
     house = House(engine, agreement=agreement)
-    with transaction(engine) as conn:
-        parties.add(conn, "broker2", "Broker 2", "applicant", START, [PartyId("broker2", PARTY_TYPE)])
+    with write_transaction(engine) as conn:
+        parties.register_party(
+            conn, "broker2", "Broker 2", "applicant", START, [PartyId("broker2", PARTY_TYPE)]
+        )
         for party, name in (("broker1", OWN), ("broker2", OTHER)):
             parties.add_certificate(conn, party, make_certificate_row(client(name), "tls"), START)
     return house
@@ -60,8 +62,8 @@ def said(house: House, name: str, agreement: bytes = AGREEMENT) -> str:
 
 
 def evidence(engine: Engine) -> list[str]:
-    with reading(engine) as conn:
-        rows = of_subject(conn, "party", "broker1")
+    with read_transaction(engine) as conn:
+        rows = list_subject_leaves(conn, "party", "broker1")
     return [str(row.digest) for row in rows if row.kind == "connection_refused"]
 
 
@@ -90,19 +92,19 @@ def test_who_must_show_a_certificate_and_that_it_is_his(
 def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -> None:
     house = house_of(engine)
     told = [said(house, OWN)]
-    with transaction(engine) as conn:
-        parties.end_certificate(conn, client(OWN).sha256, house.clock() + timedelta(hours=1), "tls")
+    with write_transaction(engine) as conn:
+        parties.limit_certificate_use(conn, client(OWN).sha256, house.clock() + timedelta(hours=1), "tls")
     told.append(said(house, OWN))
     house.clock.forward(hours=2)
     told.append(said(house, OWN))
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         parties.retire_certificate(conn, client(OWN).sha256)
     told.append(said(house, OWN))
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         parties.add_certificate(conn, "broker1", make_certificate_row(client(OWN), "tls"), START)
     told.append(said(house, OWN))
-    with transaction(engine) as conn:
-        listed = make_crl(authority(), [client(OWN).serial], house.clock(), number=7)
+    with write_transaction(engine) as conn:
+        listed = make_revocation_list(authority(), [client(OWN).serial], house.clock(), number=7)
         load_crls(conn, listed, house.clock())
     told.append(said(house, OWN))
     assert told == ["taken", "taken", "GW206", "GW213", "taken", "GW207"]
@@ -110,7 +112,7 @@ def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -
 
 def test_a_certificate_to_sign_with_is_none_to_connect_with(engine: Engine) -> None:
     house = house_of(engine)
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         parties.add_certificate(conn, "broker1", make_certificate_row(client("spare"), "signing"), START)
     assert said(house, "spare") == "GW213"
 
@@ -118,7 +120,7 @@ def test_a_certificate_to_sign_with_is_none_to_connect_with(engine: Engine) -> N
 def test_refusals_leave_so_much_evidence_and_no_more(engine: Engine) -> None:
     house = house_of(engine)
     assert said(house, OTHER) == "GW213"
-    while house.hub.refusals.take("tls broker1", house.clock()):
+    while house.hub.refusals.acquire_slot("tls broker1", house.clock()):
         pass
     assert said(house, OTHER) == "GW213"
     assert len(evidence(engine)) == 1

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from gateway.cases.notices import Acknowledged, Answer, Decision, DecisionCode, Notice
-from gateway.store import cases, decisions, notices, requests
-from gateway.store.engine import reading, transaction
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
+from gateway.store import agency_requests, cases, decisions, notices
+from gateway.store.engine import read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
 from tests.kit.house import START
@@ -36,8 +36,8 @@ def notice(number: int, status: str, *said: tuple[int, str, DecisionCode], deadl
     )
 
 
-SAID: tuple[tuple[str, Answer], ...] = (
-    ("KPTA", Acknowledged("R-1")),
+SAID: tuple[tuple[str, AgencyAnswer], ...] = (
+    ("KPTA", AgencyAcknowledgment("R-1")),
     ("KPTA", notice(1, "D01", deadline=3)),
     ("KPTA", notice(2, "C04")),
     ("KPTA", notice(3, "E01")),
@@ -46,7 +46,7 @@ SAID: tuple[tuple[str, Answer], ...] = (
     ("KPTA", notice(6, "R04", (1, "01", REJECTED), (1, "02", NEUTRAL))),
     ("KPTA", notice(7, "Y01", deadline=9)),
     ("KPTA", notice(8, "C02")),
-    ("KFDA", Acknowledged("R-1")),
+    ("KFDA", AgencyAcknowledgment("R-1")),
     ("KFDA", notice(1, "R01", (2, "05", APPROVED))),
     ("KFDA", notice(2, "R04", (2, "05", REJECTED))),
     ("KFDA", notice(3, "R01")),
@@ -66,7 +66,7 @@ class Cases:
     def after(self, order: Sequence[int]) -> dict[str, Any]:
         """Return what a case has come to when SAID has arrived in this order."""
         number = next(self.numbers)
-        with transaction(self.story.house.engine) as conn:
+        with write_transaction(self.story.house.engine) as conn:
             case = open_case(conn, 1, number, ASKED)
         for one in order:
             agency, answer = SAID[one]
@@ -74,11 +74,11 @@ class Cases:
         return self._seen(case, number)
 
     def _seen(self, case: OpenCase, number: int) -> dict[str, Any]:
-        with reading(self.story.house.engine) as conn:
-            row = cases.get(conn, case.id)
-            asked = requests.of_case(conn, case.id)
-            current = decisions.current(conn, case.id)
-            kept = sorted(one.number for two in asked for one in notices.of_request(conn, two.id))
+        with read_transaction(self.story.house.engine) as conn:
+            row = cases.find_by_id(conn, case.id)
+            asked = agency_requests.list_by_case(conn, case.id)
+            current = decisions.list_current_decisions(conn, case.id)
+            kept = sorted(one.number for two in asked for one in notices.list_by_request(conn, two.id))
         assert row is not None
         return {
             "case": (row.state, row.outcome),
@@ -92,10 +92,10 @@ class Cases:
         }
 
 
-def own(answer: Answer, number: int) -> Answer:
+def own(answer: AgencyAnswer, number: int) -> AgencyAnswer:
     """Return the answer with numbers that no other case has."""
-    if isinstance(answer, Acknowledged):
-        return Acknowledged(f"{answer.receipt_number}-{number}")
+    if isinstance(answer, AgencyAcknowledgment):
+        return AgencyAcknowledgment(f"{answer.receipt_number}-{number}")
     return Notice(
         f"{answer.number}-{number}",
         answer.issued_at,
@@ -118,6 +118,7 @@ _SETTINGS = settings(
 )
 
 
+@pytest.mark.long
 @_SETTINGS
 @given(heard=orders, data=st.data())
 def test_order_and_repetition_change_nothing(many: Cases, heard: list[int], data: st.DataObject) -> None:

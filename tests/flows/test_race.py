@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.notices import Decision, DecisionCode, Notice
-from gateway.states import CASE
+from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.state_machines import CASE
 from gateway.store import cases, deliveries
-from gateway.store.engine import make_engine, reading, transaction
+from gateway.store.engine import make_engine, read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
 from tests.kit.story import QUIET, Story
@@ -24,7 +24,7 @@ ASKED = {"KPTA": [(1, "01")], "KFDA": [(2, "05")]}
 def opened(story: Story, number: int) -> list[OpenCase]:
     story.submit(story.submission(without_applications), attach=False)
     story.tick()
-    with transaction(story.house.engine) as conn:
+    with write_transaction(story.house.engine) as conn:
         return [open_case(conn, 1, one, ASKED) for one in range(1, number + 1)]
 
 
@@ -45,17 +45,17 @@ def decide_all_at_once(story: Story, many: list[OpenCase]) -> None:
 
 
 def states(story: Story, many: list[OpenCase]) -> Counter[str]:
-    with reading(story.house.engine) as conn:
-        return Counter(cases.get(conn, one.id).state for one in many)  # type: ignore[union-attr]
+    with read_transaction(story.house.engine) as conn:
+        return Counter(cases.find_by_id(conn, one.id).state for one in many)  # type: ignore[union-attr]
 
 
 def tasks(story: Story, many: list[OpenCase], agent: str, key: str) -> Counter[int]:
     """Return how many deliveries of a kind each case has."""
-    with reading(story.house.engine) as conn:
+    with read_transaction(story.house.engine) as conn:
         return Counter(
             one.id
             for one in many
-            for row in deliveries.of_case(conn, one.id)
+            for row in deliveries.list_by_case(conn, one.id)
             if row.agent == agent and row.dedupe_key.startswith(key)
         )
 
@@ -97,7 +97,7 @@ def test_two_last_decisions_at_once_decide_the_case(engine: Engine) -> None:
     race(Story(engine), 12)
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 def test_of_three_hundred_cases_three_hundred_are_decided(engine: Engine) -> None:
     race(Story(engine, agreement=QUIET), 300)
 
@@ -113,7 +113,7 @@ def test_without_the_lock_cases_stay_undecided(postgresql: Engine, monkeypatch: 
     """Shows that the race is there and that the lock is what wins it."""
     story = Story(postgresql)
     many = opened(story, 40)
-    monkeypatch.setattr(cases, "lock", cases.get)
+    monkeypatch.setattr(cases, "lock_case", cases.find_by_id)
     decide_all_at_once(story, many)
     left = states(story, many)
     print(f"\nwithout the lock: of {len(many)} cases {left['IN_PROGRESS']} are undecided")

@@ -9,11 +9,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from gateway.model import AckRequest, ErrorSignal, Octets, Ping, Pong, Receipt, StatusRequest, StatusResponse
+from gateway.message_model import (
+    AckRequest,
+    ErrorSignal,
+    MemoryBody,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+)
 from gateway.protocols import Parcel
-from gateway.store import agreements, claims, deliveries, messages, parties, tables
-from gateway.store.engine import reading, transaction
-from gateway.store.messages import Answer
+from gateway.store import agreements, deliveries, delivery_leases, messages, parties, tables
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.messages import HttpResponse
 from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour, pmodes, signer_named
 
 
@@ -28,8 +37,8 @@ def broker(house: House) -> Neighbour:
 
 
 def stored(house: House) -> list[str]:
-    with reading(house.engine) as conn:
-        return [row.message_id for row in messages.search(conn)]
+    with read_transaction(house.engine) as conn:
+        return [row.message_id for row in messages.list_messages(conn)]
 
 
 def problem_of(broker: Neighbour, answer: object) -> str:
@@ -44,14 +53,14 @@ def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker:
     receipt = broker.open(answer, parcel).unit
     assert isinstance(receipt, Receipt)
     assert {one.uri for one in receipt.references} == {"", "cid:p1.m1@broker1.example"}
-    with reading(house.engine) as conn:
-        (row,) = messages.search(conn)
+    with read_transaction(house.engine) as conn:
+        (row,) = messages.list_messages(conn)
         assert (row.from_party, row.to_party, row.state) == ("broker1", "hub", "ACCEPTED")
-        assert messages.answer_of(conn, row.id) == answer
-        headers, content = messages.parcel_of(conn, row.id)
-        assert content == parcel.body.open().read()
+        assert messages.find_response(conn, row.id) == answer
+        headers, content = messages.load_parcel(conn, row.id)
+        assert content == parcel.body.open_stream().read()
         assert headers["Content-Type"].startswith("multipart/related")
-        assert [one.content for one in messages.payloads_of(conn, row.id)] == [b"<declaration/>"]
+        assert [one.content for one in messages.load_payloads(conn, row.id)] == [b"<declaration/>"]
 
 
 def test_a_duplicate_gets_the_same_octets_and_is_stored_once(house: House, broker: Neighbour) -> None:
@@ -80,9 +89,9 @@ def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
     answer = house.post(broker.seal(other))
     assert problem_of(broker, answer) == "GW312"
     assert house.post(broker.seal(first)).body != answer.body
-    with reading(house.engine) as conn:
-        (row,) = messages.search(conn)
-        assert messages.answer_of(conn, row.id) == receipt
+    with read_transaction(house.engine) as conn:
+        (row,) = messages.list_messages(conn)
+        assert messages.find_response(conn, row.id) == receipt
 
 
 def test_a_refused_message_leaves_no_row_and_may_come_again_corrected(
@@ -90,8 +99,8 @@ def test_a_refused_message_leaves_no_row_and_may_come_again_corrected(
 ) -> None:
     unit = broker.message()
     good = broker.seal(unit)
-    octets = good.body.open().read()
-    bad = Parcel(good.headers, Octets(octets.replace(b"<a/>", b"<b/>")))
+    octets = good.body.open_stream().read()
+    bad = Parcel(good.headers, MemoryBody(octets.replace(b"<a/>", b"<b/>")))
     assert problem_of(broker, house.post(bad)) == "GW202"
     assert stored(house) == []
     assert isinstance(broker.open(house.post(good), good).unit, Receipt)
@@ -138,8 +147,8 @@ def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Eng
         answer = house.post(parcel)
         assert (answer.status, answer.body) == (204, b"")
         house.clock.forward(seconds=1)
-        with reading(house.engine) as conn:
-            queued = deliveries.search(conn, agent="msh")
+        with read_transaction(house.engine) as conn:
+            queued = deliveries.list_deliveries(conn, agent="msh")
         assert len(queued) == number
     assert len({row.payload_sha256 for row in queued}) == 1
     assert queued[0].parameters["endpoint"] == "http://127.0.0.1:8901/msh/ebms2"
@@ -147,19 +156,19 @@ def test_an_asynchronous_receipt_is_queued_and_again_for_each_repeat(engine: Eng
 
 def test_a_suspended_party_is_refused_at_its_next_message(house: House, broker: Neighbour) -> None:
     house.post(broker.seal(broker.message()))
-    with transaction(house.engine) as conn:
-        parties.set_status(conn, "broker1", "SUSPENDED")
+    with write_transaction(house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
     assert problem_of(broker, house.post(broker.seal(broker.message()))) == "GW302"
-    with transaction(house.engine) as conn:
-        parties.set_status(conn, "broker1", "ACTIVE")
+    with write_transaction(house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "ACTIVE")
     parcel = broker.seal(broker.message())
     assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
 
 
 def test_a_suspended_agreement_ends_what_was_known(house: House, broker: Neighbour) -> None:
     house.post(broker.seal(broker.message()))
-    with transaction(house.engine) as conn:
-        agreements.set_status(conn, "urn:example:agreement:broker1-hub:2026", "SUSPENDED")
+    with write_transaction(house.engine) as conn:
+        agreements.set_agreement_status(conn, "urn:example:agreement:broker1-hub:2026", "SUSPENDED")
     answer = house.post(broker.seal(broker.message()))
     assert b"GW301" in answer.body
     assert len(stored(house)) == 1
@@ -170,21 +179,21 @@ def test_a_change_between_judging_and_storing_is_noticed(
 ) -> None:
     """The register changes after the message was judged good: the transaction sees it."""
     house.post(broker.seal(broker.message()))
-    real = EBMS2.receipt
+    real = EBMS2.make_receipt
 
     def suspend_first(*arguments: object) -> object:
-        with transaction(house.engine) as conn:
-            parties.set_status(conn, "broker1", "SUSPENDED")
+        with write_transaction(house.engine) as conn:
+            parties.set_party_status(conn, "broker1", "SUSPENDED")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(EBMS2, "receipt", suspend_first)
+    monkeypatch.setattr(EBMS2, "make_receipt", suspend_first)
     assert problem_of(broker, house.post(broker.seal(broker.message()))) == "GW302"
     assert len(stored(house)) == 1
 
 
 def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
-    with transaction(house.engine) as conn:
-        parties.add(conn, "stranger", "Stranger", "applicant", house.clock())
+    with write_transaction(house.engine) as conn:
+        parties.register_party(conn, "stranger", "Stranger", "applicant", house.clock())
     stranger = Neighbour("stranger", house.clock)
     context = stranger.context()
     unit = broker.message()
@@ -255,23 +264,23 @@ def test_an_agreement_may_let_questions_go_unsigned(engine: Engine, terms: bytes
     assert ask(house, broker, unit.message_id, sign=None).status == "Received"
 
 
-@pytest.mark.parametrize("other", ["has_room", "RefusalQuota.take"])
+@pytest.mark.parametrize("other", ["has_queue_room", "RefusalQuota.acquire_slot"])
 def test_questions_that_anybody_can_send_do_not_fill_the_queue(
     engine: Engine, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer by a POST of ours leaves rows: so many wait, so many an hour, the rest go back at once."""
-    monkeypatch.setattr(f"gateway.hub.posting.{other}", lambda *_: True)
+    monkeypatch.setattr(f"gateway.hub.outbox.signal_outbox.{other}", lambda *_: True)
     agreement = AGREEMENT.replace(b"sync_reply_mode: mshSignalsOnly", b"sync_reply_mode: none")
     house = House(engine, agreement=agreement)
     unit = Neighbour("broker1", house.clock, agreement).message()
     context = Neighbour("broker1", house.clock, agreement).context()
 
-    def ping(number: int) -> Answer:
+    def ping(number: int) -> HttpResponse:
         one = Ping(f"p{number}@x", "c1", unit.sender, unit.receiver, unit.agreement, house.clock())
         return house.post(EBMS2.seal((one,), None, context))
 
     assert [ping(number).status for number in range(201)] == 200 * [204] + [200]
-    with reading(engine) as conn:
+    with read_transaction(engine) as conn:
         assert conn.execute(select(func.count()).select_from(tables.deliveries)).scalar_one() == 200
     # What was answered at once is answered like the others.
     assert b"Pong" in ping(202).body
@@ -282,7 +291,7 @@ def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) 
     parcel = broker.seal(unit)
     hub_answer = house.post(parcel)
     # Our own Acknowledgment, thrown back at us: about nothing that we sent.
-    back = house.post(Parcel(hub_answer.headers, Octets(hub_answer.body)))
+    back = house.post(Parcel(hub_answer.headers, MemoryBody(hub_answer.body)))
     assert back.status in (200, 204)
     assert b"Acknowledgment" not in back.body
 
@@ -292,7 +301,7 @@ def test_what_nobody_asked_for_is_not_answered(house: House, broker: Neighbour) 
     [b"", b"x", b"<a/>", b"\x00" * 1000, b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", b"<a>" * 100_000],
 )
 def test_garbage_is_answered_by_a_fault_that_shows_no_inside(house: House, octets: bytes) -> None:
-    answer = house.post(Parcel({"Content-Type": "text/xml"}, Octets(octets)))
+    answer = house.post(Parcel({"Content-Type": "text/xml"}, MemoryBody(octets)))
     assert answer.status >= 400
     assert b"Fault" in answer.body
     assert b"Traceback" not in answer.body
@@ -303,6 +312,8 @@ def test_a_message_for_the_case_desk_is_queued_in_the_same_transaction(
     house: House, broker: Neighbour
 ) -> None:
     house.post(broker.seal(broker.message("Submit")))
-    with transaction(house.engine) as conn:
-        (lease,) = claims.claim(conn, "local", "me", house.clock(), house.clock() + timedelta(minutes=1))
+    with write_transaction(house.engine) as conn:
+        (lease,) = delivery_leases.claim_deliveries(
+            conn, "local", "me", house.clock(), house.clock() + timedelta(minutes=1)
+        )
     assert (lease.agent, lease.parameters["task"]) == ("local", "admit")

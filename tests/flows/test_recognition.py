@@ -12,35 +12,35 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cli.register import load_agreement, load_crls, register_certificate
+from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.errors import GatewayError
-from gateway.evidence.log import of_subject
-from gateway.hub.trust import lists as trust_lists
-from gateway.hub.trust import recognition
-from gateway.hub.trust.lists import Imported, import_list
-from gateway.hub.trust.recognition import Recognizer, Shelf, Terms
-from gateway.model import ErrorSignal, PartyId, Payload, UserMessage
-from gateway.pki.issue import make_crl
-from gateway.pki.keys import KeySigner
-from gateway.pki.trust import Use
-from gateway.protocols import Context
-from gateway.recognition.lists import Equivalence, Scheme
-from gateway.recognition.own import Draft
-from gateway.recognition.vouching import vouch
-from gateway.store import audit, mandates, messages, parties
-from gateway.store import trust_lists as held
-from gateway.store.engine import make_engine, reading, transaction
-from gateway.wire.xml import serialize
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.trust import trusted_list_import as trust_lists
+from gateway.hub.trust import trusted_list_recognition
+from gateway.hub.trust.trusted_list_import import ImportedList, import_trusted_list
+from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer, TrustedListCache
+from gateway.message_model import ErrorSignal, PartyId, Payload, UserMessage
+from gateway.pki.certificate_authority import make_revocation_list
+from gateway.pki.certificate_validation import CertificateUse
+from gateway.pki.signing_keys import KeySigner
+from gateway.protocols import ProtocolContext
+from gateway.recognition.own_trusted_list import TrustedListDraft
+from gateway.recognition.trusted_list import EquivalenceRule, SchemePointer
+from gateway.recognition.vouched_document import vouch_for_document
+from gateway.store import audit_log, mandates, messages, parties
+from gateway.store import trusted_lists as held
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.wire.xml import serialize_element
 from tests.flows.craft import text
 from tests.kit.house import AGREEMENT, PARTY_TYPE, Neighbour, authority, signer_named
 from tests.kit.story import LABEL, Story
-from tests.unit.recognition import samples
-from tests.unit.recognition.samples import DAY, GRANTED, NOW, QC, SIGNATURES, WITHDRAWN, country
+from tests.recognition import sample_lists
+from tests.recognition.sample_lists import DAY, GRANTED, NOW, QC, SIGNATURES, WITHDRAWN, country
 
 ZED = country("Zed").party.signer
 OPERATOR = country("Home").operator.certificate
-TREATY = samples.rule([f"{QC} {SIGNATURES}"], [GRANTED], "qualified")
-ON_VOUCHING = samples.rule(["gold"], ["vouched"], "basic")
+TREATY = sample_lists.rule([f"{QC} {SIGNATURES}"], [GRANTED], "qualified")
+ON_VOUCHING = sample_lists.rule(["gold"], ["vouched"], "basic")
 GATEWAY = "yan-gateway"
 
 
@@ -49,29 +49,33 @@ class Stranger(Neighbour):
 
     signer: KeySigner = ZED
 
-    def context(self) -> Context:
+    def context(self) -> ProtocolContext:
         return replace(super().context(), keys={self.name: self.signer})
 
 
-def terms(**more: Any) -> Terms:
-    return Terms(frozenset({OPERATOR}), **more)
+def terms(**more: Any) -> RecognitionPolicy:
+    return RecognitionPolicy(frozenset({OPERATOR}), **more)
 
 
-def ours(sequence: int = 7, *more: Scheme, treaty: Equivalence = TREATY, **words: object) -> bytes:
-    voucher = Scheme("YY", (signer_named(GATEWAY).certificate,), "voucher", rules=(ON_VOUCHING,))
-    schemes = (samples.scheme("ZZ", "Zed", treaty), voucher, *more)
-    return samples.own_list(Draft("Home", "KR", sequence, NOW + 30 * DAY), schemes=schemes, **words)[0]
+def ours(sequence: int = 7, *more: SchemePointer, treaty: EquivalenceRule = TREATY, **words: object) -> bytes:
+    voucher = SchemePointer("YY", (signer_named(GATEWAY).certificate,), "voucher", rules=(ON_VOUCHING,))
+    schemes = (sample_lists.scheme("ZZ", "Zed", treaty), voucher, *more)
+    return sample_lists.own_list(
+        TrustedListDraft("Home", "KR", sequence, NOW + 30 * DAY), schemes=schemes, **words
+    )[0]
 
 
 def theirs(sequence: int = 5, status: str = GRANTED, **words: Any) -> bytes:
-    service = samples.etsi_service(country("Zed").authority.certificate, [(status, 40)])
-    return samples.etsi_list("ZZ", "Zed", [service], sequence=sequence, **words)
+    service = sample_lists.etsi_service(country("Zed").authority.certificate, [(status, 40)])
+    return sample_lists.etsi_list("ZZ", "Zed", [service], sequence=sequence, **words)
 
 
 class Abroad:
     """A hub that recognises ZZ by its list and YY by its gateway, and a firm of each."""
 
-    def __init__(self, engine: Engine, said: Terms | None = None, own: bytes | None = None) -> None:
+    def __init__(
+        self, engine: Engine, said: RecognitionPolicy | None = None, own: bytes | None = None
+    ) -> None:
         self.story = Story(engine, terms=said or terms())
         self.engine, self.clock = engine, self.story.clock
         agreement = AGREEMENT.replace(b"broker1", b"zed")
@@ -79,32 +83,32 @@ class Abroad:
         self.gateway = Neighbour(GATEWAY, self.clock, AGREEMENT.replace(b"broker1", GATEWAY.encode()))
         foreign = country("Zed").authority
         now = self.clock()
-        with transaction(engine) as conn:
+        with write_transaction(engine) as conn:
             self._party(conn, "zed", "applicant", ZED.certificate.der, "ZZ001")
             self._party(conn, "yan", "applicant", country("Yan").party.certificate.der, "YY001")
             self._party(conn, GATEWAY, "voucher", signer_named(GATEWAY).certificate.der)
-            mandates.add(conn, GATEWAY, "yan", now)
+            mandates.insert_mandate(conn, GATEWAY, "yan", now)
             for one in (self.zed, self.gateway):
                 load_agreement(conn, one.agreement, "agreement", now)
-            load_crls(conn, make_crl(foreign, [], now - timedelta(hours=1), now + 400 * DAY), now)
+            load_crls(conn, make_revocation_list(foreign, [], now - timedelta(hours=1), now + 400 * DAY), now)
         self.take(ours() if own is None else own)
         self.take(theirs())
 
     def _party(self, conn: Any, name: str, role: str, der: bytes, *ids: str) -> None:
         named = [PartyId(one, "urn:example:customs-id") for one in ids]
-        parties.add(conn, name, name, role, self.clock(), [PartyId(name, PARTY_TYPE), *named])
+        parties.register_party(conn, name, name, role, self.clock(), [PartyId(name, PARTY_TYPE), *named])
         register_certificate(conn, name, der, self.clock())
 
-    def take(self, octets: bytes) -> Imported:
-        return import_list(self.engine, octets, self.clock(), self.story.house.terms)
+    def take(self, octets: bytes) -> ImportedList:
+        return import_trusted_list(self.engine, octets, self.clock(), self.story.house.terms)
 
     def submission(self, declarant: str, signer: KeySigner) -> etree._Element:
         return self.story.submission(text(".//Declarant/ID", declarant), signer)
 
     def vouched(self, *levels: str, territory: str = "YY", ago: timedelta = timedelta(0)) -> bytes:
-        document = serialize(self.submission("YY001", country("Yan").party.signer))
+        document = serialize_element(self.submission("YY001", country("Yan").party.signer))
         now = self.clock() - ago
-        return vouch(document, levels or ("gold",), territory, signer_named(GATEWAY), now=now)
+        return vouch_for_document(document, levels or ("gold",), territory, signer_named(GATEWAY), now=now)
 
     def send(self, sender: Neighbour, content: bytes) -> tuple[UserMessage, str]:
         """Post a submission; returns the message, and "Receipt" or what it was refused for."""
@@ -120,10 +124,13 @@ class Abroad:
     def ways(self, unit: UserMessage) -> list[dict[str, Any]]:
         """Return by which way the signer of a message, and that of what it carried, was admitted."""
         sender = unit.sender.ids[0].value
-        with reading(self.engine) as conn:
-            row = messages.find(conn, "in", sender, unit.message_id)
+        with read_transaction(self.engine) as conn:
+            row = messages.find_by_message_id(conn, "in", sender, unit.message_id)
             assert row is not None
-            proofs = [*of_subject(conn, "message", row.id), *of_subject(conn, "case", row.case_id or 0)]
+            proofs = [
+                *list_subject_leaves(conn, "message", row.id),
+                *list_subject_leaves(conn, "case", row.case_id or 0),
+            ]
         return [way for one in proofs if (way := json.loads(one.data).get("admitted"))]
 
     def problems(self) -> list[dict[str, str]]:
@@ -132,8 +139,8 @@ class Abroad:
         return list(case.detail["problems"])
 
     def audited(self) -> list[str]:
-        with reading(self.engine) as conn:
-            return [row.outcome for row in audit.search(conn, action="trust_list.import")]
+        with read_transaction(self.engine) as conn:
+            return [row.outcome for row in audit_log.list_actions(conn, action="trust_list.import")]
 
 
 @pytest.fixture
@@ -147,7 +154,7 @@ def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine)
     abroad = Abroad(engine)
     story = abroad.story
     home = story.submit()
-    listed, told = abroad.send(abroad.zed, serialize(abroad.submission("ZZ001", ZED)))
+    listed, told = abroad.send(abroad.zed, serialize_element(abroad.submission("ZZ001", ZED)))
     document = abroad.vouched()
     carried, answered = abroad.send(abroad.gateway, document)
     assert (told, answered) == ("Receipt", "Receipt")
@@ -170,39 +177,39 @@ def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine)
     assert anchor.items() <= case["voucher"].items()
     found = story.case()
     assert (found.declarant, found.applicant) == ("yan", GATEWAY)
-    with reading(engine) as conn:
+    with read_transaction(engine) as conn:
         # Both signatures are kept, octet for octet, in what was received.
-        assert messages.payloads_of(conn, found.message)[0].content == document
+        assert messages.load_payloads(conn, found.message)[0].content == document
 
 
 def test_what_a_newer_list_withdraws_is_refused_at_the_next_message(engine: Engine) -> None:
     abroad = Abroad(engine)
     assert abroad.said(abroad.zed) == "Receipt"
     done = abroad.take(theirs(6, WITHDRAWN))
-    assert (done.taken, done.before, done.named_by) == (True, 5, "KR 7")
+    assert (done.was_activated, done.previous_sequence, done.named_by) == (True, 5, "KR 7")
     assert abroad.said(abroad.zed).startswith("GW205 A service is 'withdrawn' on the list of ZZ")
     # Back to the list that admitted him: nobody can.
     with pytest.raises(GatewayError, match="GW804 sequence number 5, and 6 is in hand"):
         abroad.take(theirs())
     assert abroad.said(abroad.zed).startswith("GW205")
-    assert abroad.take(theirs(7)).before == 6
+    assert abroad.take(theirs(7)).previous_sequence == 6
     assert abroad.said(abroad.zed) == "Receipt"
 
 
 def test_a_list_that_is_refused_changes_nothing(abroad: Abroad) -> None:
-    with reading(abroad.engine) as conn:
-        same = [held.content(conn, row.id) for row in held.history(conn)]
-    assert [abroad.take(octets).taken for octets in same] == [False, False]
+    with read_transaction(abroad.engine) as conn:
+        same = [held.get_list_content(conn, row.id) for row in held.list_history(conn)]
+    assert [abroad.take(octets).was_activated for octets in same] == [False, False]
     assert abroad.audited() == ["done", "done"]
     good = theirs(6, WITHDRAWN)
     for wrong, problem in (
         (good.replace(b"withdrawn", b"granted", 1), "GW202"),
-        (samples.etsi_list("ZZ", "Mallory", sequence=6), "GW205"),
-        (samples.etsi_list("YY", "Zed", sequence=6), "GW205"),
+        (sample_lists.etsi_list("ZZ", "Mallory", sequence=6), "GW205"),
+        (sample_lists.etsi_list("YY", "Zed", sequence=6), "GW205"),
         (theirs(6, WITHDRAWN, issued=NOW + DAY), "GW804"),
         (theirs(6, WITHDRAWN, next_update=NOW.isoformat()), "GW804"),
         (ours(7, issued=NOW - 2 * DAY), "GW804"),
-        (samples.own_list(Draft("Home", "JP", 8, NOW + DAY))[0], "GW205"),
+        (sample_lists.own_list(TrustedListDraft("Home", "JP", 8, NOW + DAY))[0], "GW205"),
         (b"<list/>", "GW201"),
     ):
         with pytest.raises(GatewayError, match=problem):
@@ -211,14 +218,14 @@ def test_a_list_that_is_refused_changes_nothing(abroad: Abroad) -> None:
         *("GW201", "GW205", "GW804", "GW804", "GW804", "GW205", "GW205", "GW202")
     ]
     assert abroad.said(abroad.zed) == "Receipt"
-    with reading(abroad.engine) as conn:
-        assert [(row.territory, row.sequence) for row in held.history(conn)] == [("ZZ", 5), ("KR", 7)]
+    with read_transaction(abroad.engine) as conn:
+        assert [(row.territory, row.sequence) for row in held.list_history(conn)] == [("ZZ", 5), ("KR", 7)]
 
 
 def test_a_list_ends_with_its_time_though_nothing_changed(abroad: Abroad) -> None:
     abroad.take(theirs(6, next_update=(NOW + timedelta(hours=2)).isoformat()))
     assert abroad.said(abroad.zed) == "Receipt"
-    assert list(abroad.story.hub.recognizer.due(abroad.clock())) == [
+    assert list(abroad.story.hub.recognizer.list_due_updates(abroad.clock())) == [
         "the trusted list of ZZ 6: its next update is due at 2026-11-20T11:00:00Z;"
         " from then on it admits nobody"
     ]
@@ -241,7 +248,7 @@ def test_a_rule_of_ours_that_begins_or_ends_counts_from_then_on(sqlite_url: str)
 
 def test_levels_that_are_not_enough_for_the_use_admit_nobody(sqlite_url: str) -> None:
     engine = make_engine(sqlite_url)
-    abroad = Abroad(engine, terms(uses={Use.SIGNING: frozenset({"excellent", "basic"})}))
+    abroad = Abroad(engine, terms(uses={CertificateUse.SIGNING: frozenset({"excellent", "basic"})}))
     told = abroad.said(abroad.zed)
     assert told.startswith("GW205 admitted by trust-list (ZZ 5: P, A service) as qualified: not enough here")
     assert abroad.send(abroad.gateway, abroad.vouched())[1] == "Receipt"
@@ -251,9 +258,14 @@ def test_levels_that_are_not_enough_for_the_use_admit_nobody(sqlite_url: str) ->
 
 
 @pytest.mark.parametrize(
-    "said", [Terms(), terms(uses={}), Terms(frozenset({country("Zed").operator.certificate}))]
+    "said",
+    [
+        RecognitionPolicy(),
+        terms(uses={}),
+        RecognitionPolicy(frozenset({country("Zed").operator.certificate})),
+    ],
 )
-def test_whom_the_settings_do_not_name_admits_nobody(sqlite_url: str, said: Terms) -> None:
+def test_whom_the_settings_do_not_name_admits_nobody(sqlite_url: str, said: RecognitionPolicy) -> None:
     engine = make_engine(sqlite_url)
     abroad = Abroad(engine)
     abroad.story.house.terms = said
@@ -267,18 +279,18 @@ def test_whom_the_settings_do_not_name_admits_nobody(sqlite_url: str, said: Term
 
 def test_nobody_may_bring_a_list_where_no_signer_is_named(abroad: Abroad) -> None:
     with pytest.raises(GatewayError, match="GW801 nobody is named"):
-        import_list(abroad.engine, ours(8), abroad.clock(), Terms())
+        import_trusted_list(abroad.engine, ours(8), abroad.clock(), RecognitionPolicy())
 
 
 def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    real = recognition.admit_by_others
+    real = trusted_list_recognition.admit_by_recognition
 
     def counted(certificate: Any, *rest: Any, **more: Any) -> Any:
         asked.append(certificate.subject)
         return real(certificate, *rest, **more)
 
-    monkeypatch.setattr(recognition, "admit_by_others", counted)
+    monkeypatch.setattr(trusted_list_recognition, "admit_by_recognition", counted)
     for _ in range(3):
         abroad.story.submit()
         assert abroad.said(abroad.zed) == "Receipt"
@@ -289,7 +301,7 @@ def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch
 def test_a_list_that_came_meanwhile_is_what_the_next_one_is_held_against(
     abroad: Abroad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, between = trust_lists._judged, [theirs(9, WITHDRAWN)]
+    real, between = trust_lists._verify_list, [theirs(9, WITHDRAWN)]
 
     def overtaken(*words: Any) -> Any:
         found = real(*words)
@@ -297,7 +309,7 @@ def test_a_list_that_came_meanwhile_is_what_the_next_one_is_held_against(
             abroad.take(between.pop())
         return found
 
-    monkeypatch.setattr(trust_lists, "_judged", overtaken)
+    monkeypatch.setattr(trust_lists, "_verify_list", overtaken)
     with pytest.raises(GatewayError, match="GW804 sequence number 8, and 9 is in hand"):
         abroad.take(theirs(8))
     assert abroad.said(abroad.zed).startswith("GW205")
@@ -307,23 +319,23 @@ def test_what_was_changed_in_the_database_counts_for_nothing(
     abroad: Abroad, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = held.trust_lists
-    with transaction(abroad.engine) as conn:
+    with write_transaction(abroad.engine) as conn:
         forged = theirs().replace(b"A service", b"B service")
         conn.execute(table.update().where(table.c.territory == "ZZ").values(content=forged))
-    with reading(abroad.engine) as conn:
-        lists = Shelf().read(conn, terms())
+    with read_transaction(abroad.engine) as conn:
+        lists = TrustedListCache().load_lists(conn, terms())
     assert (lists.root is not None, lists.others) == (True, ())
     assert "the trusted list of ZZ" in caplog.text
     fresh = Recognizer(terms())
-    with reading(abroad.engine) as conn:
-        fresh.renew(conn)
-    told = list(fresh.due(NOW + 31 * DAY))
+    with read_transaction(abroad.engine) as conn:
+        fresh.reload_lists(conn)
+    told = list(fresh.list_due_updates(NOW + 31 * DAY))
     assert len(told) == 1
     assert told[0].startswith("the trusted list of KR 7: its next update was due")
 
 
 def suspend(party: str) -> Any:
-    return lambda conn: parties.set_status(conn, party, "SUSPENDED")
+    return lambda conn: parties.set_party_status(conn, party, "SUSPENDED")
 
 
 def other_role(conn: Any) -> None:
@@ -348,9 +360,9 @@ def test_a_word_that_does_not_count_refuses_the_submission(
     levels = words.pop("levels", ())
     document = abroad.vouched(*levels, **words)
     if change is not None:
-        with transaction(abroad.engine) as conn:
+        with write_transaction(abroad.engine) as conn:
             change(conn)
-            parties.raise_epoch(conn)
+            parties.increment_register_version(conn)
     assert abroad.send(abroad.gateway, document)[1] == "Receipt"
     abroad.story.worker.run_once()
     (found,) = abroad.problems()
@@ -359,8 +371,12 @@ def test_a_word_that_does_not_count_refuses_the_submission(
 
 def test_a_gateway_vouches_for_those_whose_mandate_it_holds(abroad: Abroad) -> None:
     """A signer of another country is registered too: his own gateway answers for him, and no other."""
-    document = vouch(
-        serialize(abroad.submission("ZZ001", ZED)), ["gold"], "YY", signer_named(GATEWAY), now=abroad.clock()
+    document = vouch_for_document(
+        serialize_element(abroad.submission("ZZ001", ZED)),
+        ["gold"],
+        "YY",
+        signer_named(GATEWAY),
+        now=abroad.clock(),
     )
     abroad.send(abroad.gateway, document)
     abroad.story.worker.run_once()
@@ -369,11 +385,15 @@ def test_a_gateway_vouches_for_those_whose_mandate_it_holds(abroad: Abroad) -> N
 
 
 def test_what_a_list_withdrew_no_gateway_brings_back(abroad: Abroad) -> None:
-    with transaction(abroad.engine) as conn:
-        mandates.add(conn, GATEWAY, "zed", abroad.clock())
+    with write_transaction(abroad.engine) as conn:
+        mandates.insert_mandate(conn, GATEWAY, "zed", abroad.clock())
     abroad.take(theirs(6, WITHDRAWN))
-    document = vouch(
-        serialize(abroad.submission("ZZ001", ZED)), ["gold"], "YY", signer_named(GATEWAY), now=abroad.clock()
+    document = vouch_for_document(
+        serialize_element(abroad.submission("ZZ001", ZED)),
+        ["gold"],
+        "YY",
+        signer_named(GATEWAY),
+        now=abroad.clock(),
     )
     assert abroad.send(abroad.gateway, document)[1] == "Receipt"
     abroad.story.worker.run_once()
@@ -384,12 +404,16 @@ def test_what_a_list_withdrew_no_gateway_brings_back(abroad: Abroad) -> None:
 def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     """Else who stole a key would only need a gateway that has not heard of it."""
     broker = signer_named("broker1")
-    document = vouch(
-        serialize(abroad.story.submission()), ["gold"], "YY", signer_named(GATEWAY), now=abroad.clock()
+    document = vouch_for_document(
+        serialize_element(abroad.story.submission()),
+        ["gold"],
+        "YY",
+        signer_named(GATEWAY),
+        now=abroad.clock(),
     )
     now = abroad.clock()
-    with transaction(abroad.engine) as conn:
-        load_crls(conn, make_crl(authority(), [broker.certificate.serial], now, number=9), now)
+    with write_transaction(abroad.engine) as conn:
+        load_crls(conn, make_revocation_list(authority(), [broker.certificate.serial], now, number=9), now)
     abroad.clock.forward(minutes=1)
     abroad.send(abroad.gateway, document)
     abroad.story.worker.run_once()
@@ -425,27 +449,27 @@ def test_only_the_gateway_that_vouches_sends_for_a_party_without_its_mandate(abr
     (found,) = abroad.problems()
     assert (found["id"], "holds no mandate of yan" in found["text"]) == ("GW405", True)
     # The decision to refuse says too by which way the signer was admitted.
-    with reading(abroad.engine) as conn:
+    with read_transaction(abroad.engine) as conn:
         (refused,) = [
-            one for one in of_subject(conn, "case", abroad.story.case().id) if one.kind == "refused"
+            one for one in list_subject_leaves(conn, "case", abroad.story.case().id) if one.kind == "refused"
         ]
         mandated = {"party": "broker1", "on_behalf_of": "yan", "valid_from": NOW - DAY}
     assert json.loads(refused.data)["admitted"]["mode"] == "vouched"
-    with transaction(abroad.engine) as conn:
-        mandates.add(conn, **mandated)  # type: ignore[arg-type]
+    with write_transaction(abroad.engine) as conn:
+        mandates.insert_mandate(conn, **mandated)  # type: ignore[arg-type]
     abroad.send(abroad.story.broker, abroad.vouched())
     abroad.story.worker.run_once()
     assert abroad.story.case().declarant == "yan"
 
 
 def test_who_is_vouched_for_may_not_sign_alone(abroad: Abroad) -> None:
-    abroad.send(abroad.gateway, serialize(abroad.submission("YY001", country("Yan").party.signer)))
+    abroad.send(abroad.gateway, serialize_element(abroad.submission("YY001", country("Yan").party.signer)))
     abroad.story.worker.run_once()
     assert abroad.problems()[0]["id"] == "GW205"
 
 
 def test_our_list_takes_back_what_it_named(abroad: Abroad) -> None:
-    bare = samples.own_list(Draft("Home", "KR", 8, NOW + 30 * DAY))[0]
+    bare = sample_lists.own_list(TrustedListDraft("Home", "KR", 8, NOW + 30 * DAY))[0]
     assert abroad.take(bare).named_by is None
     assert abroad.said(abroad.zed).startswith("GW205 no path")
     with pytest.raises(GatewayError, match="GW205"):

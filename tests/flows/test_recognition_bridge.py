@@ -10,32 +10,38 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.register import load_agreement, load_crls, register_certificate
-from gateway.hub.trust.lists import import_list
-from gateway.model import PartyId
-from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
-from gateway.pki.trust import TrustStore, Use
-from gateway.recognition.lists import Bridge
-from gateway.recognition.own import Draft
+from gateway.cli.registration import load_agreement, load_crls, register_certificate
+from gateway.hub.trust.trusted_list_import import import_trusted_list
+from gateway.message_model import PartyId
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    CertificationAuthority,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.pki.certificate_validation import CertificateUse, TrustStore
+from gateway.recognition.own_trusted_list import TrustedListDraft
+from gateway.recognition.trusted_list import CrossCertificateBridge
 from gateway.store import parties
-from gateway.store.engine import transaction
+from gateway.store.engine import write_transaction
 from tests.flows.test_recognition import Abroad, Stranger, ours, terms, theirs
 from tests.kit.fetching import Post
 from tests.kit.house import AGREEMENT, PARTY_TYPE, House, authority
 from tests.kit.publisher import Publisher, Responder, page, publishing
-from tests.unit.recognition import samples
-from tests.unit.recognition.samples import DAY, NOW, country
-from tests.unit.recognition.test_bridge import OURS, THEIRS, cross
+from tests.recognition import sample_lists
+from tests.recognition.sample_lists import DAY, NOW, country
+from tests.recognition.test_bridge import OURS, THEIRS, cross
 
 HOME = make_authority("CN=Home Root", NOW - 30 * DAY, path_length=None)
 FAR = make_authority("CN=Far", NOW - 30 * DAY, path_length=None)
 OVER = cross(FAR, "Far", HOME, {OURS: THEIRS})
-FIRM = issue_certificate(FAR, "CN=Far Firm", NOW - DAY, Order(policies=(THEIRS,)))
+FIRM = issue_certificate(FAR, "CN=Far Firm", NOW - DAY, CertificateOrder(policies=(THEIRS,)))
 
 
 def bridging(sequence: int = 7, level: str = "qualified") -> bytes:
-    bridges = (Bridge(OVER, ((OURS, level),)),)
-    return samples.own_list(Draft("Home", "KR", sequence, NOW + 30 * DAY), bridges=bridges)[0]
+    bridges = (CrossCertificateBridge(OVER, ((OURS, level),)),)
+    return sample_lists.own_list(TrustedListDraft("Home", "KR", sequence, NOW + 30 * DAY), bridges=bridges)[0]
 
 
 class Far(Stranger):
@@ -44,22 +50,22 @@ class Far(Stranger):
     signer = FIRM.signer
 
 
-def revoked(by: Authority, *serials: int, number: int = 1) -> bytes:
-    return make_crl(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
+def revoked(by: CertificationAuthority, *serials: int, number: int = 1) -> bytes:
+    return make_revocation_list(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
 
 
 def test_who_comes_over_a_bridge(engine: Engine) -> None:
     abroad = Abroad(engine)
     far = Far("far", abroad.clock, AGREEMENT.replace(b"broker1", b"far"))
     now = abroad.clock()
-    with transaction(engine) as conn:
-        parties.add(conn, "far", "Far", "applicant", now, [PartyId("far", PARTY_TYPE)])
+    with write_transaction(engine) as conn:
+        parties.register_party(conn, "far", "Far", "applicant", now, [PartyId("far", PARTY_TYPE)])
         register_certificate(conn, "far", FIRM.certificate.der, now)
         load_agreement(conn, far.agreement, "agreement", now)
         for one in (HOME, FAR):
             load_crls(conn, revoked(one), now)
     anchors = (authority().certificate, HOME.certificate)
-    abroad.story.hub.judge.renew(trust=TrustStore(anchors))
+    abroad.story.hub.judge.replace_trust(trust=TrustStore(anchors))
     assert abroad.said(far).startswith("GW205")
     abroad.take(bridging(8))
     unit, told = abroad.send(far, b"<a/>")
@@ -67,7 +73,7 @@ def test_who_comes_over_a_bridge(engine: Engine) -> None:
     source = "CN=Far by CN=Home Root, by KR 8"
     assert abroad.ways(unit)[0] == {"mode": "bridge", "source": source, "levels": ["qualified"]}
     # The authority over there takes its certificate back.
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         load_crls(conn, revoked(FAR, FIRM.certificate.serial, number=2), now)
     assert abroad.said(far).startswith("GW207")
     # And we take back the bridge: for a firm over there nobody speaks then.
@@ -86,21 +92,21 @@ def post(engine: Engine, publisher: Publisher) -> Post:
     """Return a place that trusts the authority which certified the foreign one too."""
     made = Post(House(engine, terms=terms()), publisher)
     for hub in (made.house.hub, made.hub):
-        hub.judge.renew(trust=TrustStore((authority().certificate, HOME.certificate)))
+        hub.judge.replace_trust(trust=TrustStore((authority().certificate, HOME.certificate)))
     return made
 
 
-def fetched_from(post: Post, name: str, by: Authority, path: str, **words: Any) -> None:
+def fetched_from(post: Post, name: str, by: CertificationAuthority, path: str, **words: Any) -> None:
     """Name a source whose issuer is not one of ours; it is an intermediate as the settings make it."""
     post.sources[name] = replace(post.source(name, path, **words), issuer=by.certificate)
     for hub in (post.house.hub, post.hub):
         trust = hub.judge.trust
-        hub.judge.renew(trust=replace(trust, intermediates=(*trust.intermediates, by.certificate)))
+        hub.judge.replace_trust(trust=replace(trust, intermediates=(*trust.intermediates, by.certificate)))
 
 
 def verdict(post: Post, der: bytes) -> str:
-    post.house.hub.refresh()
-    found = post.house.hub.judge(der, Use.SIGNING, post.house.clock())
+    post.house.hub.refresh_snapshot()
+    found = post.house.hub.judge(der, CertificateUse.SIGNING, post.house.clock())
     return found.problem.id if found.problem else found.mode
 
 
@@ -117,12 +123,12 @@ ZED = country("Zed")
 )
 @pytest.mark.parametrize("kind", ["crl", "ocsp"])
 def test_lists_of_foreign_authorities_are_fetched_as_ours_are(
-    post: Post, by: Authority, firm: Any, lists: tuple[bytes, ...], mode: str, kind: str
+    post: Post, by: CertificationAuthority, firm: Any, lists: tuple[bytes, ...], mode: str, kind: str
 ) -> None:
     publisher, engine = post.publisher, post.house.engine
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         load_crls(conn, revoked(HOME), NOW)
-        parties.add(conn, "firm", "Firm", "applicant", NOW, [PartyId("firm", PARTY_TYPE)])
+        parties.register_party(conn, "firm", "Firm", "applicant", NOW, [PartyId("firm", PARTY_TYPE)])
         register_certificate(conn, "firm", firm.der, NOW)
     fetched_from(post, "there", by, "/there", kind=kind)
     responder = Responder(by, post.house.clock)
@@ -132,7 +138,7 @@ def test_lists_of_foreign_authorities_are_fetched_as_ours_are(
     assert (post.row("there").problem, responder.serials) == ("GW606" if kind == "crl" else None, [])
     assert verdict(post, firm.der) == "GW205"
     for octets in lists:
-        import_list(engine, octets, NOW, terms())
+        import_trusted_list(engine, octets, NOW, terms())
     assert verdict(post, firm.der) == "GW208"
     post.house.clock.forward(hours=1)
     post.turn()

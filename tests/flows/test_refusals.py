@@ -9,13 +9,13 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ROOM, GatewayError
-from gateway.hub import operate
-from gateway.model import Payload
-from gateway.pki.issue import Order, issue_certificate, make_crl
-from gateway.states import CASE, MESSAGE
-from gateway.store import revocations
-from gateway.store.engine import transaction
-from gateway.wire.xml import serialize
+from gateway.hub.completion import operator_actions
+from gateway.message_model import Payload
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_revocation_list
+from gateway.state_machines import CASE, MESSAGE
+from gateway.store import revocation_lists
+from gateway.store.engine import write_transaction
+from gateway.wire.xml import serialize_element
 from tests.flows.craft import Change, all_of, at, attribute, reference, supplement, text, with_agent, without
 from tests.kit.house import START, authority, signer_named
 from tests.kit.story import LABEL, Story, unsigned
@@ -95,10 +95,10 @@ def test_many_problems_are_told_at_once(story: Story) -> None:
     )
     label = Payload("unnamed@sample", "application/pdf", b"%PDF")
     root = story.submission(wrong)
-    unit = story.broker.message("Submit", serialize(root))
+    unit = story.broker.message("Submit", serialize_element(root))
     good = Payload("korean-label@sample", "application/pdf", LABEL)
     sealed = story.broker.seal(
-        story.broker.message("Submit", serialize(root), payloads=(unit.payloads[0], good, label))
+        story.broker.message("Submit", serialize_element(root), payloads=(unit.payloads[0], good, label))
     )
     story.house.post(sealed)
     told = refused(story)
@@ -185,15 +185,21 @@ def test_a_revoked_certificate_signs_no_more(story: Story) -> None:
     story.register("agent1", "AG-77", signer=lost)
     story.mandate("agent1", "broker1")
     content = story.submission(with_agent("AG-77"), lost)
-    crl = make_crl(authority(), [lost.certificate.serial], START, START + timedelta(days=9), number=9)
-    with transaction(story.house.engine) as conn:
-        revocations.add(conn, revocations.NewRevocations("key", "9", START, None, crl), START)
+    crl = make_revocation_list(
+        authority(), [lost.certificate.serial], START, START + timedelta(days=9), number=9
+    )
+    with write_transaction(story.house.engine) as conn:
+        revocation_lists.insert_crl(
+            conn, revocation_lists.NewRevocationList("key", "9", START, None, crl), START
+        )
     story.submit(content)
     assert [problem for problem, _ in refused(story)] == ["GW207"]
 
 
 def test_an_expired_certificate_signs_no_more(story: Story) -> None:
-    short = issue_certificate(authority(), "CN=agent-short", START - timedelta(hours=1), Order(days=1)).signer
+    short = issue_certificate(
+        authority(), "CN=agent-short", START - timedelta(hours=1), CertificateOrder(days=1)
+    ).signer
     story.register("agent1", "AG-77", signer=short)
     story.mandate("agent1", "broker1")
     content = story.submission(with_agent("AG-77"), short)
@@ -269,7 +275,7 @@ def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.hub.intake.split", broken)
+        patch.setattr("gateway.hub.split.split_submission", broken)
         story.submit()
         for _ in range(6):
             story.tick(minutes=10)
@@ -277,7 +283,7 @@ def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
     assert (task.state, task.problem) == ("FAILED", "GW604")
     assert story.steps(MESSAGE, 1) == [("accept", "ACCEPTED"), ("fail", "FAILED")]
     assert story.evidence("message", 1) == ["NRO", "failed"]
-    story.operate(operate.requeue, task.id)
+    story.operate(operator_actions.requeue_delivery, task.id)
     story.tick()
     assert story.case().state == "IN_PROGRESS"
     assert story.steps(MESSAGE, 1)[2:] == [("retry", "ACCEPTED"), ("process", "PROCESSED")]

@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.model import ErrorSignal, Receipt
-from gateway.pki.issue import make_crl
+from gateway.message_model import ErrorSignal, Receipt
+from gateway.pki.certificate_authority import make_revocation_list
 from gateway.store import parties
-from gateway.store.engine import transaction
+from gateway.store.engine import write_transaction
 from tests.kit.house import START, House, Neighbour, authority, signer_named
 
 
@@ -26,11 +26,11 @@ def test_suspension_and_retirement_count_from_the_next_message_on(engine: Engine
 
     told = [said()]
     for change in (
-        lambda conn: parties.set_status(conn, "broker1", "SUSPENDED"),
-        lambda conn: parties.set_status(conn, "broker1", "ACTIVE"),
+        lambda conn: parties.set_party_status(conn, "broker1", "SUSPENDED"),
+        lambda conn: parties.set_party_status(conn, "broker1", "ACTIVE"),
         lambda conn: parties.retire_certificate(conn, sha256),
     ):
-        with transaction(engine) as conn:
+        with write_transaction(engine) as conn:
             change(conn)
         told.append(said())
     assert told == ["taken", "GW302", "taken", "GW209"]
@@ -44,7 +44,7 @@ def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine
     house.clock.forward(hours=1)
     revoked = [signer_named("broker1").certificate.serial]
     crl = tmp_path / "new.crl"
-    crl.write_bytes(make_crl(authority(), revoked, START, START + timedelta(days=30), number=2))
+    crl.write_bytes(make_revocation_list(authority(), revoked, START, START + timedelta(days=30), number=2))
     (tmp_path / "gateway.toml").write_text(
         f'[hub]\nhome = "."\n[database]\nurl = "{engine.url.render_as_string(hide_password=False)}"\n'
     )

@@ -11,16 +11,16 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.notices import DecisionCode
+from gateway.cases.agency_notices import DecisionCode
 from gateway.cli import main
-from gateway.delivery.http import HttpAnswer
+from gateway.delivery.http_client import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
-from gateway.hub import operate
-from gateway.model import ErrorSignal, Octets, Receipt
+from gateway.hub.completion import operator_actions
+from gateway.message_model import ErrorSignal, MemoryBody, Receipt
 from gateway.protocols import Parcel
-from gateway.states import DELIVERY
-from gateway.store import claims, messages
-from gateway.store.engine import reading
+from gateway.state_machines import DELIVERY
+from gateway.store import delivery_leases, messages
+from gateway.store.engine import read_transaction
 from tests.flows.craft import without_applications
 from tests.kit.house import EBMS2, signer_named
 from tests.kit.story import AGREEMENT, QUIET, Story, unreachable
@@ -41,17 +41,19 @@ def story(engine: Engine) -> Story:
 
 
 def http(parcel: Parcel, status: int = 200) -> HttpAnswer:
-    return HttpAnswer(status, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open().read())
+    return HttpAnswer(
+        status, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open_stream().read()
+    )
 
 
 def receipt_of(story: Story, opened: Any, change: Callable[[Receipt], Receipt] = lambda unit: unit) -> Parcel:
     context = story.broker.context()
-    return EBMS2.seal((change(EBMS2.receipt(opened, context)),), opened.pmode, context)
+    return EBMS2.seal((change(EBMS2.make_receipt(opened, context)),), opened.pmode, context)
 
 
 def post_back(story: Story, parcel: Parcel) -> Any:
     """Bring a signal to the hub by a POST of the applicant's own."""
-    return story.house.post(Parcel(parcel.headers, Octets(parcel.body.open().read())))
+    return story.house.post(Parcel(parcel.headers, MemoryBody(parcel.body.open_stream().read())))
 
 
 def result_delivery(story: Story) -> Any:
@@ -73,9 +75,9 @@ def test_every_try_brings_the_same_octets(story: Story) -> None:
         *("lease", "defer", "lease", "defer", "lease", "sent", "timeout", "lease", "delivered")
     ]
     assert story.evidence("delivery", row.id) == ["NRR"]
-    with reading(story.house.engine) as conn:
-        (sent,) = messages.search(conn, direction="out")
-        assert messages.parcel_of(conn, sent.id)[1] == story.inbox.octets[0]
+    with read_transaction(story.house.engine) as conn:
+        (sent,) = messages.list_messages(conn, direction="out")
+        assert messages.load_parcel(conn, sent.id)[1] == story.inbox.octets[0]
 
 
 def test_a_receipt_by_post_ends_it(engine: Engine) -> None:
@@ -153,10 +155,10 @@ def test_a_receipt_that_does_not_match_proves_nothing(
 
 def unsigned(parcel: Parcel) -> Parcel:
     """Return the parcel with its signature cut out."""
-    root = etree.fromstring(parcel.body.open().read())
+    root = etree.fromstring(parcel.body.open_stream().read())
     signature = root.find(".//{http://www.w3.org/2000/09/xmldsig#}Signature")
     signature.getparent().remove(signature)  # type: ignore[union-attr]
-    return Parcel(parcel.headers, Octets(etree.tostring(root)))
+    return Parcel(parcel.headers, MemoryBody(etree.tostring(root)))
 
 
 @pytest.mark.parametrize("way", ["answer", "post"])
@@ -167,7 +169,7 @@ def test_a_receipt_signed_by_nobody_or_another_proves_nothing(engine: Engine, wa
 
     def answer(opened: Any) -> HttpAnswer:
         context = story.broker.context()
-        unit = EBMS2.receipt(opened, context)
+        unit = EBMS2.make_receipt(opened, context)
         if who == "nobody":
             parcel = unsigned(EBMS2.seal((unit,), opened.pmode, context))
         else:
@@ -186,7 +188,7 @@ def test_a_receipt_signed_by_nobody_or_another_proves_nothing(engine: Engine, wa
 
 def error_about(story: Story, opened: Any) -> ErrorSignal:
     problem = GatewayError(SIGNATURE_INVALID, "the digest differs", "eb:Body")
-    return EBMS2.error(problem, opened.unit, story.broker.context())
+    return EBMS2.make_error_signal(problem, opened.unit, story.broker.context())
 
 
 @pytest.mark.parametrize(("signed", "after"), [(True, "FAILED"), (False, "AWAITING_RECEIPT")])
@@ -244,7 +246,7 @@ def test_at_the_end_of_all_tries_it_is_a_delivery_failure(
     assert main(["case", "show", story.case().number, "--home", str(tmp_path)]) == 0
     assert "Result to broker1  FAILED  GW604" in capsys.readouterr().out
     story.inbox.answers.clear()
-    story.operate(operate.requeue, row.id)
+    story.operate(operator_actions.requeue_delivery, row.id)
     story.tick()
     assert story.case().state == "CLOSED"
     assert len(story.inbox.octets) == 5
@@ -297,6 +299,6 @@ def test_attempts_are_kept(story: Story) -> None:
     story.inbox.answers.append(unreachable())
     story.tick()
     story.tick(seconds=301)
-    with reading(story.house.engine) as conn:
-        tried = claims.attempts_of(conn, result_delivery(story).id)
+    with read_transaction(story.house.engine) as conn:
+        tried = delivery_leases.list_attempts(conn, result_delivery(story).id)
     assert [one.outcome for one in tried] == ["defer", "delivered"]

@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client
 
-from gateway.hub.hub import Hub, Successor, World
-from gateway.model import ErrorSignal, Receipt
-from gateway.pki.issue import Order, issue_certificate
-from gateway.pki.keys import KeySigner
-from gateway.pki.trust import Judge
-from gateway.protocols import Context, Opened, Parcel
+from gateway.hub.hub import Hub, HubResources, NextSigningKey
+from gateway.message_model import ErrorSignal, Receipt
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
+from gateway.pki.certificate_validation import CertificateValidator
+from gateway.pki.signing_keys import KeySigner
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
 from gateway.store import parties
-from gateway.store.engine import transaction
-from gateway.web.agencies import security_of
-from gateway.web.app import wsgi_application
+from gateway.store.engine import write_transaction
+from gateway.web.agency_call_backs import build_soap_security
+from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.house import START, House, Neighbour, authority, signer_named, trust
 from tests.kit.story import Story
 
@@ -32,7 +32,9 @@ TICK = timedelta(seconds=1)
 @cache
 def renewed(name: str) -> KeySigner:
     """The next key of a party: the same name in another certificate."""
-    return issue_certificate(authority(), f"CN={name}", START - timedelta(hours=1), Order(days=3600)).signer
+    return issue_certificate(
+        authority(), f"CN={name}", START - timedelta(hours=1), CertificateOrder(days=3600)
+    ).signer
 
 
 class Renewing(Neighbour):
@@ -41,10 +43,10 @@ class Renewing(Neighbour):
     signs_with: KeySigner | None = None
     hub_keys: tuple[KeySigner, ...] = ()
 
-    def context(self) -> Context:
+    def context(self) -> ProtocolContext:
         made = super().context()
         known = {one.certificate.sha256: "hub" for one in self.hub_keys or (signer_named("hub"),)}
-        changes: dict[str, Any] = {"party_of": known.get}
+        changes: dict[str, Any] = {"find_certificate_party": known.get}
         if self.signs_with is not None:
             changes["keys"] = {self.name: self.signs_with}
         return replace(made, **changes)
@@ -56,11 +58,11 @@ def register(engine: Engine, signer: KeySigner, start: datetime | None, end: dat
         found.sha256, "signing", found.subject, found.issuer, str(found.serial),
         found.not_before, found.not_after, found.der, start, end,
     )  # fmt: skip
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         parties.add_certificate(conn, "broker1", new, START)
 
 
-def heard(house: House, broker: Renewing, signer: KeySigner) -> Opened:
+def heard(house: House, broker: Renewing, signer: KeySigner) -> OpenedMessage:
     broker.signs_with = signer
     sent = broker.seal(broker.message())
     answer = house.post(sent)
@@ -101,18 +103,25 @@ def test_a_process_that_runs_learns_of_the_cut_at_its_next_message(engine: Engin
     house = House(engine)
     broker = Renewing("broker1", house.clock)
     assert isinstance(heard(house, broker, signer_named("broker1")).unit, Receipt)
-    with transaction(engine) as conn:
-        assert parties.end_certificate(conn, signer_named("broker1").certificate.sha256, house.clock())
+    with write_transaction(engine) as conn:
+        assert parties.limit_certificate_use(conn, signer_named("broker1").certificate.sha256, house.clock())
     assert isinstance(heard(house, broker, signer_named("broker1")).unit, ErrorSignal)
 
 
 def renewing_hub(house: House) -> Hub:
     """The hub as a process has it whose settings name the next key."""
     old = house.hub
-    world = World(old.engine, house.clock, old.new_uuid, old.host, old.composer)
+    world = HubResources(old.engine, house.clock, old.new_uuid, old.host, old.composer)
     store, revocations = trust()
-    later = Successor(renewed("hub"), CUT)
-    hub = Hub(world, "hub", signer_named("hub"), Judge(store, revocations), rules=old.rules, successor=later)
+    later = NextSigningKey(renewed("hub"), CUT)
+    hub = Hub(
+        world,
+        "hub",
+        signer_named("hub"),
+        CertificateValidator(store, revocations),
+        rules=old.rules,
+        successor=later,
+    )
     hub._crls = old._crls
     return hub
 
@@ -150,7 +159,7 @@ def test_our_own_key_changes_and_partners_who_know_both_verify_every_receipt(eng
 def test_what_holds_the_hub_signs_by_the_key_of_the_moment(engine: Engine) -> None:
     house = House(engine)
     hub = renewing_hub(house)
-    answers = security_of(hub)
+    answers = build_soap_security(hub)
     house.clock.now = CUT - TICK
     assert answers.signer() is hub.signer is signer_named("hub")
     house.clock.now = CUT
@@ -158,7 +167,7 @@ def test_what_holds_the_hub_signs_by_the_key_of_the_moment(engine: Engine) -> No
 
 
 def test_the_measures_know_both_keys_of_ours(engine: Engine) -> None:
-    client = Client(wsgi_application(renewing_hub(House(engine)), 1024 * 1024))
+    client = Client(build_wsgi_application(renewing_hub(House(engine)), 1024 * 1024))
     [line] = re.findall(r"^gateway_own_certificate_days (.*)$", client.get("/metrics").text, re.MULTILINE)
     last = renewed("hub").certificate.not_after
     assert float(line) == pytest.approx((last - datetime.now(UTC)) / timedelta(days=1), abs=1)

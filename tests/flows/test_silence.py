@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases.notices import Acknowledged
+from gateway.cases.agency_notices import AgencyAcknowledgment
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.hub import operate
-from gateway.states import DELIVERY, REQUEST
-from gateway.store import claims, tables
-from gateway.store.engine import reading, transaction
+from gateway.hub.completion import operator_actions
+from gateway.state_machines import DELIVERY, REQUEST
+from gateway.store import delivery_leases, tables
+from gateway.store.engine import read_transaction, write_transaction
 from tests.flows.craft import reference, supplement
 from tests.kit.story import AGENCIES, Story, content_of, unreachable
 
@@ -77,8 +77,8 @@ def test_when_every_try_is_used_up_the_request_is_stranded(story: Story, problem
         "lease",
         "refuse",
     ]
-    with reading(story.house.engine) as conn:
-        tried = claims.attempts_of(conn, delivery.id)
+    with read_transaction(story.house.engine) as conn:
+        tried = delivery_leases.list_attempts(conn, delivery.id)
     assert [(one.outcome, one.problem) for one in tried] == [("defer", problem.problem.id)] * 3 + [
         ("refuse", "GW604")
     ]
@@ -101,7 +101,7 @@ def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
     story.submit()
     story.tick()
     delivery = story.deliveries(destination="KFDA")[0]
-    story.operate(operate.requeue, delivery.id)
+    story.operate(operator_actions.requeue_delivery, delivery.id)
     assert story.request("KFDA").state == "SENT"
     story.tick()
     assert len(set(calls(story, "KFDA"))) == 1
@@ -159,7 +159,7 @@ def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
     story.tick()
     assert story.case().state == "DECIDED"
     for delivery in story.deliveries(destination="customs"):
-        story.operate(operate.cancel, delivery.id)
+        story.operate(operator_actions.cancel_delivery, delivery.id)
     assert story.case().state == "CLOSED"
     assert story.evidence("case", story.case().id)[-1] == "closed"
 
@@ -184,7 +184,7 @@ def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) 
     story.tick()
     made = [call.operation for call in story.soap.calls if call.destination == "KFDA"]
     assert made == ["SubmitApplication"]
-    story.operate(operate.requeue, story.deliveries(destination="KFDA")[0].id)
+    story.operate(operator_actions.requeue_delivery, story.deliveries(destination="KFDA")[0].id)
     story.tick()
     made = [call.operation for call in story.soap.calls if call.destination == "KFDA"]
     assert made == ["SubmitApplication"] * 2 + ["SubmitSupplement"]
@@ -214,7 +214,7 @@ def test_an_answer_that_makes_no_sense_is_stranded_and_half_of_it_is_not_kept(
 
 
 def test_two_applications_may_share_a_receipt_number(story: Story) -> None:
-    story.say("KFDA", Acknowledged("R-1"), Acknowledged("R-1"))
+    story.say("KFDA", AgencyAcknowledgment("R-1"), AgencyAcknowledgment("R-1"))
     story.submit()
     story.tick()
     story.submit(story.submission(reference("HB2026-000124")))
@@ -227,7 +227,7 @@ def test_what_is_queued_beyond_its_time_strands_its_request(story: Story) -> Non
     story.submit()
     story.tick()
     delivery = story.deliveries(destination="KFDA")[0]
-    with transaction(story.house.engine) as conn:
+    with write_transaction(story.house.engine) as conn:
         changed = tables.deliveries.update().where(tables.deliveries.c.id == delivery.id)
         conn.execute(changed.values(expires_at=story.clock()))
     story.tick(seconds=1)
@@ -269,7 +269,7 @@ def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     first = story.deliveries(destination="customs")[0]
     assert (first.state, story.case().state) == ("FAILED", "DECIDED")
     assert story.customs_codes() == []
-    story.operate(operate.requeue, first.id)
+    story.operate(operator_actions.requeue_delivery, first.id)
     story.tick()
     assert story.customs_codes() == ["18", "19"]
     assert story.case().state == "CLOSED"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.store import cases
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, supplement, text
 from tests.kit.story import Story, asked, unreachable
 
@@ -80,6 +80,6 @@ def test_a_supplement_without_its_case_is_refused(story: Story, wrong: str) -> N
     story.tick()
     assert [one for one, _ in story.problems()] == ["GW404" if wrong == "other items" else "GW407"]
     assert len(story.soap.calls) == calls
-    with reading(story.house.engine) as conn:
-        first = cases.search(conn, limit=9)[-1]
+    with read_transaction(story.house.engine) as conn:
+        first = cases.list_cases(conn, limit=9)[-1]
     assert first.state == state

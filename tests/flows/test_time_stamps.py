@@ -16,24 +16,36 @@ from rfc3161_client import VerifierBuilder, decode_timestamp_response
 from sqlalchemy import ColumnElement, Connection, Engine, insert, literal, select, update
 from werkzeug.test import Client
 
-from gateway.delivery.agents.tsa import Demand, TsaAgent
-from gateway.delivery.http import HttpBounds, HttpSender
-from gateway.delivery.schedule import Recurring, Schedule
-from gateway.delivery.worker import Pace, Worker
+from gateway.delivery.agents.time_stamp_agent import TimeStampAgent, TimeStampPolicy
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.errors import GatewayError
-from gateway.evidence import leaf_hash, leaf_of, seals
-from gateway.evidence.checking import Believed, Report, check_everything
-from gateway.evidence.proofs import Authorities, prove, proved
-from gateway.evidence.seals import all_heads
-from gateway.evidence.tree import EMPTY
-from gateway.hub.stamping import StaleRule, Stamping
+from gateway.evidence import encode_leaf, hash_leaf, tree_heads
+from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
+from gateway.evidence.inclusion_proofs import TimeStampAuthorities, make_proof, verify_proof
+from gateway.evidence.merkle_tree import EMPTY
+from gateway.evidence.tree_heads import list_heads
+from gateway.hub.readiness.stamping_monitor import StalenessPolicy, StampingMonitor
 from gateway.monitor import metrics
-from gateway.pki.issue import Issued, Order, issue_certificate, make_authority, make_crl
-from gateway.pki.trust import DEFAULT_POLICY, Judge, TrustStore, Use
-from gateway.store import epochs, stamps, tables
-from gateway.store.engine import make_engine, reading, transaction
-from gateway.store.messages import Answer
-from gateway.web.app import wsgi_application
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    IssuedCertificate,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.pki.certificate_validation import (
+    DEFAULT_POLICY,
+    CertificateUse,
+    CertificateValidator,
+    TrustStore,
+)
+from gateway.store import register_version, tables
+from gateway.store import time_stamps as stamps
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store.messages import HttpResponse
+from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import START, Away, authority, signer_named, trust
 from tests.kit.story import Story
@@ -41,18 +53,18 @@ from tests.kit.tsa import FAULTS, POLICY, Tsa
 
 HOUR = timedelta(hours=1)
 Log = pytest.LogCaptureFixture
-OURS = Believed(
-    frozenset({signer_named("hub").certificate.sha256}), Authorities((authority().certificate.der,))
+OURS = TrustedEvidence(
+    frozenset({signer_named("hub").certificate.sha256}), TimeStampAuthorities((authority().certificate.der,))
 )
 
 
-def checked(conn: Connection, believed: Believed = OURS) -> Report:
-    return check_everything(conn, believed)
+def checked(conn: Connection, believed: TrustedEvidence = OURS) -> VerificationReport:
+    return verify_all_evidence(conn, believed)
 
 
-def certified(days: int = 3600, profile: str = "time-stamping", by: Any = None) -> Issued:
+def certified(days: int = 3600, profile: str = "time-stamping", by: Any = None) -> IssuedCertificate:
     """Return a certificate of an authority, as good as its order."""
-    order = Order(profile=profile, days=days)
+    order = CertificateOrder(profile=profile, days=days)
     return issue_certificate(by or authority(), "CN=Stamps", START - 2 * HOUR, order)
 
 
@@ -63,28 +75,28 @@ class Place:
     engine: Engine
     story: Story
     authorities: list[Tsa]
-    worker: Worker = field(init=False)
+    worker: DeliveryWorker = field(init=False)
 
     def __post_init__(self) -> None:
         hub = self.story.hub
-        hub.stamp_judge = Judge(*trust())
-        hub.stamp_judge.tell = hub.verdicts.keep
-        bounds = HttpBounds(connect=5, silence=5, total=5, answer=64 * 1024)
+        hub.stamp_judge = CertificateValidator(*trust())
+        hub.stamp_judge.tell = hub.verdicts.record_verdict
+        bounds = HttpLimits(connect_seconds=5, read_seconds=5, total_seconds=5, max_answer_octets=64 * 1024)
         urls = [one.url for one in self.authorities]
-        demand = Demand(urls, POLICY, timedelta(minutes=5), timedelta(minutes=1))
-        agent = TsaAgent(hub, HttpSender(bounds), demand)
-        turns = [Recurring("stamp", "tsa", "evidence", HOUR)]
-        self.worker = Worker(
+        demand = TimeStampPolicy(urls, POLICY, timedelta(minutes=5), timedelta(minutes=1))
+        agent = TimeStampAgent(hub, HttpClient(bounds), demand)
+        turns = [RecurringTask("stamp", "tsa", "evidence", HOUR)]
+        self.worker = DeliveryWorker(
             self.engine,
             {**self.story.agents, "tsa": agent},
             self.story.clock,
             name="w1",
-            pace=Pace(threads=4, lease=timedelta(seconds=60)),
-            schedule=Schedule(self.engine, lambda: turns),
+            pace=WorkerSettings(threads=4, lease=timedelta(seconds=60)),
+            schedule=RecurringSchedule(self.engine, lambda: turns),
         )
 
     @classmethod
-    def make(cls, engine: Engine, *issued: Issued) -> Place:
+    def make(cls, engine: Engine, *issued: IssuedCertificate) -> Place:
         story = Story(engine)
         return cls(engine, story, [Tsa(one, story.clock).up() for one in issued or (certified(),)])
 
@@ -94,29 +106,29 @@ class Place:
 
     def rule(self, *, refuses: bool) -> None:
         """Let evidence wait for four hours, and then refuse messages or not."""
-        self.story.hub.stamping = Stamping(self.engine, StaleRule(4 * HOUR, refuses))
+        self.story.hub.stamping = StampingMonitor(self.engine, StalenessPolicy(4 * HOUR, refuses))
 
-    def send(self) -> Answer:
+    def send(self) -> HttpResponse:
         """Send one message, which leaves evidence."""
         return self.story.house.post(self.story.broker.seal(self.story.broker.message()))
 
     def tick(self, **forward: float) -> None:
         """Move the clock, queue what has come, do all that is due."""
         self.story.clock.forward(**forward)
-        self.worker.keep_up()
+        self.worker.run_maintenance()
         while self.worker.run_once():
             pass
 
     def stamps(self) -> list[Any]:
-        with reading(self.engine) as conn:
-            return list(stamps.everyone(conn))
+        with read_transaction(self.engine) as conn:
+            return list(stamps.list_time_stamps(conn))
 
     def turns(self) -> list[tuple[str, str | None]]:
         """Return state and problem of each turn of stamping."""
         return [(row.state, row.problem) for row in self.story.deliveries(agent="tsa")]
 
     def ready(self) -> str:
-        return Client(wsgi_application(self.story.hub, 1 << 20)).get("/status/ready").text
+        return Client(build_wsgi_application(self.story.hub, 1 << 20)).get("/status/ready").text
 
 
 @pytest.fixture
@@ -158,8 +170,8 @@ def test_evidence_is_stamped_once_an_hour_and_not_when_there_is_none(place: Plac
     place.tick()
     (stamp,) = place.stamps()
     assert place.turns() == [("DELIVERED", None)]
-    with reading(place.engine) as conn:
-        (head,) = all_heads(conn)
+    with read_transaction(place.engine) as conn:
+        (head,) = list_heads(conn)
         # The verdict on the authority is evidence too, and is stamped the next time.
         report = checked(conn)
     assert (report.leaves, report.heads, report.signed, report.stamps, report.stamped) == (3, 1, 1, 1, 3)
@@ -174,10 +186,10 @@ def test_evidence_is_stamped_once_an_hour_and_not_when_there_is_none(place: Plac
     assert place.send().status == 200
     place.tick(minutes=60)
     assert len(set(place.tsa.nonces)) == place.tsa.asked == len(place.stamps()) == 3
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
         assert (report.leaves, report.stamps, report.stamped) == (5, 3, 5)
-        assert stamps.unstamped_since(conn) is None
+        assert stamps.find_unstamped_since(conn) is None
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -224,10 +236,12 @@ def test_an_authority_that_is_not_good_is_not_believed(sqlite_url: str, issued: 
 
 def test_a_revoked_authority_is_not_believed(on_sqlite: Place) -> None:
     place, hub = on_sqlite, on_sqlite.story.hub
-    revoked = make_crl(authority(), [place.tsa.issued.certificate.serial], START - HOUR, START + 99 * HOUR)
+    revoked = make_revocation_list(
+        authority(), [place.tsa.issued.certificate.serial], START - HOUR, START + 99 * HOUR
+    )
     hub._crls = (revoked,)
-    with transaction(place.engine) as conn:
-        epochs.raise_epoch(conn)
+    with write_transaction(place.engine) as conn:
+        register_version.increment_register_version(conn)
     place.send()
     place.tick()
     assert place.stamps() == []
@@ -257,7 +271,7 @@ def test_an_authority_that_comes_back_stamps_all_that_waited(place: Place) -> No
     assert place.stamps() == []
     place.tsa.up()
     place.tick(minutes=60)
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
     assert (report.leaves, report.stamps, report.stamped) == (5, 1, 5)
     assert [state for state, _ in place.turns()] == [*["FAILED"] * 5, "DELIVERED"]
@@ -271,15 +285,15 @@ def test_a_process_that_ends_at_a_commit_leaves_one_chain(
     for _ in range(3):
         place.send()
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.store.engine.failpoint", ending_at(name, side))
+        patched.setattr("gateway.store.engine.kill_at_failpoint", ending_at(name, side))
         with pytest.raises(EndedError):
             place.tick()
     for _ in range(4):
         place.tick(minutes=2)
     assert place.turns() == [("DELIVERED", None)]
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         assert checked(conn).stamped >= 3
-        assert len({row.seal for row in stamps.everyone(conn)}) == len(stamps.everyone(conn))
+        assert len({row.seal for row in stamps.list_time_stamps(conn)}) == len(stamps.list_time_stamps(conn))
 
 
 def test_stale_for_too_long_no_new_message_is_taken(place: Place, caplog: Log) -> None:
@@ -298,7 +312,7 @@ def test_stale_for_too_long_no_new_message_is_taken(place: Place, caplog: Log) -
     assert b"GW804" in refused.body
     assert b"Signature" not in refused.body
     assert place.ready().startswith("GW804 ")
-    shown = metrics.render(place.engine, place.story.clock())
+    shown = metrics.render_metrics(place.engine, place.story.clock())
     assert "gateway_evidence_unstamped_seconds 14460\n" in shown
     assert 'gateway_evidence_leaves{state="stamped"} 0\n' in shown
     # Who has sent it before gets the receipt again.
@@ -342,12 +356,12 @@ def test_a_head_is_stored_and_stamped_while_the_key_is_away(on_sqlite: Place) ->
     place.send()
     hub.signer = Away()
     place.tick()
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
     assert (report.heads, report.signed, report.stamps) == (1, 0, 1)
     hub.signer = signer_named("hub")
     place.tick(minutes=60)
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
     assert (report.heads, report.signed, report.stamps) == (2, 1, 2)
 
@@ -371,11 +385,11 @@ def test_what_was_changed_in_the_database_is_found(on_sqlite: Place, change: str
     for _ in range(3):
         place.send()
     place.tick()
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         assert checked(conn).leaves == 3
-    with transaction(place.engine) as conn:
+    with write_transaction(place.engine) as conn:
         conn.execute(CHANGES[change]())
-    with reading(place.engine) as conn, pytest.raises(GatewayError) as caught:
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError) as caught:
         checked(conn)
     assert caught.value.problem.id in ("GW805", "GW603")
 
@@ -419,19 +433,19 @@ HIDDEN = {
 def loose(place: int) -> dict[str, Any]:
     """Return a row of evidence that is right but for its place."""
     row = {"at": START, "kind": "NRO", "subject_type": "message", "subject_id": "9", "digest": None}
-    return row | {"data": "{}", "seq": place, "leaf_hash": leaf_hash(leaf_of(row | {"data": "{}"}))}
+    return row | {"data": "{}", "seq": place, "leaf_hash": hash_leaf(encode_leaf(row | {"data": "{}"}))}
 
 
 @pytest.mark.parametrize("change", HIDDEN)
 def test_whoever_writes_to_the_database_is_found(on_sqlite: Place, change: str) -> None:
     place = on_sqlite
     hub = place.story.hub
-    hub.judge.tell = hub.verdicts.keep
+    hub.judge.tell = hub.verdicts.record_verdict
     for _ in range(3):
         place.send()
         place.tick(minutes=60)
     place.send()
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
     assert (report.heads, report.unsealed, report.verdicts) == (3, 1, 2)
     assert (report.vouched, report.stamped) == (report.leaves, report.leaves)
@@ -440,14 +454,14 @@ def test_whoever_writes_to_the_database_is_found(on_sqlite: Place, change: str) 
         conn.exec_driver_sql("BEGIN IMMEDIATE")
         assert conn.execute(HIDDEN[change]()).rowcount
         conn.exec_driver_sql("COMMIT")
-    with reading(place.engine) as conn, pytest.raises(GatewayError, match="GW805"):
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError, match="GW805"):
         checked(conn)
 
 
 def remade(place: Place) -> str:
     """Tell another story from the first leaf on, with hashes that fit; return the last head there was."""
-    with transaction(place.engine) as conn:
-        head = str(all_heads(conn)[-1].head)
+    with write_transaction(place.engine) as conn:
+        head = str(list_heads(conn)[-1].head)
         conn.execute(tables.time_stamps.delete())
         conn.execute(tables.seals.delete())
         conn.execute(update(tables.evidence).values(seq=None))
@@ -455,7 +469,7 @@ def remade(place: Place) -> str:
         assert row is not None
         other = {**row._mapping, "kind": "NRR"}
         told = update(tables.evidence).where(tables.evidence.c.id == row.id)
-        conn.execute(told.values(kind="NRR", leaf_hash=leaf_hash(leaf_of(other))))
+        conn.execute(told.values(kind="NRR", leaf_hash=hash_leaf(encode_leaf(other))))
     return head
 
 
@@ -467,33 +481,33 @@ def test_another_past_needs_our_key_or_an_authority_of_ours(on_sqlite: Place) ->
     kept = remade(place)
     # Nobody can stamp or sign it: then it is as good as the database, and the report says so.
     hub.signer = Away()
-    with transaction(place.engine) as conn:
-        head = seals.gather(conn, "hub", START)
+    with write_transaction(place.engine) as conn:
+        head = tree_heads.make_next_head(conn, "hub", START)
         assert head is not None
-        assert seals.store(conn, head)
-    with reading(place.engine) as conn:
+        assert tree_heads.store_head(conn, head)
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
         assert (report.heads, report.vouched, report.stamped) == (1, 0, 0)
         with pytest.raises(GatewayError, match="GW805"):
             checked(conn, replace(OURS, heads=(kept,)))
     # With a key of his own, and an authority.
-    with transaction(place.engine) as conn:
+    with write_transaction(place.engine) as conn:
         conn.execute(tables.seals.delete())
         conn.execute(update(tables.evidence).values(seq=None))
-        assert seals.store(conn, head.signed(signer_named("broker1")))
-    with reading(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
+        assert tree_heads.store_head(conn, head.add_signature(signer_named("broker1")))
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
         checked(conn)
     other = make_authority("CN=Nobody", START - timedelta(days=1), "p-256")
     place.tsa.issued = certified(by=other)
-    hub.stamp_judge = Judge(
+    hub.stamp_judge = CertificateValidator(
         TrustStore((other.certificate,), (), replace(DEFAULT_POLICY, revocation="if_present"))
     )
-    hub.stamp_judge.tell = hub.verdicts.keep
-    with transaction(place.engine) as conn:
+    hub.stamp_judge.tell = hub.verdicts.record_verdict
+    with write_transaction(place.engine) as conn:
         conn.execute(update(tables.seals).values(signature=None, certificate=None))
     place.tick(minutes=60)
     assert len(place.stamps()) == 1
-    with reading(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
         checked(conn)
 
 
@@ -502,13 +516,13 @@ def test_a_past_that_was_cut_off_is_missed_by_who_kept_a_head(on_sqlite: Place) 
     for _ in range(2):
         place.send()
         place.tick(minutes=60)
-    with transaction(place.engine) as conn:
-        first, last = all_heads(conn)
+    with write_transaction(place.engine) as conn:
+        first, last = list_heads(conn)
         conn.execute(tables.time_stamps.delete().where(tables.time_stamps.c.seal == last.id))
         conn.execute(tables.seals.delete().where(tables.seals.c.id == last.id))
         conn.execute(tables.evidence.delete().where(tables.evidence.c.seq > first.last_seq))
         conn.execute(tables.verdicts.delete())
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         checked(conn, replace(OURS, heads=(first.head,)))
         with pytest.raises(GatewayError, match="GW805"):
             checked(conn, replace(OURS, heads=(first.head, last.head)))
@@ -519,11 +533,11 @@ def test_keys_and_authorities_of_before_are_covered_by_those_of_now(on_sqlite: P
     hub.signer = signer_named("broker1")
     place.send()
     place.tick()
-    with reading(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError, match="GW205"):
         checked(conn)
     hub.signer = signer_named("hub")
     place.tick(minutes=60)
-    with reading(place.engine) as conn:
+    with read_transaction(place.engine) as conn:
         report = checked(conn)
     assert (report.heads, report.signed, report.vouched) == (2, 1, report.leaves)
 
@@ -532,19 +546,19 @@ def test_no_policy_of_a_proof_makes_an_authority(sqlite_url: str) -> None:
     """Whoever has a certificate of the authority for anything could stamp, if the proof said who may."""
     engine = make_engine(sqlite_url)
     place = Place.make(engine, certified(profile="signing"))
-    uses = {**DEFAULT_POLICY.uses, Use.TIME_STAMPING: DEFAULT_POLICY.uses[Use.SIGNING]}
+    uses = {**DEFAULT_POLICY.uses, CertificateUse.TIME_STAMPING: DEFAULT_POLICY.uses[CertificateUse.SIGNING]}
     lax = replace(DEFAULT_POLICY, uses=uses, revocation="if_present")
-    place.story.hub.stamp_judge = Judge(TrustStore((authority().certificate,), (), lax))
-    place.story.hub.stamp_judge.tell = place.story.hub.verdicts.keep
+    place.story.hub.stamp_judge = CertificateValidator(TrustStore((authority().certificate,), (), lax))
+    place.story.hub.stamp_judge.tell = place.story.hub.verdicts.record_verdict
     place.send()
     place.tick()
     assert len(place.stamps()) == 1
-    with reading(engine) as conn:
-        document = prove(conn, "message", "1")
+    with read_transaction(engine) as conn:
+        document = make_proof(conn, "message", "1")
         with pytest.raises(GatewayError, match="GW205"):
             checked(conn)
     with pytest.raises(GatewayError, match="GW205"):
-        proved(document, OURS.authorities)
+        verify_proof(document, OURS.authorities)
     place.tsa.down()
     engine.dispose()
 
@@ -553,16 +567,16 @@ def test_a_proof_is_judged_by_a_policy_of_the_judge(on_sqlite: Place) -> None:
     place = on_sqlite
     place.send()
     place.tick()
-    with reading(place.engine) as conn:
-        document = prove(conn, "message", "1")
+    with read_transaction(place.engine) as conn:
+        document = make_proof(conn, "message", "1")
     strict = replace(DEFAULT_POLICY, crl_age_most=timedelta(minutes=1))
     for policy, good in ((None, True), (DEFAULT_POLICY, True), (strict, False)):
-        believed = Authorities(OURS.authorities.anchors, policy)
+        believed = TimeStampAuthorities(OURS.authorities.anchors, policy)
         if good:
-            assert len(proved(document, believed).stamps) == 1
+            assert len(verify_proof(document, believed).stamps) == 1
         else:
             with pytest.raises(GatewayError, match="GW208"):
-                proved(document, believed)
+                verify_proof(document, believed)
 
 
 def test_a_proof_is_judged_without_the_database(on_sqlite: Place) -> None:
@@ -570,9 +584,9 @@ def test_a_proof_is_judged_without_the_database(on_sqlite: Place) -> None:
     for _ in range(5):
         place.send()
     place.tick()
-    with reading(place.engine) as conn:
-        document = json.loads(json.dumps(prove(conn, "message", "3")))
-    found = proved(document)
+    with read_transaction(place.engine) as conn:
+        document = json.loads(json.dumps(make_proof(conn, "message", "3")))
+    found = verify_proof(document)
     assert [one["kind"] for one in found.leaves] == ["NRO"]
     assert found.signer == signer_named("hub").certificate
     assert [one.at for one in found.stamps] == [START]
@@ -580,14 +594,14 @@ def test_a_proof_is_judged_without_the_database(on_sqlite: Place) -> None:
         changed = json.loads(json.dumps(document))
         changed["leaves"][0][name] = value
         with pytest.raises(GatewayError, match="GW805"):
-            proved(changed)
+            verify_proof(changed)
     own = b'{"kind":"NRO"}'
-    head = seals.head_text("hub", EMPTY.grown([bytes.fromhex(leaf_hash(own))]), START)
+    head = tree_heads.format_head_text("hub", EMPTY.append_leaves([bytes.fromhex(hash_leaf(own))]), START)
     alone = {"version": 1, "head": head, "signature": None, "certificate": None, "stamps": [], "octets": {}}
     with pytest.raises(GatewayError, match="GW805"):
-        proved({**alone, "leaves": [{"place": 1, "leaf": own.decode(), "path": []}]})
+        verify_proof({**alone, "leaves": [{"place": 1, "leaf": own.decode(), "path": []}]})
     for changed in ({}, {**document, "octets": {}}, {**document, "head": "x"}, {**document, "stamps": [{}]}):
         with pytest.raises(GatewayError, match="GW805"):
-            proved(changed)
-    with reading(place.engine) as conn, pytest.raises(GatewayError, match="GW805"):
-        prove(conn, "message", "99")
+            verify_proof(changed)
+    with read_transaction(place.engine) as conn, pytest.raises(GatewayError, match="GW805"):
+        make_proof(conn, "message", "99")

@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, func, select, update
 
-from gateway.cases.notices import CallBack
+from gateway.cases.agency_notices import AgencyCallback
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.evidence.log import of_subject
-from gateway.hub.reply import Spoken, call_back
-from gateway.model import ErrorSignal, Receipt
-from gateway.pki.issue import issue_certificate, make_authority, make_crl
-from gateway.pki.keys import KeySigner
-from gateway.pki.revocation import Revocations
-from gateway.pki.trust import DEFAULT_POLICY, TrustStore, Use
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.reply import SignedReply, apply_call_back
+from gateway.message_model import ErrorSignal, Receipt
+from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
+from gateway.pki.certificate_validation import DEFAULT_POLICY, CertificateUse, TrustStore
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.signing_keys import KeySigner
 from gateway.store import messages, tables, verdicts
-from gateway.store.engine import reading, transaction
-from gateway.wire.xml import serialize
-from gateway.xmlsec.wss import sign_request
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.wss import sign_soap_envelope
 from tests.kit.house import EBMS2, START, House, Neighbour, authority, crl, signer_named
 from tests.kit.story import Story
-from tests.unit.xmlsec.samples import request as soap_request
+from tests.xmlsec.sample_messages import request as soap_request
 
 DAY = timedelta(days=1)
 Run = Callable[..., tuple[int, list[dict[str, Any]]]]
@@ -39,7 +39,7 @@ Run = Callable[..., tuple[int, list[dict[str, Any]]]]
 def house(engine: Engine) -> House:
     house = House(engine)
     # As a hub at work has it; the process that judges apart is tried elsewhere.
-    house.hub.judge.tell = house.hub.verdicts.keep
+    house.hub.judge.tell = house.hub.verdicts.record_verdict
     return house
 
 
@@ -77,18 +77,18 @@ def told(house: House, broker: Neighbour, signer: KeySigner | None = None) -> st
 
 
 def rows(house: House) -> list[Any]:
-    with reading(house.engine) as conn:
-        return list(reversed(verdicts.search(conn)))
+    with read_transaction(house.engine) as conn:
+        return list(reversed(verdicts.list_verdicts(conn)))
 
 
 def newest_message(house: House) -> Any:
-    with reading(house.engine) as conn:
-        return messages.search(conn, limit=1)[0]
+    with read_transaction(house.engine) as conn:
+        return messages.list_messages(conn, limit=1)[0]
 
 
 def bring(house: House, octets: bytes) -> None:
     """Judge by another list from now on."""
-    house.hub.judge.renew(revocations=Revocations([octets]))
+    house.hub.judge.replace_trust(revocations=RevocationData([octets]))
 
 
 def test_a_verdict_is_kept_once_and_every_message_names_it(house: House, broker: Neighbour) -> None:
@@ -100,8 +100,8 @@ def test_a_verdict_is_kept_once_and_every_message_names_it(house: House, broker:
         "valid",
     )
     assert row.judged_at == START
-    with reading(house.engine) as conn:
-        leaves = [of_subject(conn, "message", one.id)[0] for one in messages.search(conn)]
+    with read_transaction(house.engine) as conn:
+        leaves = [list_subject_leaves(conn, "message", one.id)[0] for one in messages.list_messages(conn)]
     assert [json.loads(leaf.data)["verdict"] for leaf in leaves] == [row.digest] * 3
 
 
@@ -109,24 +109,28 @@ def test_another_process_keeps_it_no_second_time_but_names_it(house: House, brok
     told(house, broker)
     house.clock.forward(minutes=5)
     house.hub = house.new_hub()
-    house.hub.judge.tell = house.hub.verdicts.keep
+    house.hub.judge.tell = house.hub.verdicts.record_verdict
     assert told(house, broker) == ""
     (row,) = rows(house)
-    with reading(house.engine) as conn:
-        (leaf,) = (one for one in of_subject(conn, "message", newest_message(house).id) if one.kind == "NRO")
+    with read_transaction(house.engine) as conn:
+        (leaf,) = (
+            one for one in list_subject_leaves(conn, "message", newest_message(house).id) if one.kind == "NRO"
+        )
     assert json.loads(leaf.data)["verdict"] == row.digest
 
 
 def test_revoked_and_over_it_is_judged_again_as_it_was(house: House, broker: Neighbour, run: Run) -> None:
     told(house, broker)
     good = newest_message(house)
-    revoked = make_crl(authority(), [signer_named("broker1").certificate.serial], START, START + 3000 * DAY)
+    revoked = make_revocation_list(
+        authority(), [signer_named("broker1").certificate.serial], START, START + 3000 * DAY
+    )
     house.clock.forward(days=1)
     bring(house, revoked)
     assert told(house, broker) == "GW207"
     house.clock.forward(days=4000)
     octets = signer_named("broker1").certificate.der
-    assert house.hub.judge(octets, Use.SIGNING, house.clock()).status == "invalid"
+    assert house.hub.judge(octets, CertificateUse.SIGNING, house.clock()).status == "invalid"
     status, (said,) = run(good.message_id)
     assert status == 0
     assert (said["for"], said["agree"], said["differences"]) == ("NRO", True, [])
@@ -146,11 +150,11 @@ def test_a_changed_octet_is_found(house: House, broker: Neighbour, run: Run) -> 
 
     def octets(digest: str) -> bytes:
         held = select(tables.payloads.c.content).where(tables.payloads.c.sha256 == digest)
-        with reading(house.engine) as conn:
+        with read_transaction(house.engine) as conn:
             return bytes(conn.execute(held).scalar_one())
 
     def write(digest: str, content: bytes) -> None:
-        with transaction(house.engine) as conn:
+        with write_transaction(house.engine) as conn:
             held = tables.payloads.c.sha256 == digest
             conn.execute(update(tables.payloads).where(held).values(content=content))
 
@@ -180,7 +184,7 @@ def test_a_changed_row_is_found(house: House, broker: Neighbour, run: Run) -> No
         "tolerated": True,
     }.items():
         for now in (value, getattr(row, name)):
-            with transaction(house.engine) as conn:
+            with write_transaction(house.engine) as conn:
                 conn.execute(update(tables.verdicts).values({name: now}))
             status, (said,) = run("--verdict", row.digest)
             assert (status, said.get("problem")) == ((1, "GW805") if now == value else (0, None)), name
@@ -188,7 +192,7 @@ def test_a_changed_row_is_found(house: House, broker: Neighbour, run: Run) -> No
 
 def test_a_row_without_its_leaf_of_evidence_is_found(house: House, broker: Neighbour, run: Run) -> None:
     told(house, broker)
-    with transaction(house.engine) as conn:
+    with write_transaction(house.engine) as conn:
         conn.execute(delete(tables.evidence).where(tables.evidence.c.kind == "verdict"))
     status, (said,) = run("--verdict", 1)
     assert (status, said["problem"]) == (1, "GW805")
@@ -205,11 +209,11 @@ def test_the_files_are_judged_alike_by_the_verb_for_everybody(
     root = make_authority("CN=Root", START - DAY, path_length=1)
     sub = make_authority("CN=Sub", START - DAY, issuer=root)
     issued = issue_certificate(sub, "CN=Outland", START - DAY)
-    lists = Revocations([make_crl(one, [], START, START + 30 * DAY) for one in (root, sub)])
+    lists = RevocationData([make_revocation_list(one, [], START, START + 30 * DAY) for one in (root, sub)])
     policy = replace(DEFAULT_POLICY, crl_age_most=timedelta(hours=72))
     trust = TrustStore((root.certificate, authority().certificate), (sub.certificate,), policy)
-    house.hub.judge.renew(trust, lists)
-    assert house.hub.judge(issued.certificate.der, Use.SIGNING, START).status == "valid"
+    house.hub.judge.replace_trust(trust, lists)
+    assert house.hub.judge(issued.certificate.der, CertificateUse.SIGNING, START).status == "valid"
     (row,) = rows(house)
     out = tmp_path / "kept"
     status, (said,) = run("--verdict", row.id, "--out", out)
@@ -240,18 +244,18 @@ def test_of_certificates_nobody_knows_only_good_verdicts_are_kept(house: House, 
     unknown = issue_certificate(authority(), "CN=Nobody", START - DAY)
     stranger = issue_certificate(make_authority("CN=Else", START - DAY), "CN=Else", START - DAY)
     judge = house.hub.judge
-    house.hub.refresh()
-    assert judge(stranger.certificate.der, Use.SIGNING, START).status == "invalid"
-    assert judge(b"words", Use.SIGNING, START).status == "invalid"
+    house.hub.refresh_snapshot()
+    assert judge(stranger.certificate.der, CertificateUse.SIGNING, START).status == "invalid"
+    assert judge(b"words", CertificateUse.SIGNING, START).status == "invalid"
     assert rows(house) == []
-    assert judge(unknown.certificate.der, Use.SIGNING, START).status == "valid"
+    assert judge(unknown.certificate.der, CertificateUse.SIGNING, START).status == "valid"
     assert [row.leaf_sha256 for row in rows(house)] == [unknown.certificate.sha256]
 
 
 def test_a_refusal_is_kept_once_however_often_it_is_repeated(house: House, broker: Neighbour) -> None:
-    bring(house, make_crl(authority(), [signer_named("broker1").certificate.serial], START))
-    house.hub.refresh()
-    bring(house, make_crl(authority(), [signer_named("broker1").certificate.serial], START))
+    bring(house, make_revocation_list(authority(), [signer_named("broker1").certificate.serial], START))
+    house.hub.refresh_snapshot()
+    bring(house, make_revocation_list(authority(), [signer_named("broker1").certificate.serial], START))
     for _ in range(3):
         assert told(house, broker) == "GW207"
         house.clock.forward(minutes=2)
@@ -261,12 +265,12 @@ def test_a_refusal_is_kept_once_however_often_it_is_repeated(house: House, broke
 
 def test_what_policy_tolerates_is_told_in_the_evidence(house: House, broker: Neighbour, run: Run) -> None:
     uses = {
-        use: replace(rule, accept_indeterminate=use is Use.SIGNING)
+        use: replace(rule, accept_indeterminate=use is CertificateUse.SIGNING)
         for use, rule in DEFAULT_POLICY.uses.items()
     }
-    house.hub.refresh()
+    house.hub.refresh_snapshot()
     lax = TrustStore((authority().certificate,), (), replace(DEFAULT_POLICY, uses=uses))
-    house.hub.judge.renew(lax, Revocations())
+    house.hub.judge.replace_trust(lax, RevocationData())
     assert told(house, broker) == ""
     (row,) = rows(house)
     assert (row.status, row.problem, row.tolerated) == ("indeterminate", "GW208", True)
@@ -275,11 +279,11 @@ def test_what_policy_tolerates_is_told_in_the_evidence(house: House, broker: Nei
     assert (said["kept"]["status"], said["kept"]["tolerated"], said["again"]["tolerated"]) == (
         "indeterminate", True, True
     )  # fmt: skip
-    with reading(house.engine) as conn:
-        (leaf,) = of_subject(conn, "verdict", row.id)
+    with read_transaction(house.engine) as conn:
+        (leaf,) = list_subject_leaves(conn, "verdict", row.id)
     assert json.loads(leaf.data)["tolerated"] is True
     # Without the word of the policy it is what it is: not known.
-    house.hub.judge.renew(TrustStore((authority().certificate,)), Revocations())
+    house.hub.judge.replace_trust(TrustStore((authority().certificate,)), RevocationData())
     assert told(house, broker) == "GW208"
 
 
@@ -289,10 +293,10 @@ def test_what_cannot_be_kept_is_believed_by_nobody(
     def fail(*_: object) -> None:
         raise OSError("no database")
 
-    monkeypatch.setattr(house.hub.verdicts, "_store", fail)
+    monkeypatch.setattr(house.hub.verdicts, "_store_verdict", fail)
     with pytest.raises(OSError, match="no database"):
         told(house, broker)
-    with reading(house.engine) as conn:
+    with read_transaction(house.engine) as conn:
         assert conn.execute(select(func.count()).select_from(tables.messages)).scalar_one() == 0
     monkeypatch.undo()
     assert told(house, broker) == ""
@@ -305,9 +309,9 @@ def test_a_refusal_stands_though_it_cannot_be_kept(
     def fail(*_: object) -> None:
         raise OSError("no database")
 
-    house.hub.refresh()
-    monkeypatch.setattr(house.hub.verdicts, "_store", fail)
-    bring(house, make_crl(authority(), [signer_named("broker1").certificate.serial], START))
+    house.hub.refresh_snapshot()
+    monkeypatch.setattr(house.hub.verdicts, "_store_verdict", fail)
+    bring(house, make_revocation_list(authority(), [signer_named("broker1").certificate.serial], START))
     assert told(house, broker) == "GW207"
 
 
@@ -317,7 +321,7 @@ def test_a_new_list_makes_a_new_row_and_each_message_its_own(
     told(house, broker)
     first = newest_message(house)
     house.clock.forward(days=1)
-    bring(house, make_crl(authority(), [], START + DAY, START + 10 * DAY, number=2))
+    bring(house, make_revocation_list(authority(), [], START + DAY, START + 10 * DAY, number=2))
     assert told(house, broker) == ""
     house.clock.forward(days=1)
     bring(house, crl())
@@ -336,7 +340,7 @@ def test_what_is_not_there_is_said(run: Run, house: House) -> None:
 
 def test_the_evidence_of_a_verdict_that_is_gone_is_missed(house: House, broker: Neighbour, run: Run) -> None:
     told(house, broker)
-    with transaction(house.engine) as conn:
+    with write_transaction(house.engine) as conn:
         conn.execute(delete(tables.verdicts))
     status, (said,) = run(newest_message(house).id)
     assert (status, said["for"], said["agree"], said["problem"]) == (1, "NRO", False, "GW805")
@@ -346,15 +350,15 @@ def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engin
     """The signer of the message, of the submission in it, and of what an agency said of it."""
     story = Story(engine)
     hub = story.hub
-    hub.judge.tell = hub.verdicts.keep
+    hub.judge.tell = hub.verdicts.record_verdict
     unit = story.submit()
     story.tick()
     agency = issue_certificate(authority(), "CN=NPQS", START - DAY).signer
-    assert hub.judge(agency.certificate.der, Use.SIGNING, story.clock()).relied_on
-    said = CallBack(story.notice("NPQS"), story.number_of("NPQS"))
+    assert hub.judge(agency.certificate.der, CertificateUse.SIGNING, story.clock()).is_accepted
+    said = AgencyCallback(story.notice("NPQS"), story.number_of("NPQS"))
     root = soap_request()
-    sign_request(root, agency, now=story.clock())
-    call_back(hub, "NPQS", said, Spoken(serialize(root), agency.certificate.sha256))
+    sign_soap_envelope(root, agency, now=story.clock())
+    apply_call_back(hub, "NPQS", said, SignedReply(serialize_element(root), agency.certificate.sha256))
     status, found = run(unit.message_id)
     kinds = [one["for"] for one in found]
     assert [kind for kind in kinds if not kind.startswith("reply")] == ["NRO", "admitted"]
@@ -370,21 +374,21 @@ def test_a_reply_names_the_verdict_that_counted_though_another_came_between(engi
     """Lists come and go: what was said by the first ones again rests on the first verdict."""
     story = Story(engine)
     hub = story.hub
-    hub.judge.tell = hub.verdicts.keep
+    hub.judge.tell = hub.verdicts.record_verdict
     unit = story.submit()
     story.tick()
     agency = issue_certificate(authority(), "CN=NPQS", START - DAY).signer
     judged = []
-    for lists in (crl(), make_crl(authority(), [], START, START + 10 * DAY, number=2), crl()):
-        hub.judge.renew(revocations=Revocations([lists]))
+    for lists in (crl(), make_revocation_list(authority(), [], START, START + 10 * DAY, number=2), crl()):
+        hub.judge.replace_trust(revocations=RevocationData([lists]))
         story.clock.forward(minutes=1)
-        assert hub.judge(agency.certificate.der, Use.SIGNING, story.clock()).relied_on
-        judged.append(hub.verdicts.name(agency.certificate.sha256))
+        assert hub.judge(agency.certificate.der, CertificateUse.SIGNING, story.clock()).is_accepted
+        judged.append(hub.verdicts.find_verdict_digest(agency.certificate.sha256))
     assert judged[0] == judged[2] != judged[1]
     root = soap_request()
-    sign_request(root, agency, now=story.clock())
-    spoken = Spoken(serialize(root), agency.certificate.sha256)
-    call_back(hub, "NPQS", CallBack(story.notice("NPQS"), story.number_of("NPQS")), spoken)
+    sign_soap_envelope(root, agency, now=story.clock())
+    spoken = SignedReply(serialize_element(root), agency.certificate.sha256)
+    apply_call_back(hub, "NPQS", AgencyCallback(story.notice("NPQS"), story.number_of("NPQS")), spoken)
     _, found = run(unit.message_id)
     (said,) = (one for one in found if one["for"] == "reply of NPQS" and one["agree"])
     assert said["digest"] == judged[2]
@@ -394,7 +398,7 @@ def test_the_evidence_of_a_message_that_was_changed_is_found(
     house: House, broker: Neighbour, run: Run
 ) -> None:
     told(house, broker)
-    with transaction(house.engine) as conn:
+    with write_transaction(house.engine) as conn:
         named = tables.evidence.c.kind == "NRO"
         (data,) = conn.execute(select(tables.evidence.c.data).where(named)).scalars()
         other = json.dumps({**json.loads(data), "verdict": None})
@@ -404,9 +408,9 @@ def test_the_evidence_of_a_message_that_was_changed_is_found(
 
 
 def test_a_document_that_is_none_is_refused() -> None:
-    from gateway.pki.proof import material_of
+    from gateway.pki.verdict_evidence import load_material
 
     for content in (b"{", b"[]", b"{}"):
         with pytest.raises(GatewayError) as caught:
-            material_of("0" * 64, lambda _digest, content=content: content)
+            load_material("0" * 64, lambda _digest, content=content: content)
         assert caught.value.problem.id == "GW805"

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.store import deliveries, lanes
-from gateway.store.claims import Lease
-from gateway.store.engine import reading, transaction
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.desk import Desk
 
 
@@ -22,12 +22,12 @@ def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     desk = Desk(engine)
     (one,) = desk.queue()
     late = desk.new_worker("late")
-    (lease,) = late._claim()
+    (lease,) = late._claim_deliveries()
     desk.clock.forward(seconds=59)
-    desk.worker.keep_up()
+    desk.worker.run_maintenance()
     assert desk.worker.run_once() == 0
     desk.clock.forward(seconds=2)
-    desk.worker.keep_up()
+    desk.worker.run_maintenance()
     assert desk.worker.run_once() == 1
     assert desk.row(one).state == "DELIVERED"
     assert lease.attempt == 1
@@ -37,11 +37,11 @@ def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
 def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
     """It failed, at last, with what another has delivered meanwhile."""
 
-    def slow(lease: Lease) -> None:
+    def slow(lease: DeliveryLease) -> None:
         if lease.attempt > 1:
             return
         desk.clock.forward(seconds=61)
-        other.keep_up()
+        other.run_maintenance()
         assert other.run_once() == 1
         raise GatewayError(UNREACHABLE, "too late")
 
@@ -55,11 +55,11 @@ def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:
 
 
 def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
-    def slow(lease: Lease) -> None:
+    def slow(lease: DeliveryLease) -> None:
         if lease.attempt > 1:
             return
         desk.clock.forward(seconds=61)
-        other.keep_up()
+        other.run_maintenance()
         assert other.run_once() == 1
         raise GatewayError(REFUSED_FOR_GOOD, "no")
 
@@ -72,7 +72,7 @@ def test_giving_up_late_changes_nothing_either(engine: Engine) -> None:
 
 
 def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
-    def broken(lease: Lease) -> None:
+    def broken(lease: DeliveryLease) -> None:
         raise ZeroDivisionError("inside")
 
     desk = Desk(engine, broken)
@@ -91,7 +91,7 @@ def test_a_mistake_of_ours_is_tried_again_and_ends(engine: Engine) -> None:
 def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str) -> None:
     desk = Desk(engine, lambda lease: lease.parameters["missing"])
     if how == "no plan":
-        desk.postman.plan = lambda lease: lease.parameters["retries"]  # type: ignore[method-assign]
+        desk.postman.get_retry_plan = lambda lease: lease.parameters["retries"]  # type: ignore[method-assign]
     (one,) = desk.queue(agent="pigeon" if how == "no agent" else "soap")
     (other,) = desk.queue()
     for _ in range(9):
@@ -107,9 +107,9 @@ def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> N
     (one,) = desk.queue()
     for lost in range(3):
         assert desk.row(one).lost == lost
-        desk.new_worker("short-lived")._claim()
+        desk.new_worker("short-lived")._claim_deliveries()
         desk.clock.forward(seconds=61)
-        desk.worker.keep_up()
+        desk.worker.run_maintenance()
     assert desk.worker.run_once() == 0
     assert desk.postman.made == []
     assert (desk.row(one).state, desk.row(one).problem) == ("FAILED", "GW605")
@@ -118,7 +118,7 @@ def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> N
 
 
 def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
-    def away(lease: Lease) -> None:
+    def away(lease: DeliveryLease) -> None:
         raise GatewayError(UNREACHABLE, "away")
 
     desk = Desk(engine, away)
@@ -127,11 +127,11 @@ def test_what_may_pass_waits_until_its_time_is_over(engine: Engine) -> None:
     desk.worker.run_once()
     assert (desk.row(soon).state, desk.row(later).state) == ("FAILED", "QUEUED")
     desk.clock.forward(seconds=21)
-    desk.worker.keep_up()
+    desk.worker.run_maintenance()
     assert desk.row(later).state == "FAILED"
     assert desk.postman.given_up == [(soon, "GW604"), (later, "GW604")]
     assert desk.events(later) == ["lease", "defer", "expire"]
-    desk.worker.keep_up()
+    desk.worker.run_maintenance()
     assert len(desk.postman.given_up) == 2
 
 
@@ -139,31 +139,31 @@ def test_what_follows_a_failed_one_expires_without_being_tried(engine: Engine) -
     desk = Desk(engine)
     (first,) = desk.queue()
     (second,) = desk.queue(follows=first, expires_at=desk.clock() + timedelta(seconds=5))
-    with transaction(engine) as conn:
-        deliveries.hold(conn, first, desk.clock(), "operator")
+    with write_transaction(engine) as conn:
+        deliveries.hold_delivery(conn, first, desk.clock(), "operator")
     desk.clock.forward(seconds=6)
     desk.worker.run_once()
-    desk.worker.keep_up()
+    desk.worker.run_maintenance()
     assert (desk.row(second).state, desk.postman.made) == ("FAILED", [])
 
 
 def test_a_lane_is_not_crowded(engine: Engine) -> None:
     desk = Desk(engine, threads=8)
     desk.queue(6)
-    with transaction(engine) as conn:
-        lanes.set_capacity(conn, "KR-A", 2)
-    assert len(desk.worker._claim()) == 2
-    assert desk.new_worker("w2")._claim() == []
+    with write_transaction(engine) as conn:
+        lanes.set_lane_capacity(conn, "KR-A", 2)
+    assert len(desk.worker._claim_deliveries()) == 2
+    assert desk.new_worker("w2")._claim_deliveries() == []
 
 
 def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine) -> None:
     desk = Desk(engine, threads=4)
     desk.queue(20, lane="A-DEAD")
-    first = desk.worker._claim()
+    first = desk.worker._claim_deliveries()
     assert [lease.lane for lease in first] == ["A-DEAD"] * 2
     desk.queue(20, lane="Z-ALIVE")
-    assert [lease.lane for lease in desk.worker._claim()] == ["Z-ALIVE"] * 2
-    assert desk.worker._claim() == []
+    assert [lease.lane for lease in desk.worker._claim_deliveries()] == ["Z-ALIVE"] * 2
+    assert desk.worker._claim_deliveries() == []
 
 
 def test_lanes_are_served_in_turn(engine: Engine) -> None:
@@ -172,9 +172,9 @@ def test_lanes_are_served_in_turn(engine: Engine) -> None:
         desk.queue(5, lane=lane)
     served = []
     for _ in range(6):
-        (lease,) = desk.worker._claim()
+        (lease,) = desk.worker._claim_deliveries()
         served.append(lease.lane)
-        desk.worker._attempt(lease)
+        desk.worker._run_attempt(lease)
     assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
 
 
@@ -192,7 +192,7 @@ def run(desk: Desk, until: Callable[[], bool], seconds: float = 20) -> threading
 def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None:
     released = threading.Event()
 
-    def act(lease: Lease) -> None:
+    def act(lease: DeliveryLease) -> None:
         if lease.lane.startswith("A-DEAD"):
             released.wait(20)
 
@@ -209,7 +209,7 @@ def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None
 def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def act(lease: Lease) -> None:
+    def act(lease: DeliveryLease) -> None:
         begun.set()
         assert go_on.wait(20)
 
@@ -222,8 +222,8 @@ def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert desk.open_leases() == 0
-    with reading(engine) as conn:
-        left = deliveries.counts(conn)
+    with read_transaction(engine) as conn:
+        left = deliveries.count_by_state(conn)
     assert left["DELIVERED"] >= 1
     assert left["QUEUED"] == 9 - left["DELIVERED"]
 
@@ -232,14 +232,14 @@ def test_it_goes_on_when_nothing_can_be_claimed_for_a_while(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [RuntimeError("the database is gone"), GatewayError(UNREACHABLE, "gone")]
-    real = lanes.due
+    real = lanes.list_due_lanes
 
     def due(*arguments: Any) -> Any:
         if failures:
             raise failures.pop()
         return real(*arguments)
 
-    monkeypatch.setattr(lanes, "due", due)
+    monkeypatch.setattr(lanes, "list_due_lanes", due)
     desk = Desk(engine)
     (one,) = desk.queue()
     run(desk, lambda: desk.row(one).state == "DELIVERED").join(30)

@@ -15,10 +15,10 @@ from pathlib import Path
 from tests.fuzz.campaign import Campaign, Mark, Plan
 from tests.fuzz.harness import Finding
 from tests.fuzz.target import Target
+from tests.kit.paths import ROOT
 
 __all__ = ["installed", "with_atheris"]
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
 _STATUS = re.compile(r"#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _PATIENCE = 60
 
@@ -67,10 +67,10 @@ def _command(target: Target, plan: Plan, corpus: Path, findings: Path) -> list[s
 
 def _followed(command: list[str]) -> Iterator[Mark]:
     """Start the process and yield how far it is, as it says so."""
-    environment = os.environ | {"PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     started, base = time.monotonic(), 0.0
     with subprocess.Popen(
-        command, cwd=_ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         last = ""

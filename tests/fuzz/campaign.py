@@ -6,17 +6,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from types import CodeType, FrameType
 from typing import Any
 
 from tests.fuzz.harness import Bounds, Finding, Harness
 from tests.fuzz.target import Target
+from tests.kit.paths import ROOT
 
 __all__ = ["Campaign", "Mark", "Plan", "minimised", "with_mutator"]
 
-_GATEWAY = str(Path(__file__).resolve().parent.parent.parent / "gateway")
+_GATEWAY = str(ROOT / "gateway")
 _MARKS = 8
 _MOST_TRIES = 1500
 

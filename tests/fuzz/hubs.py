@@ -15,20 +15,20 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from gateway.cases.status import read_status_codes
-from gateway.cli.register import load_agreement, register_certificate
-from gateway.hub.assembly import NoCalls
-from gateway.hub.hub import Hub, World
-from gateway.hub.mappings import Rules
-from gateway.model import PartyId
-from gateway.share import folder
-from gateway.store import cases, make_engine, messages, parties, payloads, requests
+from gateway.cases.status_codes import read_status_codes
+from gateway.cli.registration import load_agreement, register_certificate
+from gateway.hub.hub import Hub, HubResources
+from gateway.hub.register.decision_rules import DecisionRules
+from gateway.hub.wiring import RejectingComposer
+from gateway.message_model import PartyId
+from gateway.share import get_data_folder
+from gateway.store import agency_requests, cases, make_engine, messages, parties, payloads
+from gateway.store.agency_requests import NewAgencyRequest
 from gateway.store.cases import NewCase
-from gateway.store.engine import reading, transaction
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import NewMessage
-from gateway.store.migrate import migrate
-from gateway.store.requests import NewRequest
-from gateway.store.transitions import Step
+from gateway.store.schema_migration import migrate_schema
+from gateway.store.transitions import StateEvent
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, crl, judge, signer
 from tests.kit.house import AGREEMENT, PARTY_TYPE
@@ -59,7 +59,7 @@ class Whole:
 
     def known(self) -> list[object]:
         """Return how the case stands, and how many decisions are kept."""
-        with reading(self.engine) as conn:
+        with read_transaction(self.engine) as conn:
             rows = [*conn.execute(text("SELECT state, outcome FROM cases")).all()]
             rows += conn.execute(text("SELECT state, decision FROM agency_requests")).all()
             rows += conn.execute(text("SELECT count(*) FROM decisions")).all()
@@ -74,23 +74,29 @@ def whole() -> Whole:
     atexit.register(shutil.rmtree, place, True)
     file = place / "hub.sqlite3"
     engine = make_engine(f"sqlite:///{file}")
-    migrate(engine)
+    migrate_schema(engine)
     _register(engine)
     engine.dispose()  # the last connection writes the log of SQLite back: one file to copy
     shutil.copyfile(file, place / "beginning")
     numbers = itertools.count(1)
-    world = World(engine, lambda: NOW, lambda: str(uuid.UUID(int=next(numbers))), "hub.example", NoCalls())
-    table = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
-    rules = Rules(samples.bundle(), read_status_codes(table))
+    world = HubResources(
+        engine, lambda: NOW, lambda: str(uuid.UUID(int=next(numbers))), "hub.example", RejectingComposer()
+    )
+    table = (
+        get_data_folder("mappings")
+        .joinpath("codelists", "requirement-status.csv")
+        .read_text(encoding="utf-8")
+    )
+    rules = DecisionRules(samples.bundle(), read_status_codes(table))
     hub = Hub(world, "hub", signer("hub"), judge(), rules=rules, crls=(crl(),))
     return Whole(hub, engine, file, place / "beginning")
 
 
 def _register(engine: Engine) -> None:
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         for party, role in _PARTIES:
             ids = [] if role == "agency" else [PartyId(party, PARTY_TYPE)]
-            parties.add(conn, party, party.title(), role, NOW, ids)
+            parties.register_party(conn, party, party.title(), role, NOW, ids)
             register_certificate(conn, party, signer(party).certificate.der, NOW)
         load_agreement(conn, AGREEMENT, "agreement", NOW)
         first = NewMessage(
@@ -107,14 +113,16 @@ def _register(engine: Engine) -> None:
             parcel=b"<nothing/>",
             payloads=(),
         )
-        message = messages.accept(conn, first, None, NOW).id
+        message = messages.accept_message(conn, first, None, NOW).id
         items = {"items": [1, 2]}
         opened = NewCase(
             "2026-0000001", "Submission", "9", "broker1", "broker1", "R-1", message, detail=items
         )
         case = cases.open_case(conn, opened, NOW)
-        cases.move(conn, case, Step("dispatch", NOW, "test"))
-        digest = payloads.put(conn, b"<nothing/>", NOW)
+        cases.apply_event(conn, case, StateEvent("dispatch", NOW, "test"))
+        digest = payloads.store_payload(conn, b"<nothing/>", NOW)
         required = ((1, "01"), (2, "70"))
-        asked = NewRequest(case, APPLICATION, "A1", "agency", "D", 1, "D", "1", digest, digest, required)
-        requests.add(conn, asked)
+        asked = NewAgencyRequest(
+            case, APPLICATION, "A1", "agency", "D", 1, "D", "1", digest, digest, required
+        )
+        agency_requests.insert_request(conn, asked)

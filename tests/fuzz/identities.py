@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.pki.certificate_validation import CertificateValidator, TrustStore
 from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.revocation import Revocations
-from gateway.pki.trust import Judge, TrustStore
+from gateway.pki.revocation_data import RevocationData
 
 __all__ = [
     "AUTHORITY",
@@ -113,8 +113,8 @@ def store() -> TrustStore:
     return TrustStore((read_certificate(_certificate(AUTHORITY)),))
 
 
-def judge() -> Judge:
-    return Judge(store(), Revocations((crl(),)))
+def judge() -> CertificateValidator:
+    return CertificateValidator(store(), RevocationData((crl(),)))
 
 
 def named(name: str) -> x509.Name:

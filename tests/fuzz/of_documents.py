@@ -11,31 +11,36 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cases.filing import Register
-from gateway.cases.notices import Notice
-from gateway.cases.outcome import CaseOutcome
-from gateway.cases.result import CaseHeader, RequestState, notice_document, result_document
-from gateway.cases.submission import read_submission
-from gateway.conformance.documents import read_document
-from gateway.conformance.identity import Identity
-from gateway.delivery.http import HttpAnswer
-from gateway.delivery.soap_client import AnswerRules, open_answer, seal
-from gateway.delivery.soap_contracts import Call, contract
+from gateway.cases.agency_notices import Notice
+from gateway.cases.case_outcome import CaseOutcome
+from gateway.cases.filing_authorization import FilingRegister
+from gateway.cases.result_documents import (
+    CaseHeader,
+    RequestState,
+    make_notice_document,
+    make_result_document,
+)
+from gateway.cases.submission_reader import read_submission
+from gateway.conformance.partners.hub_documents import read_hub_document
+from gateway.conformance.partners.partner_identity import PartnerIdentity
+from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.service_contracts import ServiceCall, load_contract
+from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.errors import DOCUMENT_INVALID, SIGNER_MISMATCH, GatewayError
-from gateway.harmonize import placeholder_numbers, split
-from gateway.harmonize.replies.answering import document_of, read_notice
-from gateway.harmonize.replies.errorplaces import error_places
-from gateway.hub.intake import Arrived, RefusedError, examine
-from gateway.hub.trust.verdicts import VerdictBook
-from gateway.model import Party, PartyId, Payload, UserMessage
+from gateway.harmonize import make_placeholder_numbers, split_submission
+from gateway.harmonize.notices.error_places import list_error_places
+from gateway.harmonize.notices.notice_facts import find_document_mapping, read_notice
+from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process_submission
+from gateway.hub.trust.verdict_recorder import VerdictRecorder
+from gateway.message_model import Party, PartyId, Payload, UserMessage
 from gateway.pki.certificates import Certificate
-from gateway.wire.addressing import Addressing
+from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import AGENCY
-from gateway.wire.prescan import DEFAULT_LIMITS
-from gateway.wire.shipped import RESULT, SUBMISSION, schemas
-from gateway.wire.soap import Fault, fault_envelope
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.wss import sign_request
+from gateway.wire.shipped_schemas import RESULT, SUBMISSION, load_shipped_schemas
+from gateway.wire.soap import SoapFault, write_fault_envelope
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.xmlsec.wss import sign_soap_envelope
 from gateway.xmlsec.xades import sign_document
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, judge, signer
@@ -71,12 +76,12 @@ class _Row:
 class _Knowledge:
     """A register in which everything may be filed by broker1 for everybody."""
 
-    def party_of(self, sha256: str, _at: datetime) -> str | None:
+    def find_certificate_party(self, sha256: str, _at: datetime) -> str | None:
         return "broker1" if sha256 == signer("broker1").certificate.sha256 else None
 
-    def register(self, _at: datetime) -> Register:
-        return Register(
-            owners=lambda _value: frozenset({"broker1"}), mandated=lambda _holder, _principal: True
+    def make_filing_register(self, _at: datetime) -> FilingRegister:
+        return FilingRegister(
+            find_owners=lambda _value: frozenset({"broker1"}), has_mandate=lambda _holder, _principal: True
         )
 
 
@@ -89,7 +94,7 @@ class _Hub:
         self.judge = judge()
         self.limits = DEFAULT_LIMITS
         self.rules = type("Rules", (), {"bundle": samples.bundle()})()
-        self.verdicts = VerdictBook(None, lambda _: False)  # type: ignore[arg-type]
+        self.verdicts = VerdictRecorder(None, lambda _: False)  # type: ignore[arg-type]
 
 
 @cache
@@ -99,35 +104,35 @@ def _hub() -> Any:
 
 def _submission(data: bytes) -> object:
     """Take a submission in as the hub does, signature and all."""
-    arrived = Arrived(_Row(), (Payload("p1@x", "application/xml", data),), _Knowledge())  # type: ignore[arg-type]
+    arrived = StoredSubmission(_Row(), (Payload("p1@x", "application/xml", data),), _Knowledge())  # type: ignore[arg-type]
     try:
-        intake = examine(_hub(), arrived, NOW)
-    except RefusedError as refused:
+        intake = process_submission(_hub(), arrived, NOW)
+    except SubmissionRejectedError as refused:
         promise(bool(refused.problems), "refused without a reason")
         header = CaseHeader("2026-0000001", refused.reference, NOW)
-        _tellable(result_document(header, CaseOutcome.REFUSED, (), refused.problems))
+        _tellable(make_result_document(header, CaseOutcome.REFUSED, (), refused.problems))
         return [(one.id, one.text, one.pointer) for one in refused.problems]
-    return [(one.number, serialize(one.request.xml)) for one in intake.prepared]
+    return [(one.number, serialize_element(one.request.xml)) for one in intake.prepared]
 
 
 def _tellable(told: etree._Element) -> None:
     """What we tell an applicant is by its schema, whatever it is made of."""
-    root = parse_xml(serialize(told))
-    promise(schemas(RESULT).accepts(root), "what is told to the applicant is not by its schema")
+    root = parse_xml(serialize_element(told))
+    promise(load_shipped_schemas(RESULT).is_valid(root), "what is told to the applicant is not by its schema")
 
 
 def _split(data: bytes) -> object:
     """Read and split a submission whatever its signature says."""
     root = parse_xml(data)
-    if not schemas(SUBMISSION).accepts(root):
+    if not load_shipped_schemas(SUBMISSION).is_valid(root):
         raise GatewayError(DOCUMENT_INVALID, "not by its schema", "/")
     found = read_submission(root)
-    done = split(root, samples.bundle(), placeholder_numbers(root))
+    done = split_submission(root, samples.bundle(), make_placeholder_numbers(root))
     promise(
         bool(done.problems) or len(done.requests) == len(found.applications), "an application got no request"
     )
     return [(one.problem.id, one.pointer) for one in done.problems], [
-        serialize(one.xml) for one in done.requests
+        serialize_element(one.xml) for one in done.requests
     ]
 
 
@@ -135,7 +140,7 @@ def _unsigned() -> Iterable[bytes]:
     for data in samples.submissions()[1:]:
         root = parse_xml(data)
         root.remove(root[-1])
-        yield serialize(root)
+        yield serialize_element(root)
 
 
 def _only_originals(data: bytes, rng: Random) -> bytes:
@@ -151,9 +156,9 @@ def _notice(data: bytes) -> object:
     about = known.documents.get(name.decode("utf-8", "replace"))
     facts = read_notice(root, known.notices, about)
     if about is None:
-        about = document_of(facts.value("document_type"), known.documents.values())
+        about = find_document_mapping(facts.find_value("document_type"), known.documents.values())
         facts = read_notice(root, known.notices, about)
-    places = [place for _, place in error_places(facts)]
+    places = [place for _, place in list_error_places(facts)]
     return [(one.name, one.value, one.xpath) for one in facts.facts], places
 
 
@@ -166,13 +171,13 @@ def _mutate_notice(data: bytes, rng: Random) -> bytes:
 
 @cache
 def _called() -> Any:
-    agreed = contract("agency-template.wsdl")
+    agreed = load_contract("agency-template.wsdl")
     body = etree.fromstring(f'<D xmlns="{_DOCUMENT}"/>')
     arguments = {"ApplicationNumber": "A-1", "CaseNumber": "C-1"}
-    stored = agreed.compose(
-        Call("SubmitApplication", "urn:uuid:call", "https://agency.example/soap", arguments, body)
+    stored = agreed.compose_envelope(
+        ServiceCall("SubmitApplication", "urn:uuid:call", "https://agency.example/soap", arguments, body)
     )
-    return agreed, seal(stored, agreed, signer("hub"), NOW)
+    return agreed, sign_call(stored, agreed, signer("hub"), NOW)
 
 
 def _judge_agency(certificate: Certificate, _now: datetime) -> None:
@@ -186,10 +191,10 @@ def _answer(data: bytes) -> object:
     number = int(status) if status.isascii() and status.isdigit() and len(status) < 4 else 200
     agreed, call = _called()
     answer = HttpAnswer(number, {name.lower(): value for name, value in headers.items()}, body)
-    said = open_answer(answer, call, agreed, AnswerRules(_judge_agency), NOW)
+    said = open_signed_answer(answer, call, agreed, AnswerPolicy(_judge_agency), NOW)
     if isinstance(said, Notice):
         header = CaseHeader("2026-0000001", "R-1", NOW)
-        _tellable(notice_document(header, RequestState("A1", "TINY", "ORG", "DECIDED"), said))
+        _tellable(make_notice_document(header, RequestState("A1", "TINY", "ORG", "DECIDED"), said))
     return said
 
 
@@ -197,19 +202,19 @@ def _answers() -> Iterable[bytes]:
     kind = "text/xml; charset=utf-8"
     for content in (_ACKNOWLEDGED, _NOTICE):
         name = "SubmitApplicationResponse"
-        values = Addressing(f"{AGENCY}:{name}", "urn:uuid:answer", None, "urn:uuid:call")
+        values = AddressingHeaders(f"{AGENCY}:{name}", "urn:uuid:answer", None, "urn:uuid:call")
         root = envelope(wrapper(AGENCY, name, content), values)
         yield write_post({"Status": "200", "Content-Type": kind}, _signed_by_agency(root))
-    fault = fault_envelope(Fault("Client", "no"))
+    fault = write_fault_envelope(SoapFault("Client", "no"))
     yield write_post({"Status": "500", "Content-Type": kind}, fault)
-    values = Addressing(f"{AGENCY}:Fault", "urn:uuid:answer", None, "urn:uuid:call")
+    values = AddressingHeaders(f"{AGENCY}:Fault", "urn:uuid:answer", None, "urn:uuid:call")
     content = etree.fromstring(fault)[0][0]
     yield write_post({"Status": "500", "Content-Type": kind}, _signed_by_agency(envelope(content, values)))
 
 
 def _signed_by_agency(root: etree._Element) -> bytes:
-    sign_request(root, signer("agency"), now=NOW)
-    return serialize(root)
+    sign_soap_envelope(root, signer("agency"), now=NOW)
+    return serialize_element(root)
 
 
 def _result(data: bytes) -> object:
@@ -226,15 +231,17 @@ def _result(data: bytes) -> object:
         action="Result",
         payloads=(Payload("p@x", "application/xml", data),),
     )
-    identity = Identity("broker1", signer("broker1"), judge(), frozenset({signer("hub").certificate.sha256}))
-    return sorted(read_document(message, identity).items(), key=str)
+    identity = PartnerIdentity(
+        "broker1", signer("broker1"), judge(), frozenset({signer("hub").certificate.sha256})
+    )
+    return sorted(read_hub_document(message, identity).items(), key=str)
 
 
 def _results() -> Iterable[bytes]:
     header = CaseHeader("2026-0000001", "R-1", NOW)
     for state in ("ACKNOWLEDGED", "DECIDED"):
-        root = notice_document(header, RequestState("A1", "TINY", "ORG", state), None)
-        yield serialize(sign_document(root, signer("hub"), now=NOW))
+        root = make_notice_document(header, RequestState("A1", "TINY", "ORG", state), None)
+        yield serialize_element(sign_document(root, signer("hub"), now=NOW))
 
 
 TARGETS = (

@@ -10,15 +10,15 @@ from functools import cache
 from http import HTTPStatus
 from random import Random
 
-from gateway.delivery.http_answer import HttpAnswer, read_http_answer
+from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
 from gateway.errors import GatewayError
-from gateway.web.arriving import Pace
-from gateway.web.connections import Bounds
-from gateway.web.door import Door, DoorBounds
+from gateway.web.server.body_limits import MinimumBodyRate
+from gateway.web.server.connection_limits import ConnectionLimits
+from gateway.web.server.request_gate import RequestGate, RequestGateLimits
 from tests.fuzz.octets import either, mutate_octets, with_words
 from tests.fuzz.of_web import application, check_shows_nothing, posts_of_a_broker
 from tests.fuzz.target import Target, promise
-from tests.unit.web.test_door import Fields, Protocol, Scope
+from tests.web.server.test_request_gate import Fields, Protocol, Scope
 
 __all__ = ["TARGETS"]
 
@@ -77,8 +77,10 @@ class _Standing:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        bounds = DoorBounds(1, 100, _BODIES, 1 << 24, Pace(5.0, 1000), Bounds(1000, 1000, 3600.0))
-        self.door = Door(application(), bounds)
+        bounds = RequestGateLimits(
+            1, 100, _BODIES, 1 << 24, MinimumBodyRate(5.0, 1000), ConnectionLimits(1000, 1000, 3600.0)
+        )
+        self.door = RequestGate(application(), bounds)
         self.door.__rsgi_init__(self.loop)
 
     def answer(self, scope: Scope, body: bytes) -> Protocol:

@@ -10,13 +10,13 @@ from random import Random
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.model import Octets, Unit, UserMessage
-from gateway.protocols import Opened, Parcel, ebms2
+from gateway.message_model import MemoryBody, Unit, UserMessage
+from gateway.protocols import OpenedMessage, Parcel, ebms2
 from gateway.wire.namespaces import DS, SOAP11, WSA
-from gateway.wire.xml import canonicalize, canonicalize_document, parse_xml
+from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml
 from gateway.xmlsec.algorithms import POLICIES, STRICT
-from gateway.xmlsec.judge import judge_signature
-from gateway.xmlsec.wss import verify_request
+from gateway.xmlsec.generic_verifier import verify_any_signature
+from gateway.xmlsec.wss import verify_soap_envelope
 from gateway.xmlsec.xades import verify_document
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, signer
@@ -33,7 +33,7 @@ _LEAKS = (b"Traceback", b'File "/', b".py:")
 
 def parcel_of(data: bytes) -> Parcel:
     headers, body = read_post(data)
-    return Parcel(headers, Octets(body))
+    return Parcel(headers, MemoryBody(body))
 
 
 def _open(data: bytes) -> object:
@@ -42,18 +42,18 @@ def _open(data: bytes) -> object:
     try:
         opened = ebms2.open(parcel, context)
     except GatewayError as refused:
-        answer = ebms2.refuse(refused, parcel, context)
+        answer = ebms2.reject_parcel(refused, parcel, context)
         body = b"" if answer.parcel is None else _octets(answer.parcel)
         promise(not any(leak in body for leak in _LEAKS), "a refusal shows the inside")
         promise(answer.parcel is None or parse_xml(body) is not None, "a refusal is no XML")
         raise
     if isinstance(opened.unit, UserMessage) and opened.unit.ack_requested is not None:
-        ebms2.seal((ebms2.receipt(opened, context),), opened.pmode, context)
+        ebms2.seal((ebms2.make_receipt(opened, context),), opened.pmode, context)
     return [_said(unit) for unit in opened.units]
 
 
 def _octets(parcel: Parcel) -> bytes:
-    with parcel.body.open() as stream:
+    with parcel.body.open_stream() as stream:
         return stream.read()
 
 
@@ -79,11 +79,11 @@ def _forge(data: bytes) -> object:
     """Nothing is believed under broker1's signature that broker1 did not sign, by any policy."""
     parcel, context = parcel_of(data), samples.context()
     found = [_believed(lambda: ebms2.open(parcel, context))]
-    found += [_believed(lambda name=name: ebms2.examine(parcel, name, context)) for name in POLICIES]
+    found += [_believed(lambda name=name: ebms2.verify_parcel(parcel, name, context)) for name in POLICIES]
     return found
 
 
-def _believed(read: Callable[[], Opened]) -> str:
+def _believed(read: Callable[[], OpenedMessage]) -> str:
     try:
         opened = read()
     except GatewayError as refused:
@@ -101,7 +101,7 @@ def _sha(name: str) -> str:
 
 def _request(data: bytes) -> object:
     root = parse_xml(data)
-    signed = verify_request(root, STRICT, now=NOW)
+    signed = verify_soap_envelope(root, STRICT, now=NOW)
     said = _covered_request(root)
     if signed.certificate.sha256 == _sha("agency"):
         promise(said in _honest_requests(), "a request is believed that nobody signed")
@@ -114,7 +114,7 @@ def _covered_request(root: etree._Element) -> tuple[bytes, ...]:
     assert header is not None
     assert body is not None
     blocks = [one for one in header if isinstance(one.tag, str) and one.tag.startswith(f"{{{WSA}}}")]
-    return tuple(sorted(canonicalize(one, exclusive=True) for one in (body, *blocks)))
+    return tuple(sorted(canonicalize_element(one, exclusive=True) for one in (body, *blocks)))
 
 
 @cache
@@ -150,7 +150,7 @@ def _judge(data: bytes) -> object:
     root = parse_xml(data)
     said = {}
     for name, policy in POLICIES.items():
-        judgement = judge_signature(root, {}, policy)
+        judgement = verify_any_signature(root, {}, policy)
         promise(judgement.verdict != "valid" or bool(judgement.covered), "valid, and over nothing")
         said[name] = judgement.verdict, judgement.reason
     strict, lax = said["strict"][0], said["legacy-norway"][0]

@@ -9,33 +9,39 @@ from functools import cache
 from pathlib import Path
 
 from gateway.agreements import read_pmodes
-from gateway.config import load as load_settings
+from gateway.config import load_settings as load_settings
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
-from gateway.harmonize import compile_requests, load, split
-from gateway.harmonize.importing.inventory import read_inventory
+from gateway.harmonize import compile_request_schemas, load_bundle, split_submission
+from gateway.harmonize.importer.inventory_reader import read_inventory
+from gateway.pki.certificate_validation import (
+    CertificateUse,
+    CertificateValidator,
+    TrustPolicy,
+    TrustStore,
+    validate_path,
+)
 from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.pki.revocation import Revocations, read_crls
-from gateway.pki.trust import Judge, TrustPolicy, TrustStore, Use, validate_path
-from gateway.share.held import Held
+from gateway.pki.revocation_data import RevocationData, read_revocation_lists
+from gateway.share.memory_path import MemoryPath
 from tests.fuzz.certificates import full_certificate, full_crl, rsa_certificate
 from tests.fuzz.ders import mutate_signed_der
 from tests.fuzz.identities import AUTHORITY, NOW, crl, signer, store
 from tests.fuzz.octets import either, mutate_octets
 from tests.fuzz.target import Target, promise
 from tests.fuzz.texts import mutate_files, mutate_lines, read_files, write_files
-from tests.unit.harmonize import tiny
+from tests.harmonize import small_bundle
+from tests.kit.paths import ROOT
 
 __all__ = ["TARGETS"]
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
 _LENIENT = TrustPolicy(revocation="if_present")
 
 
 def _certificate(data: bytes) -> object:
     """Read a certificate; judge it as a party's, as an authority's below ours, and as an anchor."""
     said = []
-    for use in Use:
-        verdict = Judge(store(), Revocations((crl(),)))(data, use, NOW)
+    for use in CertificateUse:
+        verdict = CertificateValidator(store(), RevocationData((crl(),)))(data, use, NOW)
         said.append((verdict.status, verdict.reason))
     certificate = read_certificate(data)
     promise(read_certificate(certificate.pem).sha256 == certificate.sha256, "PEM is another certificate")
@@ -43,16 +49,18 @@ def _certificate(data: bytes) -> object:
     below = TrustStore((signer(AUTHORITY).certificate,), (certificate,), _LENIENT)
     for trust in (anchored, below):
         for one in (certificate, signer("broker1").certificate):
-            verdict = validate_path(one, NOW, Use.SIGNING, trust, Revocations())
+            verdict = validate_path(one, NOW, CertificateUse.SIGNING, trust, RevocationData())
             said.append((verdict.status, verdict.reason))
     return said, certificate.subject, certificate.serial, [one.sha256 for one in read_certificates(data)]
 
 
 def _crl(data: bytes) -> object:
-    lists = read_crls(data)
+    lists = read_revocation_lists(data)
     said = []
     for name in ("broker1", "revoked"):
-        verdict = validate_path(signer(name).certificate, NOW, Use.SIGNING, store(), Revocations((data,)))
+        verdict = validate_path(
+            signer(name).certificate, NOW, CertificateUse.SIGNING, store(), RevocationData((data,))
+        )
         said.append((verdict.status, verdict.reason))
     promise(said[0][0] != "valid" or all(one.unfit is None for one in lists[:1]), "an unfit list vouches")
     return said, [(one.issuer, one.unfit, len(one.entries)) for one in lists]
@@ -81,7 +89,7 @@ def _agreement(data: bytes) -> object:
 
 
 def _agreements() -> Iterable[bytes]:
-    yield (_ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
+    yield (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
 
 
 def _mapping(data: bytes) -> object:
@@ -89,25 +97,25 @@ def _mapping(data: bytes) -> object:
     files = read_files(data)
     files.setdefault("codelists.yaml", b"lists: {}\n")
     try:
-        found = load(Held(files))
-        compile_requests(found)
+        found = load_bundle(MemoryPath(files))
+        compile_request_schemas(found)
     except GatewayError as refused:
         promise(bool(refused.location), "a refusal does not name its place")
         raise
     if "TINY" not in found.documents:
         return sorted(found.documents)
-    done = split(tiny.submission(), found, tiny.NUMBERS)
+    done = split_submission(small_bundle.submission(), found, small_bundle.NUMBERS)
     return [(one.problem.id, one.pointer) for one in done.problems], len(done.requests)
 
 
 def _mappings() -> Iterable[bytes]:
-    yield write_files(list(tiny.FILES.items()))
+    yield write_files(list(small_bundle.FILES.items()))
 
 
 @cache
 def _mapping_words() -> tuple[bytes, ...]:
     found = set()
-    for path in sorted((_ROOT / "mappings").rglob("*.yaml")):
+    for path in sorted((ROOT / "mappings").rglob("*.yaml")):
         for line in path.read_bytes().splitlines():
             name = line.strip().lstrip(b"- ").partition(b":")[0]
             if name.isalnum() and name.isascii() and len(name) < 16 and name.islower():
@@ -120,7 +128,7 @@ def _inventory(data: bytes) -> object:
 
 
 def _inventories() -> Iterable[bytes]:
-    text = (_ROOT / "gateway" / "manual" / "inventory.md").read_text(encoding="utf-8")
+    text = (ROOT / "gateway" / "manual" / "inventory.md").read_text(encoding="utf-8")
     for block in text.split("```yaml")[1:]:
         yield block.partition("\n")[2].partition("```")[0].encode()
 
@@ -150,7 +158,7 @@ def _all_settings() -> Iterable[bytes]:
         b'public_url = "https://hub.example"\n[limits]\nbody = "64 MiB"\n[delivery]\nfirst_retry = "30s"\n'
         b'[agency.KFDA]\nwsdl = "agency-template.wsdl"\nendpoint = "http://a.example/"\n'
     )
-    page = (_ROOT / "gateway" / "manual" / "configuration.md").read_text(encoding="utf-8")
+    page = (ROOT / "gateway" / "manual" / "configuration.md").read_text(encoding="utf-8")
     for block in page.split("```toml")[1:]:
         yield block.partition("\n")[2].partition("```")[0].encode()
 

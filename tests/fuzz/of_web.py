@@ -11,20 +11,20 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from gateway.cases.notices import CallBack
+from gateway.cases.agency_notices import AgencyCallback
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.hub.receive import receive
+from gateway.hub.receive import receive_parcel
 from gateway.pki.certificates import Certificate
 from gateway.protocols import PROTOCOLS
-from gateway.web.agencies import HubHandler, security_of
-from gateway.web.app import wsgi_application
-from gateway.web.guard import Caller, SoapSecurity
-from gateway.web.replays import SeenCall
-from gateway.web.soap import soap_application
-from gateway.wire.addressing import Addressing
+from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
+from gateway.web.agency_service import build_agency_service
+from gateway.web.replay_cache import SeenCall
+from gateway.web.soap_security import Caller, SoapSecurityPolicy
+from gateway.web.wsgi_application import build_wsgi_application
+from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.wss import sign_request
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.wss import sign_soap_envelope
 from tests.fuzz import samples
 from tests.fuzz.hubs import whole
 from tests.fuzz.identities import NOW, signer
@@ -57,7 +57,7 @@ class _Mistakes(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.said: list[str] = []
-        logging.getLogger("gateway.web.guard").addHandler(self)
+        logging.getLogger("gateway.web.soap_security").addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.said.append(record.getMessage())
@@ -103,7 +103,9 @@ def _posted(application: Any, path: str, data: bytes) -> tuple[int, dict[str, st
 @cache
 def _agency_application() -> Any:
     hub = whole().hub
-    return soap_application(HubHandler(hub), replace(security_of(hub), memory=_Forgetful()))
+    return build_agency_service(
+        HubCallBackHandler(hub), replace(build_soap_security(hub), memory=_Forgetful())
+    )
 
 
 def _decided(data: bytes) -> object:
@@ -115,17 +117,17 @@ def _decided(data: bytes) -> object:
 class _Forgetful:
     """A memory without memory, so that the same octets are taken twice."""
 
-    def arrive(self, call: SeenCall, now: datetime) -> None:
+    def register_call(self, call: SeenCall, now: datetime) -> None:
         pass
 
-    def taken(self, call: SeenCall, now: datetime) -> None:
+    def confirm_call(self, call: SeenCall, now: datetime) -> None:
         pass
 
 
 class _Listener:
     """What agencies' calls are handed to: it must be able to write down what they say."""
 
-    def take(self, said: CallBack, _caller: Caller) -> None:
+    def take(self, said: AgencyCallback, _caller: Caller) -> None:
         repr(said).encode()
 
     acknowledge = request_information = submit_decision = take
@@ -139,7 +141,7 @@ def _admit(certificate: Certificate, _now: datetime) -> str:
 
 @cache
 def _soap_application() -> Any:
-    security = SoapSecurity(
+    security = SoapSecurityPolicy(
         signer=lambda: signer("hub"),
         admit=_admit,
         clock=lambda: NOW,
@@ -147,7 +149,7 @@ def _soap_application() -> Any:
         memory=_Forgetful(),
         addresses=("https://hub.example/soap/agency",),
     )
-    return soap_application(_Listener(), security)
+    return build_agency_service(_Listener(), security)
 
 
 def _soap(data: bytes) -> object:
@@ -169,23 +171,25 @@ def _called(application: Any, data: bytes) -> object:
 
 def _calls() -> Iterable[bytes]:
     for operation, content in _CALLS.items():
-        values = Addressing(f"{SERVICE_AGENCY}:{operation}", "urn:uuid:call-1")
+        values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", "urn:uuid:call-1")
         root = envelope(wrapper(SERVICE_AGENCY, operation, content), values)
-        sign_request(root, signer("agency"), now=NOW)
+        sign_soap_envelope(root, signer("agency"), now=NOW)
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{SERVICE_AGENCY}:{operation}"'}
-        yield write_post(headers, serialize(root))
+        yield write_post(headers, serialize_element(root))
 
 
 @cache
 def application() -> Any:
-    return wsgi_application(whole().hub, _LIMIT)
+    return build_wsgi_application(whole().hub, _LIMIT)
 
 
 def _msh(data: bytes) -> object:
     try:
         status, headers, body = _posted(application(), "/msh/ebms2", data)
     except BrokenPromiseError:
-        receive(whole().hub, PROTOCOLS["ebms2"], parcel_of(data))  # tells what the application has caught
+        receive_parcel(
+            whole().hub, PROTOCOLS["ebms2"], parcel_of(data)
+        )  # tells what the application has caught
         raise
     if status != 204 and "xml" in headers.get("Content-Type", ""):
         root = parse_xml(body)

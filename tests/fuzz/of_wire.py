@@ -9,13 +9,13 @@ from random import Random
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_related, write_related
-from gateway.wire.offsets import Offsets
-from gateway.wire.pointers import element_at, value_at, walk
-from gateway.wire.prescan import Limits, prescan
-from gateway.wire.soap import fault_envelope, read_envelope, read_fault
-from gateway.wire.stored import read_http
-from gateway.wire.xml import canonicalize, canonicalize_document, parse_xml, xpath_of
+from gateway.wire.byte_ranges import TreeByteRanges
+from gateway.wire.http_message import read_http_message
+from gateway.wire.mime import read_multipart_related, write_multipart_related
+from gateway.wire.soap import read_envelope, read_fault, write_fault_envelope
+from gateway.wire.wco_pointers import find_element, find_value, iterate_pointers
+from gateway.wire.xml import build_xpath, canonicalize_document, canonicalize_element, parse_xml
+from gateway.wire.xml_prescan import WireLimits, prescan_xml
 from tests.fuzz import samples
 from tests.fuzz.octets import either, mutate_octets, with_words
 from tests.fuzz.posts import mutate_post, read_post
@@ -26,39 +26,45 @@ from tests.fuzz.trees import mutate_xml
 __all__ = ["TARGETS"]
 
 #: As in service, but so small that a fuzzer meets them.
-_LIMITS = Limits(depth=40, elements=3000, attributes=30, namespaces=24, canonical_work=2_000_000, text=40_000)
+_LIMITS = WireLimits(
+    depth=40, elements=3000, attributes=30, namespaces=24, canonical_work=2_000_000, text=40_000
+)
 _LARGEST_TREE = 400
 
 
 def _mime(data: bytes) -> object:
     headers, body = read_post(data)
-    found = read_related(headers.get("Content-Type", ""), body)
+    found = read_multipart_related(headers.get("Content-Type", ""), body)
     parts = [
         (found.root.content_id, found.root.content),
         *((p.content_id, p.content) for p in found.attachments),
     ]
     if found.root.content_id and all(name for name, _ in parts):
-        kind, again = write_related(found.root.content, found.attachments, "=-fuzz-=", found.root.content_id)
-        read = read_related(kind, again)
+        kind, again = write_multipart_related(
+            found.root.content, found.attachments, "=-fuzz-=", found.root.content_id
+        )
+        read = read_multipart_related(kind, again)
         back = [(p.content_id, p.content) for p in (read.root, *read.attachments)]
         promise(back == parts, "what was read reads otherwise when it is written")
     return parts
 
 
 def _http(data: bytes) -> object:
-    found = read_http(data)
+    found = read_http_message(data)
     promise(len(found.body) <= len(data), "the body is longer than the message")
     return found.start_line, sorted(found.headers.items()), found.body
 
 
 def _xml(data: bytes) -> object:
     """Hold the pre-scan against the parser, the canonical forms against a second way to make them."""
-    prescan(data, _LIMITS)
+    prescan_xml(data, _LIMITS)
     root = parse_xml(data, _LIMITS)
     promise(root.getroottree().docinfo.internalDTD is None, "a document type came through")
     strange = next(root.iter(etree.PI, etree.Entity), None)
     promise(strange is None, "an instruction or entity came through")
-    canonical = [_or_refusal(lambda each=each: canonicalize(root, exclusive=each)) for each in (False, True)]
+    canonical = [
+        _or_refusal(lambda each=each: canonicalize_element(root, exclusive=each)) for each in (False, True)
+    ]
     elements = list(root.iter("*"))
     promise(len(elements) <= _LIMITS.elements, "more elements than the limit")
     promise(by_expat(data) == by_lxml(root), "two parsers read two documents")
@@ -70,8 +76,8 @@ def _xml(data: bytes) -> object:
         except GatewayError:
             fault = None
         if fault is not None:
-            fault_envelope(fault)
-    return canonical, xpath_of(elements[-1])
+            write_fault_envelope(fault)
+    return canonical, build_xpath(elements[-1])
 
 
 def _or_refusal(make: object) -> object:
@@ -84,7 +90,7 @@ def _or_refusal(make: object) -> object:
 def _compare_omitted(root: etree._Element, elements: list[etree._Element]) -> None:
     """Leave some elements out of the canonical form: by the product, and by taking them out of a copy."""
     chosen = [one for place, one in enumerate(elements) if place % 5 == 3]
-    if not chosen or isinstance(_or_refusal(lambda: canonicalize(root)), str):
+    if not chosen or isinstance(_or_refusal(lambda: canonicalize_element(root)), str):
         return
     tree = deepcopy(root.getroottree())
     for one in [other for place, other in enumerate(tree.getroot().iter("*")) if place % 5 == 3]:
@@ -108,11 +114,11 @@ def _take_out(element: etree._Element) -> None:
 def _spans(data: bytes, root: etree._Element) -> None:
     """Each element must lie where it is said to lie."""
     try:
-        found = Offsets(data, root)
+        found = TreeByteRanges(data, root)
     except GatewayError as refused:
         raise BrokenPromiseError("offsets are of another document") from refused
     for element in root.iter("*"):
-        span = found.whole(element)
+        span = found.find_element_range(element)
         promise(span is not None, "an element lies nowhere")
         assert span is not None
         promise(data[span.start : span.start + 1] == b"<", "an element does not begin where it is said to")
@@ -121,13 +127,13 @@ def _spans(data: bytes, root: etree._Element) -> None:
 def _pointers(data: bytes) -> object:
     pointer, _, document = data.partition(b"\n")
     root = parse_xml(document, _LIMITS)
-    places = list(walk(root))
+    places = list(iterate_pointers(root))
     known = dict(places)
     for _, place in places[:60]:
         # Two items with one number have one pointer: such a submission is refused when it is read.
-        found = element_at(root, place)
+        found = find_element(root, place)
         promise(found is not None and known[found] == place, "a pointer names no element, or another")
-    return [place for _, place in places], value_at(root, pointer.decode("utf-8", "replace"))
+    return [place for _, place in places], find_value(root, pointer.decode("utf-8", "replace"))
 
 
 def _mutate_pointed(data: bytes, rng: Random) -> bytes:

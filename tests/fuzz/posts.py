@@ -15,7 +15,7 @@ from random import Random
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_related
+from gateway.wire.mime import read_multipart_related
 from tests.fuzz.octets import either, mutate_octets
 from tests.fuzz.target import Mutate
 from tests.fuzz.trees import mutate_xml, parsed, written
@@ -118,7 +118,7 @@ def mutate_post(sign: Sign | None = None) -> Mutate:
 def _envelope(data: bytes, rng: Random, sign: Sign | None) -> bytes:
     headers, body = read_post(data)
     try:
-        found = read_related(headers.get("Content-Type", ""), body)
+        found = read_multipart_related(headers.get("Content-Type", ""), body)
     except GatewayError:
         return _mime(data, rng)
     root = parsed(found.root.content)
@@ -126,7 +126,7 @@ def _envelope(data: bytes, rng: Random, sign: Sign | None) -> bytes:
         changed = mutate_xml(found.root.content, rng)
     else:
         try:
-            changed = written(sign(root, found.contents, rng))
+            changed = written(sign(root, found.attachment_contents, rng))
         except UNSIGNABLE:
             changed = mutate_xml(found.root.content, rng)
     # The root part lies in the body as it is, or (rarely) coded: then the whole is left as it was.

@@ -9,11 +9,11 @@ from random import Random
 
 from lxml import etree
 
-from gateway.pki.keys import Signer
+from gateway.pki.signing_keys import Signer
 from gateway.wire.namespaces import DS, SOAP11, WSSE
-from gateway.wire.xml import canonicalize, parse_xml
-from gateway.xmlsec.ebms2 import sign_message
-from gateway.xmlsec.wss import sign_request
+from gateway.wire.xml import canonicalize_element, parse_xml
+from gateway.xmlsec.ebms2_signature import sign_message
+from gateway.xmlsec.wss import sign_soap_envelope
 from gateway.xmlsec.xades import sign_document
 from tests.fuzz.posts import UNSIGNABLE, Sign
 from tests.fuzz.target import Mutate
@@ -55,7 +55,7 @@ def request_signer(signer: Signer, now: datetime) -> Sign:
             return _resealed(root, signer, rng)
         without(root, f"{{{WSSE}}}Security")
         root = _reread(change_tree(root, rng))
-        sign_request(root, signer, now=now)
+        sign_soap_envelope(root, signer, now=now)
         return root
 
     return sign
@@ -93,7 +93,9 @@ def _resealed(root: etree._Element, signer: Signer, rng: Random) -> etree._Eleme
     if info is None or value is None:
         return root
     method = info[0].get("Algorithm", "") if len(info) else ""
-    octets = canonicalize(info, exclusive=method.startswith("http://www.w3.org/2001/10/xml-exc-c14n#"))
+    octets = canonicalize_element(
+        info, exclusive=method.startswith("http://www.w3.org/2001/10/xml-exc-c14n#")
+    )
     value.text = base64.b64encode(signer.sign(octets)).decode("ascii")
     for certificate in signature.iter(f"{{{DS}}}X509Certificate"):
         certificate.text = base64.b64encode(signer.certificate.der).decode("ascii")

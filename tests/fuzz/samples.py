@@ -9,19 +9,19 @@ from functools import cache
 
 from lxml import etree
 
-from gateway.harmonize import Bundle, load
-from gateway.harmonize.replies.noticesamples import draw_notice
-from gateway.model import DigestReference, ErrorEntry, ErrorSignal, Ping, Receipt, StatusRequest, Unit
-from gateway.pki.keys import Keyring
-from gateway.protocols import Context, Parcel, ebms2
-from gateway.share import folder
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.wss import sign_request
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.message_model import DigestReference, ErrorEntry, ErrorSignal, Ping, Receipt, StatusRequest, Unit
+from gateway.pki.signing_keys import Keyring
+from gateway.protocols import Parcel, ProtocolContext, ebms2
+from gateway.share import get_data_folder
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.wss import sign_soap_envelope
 from gateway.xmlsec.xades import sign_document
 from tests.fuzz.identities import NOW, judge, signer
 from tests.fuzz.posts import write_post
-from tests.protocols import world
-from tests.unit.xmlsec import samples as unsigned
+from tests.protocols import sample_parties
+from tests.xmlsec import sample_messages as unsigned
 
 __all__ = [
     "bundle",
@@ -54,22 +54,25 @@ def _judge() -> object:
     return judge()
 
 
-def context(**changes: object) -> Context:
+def context(**changes: object) -> ProtocolContext:
     """Return what a core may ask of a world of fixed keys; every new id is the same."""
     names = {signer(name).certificate.sha256: name for name in PARTIES}
-    base = world.context(
-        keys=_keyring(), judge=_judge(), party_of=names.get, new_id=lambda: "m@gateway.example"
+    base = sample_parties.context(
+        keys=_keyring(),
+        validate_certificate=_judge(),
+        find_certificate_party=names.get,
+        make_message_id=lambda: "m@gateway.example",
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def units() -> tuple[Unit, ...]:
     """Return a unit of each kind that a broker may send, and business messages of several P-Modes."""
-    good = world.message()
+    good = sample_parties.message()
     common = {
         "conversation_id": "c-1",
-        "sender": world.FROM_BROKER,
-        "receiver": world.FROM_HUB,
+        "sender": sample_parties.FROM_BROKER,
+        "receiver": sample_parties.FROM_HUB,
         "agreement": "agreement-1",
         "timestamp": NOW,
     }
@@ -94,16 +97,16 @@ def units() -> tuple[Unit, ...]:
 
 def post_of(parcel: Parcel) -> bytes:
     headers = {name: value for name, value in parcel.headers.items() if name.lower() != "content-length"}
-    return write_post({"SOAPAction": '"ebXML"', **headers}, world.octets(parcel))
+    return write_post({"SOAPAction": '"ebXML"', **headers}, sample_parties.octets(parcel))
 
 
 @cache
 def messages() -> tuple[bytes, ...]:
     """Return signed ebMS 2.0 messages as posts."""
-    modes = {"Submit": world.SUBMIT, "Loose": world.LOOSE, "Exact": world.EXACT}
+    modes = {"Submit": sample_parties.SUBMIT, "Loose": sample_parties.LOOSE, "Exact": sample_parties.EXACT}
     made = context()
     return tuple(
-        post_of(ebms2.seal((unit,), modes.get(getattr(unit, "action", ""), world.SUBMIT), made))
+        post_of(ebms2.seal((unit,), modes.get(getattr(unit, "action", ""), sample_parties.SUBMIT), made))
         for unit in units()
     )
 
@@ -114,8 +117,8 @@ def requests() -> tuple[bytes, ...]:
     found = []
     for top in ("", ' xmlns="urn:unused" xml:lang="en"'):
         root = unsigned.request(top)
-        sign_request(root, signer("agency"), now=NOW)
-        found.append(serialize(root))
+        sign_soap_envelope(root, signer("agency"), now=NOW)
+        found.append(serialize_element(root))
     return tuple(found)
 
 
@@ -123,13 +126,13 @@ def requests() -> tuple[bytes, ...]:
 def signed_documents() -> tuple[bytes, ...]:
     """Return documents with a XAdES signature of broker1."""
     trees = [unsigned.document(), unsigned.document("root")]
-    return tuple(serialize(sign_document(root, signer("broker1"), now=NOW)) for root in trees)
+    return tuple(serialize_element(sign_document(root, signer("broker1"), now=NOW)) for root in trees)
 
 
 @cache
 def submissions() -> tuple[bytes, ...]:
     """Return submissions signed by broker1: the shipped one, and smaller ones for one application each."""
-    sample = folder("conformance").joinpath("samples", _SAMPLE).read_bytes()
+    sample = get_data_folder("conformance").joinpath("samples", _SAMPLE).read_bytes()
     found = []
     for kept in (None, 0, 1, 2):
         root = etree.fromstring(sample, etree.XMLParser(remove_blank_text=kept is not None))
@@ -137,13 +140,15 @@ def submissions() -> tuple[bytes, ...]:
         for place, one in enumerate(applications):
             if kept is not None and place != kept:
                 root.remove(one)
-        found.append(serialize(sign_document(parse_xml(serialize(root)), signer("broker1"), now=NOW)))
+        found.append(
+            serialize_element(sign_document(parse_xml(serialize_element(root)), signer("broker1"), now=NOW))
+        )
     return tuple(found)
 
 
 @cache
-def bundle() -> Bundle:
-    return load(folder("mappings"))
+def bundle() -> MappingBundle:
+    return load_bundle(get_data_folder("mappings"))
 
 
 @cache
@@ -151,11 +156,11 @@ def notices() -> tuple[bytes, ...]:
     """Return a notice of each kind, about each document that it may answer, drawn from the mappings."""
     found, known = [], bundle()
     for notice in known.notices.notices.values():
-        answered = [one for one in known.documents.values() if one.answers.reads(notice)]
+        answered = [one for one in known.documents.values() if one.answers.allows_notice(notice)]
         for document in (None, *answered[:2]):
             for seed in ("1", "2"):
                 root, _ = draw_notice(notice, known.notices, seed, document)
-                found.append(f"{document.id if document else ''}\n".encode() + serialize(root))
+                found.append(f"{document.id if document else ''}\n".encode() + serialize_element(root))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from lxml import etree
 
 from gateway.wire.namespaces import DS, EB, SOAP11, WCO_DEC, WSA, WSSE, WSU, XML
 from tests.fuzz.octets import NUMBERS, mutate_octets
-from tests.unit.wire.mutations import MUTATIONS
+from tests.wire.tree_mutations import MUTATIONS
 
 __all__ = ["change_tree", "mutate_xml", "parsed", "written"]
 

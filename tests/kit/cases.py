@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.cases.notices import Answer, CallBack
+from gateway.cases.agency_notices import AgencyAnswer, AgencyCallback
 from gateway.hub.hub import Hub
-from gateway.hub.reply import call_back
-from gateway.store import cases, payloads, requests
-from gateway.store.transitions import Step
+from gateway.hub.reply import apply_call_back
+from gateway.store import agency_requests, cases, payloads
+from gateway.store.transitions import StateEvent
 from tests.kit.house import START
 
 
@@ -21,9 +21,9 @@ class OpenCase:
     id: int
     numbers: dict[str, str]
 
-    def hear(self, hub: Hub, agency: str, answer: Answer) -> None:
+    def hear(self, hub: Hub, agency: str, answer: AgencyAnswer) -> None:
         """Let an agency call back."""
-        call_back(hub, agency, CallBack(answer, self.numbers[agency]))
+        apply_call_back(hub, agency, AgencyCallback(answer, self.numbers[agency]))
 
 
 def open_case(
@@ -45,9 +45,9 @@ def open_case(
     numbers = {}
     for position, (agency, pairs) in enumerate(asked.items(), start=1):
         numbers[agency] = f"X{number:09d}{position:03d}"
-        requests.add(
+        agency_requests.insert_request(
             conn,
-            requests.NewRequest(
+            agency_requests.NewAgencyRequest(
                 case_id=case,
                 number=numbers[agency],
                 application=f"A{position}",
@@ -57,11 +57,11 @@ def open_case(
                 mapping="m",
                 mapping_version="1",
                 mapping_sha256="0" * 64,
-                document_sha256=payloads.put(conn, b"<Document/>", START),
+                document_sha256=payloads.store_payload(conn, b"<Document/>", START),
                 required=[list(pair) for pair in pairs],
             ),
         )
-    cases.move(conn, case, Step("dispatch", START, "test"))
+    cases.apply_event(conn, case, StateEvent("dispatch", START, "test"))
     return OpenCase(case, numbers)
 
 

@@ -83,11 +83,11 @@ class Templates:
 
     @staticmethod
     def _migrate(url: str) -> None:
-        from gateway.store.migrate import migrate
+        from gateway.store.schema_migration import migrate_schema
 
         # The last connection of a SQLite file writes its log back: the copy needs one file only.
         engine = _make_engine(url)
-        migrate(engine)
+        migrate_schema(engine)
         engine.dispose()
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize import Split, load, placeholder_numbers, split
-from gateway.harmonize.proofs import check
+from gateway.harmonize import SplitResult, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize.proofs import check_bundle
 
 FENCE = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DOCUMENT = "agencies/GARDEN/BULBS.yaml"
@@ -105,15 +105,15 @@ def submission(page: Page, example: Example | None) -> etree._Element:
     return etree.fromstring(text, etree.XMLParser(remove_blank_text=True))
 
 
-def run(page: Page, example: Example | None, folder: Path) -> tuple[Split | None, str]:
+def run(page: Page, example: Example | None, folder: Path) -> tuple[SplitResult | None, str]:
     """Return the split, and the first thing that is wrong with it or with the mapping."""
     write(page, example, folder)
     try:
-        bundle = load(folder)
+        bundle = load_bundle(folder)
     except GatewayError as error:
         return None, str(error)
     root = submission(page, example)
-    done = split(root, bundle, placeholder_numbers(root))
+    done = split_submission(root, bundle, make_placeholder_numbers(root))
     first = done.problems[0] if done.problems else None
     return done, f"{first.problem.id} {first.detail}" if first else ""
 
@@ -123,7 +123,7 @@ def unproved(page: Page, example: Example, folder: Path) -> list[str]:
     write(page, example, folder)
     return [
         f"{one.proof} {one.field}: {one.message}; for example {one.counter_example}"
-        for one in check(load(folder), samples=0).findings
+        for one in check_bundle(load_bundle(folder), samples=0).findings
     ]
 
 

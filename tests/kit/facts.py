@@ -22,24 +22,28 @@ from sqlalchemy import Column, Table, UniqueConstraint
 
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
-from gateway.config import Settings, describe
-from gateway.conformance.mischief import AGENCY_MISCHIEF, BROKER_MISCHIEF, CUSTOMS_MISCHIEF
-from gateway.conformance.plan import BEHAVIOURS
-from gateway.errors import PROBLEMS, documents, exchange, ourselves, received, replies, security
+from gateway.config import Settings, describe_settings
+from gateway.conformance.partners.agency_plan import BEHAVIOURS
+from gateway.conformance.partners.misbehavior import (
+    AGENCY_MISBEHAVIORS,
+    BROKER_MISBEHAVIORS,
+    CUSTOMS_MISBEHAVIORS,
+)
+from gateway.errors import PROBLEMS, delivery, documents, internal, message_syntax, messaging, security
 from gateway.monitor.metrics import _HELP as METRICS
-from gateway.share import folder
-from gateway.states import MACHINES, Machine
+from gateway.share import get_data_folder
+from gateway.state_machines import MACHINES, StateMachine
 from gateway.store.tables import metadata
-from gateway.wire.prescan import DEFAULT_LIMITS
 from gateway.wire.wsdl import read_wsdl
+from gateway.wire.xml_prescan import DEFAULT_LIMITS
 from gateway.xmlsec.algorithms import POLICIES
+from tests.kit.paths import MANUAL, ROOT
+from tests.kit.source_tree import get_place, parse_sources
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-MANUAL = ROOT / "gateway" / "manual"
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
-COMMITS = ("transaction", "together")
-FAMILIES = (received, security, exchange, documents, replies, ourselves)
+COMMITS = ("write_transaction", "run_in_group_commit")
+FAMILIES = (message_syntax, security, messaging, documents, delivery, internal)
 
 Words = Mapping[tuple[str, ...], str]
 
@@ -104,7 +108,7 @@ def errors(_: Words) -> str:
 
 def settings(_: Words) -> str:
     sections: dict[str, list[list[str]]] = {}
-    for key in describe():
+    for key in describe_settings():
         section, _, name = key.name.rpartition(".")
         sections.setdefault(section, []).append([code(name), code(key.default), key.sentence])
     parts = []
@@ -127,7 +131,9 @@ def unused_settings() -> list[str]:
         r"|time_stamps|recognition)\."
     )
     return [
-        key.name for key in describe() if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
+        key.name
+        for key in describe_settings()
+        if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
     ]
 
 
@@ -218,7 +224,7 @@ def machine_states(name: str) -> Callable[[Words], str]:
 
 def machine_steps(name: str) -> Callable[[Words], str]:
     def draw(_: Words) -> str:
-        machine: Machine = MACHINES[name]
+        machine: StateMachine = MACHINES[name]
         rows = [
             (state, ", ".join(sorted(events)), following)
             for state, row in machine.table.items()
@@ -281,8 +287,8 @@ def _rules(found: Table) -> str:
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
-        yield path.relative_to(ROOT / "gateway").as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    for path, tree in parse_sources():
+        yield get_place(path), tree
 
 
 def transactions() -> dict[str, str]:
@@ -309,7 +315,7 @@ def failpoints() -> list[str]:
         if place in ("store/engine.py", "failpoints.py"):
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoint":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "kill_at_failpoint":
                 words = [str(one.value) if isinstance(one, ast.Constant) else "AGENT" for one in node.args]
                 found.append(".".join(words))
     return sorted(found)
@@ -324,13 +330,13 @@ def evidence_kinds() -> dict[tuple[str, str], str]:
     """Return where each kind of evidence is recorded, by kind and subject."""
     found = {}
     for place, tree in trees():
-        if "from gateway.evidence.log import" not in ast.unparse(tree):
+        if "from gateway.evidence.evidence_log import" not in ast.unparse(tree):
             continue
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "record":
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "record_evidence":
                     for kind in _constants(node.args[1], function):
                         subject = node.args[2]
                         about = str(subject.value) if isinstance(subject, ast.Constant) else "message or case"
@@ -384,14 +390,18 @@ def draw_policies(_: Words) -> str:
 def draw_operations(words: Words) -> str:
     rows = []
     for file in ("agency-template.wsdl", "customs.wsdl", "hub-agency.wsdl"):
-        described = read_wsdl(folder("wsdl").joinpath(file).read_bytes())
+        described = read_wsdl(get_data_folder("wsdl").joinpath(file).read_bytes())
         for name in described.operations:
             rows.append((code(file), code(name), said(words, code(file), code(name))))
     return table(("WSDL", "operation", "meaning"), rows)
 
 
 def draw_status_codes(_: Words) -> str:
-    text = folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+    text = (
+        get_data_folder("mappings")
+        .joinpath("codelists", "requirement-status.csv")
+        .read_text(encoding="utf-8")
+    )
     rows = [
         (row["code"], row["name"], row["set_by"], code(row["event"]) or "-", row["outcome"])
         for row in csv.DictReader(io.StringIO(text))
@@ -400,13 +410,13 @@ def draw_status_codes(_: Words) -> str:
 
 
 def draw_mischief(_: Words) -> str:
-    names = dict.fromkeys([*AGENCY_MISCHIEF, *CUSTOMS_MISCHIEF, *BROKER_MISCHIEF])
+    names = dict.fromkeys([*AGENCY_MISBEHAVIORS, *CUSTOMS_MISBEHAVIORS, *BROKER_MISBEHAVIORS])
     rows = [
         (
             code(name),
-            AGENCY_MISCHIEF.get(name, ""),
-            BROKER_MISCHIEF.get(name, ""),
-            "yes" if name in CUSTOMS_MISCHIEF else "",
+            AGENCY_MISBEHAVIORS.get(name, ""),
+            BROKER_MISBEHAVIORS.get(name, ""),
+            "yes" if name in CUSTOMS_MISBEHAVIORS else "",
         )
         for name in names
     ]

@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway.config.fetching import Fetch
-from gateway.delivery.agents.fetch import FetchAgent, recurring
-from gateway.delivery.retry import RetryPlan
-from gateway.delivery.schedule import Schedule
-from gateway.delivery.worker import Pace, Worker
+from gateway.config.fetch_sources import FetchSettings
+from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.delivery.recurring_schedule import RecurringSchedule
+from gateway.delivery.retry_plan import RetryPlan
 from gateway.hub.hub import Hub
-from gateway.hub.trust.sources import AGENT, Source
-from gateway.model import ErrorSignal
-from gateway.pki.issue import make_crl
-from gateway.store import deliveries, epochs, fetched, lanes
-from gateway.store.engine import reading, transaction
+from gateway.hub.trust.fetch_sources import AGENT, FetchSource
+from gateway.message_model import ErrorSignal
+from gateway.pki.certificate_authority import make_revocation_list
+from gateway.store import deliveries, fetched_lists, lanes, register_version
+from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.house import START, House, Neighbour, authority, signer_named
 from tests.kit.publisher import Publisher
 
@@ -27,7 +27,7 @@ LIST = "/root.crl"
 
 def crl(number: int, *revoked: str, starts: datetime = START, ends: timedelta = DAY, by: Any = None) -> bytes:
     serials = [signer_named(name).certificate.serial for name in revoked]
-    return make_crl(by or authority(), serials, starts, starts + ends, number=number)
+    return make_revocation_list(by or authority(), serials, starts, starts + ends, number=number)
 
 
 @dataclass
@@ -36,14 +36,14 @@ class Post:
 
     house: House
     publisher: Publisher
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, FetchSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.broker = Neighbour("broker1", self.house.clock)
         self.hub: Hub = self.house.new_hub()
 
-    def source(self, name: str = "root", path: str = LIST, **words: Any) -> Source:
-        settings = Fetch(
+    def source(self, name: str = "root", path: str = LIST, **words: Any) -> FetchSource:
+        settings = FetchSettings(
             **{
                 "kind": "crl",
                 "url": self.publisher.url + path,
@@ -52,28 +52,28 @@ class Post:
                 **words,
             }
         )
-        made = self.sources[name] = Source(name, settings, authority().certificate, None)
-        with transaction(self.house.engine) as conn:
-            lanes.set_capacity(conn, made.lane, 1)
+        made = self.sources[name] = FetchSource(name, settings, authority().certificate, None)
+        with write_transaction(self.house.engine) as conn:
+            lanes.set_lane_capacity(conn, made.lane, 1)
         return made
 
-    def worker(self, name: str = "w1") -> Worker:
+    def worker(self, name: str = "w1") -> DeliveryWorker:
         plan = RetryPlan(12, timedelta(seconds=10), ceiling=timedelta(seconds=10))
         agent = FetchAgent(self.hub, self.sources, plan, timedelta(seconds=60))
-        schedule = Schedule(self.house.engine, lambda: recurring(self.sources))
-        return Worker(
+        schedule = RecurringSchedule(self.house.engine, lambda: list_recurring_fetches(self.sources))
+        return DeliveryWorker(
             self.house.engine,
             {AGENT: agent},
             self.house.clock,
             name=name,
-            pace=Pace(lease=timedelta(seconds=60)),
+            pace=WorkerSettings(lease=timedelta(seconds=60)),
             schedule=schedule,
         )
 
     def turn(self) -> None:
         """Queue what is due and fetch it."""
         worker = self.worker()
-        worker.keep_up()
+        worker.run_maintenance()
         worker.run_once()
 
     def said(self) -> str:
@@ -82,18 +82,18 @@ class Post:
         return unit.errors[0].description[:5] if isinstance(unit, ErrorSignal) else "taken"
 
     def row(self, name: str = "root") -> Any:
-        with reading(self.house.engine) as conn:
-            return fetched.source(conn, name)
+        with read_transaction(self.house.engine) as conn:
+            return fetched_lists.find_source(conn, name)
 
     def held(self, name: str = "root", subject: str = "") -> Any:
-        with reading(self.house.engine) as conn:
-            return fetched.of_source(conn, name).get(subject)
+        with read_transaction(self.house.engine) as conn:
+            return fetched_lists.list_by_source(conn, name).get(subject)
 
     def queue(self, state: str) -> list[Any]:
-        with reading(self.house.engine) as conn:
-            return list(deliveries.search(conn, agent=AGENT, state=state))
+        with read_transaction(self.house.engine) as conn:
+            return list(deliveries.list_deliveries(conn, agent=AGENT, state=state))
 
     @property
     def epoch(self) -> int:
-        with reading(self.house.engine) as conn:
-            return epochs.current(conn)
+        with read_transaction(self.house.engine) as conn:
+            return register_version.get_register_version(conn)

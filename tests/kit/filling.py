@@ -13,15 +13,22 @@ from functools import cache
 
 from lxml import etree
 
-from gateway.harmonize import Bundle, Document, Split, load, placeholder_numbers, split
-from gateway.harmonize.given.facts import missing_pointer
-from gateway.harmonize.sampling.demands import demands_of, name_of
-from gateway.harmonize.sampling.draws import Draws, draw_text
-from gateway.harmonize.sampling.samples import sample
-from gateway.harmonize.terms.dictionary import ITEM_PATH, Meaning
-from gateway.harmonize.terms.shapes import Shape
-from gateway.share import folder
-from gateway.wire.pointers import element_at, tags
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    SplitResult,
+    load_bundle,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.harmonize.submission.submission_index import make_missing_pointer
+from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.share import get_data_folder
+from gateway.wire.wco_pointers import find_element, load_wco_elements
 
 DEC = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
 SUB = "{urn:single-window:submission:1}"
@@ -34,14 +41,14 @@ _REPLACED = ("GW403", "GW404", "GW506")
 
 
 @cache
-def shipped() -> Bundle:
+def shipped() -> MappingBundle:
     """Return the shipped mappings."""
-    return load(folder("mappings"))
+    return load_bundle(get_data_folder("mappings"))
 
 
-def divide(root: etree._Element) -> Split:
+def divide(root: etree._Element) -> SplitResult:
     """Split with trial numbers by the shipped mappings."""
-    return split(root, shipped(), placeholder_numbers(root))
+    return split_submission(root, shipped(), make_placeholder_numbers(root))
 
 
 def wrapped(declaration: etree._Element, documents: Iterable[str], seed: str) -> etree._Element:
@@ -64,9 +71,9 @@ def _numbers(declaration: etree._Element) -> list[str]:
     return [text.strip() for text in found]
 
 
-def _application(document: Document, numbers: list[str], seed: str, name: str) -> etree._Element:
+def _application(document: DocumentMapping, numbers: list[str], seed: str, name: str) -> etree._Element:
     """Return the application of a drawn sample, moved to other goods items and under another name."""
-    drawn = etree.fromstring(sample(shipped(), document, seed, max(len(numbers), 1)))
+    drawn = etree.fromstring(make_sample(shipped(), document, seed, max(len(numbers), 1)))
     application = drawn.find(f"{SUB}Application")
     assert application is not None
     application.set("id", name)
@@ -80,9 +87,9 @@ def _application(document: Document, numbers: list[str], seed: str, name: str) -
     return application
 
 
-def fill(root: etree._Element, seed: str) -> Split:
+def fill(root: etree._Element, seed: str) -> SplitResult:
     """Add what is missing and replace what no document takes, in place; return the last split."""
-    draws = Draws(seed)
+    draws = SeededDraws(seed)
     found = divide(root)
     for _ in range(_ROUNDS):
         if not found.problems:
@@ -94,15 +101,15 @@ def fill(root: etree._Element, seed: str) -> Split:
     return found
 
 
-def _documents(found: Split) -> list[Document]:
+def _documents(found: SplitResult) -> list[DocumentMapping]:
     return [shipped().documents[name] for name in found.accounts.documents]
 
 
-def _add_missing(root: etree._Element, found: Split, draws: Draws) -> None:
+def _add_missing(root: etree._Element, found: SplitResult, draws: SeededDraws) -> None:
     pointers = {one.pointer for one in found.problems if one.problem.id == "GW503"}
     for pointer in pointers:
         place, _, attribute = pointer.partition("/@")
-        bare = element_at(root, place) if attribute in _UNITS else None
+        bare = find_element(root, place) if attribute in _UNITS else None
         if bare is not None:
             bare.set(attribute, _UNITS[attribute])
     documents = _documents(found)
@@ -114,35 +121,35 @@ def _add_missing(root: etree._Element, found: Split, draws: Draws) -> None:
                 _add(root, meaning, item, draw_for(meaning, documents, draws))
 
 
-def _places(root: etree._Element, meaning: Meaning) -> list[str | None]:
+def _places(root: etree._Element, meaning: CommonMeaning) -> list[str | None]:
     declaration = next(root.iter(f"{DEC}Declaration"))
-    return list(_numbers(declaration)) if shipped().dictionary.is_item(meaning.per) else [None]
+    return list(_numbers(declaration)) if shipped().dictionary.is_per_item(meaning.per) else [None]
 
 
-def _pointer(meaning: Meaning, item: str | None) -> str:
-    return missing_pointer(meaning, item)
+def _pointer(meaning: CommonMeaning, item: str | None) -> str:
+    return make_missing_pointer(meaning, item)
 
 
-def draw_for(meaning: Meaning, documents: Iterable[Document], draws: Draws) -> str:
+def draw_for(meaning: CommonMeaning, documents: Iterable[DocumentMapping], draws: SeededDraws) -> str:
     """Draw a value that every line of every document takes that writes the meaning."""
     demands = [meaning.shape, *(shape for document in documents for shape in demands_on(document, meaning))]
     codes = [set(shape.codes) for shape in demands if shape.codes]
     if codes:
-        demands.insert(0, Shape("text", codes=tuple(sorted(set.intersection(*codes)))))
+        demands.insert(0, ValueShape("text", codes=tuple(sorted(set.intersection(*codes)))))
     for attempt in range(_TRIES):
         text = draw_text(draws, demands[attempt % len(demands)])
-        if all(demand.refuse(text) is None for demand in demands):
+        if all(demand.find_violation(text) is None for demand in demands):
             return text
     raise AssertionError(f"no value of {meaning.name} suits all documents")
 
 
-def demands_on(document: Document, meaning: Meaning) -> list[Shape]:
+def demands_on(document: DocumentMapping, meaning: CommonMeaning) -> list[ValueShape]:
     """Return the forms that a document's lines demand of a meaning before it is converted."""
-    told = demands_of(document, shipped().dictionary.groups)
-    return list(told.shapes.get(name_of(meaning), ()))
+    told = collect_demands(document, shipped().dictionary.groups)
+    return list(told.shapes.get(get_qualified_name(meaning), ()))
 
 
-def _add(root: etree._Element, meaning: Meaning, item: str | None, text: str) -> None:
+def _add(root: etree._Element, meaning: CommonMeaning, item: str | None, text: str) -> None:
     if meaning.supplement:
         supplement = root.find(f"{SUB}Supplement")
         assert supplement is not None
@@ -174,7 +181,7 @@ def _add(root: etree._Element, meaning: Meaning, item: str | None, text: str) ->
 
 def _insert(parent: etree._Element, path: str, name: str) -> etree._Element:
     """Return a new child, put where the order of the schema wants it."""
-    order = {known: position for position, known in enumerate(tags())}
+    order = {known: position for position, known in enumerate(load_wco_elements())}
     outer = path.rpartition("/")[0]
     made = etree.Element(f"{DEC}{name}")
     for child in parent.iterchildren(tag=etree.Element):
@@ -185,7 +192,7 @@ def _insert(parent: etree._Element, path: str, name: str) -> etree._Element:
     return made
 
 
-def _write(element: etree._Element, meaning: Meaning, text: str) -> None:
+def _write(element: etree._Element, meaning: CommonMeaning, text: str) -> None:
     if meaning.type == "datetime":
         for child in list(element):
             element.remove(child)
@@ -197,7 +204,7 @@ def _write(element: etree._Element, meaning: Meaning, text: str) -> None:
         element.set(meaning.attribute, "USD" if meaning.type == "amount" else "KGM")
 
 
-def _replace_misfits(root: etree._Element, found: Split, draws: Draws) -> None:
+def _replace_misfits(root: etree._Element, found: SplitResult, draws: SeededDraws) -> None:
     """Give another value to what some document cannot take."""
     documents = _documents(found)
     for one in found.problems:
@@ -206,7 +213,7 @@ def _replace_misfits(root: etree._Element, found: Split, draws: Draws) -> None:
         if one.pointer.startswith("APP"):
             _raise_totals(root, documents)
             continue
-        element = element_at(root, one.pointer) if one.pointer else None
+        element = find_element(root, one.pointer) if one.pointer else None
         for meaning in _meanings_at(root, element, documents) if element is not None else ():
             if "/@" in one.pointer:
                 element.attrib.pop(one.pointer.rpartition("@")[2], None)  # type: ignore[union-attr]
@@ -214,15 +221,15 @@ def _replace_misfits(root: etree._Element, found: Split, draws: Draws) -> None:
             break
 
 
-def _drop_repeated(root: etree._Element, found: Split) -> None:
+def _drop_repeated(root: etree._Element, found: SplitResult) -> None:
     """Take away the second of two values where a document can only have one."""
     for pointer in dict.fromkeys(one.pointer for one in found.problems if one.problem.id == "GW505"):
-        element = element_at(root, pointer)
+        element = find_element(root, pointer)
         if element is not None and element.getparent() is not None:
             element.getparent().remove(element)  # type: ignore[union-attr]
 
 
-def _write_again(element: etree._Element, meaning: Meaning, text: str) -> None:
+def _write_again(element: etree._Element, meaning: CommonMeaning, text: str) -> None:
     if meaning.type == "datetime" and not meaning.supplement:
         element = element if element.tag.startswith(DEC) else element.getparent()  # type: ignore[assignment]
     if meaning.supplement:
@@ -232,8 +239,8 @@ def _write_again(element: etree._Element, meaning: Meaning, text: str) -> None:
 
 
 def _meanings_at(
-    root: etree._Element, element: etree._Element, documents: Iterable[Document]
-) -> Iterator[Meaning]:
+    root: etree._Element, element: etree._Element, documents: Iterable[DocumentMapping]
+) -> Iterator[CommonMeaning]:
     if element.tag == f"{SUB}Value":
         path = element.get("path", "")
     else:
@@ -247,13 +254,13 @@ def _meanings_at(
                 yield need.meaning
 
 
-def _raise_totals(root: etree._Element, documents: Iterable[Document]) -> None:
+def _raise_totals(root: etree._Element, documents: Iterable[DocumentMapping]) -> None:
     """Let the amounts that sums are checked against be large enough for any sum of drawn numbers."""
     declaration = next(root.iter(f"{DEC}Declaration"))
     for document in documents:
         for check in document.checks:
             bound = getattr(check, "bound", None)
-            if isinstance(bound, Meaning) and not bound.supplement:
+            if isinstance(bound, CommonMeaning) and not bound.supplement:
                 element = declaration.find("/".join(f"{DEC}{name}" for name in bound.path.split("/")[1:]))
                 if element is not None and Decimal(element.text or "0") < 10**10:
                     element.text = str(10**11 + 1)

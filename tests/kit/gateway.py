@@ -8,26 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.delivery.http import HttpBounds, HttpSender
+from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.errors import GatewayError
 from gateway.protocols import Parcel
-from gateway.store.messages import Answer
+from gateway.store.messages import HttpResponse
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-_BOUNDS = HttpBounds(connect=2, silence=20, total=30)
+_BOUNDS = HttpLimits(connect_seconds=2, read_seconds=20, total_seconds=30)
 
 
-def post(url: str, parcel: Parcel) -> Answer | None:
+def post(url: str, parcel: Parcel) -> HttpResponse | None:
     """POST a parcel; None when the connection ended without an answer."""
     headers = {"SOAPAction": '"ebXML"', **parcel.headers}
-    sender = HttpSender(_BOUNDS)
+    sender = HttpClient(_BOUNDS)
     try:
-        answer = sender.post(url, headers, parcel.body.open().read())
+        answer = sender.post(url, headers, parcel.body.open_stream().read())
     except GatewayError:
         return None
     finally:
         sender.close()
-    return Answer(answer.status, {"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+    return HttpResponse(answer.status, {"Content-Type": answer.headers.get("content-type", "")}, answer.body)
 
 
 class RunningGateway:
@@ -60,7 +60,7 @@ class RunningGateway:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def post(self, url: str, parcel: Parcel) -> Answer | None:
+    def post(self, url: str, parcel: Parcel) -> HttpResponse | None:
         """POST a parcel; None when the connection ended without an answer."""
         return post(url, parcel)
 

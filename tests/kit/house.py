@@ -11,34 +11,39 @@ import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.agreements import AgreementBook, PMode, read_pmodes
-from gateway.cases.status import read_status_codes
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.agreements import PMode, PModeIndex, read_pmodes
+from gateway.cases.status_codes import read_status_codes
+from gateway.cli.registration import load_agreement, register_certificate
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.harmonize import Bundle, load
-from gateway.hub.assembly import NoCalls
-from gateway.hub.calls import Composer
-from gateway.hub.hub import Hub, World
-from gateway.hub.mappings import Rules
-from gateway.hub.receive import receive
-from gateway.hub.trust.recognition import NOBODY, Recognizer, Terms
-from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
-from gateway.pki.issue import Authority, Order, issue_certificate, make_authority, make_crl
-from gateway.pki.keys import KeySigner
-from gateway.pki.revocation import Revocations
-from gateway.pki.trust import Judge, TrustStore
-from gateway.protocols import PROTOCOLS, Context, Opened, Parcel, Sent
-from gateway.share import folder
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.hub.hub import Hub, HubResources
+from gateway.hub.outbox.outgoing_calls import CallComposer
+from gateway.hub.receive import receive_parcel
+from gateway.hub.register.decision_rules import DecisionRules
+from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
+from gateway.hub.wiring import RejectingComposer
+from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    CertificationAuthority,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.signing_keys import KeySigner
+from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
+from gateway.share import get_data_folder
 from gateway.store import parties
-from gateway.store.engine import transaction
-from gateway.store.messages import Answer
+from gateway.store.engine import write_transaction
+from gateway.store.messages import HttpResponse
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PARTY_TYPE = "urn:example:party-type"
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 EBMS2 = PROTOCOLS["ebms2"]
@@ -59,14 +64,14 @@ class Clock:
 
 
 @cache
-def authority() -> Authority:
+def authority() -> CertificationAuthority:
     return make_authority("CN=Test CA", START - timedelta(days=1), "p-256")
 
 
 @cache
 def signer_named(name: str, kind: str = "p-256") -> KeySigner:
     issued = issue_certificate(
-        authority(), f"CN={name}", START - timedelta(hours=1), Order(key_kind=kind, days=3600)
+        authority(), f"CN={name}", START - timedelta(hours=1), CertificateOrder(key_kind=kind, days=3600)
     )
     return issued.signer
 
@@ -83,18 +88,20 @@ class Away:
 
 @cache
 def crl() -> bytes:
-    return make_crl(authority(), [], START - timedelta(hours=1), START + timedelta(days=3600))
+    return make_revocation_list(authority(), [], START - timedelta(hours=1), START + timedelta(days=3600))
 
 
 @cache
-def bundle() -> Bundle:
-    return load(folder("mappings"))
+def bundle() -> MappingBundle:
+    return load_bundle(get_data_folder("mappings"))
 
 
 @cache
 def status_codes() -> Any:
     return read_status_codes(
-        folder("mappings").joinpath("codelists", "requirement-status.csv").read_text(encoding="utf-8")
+        get_data_folder("mappings")
+        .joinpath("codelists", "requirement-status.csv")
+        .read_text(encoding="utf-8")
     )
 
 
@@ -104,15 +111,15 @@ def pmodes(agreement: bytes) -> tuple[PMode, ...]:
     return read_pmodes(agreement, "agreement")
 
 
-def trust() -> tuple[TrustStore, Revocations]:
-    return TrustStore((authority().certificate,)), Revocations([crl()])
+def trust() -> tuple[TrustStore, RevocationData]:
+    return TrustStore((authority().certificate,)), RevocationData([crl()])
 
 
 def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT) -> None:
     """Register hub and broker1 with their certificates, and load an agreement between them."""
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         for party, role in (("hub", "hub"), ("broker1", "applicant")):
-            parties.add(conn, party, party.title(), role, now, [PartyId(party, PARTY_TYPE)])
+            parties.register_party(conn, party, party.title(), role, now, [PartyId(party, PARTY_TYPE)])
             register_certificate(conn, party, signer_named(party).certificate.der, now)
         load_agreement(conn, agreement, "agreement", now)
 
@@ -123,9 +130,9 @@ class House:
     def __init__(
         self,
         engine: Engine,
-        composer: Composer | None = None,
+        composer: CallComposer | None = None,
         agreement: bytes = AGREEMENT,
-        terms: Terms = NOBODY,
+        terms: RecognitionPolicy = NOBODY,
     ) -> None:
         self.engine = engine
         self.terms = terms
@@ -135,24 +142,26 @@ class House:
         self._ids = (str(uuid.UUID(int=number)) for number in itertools.count(1))
         self.hub = self.new_hub(composer)
 
-    def new_hub(self, composer: Composer | None = None) -> Hub:
+    def new_hub(self, composer: CallComposer | None = None) -> Hub:
         """Return a hub as a newly started process has it."""
         store, revocations = trust()
         recognizer = Recognizer(self.terms)
-        world = World(self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or NoCalls())
+        world = HubResources(
+            self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or RejectingComposer()
+        )
         return Hub(
             world,
             "hub",
             signer_named("hub"),
-            Judge(store, revocations, examine=recognizer),
-            rules=Rules(bundle(), status_codes()),
+            CertificateValidator(store, revocations, examine=recognizer),
+            rules=DecisionRules(bundle(), status_codes()),
             crls=(crl(),),
             recognizer=recognizer,
         )
 
-    def post(self, parcel: Parcel, hub: Hub | None = None) -> Answer:
+    def post(self, parcel: Parcel, hub: Hub | None = None) -> HttpResponse:
         """Hand a parcel in as the web does."""
-        return receive(hub or self.hub, EBMS2, parcel)
+        return receive_parcel(hub or self.hub, EBMS2, parcel)
 
 
 @dataclass
@@ -164,24 +173,24 @@ class Neighbour:
     agreement: bytes = AGREEMENT
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
-    def context(self) -> Context:
+    def context(self) -> ProtocolContext:
         store, revocations = trust()
         signers = {one: signer_named(one) for one in ("hub", "broker1", self.name)}
-        return Context(
-            agreements=AgreementBook(pmodes(self.agreement)),
-            judge=Judge(store, revocations),
+        return ProtocolContext(
+            agreements=PModeIndex(pmodes(self.agreement)),
+            validate_certificate=CertificateValidator(store, revocations),
             keys={self.name: signers[self.name]},
             now=self.clock(),
-            new_id=lambda: f"m{next(self.numbers)}@{self.name}.example",
-            party_of={signer.certificate.sha256: one for one, signer in signers.items()}.get,
-            party_named={PartyId(one, PARTY_TYPE): one for one in signers}.get,
+            make_message_id=lambda: f"m{next(self.numbers)}@{self.name}.example",
+            find_certificate_party={signer.certificate.sha256: one for one, signer in signers.items()}.get,
+            find_party_name={PartyId(one, PARTY_TYPE): one for one in signers}.get,
         )
 
     def message(self, action: str = "Store", content: bytes = b"<a/>", **changes: Any) -> UserMessage:
         """Return a message of one P-Mode of the agreement, with one payload."""
         pmode = next(one for one in pmodes(self.agreement) if one.action == action)
         context = self.context()
-        message_id = context.new_id()
+        message_id = context.make_message_id()
         unit = UserMessage(
             message_id=message_id,
             conversation_id=f"c-{message_id}",
@@ -204,8 +213,8 @@ class Neighbour:
         pmode = next(one for one in pmodes(self.agreement) if one.action == unit.action)
         return EBMS2.seal((unit,), pmode, self.context())
 
-    def open(self, answer: Answer, sent: Parcel | None = None) -> Opened:
+    def open(self, answer: HttpResponse, sent: Parcel | None = None) -> OpenedMessage:
         """Open what came back, and hold it against what was sent."""
         context = self.context()
-        expecting: Sent | None = EBMS2.sent(sent, context.limits) if sent else None
-        return EBMS2.open(Parcel(answer.headers, Octets(answer.body)), context, expecting)
+        expecting: SentUnit | None = EBMS2.read_sent_unit(sent, context.limits) if sent else None
+        return EBMS2.open(Parcel(answer.headers, MemoryBody(answer.body)), context, expecting)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.conformance.submission import Submission
+from gateway.conformance.partners.broker_submission import SealedSubmission
 from tests.kit.town import Town
 
 Change = Callable[[etree._Element], None]
@@ -18,9 +18,9 @@ class Life:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.filed: list[Submission] = []
+        self.filed: list[SealedSubmission] = []
         self.receipts: dict[str, set[bytes]] = {}
-        self._supplements: dict[str, Submission] = {}
+        self._supplements: dict[str, SealedSubmission] = {}
         self._answered: set[str] = set()
 
     def file(self, change: Change | None = None) -> None:
@@ -37,7 +37,7 @@ class Life:
             if said.get("state") == "INFORMATION_REQUIRED" and said["notice_number"] not in self._answered:
                 self._supplement(said)
 
-    def _send(self, message: Submission) -> bool:
+    def _send(self, message: SealedSubmission) -> bool:
         answer = self.town.send(message)
         if answer is None:
             return False

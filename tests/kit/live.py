@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.pki.issue import key_pem
+from gateway.pki.certificate_authority import encode_key_pem
 from gateway.store.engine import make_engine
 from tests.kit.house import AGREEMENT, authority, crl, register_parties, signer_named
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.kit.ports import find_free_port
 
 
 class LiveHouse:
@@ -26,7 +19,7 @@ class LiveHouse:
 
     def __init__(self, folder: Path, database_url: str, agreement: bytes = AGREEMENT, more: str = "") -> None:
         self.home = folder / "home"
-        self.port = free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}/msh/ebms2"
         self.now = datetime.now(UTC)
         self.agreement = agreement
@@ -46,7 +39,7 @@ class LiveHouse:
         (pki / "ca.pem").write_bytes(authority().certificate.pem)
         (pki / "crl.pem").write_bytes(x509.load_der_x509_crl(crl()).public_bytes(Encoding.PEM))
         (pki / "hub.cert.pem").write_bytes(hub.certificate.pem)
-        (pki / "hub.key.pem").write_bytes(key_pem(hub.key))
+        (pki / "hub.key.pem").write_bytes(encode_key_pem(hub.key))
 
 
-__all__ = ["LiveHouse", "free_port"]
+__all__ = ["LiveHouse"]

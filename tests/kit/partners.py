@@ -8,14 +8,14 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cases.notices import Acknowledged, Answer
-from gateway.delivery.agents.soap import SoapDestination
-from gateway.delivery.http import HttpAnswer
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer
+from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.soap_caller import SoapDestination
 from gateway.errors import GatewayError
-from gateway.hub.reply import Spoken
-from gateway.model import Octets, UserMessage
+from gateway.hub.reply import SignedReply
+from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel
-from gateway.store.messages import Answer as Posted
+from gateway.store.messages import HttpResponse as Posted
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 from tests.kit.house import EBMS2, Neighbour, signer_named
@@ -45,16 +45,18 @@ class ScriptedSoap:
     answers: dict[str, deque[Any]] = field(default_factory=dict)
     broken: list[BaseException] = field(default_factory=list)
 
-    def exchange(self, envelope: bytes, destination: SoapDestination) -> tuple[Answer, Spoken]:
-        return self.deliver(envelope, destination), Spoken(b"<signed answer/>")
+    def exchange_call(
+        self, envelope: bytes, destination: SoapDestination
+    ) -> tuple[AgencyAnswer, SignedReply]:
+        return self.send_call(envelope, destination), SignedReply(b"<signed answer/>")
 
-    def deliver(self, envelope: bytes, destination: SoapDestination) -> Answer:
+    def send_call(self, envelope: bytes, destination: SoapDestination) -> AgencyAnswer:
         root = parse_xml(envelope)
         body = root[-1][0]
         name = destination.endpoint.rsplit("/", 1)[-1]
         self.calls.append(Call(name, etree.QName(body).localname, body, envelope))
         laid = self.answers.get(name)
-        answer = laid.popleft() if laid else Acknowledged(f"R-{name}-{len(self.calls)}")
+        answer = laid.popleft() if laid else AgencyAcknowledgment(f"R-{name}-{len(self.calls)}")
         if isinstance(answer, Exception):
             raise answer
         if not callable(answer):
@@ -82,7 +84,7 @@ class Inbox:
     def post(self, url: str, headers: dict[str, str], body: bytes) -> HttpAnswer:
         """Take a POST of the hub as HTTP would bring it."""
         del url
-        parcel = Parcel(headers, Octets(body))
+        parcel = Parcel(headers, MemoryBody(body))
         opened = EBMS2.open(parcel, self.broker.context())
         if not isinstance(opened.unit, UserMessage):
             self.signals.append(Posted(200, dict(headers), body))
@@ -102,8 +104,10 @@ class Inbox:
 
     def _receipt(self, opened: Any) -> HttpAnswer:
         context = self.broker.context()
-        parcel = EBMS2.seal((EBMS2.receipt(opened, context),), opened.pmode, context)
-        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open().read())
+        parcel = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
+        return HttpAnswer(
+            200, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open_stream().read()
+        )
 
     def documents(self, name: str) -> list[etree._Element]:
         """Return the verified documents of one kind (Result, Notice) in order of arrival."""

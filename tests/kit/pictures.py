@@ -1,32 +1,39 @@
-"""The pictures in the manual, drawn from the mappings that are shipped."""
+"""The pictures in the manual: of mappings that are shipped, and of the flow of a submission."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.harmonize import Bundle, load
-from gateway.harmonize.picturing import draw, picture
-from gateway.share import folder
-from tests.kit.facts import MANUAL
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.tools.diagram import build_diagram, draw_page
+from gateway.share import get_data_folder
+from tests.kit.flow_diagram import draw_flow
+from tests.kit.paths import MANUAL
 
 PICTURES = MANUAL / "pictures"
 DRAWN = ("KPTA-PHARM-IMP",)
+FLOW = PICTURES / "flow.svg"
 
 
-def drawn(name: str, bundle: Bundle | None = None) -> str:
+def drawn(name: str, bundle: MappingBundle | None = None) -> str:
     """Return the picture of one shipped document."""
-    bundle = bundle or load(folder("mappings"))
+    bundle = bundle or load_bundle(get_data_folder("mappings"))
     document = bundle.documents[name]
-    return draw(picture(document, bundle), bundle.organisations[document.organisation])
+    return draw_page(build_diagram(document, bundle), bundle.organisations[document.organisation])
 
 
 def write() -> list[Path]:
     """Draw the pictures of the manual anew; return those that changed."""
+    texts = {PICTURES / f"{name}.html": drawn(name) for name in DRAWN} | {FLOW: drawn_flow()}
     changed = []
-    for name in DRAWN:
-        path, new = PICTURES / f"{name}.html", drawn(name)
+    for path, new in texts.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != new:
             path.parent.mkdir(exist_ok=True)
             path.write_text(new, encoding="utf-8")
             changed.append(path)
     return changed
+
+
+def drawn_flow() -> str:
+    """Return the picture of the flow, drawn from the file beside it."""
+    return draw_flow(FLOW.with_suffix(".toml").read_text(encoding="utf-8"))

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
+from gateway.pki.certificate_authority import CertificationAuthority
 from gateway.pki.certificates import Certificate
-from gateway.pki.issue import Authority
 
 Page = Callable[["Handler"], None]
 
@@ -141,7 +141,7 @@ def publishing(tls: ssl.SSLContext | None = None) -> Iterator[Publisher]:
 class Responder:
     """Answers OCSP requests for an authority; `revoked` holds serial numbers, `unknown` too."""
 
-    authority: Authority
+    authority: CertificationAuthority
     clock: Callable[[], datetime]
     revoked: set[int] = field(default_factory=set)
     unknown: set[int] = field(default_factory=set)

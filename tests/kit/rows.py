@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.model import Payload
-from gateway.store import cases, deliveries, messages, payloads, requests
+from gateway.message_model import Payload
+from gateway.store import agency_requests, cases, deliveries, messages, payloads
 
 __all__ = ["NOW", "answer", "delivery", "later", "message", "open_case", "request", "stored"]
 
@@ -43,14 +43,14 @@ def message(**changes: Any) -> messages.NewMessage:
     return messages.NewMessage(**(values | changes))
 
 
-def answer(body: bytes = b"<Acknowledgment/>") -> messages.Answer:
+def answer(body: bytes = b"<Acknowledgment/>") -> messages.HttpResponse:
     """Return an answer to a message."""
-    return messages.Answer(200, {"content-type": "text/xml"}, body)
+    return messages.HttpResponse(200, {"content-type": "text/xml"}, body)
 
 
 def stored(conn: Connection, **changes: Any) -> int:
     """Store a message; return its row id."""
-    return messages.accept(conn, message(**changes), answer(), NOW).id
+    return messages.accept_message(conn, message(**changes), answer(), NOW).id
 
 
 def open_case(conn: Connection, **changes: Any) -> int:
@@ -83,10 +83,10 @@ def request(conn: Connection, case_id: int, **changes: Any) -> int:
         "mapping": "a-1",
         "mapping_version": "1",
         "mapping_sha256": "0" * 64,
-        "document_sha256": payloads.put(conn, b"<Document/>", NOW),
+        "document_sha256": payloads.store_payload(conn, b"<Document/>", NOW),
         "required": ((1, "FOOD"), (2, "FOOD")),
     }
-    return requests.add(conn, requests.NewRequest(**(values | changes)))
+    return agency_requests.insert_request(conn, agency_requests.NewAgencyRequest(**(values | changes)))
 
 
 def delivery(**changes: Any) -> deliveries.NewDelivery:

@@ -15,8 +15,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gateway.cli.settings import read_verb_settings
 from gateway.config import Settings
-from gateway.delivery.assembly import build_worker
-from gateway.web.app import application
+from gateway.delivery.wiring import build_worker
+from gateway.web.wsgi_application import build_application
 
 
 class _Quiet(WSGIRequestHandler):
@@ -47,7 +47,7 @@ def _both(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    app = application(settings)
+    app = build_application(settings)
     server = make_server(settings.http.host, settings.http.port, app, threaded=True, request_handler=_Quiet)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print("READY", flush=True)

@@ -8,13 +8,19 @@ from functools import cache
 from lxml import etree
 
 from gateway.errors import SIGNER_MISMATCH, GatewayError
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    CertificationAuthority,
+    IssuedCertificate,
+    issue_certificate,
+    make_authority,
+)
 from gateway.pki.certificates import Certificate
-from gateway.pki.issue import Authority, Issued, Order, issue_certificate, make_authority
-from gateway.pki.keys import KeySigner
-from gateway.wire.addressing import Addressing, write_addressing
+from gateway.pki.signing_keys import KeySigner
+from gateway.wire.addressing import AddressingHeaders, write_addressing
 from gateway.wire.namespaces import AGENCY, SERVICE_AGENCY, SOAP11
-from gateway.wire.xml import serialize
-from gateway.xmlsec.wss import sign_request
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.wss import sign_soap_envelope
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 ENDPOINT = "https://agency.example/soap"
@@ -23,16 +29,16 @@ ACKNOWLEDGED = "<Answer><Acknowledged><ReceiptNumber>R-1</ReceiptNumber></Acknow
 
 
 @cache
-def authority(name: str = "Test CA") -> Authority:
+def authority(name: str = "Test CA") -> CertificationAuthority:
     return make_authority(f"CN={name}", NOW - timedelta(days=30))
 
 
 @cache
-def issued(name: str) -> Issued:
+def issued(name: str) -> IssuedCertificate:
     """Return the key pair of `name`: the hub has RSA, everybody else EC."""
     kind = "rsa-2048" if name == "hub" else "p-256"
     issuer = authority("Other CA") if name == "stranger" else authority()
-    return issue_certificate(issuer, f"CN={name}", NOW - timedelta(days=1), Order(key_kind=kind))
+    return issue_certificate(issuer, f"CN={name}", NOW - timedelta(days=1), CertificateOrder(key_kind=kind))
 
 
 @cache
@@ -56,7 +62,7 @@ def wrapper(namespace: str, name: str, content: str) -> etree._Element:
     return etree.fromstring(f'<{name} xmlns="{namespace}">{content}</{name}>')
 
 
-def envelope(content: etree._Element | None, addressing: Addressing | None) -> etree._Element:
+def envelope(content: etree._Element | None, addressing: AddressingHeaders | None) -> etree._Element:
     root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
     header = etree.SubElement(root, f"{{{SOAP11}}}Header")
     if addressing is not None:
@@ -68,8 +74,8 @@ def envelope(content: etree._Element | None, addressing: Addressing | None) -> e
 
 
 def signed(root: etree._Element, by: str = "agency", at: datetime = NOW) -> bytes:
-    sign_request(root, signer(by), now=at)
-    return serialize(root)
+    sign_soap_envelope(root, signer(by), now=at)
+    return serialize_element(root)
 
 
 def agency_answer(
@@ -82,7 +88,7 @@ def agency_answer(
 ) -> bytes:
     """Return the agency's signed answer to a call of ours."""
     name = f"{operation}Response"
-    values = Addressing(f"{AGENCY}:{name}", "urn:uuid:answer", None, message_id)
+    values = AddressingHeaders(f"{AGENCY}:{name}", "urn:uuid:answer", None, message_id)
     return signed(envelope(wrapper(AGENCY, name, content), values), by, at)
 
 
@@ -95,5 +101,5 @@ def agency_call(
     at: datetime = NOW,
 ) -> bytes:
     """Return a signed call of the agency to our service."""
-    values = Addressing(f"{SERVICE_AGENCY}:{operation}", message_id)
+    values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", message_id)
     return signed(envelope(wrapper(SERVICE_AGENCY, operation, content), values), by, at)

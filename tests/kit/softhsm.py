@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.pki.issue import PrivateKey, key_pem
-from gateway.pki.pkcs11 import TokenKey
+from gateway.pki.certificate_authority import PrivateKey, encode_key_pem
+from gateway.pki.pkcs11 import TokenKeyLocation
 
 __all__ = ["SoftHsm"]
 
@@ -62,14 +62,14 @@ class SoftHsm:
     def conf(self) -> Path:
         return self.folder / "softhsm2.conf"
 
-    def key(self, label: str = "signing") -> TokenKey:
+    def key(self, label: str = "signing") -> TokenKeyLocation:
         """Return where a key of this token is."""
-        return TokenKey(module(), self.label, label)
+        return TokenKeyLocation(module(), self.label, label)
 
     def put(self, key: PrivateKey, label: str = "signing", number: str = "01") -> None:
         """Put a private key into the token."""
         file = self.folder / "key.pem"
-        file.write_bytes(key_pem(key))
+        file.write_bytes(encode_key_pem(key))
         self._tool(
             "--import",
             str(file),

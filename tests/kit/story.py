@@ -16,27 +16,27 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.notices import Answer, CallBack, Decision, DecisionCode, Notice
-from gateway.cli.register import register_certificate
-from gateway.delivery.agents.local import LocalAgent
-from gateway.delivery.agents.msh import MshAgent
-from gateway.delivery.agents.partner import PartnerAgent
-from gateway.delivery.partners import Partner, Partners
-from gateway.delivery.retry import RetryPlan
-from gateway.delivery.worker import Pace, Worker
+from gateway.cases.agency_notices import AgencyAnswer, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cli.registration import register_certificate
+from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
+from gateway.delivery.retry_plan import RetryPlan
 from gateway.errors import UNREACHABLE, GatewayError
-from gateway.evidence.log import of_subject
-from gateway.hub.reply import call_back
-from gateway.hub.trust.recognition import NOBODY, Terms
-from gateway.model import PartyId, Payload, UserMessage
-from gateway.pki.keys import KeySigner
-from gateway.share import folder
-from gateway.states import Machine
-from gateway.store import cases, deliveries, mandates, parties, requests
-from gateway.store.engine import reading, transaction
-from gateway.store.transitions import history
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.reply import apply_call_back
+from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy
+from gateway.message_model import PartyId, Payload, UserMessage
+from gateway.pki.signing_keys import KeySigner
+from gateway.share import get_data_folder
+from gateway.state_machines import StateMachine
+from gateway.store import agency_requests, cases, deliveries, mandates, parties
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.transitions import list_transitions
 from gateway.wire.namespaces import AGENCY, CUSTOMS, SUB
-from gateway.wire.xml import serialize
+from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import sign_document
 from tests.kit.house import AGREEMENT, PARTY_TYPE, START, House, Neighbour, signer_named
 from tests.kit.partners import Call, Inbox, ScriptedSoap
@@ -45,7 +45,7 @@ AGENCIES = ("KPTA", "KFDA", "NPQS")
 LAWS = {"KPTA": "01", "KFDA": "05", "NPQS": "12"}
 ITEMS = {"KPTA": 1, "KFDA": 2, "NPQS": 3}
 PLAN = RetryPlan(retries=3, first=timedelta(seconds=10))
-_SAMPLES = folder("conformance").joinpath("samples")
+_SAMPLES = get_data_folder("conformance").joinpath("samples")
 #: Without notices on the way: the result is the first that the applicant hears.
 QUIET = b"\n".join(line for line in AGREEMENT.splitlines() if b"broker1-notice" not in line)
 LABEL = _SAMPLES.joinpath("korean-label.pdf").read_bytes()
@@ -55,7 +55,12 @@ class Story:
     """One hub with everyone around it."""
 
     def __init__(
-        self, engine: Engine, *, customs: bool = True, agreement: bytes = AGREEMENT, terms: Terms = NOBODY
+        self,
+        engine: Engine,
+        *,
+        customs: bool = True,
+        agreement: bytes = AGREEMENT,
+        terms: RecognitionPolicy = NOBODY,
     ) -> None:
         self.soap = ScriptedSoap()
         self.house = House(engine, agreement=agreement, terms=terms)
@@ -63,12 +68,16 @@ class Story:
         self.broker = Neighbour("broker1", self.clock, agreement)
         self.inbox = Inbox(self.broker)
         self._register()
-        addresses = {name: Partner(_wsdl(name), f"http://partner.example/{name}", name) for name in AGENCIES}
+        addresses = {
+            name: PartnerService(_wsdl(name), f"http://partner.example/{name}", name) for name in AGENCIES
+        }
         if customs:
-            addresses["customs"] = Partner("customs.wsdl", "http://partner.example/customs", "customs")
+            addresses["customs"] = PartnerService("customs.wsdl", "http://partner.example/customs", "customs")
         hub = self.house.hub
-        partners = Partners(
-            lambda: addresses, hub.judge, lambda sha: hub.refresh().party_of(sha, hub.clock())
+        partners = PartnerDirectory(
+            lambda: addresses,
+            hub.judge,
+            lambda sha: hub.refresh_snapshot().find_certificate_party(sha, hub.clock()),
         )
         hub.composer = partners
         self.hub = hub
@@ -79,31 +88,31 @@ class Story:
         }
         self.worker = self.new_worker("w1")
 
-    def new_worker(self, name: str, threads: int = 4) -> Worker:
+    def new_worker(self, name: str, threads: int = 4) -> DeliveryWorker:
         """Return another worker on the same database."""
-        pace = Pace(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-        return Worker(self.house.engine, self.agents, self.clock, name=name, pace=pace)
+        pace = WorkerSettings(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
+        return DeliveryWorker(self.house.engine, self.agents, self.clock, name=name, pace=pace)
 
     def _register(self) -> None:
         now = self.clock()
-        with transaction(self.house.engine) as conn:
-            parties.add_id(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+        with write_transaction(self.house.engine) as conn:
+            parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
             for name in (*AGENCIES, "customs"):
-                parties.add(conn, name, name, "customs" if name == "customs" else "agency", now)
+                parties.register_party(conn, name, name, "customs" if name == "customs" else "agency", now)
                 register_certificate(conn, name, signer_named(name.lower()).certificate.der, now)
 
     def register(self, name: str, *values: str, signer: KeySigner | None = None) -> None:
         """Register another applicant with a certificate and identifiers that customs knows."""
         now = self.clock()
         ids = [PartyId(name, PARTY_TYPE), *(PartyId(value, "urn:example:customs-id") for value in values)]
-        with transaction(self.house.engine) as conn:
-            parties.add(conn, name, name.title(), "applicant", now, ids)
+        with write_transaction(self.house.engine) as conn:
+            parties.register_party(conn, name, name.title(), "applicant", now, ids)
             register_certificate(conn, name, (signer or signer_named(name)).certificate.der, now)
 
     def mandate(self, holder: str, principal: str) -> None:
         """Let a party file for another."""
-        with transaction(self.house.engine) as conn:
-            mandates.add(conn, holder, principal, START - timedelta(days=1))
+        with write_transaction(self.house.engine) as conn:
+            mandates.insert_mandate(conn, holder, principal, START - timedelta(days=1))
 
     def submission(
         self, change: Callable[[etree._Element], None] | None = None, signer: KeySigner | None = None
@@ -124,7 +133,7 @@ class Story:
     ) -> UserMessage:
         """Send a submission as the broker does; returns the message sent."""
         root = self.submission() if root is None else root
-        content = root if isinstance(root, bytes) else serialize(root)
+        content = root if isinstance(root, bytes) else serialize_element(root)
         unit = self.broker.message(action, content, **changes)
         if attach:
             label = Payload("korean-label@sample", "application/pdf", LABEL)
@@ -137,7 +146,7 @@ class Story:
     def tick(self, **forward: float) -> int:
         """Move the clock, then do upkeep and all that is due; returns how many deliveries that was."""
         self.clock.forward(**forward)
-        self.worker.keep_up()
+        self.worker.run_maintenance()
         done = 0
         while made := self.worker.run_once():
             done += made
@@ -156,7 +165,9 @@ class Story:
 
     def decide(self, agency: str, code: DecisionCode = DecisionCode.APPROVED, **words: Any) -> None:
         """Let an agency call back with a decision on its item."""
-        call_back(self.hub, agency, CallBack(self.notice(agency, code, **words), self.number_of(agency)))
+        apply_call_back(
+            self.hub, agency, AgencyCallback(self.notice(agency, code, **words), self.number_of(agency))
+        )
 
     def notice(
         self,
@@ -172,9 +183,9 @@ class Story:
         decision = Decision(ITEMS[agency], LAWS[agency], code, f"{agency}-P-{number}")
         return Notice(f"{agency}-{number}", more.get("at", self.clock()), status, (decision,))
 
-    def hear(self, agency: str, answer: Answer) -> str:
+    def hear(self, agency: str, answer: AgencyAnswer) -> str:
         """Let an agency call back about its application; returns the case number."""
-        return call_back(self.hub, agency, CallBack(answer, self.number_of(agency)))
+        return apply_call_back(self.hub, agency, AgencyCallback(answer, self.number_of(agency)))
 
     def decide_all(self, *but: str) -> None:
         """Let every agency approve, except those named."""
@@ -184,8 +195,10 @@ class Story:
 
     def request(self, agency: str) -> Any:
         """Return what an agency was asked in the newest case."""
-        with reading(self.house.engine) as conn:
-            return next(row for row in requests.of_case(conn, self.case().id) if row.agency == agency)
+        with read_transaction(self.house.engine) as conn:
+            return next(
+                row for row in agency_requests.list_by_case(conn, self.case().id) if row.agency == agency
+            )
 
     def delivery(self, **equal: Any) -> Any:
         """Return the one delivery of these values."""
@@ -194,7 +207,7 @@ class Story:
 
     def operate(self, act: Callable[..., None], delivery: int) -> None:
         """Let an operator act on a delivery."""
-        with transaction(self.house.engine) as conn:
+        with write_transaction(self.house.engine) as conn:
             act(conn, delivery, self.clock(), "operator")
 
     def result(self) -> etree._Element:
@@ -214,23 +227,23 @@ class Story:
 
     def evidence(self, subject: str, about: int) -> list[str]:
         """Return the kinds of evidence about one thing, in order."""
-        with reading(self.house.engine) as conn:
-            return [row.kind for row in of_subject(conn, subject, about)]
+        with read_transaction(self.house.engine) as conn:
+            return [row.kind for row in list_subject_leaves(conn, subject, about)]
 
-    def steps(self, machine: Machine, about: int) -> list[tuple[str, str]]:
+    def steps(self, machine: StateMachine, about: int) -> list[tuple[str, str]]:
         """Return event and state after it of each recorded step of one thing."""
-        with reading(self.house.engine) as conn:
-            return [(row.event, row.to_state) for row in history(conn, machine, about)]
+        with read_transaction(self.house.engine) as conn:
+            return [(row.event, row.to_state) for row in list_transitions(conn, machine, about)]
 
     def case(self) -> Any:
         """Return the newest case."""
-        with reading(self.house.engine) as conn:
-            return cases.search(conn, limit=1)[0]
+        with read_transaction(self.house.engine) as conn:
+            return cases.list_cases(conn, limit=1)[0]
 
     def deliveries(self, **equal: Any) -> list[Any]:
         """Return deliveries, oldest first."""
-        with reading(self.house.engine) as conn:
-            return list(reversed(deliveries.search(conn, limit=200, **equal)))
+        with read_transaction(self.house.engine) as conn:
+            return list(reversed(deliveries.list_deliveries(conn, limit=200, **equal)))
 
     def customs_codes(self) -> list[str]:
         """Return the pending codes that customs was told, in order."""

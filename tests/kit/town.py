@@ -19,14 +19,19 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.demo_stage import Stage, read_cast
-from gateway.conformance.client import Client
-from gateway.conformance.journal import read_journal
-from gateway.conformance.membership import read_membership
-from gateway.conformance.submission import Submission, prepare, seal, supplement
+from gateway.conformance.partners.broker_client import BrokerClient
+from gateway.conformance.partners.broker_membership import read_membership
+from gateway.conformance.partners.broker_submission import (
+    SealedSubmission,
+    make_supplement,
+    seal_submission,
+    sign_submission,
+)
+from gateway.conformance.partners.journal import read_journal
 from gateway.protocols import Parcel
-from gateway.store import cases, deliveries, messages, requests
-from gateway.store.engine import make_engine, reading
-from gateway.store.messages import Answer
+from gateway.store import agency_requests, cases, deliveries, messages
+from gateway.store.engine import make_engine, read_transaction
+from gateway.store.messages import HttpResponse
 from tests.kit.gateway import RunningGateway, post
 
 _QUICK = """
@@ -79,7 +84,7 @@ class Town(Stage):
         with RunningGateway(self.home, "both", failpoint=failpoint) as running:
             yield running
 
-    def submission(self, change: Callable[[etree._Element], None] | None = None) -> Submission:
+    def submission(self, change: Callable[[etree._Element], None] | None = None) -> SealedSubmission:
         """Return a sealed submission under a reference of its own."""
         root = etree.fromstring(self.cast.sample)
         reference = f"TOWN-{next(self._numbers):06d}"
@@ -89,21 +94,25 @@ class Town(Stage):
             change(root)
         content = etree.tostring(root)
         self._last = content
-        return seal(prepare(content, self.member), dict(self.cast.attachments), self.member, self.url)
+        return seal_submission(
+            sign_submission(content, self.member), dict(self.cast.attachments), self.member, self.url
+        )
 
-    def supplement_of(self, first: Submission, application: str) -> Submission:
+    def supplement_of(self, first: SealedSubmission, application: str) -> SealedSubmission:
         """Return the sealed supplement of one application of a submission."""
         content = first.unit.payloads[0].content
-        changed = supplement(content, application, {"PlaceOfProduction": "Zijpe, perceel 14 en 15"})
-        return seal(prepare(changed, self.member), {}, self.member, self.url, first.unit.conversation_id)
+        changed = make_supplement(content, application, {"PlaceOfProduction": "Zijpe, perceel 14 en 15"})
+        return seal_submission(
+            sign_submission(changed, self.member), {}, self.member, self.url, first.unit.conversation_id
+        )
 
-    def send(self, message: Submission) -> Answer | None:
+    def send(self, message: SealedSubmission) -> HttpResponse | None:
         """POST once; None when the connection ended without an answer."""
         return post(self.url, Parcel(message.parcel.headers, message.parcel.body))
 
-    def deliver(self, message: Submission) -> None:
+    def deliver(self, message: SealedSubmission) -> None:
         """Send as the broker's client does, until the receipt is verified."""
-        Client(self.member, self.home / "sent").send(message)
+        BrokerClient(self.member, self.home / "sent").send_submission(message)
 
     # What is seen from outside.
 
@@ -120,23 +129,27 @@ class Town(Stage):
         names = ("broker", "customs", *(one["code"] for one in self.cast.agencies))
         return [row for name in names for row in read_journal(self.partner(name) / "log" / "refusals.jsonl")]
 
-    def case_of(self, message: Submission) -> Any | None:
+    def case_of(self, message: SealedSubmission) -> Any | None:
         """Return the case a submission opened."""
         engine = make_engine(self.database_url)
         try:
-            with reading(engine) as conn:
-                row = messages.find(conn, "in", "broker", message.unit.message_id)
-                return cases.get(conn, row.case_id) if row is not None and row.case_id else None
+            with read_transaction(engine) as conn:
+                row = messages.find_by_message_id(conn, "in", "broker", message.unit.message_id)
+                return cases.find_by_id(conn, row.case_id) if row is not None and row.case_id else None
         finally:
             engine.dispose()
 
-    def look(self, message: Submission) -> tuple[Any, list[Any], list[Any]]:
+    def look(self, message: SealedSubmission) -> tuple[Any, list[Any], list[Any]]:
         """Return case, requests and deliveries of a submission."""
         case = self.case_of(message)
         engine = make_engine(self.database_url)
         try:
-            with reading(engine) as conn:
-                return case, list(requests.of_case(conn, case.id)), list(deliveries.of_case(conn, case.id))
+            with read_transaction(engine) as conn:
+                return (
+                    case,
+                    list(agency_requests.list_by_case(conn, case.id)),
+                    list(deliveries.list_by_case(conn, case.id)),
+                )
         finally:
             engine.dispose()
 

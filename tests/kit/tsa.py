@@ -16,8 +16,8 @@ from asn1crypto import x509 as asn1_x509
 from certomancer.services import TimeStamper
 from cryptography.hazmat.primitives import serialization
 
-from gateway.pki.issue import Issued
-from tests.kit.live import free_port
+from gateway.pki.certificate_authority import IssuedCertificate
+from tests.kit.ports import find_free_port
 
 __all__ = ["FAULTS", "POLICY", "Tsa"]
 
@@ -64,13 +64,13 @@ FAULTS = (*_MISHEARD, *_SAID, "policy", "late", "HTTP 500")
 class Tsa:
     """One authority on a port of its own; `fault` names what it does wrong, `asked` counts questions."""
 
-    def __init__(self, issued: Issued, clock: Callable[[], datetime]) -> None:
+    def __init__(self, issued: IssuedCertificate, clock: Callable[[], datetime]) -> None:
         self.issued = issued
         self.clock = clock
         self.fault = ""
         self.asked = 0
         self.nonces: list[int] = []
-        self.port = free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}/tsa"
         self._server: ThreadingHTTPServer | None = None
 

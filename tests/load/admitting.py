@@ -15,26 +15,26 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.delivery.partners import Partners
-from gateway.delivery.reloading import partners_of
-from gateway.hub.admit import admit
-from gateway.hub.assembly import NoCalls, build_hub
+from gateway.delivery.partner_directory import PartnerDirectory
+from gateway.delivery.partner_settings import build_partners
+from gateway.hub.admit import admit_submission
 from gateway.hub.hub import Hub
-from gateway.model import Payload
-from gateway.share import folder
+from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.message_model import Payload
+from gateway.share import get_data_folder
 from gateway.store import cases, deliveries, messages, payloads
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
 from gateway.wire.namespaces import DS, SUB
-from gateway.wire.prescan import prescan
-from gateway.wire.shipped import SUBMISSION, schemas
-from gateway.wire.xml import serialize
+from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
+from gateway.wire.xml import serialize_element
+from gateway.wire.xml_prescan import prescan_xml
 from gateway.xmlsec.xades import sign_document
 from tests.load.durable import DurableFile
 from tests.load.place import Broker, Place
 from tests.load.receiving import hub_takes
 from tests.load.stopwatch import Laps, by_turns, say
 
-_SAMPLES = folder("conformance").joinpath("samples")
+_SAMPLES = get_data_folder("conformance").joinpath("samples")
 _LABEL = Payload("korean-label@sample", "application/pdf", _SAMPLES.joinpath("korean-label.pdf").read_bytes())
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
@@ -49,7 +49,7 @@ def submission(broker: Broker, number: int) -> bytes:
         found = root.find(place)
         assert found is not None
         found.text = name
-    return serialize(sign_document(root, broker.signer, now=datetime.now(UTC)))
+    return serialize_element(sign_document(root, broker.signer, now=datetime.now(UTC)))
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Floor:
 
     def __call__(self, document: bytes, written: Sequence[bytes]) -> None:
         """Pre-scan, parse, judge by the schema, canonicalise, digest, verify; commit what was written."""
-        prescan(document)
+        prescan_xml(document)
         root = etree.fromstring(document)
-        assert schemas(SUBMISSION).accepts(root)
+        assert load_shipped_schemas(SUBMISSION).is_valid(root)
         signature = root.find(f"{{{DS}}}Signature")
         assert signature is not None
         signed_info = etree.tostring(signature[0], method="c14n", exclusive=True, with_tail=False)
@@ -77,13 +77,13 @@ class Floor:
 def calling_hub(place: Place) -> Hub:
     """Return a hub that words calls to the partners of the settings."""
     settings = place.settings
-    hub = build_hub(settings, NoCalls())
-    hub.composer = Partners(lambda: partners_of(settings), hub.judge, _party_of(hub))
+    hub = build_hub(settings, RejectingComposer())
+    hub.composer = PartnerDirectory(lambda: build_partners(settings), hub.judge, _party_of(hub))
     return hub
 
 
 def _party_of(hub: Hub) -> Callable[[str], str | None]:
-    return lambda sha256: hub.knowledge().party_of(sha256, hub.clock())
+    return lambda sha256: hub.get_snapshot().find_certificate_party(sha256, hub.clock())
 
 
 def measure(place: Place, submissions: int) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ def measure(place: Place, submissions: int) -> Mapping[str, Any]:
         by_turns(
             number,
             partial(bare.time, partial(floor, document, written)),
-            partial(ours.time, partial(admit, hub, row, lambda _conn: None)),
+            partial(ours.time, partial(admit_submission, hub, row, lambda _conn: None)),
         )
     file.close()
     _check(hub.engine, submissions + _WARM_UP)
@@ -119,20 +119,23 @@ def measure(place: Place, submissions: int) -> Mapping[str, Any]:
 def _stored(hub: Hub, broker: Broker, document: bytes) -> int:
     """Hand a submission in as a signed message; return its row."""
     hub_takes(hub, broker.seal("Submit", Payload("submission@load", "application/xml", document), _LABEL))
-    with reading(hub.engine) as conn:
-        return int(messages.search(conn, limit=1)[0].id)
+    with read_transaction(hub.engine) as conn:
+        return int(messages.list_messages(conn, limit=1)[0].id)
 
 
 def _written(engine: Engine) -> list[bytes]:
     """Return the calls that the newest case put in the queue."""
-    with reading(engine) as conn:
-        case = cases.search(conn, limit=1)[0]
-        return [payloads.get(conn, row.payload_sha256) for row in deliveries.of_case(conn, case.id)]
+    with read_transaction(engine) as conn:
+        case = cases.list_cases(conn, limit=1)[0]
+        return [
+            payloads.get_payload_octets(conn, row.payload_sha256)
+            for row in deliveries.list_by_case(conn, case.id)
+        ]
 
 
 def _check(engine: Engine, number: int) -> None:
-    with reading(engine) as conn:
-        states = [row.state for row in cases.search(conn, limit=number + 1)]
-        calls = len(deliveries.of_case(conn, cases.search(conn, limit=1)[0].id))
+    with read_transaction(engine) as conn:
+        states = [row.state for row in cases.list_cases(conn, limit=number + 1)]
+        calls = len(deliveries.list_by_case(conn, cases.list_cases(conn, limit=1)[0].id))
     assert states == ["IN_PROGRESS"] * number, set(states)
     assert calls == 5, f"{calls} calls where three agencies and customs twice were expected"

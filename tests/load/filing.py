@@ -17,11 +17,11 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.demo_stage import Cast, Stage, read_cast
-from gateway.conformance.http import Poster
-from gateway.conformance.membership import Membership, read_membership
-from gateway.conformance.submission import Submission, prepare, seal
-from gateway.store import census
-from gateway.store.engine import make_engine, reading
+from gateway.conformance.partners.broker_membership import Membership, read_membership
+from gateway.conformance.partners.broker_submission import SealedSubmission, seal_submission, sign_submission
+from gateway.conformance.partners.http_transport import HttpPoster
+from gateway.store import state_counts
+from gateway.store.engine import make_engine, read_transaction
 from tests.load.stopwatch import say
 
 _SENDERS = 2
@@ -61,19 +61,19 @@ def _quick(cast: Cast) -> Cast:
     return replace(cast, agencies=tuple(agencies))
 
 
-def _submission(stage: Stage, member: Membership, number: int) -> Submission:
+def _submission(stage: Stage, member: Membership, number: int) -> SealedSubmission:
     root = etree.fromstring(stage.cast.sample)
     for element in root.iter("{*}Reference", "{*}FunctionalReferenceID"):
         element.text = f"LOAD-{number:06d}"
-    signed = prepare(etree.tostring(root), member)
-    return seal(signed, dict(stage.cast.attachments), member, f"{stage.hub_url}/msh/ebms2")
+    signed = sign_submission(etree.tostring(root), member)
+    return seal_submission(signed, dict(stage.cast.attachments), member, f"{stage.hub_url}/msh/ebms2")
 
 
-def _file(stage: Stage, filed: list[Submission]) -> None:
-    def send(part: list[Submission]) -> None:
-        poster = Poster(f"{stage.hub_url}/msh/ebms2", 60)
+def _file(stage: Stage, filed: list[SealedSubmission]) -> None:
+    def send(part: list[SealedSubmission]) -> None:
+        poster = HttpPoster(f"{stage.hub_url}/msh/ebms2", 60)
         for one in part:
-            answer = poster.post(one.headers, one.content)
+            answer = poster.post(one.http_headers, one.body_octets)
             assert answer.status == 200, answer
         poster.close()
 
@@ -84,8 +84,8 @@ def _file(stage: Stage, filed: list[Submission]) -> None:
 def _cases(stage: Stage) -> dict[str, int]:
     engine = make_engine(stage.settings().database.url)
     try:
-        with reading(engine) as conn:
-            counted = census.take(conn)["gateway_cases"]
+        with read_transaction(engine) as conn:
+            counted = state_counts.count_states(conn)["gateway_cases"]
     finally:
         engine.dispose()
     return {" ".join(value for _, value in labels): int(count) for labels, count in counted.items()}

@@ -13,23 +13,29 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Engine
 
 from gateway.agreements import PMode, read_pmodes
-from gateway.agreements.book import AgreementBook
-from gateway.cli.register import load_agreement, register_certificate
+from gateway.agreements.pmode_index import PModeIndex
+from gateway.cli.registration import load_agreement, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
-from gateway.model import AckRequest, Octets, PartyId, Payload, UserMessage
+from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    encode_key_pem,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.pki.certificate_validation import CertificateValidator, TrustStore
 from gateway.pki.certificates import read_certificate, read_certificates
-from gateway.pki.issue import Order, issue_certificate, key_pem, make_authority, make_crl
-from gateway.pki.keys import KeySigner, load_signer
-from gateway.pki.revocation import Revocations
-from gateway.pki.trust import Judge, TrustStore
-from gateway.protocols import PROTOCOLS, Context, Parcel
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
 from gateway.store import parties
-from gateway.store.engine import make_engine, transaction
-from gateway.store.migrate import migrate
-from tests.kit.live import free_port
+from gateway.store.engine import make_engine, write_transaction
+from gateway.store.schema_migration import migrate_schema
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
 EBMS2 = PROTOCOLS["ebms2"]
 PARTY_TYPE = "urn:example:party-type"
@@ -62,7 +68,7 @@ def make_place(folder: Path, *, database: str = "", processes: int = 2, http: st
     home = folder / "home"
     pki = home / "pki"
     pki.mkdir(parents=True)
-    place = Place(home, free_port(), database or f"sqlite:///{home}/gateway.sqlite3")
+    place = Place(home, find_free_port(), database or f"sqlite:///{home}/gateway.sqlite3")
     set_up(place, _make_keys(pki, datetime.now(UTC)), processes, http=http)
     return place
 
@@ -79,33 +85,35 @@ def set_up(
         f"{more}"
     )
     engine = place.engine()
-    migrate(engine)
+    migrate_schema(engine)
     _register(engine, certificates)
     engine.dispose()
 
 
 def _make_keys(pki: Path, now: datetime) -> dict[str, bytes]:
     authority = make_authority("CN=Load CA", now - timedelta(days=1), "rsa-2048")
-    crl = make_crl(authority, [], now - timedelta(hours=1), now + timedelta(days=365))
+    crl = make_revocation_list(authority, [], now - timedelta(hours=1), now + timedelta(days=365))
     (pki / "ca.pem").write_bytes(authority.certificate.pem)
     (pki / "crl.pem").write_bytes(x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM))
     certificates = {}
     for name in SIGNING:
-        issued = issue_certificate(authority, f"CN={name}", now, Order(key_kind="rsa-2048", days=300))
+        issued = issue_certificate(
+            authority, f"CN={name}", now, CertificateOrder(key_kind="rsa-2048", days=300)
+        )
         (pki / f"{name}.cert.pem").write_bytes(issued.certificate.pem)
-        (pki / f"{name}.key.pem").write_bytes(key_pem(issued.key))
+        (pki / f"{name}.key.pem").write_bytes(encode_key_pem(issued.key))
         certificates[name] = issued.certificate.der
     return certificates
 
 
 def _register(engine: Engine, certificates: dict[str, bytes]) -> None:
     now = datetime.now(UTC)
-    with transaction(engine) as conn:
+    with write_transaction(engine) as conn:
         for name, role in PARTIES.items():
-            parties.add(conn, name, name, role, now, [PartyId(name, PARTY_TYPE)])
+            parties.register_party(conn, name, name, role, now, [PartyId(name, PARTY_TYPE)])
             if name in certificates:
                 register_certificate(conn, name, certificates[name], now)
-        parties.add_id(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+        parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
         load_agreement(conn, AGREEMENT, "agreement", now)
 
 
@@ -116,33 +124,33 @@ class Broker:
         pki = home / "pki"
         self._known = {name: read_certificate((pki / f"{name}.cert.pem").read_bytes()) for name in SIGNING}
         self._pmodes = read_pmodes(AGREEMENT, "agreement")
-        judge = Judge(
+        judge = CertificateValidator(
             TrustStore(read_certificates((pki / "ca.pem").read_bytes())),
-            Revocations([(pki / "crl.pem").read_bytes()]),
+            RevocationData([(pki / "crl.pem").read_bytes()]),
         )
         self.signer = _signer(pki, "broker1")
-        self._book, self._judge = AgreementBook(self._pmodes), judge
+        self._book, self._judge = PModeIndex(self._pmodes), judge
 
     def pmode(self, action: str) -> PMode:
         """Return the P-Mode of an action."""
         return next(one for one in self._pmodes if one.action == action)
 
-    def context(self) -> Context:
+    def context(self) -> ProtocolContext:
         """Return what the broker judges by, as of now."""
-        return Context(
+        return ProtocolContext(
             agreements=self._book,
-            judge=self._judge,
+            validate_certificate=self._judge,
             keys={"broker1": self.signer},
             now=datetime.now(UTC),
-            new_id=lambda: f"{uuid.uuid4()}@broker1.example",
-            party_of={one.sha256: name for name, one in self._known.items()}.get,
-            party_named={PartyId(name, PARTY_TYPE): name for name in SIGNING}.get,
+            make_message_id=lambda: f"{uuid.uuid4()}@broker1.example",
+            find_certificate_party={one.sha256: name for name, one in self._known.items()}.get,
+            find_party_name={PartyId(name, PARTY_TYPE): name for name in SIGNING}.get,
         )
 
     def seal(self, action: str, *payloads: Payload) -> Parcel:
         """Return a signed message with a new MessageId."""
         pmode, context = self.pmode(action), self.context()
-        message_id = context.new_id()
+        message_id = context.make_message_id()
         unit = UserMessage(
             message_id=message_id,
             conversation_id=f"c-{message_id}",
@@ -163,7 +171,7 @@ class Broker:
     def check_receipt(self, sent: Parcel, headers: dict[str, str], body: bytes) -> None:
         """Raise unless this is the hub's signed receipt of what was sent."""
         context = self.context()
-        EBMS2.open(Parcel(headers, Octets(body)), context, EBMS2.sent(sent, context.limits))
+        EBMS2.open(Parcel(headers, MemoryBody(body)), context, EBMS2.read_sent_unit(sent, context.limits))
 
 
 def _signer(pki: Path, name: str) -> KeySigner:
@@ -182,6 +190,6 @@ def payload(octets: int) -> Payload:
 
 def sealed(broker: Broker, octets: int, number: int) -> Iterator[Parcel]:
     """Yield so many messages to the mailbox, each of so many octets in all."""
-    around = broker.seal("Store", payload(1000)).body.size - 1000
+    around = broker.seal("Store", payload(1000)).body.octet_count - 1000
     for _ in range(number):
         yield broker.seal("Store", payload(octets - around))

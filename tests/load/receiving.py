@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
-from gateway.hub.assembly import NoCalls, build_hub
 from gateway.hub.hub import Hub
-from gateway.hub.receive import receive
-from gateway.hub.warming import calm_collector
+from gateway.hub.readiness.warm_up import tune_garbage_collector
+from gateway.hub.receive import receive_parcel
+from gateway.hub.wiring import RejectingComposer, build_hub
 from gateway.protocols import Parcel
-from gateway.store.messages import Answer
-from gateway.wire.mime import read_related
-from gateway.wire.prescan import DEFAULT_LIMITS, prescan
+from gateway.store.messages import HttpResponse
+from gateway.wire.mime import read_multipart_related
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
 from tests.load.durable import DurableFile
 from tests.load.place import EBMS2, Broker, Place, sealed
 from tests.load.stopwatch import Laps, by_turns, say
@@ -54,7 +54,7 @@ class Floor:
 
     def __call__(self, message: Arrived) -> None:
         """Pre-scan, parse, canonicalise, digest, verify; sign a receipt, commit both."""
-        prescan(message.envelope)
+        prescan_xml(message.envelope)
         root = etree.fromstring(message.envelope)
         signature = root.find(_SIGNATURE)
         assert signature is not None
@@ -71,18 +71,18 @@ class Floor:
 def arrived(parcel: Parcel) -> Arrived:
     """Return a message cut at its boundaries."""
     octets = octets_of(parcel)
-    parts = read_related(parcel.header("Content-Type"), octets, DEFAULT_LIMITS)
+    parts = read_multipart_related(parcel.get_header("Content-Type"), octets, DEFAULT_LIMITS)
     value = etree.fromstring(parts.root.content).findtext(f".//{_DS}SignatureValue") or ""
     return Arrived(octets, parts.root.content, parts.attachments[0].content, base64.b64decode(value))
 
 
 def octets_of(parcel: Parcel) -> bytes:
     """Return the body of a parcel."""
-    with parcel.body.open() as stream:
+    with parcel.body.open_stream() as stream:
         return stream.read()
 
 
-def accepted(answer: Answer) -> Answer:
+def accepted(answer: HttpResponse) -> HttpResponse:
     """Return the answer, which must be a receipt."""
     assert answer.status == 200, answer.body[:2000]
     assert b"Acknowledgment>" in answer.body, answer.body[:2000]
@@ -93,8 +93,8 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
     """Time floor and receive path on alternating messages; every receipt is checked to be one."""
     say(f"receive: {messages} messages of {MESSAGE} octets beside their floor")
     broker = Broker(place.home)
-    hub = build_hub(place.settings, NoCalls())
-    calm_collector()  # as every process that serves does
+    hub = build_hub(place.settings, RejectingComposer())
+    tune_garbage_collector()  # as every process that serves does
     for parcel in sealed(broker, MESSAGE, 20):
         receipt = hub_takes(hub, parcel)
         broker.check_receipt(parcel, dict(receipt.headers), receipt.body)
@@ -119,6 +119,6 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
     }
 
 
-def hub_takes(hub: Hub, parcel: Parcel) -> Answer:
+def hub_takes(hub: Hub, parcel: Parcel) -> HttpResponse:
     """Hand a message in as the web does."""
-    return accepted(receive(hub, EBMS2, parcel))
+    return accepted(receive_parcel(hub, EBMS2, parcel))

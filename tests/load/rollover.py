@@ -25,16 +25,16 @@ from typing import Any, Final
 import pytest
 
 from gateway.cli import main as gateway_verb
-from gateway.delivery.http import HttpBounds, HttpSender
-from gateway.model import ErrorSignal, Octets, Receipt
+from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.message_model import ErrorSignal, MemoryBody, Receipt
+from gateway.pki.certificate_authority import Sandbox, SandboxParty, make_sandbox
 from gateway.pki.certificates import read_certificate
-from gateway.pki.issue import Sandbox, SandboxParty, make_sandbox
-from gateway.pki.keys import KeySigner, load_signer
-from gateway.protocols import Context, Parcel
+from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.protocols import Parcel, ProtocolContext
 from gateway.store import messages
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
 from tests.kit.databases import PostgresqlServer
-from tests.kit.live import free_port
+from tests.kit.ports import find_free_port
 from tests.kit.softhsm import PIN, SoftHsm
 from tests.load.place import EBMS2, Broker, Place, payload, set_up
 from tests.load.serving import gateway
@@ -42,7 +42,7 @@ from tests.load.stopwatch import say
 
 _NAMES = ("hub", "hub-next", "broker1", "broker1-next")
 _NUMBERS = itertools.count(1)
-_BOUNDS = HttpBounds(connect=5, silence=30, total=60)
+_BOUNDS = HttpLimits(connect_seconds=5, read_seconds=30, total_seconds=60)
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,22 @@ class RenewingBroker(Broker):
         self.known = {name: read_certificate((pki / f"{name}.cert.pem").read_bytes()) for name in _NAMES}
         self.signer = _signer(pki, key)
 
-    def context(self) -> Context:
+    def context(self) -> ProtocolContext:
         """Return what the broker judges by, as of now."""
         owners = {one.sha256: name.removesuffix("-next") for name, one in self.known.items()}
-        return replace(super().context(), party_of=owners.get)
+        return replace(super().context(), find_certificate_party=owners.get)
 
-    def send(self, sender: HttpSender, url: str) -> Heard:
+    def send(self, sender: HttpClient, url: str) -> Heard:
         """Send one message and judge what comes back."""
         parcel = self.seal("Store", payload(2048))
         sent = datetime.now(UTC)
-        with parcel.body.open() as stream:
+        with parcel.body.open_stream() as stream:
             answer = sender.post(url, {"SOAPAction": '"ebXML"', **parcel.headers}, stream.read())
         answered = datetime.now(UTC)
-        back = Parcel({"Content-Type": answer.headers.get("content-type", "")}, Octets(answer.body))
+        back = Parcel({"Content-Type": answer.headers.get("content-type", "")}, MemoryBody(answer.body))
         context = self.context()
         if b"Acknowledgment" in answer.body:
-            opened = EBMS2.open(back, context, EBMS2.sent(parcel, context.limits))
+            opened = EBMS2.open(back, context, EBMS2.read_sent_unit(parcel, context.limits))
             assert isinstance(opened.unit, Receipt)
         else:
             opened = EBMS2.open(back, context)
@@ -152,7 +152,7 @@ def _keys_of(plan: Plan, registered: threading.Event) -> Iterator[str]:
 
 def _sending(home: Path, url: str, plan: Plan, report: Report) -> None:
     brokers = {name: RenewingBroker(home, name) for name in ("broker1", "broker1-next")}
-    sender = HttpSender(_BOUNDS)
+    sender = HttpClient(_BOUNDS)
     try:
         for key in _keys_of(plan, report.registered):
             report.heard.append(brokers[key].send(sender, url))
@@ -185,7 +185,7 @@ def run(folder: Path, setting: Setting, lead: float = 6.0) -> Mapping[str, Any]:
 def _run(folder: Path, setting: Setting, lead: float, environment: pytest.MonkeyPatch) -> Mapping[str, Any]:
     seconds = setting.seconds
     url = setting.database() if setting.database else f"sqlite:///{folder}/home/gateway.sqlite3"
-    place = Place(folder / "home", free_port(), url)
+    place = Place(folder / "home", find_free_port(), url)
     place.home.mkdir(parents=True)
     parties = [SandboxParty(name, key_kind="rsa-2048") for name in _NAMES]
     made = make_sandbox(place.home / "pki", parties, datetime.now(UTC))
@@ -249,7 +249,7 @@ def _play(place: Place, plan: Plan, senders: int) -> Report:
     report.registered.set()
     for one in threads:
         one.join()
-    sender = HttpSender(_BOUNDS)
+    sender = HttpClient(_BOUNDS)
     report.heard.append(RenewingBroker(place.home, "broker1").send(sender, url))
     sender.close()
     return report
@@ -257,8 +257,8 @@ def _play(place: Place, plan: Plan, senders: int) -> Report:
 
 def _figures(place: Place, plan: Plan, report: Report) -> Mapping[str, Any]:
     engine = place.engine()
-    with reading(engine) as conn:
-        stored = len(messages.search(conn, limit=1_000_000, direction="in"))
+    with read_transaction(engine) as conn:
+        stored = len(messages.list_messages(conn, limit=1_000_000, direction="in"))
     engine.dispose()
     receipts = [one for one in report.heard if not one.problem]
     wrong = [words for one in report.heard if (words := one.wrong(plan))]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.progress import ProgressBar, show_progress
+from gateway.cli.progress_bars import ProgressBar, show_progress
 from tests.load import admitting, filing, receiving, serving, splitting
 from tests.load.place import make_place
 from tests.load.serving import Load

@@ -18,11 +18,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from gateway.model import Octets
+from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
+from tests.kit.paths import ROOT
 from tests.load.generator import read_frames, write_frames
-from tests.load.place import ROOT, Broker, Place, payload
+from tests.load.place import Broker, Place, payload
 from tests.load.receiving import octets_of
 from tests.load.stopwatch import percentile, say, tree_cpu
 
@@ -55,7 +56,7 @@ def _frame(parcel: Parcel) -> tuple[str, bytes]:
     start = body.index(b"<eb:MessageId>") + 14
     head = (
         "POST /msh/ebms2 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f'Content-Type: {parcel.header("Content-Type")}\r\nSOAPAction: "ebXML"\r\n'
+        f'Content-Type: {parcel.get_header("Content-Type")}\r\nSOAPAction: "ebXML"\r\n'
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return body[start : body.index(b"<", start)].decode(), head.encode() + body
@@ -169,7 +170,7 @@ def _figures(reports: list[dict[str, Any]], load: Load) -> dict[str, Any]:
 
 def _counted(place: Place) -> int:
     engine = place.engine()
-    with reading(engine) as conn:
+    with read_transaction(engine) as conn:
         found = conn.execute(text("SELECT count(DISTINCT message_id) FROM messages WHERE direction = 'in'"))
         number = int(found.scalar_one())
     engine.dispose()
@@ -191,7 +192,7 @@ def _check_sample(place: Place, files: list[Path], reports: list[dict[str, Any]]
 
 def _parcel(request: bytes) -> Parcel:
     head, _, body = request.partition(b"\r\n\r\n")
-    return Parcel(_headers(head.decode()), Octets(body))
+    return Parcel(_headers(head.decode()), MemoryBody(body))
 
 
 def _answer(answer: str) -> tuple[dict[str, str], bytes]:

@@ -5,37 +5,35 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
-import os
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-from gateway.harmonize import compile_requests, load, placeholder_numbers, split
-from gateway.harmonize.importing import import_inventory
-from gateway.harmonize.terms.dictionary import ITEM_PATH
-from gateway.hub.warming import calm_collector
-from gateway.share import Held, folder
-from gateway.wire.xml import parse_xml, serialize
+from gateway.harmonize import compile_request_schemas, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize.importer import import_inventory
+from gateway.harmonize.types.data_dictionary import ITEM_PATH
+from gateway.hub.readiness.warm_up import tune_garbage_collector
+from gateway.share import MemoryPath, get_data_folder
+from gateway.wire.xml import parse_xml, serialize_element
 from tests.kit.filling import DEC, SUB, fill, shipped, wrapped
+from tests.kit.paths import VECTORS
 from tests.load.stopwatch import say
 
 DOCUMENTS = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP")
 CURVE = (1, 10, 100, 999)
 #: Octets of the declaration that the split is judged by.
 DECLARATION = 20 * 1024
-VECTORS = Path(os.environ.get("GATEWAY_VECTORS", Path(__file__).resolve().parents[3] / "shared"))
 _ITEMS = "/".join(f"{DEC}{name}" for name in ITEM_PATH.split("/")[1:])
 
 
 @cache
 def _seed() -> bytes:
     """Return a submission of one goods item with three applications, complete."""
-    sample = folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
+    sample = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
     declaration = copy.deepcopy(next(etree.fromstring(sample).iter(f"{DEC}Declaration")))
     for other in declaration.findall(_ITEMS)[1:]:
         other.getparent().remove(other)  # type: ignore[union-attr]
@@ -45,7 +43,7 @@ def _seed() -> bytes:
     assert [one.document for one in result.requests] == list(DOCUMENTS), result.problems[:3]
     # Enough for a thousand items of drawn prices.
     root.find(f".//{DEC}InvoiceAmount").text = str(10**14)  # type: ignore[union-attr]
-    return serialize(root)
+    return serialize_element(root)
 
 
 @cache
@@ -63,7 +61,7 @@ def submission(items: int) -> bytes:
     for one in repeated:
         for number in range(items, 1, -1):
             one.addnext(_numbered(one, str(number)))
-    return serialize(root)
+    return serialize_element(root)
 
 
 def _numbered(one: etree._Element, number: str) -> etree._Element:
@@ -94,9 +92,9 @@ def measure(samples: int) -> Mapping[str, Any]:
     may do other things.
     """
     # As every process of the gateway does when it starts.
-    calm_collector()
+    tune_garbage_collector()
     say("split: beside pre-scan and parse")
-    compile_requests(shipped())
+    compile_request_schemas(shipped())
     octets = submission(of_size(DECLARATION))
     read_ms, split_ms = _beside(octets, samples)
     say("split: growth with the items")
@@ -123,28 +121,28 @@ def _steps(curve: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 def _loading() -> Mapping[str, Any]:
     """Time the loading of the shipped mappings, and of an imported inventory where there is one."""
-    mappings = folder("mappings")
-    found = {"load_documents": len(shipped().documents), "load_ms": _best(lambda: load(mappings), 3)}
+    mappings = get_data_folder("mappings")
+    found = {"load_documents": len(shipped().documents), "load_ms": _best(lambda: load_bundle(mappings), 3)}
     inventory = VECTORS / "data" / "field-inventory.yaml"
     if not inventory.is_file():
         return found
-    imported = Held(import_inventory(inventory.read_bytes(), inventory.name, mappings).files)
+    imported = MemoryPath(import_inventory(inventory.read_bytes(), inventory.name, mappings).files)
     return {
         **found,
-        "load_imported_documents": len(load(imported).documents),
-        "load_imported_ms": _best(lambda: load(imported), 3),
+        "load_imported_documents": len(load_bundle(imported).documents),
+        "load_imported_ms": _best(lambda: load_bundle(imported), 3),
     }
 
 
 def _beside(octets: bytes, samples: int) -> tuple[float, float]:
     """Return the milliseconds of reading and of splitting, taken by turns."""
     root = parse_xml(octets)
-    numbers = placeholder_numbers(root)
+    numbers = make_placeholder_numbers(root)
     read, divided = [], []
     gc.collect()
     for _ in range(samples):
         read.append(_once(lambda: parse_xml(octets)))
-        divided.append(_once(lambda: split(root, shipped(), numbers)))
+        divided.append(_once(lambda: split_submission(root, shipped(), numbers)))
     return min(read), min(divided)
 
 
@@ -153,7 +151,7 @@ def _point(items: int) -> dict[str, Any]:
     root = parse_xml(octets)
     read_ms, split_ms = _beside(octets, max(2, min(60, 600 // items)))
     tracemalloc.start()
-    kept = split(root, shipped(), placeholder_numbers(root))
+    kept = split_submission(root, shipped(), make_placeholder_numbers(root))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(kept.requests) == len(DOCUMENTS)

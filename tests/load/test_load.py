@@ -9,6 +9,8 @@ import pytest
 
 from tests.load.run import KEYS, main
 
+pytestmark = pytest.mark.long
+
 CONTRACT = {
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",

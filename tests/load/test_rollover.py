@@ -11,13 +11,15 @@ import pytest
 
 from tests.load.rollover import Heard, Plan, main
 
+pytestmark = pytest.mark.long
+
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 PLAN = Plan.around(NOON, 40)
 
 
 @pytest.mark.parametrize(
     "where",
-    [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.heavy])],
+    [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.long])],
     ids=["files", "token"],
 )
 def test_no_message_is_refused_while_both_sides_change_their_keys(

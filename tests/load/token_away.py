@@ -26,14 +26,15 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.model import Receipt
+from gateway.message_model import Receipt
 from gateway.protocols import Parcel
 from gateway.store.engine import make_engine
-from gateway.store.messages import Answer
-from gateway.store.migrate import migrate
+from gateway.store.messages import HttpResponse
+from gateway.store.schema_migration import migrate_schema
 from tests.kit.gateway import RunningGateway, post
 from tests.kit.house import AGREEMENT, EBMS2, Neighbour, signer_named
-from tests.kit.live import LiveHouse, free_port
+from tests.kit.live import LiveHouse
+from tests.kit.ports import find_free_port
 from tests.kit.softhsm import PIN, SoftHsm
 
 _LONGEST = 120.0
@@ -61,11 +62,11 @@ class Sender:
 
     def take(self, headers: Mapping[str, str], body: bytes) -> None:
         """Verify a receipt that was posted."""
-        opened = self.neighbour.open(Answer(200, {"Content-Type": headers["Content-Type"]}, body))
+        opened = self.neighbour.open(HttpResponse(200, {"Content-Type": headers["Content-Type"]}, body))
         assert isinstance(opened.unit, Receipt)
         assert opened.signed is not None
         about = opened.unit.ref_to_message_id
-        EBMS2.check_answer(opened, EBMS2.sent(self.sent[about], self.neighbour.context().limits))
+        EBMS2.check_answer(opened, EBMS2.read_sent_unit(self.sent[about], self.neighbour.context().limits))
         with self.lock:
             self.receipts[about] += 1
 
@@ -103,7 +104,7 @@ def run(folder: Path, number: int) -> Mapping[str, Any]:
 
 
 def _run(folder: Path, number: int, token: SoftHsm) -> Mapping[str, Any]:
-    port = free_port()
+    port = find_free_port()
     agreement = AGREEMENT.replace(b"mshSignalsOnly", b"none").replace(b":8901/", b":%d/" % port)
     key = (
         f'[pki.token]\nmodule = "{token.key().module}"\nlabel = "{token.label}"\nkey = "signing"\n'
@@ -111,7 +112,7 @@ def _run(folder: Path, number: int, token: SoftHsm) -> Mapping[str, Any]:
     )
     url = f"sqlite:///{folder}/gateway.sqlite3"
     engine = make_engine(url)
-    migrate(engine)
+    migrate_schema(engine)
     engine.dispose()
     house = LiveHouse(folder, url, agreement, key)
     (house.home / "pki" / "pin").write_bytes(PIN)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.model import (
+from gateway.message_model import (
     AckRequest,
     DigestReference,
     ErrorEntry,
@@ -24,8 +24,8 @@ from gateway.model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols import PROTOCOLS, ebms2
-from tests.protocols import world
+from gateway.protocols import PROTOCOLS, Parcel, ebms2
+from tests.protocols import sample_parties
 
 TEXT = st.text("abcXYZ019 .:/?&<>\"'-_가각나é𝔊", min_size=1, max_size=12).filter(
     lambda text: text == text.strip()
@@ -48,12 +48,20 @@ ADDRESS = {
     "agreement": st.just("agreement-1"),
     "timestamp": MOMENT,
 }
-TO_HUB = {**ADDRESS, "sender": st.just(world.FROM_BROKER), "receiver": st.just(world.FROM_HUB)}
-TO_BROKER = {**ADDRESS, "sender": st.just(world.FROM_HUB), "receiver": st.just(world.FROM_BROKER)}
+TO_HUB = {
+    **ADDRESS,
+    "sender": st.just(sample_parties.FROM_BROKER),
+    "receiver": st.just(sample_parties.FROM_HUB),
+}
+TO_BROKER = {
+    **ADDRESS,
+    "sender": st.just(sample_parties.FROM_HUB),
+    "receiver": st.just(sample_parties.FROM_BROKER),
+}
 USER = st.builds(
     UserMessage,
     **TO_HUB,
-    service=st.just(world.SERVICE),
+    service=st.just(sample_parties.SERVICE),
     action=st.sampled_from(("Submit", "Loose")),
     ref_to_message_id=st.none() | ID,
     expires_at=st.none() | MOMENT,
@@ -82,7 +90,7 @@ SIGNAL = st.one_of(
         ref_to_message_id=ID,
         received_at=MOMENT,
         references=st.lists(REFERENCE, max_size=3).map(tuple),
-        acting_party=st.none() | st.just(Party((world.HUB,))),
+        acting_party=st.none() | st.just(Party((sample_parties.HUB,))),
     ),
     st.builds(
         ErrorSignal,
@@ -108,8 +116,8 @@ slow = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCh
 @slow
 @given(USER)
 def test_business_messages_survive(unit: UserMessage) -> None:
-    mode = world.SUBMIT if unit.action == "Submit" else world.LOOSE
-    opened = ebms2.open(ebms2.seal((unit,), mode, world.context()), world.context())
+    mode = sample_parties.SUBMIT if unit.action == "Submit" else sample_parties.LOOSE
+    opened = ebms2.open(ebms2.seal((unit,), mode, sample_parties.context()), sample_parties.context())
     assert opened.units == (unit,)
     assert opened.pmode is mode
     assert (opened.signed is not None) == mode.security.sign
@@ -120,25 +128,29 @@ def test_business_messages_survive(unit: UserMessage) -> None:
 @slow
 @given(SIGNAL)
 def test_signals_survive(unit: Unit) -> None:
-    opened = ebms2.open(ebms2.seal((unit,), world.SUBMIT, world.context()), world.context())
+    opened = ebms2.open(
+        ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context()), sample_parties.context()
+    )
     assert opened.units == (unit,)
 
 
-@pytest.mark.parametrize("mode", [world.SUBMIT, world.RESULT])
+@pytest.mark.parametrize("mode", [sample_parties.SUBMIT, sample_parties.RESULT])
 def test_both_kinds_of_key_sign(mode: object) -> None:
-    unit = world.message()
-    if mode is world.RESULT:
-        unit = world.message(sender=world.FROM_HUB, receiver=world.FROM_BROKER, action="Result")
-    opened = ebms2.open(ebms2.seal((unit,), mode, world.context()), world.context())  # type: ignore[arg-type]
+    unit = sample_parties.message()
+    if mode is sample_parties.RESULT:
+        unit = sample_parties.message(
+            sender=sample_parties.FROM_HUB, receiver=sample_parties.FROM_BROKER, action="Result"
+        )
+    opened = ebms2.open(ebms2.seal((unit,), mode, sample_parties.context()), sample_parties.context())  # type: ignore[arg-type]
     assert opened.units == (unit,)
     assert opened.signed is not None
-    assert ("ecdsa" in opened.signed.signature_algorithm) == (mode is world.RESULT)
+    assert ("ecdsa" in opened.signed.signature_algorithm) == (mode is sample_parties.RESULT)
 
 
 def test_a_receipt_and_warnings_ride_with_a_business_message() -> None:
-    unit = world.message(
-        sender=world.FROM_HUB,
-        receiver=world.FROM_BROKER,
+    unit = sample_parties.message(
+        sender=sample_parties.FROM_HUB,
+        receiver=sample_parties.FROM_BROKER,
         action="Result",
         ref_to_message_id="m-0@broker.example",
     )
@@ -147,57 +159,69 @@ def test_a_receipt_and_warnings_ride_with_a_business_message() -> None:
         for name in ("message_id", "conversation_id", "sender", "receiver", "agreement", "timestamp")
     }
     riders = (
-        Receipt(**address, ref_to_message_id="m-0@broker.example", received_at=world.NOW),
+        Receipt(**address, ref_to_message_id="m-0@broker.example", received_at=sample_parties.NOW),
         ErrorSignal(
             **address, ref_to_message_id="m-0@broker.example", errors=(ErrorEntry("Unknown", "Warning"),)
         ),
     )
-    opened = ebms2.open(ebms2.seal((unit, *riders), world.RESULT, world.context()), world.context())
+    opened = ebms2.open(
+        ebms2.seal((unit, *riders), sample_parties.RESULT, sample_parties.context()), sample_parties.context()
+    )
     assert opened.units == (unit, *riders)
     assert opened.unit == unit
 
 
 def test_what_cannot_travel_together_is_our_mistake() -> None:
-    unit = world.message()
-    other = Ping("x@y", "c", world.FROM_BROKER, world.FROM_HUB, "agreement-1", world.NOW)
-    for units in ((unit, other), (other, unit), (unit, world.message(message_id="m-2@broker.example"))):
+    unit = sample_parties.message()
+    other = Ping(
+        "x@y", "c", sample_parties.FROM_BROKER, sample_parties.FROM_HUB, "agreement-1", sample_parties.NOW
+    )
+    for units in (
+        (unit, other),
+        (other, unit),
+        (unit, sample_parties.message(message_id="m-2@broker.example")),
+    ):
         with pytest.raises(GatewayError) as caught:
-            ebms2.seal(units, world.SUBMIT, world.context())
+            ebms2.seal(units, sample_parties.SUBMIT, sample_parties.context())
         assert caught.value.problem.id == "GW901"
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "a\x0bb", "\ud800"])
 def test_what_xml_cannot_hold_is_our_mistake(value: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        ebms2.seal((world.message(conversation_id=value),), world.SUBMIT, world.context())
+        ebms2.seal(
+            (sample_parties.message(conversation_id=value),), sample_parties.SUBMIT, sample_parties.context()
+        )
     assert caught.value.problem.id == "GW901"
 
 
 def test_how_it_looks_on_the_wire() -> None:
-    sealed = ebms2.seal((world.message(),), world.SUBMIT, world.context())
+    sealed = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
     assert sealed.headers["SOAPAction"] == '"ebXML"'
     assert sealed.headers["Content-Type"].startswith(
         'multipart/related; type="text/xml"; start="<m-1@broker.example>"'
     )
-    data = world.octets(sealed)
+    data = sample_parties.octets(sealed)
     assert b"<soap:Envelope xmlns:" in data
     assert b"<?xml" not in data
     assert b"<eb:Timestamp>2026-11-20T08:59:59.000Z</eb:Timestamp>" in data
     assert b'soap:actor="http://schemas.xmlsoap.org/soap/actor/next"' in data
     signal = ebms2.seal(
-        (Ping("x@y", "c", world.FROM_BROKER, world.FROM_HUB, "a", world.NOW),), None, world.context()
+        (Ping("x@y", "c", sample_parties.FROM_BROKER, sample_parties.FROM_HUB, "a", sample_parties.NOW),),
+        None,
+        sample_parties.context(),
     )
     assert signal.headers == {"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": '"ebXML"'}
 
 
 def test_identity_follows_content_and_not_framing() -> None:
-    def identity(one: ebms2.Parcel, **changes: object) -> str:
-        return ebms2.open(one, world.context(**changes)).identity
+    def identity(one: Parcel, **changes: object) -> str:
+        return ebms2.open(one, sample_parties.context(**changes)).identity
 
-    signed = ebms2.seal((world.message(),), world.SUBMIT, world.context())
+    signed = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
     boundary = signed.headers["Content-Type"].split('boundary="')[1][:-1].encode()
-    framed = world.replaced(signed, boundary, b"another", -1)
-    framed = ebms2.Parcel(
+    framed = sample_parties.replaced(signed, boundary, b"another", -1)
+    framed = Parcel(
         {
             **framed.headers,
             "Content-Type": signed.headers["Content-Type"].replace(boundary.decode(), "another"),
@@ -205,14 +229,16 @@ def test_identity_follows_content_and_not_framing() -> None:
         framed.body,
     )
     assert identity(framed) == identity(signed)
-    assert framed.body.sha256 != signed.body.sha256
-    other = ebms2.seal((world.message(payloads=()),), world.SUBMIT, world.context())
+    assert framed.body.sha256_hex != signed.body.sha256_hex
+    other = ebms2.seal(
+        (sample_parties.message(payloads=()),), sample_parties.SUBMIT, sample_parties.context()
+    )
     assert identity(other) != identity(signed)
-    plain = world.message(action="Loose", sync_reply=False)
-    loose = ebms2.seal((plain,), world.LOOSE, world.context())
-    again = world.replaced(loose, b"application/octet-stream", b"Application/Octet-Stream")
+    plain = sample_parties.message(action="Loose", sync_reply=False)
+    loose = ebms2.seal((plain,), sample_parties.LOOSE, sample_parties.context())
+    again = sample_parties.replaced(loose, b"application/octet-stream", b"Application/Octet-Stream")
     assert identity(again) == identity(loose)
-    changed = world.replaced(loose, "가".encode(), "나".encode())
+    changed = sample_parties.replaced(loose, "가".encode(), "나".encode())
     assert identity(changed) != identity(loose)
 
 
@@ -222,17 +248,19 @@ def test_the_protocol_is_found_by_name() -> None:
 
 
 def test_our_own_parcel_is_read_without_verifying() -> None:
-    unit = world.message()
-    sealed = ebms2.seal((unit,), world.SUBMIT, world.context())
-    found = ebms2.sent(sealed, world.context().limits)
+    unit = sample_parties.message()
+    sealed = ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context())
+    found = ebms2.read_sent_unit(sealed, sample_parties.context().limits)
     assert found.unit == unit
     assert [one.uri for one in found.references] == ["", "cid:p1@broker.example", "cid:p2@broker.example"]
 
 
 def test_time_to_live_is_asked_for_by_itself() -> None:
-    unit = world.message(expires_at=world.NOW)
-    opened = ebms2.open(ebms2.seal((unit,), world.SUBMIT, world.context()), world.context())
-    ebms2.check_time_to_live(opened.unit, world.NOW - timedelta(microseconds=1))
+    unit = sample_parties.message(expires_at=sample_parties.NOW)
+    opened = ebms2.open(
+        ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context()), sample_parties.context()
+    )
+    ebms2.check_time_to_live(opened.unit, sample_parties.NOW - timedelta(microseconds=1))
     with pytest.raises(GatewayError) as caught:
-        ebms2.check_time_to_live(opened.unit, world.NOW)
+        ebms2.check_time_to_live(opened.unit, sample_parties.NOW)
     assert (caught.value.problem.id, caught.value.problem.ebms2) == ("GW306", "TimeToLiveExpired")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, home_options
-from gateway.cli.output import count_things, print_sentence, print_table
+from gateway.cli.named_files import read_file
+from gateway.cli.result_output import count_things, print_sentence, print_table
 from gateway.cli.settings import read_database, write_database
+from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import agreements
 
@@ -21,11 +21,11 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 @home_options()
 def load_file(arguments: Arguments) -> int:
     """Put the P-Modes of a file in force, and say which."""
-    from gateway.cli.register import load_agreement
-    from gateway.hub.assembly import now
+    from gateway.cli.registration import load_agreement
+    from gateway.hub.wiring import get_current_time
 
     with write_database(arguments) as conn:
-        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, now())
+        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, get_current_time())
     if arguments.json:
         for pmode in loaded:
             print(pmode.id)
@@ -41,7 +41,7 @@ def load_file(arguments: Arguments) -> int:
 def list_agreements(arguments: Arguments) -> int:
     """Print the agreements with their times."""
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in agreements.everyone(conn)]
+        rows = [dict(row._mapping) for row in agreements.list_agreements(conn)]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
@@ -52,7 +52,7 @@ def list_agreements(arguments: Arguments) -> int:
 def suspend_agreement(arguments: Arguments) -> int:
     """End an agreement; raises what the register says of one that it does not know."""
     with write_database(arguments) as conn:
-        agreements.set_status(conn, arguments.agreement, "SUSPENDED")
+        agreements.set_agreement_status(conn, arguments.agreement, "SUSPENDED")
     print_sentence(
         f"Agreement {arguments.agreement} is suspended: its messages are refused.", as_json=arguments.json
     )

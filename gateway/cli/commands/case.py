@@ -9,11 +9,11 @@ from typing import Any
 import click
 from sqlalchemy import Connection, Row
 
-from gateway.cli.options import home_options, limit_option
-from gateway.cli.output import format_value, print_json, print_problem, print_table
+from gateway.cli.result_output import format_value, print_json, print_problem, print_table
 from gateway.cli.settings import read_database
+from gateway.cli.shared_options import home_options, limit_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.evidence.log import of_subject
+from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.store import cases
 
 __all__ = ["list_cases", "show_case"]
@@ -29,7 +29,7 @@ def list_cases(arguments: Arguments) -> int:
     """Print the cases, the newest first; those of one state with ``--state``."""
     equal = {"state": arguments.state.upper()} if arguments.state else {}
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in cases.search(conn, limit=arguments.limit, **equal)]
+        rows = [dict(row._mapping) for row in cases.list_cases(conn, limit=arguments.limit, **equal)]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
@@ -40,7 +40,7 @@ def list_cases(arguments: Arguments) -> int:
 def show_case(arguments: Arguments) -> int:
     """Print one case with all that belongs to it; 1 when there is no such case."""
     with read_database(arguments) as conn:
-        case = cases.by_number(conn, arguments.number)
+        case = cases.find_by_number(conn, arguments.number)
         if case is None:
             print_problem(f"there is no case {arguments.number}")
             return 1
@@ -54,19 +54,19 @@ def show_case(arguments: Arguments) -> int:
 
 def _read_case_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return the requests, notices, decisions, deliveries and evidence of a case."""
-    from gateway.store import decisions, deliveries, notices, requests
+    from gateway.store import agency_requests, decisions, deliveries, notices
 
-    asked = requests.of_case(conn, case.id)
+    asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return {
         "requests": [dict(row._mapping) for row in asked],
-        "notices": [dict(row._mapping) for one in asked for row in notices.of_request(conn, one.id)],
+        "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
         "decisions": [
             dict(row._mapping) | {"request": names[row.request_id]}
-            for row in decisions.of_case(conn, case.id)
+            for row in decisions.list_by_case(conn, case.id)
         ],
-        "deliveries": [dict(row._mapping) for row in deliveries.of_case(conn, case.id)],
-        "evidence": [dict(row._mapping) for row in of_subject(conn, "case", case.id)],
+        "deliveries": [dict(row._mapping) for row in deliveries.list_by_case(conn, case.id)],
+        "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
 
 

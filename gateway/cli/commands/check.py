@@ -6,10 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from gateway.cli.commands.map_check import find_static_problems
-from gateway.cli.options import home_options
-from gateway.cli.output import print_json, print_sentence
-from gateway.cli.progress import show_progress
-from gateway.cli.remarks import (
+from gateway.cli.hub_findings import (
     check_own_hub,
     check_transport,
     collect_trust_remarks,
@@ -17,17 +14,20 @@ from gateway.cli.remarks import (
     find_transport_warnings,
     open_looking_hub,
 )
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.settings import open_engine, read_verb_settings
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.delivery.reloading import partners_of
-from gateway.delivery.soap_contracts import contract
+from gateway.delivery.partner_settings import build_partners
+from gateway.delivery.service_contracts import load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
-from gateway.harmonize import Bundle
-from gateway.hub.mappings import rules_in_force, shipped_rules
-from gateway.hub.trust.own_certificates import OURSELVES, own_spans
-from gateway.monitor.expiry import endings
-from gateway.store.engine import reading
+from gateway.harmonize import MappingBundle
+from gateway.hub.register.decision_rules import load_active_rules, load_shipped_rules
+from gateway.hub.trust.own_certificates import OURSELVES, list_own_periods
+from gateway.monitor.certificate_expiry import list_expiry_warnings
+from gateway.store.engine import read_transaction
 
 __all__ = ["check_gateway", "find_stale_stamps"]
 
@@ -72,11 +72,11 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
 def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield whose last certificate has ended; what is about to end goes to the warnings, lists too."""
     with open_looking_hub(settings) as hub:
-        hub.refresh()
-        warnings += hub.recognizer.due(hub.clock())
+        hub.refresh_snapshot()
+        warnings += hub.recognizer.list_due_updates(hub.clock())
         warnings += collect_trust_remarks(settings, hub)
         yield from find_source_problems(settings, hub)
-        found = endings(hub.engine, hub.clock(), own_spans(hub))
+        found = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
     warnings += [one.words for one in found if not one.over]
     for one in found:
         # Our own has been told of by the look at the hub.
@@ -87,13 +87,13 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
 def _find_open_ways(settings: Settings) -> list[str]:
     """Return what is said in the clear, or will be when a certificate of TLS has ended."""
     with open_looking_hub(settings) as hub:
-        return list(find_transport_warnings(settings, hub.refresh(), hub.clock()))
+        return list(find_transport_warnings(settings, hub.refresh_snapshot(), hub.clock()))
 
 
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield GW804 where time-stamping is stale and messages are refused for it; else it is a warning."""
     with open_looking_hub(settings) as hub:
-        problem = hub.stamping.problem(hub.clock()) if hub.stamping is not None else None
+        problem = hub.stamping.find_staleness_problem(hub.clock()) if hub.stamping is not None else None
         refuses = hub.stamping is not None and hub.stamping.rule.refuses
     if problem is not None and refuses:
         yield problem
@@ -109,14 +109,14 @@ def _check_signing_keys(settings: Settings) -> None:
             signer.sign(b"gateway check")
 
 
-def _load_bundle_in_force(settings: Settings) -> Bundle:
-    with open_engine(settings) as engine, reading(engine) as conn:
-        return rules_in_force(conn, shipped_rules()).bundle
+def _load_bundle_in_force(settings: Settings) -> MappingBundle:
+    with open_engine(settings) as engine, read_transaction(engine) as conn:
+        return load_active_rules(conn, load_shipped_rules()).bundle
 
 
 def _check_partner_contracts(settings: Settings) -> None:
-    for partner in partners_of(settings).values():
-        contract(partner.wsdl)
+    for partner in build_partners(settings).values():
+        load_contract(partner.wsdl)
 
 
 def _describe_problem(problem: GatewayError) -> dict[str, str]:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.options import FILE, home_options, json_option, open_tls, tls_options
-from gateway.cli.output import print_json, print_sentence
-from gateway.cli.progress import show_progress
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import print_json, print_sentence
+from gateway.cli.shared_options import FILE, home_options, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.hostile.attacks import read_attacks
-from gateway.conformance.hostile.bench import Bench, read_bench
-from gateway.conformance.hostile.corpus import chosen
-from gateway.conformance.hostile.partner import sample_bench
-from gateway.conformance.hostile.report import Result
-from gateway.conformance.hostile.runner import Runner
+from gateway.conformance.hostile.attack_table import read_attack_table
+from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.corpus import select_cases
+from gateway.conformance.hostile.partner_folder import make_sample_kit
+from gateway.conformance.hostile.report import CaseResult
+from gateway.conformance.hostile.runner import AttackRunner
 from gateway.conformance.hostile.target import Target, UrlTarget
 from gateway.errors import SETTINGS_WRONG, GatewayError
 
@@ -39,12 +39,12 @@ _EVERY_WORDS = "send an honest message after every N cases"
 @json_option("print JSON; progress goes to standard error")
 def run_suite(arguments: Arguments) -> int:
     """Play the cases and print what came of each; 1 when one failed."""
-    cases = chosen(arguments.only)
+    cases = select_cases(arguments.only)
     if not cases:
         raise GatewayError(SETTINGS_WRONG, f"no case fits {str(arguments.only)[:80]!r}", "--only")
     if arguments.every < 1:
         raise GatewayError(SETTINGS_WRONG, "an honest message is sent after every 1 or more cases", "--every")
-    unknown = sorted(set(arguments.has) - {case.feature for case in chosen(None) if case.feature})
+    unknown = sorted(set(arguments.has) - {case.feature for case in select_cases(None) if case.feature})
     if unknown:
         raise GatewayError(SETTINGS_WRONG, f"no case asks for {unknown[0][:80]!r}", "--has")
     output = sys.stderr if arguments.json else sys.stdout
@@ -54,20 +54,22 @@ def run_suite(arguments: Arguments) -> int:
         show_progress(f"{arguments.suite} suite", len(cases)) as bar,
     ):
 
-        def print_result(result: Result) -> None:
-            bar.print_line(result.line(), output)
+        def print_result(result: CaseResult) -> None:
+            bar.print_line(result.format_line(), output)
             bar.advance_one()
 
-        report = Runner(bench, target, arguments.every, frozenset(arguments.has)).run(cases, print_result)
+        report = AttackRunner(bench, target, arguments.every, frozenset(arguments.has)).run_cases(
+            cases, print_result
+        )
     if arguments.json:
-        print_json(report.as_json())
+        print_json(report.to_json())
     else:
-        print(report.summary())
-    return 0 if report.good else 1
+        print(report.format_summary())
+    return 0 if report.is_successful else 1
 
 
 @contextlib.contextmanager
-def _open_opponents(arguments: Arguments) -> Iterator[tuple[Bench, Target]]:
+def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]]:
     """Give the bench and the target that the options name."""
     if arguments.url is None:
         if arguments.partner is not None:
@@ -80,14 +82,14 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[Bench, Target]]:
         return
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
-    bench = _read_partner_folder(arguments.partner) if arguments.partner else sample_bench()
+    bench = _read_partner_folder(arguments.partner) if arguments.partner else make_sample_kit()
     yield bench, UrlTarget(arguments.url, bench.faces, tls=open_tls(arguments))
 
 
-def _read_partner_folder(partner: Path) -> Bench:
+def _read_partner_folder(partner: Path) -> AttackerKit:
     """Read a partner folder; what is wrong with it is wrong with the call, not with the gateway."""
     try:
-        return read_bench(partner)
+        return read_attacker_kit(partner)
     except GatewayError as wrong:
         if wrong.problem is SETTINGS_WRONG:
             raise
@@ -99,7 +101,7 @@ def _read_partner_folder(partner: Path) -> Bench:
 @json_option()
 def list_suite_cases(arguments: Arguments) -> int:
     """Print the cases of the suite."""
-    for case in chosen(arguments.only):
+    for case in select_cases(arguments.only):
         row = {"id": case.id, "face": case.face, "title": case.title, "source": case.source}
         row |= {"feature": case.feature}
         if arguments.json:
@@ -113,11 +115,11 @@ def list_suite_cases(arguments: Arguments) -> int:
 @json_option()
 def print_attacks(arguments: Arguments) -> int:
     """Print the known attacks, and what holds each of them off."""
-    for attack in read_attacks():
+    for attack in read_attack_table():
         if arguments.json:
-            print_json(attack.as_json())
+            print_json(attack.to_json())
         else:
-            print(f"{attack.id}  {attack.title}\n        {attack.held()}")
+            print(f"{attack.id}  {attack.title}\n        {attack.format_coverage()}")
     return 0
 
 

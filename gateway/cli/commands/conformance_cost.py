@@ -14,23 +14,30 @@ from typing import Any, Final
 import click
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.cli.options import json_option
-from gateway.cli.output import print_json
-from gateway.cli.progress import show_progress
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import print_json
 from gateway.cli.settings import read_home_settings
+from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.hostile.bench import Bench, read_bench
-from gateway.conformance.hostile.case import Case, Post
-from gateway.conformance.hostile.corpus import chosen
-from gateway.conformance.hostile.cost import Bound, Cost, Posted, Serve, measure, posts_of
-from gateway.conformance.hostile.extremes import SHAPES, SIZES, Shape, extremes
+from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.corpus import select_cases
+from gateway.conformance.hostile.request_cost import (
+    CaseRequest,
+    CostLimit,
+    RequestCost,
+    ServeRequest,
+    collect_hostile_requests,
+    measure_costs,
+)
 from gateway.conformance.hostile.target import WsgiTarget
+from gateway.conformance.hostile.worst_case_messages import SHAPES, SIZES, WorstCaseShape, find_worst_cases
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.web.app import application
+from gateway.web.wsgi_application import build_application
 
-__all__ = ["measure_costs"]
+__all__ = ["measure_message_costs"]
 
-_BOUND: Final = Bound()
+_BOUND: Final = CostLimit()
 _EXTREMES: Final = "worst"
 _AT_ONCE: Final = 25
 
@@ -39,7 +46,7 @@ _AT_ONCE: Final = 25
 @click.option("--only", metavar="GLOB", help="cases whose id fits; 'worst.*' for the search")
 @json_option()
 @click.option("--verbose", is_flag=True, help="tell each measurement on standard error")
-def measure_costs(arguments: Arguments) -> int:
+def measure_message_costs(arguments: Arguments) -> int:
     """Measure the corpus and the search for the worst, and print the table; 1 when one exceeds the bound."""
     if not Path("/proc/self/clear_refs").exists():
         raise GatewayError(SETTINGS_WRONG, "memory is measured as Linux counts it", "/proc")
@@ -48,7 +55,7 @@ def measure_costs(arguments: Arguments) -> int:
         invite_suite(make_suite_home(home), home / "partner")
         found = []
         with show_progress("measuring") as bar:
-            for one in measure(
+            for one in measure_costs(
                 _list_request_makers(home, arguments.only), partial(_start_measured_hub, home)
             ):
                 found.append(one)
@@ -65,20 +72,29 @@ def measure_costs(arguments: Arguments) -> int:
     return 0 if report["holds"] else 1
 
 
-def _open_cost_opponents(home: Path) -> tuple[Bench, WsgiTarget]:
-    bench = read_bench(home / "partner")
-    return bench, WsgiTarget(application(read_home_settings(home)), bench.faces)
+def _open_cost_opponents(home: Path) -> tuple[AttackerKit, WsgiTarget]:
+    bench = read_attacker_kit(home / "partner")
+    return bench, WsgiTarget(build_application(read_home_settings(home)), bench.faces)
 
 
-def _start_measured_hub(home: Path) -> tuple[Serve, list[Post]]:
+def _start_measured_hub(home: Path) -> tuple[ServeRequest, list[HttpRequest]]:
     bench, target = _open_cost_opponents(home)
-    spoilt = [bench.message(tampered=lambda data: data.replace(b"Store", b"Stare")), bench.call(signed=False)]
-    return target.send, [bench.message(), bench.call(), *spoilt, bench.message(), bench.call()]
+    spoilt = [
+        bench.build_message(tampered=lambda data: data.replace(b"Store", b"Stare")),
+        bench.build_call(signed=False),
+    ]
+    return target.send, [
+        bench.build_message(),
+        bench.build_call(),
+        *spoilt,
+        bench.build_message(),
+        bench.build_call(),
+    ]
 
 
-def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[Posted]]]:
+def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[CaseRequest]]]:
     """Yield what makes the requests of each case, then those of each extreme."""
-    cases = [one for one in chosen(only) if not one.feature]
+    cases = [one for one in select_cases(only) if not one.feature]
     for first in range(0, len(cases), _AT_ONCE):
         yield partial(_play_case_batch, home, cases[first : first + _AT_ONCE])
     for shape in SHAPES:
@@ -86,22 +102,22 @@ def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], 
             yield partial(_play_extreme_shape, home, shape)
 
 
-def _play_case_batch(home: Path, cases: list[Case]) -> list[Posted]:
+def _play_case_batch(home: Path, cases: list[AttackCase]) -> list[CaseRequest]:
     bench, target = _open_cost_opponents(home)
-    return [one for case in cases for one in posts_of(case, bench, target.send)]
+    return [one for case in cases for one in collect_hostile_requests(case, bench, target.send)]
 
 
-def _play_extreme_shape(home: Path, shape: Shape) -> list[Posted]:
-    bench = read_bench(home / "partner")
-    found = {one.id: one for size in SIZES for one in extremes(bench, shape, size)}
-    return [Posted(f"{_EXTREMES}.{one.id}", one.post) for one in found.values()]
+def _play_extreme_shape(home: Path, shape: WorstCaseShape) -> list[CaseRequest]:
+    bench = read_attacker_kit(home / "partner")
+    found = {one.id: one for size in SIZES for one in find_worst_cases(bench, shape, size)}
+    return [CaseRequest(f"{_EXTREMES}.{one.id}", one.post) for one in found.values()]
 
 
-def _make_cost_report(found: list[Cost]) -> dict[str, Any]:
+def _make_cost_report(found: list[RequestCost]) -> dict[str, Any]:
     cpu, memory = _find_worst_costs(found)
     return {
         "bound": asdict(_BOUND),
-        "holds": all(map(_BOUND.holds, found)),
+        "holds": all(map(_BOUND.allows_cost, found)),
         "measured": len(found),
         "worst_cpu": asdict(cpu) | {"ms_per_kb": round(cpu.cpu_ms_per_kb, 3)},
         "worst_memory": asdict(memory),
@@ -109,13 +125,13 @@ def _make_cost_report(found: list[Cost]) -> dict[str, Any]:
     }
 
 
-def _find_worst_costs(found: list[Cost]) -> tuple[Cost, Cost]:
-    return max(found, key=_BOUND.cpu_share), max(found, key=_BOUND.memory_share)
+def _find_worst_costs(found: list[RequestCost]) -> tuple[RequestCost, RequestCost]:
+    return max(found, key=_BOUND.compute_cpu_share), max(found, key=_BOUND.compute_memory_share)
 
 
-def _format_cost_table(found: list[Cost]) -> list[str]:
+def _format_cost_table(found: list[RequestCost]) -> list[str]:
     """Return the lines of the table: the worst of each attack, then the worst of all."""
-    attacks: dict[str, list[Cost]] = {}
+    attacks: dict[str, list[RequestCost]] = {}
     for one in found:
         attacks.setdefault(one.id.partition(" ")[0].partition(".")[0], []).append(one)
     lines = [f"{'':34}{'octets':>11}{'CPU ms':>10}{'ms/KB':>8}{'memory KB':>11}  of the bound"]
@@ -123,20 +139,20 @@ def _format_cost_table(found: list[Cost]) -> list[str]:
         for what, one in zip(("CPU", "memory"), _find_worst_costs(costs), strict=True):
             lines.append(f"{_format_cost_line(f'{attack} ({len(costs)}), {what}', one)}  {one.id}")
     cpu, memory = _find_worst_costs(found)
-    held = sum(map(_BOUND.holds, found))
+    held = sum(map(_BOUND.allows_cost, found))
     lines += [
         "",
         f"bound: {_BOUND.cpu_ms_per_kb:g} ms of CPU for each KB, one at least; "
         f"{_BOUND.memory // 1024**2} MiB and {_BOUND.memory_times} times the octets of memory",
-        f"worst of CPU:    {cpu.id}: {_BOUND.cpu_share(cpu):.0%} of the bound",
-        f"worst of memory: {memory.id}: {_BOUND.memory_share(memory):.0%} of the bound",
+        f"worst of CPU:    {cpu.id}: {_BOUND.compute_cpu_share(cpu):.0%} of the bound",
+        f"worst of memory: {memory.id}: {_BOUND.compute_memory_share(memory):.0%} of the bound",
         f"{held} of {len(found)} requests are within the bound",
     ]
     return lines
 
 
-def _format_cost_line(name: str, one: Cost) -> str:
-    share = f"{_BOUND.cpu_share(one):5.0%}{_BOUND.memory_share(one):5.0%}"
+def _format_cost_line(name: str, one: RequestCost) -> str:
+    share = f"{_BOUND.compute_cpu_share(one):5.0%}{_BOUND.compute_memory_share(one):5.0%}"
     return (
         f"{name[:33]:34}{one.octets:11,}{one.cpu_ms:10.2f}{one.cpu_ms_per_kb:8.3f}"
         f"{one.memory // 1024:11,}  {share}"

@@ -10,12 +10,17 @@ from typing import Any, Final
 
 import click
 
-from gateway.cases.documents import Judgement, Remark, judge_declaration, unwrapped
-from gateway.cli.options import json_option
+from gateway.cases.declaration_validation import (
+    ValidationFinding,
+    ValidationReport,
+    unwrap_request,
+    validate_declaration,
+)
+from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.wire.prescan import DEFAULT_LIMITS
 from gateway.wire.xml import parse_xml
+from gateway.wire.xml_prescan import DEFAULT_LIMITS
 
 __all__ = ["check_declarations", "judge_declaration_file"]
 
@@ -44,14 +49,14 @@ def check_declarations(arguments: Arguments) -> int:
     return status
 
 
-def judge_declaration_file(file: str) -> Judgement:
+def judge_declaration_file(file: str) -> ValidationReport:
     """Judge one file, whatever it holds."""
     try:
         root = parse_xml(_rename_ascii_encoding(_read_file_start(file)))
     except GatewayError as error:
         line = _LINE.match(error.location)
-        return Judgement.refusal(error, int(line[1]) if line else 0)
-    return judge_declaration(unwrapped(root))
+        return ValidationReport.make_unreadable(error, int(line[1]) if line else 0)
+    return validate_declaration(unwrap_request(root))
 
 
 def _read_file_start(file: str) -> bytes:
@@ -68,7 +73,7 @@ def _rename_ascii_encoding(data: bytes) -> bytes:
     return _ASCII.sub(rb"\1\2UTF-8\2", data, count=1) if data.isascii() else data
 
 
-def _describe_judgement(file: str, judgement: Judgement) -> dict[str, Any]:
+def _describe_judgement(file: str, judgement: ValidationReport) -> dict[str, Any]:
     return {
         "file": file,
         "accepted": judgement.accepted,
@@ -77,7 +82,7 @@ def _describe_judgement(file: str, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _describe_remark(remark: Remark) -> dict[str, str | int]:
+def _describe_remark(remark: ValidationFinding) -> dict[str, str | int]:
     return {
         "id": remark.problem.id,
         "pointer": remark.pointer,
@@ -87,7 +92,7 @@ def _describe_remark(remark: Remark) -> dict[str, str | int]:
     }
 
 
-def _format_judgement(file: str, judgement: Judgement) -> str:
+def _format_judgement(file: str, judgement: ValidationReport) -> str:
     lines = [f"{file}: {'accepted' if judgement.accepted else 'refused'}"]
     for kind, remarks in (("", judgement.problems), ("warning ", judgement.warnings)):
         for remark in remarks:

@@ -18,19 +18,24 @@ import click
 from lxml import etree
 
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import print_json
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.client import Client
-from gateway.conformance.journal import read_journal
-from gateway.conformance.membership import Membership, read_membership
-from gateway.conformance.submission import Submission, prepare, seal, supplement
+from gateway.conformance.partners.broker_client import BrokerClient
+from gateway.conformance.partners.broker_membership import Membership, read_membership
+from gateway.conformance.partners.broker_submission import (
+    SealedSubmission,
+    make_supplement,
+    seal_submission,
+    sign_submission,
+)
+from gateway.conformance.partners.journal import read_journal
 from gateway.errors import GatewayError
-from gateway.harmonize import load, placeholder_numbers, split
-from gateway.hub.assembly import engine_of
-from gateway.share import folder
+from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
+from gateway.hub.wiring import build_engine
+from gateway.share import get_data_folder
 from gateway.store import cases
-from gateway.store.engine import reading
+from gateway.store.engine import read_transaction
 from gateway.wire.xml import parse_xml
 
 __all__ = ["play_demo"]
@@ -167,15 +172,15 @@ class _Story:
         self._say = say
         place = stage.partner("broker")
         self._member: Membership = read_membership(place, "broker")
-        self._client = Client(self._member, place / "sent", say=say)
+        self._client = BrokerClient(self._member, place / "sent", say=say)
         self._seen: dict[Path, int] = {}
         self._received: list[dict[str, Any]] = []
-        self._sent: list[Submission] = []
+        self._sent: list[SealedSubmission] = []
         self._answered: set[str] = set()
 
     def play_all_steps(self) -> None:
         """Play from the submission to the closed case."""
-        root = prepare(self._cast.sample, self._member)
+        root = sign_submission(self._cast.sample, self._member)
         self._report.ledger = _count_leaf_fates(self._cast.sample)
         first = self._send_submission(root)
         self._report.reference = first.reference
@@ -193,17 +198,17 @@ class _Story:
         self._read_journals()
         self._judge_final_outcome()
 
-    def _send_submission(self, root: etree._Element) -> Submission:
+    def _send_submission(self, root: etree._Element) -> SealedSubmission:
         named = {one.get("cid") for one in root.iter("{*}Attachment")}
         files = {cid: content for cid, content in self._cast.attachments.items() if cid in named}
         conversation = self._sent[0].unit.conversation_id if self._sent else None
-        message = seal(root, files, self._member, f"{self._stage.hub_url}/msh/ebms2", conversation)
-        size = len(message.content)
+        message = seal_submission(root, files, self._member, f"{self._stage.hub_url}/msh/ebms2", conversation)
+        size = len(message.body_octets)
         words = f"{message.unit.action} {message.reference}, signed, {size} octets, {len(files)} files"
         self._say(f"broker -> hub: {words}")
         name = f"{len(self._sent) + 1:04d}-{message.unit.action}.xml"
         (self._stage.partner("broker") / "sent" / name).write_bytes(message.unit.payloads[0].content)
-        self._client.send(message)
+        self._client.send_submission(message)
         self._say("broker <- hub: receipt, signed, of every octet: verified")
         self._sent.append(message)
         return message
@@ -247,8 +252,8 @@ class _Story:
     def _send_asked_supplement(self, said: dict[str, Any]) -> None:
         agency = next(one for one in self._cast.agencies if one["code"] == said["organisation"])
         self._say(f"{said['organisation']} asks about {', '.join(said['pointers'])}: {said['text']}")
-        content = supplement(self._cast.sample, said["application"], agency.get("supplement", {}))
-        self._send_submission(prepare(content, self._member))
+        content = make_supplement(self._cast.sample, said["application"], agency.get("supplement", {}))
+        self._send_submission(sign_submission(content, self._member))
         self._report.supplements += 1
 
     def _read_journal_news(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -267,10 +272,10 @@ class _Story:
 
     def _read_case_state(self) -> str | None:
         number = next((row["said"].get("case_number") for row in self._received), None)
-        engine = engine_of(self._stage.settings())
+        engine = build_engine(self._stage.settings())
         try:
-            with reading(engine) as conn:
-                case = cases.by_number(conn, number or "")
+            with read_transaction(engine) as conn:
+                case = cases.find_by_number(conn, number or "")
                 return None if case is None else str(case.state)
         finally:
             engine.dispose()
@@ -318,8 +323,8 @@ class _Story:
 def _count_leaf_fates(content: bytes) -> dict[str, int]:
     """Count the fates of the submission's leaves: pairs of leaf and document."""
     root = parse_xml(content)
-    done = split(root, load(folder("mappings")), placeholder_numbers(root))
-    counts = done.accounts.count()
+    done = split_submission(root, load_bundle(get_data_folder("mappings")), make_placeholder_numbers(root))
+    counts = done.accounts.count_fates()
     return {name: int(counts[name]) for name in ("forwarded", "withheld", "consumed", "unaccounted")}
 
 

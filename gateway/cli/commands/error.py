@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from gateway.cli.options import json_option
-from gateway.cli.output import print_json, print_problem
+from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import PROBLEMS, Problem
 

@@ -12,23 +12,23 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_certificate_files, read_file, write_file
-from gateway.cli.options import FILE, home_options, json_option
-from gateway.cli.output import count_things, format_value, print_json, print_sentence, print_table
-from gateway.cli.progress import show_progress
+from gateway.cli.named_files import read_certificate_files, read_file, write_file
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
 from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
-from gateway.evidence.checking import Believed, Report, check_everything
-from gateway.evidence.proofs import Authorities, Proved, prove, proved
-from gateway.evidence.seals import all_heads
-from gateway.hub.assembly import NoCalls, build_hub
+from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
+from gateway.evidence.inclusion_proofs import TimeStampAuthorities, VerifiedProof, make_proof, verify_proof
+from gateway.evidence.tree_heads import list_heads
+from gateway.hub.wiring import RejectingComposer, build_hub
 from gateway.pki.certificates import Certificate
-from gateway.pki.policy import read_policy
-from gateway.store import stamps
-from gateway.store.engine import reading
+from gateway.pki.policy_file import read_policy
+from gateway.store import time_stamps
+from gateway.store.engine import read_transaction
 
-__all__ = ["check_evidence", "list_heads", "verify_proof", "write_proof"]
+__all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
 
 _SUBJECTS = ("message", "case", "request", "delivery", "verdict", "source", "party", "trust_list", "bundle")
 _HEAD_WORDS = "a proof, or the text of a head, that was kept elsewhere: nothing under it may be another"
@@ -40,11 +40,11 @@ _RULES_WORDS = "the trust policy by which the authorities are judged; that of th
 
 @verb
 @home_options()
-def list_heads(arguments: Arguments) -> int:
+def list_sealed_heads(arguments: Arguments) -> int:
     """Print the sealed heads, each with the time stamps over it."""
     with read_database(arguments) as conn:
         given: dict[int, list[Any]] = {}
-        for stamp in stamps.everyone(conn):
+        for stamp in time_stamps.list_time_stamps(conn):
             given.setdefault(stamp.seal, []).append(stamp)
         rows = [
             {
@@ -55,7 +55,7 @@ def list_heads(arguments: Arguments) -> int:
                 "stamped_at": min((one.at for one in given.get(row.id, ())), default=None),
                 "authorities": [one.authority for one in given.get(row.id, ())],
             }
-            for row in all_heads(conn)
+            for row in list_heads(conn)
         ]
     print_table(
         rows,
@@ -73,15 +73,15 @@ def list_heads(arguments: Arguments) -> int:
 def check_evidence(arguments: Arguments) -> int:
     """Compute the evidence anew; raises GW804 where it is not as recorded, 1 when nobody vouches for it."""
     heads = tuple(_read_head_text(file) for file in arguments.head)
-    with closing(build_hub(read_verb_settings(arguments), NoCalls(), at_work=False)) as hub:
+    with closing(build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)) as hub:
         signers = (*(one.certificate for one in hub.signers), *read_certificate_files(arguments.signer))
         anchors = (*hub.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
-        authorities = Authorities(tuple(one.der for one in anchors))
-        believed = Believed(frozenset(one.sha256 for one in signers), authorities, heads)
-        with reading(hub.engine) as conn:
+        authorities = TimeStampAuthorities(tuple(one.der for one in anchors))
+        believed = TrustedEvidence(frozenset(one.sha256 for one in signers), authorities, heads)
+        with read_transaction(hub.engine) as conn:
             with show_progress("computing the evidence anew"):
-                found = check_everything(conn, believed)
-            waiting = stamps.unstamped_since(conn) if hub.stamping is not None else None
+                found = verify_all_evidence(conn, believed)
+            waiting = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
     vouched = not found.leaves or max(found.vouched, found.stamped) > 0
     if arguments.json:
         print_json({**asdict(found), "waiting_since": waiting})
@@ -90,7 +90,7 @@ def check_evidence(arguments: Arguments) -> int:
     return 0 if vouched else 1
 
 
-def _print_check_report(found: Report, waiting: datetime | None) -> None:
+def _print_check_report(found: VerificationReport, waiting: datetime | None) -> None:
     print(
         f"{found.leaves} leaves under {found.heads} heads, {found.unsealed} under none yet: all as recorded"
     )
@@ -132,7 +132,7 @@ def _read_proof_document(file: Path) -> dict[str, Any]:
 def write_proof(arguments: Arguments) -> int:
     """Write what proves the evidence about one thing, to a file or to standard output."""
     with read_database(arguments) as conn:
-        document = prove(conn, arguments.subject, arguments.number)
+        document = make_proof(conn, arguments.subject, arguments.number)
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     if arguments.to is None:
         sys.stdout.write(text)
@@ -150,7 +150,7 @@ def write_proof(arguments: Arguments) -> int:
 @click.option("--signer", type=FILE, metavar="PEM", help="who must have signed its head")
 @click.option("--rules", type=FILE, metavar="TOML", help=_RULES_WORDS)
 @json_option()
-def verify_proof(arguments: Arguments) -> int:
+def verify_proof_file(arguments: Arguments) -> int:
     """Judge a proof by whom is believed on the command line; raises what is wrong with it."""
     if not arguments.anchor and arguments.signer is None:
         detail = (
@@ -160,7 +160,7 @@ def verify_proof(arguments: Arguments) -> int:
     rules = arguments.rules
     policy = None if rules is None else read_policy(read_file(rules), str(rules)[-120:])
     anchors = tuple(one.der for one in read_certificate_files(arguments.anchor))
-    found = proved(_read_proof_document(arguments.file), Authorities(anchors, policy))
+    found = verify_proof(_read_proof_document(arguments.file), TimeStampAuthorities(anchors, policy))
     if anchors and not found.stamps:
         raise GatewayError(CERTIFICATE_UNTRUSTED, "no authority has stamped the head", "time-stamp")
     _demand_head_signer(found, arguments.signer)
@@ -168,13 +168,13 @@ def verify_proof(arguments: Arguments) -> int:
     return 0
 
 
-def _demand_head_signer(found: Proved, file: Path | None) -> None:
+def _demand_head_signer(found: VerifiedProof, file: Path | None) -> None:
     wanted = () if file is None else read_certificate_files((file,))
     if wanted and (found.signer is None or found.signer.sha256 not in {one.sha256 for one in wanted}):
         raise GatewayError(CERTIFICATE_UNTRUSTED, "the head is not signed by the certificate named", "head")
 
 
-def _print_proof_verdict(found: Proved, arguments: Arguments) -> None:
+def _print_proof_verdict(found: VerifiedProof, arguments: Arguments) -> None:
     told = {
         "leaves": [dict(one) for one in found.leaves],
         "head": found.head,

@@ -13,19 +13,26 @@ import click
 from sqlalchemy import Connection, Row
 
 from gateway.cli.commands.message import find_message
-from gateway.cli.options import FILE, home_options
-from gateway.cli.output import format_facts, print_json, print_problem
+from gateway.cli.result_output import format_facts, print_json, print_problem
 from gateway.cli.settings import read_database
+from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
-from gateway.evidence.log import of_subject
-from gateway.evidence.verdicts import Again, Relied, judge_again, relied_on, said_by, verdict_named
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence.verdict_revalidation import (
+    RevalidatedVerdict,
+    VerdictReference,
+    find_named_verdict,
+    list_verdict_references,
+    read_leaf_data,
+    revalidate_verdict,
+)
+from gateway.pki.certificate_validation import CertificateUse, Verdict
 from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.trust import Use, Verdict
-from gateway.store import payloads, requests, verdicts
+from gateway.store import agency_requests, payloads, verdicts
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.algorithms import POLICIES
-from gateway.xmlsec.wss import verify_request
+from gateway.xmlsec.wss import verify_soap_envelope
 
 __all__ = ["judge_signers"]
 
@@ -71,24 +78,24 @@ def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_As
             SETTINGS_WRONG, "one of MESSAGE, --verdict and --certificate", "evidence certificate"
         )
     if arguments.certificate:
-        found = verdicts.search(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
+        found = verdicts.list_verdicts(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
         yield from (_Asked(row) for row in found)
     elif arguments.verdict:
-        row = verdict_named(conn, arguments.verdict)
+        row = find_named_verdict(conn, arguments.verdict)
         yield from () if row is None else (_Asked(row),)
     else:
         message = find_message(conn, arguments.message)
         if message is None:
             return
-        yield from (_find_relied_verdict(conn, one) for one in relied_on(conn, message))
+        yield from (_find_relied_verdict(conn, one) for one in list_verdict_references(conn, message))
         if message.case_id is not None:
             yield from (
                 _find_relied_verdict(conn, one) for one in _find_reply_verdicts(conn, message.case_id)
             )
 
 
-def _find_relied_verdict(conn: Connection, relied: Relied) -> _Asked:
-    row = verdict_named(conn, relied.verdict) if relied.problem is None else None
+def _find_relied_verdict(conn: Connection, relied: VerdictReference) -> _Asked:
+    row = find_named_verdict(conn, relied.verdict) if relied.problem is None else None
     gone = GatewayError(EVIDENCE_BROKEN, f"the verdict {relied.verdict} is gone", relied.kind)
     return _Asked(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
 
@@ -108,7 +115,7 @@ def _describe_asked_verdict(conn: Connection, asked: _Asked, out: Path | None) -
         "digest": row.digest,
     }
     try:
-        again = judge_again(conn, row, asked.at)
+        again = revalidate_verdict(conn, row, asked.at)
     except GatewayError as broken:
         return {**told, **_describe_problem(broken)}
     if out is not None:
@@ -139,7 +146,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _write_kept_material(folder: Path, again: Again) -> Path:
+def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
     """Write everything as files, with the words by which `pki validate` judges them."""
     material = again.material
     register = material.register
@@ -183,32 +190,32 @@ def _write_material_files(
         raise GatewayError(SETTINGS_WRONG, detail, "--out") from None
 
 
-def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[Relied]:
+def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[VerdictReference]:
     """Yield the verdict on the signer of each answer and call-back kept, its signature verified again.
 
     Which verdict counted is said by the evidence; of older evidence it is found by certificate and moment.
     """
-    for request in requests.of_case(conn, case):
-        for leaf in of_subject(conn, "request", request.id):
+    for request in agency_requests.list_by_case(conn, case):
+        for leaf in list_subject_leaves(conn, "request", request.id):
             if leaf.kind != "reply":
                 continue
             kind = f"reply of {request.agency}"
             try:
-                signer = _find_envelope_signer(payloads.get(conn, leaf.digest), leaf.at)
-                yield Relied(kind, _find_reply_verdict(conn, signer, leaf), leaf.at)
+                signer = _find_envelope_signer(payloads.get_payload_octets(conn, leaf.digest), leaf.at)
+                yield VerdictReference(kind, _find_reply_verdict(conn, signer, leaf), leaf.at)
             except GatewayError as broken:
-                yield Relied(kind, "", leaf.at, broken)
+                yield VerdictReference(kind, "", leaf.at, broken)
 
 
 def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
     """Return the digest of the verdict that a reply rests on; it must be about its signer."""
-    named = said_by(leaf).get("verdict")
+    named = read_leaf_data(leaf).get("verdict")
     if named is not None:
-        row = verdicts.by_digest(conn, named)
+        row = verdicts.find_by_digest(conn, named)
         if row is not None and row.leaf_sha256 != signer.sha256:
             raise GatewayError(EVIDENCE_BROKEN, "its verdict is about another certificate", leaf.kind)
         return str(named)
-    row = verdicts.in_force(conn, signer.sha256, Use.SIGNING.value, leaf.at)
+    row = verdicts.find_verdict_in_force(conn, signer.sha256, CertificateUse.SIGNING.value, leaf.at)
     if row is None:
         detail = f"no verdict on certificate {signer.sha256[:16]} is kept of that time"
         raise GatewayError(EVIDENCE_BROKEN, detail, leaf.kind)
@@ -220,7 +227,7 @@ def _find_envelope_signer(envelope: bytes, at: datetime) -> Certificate:
     refused: GatewayError | None = None
     for policy in POLICIES.values():
         try:
-            return verify_request(parse_xml(envelope), policy, now=at).certificate
+            return verify_soap_envelope(parse_xml(envelope), policy, now=at).certificate
         except GatewayError as problem:
             refused = refused or problem
     raise refused or GatewayError(EVIDENCE_BROKEN, "nobody signed it")

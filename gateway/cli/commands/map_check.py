@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from gateway.cli.mapping_folder import find_mappings, mapping_path_option
-from gateway.cli.options import json_option
-from gateway.cli.output import print_json
-from gateway.cli.progress import ProgressBar, show_progress
+from gateway.cli.progress_bars import ProgressBar, show_progress
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MAPPING_WRONG, GatewayError
-from gateway.harmonize import Bundle, load
-from gateway.harmonize.proofs import PROOFS, Finding, Report, check, fault
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.proofs import PROOFS, ProofFinding, ProofReport, check_bundle, make_fault_finding
 
 __all__ = ["check_mappings", "find_static_problems"]
 
@@ -32,7 +32,7 @@ def check_mappings(arguments: Arguments) -> int:
     folder = find_mappings(arguments.path)
     with show_progress("proving the mappings") as bar:
         report = _prove_mapping_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
-    facts = _describe_report(report) if isinstance(report, Report) else _describe_load_fault(report)
+    facts = _describe_report(report) if isinstance(report, ProofReport) else _describe_load_fault(report)
     if arguments.json:
         print_json(facts)
     else:
@@ -40,26 +40,28 @@ def check_mappings(arguments: Arguments) -> int:
     return 1 if facts["problems"] else 0
 
 
-def find_static_problems(bundle: Bundle) -> Iterator[GatewayError]:
+def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
     """Yield what the text alone of mappings that load breaks (GW502): quick, and nothing is drawn."""
-    for finding in check(bundle, samples=0).findings:
+    for finding in check_bundle(bundle, samples=0).findings:
         example = f"{finding.proof}; for example {finding.counter_example}"
         detail = f"{finding.field}: {finding.message} ({example})"
         yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
 
 
-def _prove_mapping_folder(folder: Traversable, samples: int, seed: str, bar: ProgressBar) -> Report | Finding:
+def _prove_mapping_folder(
+    folder: Traversable, samples: int, seed: str, bar: ProgressBar
+) -> ProofReport | ProofFinding:
     """Return the report, or what keeps the whole folder from loading."""
     faults: list[GatewayError] = []
     try:
-        bundle = load(folder, faults)
+        bundle = load_bundle(folder, faults)
     except GatewayError as error:
-        return fault(error)
-    found = [fault(error) for error in faults]
-    return check(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+        return make_fault_finding(error)
+    found = [make_fault_finding(error) for error in faults]
+    return check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
 
 
-def _describe_report(report: Report) -> dict[str, Any]:
+def _describe_report(report: ProofReport) -> dict[str, Any]:
     # Of what does not load nothing is proved.
     nothing = not report.documents and bool(report.findings)
     proofs = {name: {"ok": v.ok and not nothing, "checked": v.checked} for name, v in report.verdicts.items()}
@@ -72,8 +74,8 @@ def _describe_report(report: Report) -> dict[str, Any]:
         "document_ids": list(report.documents),
         "submissions": report.submissions,
         "boxes": {
-            "on_forms": boxes.boxes,
-            "asked": boxes.fields,
+            "on_forms": boxes.box_count,
+            "asked": boxes.field_count,
             "common": {"boxes": boxes.common_boxes, "distinct": boxes.common_meanings},
             "own": {"boxes": boxes.own_boxes, "distinct": boxes.own_meanings},
         },
@@ -81,7 +83,7 @@ def _describe_report(report: Report) -> dict[str, Any]:
     }
 
 
-def _describe_load_fault(finding: Finding) -> dict[str, Any]:
+def _describe_load_fault(finding: ProofFinding) -> dict[str, Any]:
     proofs = {name: {"ok": False, "checked": 0} for name in PROOFS}
     return {
         "documents": 0,
@@ -92,7 +94,7 @@ def _describe_load_fault(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _describe_finding(finding: Finding) -> dict[str, Any]:
+def _describe_finding(finding: ProofFinding) -> dict[str, Any]:
     return {
         "proof": finding.proof,
         "file": finding.mark.file,

@@ -8,22 +8,22 @@ from typing import Any
 import click
 from lxml import etree
 
-from gateway.cli.files import read_file, write_file
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import print_json, print_sentence
+from gateway.cli.named_files import read_file, write_file
+from gateway.cli.result_output import print_json, print_sentence
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import Bundle
-from gateway.harmonize.building import build_all
-from gateway.harmonize.language.documents import Document
-from gateway.harmonize.language.itemids import type_code
-from gateway.harmonize.picturing import draw, picture
-from gateway.harmonize.replies.answering import NoticeFact, NoticeFacts, document_of, read_notice
-from gateway.harmonize.replies.errorplaces import error_places
-from gateway.harmonize.replies.noticesamples import draw_notice
-from gateway.harmonize.sampling.samples import sample
-from gateway.share import folder
+from gateway.harmonize import MappingBundle
+from gateway.harmonize.generator import generate_all_files
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.item_identifiers import find_type_code
+from gateway.harmonize.notices.error_places import list_error_places
+from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts, find_document_mapping, read_notice
+from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.harmonize.tools.diagram import build_diagram, draw_page
+from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.share import get_data_folder
 from gateway.wire.xml import parse_xml
 
 __all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
@@ -72,7 +72,7 @@ def print_sample(arguments: Arguments) -> int:
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if not 1 <= arguments.items <= _MOST_ITEMS:
         raise GatewayError(SETTINGS_WRONG, f"--items is between 1 and {_MOST_ITEMS}", "--items")
-    sys.stdout.write(sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
+    sys.stdout.write(make_sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
     return 0
 
 
@@ -83,9 +83,9 @@ def print_sample(arguments: Arguments) -> int:
 def build_files(arguments: Arguments) -> int:
     """Write schemas, WSDLs, forms and labels that are made from the mappings."""
     bundle = load_mappings(arguments.path)
-    template = folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
+    template = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
     written = []
-    for name, octets in build_all(bundle, template).items():
+    for name, octets in generate_all_files(bundle, template).items():
         write_file(arguments.out / name, octets, location="--out", make_folder=True)
         written.append(name)
     if arguments.json:
@@ -104,8 +104,8 @@ def draw_matrix(arguments: Arguments) -> int:
     """Write one mapping as a picture that any browser shows and prints."""
     bundle = load_mappings(arguments.path)
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
-    made = picture(document, bundle)
-    text = draw(made, bundle.organisations[document.organisation])
+    made = build_diagram(document, bundle)
+    text = draw_page(made, bundle.organisations[document.organisation])
     write_file(arguments.out, text.encode(), location="--out")
     report = {
         "written": str(arguments.out),
@@ -122,7 +122,7 @@ def draw_matrix(arguments: Arguments) -> int:
     return 0
 
 
-def _find_named_document(bundle: Bundle, name: str, location: str) -> Document:
+def _find_named_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
     """Return a document by its id; raises GW801 with those that are known."""
     if name not in bundle.documents:
         known = ", ".join(bundle.documents)
@@ -130,22 +130,24 @@ def _find_named_document(bundle: Bundle, name: str, location: str) -> Document:
     return bundle.documents[name]
 
 
-def _read_notice_facts(content: bytes, bundle: Bundle, document: Document | None) -> NoticeFacts:
+def _read_notice_facts(
+    content: bytes, bundle: MappingBundle, document: DocumentMapping | None
+) -> NoticeFacts:
     """Read a notice; without a document it is read for the one that it names itself, if it does."""
     root = parse_xml(content)
     facts = read_notice(root, bundle.notices, document)
     if document is None:
-        named = document_of(facts.value("document_type"), bundle.documents.values())
+        named = find_document_mapping(facts.find_value("document_type"), bundle.documents.values())
         if named is not None:
             return read_notice(root, bundle.notices, named)
     return facts
 
 
-def _draw_random_notice(bundle: Bundle, name: str, seed: str) -> str:
+def _draw_random_notice(bundle: MappingBundle, name: str, seed: str) -> str:
     """Return a valid random notice, about an application for a document that it may answer."""
     notice = bundle.notices.notices[name]
-    answered = [one for one in bundle.documents.values() if one.answers.reads(notice)]
-    document = next((one for one in answered if type_code(one) is not None), None)
+    answered = [one for one in bundle.documents.values() if one.answers.allows_notice(notice)]
+    document = next((one for one in answered if find_type_code(one) is not None), None)
     root, _ = draw_notice(notice, bundle.notices, seed, document)
     etree.indent(root)
     return etree.tostring(root, encoding="unicode") + "\n"
@@ -157,7 +159,7 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
         "role": facts.notice.role,
         "from": facts.notice.sender,
         "document": facts.document.id if facts.document is not None else None,
-        "item": facts.item,
+        "item": facts.item_number,
         "facts": [_describe_one_fact(fact) for fact in facts.facts],
         "places": [
             {
@@ -169,7 +171,7 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
                 "exact": place.exact,
                 "rule": str(place.target.mark),
             }
-            for said, place in error_places(facts)
+            for said, place in list_error_places(facts)
         ],
         "problems": [],
     }

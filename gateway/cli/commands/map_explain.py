@@ -6,18 +6,29 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_file
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import print_json
+from gateway.cli.named_files import read_file
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import Bundle, Split, placeholder_numbers, split
-from gateway.harmonize.provenance.declared import DocumentUse, FieldStory, fields_at, fields_in_request
-from gateway.harmonize.provenance.explaining import Explainer, LeafStory, Outcome, Spot, Written
-from gateway.harmonize.provenance.uses import condition_words
-from gateway.harmonize.replies.answering import read_notice
-from gateway.harmonize.replies.errorplaces import RequestPlace, error_places
+from gateway.harmonize import MappingBundle, SplitResult, make_placeholder_numbers, split_submission
+from gateway.harmonize.notices.error_places import RequestPlace, list_error_places
+from gateway.harmonize.notices.notice_facts import read_notice
+from gateway.harmonize.tools.provenance.declared_uses import (
+    DocumentUse,
+    FieldStory,
+    find_fields_at,
+    find_fields_in_request,
+)
+from gateway.harmonize.tools.provenance.field_uses import describe_condition
+from gateway.harmonize.tools.provenance.submission_explainer import (
+    LeafOutcome,
+    LeafStory,
+    SubmissionExplainer,
+    SubmissionSpot,
+    WrittenValue,
+)
 from gateway.wire.xml import parse_xml
 
 __all__ = ["explain_place"]
@@ -52,7 +63,7 @@ def explain_place(arguments: Arguments) -> int:
     return 0 if facts["leaves"] or facts["requests"] or facts["declared"] else 1
 
 
-def _explain_asked_place(arguments: Arguments, bundle: Bundle) -> dict[str, Any]:
+def _explain_asked_place(arguments: Arguments, bundle: MappingBundle) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "asked": arguments.pointer or arguments.request or str(arguments.notice),
         "bundle": bundle.digest,
@@ -65,11 +76,11 @@ def _explain_asked_place(arguments: Arguments, bundle: Bundle) -> dict[str, Any]
     if arguments.submission is not None:
         data = read_file(arguments.submission)
         root = parse_xml(data)
-        done = split(root, bundle, placeholder_numbers(root))
-        explainer = Explainer(bundle, data, done)
+        done = split_submission(root, bundle, make_placeholder_numbers(root))
+        explainer = SubmissionExplainer(bundle, data, done)
         facts["problems"] = _list_split_problems(done, arguments)
         if arguments.pointer is not None:
-            stories = explainer.leaves(arguments.pointer, arguments.document, arguments.application)
+            stories = explainer.explain_leaves(arguments.pointer, arguments.document, arguments.application)
             facts["leaves"] = [_describe_leaf_story(story) for story in stories]
         else:
             facts["requests"] = [
@@ -82,16 +93,18 @@ def _explain_asked_place(arguments: Arguments, bundle: Bundle) -> dict[str, Any]
     return facts
 
 
-def _find_written_values(arguments: Arguments, bundle: Bundle, explainer: Explainer) -> list[Written]:
+def _find_written_values(
+    arguments: Arguments, bundle: MappingBundle, explainer: SubmissionExplainer
+) -> list[WrittenValue]:
     if arguments.notice is None:
-        return list(explainer.written(arguments.request, arguments.document, arguments.application))
-    found: list[Written] = []
+        return list(explainer.find_written(arguments.request, arguments.document, arguments.application))
+    found: list[WrittenValue] = []
     for place in _find_notice_places(arguments, bundle):
-        found += explainer.at_place(place, arguments.document, arguments.application)
+        found += explainer.find_at_place(place, arguments.document, arguments.application)
     return found
 
 
-def _find_notice_places(arguments: Arguments, bundle: Bundle) -> list[RequestPlace]:
+def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[RequestPlace]:
     """Return the places that the errors of a notice are about; the document must be named."""
     document = bundle.documents.get(arguments.document)
     if document is None or bundle.notices is None:
@@ -99,19 +112,21 @@ def _find_notice_places(arguments: Arguments, bundle: Bundle) -> list[RequestPla
             SETTINGS_WRONG, "a notice is read for one document: --document is wanted", "--notice"
         )
     facts = read_notice(parse_xml(read_file(arguments.notice)), bundle.notices, document)
-    return [place for _, place in error_places(facts)]
+    return [place for _, place in list_error_places(facts)]
 
 
-def _find_declared_fields(arguments: Arguments, bundle: Bundle) -> tuple[FieldStory, ...]:
+def _find_declared_fields(arguments: Arguments, bundle: MappingBundle) -> tuple[FieldStory, ...]:
     if arguments.pointer is not None:
-        return fields_at(bundle, arguments.pointer, arguments.document)
+        return find_fields_at(bundle, arguments.pointer, arguments.document)
     if arguments.request is not None:
-        return fields_in_request(bundle, arguments.request, arguments.document)
+        return find_fields_in_request(bundle, arguments.request, arguments.document)
     places = [place.path for place in _find_notice_places(arguments, bundle)]
-    return tuple(story for path in places for story in fields_in_request(bundle, path, arguments.document))
+    return tuple(
+        story for path in places for story in find_fields_in_request(bundle, path, arguments.document)
+    )
 
 
-def _list_split_problems(done: Split, arguments: Arguments) -> list[dict[str, Any]]:
+def _list_split_problems(done: SplitResult, arguments: Arguments) -> list[dict[str, Any]]:
     return [
         {"id": one.problem.id, "message": one.detail, "pointer": one.pointer, "document": one.document}
         for one in done.problems
@@ -119,7 +134,7 @@ def _list_split_problems(done: Split, arguments: Arguments) -> list[dict[str, An
     ]
 
 
-def _describe_file_spot(spot: Spot) -> dict[str, Any]:
+def _describe_file_spot(spot: SubmissionSpot) -> dict[str, Any]:
     return {
         "pointer": spot.pointer,
         "xpath": spot.xpath,
@@ -129,7 +144,7 @@ def _describe_file_spot(spot: Spot) -> dict[str, Any]:
     }
 
 
-def _describe_written_value(one: Written) -> dict[str, Any]:
+def _describe_written_value(one: WrittenValue) -> dict[str, Any]:
     lists = [
         {"name": each.name, "version": each.version, "direction": each.direction, "source": each.source}
         for each in one.lists
@@ -149,7 +164,7 @@ def _describe_written_value(one: Written) -> dict[str, Any]:
     }
 
 
-def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
+def _describe_outcome(outcome: LeafOutcome) -> dict[str, Any]:
     return {
         "organisation": outcome.organisation,
         "document": outcome.document,
@@ -173,10 +188,10 @@ def _describe_document_use(use: DocumentUse) -> dict[str, Any]:
     lines = [
         {
             "path": line.path,
-            "attribute": line.attribute or None,
-            "transforms": list(line.transforms),
+            "attribute": line.read_attribute or None,
+            "transforms": list(line.transform_words),
             "loss": line.loss,
-            "when": [condition_words(condition) for condition in line.when],
+            "when": [describe_condition(condition) for condition in line.when],
             "each": list(line.each),
             "rule": str(line.rule),
         }

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import count_things, print_json, print_sentence
-from gateway.cli.progress import show_progress
+from gateway.cli.named_files import read_file
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import count_things, print_json, print_sentence
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import load
-from gateway.harmonize.importing import Imported, import_inventory, merge
-from gateway.share import Held, folder
+from gateway.harmonize import load_bundle
+from gateway.harmonize.importer import ImportResult, import_inventory, merge_folder
+from gateway.share import MemoryPath, get_data_folder
 
 __all__ = ["describe_imported_files", "import_documents"]
 
@@ -35,17 +35,19 @@ def import_documents(arguments: Arguments) -> int:
     content = read_file(arguments.inventory)
     wanted = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
     there = _read_mapping_files(arguments.out)
-    into = None if there is None else Held(there)
+    into = None if there is None else MemoryPath(there)
     with show_progress("importing the inventory") as bar:
-        imported = import_inventory(content, arguments.inventory.name, folder("mappings"), wanted, into)
+        imported = import_inventory(
+            content, arguments.inventory.name, get_data_folder("mappings"), wanted, into
+        )
         bar.change_title("loading what was imported")
         if there is None:
             files = imported.files
-            load(Held(files))
+            load_bundle(MemoryPath(files))
             _refuse_other_files(arguments.out, files, replace=arguments.replace)
         else:
-            files = merge(imported.added, there, replace=arguments.replace)
-            load(Held({**there, **files}))
+            files = merge_folder(imported.added, there, replace=arguments.replace)
+            load_bundle(MemoryPath({**there, **files}))
     _write_all_files(arguments.out, files)
     report = describe_imported_files(imported, files)
     if arguments.json:
@@ -55,7 +57,7 @@ def import_documents(arguments: Arguments) -> int:
     return 0
 
 
-def describe_imported_files(imported: Imported, files: Mapping[str, bytes]) -> dict[str, Any]:
+def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return what the verb prints: files, counts by document, and what a person must finish."""
     findings = [
         {"document": one.document, "field": one.field, "kind": one.kind, "text": one.text}

@@ -9,20 +9,27 @@ from typing import Any, Final
 import click
 from lxml import etree
 
-from gateway.cases.documents import Remark, judge
-from gateway.cases.submission import read_submission
-from gateway.cli.files import read_file
+from gateway.cases.declaration_validation import ValidationFinding, validate_document
+from gateway.cases.submission_reader import read_submission
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import print_json
+from gateway.cli.named_files import read_file
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import GatewayError
-from gateway.harmonize import Bundle, Fate, Split, Trouble, placeholder_numbers, split
-from gateway.wire.places import Places
-from gateway.wire.shipped import SUBMISSION, schemas
-from gateway.wire.xml import XPaths, parse_xml, serialize
+from gateway.harmonize import (
+    Diagnostic,
+    Fate,
+    MappingBundle,
+    SplitResult,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.wire.element_locations import ElementLocations
+from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
+from gateway.wire.xml import XPathIndex, parse_xml, serialize_element
 
-__all__ = ["describe_split_result", "split_submission"]
+__all__ = ["describe_split_result", "split_submission_file"]
 
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
@@ -31,7 +38,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 @click.argument("file", type=FILE, help="the submission; its signature is not looked at")
 @json_option("one JSON object")
 @mapping_path_option()
-def split_submission(arguments: Arguments) -> int:
+def split_submission_file(arguments: Arguments) -> int:
     """Print what a submission becomes; 1 when something is wrong with it."""
     bundle = load_mappings(arguments.path)
     report = _split_file_content(read_file(arguments.file), bundle)
@@ -42,19 +49,19 @@ def split_submission(arguments: Arguments) -> int:
     return 1 if report["problems"] or report["unaccounted"] else 0
 
 
-def _split_file_content(content: bytes, bundle: Bundle) -> dict[str, Any]:
+def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]:
     """Return what the verb shows; a file that is no valid submission has problems and nothing else."""
     try:
         root = parse_xml(content)
     except GatewayError as error:
         line = _LINE.match(error.location)
         return _make_empty_split(_describe_problem(error, place=("", "", int(line[1]) if line else 0)))
-    accepted, remarks = judge(root, schemas(SUBMISSION))
+    accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
         return _make_empty_split(*(_describe_remark(remark) for remark in remarks))
     refusal = _find_whole_refusal(root)
     try:
-        result = split(root, bundle, placeholder_numbers(root))
+        result = split_submission(root, bundle, make_placeholder_numbers(root))
     except GatewayError as error:
         return _make_empty_split(_describe_problem(error))
     report = describe_split_result(result)
@@ -70,21 +77,21 @@ def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
     try:
         read_submission(root)
     except GatewayError as error:
-        places = Places(root)
+        places = ElementLocations(root)
         known = not error.location.startswith("/")
         pointer = error.location if known else ""
-        xpath = places.xpath(pointer) if known else error.location
-        return _describe_problem(error, place=(pointer, xpath, places.line(pointer)))
+        xpath = places.find_xpath(pointer) if known else error.location
+        return _describe_problem(error, place=(pointer, xpath, places.find_line_number(pointer)))
     return None
 
 
-def describe_split_result(result: Split) -> dict[str, Any]:
+def describe_split_result(result: SplitResult) -> dict[str, Any]:
     """Return a split as the verb prints it."""
     ledger, unaccounted = [], []
-    names, xpaths = result.accounts.documents, XPaths()
-    for entry, pointer in result.accounts.pointers(result.facts.root):
+    names, xpaths = result.accounts.documents, XPathIndex()
+    for entry, pointer in result.accounts.list_entry_pointers(result.facts.root):
         leaf = entry.leaf
-        xpath = xpaths.of(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
+        xpath = xpaths.get_xpath(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
         pairs = [(name, fate) for name, fate in zip(names, entry.fates, strict=True) if fate is not None]
         fates = [_describe_leaf_fate(name, fate) for name, fate in pairs]
         ledger.append({"pointer": pointer, "xpath": xpath, "value": leaf.value, "fates": fates})
@@ -95,36 +102,36 @@ def describe_split_result(result: Split) -> dict[str, Any]:
             "organisation": request.organisation,
             "document": request.document,
             "application": request.application,
-            "xml": serialize(request.xml).decode("utf-8"),
+            "xml": serialize_element(request.xml).decode("utf-8"),
         }
         for request in result.requests
     ]
-    places = Places(result.facts.root) if result.problems else None
+    places = ElementLocations(result.facts.root) if result.problems else None
     return {
         "requests": requests,
         "ledger": ledger,
         "unaccounted": unaccounted,
         "problems": [_describe_trouble(trouble, places) for trouble in result.problems if places is not None],
-        "counts": result.accounts.count(),
+        "counts": result.accounts.count_fates(),
         "bundle": result.bundle,
     }
 
 
-def _describe_trouble(trouble: Trouble, places: Places) -> dict[str, Any]:
+def _describe_trouble(trouble: Diagnostic, places: ElementLocations) -> dict[str, Any]:
     return {
         "id": trouble.problem.id,
         "title": trouble.problem.title,
         "message": trouble.detail,
         "pointer": trouble.pointer,
-        "xpath": places.xpath(trouble.pointer),
-        "line": places.line(trouble.pointer),
+        "xpath": places.find_xpath(trouble.pointer),
+        "line": places.find_line_number(trouble.pointer),
         "document": trouble.document,
         "application": trouble.application,
         "rule": str(trouble.rule) if trouble.rule is not None else None,
     }
 
 
-def _describe_remark(remark: Remark) -> dict[str, Any]:
+def _describe_remark(remark: ValidationFinding) -> dict[str, Any]:
     error = GatewayError(remark.problem, remark.message)
     return _describe_problem(error, place=(remark.pointer, remark.xpath, remark.line))
 

@@ -8,16 +8,21 @@ from typing import Any
 import click
 
 from gateway.cli.commands.map_check import find_static_problems
-from gateway.cli.options import FILE, home_options
-from gateway.cli.output import count_things, format_value, print_json, print_sentence, print_table
+from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
 from gateway.cli.settings import read_database, write_database
+from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.evidence.log import record
-from gateway.harmonize import Bundle, compile_requests, load
-from gateway.hub.assembly import now as clock
-from gateway.hub.mappings import pack, rules_in_force, shipped_rules, unpack
-from gateway.store import mappings
+from gateway.evidence.evidence_log import record_evidence
+from gateway.harmonize import MappingBundle, compile_request_schemas, load_bundle
+from gateway.hub.register.decision_rules import (
+    load_active_rules,
+    load_shipped_rules,
+    pack_mapping_folder,
+    unpack_mapping_archive,
+)
+from gateway.hub.wiring import get_current_time as clock
+from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
 
@@ -34,12 +39,12 @@ def use_mappings(arguments: Arguments) -> int:
     now = clock()
     version = None if octets is None else bundle.digest
     with write_database(arguments) as conn:
-        before = mappings.in_force(conn)
+        before = mapping_bundles.find_active_digest(conn)
         if octets is not None:
-            mappings.keep(conn, bundle.digest, octets, now)
-        mappings.use(conn, version, now, "operator")
+            mapping_bundles.store_bundle(conn, bundle.digest, octets, now)
+        mapping_bundles.activate_bundle(conn, version, now, "operator")
         data = {"before": before, "documents": sorted(bundle.documents)}
-        record(conn, "mappings", "bundle", bundle.digest, bundle.digest, data, now)
+        record_evidence(conn, "mappings", "bundle", bundle.digest, bundle.digest, data, now)
     said = {"bundle": bundle.digest, "before": before, "documents": sorted(bundle.documents)}
     if arguments.json:
         print_json(said)
@@ -49,15 +54,15 @@ def use_mappings(arguments: Arguments) -> int:
     return 0
 
 
-def _check_mapping_folder(folder: Path | None) -> tuple[Bundle, bytes | None]:
+def _check_mapping_folder(folder: Path | None) -> tuple[MappingBundle, bytes | None]:
     """Return the bundle of a folder, read as every process will read it, and its archive."""
     if folder is None:
-        return shipped_rules().bundle, None
+        return load_shipped_rules().bundle, None
     if not folder.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {folder}", "map use")
-    octets = pack(folder)
-    bundle = load(unpack(octets))
-    compile_requests(bundle)
+    octets = pack_mapping_folder(folder)
+    bundle = load_bundle(unpack_mapping_archive(octets))
+    compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem
     return bundle, octets
@@ -68,8 +73,8 @@ def _check_mapping_folder(folder: Path | None) -> tuple[Bundle, bytes | None]:
 def list_mappings(arguments: Arguments) -> int:
     """Print the documents in force, and every change of what was in force."""
     with read_database(arguments) as conn:
-        rules = rules_in_force(conn, shipped_rules())
-        past = mappings.history(conn)
+        rules = load_active_rules(conn, load_shipped_rules())
+        past = mapping_bundles.list_activations(conn)
     rows: list[dict[str, Any]] = [
         {
             "document": document.id,

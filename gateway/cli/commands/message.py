@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from gateway.cli.options import home_options, limit_option
-from gateway.cli.output import print_json, print_problem, print_table
+from gateway.cli.result_output import print_json, print_problem, print_table
 from gateway.cli.settings import read_database
+from gateway.cli.shared_options import home_options, limit_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.evidence.log import of_subject
-from gateway.states import MESSAGE
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.state_machines import MESSAGE
 from gateway.store import messages, transitions
-from gateway.store.messages import Answer
+from gateway.store.messages import HttpResponse
 
 __all__ = ["dump_message", "find_message", "list_messages", "show_message"]
 
@@ -34,7 +34,7 @@ def list_messages(arguments: Arguments) -> int:
     wanted = {"state": arguments.state, "direction": arguments.direction}
     equal = {name: value for name, value in wanted.items() if value}
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in messages.search(conn, limit=arguments.limit, **equal)]
+        rows = [dict(row._mapping) for row in messages.list_messages(conn, limit=arguments.limit, **equal)]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
@@ -42,8 +42,8 @@ def list_messages(arguments: Arguments) -> int:
 def find_message(conn: Any, name: str) -> Any:
     """Return the message of a row id or a MessageId, the newest one; None when there is none."""
     if name.isascii() and name.isdigit() and len(name) < 18:
-        return messages.get(conn, int(name))
-    found = messages.search(conn, limit=1, message_id=name)
+        return messages.find_by_id(conn, int(name))
+    found = messages.list_messages(conn, limit=1, message_id=name)
     return found[0] if found else None
 
 
@@ -56,12 +56,12 @@ def show_message(arguments: Arguments) -> int:
         row = find_message(conn, arguments.id)
         if row is None:
             return _report_missing_message(arguments.id)
-        parts = messages.payloads_of(conn, row.id)
-        steps = [dict(step._mapping) for step in transitions.history(conn, MESSAGE, row.id)]
+        parts = messages.load_payloads(conn, row.id)
+        steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
         # Who signed what the message carried, and how he was admitted, stands with its case.
-        about = of_subject(conn, "case", row.case_id) if row.case_id else ()
+        about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
         judged = [one for one in about if one.digest == row.identity_sha256]
-        proofs = [*of_subject(conn, "message", row.id), *judged]
+        proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
     report = dict(row._mapping) | {
         "payloads": [
             {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
@@ -83,10 +83,10 @@ def dump_message(arguments: Arguments) -> int:
         row = find_message(conn, arguments.id)
         if row is None:
             return _report_missing_message(arguments.id)
-        headers, body = messages.parcel_of(conn, row.id)
+        headers, body = messages.load_parcel(conn, row.id)
         status = None
         if arguments.answer:
-            answer = messages.answer_of(conn, row.id) or Answer(204, {}, b"")
+            answer = messages.find_response(conn, row.id) or HttpResponse(204, {}, b"")
             status, headers, body = answer.status, dict(answer.headers), answer.body
     if arguments.json:
         octets = base64.b64encode(body).decode()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.cli.options import home_options
-from gateway.cli.output import print_json, print_sentence
-from gateway.cli.progress import show_progress
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.settings import read_verb_settings
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.hub.database import engine_of
-from gateway.store.migrate import migrate
+from gateway.hub.database import build_engine
+from gateway.store.schema_migration import migrate_schema
 
 __all__ = ["apply_migrations", "migrate_database"]
 
@@ -31,10 +31,10 @@ def migrate_database(arguments: Arguments) -> int:
 
 def apply_migrations(settings: Settings) -> tuple[str | None, str]:
     """Make the home folder and migrate its database; return the version before and after."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    engine = engine_of(settings)
+    settings.home_folder.mkdir(parents=True, exist_ok=True)
+    engine = build_engine(settings)
     try:
         with show_progress("migrating the database"):
-            return migrate(engine)
+            return migrate_schema(engine)
     finally:
         engine.dispose()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, MOMENT, home_options
-from gateway.cli.output import format_value, print_json, print_problem, print_sentence, print_table
+from gateway.cli.named_files import read_file
+from gateway.cli.result_output import format_value, print_json, print_problem, print_sentence, print_table
 from gateway.cli.settings import read_database, read_verb_settings, write_database
+from gateway.cli.shared_options import FILE, MOMENT, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import mandates, parties
 
@@ -35,21 +35,27 @@ _CERTIFICATE_WORDS = "a good signing certificate; repeatable"
 @home_options()
 def add_party(arguments: Arguments) -> int:
     """Register a party with its ids and certificates; nothing of it when a certificate is refused."""
-    from gateway.cli.register import demand_usable_certificate, make_certificate_row, read_party_id
-    from gateway.hub.assembly import now as clock
+    from gateway.cli.registration import demand_usable_certificate, make_certificate_row, read_party_id
+    from gateway.hub.wiring import get_current_time as clock
     from gateway.pki.certificates import read_certificate
 
-    now = clock()
+    get_current_time = clock()
     ids = [read_party_id(text) for text in arguments.id]
     added = []
     with write_database(arguments) as conn:
-        parties.add(conn, arguments.party, arguments.name or arguments.party, arguments.role, now, ids)
+        parties.register_party(
+            conn, arguments.party, arguments.name or arguments.party, arguments.role, get_current_time, ids
+        )
         for path in arguments.certificate:
             found = read_certificate(read_file(path))
             demand_usable_certificate(
-                read_verb_settings(arguments), conn, (found, "signing"), (now, now), str(path)
+                read_verb_settings(arguments),
+                conn,
+                (found, "signing"),
+                (get_current_time, get_current_time),
+                str(path),
             )
-            parties.add_certificate(conn, arguments.party, make_certificate_row(found), now)
+            parties.add_certificate(conn, arguments.party, make_certificate_row(found), get_current_time)
             added.append(found.sha256)
     told = f"Registered party {arguments.party} as {arguments.role}"
     if ids:
@@ -82,7 +88,7 @@ def resume_party(arguments: Arguments) -> int:
 
 def _set_party_status(arguments: Arguments, status: str) -> None:
     with write_database(arguments) as conn:
-        parties.set_status(conn, arguments.party, status)
+        parties.set_party_status(conn, arguments.party, status)
 
 
 @verb
@@ -93,14 +99,14 @@ def _set_party_status(arguments: Arguments, status: str) -> None:
 @home_options()
 def add_mandate(arguments: Arguments) -> int:
     """Let one party file for another; 1 when one of them is not registered."""
-    from gateway.hub.assembly import now
+    from gateway.hub.wiring import get_current_time
 
     with write_database(arguments) as conn:
         for party in (arguments.holder, arguments.principal):
-            if parties.get(conn, party) is None:
+            if parties.find_party(conn, party) is None:
                 return _report_missing_row(f"no party {party}")
-        start = arguments.start or now()
-        number = mandates.add(conn, arguments.holder, arguments.principal, start, arguments.until)
+        start = arguments.start or get_current_time()
+        number = mandates.insert_mandate(conn, arguments.holder, arguments.principal, start, arguments.until)
     if arguments.json:
         print(number)
         return 0
@@ -115,10 +121,10 @@ def add_mandate(arguments: Arguments) -> int:
 @home_options()
 def revoke_mandate(arguments: Arguments) -> int:
     """End a mandate now; 1 when there is none of that number in force."""
-    from gateway.hub.assembly import now
+    from gateway.hub.wiring import get_current_time
 
     with write_database(arguments) as conn:
-        if not mandates.revoke(conn, arguments.mandate, now()):
+        if not mandates.revoke_mandate(conn, arguments.mandate, get_current_time()):
             return _report_missing_row("no such mandate in force")
     print_sentence(f"Mandate {arguments.mandate} is revoked.", as_json=arguments.json)
     return 0
@@ -129,7 +135,7 @@ def revoke_mandate(arguments: Arguments) -> int:
 def list_parties(arguments: Arguments) -> int:
     """Print the parties of the register."""
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in parties.everyone(conn)]
+        rows = [dict(row._mapping) for row in parties.list_parties(conn)]
     print_table(rows, as_json=arguments.json, columns=("id", "name", "role", "status"))
     return 0
 
@@ -140,14 +146,15 @@ def list_parties(arguments: Arguments) -> int:
 def show_party(arguments: Arguments) -> int:
     """Print one party with its ids, certificates and mandates; 1 when there is no such party."""
     with read_database(arguments) as conn:
-        row = parties.get(conn, arguments.party)
+        row = parties.find_party(conn, arguments.party)
         if row is None:
             return _report_missing_row(f"no party {arguments.party}")
         report = dict(row._mapping) | {
             "ids": [
-                f"{one.type}|{one.value}" if one.type else one.value for one in parties.ids_of(conn, row.id)
+                f"{one.type}|{one.value}" if one.type else one.value
+                for one in parties.list_identifiers(conn, row.id)
             ],
-            "certificates": [one.sha256 for one in parties.certificates_of(conn, row.id)],
+            "certificates": [one.sha256 for one in parties.list_certificates(conn, row.id)],
             "mandates": [
                 {
                     "id": one.id,
@@ -155,7 +162,7 @@ def show_party(arguments: Arguments) -> int:
                     "principal": one.on_behalf_of,
                     "revoked": bool(one.revoked_at),
                 }
-                for one in mandates.of_party(conn, row.id)
+                for one in mandates.list_by_party(conn, row.id)
             ],
         }
     print_json(report)

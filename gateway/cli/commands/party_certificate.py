@@ -8,17 +8,17 @@ from datetime import datetime
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, MOMENT, home_options
-from gateway.cli.output import format_value, print_problem, print_sentence, print_table
-from gateway.cli.register import USES, demand_usable_certificate, make_certificate_row
+from gateway.cli.named_files import read_file
+from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row
+from gateway.cli.result_output import format_value, print_problem, print_sentence, print_table
 from gateway.cli.settings import read_database, read_verb_settings, write_database
+from gateway.cli.shared_options import FILE, MOMENT, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import now as clock
+from gateway.hub.wiring import get_current_time as clock
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.store import parties
-from gateway.store.coverage import spans
+from gateway.store.certificate_coverage import list_usage_periods
 
 __all__ = ["add_certificate", "end_certificate", "list_certificates", "retire_certificate"]
 
@@ -48,20 +48,20 @@ class _Window:
 @home_options()
 def add_certificate(arguments: Arguments) -> int:
     """Let a party use a certificate; raises the verdict on one that is not good."""
-    now, settings = clock(), read_verb_settings(arguments)
+    get_current_time, settings = clock(), read_verb_settings(arguments)
     found = read_certificate(read_file(arguments.file))
     window = _Window(arguments.start, arguments.until, arguments.cut)
     _check_time_window(window, found)
     with write_database(arguments) as conn:
-        if parties.get(conn, arguments.party) is None:
+        if parties.find_party(conn, arguments.party) is None:
             raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {arguments.party[:80]}")
-        moments = (now, window.starts or now)
+        moments = (get_current_time, window.starts or get_current_time)
         if not arguments.vouched:
             demand_usable_certificate(settings, conn, (found, arguments.use), moments, str(arguments.file))
         if window.cut is not None:
             _end_other_certificates(conn, arguments, found, window.cut)
         new = make_certificate_row(found, arguments.use, window.starts, window.ends)
-        parties.add_certificate(conn, arguments.party, new, now)
+        parties.add_certificate(conn, arguments.party, new, get_current_time)
     if arguments.json:
         print(found.sha256)
         return 0
@@ -90,9 +90,9 @@ def _end_other_certificates(
     conn: Connection, arguments: Arguments, found: Certificate, cut: datetime
 ) -> None:
     """End the party's other certificates for the use; one that ends sooner is left as it is."""
-    for row in parties.certificates_of(conn, arguments.party, arguments.use):
+    for row in parties.list_certificates(conn, arguments.party, arguments.use):
         if row.sha256 != found.sha256 and (row.valid_until is None or row.valid_until > cut):
-            parties.end_certificate(conn, row.sha256, cut, row.use)
+            parties.limit_certificate_use(conn, row.sha256, cut, row.use)
 
 
 @verb
@@ -103,7 +103,7 @@ def end_certificate(arguments: Arguments) -> int:
     """Take a certificate until a moment only; 1 when there is no such certificate."""
     at = arguments.at or clock()
     with write_database(arguments) as conn:
-        if not parties.end_certificate(conn, arguments.sha256.lower(), at):
+        if not parties.limit_certificate_use(conn, arguments.sha256.lower(), at):
             return _report_missing_certificate()
     print_sentence(
         f"Certificate {arguments.sha256.lower()} ends at {format_value(at)}.", as_json=arguments.json
@@ -133,17 +133,17 @@ def _report_missing_certificate() -> int:
 @home_options()
 def list_certificates(arguments: Arguments) -> int:
     """Print certificates with their times, the soonest end first."""
-    now = clock()
+    get_current_time = clock()
     with read_database(arguments) as conn:
-        found = [one for one in spans(conn) if arguments.party in (None, one.owner)]
+        found = [one for one in list_usage_periods(conn) if arguments.party in (None, one.owner)]
     rows = [
         {
             "party": one.owner,
             "use": one.use,
-            "state": one.state(now),
+            "state": one.state_at(get_current_time),
             "from": one.starts,
             "until": one.ends,
-            "days": max(0, (one.ends - now).days),
+            "days": max(0, (one.ends - get_current_time).days),
             "sha256": one.sha256,
             "subject": one.subject,
         }

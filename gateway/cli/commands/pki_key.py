@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.files import write_file
-from gateway.cli.options import FILE, home_options
-from gateway.cli.output import print_table
+from gateway.cli.named_files import write_file
+from gateway.cli.result_output import print_table
 from gateway.cli.settings import read_verb_settings
+from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.config import Next, Pki, Settings
+from gateway.config import NextKeySettings, PkiSettings, Settings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.hub.assembly import NoCalls, build_hub, signer_of, successor_of
-from gateway.hub.trust.own_certificates import own_spans
-from gateway.pki.keys import Signer
+from gateway.hub.trust.own_certificates import list_own_periods
+from gateway.hub.wiring import RejectingComposer, build_hub, load_hub_signer, load_next_signing_key
+from gateway.pki.signing_keys import Signer
 
 __all__ = ["show_certificates", "show_keys"]
 
@@ -32,7 +32,9 @@ _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "prob
 def show_keys(arguments: Arguments) -> int:
     """Print which keys the gateway signs with, now and next; 1 when one of them does not sign."""
     settings = read_verb_settings(arguments)
-    keys: list[tuple[Pki | Next, Callable[[], Signer]]] = [(settings.pki, lambda: signer_of(settings))]
+    keys: list[tuple[PkiSettings | NextKeySettings, Callable[[], Signer]]] = [
+        (settings.pki, lambda: load_hub_signer(settings))
+    ]
     if settings.pki.next.starts is not None:
         keys.append((settings.pki.next, lambda: _load_next_key(settings)))
     rows = [_make_key_row(named, load, max(arguments.times, 1)) for named, load in keys]
@@ -42,13 +44,15 @@ def show_keys(arguments: Arguments) -> int:
 
 
 def _load_next_key(settings: Settings) -> Signer:
-    successor = successor_of(settings)
+    successor = load_next_signing_key(settings)
     if successor is None:
         raise GatewayError(KEY_UNAVAILABLE, "there is no key that takes over", "pki.next")
     return successor.signer
 
 
-def _make_key_row(named: Pki | Next, load: Callable[[], Signer], times: int) -> dict[str, Any]:
+def _make_key_row(
+    named: PkiSettings | NextKeySettings, load: Callable[[], Signer], times: int
+) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((*_COLUMNS, "sha256", "a_second"), "")
     row |= {"source": _describe_key_source(named), "signs": False}
     try:
@@ -71,7 +75,7 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
     }
 
 
-def _describe_key_source(named: Pki | Next) -> str:
+def _describe_key_source(named: PkiSettings | NextKeySettings) -> str:
     """Return where a key is, without a word of what it says."""
     if named.token.module is not None:
         return f"token {named.token.label}, key {named.token.key}"
@@ -95,9 +99,9 @@ def _measure_signing_rate(signer: Signer, times: int) -> int:
 @home_options()
 def show_certificates(arguments: Arguments) -> int:
     """Print by which certificates we sign, now and next, and write them for partners."""
-    hub = build_hub(read_verb_settings(arguments), NoCalls(), at_work=False)
+    hub = build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)
     try:
-        found, pem = own_spans(hub), b"".join(signer.certificate.pem for signer in hub.signers)
+        found, pem = list_own_periods(hub), b"".join(signer.certificate.pem for signer in hub.signers)
     finally:
         hub.engine.dispose()
     if arguments.out:

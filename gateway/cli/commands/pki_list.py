@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.files import load_key_file, read_file, read_signers, replace_file
 from gateway.cli.list_description import read_description
-from gateway.cli.options import FILE, home_options, json_option, moment_option, signing_options
-from gateway.cli.output import format_facts, print_json, print_table
+from gateway.cli.named_files import load_key_file, read_file, read_signers, replace_file
+from gateway.cli.result_output import format_facts, print_json, print_table
+from gateway.cli.shared_options import FILE, home_options, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.recognition.chains import Recognition, open_list, open_named
-from gateway.recognition.lists import TrustedList, levels_of
-from gateway.recognition.own import sign_list
-from gateway.recognition.succession import check_fresh, succeed
+from gateway.recognition.list_succession import check_list_freshness, choose_successor
+from gateway.recognition.own_trusted_list import sign_trusted_list
+from gateway.recognition.recognition_chain import RecognitionContext, open_named_list, open_trusted_list
+from gateway.recognition.trusted_list import TrustedList, get_levels
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from gateway.hub.trust.lists import Imported
-    from gateway.hub.trust.recognition import Terms
+    from gateway.hub.trust.trusted_list_import import ImportedList
+    from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy
 
 __all__ = ["import_list_file", "list_lists", "make_list", "show_list"]
 
@@ -44,9 +44,9 @@ def make_list(arguments: Arguments) -> int:
     draft = read_description(arguments.file)
     at = arguments.at or datetime.now(UTC)
     signer = load_key_file(arguments)
-    made = sign_list(draft, signer, now=at)
-    opened = open_list(made, {signer.certificate})
-    check_fresh(opened, opened.issued)
+    made = sign_trusted_list(draft, signer, now=at)
+    opened = open_trusted_list(made, {signer.certificate})
+    check_list_freshness(opened, opened.issued)
     replace_file(arguments.out, made)
     _print_list_report({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
     return 0
@@ -60,7 +60,7 @@ def make_list(arguments: Arguments) -> int:
 def show_list(arguments: Arguments) -> int:
     """Verify a list and print what is on it; 1 when it is not to be believed any more."""
     at = arguments.at or datetime.now(UTC)
-    found = open_list(read_file(arguments.file), read_signers(arguments.signer))
+    found = open_trusted_list(read_file(arguments.file), read_signers(arguments.signer))
     report = _describe_list(found, at)
     _print_list_report({"file": str(arguments.file), **report}, as_json=arguments.json)
     return 0 if report["problem"] is None else 1
@@ -88,7 +88,11 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
             SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
         )
     done = _take_home_list(arguments, at)
-    return done.list, {"taken": done.taken, "before": done.before, "named_by": done.named_by}
+    return done.list, {
+        "taken": done.was_activated,
+        "before": done.previous_sequence,
+        "named_by": done.named_by,
+    }
 
 
 def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
@@ -96,8 +100,8 @@ def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, 
     new = _open_expected_list(data, arguments)
     place = arguments.into / f"{_make_file_name(new)}.xml"
     beside = place.with_suffix(".signer.pem")
-    held = open_list(read_file(place), read_signers([beside])) if place.exists() else None
-    kept = succeed(held, new, at)
+    held = open_trusted_list(read_file(place), read_signers([beside])) if place.exists() else None
+    kept = choose_successor(held, new, at)
     if kept is new:
         replace_file(beside, _join_both_signers(held, new))
         replace_file(place, data)
@@ -114,12 +118,12 @@ def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
     """Open a list whose signer was named on the command line, or by a list in hand for its territory."""
     signers = read_signers(arguments.signer)
     if arguments.named_by is None:
-        return open_list(data, signers)
-    naming = open_list(
+        return open_trusted_list(data, signers)
+    naming = open_trusted_list(
         read_file(arguments.named_by), read_signers([arguments.named_by.with_suffix(".signer.pem")])
     )
-    check_fresh(naming, arguments.at or datetime.now(UTC))
-    return open_named(data, [naming], signers)[0]
+    check_list_freshness(naming, arguments.at or datetime.now(UTC))
+    return open_named_list(data, [naming], signers)[0]
 
 
 def _make_file_name(found: TrustedList) -> str:
@@ -134,7 +138,7 @@ def _make_file_name(found: TrustedList) -> str:
 def _describe_list(found: TrustedList, at: datetime) -> dict[str, Any]:
     problem = None
     try:
-        check_fresh(found, at)
+        check_list_freshness(found, at)
     except GatewayError as stale:
         problem = stale
     return {
@@ -169,14 +173,14 @@ def _describe_list(found: TrustedList, at: datetime) -> dict[str, Any]:
 
 def _describe_service(found: TrustedList, number: int, at: datetime) -> dict[str, Any]:
     service = found.services[number]
-    standing = service.standing(at)
+    standing = service.find_status(at)
     return {
         "provider": service.provider,
         "name": service.name,
         "type": standing.type if standing else None,
         "status": standing.status if standing else None,
         "since": standing.since.isoformat() if standing else None,
-        "levels": sorted(levels_of(standing, (found.rules,), at)) if standing else [],
+        "levels": sorted(get_levels(standing, (found.rules,), at)) if standing else [],
         "certificates": [each.sha256 for each in service.certificates],
         "unread": list(service.unread),
     }
@@ -193,17 +197,17 @@ def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"  {each['name']}: {each['status']} since {each['since']}, {levels}")
 
 
-def _take_home_list(arguments: Arguments, at: datetime) -> Imported:
+def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Put the list of a file in force in a home; what is in force there stays when it is refused."""
     # Loaded when it is used: it brings the database along.
     from gateway.cli.settings import open_engine, read_verb_settings
-    from gateway.hub.assembly import terms_of
-    from gateway.hub.trust.lists import import_list
+    from gateway.hub.trust.trusted_list_import import import_trusted_list
+    from gateway.hub.wiring import load_recognition_policy
 
     settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
     with open_engine(settings) as engine:
-        return import_list(engine, octets, at, terms_of(settings))
+        return import_trusted_list(engine, octets, at, load_recognition_policy(settings))
 
 
 @verb
@@ -212,25 +216,25 @@ def _take_home_list(arguments: Arguments, at: datetime) -> Imported:
 def list_lists(arguments: Arguments) -> int:
     """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
     from gateway.cli.settings import read_database, read_verb_settings
-    from gateway.hub.assembly import now, terms_of
-    from gateway.store import trust_lists
+    from gateway.hub.wiring import get_current_time, load_recognition_policy
+    from gateway.store import trusted_lists
 
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
-        rows = trust_lists.history(conn) if arguments.all else trust_lists.latest(conn)
-        states = _find_list_states(conn, terms_of(settings), now())
+        rows = trusted_lists.list_history(conn) if arguments.all else trusted_lists.list_latest(conn)
+        states = _find_list_states(conn, load_recognition_policy(settings), get_current_time())
     report = [_make_list_row(row, states.get(row.sha256, "not in force")) for row in rows]
     print_table(report, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 
-def _find_list_states(conn: Connection, terms: Terms, at: datetime) -> dict[str, str]:
+def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
     """Return of each list in force, by its digest, what it is here."""
-    from gateway.hub.trust.recognition import Lists, Shelf
-    from gateway.pki.trust import TrustStore
+    from gateway.hub.trust.trusted_list_recognition import LoadedTrustedLists, TrustedListCache
+    from gateway.pki.certificate_validation import TrustStore
 
-    lists: Lists = Shelf().read(conn, terms)
-    found = Recognition(TrustStore(()), lists.root, lists.others).in_force(at)
+    lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, terms)
+    found = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)
     return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in found}
 
 

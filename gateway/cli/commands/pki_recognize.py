@@ -9,19 +9,29 @@ from typing import Any, Final, Literal
 
 import click
 
-from gateway.cli.files import load_key_file, read_certificate_files, read_file, read_signers, replace_file
-from gateway.cli.options import FILE, json_option, moment_option, signing_options
-from gateway.cli.output import print_report, print_sentence
+from gateway.cli.named_files import (
+    load_key_file,
+    read_certificate_files,
+    read_file,
+    read_signers,
+    replace_file,
+)
+from gateway.cli.result_output import print_report, print_sentence
+from gateway.cli.shared_options import FILE, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.pki.certificate_validation import CertificateUse, TrustStore
 from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.policy import shipped_policy
-from gateway.pki.revocation import Revocations
-from gateway.pki.trust import TrustStore, Use
-from gateway.recognition.admission import Admission, admit, admit_vouched
-from gateway.recognition.chains import Recognition, gather, open_list
-from gateway.recognition.succession import check_fresh
-from gateway.recognition.vouching import is_vouched, open_vouched, vouch
+from gateway.pki.policy_file import load_shipped_policy
+from gateway.pki.revocation_data import RevocationData
+from gateway.recognition.list_succession import check_list_freshness
+from gateway.recognition.recognition_chain import RecognitionContext, gather_lists, open_trusted_list
+from gateway.recognition.signer_admission import Admission, admit_signer, admit_voucher
+from gateway.recognition.vouched_document import (
+    is_vouched_document,
+    open_vouched_document,
+    vouch_for_document,
+)
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 
@@ -79,32 +89,34 @@ def recognize_signer(arguments: Arguments) -> int:
 
 def _read_recognition_lists(
     arguments: Arguments, at: datetime
-) -> tuple[Recognition, dict[str, GatewayError]]:
-    policy = replace(shipped_policy(), revocation=_REVOCATION[arguments.revocation])
+) -> tuple[RecognitionContext, dict[str, GatewayError]]:
+    policy = replace(load_shipped_policy(), revocation=_REVOCATION[arguments.revocation])
     store = TrustStore(
         read_certificate_files(arguments.anchor), read_certificate_files(arguments.intermediate), policy
     )
-    revocations = Revocations([read_file(each) for each in arguments.crl])
+    revocations = RevocationData([read_file(each) for each in arguments.crl])
     if arguments.root is None:
-        return Recognition(store, revocations=revocations), {}
-    root = open_list(read_file(arguments.root), read_signers(arguments.signer))
-    check_fresh(root, at)
-    others, refused = gather(root, {str(each): read_file(each) for each in arguments.list}, at)
-    return Recognition(store, root, others, revocations), refused
+        return RecognitionContext(store, revocations=revocations), {}
+    root = open_trusted_list(read_file(arguments.root), read_signers(arguments.signer))
+    check_list_freshness(root, at)
+    others, refused = gather_lists(root, {str(each): read_file(each) for each in arguments.list}, at)
+    return RecognitionContext(store, root, others, revocations), refused
 
 
-def _judge_signed_file(data: bytes, at: datetime, recognition: Recognition) -> tuple[Certificate, Admission]:
+def _judge_signed_file(
+    data: bytes, at: datetime, recognition: RecognitionContext
+) -> tuple[Certificate, Admission]:
     if data[:1] == b"\x30" or data.lstrip().startswith(b"-----BEGIN"):
         certificate = read_certificate(data)
-        return certificate, admit(certificate, at, Use.SIGNING, recognition)
+        return certificate, admit_signer(certificate, at, CertificateUse.SIGNING, recognition)
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise GatewayError(DOCUMENT_INVALID, "neither a certificate nor a document", "the file")
     root = parse_xml(data)
-    if is_vouched(root):
-        vouched = open_vouched(data)
-        return vouched.signer, admit_vouched(vouched, at, recognition)
+    if is_vouched_document(root):
+        vouched = open_vouched_document(data)
+        return vouched.signer, admit_voucher(vouched, at, recognition)
     certificate = verify_document(root).certificate
-    return certificate, admit(certificate, at, Use.SIGNING, recognition)
+    return certificate, admit_signer(certificate, at, CertificateUse.SIGNING, recognition)
 
 
 @verb
@@ -117,7 +129,7 @@ def _judge_signed_file(data: bytes, at: datetime, recognition: Recognition) -> t
 def vouch_document(arguments: Arguments) -> int:
     """Sign a document once more, and write it; its own signature stays."""
     at = arguments.at or datetime.now(UTC)
-    made = vouch(
+    made = vouch_for_document(
         read_file(arguments.file), arguments.level, arguments.territory, load_key_file(arguments), now=at
     )
     replace_file(arguments.out, made)

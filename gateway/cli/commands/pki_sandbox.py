@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.files import read_file, write_file
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import count_things, print_sentence, print_table
+from gateway.cli.named_files import read_file, write_file
+from gateway.cli.result_output import count_things, print_sentence, print_table
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import now
-from gateway.pki.certificates import read_certificate
-from gateway.pki.issue import (
+from gateway.hub.wiring import get_current_time
+from gateway.pki.certificate_authority import (
     KEY_KINDS,
-    Order,
+    CertificateOrder,
     SandboxParty,
-    cross_certify,
-    demo_parties,
-    issue_requested,
+    issue_cross_certificate,
+    issue_requested_certificate,
     load_authority,
+    load_demo_parties,
+    load_profiles,
+    make_key_and_request,
     make_sandbox,
-    profiles,
-    request_certificate,
-    revoke,
-    write_key,
+    revoke_certificates,
+    write_private_key,
 )
-from gateway.pki.policy import shipped_policy
-from gateway.pki.requests import read_request
+from gateway.pki.certificate_requests import read_certificate_request
+from gateway.pki.certificates import read_certificate
+from gateway.pki.policy_file import load_shipped_policy
 
 __all__ = [
     "certify_authority",
     "issue_certificate",
     "make_authority",
     "make_request",
-    "revoke_certificates",
+    "revoke_sandbox_certificates",
 ]
 
-_PARTIES = sorted(name for name in profiles() if name != "authority")
+_PARTIES = sorted(name for name in load_profiles() if name != "authority")
 _NAMES = "an alternative name, dns:HOST or uri:URI; repeatable"
 _CROSS_WORDS = "policy of ours that theirs is as good as; repeatable"
 
@@ -52,11 +52,11 @@ def make_authority(arguments: Arguments) -> int:
     """Make a sandbox authority with its parties, and print where their certificates are."""
     asked = [_read_sandbox_party(text) for text in arguments.party]
     names = {party.name for party in asked}
-    parties = [*(party for party in demo_parties() if party.name not in names), *asked]
+    parties = [*(party for party in load_demo_parties() if party.name not in names), *asked]
     named = {"authority": arguments.authority} if arguments.authority else {}
     length = 1 if arguments.bridges else 0
     made = make_sandbox(
-        arguments.out, parties, now(), overwrite=arguments.overwrite, path_length=length, **named
+        arguments.out, parties, get_current_time(), overwrite=arguments.overwrite, path_length=length, **named
     )
     rows = [
         {
@@ -86,11 +86,11 @@ def _read_sandbox_party(text: str) -> SandboxParty:
 @click.option("--out", type=FILE, required=True, help="the file to write the request to")
 def make_request(arguments: Arguments) -> int:
     """Make a key and the request for its certificate; a key that is there is not written over."""
-    key, request = request_certificate(arguments.subject, arguments.kind, arguments.name)
+    key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
     password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
     if arguments.password and not password:
         raise GatewayError(SETTINGS_WRONG, "the password is empty", str(arguments.password))
-    write_key(arguments.key, key, password)
+    write_private_key(arguments.key, key, password)
     write_file(arguments.out, request)
     print_sentence(f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out}).")
     return 0
@@ -109,14 +109,14 @@ def issue_certificate(arguments: Arguments) -> int:
     """Issue the certificate of a request, as the sandbox authority, and print what it says."""
     if arguments.days is not None and not 0 < arguments.days <= 36_500:
         raise GatewayError(SETTINGS_WRONG, "not a number of days", "--days")
-    request = read_request(read_file(arguments.request), shipped_policy().certificates)
-    order = Order(
+    request = read_certificate_request(read_file(arguments.request), load_shipped_policy().certificates)
+    order = CertificateOrder(
         arguments.profile,
         days=arguments.days,
         alternative_names=tuple(arguments.name),
         policies=tuple(arguments.policy),
     )
-    made = issue_requested(load_authority(arguments.ca), request, now(), order)
+    made = issue_requested_certificate(load_authority(arguments.ca), request, get_current_time(), order)
     write_file(arguments.out, made.pem)
     not_granted = [name for name in request.alternative_names if name not in arguments.name]
     row = {
@@ -140,7 +140,7 @@ def certify_authority(arguments: Arguments) -> int:
     """Certify another authority's key: a bridge for its parties."""
     other = read_certificate(read_file(arguments.certificate))
     policies = {ours: theirs for ours, _, theirs in (each.partition("=") for each in arguments.policy)}
-    made = cross_certify(load_authority(arguments.ca), other, policies, now())
+    made = issue_cross_certificate(load_authority(arguments.ca), other, policies, get_current_time())
     write_file(arguments.out, made.pem)
     print_sentence(f"Certified {made.subject}: certificate {made.sha256} is {arguments.out}.")
     return 0
@@ -149,10 +149,10 @@ def certify_authority(arguments: Arguments) -> int:
 @verb
 @click.argument("certificate", type=FILE, nargs=-1, help="one that is revoked; none: renew the list")
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
-def revoke_certificates(arguments: Arguments) -> int:
+def revoke_sandbox_certificates(arguments: Arguments) -> int:
     """Write the next revocation list of the sandbox authority, with the certificates that are named."""
     found = [read_certificate(read_file(path)) for path in arguments.certificate]
-    number = revoke(arguments.ca, found, now())
+    number = revoke_certificates(arguments.ca, found, get_current_time())
     revoked = f"Revoked {count_things(len(found), 'certificate')}" if found else "Revoked nothing"
     print_sentence(f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}.")
     return 0

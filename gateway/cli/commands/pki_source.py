@@ -9,18 +9,18 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, home_options
-from gateway.cli.output import count_things, print_sentence, print_table
-from gateway.cli.progress import show_progress
-from gateway.cli.register import load_crls
+from gateway.cli.named_files import read_file
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.registration import load_crls
+from gateway.cli.result_output import count_things, print_sentence, print_table
 from gateway.cli.settings import read_database, read_verb_settings, write_database
+from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub import operate
-from gateway.hub.assembly import now
-from gateway.hub.trust.sources import Source, sources_of
-from gateway.monitor.freshness import standing
+from gateway.hub.completion import operator_actions
+from gateway.hub.trust.fetch_sources import FetchSource, read_fetch_sources
+from gateway.hub.wiring import get_current_time
+from gateway.monitor.source_freshness import list_source_freshness
 from gateway.store import deliveries
 
 __all__ = ["forget_source", "list_sources", "load_crl_file", "refresh_sources"]
@@ -39,15 +39,15 @@ _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 @home_options()
 def list_sources(arguments: Arguments) -> int:
     """Print what is fetched, from where, and how fresh it is; 1 when something is stale."""
-    sources = sources_of(read_verb_settings(arguments))
+    sources = read_fetch_sources(read_verb_settings(arguments))
     warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources.items()}
     with read_database(arguments) as conn:
-        found = standing(conn, now(), warn)
+        found = list_source_freshness(conn, get_current_time(), warn)
     rows = [asdict(one) | {"url": sources[one.name].url if one.name in sources else ""} for one in found]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
     if not arguments.json:
         for one in found:
-            if remark := one.remark():
+            if remark := one.format_remark():
                 print(remark)
     return 1 if any(one.state == "stale" for one in found) else 0
 
@@ -62,15 +62,15 @@ def refresh_sources(arguments: Arguments) -> int:
     chosen = _choose_named_sources(arguments)
     with write_database(arguments) as conn:
         for source in chosen:
-            queued[operate.fetch_now(conn, source, now(), _ACTOR)] = source.name
+            queued[operator_actions.fetch_source_now(conn, source, get_current_time(), _ACTOR)] = source.name
     with show_progress("waiting for what is fetched") if arguments.wait else nullcontext():
         rows = _await_fetch_deliveries(arguments, queued)
     print_table(rows, as_json=arguments.json, columns=("delivery", "name", "state", "problem"))
     return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
 
 
-def _choose_named_sources(arguments: Arguments) -> list[Source]:
-    sources = sources_of(read_verb_settings(arguments))
+def _choose_named_sources(arguments: Arguments) -> list[FetchSource]:
+    sources = read_fetch_sources(read_verb_settings(arguments))
     unknown = [name for name in arguments.name if name not in sources]
     if unknown:
         raise GatewayError(SETTINGS_WRONG, f"there is no source {unknown[0][:40]!r} in the settings", "fetch")
@@ -82,7 +82,7 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
     end = time.monotonic() + arguments.wait
     while True:
         with read_database(arguments) as conn:
-            found = [deliveries.get(conn, delivery) for delivery in queued]
+            found = [deliveries.find_by_id(conn, delivery) for delivery in queued]
         rows = [row for row in found if row is not None]
         if all(row.state in _OVER or row.problem for row in rows) or time.monotonic() >= end:
             return [
@@ -98,7 +98,7 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
 def forget_source(arguments: Arguments) -> int:
     """Take what was fetched from a source out of force; raises GW801 for a source that there is not."""
     with write_database(arguments) as conn:
-        gone = operate.forget(conn, arguments.name, now(), _ACTOR)
+        gone = operator_actions.withdraw_fetched_lists(conn, arguments.name, get_current_time(), _ACTOR)
     lists = count_things(gone, "list")
     print_sentence(f"Took {lists} of source {arguments.name} out of force.")
     return 0
@@ -110,7 +110,7 @@ def forget_source(arguments: Arguments) -> int:
 def load_crl_file(arguments: Arguments) -> int:
     """Keep revocation lists in the register; every process judges by them from its next message on."""
     with write_database(arguments) as conn:
-        for issuer, new in load_crls(conn, read_file(arguments.file), now()):
+        for issuer, new in load_crls(conn, read_file(arguments.file), get_current_time()):
             state = "taken, certificates are judged by it from now on" if new else "in hand already"
             print_sentence(f"List of {issuer}: {state}.")
     return 0

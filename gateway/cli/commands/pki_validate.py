@@ -20,30 +20,30 @@ from typing import Any, Final, Literal, get_args
 
 import click
 
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, json_option
-from gateway.cli.output import format_facts
-from gateway.cli.progress import show_progress
+from gateway.cli.named_files import read_file
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.result_output import format_facts
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.hub.assembly import now
+from gateway.hub.wiring import get_current_time
+from gateway.pki.certificate_examiner import CertificateExaminer
+from gateway.pki.certificate_validation import MAX_PEER_CERTIFICATES, CertificateUse, TrustPolicy, Verdict
 from gateway.pki.certificates import MAX_BUNDLE_OCTETS, PATH_RULES
-from gateway.pki.path import ANY_POLICY, PolicyRule
-from gateway.pki.policy import read_policy, shipped_policy
-from gateway.pki.register import Register
-from gateway.pki.revocation import MAX_CRL_OCTETS
-from gateway.pki.trust import MAX_PEER_CERTIFICATES, TrustPolicy, Use, Verdict
-from gateway.pki.worker import Examiner
+from gateway.pki.path_validation import ANY_POLICY, PolicyInputs
+from gateway.pki.policy_file import load_shipped_policy, read_policy
+from gateway.pki.revocation_data import MAX_CRL_OCTETS
+from gateway.pki.validation_input import ValidationInput
 
 __all__ = ["Case", "validate_certificates"]
 
 _MISUSE: Final = 2
 _USES: Final = {
-    **{use.value: use for use in Use},
-    "ocsp": Use.OCSP_SIGNING,
-    "tsa": Use.TIME_STAMPING,
+    **{use.value: use for use in CertificateUse},
+    "ocsp": CertificateUse.OCSP_SIGNING,
+    "tsa": CertificateUse.TIME_STAMPING,
     # Path validation alone: what the certificate is for is not looked at.
-    "any": Use.SIGNING,
+    "any": CertificateUse.SIGNING,
 }
 _Revocation = Literal["require", "if-present", "none"]
 _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
@@ -88,19 +88,19 @@ class Case:
     inhibit_mapping: bool = False
     inhibit_any: bool = False
 
-    def collect_register(self) -> Register:
+    def collect_register(self) -> ValidationInput:
         """Return everything but the certificate itself."""
-        return Register(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_trust_rules())
+        return ValidationInput(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_trust_rules())
 
     def _make_trust_rules(self) -> TrustPolicy:
-        policies = PolicyRule(
+        policies = PolicyInputs(
             frozenset(self.policy) or ANY_POLICY.accepted,
             explicit=self.require_explicit_policy,
             inhibit_mapping=self.inhibit_mapping,
             inhibit_any=self.inhibit_any,
             of_anchor=self.use != "any",
         )
-        rules = shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
+        rules = load_shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
         # A policy of its own says what must be known, unless somebody else does.
         if self.revocation is not None or self.rules is None:
             rules = replace(rules, revocation=_REVOCATION[self.revocation or "require"])
@@ -110,13 +110,13 @@ class Case:
             return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_LONGEST_ALONE)
         return rules
 
-    def judge_certificate(self, examiner: Examiner, at: datetime) -> Verdict:
+    def judge_certificate(self, examiner: CertificateExaminer, at: datetime) -> Verdict:
         """Judge the certificate; without a time of its own, as of `at`."""
         moment = self.at or at
         if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
             reason = f"{len(self.intermediate)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
             return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), moment, moment)
-        return examiner.examine(self.collect_register(), self.leaf, _USES[self.use], moment)
+        return examiner.validate_with_input(self.collect_register(), self.leaf, _USES[self.use], moment)
 
 
 def _accept_single_value(ctx: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:
@@ -153,7 +153,7 @@ def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], 
 def validate_certificates(arguments: Arguments) -> int:
     """Judge one certificate, or each line of a file, and say so."""
     lines = None if arguments.batch is None else _read_batch_lines(arguments.batch)
-    examiner = Examiner()
+    examiner = CertificateExaminer()
     status = 0
     try:
         with show_progress("judging certificates", 1 if lines is None else len(lines)) as bar:
@@ -175,9 +175,9 @@ def _read_batch_lines(batch: Path) -> list[bytes]:
 
 
 def _judge_all_cases(
-    arguments: Arguments, lines: list[bytes] | None, examiner: Examiner
+    arguments: Arguments, lines: list[bytes] | None, examiner: CertificateExaminer
 ) -> Iterator[dict[str, Any]]:
-    at = now()
+    at = get_current_time()
     given = {
         name: value
         for name, value in vars(arguments).items()
@@ -214,9 +214,9 @@ def _read_batch_line(line: bytes) -> Mapping[str, Any]:
     return words
 
 
-def _judge_one_case(case: Case, examiner: Examiner, at: datetime) -> dict[str, Any]:
+def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
     # After one that was ended a new process starts, which the next case does not pay for.
-    examiner.start()
+    examiner.start_children()
     start = time.perf_counter()
     verdict = case.judge_certificate(examiner, at)
     spent = round((time.perf_counter() - start) * 1000, 1)

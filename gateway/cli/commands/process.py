@@ -17,17 +17,22 @@ from pathlib import Path
 import click
 
 from gateway.cli.commands.migrate import apply_migrations
-from gateway.cli.options import home_options
-from gateway.cli.remarks import check_own_hub, collect_trust_remarks, find_source_problems, open_looking_hub
+from gateway.cli.hub_findings import (
+    check_own_hub,
+    collect_trust_remarks,
+    find_source_problems,
+    open_looking_hub,
+)
 from gateway.cli.settings import find_settings_file, read_verb_settings
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.delivery.assembly import build_worker
-from gateway.delivery.reloading import SettingsFile
-from gateway.hub.trust.own_certificates import own_spans
-from gateway.monitor.expiry import log_endings
-from gateway.store.room import when_there_is_room
-from gateway.web.orphans import end_with_parent
+from gateway.delivery.partner_settings import SettingsFile
+from gateway.delivery.wiring import build_worker
+from gateway.hub.trust.own_certificates import list_own_periods
+from gateway.monitor.certificate_expiry import log_expiry_warnings
+from gateway.store.disk_reserve import retry_until_stored
+from gateway.web.server.parent_death import exit_with_parent
 
 __all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
 
@@ -100,10 +105,10 @@ def _set_up_logging() -> None:
 def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
     # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    exit_with_parent()
     _set_up_logging()
     # One that is started again while the disk is full waits, instead of dying again and again.
-    sys.exit(when_there_is_room(lambda: target(arguments)))
+    sys.exit(retry_until_stored(lambda: target(arguments)))
 
 
 def _end_child_processes(children: Sequence[BaseProcess]) -> None:
@@ -119,7 +124,7 @@ def _end_child_processes(children: Sequence[BaseProcess]) -> None:
 
 def _check_free_port(settings: Settings) -> None:
     # Granian takes a moment to load: other verbs do without it.
-    from gateway.web.server import check_port
+    from gateway.web.server.process_supervision import check_port
 
     check_port(settings)
 
@@ -130,9 +135,9 @@ def serve_http_requests(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     # What would end each serving process is said once, in one line, before there are any.
     check_own_hub(settings)
-    from gateway.web.server import serve
+    from gateway.web.server.process_supervision import serve_http
 
-    serve(settings, find_settings_file(arguments))
+    serve_http(settings, find_settings_file(arguments))
     return 0
 
 
@@ -154,8 +159,8 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
     while True:
         try:
             with open_looking_hub(settings) as hub:
-                hub.refresh()
-                log_endings(hub.engine, hub.clock(), own_spans(hub))
+                hub.refresh_snapshot()
+                log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
                 for words in (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub)):
                     _log.warning("%s", words)
         except Exception:

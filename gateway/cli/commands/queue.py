@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from gateway.cli.options import home_options, limit_option
-from gateway.cli.output import count_things, print_json, print_problem, print_sentence, print_table
+from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence, print_table
 from gateway.cli.settings import read_database, write_database
+from gateway.cli.shared_options import home_options, limit_option
 from gateway.cli.verb_groups import Arguments, VerbCommand, verb
-from gateway.states import DELIVERY
+from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, transitions
 
 __all__ = [
@@ -41,7 +41,7 @@ def list_deliveries(arguments: Arguments) -> int:
         rows = [
             dict(row._mapping)
             for state in states
-            for row in deliveries.search(conn, limit=arguments.limit, state=state, **lane)
+            for row in deliveries.list_deliveries(conn, limit=arguments.limit, state=state, **lane)
         ]
     rows.sort(key=lambda row: row["id"])
     print_table(rows[: arguments.limit], as_json=arguments.json, columns=_COLUMNS)
@@ -54,29 +54,31 @@ def list_deliveries(arguments: Arguments) -> int:
 def show_delivery(arguments: Arguments) -> int:
     """Print one delivery with the steps it went through; 1 when there is no such delivery."""
     with read_database(arguments) as conn:
-        row = deliveries.get(conn, arguments.delivery)
+        row = deliveries.find_by_id(conn, arguments.delivery)
         if row is None:
             print_problem(f"there is no delivery {arguments.delivery}")
             return 1
-        steps = [dict(step._mapping) for step in transitions.history(conn, DELIVERY, row.id)]
+        steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
     report: dict[str, Any] = dict(row._mapping) | {"transitions": steps}
     print_json(report, indent=None if arguments.json else 2)
     return 0
 
 
 def _make_deed_verb(deed: str, past: str) -> VerbCommand:
-    """Return the verb that does one deed of `gateway.hub.operate` to each delivery that is named."""
+    """Return the verb that applies one operator action to each delivery that is named."""
 
     @verb
     @click.argument("delivery", type=int, nargs=-1, required=True, help="number of the delivery; repeatable")
     @home_options()
     def change_deliveries(arguments: Arguments) -> int:
-        from gateway.hub import operate
-        from gateway.hub.assembly import now
+        from gateway.hub.completion import operator_actions
+        from gateway.hub.wiring import get_current_time
 
-        function: Callable[..., None] = getattr(operate, deed)
+        function: Callable[..., None] = getattr(operator_actions, f"{deed}_delivery")
         with write_database(arguments) as conn:
-            places = [_change_one_delivery(conn, function, one, now()) for one in arguments.delivery]
+            places = [
+                _change_one_delivery(conn, function, one, get_current_time()) for one in arguments.delivery
+            ]
         about = places[0] if len(set(places)) == 1 else "several lanes"
         counted = count_things(len(places), "delivery", "deliveries")
         print_sentence(f"{past} {counted} of {about}.", as_json=arguments.json)
@@ -88,7 +90,7 @@ def _make_deed_verb(deed: str, past: str) -> VerbCommand:
 def _change_one_delivery(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
     """Change one delivery and return its lane; raises as the function does."""
     function(conn, delivery, at, _ACTOR)
-    row = deliveries.get(conn, delivery)
+    row = deliveries.find_by_id(conn, delivery)
     return f"lane {row.lane}" if row is not None else "several lanes"
 
 

@@ -13,17 +13,17 @@ from urllib.parse import quote
 
 import click
 
-from gateway.cli.files import load_key_file, read_file, replace_file, split_named_file
-from gateway.cli.options import FILE, judging_options, moment_option, signing_options
-from gateway.cli.output import print_report, print_sentence
+from gateway.cli.named_files import load_key_file, read_file, replace_file, split_named_file
+from gateway.cli.result_output import print_report, print_sentence
+from gateway.cli.shared_options import FILE, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import read_certificates
-from gateway.pki.trust import TrustPolicy, TrustStore
 from gateway.wire.namespaces import DS
-from gateway.wire.xml import parse_xml, serialize
-from gateway.xmlsec.algorithms import policy_named
-from gateway.xmlsec.judge import Judgement, judge_document, judge_trust
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.algorithms import get_signature_policy
+from gateway.xmlsec.generic_verifier import VerificationReport, validate_signer, verify_any_document
 from gateway.xmlsec.xades import sign_document
 
 __all__ = ["sign_file", "verify_file", "verify_signature"]
@@ -46,11 +46,11 @@ def verify_signature(
     revocation lists.
     """
     named = {_make_part_uri(name): content for name, content in parts.items()}
-    judgement = judge_document(data, named, policy_named(policy))
+    judgement = verify_any_document(data, named, get_signature_policy(policy))
     if trust:
         anchors = tuple(one for pem in trust for one in read_certificates(pem))
         store = TrustStore(anchors, policy=TrustPolicy(revocation="if_present"))
-        judgement = judge_trust(judgement, store, at)
+        judgement = validate_signer(judgement, store, at)
     return _describe_judgement(judgement)
 
 
@@ -58,7 +58,7 @@ def _make_part_uri(name: str) -> str:
     return name if ":" in name else f"cid:{quote(name)}"
 
 
-def _describe_judgement(judgement: Judgement) -> dict[str, Any]:
+def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
     certificate = judgement.certificate
     return {
         "verdict": judgement.verdict,
@@ -83,7 +83,7 @@ def sign_file(arguments: Arguments) -> int:
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
         raise GatewayError(SETTINGS_WRONG, "the document bears a signature already", str(arguments.file))
     at = arguments.at or datetime.now(UTC)
-    replace_file(arguments.out, serialize(sign_document(root, load_key_file(arguments), now=at)))
+    replace_file(arguments.out, serialize_element(sign_document(root, load_key_file(arguments), now=at)))
     print_sentence(f"Signed {arguments.file}: the signed document is {arguments.out}.")
     return 0
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_file, split_named_file
-from gateway.cli.options import FILE, json_option, open_tls, tls_options
-from gateway.cli.output import print_json, print_problem
+from gateway.cli.named_files import read_file, split_named_file
+from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.client import Client, Patience
-from gateway.conformance.membership import Membership, read_membership
-from gateway.conformance.submission import Submission, prepare, seal
+from gateway.conformance.partners.broker_client import BrokerClient, ResendPolicy
+from gateway.conformance.partners.broker_membership import Membership, read_membership
+from gateway.conformance.partners.broker_submission import SealedSubmission, seal_submission, sign_submission
 from gateway.errors import GatewayError
 
 __all__ = ["submit_file"]
@@ -48,9 +48,9 @@ def submit_file(arguments: Arguments) -> int:
     )
     named = (split_named_file(text, "--attach") for text in arguments.attach)
     files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
-    message = seal(prepare(read_file(arguments.file), member), files, member, arguments.to)
+    message = seal_submission(sign_submission(read_file(arguments.file), member), files, member, arguments.to)
     with tempfile.TemporaryDirectory(prefix="gateway-submit-") as scratch:
-        client = Client(
+        client = BrokerClient(
             member,
             arguments.folder or Path(scratch),
             _read_agreed_patience(arguments, member, message),
@@ -70,25 +70,29 @@ def submit_file(arguments: Arguments) -> int:
     return 0 if problem is None else 1
 
 
-def _read_agreed_patience(arguments: Arguments, member: Membership, message: Submission) -> Patience:
-    agreed = member.outgoing(message.unit.action).reliability.retries
+def _read_agreed_patience(
+    arguments: Arguments, member: Membership, message: SealedSubmission
+) -> ResendPolicy:
+    agreed = member.get_outgoing_pmode(message.unit.action).reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
-    return Patience(retries, arguments.retry_interval, arguments.time_out)
+    return ResendPolicy(retries, arguments.retry_interval, arguments.time_out)
 
 
-def _exchange_messages(client: Client, message: Submission, wait: float) -> tuple[dict[str, Any], str | None]:
+def _exchange_messages(
+    client: BrokerClient, message: SealedSubmission, wait: float
+) -> tuple[dict[str, Any], str | None]:
     """Send, and wait for the result; return what came of it, and what is wrong with that."""
     told: dict[str, Any] = {"message_id": message.unit.message_id, "receipt_verified": False, "result": None}
     try:
         if wait > 0:
-            client.listen()
-        client.send(message)
+            client.start_listening()
+        client.send_submission(message)
     except GatewayError as problem:
         return told | {"problem": str(problem)}, str(problem)
     told["receipt_verified"] = message.unit.ack_requested is not None
     if wait <= 0:
         return told, None
-    row = client.wait(message, wait)
+    row = client.wait_for_result(message, wait)
     if row is None:
         return told, f"no result within {wait:g} s"
     told["result"] = row["said"] | {"message_id": row["message_id"]}

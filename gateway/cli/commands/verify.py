@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
-from gateway.agreements import AgreementBook
-from gateway.cli.files import read_file
-from gateway.cli.options import FILE, judging_options
-from gateway.cli.output import print_report
+from gateway.agreements import PModeIndex
+from gateway.cli.named_files import read_file
+from gateway.cli.result_output import print_report
+from gateway.cli.shared_options import FILE, judging_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.model import Octets
+from gateway.message_model import MemoryBody
+from gateway.pki.certificate_validation import CertificateValidator, TrustPolicy, TrustStore
 from gateway.pki.certificates import read_certificates
-from gateway.pki.keys import Keyring
-from gateway.pki.trust import Judge, TrustPolicy, TrustStore
-from gateway.protocols import Context, Opened, Parcel, ebms2
-from gateway.wire.stored import read_http
+from gateway.pki.signing_keys import Keyring
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
+from gateway.wire.http_message import read_http_message
 from gateway.xmlsec.algorithms import POLICIES
 
 __all__ = [
@@ -36,36 +36,36 @@ __all__ = [
 _MISUSE = 2
 
 
-def make_context(anchors: Sequence[bytes], now: datetime) -> Context:
+def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
     """Return a context that knows `anchors` (PEM or DER) and no agreement, party or key.
 
     No revocation list is in hand, so revocation is not asked about.
     """
     certificates = tuple(one for pem in anchors for one in read_certificates(pem))
     trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
-    return Context(
-        agreements=AgreementBook(()),
-        judge=Judge(trust),
+    return ProtocolContext(
+        agreements=PModeIndex(()),
+        validate_certificate=CertificateValidator(trust),
         keys=Keyring({}),
         now=now,
-        new_id=lambda: "",
-        party_of=lambda _sha256: None,
-        party_named=lambda _party_id: None,
+        make_message_id=lambda: "",
+        find_certificate_party=lambda _sha256: None,
+        find_party_name=lambda _party_id: None,
     )
 
 
-def verify_message_octets(raw: bytes, context: Context, policy: str | None = None) -> dict[str, Any]:
+def verify_message_octets(raw: bytes, context: ProtocolContext, policy: str | None = None) -> dict[str, Any]:
     """Return the verdict on an HTTP message as `gateway verify --json` prints it.
 
     With `policy` the message is judged by itself; without, by the agreements of `context`.
     """
     parcel: Parcel | None = None
     try:
-        message = read_http(raw, context.limits)
-        parcel = Parcel(message.headers, Octets(message.body))
-        if ebms2.fault_in(parcel, context.limits) is not None:
+        message = read_http_message(raw, context.limits)
+        parcel = Parcel(message.headers, MemoryBody(message.body))
+        if ebms2.find_fault(parcel, context.limits) is not None:
             return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
-        opened = ebms2.examine(parcel, policy, context) if policy else ebms2.open(parcel, context)
+        opened = ebms2.verify_parcel(parcel, policy, context) if policy else ebms2.open(parcel, context)
     except GatewayError as refused:
         return _describe_refused_message(refused, parcel, context)
     return _describe_opened_message(opened)
@@ -76,7 +76,7 @@ def _make_blank_verdict() -> dict[str, Any]:
     return {"accepted": False, **dict.fromkeys(names), "http": 200, "signed": []}
 
 
-def _describe_opened_message(opened: Opened) -> dict[str, Any]:
+def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
     verdict = {
         **_make_blank_verdict(),
         "accepted": True,
@@ -92,14 +92,14 @@ def _describe_opened_message(opened: Opened) -> dict[str, Any]:
 
 
 def _describe_refused_message(
-    refused: GatewayError, parcel: Parcel | None, context: Context
+    refused: GatewayError, parcel: Parcel | None, context: ProtocolContext
 ) -> dict[str, Any]:
     problem = refused.problem
-    header = ebms2.address(parcel, context.limits) if parcel is not None else None
+    header = ebms2.find_message_header(parcel, context.limits) if parcel is not None else None
     return {
         **_make_blank_verdict(),
         "message_id": header.message_id if header else None,
-        "kind": ebms2.kind_of(header) if header else None,
+        "kind": ebms2.get_unit_kind(header) if header else None,
         "problem": problem.id,
         "detail": refused.detail,
         "location": refused.location,
@@ -118,14 +118,14 @@ def verify_message_file(
     return {"file": str(path), **verify_message_octets(read_file(path), context, policy)}
 
 
-def read_home_context(home: Path) -> Context:
+def read_home_context(home: Path) -> ProtocolContext:
     """Return what the hub of a home folder knows: agreements, parties, lists."""
     # Imported when asked for: a message judged by itself needs no database.
     from gateway.cli.settings import read_home_settings
-    from gateway.hub.assembly import NoCalls, build_hub
+    from gateway.hub.wiring import RejectingComposer, build_hub
 
-    with closing(build_hub(read_home_settings(home), NoCalls(), at_work=False)) as hub:
-        return hub.context(hub.refresh())
+    with closing(build_hub(read_home_settings(home), RejectingComposer(), at_work=False)) as hub:
+        return hub.make_protocol_context(hub.refresh_snapshot())
 
 
 @verb

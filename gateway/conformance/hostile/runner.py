@@ -12,22 +12,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.conformance.hostile.bench import Bench
-from gateway.conformance.hostile.case import (
+from gateway.conformance.hostile.acceptance_proof import explain_missing_proof
+from gateway.conformance.hostile.answer_evaluation import (
+    describe_expectation,
+    explain_mismatch,
+    summarize_answer,
+)
+from gateway.conformance.hostile.attack_case import (
     ACCEPTED,
     Answer,
-    Case,
+    AttackCase,
     Exchange,
     NotOfferedError,
     WrongAnswerError,
 )
-from gateway.conformance.hostile.judging import expectation, hear, wrong_with
-from gateway.conformance.hostile.proof import unproved
-from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, Report, Result
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, CaseResult, SuiteReport
 from gateway.conformance.hostile.target import Target
 from gateway.errors import GatewayError
 
-__all__ = ["Runner"]
+__all__ = ["AttackRunner"]
 
 _PATIENCE: Final = 15.0
 _PAUSE: Final = 0.5
@@ -39,60 +43,68 @@ _BUSY: Final = (429, 503)
 
 
 @dataclass(slots=True)
-class _Played:
+class _ScenarioProgress:
     """How far a play came."""
 
     expected: list[str] = field(default_factory=list)
     got: str = ""
 
-    def told(self) -> str:
+    def get_last_expectation(self) -> str:
         """Return what was expected of the last exchange."""
         return self.expected[-1] if self.expected else ""
 
 
 @dataclass(slots=True)
-class Runner:
+class AttackRunner:
     """Plays the cases of one bench against one target.
 
     `every`: after so many cases the gateway must still take an honest message; `features`
     are those that the gateway is said to have beside those of the bench.
     """
 
-    bench: Bench
+    bench: AttackerKit
     target: Target
     every: int = 1
     features: frozenset[str] = frozenset()
-    patience: float = _PATIENCE
+    recovery_timeout: float = _PATIENCE
     controls: dict[str, str] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
 
-    def run(self, cases: Iterable[Case], tell: Callable[[Result], None] = lambda _: None) -> Report:
+    def run_cases(
+        self, cases: Iterable[AttackCase], tell: Callable[[CaseResult], None] = lambda _: None
+    ) -> SuiteReport:
         """Play all cases in their order; `tell` hears each result at once."""
-        results: list[Result] = []
+        results: list[CaseResult] = []
         for number, case in enumerate(cases, 1):
-            result = self.play(case, still=number % self.every == 0)
+            result = self.run_case(case, still=number % self.every == 0)
             results.append(result)
             tell(result)
-        return Report("hostile", self.target.name, tuple(results))
+        return SuiteReport("hostile", self.target.name, tuple(results))
 
-    def play(self, case: Case, *, still: bool = True) -> Result:
+    def run_case(self, case: AttackCase, *, still: bool = True) -> CaseResult:
         """Play one case; `still`: and see whether the gateway takes an honest message afterwards."""
         started = time.monotonic()
-        played = _Played()
-        verdict, reason = self._judged(case, played)
-        if verdict != NOT_YET and still and (broken := self._broken(case.face, self.patience)):
+        played = _ScenarioProgress()
+        verdict, reason = self._evaluate_case(case, played)
+        if (
+            verdict != NOT_YET
+            and still
+            and (broken := self._probe_honest_request(case.face, self.recovery_timeout))
+        ):
             verdict, reason = FAILED, f"afterwards an honest message is {broken}"
             self.controls[case.face], self.lost[case.face] = broken, _ASKED_AGAIN
         seconds = time.monotonic() - started
-        return Result(case.id, case.title, played.told(), reason or played.got, verdict, seconds)
+        return CaseResult(
+            case.id, case.title, played.get_last_expectation(), reason or played.got, verdict, seconds
+        )
 
-    def _judged(self, case: Case, played: _Played) -> tuple[str, str]:
+    def _evaluate_case(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
         if case.feature and case.feature not in self.features | self.bench.features:
             return NOT_YET, f"the gateway is not said to have {case.feature}"
         try:
-            if control := self._control(case.face):
+            if control := self._check_control(case.face):
                 return NOT_YET, f"control not accepted: an honest message is {control}"
-            return self._played(case, played)
+            return self._run_scenario(case, played)
         except NotOfferedError as missing:
             return NOT_YET, str(missing)
         except (LookupError, GatewayError) as unmade:
@@ -101,58 +113,60 @@ class Runner:
         except WrongAnswerError as wrong:
             return FAILED, str(wrong)
 
-    def _played(self, case: Case, played: _Played) -> tuple[str, str]:
-        play = case.play(self.bench)
+    def _run_scenario(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
+        play = case.scenario(self.bench)
         answer: Answer | None = None
         while True:
             try:
                 exchange = next(play) if answer is None else play.send(answer)
             except StopIteration:
                 break
-            played.expected.append(expectation(exchange.expected))
+            played.expected.append(describe_expectation(exchange.expected))
             answer = self.target.send(exchange.step)
-            played.got = str(hear(answer))
-            if wrong := self._wrong(exchange, answer):
+            played.got = str(summarize_answer(answer))
+            if wrong := self._find_answer_problem(exchange, answer):
                 play.close()
-                return self._found_wrong(exchange, wrong)
+                return self._classify_failure(exchange, wrong)
         if answer is None:
             return NOT_YET, "the play has no exchange"
         return PASSED, ""
 
-    def _wrong(self, exchange: Exchange, answer: Answer) -> str:
+    def _find_answer_problem(self, exchange: Exchange, answer: Answer) -> str:
         """Return what is wrong with an answer; one that says yes has to prove it."""
-        wrong = wrong_with(answer, exchange.expected)
-        if wrong or not exchange.expected.accepted or not hear(answer).taken:
+        wrong = explain_mismatch(answer, exchange.expected)
+        if wrong or not exchange.expected.accepted or not summarize_answer(answer).is_acceptance:
             return wrong
-        return unproved(self.bench, exchange.step, answer)
+        return explain_missing_proof(self.bench, exchange.step, answer)
 
     @staticmethod
-    def _found_wrong(exchange: Exchange, wrong: str) -> tuple[str, str]:
+    def _classify_failure(exchange: Exchange, wrong: str) -> tuple[str, str]:
         expected = exchange.expected
         if expected.accepted and not expected.lawful:
             return NOT_YET, f"control {wrong}"
         return FAILED, wrong
 
-    def _control(self, face: str) -> str:
+    def _check_control(self, face: str) -> str:
         """Return what is wrong with an honest message on a face, "" when it is taken.
 
         Asked once; and for some cases again, where the gateway took them and then no more: the
         case after which it was gone has failed, of those that follow nothing can be said.
         """
         if face not in self.controls:
-            self.controls[face] = self._broken(face, self.patience)
+            self.controls[face] = self._probe_honest_request(face, self.recovery_timeout)
         elif self.controls[face] and self.lost.get(face, 0) > 0:
             self.lost[face] -= 1
-            self.controls[face] = self._broken(face, min(self.patience, _SHORT_PATIENCE))
+            self.controls[face] = self._probe_honest_request(
+                face, min(self.recovery_timeout, _SHORT_PATIENCE)
+            )
         return self.controls[face]
 
-    def _broken(self, face: str, patience: float) -> str:
+    def _probe_honest_request(self, face: str, patience: float) -> str:
         """Return what is wrong with an honest message now; one that is told to come again does."""
         end = time.monotonic() + patience
         while True:
-            step = self.bench.call() if face == "soap" else self.bench.message()
+            step = self.bench.build_call() if face == "soap" else self.bench.build_message()
             answer = self.target.send(step)
-            wrong = self._wrong(Exchange(step, ACCEPTED), answer)
+            wrong = self._find_answer_problem(Exchange(step, ACCEPTED), answer)
             busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)
             if not (wrong and busy and time.monotonic() < end):
                 return wrong

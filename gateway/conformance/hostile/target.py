@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.conformance.hostile.bench import Face
-from gateway.conformance.hostile.case import Answer, NotOfferedError, Post, Raw, Step
-from gateway.conformance.hostile.wires import Wire, play_script
+from gateway.conformance.hostile.attack_case import Answer, HttpRequest, NotOfferedError, RawScript, Step
+from gateway.conformance.hostile.attacker_kit import FaceAddress
+from gateway.conformance.hostile.raw_connections import WireAddress, run_script
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.transport import client_context
+from gateway.pki.tls_contexts import make_client_context
 
 __all__ = ["Target", "UrlTarget", "WsgiTarget"]
 
@@ -46,33 +46,36 @@ class UrlTarget:
     def __init__(
         self,
         url: str,
-        faces: Mapping[str, Face],
+        faces: Mapping[str, FaceAddress],
         time_out: float = _TIME_OUT,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
-        self._urls = {name: _checked(face.url or base + face.path) for name, face in faces.items()}
+        self._urls = {name: _parse_target_url(face.url or base + face.path) for name, face in faces.items()}
         self._time_out = time_out
-        self._tls = tls or client_context()
+        self._tls = tls or make_client_context()
         self.name = url
 
     def send(self, step: Step) -> Answer:
         """Return the answer to one step."""
         url = self._urls[step.face]
-        if isinstance(step, Raw):
-            wire = Wire(
-                url.hostname or "", _port(url), self._tls if url.scheme == "https" else None, _path(url)
+        if isinstance(step, RawScript):
+            wire = WireAddress(
+                url.hostname or "",
+                _get_port(url),
+                self._tls if url.scheme == "https" else None,
+                _get_path(url),
             )
-            return play_script(step, wire)
-        return self._post(step, url)
+            return run_script(step, wire)
+        return self._send_request(step, url)
 
-    def _post(self, step: Post, url: SplitResult) -> Answer:
+    def _send_request(self, step: HttpRequest, url: SplitResult) -> Answer:
         started = time.monotonic()
-        connection = self._connection(url)
+        connection = self._open_connection(url)
         try:
             # Who refuses early closes while we still send: the answer lies there to be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(step.method, _path(url), step.body, dict(step.headers))
+                connection.request(step.method, _get_path(url), step.body, dict(step.headers))
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
             body = response.read(_LONGEST_ANSWER)
@@ -84,17 +87,17 @@ class UrlTarget:
         finally:
             connection.close()
 
-    def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
+    def _open_connection(self, url: SplitResult) -> http.client.HTTPConnection:
         host = url.hostname or ""
         if url.scheme == "https":
             return http.client.HTTPSConnection(host, url.port, timeout=self._time_out, context=self._tls)
         return http.client.HTTPConnection(host, url.port, timeout=self._time_out)
 
 
-def _checked(url: str) -> SplitResult:
+def _parse_target_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and _port(parts) > 0
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and _get_port(parts) > 0
     except ValueError:
         # Brackets that are no address, a port that is none.
         known = False
@@ -103,11 +106,11 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _port(url: SplitResult) -> int:
+def _get_port(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def _path(url: SplitResult) -> str:
+def _get_path(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
@@ -116,12 +119,12 @@ class WsgiTarget:
     """A WSGI application in this process; attacks on HTTP itself need a URL."""
 
     application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-    faces: Mapping[str, Face]
+    faces: Mapping[str, FaceAddress]
     name: str = "in process"
 
     def send(self, step: Step) -> Answer:
         """Return the answer to one step; an exception out of the application is a status 500."""
-        if isinstance(step, Raw):
+        if isinstance(step, RawScript):
             raise NotOfferedError("an attack on HTTP itself needs a URL")
         started = time.monotonic()
         told: dict[str, Any] = {}
@@ -130,7 +133,7 @@ class WsgiTarget:
             told.update(status=int(status.split()[0]), headers={one.lower(): two for one, two in headers})
 
         try:
-            answered = self.application(_environ(step, self.faces[step.face].path), start_response)
+            answered = self.application(_build_environ(step, self.faces[step.face].path), start_response)
             try:
                 body = b"".join(answered)
             finally:
@@ -141,7 +144,7 @@ class WsgiTarget:
         return Answer(told["status"], told["headers"], body[:_LONGEST_ANSWER], time.monotonic() - started)
 
 
-def _environ(step: Post, path: str) -> dict[str, Any]:
+def _build_environ(step: HttpRequest, path: str) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": step.method,
         "SCRIPT_NAME": "",

@@ -7,7 +7,22 @@ submissions.  Each breach names file, line, field and a counter-example.
 
 from __future__ import annotations
 
-from gateway.harmonize.proofs.proving import check
-from gateway.harmonize.proofs.report import PROOFS, Boxes, Finding, Report, Verdict, fault
+from gateway.harmonize.proofs.proof_report import (
+    PROOFS,
+    BoxCount,
+    ProofFinding,
+    ProofReport,
+    ProofVerdict,
+    make_fault_finding,
+)
+from gateway.harmonize.proofs.proof_runner import check_bundle
 
-__all__ = ["PROOFS", "Boxes", "Finding", "Report", "Verdict", "check", "fault"]
+__all__ = [
+    "PROOFS",
+    "BoxCount",
+    "ProofFinding",
+    "ProofReport",
+    "ProofVerdict",
+    "check_bundle",
+    "make_fault_finding",
+]

@@ -24,131 +24,136 @@ from gateway.errors import (
     SIGNER_MISMATCH,
     GatewayError,
 )
-from gateway.model import ErrorSignal, Octets, Unit, UserMessage
+from gateway.message_model import ErrorSignal, MemoryBody, Unit, UserMessage
 from gateway.pki.certificates import Certificate
-from gateway.protocols.core import Answer, Context, Opened, Parcel, Sent
-from gateway.protocols.ebms2 import answers, signals, signature
-from gateway.protocols.ebms2 import package as packaging
-from gateway.protocols.ebms2.answers import (
-    answerable,
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RejectionResponse, SentUnit
+from gateway.protocols.ebms2 import answer_signals, message_signature, message_units, packaging
+from gateway.protocols.ebms2.answer_signals import (
     check_answer,
     check_time_to_live,
-    pong,
-    receipt,
-    status_response,
+    is_answerable,
+    make_pong,
+    make_receipt,
+    make_status_response,
 )
-from gateway.protocols.ebms2.compose import NAMESPACES, write
-from gateway.protocols.ebms2.header import Blocks, MessageHeader, check_action, check_terms, read_blocks
-from gateway.protocols.ebms2.signals import kind_of
-from gateway.wire.prescan import Limits
-from gateway.wire.soap import Fault, fault_envelope
-from gateway.xmlsec.signature import Believe, Signed
+from gateway.protocols.ebms2.envelope_writer import NAMESPACES, write_envelope
+from gateway.protocols.ebms2.header_blocks import (
+    HeaderBlocks,
+    MessageHeader,
+    check_agreed_terms,
+    check_soap_action,
+    read_header_blocks,
+)
+from gateway.protocols.ebms2.message_units import get_unit_kind
+from gateway.wire.soap import SoapFault, write_fault_envelope
+from gateway.wire.xml_prescan import WireLimits
+from gateway.xmlsec.xml_signature import CertificateCheck, VerifiedSignature
 
 __all__ = [
-    "address",
-    "answerable",
-    "answers_at_once",
     "check_answer",
     "check_time_to_live",
-    "error",
-    "examine",
-    "fault",
-    "fault_in",
-    "kind_of",
+    "collect_payload_digests",
+    "find_fault",
+    "find_message_header",
+    "get_unit_kind",
+    "has_synchronous_answer",
+    "is_answerable",
+    "make_error_signal",
+    "make_fault_response",
+    "make_pong",
+    "make_receipt",
+    "make_status_response",
     "name",
     "open",
-    "payload_digests",
-    "pong",
-    "receipt",
-    "refuse",
+    "read_sent_unit",
+    "reject_parcel",
     "seal",
-    "sent",
-    "status_response",
+    "verify_parcel",
 ]
 
 name: Final = "ebms2"
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _UnverifiedMessage:
     """A message read and not yet believed."""
 
-    package: packaging.Package
-    blocks: Blocks
-    body: packaging.BodyContent
+    package: packaging.MessagePackage
+    blocks: HeaderBlocks
+    body: packaging.SoapBodyContent
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _ReplyAddress:
     """What is needed to answer a refused message: its header, and whether it asks for SyncReply."""
 
     header: MessageHeader
     sync_reply: bool
 
 
-def open(parcel: Parcel, context: Context, expecting: Sent | None = None) -> Opened:
+def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
     """Return the units of a parcel, all of them checked.
 
     `expecting` is what we sent on the connection that brings the parcel; a receipt or an
     error must then belong to it.  Without it, `check_answer` does the same once it is known.
     """
-    message = _read(parcel, context.limits)
-    with _heard(message.blocks):
-        pmode = _agreed(message, context)
-        with _receipts_mismatch(message, expecting):
-            signed = _verified(
-                message, pmode.security.policy, context.limits, _bound(message, pmode, context)
+    message = _read_message(parcel, context.limits)
+    with _attach_reply_address(message.blocks):
+        pmode = _match_addressed_pmode(message, context)
+        with _map_receipt_mismatch(message, expecting):
+            signed = _verify_signature(
+                message, pmode.security.policy, context.limits, _build_signer_check(message, pmode, context)
             )
-            _check_signer(message, signed, pmode, context)
-        opened = _opened(message, signed, pmode, parcel)
+            _check_signer_validity(message, signed, pmode, context)
+        opened = _make_opened_message(message, signed, pmode, parcel)
     if expecting is not None:
         check_answer(opened, expecting)
     return opened
 
 
-def examine(parcel: Parcel, policy: str, context: Context) -> Opened:
+def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> OpenedMessage:
     """Return the units of a parcel judged by itself: structure, signature and certificate, no agreement.
 
     A business message or a receipt must be signed; other signals need not be.
     """
-    message = _read(parcel, context.limits)
-    signed = _verified(message, policy, context.limits)
-    kind = kind_of(message.blocks.header)
+    message = _read_message(parcel, context.limits)
+    signed = _verify_signature(message, policy, context.limits)
+    kind = get_unit_kind(message.blocks.header)
     if kind in ("UserMessage", "Receipt"):
-        signature.check_required(signed)
+        message_signature.require_signature(signed)
     if signed is not None:
-        context.check_good(signed.certificate, signature.SIGNATURE)
-    return _opened(message, signed, None, parcel)
+        context.check_signing_certificate(signed.certificate, message_signature.SIGNATURE)
+    return _make_opened_message(message, signed, None, parcel)
 
 
-def _read(parcel: Parcel, limits: Limits) -> _Message:
+def _read_message(parcel: Parcel, limits: WireLimits) -> _UnverifiedMessage:
     package = packaging.open_package(parcel, limits)
     if package.fault is not None:
-        raise _faulted(package.fault)
+        raise _make_fault_error(package.fault)
     if package.envelope.header is None:
         raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
-    blocks = read_blocks(package.envelope.header)
-    with _heard(blocks):
-        check_action(blocks.header, parcel.header("SOAPAction"))
-        return _Message(package, blocks, packaging.read_body(package.envelope.body))
+    blocks = read_header_blocks(package.envelope.header)
+    with _attach_reply_address(blocks):
+        check_soap_action(blocks.header, parcel.get_header("SOAPAction"))
+        return _UnverifiedMessage(package, blocks, packaging.read_soap_body(package.envelope.body))
 
 
 @contextmanager
-def _heard(blocks: Blocks) -> Iterator[None]:
+def _attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
     """Let a refusal carry the header that was read: its answer needs no second reading of the envelope."""
     try:
         yield
     except GatewayError as refused:
-        refused.heard = _Heard(blocks.header, blocks.sync_reply)
+        refused.heard = _ReplyAddress(blocks.header, blocks.sync_reply)
         raise
 
 
-def fault_in(parcel: Parcel, limits: Limits) -> Fault | None:
+def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
     """Return the SOAP Fault that a parcel carries, None when it carries something else."""
     return packaging.open_package(parcel, limits).fault
 
 
-def _faulted(fault: Fault) -> GatewayError:
+def _make_fault_error(fault: SoapFault) -> GatewayError:
     """Return the problem that a SOAP Fault in answer to our message is."""
     # A Client, MustUnderstand or VersionMismatch fault blames the message, which stays the same.
     final = fault.code.rpartition(":")[2] != "Server"
@@ -158,182 +163,202 @@ def _faulted(fault: Fault) -> GatewayError:
     )
 
 
-def _agreed(message: _Message, context: Context) -> PMode:
+def _match_addressed_pmode(message: _UnverifiedMessage, context: ProtocolContext) -> PMode:
     """Return the P-Mode of a message that is for us."""
     header = message.blocks.header
-    kind = kind_of(header)
-    pmode = _found(message, kind, context)
-    if context.party_named(header.receiver.ids[0]) not in context.keys:
+    kind = get_unit_kind(header)
+    pmode = _match_pmode(message, kind, context)
+    if context.find_party_name(header.receiver.ids[0]) not in context.keys:
         where = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:To/eb:PartyId"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", where)
     return pmode
 
 
-def _found(message: _Message, kind: str, context: Context) -> PMode:
+def _match_pmode(message: _UnverifiedMessage, kind: str, context: ProtocolContext) -> PMode:
     header = message.blocks.header
     if kind != "UserMessage":
-        return context.agreements.between(header.route, context.now, answers=header.action in answers.ANSWERS)
-    pmode = context.agreements.find(header.route, context.now)
-    check_terms(message.blocks, pmode)
+        return context.agreements.match_signal_pmode(
+            header.route, context.now, answers=header.action in answer_signals.ANSWERS
+        )
+    pmode = context.agreements.match_pmode(header.route, context.now)
+    check_agreed_terms(message.blocks, pmode)
     return pmode
 
 
-def _verified(
-    message: _Message, policy: str, limits: Limits, believe: Believe | None = None
-) -> Signed | None:
-    packaging.check_present(message.body.manifest, message.package.parts)
+def _verify_signature(
+    message: _UnverifiedMessage, policy: str, limits: WireLimits, believe: CertificateCheck | None = None
+) -> VerifiedSignature | None:
+    packaging.check_parts_present(message.body.manifest, message.package.parts)
     found = message.blocks.signature is not None
-    signed = signature.verify(message.package, policy, limits, signed=found, believe=believe)
+    signed = message_signature.verify_package_signature(
+        message.package, policy, limits, signed=found, believe=believe
+    )
     if signed is not None:
-        signature.check_coverage(signed, message.body.manifest)
-    packaging.check_vouched(message.body.manifest, message.package.parts, signature.signed_parts(signed))
+        message_signature.check_payload_coverage(signed, message.body.manifest)
+    packaging.reject_unnamed_parts(
+        message.body.manifest, message.package.parts, message_signature.list_signed_parts(signed)
+    )
     return signed
 
 
-def _bound(message: _Message, pmode: PMode, context: Context) -> Believe:
+def _build_signer_check(
+    message: _UnverifiedMessage, pmode: PMode, context: ProtocolContext
+) -> CertificateCheck:
     """Return what refuses a signer that is not the sender: a look at the register, before any digest."""
     sender = message.blocks.header.sender
     forward = sender.ids[0] in pmode.from_party
     pins = pmode.security.certificates if forward else pmode.security.reply_certificates
 
-    def believe(certificate: Certificate) -> None:
-        signature.check_pin(certificate, pins)
-        context.check_bound(certificate, sender, signature.SIGNATURE)
+    def check_signer_certificate(certificate: Certificate) -> None:
+        message_signature.check_pinned_certificate(certificate, pins)
+        context.check_certificate_party(certificate, sender, message_signature.SIGNATURE)
 
-    return believe
+    return check_signer_certificate
 
 
-def _check_signer(message: _Message, signed: Signed | None, pmode: PMode, context: Context) -> None:
+def _check_signer_validity(
+    message: _UnverifiedMessage, signed: VerifiedSignature | None, pmode: PMode, context: ProtocolContext
+) -> None:
     """Refuse a message that is not signed though it must be, or by a certificate that is not good now."""
     header = message.blocks.header
-    if _must_be_signed(kind_of(header), pmode):
-        signature.check_required(signed)
+    if _needs_sender_signature(get_unit_kind(header), pmode):
+        message_signature.require_signature(signed)
     if signed is None:
         # Without signature the ids of the header are all there is; they must at least be known.
-        context.party(header.sender)
+        context.get_party_name(header.sender)
         return
-    context.check_good(signed.certificate, signature.SIGNATURE)
+    context.check_signing_certificate(signed.certificate, message_signature.SIGNATURE)
 
 
 @contextmanager
-def _receipts_mismatch(message: _Message, expecting: Sent | None) -> Iterator[None]:
+def _map_receipt_mismatch(message: _UnverifiedMessage, expecting: SentUnit | None) -> Iterator[None]:
     """Call a receipt that is expected and not its sender's what it is: no receipt of ours."""
     try:
         yield
     except GatewayError as refused:
         forged = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
-        if expecting is not None and forged and kind_of(message.blocks.header) == "Receipt":
+        if expecting is not None and forged and get_unit_kind(message.blocks.header) == "Receipt":
             raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
         raise
 
 
-def _must_be_signed(kind: str, pmode: PMode) -> bool:
+def _needs_sender_signature(kind: str, pmode: PMode) -> bool:
     if kind == "Receipt":
         return pmode.reliability.ack_signed == "always" and pmode.reliability.ack_requested != "never"
     return kind == "UserMessage" and pmode.security.sign
 
 
-def _opened(message: _Message, signed: Signed | None, pmode: PMode | None, parcel: Parcel) -> Opened:
-    found = packaging.payloads(message.body.manifest, message.package.parts)
-    units = signals.units_of(signals.Content(message.blocks, message.body, found))
-    return Opened(units, pmode, signed, parcel, signature.identity(message.package, signed))
+def _make_opened_message(
+    message: _UnverifiedMessage, signed: VerifiedSignature | None, pmode: PMode | None, parcel: Parcel
+) -> OpenedMessage:
+    found = packaging.collect_payloads(message.body.manifest, message.package.parts)
+    units = message_units.make_units(message_units.MessageContent(message.blocks, message.body, found))
+    return OpenedMessage(
+        units, pmode, signed, parcel, message_signature.compute_message_identity(message.package, signed)
+    )
 
 
-def seal(units: tuple[Unit, ...], pmode: PMode | None, context: Context) -> Parcel:
+def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
     """Return the parcel that carries `units`, signed as `pmode` says; what rides comes after the first."""
-    written = write(units)
+    written = write_envelope(units)
     first = units[0]
     found = first.payloads if isinstance(first, UserMessage) else ()
     signed = ""
-    if any(signature.must_be_signed(unit, pmode) for unit in units):
+    if any(message_signature.needs_signature(unit, pmode) for unit in units):
         contents = {one.content_id: one.content for one in found}
-        signer = context.keys[context.party(first.sender)]
-        signed = signature.sign(written.signable, NAMESPACES, contents, signer)
-    return packaging.wrap(written.with_signature(signed), found, first.message_id)
+        signer = context.keys[context.get_party_name(first.sender)]
+        signed = message_signature.sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
+    return packaging.build_parcel(written.with_signature(signed), found, first.message_id)
 
 
-def sent(parcel: Parcel, limits: Limits) -> Sent:
+def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return what a parcel of our own says, so that an answer can be held against its stored octets.
 
     Nothing is verified: these are our octets, and the certificate may have expired since.
     """
-    message = _read(parcel, limits)
-    found = packaging.payloads(message.body.manifest, message.package.parts)
-    units = signals.units_of(signals.Content(message.blocks, message.body, found))
-    return Sent(units[0], signature.claimed(message.blocks.signature))
+    message = _read_message(parcel, limits)
+    found = packaging.collect_payloads(message.body.manifest, message.package.parts)
+    units = message_units.make_units(message_units.MessageContent(message.blocks, message.body, found))
+    return SentUnit(units[0], message_signature.read_own_references(message.blocks.signature))
 
 
-def error(problem: GatewayError, ref: Unit | Parcel, context: Context) -> ErrorSignal | None:
+def make_error_signal(
+    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+) -> ErrorSignal | None:
     """Return the MessageError that tells the sender of `ref` its problem (ebMS 2.0 §4.2).
 
     None when there is none to send: the problem has no code, `ref` is itself an answer, or
     its header cannot be read well enough to know whom to tell.
     """
     if not isinstance(ref, Parcel):
-        return answers.error(problem, ref, context)
-    header = address(ref, context.limits)
-    return None if header is None else answers.error(problem, header, context)
+        return answer_signals.make_error_signal(problem, ref, context)
+    header = find_message_header(ref, context.limits)
+    return None if header is None else answer_signals.make_error_signal(problem, header, context)
 
 
-def address(parcel: Parcel, limits: Limits) -> MessageHeader | None:
+def find_message_header(parcel: Parcel, limits: WireLimits) -> MessageHeader | None:
     """Return the MessageHeader of a refused parcel where it can be read, else None."""
     return packaging.find_message_header(parcel, limits)[0]
 
 
-def fault(problem: GatewayError) -> Answer:
+def make_fault_response(problem: GatewayError) -> RejectionResponse:
     """Return the SOAP Fault of a problem, with its HTTP status."""
     row = problem.problem
     words = row.title if row.ours else problem.detail
     code = row.soap if row.soap in ("Client", "Server", "MustUnderstand", "VersionMismatch") else "Client"
-    octets = fault_envelope(Fault(code, f"{row.id} {words}"))
-    return Answer(row.http or 500, Parcel({"Content-Type": packaging.CONTENT_TYPE}, Octets(octets)))
+    octets = write_fault_envelope(SoapFault(code, f"{row.id} {words}"))
+    return RejectionResponse(
+        row.http or 500, Parcel({"Content-Type": packaging.CONTENT_TYPE}, MemoryBody(octets))
+    )
 
 
-def refuse(problem: GatewayError, parcel: Parcel, context: Context) -> Answer:
+def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
     """Return how a refused parcel is answered: by an ErrorList, a SOAP Fault, or by silence.
 
     A header that must be understood and is not gets the Fault of SOAP 1.1 §4.4; so does
     whatever leaves us without a sender to address.
     """
-    header, sync_reply = _whom(problem, parcel, context.limits)
-    if header is not None and not answerable(header):
-        return Answer(204)
-    signal = None if header is None else answers.error(problem, header, context)
+    header, sync_reply = _find_reply_address(problem, parcel, context.limits)
+    if header is not None and not is_answerable(header):
+        return RejectionResponse(204)
+    signal = None if header is None else answer_signals.make_error_signal(problem, header, context)
     if header is None or signal is None or problem.problem is NOT_UNDERSTOOD:
-        return fault(problem)
-    pmode = _pmode_of(header, context)
+        return make_fault_response(problem)
+    pmode = _find_reply_pmode(header, context)
     try:
         sealed = seal((signal,), pmode, context)
-        return Answer(200, sealed, signal, pmode, sync_reply or _synchronous(pmode))
+        return RejectionResponse(200, sealed, signal, pmode, sync_reply or _has_sync_reply_mode(pmode))
     except GatewayError:
         # Without a key there is no signed ErrorList; the sender shall hear the first problem all the same.
-        return fault(problem)
+        return make_fault_response(problem)
 
 
-def _whom(problem: GatewayError, parcel: Parcel, limits: Limits) -> tuple[MessageHeader | None, bool]:
+def _find_reply_address(
+    problem: GatewayError, parcel: Parcel, limits: WireLimits
+) -> tuple[MessageHeader | None, bool]:
     """Return the header by which a refused parcel is answered, and whether it asks for SyncReply."""
-    if isinstance(problem.heard, _Heard):
+    if isinstance(problem.heard, _ReplyAddress):
         return problem.heard.header, problem.heard.sync_reply
     return packaging.find_message_header(parcel, limits)
 
 
-def _pmode_of(header: MessageHeader, context: Context) -> PMode | None:
+def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode | None:
     """Return a P-Mode between the parties of a refused message, if there is any."""
     try:
-        return context.agreements.between(header.route, context.now, answers=False)
+        return context.agreements.match_signal_pmode(header.route, context.now, answers=False)
     except GatewayError:
         return None
 
 
-def payload_digests(opened: Opened) -> dict[str, str]:
+def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
     """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
-    return signature.payload_digests(opened.signed)
+    return message_signature.collect_payload_digests(opened.signed)
 
 
-def answers_at_once(unit: Unit, pmode: PMode | None) -> bool:
+def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not by a POST of ours."""
-    return bool(getattr(unit, "sync_reply", False)) or _synchronous(pmode)
+    return bool(getattr(unit, "sync_reply", False)) or _has_sync_reply_mode(pmode)
 
 
-def _synchronous(pmode: PMode | None) -> bool:
+def _has_sync_reply_mode(pmode: PMode | None) -> bool:
     return pmode is None or pmode.sync_reply_mode in ("mshSignalsOnly", "signalsOnly", "signalsAndResponse")

@@ -1,4 +1,4 @@
-"""Runs revisions on the connection that `gateway.store.migrate` hands over."""
+"""Runs revisions on the connection that `gateway.store.schema_migration` hands over."""
 
 from __future__ import annotations
 

@@ -1,0 +1,186 @@
+"""The book of agreements: finds the P-Mode of a message in constant time.
+
+Every refusal says which part of the header is to blame, as an XPath of the ebMS header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gateway.agreements.pmode import PMode
+from gateway.errors import (
+    AGREEMENT_UNKNOWN,
+    HEADER_INCONSISTENT,
+    PARTY_UNKNOWN,
+    PMODE_UNKNOWN,
+    SETTINGS_WRONG,
+    GatewayError,
+)
+from gateway.message_model import Party, PartyId
+
+__all__ = ["SIGNAL_SERVICE", "MessageRoute", "PModeIndex"]
+
+SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
+
+_HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRoute:
+    """The part of a header by which its P-Mode is found."""
+
+    sender: Party
+    receiver: Party
+    agreement: str
+    service: str
+    action: str
+    service_type: str | None = None
+
+
+_Ends = tuple[str, PartyId, PartyId]
+_Key = tuple[_Ends, str, str | None, str]
+
+
+class PModeIndex:
+    """The P-Modes of one epoch; a new agreement or a suspension makes a new book."""
+
+    def __init__(self, pmodes: Iterable[PMode], epoch: int = 0) -> None:
+        self.epoch: Final = epoch
+        self.pmodes: Final = tuple(pmodes)
+        self._by_id: dict[str, PMode] = {}
+        self._agreements: dict[str, list[PMode]] = {}
+        self._routes: dict[_Key, PMode] = {}
+        self._ends: dict[_Ends, list[PMode]] = {}
+        self._parties: set[PartyId] = set()
+        self._members: set[tuple[str, PartyId]] = set()
+        self._actions: set[tuple[str, str, str | None, str]] = set()
+        self._services: set[tuple[str, str, str | None]] = set()
+        for pmode in self.pmodes:
+            self._index_pmode(pmode)
+
+    def _index_pmode(self, pmode: PMode) -> None:
+        if pmode.id in self._by_id:
+            raise GatewayError(SETTINGS_WRONG, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
+        self._by_id[pmode.id] = pmode
+        self._agreements.setdefault(pmode.agreement, []).append(pmode)
+        self._services.add((pmode.agreement, pmode.service, pmode.service_type))
+        self._actions.add((pmode.agreement, pmode.service, pmode.service_type, pmode.action))
+        for one in (*pmode.from_party, *pmode.to_party):
+            self._parties.add(one)
+            self._members.add((pmode.agreement, one))
+        for sender in pmode.from_party:
+            for receiver in pmode.to_party:
+                ends = (pmode.agreement, sender, receiver)
+                key = (ends, pmode.service, pmode.service_type, pmode.action)
+                if key in self._routes:
+                    detail = f"P-Modes {self._routes[key].id!r} and {pmode.id!r} are for the same messages"
+                    raise GatewayError(SETTINGS_WRONG, detail, pmode.id)
+                self._routes[key] = pmode
+                self._ends.setdefault(ends, []).append(pmode)
+
+    def find_by_id(self, pmode_id: str) -> PMode | None:
+        """Return the P-Mode with this id, None when there is none."""
+        return self._by_id.get(pmode_id)
+
+    def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
+        """Return the P-Mode of a business message; raises GW301 to GW304 with the place to blame."""
+        self._check_agreement(route.agreement, at)
+        self._check_route_parties(route)
+        ends = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
+        found = self._routes.get((ends, route.service, route.service_type, route.action))
+        if found is None:
+            raise self._make_mismatch_error(route)
+        _check_party_roles(route, found)
+        return found
+
+    def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
+        """Return a P-Mode that governs a signal; the signal Service itself is in no agreement.
+
+        A signal that `answers` (an Acknowledgment, say) falls under the P-Mode of the
+        message that it answers, which ran the other way; another, such as a Ping, under
+        one of its own direction.  Where there is none, the other direction serves.
+        """
+        self._check_agreement(route.agreement, at)
+        self._check_route_parties(route)
+        there = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
+        back = (route.agreement, route.receiver.ids[0], route.sender.ids[0])
+        for ends in (back, there) if answers else (there, back):
+            if ends in self._ends:
+                return self._ends[ends][0]
+        raise GatewayError(
+            HEADER_INCONSISTENT, "the agreement is not between these parties", f"{_HEADER}/eb:To/eb:PartyId"
+        )
+
+    def get_reply_pmode(self, pmode: PMode, action: str) -> PMode:
+        """Return the P-Mode by which the To party of `pmode` sends `action` back; raises GW303."""
+        for candidate in self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ()):
+            same = (candidate.service, candidate.service_type) == (pmode.service, pmode.service_type)
+            if same and candidate.action == action:
+                return candidate
+        raise GatewayError(
+            PMODE_UNKNOWN, f"no P-Mode of {pmode.agreement[:_SHOWN]!r} sends {action!r} back", pmode.id
+        )
+
+    def _check_agreement(self, agreement: str, at: datetime) -> None:
+        pmodes = self._agreements.get(agreement)
+        if pmodes is None:
+            detail = f"no agreement {agreement[:_SHOWN]!r}"
+            raise GatewayError(AGREEMENT_UNKNOWN, detail, f"{_HEADER}/eb:CPAId")
+        if not any(pmode.is_in_force(at) for pmode in pmodes):
+            raise GatewayError(
+                AGREEMENT_UNKNOWN, f"{agreement[:_SHOWN]!r} is not in force", f"{_HEADER}/eb:CPAId"
+            )
+
+    def _check_route_parties(self, route: MessageRoute) -> None:
+        for side, party in (("From", route.sender), ("To", route.receiver)):
+            for one in party.ids:
+                if (route.agreement, one) in self._members:
+                    continue
+                where = f"{_HEADER}/eb:{side}/eb:PartyId"
+                if one in self._parties:
+                    raise GatewayError(
+                        HEADER_INCONSISTENT, f"{_format_party_id(one)} is no party of the agreement", where
+                    )
+                raise GatewayError(PARTY_UNKNOWN, f"no party {_format_party_id(one)}", where)
+
+    def _make_mismatch_error(self, route: MessageRoute) -> GatewayError:
+        """Return the refusal of a message whose agreement and parties are known."""
+        service = (route.agreement, route.service, route.service_type)
+        if service not in self._services:
+            return GatewayError(
+                PMODE_UNKNOWN, f"no service {route.service[:_SHOWN]!r} agreed", f"{_HEADER}/eb:Service"
+            )
+        if (*service, route.action) not in self._actions:
+            return GatewayError(
+                PMODE_UNKNOWN, f"no action {route.action[:_SHOWN]!r} agreed", f"{_HEADER}/eb:Action"
+            )
+        detail = "this From party does not send this action to this To party"
+        return GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:From/eb:PartyId")
+
+
+def _format_party_id(one: PartyId) -> str:
+    return f"{one.value[:_SHOWN]!r}" + (f" of type {one.type[:_SHOWN]!r}" if one.type is not None else "")
+
+
+def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
+    """Refuse a header that mixes ids of several parties or names another role."""
+    sides = (
+        ("From", route.sender, pmode.from_party, pmode.from_role),
+        ("To", route.receiver, pmode.to_party, pmode.to_role),
+    )
+    for side, party, ids, role in sides:
+        for one in party.ids:
+            if one not in ids:
+                raise GatewayError(
+                    HEADER_INCONSISTENT,
+                    f"{_format_party_id(one)} is another party",
+                    f"{_HEADER}/eb:{side}/eb:PartyId",
+                )
+        if role is not None and party.role != role:
+            raise GatewayError(
+                HEADER_INCONSISTENT, f"the agreed role is {role[:_SHOWN]!r}", f"{_HEADER}/eb:{side}/eb:Role"
+            )

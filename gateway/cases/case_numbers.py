@@ -1,0 +1,40 @@
+"""The hub's own numbers: of a case, and of each application in it.
+
+Both are made from the number of the message that brought the submission, so that they are
+known before anything is stored, and a repeat of the work gives the same ones.  An
+application number has 13 signs, the length agencies reserve for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.errors import NO_ROOM, GatewayError
+
+__all__ = ["make_application_number", "make_case_number"]
+
+_SIGNS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WIDTH: Final = 7
+_MOST_APPLICATIONS: Final = 999
+
+
+def make_case_number(message: int, year: int) -> str:
+    """Return the number of the case that message number `message` opens: SW, year, serial."""
+    return f"SW{year % 100:02d}{_format_serial(message)}"
+
+
+def make_application_number(message: int, year: int, position: int) -> str:
+    """Return the number under which an agency knows application `position` (from 1)."""
+    if not 1 <= position <= _MOST_APPLICATIONS:
+        raise GatewayError(NO_ROOM, f"a submission holds at most {_MOST_APPLICATIONS} applications")
+    return f"S{year % 100:02d}{_format_serial(message)}{position:03d}"
+
+
+def _format_serial(number: int) -> str:
+    signs = ""
+    while number:
+        number, rest = divmod(number, len(_SIGNS))
+        signs = _SIGNS[rest] + signs
+    if len(signs) > _WIDTH:
+        raise GatewayError(NO_ROOM, "the serial numbers of this year are used up")
+    return signs.rjust(_WIDTH, "0")

@@ -1,0 +1,132 @@
+"""What the decisions of all agencies add up to; the same for every order of arrival.
+
+Decisions stand per (request, item, law).  Of several notices about one of them the one
+with the highest (issue time, notice number) counts.  An item is as good as its most
+restrictive current decision, a case as good as all of its items together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gateway.cases.agency_notices import Decision, DecisionCode
+
+__all__ = [
+    "CaseOutcome",
+    "RankedDecision",
+    "RequestScope",
+    "evaluate_case_outcome",
+    "evaluate_item_outcome",
+    "is_decided",
+    "select_current_decisions",
+]
+
+
+class CaseOutcome(StrEnum):
+    """How a case ended."""
+
+    APPROVED = "APPROVED"
+    PARTIAL = "PARTIAL"
+    REJECTED = "REJECTED"
+    REFUSED = "REFUSED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestScope:
+    """One agency request: which items it asks about, under which laws it may be decided."""
+
+    request: str
+    items: frozenset[int]
+    laws: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDecision:
+    """One decision with what orders it among others about the same (request, item, law)."""
+
+    request: str
+    decision: Decision
+    issued_at: datetime
+    notice_number: str
+
+    @property
+    def subject(self) -> tuple[str, int, str]:
+        """Return what is decided: request, item, law."""
+        return self.request, self.decision.item, self.decision.law
+
+    @property
+    def rank(self) -> tuple[datetime, str]:
+        """Return what decides which of two decisions about one subject counts."""
+        return self.issued_at, self.notice_number
+
+
+#: Most restrictive last; NOT_CONCERNED is absent because it restricts nothing.
+_RESTRICTION = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, DecisionCode.REJECTED)
+
+
+def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[RankedDecision, ...]:
+    """Return the decisions that count, one a subject, in the order of their subjects."""
+    latest: dict[tuple[str, int, str], RankedDecision] = {}
+    for standing in decisions:
+        known = latest.get(standing.subject)
+        if known is None or _is_superseded_by(known, standing):
+            latest[standing.subject] = standing
+    return tuple(latest[subject] for subject in sorted(latest))
+
+
+def _is_superseded_by(known: RankedDecision, other: RankedDecision) -> bool:
+    # Equal ranks are two decisions of one notice about one subject: the more restrictive
+    # one counts, then the greater text, so that the order of reading changes nothing.
+    return (known.rank, _get_severity(known.decision), repr(known.decision)) < (
+        other.rank,
+        _get_severity(other.decision),
+        repr(other.decision),
+    )
+
+
+def _get_severity(decision: Decision) -> int:
+    return -1 if decision.decision is DecisionCode.NOT_CONCERNED else _RESTRICTION.index(decision.decision)
+
+
+def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bool:
+    """Tell whether each item of the request has a decision under at least one of its laws."""
+    decided = {
+        standing.decision.item
+        for standing in decisions
+        if standing.request == concern.request and standing.decision.law in concern.laws
+    }
+    return concern.items <= decided
+
+
+def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
+    """Return the most restrictive of an item's decisions; only NOT_CONCERNED, or none, is approved."""
+    worst = max((_get_severity(decision) for decision in decisions), default=-1)
+    return _RESTRICTION[max(worst, 0)]
+
+
+def evaluate_case_outcome(
+    items: Collection[int], concerns: Collection[RequestScope], decisions: Iterable[RankedDecision]
+) -> CaseOutcome | None:
+    """Return the outcome of a case over all `items` of its declaration; None while a request is open.
+
+    An item that no request concerns is not rejected: it may be released.
+    """
+    current = select_current_decisions(decisions)
+    if not all(is_decided(concern, current) for concern in concerns):
+        return None
+    outcomes = _evaluate_items(items, current)
+    rejected = [item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED]
+    if not rejected:
+        return CaseOutcome.APPROVED
+    return CaseOutcome.REJECTED if len(rejected) == len(outcomes) else CaseOutcome.PARTIAL
+
+
+def _evaluate_items(items: Collection[int], current: Iterable[RankedDecision]) -> Mapping[int, DecisionCode]:
+    grouped: dict[int, list[Decision]] = {item: [] for item in items}
+    for standing in current:
+        grouped.setdefault(standing.decision.item, []).append(standing.decision)
+    return {item: evaluate_item_outcome(decisions) for item, decisions in grouped.items()}

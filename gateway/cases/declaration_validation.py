@@ -1,0 +1,162 @@
+"""What is wrong with a declaration, told so that its sender can put it right.
+
+The verdict is the schema's alone.  Codes that no list knows are warnings: lists change
+faster than messages, and customs decides what it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, GatewayError, Problem
+from gateway.wire.namespaces import PREFIXES, WCO_DEC, WCO_MD
+from gateway.wire.schema_sets import SchemaSet, SchemaViolation
+from gateway.wire.shipped_schemas import DECLARATION, load_code_list, load_shipped_schemas
+from gateway.wire.wco_pointers import PointerIndex, build_pointer, load_wco_elements, read_leaf_text
+from gateway.wire.xml import build_xpath
+
+__all__ = [
+    "ValidationFinding",
+    "ValidationReport",
+    "unwrap_request",
+    "validate_declaration",
+    "validate_document",
+]
+
+_DEC: Final = f"{{{WCO_DEC}}}"
+_MOST_REMARKS: Final = 50
+_LONGEST_VALUE: Final = 40
+_LONGEST_NAME: Final = 100
+_REQUEST_SHELL: Final = "submitDeclarationRequest"
+_SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationFinding:
+    """A problem or warning with its place: pointer, XPath and line (0 when there is none)."""
+
+    problem: Problem
+    pointer: str
+    xpath: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """Whether a document is accepted, why not, and what else is odd about it."""
+
+    accepted: bool
+    problems: tuple[ValidationFinding, ...] = ()
+    warnings: tuple[ValidationFinding, ...] = ()
+
+    @classmethod
+    def make_unreadable(cls, error: GatewayError, line: int = 0) -> ValidationReport:
+        """Return the judgement on something that could not even be read."""
+        return cls(False, (ValidationFinding(error.problem, "", "", line, error.detail),))
+
+
+def validate_declaration(root: etree._Element) -> ValidationReport:
+    """Judge a declaration, in its shell or bare; at most fifty problems and fifty warnings are told."""
+    if root.tag not in _SHELLED:
+        return ValidationReport(False, (_make_root_finding(root),))
+    accepted, problems = validate_document(root, load_shipped_schemas(DECLARATION))
+    return ValidationReport(accepted, problems, tuple(islice(_find_unknown_codes(root), _MOST_REMARKS)))
+
+
+def validate_document(
+    root: etree._Element, judge_by: SchemaSet
+) -> tuple[bool, tuple[ValidationFinding, ...]]:
+    """Return whether the schemas allow `root`, and if not, why not."""
+    found = judge_by.list_violations(root)[:_MOST_REMARKS]
+    pointers = PointerIndex(root)  # children are counted once, however many remarks there are
+    return not found, tuple(_make_finding(violation, root, pointers) for violation in found)
+
+
+def unwrap_request(root: etree._Element) -> etree._Element:
+    """Return the one message that a request shell of customs carries; anything else as it is."""
+    if etree.QName(root).localname != _REQUEST_SHELL:
+        return root
+    parts = root.iterchildren(tag=etree.Element)
+    carried = [child for part in parts for child in part if child.tag in _SHELLED]
+    return carried[0] if len(carried) == 1 else root
+
+
+def _make_root_finding(root: etree._Element) -> ValidationFinding:
+    name = etree.QName(root)
+    namespace = f"in {name.namespace[:_LONGEST_NAME]!r}" if name.namespace else "in no namespace"
+    message = (
+        f"the root element is {name.localname[:_LONGEST_NAME]!r} {namespace}; "
+        f"expected is 'MetaData' in {WCO_MD!r} or 'Declaration' in {WCO_DEC!r}"
+    )
+    return ValidationFinding(
+        DOCUMENT_INVALID, build_pointer(root), build_xpath(root), _get_line_number(root), message
+    )
+
+
+def _make_finding(
+    violation: SchemaViolation, root: etree._Element, pointers: PointerIndex
+) -> ValidationFinding:
+    element = _find_violating_element(violation, root)
+    pointer = "" if element is None else pointers.get_pointer(element)
+    return ValidationFinding(DOCUMENT_INVALID, pointer, violation.xpath, violation.line, violation.message)
+
+
+def _find_violating_element(violation: SchemaViolation, root: etree._Element) -> etree._Element | None:
+    """Return the element a violation speaks of: by its path, else by its name and line."""
+    top = root.getroottree().getroot()
+    prefixes = {prefix: uri for prefix, uri in top.nsmap.items() if prefix} | PREFIXES
+    try:
+        found = root.xpath(violation.xpath, namespaces=prefixes)
+    except etree.XPathError:
+        found = None
+    if isinstance(found, list) and found and isinstance(found[0], etree._Element):
+        return found[0]
+    name = violation.xpath.rpartition("/")[2].rpartition(":")[2].partition("[")[0]
+    return next((one for one in root.iter(f"{{*}}{name}") if _get_line_number(one) == violation.line), None)
+
+
+def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
+    pointers = PointerIndex()
+    for top in root.iter(f"{_DEC}Declaration"):
+        for path, code_list in _list_coded_paths():
+            for element in top.iterfind(path):
+                code = read_leaf_text(element).strip()
+                if code not in load_code_list(code_list):
+                    yield _make_code_finding(
+                        code, code_list, pointers.get_pointer(element), build_xpath(element), element
+                    )
+        for element in top.iter(tag=etree.Element):
+            code = element.get("currencyID", "")
+            if "currencyID" in element.attrib and code not in load_code_list("iso4217"):
+                place = f"{build_xpath(element)}/@currencyID"
+                yield _make_code_finding(
+                    code, "iso4217", pointers.get_pointer(element, "currencyID"), place, element
+                )
+
+
+def _make_code_finding(
+    code: str, code_list: str, pointer: str, xpath: str, element: etree._Element
+) -> ValidationFinding:
+    message = f"{code[:_LONGEST_VALUE]!r} is not in the list {code_list}"
+    return ValidationFinding(CODE_UNKNOWN, pointer, xpath, _get_line_number(element), message)
+
+
+def _get_line_number(element: Any) -> int:
+    return element.sourceline or 0
+
+
+@cache
+def _list_coded_paths() -> tuple[tuple[str, str], ...]:
+    """Return the path below the declaration, and the code list, of each element that has a list."""
+    return tuple(
+        ("/".join(f"{_DEC}{name}" for name in tag.path.split("/")[1:]), tag.code_list)
+        for tag in load_wco_elements().values()
+        if tag.code_list and tag.kind == "element" and tag.path.startswith("Declaration/")
+    )

@@ -1,0 +1,226 @@
+"""The documents that tell the applicant: `Result` when a case has ended, `Notice` before.
+
+Each carries, beside our own elements, what a reader of the WCO Data Model understands: a
+Response with a function code, findings with their pointers, and the state of the case.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.cases.agency_notices import Notice
+from gateway.cases.case_outcome import CaseOutcome, RankedDecision
+from gateway.wire.namespaces import RES, WCO_RES
+
+__all__ = [
+    "CaseHeader",
+    "DecidedRequest",
+    "ReportedProblem",
+    "RequestState",
+    "make_notice_document",
+    "make_result_document",
+]
+
+_RES: Final = f"{{{RES}}}"
+_WCO: Final = f"{{{WCO_RES}}}"
+_MOMENT: Final = "{urn:wco:datamodel:WCO:Response_DS:DMS:2}"
+#: UNTDID 1225 as WCO responses use it: what each outcome is to a reader of the Response alone.
+_FUNCTION: Final = {
+    CaseOutcome.APPROVED: "01",
+    CaseOutcome.PARTIAL: "05",
+    CaseOutcome.REJECTED: "03",
+    CaseOutcome.REFUSED: "03",
+    CaseOutcome.WITHDRAWN: "10",
+}
+_STEP: Final = re.compile(r"([0-9A-Z]{2,3})(?:\[(\d{1,5})\])?")
+_LONGEST_REFERENCE: Final = 35
+_LONGEST_TEXT: Final = 4000
+_LONGEST_POINTER: Final = 512
+_LONGEST_DESCRIPTION: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class CaseHeader:
+    """Which case a document is about; `reference` is empty when none could be read."""
+
+    number: str
+    reference: str
+    issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRequest:
+    """The document and organisation that the decisions of one request belong to."""
+
+    request: str
+    document: str
+    organisation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedProblem:
+    """One problem of a refused submission: id of the table, words, pointer where there is one."""
+
+    id: str
+    text: str
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """One request as it is now, for a Notice."""
+
+    application: str
+    document: str
+    organisation: str
+    state: str
+    receipt_number: str = ""
+
+
+def make_result_document(
+    header: CaseHeader,
+    outcome: CaseOutcome,
+    decisions: tuple[tuple[DecidedRequest, RankedDecision], ...] = (),
+    problems: tuple[ReportedProblem, ...] = (),
+) -> etree._Element:
+    """Return the unsigned `Result` of a case: current decisions in the order given, then problems."""
+    root = _make_document_root("Result", header)
+    _add_element(root, "Outcome", outcome.value)
+    for request, standing in decisions:
+        _write_decision(root, request, standing)
+    for problem in problems:
+        element = _add_element(root, "Problem", _replace_unprintable(problem.text, _LONGEST_TEXT))
+        element.set("id", problem.id)
+        if problem.pointer:
+            element.set("pointer", _replace_unprintable(problem.pointer, _LONGEST_POINTER))
+    root.append(_make_wco_response(header, outcome, problems))
+    return root
+
+
+def make_notice_document(header: CaseHeader, request: RequestState, notice: Notice | None) -> etree._Element:
+    """Return the unsigned `Notice` of one request's new state, and of what the agency said."""
+    root = _make_document_root("Notice", header)
+    element = etree.SubElement(root, f"{_RES}Request")
+    element.set("application", request.application)
+    element.set("document", request.document)
+    element.set("organisation", request.organisation)
+    _add_element(element, "State", request.state)
+    if notice is not None:
+        _add_element(element, "StatusCode", notice.status_code)
+    if request.receipt_number:
+        _add_element(element, "ReceiptNumber", _replace_unprintable(request.receipt_number, 128))
+    if notice is not None:
+        _write_notice_details(element, notice)
+    return root
+
+
+def _write_notice_details(element: etree._Element, notice: Notice) -> None:
+    _add_element(element, "NoticeNumber", notice.number)
+    _add_element(element, "IssuedAt", _format_instant(notice.issued_at))
+    if notice.text:
+        _add_element(element, "Text", _replace_unprintable(notice.text, _LONGEST_TEXT))
+    for pointer in notice.pointers:
+        _add_element(element, "Pointer", _replace_unprintable(pointer, _LONGEST_POINTER))
+    if notice.deadline is not None:
+        _add_element(element, "Deadline", _format_instant(notice.deadline))
+
+
+def _make_document_root(name: str, header: CaseHeader) -> etree._Element:
+    root = etree.Element(f"{_RES}{name}", nsmap=_make_nsmap(RES))
+    root.set("version", "1")
+    _add_element(root, "CaseNumber", header.number)
+    if header.reference:
+        _add_element(root, "Reference", header.reference[:_LONGEST_REFERENCE])
+    return root
+
+
+def _write_decision(root: etree._Element, request: DecidedRequest, standing: RankedDecision) -> None:
+    decision = standing.decision
+    element = etree.SubElement(root, f"{_RES}Decision")
+    element.set("item", str(decision.item))
+    element.set("law", decision.law)
+    element.set("document", request.document)
+    element.set("organisation", request.organisation)
+    element.set("decision", decision.decision.value)
+    if decision.number:
+        _add_element(element, "Number", decision.number)
+    if decision.date is not None:
+        _add_element(element, "Date", decision.date.isoformat())
+    if decision.quantity is not None:
+        quantity = _add_element(element, "Quantity", f"{decision.quantity:f}")
+        if decision.unit:
+            quantity.set("unitCode", decision.unit)
+    for condition in decision.conditions:
+        _add_element(element, "Condition", _replace_unprintable(condition, _LONGEST_TEXT))
+    _add_element(element, "NoticeNumber", standing.notice_number)
+    _add_element(element, "IssuedAt", _format_instant(standing.issued_at))
+
+
+def _make_wco_response(
+    header: CaseHeader, outcome: CaseOutcome, problems: tuple[ReportedProblem, ...]
+) -> etree._Element:
+    response = etree.Element(f"{_WCO}Response", nsmap=_make_nsmap(WCO_RES))
+    _add_wco_element(response, "FunctionCode", _FUNCTION[outcome])
+    _add_wco_element(response, "FunctionalReferenceID", header.number)
+    moment = etree.SubElement(etree.SubElement(response, f"{_WCO}IssueDateTime"), f"{_MOMENT}DateTimeString")
+    moment.set("formatCode", "304")
+    moment.text = header.issued_at.astimezone(UTC).strftime("%Y%m%d%H%M%SZ")
+    for problem in problems:
+        error = etree.SubElement(response, f"{_WCO}Error")
+        _add_wco_element(error, "Description", _replace_unprintable(problem.text, _LONGEST_DESCRIPTION))
+        _add_wco_element(error, "ValidationCode", problem.id)
+        _write_wco_pointer(error, problem.pointer)
+    declaration = etree.SubElement(response, f"{_WCO}Declaration")
+    if header.reference:
+        _add_wco_element(declaration, "FunctionalReferenceID", header.reference[:_LONGEST_REFERENCE])
+    return response
+
+
+def _write_wco_pointer(error: etree._Element, pointer: str) -> None:
+    """Write a pointer of WCO ids as its chain of steps; one into the submission's own parts has none."""
+    steps = pointer.split("/@", 1)[0].split("/")
+    matches = [_STEP.fullmatch(step) for step in steps[:-1]]
+    if not pointer.startswith("42A") or not all(matches) or not steps:
+        return
+    for match in matches:
+        if match is not None:
+            _write_pointer_step(error, match[1], match[2])
+    last = steps[-1].split("[", 1)[0]
+    if error.findall(f"{_WCO}Pointer") and len(last) <= 4 and last.isascii() and last.isalnum():
+        etree.SubElement(error[-1], f"{_WCO}TagID").text = last
+
+
+def _write_pointer_step(error: etree._Element, section: str, number: str | None) -> None:
+    pointer = etree.SubElement(error, f"{_WCO}Pointer")
+    if number is not None:
+        _add_wco_element(pointer, "SequenceNumeric", number)
+    _add_wco_element(pointer, "DocumentSectionCode", section)
+
+
+def _make_nsmap(namespace: str) -> Any:
+    # The stubs of lxml do not know the default namespace.
+    return {None: namespace}
+
+
+def _add_element(parent: etree._Element, name: str, text: str) -> etree._Element:
+    element = etree.SubElement(parent, f"{_RES}{name}")
+    element.text = text
+    return element
+
+
+def _add_wco_element(parent: etree._Element, name: str, text: str) -> None:
+    etree.SubElement(parent, f"{_WCO}{name}").text = text
+
+
+def _format_instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _replace_unprintable(text: str, longest: int) -> str:
+    """Return text that XML can hold, cut to what the schema allows."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in text[:longest])

@@ -1,0 +1,198 @@
+"""What `gateway check` and the log say of a hub: its keys, of TLS, of what is trusted and fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography.x509 import load_pem_x509_certificates
+
+from gateway.config import Settings
+from gateway.delivery.tls_connector import PerHostConnector
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    KEY_UNAVAILABLE,
+    REVOCATION_UNKNOWN,
+    SETTINGS_WRONG,
+    GatewayError,
+)
+from gateway.hub.hub import Hub
+from gateway.hub.register.register_snapshot import RegisterSnapshot
+from gateway.hub.trust.certificate_registration import validate_new_certificate
+from gateway.hub.trust.client_certificate_binding import EVERYBODY
+from gateway.hub.trust.fetch_sources import read_fetch_sources
+from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store
+from gateway.hub.trust.own_certificates import list_own_periods
+from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks
+from gateway.hub.wiring import RejectingComposer, build_hub, get_current_time, load_trust_store
+from gateway.monitor.certificate_expiry import make_expiry_warnings
+from gateway.monitor.source_freshness import SourceFreshness, list_source_freshness
+from gateway.pki.certificate_validation import CertificateUse
+from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
+from gateway.pki.revocation_data import RevocationData
+from gateway.store.engine import read_transaction
+from gateway.web.server.tls_supervisor import build_terminator_settings
+from gateway.web.server.tls_terminator import watch_tls_context
+
+__all__ = [
+    "check_own_hub",
+    "check_transport",
+    "collect_trust_remarks",
+    "find_source_problems",
+    "find_transport_warnings",
+    "open_looking_hub",
+]
+
+_SOON: Final = timedelta(days=30)
+
+
+def check_transport(settings: Settings) -> None:
+    """Raise what is wrong with the files of TLS: GW801, GW803, or GW206 for a certificate that is over."""
+    at, terms = get_current_time(), build_terminator_settings(settings)
+    if terms is not None:
+        watch_tls_context(terms)
+    PerHostConnector(settings.tls, lambda: (RevocationData(), at))
+    for where, path in _list_tls_certificates(settings):
+        ends = _read_certificate_end(path)
+        if ends <= at:
+            raise GatewayError(CERTIFICATE_EXPIRED, f"{path} ended at {ends:%Y-%m-%dT%H:%M:%SZ}", where)
+
+
+def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: datetime) -> Iterator[str]:
+    """Yield what others can read or will not be able to reach, by the settings and the agreements."""
+    http = settings.http
+    if http.tls_certificate is None and not _is_local_host(http.host) and not http.proxies:
+        yield (
+            f"plain HTTP is spoken at {http.host}:{http.port}: name http.tls_certificate, or http.proxies, "
+            "or listen at 127.0.0.1"
+        )
+    yield from _find_unbound_clients(settings, known)
+    for where, path in _list_tls_certificates(settings):
+        if timedelta(0) < (ends := _read_certificate_end(path)) - at < _SOON:
+            yield f"the certificate of {where} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    for where, url in _list_called_addresses(settings, known):
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_local_host(parts.hostname or ""):
+            yield f"{where} is called over plain HTTP at {parts.netloc[:100]}"
+
+
+def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterator[str]:
+    """Yield who is meant to show a client certificate but is not asked, or cannot."""
+    parties = {*known.by_id.values(), *(one.party for one in known.by_certificate.values()), EVERYBODY}
+    for name in settings.http.mutual_tls:
+        if name not in parties:
+            yield f"http.mutual_tls names {name[:80]}, which is no active party: nobody is held to it"
+    demanding = any(mode.security.mutual_tls for mode in known.book.pmodes)
+    if demanding and settings.http.client_ca is None:
+        yield "P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"
+
+
+def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Iterator[tuple[str, str]]:
+    """Yield whom we call, and where."""
+    for code, agency in settings.agency.items():
+        if agency.endpoint is not None:
+            yield f"agency.{code}", agency.endpoint
+    if settings.customs.endpoint is not None:
+        yield "customs", settings.customs.endpoint
+    found: dict[tuple[str, str], None] = {}
+    for mode in known.book.pmodes:
+        for ids, url in ((mode.to_party, mode.endpoint), (mode.from_party, mode.reply_endpoint)):
+            party = known.by_id.get(ids[0])
+            if url is not None and party not in (None, settings.hub.party):
+                found[f"party {party}", url] = None
+    yield from found
+
+
+def _list_tls_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
+    if settings.http.tls_certificate is not None:
+        yield "http.tls_certificate", settings.http.tls_certificate
+    for name, section in settings.tls.items():
+        if section.certificate is not None:
+            yield f"tls.{name[:60]}.certificate", section.certificate
+
+
+def _read_certificate_end(path: Path) -> datetime:
+    """Return when the first certificate of a chain ends; its key may stand in the same file."""
+    try:
+        found = load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error}", "TLS") from None
+    return min(one.not_valid_after_utc for one in found)
+
+
+def _is_local_host(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
+    """Return, in words, all that the operator is to know, but what is stale; the register is in hand."""
+    at = hub.clock()
+    told = (one.format_remark() for one in _read_source_standing(settings, hub) if one.state != "stale")
+    ends = (one.words for one in make_expiry_warnings(list_authority_periods(hub), at))
+    return (*(words for words in told if words), *list_expiry_remarks(hub, at), *ends)
+
+
+def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
+    """Yield GW208 where something in force has ended, GW606 where nothing of an issuer can be believed."""
+    for one in _read_source_standing(settings, hub):
+        if one.state == "stale":
+            yield GatewayError(REVOCATION_UNKNOWN, one.format_remark() or "", f"fetch.{one.name}")
+    for name, source in read_fetch_sources(settings).items():
+        if source.issuer is not None and source.settings.kind != "trust_list":
+            try:
+                check_issuer_path(
+                    AcceptanceTerms(source.issuer, find_issuer_trust_store(hub, source.issuer), hub.clock())
+                )
+            except GatewayError as refused:
+                yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
+
+
+def _read_source_standing(settings: Settings, hub: Hub) -> tuple[SourceFreshness, ...]:
+    warn = {
+        name: (one.settings.kind, one.settings.warn) for name, one in read_fetch_sources(settings).items()
+    }
+    with read_transaction(hub.engine) as conn:
+        return list_source_freshness(conn, hub.clock(), warn)
+
+
+def check_own_hub(settings: Settings) -> None:
+    """Raise what is wrong with the hub of these settings, its own certificate and the next one."""
+    with open_looking_hub(settings) as hub:
+        hub.refresh_snapshot()
+        hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
+            "pki.signing_certificate"
+        )
+        _check_next_key(settings, hub)
+
+
+@contextlib.contextmanager
+def open_looking_hub(settings: Settings) -> Iterator[Hub]:
+    """Give a hub that only looks, and close it."""
+    hub = build_hub(settings, RejectingComposer(), at_work=False)
+    try:
+        yield hub
+    finally:
+        hub.close()
+
+
+def _check_next_key(settings: Settings, hub: Hub) -> None:
+    """Refuse a next key that leaves a gap before it, or whose certificate is not good when it takes over."""
+    starts = hub.next_key_start
+    if starts is None or starts <= hub.clock():
+        return
+    before, after = list_own_periods(hub)
+    if before.ends < after.starts:
+        detail = f"nothing signs from {before.ends.isoformat()} to {after.starts.isoformat()}"
+        raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
+    believed, moments = (hub.judge, load_trust_store(settings)), (hub.clock(), starts)
+    where = "pki.next.signing_certificate"
+    validate_new_certificate(hub.signers[1].certificate, CertificateUse.SIGNING, believed, moments, where)

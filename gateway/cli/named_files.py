@@ -1,0 +1,98 @@
+"""Reads and writes the files that verbs name; what cannot be read or written is misuse (GW801)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+if TYPE_CHECKING:
+    from gateway.cli.verb_groups import Arguments
+    from gateway.pki.certificates import Certificate
+    from gateway.pki.signing_keys import Signer
+
+__all__ = [
+    "load_key_file",
+    "read_certificate_files",
+    "read_file",
+    "read_signers",
+    "replace_file",
+    "split_named_file",
+    "write_file",
+]
+
+#: Four times the longest message by default: whatever is judged is refused for its size long before.
+_LONGEST_FILE: Final = 256 * 1024 * 1024
+
+
+def read_file(path: Path) -> bytes:
+    """Return the octets of a file; one without end is read no further than a file may be long."""
+    try:
+        with path.open("rb") as file:
+            held = file.read(_LONGEST_FILE + 1)
+    except (OSError, ValueError) as mistake:
+        raise _make_path_problem(path, "read", mistake) from None
+    if len(held) > _LONGEST_FILE:
+        raise GatewayError(SETTINGS_WRONG, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
+    return held
+
+
+def write_file(path: Path, content: bytes, *, location: str = "", make_folder: bool = False) -> None:
+    """Write a file, and its folder where that is wanted; the problem names `location`, or the path."""
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except (OSError, ValueError) as mistake:
+        raise _make_path_problem(path, "written", mistake, location) from None
+
+
+def replace_file(place: Path, data: bytes) -> None:
+    """Write a file whole: a reader finds the old octets or the new, also after a power cut."""
+    beside = place.with_name(place.name + ".new")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, place)
+    except (OSError, ValueError) as mistake:
+        raise _make_path_problem(place, "written", mistake) from None
+
+
+def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+    reason = getattr(mistake, "strerror", None) or "no such name is possible"
+    return GatewayError(SETTINGS_WRONG, f"{path} cannot be {deed}: {reason}", location or str(path))
+
+
+def split_named_file(text: str, option: str) -> tuple[str, Path]:
+    """Return name and path of ``cid=FILE``; raises GW801 that names the option."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise GatewayError(SETTINGS_WRONG, f"{option} is cid=FILE, not {text[:80]!r}", option)
+    return name, Path(path)
+
+
+def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
+    """Return the certificates in files, PEM or DER, in their order."""
+    from gateway.pki.certificates import read_certificates
+
+    return tuple(one for each in files for one in read_certificates(read_file(each)))
+
+
+def read_signers(files: Iterable[Path]) -> set[Certificate]:
+    """Return the certificates in files, each once."""
+    return set(read_certificate_files(files))
+
+
+def load_key_file(arguments: Arguments) -> Signer:
+    """Return the signer that ``--key``, ``--certificate`` and ``--password-file`` name."""
+    from gateway.pki.signing_keys import load_signer
+
+    certificate = read_file(arguments.certificate) if arguments.certificate else None
+    password = read_file(arguments.password_file).rstrip(b"\r\n") if arguments.password_file else None
+    return load_signer(read_file(arguments.key), certificate, password)

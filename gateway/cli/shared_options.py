@@ -1,0 +1,140 @@
+"""Options that many verbs have; light, so that a verb which needs no database loads none."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.verb_groups import Arguments
+
+__all__ = [
+    "FILE",
+    "MOMENT",
+    "ZONED_MOMENT",
+    "home_options",
+    "json_option",
+    "judging_options",
+    "limit_option",
+    "moment_option",
+    "open_tls",
+    "signing_options",
+    "tls_options",
+]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+#: The type of options and arguments that name a file or a folder.
+FILE = click.Path(path_type=Path)
+
+
+class _Moment(click.ParamType[datetime]):
+    """A moment in ISO 8601; without a zone it is UTC, or misuse where the zone is demanded."""
+
+    name = "time"
+
+    def __init__(self, *, zone_demanded: bool) -> None:
+        self._zone_demanded = zone_demanded
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read a moment; ends with misuse for what is none."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
+        if moment.tzinfo is None and self._zone_demanded:
+            self.fail("the time lacks its zone", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+MOMENT = _Moment(zone_demanded=False)
+ZONED_MOMENT = _Moment(zone_demanded=True)
+
+
+def join_options(*options: Decorator) -> Decorator:
+    """Return one decorator that declares several options, in their order."""
+
+    def declare_options(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return declare_options
+
+
+def json_option(words: str = "print JSON") -> Decorator:
+    """Return ``--json``."""
+    return click.option("--json", is_flag=True, help=words)
+
+
+def limit_option() -> Decorator:
+    """Return ``--limit``."""
+    return click.option("--limit", type=int, default=50, help="at most so many")
+
+
+def home_options(*, as_json: bool = True) -> Decorator:
+    """Return ``--home``, ``--config`` and, where it is wanted, ``--json``."""
+    words = "the home folder (settings file gateway.toml in it, where there is one)"
+    options = [
+        click.option("--home", help=words),
+        click.option("--config", help="the settings file"),
+    ]
+    return join_options(*options, *([json_option()] if as_json else []))
+
+
+def judging_options() -> Decorator:
+    """Return what verbs that judge a file by itself have: ``--policy``, ``--trust``, ``--at``, ``--json``."""
+    from gateway.xmlsec.algorithms import POLICIES
+
+    choice = click.Choice(sorted(POLICIES))
+    return join_options(
+        click.option("--policy", type=choice, default="strict", help="which signatures are good"),
+        click.option("--trust", type=FILE, multiple=True, metavar="PEM", help="trust anchors"),
+        moment_option("judge"),
+        json_option("print one JSON object"),
+    )
+
+
+def moment_option(deed: str) -> Decorator:
+    """Return ``--at``: the moment as of which something is done, instead of now."""
+    words = f"{deed} as of then (ISO 8601, with zone)"
+    return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
+
+
+def signing_options() -> Decorator:
+    """Return ``--key``, ``--certificate`` and ``--password-file``."""
+    words = "its certificate, unless PKCS#12 brings it"
+    return join_options(
+        click.option("--key", type=FILE, required=True, metavar="F", help="the key to sign with"),
+        click.option("--certificate", type=FILE, metavar="F", help=words),
+        click.option("--password-file", type=FILE, metavar="F", help="a file with the password of the key"),
+    )
+
+
+def tls_options() -> Decorator:
+    """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    believed = "over https: whom to believe, when not the operating system's"
+    shown = "over https: the certificate to show"
+    return join_options(
+        click.option("--ca", type=FILE, metavar="PEM", help=believed),
+        click.option("--client-certificate", type=FILE, metavar="PEM", help=shown),
+        click.option("--client-key", type=FILE, metavar="PEM", help="the key of that certificate"),
+    )
+
+
+def open_tls(arguments: Arguments) -> ssl.SSLContext:
+    """Return how to call over TLS as the options say; raises GW801 and GW803."""
+    from gateway.errors import SETTINGS_WRONG, GatewayError
+    from gateway.pki.tls_contexts import TlsIdentity, make_client_context
+
+    certificate, key = arguments.client_certificate, arguments.client_key
+    if (certificate is None) != (key is None):
+        raise GatewayError(SETTINGS_WRONG, "to show a certificate needs its key, too", "--client-certificate")
+    identity = TlsIdentity(certificate, key) if certificate is not None else None
+    return make_client_context((arguments.ca,) if arguments.ca else (), identity)

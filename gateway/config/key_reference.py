@@ -1,0 +1,67 @@
+"""Every key of the file with its default and its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from gateway.config.delivery_settings import AgencySettings
+from gateway.config.fetch_sources import FetchSettings
+from gateway.config.secret_values import Secret
+from gateway.config.settings import Settings
+from gateway.config.tls import TlsSettings
+
+__all__ = ["SettingKey", "describe_settings"]
+
+
+#: Sections of which there may be several, each under a name.
+_NAMED: Final[dict[str, type[BaseModel]]] = {
+    "agency": AgencySettings,
+    "fetch": FetchSettings,
+    "tls": TlsSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingKey:
+    """One key of the file: its name from the top, its default as written in TOML, its sentence."""
+
+    name: str
+    default: str
+    sentence: str
+
+
+def describe_settings() -> tuple[SettingKey, ...]:
+    """Return every key, in the order of the sections; the manual's list is made from this."""
+    return tuple(_describe_section(Settings, ""))
+
+
+def _describe_section(section: type[BaseModel], prefix: str) -> Iterator[SettingKey]:
+    for name, field in section.model_fields.items():
+        inner = _NAMED.get(name, field.annotation)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Secret:
+            yield from _describe_section(inner, f"{prefix}{name}." + ("<code>." if name in _NAMED else ""))
+        else:
+            yield SettingKey(f"{prefix}{name}", _format_toml(field.default), str(field.description))
+
+
+def _format_toml(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return "[" + ", ".join(_format_toml(item) for item in value) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{name} = {_format_toml(item)}" for name, item in value.items()) + " }"
+        case Secret():
+            return f'{{ file = "{value.file}" }}'
+        case timedelta():
+            return f'"{value.total_seconds():g}s"'
+        case int():
+            return str(value)
+        case _:
+            return f'"{value}"'

@@ -1,0 +1,60 @@
+"""What is made of files, and made again when one of them changes: others renew keys and certificates."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from gateway.errors import GatewayError
+
+__all__ = ["ReloadedValue"]
+
+_log = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
+
+
+class ReloadedValue(Generic[_Made]):
+    """Something made of files; safe for many threads.
+
+    The files are looked at each time it is asked for.  When they cannot be used, such as while
+    one of a pair is written, what was made before stays, and the log says why once.
+    """
+
+    def __init__(self, files: tuple[Path, ...], make: Callable[[], _Made]) -> None:
+        self._files = files
+        self._make = make
+        self._lock = threading.Lock()
+        self._stamp = self._read_file_stamps()
+        self._made = make()
+
+    def __call__(self) -> _Made:
+        """Return what the files make now."""
+        stamp = self._read_file_stamps()
+        if stamp != self._stamp:
+            with self._lock:
+                if stamp != self._stamp:
+                    self._rebuild_value()
+                    self._stamp = stamp
+        return self._made
+
+    def _rebuild_value(self) -> None:
+        try:
+            self._made = self._make()
+        except GatewayError as problem:
+            _log.error("what is in use stays as it was: %s", problem)
+        else:
+            _log.warning("read again: %s", ", ".join(str(path) for path in self._files))
+
+    def _read_file_stamps(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_read_file_stamp(path) for path in self._files)
+
+
+def _read_file_stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)

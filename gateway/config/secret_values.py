@@ -1,0 +1,40 @@
+"""Secrets, which are named and never written in the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from gateway.config.value_types import Location, SettingsSection
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+
+__all__ = ["Secret"]
+
+
+class Secret(SettingsSection):
+    """Where a secret is kept: in a file, or in a variable of the environment."""
+
+    file: Location | None = Field(None, description="The file that holds the secret.")
+    env: str | None = Field(None, description="The variable of the environment that holds the secret.")
+
+    @model_validator(mode="after")
+    def _check_single_place(self) -> Secret:
+        if (self.file is None) == (self.env is None):
+            raise ValueError('a secret is { file = "…" } or { env = "…" }, one of the two')
+        return self
+
+    def read(self, environ: Mapping[str, str] = os.environ) -> bytes:
+        """Return the secret; GW803 when it is not there."""
+        if self.env is not None:
+            if self.env not in environ:
+                raise GatewayError(KEY_UNAVAILABLE, f"the environment has no variable {self.env[:80]}")
+            return environ[self.env].encode()
+        path = str(self.file)
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            detail = f"{path[-120:]} cannot be read: {error.strerror}"
+            raise GatewayError(KEY_UNAVAILABLE, detail) from error

@@ -1,0 +1,138 @@
+"""What an answer says, and whether it is what had to come of an exchange."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.attack_case import Answer, Expectation
+from gateway.errors import GatewayError
+from gateway.wire.mime import read_multipart_related
+from gateway.wire.namespaces import EB
+from gateway.wire.soap import read_envelope, read_fault
+from gateway.wire.xml import parse_xml
+
+__all__ = ["AnswerSummary", "describe_expectation", "explain_mismatch", "summarize_answer"]
+
+_PROBLEM: Final = re.compile(r"\bGW\d{3}\b")
+_TRACE: Final = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:")
+_SHOWN: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSummary:
+    """What an answer says in short.
+
+    `codes` are errorCodes of an ErrorList, `fault` the local name of a SOAP fault code,
+    `problems` ids of our catalogue where the gateway names one, `message` whether there is
+    a SOAP envelope at all.
+    """
+
+    status: int | None
+    message: bool = False
+    codes: tuple[str, ...] = ()
+    fault: str = ""
+    problems: tuple[str, ...] = ()
+    words: str = ""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Tell whether the gateway says no by a message."""
+        return bool(self.codes or self.fault)
+
+    @property
+    def is_acceptance(self) -> bool:
+        """Tell whether the gateway says yes."""
+        return self.status is not None and 200 <= self.status < 300 and not self.is_refusal
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return "closed without an answer"
+        told = f"ErrorList {', '.join(self.codes)}" if self.codes else ""
+        told = told or (f"Fault {self.fault}" if self.fault else "")
+        words = [told or ("a message" if self.message else "no message"), self.words]
+        return f"HTTP {self.status}: {' '.join(word for word in words if word)}"
+
+
+def summarize_answer(answer: Answer) -> AnswerSummary:
+    """Read an answer; one that is no SOAP message has its status only."""
+    try:
+        root = read_multipart_related(answer.headers.get("content-type", ""), answer.body).root.content
+        envelope = read_envelope(parse_xml(root))
+        fault = read_fault(envelope)
+    except GatewayError:
+        return AnswerSummary(answer.status)
+    errors = [
+        one for one in envelope.root.iter(f"{{{EB}}}Error") if one.get(f"{{{EB}}}severity") != "Warning"
+    ]
+    told = [*errors, *envelope.body_elements] if errors else envelope.body_elements if fault else []
+    text = " ".join(" ".join(str(part) for part in one.itertext()) for one in told)
+    return AnswerSummary(
+        answer.status,
+        message=True,
+        codes=tuple(dict.fromkeys(one.get(f"{{{EB}}}errorCode", "") for one in errors)),
+        fault=_get_local_name(fault.code) if fault else "",
+        problems=tuple(dict.fromkeys(_PROBLEM.findall(text))),
+        words=" ".join(text.split())[:_SHOWN] if told else "",
+    )
+
+
+def _get_local_name(code: str) -> str:
+    return etree.QName(code).localname if code.startswith("{") else code.rpartition(":")[2]
+
+
+def explain_mismatch(answer: Answer, expected: Expectation) -> str:
+    """Return why an answer is not what had to come, "" when it is."""
+    if answer.timed_out:
+        return "no answer in time"
+    heard = summarize_answer(answer)
+    if any(trace in answer.body for trace in _TRACE):
+        return f"a traceback reached the sender ({heard})"
+    if expected.accepted:
+        return (
+            ""
+            if heard.is_acceptance or _allows_refusal(answer, heard, expected)
+            else f"not accepted: {heard}"
+        )
+    if answer.status is None:
+        good = expected.silent and not answer.body
+        return "" if good else "the connection ended without an answer"
+    if heard.is_refusal:
+        return _explain_wrong_refusal(heard, expected)
+    if answer.status in expected.http and not heard.message:
+        return ""
+    return f"accepted: {heard}" if heard.is_acceptance else f"no refusal as expected: {heard}"
+
+
+def _allows_refusal(answer: Answer, heard: AnswerSummary, expected: Expectation) -> bool:
+    """Tell whether a refusal is one that is as good as an acceptance."""
+    if answer.status is None:
+        return expected.silent and not answer.body
+    return answer.status in expected.http or bool(set(heard.codes) & set(expected.ebms))
+
+
+def _explain_wrong_refusal(heard: AnswerSummary, expected: Expectation) -> str:
+    known = set(heard.codes) & set(expected.ebms) if heard.codes else {heard.fault} & set(expected.faults)
+    if not known:
+        return f"refused by another code: {heard}"
+    if heard.problems and expected.problems and not set(heard.problems) & set(expected.problems):
+        return f"refused for another reason: {heard}"
+    return ""
+
+
+def describe_expectation(expected: Expectation) -> str:
+    """Return what had to come, in words."""
+    if expected.accepted:
+        return "accepted"
+    faces = (
+        ("ErrorList", expected.ebms),
+        ("Fault", expected.faults),
+        ("HTTP", tuple(str(one) for one in expected.http)),
+    )
+    ways = [f"{name} {'/'.join(names)}" for name, names in faces if names]
+    ways += ["closed"] if expected.silent else []
+    reasons = f" ({'/'.join(expected.problems)})" if expected.problems else ""
+    return f"refused: {' or '.join(ways)}{reasons}"

@@ -1,0 +1,83 @@
+"""The table of known attacks: what must come of each, and what shows that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.share import get_data_folder
+
+__all__ = ["KnownAttack", "read_attack_table"]
+
+_FILE: Final = "attacks.yaml"
+_KEYS: Final = frozenset({"title", "source", "expected", "held_by", "not_yet"})
+_FACES: Final = frozenset({"problem", "ebms", "fault", "http", "rule"})
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAttack:
+    """One known attack.
+
+    `expected` says by face what must come of it: problem ids, ErrorList codes, SOAP fault
+    codes, HTTP statuses, or a `rule` in words.  `held_by` are globs of case ids, and node ids
+    of this product's tests; `not_yet` names the feature that is still to come.
+    """
+
+    id: str
+    title: str
+    source: str
+    expected: Mapping[str, str]
+    held_by: tuple[str, ...] = ()
+    not_yet: str = ""
+
+    @property
+    def case_patterns(self) -> tuple[str, ...]:
+        """Return the globs of cases."""
+        return tuple(one for one in self.held_by if "::" not in one)
+
+    @property
+    def test_node_ids(self) -> tuple[str, ...]:
+        """Return the node ids of tests."""
+        return tuple(one for one in self.held_by if "::" in one)
+
+    def format_coverage(self) -> str:
+        """Return what holds the attack off, in one line."""
+        return "; ".join((*self.held_by, *((f"not yet: {self.not_yet}",) if self.not_yet else ())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON holds it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "source": self.source,
+            "expected": dict(self.expected),
+            "cases": list(self.case_patterns),
+            "tests": list(self.test_node_ids),
+            "not_yet": self.not_yet,
+        }
+
+
+def read_attack_table() -> tuple[KnownAttack, ...]:
+    """Read the shipped table; GW801 names a row that is not as it should be."""
+    source = get_data_folder("conformance").joinpath("suites", "hostile", _FILE)
+    table = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return tuple(_read_attack_row(name, row) for name, row in table.items())
+
+
+def _read_attack_row(name: str, row: Mapping[str, Any]) -> KnownAttack:
+    unknown = (set(row) - _KEYS) | (set(row.get("expected", ())) - _FACES)
+    if unknown:
+        wrong = ", ".join(sorted(str(one) for one in unknown))
+        raise GatewayError(SETTINGS_WRONG, f"not known: {wrong}", f"{_FILE} {name}")
+    return KnownAttack(
+        name,
+        row["title"],
+        row["source"],
+        {key: str(value) for key, value in row["expected"].items()},
+        tuple(row.get("held_by", ())),
+        row.get("not_yet", ""),
+    )

@@ -1,0 +1,296 @@
+"""What an attacker can have: keys of two members and of strangers, what was agreed, a clock, an id source.
+
+A bench makes honest messages and calls, and the same with hooks at each stage; what it is
+made of stands in a partner folder, so that a suite can be pointed at any gateway.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.attack_case import HttpRequest, NotOfferedError
+from gateway.conformance.hostile.message_mutation import MutatedCall, MutatedMessage
+from gateway.conformance.partners.broker_membership import Membership, read_membership
+from gateway.conformance.partners.message_handler import SOAP_ACTION, read_parcel_content
+from gateway.conformance.partners.partner_identity import get_current_time, read_file
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.message_model import AckRequest, Payload, Ping, Receipt, Unit, UserMessage
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    CertificationAuthority,
+    issue_certificate,
+    make_authority,
+)
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.signing_keys import Signer, load_signer
+from gateway.protocols import Parcel, ProtocolContext
+from gateway.wire.addressing import AddressingHeaders
+from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire.xml import parse_xml
+
+__all__ = ["FACES", "MEMBERS", "AttackerKit", "FaceAddress", "read_attacker_kit"]
+
+MEMBERS: Final = ("a", "b")
+FACES: Final = ("ebms2", "soap")
+_PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
+#: Further keys that a partner folder may hold: certificates of member A that must not be taken.
+_FURTHER: Final = ("expired", "revoked", "encryption")
+_PAYLOADS: Final = (
+    ("application/xml", "<신고><품목 번호='1'>튤립 구근</품목></신고>".encode()),
+    ("application/octet-stream", bytes(range(256))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAddress:
+    """Where a face of the gateway is: a path below its base URL, or a URL of its own."""
+
+    path: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class AttackerKit:
+    """Everything an attacker can have; makes messages and calls, honest or not.
+
+    `signers` by name: members ``a`` and ``b``, ``agency``, ``stranger`` (another authority,
+    A's subject), ``selfsigned`` (A's subject), and of a partner folder that offers them
+    ``expired``, ``revoked`` and ``encryption`` (registered for A).  `outsider` is the
+    stranger's authority, to issue more.  `application` is a number about which the agency
+    may make a call (Acknowledge) again and again, `receipt` what it then says.  `features`
+    are those that the gateway is said to have.
+    """
+
+    members: Mapping[str, Membership]
+    signers: Mapping[str, Signer]
+    hub: Certificate
+    outsider: CertificationAuthority
+    faces: Mapping[str, FaceAddress]
+    application: str
+    receipt: str
+    features: frozenset[str] = frozenset()
+    clock: Callable[[], datetime] = get_current_time
+    uuids: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
+
+    def get_current_time(self) -> datetime:
+        """Return the time, to the millisecond."""
+        at = self.clock().astimezone(UTC)
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+    def make_message_id(self, member: str = "a") -> str:
+        """Return a new message id of a member."""
+        return f"{self.uuids()}@{member}.suite.invalid"
+
+    def get_signer(self, who: str | Signer) -> Signer:
+        """Return the signer of that name (or the one given); `NotOfferedError` when there is none."""
+        if not isinstance(who, str):
+            return who
+        if who not in self.signers:
+            raise NotOfferedError(f"the partner folder has no key {who!r}")
+        return self.signers[who]
+
+    def build_context(self, member: str = "a") -> ProtocolContext:
+        """Return what a protocol core may ask, as that member has it: to open what the gateway answers."""
+        known = self.members[member]
+        return replace(
+            known.build_context(),
+            now=self.get_current_time(),
+            make_message_id=lambda: self.make_message_id(member),
+        )
+
+    def make_unit(self, member: str = "a", action: str = "Store", **changes: Any) -> UserMessage:
+        """Return an honest business message of a member to the gateway, with two payloads; then `changes`."""
+        pmode = self.members[member].get_outgoing_pmode(action)
+        message_id = changes.get("message_id") or self.make_message_id(member)
+        terms = pmode.reliability
+        at = self.get_current_time()
+        good = UserMessage(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=at,
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            expires_at=at + timedelta(hours=1),
+            duplicate_elimination=terms.duplicate_elimination != "never",
+            ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
+            sync_reply=pmode.sync_reply_mode != "none",
+            payloads=tuple(
+                Payload(f"p{number}.{message_id}", kind, content)
+                for number, (kind, content) in enumerate(_PAYLOADS, 1)
+            ),
+        )
+        return replace(good, **changes)
+
+    def make_receipt(self, ref_to: str, member: str = "a", **changes: Any) -> Receipt:
+        """Return an Acknowledgment by a member of the gateway's message `ref_to`."""
+        pmode = self.members[member].get_outgoing_pmode("Store")
+        at = self.get_current_time()
+        good = Receipt(
+            message_id=self.make_message_id(member),
+            conversation_id=f"c-{ref_to}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=at,
+            ref_to_message_id=ref_to,
+            received_at=at,
+        )
+        return replace(good, **changes)
+
+    def make_ping(self, member: str = "a", **changes: Any) -> Ping:
+        """Return a Ping of a member."""
+        pmode = self.members[member].get_outgoing_pmode("Store")
+        message_id = self.make_message_id(member)
+        good = Ping(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=self.get_current_time(),
+            sync_reply=pmode.sync_reply_mode != "none",
+        )
+        return replace(good, **changes)
+
+    def build_parcel(
+        self,
+        unit: Unit | None = None,
+        member: str = "a",
+        *,
+        signer: str | Signer | None = None,
+        signed: bool = True,
+        **hooks: Any,
+    ) -> Parcel:
+        """Return a message as HTTP carries it; `hooks` are those of `Craft`.
+
+        Without `unit` an honest one of `member`; without `signer` the member signs, as long
+        as it is `signed` at all.
+        """
+        key = self.get_signer(signer or member) if signed else None
+        return MutatedMessage(self.make_unit(member) if unit is None else unit, key, **hooks).build_parcel()
+
+    def wrap_parcel(self, parcel: Parcel, headers: Mapping[str, str] | None = None) -> HttpRequest:
+        """Return the request that carries `parcel`, with further or other `headers`."""
+        return HttpRequest(
+            "ebms2",
+            {"SOAPAction": SOAP_ACTION, **parcel.headers, **(headers or {})},
+            read_parcel_content(parcel),
+        )
+
+    def build_message(self, unit: Unit | None = None, member: str = "a", **hooks: Any) -> HttpRequest:
+        """Return the request that `build_parcel` and `wrap_parcel` make together."""
+        return self.wrap_parcel(self.build_parcel(unit, member, **hooks))
+
+    def build_call(
+        self,
+        operation: str = "Acknowledge",
+        content: etree._Element | str | None = None,
+        *,
+        signer: str | Signer = "agency",
+        signed: bool = True,
+        addressing: Mapping[str, Any] | None = None,
+        **hooks: Any,
+    ) -> HttpRequest:
+        """Return a signed call of the gateway's service for agencies; `hooks` are those of `CallCraft`.
+
+        `content` is the element in the Body, or what stands inside the operation's element;
+        without it the call acknowledges an application that this agency was asked about.
+        `addressing` changes fields of the WS-Addressing headers (``action``, ``message_id``,
+        ``to``, ``relates_to``).
+        """
+        values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", f"urn:uuid:{self.uuids()}")
+        craft = MutatedCall(
+            self._build_call_content(operation, content),
+            replace(values, **(addressing or {})),
+            self.get_signer(signer) if signed else None,
+            hooks.pop("now", None) or self.get_current_time(),
+            **hooks,
+        )
+        return HttpRequest("soap", craft.http_headers, craft.build_octets())
+
+    def _build_call_content(self, operation: str, content: etree._Element | str | None) -> etree._Element:
+        if isinstance(content, etree._Element):
+            return content
+        if content is None:
+            if not self.application:
+                raise NotOfferedError("the partner folder names no application for calls of the agency")
+            content = (
+                f"<ApplicationNumber>{self.application}</ApplicationNumber>"
+                f"<ReceiptNumber>{self.receipt}</ReceiptNumber>"
+            )
+        return parse_xml(f'<{operation} xmlns="{SERVICE_AGENCY}">{content}</{operation}>'.encode())
+
+
+def read_attacker_kit(
+    folder: Path,
+    clock: Callable[[], datetime] = get_current_time,
+    uuids: Callable[[], uuid.UUID] = uuid.uuid4,
+) -> AttackerKit:
+    """Read a partner folder; strangers, of whom a gateway knows nothing, are made anew."""
+    members = {
+        name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
+        for name in MEMBERS
+    }
+    signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
+    for name in ("agency", *_FURTHER):
+        if (folder / f"{name}.key.pem").is_file():
+            signers[name] = load_signer(
+                read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem")
+            )
+    subject = signers["a"].certificate.subject
+    outsider, own = _make_strangers(subject, clock())
+    signers["stranger"], signers["selfsigned"] = outsider[1], own
+    table = _load_suite_settings(folder)
+    soap = table.get("soap", {})
+    return AttackerKit(
+        members=members,
+        signers=signers,
+        hub=read_certificate(read_file(folder / "hub.cert.pem")),
+        outsider=outsider[0],
+        faces={name: _read_face_address(table.get(name, {}), _PATHS[name]) for name in FACES},
+        application=str(soap.get("application", "")),
+        receipt=str(soap.get("receipt", "SUITE-R1")),
+        features=frozenset(str(one) for one in table.get("features", ())),
+        clock=clock,
+        uuids=uuids,
+    )
+
+
+def _make_strangers(subject: str, at: datetime) -> tuple[tuple[CertificationAuthority, Signer], Signer]:
+    """Return another authority with a signer of A's subject, and a signer who vouches for itself."""
+    authority = make_authority("CN=Somebody else", at - timedelta(days=1))
+    signer = issue_certificate(authority, subject, at, CertificateOrder()).signer
+    own = make_authority(subject, at - timedelta(days=1))
+    return (authority, signer), issue_certificate(own, subject, at, CertificateOrder(), key=own.key).signer
+
+
+def _load_suite_settings(folder: Path) -> dict[str, Any]:
+    path = folder / "suite.toml"
+    try:
+        table = tomllib.loads(read_file(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GatewayError(SETTINGS_WRONG, f"not TOML: {error}"[:200], str(path)) from None
+    if not all(isinstance(table.get(name, {}), dict) for name in FACES):
+        raise GatewayError(SETTINGS_WRONG, f"{' and '.join(FACES)} are tables", str(path))
+    if not isinstance(table.get("features", []), list):
+        raise GatewayError(SETTINGS_WRONG, "features is a list of names", str(path))
+    return table
+
+
+def _read_face_address(row: Mapping[str, Any], path: str) -> FaceAddress:
+    face = FaceAddress(str(row.get("path", path)), str(row.get("url", "")))
+    if not face.path.startswith("/"):
+        raise GatewayError(SETTINGS_WRONG, f"a path begins with /, not as {face.path[:80]!r}", "suite.toml")
+    return face

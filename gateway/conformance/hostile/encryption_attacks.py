@@ -1,0 +1,242 @@
+"""Encrypted content that an attacker has changed, or that nobody asked for (SIG-36, SIG-37).
+
+What is changed is for gateways that offer encryption.  What nobody asked for is for every
+gateway: it must be refused, at no cost, and in one way whatever is inside, for answers that
+differ are what an oracle is made of.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.answer_evaluation import summarize_answer
+from gateway.conformance.hostile.attack_case import (
+    Answer,
+    AttackCase,
+    Exchange,
+    HttpRequest,
+    WrongAnswerError,
+)
+from gateway.conformance.hostile.call_attacks import SECURITY, build_tampered_call
+from gateway.conformance.hostile.message_attacks import make_attack_case
+from gateway.conformance.hostile.message_mutation import swap_octets
+from gateway.conformance.hostile.tree_mutations import append_element, get_element, mutate_tree
+from gateway.conformance.hostile.xml_bombs import expect_early_refusal
+from gateway.wire.namespaces import DS, SERVICE_AGENCY, XENC
+from gateway.wire.xml import parse_xml
+
+if TYPE_CHECKING:
+    from gateway.conformance.hostile.attack_case import Scenario
+    from gateway.conformance.hostile.attacker_kit import AttackerKit
+    from gateway.conformance.hostile.scenarios import RequestMaker
+
+__all__ = ["CASES"]
+
+_FEATURE: Final = "encryption"
+_ORACLE: Final = "Jager, Somorovsky: How to Break XML Encryption, 2011; CVE-2026-69247"
+_MANY: Final = "XML Encryption §3.5: any number of recipients"
+_RSA_15: Final = f"{XENC}rsa-1_5"
+_OAEP: Final = f"{XENC}rsa-oaep-mgf1p"
+_CBC: Final = f"{XENC}aes256-cbc"
+#: What differs from answer to answer anyhow: ids and moments.
+_RUNNING: Final = re.compile(r"[0-9A-Za-z:.-]*[0-9]{4}[0-9A-Za-z:.@-]*")
+_GCM: Final = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
+
+
+def _build_encrypted_key(transport: str, octets: bytes) -> str:
+    value = base64.b64encode(octets).decode()
+    return (
+        f'<xenc:EncryptedKey><xenc:EncryptionMethod Algorithm="{transport}"/><xenc:CipherData>'
+        f"<xenc:CipherValue>{value}</xenc:CipherValue></xenc:CipherData></xenc:EncryptedKey>"
+    )
+
+
+def _build_encrypted_data(cipher: str, keys: str, octets: bytes) -> str:
+    value = base64.b64encode(octets).decode()
+    return (
+        f'<xenc:EncryptedData><xenc:EncryptionMethod Algorithm="{cipher}"/><ds:KeyInfo>{keys}</ds:KeyInfo>'
+        f"<xenc:CipherData><xenc:CipherValue>{value}</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>"
+    )
+
+
+def _make_body_request(text: str) -> RequestMaker:
+    """Return: a message with encrypted content in its Body, put there after it was signed."""
+
+    def make_request(bench: AttackerKit) -> object:
+        return bench.build_message(tampered=mutate_tree(append_element("/soap:Envelope/soap:Body", text)))
+
+    return make_request  # type: ignore[return-value]
+
+
+def _make_unasked_message(text: str, member: str = "a") -> RequestMaker:
+    """Return: a message that its sender has signed with encrypted content in its Body."""
+    there = swap_octets("<soap:Body/>", f"<soap:Body>{text}</soap:Body>")
+    return lambda bench: bench.build_message(
+        bench.make_unit(member, payloads=()), member, envelope=lambda data: there(_declare_prefixes(data))
+    )
+
+
+def _declare_prefixes(data: bytes) -> bytes:
+    names = f'<soap:Envelope xmlns:xenc="{XENC}" xmlns:ds="{DS}" '
+    return swap_octets("<soap:Envelope ", names)(data.replace(f' xmlns:ds="{DS}"'.encode(), b""))
+
+
+def _wrap_with_namespaces(text: str) -> str:
+    return f'<x:Sealed xmlns:x="{SERVICE_AGENCY}" xmlns:xenc="{XENC}" xmlns:ds="{DS}">{text}</x:Sealed>'
+
+
+def _make_unasked_call(text: str) -> RequestMaker:
+    """Return: a call that the agency has signed with encrypted content as its Body."""
+
+    def make_request(bench: AttackerKit) -> HttpRequest:
+        return bench.build_call(content=parse_xml(_wrap_with_namespaces(text).encode())[0])
+
+    return make_request
+
+
+def _make_security_call(text: str) -> RequestMaker:
+    """Return: an honest call with encrypted keys put into its Security header."""
+
+    def make_request(bench: AttackerKit) -> HttpRequest:
+        keys = parse_xml(_wrap_with_namespaces(text).encode())
+
+        def append_keys(root: etree._Element) -> None:
+            for one in list(keys):
+                get_element(root, SECURITY).append(one)
+
+        return build_tampered_call(bench, append_keys)
+
+    return make_request
+
+
+def _build_variants() -> list[str]:
+    """Return what differs only within: cipher, transport, lengths, octets."""
+    octets = (bytes(64), bytes(63) + b"\x01", bytes(range(64)), b"\x02" * 80, b"")
+    return [
+        _build_encrypted_data(cipher, _build_encrypted_key(transport, bytes([first]) * 256), content)
+        for cipher in (_GCM, _CBC)
+        for transport in (_OAEP, _RSA_15)
+        for first in (0, 255)
+        for content in octets
+    ]
+
+
+def _make_uniform_scenario(make: Callable[[str], RequestMaker]) -> Scenario:
+    """Return: every variant must be refused in the very same words."""
+
+    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
+        first = ""
+        for number, text in enumerate(_build_variants()):
+            answer = yield Exchange(make(text)(bench), _REFUSED)
+            heard = summarize_answer(answer)
+            words = _RUNNING.sub("#", heard.words)
+            said = f"{heard.status} {heard.codes} {heard.fault} {heard.problems} {words}"
+            first = first or said
+            if said != first:
+                raise WrongAnswerError(f"variant {number} is answered otherwise: {said[:100]}")
+
+    return run_scenario
+
+
+#: Many ways to say that encrypted content is not understood; none of them says what is inside.
+_REFUSED: Final = expect_early_refusal(
+    "GW105", "GW106", "GW107", "GW202", "GW203", "GW210", "GW304", "GW311", "GW402"
+)
+_KEYS: Final = _build_encrypted_key(_OAEP, bytes(8)) * 1000
+_CROWD: Final = _build_encrypted_data(_GCM, _KEYS, b"")
+_NESTED: Final = "<xenc:EncryptedData>" * 60 + "</xenc:EncryptedData>" * 60
+
+_UNASKED: Final = (
+    AttackCase(
+        "SIG-36.one-answer",
+        "forty kinds of encrypted Body, one refusal",
+        "ebms2",
+        _ORACLE,
+        _make_uniform_scenario(_make_unasked_message),
+        naive=True,
+    ),
+    AttackCase(
+        "SIG-36.call-one-answer",
+        "forty kinds of encrypted Body, one fault",
+        "soap",
+        _ORACLE,
+        _make_uniform_scenario(_make_unasked_call),
+        naive=True,
+    ),
+    *(
+        make_attack_case(f"SIG-37.{name}", title, make, _REFUSED, _MANY, face=face, naive=True)
+        for name, title, make, face in (
+            (
+                "unasked-recipients",
+                "a Body for a thousand recipients",
+                _make_unasked_message(_CROWD),
+                "ebms2",
+            ),
+            (
+                "unasked-nested",
+                "sixty EncryptedData, each in the other",
+                _make_unasked_message(_NESTED),
+                "ebms2",
+            ),
+            ("call-recipients", "a Body for a thousand recipients", _make_unasked_call(_CROWD), "soap"),
+            ("call-nested", "sixty EncryptedData, each in the other", _make_unasked_call(_NESTED), "soap"),
+            (
+                "call-keys",
+                "a thousand EncryptedKey in the Security header",
+                _make_security_call(_KEYS),
+                "soap",
+            ),
+            (
+                "call-key",
+                "one EncryptedKey in the Security header",
+                _make_security_call(_build_encrypted_key(_OAEP, bytes(8))),
+                "soap",
+            ),
+        )
+    ),
+)
+
+_CHANGED: Final[tuple[AttackCase, ...]] = tuple(
+    make_attack_case(name, title, _make_body_request(text), "GW210", source, feature=_FEATURE)
+    for name, title, text, source in (
+        (
+            "SIG-36.replaced",
+            "EncryptedData replaced by random octets",
+            _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(256)), bytes(64)),
+            _ORACLE,
+        ),
+        (
+            "SIG-36.rsa-1.5",
+            "key transport by RSA PKCS #1 v1.5",
+            _build_encrypted_data(_GCM, _build_encrypted_key(_RSA_15, bytes(256)), bytes(64)),
+            _ORACLE,
+        ),
+        (
+            "SIG-36.cbc",
+            "content in CBC mode, its last block changed",
+            _build_encrypted_data(_CBC, _build_encrypted_key(_OAEP, bytes(256)), bytes(63) + b"\x01"),
+            _ORACLE,
+        ),
+        (
+            "SIG-37.recipients",
+            "a thousand recipients",
+            _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(8)) * 1000, bytes(64)),
+            _MANY,
+        ),
+        (
+            "SIG-37.nested",
+            "EncryptedData inside the KeyInfo of EncryptedData",
+            _build_encrypted_data(
+                _GCM, _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, "", b""), b""), b""
+            ),
+            _MANY,
+        ),
+    )
+)
+
+CASES: Final[tuple[AttackCase, ...]] = (*_CHANGED, *_UNASKED)

@@ -1,0 +1,179 @@
+"""The partner folder: members, agency and agreements of the suite, for a gateway with a sandbox authority."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.message_model import PartyId
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    CertificationAuthority,
+    IssuedCertificate,
+    issue_certificate,
+    make_authority,
+    make_revocation_list,
+)
+from gateway.pki.certificates import Certificate
+from gateway.share import get_data_folder
+
+__all__ = [
+    "AGENCY",
+    "APPLICATION",
+    "LAW",
+    "PARTY_TYPE",
+    "RECEIPT",
+    "PartnerFolder",
+    "make_partner_folder",
+    "make_sample_kit",
+]
+
+#: How the suite's parties are called in a register.
+PARTY_TYPE: Final = "urn:single-window:suite:party"
+AGENCY: Final = "SUITE-AGENCY"
+#: The application about which the suite's agency may always call, and what it then says.
+APPLICATION: Final = "SUITE-APPLICATION-1"
+RECEIPT: Final = "SUITE-RECEIPT-1"
+#: The law under which it is asked about the one item of its case.
+LAW: Final = "SUITE-LAW"
+_VALID: Final = timedelta(days=365)
+_ORDERS: Final = {
+    "a": CertificateOrder(key_kind="rsa-2048"),
+    "b": CertificateOrder(),
+    "agency": CertificateOrder(),
+    "revoked": CertificateOrder(),
+    "expired": CertificateOrder(starts=-timedelta(days=40), days=30),
+    "encryption": CertificateOrder(profile="encryption"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerFolder:
+    """The files of a partner folder, and what the gateway must know of them.
+
+    `issued` are keys with certificates by their name in the folder; ``expired``, ``revoked``
+    and ``encryption`` belong to member A.  `crl` (DER) lists the revoked one.
+    """
+
+    files: Mapping[str, bytes]
+    issued: Mapping[str, IssuedCertificate]
+    agreements: Mapping[str, bytes]
+    crl: bytes
+
+    def write_files(self, out: Path) -> None:
+        """Write every file below `out`, keys readable by their owner alone."""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, content in self.files.items():
+                path = out / name
+                path.touch(0o600 if name.endswith(".key.pem") else 0o644)
+                path.write_bytes(content)
+        except OSError as error:
+            raise GatewayError(
+                SETTINGS_WRONG, f"{out} cannot be written: {error.strerror}", "--out"
+            ) from None
+
+    @property
+    def member_a_certificates(self) -> tuple[IssuedCertificate, ...]:
+        """Return every certificate that is to be registered for member A."""
+        return tuple(one for name, one in self.issued.items() if name not in ("b", "agency"))
+
+
+def make_partner_folder(
+    authority: CertificationAuthority,
+    hub: tuple[Certificate, Sequence[PartyId]],
+    at: datetime,
+    crl: bytes | None = None,
+    features: Sequence[str] = (),
+) -> PartnerFolder:
+    """Make keys, certificates and agreements for a gateway that trusts `authority`.
+
+    `hub` is the gateway's certificate and its party ids, `crl` (DER) the authority's list in
+    force: what it revokes stays revoked.  `features` are those that the gateway has.
+    """
+    certificate, ids = hub
+    issued = {
+        name: issue_certificate(authority, f"CN=Suite {name},O=Conformance suite", at, order)
+        for name, order in _ORDERS.items()
+    }
+    agreements = {name: _format_agreement(name, ids, at) for name in MEMBERS}
+    listed = _make_revocation_list(authority, issued["revoked"], at, crl)
+    files = {
+        "ca.pem": authority.certificate.pem,
+        "crl.pem": x509.load_der_x509_crl(listed).public_bytes(Encoding.PEM),
+        "hub.cert.pem": certificate.pem,
+        "suite.toml": f"features = {json.dumps(list(features))}\n\n{_SUITE}".encode(),
+        **{f"{name}.agreement.yaml": text for name, text in agreements.items()},
+        **{f"{name}.key.pem": one.key_pem for name, one in issued.items()},
+        **{f"{name}.cert.pem": one.certificate.pem for name, one in issued.items()},
+    }
+    return PartnerFolder(files, issued, agreements, listed)
+
+
+def make_sample_kit(at: datetime | None = None) -> AttackerKit:
+    """Return a bench for a gateway that is not there: to make attacks and look at them.
+
+    `at` stops its clock.
+    """
+    moment = at or datetime.now(UTC)
+    authority = make_authority("CN=Sample CA", moment - timedelta(days=1))
+    gateway = issue_certificate(authority, "CN=gateway", moment, CertificateOrder()).certificate
+    drawn = make_partner_folder(authority, (gateway, (PartyId("gateway", PARTY_TYPE),)), moment)
+    with tempfile.TemporaryDirectory() as place:
+        drawn.write_files(Path(place))
+        return read_attacker_kit(Path(place), (lambda: at) if at else lambda: datetime.now(UTC))
+
+
+def _format_agreement(member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
+    text = (
+        get_data_folder("conformance")
+        .joinpath("suites", "hostile", "agreement.yaml")
+        .read_text(encoding="utf-8")
+    )
+    rows = [{"value": one.value} | ({"type": one.type} if one.type else {}) for one in hub]
+    words = {
+        "member": member,
+        "hub": json.dumps(rows, ensure_ascii=False),
+        "from": _format_instant(at - timedelta(days=1)),
+        "until": _format_instant(at + _VALID),
+    }
+    for name, value in words.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text.encode()
+
+
+def _format_instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _make_revocation_list(
+    authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
+) -> bytes:
+    """Return a list with `revoked` on it beside all that `crl` has, one number higher."""
+    before = x509.load_der_x509_crl(crl) if crl else None
+    serials = [revoked.certificate.serial, *(one.serial_number for one in before or ())]
+    number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0
+    return make_revocation_list(authority, serials, at, at + timedelta(days=30), number=number + 1)
+
+
+_SUITE: Final = f"""\
+# Where the gateway is, below the base URL that the suite is given, and what its faces know.
+[ebms2]
+path = "/msh/ebms2"
+
+[soap]
+path = "/soap/agency"
+# An application about which agency.cert.pem may call (Acknowledge) again and again with this receipt number.
+application = "{APPLICATION}"
+receipt = "{RECEIPT}"
+"""

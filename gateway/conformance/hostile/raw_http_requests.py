@@ -1,0 +1,154 @@
+"""Requests as octets, wrong as HTTP, and plays that see which of them were carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gateway.conformance.hostile.attack_case import (
+    LAWFUL,
+    Answer,
+    Exchange,
+    Expectation,
+    NotOfferedError,
+    RawScript,
+    Scenario,
+    WrongAnswerError,
+)
+from gateway.conformance.hostile.message_mutation import BOUNDARY
+from gateway.conformance.hostile.scenarios import expect_refusal
+from gateway.message_model import Payload, UserMessage
+
+if TYPE_CHECKING:
+    from gateway.conformance.hostile.attacker_kit import AttackerKit
+
+__all__ = [
+    "EITHER",
+    "REFUSED",
+    "RawRequest",
+    "build_honest_request",
+    "build_message_request",
+    "encode_chunked",
+    "make_duplicate_check",
+    "make_malformed_scenario",
+    "make_raw_script",
+    "make_smuggling_scenario",
+]
+
+#: Statuses that refuse a request before it is a message (RFC 9110 §15.5, §15.6, RFC 6585).
+_STATUSES: Final = (400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 421, 426, 429, 431, 500, 501, 503, 505)
+_OTHER: Final = b"=-hidden--"
+#: What HTTP itself is wrong about is refused by HTTP, by the error of a message, or by hanging up.
+REFUSED: Final = replace(
+    expect_refusal("GW101", "GW102", "GW103", "GW105", "GW110", "GW111", http=_STATUSES), silent=True
+)
+#: What HTTP lets a server take or refuse: which of the two is not judged, only what comes of it.
+EITHER: Final = replace(LAWFUL, http=_STATUSES, silent=True)
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """One request, line by line; ``{path}`` and ``{host}`` are put in where it is sent."""
+
+    fields: tuple[bytes, ...]
+    framing: tuple[bytes, ...]
+    body: bytes
+    line: bytes = b"POST {path} HTTP/1.1"
+
+    def build_octets(self) -> bytes:
+        """Return what is sent."""
+        return b"\r\n".join((self.line, *self.fields, *self.framing, b"", b"")) + self.body
+
+    def with_framing(self, *framing: bytes, body: bytes | None = None) -> RawRequest:
+        """Return the same request that says otherwise where its body ends, with another body if given."""
+        return replace(self, framing=framing, body=self.body if body is None else body)
+
+    def with_fields(self, *fields: bytes) -> RawRequest:
+        """Return the same request with further fields."""
+        return replace(self, fields=(*self.fields, *fields))
+
+
+def build_message_request(bench: AttackerKit, message_id: str, *payloads: Payload) -> RawRequest:
+    """Return an honest message of member A as an honest client sends it."""
+    unit: UserMessage = bench.make_unit(message_id=message_id)
+    post = bench.build_message(replace(unit, payloads=payloads) if payloads else unit)
+    fields = (b"Host: {host}", *(f"{name}: {value}".encode() for name, value in post.headers.items()))
+    return RawRequest(fields, (b"Content-Length: %d" % len(post.body),), post.body)
+
+
+def build_honest_request(bench: AttackerKit) -> RawRequest:
+    """Return an honest message with an id of its own."""
+    return build_message_request(bench, bench.make_message_id())
+
+
+def encode_chunked(body: bytes, size: int = 4096, last: bytes = b"0\r\n\r\n") -> bytes:
+    """Return a body in chunks (RFC 9112 §7.1)."""
+    pieces = (body[start : start + size] for start in range(0, len(body), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + last
+
+
+def make_raw_script(octets: bytes, *, half_close: bool = False, wait: float = 10.0) -> RawScript:
+    """Return octets sent at once."""
+    return RawScript("ebms2", ((octets, 0.0),), half_close=half_close, wait=wait)
+
+
+def make_duplicate_check(bench: AttackerKit, message_id: str) -> Exchange:
+    """Return the exchange that is taken only if no message of that id was: one with other content.
+
+    A handler that removes duplicates (ebMS 2.0 §7.5) refuses a second content under an id it has.
+    """
+    other = Payload(f"other.{message_id}", "application/xml", b"<other/>")
+    unit = replace(bench.make_unit(message_id=message_id), payloads=(other,))
+    return Exchange(bench.build_message(unit), LAWFUL)
+
+
+def make_malformed_scenario(
+    make: Callable[[RawRequest], RawRequest], expected: Expectation = REFUSED, *, half_close: bool = False
+) -> Scenario:
+    """Return the play of an honest message made wrong as HTTP.
+
+    Where it is refused, or nobody says, it must not have been carried out either.
+    """
+
+    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
+        message_id = bench.make_message_id()
+        request = make(build_message_request(bench, message_id))
+        answer = yield Exchange(make_raw_script(request.build_octets(), half_close=half_close), expected)
+        if answer.more and not request.body:
+            raise WrongAnswerError("one request was answered twice")
+        if not expected.accepted:
+            yield make_duplicate_check(bench, message_id)
+
+    return run_scenario
+
+
+def make_smuggling_scenario(
+    carry: Callable[[RawRequest, bytes], RawRequest], expected: Expectation = REFUSED
+) -> Scenario:
+    """Return the play of a request in whose body another one stands, which must never be carried out.
+
+    `carry` puts the octets of the second one (an honest message, whole) into the first.
+    """
+
+    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
+        hidden_id = bench.make_message_id()
+        path = bench.faces["ebms2"].path.encode()
+        if not path:
+            raise NotOfferedError("the path of the gateway is not known")
+        hidden = (
+            build_message_request(bench, hidden_id)
+            .build_octets()
+            .replace(b"{path}", path)
+            .replace(b"{host}", b"hidden")
+        )
+        # Of another boundary: else what stands before the first one would be a preamble, and lawful.
+        hidden = hidden.replace(BOUNDARY.encode(), _OTHER)
+        answer = yield Exchange(
+            make_raw_script(carry(build_honest_request(bench), hidden).build_octets()), expected
+        )
+        if b"HTTP/1." in answer.more and b" 200 " in answer.more[:20]:
+            raise WrongAnswerError("the request inside was answered, too")
+        yield make_duplicate_check(bench, hidden_id)
+
+    return run_scenario

@@ -1,0 +1,199 @@
+"""Hostile answers to an ebMS 2.0 message: receipts and errors that prove nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.reply_attacks.reply_server import ReplyConnection, ReplyScenario
+from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
+from gateway.conformance.partners.message_handler import EBMS2, read_parcel_content
+from gateway.errors import SIGNATURE_INVALID, GatewayError
+from gateway.message_model import MemoryBody, Receipt, Unit
+from gateway.pki.signing_keys import Signer
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
+from gateway.wire.namespaces import DS
+
+__all__ = ["EBMS2_REPLIES", "BrokerReplyForger"]
+
+_ELSEWHERE: Final = "earlier@else.suite.invalid"
+
+
+@dataclass
+class BrokerReplyForger:
+    """Makes a message handler's answers: with its own key, a `stranger`'s, or `other`'s, another party."""
+
+    context: Callable[[], ProtocolContext]
+    other: Signer
+    stranger: Signer
+    history: dict[str, HttpReply] = field(default_factory=dict)
+    face: str = "ebms2"
+
+    def open_message(self, request: IncomingRequest) -> OpenedMessage:
+        """Return what was sent, verified; raises GatewayError."""
+        kept = {"Content-Type": "content-type", "SOAPAction": "soapaction"}
+        headers = {name: request.headers.get(key, "") for name, key in kept.items()}
+        return EBMS2.open(Parcel(headers, MemoryBody(request.body)), self.context())
+
+    def make_honest_reply(self, request: IncomingRequest) -> HttpReply:
+        """Return the signed receipt of a message."""
+        opened = self.open_message(request)
+        reply = self.seal_signal(EBMS2.make_receipt(opened, self.context()), opened)
+        self.history[opened.unit.message_id] = reply
+        return reply
+
+    def seal_signal(self, unit: Unit, opened: OpenedMessage, signer: Signer | None = None) -> HttpReply:
+        """Return a signal as the answer to a message."""
+        context = self.context()
+        if signer is not None:
+            context = replace(context, keys=dict.fromkeys(context.keys, signer))
+        parcel = EBMS2.seal((unit,), opened.pmode, context)
+        return HttpReply(200, parcel.get_header("Content-Type"), read_parcel_content(parcel))
+
+
+def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
+    if not isinstance(there.forger, BrokerReplyForger):
+        raise TypeError("this play is for a message handler")
+    return there.forger
+
+
+def _send_changed_receipt(
+    change: Callable[[Receipt], Unit], by: str = ""
+) -> Callable[[ReplyConnection], None]:
+    def run_scenario(there: ReplyConnection) -> None:
+        forger = _get_broker_forger(there)
+        opened = forger.open_message(there.request)
+        unit = change(EBMS2.make_receipt(opened, forger.context()))
+        there.send_reply(forger.seal_signal(unit, opened, getattr(forger, by) if by else None))
+
+    return run_scenario
+
+
+def _send_changed_octets(change: Callable[[bytes], bytes]) -> Callable[[ReplyConnection], None]:
+    def run_scenario(there: ReplyConnection) -> None:
+        honest = there.make_honest_reply()
+        there.send_reply(replace(honest, body=change(honest.body)))
+
+    return run_scenario
+
+
+def _remove_signatures(octets: bytes) -> bytes:
+    root = etree.fromstring(octets)
+    for one in list(root.iter(f"{{{DS}}}Signature")):
+        one.getparent().remove(one)  # type: ignore[union-attr]
+    return etree.tostring(root)
+
+
+def _replay_earlier_receipt(there: ReplyConnection) -> None:
+    """Answer by the receipt of another message, as it was given then."""
+    forger = _get_broker_forger(there)
+    here = forger.open_message(there.request).unit.message_id
+    earlier = [reply for name, reply in forger.history.items() if name != here]
+    if earlier:
+        there.send_reply(earlier[-1])
+    else:
+        _send_changed_receipt(_refer_to_another)(there)
+
+
+def _make_error_reply(there: ReplyConnection, about: str = "") -> HttpReply:
+    """Return a signed MessageError about what was sent, or about another message."""
+    forger = _get_broker_forger(there)
+    opened = forger.open_message(there.request)
+    problem = GatewayError(SIGNATURE_INVALID, "the digest differs", "eb:Body")
+    unit = EBMS2.make_error_signal(problem, opened.unit, forger.context())
+    if unit is None:
+        raise LookupError("there is no such error")
+    return forger.seal_signal(replace(unit, ref_to_message_id=about or unit.ref_to_message_id), opened)
+
+
+def _send_unrelated_error(there: ReplyConnection) -> None:
+    there.send_reply(_make_error_reply(there, _ELSEWHERE))
+
+
+def _send_signed_error(there: ReplyConnection) -> None:
+    there.send_reply(_make_error_reply(there))
+
+
+def _send_unsigned_error(there: ReplyConnection) -> None:
+    reply = _make_error_reply(there)
+    there.send_reply(replace(reply, body=_remove_signatures(reply.body)))
+
+
+def _reflect_message(there: ReplyConnection) -> None:
+    there.send_reply(HttpReply(200, there.request.headers.get("content-type", ""), there.request.body))
+
+
+def _send_many_parts(there: ReplyConnection) -> None:
+    parts = b"--b\r\n\r\n\r\n" * 20_000 + b"--b--\r\n"
+    there.send_reply(HttpReply(200, 'multipart/related; boundary=b; type="text/xml"', parts))
+
+
+def _prepend_doctype(octets: bytes) -> bytes:
+    return b"<!DOCTYPE x>" + octets
+
+
+def _keep_receipt(unit: Receipt) -> Unit:
+    return unit
+
+
+def _remove_digests(unit: Receipt) -> Unit:
+    return replace(unit, references=())
+
+
+def _refer_to_another(unit: Receipt) -> Unit:
+    return replace(unit, ref_to_message_id=_ELSEWHERE)
+
+
+def _replace_first_digest(unit: Receipt) -> Unit:
+    first = replace(unit.references[0], digest=bytes(len(unit.references[0].digest)))
+    return replace(unit, references=(first, *unit.references[1:]))
+
+
+_ROWS: Final = (
+    (
+        "REP-07.unsigned-receipt",
+        "the receipt without its signature",
+        _send_changed_octets(_remove_signatures),
+    ),
+    (
+        "REP-07.receipt-by-a-stranger",
+        "a receipt by another authority's certificate",
+        _send_changed_receipt(_keep_receipt, "stranger"),
+    ),
+    (
+        "REP-07.receipt-by-another-party",
+        "a receipt by another party",
+        _send_changed_receipt(_keep_receipt, "other"),
+    ),
+    (
+        "REP-07.receipt-of-another-message",
+        "a receipt that names another message",
+        _send_changed_receipt(_refer_to_another),
+    ),
+    (
+        "REP-07.receipt-of-other-octets",
+        "a receipt with another digest",
+        _send_changed_receipt(_replace_first_digest),
+    ),
+    ("REP-07.receipt-of-nothing", "a receipt without digests", _send_changed_receipt(_remove_digests)),
+    ("REP-07.replayed-receipt", "the receipt of another message, as it was given", _replay_earlier_receipt),
+    ("REP-07.unsigned-error", "an error that nobody signed", _send_unsigned_error),
+    ("REP-07.error-of-another-message", "an error about another message", _send_unrelated_error),
+    ("APP-08.mirrored-message", "our own message, sent back", _reflect_message),
+    ("DOS-08.many-parts", "an answer of 20,000 empty parts", _send_many_parts),
+    ("DOS-01.laughing-receipt", "a receipt with a document type", _send_changed_octets(_prepend_doctype)),
+)
+
+EBMS2_REPLIES: Final[tuple[ReplyScenario, ...]] = (
+    *(ReplyScenario(name, title, "security.md", {"ebms2": "GW603"}, play) for name, title, play in _ROWS),
+    ReplyScenario(
+        "REP-07.signed-error",
+        "the partner's own error: the delivery ends, the message is not acknowledged",
+        "ebMS 2.0 §4.2.3",
+        {"ebms2": "GW602"},
+        _send_signed_error,
+    ),
+)

@@ -1,0 +1,99 @@
+"""A hostile partner as a process: its identity from a partner folder, its plays one after the other."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.reply_attacks.corpus import select_replies
+from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
+from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
+from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
+from gateway.conformance.partners.agency import load_service_description
+from gateway.conformance.partners.agency_notices import build_acknowledgment
+from gateway.conformance.partners.broker_membership import read_membership
+from gateway.conformance.partners.http_transport import IncomingRequest
+from gateway.conformance.partners.journal import Journal
+from gateway.conformance.partners.partner_identity import get_current_time, read_file, read_identity
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
+from gateway.pki.signing_keys import Signer, load_signer
+from gateway.wire.wsdl import WsdlOperation
+
+__all__ = ["HostilePartner", "build_hostile_server"]
+
+_PAST: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HostilePartner:
+    """Who is played: a NAME of a partner folder, with the key of an `other` partner at hand.
+
+    `face` is ``soap`` (a service of the WSDL named) or ``ebms2`` (a message handler).
+    """
+
+    partner: Path
+    name: str
+    other: str
+    face: str
+    wsdl: str = "agency-template.wsdl"
+
+
+def build_hostile_server(who: HostilePartner, pattern: str, folder: Path, at: tuple[str, int]) -> ReplyServer:
+    """Return a server that answers each request by the next of the plays that fit `pattern`.
+
+    After the last one it begins anew.  Each is a row of ``plays.jsonl`` in `folder`, with
+    what the client must come to.
+    """
+    chosen = select_replies(who.face, pattern)
+    if not chosen:
+        raise GatewayError(SETTINGS_WRONG, f"no play of {who.face} fits {pattern[:80]!r}", "--play")
+    endless: Iterator[ReplyScenario] = itertools.cycle(chosen)
+    turn = threading.Lock()
+    journal = Journal(folder / "plays.jsonl")
+
+    def choose_scenario(_: IncomingRequest) -> ReplyScenario:
+        with turn:
+            return next(endless)
+
+    def record_scenario(play: ReplyScenario, _: IncomingRequest) -> None:
+        row = {"play": play.id, "title": play.title, "outcome": play.outcome[who.face]}
+        journal.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
+
+    return ReplyServer(_build_reply_forger(who), choose_scenario, at[0], at[1], played=record_scenario)
+
+
+def _build_reply_forger(who: HostilePartner) -> ReplyForger:
+    signer = read_identity(who.partner, who.name).signer
+    other = load_signer(
+        read_file(who.partner / f"{who.other}.key.pem"), read_file(who.partner / f"{who.other}.cert.pem")
+    )
+    stranger = _issue_stranger(signer)
+    if who.face == "soap":
+        return AgencyReplyForger(
+            load_service_description(who.wsdl),
+            signer,
+            other,
+            stranger,
+            _acknowledge_operation,
+            get_current_time,
+        )
+    return BrokerReplyForger(read_membership(who.partner, who.name).build_context, other, stranger)
+
+
+def _issue_stranger(signer: Signer) -> Signer:
+    """Return a signer with the same subject, by an authority that nobody knows."""
+    elsewhere = make_authority("CN=Nobody knows it", get_current_time() - _PAST, "p-256")
+    order = CertificateOrder(key_kind="p-256")
+    return issue_certificate(elsewhere, signer.certificate.subject, get_current_time() - _PAST, order).signer
+
+
+def _acknowledge_operation(operation: WsdlOperation) -> etree._Element:
+    return build_acknowledgment(operation.response, "R-1")

@@ -1,0 +1,203 @@
+"""What a hostile message costs before its sender is known: CPU time, and memory at its highest.
+
+Each message is made in one process and served in another that has made nothing, so that
+what is measured is the serving alone.  CPU time is that of the process, the least of a few
+runs; memory is how far the resident size grows, as the kernel counts it, because the trees
+of libxml2 are nothing that Python sees.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.conformance.hostile.attack_case import (
+    Answer,
+    AttackCase,
+    HttpRequest,
+    NotOfferedError,
+    WrongAnswerError,
+)
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.errors import OUR_MISTAKE, GatewayError
+
+__all__ = [
+    "CaseRequest",
+    "CostLimit",
+    "RequestCost",
+    "ServeRequest",
+    "collect_hostile_requests",
+    "measure_costs",
+]
+
+_KILOBYTE: Final = 1024
+_RUNS: Final = 3
+#: Small messages are served one after the other by one process, until they have so many octets.
+_TOGETHER: Final = 256 * _KILOBYTE
+_STATUS: Final = Path("/proc/self/status")
+_CLEAR: Final = Path("/proc/self/clear_refs")
+
+#: Answers a request.
+ServeRequest = Callable[[HttpRequest], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRequest:
+    """One hostile request with the id of its case."""
+
+    id: str
+    post: HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCost:
+    """What one request cost: octets it had, milliseconds of CPU, octets of memory at the highest."""
+
+    id: str
+    octets: int
+    cpu_ms: float
+    memory: int
+
+    @property
+    def size_kilobytes(self) -> float:
+        """Return its size; every request counts as one kilobyte at least, for its headers."""
+        return max(1.0, self.octets / _KILOBYTE)
+
+    @property
+    def cpu_ms_per_kb(self) -> float:
+        """Return milliseconds of CPU for each kilobyte."""
+        return self.cpu_ms / self.size_kilobytes
+
+
+@dataclass(frozen=True, slots=True)
+class CostLimit:
+    """What no request may cost: CPU for each kilobyte, memory for the request and for each of its octets."""
+
+    cpu_ms_per_kb: float = 2.0
+    memory: int = 4 * 1024 * 1024
+    memory_times: int = 20
+
+    def allows_cost(self, cost: RequestCost) -> bool:
+        """Tell whether a cost stays within the bound."""
+        return self.compute_cpu_share(cost) <= 1 and self.compute_memory_share(cost) <= 1
+
+    def compute_cpu_share(self, cost: RequestCost) -> float:
+        """Return which share of the CPU time allowed was taken."""
+        return cost.cpu_ms_per_kb / self.cpu_ms_per_kb
+
+    def compute_memory_share(self, cost: RequestCost) -> float:
+        """Return which share of the memory allowed was taken."""
+        return cost.memory / (self.memory + self.memory_times * cost.size_kilobytes * _KILOBYTE)
+
+
+def collect_hostile_requests(case: AttackCase, bench: AttackerKit, serve: ServeRequest) -> list[CaseRequest]:
+    """Play a case and return its requests that must be refused; those on HTTP itself are none of ours."""
+    found: list[CaseRequest] = []
+    answer: Answer | None = None
+    play = case.scenario(bench)
+    try:
+        while True:
+            exchange = next(play) if answer is None else play.send(answer)
+            step = exchange.step
+            if not isinstance(step, HttpRequest):
+                return []
+            if not exchange.expected.accepted:
+                found.append(CaseRequest(case.id, step))
+            answer = serve(step)
+    except (StopIteration, NotOfferedError, WrongAnswerError):
+        return found
+
+
+def measure_costs(
+    makers: Iterable[Callable[[], list[CaseRequest]]],
+    start: Callable[[], tuple[ServeRequest, list[HttpRequest]]],
+) -> Iterator[RequestCost]:
+    """Yield the cost of every request that `makers` make, each in a process of its own.
+
+    `start` returns what serves, and honest and refused requests that warm it.
+    """
+    for maker in makers:
+        made: list[CaseRequest] = _run_in_process(maker)
+        for group in _group_requests(made):
+            yield from _run_in_process(partial(_measure_group, start, group))
+
+
+def _group_requests(made: list[CaseRequest]) -> Iterator[list[CaseRequest]]:
+    group: list[CaseRequest] = []
+    octets = 0
+    for one in made:
+        if group and octets + len(one.post.body) > _TOGETHER:
+            yield group
+            group, octets = [], 0
+        group.append(one)
+        octets += len(one.post.body)
+    if group:
+        yield group
+
+
+def _measure_group(
+    start: Callable[[], tuple[ServeRequest, list[HttpRequest]]], posts: list[CaseRequest]
+) -> list[RequestCost]:
+    serve, honest = start()
+    for post in honest:
+        serve(post)
+    gc.collect()
+    gc.freeze()
+    return [_measure_request(serve, one) for one in posts]
+
+
+def _measure_request(serve: ServeRequest, posted: CaseRequest) -> RequestCost:
+    _trim_heap()
+    _CLEAR.write_text("5")  # the highest size begins anew
+    before = _read_resident_size("VmRSS")
+    serve(posted.post)
+    memory = max(0, _read_resident_size("VmHWM") - before)
+    spent: list[float] = []
+    for _ in range(_RUNS):
+        began = time.process_time()
+        serve(posted.post)
+        spent.append(time.process_time() - began)
+    return RequestCost(posted.id, len(posted.post.body), min(spent) * 1000, memory)
+
+
+def _read_resident_size(name: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * _KILOBYTE
+    raise GatewayError(OUR_MISTAKE, f"{_STATUS} has no {name}")
+
+
+def _trim_heap() -> None:
+    """Return free memory to the system, so that what is taken next is seen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _run_in_process(work: Callable[[], list[Any]]) -> list[Any]:
+    """Do some work in a process of its own and return what it returns."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(work, theirs))
+    process.start()
+    theirs.close()
+    try:
+        found: list[Any] = ours.recv()
+    except EOFError:
+        raise GatewayError(OUR_MISTAKE, "the process that measures ended") from None
+    finally:
+        process.join()
+        ours.close()
+    return found
+
+
+def _send_result(work: Callable[[], list[Any]], theirs: Any) -> None:
+    theirs.send(work())
+    theirs.close()

@@ -1,0 +1,117 @@
+"""Questions between handlers that would tell strangers of the messages of others: APP-05.
+
+Whoever has seen a MessageId, in a log or on the way, can ask what became of the message: the
+answer is for its sender alone.  ebMS 2.0 has a word for that, UnAuthorized (§7.1.2); a
+SecurityFailure says it too, and so does a NotRecognized, which is told of every unknown id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Final
+
+from gateway.conformance.hostile.attack_case import (
+    ACCEPTED,
+    Answer,
+    AttackCase,
+    Exchange,
+    Expectation,
+    HttpRequest,
+    NotOfferedError,
+    WrongAnswerError,
+)
+from gateway.conformance.hostile.tree_mutations import mutate_tree, set_text
+from gateway.errors import GatewayError
+from gateway.message_model import StatusRequest
+from gateway.wire.namespaces import EB
+from gateway.wire.soap import read_envelope
+from gateway.wire.xml import parse_xml
+
+if TYPE_CHECKING:
+    from gateway.conformance.hostile.attacker_kit import AttackerKit
+
+__all__ = ["CASES"]
+
+_SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
+_TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")
+#: An answer that says nothing, or a refusal: both keep what is asked about.
+_KEPT: Final = Expectation(
+    accepted=True, lawful=True, ebms=("SecurityFailure",), http=(401, 403), silent=True
+)
+
+#: Makes the question about a message of A.
+_QuestionMaker = Callable[["AttackerKit", str], HttpRequest]
+
+
+def _make_status_question(
+    asker: str = "a", signer: str | None = "a", changed: str | None = None, member: str = "a"
+) -> _QuestionMaker:
+    """Return: `asker` asks, `signer` signs (nobody: None); then `changed` becomes what is asked about."""
+
+    def make_question(bench: AttackerKit, about: str) -> HttpRequest:
+        pmode = bench.members[asker].get_outgoing_pmode("Store")
+        unit = StatusRequest(
+            message_id=bench.make_message_id(member),
+            conversation_id="c-question",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=bench.get_current_time(),
+            about=changed or about,
+            sync_reply=True,
+        )
+        after = mutate_tree(set_text("//eb:StatusRequest/eb:RefToMessageId", about)) if changed else None
+        return bench.build_message(unit, signer=signer, signed=signer is not None, tampered=after)
+
+    return make_question
+
+
+def _read_message_status(answer: Answer) -> str:
+    """Return the word of a StatusResponse, "" where the answer is none."""
+    try:
+        body = read_envelope(parse_xml(answer.body)).body
+    except GatewayError:
+        return ""
+    found = body.find(f"{{{EB}}}StatusResponse")
+    return "" if found is None else found.get(f"{{{EB}}}messageStatus", "")
+
+
+def _make_status_case(name: str, title: str, ask: _QuestionMaker) -> AttackCase:
+    """Return: A is told of its message; then somebody asks about it who must not be told."""
+
+    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
+        unit = bench.make_unit()
+        yield Exchange(bench.build_message(unit), ACCEPTED)
+        own = _read_message_status(
+            (yield Exchange(_make_status_question()(bench, unit.message_id), ACCEPTED))
+        )
+        if own in ("", *_TOLD_NOTHING):
+            raise NotOfferedError("the gateway tells nobody what became of a message")
+        told = _read_message_status((yield Exchange(ask(bench, unit.message_id), _KEPT)))
+        if told and told not in _TOLD_NOTHING:
+            raise WrongAnswerError(f"somebody else was told that A's message is {told}")
+        unknown = _read_message_status((yield Exchange(ask(bench, bench.make_message_id()), _KEPT)))
+        if told != unknown:
+            words = f"a known id is {told or 'refused'}, an unknown one {unknown or 'refused'}"
+            raise WrongAnswerError(words)
+
+    return AttackCase(name, title, "ebms2", _SOURCE, run_scenario)
+
+
+CASES: Final[tuple[AttackCase, ...]] = (
+    _make_status_case(
+        "APP-05.status-unsigned", "nobody has signed the question", _make_status_question(signer=None)
+    ),
+    _make_status_case(
+        "APP-05.status-of-another", "B asks about A's message", _make_status_question("b", "b")
+    ),
+    _make_status_case("APP-05.status-as-another", "B asks in A's name", _make_status_question("a", "b")),
+    _make_status_case(
+        "APP-05.status-stranger", "a stranger asks in A's name", _make_status_question("a", "stranger")
+    ),
+    _make_status_case(
+        "APP-05.status-changed",
+        "a question of A's, changed on its way to be about another message",
+        _make_status_question(changed="other@suite.invalid"),
+    ),
+)

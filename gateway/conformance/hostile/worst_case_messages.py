@@ -1,0 +1,205 @@
+"""The worst that passes: messages that keep every limit and cost as much as they can.
+
+For each shape and size the largest number is searched that the pre-scan lets through, so
+that limits hold the cost down, not the numbers that somebody thought of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.message_mutation import OctetMutation
+from gateway.conformance.hostile.mime_mutations import insert_parts
+from gateway.conformance.hostile.request_cost import CaseRequest
+from gateway.conformance.hostile.xml_bombs import (
+    build_attribute_element,
+    insert_in_body,
+    insert_in_header,
+    insert_in_signature,
+    nest_elements,
+    repeat_piece,
+)
+from gateway.errors import GatewayError
+from gateway.wire.mime import read_multipart_related
+from gateway.wire.namespaces import DS, PREFIXES
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
+
+__all__ = ["SHAPES", "SIZES", "WorstCaseShape", "find_worst_cases"]
+
+#: How large the messages are made, in octets.
+SIZES: Final = (6 * 1024, 24 * 1024, 96 * 1024, 400 * 1024, 1_600_000, 4_150_000)
+_SOAP: Final = PREFIXES["soap"].encode()
+_EB: Final = PREFIXES["eb"].encode()
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCaseShape:
+    """A way to cost: what is done to a signed envelope (or to the `whole` body) with so many of something."""
+
+    name: str
+    change: Callable[[int], OctetMutation]
+    whole: bool = False
+
+
+def _repeat_spaced(piece: bytes, spaces: int) -> Callable[[int], Callable[[], bytes]]:
+    """Return what repeats a piece with white space in proportion, as dense as it may be."""
+    return lambda count: lambda: repeat_piece(piece, count)() + b" " * (spaces * count)
+
+
+def _nest_in_scopes(names: int, inner: Callable[[int], bytes]) -> Callable[[int], OctetMutation]:
+    declared = b"".join(b' xmlns:p%d="u:"' % number for number in range(names))
+    return lambda count: insert_in_header(lambda: b"<x:d" + declared + b">" + inner(count) + b"</x:d>")
+
+
+def _stack_towers(spaces: int) -> Callable[[int], bytes]:
+    return lambda count: (nest_elements(90)() + b" " * spaces) * count
+
+
+def _insert_references(count: int) -> OctetMutation:
+    one = (
+        b'<d:Reference xmlns:d="%s" URI="cid:x"><d:DigestMethod Algorithm='
+        b'"http://www.w3.org/2001/04/xmlenc#sha256"/><d:DigestValue>AAAA</d:DigestValue></d:Reference>'
+        % DS.encode()
+    )
+    return insert_in_signature(lambda: one * min(count, DEFAULT_LIMITS.references - 3))
+
+
+def _insert_expressions(count: int) -> OctetMutation:
+    transform = (
+        b'<d:Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116"><d:XPath>'
+        b"%sa%d</d:XPath></d:Transform>"
+    )
+    one = (
+        b'<d:Reference xmlns:d="%s" URI="cid:x"><d:Transforms>%%s</d:Transforms><d:DigestMethod Algorithm='
+        b'"http://www.w3.org/2001/04/xmlenc#sha256"/><d:DigestValue>AAAA</d:DigestValue></d:Reference>'
+        % DS.encode()
+    )
+
+    def build_references() -> bytes:
+        numbers = range(min(count, DEFAULT_LIMITS.references - 3))
+        # Each expression is another one: what was read before is not remembered.
+        return b"".join(
+            one % b"".join(transform % (b"(" * 900, 4 * number + k) for k in range(4)) for number in numbers
+        )
+
+    return insert_in_signature(build_references)
+
+
+def _insert_many_parts(count: int) -> OctetMutation:
+    part = b"\r\n--=-boundary\r\nContent-ID: <n%d@x>\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(30))
+    return insert_parts(lambda: b"".join(part % number + b"\r\nx" for number in range(min(count, 97))))
+
+
+def _place_content(
+    where: Callable[[Callable[[], bytes]], OctetMutation], make: Callable[[int], Callable[[], bytes]]
+) -> Callable[[int], OctetMutation]:
+    return lambda count: where(make(count))
+
+
+def _build_shapes() -> tuple[WorstCaseShape, ...]:
+    header: dict[str, Callable[[int], Callable[[], bytes]]] = {
+        "elements": _repeat_spaced(b"<x:a/>", 0),
+        "elements-spread": _repeat_spaced(b"<x:a/>", 12),
+        "names": _repeat_spaced(b"<x:a%d/>", 32),
+        "attribute-names": _repeat_spaced(b'<x:a b%d=""/>', 60),
+        "attributes": lambda count: lambda: (build_attribute_element(60)() + b" " * 600) * count,
+        "texts": _repeat_spaced(b"<x:a/>t", 10),
+        "comments": _repeat_spaced(b"<!---->", 6),
+        "references": _repeat_spaced(b"&#38;&lt;", 0),
+        "actors": _repeat_spaced(b'<x:a xmlns:s="%s" s:actor="a"/>' % _SOAP, 0),
+        "towers": lambda count: lambda: (nest_elements(90)() + b" " * 200) * count,
+        "ids": lambda count: (
+            lambda: (
+                b'<x:i xmlns:e="%s">' % _EB
+                + b'<x:a xml:id="i"/><x:a e:id="i"/>' * count
+                + b" " * (60 * count)
+                + b"</x:i>"
+            )
+        ),
+    }
+    bodies = {"in-body": _repeat_spaced(b"<x/>", 12)}
+    return (
+        *(WorstCaseShape(name, _place_content(insert_in_header, make)) for name, make in header.items()),
+        *(WorstCaseShape(name, _place_content(insert_in_body, make)) for name, make in bodies.items()),
+        *(
+            WorstCaseShape(
+                f"scopes-{names}", _nest_in_scopes(names, lambda n: b"<x:a/>" * n + b" " * (30 * n))
+            )
+            for names in (8, 56)
+        ),
+        *(
+            WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _stack_towers(2000)))
+            for names in (8, 30, 56)
+        ),
+        WorstCaseShape("signed-references", _insert_references),
+        WorstCaseShape("expressions", _insert_expressions),
+        WorstCaseShape(
+            "blocks",
+            lambda count: (
+                lambda data: data.replace(
+                    b"</soap:Header>", b'<x:b xmlns:x="u:"/>' * count + b"</soap:Header>", 1
+                )
+            ),
+        ),
+        WorstCaseShape("parts", _insert_many_parts, whole=True),
+        WorstCaseShape(
+            "line-feeds", lambda count: insert_parts(lambda: b"\r\n--=-boundar_" * count), whole=True
+        ),
+    )
+
+
+SHAPES: Final[tuple[WorstCaseShape, ...]] = _build_shapes()
+"""Every shape that is tried."""
+
+
+def find_worst_cases(
+    bench: AttackerKit, shape: WorstCaseShape, size: int, limits: WireLimits = DEFAULT_LIMITS
+) -> Iterator[CaseRequest]:
+    """Yield the largest message, and call, of a shape: at most `size` octets, and within the limits."""
+    for face in ("ebms2",) if shape.whole else ("ebms2", "soap"):
+        count = _find_largest_count(partial(_fits_limits, bench, shape, face, size, limits))
+        if count:
+            yield CaseRequest(
+                f"{shape.name}{'-call' if face == 'soap' else ''} × {count}",
+                _build_request(bench, shape, face, count),
+            )
+
+
+def _build_request(bench: AttackerKit, shape: WorstCaseShape, face: str, count: int) -> HttpRequest:
+    change = shape.change(count)
+    if shape.whole:
+        return bench.build_message(body=change)
+    return bench.build_call(tampered=change) if face == "soap" else bench.build_message(tampered=change)
+
+
+def _fits_limits(
+    bench: AttackerKit, shape: WorstCaseShape, face: str, size: int, limits: WireLimits, count: int
+) -> bool:
+    return _passes_prescan(_build_request(bench, shape, face, count), size, limits)
+
+
+def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:
+    if len(post.body) > size:
+        return False
+    try:
+        content = read_multipart_related(post.headers["Content-Type"], post.body, limits).root.content
+        prescan_xml(content, limits, envelope=True)
+    except GatewayError:
+        return False
+    return True
+
+
+def _find_largest_count(passes: Callable[[int], bool]) -> int:
+    """Return the largest number that passes, found by halving; the numbers below it pass, too."""
+    low, high = 0, 1
+    while high < 1 << 22 and passes(high):
+        low, high = high, high * 2
+    while high - low > max(1, low // 50):
+        middle = (low + high) // 2
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    return low

@@ -1,0 +1,1 @@
+"""Simulated partners: brokers, agencies and customs that behave, or misbehave, as told."""

@@ -1,0 +1,291 @@
+"""A simulated agency: takes applications, decides them by its plan, and can be told to misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.conformance.partners.agency_applications import (
+    DocumentCatalogue,
+    ReceivedApplication,
+    read_application,
+)
+from gateway.conformance.partners.agency_callbacks import Callback, CallbackQueue
+from gateway.conformance.partners.agency_notices import (
+    build_acknowledgment,
+    build_decision_call,
+    build_information_call,
+    build_notice_answer,
+    build_status_call,
+    decide_application,
+)
+from gateway.conformance.partners.agency_plan import AgencyPlan, AgencyPlans
+from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
+from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.conformance.partners.soap_endpoint import SoapEndpoint, VerifiedCall, make_message_id
+from gateway.errors import MESSAGE_ID_REUSED, OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+from gateway.share import get_data_folder
+from gateway.wire.namespaces import WSA
+from gateway.wire.wsdl import ServiceDescription, read_wsdl
+
+__all__ = ["AgencySimulator", "load_service_description"]
+
+_GARBAGE: Final = b"<html><body>502 proxy \xff\xfe</body>"
+
+
+def load_service_description(name: str) -> ServiceDescription:
+    """Return the service of a shipped WSDL."""
+    return read_wsdl(get_data_folder("wsdl").joinpath(name).read_bytes())
+
+
+class _NoAnswerError(Exception):
+    """The caller hears nothing."""
+
+
+@dataclass(slots=True)
+class _CallContext:
+    """What shall happen to the answer of one call."""
+
+    plan: AgencyPlan = field(default_factory=AgencyPlan)
+    repeated: bool = False
+
+
+class AgencySimulator:
+    """One agency on one folder: effects.jsonl, calls.jsonl and refusals.jsonl outlive the process."""
+
+    def __init__(
+        self,
+        identity: PartnerIdentity,
+        catalogue: DocumentCatalogue,
+        folder_: Path,
+        plans: AgencyPlans,
+        hub_url: str,
+    ) -> None:
+        self.agency = catalogue.agency
+        self._plans = plans
+        self._catalogue = catalogue
+        self.desk = SoapEndpoint(identity, load_service_description("agency-template.wsdl"))
+        self._effects = Journal(folder_ / "effects.jsonl")
+        self._refusals = Journal(folder_ / "refusals.jsonl")
+        self._known: dict[str, tuple[str, str]] = {}
+        self._applications: dict[str, tuple[str, int]] = {}
+        self._lock = threading.Lock()
+        calls = Journal(folder_ / "calls.jsonl")
+        self._call_backs = CallbackQueue(identity, hub_url, calls)
+        self._pending = tuple(self._load_pending_callbacks(folder_))
+
+    def start(self) -> None:
+        """Begin to call back, with what an earlier process left undone first."""
+        for errand in self._pending:
+            self._call_backs.add(errand)
+        self._call_backs.start()
+
+    def close(self) -> None:
+        """Make no more calls."""
+        self._call_backs.close()
+
+    def _load_pending_callbacks(self, folder_: Path) -> Iterator[Callback]:
+        done = {row["message_id"] for row in read_journal(folder_ / "calls.jsonl") if row.get("done")}
+        for row in read_journal(folder_ / "effects.jsonl"):
+            self._index_effect(row)
+            yield from (Callback.from_row(one) for one in row["errands"] if one["message_id"] not in done)
+
+    def _index_effect(self, row: dict[str, Any]) -> None:
+        self._known[row["message_id"]] = (row["body_sha256"], row["answer"])
+        count = self._applications.get(row["application"], ("", 0))[1]
+        self._applications[row["application"]] = (row["case"], count + 1)
+
+    def __call__(self, request: IncomingRequest) -> HttpReply:
+        """Answer one call."""
+        mood = _CallContext()
+        try:
+            reply, problem = self.desk.serve_request(request, lambda call: self._handle_call(call, mood))
+        except _NoAnswerError:
+            return HttpReply(closes=True)
+        if problem is not None:
+            self._record_refusal(problem)
+            return reply
+        return self._apply_late_misbehavior(reply, mood.plan)
+
+    def _record_refusal(self, problem: GatewayError) -> None:
+        row = {
+            "problem": problem.problem.id,
+            "detail": problem.detail[:300],
+            "location": problem.location[:200],
+        }
+        self._refusals.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
+
+    def _handle_call(self, call: VerifiedCall, mood: _CallContext) -> etree._Element:
+        application = (
+            None if call.operation.name == "CancelApplication" else self._read_call_application(call)
+        )
+        mood.plan = self._plans.select_plan(application.values) if application else self._plans.usual
+        self._apply_early_misbehavior(mood.plan)
+        errands: tuple[Callback, ...] = ()
+        with self._lock:
+            known = self._known.get(call.message_id)
+            if known is None:
+                answer, errands = self._execute_call(call, application, mood.plan)
+            else:
+                answer = _get_recorded_answer(call, known)
+        self._dispatch_callbacks(errands, mood.plan)
+        return etree.fromstring(answer.encode())
+
+    def _read_call_application(self, call: VerifiedCall) -> ReceivedApplication:
+        return read_application(call.content, self._catalogue)
+
+    @staticmethod
+    def _apply_early_misbehavior(plan: AgencyPlan) -> None:
+        if plan.consume_misbehavior("silent"):
+            raise _NoAnswerError
+        if plan.consume_misbehavior("fault-server"):
+            raise GatewayError(OUR_MISTAKE, "the agency's system is down")
+        if plan.consume_misbehavior("fault-client"):
+            raise GatewayError(RULE_BROKEN, "the agency does not want this application")
+
+    def _execute_call(
+        self, call: VerifiedCall, application: ReceivedApplication | None, plan: AgencyPlan
+    ) -> tuple[str, tuple[Callback, ...]]:
+        """Do what a new call asks: its effect is on disk, with its answer, before anybody hears of it."""
+        number = application.number if application else _read_text(call.content, "ApplicationNumber")
+        operation = call.operation.name
+        if operation != "SubmitApplication" and number not in self._applications:
+            raise GatewayError(
+                REPLY_UNMATCHED, f"no application {number[:40]!r} came here", "ApplicationNumber"
+            )
+        if operation == "SubmitApplication" and number in self._applications:
+            raise GatewayError(
+                RULE_BROKEN, f"application {number[:40]!r} is here already", "ApplicationNumber"
+            )
+        if application is None:
+            response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
+            errands: tuple[Callback, ...] = ()
+        else:
+            response, errands = self._plan_answer(call, application, plan)
+        answer = etree.tostring(response, encoding="unicode")
+        row = self._make_effect_row(call, number, application) | {
+            "answer": answer,
+            "errands": [one.to_row() for one in errands],
+        }
+        self._effects.write(row)
+        self._index_effect(row)
+        return answer, errands
+
+    def _make_effect_row(
+        self, call: VerifiedCall, number: str, application: ReceivedApplication | None
+    ) -> dict[str, Any]:
+        return {
+            "effect": call.operation.name,
+            "message_id": call.message_id,
+            "body_sha256": call.sha256,
+            "application": number,
+            "case": application.case if application else self._applications[number][0],
+            "document": application.document if application else "",
+            "items": [item.number for item in application.items] if application else [],
+            "at": get_current_time().isoformat(timespec="milliseconds"),
+        }
+
+    def _plan_answer(
+        self, call: VerifiedCall, application: ReceivedApplication, plan: AgencyPlan
+    ) -> tuple[etree._Element, tuple[Callback, ...]]:
+        """Return the answer to an application or supplement, and the calls that follow it."""
+        at = get_current_time()
+        stem = (
+            f"{self.agency}-{application.number}-{self._applications.get(application.number, ('', 0))[1] + 1}"
+        )
+        said = decide_application(
+            application, plan, self._catalogue.get_document_laws(application.document), (f"{stem}-D", at)
+        )
+        twice = 2 if any(one.name == "duplicate" for one in plan.mischief) else 1
+        behaviour = plan.behaviour
+        if behaviour == "information" and call.operation.name == "SubmitSupplement":
+            behaviour = "immediate"
+        if behaviour == "immediate":
+            again = (
+                (_make_callback(build_decision_call(application.number, said), at, 1),) if twice == 2 else ()
+            )
+            return build_notice_answer(call.operation.response, said), again
+        answer = build_acknowledgment(call.operation.response, self._make_receipt_number(application.number))
+        if behaviour == "wait":
+            return answer, ()
+        due = at + timedelta(seconds=plan.delay)
+        if behaviour == "information":
+            asked = build_information_call(application.number, f"{stem}-Q", at, plan)
+            return answer, (_make_callback(asked, due, twice),)
+        return answer, tuple(self._plan_callbacks(application, plan, (stem, at, due), twice))
+
+    def _plan_callbacks(
+        self,
+        application: ReceivedApplication,
+        plan: AgencyPlan,
+        when: tuple[str, datetime, datetime],
+        twice: int,
+    ) -> Iterator[Callback]:
+        stem, at, due = when
+        for position, status in enumerate(plan.steps, start=1):
+            moment = at + timedelta(milliseconds=position)
+            step = build_status_call(application.number, f"{stem}-S{position}", moment, status)
+            yield _make_callback(step, at + (due - at) * position / (len(plan.steps) + 1), twice)
+        moment = at + timedelta(milliseconds=len(plan.steps) + 1)
+        laws = self._catalogue.get_document_laws(application.document)
+        content = build_decision_call(
+            application.number, decide_application(application, plan, laws, (f"{stem}-D", moment))
+        )
+        yield _make_callback(content, due, twice)
+        if twice == 2:
+            yield _make_callback(content, due + timedelta(seconds=0.5), 1)
+
+    def _make_receipt_number(self, number: str) -> str:
+        return f"{self.agency}-{number}"
+
+    def _dispatch_callbacks(self, errands: tuple[Callback, ...], plan: AgencyPlan) -> None:
+        overtaking = bool(errands) and plan.consume_misbehavior("overtaking") is not None
+        for errand in errands:
+            if not (overtaking and self._call_backs.call_immediately(errand)):
+                self._call_backs.add(errand)
+
+    def _apply_late_misbehavior(self, reply: HttpReply, plan: AgencyPlan) -> HttpReply:
+        """Return the answer as the plan's misbehaviours leave it."""
+        for name in ("slow", "late"):
+            waiting = plan.consume_misbehavior(name)
+            if waiting is not None:
+                waiting.sleep_seconds()
+        if plan.consume_misbehavior("lost"):
+            return HttpReply(closes=True)
+        if plan.consume_misbehavior("garbage"):
+            return HttpReply(200, reply.content_type, _GARBAGE)
+        if plan.consume_misbehavior("wrong-signature"):
+            return HttpReply(reply.status, reply.content_type, _forge_answer_body(reply.body))
+        return reply
+
+
+def _get_recorded_answer(call: VerifiedCall, known: tuple[str, str]) -> str:
+    """Return the answer given before; refuse another Body under a MessageID that is taken."""
+    digest, answer = known
+    if digest != call.sha256:
+        where = f"/soap:Envelope/soap:Header/{{{WSA}}}MessageID"
+        raise GatewayError(MESSAGE_ID_REUSED, "another call had this MessageID", where)
+    return answer
+
+
+def _forge_answer_body(body: bytes) -> bytes:
+    """Change what the answer says, in a way that every schema allows."""
+    for name in (b"ReceiptNumber", b"NoticeNumber"):
+        body = body.replace(b"<" + name + b">", b"<" + name + b">X", 1)
+    return body
+
+
+def _make_callback(content: etree._Element, due: datetime, times: int) -> Callback:
+    name = etree.QName(content).localname
+    return Callback(make_message_id(), name, etree.tostring(content, encoding="unicode"), due, times)
+
+
+def _read_text(content: etree._Element, name: str) -> str:
+    return " ".join((content.findtext(f"{{*}}{name}") or "").split())

@@ -1,0 +1,157 @@
+"""What an agency reads in an application: its schema's verdict, its number, its items, its attachments."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Any, Final
+
+import yaml
+from lxml import etree
+
+from gateway.errors import (
+    ATTACHMENT_MISMATCH,
+    DOCUMENT_INVALID,
+    DOCUMENT_UNKNOWN,
+    RULE_BROKEN,
+    SETTINGS_WRONG,
+    GatewayError,
+)
+from gateway.share import get_data_folder
+from gateway.wire.namespaces import make_document_namespace
+from gateway.wire.schema_sets import SchemaSet
+
+__all__ = ["DocumentCatalogue", "GoodsItem", "ReceivedApplication", "read_application"]
+
+# The agency's own item code: three signs of the document, then the number (FR2001).
+_CODE: Final = re.compile(r"[A-Z]{2}[0-9A-Z]([0-9]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class GoodsItem:
+    """One item of the goods as the agency knows it."""
+
+    number: int
+    hs: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedApplication:
+    """An application that its agency can work on; `values` are all texts of its document."""
+
+    number: str
+    case: str
+    document: str
+    items: tuple[GoodsItem, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _DocumentForm:
+    document: str
+    laws: tuple[str, ...]
+    schema: SchemaSet
+
+
+class DocumentCatalogue:
+    """The documents of one agency: schemas compiled once, laws by which it decides them.
+
+    `schemas` and `mappings` are the folders to read instead of the shipped ones.
+    """
+
+    def __init__(
+        self, agency: str, schemas: Traversable | None = None, mappings: Traversable | None = None
+    ) -> None:
+        schemas, mappings = schemas or get_data_folder("xsd"), mappings or get_data_folder("mappings")
+        place = schemas.joinpath("agencies", agency)
+        if not re.fullmatch(r"[A-Z0-9]{1,20}", agency) or not place.is_dir():
+            raise GatewayError(
+                SETTINGS_WRONG, f"no schemas of an agency {agency[:40]!r}", f"xsd/agencies/{agency[:40]}"
+            )
+        self.agency = agency
+        self._forms = dict(self._load_forms(agency, schemas, mappings.joinpath("agencies", agency)))
+
+    @staticmethod
+    def _load_forms(
+        agency: str, schemas: Traversable, mappings: Traversable
+    ) -> Iterator[tuple[str, _DocumentForm]]:
+        for file in sorted(one.name for one in mappings.iterdir() if one.name.endswith(".yaml")):
+            document = file.removesuffix(".yaml")
+            laws = _read_laws(mappings.joinpath(file).read_text(encoding="utf-8"))
+            schema = SchemaSet.load_cached(schemas, f"agencies/{agency}/{document}.xsd")
+            yield make_document_namespace(document), _DocumentForm(document, laws, schema)
+
+    def get_document_laws(self, document: str) -> tuple[str, ...]:
+        """Return the laws by which a document's items are decided."""
+        return next(form.laws for form in self._forms.values() if form.document == document)
+
+    def validate_document(self, root: etree._Element) -> str:
+        """Return the name of the document at `root`; GW401 or GW402 unless it is a valid one."""
+        form = self._forms.get(etree.QName(root).namespace or "")
+        if form is None:
+            raise GatewayError(DOCUMENT_UNKNOWN, f"{self.agency} has no such document", str(root.tag)[:120])
+        form.schema.validate_document(root)
+        return form.document
+
+
+def _read_laws(text: str) -> tuple[str, ...]:
+    # The head of the file is enough, and quicker: the rest is the mapping.
+    head = text.split("\nneeds:", 1)[0]
+    row: Any = yaml.safe_load(head)
+    return tuple(str(law) for law in row.get("law", ()))
+
+
+def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> ReceivedApplication:
+    """Return the application in a SubmitApplication or SubmitSupplement, or raise why it is no good."""
+    texts = {etree.QName(child).localname: child for child in content.iterchildren("*")}
+    root = next(texts["Document"].iterchildren("*"))
+    document = catalogue.validate_document(root)
+    _check_attachment_digests(root, content)
+    number = " ".join((texts["ApplicationNumber"].text or "").split())
+    if number not in {" ".join((one.text or "").split()) for one in root.iterchildren("*")}:
+        raise GatewayError(RULE_BROKEN, "the document has another application number", "ApplicationNumber")
+    items = tuple(_read_items(root))
+    if not items:
+        raise GatewayError(DOCUMENT_INVALID, "the document names no item", str(root.tag)[:120])
+    values = tuple(one.text for one in root.iter("*") if one.text and not len(one))
+    return ReceivedApplication(
+        number, " ".join((texts["CaseNumber"].text or "").split()), document, items, values
+    )
+
+
+def _read_items(root: etree._Element) -> Iterator[GoodsItem]:
+    """Find the items in either form of document: Item with its number, or LPCO with an item code."""
+    for item in root.iterfind("{*}Item"):
+        yield GoodsItem(int(item.findtext("{*}ItemNumber") or 0), item.findtext("{*}Hs") or "")
+    for commodity in root.iterfind("{*}LPCO/{*}Consignment/{*}ConsignmentItem/{*}Commodity"):
+        code = _CODE.fullmatch(commodity.findtext("{*}ID") or "")
+        if code is not None:
+            yield GoodsItem(int(code[1]), commodity.findtext("{*}Classification/{*}ID") or "")
+
+
+def _check_attachment_digests(root: etree._Element, content: etree._Element) -> None:
+    """Refuse a file whose digest is not the one told, and a document that names a file that is not there."""
+    brought: Mapping[str, str] = {
+        one.get("cid", ""): _digest_attachment(one) for one in content.iterchildren("{*}Attachment")
+    }
+    for one in content.iterchildren("{*}Attachment"):
+        if brought[one.get("cid", "")] != one.get("sha256"):
+            raise GatewayError(ATTACHMENT_MISMATCH, "the digest is another's", f"cid:{one.get('cid')}")
+    for named in root.iter("*"):
+        cid = named.get("cid")
+        if cid is not None and cid not in brought:
+            raise GatewayError(ATTACHMENT_MISMATCH, "the attachment did not come", f"cid:{cid[:80]}")
+
+
+def _digest_attachment(element: etree._Element) -> str:
+    try:
+        return hashlib.sha256(
+            base64.b64decode("".join((element.text or "").split()), validate=True)
+        ).hexdigest()
+    except binascii.Error:
+        return ""

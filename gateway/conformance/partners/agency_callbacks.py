@@ -1,0 +1,178 @@
+"""Calls that a simulated agency makes: the same MessageID and Body, signed anew, until the hub has them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
+from gateway.conformance.partners.hub_answers import read_hub_answer
+from gateway.conformance.partners.journal import Journal
+from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope
+from gateway.errors import GatewayError
+from gateway.wire.addressing import AddressingHeaders
+from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.wss import sign_soap_envelope
+
+__all__ = ["Callback", "CallbackQueue"]
+
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 5.0
+_MOST_TRIES: Final = 200
+_END_WITHIN: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One call to make: its MessageID, its operation, its content as octets, when, how often."""
+
+    message_id: str
+    operation: str
+    content: str
+    due: datetime
+    times: int = 1
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the errand as JSON holds it."""
+        return {
+            "message_id": self.message_id,
+            "operation": self.operation,
+            "content": self.content,
+            "due": self.due.isoformat(),
+            "times": self.times,
+        }
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Callback:
+        """Read what `to_row` wrote."""
+        return cls(
+            row["message_id"],
+            row["operation"],
+            row["content"],
+            datetime.fromisoformat(row["due"]),
+            row["times"],
+        )
+
+
+class CallbackQueue:
+    """Makes errands when they are due; several at once, each again and again until status 200."""
+
+    def __init__(self, identity: PartnerIdentity, hub_url: str, journal: Journal, threads: int = 4) -> None:
+        self._identity = identity
+        self._poster = HttpPoster(hub_url)
+        self._journal = journal
+        self._queue: list[tuple[float, int, Callback, int]] = []
+        self._numbers = itertools.count()
+        self._filled = threading.Condition()
+        self._stopping = False
+        self._threads = [threading.Thread(target=self._run_worker, daemon=True) for _ in range(threads)]
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Begin nothing more, and wait a little for what has begun."""
+        with self._filled:
+            self._stopping = True
+            self._filled.notify_all()
+        for thread in self._threads:
+            thread.join(_END_WITHIN)
+        self._poster.close()
+
+    def add(self, errand: Callback) -> None:
+        """Make `errand` when it is due."""
+        self._enqueue_callback(errand, (errand.due - get_current_time()).total_seconds(), 1)
+
+    def call_immediately(self, errand: Callback, patience: float = 10.0) -> bool:
+        """Make `errand` at once in the caller's thread; tell whether the hub took it."""
+        end = time.monotonic() + patience
+        tries = 0
+        while time.monotonic() < end:
+            tries += 1
+            if self._attempt_callback(errand, tries):
+                return True
+            time.sleep(_FIRST_RETRY)
+        return False
+
+    def _enqueue_callback(self, errand: Callback, wait: float, tries: int) -> None:
+        with self._filled:
+            heapq.heappush(
+                self._queue, (time.monotonic() + max(wait, 0.0), next(self._numbers), errand, tries)
+            )
+            self._filled.notify()
+
+    def _run_worker(self) -> None:
+        while True:
+            taken = self._take_due_callback()
+            if taken is None:
+                return
+            errand, tries = taken
+            if not self._attempt_callback(errand, tries) and tries < _MOST_TRIES:
+                self._enqueue_callback(
+                    errand, min(_FIRST_RETRY * 2 ** (tries - 1), _LONGEST_RETRY), tries + 1
+                )
+
+    def _take_due_callback(self) -> tuple[Callback, int] | None:
+        with self._filled:
+            while not self._stopping:
+                if not self._queue:
+                    self._filled.wait()
+                    continue
+                wait = self._queue[0][0] - time.monotonic()
+                if wait <= 0:
+                    return heapq.heappop(self._queue)[2:]
+                self._filled.wait(wait)
+        return None
+
+    def _attempt_callback(self, errand: Callback, tries: int) -> bool:
+        """Make one attempt, `times` over, and write down what came of it."""
+        good = True
+        for _ in range(errand.times):
+            status, problem = self._post_callback(errand)
+            good = good and status == 200
+            self._journal.write(
+                {
+                    "message_id": errand.message_id,
+                    "operation": errand.operation,
+                    "try": tries,
+                    "status": status,
+                    "verified": status == 200 and problem is None,
+                    "problem": problem,
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "done": good,
+                }
+            )
+        return good
+
+    def _post_callback(self, errand: Callback) -> tuple[int, str | None]:
+        action = f"{SERVICE_AGENCY}:{errand.operation}"
+        content = etree.fromstring(errand.content.encode())
+        root = build_addressed_envelope(
+            content, AddressingHeaders(action, errand.message_id, self._poster.url)
+        )
+        sign_soap_envelope(root, self._identity.signer, now=get_current_time())
+        headers = {"Content-Type": CONTENT_TYPE, "SOAPAction": f'"{action}"'}
+        try:
+            answer = self._poster.post(headers, serialize_element(root))
+        except GatewayError as problem:
+            return 0, str(problem)[:300]
+        return answer.status, self._find_answer_problem(answer, errand)
+
+    def _find_answer_problem(self, answer: HttpReply, errand: Callback) -> str | None:
+        """Return what is wrong with the hub's answer: a fault, or an answer that is not its own."""
+        try:
+            fault = read_hub_answer(answer.body, errand.message_id, self._identity, get_current_time())
+        except GatewayError as problem:
+            return str(problem)[:300]
+        return f"{fault.code}: {fault.text}"[:300] if fault is not None else None

@@ -1,0 +1,148 @@
+"""What a simulated agency is told to do: how it decides, and how it misbehaves."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.conformance.partners.misbehavior import AGENCY_MISBEHAVIORS, Misbehavior, take_misbehavior
+from gateway.conformance.partners.partner_identity import read_file
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["BEHAVIOURS", "AgencyPlan", "AgencyPlans", "ItemRule", "read_agency_plans"]
+
+BEHAVIOURS: Final = {
+    "immediate": "decides in the answer to the call",
+    "later": "acknowledges, and calls back with its decision after the delay",
+    "information": "acknowledges, calls back for information, decides when the supplement comes",
+    "wait": "acknowledges and never decides",
+}
+DECISIONS: Final = ("APPROVED", "APPROVED_WITH_CONDITIONS", "REJECTED", "NOT_CONCERNED")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRule:
+    """Decides items: the one with this number, those whose HS code starts so, or all."""
+
+    decision: str = "APPROVED"
+    number: int | None = None
+    hs: str | None = None
+    conditions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.decision not in DECISIONS:
+            raise _make_settings_error(f"a decision is one of {', '.join(DECISIONS)}", self.decision)
+
+    def matches_item(self, number: int, hs: str) -> bool:
+        """Tell whether the rule speaks of an item."""
+        return self.number in (None, number) and hs.startswith(self.hs or "")
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyPlan:
+    """How applications are treated.
+
+    `status` is the code of the deciding notice, found from the decisions when empty; `steps`
+    are codes told in notices of their own before it.  `deadline` is in seconds from the question.
+    """
+
+    behaviour: str = "immediate"
+    delay: float = 0.5
+    status: str = ""
+    steps: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
+    items: tuple[ItemRule, ...] = ()
+    pointers: tuple[str, ...] = ()
+    text: str = "More information is needed."
+    deadline: float = 7 * 86400.0
+    mischief: tuple[Misbehavior, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.behaviour not in BEHAVIOURS:
+            raise _make_settings_error(f"a behaviour is one of {', '.join(BEHAVIOURS)}", self.behaviour)
+
+    def find_rule(self, number: int, hs: str) -> ItemRule:
+        """Return the first rule that speaks of an item; approval when none does."""
+        return next((one for one in self.items if one.matches_item(number, hs)), ItemRule())
+
+    def consume_misbehavior(self, name: str) -> Misbehavior | None:
+        """Return the misbehaviour of that name when this call is one for it."""
+        return take_misbehavior(self.mischief, name)
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyPlans:
+    """The usual plan, and others for documents that hold a certain value."""
+
+    usual: AgencyPlan = AgencyPlan()
+    others: tuple[tuple[str, AgencyPlan], ...] = ()
+
+    def select_plan(self, values: Iterable[str]) -> AgencyPlan:
+        """Return the plan of a document by its values: the first pattern that one of them fits."""
+        if not self.others:
+            return self.usual
+        known = list(values)
+        for pattern, plan in self.others:
+            if any(fnmatchcase(value, pattern) for value in known):
+                return plan
+        return self.usual
+
+
+def read_agency_plans(path: Path | None, given: Mapping[str, Any]) -> AgencyPlans:
+    """Read a plan file, over which `given` goes; ``[[when]] value = "…"`` opens another plan."""
+    table = _load_table(path) if path is not None else {}
+    others = table.pop("when", [])
+    usual = _override_plan(AgencyPlan(), table | dict(given))
+    return AgencyPlans(
+        usual, tuple((str(one.pop("value", "*")), _override_plan(usual, one)) for one in others)
+    )
+
+
+def _load_table(path: Path) -> dict[str, Any]:
+    """Return what a TOML or, by its name, a JSON file says."""
+    try:
+        text = read_file(path).decode()
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise _make_settings_error(f"the plan cannot be read: {str(error)[:200]}", str(path)) from None
+    if not isinstance(table, dict):
+        raise _make_settings_error("a plan is a table", str(path))
+    return table
+
+
+def _override_plan(plan: AgencyPlan, table: Mapping[str, Any]) -> AgencyPlan:
+    """Return the plan with the values of a table in place of its own."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        match key:
+            case "behaviour" | "status" | "text":
+                values[key] = str(value)
+            case "delay" | "deadline":
+                values[key] = float(value)
+            case "steps" | "laws" | "pointers":
+                values[key] = tuple(str(one) for one in value)
+            case "items":
+                values[key] = tuple(
+                    one if isinstance(one, ItemRule) else _make_item_rule(one) for one in value
+                )
+            case "mischief":
+                values[key] = tuple(Misbehavior.from_text(str(one), AGENCY_MISBEHAVIORS) for one in value)
+            case _:
+                raise _make_settings_error(f"a plan has no key {key[:40]!r}", key[:40])
+    return replace(plan, **values)
+
+
+def _make_item_rule(row: Mapping[str, Any]) -> ItemRule:
+    unknown = set(row) - {"decision", "number", "hs", "conditions"}
+    if unknown:
+        raise _make_settings_error(f"an item rule has no key {sorted(unknown)[0][:40]!r}", "items")
+    return ItemRule(**{**row, "conditions": tuple(row.get("conditions", ()))})
+
+
+def _make_settings_error(detail: str, where: str) -> GatewayError:
+    return GatewayError(SETTINGS_WRONG, detail, where[:80])

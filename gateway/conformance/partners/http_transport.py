@@ -1,0 +1,223 @@
+"""HTTP/1.1 as a partner speaks it: a small threaded server, and a client that keeps its connections."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.pki.tls_contexts import make_client_context
+
+__all__ = ["HttpPoster", "HttpReply", "IncomingRequest", "PartnerServer", "RequestHandler"]
+
+_LARGEST: Final = 64 * 1024 * 1024
+_IDLE: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """One POST: its path, its headers (names in lower case) and its body."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What is answered; `closes` ends the connection without a single octet."""
+
+    status: int = 200
+    content_type: str = "text/xml; charset=utf-8"
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False
+
+
+#: Answers one POST; an exception is answered by status 500.
+RequestHandler = Callable[[IncomingRequest], HttpReply]
+
+
+class _ThreadedListener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    allow_reuse_address = True
+    application: RequestHandler
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that their other end has cut."""
+
+
+class _PostHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one write for head and body
+    timeout = _IDLE
+    server: _ThreadedListener
+
+    def do_POST(self) -> None:
+        """Hand the request to the application."""
+        body = self._read_body()
+        if body is None:
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            reply = self.server.application(IncomingRequest(self.path, headers, body))
+        except Exception as mistake:  # the caller is told; the process goes on
+            words = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
+            reply = HttpReply(500, "text/plain; charset=utf-8", words)
+        self._send_reply(reply)
+
+    def do_GET(self) -> None:
+        """Say that the partner is alive."""
+        self._send_reply(HttpReply(200, "text/plain", b"alive\n"))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write no access log."""
+
+    def _read_body(self) -> bytes | None:
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._read_chunks()
+        length = self.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length) > _LARGEST:
+            self._send_reply(HttpReply(413, "text/plain", b"too large\n"))
+            self.close_connection = True
+            return None
+        return self.rfile.read(int(length))
+
+    def _read_chunks(self) -> bytes:
+        content = bytearray()
+        while len(content) <= _LARGEST:
+            size = int(self.rfile.readline(80).split(b";")[0], 16)
+            if size == 0:
+                while self.rfile.readline(8192).strip():
+                    pass
+                break
+            content += self.rfile.read(size)
+            self.rfile.readline(8)
+        return bytes(content)
+
+    def _send_reply(self, reply: HttpReply) -> None:
+        if reply.closes:
+            self.close_connection = True
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        if reply.body or reply.status != 204:
+            self.send_header("Content-Type", reply.content_type)
+            self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
+        self.wfile.flush()
+
+
+class PartnerServer:
+    """Listens as soon as it is made; answers from `start` until `close`."""
+
+    def __init__(self, application: RequestHandler, host: str = "127.0.0.1", port: int = 0) -> None:
+        try:
+            self._listener = _ThreadedListener((host, port), _PostHandler)
+        except OSError as error:
+            detail = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            raise GatewayError(SETTINGS_WRONG, detail, f"{host}:{port}") from None
+        self._listener.application = application
+        self._thread: threading.Thread | None = None
+        self.port = int(self._listener.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._thread is not None:
+            self._listener.shutdown()
+        self._listener.server_close()
+
+
+class HttpPoster:
+    """Posts to one address over connections that are kept; safe for threads.
+
+    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    """
+
+    def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
+        self.url = url
+        self._parts = parts
+        self._time_out = time_out
+        self._tls = (tls or make_client_context()) if parts.scheme == "https" else None
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._idle: list[HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
+        """POST once; raises GW601 when there is no answer."""
+        connection = self._take_connection()
+        try:
+            if connection.sock is None:
+                self._open_connection(connection)
+            reply = self._exchange_post(connection, headers, body)
+        except (OSError, HTTPException) as problem:
+            connection.close()
+            reason = str(problem)[:200] or type(problem).__name__
+            raise GatewayError(UNREACHABLE, reason, self.url[:200]) from problem
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return reply
+        connection.close()
+        return reply
+
+    def close(self) -> None:
+        """Close what is kept."""
+        with self._lock:
+            self._closed = True
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    def _take_connection(self) -> HTTPConnection:
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            if kept is None:
+                host, port = self._parts.hostname or "", self._parts.port
+                if self._tls is not None:
+                    return HTTPSConnection(host, port, timeout=self._time_out, context=self._tls)
+                return HTTPConnection(host, port, timeout=self._time_out)
+            # An idle connection on which there is something to read has been closed by its other end.
+            if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
+                return kept
+            kept.close()
+
+    @staticmethod
+    def _open_connection(connection: HTTPConnection) -> None:
+        connection.connect()
+        opened: Any = connection.sock
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _exchange_post(
+        self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes
+    ) -> HttpReply:
+        connection.request("POST", self._path, body, dict(headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        kept = {name.lower(): value for name, value in answer.getheaders()}
+        return HttpReply(answer.status, kept.get("content-type", ""), content, kept)

@@ -1,0 +1,87 @@
+"""Results and notices of the hub as their reader takes them: verified, then read into plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lxml import etree
+
+from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.errors import GatewayError
+from gateway.message_model import UserMessage
+from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.xades import verify_document
+
+__all__ = ["read_hub_document"]
+
+_SIGNATURE = "/res:*/ds:Signature"
+
+
+def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[str, Any]:
+    """Return what a message of the hub says; `verified` only when schema, signature and signer are good."""
+    if not message.payloads:
+        return {"verified": False, "problem": "the message carries no document"}
+    try:
+        root = parse_xml(message.payloads[0].content)
+        load_shipped_schemas(RESULT).validate_document(root)
+        signed = verify_document(root)
+        identity.verify_hub_certificate(signed.certificate, get_current_time(), _SIGNATURE)
+    except GatewayError as problem:
+        return {"verified": False, "problem": str(problem)[:500]}
+    return {"verified": True, "problem": None, **_read_fields(root)}
+
+
+def _read_fields(root: etree._Element) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "kind": etree.QName(root).localname,
+        "case_number": _read_text(root, "CaseNumber"),
+        "reference": _read_text(root, "Reference"),
+    }
+    request = root.find("{*}Request")
+    return said | (_read_result_fields(root) if request is None else _read_notice_fields(request))
+
+
+def _read_result_fields(root: etree._Element) -> dict[str, Any]:
+    return {
+        "outcome": _read_text(root, "Outcome"),
+        "decisions": [_read_decision(one) for one in root.iterfind("{*}Decision")],
+        "problems": [
+            {"id": one.get("id"), "pointer": one.get("pointer"), "text": one.text or ""}
+            for one in root.iterfind("{*}Problem")
+        ],
+    }
+
+
+def _read_decision(element: etree._Element) -> dict[str, Any]:
+    return {
+        "organisation": element.get("organisation"),
+        "document": element.get("document"),
+        "item": int(element.get("item", "0")),
+        "law": element.get("law"),
+        "decision": element.get("decision"),
+        "number": _read_text(element, "Number"),
+        "date": _read_text(element, "Date"),
+        "conditions": [one.text or "" for one in element.iterfind("{*}Condition")],
+        "notice_number": _read_text(element, "NoticeNumber"),
+        "issued_at": _read_text(element, "IssuedAt"),
+    }
+
+
+def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
+    return {
+        "application": request.get("application"),
+        "document": request.get("document"),
+        "organisation": request.get("organisation"),
+        "state": _read_text(request, "State"),
+        "status_code": _read_text(request, "StatusCode"),
+        "notice_number": _read_text(request, "NoticeNumber"),
+        "text": _read_text(request, "Text"),
+        "pointers": [one.text or "" for one in request.iterfind("{*}Pointer")],
+        "deadline": _read_text(request, "Deadline"),
+    }
+
+
+def _read_text(parent: etree._Element, name: str) -> str | None:
+    found = parent.find(f"{{*}}{name}")
+    return None if found is None else (found.text or "").strip()

@@ -1,0 +1,58 @@
+"""A log of JSON lines that outlives its process: written before anything is answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Journal", "read_journal"]
+
+
+class Journal:
+    """Appends one line a call, handed to the kernel at once; safe for threads."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # A line that a kill cut short must not swallow the next one.
+        if not _ends_with_newline(path):
+            os.write(self._file, b"\n")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append `row`."""
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            os.write(self._file, line)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return True
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the rows of a log, as far as it has been written; none when there is no file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row

@@ -1,0 +1,211 @@
+"""A broker's message handler: opens what the hub posts, keeps it, acknowledges it, and knows it again."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.conformance.partners.broker_membership import Membership
+from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
+from gateway.conformance.partners.hub_documents import read_hub_document
+from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
+from gateway.conformance.partners.partner_identity import get_current_time
+from gateway.errors import MESSAGE_ID_REUSED, REFUSED_FOR_GOOD, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
+from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
+
+__all__ = ["EBMS2", "SOAP_ACTION", "MessageHandler", "read_parcel_content"]
+
+EBMS2: Final = PROTOCOLS["ebms2"]
+SOAP_ACTION: Final = '"ebXML"'
+_NOTHING: Final = HttpReply(204)
+
+
+def read_parcel_content(parcel: Parcel) -> bytes:
+    """Return the octets of a parcel."""
+    with parcel.body.open_stream() as stream:
+        return stream.read()
+
+
+class MessageHandler:
+    """Takes POSTs of the hub; every message kept is a row of ``messages.jsonl``, its document a file.
+
+    `listener` is told each row once, after it is kept.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        folder: Path,
+        mischief: tuple[Misbehavior, ...] = (),
+        listener: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.membership = membership
+        self._folder = folder
+        self._mischief = mischief
+        self._listener = listener
+        self._messages = Journal(folder / "messages.jsonl")
+        self._refusals = Journal(folder / "refusals.jsonl")
+        self._known = {row["message_id"]: row for row in read_journal(folder / "messages.jsonl")}
+        self._expected: dict[str, SentUnit] = {}
+        self._settled: dict[str, GatewayError | None] = {}
+        self._lock = threading.Lock()
+        self._heard = threading.Condition(self._lock)
+
+    def __call__(self, request: IncomingRequest) -> HttpReply:
+        """Answer one POST."""
+        if take_misbehavior(self._mischief, "silent"):
+            return HttpReply(closes=True)
+        if take_misbehavior(self._mischief, "busy"):
+            return HttpReply(503, "text/plain", b"come again\n", {"Retry-After": "1"})
+        headers = {
+            "Content-Type": request.headers.get("content-type", ""),
+            "SOAPAction": request.headers.get("soapaction", ""),
+        }
+        parcel = Parcel(headers, MemoryBody(request.body))
+        context = self.membership.build_context()
+        try:
+            return self._answer_unit(EBMS2.open(parcel, context), context)
+        except GatewayError as problem:
+            self._record_refusal(problem)
+            refusal = EBMS2.reject_parcel(problem, parcel, context)
+            return _make_parcel_reply(refusal.parcel, refusal.status)
+
+    def expect_receipt(self, sent: SentUnit) -> None:
+        """Wait for the receipt of what was sent, should it come by a POST of the hub's own."""
+        with self._lock:
+            self._expected[sent.unit.message_id] = sent
+
+    def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
+        """Wait for the receipt of a message; tell whether an answer came, and what was wrong with it."""
+        with self._heard:
+            self._heard.wait_for(lambda: message_id in self._settled, seconds)
+            return message_id in self._settled, self._settled.get(message_id)
+
+    def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        unit = opened.unit
+        if isinstance(unit, UserMessage):
+            return self._keep_message(unit, opened, context)
+        if isinstance(unit, Ping):
+            return _make_parcel_reply(
+                EBMS2.seal((EBMS2.make_pong(unit, context),), opened.pmode, context), 200
+            )
+        if isinstance(unit, Receipt | ErrorSignal):
+            self._settle_signal(unit, opened)
+        return _NOTHING
+
+    def _settle_signal(self, unit: Receipt | ErrorSignal, opened: OpenedMessage) -> None:
+        problem: GatewayError | None = None
+        with self._heard:
+            sent = self._expected.get(unit.ref_to_message_id or "")
+            if sent is None:
+                return
+            try:
+                EBMS2.check_answer(opened, sent)
+                if isinstance(unit, ErrorSignal):
+                    problem = _find_signal_error(unit)
+            except GatewayError as wrong:
+                problem = wrong
+            self._settled[sent.unit.message_id] = problem
+            self._heard.notify_all()
+
+    def _keep_message(self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        """Keep a message once and return its receipt, the same octets each time."""
+        with self._lock:
+            row = self._known.get(unit.message_id)
+        if row is None:
+            row = self._make_message_row(unit, opened, context)
+            with self._lock:
+                new = unit.message_id not in self._known
+                row = self._known.setdefault(unit.message_id, row)
+                if new:
+                    self._write_message(unit, row)
+            if new and self._listener is not None:
+                self._listener(row)
+        if row["identity"] != opened.identity:
+            raise GatewayError(MESSAGE_ID_REUSED, "another message has this MessageId", "eb:MessageId")
+        return self._make_receipt_reply(unit, opened, (row, context))
+
+    def _make_message_row(
+        self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
+    ) -> dict[str, Any]:
+        sealed = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
+        return {
+            "message_id": unit.message_id,
+            "action": unit.action,
+            "ref_to": unit.ref_to_message_id,
+            "conversation": unit.conversation_id,
+            "identity": opened.identity,
+            "said": read_hub_document(unit, self.membership.identity),
+            "receipt": base64.b64encode(read_parcel_content(sealed)).decode(),
+            "receipt_type": sealed.get_header("Content-Type"),
+            "at": context.now.isoformat(timespec="milliseconds"),
+        }
+
+    def _write_message(self, unit: UserMessage, row: dict[str, Any]) -> None:
+        name = f"{len(self._known):04d}-{unit.action}.xml"
+        if unit.payloads:
+            (self._folder / name).write_bytes(unit.payloads[0].content)
+        row["file"] = name
+        self._messages.write(row)
+
+    def _make_receipt_reply(
+        self, unit: UserMessage, opened: OpenedMessage, kept: tuple[dict[str, Any], ProtocolContext]
+    ) -> HttpReply:
+        row, context = kept
+        slow = take_misbehavior(self._mischief, "slow")
+        if slow is not None:
+            slow.sleep_seconds()
+        if unit.ack_requested is None or take_misbehavior(self._mischief, "no-receipt"):
+            return _NOTHING
+        if take_misbehavior(self._mischief, "garbage"):
+            return HttpReply(200, "text/xml", b"<soap:Envelope>\xff</nothing>")
+        receipt = HttpReply(200, row["receipt_type"], base64.b64decode(row["receipt"]))
+        if take_misbehavior(self._mischief, "bad-receipt"):
+            receipt = _make_parcel_reply(_make_bad_receipt(opened, context), 200)
+        if EBMS2.has_synchronous_answer(unit, opened.pmode):
+            return receipt
+        self._post_receipt(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
+        return _NOTHING
+
+    def _post_receipt(self, receipt: HttpReply, endpoint: str) -> None:
+        def send_receipt() -> None:
+            with suppress(GatewayError), closing(HttpPoster(endpoint)) as poster:
+                headers = {"Content-Type": receipt.content_type, "SOAPAction": SOAP_ACTION}
+                poster.post(headers, receipt.body)
+
+        threading.Thread(target=send_receipt, daemon=True).start()
+
+    def _record_refusal(self, problem: GatewayError) -> None:
+        row = {
+            "problem": problem.problem.id,
+            "detail": problem.detail[:300],
+            "location": problem.location[:200],
+        }
+        self._refusals.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
+
+
+def _find_signal_error(signal: ErrorSignal) -> GatewayError | None:
+    """Return the error that a signal tells; a warning is none."""
+    worst = next((one for one in signal.errors if one.severity == "Error"), None)
+    if worst is None:
+        return None
+    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description}"[:500], worst.location[:300])
+
+
+def _make_bad_receipt(opened: OpenedMessage, context: ProtocolContext) -> Parcel:
+    good = EBMS2.make_receipt(opened, context)
+    references = tuple(replace(one, digest=bytes(reversed(one.digest))) for one in good.references)
+    return EBMS2.seal((replace(good, references=references),), opened.pmode, context)
+
+
+def _make_parcel_reply(parcel: Parcel | None, status: int) -> HttpReply:
+    if parcel is None:
+        return HttpReply(status if status != 200 else 204)
+    return HttpReply(status, parcel.get_header("Content-Type"), read_parcel_content(parcel))

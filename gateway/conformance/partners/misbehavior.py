@@ -1,0 +1,85 @@
+"""Misbehaviours that a simulated partner can be told: which, of how many seconds, for how many calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = [
+    "AGENCY_MISBEHAVIORS",
+    "BROKER_MISBEHAVIORS",
+    "CUSTOMS_MISBEHAVIORS",
+    "Misbehavior",
+    "take_misbehavior",
+]
+
+AGENCY_MISBEHAVIORS: Final = {
+    "slow": "waits some seconds before it answers",
+    "silent": "closes the connection; the call has had no effect",
+    "lost": "closes the connection though the call has had its effect",
+    "late": "as slow, meant for longer than the caller waits; the call has its effect",
+    "fault-server": "answers by a signed fault Server",
+    "fault-client": "answers by a signed fault Client",
+    "garbage": "answers by octets that are no SOAP; the call has its effect",
+    "wrong-signature": "answers by a message changed after it was signed; the call has its effect",
+    "duplicate": "calls back twice, and once more under another MessageID",
+    "overtaking": "calls back before it answers",
+}
+CUSTOMS_MISBEHAVIORS: Final = {
+    name: AGENCY_MISBEHAVIORS[name] for name in ("slow", "silent", "lost", "late", "fault-server", "garbage")
+}
+BROKER_MISBEHAVIORS: Final = {
+    "slow": "waits some seconds before it answers",
+    "no-receipt": "keeps the message and answers nothing",
+    "bad-receipt": "answers a signed receipt that is for other octets",
+    "garbage": "keeps the message and answers octets that are no message",
+    "busy": "answers HTTP status 503 and keeps nothing",
+    "silent": "closes the connection and keeps nothing",
+}
+
+
+class Misbehavior:
+    """One misbehaviour: for so many calls (None: always), of so many seconds; safe for threads."""
+
+    def __init__(self, name: str, seconds: float = 0.0, count: int | None = None) -> None:
+        self.name = name
+        self.seconds = seconds
+        self._left = count
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_text(cls, text: str, known: Mapping[str, str]) -> Misbehavior:
+        """Read ``NAME[=SECONDS][*COUNT]``; raises GW801 for a name that is not in `known`."""
+        head, star, count = text.partition("*")
+        name, equals, seconds = head.partition("=")
+        if name not in known:
+            raise GatewayError(SETTINGS_WRONG, f"a misbehaviour is one of {', '.join(known)}", name[:80])
+        try:
+            return cls(name, float(seconds) if equals else 0.0, int(count) if star else None)
+        except ValueError:
+            raise GatewayError(
+                SETTINGS_WRONG, "a misbehaviour is NAME[=SECONDS][*COUNT]", text[:80]
+            ) from None
+
+    def consume_call(self) -> bool:
+        """Tell whether this call is one of those; counts it."""
+        with self._lock:
+            if self._left is None:
+                return True
+            if self._left <= 0:
+                return False
+            self._left -= 1
+            return True
+
+    def sleep_seconds(self) -> None:
+        """Let its seconds pass."""
+        time.sleep(self.seconds)
+
+
+def take_misbehavior(mischief: Iterable[Misbehavior], name: str) -> Misbehavior | None:
+    """Return the misbehaviour of that name when this call is one for it."""
+    return next((one for one in mischief if one.name == name and one.consume_call()), None)

@@ -1,0 +1,187 @@
+"""A partner's SOAP service: only calls that the hub signed, that are for us and valid, are heard."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
+from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.errors import (
+    HEADER_INCONSISTENT,
+    HEADER_INVALID,
+    MEDIA_TYPE_REFUSED,
+    NOT_SOAP,
+    NOT_SUPPORTED,
+    OUR_MISTAKE,
+    GatewayError,
+)
+from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
+from gateway.wire.header_fields import is_text_xml
+from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA, WSSE
+from gateway.wire.soap import (
+    SoapEnvelope,
+    SoapFault,
+    check_must_understand,
+    read_envelope,
+    write_fault_envelope,
+)
+from gateway.wire.wsdl import ServiceDescription, WsdlOperation
+from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
+from gateway.xmlsec.algorithms import STRICT
+from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+
+__all__ = [
+    "CONTENT_TYPE",
+    "CallHandler",
+    "SoapEndpoint",
+    "VerifiedCall",
+    "build_addressed_envelope",
+    "make_message_id",
+]
+
+CONTENT_TYPE: Final = "text/xml; charset=utf-8"
+_UNDERSTOOD: Final = frozenset(
+    {f"{{{WSSE}}}Security"}
+    | {f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "From", "ReplyTo")}
+)
+_TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # noqa: S105
+_TO: Final = "/soap:Envelope/soap:Header/wsa:To"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCall:
+    """A call that was verified: its MessageID, its operation, its content, and the digest of that."""
+
+    message_id: str
+    operation: WsdlOperation
+    content: etree._Element
+    sha256: str
+
+
+#: Does what a verified call asks and returns the response element; raises GatewayError to refuse.
+CallHandler = Callable[[VerifiedCall], etree._Element]
+
+
+def make_message_id() -> str:
+    """Return a new MessageID."""
+    return f"urn:uuid:{uuid.uuid4()}"
+
+
+def build_addressed_envelope(content: etree._Element, values: AddressingHeaders) -> etree._Element:
+    """Return an unsigned envelope with `content` as its Body."""
+    root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
+    write_addressing(etree.SubElement(root, f"{{{SOAP11}}}Header"), values)
+    etree.SubElement(root, f"{{{SOAP11}}}Body").append(content)
+    return root
+
+
+class SoapEndpoint:
+    """One SOAP 1.1 service of a partner; safe for threads."""
+
+    def __init__(
+        self, identity: PartnerIdentity, description: ServiceDescription, addresses: Collection[str] = ()
+    ) -> None:
+        self.identity = identity
+        self.description = description
+        #: The values of wsa:To that mean us; with none, whatever it says is taken.
+        self.addresses = frozenset(addresses)
+
+    def serve_request(
+        self, request: IncomingRequest, handle: CallHandler
+    ) -> tuple[HttpReply, GatewayError | None]:
+        """Answer a request, signed either way; the problem is returned too when it was refused."""
+        relates_to: list[str] = []
+        try:
+            call = self._open_request(request, relates_to)
+            return self._build_answer(call, handle(call)), None
+        except GatewayError as problem:
+            return self.build_fault(problem, relates_to[0] if relates_to else None), problem
+
+    def _open_request(self, request: IncomingRequest, relates_to: list[str]) -> VerifiedCall:
+        _check_media_type(request)
+        envelope = read_envelope(parse_xml(request.body))
+        if envelope.version != "1.1" or envelope.header is None:
+            raise GatewayError(NOT_SOAP, "SOAP 1.1 with WS-Addressing is spoken here", "/soap:Envelope")
+        check_must_understand(envelope, _UNDERSTOOD)
+        addressing = read_addressing(envelope.header)
+        relates_to.append(addressing.message_id)
+        operation = self._get_operation(envelope, addressing, request.headers.get("soapaction", ""))
+        at = get_current_time()
+        signed = verify_soap_envelope(envelope.root, STRICT, now=at)
+        self.identity.verify_hub_certificate(signed.certificate, at, _TOKEN)
+        content = envelope.body_elements[0]
+        self.description.schema.validate_element(content)
+        digest = hashlib.sha256(canonicalize_element(content, exclusive=True)).hexdigest()
+        return VerifiedCall(addressing.message_id, operation, content, digest)
+
+    def _get_operation(
+        self, envelope: SoapEnvelope, addressing: AddressingHeaders, soap_action: str
+    ) -> WsdlOperation:
+        content = envelope.body_elements
+        operation = self.description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
+        if operation is None:
+            raise GatewayError(
+                NOT_SUPPORTED, "the Body holds no request of this service", "/soap:Envelope/soap:Body"
+            )
+        if addressing.action != operation.action or soap_action.strip().strip('"') not in (
+            "",
+            operation.action,
+        ):
+            where = "/soap:Envelope/soap:Header/wsa:Action"
+            raise GatewayError(HEADER_INCONSISTENT, f"the action is not that of {operation.name}", where)
+        if addressing.relates_to is not None:
+            raise GatewayError(
+                HEADER_INVALID, "a call answers nothing", "/soap:Envelope/soap:Header/wsa:RelatesTo"
+            )
+        if self.addresses and addressing.to not in self.addresses:
+            raise GatewayError(HEADER_INCONSISTENT, "wsa:To is missing or another's address", _TO)
+        return operation
+
+    def _build_answer(self, call: VerifiedCall, response: etree._Element) -> HttpReply:
+        if response.tag != call.operation.response:
+            raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
+        values = AddressingHeaders(call.operation.reply_action, make_message_id(), ANONYMOUS, call.message_id)
+        return self._sign_reply(build_addressed_envelope(response, values), 200)
+
+    def build_fault(self, problem: GatewayError, relates_to: str | None) -> HttpReply:
+        """Return a problem as a signed SOAP fault."""
+        code = problem.problem.soap or ("Server" if problem.problem.ours else "Client")
+        namespace = self.description.namespace
+        detail = etree.Element(f"{{{namespace}}}Refusal", nsmap={"p": namespace})
+        etree.SubElement(detail, f"{{{namespace}}}Code").text = problem.problem.id
+        etree.SubElement(detail, f"{{{namespace}}}Text").text = _replace_control_characters(
+            f"{problem.detail} {problem.location}"
+        )
+        root = parse_xml(
+            write_fault_envelope(
+                SoapFault(
+                    code, f"{problem.problem.id} {_replace_control_characters(problem.detail)}", (detail,)
+                )
+            )
+        )
+        header = etree.Element(f"{{{SOAP11}}}Header")
+        root.insert(0, header)
+        write_addressing(
+            header, AddressingHeaders(f"{namespace}:Refusal", make_message_id(), ANONYMOUS, relates_to)
+        )
+        return self._sign_reply(root, 500)
+
+    def _sign_reply(self, root: etree._Element, status: int) -> HttpReply:
+        sign_soap_envelope(root, self.identity.signer, now=get_current_time())
+        return HttpReply(status, CONTENT_TYPE, serialize_element(root))
+
+
+def _check_media_type(request: IncomingRequest) -> None:
+    xml = is_text_xml(request.headers.get("content-type", ""))
+    if not xml or "content-encoding" in request.headers:
+        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
+
+
+def _replace_control_characters(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:500]).strip()

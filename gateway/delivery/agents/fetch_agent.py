@@ -1,0 +1,122 @@
+"""Fetches lists, OCSP responses and trusted lists, and puts in force what is believed.
+
+Each source is a destination of the queue.  What came is held against issuer, time and what it is to
+follow before any transaction; one transaction then puts it in force, raises the epoch, leaves
+evidence and ends the delivery.  What is refused changes nothing but the word on its source.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.fetch.fetch_attempt import FetchAttempt, cancel_earlier_failure
+from gateway.delivery.fetch.list_fetch import fetch_revocation_list, fetch_trusted_list
+from gateway.delivery.fetch.ocsp_fetch import fetch_ocsp_responses
+from gateway.delivery.fetch.source_client import SourceClient
+from gateway.delivery.lease_completion import make_attempt_outcome
+from gateway.delivery.recurring_schedule import RecurringTask
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.delivery.tls_connector import TlsConnector
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.hub import Hub
+from gateway.hub.trust.fetch_sources import AGENT, FetchSource
+from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store
+from gateway.store import fetched_lists
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.store.engine import write_transaction
+
+__all__ = ["FetchAgent", "list_recurring_fetches"]
+
+#: As long as its stretch lasts it is tried: the next one brings a delivery of its own.
+_WITHOUT_END: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+def list_recurring_fetches(sources: Mapping[str, FetchSource]) -> list[RecurringTask]:
+    """Return what the schedule is to queue."""
+    return [
+        RecurringTask(f"fetch:{source.name}", AGENT, source.name, source.settings.every, source.lane)
+        for source in sources.values()
+    ]
+
+
+class FetchAgent:
+    """Fetches from the sources of the settings; `lease` is how long a worker holds a delivery."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        sources: Mapping[str, FetchSource],
+        plan: RetryPlan,
+        lease: timedelta,
+        tls: TlsConnector | None = None,
+    ) -> None:
+        self._hub = hub
+        self._sources = sources
+        self._plan = plan
+        self._lease = lease
+        self._tls = tls
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the pace of the settings, without end: a stretch ends by itself."""
+        source = self._sources.get(lease.destination)
+        every = source.settings.every if source else self._plan.ceiling
+        return RetryPlan(_WITHOUT_END, min(self._plan.first, every), min(self._plan.ceiling, every))
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Fetch once from a source and store what came of it."""
+        source = self._sources.get(lease.destination)
+        if source is None:
+            detail = f"there is no source {lease.destination[:40]!r} in the settings"
+            raise GatewayError(SETTINGS_WRONG, detail, "fetch")
+        self._hub.refresh_snapshot()
+        try:
+            with SourceClient(source, self._lease.total_seconds() / 2, self._tls) as line:
+                self._fetch_by_kind(
+                    FetchAttempt(
+                        self._hub, lease, source, line, find_issuer_trust_store(self._hub, source.issuer)
+                    )
+                )
+        except InsufficientStorageError:
+            raise
+        except GatewayError as problem:
+            self._record_source_failure(source, problem)
+            raise
+
+    def _fetch_by_kind(self, work: FetchAttempt) -> None:
+        match work.source.settings.kind:
+            case "ocsp":
+                fetch_ocsp_responses(work, self._lease)
+            case "trust_list":
+                fetch_trusted_list(work)
+            case _:
+                fetch_revocation_list(work)
+
+    def _record_source_failure(self, source: FetchSource, problem: GatewayError) -> None:
+        """Write down that a source failed, for the operator; the attempt itself is told by the worker."""
+        words = make_attempt_outcome(problem).detail or problem.problem.id
+        with write_transaction(self._hub.engine, "fetch.failed") as conn:
+            fetched_lists.ensure_source(conn, source.name, source.settings.kind, source.url)
+            times = fetched_lists.record_failure(
+                conn, source.name, self._hub.clock(), problem.problem.id, words
+            )
+        _log.warning("fetching %s from %s failed (%d): %s", source.name, source.url[:200], times, words)
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Store that a stretch ended without success; of one source only the last such stays FAILED."""
+        delivery, name = what.delivery, what.delivery.destination
+        source = self._sources.get(name)
+        if source is not None:
+            fetched_lists.ensure_source(conn, name, source.settings.kind, source.url)
+            cancel_earlier_failure(conn, name, delivery.id, what.at)
+        data = {"problem": what.problem.problem.id, "delivery": delivery.id}
+        record_evidence(conn, "unfetched", "source", name, None, data, what.at)

@@ -1,0 +1,89 @@
+"""Hands work to ourselves: admit a submission, conclude a case, tell a notice, receipt what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.lease_completion import make_lease_finisher
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.admit import FinishLease, admit_submission
+from gateway.hub.conclude import Conclusion, conclude_case, notify_applicant
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.late_receipts import issue_late_receipt, probe_signing_key
+from gateway.store import messages
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.transitions import StateEvent
+
+__all__ = ["LocalAgent"]
+
+_ACTOR = "local"
+_Task = Callable[[Hub, DeliveryLease, FinishLease], None]
+
+
+def _run_admission(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    admit_submission(hub, int(lease.subject_id), finish)
+
+
+def _run_conclusion(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    told = Conclusion(str(lease.id), lease.parameters.get("rests_on"))
+    conclude_case(hub, int(lease.subject_id), told, finish)
+
+
+def _run_notification(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    notify_applicant(hub, int(lease.subject_id), finish)
+
+
+def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    del lease
+    probe_signing_key(hub, finish)
+
+
+def _run_late_receipt(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    issue_late_receipt(hub, int(lease.subject_id), lease.parameters["said"], finish)
+
+
+_TASKS: Final[dict[str, _Task]] = {
+    "admit": _run_admission,
+    "conclude": _run_conclusion,
+    "notify": _run_notification,
+    "key": _run_key_probe,
+    "receipt": _run_late_receipt,
+}
+
+
+class LocalAgent:
+    """Runs one task of the hub's own; a task that fails is a mistake of ours and is repeated."""
+
+    def __init__(self, hub: Hub, plan: RetryPlan) -> None:
+        self._hub = hub
+        self._plan = plan
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Run the task; it ends the lease in the transaction that stores its effect."""
+        task = _TASKS.get(str(lease.parameters.get("task")))
+        if task is None:
+            raise GatewayError(OUR_MISTAKE, f"no task {str(lease.parameters.get('task'))[:40]!r}")
+        task(self._hub, lease, make_lease_finisher(lease, self._hub.clock))
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the plan of the settings, the same for every task."""
+        del lease
+        return self._plan
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Leave the task to an operator; a submission that could not be admitted is FAILED with it."""
+        delivery, problem = what.delivery, what.problem.problem.id
+        task = str(delivery.parameters.get("task"))
+        if task == "admit":
+            message = int(delivery.subject_id)
+            row = messages.find_by_id(conn, message)
+            if row is not None and row.state == "ACCEPTED":
+                messages.apply_event(conn, message, StateEvent("fail", what.at, _ACTOR, problem), problem)
+        data = {"task": task[:40], "problem": problem}
+        record_evidence(conn, "failed", delivery.subject_type, delivery.subject_id, None, data, what.at)

@@ -1,0 +1,152 @@
+"""Hands sealed messages to a partner's message handler, the same octets on every attempt.
+
+A business message is delivered when its Acknowledgment has come, in the HTTP answer or by
+a POST of the partner's own; a signal is delivered when the partner has taken it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.http_client import HttpAnswer, HttpClient
+from gateway.delivery.lease_completion import make_lease_finisher
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    RECEIPT_MISSING,
+    REFUSED_FOR_GOOD,
+    UNREACHABLE,
+    GatewayError,
+)
+from gateway.evidence.evidence_log import record_evidence
+from gateway.failpoints import kill_at_failpoint
+from gateway.hub.completion import case_closing, signals
+from gateway.hub.hub import Hub
+from gateway.message_model import ErrorSignal, Receipt
+from gateway.protocols import PROTOCOLS, OpenedMessage
+from gateway.store import delivery_leases, payloads
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.engine import read_transaction, write_transaction
+
+__all__ = ["MshAgent"]
+
+_SOAP_ACTION: Final = '"ebXML"'
+_SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
+# As other handlers sort them: these will be answered alike tomorrow (ebMS 2.0 leaves it open).
+_PASSING: Final = frozenset({408, 425, 429})
+_LASTING: Final = frozenset({501, 505, 510})
+
+
+class MshAgent:
+    """Posts parcels to message handlers."""
+
+    def __init__(self, hub: Hub, sender: HttpClient) -> None:
+        self._hub = hub
+        self._sender = sender
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the repeats that the P-Mode agreed; a signal has a plan of its own."""
+        if lease.subject_type == "signal":
+            return _SIGNAL_PLAN
+        interval = timedelta(seconds=int(lease.parameters["retry_interval"]))
+        return RetryPlan(retries=int(lease.parameters["retries"]), first=interval, steady=True)
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Post the stored octets once and store what came back."""
+        wants_receipt = bool(lease.parameters.get("receipt"))
+        if wants_receipt and lease.tries > self.get_retry_plan(lease).retries + 1:
+            raise GatewayError(
+                RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
+            )
+        answer = self._post_message(lease)
+        kill_at_failpoint("msh.after_post")
+        _check_status(answer)
+        if not wants_receipt:
+            self._complete_delivery(lease)
+        elif answer.body.strip():
+            self._process_answer(lease, answer)
+        else:
+            self._mark_awaiting_receipt(lease)
+
+    def _post_message(self, lease: DeliveryLease) -> HttpAnswer:
+        with read_transaction(self._hub.engine) as conn:
+            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+        headers = {"SOAPAction": _SOAP_ACTION, **dict(lease.parameters["headers"])}
+        return self._sender.post(str(lease.parameters["endpoint"]), headers, content)
+
+    def _complete_delivery(self, lease: DeliveryLease) -> None:
+        with write_transaction(self._hub.engine, "msh.delivered") as conn:
+            case = case_closing.lock_delivery_case(conn, lease.id)
+            make_lease_finisher(lease, self._hub.clock)(conn)
+            case_closing.close_case_when_done(conn, case, self._hub.clock())
+
+    def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
+        now = self._hub.clock()
+        with write_transaction(self._hub.engine, "msh.awaiting") as conn:
+            # A receipt may have overtaken this answer: then the lease has ended, and rightly.
+            delivery_leases.mark_sent(conn, lease, now, now + self.get_retry_plan(lease).first)
+
+    def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+        """Hold what came back on the connection against what was sent."""
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")
+        opened = self._open_answer(lease, answer)
+        unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
+        if unit is None:
+            self._mark_awaiting_receipt(lease)
+            return
+        if isinstance(unit, ErrorSignal) and unit.highest_severity != "Error":
+            self._mark_awaiting_receipt(lease)
+            return
+        if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
+            # Where signatures were agreed, an error of anybody ends nothing: it is sent again.
+            problem = signals.make_refusal_error(unit)
+            detail = f"an error that nobody signed: {problem.detail if problem else ''}"
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "ds:Signature")
+        signals.settle_delivery(
+            self._hub, lease.id, unit, (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
+        )
+
+    def _needs_signature(self, lease: DeliveryLease) -> bool:
+        """Tell whether the P-Mode of a message asks for signatures; one that is gone does."""
+        pmode = self._hub.refresh_snapshot().book.find_by_id(str(lease.parameters.get("pmode")))
+        return pmode is None or pmode.security.sign
+
+    def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> OpenedMessage:
+        knowledge = self._hub.refresh_snapshot()
+        context = self._hub.make_protocol_context(knowledge)
+        pmode = knowledge.book.find_by_id(str(lease.parameters.get("pmode")))
+        protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
+        with read_transaction(self._hub.engine) as conn:
+            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+        sent = protocol.read_sent_unit(
+            Hub.make_parcel(dict(lease.parameters["headers"]), content), context.limits
+        )
+        back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+        try:
+            return protocol.open(back, context, sent)
+        except GatewayError as error:
+            # A receipt that does not match proves nothing: the message stays unacknowledged.
+            if error.problem is REFUSED_FOR_GOOD:
+                raise
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, str(error)[:500], error.location) from error
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Store the DeliveryFailure (ebMS 2.0 §6.5.7): case and operator see it, nothing is sent."""
+        delivery, problem = what.delivery, what.problem.problem.id
+        data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}
+        record_evidence(
+            conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, what.at
+        )
+
+
+def _check_status(answer: HttpAnswer) -> None:
+    status = answer.status
+    if 200 <= status < 300 or (status == 500 and answer.body.strip()):
+        return
+    lasting = status in _LASTING or (400 <= status < 500 and status not in _PASSING)
+    raise GatewayError(REFUSED_FOR_GOOD if lasting else UNREACHABLE, f"HTTP status {status}", "HTTP")

@@ -1,0 +1,96 @@
+"""Makes calls to agencies and customs, and lets the hub weigh what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from gateway.cases.agency_notices import AgencyAnswer
+from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.lease_completion import make_lease_finisher
+from gateway.delivery.partner_directory import PartnerDirectory
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.delivery.soap_caller import SoapCaller
+from gateway.evidence.evidence_log import record_evidence
+from gateway.failpoints import kill_at_failpoint
+from gateway.hub import reply
+from gateway.hub.completion import case_closing
+from gateway.hub.hub import Hub
+from gateway.hub.reply import SignedReply
+from gateway.state_machines import REQUEST
+from gateway.store import agency_requests, payloads
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.transitions import StateEvent
+
+__all__ = ["PartnerAgent"]
+
+_ACTOR = "soap"
+_NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
+
+
+class PartnerAgent:
+    """Calls a partner's service with the stored envelope, signed anew on each attempt."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        soap: SoapCaller,
+        partners: PartnerDirectory,
+        plans: Callable[[], Mapping[str, RetryPlan]],
+    ) -> None:
+        self._hub = hub
+        self._soap = soap
+        self._partners = partners
+        self._plans = plans
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the partner's plan; one that is no longer in the settings is not tried again."""
+        return self._plans().get(lease.destination, _NO_RETRY)
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Make one attempt and store what the partner answered."""
+        with read_transaction(self._hub.engine) as conn:
+            envelope = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+        heard = self._soap.exchange_call(envelope, self._partners.resolve_destination(lease.destination))
+        kill_at_failpoint("soap.after_call")
+        if lease.subject_type == "request":
+            finish = make_lease_finisher(lease, self._hub.clock)
+            reply.apply_answer(self._hub, int(lease.subject_id), heard, finish)
+        else:
+            self._complete_customs_call(lease, *heard)
+
+    def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
+        """Store that customs has taken a call; the last one may close the case."""
+        now = self._hub.clock()
+        with write_transaction(self._hub.engine, "partner.customs") as conn:
+            case = case_closing.lock_delivery_case(conn, lease.id)
+            make_lease_finisher(lease, self._hub.clock)(conn)
+            said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
+            data = {**said, **spoken.describe_signer(self._hub)}
+            record_evidence(
+                conn,
+                "customs",
+                "delivery",
+                lease.id,
+                payloads.store_payload(conn, spoken.envelope, now),
+                data,
+                now,
+            )
+            case_closing.close_case_when_done(conn, case, now)
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""
+        delivery, problem = what.delivery, what.problem.problem.id
+        if delivery.subject_type == "request":
+            request = agency_requests.find_by_id(conn, int(delivery.subject_id))
+            if request is not None and request.state not in REQUEST.final:
+                agency_requests.apply_event(
+                    conn, request.id, StateEvent("undeliverable", what.at, _ACTOR, problem)
+                )
+        data = {"destination": delivery.destination, "problem": problem}
+        record_evidence(
+            conn, "undeliverable", "delivery", delivery.id, delivery.payload_sha256, data, what.at
+        )

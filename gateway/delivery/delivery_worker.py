@@ -1,0 +1,353 @@
+"""The delivery worker: claims what is due, lane by lane, and lets agents hand it over.
+
+A worker holds nothing that is not also in the database.  Killed at any moment, its leases
+run out and another worker repeats what it was doing; the repeat is recognised wherever it
+arrives, because every agent's effect is one transaction that also ends the lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection, Engine, Row
+
+from gateway.delivery.lease_completion import LeaseLostError, make_attempt_outcome
+from gateway.delivery.recurring_schedule import RecurringSchedule
+from gateway.delivery.retry_plan import RetryPlan, compute_retry_delay
+from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.failpoints import kill_at_failpoint
+from gateway.hub.completion import case_closing
+from gateway.store import delivery_leases, lanes
+from gateway.store import delivery_maintenance as upkeep
+from gateway.store.delivery_leases import DeliveryLease
+from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire.reader_threads import ReaderThreads
+
+__all__ = ["DeliveryAgent", "DeliveryWorker", "FailedDelivery", "WorkerSettings"]
+
+_log = logging.getLogger(__name__)
+
+#: Until what found no room in the database is tried again, and until it is claimed from again.
+_NO_ROOM_WAIT: Final = timedelta(seconds=5)
+#: A token may be away for days, and every try leaves a row.
+_NO_KEY_WAIT: Final = timedelta(seconds=30)
+_NO_ROOM_PAUSE: Final = 1.0
+#: For a delivery whose agent cannot say how often it is to be tried.
+_UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
+
+
+class DeliveryAgent(Protocol):
+    """Hands deliveries of one kind over."""
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Make one attempt and store what came of it, ending the lease in the same transaction.
+
+        Raises GatewayError when the attempt failed and nothing was stored.
+        """
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return how often and how soon such a delivery is tried again."""
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Store what follows from it that the delivery has failed for good; its case is locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDelivery:
+    """A delivery that was given up, why and when; `delivery` is its lease or its row."""
+
+    delivery: DeliveryLease | Row[Any]
+    problem: GatewayError
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How the worker works: threads, length of a lease, wait when nothing is due, upkeep.
+
+    `crashes` workers may die over one delivery before it is put aside.
+    """
+
+    threads: int = 8
+    lease: timedelta = timedelta(seconds=120)
+    poll: float = 0.05
+    upkeep: float = 1.0
+    crashes: int = 3
+
+
+class DeliveryWorker:
+    """Claims and hands over until told to stop, then finishes what it holds."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        agents: Mapping[str, DeliveryAgent],
+        clock: Callable[[], datetime],
+        *,
+        name: str,
+        pace: WorkerSettings,
+        schedule: RecurringSchedule | None = None,
+    ) -> None:
+        self._engine = engine
+        self._schedule = schedule
+        self._agents = agents
+        self._clock = clock
+        self._name = name
+        self._pace = pace
+        self._free = threading.Semaphore(pace.threads)
+        self._done = threading.Event()
+        self._held: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._turn = 0
+        self._pause = pace.poll
+        self._suspecting = False
+        #: Attempts that have ended, for want of room not yet in the database.
+        self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; returns when everything claimed has ended."""
+        with ReaderThreads(self._pace.threads, "delivery") as threads:
+            keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
+            while not stop.is_set():
+                leases = self._claim_deliveries()
+                for lease in leases:
+                    threads.submit_work(partial(self._run_attempt, lease))
+                if not leases:
+                    self._done.wait(self._pause)
+                    self._done.clear()
+            keeper.join()
+
+    def run_once(self) -> int:
+        """Claim what is due now, hand it over in this thread, return how much it was."""
+        leases = self._claim_deliveries()
+        for lease in leases:
+            self._run_attempt(lease)
+        return len(leases)
+
+    def _claim_deliveries(self) -> list[DeliveryLease]:
+        """Claim from each lane in turn, so that no lane's backlog keeps another waiting."""
+        room = self._reserve_threads()
+        if not room:
+            return []
+        leases: list[DeliveryLease] = []
+        self._pause = self._pace.poll
+        try:
+            leases = self._claim_from_lanes(room)
+        except GatewayError as problem:
+            self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
+            if not isinstance(problem, InsufficientStorageError):  # of which the log has been told
+                _log.warning("nothing can be claimed: %s", problem)
+        except Exception:
+            _log.exception("nothing can be claimed")
+        self._release_threads(room - len(leases))
+        with self._counting:
+            self._held.update(lease.lane for lease in leases)
+            self._suspecting = self._suspecting or any(lease.lost for lease in leases)
+        return leases
+
+    def _claim_from_lanes(self, room: int) -> list[DeliveryLease]:
+        now = self._clock()
+        with read_transaction(self._engine) as conn:
+            due = [lane for lane in lanes.list_due_lanes(conn, now) if self._count_lane_slots(lane) > 0]
+            suspects = self._find_suspect_lanes(conn, due, now)
+        if not due:
+            return []
+        leases: list[DeliveryLease] = []
+        share = max(1, room // len(due))
+        with write_transaction(self._engine, "delivery.claim") as conn:
+            for lane in self._rotate_lanes(suspects) if suspects else ():
+                # The worker may die of it: one at a time, so that it is known which one it was.
+                until = now + self._pace.lease
+                leases += delivery_leases.claim_deliveries(conn, lane, self._name, now, until, suspects=True)
+                if leases:
+                    break
+            for lane in self._rotate_lanes(due):
+                most = min(share, room - len(leases), self._count_lane_slots(lane))
+                if most > 0:
+                    leases += delivery_leases.claim_deliveries(
+                        conn, lane, self._name, now, now + self._pace.lease, limit=most
+                    )
+        return leases
+
+    def _find_suspect_lanes(self, conn: Connection, due: list[str], now: datetime) -> list[str]:
+        """Return those of the lanes in which a suspect is due; none while one is held here."""
+        if not due or self._suspecting:
+            return []
+        return [lane for lane in upkeep.list_suspect_lanes(conn, now) if lane in due]
+
+    def _rotate_lanes(self, due: list[str]) -> list[str]:
+        """Return the lanes, each time beginning with another one."""
+        self._turn += 1
+        first = self._turn % len(due)
+        return due[first:] + due[:first]
+
+    def _count_lane_slots(self, lane: str) -> int:
+        """Return how much more of a lane may be held here: one destination fills half the threads."""
+        if lane == lanes.LOCAL:
+            return self._pace.threads
+        with self._counting:
+            return max(1, self._pace.threads // 2) - self._held[lane]
+
+    def _reserve_threads(self) -> int:
+        taken = 0
+        while taken < self._pace.threads and self._free.acquire(blocking=False):
+            taken += 1
+        return taken
+
+    def _release_threads(self, places: int) -> None:
+        if places > 0:
+            self._free.release(places)
+
+    def _run_attempt(self, lease: DeliveryLease) -> None:
+        try:
+            self._call_agent(lease)
+            kill_at_failpoint("delivery", lease.agent, "done")
+        except LeaseLostError:
+            _log.warning("delivery %d was taken over by another worker", lease.id)
+        except GatewayError as problem:
+            self._handle_failed_attempt(lease, problem)
+        except Exception as mistake:
+            _log.exception("delivery %d failed by a mistake of ours", lease.id)
+            self._handle_failed_attempt(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
+        finally:
+            with self._counting:
+                if lease.lost:
+                    self._suspecting = False
+                self._held[lease.lane] -= 1
+                if not self._held[lease.lane]:
+                    del self._held[lease.lane]
+            self._release_threads(1)
+            self._done.set()
+
+    def _call_agent(self, lease: DeliveryLease) -> None:
+        kill_at_failpoint("delivery", lease.agent, "begun")
+        self._agents[lease.agent].attempt_delivery(lease)
+
+    def _get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        try:
+            return self._agents[lease.agent].get_retry_plan(lease)
+        except Exception:
+            _log.exception("delivery %d has no plan", lease.id)
+            return _UNKNOWN_PLAN
+
+    def _handle_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
+        """Put the delivery back for another try, or give it up when no try is left."""
+        try:
+            now, wait = self._clock(), None
+            if isinstance(problem, InsufficientStorageError) or problem.problem is KEY_UNAVAILABLE:
+                self._requeue_uncounted(lease, problem, now)
+                return
+            if problem.problem.retry:
+                wait = compute_retry_delay(lease.tries, self._get_retry_plan(lease), str(lease.id))
+                if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
+                    problem = GatewayError(ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}")
+                    wait = None
+            if wait is None:
+                self._fail_delivery(lease, problem)
+                return
+            with write_transaction(self._engine, "delivery.defer") as conn:
+                delivery_leases.defer_delivery(conn, lease, now, now + wait, make_attempt_outcome(problem))
+        except LeaseLostError:
+            _log.warning("delivery %d was taken over by another worker", lease.id)
+        except GatewayError as trouble:
+            if not isinstance(trouble, InsufficientStorageError):
+                _log.warning("the failure of delivery %d could not be stored: %s", lease.id, trouble)
+            self._unstored.append((lease, problem))
+        except Exception:
+            # The lease runs out and the delivery is tried again: nothing is lost by going on.
+            _log.exception("the failure of delivery %d could not be stored", lease.id)
+
+    def _requeue_uncounted(self, lease: DeliveryLease, problem: GatewayError, now: datetime) -> None:
+        """Put back what found no room in the database, or no key: no try of its plan is used up by that."""
+        wait = _NO_ROOM_WAIT if isinstance(problem, InsufficientStorageError) else _NO_KEY_WAIT
+        with write_transaction(self._engine, "delivery.no_room") as conn:
+            delivery_leases.defer_delivery(
+                conn, lease, now, now + wait, make_attempt_outcome(problem), counts=False
+            )
+
+    def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
+        """Store that the delivery has failed for good, and what follows from that."""
+        now = self._clock()
+        with write_transaction(self._engine, "delivery.failed") as conn:
+            case = case_closing.lock_delivery_case(conn, lease.id)
+            if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
+                raise LeaseLostError
+            self._notify_agent(conn, FailedDelivery(lease, problem, now))
+            case_closing.close_case_when_done(conn, case, now)
+
+    def _notify_agent(self, conn: Connection, what: FailedDelivery) -> None:
+        agent = self._agents.get(what.delivery.agent)
+        if agent is not None:
+            agent.record_failure(conn, what)
+
+    def run_maintenance(self) -> None:
+        """Take back leases that ran out, repeat what was not receipted, end what is too old, queue turns."""
+        # What ended here first: its lease must not run out as if its worker had died.
+        for _ in range(len(self._unstored)):
+            self._handle_failed_attempt(*self._unstored.popleft())
+        now, crashes = self._clock(), self._pace.crashes
+        with write_transaction(self._engine, "delivery.upkeep") as conn:
+            upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
+            upkeep.requeue_unreceipted(conn, now, self._name)
+        with read_transaction(self._engine) as conn:
+            over, deadly = (
+                upkeep.list_expired_deliveries(conn, now),
+                upkeep.list_poison_deliveries(conn, now, crashes),
+            )
+        for row in over:
+            self._expire_delivery(row, now)
+        for row in deadly:
+            self._put_aside_delivery(row.id, now)
+        if self._schedule is not None:
+            self._schedule.queue_due_periods(now)
+
+    def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
+        problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")
+        with write_transaction(self._engine, "delivery.expired") as conn:
+            case = case_closing.lock_delivery_case(conn, row.id)
+            if upkeep.expire_delivery(conn, row.id, now, self._name):
+                self._notify_agent(conn, FailedDelivery(row, problem, now))
+                case_closing.close_case_when_done(conn, case, now)
+
+    def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
+        """Fail what workers died over, one after another, so that no further one does."""
+        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
+        with write_transaction(self._engine, "delivery.put_aside") as conn:
+            case = case_closing.lock_delivery_case(conn, delivery)
+            row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
+            if row is None:
+                return
+            data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
+            record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
+            self._notify_agent(conn, FailedDelivery(row, problem, now))
+            case_closing.close_case_when_done(conn, case, now)
+        _log.error("delivery %d is put aside: %s", delivery, problem)
+
+
+def start_maintenance_thread(
+    work: Callable[[], None], every: float, stop: threading.Event
+) -> threading.Thread:
+    """Start a thread that does `work` again and again until `stop`; a failure is logged and repeated."""
+
+    def run_maintenance_loop() -> None:
+        while not stop.wait(every):
+            try:
+                work()
+            except GatewayError as problem:
+                if not isinstance(problem, InsufficientStorageError):
+                    _log.warning("upkeep failed; it is done again: %s", problem)
+            except Exception:
+                _log.exception("upkeep failed; it is done again")
+
+    thread = threading.Thread(target=run_maintenance_loop, name="upkeep", daemon=True)
+    thread.start()
+    return thread

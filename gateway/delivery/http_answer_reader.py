@@ -1,0 +1,201 @@
+"""Reads one HTTP/1.1 answer, strictly and within bounds, from whatever gives octets.
+
+Whoever answers may be hostile: what two readers could read differently (two lengths, a
+length beside chunks, folded lines) is refused, nothing is inflated, and no more is kept
+than the bounds allow.  Nothing here knows sockets or clocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
+
+__all__ = ["MOST_FIELDS", "MOST_HEAD", "HttpAnswer", "read_http_answer"]
+
+#: Octets of all heads and trailers of one answer, interim ones included (Apache: 100 lines of 8 KiB).
+MOST_HEAD: Final = 64 * 1024
+#: Header fields of one head, as Apache and Python's own client have it.
+MOST_FIELDS: Final = 100
+_STEP: Final = 1 << 16
+_SIZE_LINE: Final = 256
+_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """Status, headers (names in lower case, repeated ones joined) and body of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A status line and its header fields; `persists`: HTTP/1.1, and nobody said "close"."""
+
+    status: int
+    headers: Mapping[str, str]
+    persists: bool
+
+
+class _AnswerStream:
+    """Gives lines and pieces of what `receive` brings; raises ConnectionError where it ends too early."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self._held = bytearray()
+
+    @property
+    def buffered_octets(self) -> int:
+        """The number of octets received and not asked for."""
+        return len(self._held)
+
+    def receive_more(self) -> bool:
+        """Receive once; tell whether anything came."""
+        piece = self._receive(_STEP)
+        self._held += piece
+        return bool(piece)
+
+    def read_line(self, most: int) -> bytes:
+        """Return the octets before the next CRLF, at most `most`."""
+        searched = 0
+        while (end := self._held.find(b"\r\n", max(0, searched - 1))) < 0:
+            searched = len(self._held)
+            if searched > most + 1:  # the one more may be half of the CRLF
+                break
+            if not self.receive_more():
+                raise ConnectionError("the connection ended within the answer")
+        if not 0 <= end <= most:
+            raise _make_answer_error(f"a line of more than {most} octets")
+        found = bytes(self._held[:end])
+        del self._held[: end + 2]
+        return found
+
+    def read_some(self, most: int) -> bytes:
+        """Return between one and `most` octets."""
+        if not self._held and not self.receive_more():
+            raise ConnectionError("the connection ended within the answer")
+        found = bytes(self._held[:most])
+        del self._held[:most]
+        return found
+
+
+def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAnswer, bool]:
+    """Return the answer, and whether the connection it came on may be used again.
+
+    `receive` returns at most as many octets as it is asked for, none at the end.  Raises
+    GW603 when it is no answer in good form or its body has more than `most` octets, and
+    ConnectionError when the connection ends within it.
+    """
+    stream = _AnswerStream(receive)
+    room = MOST_HEAD
+    while True:
+        head, room = _read_head(stream, room)
+        if head.status >= 200:
+            break
+        if head.status == 101:
+            raise _make_answer_error("it changes to a protocol that nobody asked for")
+    body, ended = _read_body(stream, head, most, room)
+    return HttpAnswer(head.status, head.headers, body), head.persists and ended and not stream.buffered_octets
+
+
+def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
+    first = stream.read_line(room)
+    found = _STATUS.fullmatch(first)
+    if found is None:
+        raise _make_answer_error("it does not begin as HTTP/1.1 does")
+    headers, room = _read_fields(stream, room - len(first) - 2)
+    options = {one.strip() for one in headers.get("connection", "").lower().split(",")}
+    return _Head(int(found[2]), headers, found[1] == b"1" and "close" not in options), room
+
+
+def _read_fields(stream: _AnswerStream, room: int) -> tuple[dict[str, str], int]:
+    """Return the header fields up to the empty line, and how many octets of heads may still come."""
+    headers: dict[str, str] = {}
+    count = 0
+    while line := stream.read_line(max(room, 0)):
+        count += 1
+        room -= len(line) + 2
+        found = _FIELD.fullmatch(line)
+        if found is None or count > MOST_FIELDS:
+            raise _make_answer_error(
+                f"more than {MOST_FIELDS} header fields" if found else "a malformed header field"
+            )
+        name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1").rstrip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers, room - 2
+
+
+def _read_body(stream: _AnswerStream, head: _Head, most: int, room: int) -> tuple[bytes, bool]:
+    """Return the body, and whether it ended before the connection did (RFC 9112 §6.3)."""
+    coding, length = head.headers.get("transfer-encoding"), head.headers.get("content-length")
+    if head.status in (204, 304):
+        return b"", coding is None and length in (None, "0")
+    if coding is not None:
+        if length is not None or coding.lower() != "chunked":
+            raise _make_answer_error("it is framed in two ways, or in a coding that is not chunked alone")
+        return _read_chunked_body(stream, most, room), True
+    if length is None:
+        return _read_until_end(stream, most), False
+    # A list of equal values is no length to everybody: some readers then read to the end.
+    if not _LENGTH.fullmatch(length):
+        raise _make_answer_error("it has no one length")
+    return _read_counted_body(stream, int(length), most), True
+
+
+def _read_counted_body(stream: _AnswerStream, length: int, most: int) -> bytes:
+    if length > most:
+        raise _make_size_error(most)
+    content = bytearray()
+    while len(content) < length:
+        content += stream.read_some(length - len(content))
+    return bytes(content)
+
+
+def _read_until_end(stream: _AnswerStream, most: int) -> bytes:
+    while stream.buffered_octets <= most:
+        if not stream.receive_more():
+            return stream.read_some(stream.buffered_octets) if stream.buffered_octets else b""
+    raise _make_size_error(most)
+
+
+def _read_chunked_body(stream: _AnswerStream, most: int, room: int) -> bytes:
+    content = bytearray()
+    around = 0
+    while True:
+        line = stream.read_line(_SIZE_LINE)
+        found = _CHUNK.fullmatch(line)
+        if found is None:
+            raise _make_answer_error("a malformed chunk")
+        size = int(found[1], 16)
+        if not size:
+            break
+        around += len(line) + 4
+        # Chunks of some octets each are no crime; extensions that outweigh the content are.
+        if around > MOST_HEAD + len(content) * 8:
+            raise _make_answer_error("more framing than content")
+        if len(content) + size > most:
+            raise _make_size_error(most)
+        end = len(content) + size
+        while len(content) < end:
+            content += stream.read_some(end - len(content))
+        if stream.read_line(0):
+            raise _make_answer_error("a malformed chunk")
+    _read_fields(stream, room)
+    return bytes(content)
+
+
+def _make_size_error(most: int) -> GatewayError:
+    return _make_answer_error(f"the answer has more than {most} octets")
+
+
+def _make_answer_error(detail: str) -> GatewayError:
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "HTTP")

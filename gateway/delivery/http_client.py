@@ -1,0 +1,233 @@
+"""One HTTP POST or GET: bounded in time and size, to the address given, never redirected.
+
+Idle connections are kept and used again.  A request is never sent twice by this file: a
+repeat is signed anew, and that is for the caller to do.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
+from gateway.delivery.tcp_connector import connect_by_deadline
+from gateway.delivery.tls_connector import SingleContextConnector, TlsConnector
+from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
+
+__all__ = ["HttpAnswer", "HttpClient", "HttpLimits"]
+
+_PORTS: Final = {"http": 80, "https": 443}
+#: How long a connection is used again, in seconds: whom we believe over TLS may change meanwhile.
+_MOST_AGE: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How long and how much: seconds to connect, of silence, altogether; octets of an answer."""
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 30.0
+    total_seconds: float = 60.0
+    max_answer_octets: int = 8 * 1024 * 1024
+
+    @classmethod
+    def from_time_out(cls, time_out: timedelta) -> HttpLimits:
+        """Return the bounds of a partner that may be silent so long; a call takes twice that at most."""
+        seconds = time_out.total_seconds()
+        return cls(connect_seconds=min(10.0, seconds), read_seconds=seconds, total_seconds=2 * seconds)
+
+
+class _ClientConnection:
+    """One connection, every step of which ends by a moment: a trickle meets no socket time-out."""
+
+    def __init__(self, parts: SplitResult, bounds: HttpLimits, tls: TlsConnector | None, end: float) -> None:
+        self._silence = bounds.read_seconds
+        self._end = end
+        self._opened = time.monotonic()
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        self._socket = connect_by_deadline(
+            host, port, time.monotonic() + self._get_seconds_left(bounds.connect_seconds)
+        )
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self._socket.settimeout(self._get_seconds_left(bounds.connect_seconds))
+                self._socket = tls.wrap_connection(self._socket, host, port)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def set_deadline(self, silence: float, end: float) -> None:
+        """Let the next exchange on this connection have another silence, and end by another moment."""
+        self._silence, self._end = silence, end
+
+    def _get_seconds_left(self, most: float) -> float:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no complete answer in the time allowed")
+        return min(most, left)
+
+    def send(self, octets: bytes) -> None:
+        """Send everything."""
+        view = memoryview(octets)
+        try:
+            while view:
+                self._socket.settimeout(self._get_seconds_left(self._silence))
+                view = view[self._socket.send(view) :]
+        except (ssl.SSLEOFError, ConnectionError):
+            self._raise_tls_alert()
+            raise
+
+    def _raise_tls_alert(self) -> None:
+        """Raise what the other end said before it closed: a TLS alert lies there to be read."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            with suppress(ConnectionError, TimeoutError, ssl.SSLEOFError):
+                self._socket.recv(1)
+
+    def receive(self, most: int) -> bytes:
+        """Return what came, at most `most` octets; nothing at the end."""
+        self._socket.settimeout(self._get_seconds_left(self._silence))
+        try:
+            return self._socket.recv(most)
+        except TimeoutError:
+            self._get_seconds_left(self._silence)  # the end of all time is told as such, not as silence
+            raise
+
+    def is_reusable(self) -> bool:
+        """Tell whether it is not old, and nothing has come unasked, not even the end of the connection."""
+        if time.monotonic() - self._opened > _MOST_AGE:
+            return False
+        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        return not pending and not select.select([self._socket], [], [], 0)[0]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(OSError):
+            self._socket.close()
+
+
+class HttpClient:
+    """Sends requests and keeps idle connections, a few for each destination; safe for threads.
+
+    `tls` says whom we believe over TLS; without it those whom the operating system believes.
+    """
+
+    def __init__(
+        self,
+        bounds: HttpLimits | None = None,
+        tls: TlsConnector | ssl.SSLContext | None = None,
+        idle: int = 8,
+    ) -> None:
+        self._bounds = bounds or HttpLimits()
+        self._tls = SingleContextConnector(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
+        self._most_idle = idle
+        self._idle: dict[tuple[str, str], list[_ClientConnection]] = {}
+        self._lock = threading.Lock()
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
+    ) -> HttpAnswer:
+        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is none or too large.
+
+        `bounds` are those of this destination, where it has its own.
+        """
+        parts = _parse_address(url)
+        head = _write_request_head("POST", parts, {**headers, "Content-Length": str(len(body))})
+        return self._exchange_request(parts, head + body, bounds or self._bounds)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """GET what is there now; raises as `post` does."""
+        parts = _parse_address(url)
+        return self._exchange_request(parts, _write_request_head("GET", parts, headers), self._bounds)
+
+    def _exchange_request(self, parts: SplitResult, request: bytes, bounds: HttpLimits) -> HttpAnswer:
+        key = (parts.scheme, parts.netloc)
+        end = time.monotonic() + bounds.total_seconds
+        connection: _ClientConnection | None = None
+        try:
+            connection = self._take_idle_connection(key, bounds, end) or self._open_connection(
+                parts, bounds, end
+            )
+            connection.send(request)
+            answer, again = read_http_answer(connection.receive, bounds.max_answer_octets)
+        except BaseException as problem:
+            if connection is not None:
+                connection.close()
+            if isinstance(problem, OSError | UnicodeError):  # the latter: a name that no host can have
+                raise _make_unreachable_error(problem, parts) from problem
+            raise
+        if again:
+            self._return_idle_connection(key, connection)
+        else:
+            connection.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            for connection in (one for kept in self._idle.values() for one in kept):
+                connection.close()
+            self._idle.clear()
+
+    def _open_connection(self, parts: SplitResult, bounds: HttpLimits, end: float) -> _ClientConnection:
+        return _ClientConnection(parts, bounds, self._tls if parts.scheme == "https" else None, end)
+
+    def _take_idle_connection(
+        self, key: tuple[str, str], bounds: HttpLimits, end: float
+    ) -> _ClientConnection | None:
+        """Return an idle connection that is not old and on which nothing came since."""
+        while True:
+            with self._lock:
+                kept = self._idle.get(key)
+                if not kept:
+                    return None
+                connection = kept.pop()
+            if connection.is_reusable():
+                connection.set_deadline(bounds.read_seconds, end)
+                return connection
+            connection.close()
+
+    def _return_idle_connection(self, key: tuple[str, str], connection: _ClientConnection) -> None:
+        with self._lock:
+            kept = self._idle.setdefault(key, [])
+            if len(kept) < self._most_idle:
+                kept.append(connection)
+                return
+        connection.close()
+
+
+def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
+    """Return the request line and the header fields."""
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers}
+    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
+    if any(not line.isascii() or not line.isprintable() for line in lines):
+        raise GatewayError(OUR_MISTAKE, "a header field of ours holds what none may hold", "HTTP")
+    return "\r\n".join((*lines, "", "")).encode("ascii")
+
+
+def _parse_address(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
+        detail = "the address of a destination must be http(s)://host[:port]/path"
+        raise GatewayError(SETTINGS_WRONG, detail, url[:200])
+    return parts
+
+
+def _make_unreachable_error(problem: Exception, parts: SplitResult) -> GatewayError:
+    words = str(problem)[:200]
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
+    return GatewayError(UNREACHABLE, f"{type(problem).__name__}: {words or 'no words'}", shown)

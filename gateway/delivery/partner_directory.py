@@ -1,0 +1,102 @@
+"""The partners we call by SOAP: where each is, by which contract, and whose answers count as its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.delivery.http_client import HttpLimits
+from gateway.delivery.service_contracts import CallAttachment, ServiceCall
+from gateway.delivery.soap_caller import SoapDestination, compose_service_call
+from gateway.delivery.soap_client import AnswerPolicy
+from gateway.delivery.wsdl_files import WsdlFile
+from gateway.errors import SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
+from gateway.hub.outbox.outgoing_calls import OutgoingCall
+from gateway.pki.certificate_validation import CertificateUse, CertificateValidator
+from gateway.pki.certificates import Certificate
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+
+__all__ = ["PartnerDirectory", "PartnerService"]
+
+#: Names the registered party that a certificate (SHA-256) belongs to; None when nobody's.
+PartyOf = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerService:
+    """One partner of the settings: WSDL (shipped when only named), address, registered party, habits.
+
+    `bounds` are how long its answers may take; None: as long as anybody's.
+    """
+
+    wsdl: WsdlFile | str
+    endpoint: str
+    party: str
+    unsigned_faults: bool = False
+    bounds: HttpLimits | None = None
+
+
+class PartnerDirectory:
+    """The configured partners by destination; composes calls and gives agents their addresses.
+
+    `limits` bound what their answers may bring.
+    """
+
+    def __init__(
+        self,
+        partners: Callable[[], Mapping[str, PartnerService]],
+        judge: CertificateValidator,
+        party_of: PartyOf,
+        limits: WireLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self._partners = partners
+        self._judge = judge
+        self._party_of = party_of
+        self._limits = limits
+
+    def has_destination(self, destination: str) -> bool:
+        """Tell whether the destination is configured."""
+        return destination in self._partners()
+
+    def compose_call(self, call: OutgoingCall) -> bytes:
+        """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract."""
+        words = ServiceCall(
+            call.operation,
+            call.message_id,
+            self._get_partner(call.destination).endpoint,
+            call.arguments,
+            call.document,
+            tuple(CallAttachment(one.content_id, one.media_type, one.content) for one in call.attachments),
+        )
+        return compose_service_call(self.resolve_destination(call.destination), words)
+
+    def resolve_destination(self, name: str) -> SoapDestination:
+        """Return where calls to a destination go and how its answers are judged; raises GW801."""
+        partner = self._get_partner(name)
+        rules = AnswerPolicy(
+            judge=self._build_signer_check(partner.party),
+            unsigned_faults=partner.unsigned_faults,
+            limits=self._limits,
+        )
+        return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.bounds)
+
+    def _get_partner(self, name: str) -> PartnerService:
+        partner = self._partners().get(name)
+        if partner is None:
+            raise GatewayError(
+                SETTINGS_WRONG, f"there is no address for {name[:40]!r}", f"agency.{name[:40]}"
+            )
+        return partner
+
+    def _build_signer_check(self, party: str) -> Callable[[Certificate, datetime], None]:
+        def check_partner_signer(certificate: Certificate, at: datetime) -> None:
+            owner = self._party_of(certificate.sha256)
+            if owner != party:
+                detail = f"{certificate.subject[:120]} does not sign for {party}"
+                raise GatewayError(SIGNER_MISMATCH, detail, "wsse:BinarySecurityToken")
+            self._judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
+                "wsse:BinarySecurityToken"
+            )
+
+        return check_partner_signer

@@ -1,0 +1,131 @@
+"""Partners as the settings file names them now: a new agency needs no restart.
+
+The file is looked at when a partner is asked for, and read again when it has changed.  A
+file that cannot be read changes nothing: the partners stay, and the log says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.config import AgencySettings, CustomsSettings, Settings
+from gateway.delivery.http_client import HttpLimits
+from gateway.delivery.partner_directory import PartnerService
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.delivery.wsdl_files import WsdlFile, has_wsdl_file
+from gateway.errors import GatewayError
+from gateway.hub.outbox.outgoing_calls import CUSTOMS
+
+__all__ = ["PartnerSettings", "SettingsFile", "build_partners", "build_retry_plans"]
+
+_log = logging.getLogger(__name__)
+_TEMPLATE = "agency-template.wsdl"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """The file that the settings came from, and how it is read."""
+
+    path: Path
+    read: Callable[[], Settings]
+
+    def get_file_state(self) -> tuple[int, int]:
+        """Return what changes with the file; zeros while it is not there."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_size)
+
+
+class PartnerSettings:
+    """Who is called and how often is tried, as the settings say now; safe for many threads.
+
+    `changed` is told of new settings before anybody is called by them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        file: SettingsFile | None = None,
+        changed: Callable[[Settings], None] = lambda _settings: None,
+    ) -> None:
+        self._file = file
+        self._changed = changed
+        self._stamp = file.get_file_state() if file else (0, 0)
+        self._lock = threading.Lock()
+        self._known = (build_partners(settings), build_retry_plans(settings))
+
+    def get_partners(self) -> Mapping[str, PartnerService]:
+        """Return the partners that are called over SOAP, by destination."""
+        return self._get_current_settings()[0]
+
+    def get_retry_plans(self) -> Mapping[str, RetryPlan]:
+        """Return the retry plan of each partner."""
+        return self._get_current_settings()[1]
+
+    def _get_current_settings(self) -> tuple[Mapping[str, PartnerService], Mapping[str, RetryPlan]]:
+        file = self._file
+        if file is not None and file.get_file_state() != self._stamp:
+            with self._lock:
+                stamp = file.get_file_state()
+                if stamp != self._stamp:
+                    self._reload_file(file)
+                    self._stamp = stamp
+        return self._known
+
+    def _reload_file(self, file: SettingsFile) -> None:
+        try:
+            settings = file.read()
+            self._changed(settings)
+        except GatewayError as problem:
+            _log.error(
+                "%s has changed and cannot be used, the partners stay as they were: %s", file.path, problem
+            )
+            return
+        self._known = (build_partners(settings), build_retry_plans(settings))
+        _log.warning("%s has changed: the partners are read again", file.path)
+
+
+def build_partners(settings: Settings) -> dict[str, PartnerService]:
+    """Return the partners that are called over SOAP, by destination."""
+    folders = settings.share.folders
+    found = {
+        code: _build_partner(
+            code, agency, WsdlFile(f"agencies/{code}.wsdl", None, folders, f"agency.{code}.wsdl_sha256")
+        )
+        for code, agency in settings.agency.items()
+        if agency.channel == "soap" and agency.endpoint
+    }
+    if settings.customs.endpoint:
+        own = WsdlFile("customs.wsdl", None, folders, "customs.wsdl_sha256")
+        found[CUSTOMS] = _build_partner(CUSTOMS, settings.customs, own)
+    return found
+
+
+def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: WsdlFile) -> PartnerService:
+    """Return a partner; its WSDL is the one named, else its own where there is one, else the template."""
+    chosen = called.wsdl or (own.name if has_wsdl_file(own) else _TEMPLATE)
+    frozen = replace(own, name=chosen, sha256=called.wsdl_sha256)
+    return PartnerService(
+        frozen, called.endpoint or "", called.party or name, bounds=HttpLimits.from_time_out(called.time_out)
+    )
+
+
+def build_retry_plans(settings: Settings) -> dict[str, RetryPlan]:
+    """Return the plan of each partner: its own where the settings say so."""
+    delivery = settings.delivery
+    usual = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
+    called: dict[str, AgencySettings | CustomsSettings] = {**settings.agency, CUSTOMS: settings.customs}
+    return {
+        name: RetryPlan(
+            usual.retries if one.retries is None else one.retries,
+            one.first_retry or usual.first,
+            usual.ceiling,
+        )
+        for name, one in called.items()
+    }

@@ -1,0 +1,188 @@
+"""The WSDLs that we call by, loaded once through zeep from the shipped files, and calls composed by them.
+
+A composed call is an unsigned envelope whose MessageID and Body never change again: it is
+stored, and each attempt to send it is signed anew.  Nothing is ever fetched: zeep is given
+the one WSDL and no way to anything else.  A WSDL is frozen (``wsdl_files``): one that has
+changed is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import zeep
+from lxml import etree
+from zeep.transports import Transport
+
+from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
+from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.wire.addressing import AddressingHeaders, write_addressing
+from gateway.wire.namespaces import SOAP11
+from gateway.wire.wsdl import ServiceDescription, WsdlOperation, read_wsdl, remove_schema_imports
+from gateway.wire.xml import serialize_element
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
+
+__all__ = ["CallAttachment", "ServiceCall", "ServiceContract", "load_contract"]
+
+# zeep wants a URL; this one names no place.
+_BASE: Final = "file:///shipped/wsdl/"
+_SETTINGS: Final[dict[str, bool]] = {
+    "strict": True,
+    "forbid_dtd": True,
+    "forbid_entities": True,
+    "forbid_external": True,
+    "xml_huge_tree": False,
+}
+# No text of an element can hold it.
+_MARK: Final = b"<!--document-->"
+
+
+@dataclass(frozen=True, slots=True)
+class CallAttachment:
+    """A file that travels inside the call; its digest is computed here, from what is sent."""
+
+    content_id: str
+    media_type: str
+    content: bytes
+
+    def to_zeep_argument(self) -> dict[str, Any]:
+        """Return the value that zeep serialises."""
+        return {
+            "_value_1": self.content,
+            "cid": self.content_id,
+            "mediaType": self.media_type,
+            "sha256": hashlib.sha256(self.content).hexdigest(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCall:
+    """One call: operation, simple arguments by name, the document for the open part, its identity."""
+
+    operation: str
+    message_id: str
+    to: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    document: etree._Element | None = None
+    attachments: tuple[CallAttachment, ...] = ()
+
+
+class _OfflineTransport(Transport):  # type: ignore[misc]
+    """Gives zeep the one WSDL that it was made for, and has no way to anything else."""
+
+    def __init__(self, url: str, data: bytes) -> None:
+        super().__init__()
+        self._url = url
+        self._data = data
+
+    def load(self, url: str) -> bytes:
+        """Return the WSDL, refuse every other place."""
+        if url != self._url:
+            raise GatewayError(SETTINGS_WRONG, "a WSDL refers to another file", url[:200])
+        return self._data
+
+    def get(self, address: str, *_: Any) -> Any:
+        """Refuse: nothing is fetched."""
+        raise GatewayError(SETTINGS_WRONG, "nothing is fetched", address[:200])
+
+    def post(self, address: str, *_: Any) -> Any:
+        """Refuse: calls are sent elsewhere."""
+        raise GatewayError(SETTINGS_WRONG, "nothing is sent from here", address[:200])
+
+
+class ServiceContract:
+    """One WSDL, ready to compose calls; safe to share between threads.
+
+    Schemas of documents that it imports are left out: documents come as elements, checked before.
+    """
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self.description: ServiceDescription = read_wsdl(data)
+        url = _BASE + name
+        try:
+            self._client = zeep.Client(
+                url,
+                transport=_OfflineTransport(url, remove_schema_imports(data)),
+                settings=zeep.Settings(**_SETTINGS),
+            )
+            self._service = self._client.service
+        except GatewayError:
+            raise
+        except Exception as problem:
+            detail = f"zeep cannot read the WSDL: {str(problem)[:200]}"
+            raise GatewayError(SETTINGS_WRONG, detail, name) from problem
+
+    def compose_envelope(self, call: ServiceCall) -> bytes:
+        """Return the unsigned envelope of `call`; raises GW504 when it does not fit the WSDL."""
+        operation = self.description.operations.get(call.operation)
+        if operation is None:
+            detail = f"the WSDL has no operation {call.operation[:80]!r}"
+            raise GatewayError(REQUEST_INVALID, detail, self.name)
+        arguments = dict(call.arguments)
+        if call.attachments:
+            arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
+        if call.document is not None:
+            arguments[operation.open_part or "Document"] = {"_value_1": etree.Element(call.document.tag)}
+        try:
+            envelope = self._client.create_message(self._service, call.operation, **arguments)
+        except Exception as problem:
+            detail = f"{call.operation} cannot be composed: {str(problem)[:200]}"
+            raise GatewayError(REQUEST_INVALID, detail, self.name) from problem
+        body = envelope.find(f"{{{SOAP11}}}Body")
+        try:
+            self.description.schema.validate_element(body[0])
+        except GatewayError as problem:
+            raise GatewayError(REQUEST_INVALID, problem.detail, problem.location) from problem
+        whole = _build_addressed_envelope(
+            body, AddressingHeaders(operation.action, call.message_id, to=call.to)
+        )
+        octets = _insert_document(whole, operation, call.document)
+        if len(octets) > DEFAULT_LIMITS.text:  # attachments: what cannot be read again is not stored
+            prescan_xml(octets)
+        return octets
+
+
+def _insert_document(
+    envelope: etree._Element, operation: WsdlOperation, document: etree._Element | None
+) -> bytes:
+    """Return the envelope with `document` in place of the element of its name that zeep was given.
+
+    It goes in as octets: an element that moves from tree to tree loses declarations that
+    repeat an outer one, and with them its prefixes.
+    """
+    if document is None:
+        return serialize_element(envelope)
+    part = envelope[-1][0].find(f"{{{etree.QName(operation.request).namespace}}}{operation.open_part}")
+    if part is None:
+        raise GatewayError(REQUEST_INVALID, f"{operation.name} takes no document", "/soap:Envelope/soap:Body")
+    part.replace(part[0], etree.Comment("document"))
+    return serialize_element(envelope).replace(_MARK, serialize_element(document), 1)
+
+
+def _build_addressed_envelope(body: etree._Element, values: AddressingHeaders) -> etree._Element:
+    """Return an envelope of our own around `body`: zeep's addressing has another id at each call."""
+    envelope = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
+    header = etree.SubElement(envelope, f"{{{SOAP11}}}Header")
+    write_addressing(header, values)
+    envelope.append(body)
+    return envelope
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=256)
+def _load_contract_file(file: WsdlFile) -> ServiceContract:
+    return ServiceContract(file.name, read_wsdl_file(file))
+
+
+def load_contract(file: WsdlFile | str) -> ServiceContract:
+    """Return the contract of a WSDL (shipped when only named), loaded at the first call and then kept."""
+    with _loading:
+        return _load_contract_file(WsdlFile(file) if isinstance(file, str) else file)

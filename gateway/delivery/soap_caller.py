@@ -1,0 +1,77 @@
+"""Hands a composed call to a partner's SOAP service and returns what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.cases.agency_notices import AgencyAnswer
+from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery.service_contracts import ServiceCall, load_contract
+from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
+from gateway.delivery.wsdl_files import WsdlFile
+from gateway.hub.reply import SignedReply
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+
+__all__ = ["SoapCaller", "SoapDestination", "compose_service_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class SoapDestination:
+    """A partner's service: its WSDL (shipped when only named), its address from the settings, its rules.
+
+    The address in the WSDL is never used: a WSDL may come from elsewhere, calls go where
+    the settings say.  `bounds` are how long and how much of this partner alone, None where they
+    are those of the sender.
+    """
+
+    wsdl: WsdlFile | str
+    endpoint: str
+    rules: AnswerPolicy
+    bounds: HttpLimits | None = None
+
+
+def compose_service_call(destination: SoapDestination, call: ServiceCall) -> bytes:
+    """Return the octets to store for `call`: each attempt sends their MessageID and Body."""
+    return load_contract(destination.wsdl).compose_envelope(call)
+
+
+class SoapCaller:
+    """Makes attempts: signs, sends, opens the answer; safe to share between threads.
+
+    `signer` gives the key that signs now.
+    """
+
+    def __init__(
+        self, sender: HttpClient, signer: Callable[[], Signer], clock: Callable[[], datetime]
+    ) -> None:
+        self._sender = sender
+        self._signer = signer
+        self._clock = clock
+
+    def send_call(self, envelope: bytes, destination: SoapDestination) -> AgencyAnswer:
+        """Make one attempt and return what the partner answered; raises as `exchange_call` does."""
+        return self.exchange_call(envelope, destination)[0]
+
+    def exchange_call(
+        self, envelope: bytes, destination: SoapDestination
+    ) -> tuple[AgencyAnswer, SignedReply]:
+        """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
+
+        Returns the answer and what it came in, with whose certificate was believed.
+        Raises GW601, GW602 or GW603; the first and the last may be tried again.
+        """
+        agreed = load_contract(destination.wsdl)
+        call = sign_call(envelope, agreed, self._signer(), self._clock(), destination.rules.limits)
+        answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
+        believed: list[str] = []
+
+        def record_signer(certificate: Certificate, at: datetime) -> None:
+            destination.rules.judge(certificate, at)
+            believed.append(certificate.sha256)
+
+        rules = replace(destination.rules, judge=record_signer)
+        said = open_signed_answer(answer, call, agreed, rules, self._clock())
+        return said, SignedReply(answer.body, next(iter(believed), None))

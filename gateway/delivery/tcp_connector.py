@@ -1,0 +1,77 @@
+"""A connection by a moment: the look-up of the name and all addresses that it has together.
+
+The library that looks names up waits as long as it likes, as often as it has servers to ask, and
+the time of a connection counts for each address anew.  So a look-up has a thread of its own, which
+is left behind when the time is over; a few may be, no more.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+__all__ = ["connect_by_deadline"]
+
+#: Look-ups under way at once, those left behind included.
+_MOST: Final = 64
+_under_way = threading.BoundedSemaphore(_MOST)
+
+
+def connect_by_deadline(host: str, port: int, end: float) -> socket.socket:
+    """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
+
+    Raises OSError of the last address, or TimeoutError.
+    """
+    problem: OSError = TimeoutError("timed out")
+    for family, kind, protocol, _, address in _resolve_addresses(host, port, end):
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        found = socket.socket(family, kind, protocol)
+        try:
+            found.settimeout(left)
+            found.connect(address)
+        except OSError as error:
+            found.close()
+            problem = error
+        except BaseException:
+            found.close()
+            raise
+        else:
+            return found
+    raise problem
+
+
+def _resolve_addresses(host: str, port: int, end: float) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name, not an address
+        return _look_up_name(host, port, end)
+
+
+def _look_up_name(host: str, port: int, end: float) -> list[Any]:
+    told: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+    room = _under_way
+
+    def run_lookup() -> None:
+        try:
+            told.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            told.put(error)
+        finally:
+            room.release()
+
+    left = max(end - time.monotonic(), 0.0)
+    if not room.acquire(timeout=left):
+        raise TimeoutError("too many names are being looked up")
+    threading.Thread(target=run_lookup, name="look-up", daemon=True).start()
+    try:
+        found = told.get(timeout=max(end - time.monotonic(), 0.0))
+    except Empty:
+        raise TimeoutError(f"the name {host[:80]} was not found in the time allowed") from None
+    if isinstance(found, Exception):
+        raise found
+    return found

@@ -1,0 +1,138 @@
+"""How we call over TLS: for each host whom we believe to be it, and what we show of ourselves.
+
+Nothing is sent before the other end has shown a certificate for its name, of an authority that the
+settings believe for it.  Revocation lists in hand are heeded: a certificate they name is refused.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from cryptography import x509
+
+from gateway.config import Settings, get_key_file
+from gateway.config.reloaded_value import ReloadedValue
+from gateway.config.tls import TlsSettings
+from gateway.errors import CERTIFICATE_REVOKED, GatewayError
+from gateway.hub.hub import Hub
+from gateway.pki.certificate_validation import (
+    DEFAULT_POLICY,
+    CertificateUse,
+    TrustPolicy,
+    TrustStore,
+    validate_path,
+)
+from gateway.pki.certificates import PATH_RULES, read_certificate
+from gateway.pki.name_normalization import normalize_name
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.tls_contexts import TlsIdentity, get_verified_chain, make_client_context
+
+__all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector", "build_tls_connector"]
+
+#: The section of every host that has none of its own.
+_EVERY: Final = "*"
+#: The handshake has judged path, name, time and use already.
+_LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
+
+#: Tells which lists are in hand, and the time.
+LoadedRevocations = Callable[[], tuple[RevocationData, datetime]]
+
+
+class TlsConnector(Protocol):
+    """Shakes hands with whoever listens at the other end of a connection."""
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS; raises OSError when the other end is not believed to be `host`."""
+
+
+class SingleContextConnector:
+    """The same context for every host; the authorities of the operating system unless one is given."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS."""
+        del port
+        if self._context is None:
+            self._context = make_client_context()
+        return _perform_handshake(self._context, connection, host)
+
+
+class PerHostConnector:
+    """What the settings say of each host; files that change are read again."""
+
+    def __init__(self, sections: Mapping[str, TlsSettings], in_hand: LoadedRevocations) -> None:
+        self._contexts = {
+            name.lower(): _build_host_context(name, section) for name, section in sections.items()
+        }
+        self._otherwise = SingleContextConnector()
+        self._in_hand = in_hand
+
+    def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
+        """Return the connection over TLS; the other end's certificate is not among the revoked."""
+        shown = f"[{host}]" if ":" in host else host
+        named = (f"{shown}:{port}".lower(), shown.lower(), host.lower(), _EVERY)
+        found = next((self._contexts[name] for name in named if name in self._contexts), None)
+        if found is None:
+            shaken = self._otherwise.wrap_connection(connection, host, port)
+        else:
+            shaken = _perform_handshake(found(), connection, host)
+        try:
+            _check_revocation(get_verified_chain(shaken), *self._in_hand())
+        except BaseException:
+            shaken.close()
+            raise
+        return shaken
+
+
+def build_tls_connector(settings: Settings, hub: Hub) -> PerHostConnector:
+    """Return how these settings call; raises GW801 and GW803 for what cannot be used."""
+    return PerHostConnector(settings.tls, lambda: (hub.judge.revocations, hub.clock()))
+
+
+def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
+    identity, files = None, section.anchors
+    if section.certificate is not None and section.key is not None:
+        key = get_key_file(section.key, f"tls.{name[:60]}.key")
+        password = section.password.read().rstrip(b"\r\n") if section.password else None
+        identity = TlsIdentity(section.certificate, key, password)
+        files = (*files, identity.certificate, identity.key)
+    return ReloadedValue(files, lambda: make_client_context(section.anchors, identity))
+
+
+def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
+    # An end that nobody signed for may be a cut: what has no length is then no answer.
+    return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
+
+
+def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at: datetime) -> None:
+    """Refuse a server whose certificate, or one above it, is revoked by a list in hand."""
+    rules: TrustPolicy = _LISTS_ONLY
+    try:
+        leaf, *above = (read_certificate(der, PATH_RULES) for der in chain)
+    except GatewayError:
+        _check_serial_numbers(chain, revocations)
+        return
+    trust = TrustStore(tuple(above[-1:]) or (leaf,), tuple(above[:-1]), rules)
+    verdict = validate_path(leaf, at, CertificateUse.TLS_SERVER, trust, revocations)
+    if verdict.problem is CERTIFICATE_REVOKED:
+        raise ssl.SSLCertVerificationError(f"certificate verify failed: {verdict.reason[:150]}")
+
+
+def _check_serial_numbers(chain: tuple[bytes, ...], revocations: RevocationData) -> None:
+    """Refuse a certificate that a list of its issuer's name names; our rules do not let us read them all."""
+    for der in chain:
+        try:
+            one = x509.load_der_x509_certificate(der)
+            issuer = normalize_name(one.issuer.public_bytes())
+        except ValueError as error:
+            raise ssl.SSLCertVerificationError(f"certificate verify failed: unreadable: {error}") from None
+        said = (each.find_entry(issuer, one.serial_number) for each in revocations.find_lists(issuer))
+        if any(entry is not None and not entry.released for entry in said):
+            raise ssl.SSLCertVerificationError("certificate verify failed: a list names it as revoked")

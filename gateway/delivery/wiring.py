@@ -1,0 +1,132 @@
+"""Builds the delivery worker from the settings: hub, partners, agents."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+from gateway.config import Settings, TimeStampSettings
+from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
+from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery.agents.time_stamp_agent import TimeStampAgent, TimeStampPolicy
+from gateway.delivery.delivery_worker import DeliveryAgent, DeliveryWorker, WorkerSettings
+from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery.partner_directory import PartnerDirectory
+from gateway.delivery.partner_settings import PartnerSettings, SettingsFile
+from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
+from gateway.delivery.retry_plan import RetryPlan
+from gateway.delivery.service_contracts import load_contract
+from gateway.delivery.soap_caller import SoapCaller
+from gateway.delivery.tls_connector import PerHostConnector, build_tls_connector
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import CUSTOMS, OutgoingCall
+from gateway.hub.readiness.warm_up import warm_up_hub
+from gateway.hub.trust.fetch_sources import AGENT, read_fetch_sources
+from gateway.hub.wiring import build_hub, get_current_time
+from gateway.store import lanes
+from gateway.store.engine import write_transaction
+
+__all__ = ["build_worker"]
+
+#: Octets of the answer of a time-stamping authority: more are none.
+_MOST_TOKEN: Final = 64 * 1024
+
+
+class _DeferredComposer:
+    """Stands in for the partners until the hub that judges their certificates is there."""
+
+    def __init__(self) -> None:
+        self.partners: PartnerDirectory | None = None
+
+    def compose_call(self, call: OutgoingCall) -> bytes:
+        """Return the unsigned envelope of a call."""
+        if self.partners is None:
+            raise RuntimeError("the partners are not set")
+        return self.partners.compose_call(call)
+
+    def has_destination(self, destination: str) -> bool:
+        """Tell whether the destination is configured."""
+        return self.partners is not None and self.partners.has_destination(destination)
+
+
+def build_worker(settings: Settings, file: SettingsFile | None = None) -> DeliveryWorker:
+    """Return a worker that delivers for the hub of these settings; a change of `file` adds partners."""
+    composer = _DeferredComposer()
+    hub = build_hub(settings, composer)
+    watched = PartnerSettings(settings, file, lambda changed: _set_lane_capacities(hub, changed))
+    partners = PartnerDirectory(
+        watched.get_partners,
+        hub.judge,
+        lambda sha256: hub.refresh_snapshot().find_certificate_party(sha256, hub.clock()),
+        hub.limits,
+    )
+    composer.partners = partners
+    warm_up_hub(hub)
+    for partner in watched.get_partners().values():
+        load_contract(partner.wsdl)
+    _set_lane_capacities(hub, settings)
+    delivery = settings.delivery
+    pace = WorkerSettings(
+        threads=delivery.workers,
+        lease=delivery.lease,
+        poll=delivery.poll.total_seconds(),
+        crashes=delivery.crashes,
+    )
+    name = f"{socket.gethostname()[:40]}/{os.getpid()}"
+    agents = _build_agents(hub, settings, (partners, watched))
+    turns = _list_recurring_tasks(settings)
+    schedule = RecurringSchedule(hub.engine, lambda: turns)
+    return DeliveryWorker(hub.engine, agents, get_current_time, name=name, pace=pace, schedule=schedule)
+
+
+def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:
+    """Return what is done again and again."""
+    # Without an authority the evidence is sealed all the same: what nobody stamps, our signature holds.
+    sealing = RecurringTask("stamp", "tsa", "evidence", settings.time_stamps.every)
+    return (sealing, *list_recurring_fetches(read_fetch_sources(settings)))
+
+
+def _build_agents(
+    hub: Hub, settings: Settings, called: tuple[PartnerDirectory, PartnerSettings]
+) -> dict[str, DeliveryAgent]:
+    partners, watched = called
+    delivery = settings.delivery
+    plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
+    tls = build_tls_connector(settings, hub)
+    sender = HttpClient(_get_http_limits(settings), tls)
+    return {
+        "local": LocalAgent(hub, plan),
+        "msh": MshAgent(hub, sender),
+        "soap": PartnerAgent(
+            hub, SoapCaller(sender, lambda: hub.signer, hub.clock), partners, watched.get_retry_plans
+        ),
+        "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls),
+        AGENT: FetchAgent(hub, read_fetch_sources(settings), plan, delivery.lease, tls),
+    }
+
+
+def _build_time_stamp_agent(
+    hub: Hub, time_stamps: TimeStampSettings, tls: PerHostConnector
+) -> TimeStampAgent:
+    seconds = time_stamps.time_out.total_seconds()
+    bounds = HttpLimits(min(10.0, seconds), seconds, seconds, _MOST_TOKEN)
+    demand = TimeStampPolicy(time_stamps.authorities, time_stamps.policy, time_stamps.skew, time_stamps.retry)
+    return TimeStampAgent(hub, HttpClient(bounds, tls), demand)
+
+
+def _get_http_limits(settings: Settings) -> HttpLimits:
+    longest = max([one.time_out for one in settings.agency.values()], default=settings.customs.time_out)
+    return HttpLimits.from_time_out(longest)
+
+
+def _set_lane_capacities(hub: Hub, settings: Settings) -> None:
+    """Let as many calls of each partner run at once as the settings say."""
+    with write_transaction(hub.engine, "delivery.lanes") as conn:
+        for code, agency in settings.agency.items():
+            lanes.set_lane_capacity(conn, code, agency.lane)
+        lanes.set_lane_capacity(conn, CUSTOMS, settings.customs.lane)
+        for source in read_fetch_sources(settings).values():
+            lanes.set_lane_capacity(conn, source.lane, 1)

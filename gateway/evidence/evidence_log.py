@@ -1,0 +1,92 @@
+"""The log of evidence: each event is a leaf, hashed as RFC 9162 §2.1.1 hashes leaves.
+
+A transaction inserts its leaves without a sequence number, so that evidence never makes
+writers wait for each other; the number is given when the tree is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from gateway.store.prepared_statements import PreparedStatement
+from gateway.store.tables import evidence
+
+__all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_INSERT = PreparedStatement(insert(evidence))
+
+
+def record_evidence(
+    conn: Connection,
+    kind: str,
+    subject_type: str,
+    subject_id: str | int,
+    digest: str | None,
+    data: Mapping[str, Any],
+    at: datetime,
+) -> str:
+    """Insert a leaf without a sequence number; return its hash."""
+    row: dict[str, Any] = {
+        "at": at,
+        "kind": kind,
+        "subject_type": subject_type,
+        "subject_id": str(subject_id),
+        "digest": digest,
+        "data": _canonicalize_json(data),
+    }
+    row["leaf_hash"] = hash_leaf(_encode_leaf_row(row, row["data"]))
+    _INSERT.execute_rows(conn, [row])
+    return str(row["leaf_hash"])
+
+
+def encode_leaf(row: Mapping[str, Any]) -> bytes:
+    """Return the octets a row stands for: canonical JSON of everything it says."""
+    return _encode_leaf_row(row, _encode(json.loads(row["data"])))
+
+
+def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
+    at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    rest = _encode({name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")})
+    # "at" and "data" come first by their names, as canonical JSON has them.
+    return f'{{"at":"{at}","data":{data},{rest[1:]}'.encode()
+
+
+def hash_leaf(leaf: bytes) -> str:
+    """Return SHA-256(0x00 || leaf) in lower-case hexadecimal."""
+    return hashlib.sha256(b"\x00" + leaf).hexdigest()
+
+
+def _canonicalize_json(value: Any) -> str:
+    # As RFC 8785 for what is stored here: text, whole numbers, truth values, lists and objects.
+    _reject_fractions(value)
+    return _encode(value)
+
+
+def _reject_fractions(value: Any) -> None:
+    if value is None or isinstance(value, str | int):
+        return
+    if isinstance(value, float):
+        raise ValueError("a fraction has no one spelling: give it as text")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"the name of a member is text, not {type(name).__name__}")
+            _reject_fractions(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _reject_fractions(inner)
+
+
+def list_subject_leaves(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[Row[Any]]:
+    """Return the leaves about one thing, oldest first."""
+    found = select(evidence).where(
+        evidence.c.subject_type == subject_type, evidence.c.subject_id == str(subject_id)
+    )
+    return conn.execute(found.order_by(evidence.c.id)).all()

@@ -1,0 +1,242 @@
+"""Looks at all evidence anew: leaves, heads, stamps, verdicts and the octets they name.
+
+Whoever can write to the database can make another past that fits itself: new hashes, new roots, a
+key and an authority of his own.  So whose key and which authorities count comes from outside, and
+so can heads that somebody kept; what lies above all of these is only as good as the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, or_, select
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, GatewayError
+from gateway.evidence.inclusion_proofs import (
+    TimeStampAuthorities,
+    parse_head_text,
+    verify_head_signature,
+    verify_time_stamp,
+)
+from gateway.evidence.merkle_tree import EMPTY, MerkleTree
+from gateway.evidence.tree_heads import MOST_LEAVES, list_heads, visit_sealed_leaves
+from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts, read_leaf_data
+from gateway.pki.certificates import Certificate
+from gateway.pki.verdict_evidence import list_named_digests
+from gateway.store import payloads
+from gateway.store import time_stamps as stamps
+from gateway.store.tables import evidence, verdicts
+from gateway.store.tables import payloads as octets
+
+__all__ = ["TrustedEvidence", "VerificationReport", "verify_all_evidence"]
+
+#: Leaves whose digest is that of octets which are kept.
+_KEPT: Final = frozenset({"customs", "reply", "verdict"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedEvidence:
+    """Whom a check believes: whose keys sign heads (SHA-256 of certificates), who certifies authorities.
+
+    ``heads`` are texts of heads that were kept elsewhere: the tree must still have grown from each.
+    """
+
+    signers: frozenset[str]
+    authorities: TimeStampAuthorities = field(default_factory=TimeStampAuthorities)
+    heads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """What a check of all evidence found good.
+
+    ``vouched`` are the leaves under a head that a key of ours signed, ``stamped`` those under one
+    that an authority of ours stamped, ``unsealed`` those that have no place yet.
+    """
+
+    leaves: int
+    heads: int
+    signed: int
+    vouched: int
+    stamps: int
+    stamped: int
+    unsealed: int
+    verdicts: int
+    octets: int
+
+
+def verify_all_evidence(conn: Connection, believed: TrustedEvidence) -> VerificationReport:
+    """Compute every leaf and head anew, and judge every signature and stamp; GW805 names what is broken."""
+    heads = list_heads(conn)
+    _check_head_order(heads)
+    walk = _LeafVerifier(heads, believed)
+    visit_sealed_leaves(conn, heads[-1].last_seq if heads else 0, walk.verify_leaf)
+    walk.check_kept_heads()
+    unsealed = _count_unsealed_leaves(conn, walk)
+    signed, vouched = _verify_head_signatures(heads, believed.signers)
+    given, stamped = _verify_time_stamps(conn, heads, believed.authorities)
+    present = _verify_kept_octets(conn)
+    kept = _verify_verdicts(conn, walk, present)
+    return VerificationReport(
+        walk.tree.size, len(heads), signed, vouched, given, stamped, unsealed, kept, len(present)
+    )
+
+
+def _check_head_order(heads: Sequence[Row[Any]]) -> None:
+    last = 0
+    for head in heads:
+        if head.first_seq != last + 1 or head.last_seq < head.first_seq:
+            raise _make_evidence_error(f"the head after {last} leaves is missing", f"seal {head.id}")
+        last = head.last_seq
+
+
+class _LeafVerifier:
+    """Goes over the leaves in the order of their places, and holds each head against the tree so far."""
+
+    def __init__(self, heads: Sequence[Row[Any]], believed: TrustedEvidence) -> None:
+        self.tree = EMPTY
+        self._heads = {head.last_seq: head for head in heads}
+        self._known = [parse_head_text(text) for text in believed.heads]
+        #: Verdicts that evidence names, octets that it says are kept, rows that it says were written.
+        self.named, self.kept, self.written = set[str](), set[str](), set[str]()
+
+    def verify_leaf(self, row: Row[Any]) -> None:
+        self.read_leaf(row)
+        self.tree = self.tree.append_leaves([bytes.fromhex(row.leaf_hash)])
+        head = self._heads.get(self.tree.size)
+        if head is not None:
+            _check_head_row(head, self.tree)
+        for size, root in self._known:
+            if size == self.tree.size and root != self.tree.root_hash:
+                raise _make_evidence_error(
+                    f"the first {size} leaves are not those of a head that was kept", "head"
+                )
+
+    def read_leaf(self, row: Row[Any]) -> None:
+        try:
+            said = read_leaf_data(row)
+        except GatewayError as changed:
+            where = f"evidence {row.seq or f'row {row.id}'}"
+            raise _make_evidence_error("a leaf is not what its hash says", where) from changed
+        self.named.update(list_named_verdicts(said))
+        if row.kind in _KEPT and row.digest:
+            self.kept.add(row.digest)
+        if row.kind == "verdict":
+            self.written.add(row.subject_id)
+
+    def check_kept_heads(self) -> None:
+        most = max((size for size, _ in self._known), default=0)
+        if most > self.tree.size:
+            raise _make_evidence_error(
+                f"of {most} leaves under a head that was kept {self.tree.size} are sealed", "head"
+            )
+
+
+def _check_head_row(head: Row[Any], tree: MerkleTree) -> None:
+    size, root = parse_head_text(head.head)
+    if (size, root) != (tree.size, tree.root_hash) or head.root_hash != tree.root_hash.hex():
+        raise _make_evidence_error(
+            f"the head over {head.last_seq} leaves has another root", f"seal {head.id}"
+        )
+    if tuple(head.peaks) != tuple(peak.hex() for peak in tree.peaks):
+        raise _make_evidence_error(f"the head over {head.last_seq} leaves has other peaks", f"seal {head.id}")
+
+
+def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
+    """Return how many leaves have no place yet; a place that no head knows of is none."""
+    last, found = 0, 0
+    outside = or_(evidence.c.seq.is_(None), evidence.c.seq < 1, evidence.c.seq > walk.tree.size)
+    while True:
+        some = select(evidence).where(outside, evidence.c.id > last).order_by(evidence.c.id)
+        rows = conn.execute(some.limit(MOST_LEAVES)).all()
+        for row in rows:
+            if row.seq is not None:
+                raise _make_evidence_error(f"leaf {row.seq} is under no head", f"evidence {row.seq}")
+            walk.read_leaf(row)
+        if len(rows) < MOST_LEAVES:
+            return found + len(rows)
+        last, found = rows[-1].id, found + len(rows)
+
+
+def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) -> tuple[int, int]:
+    """Return how many heads keys of ours signed, and how many leaves they cover.
+
+    Who signed an older head does not matter: one that is believed covers what it covers.
+    """
+    signed, vouched = 0, 0
+    stranger: Certificate | None = None
+    for head in heads:
+        found = verify_head_signature(head.head, head.signature, head.certificate)
+        if found is None:
+            continue
+        if found.sha256 in signers:
+            signed, vouched, stranger = signed + 1, head.last_seq, None
+        else:
+            stranger = found
+    if stranger is not None:
+        detail = f"the last heads are signed by {stranger.subject[:120]} ({stranger.sha256[:16]}), not by us"
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "--signer")
+    return signed, vouched
+
+
+def _verify_time_stamps(
+    conn: Connection, heads: Sequence[Row[Any]], authorities: TimeStampAuthorities
+) -> tuple[int, int]:
+    """Return how many stamps are good, and how many leaves they cover; of old strangers as of signers."""
+    by_number = {head.id: head for head in heads}
+    good, stamped = 0, 0
+    strange: tuple[int, GatewayError] | None = None
+    for stamp in stamps.list_time_stamps(conn):
+        head = by_number.get(stamp.seal)
+        if head is None:
+            raise _make_evidence_error("a time stamp is over no head", f"time stamp {stamp.id}")
+        try:
+            verify_time_stamp(
+                stamp.token,
+                head.head,
+                stamp.verdict,
+                lambda one: payloads.get_payload_octets(conn, one),
+                authorities,
+            )
+        except GatewayError as refused:
+            if refused.problem is not CERTIFICATE_UNTRUSTED:
+                raise
+            strange = max(strange or (0, refused), (head.last_seq, refused), key=lambda one: one[0])
+            continue
+        good, stamped = good + 1, max(stamped, head.last_seq)
+    if strange is not None and strange[0] > stamped:
+        raise strange[1]
+    return good, stamped
+
+
+def _verify_kept_octets(conn: Connection) -> frozenset[str]:
+    """Return the digests of all octets that are kept, each computed anew."""
+    digests = conn.execute(select(octets.c.sha256)).scalars().all()
+    for digest in digests:
+        payloads.get_payload_octets(conn, digest)
+    return frozenset(digests)
+
+
+def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[str]) -> int:
+    """Hold every verdict against its leaf and its document, and look for those that are no longer there."""
+    rows = conn.execute(select(verdicts).order_by(verdicts.c.id)).all()
+    for row in rows:
+        check_verdict_row(conn, row)
+    there = {row.digest for row in rows}
+    lost = sorted(
+        (walk.written - {str(row.id) for row in rows}) | (walk.named - there) | (walk.kept - present)
+    )
+    missing = lost or sorted({one for row in rows for one in _list_named_digests(conn, row)} - present)
+    if missing:
+        raise _make_evidence_error(f"{missing[0][:64]}, which evidence names, is gone", "verdicts")
+    return len(rows)
+
+
+def _list_named_digests(conn: Connection, row: Row[Any]) -> Iterator[str]:
+    return list_named_digests(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
+
+
+def _make_evidence_error(detail: str, where: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, detail, where)

@@ -1,0 +1,245 @@
+"""Proof that something was recorded, and when at the latest: judged anywhere, without the hub.
+
+A leaf is proved by its path to a head of the tree; a head by the signature over its text and by
+time stamps over it; a stamp's authority by what was kept of the verdict on it.  The document has
+all of it in it and names nothing outside, so that whoever holds it needs no row of ours.  Whom he
+believes he says himself: anybody can make keys, authorities and a policy that fit each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select
+
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.evidence.merkle_tree import compute_audit_path, compute_path_root
+from gateway.evidence.tree_heads import list_heads
+from gateway.pki.certificate_validation import DEFAULT_USES, CertificateUse, TrustPolicy, Verdict
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.signing_keys import get_signature_algorithm
+from gateway.pki.time_stamps import TimeStamp, verify_time_stamp_token
+from gateway.pki.verdict_evidence import VerdictMaterial, load_material, repeat_validation
+from gateway.store import payloads
+from gateway.store import time_stamps as stamps
+from gateway.store.tables import evidence
+from gateway.xmlsec.algorithms import verify_signature_value
+
+__all__ = [
+    "TimeStampAuthorities",
+    "VerifiedProof",
+    "make_proof",
+    "parse_head_text",
+    "verify_head_signature",
+    "verify_proof",
+    "verify_time_stamp",
+]
+
+_VERSION: Final = 1
+_SAID: Final = frozenset({"at", "kind", "subject_type", "subject_id", "digest", "data"})
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,17}")
+Fetch = Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedProof:
+    """What a document proves: its leaves, under a head that was signed and stamped by these."""
+
+    leaves: tuple[Mapping[str, Any], ...]
+    head: str
+    signer: Certificate | None
+    stamps: tuple[TimeStamp, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStampAuthorities:
+    """By whom time stamps are believed: the certificates (DER) that certify, and a policy of one's own.
+
+    Without certificates those of the proof itself count: then it only agrees with itself.  Without
+    a policy the kept one does, but for what a time-stamping certificate is: that is not for it to say.
+    """
+
+    anchors: tuple[bytes, ...] = ()
+    policy: TrustPolicy | None = None
+
+    def override_material(self, material: VerdictMaterial) -> VerdictMaterial:
+        """Return what was kept of a verdict, with these in the place of what it says of itself."""
+        kept = material.register
+        policy = self.policy or _override_stamping_use(kept.policy)
+        return replace(material, register=replace(kept, anchors=self.anchors or kept.anchors, policy=policy))
+
+
+def _override_stamping_use(policy: TrustPolicy) -> TrustPolicy:
+    use = CertificateUse.TIME_STAMPING
+    rule = replace(DEFAULT_USES[use], accept_indeterminate=policy.uses[use].accept_indeterminate)
+    return replace(policy, uses={**policy.uses, use: rule})
+
+
+def verify_head_signature(
+    text: str, signature: bytes | None, certificate: bytes | None
+) -> Certificate | None:
+    """Return whose certificate signed a head, None where it was stored unsigned; GW805 where it did not."""
+    if signature is None or certificate is None:
+        return None
+    signer = read_certificate(certificate)
+    if not verify_signature_value(
+        get_signature_algorithm(signer.public_key), signer.public_key, signature, text.encode()
+    ):
+        raise _make_evidence_error("the signature of a head is not good", text.partition("\n")[0][:80])
+    return signer
+
+
+def verify_time_stamp(
+    token: bytes,
+    text: str,
+    verdict: str | None,
+    fetch: Fetch,
+    believed: TimeStampAuthorities = TimeStampAuthorities(),
+) -> TimeStamp:
+    """Return the stamp over a head, its authority judged again by what was kept of the verdict on it."""
+    if verdict is None:
+        raise _make_evidence_error(
+            "nothing was kept of why the authority of a time stamp was believed", "time-stamp"
+        )
+    material = believed.override_material(load_material(verdict, fetch))
+
+    def validate_authority(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
+        if der != material.leaf or use is not material.use:
+            raise _make_evidence_error(
+                "what was kept is about another certificate than the token's", "time-stamp"
+            )
+        return repeat_validation(material, at)
+
+    return verify_time_stamp_token(token, hashlib.sha256(text.encode()).digest(), validate_authority)
+
+
+def make_proof(conn: Connection, subject_type: str, subject_id: str) -> dict[str, Any]:
+    """Return the document about one thing, under the first stamped head that covers all that has a place.
+
+    GW805 where nothing about it has a place under any head yet.
+    """
+    rows = [row for row in list_subject_leaves(conn, subject_type, subject_id) if row.seq is not None]
+    head = _find_covering_head(conn, max((row.seq for row in rows), default=0))
+    if head is None:
+        raise _make_evidence_error("nothing about it is sealed yet", f"{subject_type} {subject_id}"[:80])
+    hashes = [
+        bytes.fromhex(one)
+        for one in conn.execute(
+            select(evidence.c.leaf_hash).where(evidence.c.seq <= head.last_seq).order_by(evidence.c.seq)
+        ).scalars()
+    ]
+    octets: dict[str, str] = {}
+
+    def collect_octets(digest: str) -> bytes:
+        content = payloads.get_payload_octets(conn, digest)
+        octets[digest] = base64.b64encode(content).decode()
+        return content
+
+    given = stamps.list_by_head(conn, head.id)
+    for stamp in given:
+        if stamp.verdict is not None:
+            load_material(stamp.verdict, collect_octets)
+    return {
+        "version": _VERSION,
+        "head": head.head,
+        "signature": _encode_base64(head.signature),
+        "certificate": _encode_base64(head.certificate),
+        "stamps": [
+            {"authority": one.authority, "token": _encode_base64(one.token), "verdict": one.verdict}
+            for one in given
+        ],
+        "leaves": [
+            {
+                "place": row.seq,
+                "leaf": encode_leaf(_row_to_mapping(row)).decode(),
+                "path": [step.hex() for step in compute_audit_path(row.seq - 1, hashes)],
+            }
+            for row in rows
+        ],
+        "octets": octets,
+    }
+
+
+def _find_covering_head(conn: Connection, last: int) -> Row[Any] | None:
+    """Return the first stamped head over so many leaves, else the last head."""
+    over = [row for row in list_heads(conn) if last and row.last_seq >= last]
+    stamped = (row for row in over if stamps.list_by_head(conn, row.id))
+    return next(stamped, over[-1] if over else None)
+
+
+def verify_proof(
+    document: Mapping[str, Any], believed: TimeStampAuthorities = TimeStampAuthorities()
+) -> VerifiedProof:
+    """Return what a document proves, everything in it computed and judged anew; GW805 where it does not.
+
+    GW205 where no certificate that is believed certifies the authority of a stamp.
+    """
+    try:
+        return _verify_proof_parts(document, believed)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise _make_evidence_error(f"it is no proof of ours ({type(problem).__name__})", "document") from None
+
+
+def _verify_proof_parts(document: Mapping[str, Any], believed: TimeStampAuthorities) -> VerifiedProof:
+    if document["version"] != _VERSION:
+        raise _make_evidence_error("it is of another version", "document")
+    text, octets = document["head"], document["octets"]
+    size, root = parse_head_text(text)
+
+    def read_enclosed_octets(digest: str) -> bytes:
+        return payloads.verify_digest(base64.b64decode(octets[digest], validate=True), digest)
+
+    for one in document["leaves"]:
+        path = [bytes.fromhex(step) for step in one["path"]]
+        leaf = bytes.fromhex(hash_leaf(one["leaf"].encode()))
+        if compute_path_root(leaf, one["place"] - 1, size, path) != root:
+            raise _make_evidence_error(f"leaf {one['place']} is not under the head", f"leaf {one['place']}")
+    given = [
+        verify_time_stamp(
+            _decode_base64(one["token"]) or b"", text, one["verdict"], read_enclosed_octets, believed
+        )
+        for one in document["stamps"]
+    ]
+    signer = verify_head_signature(
+        text, _decode_base64(document["signature"]), _decode_base64(document["certificate"])
+    )
+    leaves: Sequence[Mapping[str, Any]] = [json.loads(one["leaf"]) for one in document["leaves"]]
+    for one in leaves:
+        if not set(one) >= _SAID:
+            raise _make_evidence_error("a leaf is not written as leaves are", "document")
+    return VerifiedProof(tuple(leaves), text, signer, tuple(given))
+
+
+def parse_head_text(text: str) -> tuple[int, bytes]:
+    """Return size and root of the tree that a head is of; GW805 where it is not written so."""
+    lines = text.split("\n")
+    if len(lines) != 5 or not _SIZE.fullmatch(lines[1]) or lines[4]:
+        raise _make_evidence_error("a head is not written as heads are", "head")
+    try:
+        return int(lines[1]), base64.b64decode(lines[2], validate=True)
+    except ValueError:
+        raise _make_evidence_error("the root of a head is not written as roots are", "head") from None
+
+
+def _row_to_mapping(row: Row[Any]) -> Mapping[str, Any]:
+    return dict(row._mapping)
+
+
+def _encode_base64(octets: bytes | None) -> str | None:
+    return None if octets is None else base64.b64encode(octets).decode()
+
+
+def _decode_base64(coded: str | None) -> bytes | None:
+    return None if coded is None else base64.b64decode(coded, validate=True)
+
+
+def _make_evidence_error(detail: str, where: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, detail, where)

@@ -1,0 +1,150 @@
+"""Heads of the tree of evidence: leaves get their places, and the root over them all is signed.
+
+A head is read and signed outside of any transaction, as a token may be slow, and stored in one
+that looks first whether it still follows the last head.  While the key is away a head is stored
+unsigned: it can be time-stamped all the same, and the next signed one covers what it covers.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, select, update
+
+from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
+from gateway.evidence.merkle_tree import EMPTY, MerkleTree
+from gateway.pki.signing_keys import Signer
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.tables import evidence, seals
+
+__all__ = [
+    "TreeHead",
+    "find_latest_head",
+    "format_head_text",
+    "list_heads",
+    "make_next_head",
+    "store_head",
+    "visit_sealed_leaves",
+]
+
+#: Leaves that one head adds at most: so long one transaction holds the writer of SQLite.
+MOST_LEAVES: Final = 1000
+_INSERT = InsertIfAbsent(seals, ("first_seq",), "id")
+_PLACE = PreparedStatement(
+    update(evidence)
+    .where(evidence.c.id == bindparam("leaf"), evidence.c.seq.is_(None))
+    .values(seq=bindparam("place"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeHead:
+    """A head that is not stored yet: the tree it is of, and the rows it adds, by their ids."""
+
+    tree: MerkleTree
+    first: int
+    leaves: tuple[int, ...]
+    text: str
+    sealed_at: datetime
+    signature: bytes | None = field(default=None, repr=False)
+    certificate: bytes | None = field(default=None, repr=False)
+
+    def add_signature(self, signer: Signer) -> TreeHead:
+        """Return the head with a signature over its text; without one while the key is away."""
+        try:
+            signature = signer.sign(self.text.encode())
+        except GatewayError as problem:
+            if problem.problem is not KEY_UNAVAILABLE:
+                raise
+            return self
+        return TreeHead(
+            self.tree, self.first, self.leaves, self.text, self.sealed_at, signature, signer.certificate.der
+        )
+
+
+def format_head_text(party: str, tree: MerkleTree, at: datetime) -> str:
+    """Return what is signed and stamped: a checkpoint of C2SP, with the moment on a line of its own."""
+    root = base64.b64encode(tree.root_hash).decode()
+    moment = at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{party}/evidence\n{tree.size}\n{root}\n{moment}\n"
+
+
+def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | None:
+    """Return the head that follows the last one, at most 1000 leaves later; None when nothing is new."""
+    last = find_latest_head(conn)
+    before = EMPTY if last is None else MerkleTree(last.last_seq, tuple(map(bytes.fromhex, last.peaks)))
+    rows = conn.execute(_build_unsealed_query(conn, last)).all()
+    if not rows:
+        return None
+    tree = before.append_leaves(bytes.fromhex(row.leaf_hash) for row in rows)
+    return TreeHead(
+        tree, before.size + 1, tuple(row.id for row in rows), format_head_text(party, tree, at), at
+    )
+
+
+def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Any:
+    found = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
+    if last is not None and conn.dialect.name == "sqlite":
+        # Its one writer commits rows in the order of their ids: older ones all have their place.
+        place = select(evidence.c.id).where(evidence.c.seq == last.last_seq).scalar_subquery()
+        found = found.where(evidence.c.id > place)
+    return found.order_by(evidence.c.id).limit(MOST_LEAVES)
+
+
+def store_head(conn: Connection, head: TreeHead) -> bool:
+    """Give the leaves their places and store the head; False when another head came before it."""
+    last = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
+    if last != head.first - 1:
+        return False
+    row = {
+        "first_seq": head.first,
+        "last_seq": head.tree.size,
+        "root_hash": head.tree.root_hash.hex(),
+        "peaks": [peak.hex() for peak in head.tree.peaks],
+        "head": head.text,
+        "signature": head.signature,
+        "certificate": head.certificate,
+        "sealed_at": head.sealed_at,
+    }
+    # One that is stored at this moment, and is not seen yet, has the same first leaf.
+    if _INSERT.insert_one(conn, row) is None:
+        return False
+    places = range(head.first, head.tree.size + 1)
+    _PLACE.execute_rows(
+        conn, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)]
+    )
+    return True
+
+
+def find_latest_head(conn: Connection) -> Row[Any] | None:
+    """Return the last head; None when there is none."""
+    return conn.execute(select(seals).order_by(seals.c.last_seq.desc()).limit(1)).first()
+
+
+def list_heads(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every head, the first one first."""
+    return conn.execute(select(seals).order_by(seals.c.last_seq)).all()
+
+
+def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[Row[Any]], None]) -> None:
+    """Hand over every leaf up to a place, in order; GW805 where one is missing."""
+    place = 0
+    while place < last:
+        found = (
+            select(evidence)
+            .where(evidence.c.seq > place, evidence.c.seq <= last)
+            .order_by(evidence.c.seq)
+            .limit(MOST_LEAVES)
+        )
+        rows = conn.execute(found).all()
+        if not rows:
+            raise GatewayError(EVIDENCE_BROKEN, f"leaf {place + 1} is missing", f"evidence {place + 1}")
+        for row in rows:
+            place += 1
+            if row.seq != place:
+                raise GatewayError(EVIDENCE_BROKEN, f"leaf {place} is missing", f"evidence {place}")
+            each(row)

@@ -1,0 +1,140 @@
+"""Judges a certificate again by what was kept of the first judgement, and by nothing else.
+
+Not the register of today, its lists or its policy: what was good then and is revoked or over now
+was good then.  A changed octet, document or row is found by its digest, or by that of the leaf
+of evidence that was written with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.pki.certificate_validation import Verdict
+from gateway.pki.verdict_evidence import VerdictMaterial, list_differences, load_material, repeat_validation
+from gateway.store import payloads, verdicts
+
+__all__ = [
+    "RevalidatedVerdict",
+    "VerdictReference",
+    "check_verdict_row",
+    "find_named_verdict",
+    "list_named_verdicts",
+    "list_verdict_references",
+    "read_leaf_data",
+    "revalidate_verdict",
+]
+
+#: What a row, its document and its leaf of evidence all say.
+_SAID: Final = ("status", "problem", "tolerated", "use")
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReference:
+    """A verdict that something rests on: of which evidence, and the moment for which it counted.
+
+    ``problem`` says why it cannot be found.
+    """
+
+    kind: str
+    verdict: str
+    at: datetime
+    problem: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevalidatedVerdict:
+    """A verdict as it was kept and as it comes out again; `differences` is empty where they agree.
+
+    ``place`` is that of its leaf of evidence in the tree, None while it has none.
+    """
+
+    row: Row[Any]
+    place: int | None
+    at: datetime
+    material: VerdictMaterial
+    verdict: Verdict
+    differences: tuple[str, ...]
+
+
+def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = None) -> RevalidatedVerdict:
+    """Judge the certificate of a kept verdict again, as of then or `at`; GW805 for what was changed."""
+    place = check_verdict_row(conn, row)
+    material = load_material(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
+    said = material.said
+    if said["leaf"] != row.leaf_sha256 or any(said[name] != getattr(row, name) for name in _SAID):
+        raise _make_evidence_error(row, "its row says other than its document")
+    moment = at or row.judged_at
+    verdict = repeat_validation(material, moment)
+    return RevalidatedVerdict(row, place, moment, material, verdict, list_differences(said, verdict))
+
+
+def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
+    """Hold a row against the leaf of evidence that was written with it; return the place of that leaf."""
+    leaves = list_subject_leaves(conn, "verdict", row.id)
+    if len(leaves) != 1:
+        # A second one could say something else, and be found first.
+        raise _make_evidence_error(row, f"it has {len(leaves) or 'no'} leaves of evidence")
+    (leaf,) = leaves
+    told = read_leaf_data(leaf)
+    if leaf.digest != row.digest or leaf.at != row.judged_at or told["leaf"] != row.leaf_sha256:
+        raise _make_evidence_error(row, "its leaf of evidence is about another one")
+    if told["until"] != row.valid_until.isoformat() or any(told[n] != getattr(row, n) for n in _SAID):
+        raise _make_evidence_error(row, "its row says other than its leaf of evidence")
+    return None if leaf.seq is None else int(leaf.seq)
+
+
+def _make_evidence_error(row: Row[Any], words: str) -> GatewayError:
+    return GatewayError(EVIDENCE_BROKEN, f"verdict {row.id}: {words}", f"verdict {row.id}")
+
+
+def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[VerdictReference]:
+    """Yield the verdicts that a message rests on: on its own signer, and on those of what it carried."""
+    about = [("message", message.id)]
+    if message.case_id is not None:
+        about.append(("case", message.case_id))
+    for subject in about:
+        for leaf in list_subject_leaves(conn, *subject):
+            if subject[0] == "message" or leaf.digest == message.identity_sha256:
+                yield from _read_leaf_references(leaf)
+
+
+def _read_leaf_references(leaf: Row[Any]) -> Iterator[VerdictReference]:
+    try:
+        said = read_leaf_data(leaf)
+    except GatewayError as broken:
+        yield VerdictReference(leaf.kind, "", leaf.at, broken)
+        return
+    for digest in list_named_verdicts(said):
+        yield VerdictReference(leaf.kind, digest, leaf.at)
+
+
+def read_leaf_data(leaf: Row[Any]) -> dict[str, Any]:
+    """Return the data of a leaf of evidence; GW805 where it is not what its hash says."""
+    if hash_leaf(encode_leaf(leaf._asdict())) != leaf.leaf_hash:
+        raise GatewayError(EVIDENCE_BROKEN, "a leaf of evidence was changed", f"evidence {leaf.id}")
+    said: dict[str, Any] = json.loads(leaf.data)
+    return said
+
+
+def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the verdicts that the data of a leaf names, wherever in it."""
+    for name, value in data.items():
+        if name == "verdict" and isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from list_named_verdicts(value)
+
+
+def find_named_verdict(conn: Connection, name: str) -> Row[Any] | None:
+    """Return the verdict of a row number or of a digest."""
+    if name.isascii() and name.isdigit() and len(name) < 18:
+        return verdicts.find_by_id(conn, int(name))
+    return verdicts.find_by_digest(conn, name.lower())

@@ -1,0 +1,135 @@
+"""The ledger: every leaf of a submission with its fate for every document in it.
+
+A fate is ``forwarded`` (the value reached the request), ``consumed`` (read as guard, key or
+count only) or ``withheld`` (a rule keeps it back).  A leaf that a document's rules claim
+and that none of these happened to is unaccounted: the mapping or the engine is wrong.
+Customs receives the declaration whole; that is no fate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from lxml import etree
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Fate
+from gateway.harmonize.submission.submission_index import Leaf, SubmissionIndex
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.wire.wco_pointers import iterate_pointers
+
+__all__ = ["FateLedger", "LedgerEntry", "build_fate_ledger"]
+
+_SHOWN: Final = 70
+
+
+class LedgerEntry(NamedTuple):
+    """One leaf with its fate for each document, in the order of the documents."""
+
+    leaf: Leaf
+    fates: tuple[Fate | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FateLedger:
+    """The fates of all leaves for all documents of a submission."""
+
+    documents: tuple[str, ...]
+    entries: tuple[LedgerEntry, ...]
+
+    @property
+    def unaccounted_leaves(self) -> tuple[Leaf, ...]:
+        """Return the leaves that lack a fate for some document."""
+        return tuple(entry.leaf for entry in self.entries if None in entry.fates)
+
+    def count_fates(self) -> dict[str, int]:
+        """Return how many pairs of leaf and document have each fate, and how many leaves have none."""
+        totals = {"forwarded": 0, "withheld": 0, "consumed": 0}
+        for entry in self.entries:
+            for fate in entry.fates:
+                if fate is not None:
+                    totals[fate.fate] += 1
+        return {**totals, "unaccounted": len(self.unaccounted_leaves)}
+
+    def list_entry_pointers(self, root: etree._Element) -> Iterator[tuple[LedgerEntry, str]]:
+        """Yield every entry with the pointer of its leaf, in one pass over the submission."""
+        names = dict(iterate_pointers(root))
+        for entry in self.entries:
+            pointer = names.get(entry.leaf.element, "")
+            if entry.leaf.attribute is not None:
+                pointer += "/@" + etree.QName(entry.leaf.attribute).localname
+            yield entry, pointer
+
+
+def build_fate_ledger(
+    facts: SubmissionIndex,
+    documents: Sequence[DocumentMapping],
+    traces: Mapping[str, EvaluationTrace],
+    unmapped: Sequence[str] = (),
+) -> FateLedger:
+    """Return the accounts: what was noted while rules were applied, the rest withheld by rule.
+
+    Nothing goes to an agency whose document, named in `unmapped`, no mapping describes.
+    """
+    columns: list[list[Fate | None]] = [
+        _build_fate_column(facts, document, traces[document.id]) for document in documents
+    ]
+    nothing = [Fate("withheld", SourceMark(f"no mapping for {name[:_SHOWN]}", 0)) for name in unmapped]
+    columns += [[fate] * len(facts.leaves) for fate in nothing]
+    # Without a document there is still an entry for each leaf, with no fates.
+    rows = zip(*columns, strict=True) if columns else iter([()] * len(facts.leaves))
+    entries = tuple(map(LedgerEntry, facts.leaves, rows))
+    return FateLedger((*(document.id for document in documents), *unmapped), entries)
+
+
+def _build_fate_column(
+    facts: SubmissionIndex, document: DocumentMapping, trace: EvaluationTrace
+) -> list[Fate | None]:
+    claimed = document.claims
+    concerned = _collect_concerned_items(facts, document)
+    own = {number for number, a in enumerate(facts.applications) if a.get("document") == document.id}
+    unlisted = Fate("withheld", document.withholds)
+    elsewhere = Fate("withheld", document.items_rule or document.withholds)
+    fates = trace.fates
+    column: list[Fate | None] = []
+    for number, leaf in enumerate(facts.leaves):
+        fate = fates.get(number)
+        if fate is not None:
+            more = trace.further.get(number)
+            column.append(fate if more is None else fate._replace(targets=(*fate.targets, *more)))
+            continue
+        _, _, path, item, application = leaf
+        if number in trace.borrowed:
+            # An answer of another application that stands for one of its own is accounted for as that.
+            fate = None if _needs_forwarding(facts, trace, leaf) else unlisted
+        elif (path, item is not None) not in claimed and application not in own:
+            fate = unlisted
+        elif item is not None and (application, item) not in concerned:
+            fate = elsewhere
+        elif not _needs_forwarding(facts, trace, leaf):
+            fate = unlisted
+        column.append(fate)
+    return column
+
+
+def _needs_forwarding(facts: SubmissionIndex, trace: EvaluationTrace, leaf: Leaf) -> bool:
+    """Return whether a leaf must have reached the request: not a blank one, nor the unit of a blank one."""
+    if leaf.attribute is None:
+        return bool(leaf.value.strip())
+    text = trace.fates.get(facts.texts.get(leaf.element, -1))
+    return text is not None and text.fate == "forwarded"
+
+
+def _collect_concerned_items(
+    facts: SubmissionIndex, document: DocumentMapping
+) -> frozenset[tuple[int | None, str]]:
+    """Return the goods items of the document's applications, each with None and with its application."""
+    numbers: set[tuple[int | None, str]] = set()
+    for position, application in enumerate(facts.applications):
+        if application.get("document") == document.id:
+            for number in facts.list_item_numbers(application):
+                if number in facts.items:
+                    numbers |= {(None, number), (position, number)}
+    return frozenset(numbers)

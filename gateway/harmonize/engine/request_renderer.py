@@ -1,0 +1,473 @@
+"""Writes one request from the target tree, noting for every value where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lxml import etree
+
+from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.source_expressions import (
+    ConversionError,
+    EvaluatedValue,
+    FieldValue,
+    OccurrenceLookup,
+)
+from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement, TextPiece
+from gateway.harmonize.submission.evaluation_scope import Scope
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import count_octets
+
+__all__ = ["ValueOrigin", "render_request", "split_text"]
+
+
+class ValueOrigin(NamedTuple):
+    """Where one value of a request came from: its path there, its leaves, its rule, what was done to it."""
+
+    target: str
+    source: str
+    leaves: tuple[int, ...]
+    rule: SourceMark
+    transforms: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _RequestWriter:
+    """Writes elements of one document."""
+
+    namespace: str
+    origins: list[ValueOrigin] = field(default_factory=list)
+
+    def add_element(self, target: TargetElement, parent: etree._Element) -> etree._Element:
+        """Return a new element for `target`, with its fixed attributes."""
+        tag = f"{self.namespace}{target.name}"
+        if target.fixed:
+            return etree.SubElement(parent, tag, dict(target.fixed))
+        return etree.SubElement(parent, tag)
+
+
+def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
+    """Return the request of `document` for the application of `scope`, and the origin of each value.
+
+    What cannot be written is noted in the scope's trace, and left out.
+    """
+    pen = _RequestWriter(f"{{{document.namespace}}}")
+    root = etree.Element(
+        f"{pen.namespace}{document.root.name}", nsmap=_make_default_nsmap(document.namespace)
+    )
+    for child in document.root.children:
+        _render_element(pen, child, scope, root, document.root.name)
+    return root, tuple(pen.origins)
+
+
+def _make_default_nsmap(namespace: str) -> Any:
+    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    return {None: namespace}
+
+
+def split_text(text: str, part: TextPiece) -> list[str] | None:
+    """Return `text` in at most as many pieces as there are parts; None when it does not fit.
+
+    No character is cut in two, nothing is dropped or added: the pieces joined are the text.
+    """
+    found, rest = [], text
+    for _ in range(part.of):
+        if not rest:
+            break
+        size = _count_fitting_characters(rest, part)
+        if size == 0:
+            return None
+        found.append(rest[:size])
+        rest = rest[size:]
+    return None if rest else found
+
+
+def _count_fitting_characters(text: str, part: TextPiece) -> int:
+    """Return how many characters of `text` fit into one piece."""
+    if part.chars is not None:
+        return min(part.chars, len(text))
+    room = part.octets or 0
+    whole = count_octets(text, part.charset)
+    if whole is not None and whole <= room:
+        return len(text)
+    for position, character in enumerate(text):
+        try:
+            room -= len(character.encode(part.charset))
+        except UnicodeEncodeError:
+            return 0
+        if room < 0:
+            return position
+    return len(text)
+
+
+def _render_element(
+    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
+) -> None:
+    """Write `target`, once or for each occurrence of what it goes over."""
+    path = f"{path}/{target.label}"
+    if target.when is not None and not target.when.is_satisfied(scope):
+        _withhold_target(target, scope, target.mark)
+        return
+    write = _render_container if target.content is None else _render_leaf
+    if target.each is None:
+        write(pen, target, scope, parent, path)
+        return
+    scopes = _select_occurrences(target, target.each, scope)
+    _check_occurrence_count(target, target.each, scopes, scope)
+    if target.each.over != "common" or target.content is not None:
+        for position, inner in enumerate(scopes, 1):
+            write(pen, target, inner, parent, f"{path}[{position}]")
+        return
+    written = 0
+    for inner in scopes:
+        # One of which nothing is written has no place in the request.
+        written += _render_container(pen, target, inner, parent, f"{path}[{written + 1}]")
+    if written < target.each.bound[0] <= len(scopes):
+        _check_occurrence_count(target, target.each, scopes[:written], scope)
+
+
+def _select_occurrences(target: TargetElement, each: Repetition, scope: Scope) -> list[Scope]:
+    """Return the occurrences that are meant; what the others hold is withheld by the rule."""
+    scopes = _list_occurrences(each, scope)
+    if not scopes:
+        _withhold_outer_sources(target, scope, each.mark)
+    told = _list_disclosed_meanings(target, each, scope) if each.over == "common" else ()
+    if each.when is None and not told:
+        return scopes
+    chosen = []
+    for inner in scopes:
+        holds = each.when is None or each.when.is_satisfied(inner)
+        if holds and (not told or any(map(inner.has_value, told))):
+            chosen.append(inner)
+        else:
+            _withhold_occurrence(target, inner, each.mark)
+    return chosen
+
+
+def _list_disclosed_meanings(
+    target: TargetElement, each: Repetition, scope: Scope
+) -> tuple[CommonMeaning, ...]:
+    """Return the meanings of a group of the dictionary that an element tells, where it does not tell all.
+
+    An occurrence that has none of them but others is left out: an element that tells
+    nothing would still disclose that the occurrence is there.
+    """
+    key = ("told", id(target))
+    told: tuple[CommonMeaning, ...] | None = scope.answers.indexes.get(key)
+    if told is None:
+        chain, listed = scope.dictionary.list_enclosing_groups, scope.answers.listed
+        contents = (content for inner in target.walk_elements() for content in inner.converted_sources)
+        found = dict.fromkeys(source for content in contents for source in content.list_forwarded_sources())
+        told = tuple(one for one in found if isinstance(one, CommonMeaning) and each.group in chain(one.per))
+        every = (one for group, own in listed.items() if each.group in chain(group) for one in own)
+        told = () if all(one in told for one in every) else told
+        scope.answers.indexes[key] = told
+    return told
+
+
+def _check_occurrence_count(
+    target: TargetElement, each: Repetition, scopes: list[Scope], scope: Scope
+) -> None:
+    """Note that there are too many occurrences, or too few where nobody else has noted that."""
+    low, high = each.bound
+    where = (scope.application, each.mark)
+    if len(scopes) > high:
+        detail = f"{target.name} would stand {len(scopes)} times, at most {high}"
+        scope.trace.report_problem(
+            VALUE_DOES_NOT_FIT, detail, _make_occurrence_pointer(each, scopes[high]), where
+        )
+    known = each.ask is not None and each.ask.requirement.mandatory and each.when is None
+    if len(scopes) < low and not known:
+        detail = f"{target.name} would stand {len(scopes)} times, at least {low}"
+        scope.trace.report_problem(FIELD_MISSING, detail, _make_occurrence_pointer(each, scope), where)
+
+
+def _list_occurrences(each: Repetition, scope: Scope) -> list[Scope]:
+    if each.ask is not None:
+        return scope.enter_field_group(each.ask)
+    if each.over == "common":
+        return scope.enter_meaning_group(each.group)
+    if each.key is None:
+        return scope.enter_items()
+    if each.over == "distinct":
+        return scope.enter_value_groups(each.key, each.mark)
+    if isinstance(each.key, CommonMeaning):
+        for number, element in scope.facts.items.items():
+            for found in scope.facts.find_values(each.key, element, number).found:
+                scope.trace.record_fate(found.leaves, "consumed", each.mark)
+    return scope.enter_items()
+
+
+def _make_occurrence_pointer(each: Repetition, scope: Scope) -> str:
+    """Return the pointer of the occurrence that `scope` stands in, empty where it is no element."""
+    inside = scope.asked.get(each.group, scope.common.get(each.group))
+    if inside is None and scope.item is not None:
+        inside = scope.facts.items.get(scope.item)
+    return "" if inside is None else scope.facts.get_pointer(inside)
+
+
+def _render_leaf(
+    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
+) -> None:
+    values = _evaluate_leaf_values(target, scope)
+    if len(values) == 1:
+        _render_value(pen, target, scope, (values[0], parent, path))
+        return
+    for position, value in enumerate(values, 1):
+        _render_value(pen, target, scope, (value, parent, f"{path}[{position}]"))
+
+
+def _render_container(
+    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
+) -> bool:
+    """Write one element that holds others; return whether there was anything to write."""
+    written = len(pen.origins)
+    element = pen.add_element(target, parent)
+    for child in target.children:
+        _render_element(pen, child, scope, element, path)
+    for attribute in target.attributes:
+        _render_attribute(pen, attribute, scope, (None, element, path))
+    # A container that holds nothing of its own says nothing; a repeated one says that it occurred,
+    # which of what is declared for others as well nobody needs to know.
+    told = len(element) - len(target.siblings) + len(element.attrib) - len(target.fixed)
+    if told == 0 and (target.each is None or target.each.over == "common"):
+        parent.remove(element)
+        del pen.origins[written:]
+        return False
+    return True
+
+
+def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:
+    """Return the converted values of a leaf; one that cannot be converted is noted and marked as used."""
+    assert target.content is not None
+    try:
+        found = target.content.evaluate_values(scope, target.mark)
+        values = found if isinstance(found, list) else list(found)
+    except ConversionError as misfit:
+        _report_conversion_error(target, scope, misfit)
+        return []
+    low, high = target.bound
+    high = high or 1
+    if len(values) > high or 0 < len(values) < low:
+        most = f"at most {high}" if len(values) > high else f"at least {low}"
+        detail = f"{target.name} would stand {len(values)} times, {most}"
+        where = (scope.application, target.mark)
+        first = values[high] if len(values) > high else values[0]
+        scope.trace.report_problem(VALUE_DOES_NOT_FIT, detail, _make_value_pointer(scope, first), where)
+        for value in values[high:]:
+            scope.trace.record_fate(value.leaves, "withheld", target.mark)
+        values = values[:high]
+    if not values and target.content.steps:
+        # Left out by the rule (an unknown code of an open list): the leaf has been read for it.
+        for value in target.content.source.evaluate_values(scope, target.mark):
+            scope.trace.record_fate(value.leaves, "consumed", target.mark)
+    return values
+
+
+def _report_conversion_error(target: TargetElement, scope: Scope, misfit: ConversionError) -> None:
+    """Note a value that cannot be written: its leaves were meant for the target."""
+    assert target.content is not None
+    leaves = list(misfit.leaves)
+    try:
+        leaves += [
+            n for value in target.content.source.evaluate_values(scope, target.mark) for n in value.leaves
+        ]
+    except ConversionError as again:
+        leaves += again.leaves
+    scope.trace.record_forwarding(tuple(dict.fromkeys(leaves)), target.name, target.mark)
+    pointer = scope.facts.get_leaf_pointer(leaves[0]) if leaves else ""
+    detail = f"{target.name}: {misfit.detail}"
+    scope.trace.report_problem(misfit.problem, detail, pointer, (scope.application, target.mark))
+
+
+def _make_value_pointer(scope: Scope, value: EvaluatedValue) -> str:
+    return scope.facts.get_leaf_pointer(value.leaves[0]) if value.leaves else ""
+
+
+def _render_value(
+    pen: _RequestWriter,
+    target: TargetElement,
+    scope: Scope,
+    place: tuple[EvaluatedValue, etree._Element, str],
+) -> None:
+    value, parent, path = place
+    text = value.text
+    if target.part is not None:
+        cut = split_text(text, target.part)
+        if cut is None:
+            if target.part.number == 0:
+                detail = f"{target.name}: {text[:60]!r} does not fit into {target.part.of} pieces"
+                where = (scope.application, target.mark)
+                scope.trace.report_problem(
+                    VALUE_DOES_NOT_FIT, detail, _make_value_pointer(scope, value), where
+                )
+                scope.trace.record_forwarding(value.leaves, path, target.mark)
+            return
+        if target.part.number >= len(cut):
+            return
+        text = cut[target.part.number]
+        value = EvaluatedValue(text, value.leaves, value.origin, (*value.transforms, "split"), value.found)
+    elif not target.empty and (refusal := target.shape.find_violation(text)) is not None:
+        _report_violation(scope, target, value, refusal)
+    element = pen.add_element(target, parent)
+    if not target.empty:
+        element.text = text
+    scope.trace.record_forwarding(value.leaves, path, target.mark)
+    pen.origins.append(ValueOrigin(path, value.origin, value.leaves, target.mark, value.transforms))
+    for attribute in target.attributes:
+        _render_attribute(pen, attribute, scope, (value, element, path))
+
+
+def _report_violation(
+    scope: Scope, target: TargetElement, value: EvaluatedValue, refusal: tuple[Problem, str]
+) -> None:
+    # A wrong answer to an asked field has been reported with the field itself.
+    if not _is_already_reported(target, value):
+        detail = f"{target.name}: {refusal[1]}"
+        scope.trace.report_problem(
+            refusal[0], detail, _make_value_pointer(scope, value), (scope.application, target.mark)
+        )
+
+
+def _is_already_reported(target: TargetElement, value: EvaluatedValue) -> bool:
+    source = target.content.source if target.content is not None else None
+    taken = source.find_attribute_carrier() if isinstance(source, FieldValue | OccurrenceLookup) else None
+    given = value.found.text if value.found is not None else value.text
+    return isinstance(taken, UniqueField) and taken.shape.find_violation(given) is not None
+
+
+def _render_attribute(
+    pen: _RequestWriter,
+    put: TargetAttribute,
+    scope: Scope,
+    place: tuple[EvaluatedValue | None, etree._Element, str],
+) -> None:
+    value, element, path = place
+    path = f"{path}/@{put.name}"
+    if put.content is not None:
+        try:
+            found = next(iter(put.content.evaluate_values(scope, put.mark)), None)
+        except ConversionError as misfit:
+            scope.trace.record_forwarding(misfit.leaves, path, put.mark)
+            pointer = scope.facts.get_leaf_pointer(misfit.leaves[0]) if misfit.leaves else ""
+            scope.trace.report_problem(misfit.problem, misfit.detail, pointer, (scope.application, put.mark))
+            return
+    else:
+        found = _evaluate_value_attribute(put, scope, value, path)
+    if found is None:
+        return
+    refusal = put.shape.find_violation(found.text)
+    # What an applicant wrote beside an asked field was judged with the field.
+    if refusal is not None and (put.content is not None or not put.required):
+        scope.trace.report_problem(
+            refusal[0], refusal[1], _make_value_pointer(scope, found), (scope.application, put.mark)
+        )
+    element.set(put.name, found.text)
+    scope.trace.record_forwarding(found.leaves, path, put.mark)
+    pen.origins.append(ValueOrigin(path, found.origin, found.leaves, put.mark, found.transforms))
+
+
+def _evaluate_value_attribute(
+    put: TargetAttribute, scope: Scope, value: EvaluatedValue | None, path: str
+) -> EvaluatedValue | None:
+    """Return the unit, currency or content id that belongs to a value."""
+    if value is None or value.found is None or put.of_value is None:
+        return None
+    text = value.found.element.get(put.of_value)
+    if put.of_value == "unitCode" and value.unit is not None:
+        return _evaluate_converted_unit(put, scope, value, path)
+    if text is None:
+        if put.default is None:
+            _report_missing_attribute(put, scope, value)
+        return EvaluatedValue(put.default, (), "const") if put.default is not None else None
+    leaf = scope.facts.attributes.get((value.found.element, put.of_value))
+    leaves = () if leaf is None else (leaf,)
+    carried = EvaluatedValue(str(text), leaves, f"{value.origin}/@{put.of_value}")
+    if put.via is None:
+        known = scope.answers.currencies
+        if put.of_value == "currencyID" and not put.required and known and carried.text not in known:
+            detail = f"{carried.text[:60]!r} is not a currency of ISO 4217"
+            scope.trace.report_problem(
+                CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
+            )
+        return carried
+    translated = put.via.translate_code(carried.text)
+    if translated is None:
+        scope.trace.record_forwarding(leaves, path, put.mark)
+        detail = f"{carried.text[:60]!r} is not in the list {put.via.name}"
+        scope.trace.report_problem(
+            CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
+        )
+        return None
+    return EvaluatedValue(translated, leaves, carried.origin, (f"via {put.via.name}@{put.via.version}",))
+
+
+def _report_missing_attribute(put: TargetAttribute, scope: Scope, value: EvaluatedValue) -> None:
+    """Note that a common value lacks what the line writes beside it; asked ones have been judged."""
+    if put.required or put.of_value is None or value.found is None:
+        return
+    pointer = scope.facts.get_pointer(value.found.element, put.of_value)
+    detail = f"{value.text[:60]!r} has no @{put.of_value}"
+    scope.trace.report_problem(FIELD_MISSING, detail, pointer, (scope.application, put.mark))
+
+
+def _evaluate_converted_unit(
+    put: TargetAttribute, scope: Scope, value: EvaluatedValue, path: str
+) -> EvaluatedValue | None:
+    """Return the unit that a value was converted to, translated where the line says so."""
+    leaves = value.measured[1] if value.measured is not None else ()
+    text = value.unit or ""
+    if put.via is None:
+        return EvaluatedValue(text, leaves, f"{value.origin}/@{put.of_value}", ("convert",))
+    translated = put.via.translate_code(text)
+    if translated is None:
+        scope.trace.record_forwarding(leaves, path, put.mark)
+        detail = f"{text!r} is not in the list {put.via.name}"
+        scope.trace.report_problem(
+            CODE_UNKNOWN, detail, _make_value_pointer(scope, value), (scope.application, put.mark)
+        )
+        return None
+    notes = ("convert", f"via {put.via.name}@{put.via.version}")
+    return EvaluatedValue(translated, leaves, f"{value.origin}/@{put.of_value}", notes)
+
+
+def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
+    """Note that a condition kept this element, and what it would have held, out of the request."""
+    scopes = _list_occurrences(target.each, scope) if target.each is not None else [scope]
+    if not scopes:
+        _withhold_outer_sources(target, scope, rule)
+    for inner in scopes:
+        _withhold_occurrence(target, inner, rule)
+
+
+def _withhold_outer_sources(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
+    """Note what the lines of a repetition that does not occur here would have taken from outside of it."""
+    for content in (content for inner in target.walk_elements() for content in inner.converted_sources):
+        for source in content.list_read_sources():
+            in_item = source.home == "item" if isinstance(source, UniqueField) else source.in_item
+            # What stands outside the items is looked at once, however many items lack the repetition.
+            key = ("outside", id(target), id(source), scope.item if in_item else None)
+            if key in scope.answers.indexes or source.type == "group":
+                continue
+            scope.answers.indexes[key] = True
+            for place in scope.list_value_scopes(source):
+                for found in place.find_local_values(source, rule):
+                    scope.trace.record_fate(found.leaves, "withheld", rule)
+
+
+def _withhold_occurrence(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
+    for content in target.converted_sources:
+        content.read_second_key(scope, rule)
+        try:
+            values = content.source.evaluate_values(scope, rule)
+        except ConversionError as misfit:
+            scope.trace.record_fate(misfit.leaves, "withheld", rule)
+            continue
+        for value in values:
+            scope.trace.record_fate(value.leaves, "withheld", rule)
+    for child in target.children:
+        _withhold_target(child, scope, rule)

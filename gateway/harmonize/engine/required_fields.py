@@ -1,0 +1,124 @@
+"""What must be there: mandatory common fields, mandatory and conditional asked fields."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
+from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
+from gateway.harmonize.submission.evaluation_scope import Scope
+from gateway.harmonize.submission.submission_index import make_missing_pointer
+from gateway.harmonize.types.unique_fields import UniqueField, make_pointer_segment
+
+__all__ = ["check_common_meanings", "check_unique_fields"]
+
+
+def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
+    """Note each mandatory common field that the submission lacks, and each that it gives twice."""
+    supplied = next((need for need in document.needs if need.meaning.supplement), None)
+    if supplied is not None:
+        # To find one value of the supplement is to read the keys of all of them.
+        scope.trace.record_fate_once(scope.facts.keys, "consumed", supplied.mark)
+    doubtful = _find_doubtful_items(scope, document)
+    for position, need in enumerate(document.needs):
+        meaning = need.meaning
+        if meaning.per in scope.dictionary.groups:
+            for inner in scope.list_value_scopes(meaning):
+                _check_common_meaning(inner, need, inner.common[meaning.per])
+        elif not meaning.in_item:
+            _check_common_meaning(scope, need, scope.facts.declaration)
+        for inner, base in doubtful.get(position, ()):
+            _check_common_meaning(inner, need, base)
+
+
+def _find_doubtful_items(
+    scope: Scope, document: DocumentMapping
+) -> dict[int, list[tuple[Scope, etree._Element]]]:
+    """Return by the position of a need the goods items in which it has no value, or several.
+
+    Many items are gone through one after the other, as all that one item says lies close
+    together; what is found is told need by need.
+    """
+    facts, found = scope.facts, dict[int, list[tuple[Scope, etree._Element]]]()
+    needs = [(at, need.meaning) for at, need in enumerate(document.needs) if need.meaning.per == "item"]
+    for inner in scope.enter_items():
+        base = facts.items[inner.item or ""]
+        for position, meaning in needs:
+            if len(facts.find_values(meaning, base, inner.item).found) != 1:
+                found.setdefault(position, []).append((inner, base))
+    return found
+
+
+def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element) -> None:
+    """Check a meaning in the element that it belongs to: the declaration, an item, one of a group."""
+    meaning = need.meaning
+    found = scope.facts.find_values(meaning, base, scope.item).found
+    if not found and (need.mandatory or (need.when is not None and need.when.is_satisfied(scope))):
+        detail = f"{meaning.en} ({meaning.ko}) is missing: {meaning.path}"
+        pointer = make_missing_pointer(meaning, scope.item)
+        if meaning.per in scope.dictionary.groups:
+            pointer = "/".join([scope.facts.get_pointer(base), *pointer.split("/")[-len(meaning.relative) :]])
+        scope.trace.report_problem(FIELD_MISSING, detail, pointer, (scope.application, need.mark))
+    if len(found) > 1 and not meaning.many:
+        detail = f"{meaning.en} is given {len(found)} times: {meaning.path}"
+        pointer = scope.facts.get_pointer(found[1].element)
+        scope.trace.report_problem(SOURCES_DISAGREE, detail, pointer, (scope.application, need.mark))
+
+
+def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> None:
+    """Note each asked field that is missing, forbidden or too often there; `place` points to the fields."""
+    items = [(inner, f"{place}/ITEM[{inner.item}]") for inner in scope.enter_items()]
+    for ask in document.asks:
+        for inner, where in [(scope, place)] if ask.per == "application" else items:
+            _check_unique_field(inner, ask, where)
+    concerned = frozenset(scope.numbers)
+    for number in scope.answers.items:
+        if number not in concerned:
+            detail = f"fields for goods item {number}, which the application does not concern"
+            scope.trace.report_problem(
+                RULE_BROKEN, detail, f"{place}/ITEM[{number}]", (scope.application, document.asks_mark)
+            )
+
+
+def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
+    written = scope.list_written_elements(ask)
+    # A group is given by its element, a field by what stands in it.
+    count = (
+        len(written) if ask.type == "group" or not written else len(scope.find_local_values(ask, ask.mark))
+    )
+    low, high = ask.repeat[0], max(ask.repeat[1], 1)
+    requirement = ask.requirement
+    holds = requirement.when.is_satisfied(scope) if requirement.when is not None else requirement.mandatory
+    if holds and count < max(low, 1):
+        _report_field_problem(scope, ask, place, (FIELD_MISSING, "is missing"))
+    elif count and requirement.when is not None and requirement.forbidden_otherwise and not holds:
+        _report_field_problem(scope, ask, place, (RULE_BROKEN, "may not be given here"))
+    elif 0 < count < low:
+        detail = f"{ask.en} ({ask.ko}) is given {count} times, at least {low} or not at all"
+        place = scope.facts.get_pointer(written[0])
+        scope.trace.report_problem(RULE_BROKEN, detail, place, (scope.application, ask.mark))
+    if len(written) > high:
+        _report_field_problem(
+            scope, ask, place, (RULE_BROKEN, f"is given {len(written)} times, at most {high}")
+        )
+        for surplus in written[high:]:
+            scope.trace.record_fate(scope.facts.list_leaves_below(surplus), "withheld", ask.mark)
+    if ask.type == "group":
+        for position, inner in enumerate(scope.enter_field_group(ask), 1):
+            for member in ask.fields:
+                _check_unique_field(
+                    inner, member, _locate_group_occurrence(inner, ask, f"{place}/{ask.tag}[{position}]")
+                )
+
+
+def _locate_group_occurrence(scope: Scope, group: UniqueField, place: str) -> str:
+    """Return where an occurrence of a group stands: its own place, or that of a shared answer."""
+    element = scope.asked[group.name]
+    return scope.facts.get_pointer(element) if element in scope.answers.borrowed else place
+
+
+def _report_field_problem(scope: Scope, ask: UniqueField, place: str, finding: tuple[Problem, str]) -> None:
+    written = scope.list_written_elements(ask)
+    pointer = scope.facts.get_pointer(written[0]) if written else f"{place}/{make_pointer_segment(ask)}"
+    detail = f"{ask.en} ({ask.ko}) {finding[1]}"
+    scope.trace.report_problem(finding[0], detail, pointer, (scope.application, ask.mark))

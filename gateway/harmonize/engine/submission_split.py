@@ -1,0 +1,179 @@
+"""Splits one submission into a request for each application, and accounts for every leaf of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, GatewayError
+from gateway.harmonize.engine.check_evaluation import evaluate_checks
+from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
+from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
+from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
+from gateway.harmonize.engine.unique_field_reader import read_field_values
+from gateway.harmonize.generator.request_schemas import write_request_schema
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.submission.evaluation_scope import MAX_DIAGNOSTICS, Diagnostic, EvaluationTrace, Scope
+from gateway.harmonize.submission.submission_index import Leaf, SubmissionIndex, index_submission
+from gateway.wire.namespaces import SUB
+from gateway.wire.schema_compilation import compile_schema
+from gateway.wire.schema_validation import find_violation
+
+__all__ = [
+    "AgencyRequest",
+    "SplitResult",
+    "compile_request_schemas",
+    "make_placeholder_numbers",
+    "split_submission",
+]
+
+_SUB: Final = f"{{{SUB}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyRequest:
+    """One request, ready to be sent: its XML, and the origin of each value in it."""
+
+    organisation: str
+    document: str
+    application: str
+    items: tuple[str, ...]
+    laws: tuple[str, ...]
+    attachments: tuple[str, ...]
+    xml: etree._Element
+    origins: tuple[ValueOrigin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """What a submission became: requests, accounts of every leaf, and what is wrong with it."""
+
+    requests: tuple[AgencyRequest, ...]
+    accounts: FateLedger
+    problems: tuple[Diagnostic, ...]
+    bundle: str
+    facts: SubmissionIndex = field(repr=False)
+
+    @property
+    def unaccounted_leaves(self) -> tuple[Leaf, ...]:
+        """Return the leaves without a fate for some document; a right mapping leaves none."""
+        return self.accounts.unaccounted_leaves
+
+
+def split_submission(
+    root: etree._Element, bundle: MappingBundle, hub_values: Mapping[str, Mapping[str, str]]
+) -> SplitResult:
+    """Split the submission `root`; `hub_values` gives the hub's own values by application id.
+
+    Nothing wrong with the submission is raised: it is listed, with its pointer, and the
+    application concerned yields no request while its leaves keep their fates.  What is
+    raised is a root that is no submission, and a request that its own schema refuses.
+    """
+    facts = index_submission(root)
+    traces: dict[str, EvaluationTrace] = {}
+    requests: list[AgencyRequest] = []
+    strangers: list[Diagnostic] = []
+    unmapped: dict[str, None] = {}
+    function = (root.findtext(f"{_SUB}Function") or "").strip() or "9"
+    for application in facts.applications:
+        name, identity = str(application.get("document", "")), str(application.get("id", ""))
+        document = bundle.documents.get(name)
+        if document is None:
+            detail = f"no mapping for the document {name[:70]!r}"
+            unmapped[name] = None
+            if len(strangers) >= MAX_DIAGNOSTICS:
+                continue
+            strangers.append(
+                Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
+            )
+            continue
+        trace = traces.setdefault(name, EvaluationTrace(name))
+        hub = {"function": function, **hub_values.get(identity, {})}
+        request = _build_request(facts, bundle, document, (trace, application, hub))
+        if request is not None:
+            requests.append(request)
+    problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
+    documents = [bundle.documents[name] for name in traces]
+    accounts = build_fate_ledger(facts, documents, traces, tuple(unmapped))
+    return SplitResult(tuple(requests), accounts, problems, bundle.digest, facts)
+
+
+def _build_request(
+    facts: SubmissionIndex,
+    bundle: MappingBundle,
+    document: DocumentMapping,
+    where: tuple[EvaluationTrace, etree._Element, Mapping[str, str]],
+) -> AgencyRequest | None:
+    trace, application, hub = where
+    identity = str(application.get("id", ""))
+    numbers = facts.list_item_numbers(application)
+    answers = read_field_values(facts, document, bundle, trace, application)
+    scope = Scope(facts, bundle.dictionary, answers, trace, identity, numbers, hub)
+    pointer = facts.get_pointer(application)
+    for number in numbers:
+        if number not in facts.items or number in facts.repeated:
+            finding = "does not have" if number not in facts.items else "has more than once"
+            detail = f"the application names goods item {number[:20]!r}, which the declaration {finding}"
+            trace.report_problem(RULE_BROKEN, detail, f"{pointer}/Items", (identity, document.mark))
+    if not numbers:
+        trace.report_problem(
+            RULE_BROKEN, "the application names no goods item", pointer, (identity, document.mark)
+        )
+    check_common_meanings(scope, document)
+    check_unique_fields(scope, document, f"{pointer}/{document.id}")
+    evaluate_checks(scope, document, f"{pointer}/{document.id}")
+    xml, origins = render_request(document, scope)
+    if identity in trace.failed:
+        return None
+    _validate_request(bundle, document, xml)
+    cids = _list_named_attachments(facts, application, origins)
+    return AgencyRequest(
+        document.organisation, document.id, identity, numbers, document.laws, cids, xml, origins
+    )
+
+
+def _list_named_attachments(
+    facts: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
+) -> tuple[str, ...]:
+    """Return the content ids of the attachments that the request names, in the order of the application."""
+    cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
+    if not cids:
+        return ()
+    leaves = (facts.leaves[number] for origin in origins for number in origin.leaves)
+    named = {leaf.value for leaf in leaves if leaf.attribute == "cid"}
+    return tuple(cid for cid in cids if cid in named)
+
+
+def _validate_request(bundle: MappingBundle, document: DocumentMapping, xml: etree._Element) -> None:
+    """Refuse a request that its own schema refuses: the mapping is wrong, not the submission (GW504)."""
+    reason = find_violation(_get_request_schema(bundle, document), xml)
+    if reason is not None:
+        raise GatewayError(
+            REQUEST_INVALID, f"{document.id}: {reason.message[:300]}", reason.path or str(document.mark)
+        )
+
+
+def _get_request_schema(bundle: MappingBundle, document: DocumentMapping) -> Any:
+    schema: Any = bundle.compiled.get(document.id)
+    if schema is None:
+        schema = compile_schema(write_request_schema(document).encode("utf-8"))
+        bundle.compiled[document.id] = schema
+    return schema
+
+
+def compile_request_schemas(bundle: MappingBundle) -> None:
+    """Compile the schema of every document's request now, rather than at its first split."""
+    for document in bundle.documents.values():
+        _get_request_schema(bundle, document)
+
+
+def make_placeholder_numbers(root: etree._Element) -> dict[str, dict[str, str]]:
+    """Return hub values for a trial split: application numbers that count from 1."""
+    found = {}
+    for number, application in enumerate(root.findall(f"{_SUB}Application"), 1):
+        found[str(application.get("id", ""))] = {"application_number": f"T{number:012d}"}
+    return found

@@ -1,0 +1,374 @@
+"""Reads the unique fields of an application and says what is wrong with them, each with its pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import (
+    ATTACHMENT_MISMATCH,
+    DOCUMENT_INVALID,
+    FIELD_MISSING,
+    RULE_BROKEN,
+    SOURCES_DISAGREE,
+    Problem,
+)
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language.shared_fields import (
+    SharedAnswer,
+    find_first_difference,
+    find_matching_member,
+    list_member_answers,
+    list_shared_answers,
+)
+from gateway.harmonize.submission.evaluation_scope import (
+    EvaluationTrace,
+    Scope,
+    SiblingFields,
+    UniqueFieldValues,
+)
+from gateway.harmonize.submission.submission_index import (
+    SubmissionIndex,
+    parse_sequence_number,
+    read_element_text,
+)
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField, to_dotted_element_name
+from gateway.wire.namespaces import SUB, XSI
+
+__all__ = ["describe_declared_place", "read_field_values"]
+
+_SUB: Final = f"{{{SUB}}}"
+_MIB: Final = 1024 * 1024
+_SHOWN: Final = 70
+_CURRENCIES: Final = "iso4217"
+
+
+@dataclass(slots=True)
+class _FieldReader:
+    """One reading of one application's fields."""
+
+    facts: SubmissionIndex
+    document: DocumentMapping
+    bundle: MappingBundle
+    trace: EvaluationTrace
+    application: etree._Element
+    name: str
+    answers: UniqueFieldValues
+    attachments: Mapping[str, etree._Element]
+
+    def report_problem(self, problem: Problem, detail: str, pointer: str, rule: SourceMark) -> None:
+        """Note that something is wrong with the fields."""
+        self.trace.report_problem(problem, detail, pointer, (self.name, rule))
+
+
+def read_field_values(
+    facts: SubmissionIndex,
+    document: DocumentMapping,
+    bundle: MappingBundle,
+    trace: EvaluationTrace,
+    application: etree._Element,
+) -> UniqueFieldValues:
+    """Return the unique fields of `application`, by name; what is wrong is noted in `trace`.
+
+    A shared field that another application answers is answered here too (`Answers.borrowed`).
+    """
+    found = {str(a.get("cid", "")): a for a in application.findall(f"{_SUB}Attachment")}
+    name = str(application.get("id", ""))
+    money = bundle.lists.get(_CURRENCIES)
+    currencies = money.known if money is not None else frozenset[str]()
+    answers = UniqueFieldValues(
+        listed=_group_listed_meanings(document, bundle.dictionary), currencies=currencies
+    )
+    reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
+    branches = application.findall(f"{_SUB}Fields")
+    for other in branches[1:]:
+        reader.report_problem(
+            DOCUMENT_INVALID, "Fields stands once", reader.facts.get_pointer(other), document.asks_mark
+        )
+        _withhold_element(reader, other)
+    top = {ask.tag: ask for ask in document.asks if ask.per == "application"}
+    per_item = {ask.tag: ask for ask in document.asks if ask.per == "item"}
+    children = list(branches[0].iterchildren(tag=etree.Element)) if branches else []
+    item_tag = f"{{{document.namespace}}}Item"
+    _read_sibling_fields(
+        reader, [child for child in children if child.tag != item_tag], top, reader.answers.top
+    )
+    for child in children:
+        if child.tag == item_tag:
+            _read_item_fields(reader, child, per_item)
+    shared = [ask for ask in document.asks if ask.shared]
+    numbers = reader.facts.list_item_numbers(application) if shared else ()
+    for ask in shared:
+        for item in (None,) if ask.per == "application" else numbers:
+            _borrow_shared_answer(reader, ask, item)
+    for ask in shared:
+        if ask.requirement.forbidden_otherwise:
+            _drop_forbidden_answer(reader, ask, numbers)
+    return reader.answers
+
+
+def _group_listed_meanings(
+    document: DocumentMapping, dictionary: DataDictionary
+) -> dict[str, list[CommonMeaning]]:
+    """Return the common meanings that a document lists, by the group of the dictionary that they stand in."""
+    listed: dict[str, list[CommonMeaning]] = {}
+    for need in document.needs:
+        chain = dictionary.list_enclosing_groups(need.meaning.per)
+        for group in chain:
+            listed.setdefault(group, [])
+        if chain:
+            listed[chain[-1]].append(need.meaning)
+    return listed
+
+
+def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | None) -> None:
+    """Take the answer to a shared field from another application where this one gives none.
+
+    Where two applications give it they must agree.
+    """
+    offers = list_shared_answers(
+        reader.facts, reader.bundle.documents, (reader.document.direction, ask.means, item)
+    )
+    own = next((offer for offer in offers if offer.application is reader.application), None)
+    if not offers or offers[0] is own:
+        return
+    first = offers[0]
+    if own is not None:
+        _mark_compared_leaves(reader, first, ask)
+    for rival in (own,) if own is not None else offers[1:]:
+        different = find_first_difference(first, rival)
+        if rival is not own:
+            _mark_compared_leaves(reader, rival, ask)
+        if different is not None:
+            other = _format_application_id(first)
+            detail = f"{ask.en} ({ask.ko}) is shared, and application {other} says otherwise"
+            reader.report_problem(SOURCES_DISAGREE, detail, reader.facts.get_pointer(different), ask.mark)
+    if own is None:
+        answers = reader.answers
+        branch = answers.top if item is None else answers.items.setdefault(item, SiblingFields())
+        branch.elements[ask.name] = list(first.elements)
+        for element in first.elements:
+            _read_borrowed_answer(reader, element, (first.ask, ask))
+
+
+def _format_application_id(offer: SharedAnswer) -> str:
+    return repr(str(offer.application.get("id", ""))[:_SHOWN])
+
+
+def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: UniqueField) -> None:
+    """Note that an answer was compared with another one, as far as our own field has it."""
+    pending = [(element, offer.ask, ours) for element in offer.elements]
+    while pending:
+        element, theirs, own = pending.pop()
+        leaves = reader.facts.texts.get(element), reader.facts.attributes.get((element, own.attribute or ""))
+        reader.trace.record_fate(tuple(leaf for leaf in leaves if leaf is not None), "consumed", ours.mark)
+        for child, answered in list_member_answers(element, theirs):
+            member = find_matching_member(answered, own.fields)
+            pending += [] if member is None else [(child, answered, member)]
+
+
+def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tuple[str, ...]) -> None:
+    """Leave an answer to another application alone where this document may not be given one."""
+    answers, when = reader.answers, ask.requirement.when
+    scope = Scope(reader.facts, reader.bundle.dictionary, answers, reader.trace, reader.name, numbers, hub={})
+    for place in [scope] if ask.per == "application" else scope.enter_items():
+        branch = answers.top if place.item is None else answers.items.get(place.item, SiblingFields())
+        elements = branch.elements.get(ask.name, [])
+        if elements and elements[0] in answers.borrowed and when is not None and not when.is_satisfied(place):
+            branch.drop_field(ask.name)
+            for element in elements:
+                reader.trace.record_fate(reader.facts.list_leaves_below(element), "withheld", ask.mark)
+
+
+def _read_borrowed_answer(
+    reader: _FieldReader, element: etree._Element, asks: tuple[UniqueField, UniqueField]
+) -> None:
+    """Read an answer given to another document's field as one to our own, which judges it anew."""
+    theirs, ours = asks
+    reader.answers.borrowed.add(element)
+    attribute = reader.facts.attributes.get((element, ours.attribute or ""))
+    leaves = (reader.facts.texts.get(element), attribute)
+    reader.trace.borrowed.update(leaf for leaf in leaves if leaf is not None)
+    if ours.type != "group":
+        _check_field_value(reader, element, ours)
+        return
+    inner = reader.answers.groups[element] = SiblingFields()
+    for child, answered in list_member_answers(element, theirs):
+        member = find_matching_member(answered, ours.fields)
+        if member is not None:
+            inner.elements.setdefault(member.name, []).append(child)
+            _read_borrowed_answer(reader, child, (answered, member))
+
+
+def _read_item_fields(reader: _FieldReader, element: etree._Element, asks: Mapping[str, UniqueField]) -> None:
+    number = parse_sequence_number(str(element.get("sequence", "")))
+    key = (element, "sequence")
+    if key in reader.facts.attributes:
+        reader.trace.record_fate((reader.facts.attributes[key],), "consumed", reader.document.asks_mark)
+    _reject_other_attributes(reader, element, ("sequence",), reader.document.asks_mark)
+    if number is None or number in reader.answers.items:
+        detail = (
+            f"an Item names its goods item once by @sequence, not {str(element.get('sequence'))[:_SHOWN]!r}"
+        )
+        reader.report_problem(
+            RULE_BROKEN, detail, reader.facts.get_pointer(element), reader.document.asks_mark
+        )
+        _withhold_element(reader, element)
+        return
+    branch = reader.answers.items[number] = SiblingFields()
+    _read_sibling_fields(reader, list(element.iterchildren(tag=etree.Element)), asks, branch)
+
+
+def _read_sibling_fields(
+    reader: _FieldReader,
+    children: Iterable[etree._Element],
+    asks: Mapping[str, UniqueField],
+    branch: SiblingFields,
+    outer: str = "",
+) -> None:
+    namespace = f"{{{reader.document.namespace}}}"
+    for child in children:
+        space, _, local = str(child.tag).rpartition("}")
+        ask = asks.get(local) if f"{space}}}" == namespace else None
+        if ask is None:
+            _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
+            continue
+        branch.elements.setdefault(ask.name, []).append(child)
+        if ask.type == "group":
+            _read_field_group(reader, child, ask)
+        else:
+            _read_field_value(reader, child, ask)
+
+
+def _read_field_group(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+    inner = reader.answers.groups[element] = SiblingFields()
+    _reject_other_attributes(reader, element, (), ask.mark)
+    if read_element_text(element).strip():
+        reader.report_problem(
+            DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
+        )
+    members, outer = {member.tag: member for member in ask.fields}, to_dotted_element_name(ask.name)
+    _read_sibling_fields(reader, list(element.iterchildren(tag=etree.Element)), members, inner, outer)
+
+
+def _read_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+    _reject_other_attributes(reader, element, (ask.attribute,) if ask.attribute else (), ask.mark)
+    _check_field_value(reader, element, ask)
+
+
+def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+    if len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None:
+        reader.report_problem(
+            DOCUMENT_INVALID,
+            f"{ask.tag} holds a value, not fields",
+            reader.facts.get_pointer(element),
+            ask.mark,
+        )
+        _withhold_element(reader, element)
+        return
+    text = read_element_text(element)
+    if ask.type == "attachment":
+        _check_attachment_field(reader, element, ask)
+        return
+    if not text.strip():
+        reader.trace.record_fate((reader.facts.texts[element],), "withheld", ask.mark)
+    elif (refusal := ask.shape.find_violation(text)) is not None:
+        reader.report_problem(
+            refusal[0], f"{ask.tag}: {refusal[1]}", reader.facts.get_pointer(element), ask.mark
+        )
+    if ask.attribute is not None:
+        _check_value_attribute(reader, element, ask, ask.attribute)
+
+
+def _check_value_attribute(
+    reader: _FieldReader, element: etree._Element, ask: UniqueField, name: str
+) -> None:
+    value = element.get(name)
+    if value is None:
+        if ask.fixed_unit is None:
+            reader.report_problem(
+                FIELD_MISSING, f"{ask.tag} lacks @{name}", reader.facts.get_pointer(element, name), ask.mark
+            )
+        return
+    refusal = ask.attribute_shape.find_violation(str(value)) if str(value) not in ask.units else None
+    if refusal is not None:
+        reader.report_problem(
+            refusal[0], f"{ask.tag}/@{name}: {refusal[1]}", reader.facts.get_pointer(element, name), ask.mark
+        )
+    # Where only one unit is possible the attribute was read to check it, and says nothing more.
+    reader.trace.record_fate((reader.facts.attributes[element, name],), "consumed", ask.mark)
+
+
+def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+    cid = element.get("cid")
+    if read_element_text(element).strip():
+        detail = f"{ask.tag} names an attachment by @cid and holds no text"
+        reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), ask.mark)
+    attachment = reader.attachments.get(str(cid)) if cid else None
+    if attachment is None:
+        detail = f"{ask.tag} names no attachment of the application: {str(cid)[:_SHOWN]!r}"
+        reader.report_problem(FIELD_MISSING, detail, reader.facts.get_pointer(element), ask.mark)
+        return
+    media_type = str(attachment.get("mediaType", "")).partition(";")[0].strip().lower()
+    size = str(attachment.get("size", ""))
+    if ask.mime and media_type not in ask.mime:
+        detail = f"{ask.tag} has media type {media_type[:_SHOWN]!r}, not one of {', '.join(ask.mime)}"
+        reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), ask.mark)
+    if ask.max_mib is not None and size.isdigit() and (len(size) > 15 or int(size) > ask.max_mib * _MIB):
+        detail = f"{ask.tag} is larger than {ask.max_mib} MiB"
+        reader.report_problem(ATTACHMENT_MISMATCH, detail, reader.facts.get_pointer(element), ask.mark)
+
+
+def _reject_other_attributes(
+    reader: _FieldReader, element: etree._Element, allowed: tuple[str, ...], rule: SourceMark
+) -> None:
+    for name in map(str, element.keys()):
+        if name in allowed:
+            continue
+        reader.trace.record_fate((reader.facts.attributes[element, name],), "withheld", rule)
+        if not name.startswith(f"{{{XSI}}}"):
+            detail = f"attribute {name[:_SHOWN]!r} is not asked for"
+            reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element, name), rule)
+
+
+def _reject_unknown_field(reader: _FieldReader, element: etree._Element, field: str) -> None:
+    """Refuse a field that is not asked; say so plainly when the declaration holds it already."""
+    _withhold_element(reader, element)
+    rule = reader.document.asks_mark
+    # To say it well costs a look through the dictionary, which is not made for what is not shown.
+    declared = (
+        "" if reader.trace.is_full else describe_declared_place(reader.bundle, reader.document.id, field)
+    )
+    if declared:
+        detail = f"{field[:_SHOWN]} is not asked here, the declaration holds it: {declared}"
+        reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), rule)
+    else:
+        detail = f"{field[:_SHOWN]} is not a field of {reader.document.id} here"
+        reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), rule)
+
+
+def _withhold_element(reader: _FieldReader, element: etree._Element) -> None:
+    reader.trace.record_fate(reader.facts.list_leaves_below(element), "withheld", reader.document.asks_mark)
+
+
+def describe_declared_place(bundle: MappingBundle, document: str, field: str) -> str:
+    """Return in words where the declaration holds a field that is not asked, empty when it does not.
+
+    `field` is the element's name, dotted inside a group.  Decisions of reconciled.csv are
+    looked up first; then ``ImporterName`` is taken for ``importer.name``.
+    """
+    decision = bundle.reconciled.get((document, field))
+    if decision is not None:
+        return decision
+    wanted = field.replace(".", "").lower()
+    for meaning in bundle.dictionary.meanings.values():
+        names = (meaning.name.replace(".", "").replace("_", ""), "".join(meaning.relative[-2:]).lower())
+        if wanted in names:
+            return f"{meaning.name}, {meaning.path}"
+    return ""

@@ -1,1 +1,0 @@
-"""What a submission gives: its leaves, and the place in it where a rule is applied."""

@@ -1,0 +1,37 @@
+"""Tries the checks that an import has written, so that none of them keeps a mapping from loading."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+from gateway.harmonize.importer.code_list_choice import ImportedLists
+from gateway.harmonize.importer.meaning_match import ImportedMeanings
+from gateway.harmonize.language.document_checks import read_document_checks
+from gateway.harmonize.types.code_lists import read_code_lists
+from gateway.harmonize.types.strict_yaml import YamlNode, YamlTable, read_yaml
+from gateway.harmonize.types.unique_fields import read_unique_fields, walk_fields
+
+__all__ = ["find_rejected_checks"]
+
+
+def find_rejected_checks(text: str, lists: ImportedLists, meanings: ImportedMeanings) -> dict[str, str]:
+    """Return, by their ids, why checks of a mapping's `text` cannot be read; empty where all can."""
+    root = read_yaml(text.encode(), "mapping").value
+    if not isinstance(root, dict) or "checks" not in root:
+        return {}
+    added = "\n".join(["lists:", *lists.lines.values(), ""]) if lists.lines else "lists: {}\n"
+    known = dict(lists.shipped) | read_code_lists(
+        read_yaml(added.encode(), "lists"), lambda name: lists.files[name].encode()
+    )
+    dictionary = meanings.build_dictionary(known)
+    try:
+        asks = {ask.name: ask for ask in walk_fields(read_unique_fields(root["asks"], known, dictionary))}
+    except GatewayError:
+        return {}  # the mapping is refused when it is loaded, and named then
+    found = {}
+    for entry in root["checks"].read_list("checks"):
+        alone = YamlTable({"checks": YamlNode([entry], entry.mark)}, entry.mark, "document", {})
+        try:
+            read_document_checks(alone, asks, dictionary, known)
+        except GatewayError as error:
+            found[entry.read_table("check").read_text("id")] = error.detail
+    return found

@@ -1,0 +1,124 @@
+"""Finds the code list of each field: the inventory's own, a shipped one, a standard, or an open one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.harmonize.importer.inventory_fields import InventoryField
+from gateway.harmonize.importer.name_rules import make_camel_case, make_unique_name
+from gateway.harmonize.importer.pattern_translation import make_form_pattern, translate_pattern
+from gateway.harmonize.importer.tokenizer import UnclearError
+from gateway.harmonize.importer.yaml_writer import write_csv, write_flow
+from gateway.harmonize.types.code_lists import CodeList
+
+__all__ = ["ChosenList", "ImportedLists"]
+
+_ANY_CODE: Final = "[A-Za-z0-9._-]{1,35}"
+_LONGEST_CODE: Final = 35
+_PROSE: Final = re.compile(r"\s*\(.*\)\s*|\bopen\b|\blist\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenList:
+    """The list of one field: its name, its codes when it is closed, and what is left to finish."""
+
+    name: str
+    codes: tuple[str, ...] | None
+    unfinished: str = ""
+
+
+@dataclass(slots=True)
+class ImportedLists:
+    """The code lists of an import: `shipped` by name, the `inventory`'s, `standards` by their words.
+
+    `stems` are the names of the shipped files without endings; `lines` and `files` grow
+    with what the import adds to the registry and beside it.
+    """
+
+    shipped: Mapping[str, CodeList]
+    inventory: Mapping[str, Mapping[str, str]]
+    standards: Mapping[str, tuple[str, str]]
+    stems: frozenset[str] = frozenset()
+    lines: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, ChosenList] = field(default_factory=dict)
+
+    def choose_list(self, asked: InventoryField, where: str) -> ChosenList:
+        """Return the list of a field of type code; `where` names a list that has no name."""
+        listing = asked.listing
+        if isinstance(listing, str) and listing in self.inventory:
+            return self._choose_own_list(listing, self.inventory[listing], f"own/{listing}")
+        if isinstance(listing, str) and not asked.pattern:
+            standard = self.standards.get(_normalize_text(listing))
+            if standard is not None:
+                return self._choose_standard_list(listing, *standard)
+        return self._choose_open_list(asked, where)
+
+    def _choose_own_list(self, name: str, codes: Mapping[str, str], key: str) -> ChosenList:
+        """Return a list of the inventory; a shipped list with the same codes stands for it."""
+        if key in self._known:
+            return self._known[key]
+        shipped = self.shipped.get(name)
+        if shipped is not None and shipped.pattern is None and set(shipped.codes) == set(codes):
+            chosen = ChosenList(name, shipped.codes)
+        else:
+            name = make_unique_name(make_camel_case(name), {*self.shipped, *self.lines}, "")
+            file = f"codelists/{make_unique_name(_make_file_name(name), self._list_file_names(), '-')}.csv"
+            self.files[file] = write_csv([("code", "en"), *codes.items()])
+            spec = {"file": file, "key": "code", "version": "1", "source": "the inventory"}
+            self.lines[name] = f"  {name}: {write_flow(spec)}"
+            chosen = ChosenList(name, tuple(codes))
+        self._known[key] = chosen
+        return chosen
+
+    def _list_file_names(self) -> frozenset[str]:
+        """Return the names of files that may not be written over, without their endings."""
+        return self.stems | {name.removeprefix("codelists/").removesuffix(".csv") for name in self.files}
+
+    def _choose_standard_list(self, listing: str, name: str, pattern: str) -> ChosenList:
+        if name in self.shipped:
+            shipped = self.shipped[name]
+            return ChosenList(name, None if shipped.pattern else shipped.codes)
+        return self._choose_pattern_list(
+            make_camel_case(listing), pattern, f"{listing}: any code of the form {pattern} passes"
+        )
+
+    def _choose_open_list(self, asked: InventoryField, where: str) -> ChosenList:
+        listing = asked.listing if isinstance(asked.listing, str) else ""
+        name = make_camel_case(_PROSE.sub(" ", listing).strip() or where)
+        text = listing or f"the list of {where}"
+        pattern, reason = make_form_pattern(listing), ""
+        if asked.pattern:
+            try:
+                pattern = translate_pattern(asked.pattern, asked.longest or _LONGEST_CODE)
+            except UnclearError as unclear:
+                reason = f" (pattern {asked.pattern}: {unclear})"
+        if pattern is None:
+            pattern = f"[A-Za-z0-9._-]{{1,{asked.longest}}}" if asked.longest else _ANY_CODE
+            reason = reason or " (it says no form)"
+        shipped = self.shipped.get(name)
+        if shipped is not None and shipped.pattern == pattern:
+            return ChosenList(name, None)
+        return self._choose_pattern_list(
+            name, pattern, f"{text} is open: any code of the form {pattern} passes{reason}"
+        )
+
+    def _choose_pattern_list(self, name: str, pattern: str, unfinished: str) -> ChosenList:
+        key = f"open/{name}/{pattern}"
+        if key not in self._known:
+            name = make_unique_name(name, {*self.shipped, *self.lines}, "")
+            spec = {"open": pattern, "version": "open", "source": "the inventory; its rows are not held here"}
+            self.lines[name] = f"  {name}: {write_flow(spec)}"
+            self._known[key] = ChosenList(name, None, unfinished)
+        return self._known[key]
+
+
+def _normalize_text(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _make_file_name(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

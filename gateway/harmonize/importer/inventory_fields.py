@@ -1,0 +1,283 @@
+"""Reads the unique fields of an inventory: types, bounds, code lists, conditions, invariants, groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types.value_shapes import CHARSETS, DECIMAL
+
+__all__ = [
+    "InventoryField",
+    "InventoryInvariant",
+    "find_given_node",
+    "list_all_fields",
+    "read_cardinality",
+    "read_fields",
+    "read_invariants",
+    "read_key_text",
+]
+
+_ABSENT: Final = {"", "null", "~", "none", "None"}
+_TYPES: Final = {
+    "text": "text",
+    "code": "code",
+    "identifier": "id",
+    "id": "id",
+    "quantity": "quantity",
+    "measure": "measure",
+    "amount": "amount",
+    "date": "date",
+    "datetime": "datetime",
+    "boolean": "boolean",
+    "attachment": "attachment",
+    "group": "group",
+}
+_NUMBERS: Final = ("quantity", "measure", "amount")
+_CARD: Final = re.compile(r"([0-9]{1,6})(?:\.\.([0-9]{1,6}|n|\*|unbounded))?")
+_MOST: Final = 9999
+_DEEPEST: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryInvariant:
+    """An invariant as the inventory writes it, and where."""
+
+    text: str
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryField:
+    """One unique field as the inventory has it; everything that it does not say is None or empty.
+
+    `listing` is the name or description of a code list, or its codes with labels.
+    `repeat` is what the inventory says, None where it says nothing.
+    """
+
+    name: str
+    ko: str
+    en: str
+    type: str
+    need: str
+    level: str
+    longest: int | None
+    octets: int | None
+    charset: str
+    pattern: str
+    listing: str | Mapping[str, str] | None
+    units: tuple[str, ...]
+    currencies: tuple[str, ...]
+    decimals: int | None
+    bounds: tuple[str, str] | None
+    repeat: tuple[int, int] | None
+    condition: str
+    invariants: tuple[InventoryInvariant, ...]
+    mime: tuple[str, ...]
+    largest: int | None
+    note: str
+    path: str
+    wco: str
+    fields: tuple[InventoryField, ...]
+    mark: SourceMark
+
+
+def find_given_node(table: YamlTable, key: str) -> YamlNode | None:
+    """Return the node of `key`, None where it is left out or says nothing."""
+    node = table.get(key)
+    return None if node is None or (isinstance(node.value, str) and node.value.strip() in _ABSENT) else node
+
+
+def read_key_text(table: YamlTable, key: str) -> str:
+    """Return the text of `key` on one line, empty where it is left out."""
+    node = find_given_node(table, key)
+    return " ".join(node.read_text(f"{table.name}.{key}").split()) if node else ""
+
+
+def list_all_fields(fields: tuple[InventoryField, ...]) -> list[InventoryField]:
+    """Return all fields, groups before their members."""
+    return [one for field in fields for one in (field, *list_all_fields(field.fields))]
+
+
+def read_invariants(table: YamlTable) -> tuple[InventoryInvariant, ...]:
+    """Return the invariants of a field or document: one text, or a list of them."""
+    found: list[InventoryInvariant] = []
+    for key in ("invariant", "invariants"):
+        node = find_given_node(table, key)
+        if node is not None:
+            name = f"{table.name}.{key}"
+            nodes = [node] if isinstance(node.value, str) else node.read_list(name)
+            found += [InventoryInvariant(one.read_text(name), one.mark) for one in nodes]
+    return tuple(found)
+
+
+def read_fields(node: YamlNode, where: str, depth: int = 1) -> tuple[InventoryField, ...]:
+    """Return the fields of a list, each name once."""
+    if depth > _DEEPEST:
+        raise make_mapping_error(node.mark, where, f"groups at most {_DEEPEST} deep", "deeper groups")
+    seen: dict[str, InventoryField] = {}
+    for entry in node.read_list(where):
+        field = _read_field(entry.read_table(where), where, depth)
+        key = f"{field.level}/{field.name}"
+        if key in seen:
+            raise make_mapping_error(
+                field.mark, where, f"each name once (first {seen[key].mark})", field.name
+            )
+        seen[key] = field
+    return tuple(seen.values())
+
+
+def _read_field(table: YamlTable, where: str, depth: int) -> InventoryField:
+    name = table.get_required("name").read_text(f"{where}.name").strip()
+    table.name = full = f"{where}.{name}"
+    kind = _TYPES[table.get_required("type").read_choice(f"{full}.type", tuple(_TYPES))]
+    need, level = find_given_node(table, "req"), find_given_node(table, "level")
+    inner = find_given_node(table, "fields")
+    if (kind == "group") != (inner is not None):
+        raise make_mapping_error(table.mark, full, "fields in a group and nowhere else", kind)
+    field = InventoryField(
+        name=name,
+        ko=read_key_text(table, "name_ko"),
+        en=read_key_text(table, "name_en"),
+        type=kind,
+        need=need.read_choice(f"{full}.req", ("M", "C", "O")) if need else "O",
+        level=level.read_choice(f"{full}.level", ("header", "item")) if level else "",
+        longest=_read_whole_number(table, "max_length", 1, 100_000),
+        octets=_read_whole_number(table, "max_octets", 1, 100_000)
+        or _read_whole_number(table, "max_bytes", 1, 100_000),
+        charset=_read_charset(table),
+        pattern=read_key_text(table, "pattern"),
+        listing=_read_listing(table),
+        units=_read_several_texts(table, "unit", "units"),
+        currencies=_read_several_texts(table, "currency", "currencies"),
+        decimals=_read_whole_number(table, "decimals", 0, 12),
+        bounds=_read_range(table),
+        repeat=_read_repeat(table),
+        condition=read_key_text(table, "condition"),
+        invariants=read_invariants(table),
+        mime=_read_several_texts(table, "mime", "mimes"),
+        largest=_read_mebibytes(table),
+        note=read_key_text(table, "note"),
+        path=read_key_text(table, "path"),
+        wco=read_key_text(table, "wco_id"),
+        fields=read_fields(inner, full, depth + 1) if inner else (),
+        mark=table.mark,
+    )
+    for key in ("verified", "sources", "confidence"):
+        table.get(key)
+    table.reject_unread_keys()
+    _check_field_type(field, full)
+    return field
+
+
+def _check_field_type(field: InventoryField, full: str) -> None:
+    """Refuse what a field of its type cannot have."""
+    said = {
+        "code_list": (field.listing is not None, ("code",)),
+        "unit": (bool(field.units), ("quantity", "measure")),
+        "currency": (bool(field.currencies), ("amount",)),
+        "decimals": (field.decimals is not None, _NUMBERS),
+        "range": (field.bounds is not None, _NUMBERS),
+        "pattern": (bool(field.pattern), ("text", "id", "code")),
+        "max_octets": (field.octets is not None, ("text", "id", "code")),
+        "mime": (bool(field.mime), ("attachment",)),
+        "max_mib": (field.largest is not None, ("attachment",)),
+    }
+    for key, (there, kinds) in said.items():
+        if there and field.type not in kinds:
+            raise make_mapping_error(
+                field.mark, f"{full}.{key}", "this key at " + ", ".join(kinds), f"type {field.type}"
+            )
+    if field.type == "group" and not field.fields:
+        raise make_mapping_error(field.mark, f"{full}.fields", "at least one field", "none")
+
+
+def _read_whole_number(table: YamlTable, key: str, low: int, high: int) -> int | None:
+    node = find_given_node(table, key)
+    return None if node is None else node.read_integer(f"{table.name}.{key}", low, high)
+
+
+def _read_several_texts(table: YamlTable, one: str, many: str) -> tuple[str, ...]:
+    """Return the texts of a list that may also be written as a single text."""
+    for key in (one, many):
+        node = find_given_node(table, key)
+        if node is not None:
+            name = f"{table.name}.{key}"
+            return (
+                (node.read_text(name),)
+                if isinstance(node.value, str)
+                else tuple(node.read_distinct_texts(name))
+            )
+    return ()
+
+
+def _read_charset(table: YamlTable) -> str:
+    node = find_given_node(table, "charset")
+    if node is None:
+        return "euc-kr"
+    name = f"{table.name}.charset"
+    return YamlNode(node.read_text(name).strip().lower(), node.mark).read_choice(name, CHARSETS)
+
+
+def _read_listing(table: YamlTable) -> str | Mapping[str, str] | None:
+    node = find_given_node(table, "code_list")
+    name = f"{table.name}.code_list"
+    if node is None:
+        return None
+    if isinstance(node.value, str):
+        return " ".join(node.read_text(name).split())
+    if isinstance(node.value, list):
+        return {code: code for code in node.read_distinct_texts(name)}
+    codes = {}
+    for code, entry, mark in node.read_table(name).take_unread_items():
+        if code != " ".join(code.split()) or not code or not isinstance(entry.value, str):
+            raise make_mapping_error(mark, name, "a code and its label", entry.describe_value())
+        codes[code] = " ".join(entry.value.split()) or code
+    return codes
+
+
+def _read_range(table: YamlTable) -> tuple[str, str] | None:
+    node = find_given_node(table, "range")
+    if node is None:
+        return None
+    name = f"{table.name}.range"
+    bounds = [entry.read_text(name).strip() for entry in node.read_list(name)]
+    if len(bounds) != 2 or not all(DECIMAL.fullmatch(text) for text in bounds):
+        raise make_mapping_error(node.mark, name, "two numbers [low, high]", ", ".join(bounds))
+    if Decimal(bounds[0]) > Decimal(bounds[1]):
+        raise make_mapping_error(node.mark, name, "the lower number first", ", ".join(bounds))
+    return bounds[0], bounds[1]
+
+
+def _read_repeat(table: YamlTable) -> tuple[int, int] | None:
+    node = find_given_node(table, "repeat")
+    if node is None:
+        return None
+    low, high = read_cardinality(node, f"{table.name}.repeat")
+    return low, min(high if high is not None else 999, _MOST)
+
+
+def read_cardinality(node: YamlNode, name: str) -> tuple[int, int | None]:
+    """Return the bounds that ``1``, ``0..1``, ``1..n`` and the like write; None is no upper bound."""
+    text = node.read_text(name)
+    match = _CARD.fullmatch(text.replace(" ", ""))
+    low = int(match[1]) if match else 0
+    high = None if match and match[2] in ("n", "*", "unbounded") else int((match and match[2]) or low)
+    if match is None or high == 0 or (high is not None and low > high):
+        raise make_mapping_error(node.mark, name, "a cardinality as 1, 0..1, 1..999 or 0..n", text)
+    return low, high
+
+
+def _read_mebibytes(table: YamlTable) -> int | None:
+    """Return a size in MiB, a fraction rounded up."""
+    node = find_given_node(table, "max_mib")
+    if node is None:
+        return None
+    text = node.read_text(f"{table.name}.max_mib").strip()
+    if not DECIMAL.fullmatch(text) or not 0 < Decimal(text) <= 1000:
+        raise make_mapping_error(node.mark, f"{table.name}.max_mib", "a number of MiB up to 1000", text)
+    return -int((-Decimal(text)).to_integral_value(rounding="ROUND_FLOOR"))

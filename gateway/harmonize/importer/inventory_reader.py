@@ -1,0 +1,265 @@
+"""Reads an inventory: organisations, code lists and documents with their fields, as a study lists them.
+
+The loader is strict about keys and types and lenient about what is left out.  An error
+(GW502) names file, line and field.  A value ``null`` or nothing counts as left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.harmonize.importer.inventory_fields import (
+    InventoryField,
+    InventoryInvariant,
+    find_given_node,
+    read_cardinality,
+    read_fields,
+    read_invariants,
+    read_key_text,
+)
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error, read_yaml
+from gateway.wire.wco_pointers import load_wco_elements
+
+__all__ = [
+    "Inventory",
+    "InventoryCommonField",
+    "InventoryDocument",
+    "InventoryOrganization",
+    "read_inventory",
+]
+
+_LARGEST: Final = 16_000_000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+_PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:/[A-Za-z][A-Za-z0-9]*)+")
+_HEARSAY: Final = (
+    "seed_row",
+    "legal_basis",
+    "edoc_code",
+    "level",
+    "hs_trigger",
+    "depends_on",
+    "fee",
+    "target_processing",
+    "result_set",
+    "sources",
+    "note",
+    "notes",
+    "today",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryOrganization:
+    """One organisation of the inventory."""
+
+    code: str
+    ko: str
+    en: str
+    kind: str
+    today: str
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryCommonField:
+    """One common field: a path of the WCO Data Model with its cardinality (`high` None: no bound)."""
+
+    path: str
+    wco: str
+    form: str
+    label: str
+    low: int
+    high: int | None
+    extra: bool
+    mark: SourceMark
+
+    @property
+    def is_repeated(self) -> bool:
+        """Return whether there may be several values."""
+        return self.high is None or self.high > 1
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryDocument:
+    """One document of the inventory, as the form has it."""
+
+    id: str
+    organisation: str
+    direction: str
+    ko: str
+    en: str
+    laws: tuple[str, ...]
+    verified: bool
+    remarks: Mapping[str, str]
+    common: tuple[InventoryCommonField, ...]
+    unique: tuple[InventoryField, ...]
+    invariants: tuple[InventoryInvariant, ...]
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that an inventory says."""
+
+    offices: Mapping[str, InventoryOrganization]
+    lists: Mapping[str, Mapping[str, str]]
+    papers: tuple[InventoryDocument, ...]
+
+
+def read_inventory(content: bytes, file: str) -> Inventory:
+    """Return the inventory that a YAML file holds; `file` is the name that errors show."""
+    top = read_yaml(content, file, aliases=True, largest=_LARGEST).read_table("inventory")
+    for key in ("meta", "sources"):
+        top.get(key)
+    offices: dict[str, InventoryOrganization] = {}
+    node = find_given_node(top, "organisations")
+    for entry in node.read_list("organisations") if node else ():
+        office = _read_organization(entry)
+        if office.code in offices:
+            raise make_mapping_error(entry.mark, "organisations.code", "each code once", office.code)
+        offices[office.code] = office
+    lists = _read_lists(find_given_node(top, "code_lists"))
+    papers: dict[str, InventoryDocument] = {}
+    for entry in top.get_required("documents").read_list("documents"):
+        paper = _read_document(entry)
+        if paper.id.lower() in papers:
+            raise make_mapping_error(entry.mark, "documents.id", "each document once", paper.id)
+        papers[paper.id.lower()] = paper
+    top.reject_unread_keys()
+    return Inventory(offices, lists, tuple(papers.values()))
+
+
+def _read_name(table: YamlTable, key: str) -> str:
+    node = table.get_required(key)
+    text = node.read_text(f"{table.name}.{key}")
+    if not _NAME.fullmatch(text):
+        raise make_mapping_error(
+            node.mark, f"{table.name}.{key}", "a name of letters, digits, - _ and .", text
+        )
+    return text
+
+
+def _read_organization(entry: YamlNode) -> InventoryOrganization:
+    table = entry.read_table("organisations")
+    code = _read_name(table, "code")
+    ko, en = read_key_text(table, "name_ko"), read_key_text(table, "name_en")
+    kind, today = read_key_text(table, "kind"), read_key_text(table, "today")
+    for key in ("note", "notes"):
+        table.get(key)
+    table.reject_unread_keys()
+    return InventoryOrganization(code, ko or en or code, en or ko or code, kind, today, table.mark)
+
+
+def _read_lists(node: YamlNode | None) -> dict[str, dict[str, str]]:
+    lists = {}
+    for name, value, mark in node.read_table("code_lists").take_unread_items() if node else ():
+        where = f"code_lists.{name}"
+        if isinstance(value.value, list):
+            codes = {code: code for code in value.read_distinct_texts(where)}
+        else:
+            codes = {
+                code: _read_label(entry, code, where)
+                for code, entry, _ in value.read_table(where).take_unread_items()
+            }
+        bad = next((code for code in codes if not code or code != " ".join(code.split())), None)
+        if not codes or bad is not None:
+            raise make_mapping_error(
+                mark, where, "codes without white space at their ends", repr(bad) if codes else "none"
+            )
+        lists[name] = codes
+    return lists
+
+
+def _read_label(node: YamlNode, code: str, where: str) -> str:
+    """Return the label of a code, the code itself where it has none."""
+    if not isinstance(node.value, str):
+        raise make_mapping_error(node.mark, where, "a text as the label of a code", node.describe_value())
+    return " ".join(node.value.split()) or code
+
+
+def _read_document(entry: YamlNode) -> InventoryDocument:
+    table = entry.read_table("documents")
+    name = _read_name(table, "id")
+    table.name = name
+    ko, en = read_key_text(table, "name_ko"), read_key_text(table, "name_en")
+    laws = find_given_node(table, "law_codes")
+    common, unique = find_given_node(table, "common"), find_given_node(table, "unique")
+    remarks = {key: text for key in _HEARSAY if (text := _read_optional_text(table, key))}
+    confidence = read_key_text(table, "confidence")
+    direction = table.get_required("direction").read_choice(f"{name}.direction", ("import", "export"))
+    paper = InventoryDocument(
+        id=name,
+        organisation=_read_name(table, "organisation"),
+        direction=direction,
+        ko=ko or en or name,
+        en=en or ko or name,
+        laws=tuple(laws.read_distinct_texts(f"{name}.law_codes")) if laws else (),
+        verified=confidence.startswith("verified"),
+        remarks=remarks,
+        common=_read_common(common, name),
+        unique=read_fields(unique, f"{name}.unique") if unique else (),
+        invariants=read_invariants(table),
+        mark=table.mark,
+    )
+    for key, _, mark in table.take_unread_items():
+        if not key.startswith("hs_stats"):
+            raise make_mapping_error(
+                mark, name, "a key that an inventory's document has", f"unknown key {key!r}"
+            )
+    return paper
+
+
+def _read_optional_text(table: YamlTable, key: str) -> str:
+    """Return what stands under a key that no mapping needs, when it is one text."""
+    node = find_given_node(table, key)
+    return " ".join(node.value.split()) if node is not None and isinstance(node.value, str) else ""
+
+
+def _read_common(node: YamlNode | None, name: str) -> tuple[InventoryCommonField, ...]:
+    found: dict[str, InventoryCommonField] = {}
+    for entry in node.read_list(f"{name}.common") if node else ():
+        table = entry.read_table(f"{name}.common")
+        path = table.get_required("path").read_text(f"{name}.common.path")
+        if not _PATH.fullmatch(path) or not path.startswith("Declaration/"):
+            raise make_mapping_error(
+                table.mark, f"{name}.common.path", "a path of names below Declaration", path
+            )
+        if path in found:
+            raise make_mapping_error(
+                table.mark, f"{name}.common.path", f"each path once ({found[path].mark})", path
+            )
+        low, high = _read_cardinality(table, f"{name}.common.card")
+        extra = find_given_node(table, "ext")
+        found[path] = InventoryCommonField(
+            path=path,
+            wco=read_key_text(table, "wco_id"),
+            form=read_key_text(table, "format"),
+            label=read_key_text(table, "as"),
+            low=low,
+            high=high,
+            extra=extra is not None and extra.read_choice(f"{name}.common.ext", ("true", "false")) == "true",
+            mark=table.mark,
+        )
+        _check_wco_id(found[path], f"{name}.common.wco_id")
+        table.get("note")
+        table.reject_unread_keys()
+    return tuple(found.values())
+
+
+def _check_wco_id(common: InventoryCommonField, name: str) -> None:
+    """Refuse a WCO id that is not that of the element."""
+    tag = load_wco_elements().get(common.path)
+    if tag is not None and common.wco and common.wco != tag.wco_id:
+        raise make_mapping_error(
+            common.mark, name, f"the id of the element, {tag.wco_id or 'none'}", common.wco
+        )
+
+
+def _read_cardinality(table: YamlTable, name: str) -> tuple[int, int | None]:
+    node = find_given_node(table, "card")
+    if node is None:
+        return 0, 1
+    return read_cardinality(node, name)

@@ -1,0 +1,268 @@
+"""Finds the common meaning of a path of the declaration, and of a unique field that asks it again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway.harmonize.importer.inventory_fields import InventoryField
+from gateway.harmonize.importer.inventory_reader import InventoryCommonField
+from gateway.harmonize.importer.name_rules import make_label, make_snake_case, make_unique_name
+from gateway.harmonize.importer.yaml_writer import write_flow
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.data_dictionary import (
+    ITEM_PATH,
+    CommonMeaning,
+    DataDictionary,
+    read_data_dictionary,
+)
+from gateway.harmonize.types.strict_yaml import read_yaml
+from gateway.wire.wco_pointers import load_wco_elements
+
+__all__ = ["ImportedMeanings", "KnownMeaning", "MeaningMatch"]
+
+_FORM: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,5})(?:,([0-9]{1,2}))?")
+_DEFAULT_LENGTH: Final = 35
+_MOST_DIGITS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMeaning:
+    """A common meaning as an import needs it; `type` is that of the dictionary."""
+
+    name: str
+    path: str
+    per: str
+    type: str
+    many: bool
+    list: str = ""
+    longest: int | None = None
+    codes: tuple[str, ...] | None = None
+    ko: str = ""
+    en: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeaningMatch:
+    """A unique field that has a common meaning, or where it is not `sure` may have it and is asked."""
+
+    meaning: KnownMeaning
+    reason: str
+    sure: bool
+
+
+@dataclass(slots=True)
+class ImportedMeanings:
+    """The dictionary of an import: the shipped one and what the inventory's paths add to it.
+
+    `same` says by the name of a unique field which common meaning it asks again, and why.
+    `lines` and `unfinished` grow with what is added.
+    """
+
+    shipped: DataDictionary
+    same: Mapping[str, tuple[str, str]]
+    lines: dict[str, str] = field(default_factory=dict)
+    unfinished: list[tuple[str, str]] = field(default_factory=list)
+    _paths: dict[str, KnownMeaning] = field(default_factory=dict)
+    _names: dict[str, KnownMeaning] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for meaning in self.shipped.meanings.values():
+            known = _make_known_meaning(meaning)
+            self._names[known.name] = known
+            old = self._paths.get(meaning.path)
+            if old is None or (meaning.where is None and self.shipped.meanings[old.name].where is not None):
+                self._paths[meaning.path] = known
+
+    def find_by_name(self, name: str) -> KnownMeaning | None:
+        """Return the meaning of that name."""
+        return self._names.get(name)
+
+    def find_by_path(self, path: str) -> KnownMeaning | None:
+        """Return the meaning of a path, with or without ``Declaration/`` before it."""
+        return self._paths.get(path) or self._paths.get(f"Declaration/{path}")
+
+    def build_dictionary(self, lists: Mapping[str, CodeList]) -> DataDictionary:
+        """Return the dictionary with all that was added to it."""
+        head = "dictionary: d\nversion: '1'\n"
+        groups = [
+            f"  {name}: {write_flow({'path': self._get_group_path(name), 'per': group.per})}"
+            for name, group in self.shipped.groups.items()
+        ]
+        parts = [head.rstrip(), *(["groups:", *groups] if groups else []), "meanings:", *self.lines.values()]
+        if not self.lines:
+            return self.shipped
+        added = read_data_dictionary(read_yaml("\n".join([*parts, ""]).encode(), "meanings"), lists)
+        return replace(self.shipped, meanings={**self.shipped.meanings, **added.meanings})
+
+    def is_item_group(self, per: str) -> bool:
+        """Return whether something given `per` belongs to one goods item."""
+        return self.shipped.is_per_item(per)
+
+    def get_or_make_meaning(self, common: InventoryCommonField) -> KnownMeaning | None:
+        """Return the meaning of a common field, made where it is new; None where no submission can say it."""
+        known = self._paths.get(common.path)
+        if (
+            known is None
+            and common.path in load_wco_elements()
+            and load_wco_elements()[common.path].kind != "class"
+        ):
+            known = self._make_meaning(common)
+        return known
+
+    def _make_meaning(self, common: InventoryCommonField) -> KnownMeaning:
+        tag = load_wco_elements()[common.path]
+        per = self._find_innermost_group(common.path)
+        base = ITEM_PATH if self.is_item_group(per) else "Declaration"
+        name = make_snake_case(common.path.removeprefix(f"{base}/"))
+        name = make_unique_name(
+            f"item.{name}" if base == ITEM_PATH else name, {*self._names, *self.shipped.groups}, "."
+        )
+        label = common.label or make_label(common.path.rpartition("Declaration/")[2])
+        spec: dict[str, str | list[str]] = {"path": common.path}
+        wco = common.wco or tag.wco_id
+        spec |= {"wco": wco} if wco else {}
+        spec |= {} if per == "header" else {"per": per}
+        shape = _make_shape(common, tag.code_list, set(self._list_code_lists()))
+        spec |= shape
+        spec |= {"supplement": "yes"} if tag.kind == "supplement" else {}
+        spec |= {"many": "yes"} if common.is_repeated and per in ("header", "item") else {}
+        spec |= {"ko": label, "en": label[:1].upper() + label[1:]}
+        self.lines[name] = f"  {name}: {write_flow(spec)}"
+        self.unfinished.append((name, f"the Korean label of {name}"))
+        most = shape.get("max")
+        longest = int(most) if isinstance(most, str) else None
+        known = KnownMeaning(
+            name,
+            common.path,
+            per,
+            str(shape["type"]),
+            "many" in spec,
+            str(shape.get("list", "")),
+            longest,
+            ko=label,
+            en=label,
+        )
+        self._names[name] = self._paths[common.path] = known
+        return known
+
+    def _list_code_lists(self) -> list[str]:
+        return [meaning.shape.list_name for meaning in self.shipped.meanings.values()]
+
+    def _find_innermost_group(self, path: str) -> str:
+        """Return the innermost repetition that a path stands in."""
+        groups = self.shipped.groups.values()
+        found, best = ("item" if path.startswith(f"{ITEM_PATH}/") else "header"), 0
+        for group in groups:
+            whole = self._get_group_path(group.name)
+            if path.startswith(f"{whole}/") and len(whole) > best:
+                found, best = group.name, len(whole)
+        return found
+
+    def _get_group_path(self, per: str) -> str:
+        """Return the path of a group from the declaration down."""
+        if per == "item":
+            return ITEM_PATH
+        group = self.shipped.groups.get(per)
+        return "Declaration" if group is None else f"{self._get_group_path(group.per)}/{group.path}"
+
+    def match_unique_field(
+        self, asked: InventoryField, group: InventoryField | None, list_name: str
+    ) -> MeaningMatch | None:
+        """Return the common meaning that a unique field has by path, name or label, or None."""
+        whole = f"{group.name}.{asked.name}" if group is not None else asked.name
+        hint = self._find_hint(asked, whole, group is None)
+        if hint is None:
+            return None
+        known, reason, sure = hint
+        level = (group or asked).level
+        fits = _are_same_kind(asked, known, list_name) and not (
+            level == "header" and self.is_item_group(known.per)
+        )
+        repeats = group is not None and (group.repeat or (0, 1))[1] > 1
+        if repeats or (group is not None and known.per in self.shipped.groups):
+            sure = False
+        return MeaningMatch(known, reason, sure and fits)
+
+    def _find_hint(
+        self, asked: InventoryField, whole: str, alone: bool
+    ) -> tuple[KnownMeaning, str, bool] | None:
+        if asked.path and (known := self.find_by_path(asked.path)) is not None:
+            return known, f"the path {known.path} is common", True
+        row = self.same.get(whole)
+        if row is not None and row[0] in self._names:
+            return self._names[row[0]], row[1], True
+        lower = whole.lower()
+        for known in self._names.values():
+            if lower in (known.name, known.name.replace(".", "_")):
+                return known, f"{known.path} is common, and the field has its name", True
+        if not alone:
+            return None
+        for known in self._names.values():
+            if _normalize_label(asked.ko) and _normalize_label(asked.ko) == _normalize_label(known.ko):
+                tokens = set(re.split(r"[_.]", lower)) & set(re.split(r"[_.]", known.name))
+                return known, f"{known.path} is common, and the field has its label", bool(tokens)
+        return None
+
+
+def _normalize_label(text: str) -> str:
+    return re.sub(r"[\s().,·-]", "", text.lower())
+
+
+def _make_known_meaning(meaning: CommonMeaning) -> KnownMeaning:
+    shape = meaning.shape
+    return KnownMeaning(
+        meaning.name,
+        meaning.path,
+        meaning.per,
+        meaning.type,
+        meaning.many,
+        shape.list_name,
+        shape.longest,
+        shape.codes,
+        meaning.ko,
+        meaning.en,
+    )
+
+
+def _are_same_kind(asked: InventoryField, known: KnownMeaning, list_name: str) -> bool:
+    """Return whether a field and a meaning hold the same kind of value."""
+    if known.type == "code" or known.list:
+        return asked.type == "code" and list_name == known.list
+    kinds = {
+        "text": ("text", "id"),
+        "integer": ("quantity", "measure"),
+        "decimal": ("quantity", "measure"),
+        "measure": ("quantity", "measure"),
+        "amount": ("amount",),
+        "datetime": ("date", "datetime"),
+    }
+    return asked.type in kinds[known.type]
+
+
+def _make_shape(common: InventoryCommonField, list_name: str, lists: set[str]) -> dict[str, str | list[str]]:
+    """Return the type of a path with its bounds: by its last name, and by its format (``n..16,6``)."""
+    last = common.path.rpartition("/")[2]
+    match = _FORM.fullmatch(common.form.replace(" ", ""))
+    kind, upto, size, decimals = match.groups() if match else ("an", "..", str(_DEFAULT_LENGTH), None)
+    length = max(1, int(size))
+    digits = [str(min(length, _MOST_DIGITS)), str(min(int(decimals or 0), length, _MOST_DIGITS))]
+    if last.endswith("DateTime"):
+        return {"type": "datetime"}
+    if last.endswith("Amount"):
+        return {"type": "amount", "digits": digits if match else ["16", "3"]}
+    if last.endswith("Measure") or (last.endswith("Quantity") and decimals):
+        return {"type": "measure", "digits": digits if match else ["16", "6"]}
+    if last.endswith(("Quantity", "Numeric", "Percent", "Rate")):
+        if decimals:
+            return {"type": "decimal", "digits": digits}
+        return {"type": "integer", "max": str(length if match else 8)}
+    if list_name in lists and list_name:
+        return {"type": "code", "list": list_name}
+    shape: dict[str, str | list[str]] = {"type": "text", "max": str(length)}
+    if kind != "an":
+        alphabet = "[A-Za-z]" if kind == "a" else "[0-9]"
+        shape["pattern"] = f"{alphabet}{{{'1,' if upto else ''}{length}}}"
+    return shape

@@ -1,0 +1,177 @@
+"""Leads one written value back through the steps of its line to the field or meaning it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.harmonize.language.aggregate_sources import GroupCount
+from gateway.harmonize.language.combined_sources import split_by_separator
+from gateway.harmonize.language.source_expressions import (
+    Concatenation,
+    Constant,
+    ConvertedSource,
+    DefaultValue,
+    FieldValue,
+    FormatStep,
+    GroupPosition,
+    HubValue,
+    ItemCount,
+    SerialNumber,
+    SourceExpression,
+)
+from gateway.harmonize.language.target_tree import TargetAttribute
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = [
+    "InvertedValue",
+    "Place",
+    "compute_line_loss",
+    "get_home_place",
+    "get_qualified_name",
+    "invert_content",
+    "invert_translation",
+]
+
+_LOSSES: Final = ("exact", "residue", "lossy")
+_SHOWN: Final = 60
+Place = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedValue:
+    """What a written value was: its source by kind and name, its text there, or why it can be none."""
+
+    source: str
+    text: str | None
+    field: UniqueField | CommonMeaning | None = None
+    attribute: str | None = None
+    fault: str = ""
+
+
+def get_qualified_name(field: UniqueField | CommonMeaning) -> str:
+    """Return kind and name of a field or meaning, as ``ask:drug_class``."""
+    return f"{'ask' if isinstance(field, UniqueField) else 'common'}:{field.name}"
+
+
+def get_home_place(field: UniqueField | CommonMeaning, place: Place) -> Place:
+    """Return the part of `place` that tells the values of `field` apart: its item, its groups."""
+    if isinstance(field, UniqueField):
+        chain = {field.group[: match.start()] for match in re.finditer(r"\.|$", field.group)}
+        per_item = field.home == "item"
+    else:
+        chain = set() if field.per in ("header", "item") else {name for name, _ in place}
+        per_item = field.path.startswith(f"{ITEM_PATH}/")
+    chain.add(field.name)  # where items are grouped by it
+    if per_item:
+        chain.add("application.items")
+    return tuple(step for step in place if step[0].partition("?")[0] in chain)
+
+
+def compute_line_loss(content: ConvertedSource) -> str:
+    """Return what a line loses: the worst of its source and its steps.
+
+    A day written of a day loses nothing; only a moment's time would be lost.
+    """
+    whole = content.source.infer_shape().kind in ("date", "day")
+    losses = [content.source.loss]
+    losses += [
+        step.loss
+        for step in content.steps
+        if not (isinstance(step, FormatStep) and whole and step.name != "CCYYMM")
+    ]
+    return max(losses, key=_LOSSES.index)
+
+
+def invert_content(content: ConvertedSource, text: str, place: Place) -> Iterator[InvertedValue]:
+    """Yield what `text`, written by `content` at `place`, was at its source; each part of a concatenation."""
+    read: str | None = text
+    for step in reversed(content.steps):
+        read = None if read is None else step.invert_value(read)
+    unreadable = read is None and compute_line_loss(content) == "exact"
+    fault = f"{text[:_SHOWN]!r} cannot be read back" if unreadable else ""
+    for undone in _invert_source(content.source, read, place):
+        yield replace(undone, fault=fault) if fault else undone
+
+
+def invert_translation(content: ConvertedSource, put: TargetAttribute, text: str) -> InvertedValue:
+    """Return what the attribute of a value, its unit or currency, was at its source."""
+    carrier = content.source.find_attribute_carrier()
+    source = "const" if carrier is None else get_qualified_name(carrier)
+    read, fault = text, ""
+    if put.via is not None:
+        back = put.via.invert_code(text)
+        if back is None:
+            known = put.via.direction == "both"
+            fault = f"{text[:_SHOWN]!r} is not in the list {put.via.name}" if known else ""
+            return InvertedValue(source, None, None, put.of_value, fault)
+        read = back
+    if content.converted_unit is None or put.of_value != "unitCode":
+        return InvertedValue(source, read, carrier, put.of_value, fault)
+    # The unit that was converted to; the one that was given is not told here.
+    fault = fault if read == content.converted_unit else f"the line always writes {content.converted_unit}"
+    return InvertedValue(source, None, None, put.of_value, fault)
+
+
+def _invert_source(source: SourceExpression, text: str | None, place: Place) -> Iterator[InvertedValue]:
+    if isinstance(source, Constant):
+        yield InvertedValue(
+            "const", text, fault="" if text == source.text else f"the line writes {source.text}"
+        )
+    elif isinstance(source, HubValue):
+        yield InvertedValue(f"hub:{source.name}", text)
+    elif isinstance(source, FieldValue):
+        yield InvertedValue(get_qualified_name(source.source), text, source.source)
+    elif isinstance(source, SerialNumber):
+        yield _invert_serial(source, text)
+    elif isinstance(source, GroupPosition):
+        position = dict(place).get(source.group)
+        right = position is None or text == str(position)
+        fault = "" if right else f"the position here is {position}"
+        yield InvertedValue(f"index:{source.group}", text, fault=fault)
+    elif isinstance(source, Concatenation):
+        yield from _invert_parts(source, text, place)
+    elif isinstance(source, DefaultValue):
+        # The constant says "absent, or that": it is no value that others must agree with.
+        for undone in _invert_source(source.source, text, place):
+            yield undone if text != source.text else replace(undone, field=None)
+    else:
+        yield InvertedValue(_get_origin_name(source), None if text is None else source.invert_value(text))
+
+
+def _get_origin_name(source: SourceExpression) -> str:
+    """Return kind and name of what a value is counted, totalled, multiplied or chosen from."""
+    if isinstance(source, ItemCount):
+        return "count:items"
+    if isinstance(source, GroupCount):
+        return f"count:{source.group.name}"
+    return " × ".join(get_qualified_name(one) for one in source.list_forwarded_sources())
+
+
+def _invert_parts(source: Concatenation, text: str | None, place: Place) -> Iterator[InvertedValue]:
+    """Yield what the pieces of a text were that was put together; a piece may be empty."""
+    pieces = None if text is None else split_by_separator(text, source.separator, len(source.parts))
+    if pieces is None:
+        fault = f"not {len(source.parts)} pieces around {source.separator!r}"
+        yield InvertedValue(
+            " + ".join(get_qualified_name(one) for one in source.list_forwarded_sources()), None, fault=fault
+        )
+        return
+    for part, piece in zip(source.parts, pieces, strict=True):
+        if piece:
+            yield from invert_content(part, piece, place)
+
+
+def _invert_serial(source: SerialNumber, text: str | None) -> InvertedValue:
+    """Return the item's number that an identifier was made of."""
+    name = f"serial:{source.source.name}"
+    number = None if text is None else source.invert_value(text)
+    if number is None:
+        return InvertedValue(name, None, source.source, fault=f"no serial number {source.prefix}…")
+    made = source.prefix + number.rjust(source.width, "0")
+    return InvertedValue(
+        name, number, source.source, fault="" if made == text else f"item {number} is {made}"
+    )

@@ -1,0 +1,55 @@
+"""Checks what a document says about its answers against the notices that there are."""
+
+from __future__ import annotations
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.item_identifiers import find_type_code
+from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
+from gateway.harmonize.language.target_tree import TargetElement
+from gateway.harmonize.types.strict_yaml import make_mapping_error
+
+__all__ = ["check_accepted_notices"]
+
+
+def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) -> None:
+    """Refuse (GW502) a notice that is not declared, and a certificate that does not fit the request.
+
+    A certificate that repeats the request must find there what it always repeats.
+    """
+    for name, mark in document.answers.list_named_notices():
+        if name not in notices.notices:
+            raise make_mapping_error(mark, "reads", "a notice of notices.yaml", name)
+    if document.answers.certificate is None:
+        return
+    name, mark = document.answers.certificate
+    notice = notices.notices[name]
+    if notice.role != "certificate":
+        raise make_mapping_error(
+            mark, "certificate", "a notice whose role is certificate", f"{name} ({notice.role})"
+        )
+    known = _collect_element_paths(document.root, "")
+    for path in _list_repeated_paths(notice):
+        if path not in known:
+            raise make_mapping_error(
+                mark, "certificate", f"{path} in the request, which {name} repeats", "none"
+            )
+    if known and find_type_code(document) is None and any(line.echoes for line in notice.root.list_lines()):
+        raise make_mapping_error(mark, "certificate", "a request that names its kind (TypeCode)", "none")
+
+
+def _list_repeated_paths(notice: NoticeMapping) -> list[str]:
+    """Return the paths of the request that every notice of this kind repeats."""
+    found: list[str] = []
+    for line in notice.root.list_lines():
+        if line.echoes and line.requirement.mandatory:
+            base, _, split = line.echoes.partition("{")
+            found.append(base + split.rstrip("}").split(",")[0])
+    return found
+
+
+def _collect_element_paths(target: TargetElement, path: str) -> frozenset[str]:
+    """Return the path of every element below `target`, from the root and without its name."""
+    found = {path}
+    for child in target.children:
+        found |= _collect_element_paths(child, f"{path}/{child.name}{child.path_predicates}".lstrip("/"))
+    return frozenset(found)

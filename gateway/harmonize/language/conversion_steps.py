@@ -1,0 +1,217 @@
+"""The conversions of a value: a date's form, a code's translation, a quantity's unit; and their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
+from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unit_table import UnitTable, format_decimal, parse_fraction, round_fraction
+from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
+
+__all__ = ["DATE_FORMS", "FORMS", "ConversionStep", "FormatStep", "TranslationStep", "UnitConversion"]
+
+_SHOWN: Final = 60
+FORMS: Final = {
+    "iso": ValueShape("moment"),
+    "date": ValueShape("date"),
+    "CCYYMMDD": ValueShape("day"),
+    "CCYYMM": ValueShape("digits", longest=6, exact=True),
+    "CCYYMMDDHHMMSS": ValueShape("digits", longest=14, exact=True),
+    "digits": ValueShape("digits"),
+    "digits10": ValueShape("digits", longest=10, exact=True),
+}
+DATE_FORMS: Final = ("iso", "date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
+_LOSSY: Final = ("date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
+
+
+@dataclass(frozen=True, slots=True)
+class FormatStep:
+    """Writes a date (or checks a code) in a named form; `unknown` stands for a time that was not given.
+
+    A time that equals `unknown` is refused: it would read back as no time at all.
+    """
+
+    name: str
+    unknown: str
+
+    @property
+    def loss(self) -> str:
+        """Return what the form loses: a day the time, a month the day, a moment its zone and fractions."""
+        return "lossy" if self.name in _LOSSY else "exact"
+
+    def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
+        """Return the value in this form."""
+        text = value.text
+        if self.name in ("iso", "digits", "digits10"):
+            return value
+        if self.name == "CCYYMMDDHHMMSS":
+            text = self._add_time(text)
+        else:
+            size = 7 if self.name == "CCYYMM" else 10
+            text = text[:size] if self.name == "date" else text[:size].replace("-", "")
+        return value._replace(text=text, transforms=(*value.transforms, f"form {self.name}"))
+
+    def invert_value(self, text: str) -> str | None:
+        """Return the date that `text` was written from, in ISO 8601; None where it says none.
+
+        A time that stands for "not given" reads back as a date without time, never as midnight.
+        """
+        if FORMS[self.name].find_violation(text) is not None or self.name == "CCYYMM":
+            return None
+        if self.name in ("iso", "date", "digits", "digits10"):
+            return text
+        day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+        if self.name == "CCYYMMDDHHMMSS" and text[8:] != self.unknown:
+            day = f"{day}T{text[8:10]}:{text[10:12]}:{text[12:14]}"
+        return day if _is_calendar_time(day) else None
+
+    def _add_time(self, text: str) -> str:
+        day, _, time = text.partition("T")
+        if not time and not self.unknown:
+            raise ConversionError(VALUE_DOES_NOT_FIT, "the time is not known and the form demands one")
+        digits = time[:8].replace(":", "") if time else self.unknown
+        if time and digits == self.unknown:
+            detail = f"the time {time[:8]} cannot be told from a time that is not known ({self.unknown})"
+            raise ConversionError(VALUE_DOES_NOT_FIT, detail)
+        return day.replace("-", "") + digits
+
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the result."""
+        return FORMS[self.name]
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield what the form reads beside the value: nothing."""
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationStep:
+    """Translates a code by a list; an unknown code is an error unless `omit` is declared.
+
+    With `beside`, the code is looked up together with the value of that field or meaning.
+    """
+
+    codes: CodeList
+    omit: bool
+    beside: UniqueField | CommonMeaning | None = None
+
+    @property
+    def loss(self) -> str:
+        """Return what the translation loses."""
+        if self.codes.direction != "both":
+            return "lossy"
+        return "exact" if self.beside is None else "residue"
+
+    def convert_value(self, value: EvaluatedValue, beside: str = "") -> EvaluatedValue | None:
+        """Return the translated value, None when it is unknown and may be left out."""
+        text = self.codes.translate_code(value.text, beside)
+        if text is None and self.omit:
+            return None
+        if text is None:
+            detail = f"{value.text[:_SHOWN]!r} is not in the list {self.codes.name}"
+            if self.beside is not None:
+                detail += f" beside {beside[:_SHOWN]!r} ({self.beside.name})"
+            raise ConversionError(CODE_UNKNOWN, detail)
+        step = f"via {self.codes.name}@{self.codes.version}"
+        if self.beside is not None:
+            step += f" with {beside}"
+        return value._replace(text=text, transforms=(*value.transforms, step))
+
+    def invert_value(self, text: str, beside: str | None = None) -> str | None:
+        """Return the one code that becomes `text`, given the value `beside` it; else None."""
+        return self.codes.invert_code(text, beside)
+
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the result."""
+        return ValueShape("text", codes=self.codes.result_codes, list_name=self.codes.name)
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield what the translation reads beside the value."""
+        if self.beside is not None:
+            yield self.beside
+
+
+@dataclass(frozen=True, slots=True)
+class UnitConversion:
+    """Converts a quantity exactly to another unit of its dimension, then rounds it as declared.
+
+    `origin` is the unit of all values where there is only one.  What was given stays in the
+    note of the transform, and so in the provenance.
+    """
+
+    units: UnitTable
+    to: str
+    decimals: int
+    rounding: str
+    origin: str | None
+
+    @property
+    def loss(self) -> str:
+        """Return what the conversion loses: nothing where it may not round and the unit is known."""
+        return "exact" if self.rounding == "exact" and self.origin is not None else "lossy"
+
+    def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
+        """Return the value in the other unit."""
+        unit, leaves = value.measured or (self.origin, ())
+        if unit is None:
+            raise ConversionError(FIELD_MISSING, f"{value.text[:_SHOWN]!r} has no unit", value.leaves)
+        if not DECIMAL.fullmatch(value.text.strip()):
+            raise ConversionError(RULE_BROKEN, f"{value.text[:_SHOWN]!r} is not a number", value.leaves)
+        number = parse_fraction(value.text)
+        exact = self.units.convert_quantity(number, unit, self.to)
+        if exact is None:
+            raise self._make_unit_error(unit, leaves or value.leaves)
+        rounded = round_fraction(exact, self.decimals, self.rounding)
+        given = f"{format_decimal(number)} {unit}"
+        if rounded is None:
+            detail = f"{given} is not a number of {self.to} with {self.decimals} decimals"
+            raise ConversionError(VALUE_DOES_NOT_FIT, detail, value.leaves)
+        text = format_decimal(rounded) or "0"
+        note = f"convert {given} to {text} {self.to}"
+        if rounded != exact:
+            note += f" (rounded {self.rounding} to {self.decimals})"
+        return value._replace(text=text, transforms=(*value.transforms, note), unit=self.to)
+
+    def _make_unit_error(self, unit: str, leaves: tuple[int, ...]) -> ConversionError:
+        known, wanted = self.units.get(unit), self.units.get(self.to)
+        if known is None or wanted is None:
+            return ConversionError(CODE_UNKNOWN, f"{unit[:_SHOWN]!r} is not in the table of units", leaves)
+        detail = f"{unit} is a unit of {known.dimension}, {self.to} one of {wanted.dimension}"
+        return ConversionError(RULE_BROKEN, detail, leaves)
+
+    def invert_value(self, text: str, unit: str | None = None) -> str | None:
+        """Return the quantity in `unit` (or in the one unit that it can have) that is exactly `text`.
+
+        None where no finite decimal is, or where it would not become `text` again.
+        """
+        origin = unit or self.origin
+        if origin is None or not DECIMAL.fullmatch(text.strip()):
+            return None
+        back = self.units.convert_quantity(parse_fraction(text), self.to, origin)
+        return None if back is None else format_decimal(back)
+
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the result."""
+        return ValueShape("decimal", fraction=self.decimals)
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield what the conversion reads beside the value and its unit: nothing."""
+        yield from ()
+
+
+ConversionStep = FormatStep | TranslationStep | UnitConversion
+
+
+def _is_calendar_time(text: str) -> bool:
+    """Return whether a day, or a moment, is one of the calendar."""
+    try:
+        return bool(datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text))
+    except ValueError:
+        return False

@@ -1,0 +1,94 @@
+"""One value on its way from a submission to a request, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
+from typing import Final, NamedTuple, Protocol
+
+from gateway.errors import Problem
+from gateway.harmonize.submission.evaluation_scope import Scope
+from gateway.harmonize.submission.submission_index import FoundValue
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import ValueShape
+
+__all__ = [
+    "EXACT",
+    "MOST_FACTORS",
+    "ROUNDINGS",
+    "ConversionError",
+    "EvaluatedValue",
+    "SourceExpression",
+    "format_plain_decimal",
+]
+
+# A number has 80 digits at most (shapes.DECIMAL), so a product of ten of them is exact.
+EXACT: Final = Context(prec=1000)
+MOST_FACTORS: Final = 10
+ROUNDINGS: Final = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN}
+
+
+class ConversionError(Exception):
+    """A value that cannot be made or converted: the problem, why, and the leaves it would come from.
+
+    The first of the leaves is the one to point to.
+    """
+
+    def __init__(self, problem: Problem, detail: str, leaves: tuple[int, ...] = ()) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+        self.leaves = leaves
+
+
+class EvaluatedValue(NamedTuple):
+    """One value on its way: its text, the leaves it came from, what was done to it.
+
+    `measured` is the unit that the value was given in, with the leaves that say so; `unit`
+    the one that a conversion has put in its place.
+    """
+
+    text: str
+    leaves: tuple[int, ...]
+    origin: str
+    transforms: tuple[str, ...] = ()
+    found: FoundValue | None = None
+    measured: tuple[str, tuple[int, ...]] | None = None
+    unit: str | None = None
+
+
+class SourceExpression(Protocol):
+    """Whatever gives a target its value."""
+
+    @property
+    def loss(self) -> str:
+        """Return what is lost: ``exact``, ``residue`` or ``lossy``."""
+
+    def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
+        """Return the values here; raises `ConversionError` where they cannot be made."""
+
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the values."""
+
+    def is_always_present(self) -> bool:
+        """Return whether there is always a value."""
+
+    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield the fields and meanings whose values reach the target."""
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield every field and meaning that can change the outcome, those forwarded first."""
+
+    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
+        """Return the field or meaning whose attribute (unit, currency, content id) the value carries."""
+
+    def invert_value(self, text: str) -> str | None:
+        """Return the value that was written as `text`; None where it cannot be read back."""
+
+
+def format_plain_decimal(number: Decimal) -> str:
+    """Return a number without exponent and without zeros that say nothing."""
+    text = f"{number:f}" if number else "0"  # never "-0", which zero times a negative number makes
+    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

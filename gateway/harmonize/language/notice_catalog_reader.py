@@ -1,0 +1,341 @@
+"""Reads ``notices.yaml``: what agencies answer, in the lines of a request read backwards.
+
+A notice is declared as a request is, one line an element, but its lines *give*: the
+element's value is a fact (`gives`), the repetition of a value that the request held
+(`echoes`), or always the same (`const`).  Facts are declared once for all notices.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.harmonize.language.notice_line_reader import NoticeContext, read_notice_line, read_unit_attribute
+from gateway.harmonize.language.notice_tree import (
+    FactType,
+    NoticeAttribute,
+    NoticeCatalog,
+    NoticeElement,
+    NoticeMapping,
+    NoticeRepetition,
+)
+from gateway.harmonize.language.target_tree import read_text_piece
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.wire.namespaces import make_document_namespace
+
+__all__ = ["SHARED", "AcceptedNotices", "read_accepted_notices", "read_notice_catalog"]
+
+SHARED: Final = "shared"
+_ROLES: Final = (
+    "error",
+    "status",
+    "rejection",
+    "cancellation",
+    "correction",
+    "fee",
+    "certificate",
+    "clearance",
+)
+_SENDERS: Final = ("agency", "customs", "hub")
+_SHAPES: Final = {
+    "text": ValueShape(),
+    "item": ValueShape("digits", longest=5),
+    "document": ValueShape(),
+    "integer": ValueShape("integer", fraction=0),
+    "quantity": ValueShape("decimal"),
+    "amount": ValueShape("decimal"),
+    "date": ValueShape("date"),
+    "datetime": ValueShape("moment"),
+    "boolean": ValueShape("text", codes=("true", "false"), list_name="boolean"),
+}
+_SEGMENT: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)(?:\[@([A-Za-z]+)=([A-Za-z0-9]+)\]|\[([1-9])\])?")
+_SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
+# A slash that no braces enclose.
+_STEP: Final = re.compile(r"/(?![^{]*\})")
+_ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedNotices:
+    """The notices that a document is answered by, as its mapping names them; each with its place."""
+
+    notices: tuple[tuple[str, SourceMark], ...] = ()
+    certificate: tuple[str, SourceMark] | None = None
+
+    def list_named_notices(self) -> Iterator[tuple[str, SourceMark]]:
+        """Yield every notice that is named alone."""
+        yield from ((name, mark) for name, mark in self.notices if name != SHARED)
+        if self.certificate is not None:
+            yield self.certificate
+
+    def allows_notice(self, notice: NoticeMapping) -> bool:
+        """Return whether the document may be answered by `notice`."""
+        shared = notice.shared and any(name == SHARED for name, _ in self.notices)
+        return shared or any(name == notice.id for name, _ in self.list_named_notices())
+
+
+def read_accepted_notices(table: YamlTable) -> AcceptedNotices:
+    """Return the notices that the ``allows_notice`` of a document name: `notices` and `certificate`."""
+    listed, certificate = table.get("notices"), table.get("certificate")
+    notices: dict[str, SourceMark] = {}
+    for node in listed.read_list("notices") if listed is not None else ():
+        name = node.read_text("notices")
+        if name in notices:
+            raise make_mapping_error(node.mark, "notices", "each notice once", name)
+        notices[name] = node.mark
+    named = (certificate.read_text("certificate"), certificate.mark) if certificate is not None else None
+    return AcceptedNotices(tuple(notices.items()), named)
+
+
+def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> NoticeCatalog:
+    """Return the facts and notices that a file declares; raises GW502."""
+    top = node.read_table("notices")
+    zone_node = top.get_required("zone")
+    zone = zone_node.read_text("zone")
+    if not _ZONE.fullmatch(zone):
+        raise make_mapping_error(zone_node.mark, "zone", "an offset, as +09:00", zone)
+    kinds: dict[str, FactType] = {}
+    for name, value, mark in top.get_required("facts").read_table("facts").take_unread_items():
+        kinds[name] = _read_fact_type(name, value.read_table(name), (mark, lists, kinds))
+    notices = {}
+    for name, value, mark in top.get_required("notices").read_table("notices").take_unread_items():
+        notices[name] = _read_notice_mapping(name, value.read_table(name), mark, NoticeContext(lists, kinds))
+    top.reject_unread_keys()
+    _check_fact_usage(kinds, notices)
+    return NoticeCatalog(zone, kinds, notices)
+
+
+def _read_fact_type(
+    name: str, table: YamlTable, context: tuple[SourceMark, Mapping[str, CodeList], Mapping[str, FactType]]
+) -> FactType:
+    mark, lists, known = context
+    of, named = table.read_text("of"), table.get("list")
+    codes = lists.get(named.read_text("list")) if named is not None else None
+    if named is not None and codes is None:
+        raise make_mapping_error(named.mark, "list", "a code list of codelists.yaml", named.read_text("list"))
+    if of:
+        if of not in known or codes is None or codes.to is None:
+            raise make_mapping_error(mark, name, "of a fact declared above, by a list that translates", of)
+        kind, per, shape = "code", known[of].per, ValueShape("text")
+    else:
+        kind = table.get_required("type").read_choice("type", (*_SHAPES, "code"))
+        per = table.read_text("per")
+        if (kind == "code") != (codes is not None):
+            raise make_mapping_error(mark, name, "a list exactly where the type is code", kind)
+        shape = _SHAPES.get(kind) or _make_code_shape(codes)
+    ko, en = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
+    table.reject_unread_keys()
+    return FactType(name, kind, shape, per, of, codes if of else None, ko, en, mark)
+
+
+def _make_code_shape(codes: CodeList | None) -> ValueShape:
+    assert codes is not None
+    known = None if codes.pattern else codes.codes
+    return ValueShape("text", pattern=codes.pattern, codes=known, list_name=codes.name)
+
+
+def _read_notice_mapping(
+    name: str, table: YamlTable, mark: SourceMark, within: NoticeContext
+) -> NoticeMapping:
+    root_node = table.get_required("root")
+    if _SEGMENT.fullmatch(root_node.read_text("root")) is None or not (name.isascii() and name.isalnum()):
+        raise make_mapping_error(mark, name, "names of letters and digits", root_node.read_text("root"))
+    root = NoticeElement(root_node.read_text("root"), mark)
+    within = replace(within, repeats=table.read_text("repeats") or None)
+    _read_notice_lines(table.get_required("reads"), root, within)
+    means = table.get("means")
+    notice = NoticeMapping(
+        id=name,
+        namespace=make_document_namespace(name),
+        ko=table.get_required("ko").read_text("ko"),
+        en=table.get_required("en").read_text("en"),
+        role=table.get_required("role").read_choice("role", _ROLES),
+        status=table.get_required("status").read_choice("status", ("verified", "modelled")),
+        shared=table.read_text("shared", "no") == "yes",
+        sender=_read_choice(table, "from", _SENDERS),
+        root=root,
+        means=tuple(_read_implied_facts(means, within)) if means is not None else (),
+        mark=mark,
+    )
+    table.read_text("note")
+    table.reject_unread_keys()
+    _check_notice_facts(notice)
+    return notice
+
+
+def _read_choice(table: YamlTable, key: str, choices: tuple[str, ...]) -> str:
+    node = table.get(key)
+    return node.read_choice(key, choices) if node is not None else choices[0]
+
+
+def _read_implied_facts(node: YamlNode, within: NoticeContext) -> Iterator[tuple[FactType, str, SourceMark]]:
+    for name, value, mark in node.read_table("means").take_unread_items():
+        kind = within.kinds.get(name)
+        if kind is None or kind.of or kind.per:
+            raise make_mapping_error(mark, "means", "a fact of the whole notice", name)
+        text = value.read_text(name)
+        if kind.shape.find_violation(text) is not None:
+            raise make_mapping_error(value.mark, "means", f"what {name} may be", text)
+        yield kind, text, mark
+
+
+def _read_notice_lines(node: YamlNode, parent: NoticeElement, within: NoticeContext) -> None:
+    for entry in node.read_list("reads"):
+        lines = list(entry.read_table("reads").take_unread_items())
+        if len(lines) != 1:
+            raise make_mapping_error(entry.mark, "reads", "one element a line", f"{len(lines)} of them")
+        path, spec, mark = lines[0]
+        _read_path_line(path, spec.read_table(path), mark, (parent, within))
+
+
+def _read_path_line(
+    path: str, table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+) -> None:
+    parent, within = where
+    *steps, last = _STEP.split(path)
+    for step in steps:
+        parent = _find_or_add_child(parent, step, mark)
+        if parent.each is not None or parent.fixed or parent.position:
+            raise make_mapping_error(
+                mark, "reads", "a path through elements that neither repeat nor differ", path
+            )
+    if "reads" in table:
+        _read_container((path, last), table, mark, (parent, within))
+    elif last.startswith("@"):
+        line = read_notice_line(path, table, mark, within)
+        _add_attribute(
+            parent, NoticeAttribute(last[1:], line, None, line.shape, line.requirement.mandatory, mark)
+        )
+    else:
+        _read_element((path, last), table, mark, (parent, within))
+    table.reject_unread_keys()
+
+
+def _find_or_add_child(parent: NoticeElement, step: str, mark: SourceMark) -> NoticeElement:
+    """Return the child that `step` names, made where it is not there; likes stand together."""
+    match = _SEGMENT.fullmatch(step)
+    if match is None:
+        raise make_mapping_error(
+            mark, "reads", "a path of names, as A/B, A/B[@x=v], A/B[1], A/@x or A/{B,C}", step
+        )
+    if parent.line is not None:
+        raise make_mapping_error(mark, "reads", f"an element without a value around {step}", parent.name)
+    name, attribute, value, number = match.groups()
+    fixed, position = ((attribute, value) if attribute else None), int(number or 0)
+    likes = [one for one in parent.children if one.name == name]
+    for one in likes:
+        if (one.fixed, one.position) == (fixed, position):
+            return one
+        if (one.fixed is None) != (fixed is None) or (fixed and one.fixed and one.fixed[0] != fixed[0]):
+            raise make_mapping_error(mark, "reads", f"elements {name} that differ in one attribute", step)
+    if position != (len(likes) + 1 if position else 0) or (likes and not (fixed or position)):
+        raise make_mapping_error(mark, "reads", f"elements {name} numbered from 1", step)
+    made = NoticeElement(name, mark, fixed, position)
+    places = [index for index, one in enumerate(parent.children) if one.name == name]
+    parent.children.insert(places[-1] + 1 if places else len(parent.children), made)
+    return made
+
+
+def _read_container(
+    paths: tuple[str, str], table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+) -> None:
+    (path, last), (parent, within) = paths, where
+    slot = _find_or_add_child(parent, last, mark)
+    if slot.fixed or slot.position:
+        raise make_mapping_error(mark, "reads", "a value in an element that differs from its likes", last)
+    each = table.get("each")
+    if each is not None:
+        if slot.children or slot.each:
+            raise make_mapping_error(mark, last, "a repeated element in one place", "the element again")
+        slot.each, within = _read_repetition(each, path, within)
+    _read_notice_lines(table.get_required("reads"), slot, within.enter_element(path))
+    if slot.each is not None and slot.each.keyed:
+        keys = [line for line in slot.list_lines() if line.kind is not None and line.kind.type == "item"]
+        if len(keys) != 1 or not keys[0].requirement.mandatory:
+            raise make_mapping_error(
+                mark, "key", "one mandatory line inside that gives the item", f"{len(keys)} of them"
+            )
+
+
+def _read_repetition(
+    node: YamlNode, path: str, within: NoticeContext
+) -> tuple[NoticeRepetition, NoticeContext]:
+    table = node.read_table("each")
+    group, key, echo = table.read_text("group"), table.read_text("key"), table.get("echoes")
+    echoes = within.read_echo_path(echo, path) if echo is not None else ""
+    bound = table.get_required("bound").read_bounds("bound")
+    table.reject_unread_keys()
+    if bool(group) == bool(echoes):
+        raise make_mapping_error(
+            node.mark, "each", "either a group of facts or what of the request it echoes", "both or none"
+        )
+    if group and group not in {kind.per for kind in within.kinds.values()}:
+        raise make_mapping_error(node.mark, "each", "a group that facts stand in", group)
+    if key not in ("", "item") or (key and within.keyed):
+        raise make_mapping_error(node.mark, "key", "item, once", key)
+    name = group or echoes
+    if name in within.inside:
+        raise make_mapping_error(node.mark, "each", "each repetition once", name)
+    inner = replace(within, inside=within.inside | {name}, keyed=within.keyed or bool(key))
+    return NoticeRepetition(name, bool(key), bound, node.mark), inner
+
+
+def _add_attribute(slot: NoticeElement, attribute: NoticeAttribute) -> None:
+    taken = {one.name for one in slot.attributes} | ({slot.fixed[0]} if slot.fixed else set())
+    if attribute.name in taken or not (attribute.name.isalnum() and attribute.name.isascii()):
+        raise make_mapping_error(attribute.mark, "reads", "each attribute once", attribute.name)
+    slot.attributes.append(attribute)
+
+
+def _read_element(
+    paths: tuple[str, str], table: YamlTable, mark: SourceMark, where: tuple[NoticeElement, NoticeContext]
+) -> None:
+    (path, last), (parent, within) = paths, where
+    line, carried = read_unit_attribute(table, read_notice_line(path, table, mark, within), within)
+    split = _SPLIT.fullmatch(last)
+    names = split[1].split(",") if split else [last]
+    part = read_text_piece(table, len(names)) if split else None
+    if part is not None and (line.steps or (line.kind is not None and line.kind.shape != ValueShape())):
+        raise make_mapping_error(mark, last, "a text that is split", "another value")
+    for number, name in enumerate(names):
+        slot = _find_or_add_child(parent, name, mark)
+        if slot.line is not None or slot.children:
+            raise make_mapping_error(
+                mark, last, "each element once", f"{name} again, first in line {slot.mark.line}"
+            )
+        if line.bound[1] > 1 and (slot.fixed or slot.position or part):
+            raise make_mapping_error(
+                mark, last, "a bound where an element repeats by itself", "one of several likes"
+            )
+        slot.line, slot.mark = line, mark
+        slot.part = replace(part, number=number) if part is not None else None
+        if carried is not None:
+            _add_attribute(slot, carried)
+
+
+def _check_notice_facts(notice: NoticeMapping) -> None:
+    """Refuse a notice that gives a fact twice, or says in words what it means without saying so."""
+    seen: dict[str, SourceMark] = {kind.name: mark for kind, _, mark in notice.means}
+    for line in notice.root.list_lines():
+        name = line.kind.name if line.kind is not None else f"echo of {line.echoes}" if line.echoes else ""
+        if name in seen:
+            raise make_mapping_error(
+                line.mark, notice.id, f"each fact once (first in line {seen[name].line})", name
+            )
+        if name:
+            seen[name] = line.mark
+        if line.echoes and notice.role != "certificate":
+            raise make_mapping_error(line.mark, notice.id, "echoes in a certificate only", line.echoes)
+
+
+def _check_fact_usage(kinds: Mapping[str, FactType], notices: Mapping[str, NoticeMapping]) -> None:
+    given = {kind.name for notice in notices.values() for kind, _, _ in notice.means}
+    for notice in notices.values():
+        given |= {line.kind.name for line in notice.root.list_lines() if line.kind is not None}
+    for kind in kinds.values():
+        if not kind.of and kind.name not in given:
+            raise make_mapping_error(kind.mark, kind.name, "a notice that gives it", "none")

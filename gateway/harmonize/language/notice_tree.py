@@ -1,0 +1,167 @@
+"""The tree of a notice: which elements and attributes it may hold, and which fact each of them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
+from gateway.harmonize.language.target_tree import TextPiece
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import FieldRequirement
+from gateway.harmonize.types.value_shapes import ValueShape
+
+__all__ = [
+    "FactType",
+    "NoticeAttribute",
+    "NoticeCatalog",
+    "NoticeElement",
+    "NoticeLine",
+    "NoticeMapping",
+    "NoticeRepetition",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FactType:
+    """One thing that agencies tell, named once for all of them.
+
+    `per` is the repetition it stands in, empty for the notice itself; `of` names the fact
+    from which the list `via` derives it, so that no notice says it.
+    """
+
+    name: str
+    type: str
+    shape: ValueShape
+    per: str
+    of: str
+    via: CodeList | None
+    ko: str
+    en: str
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLine:
+    """What one element or attribute gives: a fact, the repetition of a value of the request, or nothing.
+
+    `steps` are those by which the value would be written; they are undone from the last to
+    the first.  `shape` is the form of what stands in the notice;
+    `unit` is the unit or currency of a number that never says it.
+    """
+
+    kind: FactType | None
+    echoes: str
+    const: str | None
+    steps: tuple[FormatStep | TranslationStep, ...]
+    shape: ValueShape
+    requirement: FieldRequirement
+    bound: tuple[int, int]
+    mark: SourceMark
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeAttribute:
+    """An attribute: the unit or currency of the element's value, or a line of its own."""
+
+    name: str
+    line: NoticeLine | None
+    via: TranslationStep | None
+    shape: ValueShape
+    required: bool
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRepetition:
+    """A repeated element: the name of the repetition, whether an item keys it, how often it may stand."""
+
+    name: str
+    keyed: bool
+    bound: tuple[int, int]
+    mark: SourceMark
+
+
+@dataclass(slots=True)
+class NoticeElement:
+    """One element of a notice; `position` tells apart like elements that differ in their order only."""
+
+    name: str
+    mark: SourceMark
+    fixed: tuple[str, str] | None = None
+    position: int = 0
+    children: list[NoticeElement] = field(default_factory=list)
+    line: NoticeLine | None = None
+    part: TextPiece | None = None
+    attributes: list[NoticeAttribute] = field(default_factory=list)
+    each: NoticeRepetition | None = None
+
+    @property
+    def required(self) -> bool:
+        """Return whether a valid notice always holds the element, its parent given."""
+        if self.each is not None:
+            return self.each.bound[0] > 0
+        if self.part is not None and self.part.number > 0:
+            return False
+        if self.line is not None:
+            return self.line.requirement.mandatory
+        return any(child.required for child in self.children) or any(a.required for a in self.attributes)
+
+    @property
+    def path_label(self) -> str:
+        """Return the element's name with what tells it from its likes, as in a path."""
+        if self.fixed is not None:
+            return f"{self.name}[@{self.fixed[0]}={self.fixed[1]}]"
+        return f"{self.name}[{self.position}]" if self.position else self.name
+
+    def group_children(self) -> list[list[NoticeElement]]:
+        """Return the children in their order, those of one name together."""
+        found: dict[str, list[NoticeElement]] = {}
+        for child in self.children:
+            found.setdefault(child.name, []).append(child)
+        return list(found.values())
+
+    def walk_elements(self) -> Iterator[NoticeElement]:
+        """Yield this element and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk_elements()
+
+    def list_lines(self) -> Iterator[NoticeLine]:
+        """Yield every line below, one that is split over several elements once."""
+        for slot in self.walk_elements():
+            if slot.line is not None and (slot.part is None or slot.part.number == 0):
+                yield slot.line
+            yield from (one.line for one in slot.attributes if one.line is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeMapping:
+    """One kind of notice: what it looks like, and what it means without saying so (`means`)."""
+
+    id: str
+    namespace: str
+    ko: str
+    en: str
+    role: str
+    status: str
+    shared: bool
+    sender: str
+    root: NoticeElement
+    means: tuple[tuple[FactType, str, SourceMark], ...]
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeCatalog:
+    """Every notice that the mappings know; `zone` is that of moments that do not name one."""
+
+    zone: str = ""
+    kinds: Mapping[str, FactType] = field(default_factory=dict)
+    notices: Mapping[str, NoticeMapping] = field(default_factory=dict)
+
+    def list_derived_facts(self) -> Iterator[FactType]:
+        """Yield the facts that are looked up from others, each after the one it comes from."""
+        return (kind for kind in self.kinds.values() if kind.via is not None)

@@ -1,0 +1,284 @@
+"""What a document may look at: its read set.
+
+A request is a function of its document's read set and of nothing else, so the set names
+everything that can change the request or stop it: values, the attributes that belong to
+them, guards, keys and counts, each with the rules that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.harmonize.language.aggregate_sources import GroupCount, Sum
+from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
+from gateway.harmonize.language.shared_fields import find_matching_member
+from gateway.harmonize.language.source_expressions import (
+    Concatenation,
+    ConvertedSource,
+    GroupPosition,
+    UnitConversion,
+)
+from gateway.harmonize.language.target_tree import Repetition, TargetElement, get_leaf_path
+from gateway.harmonize.types.conditions import Condition, list_guard_tests
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+
+__all__ = ["READ_KINDS", "ReadEntry", "ReadSet", "ReadUse", "build_read_set"]
+
+READ_KINDS: Final = ("value", "attribute", "guard", "key", "count")
+_SUPPLEMENT_KEYS: Final = ("path", "item", "n")
+_ITEM_NUMBER: Final = f"{ITEM_PATH}/SequenceNumeric"
+ReadableSource = UniqueField | CommonMeaning | MeaningGroup
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUse:
+    """One way in which something is read (one of `READ_KINDS`), and the rule that does it."""
+
+    how: str
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEntry:
+    """An asked field or group, a common meaning or a group of the dictionary, with all its uses."""
+
+    source: ReadableSource
+    uses: tuple[ReadUse, ...]
+
+    @property
+    def read_kinds(self) -> frozenset[str]:
+        """Return the ways in which it is read."""
+        return frozenset(use.how for use in self.uses)
+
+    @property
+    def rule_marks(self) -> tuple[SourceMark, ...]:
+        """Return the rules that read it, each once."""
+        return tuple(dict.fromkeys(use.mark for use in self.uses))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """Everything that a document reads.
+
+    `reads` is keyed by kind and name (``ask:drug_class``, ``common:importer.name``,
+    ``group:container``).  `paths` says of each leaf of declaration and supplement, by its
+    path and whether it belongs to a goods item, in which ways it is read; a leaf that is
+    not there is none of the document's business.  `items` are the rules that go over the
+    goods items or count them; `supplement` is the rule that makes the keys of all values of
+    the supplement (``@path``, ``@item``, ``@n``) read, since one of them is looked for.
+    `shared` are the fields, by meaning, whose answer may stand in another application of the
+    same `direction`: it is taken from there, or compared with the document's own.
+    """
+
+    document: str
+    reads: Mapping[str, ReadEntry]
+    paths: Mapping[tuple[str, bool], frozenset[str]]
+    items: tuple[SourceMark, ...]
+    supplement: SourceMark | None
+    direction: str = ""
+    shared: Mapping[str, UniqueField] = field(default_factory=dict)
+
+    def find_entry(self, source: ReadableSource) -> ReadEntry | None:
+        """Return how something is read, None when it is not."""
+        return self.reads.get(_make_source_key(source))
+
+    def find_read_kinds(self, path: str, *, in_item: bool) -> frozenset[str]:
+        """Return the ways in which a leaf of the declaration or the supplement is read, none: not at all."""
+        inside, _, attribute = path.rpartition("/@")
+        if self.supplement is not None and inside.startswith("SUP/") and attribute in _SUPPLEMENT_KEYS:
+            return frozenset({"key"})
+        found = self.paths.get((path, in_item), frozenset())
+        # Items are known by their numbers, also where a document says nothing of them.
+        return found | {"key"} if in_item and path == _ITEM_NUMBER else found
+
+    def find_shared_read_kinds(self, document: DocumentMapping, ask: UniqueField | None) -> frozenset[str]:
+        """Return the ways in which an answer to `ask` of another document is read, none: not at all.
+
+        Without `ask`: the number of a goods item that answers there are for.
+        """
+        if document.direction != self.direction:
+            return frozenset()
+        if ask is None:
+            met = (self.shared.get(one.means) for one in document.asks if one.shared and one.per == "item")
+            return frozenset({"key"}) if any(met) else frozenset()
+        parts = ask.name.split(".")
+        theirs = [document.ask_names[".".join(parts[: end + 1])] for end in range(len(parts))]
+        ours = self.shared.get(theirs[0].means) if theirs[0].shared else None
+        for member in theirs[1:]:
+            ours = None if ours is None else find_matching_member(member, ours.fields)
+        read = None if ours is None else self.find_entry(ours)
+        return frozenset() if read is None else read.read_kinds | {"guard"}
+
+
+def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> ReadSet:
+    """Return everything that `document` reads, told from its mapping alone."""
+    found: dict[str, list[ReadUse]] = {}
+    sources: dict[str, ReadableSource] = {}
+    for source, how, mark in _list_document_reads(document, dictionary):
+        sources.setdefault(_make_source_key(source), source)
+        uses = found.setdefault(_make_source_key(source), [])
+        if (use := ReadUse(how, mark)) not in uses:
+            uses.append(use)
+    reads = {key: ReadEntry(sources[key], tuple(uses)) for key, uses in found.items()}
+    supplement = next((need.mark for need in document.needs if need.meaning.supplement), None)
+    return ReadSet(
+        document.id,
+        reads,
+        _collect_leaf_paths(reads.values(), dictionary, document),
+        tuple(_list_item_rules(document)),
+        supplement,
+        document.direction,
+        {ask.means: ask for ask in document.asks if ask.shared},
+    )
+
+
+def _make_source_key(source: ReadableSource) -> str:
+    kinds = {UniqueField: "ask", CommonMeaning: "common", MeaningGroup: "group"}
+    return f"{kinds[type(source)]}:{source.name}"
+
+
+def _list_document_reads(
+    document: DocumentMapping, dictionary: DataDictionary
+) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    for target in document.root.walk_elements():
+        yield from _list_target_reads(target, dictionary, document)
+    for need in document.needs:
+        # A document does not do without what it needs, and takes nothing that stands twice.
+        yield need.meaning, "count", need.mark
+        yield from _list_guard_reads(need.when, need.mark)
+    for ask in walk_fields(document.asks):
+        yield ask, "count", ask.mark
+        if ask.type != "group":
+            yield ask, "guard", ask.mark
+        if ask.attribute is not None:
+            yield ask, "attribute", ask.mark
+        yield from _list_guard_reads(ask.requirement.when, ask.mark)
+    for check in document.checks:
+        yield from _list_check_reads(check)
+
+
+def _list_target_reads(
+    target: TargetElement, dictionary: DataDictionary, document: DocumentMapping
+) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    if target.content is not None:
+        yield from _list_content_reads(target.content, target.mark, dictionary, document)
+    for put in target.attributes:
+        if put.content is not None:
+            yield from _list_content_reads(put.content, put.mark, dictionary, document)
+        elif (
+            target.content is not None
+            and (carrier := target.content.source.find_attribute_carrier()) is not None
+        ):
+            yield carrier, "attribute", put.mark
+    yield from _list_guard_reads(target.when, target.mark)
+    if target.each is not None:
+        yield from _list_repetition_reads(target.each, dictionary)
+
+
+def _list_content_reads(
+    content: ConvertedSource, mark: SourceMark, dictionary: DataDictionary, document: DocumentMapping
+) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    source = content.source
+    values = list(source.list_forwarded_sources())
+    yield from ((one, "value", mark) for one in values)
+    for one in list(source.list_read_sources())[len(values) :]:
+        yield one, "count" if one.type == "group" else "key", mark
+    if isinstance(source, GroupCount):
+        yield source.group, "count", mark
+    if isinstance(source, GroupPosition):
+        yield from ((one, "count", mark) for one in _list_named_sources(source.group, dictionary, document))
+    for step in content.steps:
+        yield from ((one, "key", mark) for one in step.list_read_sources())
+        if isinstance(step, UnitConversion):
+            yield from ((one, "attribute", mark) for one in values if one.attribute is not None)
+    if isinstance(source, Concatenation):
+        for part in source.parts:
+            yield from _list_content_reads(part, mark, dictionary, document)
+    if isinstance(source, Sum) and source.source.attribute is not None:
+        yield source.source, "attribute", mark
+
+
+def _list_named_sources(
+    name: str, dictionary: DataDictionary, document: DocumentMapping
+) -> Iterator[ReadableSource]:
+    """Yield the group, or the field items are grouped by, of which a line writes the position."""
+    every: Iterable[ReadableSource | None] = (
+        document.ask_names.get(name),
+        dictionary.groups.get(name),
+        dictionary.meanings.get(name),
+    )
+    yield from (one for one in list(every) if one is not None)
+
+
+def _list_repetition_reads(
+    each: Repetition, dictionary: DataDictionary
+) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    if each.ask is not None:
+        yield each.ask, "count", each.mark
+    elif each.over == "common":
+        yield dictionary.groups[each.group], "count", each.mark
+    elif each.key is not None:
+        yield each.key, "key", each.mark
+    yield from _list_guard_reads(each.when, each.mark)
+
+
+def _list_guard_reads(
+    condition: Condition | None, mark: SourceMark
+) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    for test in list_guard_tests(condition) if condition is not None else ():
+        yield test.source, "guard", mark
+
+
+def _list_check_reads(check: DocumentCheck) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    for one in _list_checked_sources(check):
+        yield one, "guard", check.mark
+        if one.attribute is not None:
+            yield one, "attribute", check.mark
+
+
+def _list_checked_sources(check: DocumentCheck) -> Iterator[UniqueField | CommonMeaning]:
+    yield from check.list_read_sources()
+
+
+def _list_item_rules(document: DocumentMapping) -> Iterator[SourceMark]:
+    for target in document.root.walk_elements():
+        if target.each is not None and target.each.over in ("item", "distinct"):
+            yield target.each.mark
+    yield document.mark
+
+
+def _collect_leaf_paths(
+    reads: Iterable[ReadEntry], dictionary: DataDictionary, document: DocumentMapping
+) -> dict[tuple[str, bool], frozenset[str]]:
+    listed = {
+        group for need in document.needs for group in dictionary.list_enclosing_groups(need.meaning.per)
+    }
+    found: dict[tuple[str, bool], frozenset[str]] = {}
+
+    def add_read_kinds(path: tuple[str, bool], hows: Iterable[str]) -> None:
+        found[path] = found.get(path, frozenset()) | frozenset(hows)
+
+    for read in reads:
+        if isinstance(read.source, MeaningGroup) and read.source.name not in listed:
+            # An element of a group that holds nothing is a leaf itself, and is counted as any other;
+            # where values of the group are listed, only an element with one of them is.
+            add_read_kinds(
+                (dictionary.make_group_path(read.source), dictionary.is_per_item(read.source.per)), ("count",)
+            )
+        if not isinstance(read.source, CommonMeaning):
+            continue
+        meaning, (path, in_item) = read.source, get_leaf_path(read.source)
+        add_read_kinds((path, in_item), read.read_kinds - {"attribute"})
+        if meaning.attribute is not None and "attribute" in read.read_kinds:
+            add_read_kinds((f"{path}/@{meaning.attribute}", in_item), ("attribute",))
+        if meaning.supplement:
+            continue
+        if meaning.type == "datetime":
+            add_read_kinds((f"{path}/@formatCode", in_item), ("key",))
+        if meaning.where is not None:
+            add_read_kinds((f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}", in_item), ("key",))
+    return found

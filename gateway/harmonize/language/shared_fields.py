@@ -1,0 +1,199 @@
+"""Answers that several applications of a submission share: asked once, taken where they are asked again.
+
+A field that documents ask with one meaning and ``shared: yes`` is given in one application.
+It counts for all others of the submission that ask it so: for the same goods item where it
+belongs to an item; a group as a whole.  Nothing that is not declared shared on both sides
+is ever looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from lxml import etree
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.submission.submission_index import (
+    SubmissionIndex,
+    parse_sequence_number,
+    read_element_text,
+    read_item_numbers,
+)
+from gateway.harmonize.types.strict_yaml import make_mapping_error
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.wire.namespaces import SUB
+
+__all__ = [
+    "SharedAnswer",
+    "check_shared_fields",
+    "find_first_difference",
+    "find_matching_member",
+    "is_same_member",
+    "list_member_answers",
+    "list_shared_answers",
+]
+
+_FIELDS = f"{{{SUB}}}Fields"
+#: Direction of the document, meaning, and the goods item; None: for the whole application.
+Key = tuple[str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAnswer:
+    """The answer to a shared field in one application: its elements there, and the field that they answer."""
+
+    application: etree._Element
+    ask: UniqueField
+    elements: tuple[etree._Element, ...]
+
+
+def list_shared_answers(
+    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping], key: Key
+) -> tuple[SharedAnswer, ...]:
+    """Return every answer to a shared meaning, in the order of the applications."""
+    if not facts.offers:
+        for application in facts.applications:
+            document = documents.get(str(application.get("document", "")))
+            for name, offer in (
+                _list_application_answers(application, document) if document is not None else ()
+            ):
+                facts.offers.setdefault(name, []).append(offer)
+        facts.offers.setdefault(("", "", None), [])
+    return tuple(facts.offers.get(key, ()))
+
+
+def _list_application_answers(
+    application: etree._Element, document: DocumentMapping
+) -> Iterator[tuple[Key, SharedAnswer]]:
+    asks = [ask for ask in document.asks if ask.shared]
+    fields = application.find(_FIELDS) if asks else None
+    if fields is None:
+        return
+    namespace = document.namespace
+    concerned = frozenset(read_item_numbers(application))
+    places: dict[str | None, etree._Element] = {None: fields}
+    for element in fields.iterchildren(f"{{{namespace}}}Item"):
+        number = parse_sequence_number(str(element.get("sequence", "")))
+        if number in concerned:
+            places.setdefault(number, element)
+    for item, place in places.items():
+        for ask in asks:
+            if (ask.per == "item") == (item is not None):
+                found = tuple(
+                    e for e in place.iterchildren(f"{{{namespace}}}{ask.tag}") if _is_answered(ask, e)
+                )
+                if found:
+                    yield (document.direction, ask.means, item), SharedAnswer(application, ask, found)
+
+
+def _is_answered(ask: UniqueField, element: etree._Element) -> bool:
+    """Return whether an element answers a field: an empty one does not, an empty group does."""
+    return ask.type == "group" or bool(read_element_text(element).strip())
+
+
+def is_same_member(first: UniqueField, second: UniqueField) -> bool:
+    """Return whether two members of shared groups are one thing: by meaning, nested groups else by name."""
+    if first.means or second.means:
+        return first.means == second.means
+    return first.name.rpartition(".")[2] == second.name.rpartition(".")[2]
+
+
+def find_matching_member(ask: UniqueField, members: Iterable[UniqueField]) -> UniqueField | None:
+    """Return the one of `members` that is the same thing as `ask`, None where there is none."""
+    return next((member for member in members if is_same_member(member, ask)), None)
+
+
+def list_member_answers(
+    element: etree._Element, ask: UniqueField
+) -> Iterator[tuple[etree._Element, UniqueField]]:
+    """Yield the answers inside an occurrence of the group `ask`, each with the field that it answers."""
+    own = {member.tag: member for member in ask.fields}
+    for child in element.iterchildren(tag=etree.Element):
+        name = etree.QName(child)
+        if name.namespace == etree.QName(element).namespace and name.localname in own:
+            yield child, own[name.localname]
+
+
+def find_first_difference(first: SharedAnswer, second: SharedAnswer) -> etree._Element | None:
+    """Return the first place of `second` that does not say what `first` says, None where they agree.
+
+    Of groups only the members are compared that both documents ask.
+    """
+    return _find_difference((first.elements, first.ask), (second.elements, second.ask))
+
+
+_Side = tuple[tuple[etree._Element, ...], UniqueField]
+
+
+def _find_difference(first: _Side, second: _Side) -> etree._Element | None:
+    (old, old_ask), (new, new_ask) = first, second
+    for one, other in zip(old, new, strict=False):
+        if new_ask.type == "group":
+            found = _find_member_difference((one, old_ask), (other, new_ask))
+            if found is not None:
+                return found
+        elif _read_stated_value(one, old_ask) != _read_stated_value(other, new_ask):
+            return other
+    if len(old) == len(new):
+        return None
+    return new[len(old)] if len(new) > len(old) else new[-1]
+
+
+def _find_member_difference(
+    first: tuple[etree._Element, UniqueField], second: tuple[etree._Element, UniqueField]
+) -> etree._Element | None:
+    (one, old_ask), (other, new_ask) = first, second
+    for member in new_ask.fields:
+        old_member = find_matching_member(member, old_ask.fields)
+        if old_member is None:
+            continue
+        old, new = (
+            _select_member_answers(one, old_ask, old_member),
+            _select_member_answers(other, new_ask, member),
+        )
+        if old and not new:
+            return other
+        found = _find_difference((old, old_member), (new, member))
+        if found is not None:
+            return found
+    return None
+
+
+def _select_member_answers(
+    element: etree._Element, ask: UniqueField, member: UniqueField
+) -> tuple[etree._Element, ...]:
+    return tuple(
+        e for e, one in list_member_answers(element, ask) if one is member and _is_answered(member, e)
+    )
+
+
+def _read_stated_value(element: etree._Element, ask: UniqueField) -> tuple[str, str | None]:
+    """Return the value of an answer with its unit or currency, also where that need not be written."""
+    unit = None if ask.attribute is None else element.get(ask.attribute, ask.fixed_unit)
+    return read_element_text(element).strip(), None if unit is None else str(unit)
+
+
+def check_shared_fields(document: DocumentMapping, known: dict[tuple[str, str], UniqueField]) -> None:
+    """Refuse (GW502) a shared field that could not stand for those of its meaning that are `known`.
+
+    These, by direction and meaning, are added to.
+    """
+    for ask in document.asks:
+        if ask.shared:
+            _check_compatible_fields(known.setdefault((document.direction, ask.means), ask), ask)
+
+
+def _check_compatible_fields(first: UniqueField, second: UniqueField) -> None:
+    for what, one, other in (
+        ("type", first.type, second.type),
+        ("per", first.home, second.home),
+        ("unit that need not be written", first.fixed_unit, second.fixed_unit),
+    ):
+        if one != other:
+            expected = f"the {what} of {first.means} that is shared ({first.mark}): {one or 'none'}"
+            raise make_mapping_error(second.mark, second.name, expected, other or "none")
+    for member in second.fields:
+        like = find_matching_member(member, first.fields)
+        if like is not None:
+            _check_compatible_fields(like, member)

@@ -1,0 +1,189 @@
+"""The tree of a request: which elements and attributes, in which order, filled from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.harmonize.language.source_expressions import Constant, ConvertedSource
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.conditions import Condition
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlTable, make_mapping_error
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import CHARSETS, ValueShape
+
+__all__ = [
+    "PathPredicates",
+    "Repetition",
+    "TargetAttribute",
+    "TargetElement",
+    "TextPiece",
+    "collect_claimed_leaves",
+    "get_leaf_path",
+    "read_text_piece",
+]
+
+PathPredicates = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """What a repeated element goes over.
+
+    `over` is ``item`` (goods items, each known by its `key`), ``distinct`` (the values that the
+    items have of `key`), ``asked`` (the group `ask`) or ``common`` (a group of the dictionary).
+    Only the occurrences in which `when` holds are meant.
+    """
+
+    over: str
+    group: str
+    ask: UniqueField | None
+    key: UniqueField | CommonMeaning | None
+    bound: tuple[int, int]
+    mark: SourceMark
+    when: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """One piece of a long text that is split over several elements."""
+
+    number: int
+    of: int
+    octets: int | None
+    chars: int | None
+    charset: str
+
+
+def read_text_piece(table: YamlTable, count: int) -> TextPiece:
+    """Return how a text is split over `count` elements, in a request or in a notice; raises GW502."""
+    node = table.get_required("split")
+    split = node.read_table("split")
+    octets, chars = split.get("octets"), split.get("chars")
+    if (octets is None) == (chars is None):
+        raise make_mapping_error(node.mark, "split", "either octets or chars", "both or none")
+    charset = split.get_required("charset").read_choice("charset", CHARSETS) if octets else "utf-8"
+    split.reject_unread_keys()
+    most = octets.read_integer("octets", 4) if octets else None
+    return TextPiece(0, count, most, chars.read_integer("chars", 1) if chars else None, charset)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAttribute:
+    """An attribute: of its own source, or the unit, currency or content id of the element's value."""
+
+    name: str
+    content: ConvertedSource | None
+    of_value: str | None
+    via: CodeList | None
+    default: str | None
+    shape: ValueShape
+    required: bool
+    mark: SourceMark
+
+
+@dataclass(slots=True)
+class TargetElement:
+    """One element of the request.
+
+    `fixed` attributes and `siblings` (constant children, written first) tell elements of one
+    name apart; `label` is the name with them, as a path writes it.
+    """
+
+    name: str
+    mark: SourceMark
+    fixed: tuple[tuple[str, str], ...] = ()
+    siblings: tuple[tuple[str, str], ...] = ()
+    children: list[TargetElement] = field(default_factory=list)
+    content: ConvertedSource | None = None
+    shape: ValueShape = field(default_factory=ValueShape)
+    part: TextPiece | None = None
+    attributes: list[TargetAttribute] = field(default_factory=list)
+    each: Repetition | None = None
+    when: Condition | None = None
+    bound: tuple[int, int] = (0, 1)
+    empty: bool = False
+    label: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.label = self.name + self.path_predicates
+
+    @property
+    def required(self) -> bool:
+        """Return whether a valid request always holds the element."""
+        if self.when is not None or (self.part is not None and self.part.number > 0):
+            return False
+        if self.each is not None:
+            return self.each.bound[0] > 0
+        if self.content is not None:
+            return self.content.is_always_present()
+        return any(child.required for child in self.own_children) or any(a.required for a in self.attributes)
+
+    @property
+    def own_children(self) -> list[TargetElement]:
+        """Return the children without those that only tell the element apart."""
+        return self.children[len(self.siblings) :]
+
+    @property
+    def converted_sources(self) -> list[ConvertedSource]:
+        """Return what gives the element its value and its attributes theirs."""
+        found = [self.content, *(put.content for put in self.attributes)]
+        return [content for content in found if content is not None]
+
+    @property
+    def path_predicates(self) -> str:
+        """Return what tells the element apart, as a path writes it."""
+        return "".join(f"[@{name}='{value}']" for name, value in self.fixed) + "".join(
+            f"[{name}='{value}']" for name, value in self.siblings
+        )
+
+    def find_or_add_child(self, name: str, unlike: PathPredicates, mark: SourceMark) -> TargetElement:
+        """Return the child of this name and these fixed attributes and siblings, made where it is not there.
+
+        Elements of one name stand together, at the place of the first of them.
+        """
+        last = None
+        for position, one in enumerate(self.children):
+            if one.name == name and (one.fixed, one.siblings) == unlike:
+                return one
+            last = position if one.name == name else last
+        made = TargetElement(name, mark, *unlike)
+        made.children = [_make_constant_element(*sibling, mark) for sibling in made.siblings]
+        self.children.insert(len(self.children) if last is None else last + 1, made)
+        return made
+
+    def walk_elements(self) -> Iterator[TargetElement]:
+        """Yield this element and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk_elements()
+
+
+def _make_constant_element(name: str, value: str, mark: SourceMark) -> TargetElement:
+    source = Constant(value)
+    return TargetElement(name, mark, content=ConvertedSource(source, ()), shape=source.infer_shape())
+
+
+def collect_claimed_leaves(root: TargetElement) -> frozenset[tuple[str, bool]]:
+    """Return the leaves that the lines below `root` take values from: path, and whether it is per item."""
+    found: set[tuple[str, bool]] = set()
+    for target in root.walk_elements():
+        for content in target.converted_sources:
+            found |= {
+                get_leaf_path(one)
+                for one in content.source.list_read_sources()
+                if isinstance(one, CommonMeaning)
+            }
+        for put in target.attributes:
+            carrier = target.content.source.find_attribute_carrier() if target.content is not None else None
+            if put.of_value is not None and isinstance(carrier, CommonMeaning):
+                found.add((f"{get_leaf_path(carrier)[0]}/@{put.of_value}", get_leaf_path(carrier)[1]))
+    return frozenset(found)
+
+
+def get_leaf_path(meaning: CommonMeaning) -> tuple[str, bool]:
+    """Return the path of the leaf that holds a value of `meaning`, and whether it is per item."""
+    path = f"SUP/{meaning.path}" if meaning.supplement else meaning.path
+    dated = meaning.type == "datetime" and not meaning.supplement
+    return f"{path}/DateTimeString" if dated else path, meaning.path.startswith(f"{ITEM_PATH}/")

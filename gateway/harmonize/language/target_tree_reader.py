@@ -1,0 +1,258 @@
+"""Reads the ``puts`` of a mapping: one line, one target; what a line may name depends on where it stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from gateway.harmonize.language.element_variants import check_variants
+from gateway.harmonize.language.repetition_reader import (
+    check_repeat_bounds,
+    is_occurrence_condition,
+    read_repetition,
+)
+from gateway.harmonize.language.source_expressions import ConvertedSource, FieldValue, TranslationStep
+from gateway.harmonize.language.source_reader import (
+    BindingContext,
+    read_converted_source,
+    read_limited_shape,
+    read_translation_list,
+)
+from gateway.harmonize.language.target_tree import (
+    PathPredicates,
+    TargetAttribute,
+    TargetElement,
+    read_text_piece,
+)
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.conditions import read_condition
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import ValueShape
+
+__all__ = ["BindingContext", "read_target_tree"]
+
+_PREDICATE: Final = r"\[(@?[A-Za-z][A-Za-z0-9]*)=([A-Za-z0-9][A-Za-z0-9._-]{0,59})\]"
+_SEGMENT: Final = re.compile(rf"([A-Za-z][A-Za-z0-9]*)((?:{_PREDICATE})*)")
+_ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
+
+
+def read_target_tree(node: YamlNode, root: TargetElement, context: BindingContext) -> None:
+    """Add the lines of a ``puts`` list to the `root` of a request; raises GW502."""
+    _read_target_lines(node, root, context)
+    check_variants(root)
+
+
+def _read_target_lines(node: YamlNode, parent: TargetElement, context: BindingContext) -> None:
+    for entry in node.read_list("puts"):
+        lines = list(entry.read_table("puts").take_unread_items())
+        if len(lines) != 1:
+            raise make_mapping_error(entry.mark, "puts", "one target a line", f"{len(lines)} of them")
+        path, spec, mark = lines[0]
+        _read_target_line(path, spec.read_table(path), mark, (parent, context))
+
+
+def _read_target_line(
+    path: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+) -> None:
+    parent, context = where
+    *steps, last = path.split("/")
+    for step in steps:
+        parent = _find_or_add_child(parent, step, mark)
+        if parent.each is not None:
+            raise make_mapping_error(mark, "target", "a path through elements that do not repeat", path)
+    if "puts" in table:
+        _read_container(last, table, mark, (parent, context))
+    elif last.startswith("@"):
+        _read_attribute(last[1:], table, mark, (parent, context))
+    else:
+        _read_element(last, table, mark, (parent, context))
+    table.reject_unread_keys()
+
+
+def _find_or_add_child(parent: TargetElement, step: str, mark: SourceMark) -> TargetElement:
+    """Return the child of `parent` that `step` names, made where it is not there."""
+    match = _SEGMENT.fullmatch(step)
+    if match is None:
+        raise make_mapping_error(
+            mark, "target", "a path of names, as A/B, A/B[@x=v], A[B=v]/C, A/@x or A/{B,C}", step
+        )
+    if parent.content is not None:
+        raise make_mapping_error(mark, "target", f"an element without a value around {step}", parent.name)
+    name, unlike = _check_xml_name(match[1], mark), _read_predicates(match[2], step, mark)
+    for one in parent.children:
+        if one.name == name and _list_predicate_names((one.fixed, one.siblings)) != _list_predicate_names(
+            unlike
+        ):
+            raise make_mapping_error(
+                mark, "target", f"elements {name} that differ in one attribute or child", step
+            )
+    return parent.find_or_add_child(name, unlike, mark)
+
+
+def _check_xml_name(name: str, mark: SourceMark) -> str:
+    """Return the name of an element or attribute; what XML keeps for itself is refused."""
+    if name[:3].lower() == "xml":
+        raise make_mapping_error(mark, "target", "a name that XML does not keep for itself (xml…)", name)
+    return name
+
+
+def _read_predicates(predicates: str, step: str, mark: SourceMark) -> PathPredicates:
+    """Return the attributes and the children that a step of a path demands."""
+    found = re.findall(_PREDICATE, predicates)
+    names = [name for name, _ in found]
+    if len(set(names)) != len(names):
+        raise make_mapping_error(mark, "target", "each predicate once", step)
+    fixed = tuple((_check_xml_name(name[1:], mark), value) for name, value in found if name.startswith("@"))
+    return fixed, tuple(
+        (_check_xml_name(name, mark), value) for name, value in found if not name.startswith("@")
+    )
+
+
+def _list_predicate_names(unlike: PathPredicates) -> list[list[str]]:
+    return [[name for name, _ in part] for part in unlike]
+
+
+def _read_container(
+    last: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+) -> None:
+    parent, context = where
+    target = _find_or_add_child(parent, last, mark)
+    when, each = table.get("when"), table.get("each")
+    if (when is not None or each is not None) and (target.own_children or target.each or target.when):
+        raise make_mapping_error(
+            mark, last, "a repeated or conditional element in one place", "the element again"
+        )
+    condition = (
+        None if when is None else read_condition(when, context.asks, context.dictionary, context.lists)
+    )
+    if each is not None:
+        outer = context
+        target.each, context = read_repetition(each, outer)
+        if condition is not None and is_occurrence_condition(condition, target.each, outer):
+            if target.each.when is not None:
+                raise make_mapping_error(mark, last, "one condition on each occurrence", "two of them")
+            target.each, condition = replace(target.each, when=condition), None
+    target.when = condition
+    _read_target_lines(table.get_required("puts"), target, context)
+
+
+def _read_attribute(
+    name: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+) -> None:
+    parent, context = where
+    content = read_converted_source(table, mark, context)
+    shape = read_limited_shape(content.infer_shape(), table)
+    _add_attribute(
+        parent, TargetAttribute(name, content, None, None, None, shape, content.is_always_present(), mark)
+    )
+
+
+def _add_attribute(target: TargetElement, attribute: TargetAttribute) -> None:
+    taken = [name for name, _ in target.fixed] + [one.name for one in target.attributes]
+    if not _ATTRIBUTE.fullmatch(_check_xml_name(attribute.name, attribute.mark)):
+        raise make_mapping_error(
+            attribute.mark, "target", "an attribute of letters and digits", f"@{attribute.name}"
+        )
+    if attribute.name in taken:
+        raise make_mapping_error(attribute.mark, "target", "each attribute once", attribute.name)
+    target.attributes.append(attribute)
+
+
+def _read_element(
+    last: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
+) -> None:
+    parent, context = where
+    content = read_converted_source(table, mark, context)
+    shape = read_limited_shape(content.infer_shape(), table)
+    bound, when = table.get("bound"), table.get("when")
+    occurs = _read_bound(bound, content, mark, last)
+    split = _SPLIT.fullmatch(last)
+    names = split[1].split(",") if split else [last]
+    part = read_text_piece(table, len(names)) if split else None
+    for number, name in enumerate(names):
+        target = _find_or_add_child(parent, name, mark)
+        if target.siblings:
+            raise make_mapping_error(
+                mark, last, "elements below one that a child tells apart", "a value in it"
+            )
+        if target.content is not None or target.children:
+            raise make_mapping_error(
+                mark, last, "each target once", f"{name} again, first in line {target.mark.line}"
+            )
+        target.mark, target.content, target.shape = mark, content, shape
+        target.bound = occurs
+        target.when = read_condition(when, context.asks, context.dictionary, context.lists) if when else None
+        if part is not None:
+            target.part = replace(part, number=number)
+            target.shape = ValueShape("text", longest=part.chars, octets=part.octets, charset=part.charset)
+    if part is None:
+        _read_value_attributes(target, table, context)
+
+
+def _read_bound(
+    node: YamlNode | None, content: ConvertedSource, mark: SourceMark, name: str
+) -> tuple[int, int]:
+    """Return how often a leaf may stand: a bound is due exactly where its source has many values."""
+    source = content.source.source if isinstance(content.source, FieldValue) else None
+    if (source is not None and source.many) != (node is not None):
+        found = "none" if node is None else "a bound"
+        raise make_mapping_error(mark, name, "a bound where a meaning has many values only", found)
+    bound = (0, 1) if node is None else node.read_bounds("bound")
+    if node is not None and isinstance(source, UniqueField):
+        check_repeat_bounds(bound, source, node.mark)
+    return bound
+
+
+def _read_value_attributes(target: TargetElement, table: YamlTable, context: BindingContext) -> None:
+    """Add the attributes that belong to the value itself: its unit, its currency, its content id."""
+    for key in ("unit", "currency", "cid"):
+        node = table.get(key)
+        if node is None:
+            continue
+        via = None
+        if isinstance(node.value, dict):
+            inner = node.read_table(key)
+            name, via = (
+                inner.get_required("to").read_text("to"),
+                read_translation_list(inner.get_required("via"), context),
+            )
+            inner.reject_unread_keys()
+        else:
+            name = node.read_text(key)
+        if not name.startswith("@"):
+            raise make_mapping_error(node.mark, key, "an attribute, as @unitCode", name)
+        _add_attribute(target, _make_value_attribute(target, (key, name[1:], via), node.mark))
+    ask = _find_attribute_carrier(target)
+    target.empty = isinstance(ask, UniqueField) and ask.type == "attachment"
+
+
+def _find_attribute_carrier(target: TargetElement) -> UniqueField | CommonMeaning | None:
+    """Return the field or meaning whose attributes the target's value carries."""
+    return target.content.find_attribute_carrier() if target.content is not None else None
+
+
+def _make_value_attribute(
+    target: TargetElement, spec: tuple[str, str, CodeList | None], mark: SourceMark
+) -> TargetAttribute:
+    key, name, via = spec
+    wanted = {"unit": "unitCode", "currency": "currencyID", "cid": "cid"}[key]
+    carrier = _find_attribute_carrier(target)
+    if carrier is None or carrier.attribute != wanted:
+        raise make_mapping_error(
+            mark, key, f"a value that carries @{wanted}", carrier.name if carrier else "none"
+        )
+    is_ask = isinstance(carrier, UniqueField)
+    shape = carrier.attribute_shape if isinstance(carrier, UniqueField) else ValueShape("text", longest=17)
+    unit = target.content.converted_unit if key == "unit" and target.content is not None else None
+    if unit is not None:
+        shape = ValueShape("text", codes=(unit if via is None else via.translate_code(unit) or "",))
+        if not shape.codes or not shape.codes[0]:
+            raise make_mapping_error(mark, key, "a list that knows the unit of the line", unit)
+    elif via is not None:
+        shape = TranslationStep(via, omit=False).infer_shape()
+    default = carrier.fixed_unit if isinstance(carrier, UniqueField) else None
+    return TargetAttribute(name, None, wanted, via, default, shape, is_ask, mark)

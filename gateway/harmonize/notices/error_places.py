@@ -1,0 +1,189 @@
+"""Finds the place in a request that an agency's error is about: section and two keys become a path.
+
+An agency says where its error is in three short texts.  The section is a part of the
+request in words (a code list knows them), the end of a path in it, or the label of a field;
+of the keys one may be an item, by its identifier, and the other the name of an element (of
+which ten characters fit) or a label.  What they leave open stays open: then the place is
+the smallest element that holds all that is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.item_identifiers import ALL_ITEMS, find_item_identifiers
+from gateway.harmonize.language.source_expressions import FieldValue
+from gateway.harmonize.language.target_tree import TargetElement
+from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts
+from gateway.harmonize.types.value_shapes import count_octets
+
+__all__ = ["RequestPlace", "find_error_place", "get_error_keys", "list_error_places", "list_request_leaves"]
+
+_LONGEST_KEY: Final = 10
+_LONGEST_SECTION: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPlace:
+    """A place in a request: its path from the root without positions, and the item, where one is meant.
+
+    `exact` says that it is one leaf; `target` is the element of the mapping.
+    """
+
+    path: str
+    item: str | None
+    exact: bool
+    target: TargetElement
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestLeaf:
+    path: str
+    target: TargetElement
+    per_item: bool
+
+
+def list_request_leaves(document: DocumentMapping) -> Iterator[tuple[str, TargetElement]]:
+    """Yield every element of a document's requests that holds a value, with its path from the root."""
+    return ((leaf.path, leaf.target) for leaf in _walk_leaves(document.root, document.root.name, False))
+
+
+def _walk_leaves(target: TargetElement, path: str, per_item: bool) -> Iterator[_RequestLeaf]:
+    per_item = per_item or (target.each is not None and target.each.over == "item")
+    if target.content is not None:
+        yield _RequestLeaf(path, target, per_item)
+    for child in target.children:
+        yield from _walk_leaves(child, f"{path}/{child.name}{child.path_predicates}", per_item)
+
+
+def list_error_places(facts: NoticeFacts) -> Iterator[tuple[Mapping[str, NoticeFact], RequestPlace]]:
+    """Yield each error, and each correction, of a notice with the place in the request it is about."""
+    if facts.document is None:
+        return
+    for group in ("error", "correction"):
+        for said in facts.list_occurrences(group):
+            yield said, find_error_place(facts.document, said)
+
+
+def find_error_place(document: DocumentMapping, error: Mapping[str, NoticeFact]) -> RequestPlace:
+    """Return the place in the requests of `document` that one error of an error notice is about.
+
+    A correction by the agency says in words which field it has changed: that is its section.
+    """
+    said = {name.rpartition(".")[2]: fact.value for name, fact in error.items()}
+    said.setdefault("section", said.get("field", ""))
+    ids, item, words = find_item_identifiers(document), None, []
+    for key in (said.get("key1"), said.get("key2")):
+        number = ids.parse_item_number(key) if key else None
+        if number is not None and item is None:
+            item = number
+        elif key:
+            words.append(key)
+    item = None if item == ALL_ITEMS else item
+    every = list(_walk_leaves(document.root, document.root.name, False))
+    part = "item" if item is not None else said.get("part")
+    known = [leaf for leaf in every if part is None or leaf.per_item == (part == "item")]
+    found = _filter_by_name(known, said.get("section", ""), document, _list_section_tests)
+    for word in words:
+        found = _filter_by_name(found, word, document, _list_name_tests)
+    return _find_narrowest_place(document, found, item)
+
+
+def _find_narrowest_place(
+    document: DocumentMapping, found: list[_RequestLeaf], item: str | None
+) -> RequestPlace:
+    """Return the one leaf that is left, or the smallest element around those that are left."""
+    if len({leaf.target.mark for leaf in found}) == 1:
+        return RequestPlace(found[0].path, item, True, found[0].target)
+    steps, target = [document.root.name], document.root
+    while True:
+        inner = [
+            child
+            for child in target.children
+            if all(
+                f"{leaf.path}/".startswith("/".join([*steps, f"{child.name}{child.path_predicates}", ""]))
+                for leaf in found
+            )
+        ]
+        if not inner or not found:
+            return RequestPlace("/".join(steps), item, False, target)
+        target = inner[0]
+        steps.append(f"{target.name}{target.path_predicates}")
+
+
+_Tests = Callable[[str, DocumentMapping], list[Callable[[_RequestLeaf], bool]]]
+
+
+def _filter_by_name(
+    leaves: list[_RequestLeaf], text: str, document: DocumentMapping, tests: _Tests
+) -> list[_RequestLeaf]:
+    """Return the leaves that `text` names by the first test that finds any; all when none does."""
+    for test in tests(text, document) if text else ():
+        found = [leaf for leaf in leaves if test(leaf)]
+        if found:
+            return found
+    return leaves
+
+
+def _list_section_tests(text: str, document: DocumentMapping) -> list[Callable[[_RequestLeaf], bool]]:
+    tail = text.removeprefix(f"{document.root.name}/").strip("/")
+    return [
+        lambda leaf: leaf.path == text,
+        lambda leaf: f"/{leaf.path}/".endswith(f"/{tail}/"),
+        lambda leaf: f"/{leaf.path.rpartition('/')[0]}/".endswith(f"/{tail}/"),
+        lambda leaf: f"/{tail}/" in f"/{leaf.path}/",
+        lambda leaf: text in _list_label_texts(leaf.target),
+    ]
+
+
+def _list_name_tests(text: str, _document: DocumentMapping) -> list[Callable[[_RequestLeaf], bool]]:
+    return [
+        lambda leaf: leaf.target.name == text,
+        lambda leaf: leaf.target.name[:_LONGEST_KEY] == text,
+        lambda leaf: text in _list_label_texts(leaf.target),
+        lambda leaf: text in leaf.path.split("/"),
+    ]
+
+
+def _list_label_texts(target: TargetElement) -> tuple[str, ...]:
+    source = target.content.source if target.content is not None else None
+    return (source.source.ko, source.source.en) if isinstance(source, FieldValue) else ()
+
+
+def get_error_keys(document: DocumentMapping, path: str, item: str | None) -> tuple[str, str, str]:
+    """Return section, first and second key by which an error names the leaf at `path`.
+
+    Of several ways to say it the first is taken that leads back to the leaf; where none
+    does (the texts are short), the last one, which leads to an element around it.
+    """
+    *around, name = path.removeprefix(f"{document.root.name}/").split("/")
+    key = name.partition("[")[0][:_LONGEST_KEY]
+    keys = (key, "") if item is None else (find_item_identifiers(document).format_item_identifier(item), key)
+    sections = [path, _cut_path_end([*around, name]), _cut_path_end(around), ""]
+    wanted = next(
+        (
+            leaf.target.mark
+            for leaf in _walk_leaves(document.root, document.root.name, False)
+            if leaf.path == path
+        ),
+        None,
+    )
+    for section in sections:
+        said = {"error.section": section, "error.key1": keys[0], "error.key2": keys[1]}
+        found = find_error_place(
+            document, {n: NoticeFact(n, v, "", document.mark) for n, v in said.items() if v}
+        )
+        short = (count_octets(section, "utf-8") or 0) <= _LONGEST_SECTION
+        if short and found.exact and found.target.mark == wanted:
+            return section, *keys
+    return _cut_path_end(around), *keys
+
+
+def _cut_path_end(steps: list[str]) -> str:
+    """Return the end of a path that fits into a section: its end is what tells."""
+    while steps and (count_octets("/".join(steps), "utf-8") or 0) > _LONGEST_SECTION:
+        steps = steps[1:]
+    return "/".join(steps)

@@ -1,0 +1,107 @@
+"""Reads a notice of an agency: every element becomes a fact, or the notice is refused with its XPath.
+
+Nothing is skipped and nothing is guessed: an element that no line names, one that is
+missing, out of place or twice is GW402; a code that its list does not know is GW403; two
+answers about one item are GW404; a notice of a kind that nobody declared, or about another
+document, is GW603.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lxml import etree
+
+from gateway.errors import ANSWER_NOT_UNDERSTOOD
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.item_identifiers import ALL_ITEMS, find_type_code
+from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
+from gateway.harmonize.notices.notice_reader import NoticeFact, NoticeReader, make_notice_error
+
+__all__ = [
+    "NoticeFact",
+    "NoticeFacts",
+    "derive_facts",
+    "find_document_mapping",
+    "find_notice_mapping",
+    "read_notice",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFacts:
+    """Everything that one notice says, in the order of its lines; what was looked up stands last."""
+
+    notice: NoticeMapping
+    document: DocumentMapping | None
+    facts: tuple[NoticeFact, ...]
+
+    def find_value(self, name: str) -> str | None:
+        """Return what the notice as a whole says about `name`, None when it says nothing."""
+        return next((fact.value for fact in self.facts if fact.name == name and not fact.at), None)
+
+    @property
+    def item_number(self) -> str | None:
+        """Return the one goods item that the whole notice is about; None: the whole application."""
+        found = self.find_value("item")
+        return None if found == ALL_ITEMS else found
+
+    def list_occurrences(self, name: str) -> Iterator[Mapping[str, NoticeFact]]:
+        """Yield, for each occurrence of the repetition `name`, the facts that stand right in it."""
+        found: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
+        for fact in self.facts:
+            if fact.at and fact.at[-1][0] == name:
+                found.setdefault(fact.at, {})[fact.place or fact.name] = fact
+        yield from found.values()
+
+
+def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
+    """Return the kind of notice that `root` is; raises GW603 when it is none that we know."""
+    name = etree.QName(root)
+    for notice in notices.notices.values():
+        if notice.namespace == name.namespace and notice.root.name == name.localname:
+            return notice
+    found = f"{name.localname[:40]} in {(name.namespace or 'no namespace')[:80]}"
+    raise make_notice_error(
+        f"/{name.localname}", f"{found} is no notice that the mappings know", ANSWER_NOT_UNDERSTOOD
+    )
+
+
+def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]) -> DocumentMapping | None:
+    """Return the document whose requests name themselves `code`, None when none or several do."""
+    found = [document for document in documents if code is not None and find_type_code(document) == code]
+    return found[0] if len(found) == 1 else None
+
+
+def read_notice(
+    root: etree._Element, notices: NoticeCatalog, document: DocumentMapping | None = None
+) -> NoticeFacts:
+    """Return what the notice `root` says, about an application for `document` when that is known.
+
+    Raises GW402, GW403, GW404 or GW603, each with the XPath of what is wrong.
+    """
+    notice = find_notice_mapping(root, notices)
+    path = f"/{notice.root.name}"
+    if document is not None and not document.answers.allows_notice(notice):
+        raise make_notice_error(path, f"{document.id} is not answered by {notice.id}", ANSWER_NOT_UNDERSTOOD)
+    reader = NoticeReader(notices.zone, notice, document)
+    facts = [NoticeFact(kind.name, value, path, mark, ("const",)) for kind, value, mark in notice.means]
+    facts += reader.read_element(notice.root, root, (path, ()))
+    facts += derive_facts(facts, notices)
+    reader.check_conditions(facts)
+    return NoticeFacts(notice, document, tuple(facts))
+
+
+def derive_facts(facts: Sequence[NoticeFact], notices: NoticeCatalog) -> list[NoticeFact]:
+    """Return the facts that follow from others by a list; a value without a translation gives none."""
+    found: list[NoticeFact] = []
+    for kind in notices.list_derived_facts():
+        assert kind.via is not None
+        step = f"via {kind.via.name}@{kind.via.version}"
+        for fact in (*facts, *found):
+            value = kind.via.translate_code(fact.value) if fact.name == kind.of else None
+            if value is not None:
+                steps = (*fact.transforms, step)
+                found.append(replace(fact, name=kind.name, value=value, rule=kind.mark, transforms=steps))
+    return found

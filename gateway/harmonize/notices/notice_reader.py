@@ -1,0 +1,339 @@
+"""Walks the elements of a notice beside the slots that its map declares, and reads each value backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from lxml import etree
+
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    CODE_UNKNOWN,
+    DOCUMENT_INVALID,
+    RULE_BROKEN,
+    GatewayError,
+    Problem,
+)
+from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.item_identifiers import find_item_identifiers, find_type_code
+from gateway.harmonize.language.notice_tree import (
+    FactType,
+    NoticeAttribute,
+    NoticeElement,
+    NoticeLine,
+    NoticeMapping,
+)
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.wire.namespaces import XSI
+
+__all__ = ["NoticeFact", "NoticeReader", "make_notice_error"]
+
+_LOCATION: Final = f"{{{XSI}}}schemaLocation"
+_SPACE: Final = " \t\r\n"
+
+#: Where an element stands: its XPath, and the repetitions around it.
+Place: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
+#: By slot (its identity), the elements that stand in it with their XPaths.
+Assigned: TypeAlias = dict[int, list[tuple[etree._Element, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFact:
+    """One fact of a notice, with where it stood and what was done to it.
+
+    `name` is that of the fact, ``echo`` where the notice repeats a value of the request:
+    then `place` is its path there.  `item` is the sequence number of the goods item it
+    belongs to, `at` the repetitions it stands in, outermost first, each with its position.
+    """
+
+    name: str
+    value: str
+    xpath: str
+    rule: SourceMark
+    transforms: tuple[str, ...] = ()
+    unit: str = ""
+    item: str | None = None
+    at: tuple[tuple[str, int], ...] = ()
+    place: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the value, as conditions read it."""
+        return self.value
+
+
+def make_notice_error(xpath: str, detail: str, problem: Problem = DOCUMENT_INVALID) -> GatewayError:
+    """Return the error of a notice that is not understood at `xpath`."""
+    return GatewayError(problem, detail, xpath)
+
+
+class NoticeReader:
+    """Reads one notice of the kind `notice`; moments without a zone are of `zone`."""
+
+    def __init__(self, zone: str, notice: NoticeMapping, document: DocumentMapping | None) -> None:
+        self._zone = zone
+        self._notice = notice
+        self._document = document
+        self._ids = find_item_identifiers(document)
+        self._conditional: list[tuple[NoticeElement, str, bool]] = []
+        self._known: dict[int, dict[str, tuple[int, list[NoticeElement]]]] = {}
+        self._required: set[int] = set()
+
+    def read_element(self, slot: NoticeElement, element: etree._Element, place: Place) -> list[NoticeFact]:
+        """Return the facts of an element that holds others."""
+        texts = (element.text, *(child.tail for child in element))
+        if any(text and text.strip(_SPACE) for text in texts):
+            raise make_notice_error(place[0], "text between the elements")
+        facts = list(self._read_attributes(slot, element, place))
+        found = self._assign_elements(slot, element, place[0])
+        for child in slot.children:
+            facts += self._read_slot(child, found.get(id(child), []), place)
+            if child.part is not None and child.part.number == 0:
+                facts += self._join_pieces(slot, child, found, place)
+        return facts
+
+    def _assign_elements(self, slot: NoticeElement, element: etree._Element, path: str) -> Assigned:
+        """Return which element stands in which slot; they stand in the order of the lines, once each."""
+        families = self._group_children(slot)
+        children = [child for child in element if isinstance(child.tag, str)]
+        totals: dict[str, int] = {}
+        for child in children:
+            totals[str(child.tag)] = totals.get(str(child.tag), 0) + 1
+        found: Assigned = {}
+        last, seen = (0, ""), dict.fromkeys(totals, 0)
+        for child in children:
+            name = etree.QName(child)
+            seen[str(child.tag)] += 1
+            number = seen[str(child.tag)]
+            at = f"{path}/{name.localname}" + (f"[{number}]" if totals[str(child.tag)] > 1 else "")
+            if name.namespace != self._notice.namespace or name.localname not in families:
+                raise make_notice_error(at, f"an element that {self._notice.id} does not have here")
+            rank, family = families[name.localname]
+            if rank < last[0]:
+                raise make_notice_error(at, f"an element out of order: it belongs before {last[1]}")
+            last = (rank, name.localname)
+            _assign_one(found, family, (child, at), number)
+        return found
+
+    def _group_children(self, slot: NoticeElement) -> dict[str, tuple[int, list[NoticeElement]]]:
+        """Return the children of a slot by name, with their rank in the order; found once a notice."""
+        if id(slot) not in self._known:
+            known = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
+            self._known[id(slot)] = known
+            self._required |= {id(child) for child in slot.children if child.required}
+        return self._known[id(slot)]
+
+    def _read_slot(
+        self, slot: NoticeElement, elements: Sequence[tuple[etree._Element, str]], place: Place
+    ) -> Iterator[NoticeFact]:
+        path, around = place
+        missing = f"{path}/{slot.path_label}"
+        if slot.line is not None and slot.line.requirement.when is not None:
+            self._conditional.append((slot, elements[0][1] if elements else missing, bool(elements)))
+        bound = slot.each.bound if slot.each else slot.line.bound if slot.line else (0, 1)
+        if len(elements) < (max(bound[0], 1) if id(slot) in self._required else 0):
+            raise make_notice_error(missing, "nothing where an element must be")
+        keys: set[str] = set()
+        for number, (element, at) in enumerate(elements, 1):
+            if slot.each is not None:
+                inner = (at, (*around, (slot.each.name, number)))
+                facts = self.read_element(slot, element, inner)
+                yield from _add_item_numbers(facts, keys) if slot.each.keyed else facts
+            elif slot.line is None:
+                yield from self.read_element(slot, element, (at, around))
+            elif slot.part is None:
+                yield from self._read_leaf(slot, slot.line, element, (at, around))
+
+    def _join_pieces(
+        self, parent: NoticeElement, first: NoticeElement, found: Assigned, place: Place
+    ) -> Iterator[NoticeFact]:
+        """Yield the text that is split over several elements, joined; none may be left out between."""
+        assert first.line is not None
+        text, start, ended = "", "", ""
+        for slot in (child for child in parent.children if child.line is first.line):
+            elements = found.get(id(slot), [])
+            if not elements:
+                ended = ended or slot.name
+                continue
+            element, at = elements[0]
+            if ended:
+                raise make_notice_error(at, f"a piece of a text, and {ended} before it is not there")
+            list(self._read_attributes(slot, element, (at, place[1])))
+            piece = _read_element_text(element, at)
+            _check_shape(_find_piece_problem(slot, piece), at)
+            text, start = text + piece, start or at
+        if start:
+            _check_shape(first.line.shape.find_violation(text), start)
+            yield self._make_fact(first.line, text, (start, place[1]), ("split",))
+
+    def _read_leaf(
+        self, slot: NoticeElement, line: NoticeLine, element: etree._Element, place: Place
+    ) -> Iterator[NoticeFact]:
+        text = _read_element_text(element, place[0])
+        value, transforms = self._invert_text(line, text, place[0])
+        extra = list(self._read_attributes(slot, element, place))
+        unit = next((fact.value for fact in extra if not fact.name), line.unit)
+        if line.const is None:
+            yield replace(self._make_fact(line, value, place, transforms), unit=unit)
+        yield from (fact for fact in extra if fact.name)
+
+    def _make_fact(
+        self, line: NoticeLine, value: str, place: Place, transforms: tuple[str, ...]
+    ) -> NoticeFact:
+        name = line.kind.name if line.kind is not None else "echo"
+        return NoticeFact(
+            name, value, place[0], line.mark, transforms, line.unit, None, place[1], line.echoes
+        )
+
+    def _invert_text(self, line: NoticeLine, text: str, path: str) -> tuple[str, tuple[str, ...]]:
+        """Return the value that would be written as `text`, and what was undone to find it."""
+        _check_shape(line.shape.find_violation(text), path)
+        value: str = text.strip(_SPACE) if line.shape.kind in ("decimal", "integer") else text
+        transforms: list[str] = []
+        for step in reversed(line.steps):
+            undone = step.invert_value(value)
+            if undone is None:
+                problem = CODE_UNKNOWN if isinstance(step, TranslationStep) else DOCUMENT_INVALID
+                raise make_notice_error(
+                    path, f"{value[:60]!r} cannot be read back ({_get_step_name(step)})", problem
+                )
+            value = undone
+            transforms.append(_get_step_name(step))
+        if line.kind is not None:
+            value = self._write_canonical_value(line.kind, value, path, transforms)
+        return value, tuple(transforms)
+
+    def _write_canonical_value(self, kind: FactType, value: str, path: str, transforms: list[str]) -> str:
+        if kind.type == "item":
+            number = self._ids.parse_item_number(value)
+            if number is None:
+                raise make_notice_error(path, f"{value[:40]!r} names no item of the application")
+            transforms.append("serial")
+            return number
+        if kind.type == "document" and self._document is not None:
+            expected = find_type_code(self._document)
+            if expected is not None and value != expected:
+                detail = f"{self._document.id} is {expected}, and the notice is about {value[:40]!r}"
+                raise make_notice_error(path, detail, ANSWER_NOT_UNDERSTOOD)
+        if kind.type == "datetime" and "T" in value and value[19:] == "":
+            transforms.append(f"zone {self._zone}")
+            return value + self._zone
+        return value
+
+    def _read_attributes(
+        self, slot: NoticeElement, element: etree._Element, place: Place
+    ) -> Iterator[NoticeFact]:
+        """Yield what the attributes give; a unit or currency has no name, it belongs to its value."""
+        path, _ = place
+        known = {one.name: one for one in slot.attributes}
+        for name in map(str, element.attrib):
+            fixed = slot.fixed is not None and slot.fixed[0] == name
+            if name not in known and not fixed and name != _LOCATION:
+                raise make_notice_error(
+                    f"{path}/@{name}", f"an attribute that {self._notice.id} does not have here"
+                )
+        for one in slot.attributes:
+            text = element.get(one.name)
+            at = f"{path}/@{one.name}"
+            if text is None and one.required:
+                raise make_notice_error(at, "nothing where an attribute must be")
+            if text is not None:
+                yield from self._read_attribute(one, str(text), (at, place[1]))
+
+    def _read_attribute(self, one: NoticeAttribute, text: str, place: Place) -> Iterator[NoticeFact]:
+        if one.line is not None:
+            value, transforms = self._invert_text(one.line, text, place[0])
+            if one.line.const is None:
+                yield self._make_fact(one.line, value, place, transforms)
+            return
+        _check_shape(one.shape.find_violation(text), place[0])
+        unit = one.via.invert_value(text) if one.via is not None else text
+        if unit is None:
+            raise make_notice_error(place[0], f"{text[:60]!r} is not in the list", CODE_UNKNOWN)
+        yield NoticeFact("", unit, place[0], one.mark)
+
+    def check_conditions(self, facts: Sequence[NoticeFact]) -> None:
+        """Refuse what is missing although a fact demands it, or there although it may not be."""
+        scope = _NoticeScope(facts)
+        for slot, path, there in self._conditional:
+            assert slot.line is not None
+            assert slot.line.requirement.when is not None
+            holds = slot.line.requirement.when.is_satisfied(scope)
+            if holds and not there:
+                raise make_notice_error(
+                    path, "nothing where an element must be, as the notice says elsewhere"
+                )
+            if there and not holds and slot.line.requirement.forbidden_otherwise:
+                raise make_notice_error(path, "an element that may not be here, as the notice says elsewhere")
+
+
+@dataclass(frozen=True, slots=True)
+class _NoticeScope:
+    """The facts of a notice, as conditions read them."""
+
+    facts: Sequence[NoticeFact]
+
+    def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[NoticeFact]:
+        """Return the facts of the kind that a condition names."""
+        return [fact for fact in self.facts if fact.name == source.name and not fact.at]
+
+
+def _assign_one(
+    found: Assigned, family: list[NoticeElement], child: tuple[etree._Element, str], number: int
+) -> None:
+    element, at = child
+    for one in family:
+        fits = element.get(one.fixed[0]) == one.fixed[1] if one.fixed else one.position in (0, number)
+        if not fits:
+            continue
+        places = found.setdefault(id(one), [])
+        places.append(child)
+        high = one.each.bound[1] if one.each else max(one.line.bound[1] if one.line else 1, 1)
+        if len(places) > high:
+            raise make_notice_error(at, f"an element more than {high} {'time' if high == 1 else 'times'}")
+        return
+    raise make_notice_error(at, "an element that is none of those declared here")
+
+
+def _add_item_numbers(facts: list[NoticeFact], keys: set[str]) -> Iterator[NoticeFact]:
+    """Yield the facts of one item, each with the item's number; no item may come twice."""
+    key = next(fact for fact in facts if fact.name == "item")
+    if key.value in keys:
+        raise make_notice_error(key.xpath, f"item {key.value} again", RULE_BROKEN)
+    keys.add(key.value)
+    yield from (replace(fact, item=key.value) for fact in facts)
+
+
+def _read_element_text(element: etree._Element, path: str) -> str:
+    if any(isinstance(child.tag, str) for child in element):
+        raise make_notice_error(path, "an element within a value")
+    # Comments are no part of the value.
+    text = (element.text or "") + "".join(child.tail or "" for child in element)
+    if not text:
+        raise make_notice_error(path, "an element without a value")
+    return text
+
+
+def _find_piece_problem(slot: NoticeElement, piece: str) -> tuple[Problem, str] | None:
+    assert slot.part is not None
+    shape = ValueShape("text", longest=slot.part.chars, octets=slot.part.octets, charset=slot.part.charset)
+    return shape.find_violation(piece)
+
+
+def _check_shape(refusal: tuple[Problem, str] | None, path: str) -> None:
+    """Raise what a shape refuses: a code as unknown, all else as against the schema of the notice."""
+    if refusal is not None:
+        problem, detail = refusal
+        raise make_notice_error(path, detail, problem if problem is CODE_UNKNOWN else DOCUMENT_INVALID)
+
+
+def _get_step_name(step: FormatStep | TranslationStep) -> str:
+    if isinstance(step, TranslationStep):
+        return f"via {step.codes.name}@{step.codes.version}"
+    return f"form {step.name}"

@@ -1,0 +1,282 @@
+"""Agreement: one meaning has one value for all agencies, except where an exception is declared and seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.harmonize.inverse.content_inversion import compute_line_loss
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.source_expressions import (
+    HUB_VALUES,
+    Constant,
+    FormatStep,
+    HubValue,
+    TranslationStep,
+)
+from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
+from gateway.harmonize.proofs.proof_report import ProofFindings
+from gateway.harmonize.proofs.read_scope import list_value_reads
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["list_lossy_forms", "prove_agreement"]
+
+_RIVALS: Final = ("euc-kr", "cp949", "utf-8")
+_MANY: Final = 10
+_ENDING: Final = re.compile(r"(Code|ID|Name|Description)$")
+_PREDICATE: Final = re.compile(r"\[[^]]*\]")
+
+
+def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]) -> ProofFindings:
+    """Return every place where agencies could be told different things of one meaning."""
+    findings = ProofFindings("agreement")
+    for document in documents:
+        lines = list(list_lines(document))
+        _check_constants(dictionary, document, lines, findings)
+        _check_hub_values(lines, findings)
+        _check_crossed_names(dictionary, document, lines, findings)
+        _check_code_names(lines, findings)
+        _check_measures(lines, findings)
+        _check_charsets(document, lines, findings)
+        _check_declared_differences(dictionary, document, findings)
+    _check_translations(documents, findings)
+    return findings
+
+
+def _check_constants(
+    dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
+) -> None:
+    """Refuse a constant where the element is named after a common meaning."""
+    named = {_compact_name(name): meaning for name, meaning in dictionary.meanings.items()}
+    for line in lines:
+        if line.content is None or not isinstance(line.content.source, Constant) or line.put is not None:
+            continue
+        findings.checked += 1
+        meaning = next((named[name] for name in _list_line_names(line, document) if name in named), None)
+        if meaning is not None:
+            message = f"always {line.content.source.text}, though the declaration says {meaning.name}"
+            findings.add_finding(
+                line.mark,
+                line.path,
+                message,
+                f"{meaning.path} = another value than {line.content.source.text}",
+            )
+
+
+def _list_line_names(line: ProofLine, document: DocumentMapping) -> Iterator[str]:
+    """Yield what an element may be named after: its own name at the top, else with its parent's."""
+    parts = [_PREDICATE.sub("", part) for part in line.path.split("/")]
+    if len(parts) == 2 and document.status == "modelled":
+        yield parts[-1].lower()
+    if len(parts) > 2 and document.status == "modelled":
+        yield (parts[-2] + parts[-1]).lower()
+
+
+def _check_hub_values(lines: list[ProofLine], findings: ProofFindings) -> None:
+    """Refuse an element named after one value of the hub and filled with another."""
+    named = {_compact_name(name): name for name in HUB_VALUES}
+    for line in lines:
+        source = line.content.source if line.content is not None else None
+        if not isinstance(source, HubValue) or line.put is not None:
+            continue
+        findings.checked += 1
+        meant = named.get(_PREDICATE.sub("", line.name).lower())
+        if meant is not None and meant != source.name:
+            message = f"holds the hub's {source.name}, and is named after its {meant}"
+            findings.add_finding(line.mark, line.path, message, f"{meant} = A, {source.name} = B")
+
+
+def _check_crossed_names(
+    dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
+) -> None:
+    """Refuse two elements, each named after one thing and filled with the other."""
+    known: dict[str, UniqueField | CommonMeaning] = {
+        _compact_name(name): m for name, m in dictionary.meanings.items()
+    }
+    known |= {_compact_name(ask.name.rpartition(".")[2]): ask for ask in document.ask_names.values()}
+    known |= {_compact_name(ask.name): ask for ask in document.ask_names.values()}
+    filled: dict[tuple[str, str], ProofLine] = {}
+    for line in lines:
+        sources = list_value_reads(line)
+        if line.put is not None or len(sources) != 1:
+            continue
+        findings.checked += 1
+        names = [_PREDICATE.sub("", line.name).lower(), *_list_line_names(line, document)]
+        meant = next((known[name] for name in names if name in known), None)
+        if (
+            meant is None
+            or meant.name == sources[0].name
+            or _get_last_name(meant) == _get_last_name(sources[0])
+        ):
+            continue
+        other = filled.get((sources[0].name, meant.name))
+        if other is not None:
+            message = f"holds {sources[0].name}, and {other.path} ({other.mark}) holds {meant.name}: crossed"
+            findings.add_finding(line.mark, line.path, message, f"{sources[0].name} = A, {meant.name} = B")
+        filled[(meant.name, sources[0].name)] = line
+
+
+def _get_last_name(source: UniqueField | CommonMeaning) -> str:
+    return _compact_name(source.name)
+
+
+def _check_code_names(lines: list[ProofLine], findings: ProofFindings) -> None:
+    """Refuse a code beside the name of another's code: ``CountryCode`` of one, ``CountryName`` of two."""
+    plain: dict[tuple[str, str], ProofLine] = {}
+    named: list[tuple[tuple[str, str], ProofLine]] = []
+    for line in lines:
+        sources = list_value_reads(line)
+        if line.put is not None or len(sources) != 1 or sources[0].shape.codes is None:
+            continue
+        parent, _, name = _PREDICATE.sub("", line.path).rpartition("/")
+        place = parent, _ENDING.sub("", name)
+        if next(_list_code_lists(line), None) is None:
+            plain.setdefault(place, line)
+        else:
+            named.append((place, line))
+    for place, line in named:
+        other = plain.get(place)
+        if other is None:
+            continue
+        findings.checked += 1
+        (one,), (two,) = list_value_reads(line), list_value_reads(other)
+        if one.name != two.name and one.shape.codes == two.shape.codes:
+            message = f"the name of {one.name}, beside {other.path} ({other.mark}), the code of {two.name}"
+            findings.add_finding(line.mark, line.path, message, f"{one.name} = A, {two.name} = B")
+
+
+def _check_measures(lines: list[ProofLine], findings: ProofFindings) -> None:
+    """Refuse one meaning within one number, counted in two character sets, or in characters and in octets."""
+    measured: dict[tuple[str, int], ProofLine] = {}
+    for line in lines:
+        size, sources = _get_size_bound(line), list_value_reads(line)
+        if line.put is not None or size is None or len(sources) != 1:
+            continue
+        findings.checked += 1
+        first = measured.setdefault((sources[0].name, size), line)
+        if _describe_measure(first) != _describe_measure(line):
+            there = f"{_describe_measure(first)} in {first.path} ({first.mark})"
+            message = f"{size} {_describe_measure(line)} here and {there}"
+            findings.add_finding(line.mark, line.path, message, f"{sources[0].name} = {'가' * (size // 2)}")
+
+
+def _get_size_bound(line: ProofLine) -> int | None:
+    """Return the bound that a line itself sets to a text; None where it sets none."""
+    if line.target.part is not None:
+        return line.target.part.octets or line.target.part.chars
+    if line.target.shape.octets is not None:
+        return line.target.shape.octets
+    own = line.content.source.infer_shape().longest if line.content is not None else None
+    longest = line.target.shape.longest
+    return longest if longest != own and line.target.shape.kind == "text" else None
+
+
+def _describe_measure(line: ProofLine) -> str:
+    """Return in words what a line counts."""
+    of = line.target.part if line.target.part is not None else line.target.shape
+    return f"octets of {of.charset}" if of.octets is not None else "characters"
+
+
+def _check_charsets(document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings) -> None:
+    """Refuse a single line that is measured in another character set than the many around it.
+
+    An agency stores text in one way; a few lines of each may be meant, one against many is a slip.
+    """
+    by_charset: dict[str, list[ProofLine]] = {}
+    for line in lines:
+        octets = line.target.part.octets if line.target.part is not None else line.target.shape.octets
+        if line.put is None and octets is not None and _get_charset(line) in _RIVALS:
+            by_charset.setdefault(_get_charset(line), []).append(line)
+    if len(by_charset) < 2:
+        return
+    *few, (usual, many) = sorted(by_charset.items(), key=lambda entry: len(entry[1]))
+    findings.checked += len(many)
+    for charset, (line, *others) in few:
+        if not others and len(many) >= _MANY:
+            message = f"measured in {charset}, and {len(many)} other lines of {document.id} in {usual}"
+            findings.add_finding(
+                line.mark, line.path, message, f"a text that fits in {charset} and not in {usual}"
+            )
+
+
+def _get_charset(line: ProofLine) -> str:
+    return line.target.part.charset if line.target.part is not None else line.target.shape.charset
+
+
+def _check_declared_differences(
+    dictionary: DataDictionary, document: DocumentMapping, findings: ProofFindings
+) -> None:
+    """Refuse a field that says a common meaning in another way without being declared an exception."""
+    for ask in document.ask_names.values():
+        findings.checked += 1
+        meaning = next(
+            (m for name, m in dictionary.meanings.items() if ask.means.startswith(f"{name}.")), None
+        )
+        if (
+            meaning is not None
+            and ask.name not in document.overrides
+            and ask.type not in ("group", "attachment")
+        ):
+            message = f"means {ask.means}, in place of the common {meaning.name}, and no override declares it"
+            findings.add_finding(ask.mark, ask.name, message, f"{meaning.path} = A and {ask.name} = B")
+
+
+def _check_translations(documents: list[DocumentMapping], findings: ProofFindings) -> None:
+    """Refuse one meaning translated by two lists that use the same words for different codes."""
+    used: dict[str, list[tuple[ProofLine, CodeList]]] = {}
+    for line, codes in ((one, c) for d in documents for one in list_lines(d) for c in _list_code_lists(one)):
+        for meaning in list_value_reads(line):
+            if not isinstance(meaning, CommonMeaning):
+                continue
+            for other, known in used.get(meaning.name, []):
+                findings.checked += 1
+                code = _find_contradiction(codes, known)
+                if code is not None:
+                    message = (
+                        f"{meaning.name} by {codes.name} here, by {known.name} in {other.mark}: they disagree"
+                    )
+                    here, there = codes.translate_code(code), known.translate_code(code)
+                    example = f"{code} is {here!r} here and {there!r} there"
+                    findings.add_finding(line.mark, line.path, message, example)
+            used.setdefault(meaning.name, []).append((line, codes))
+
+
+def _list_code_lists(line: ProofLine) -> Iterator[CodeList]:
+    for step in line.content.steps if line.content is not None else ():
+        if isinstance(step, TranslationStep):
+            yield step.codes
+
+
+def _find_contradiction(one: CodeList, other: CodeList) -> str | None:
+    """Return a code of both lists whose translations differ, though both speak the same words."""
+    if one.name == other.name:
+        return None
+    here, there = dict(one.to or {}), dict(other.to or {})
+    words = set(here.values()) & set(there.values())
+    for code in here.keys() & there.keys():
+        if here[code] != there[code] and (here[code] in words or there[code] in words):
+            return code
+    return None
+
+
+def list_lossy_forms(documents: list[DocumentMapping]) -> tuple[str, ...]:
+    """Return in words each common meaning that documents put in forms of different precision."""
+    forms: dict[str, dict[str, ProofLine]] = {}
+    for line in (line for document in documents for line in list_lines(document)):
+        for meaning in list_value_reads(line):
+            if isinstance(meaning, CommonMeaning) and line.content is not None and line.put is None:
+                named = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
+                if compute_line_loss(line.content) == "lossy" or named:
+                    forms.setdefault(meaning.name, {}).setdefault("/".join(named) or "translated", line)
+    return tuple(
+        f"{name}: " + "; ".join(f"{form} in {line.mark}" for form, line in found.items())
+        for name, found in sorted(forms.items())
+        if len(found) > 1
+    )
+
+
+def _compact_name(name: str) -> str:
+    return name.replace(".", "").replace("_", "").lower()

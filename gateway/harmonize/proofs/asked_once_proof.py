@@ -1,0 +1,117 @@
+"""Never asked twice: what the declaration holds is not asked, and one meaning is asked by one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.proofs.proof_report import BoxCount, ProofFindings
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["count_boxes", "prove_asked_once"]
+
+_ASKED: Final = "asked"
+
+
+def prove_asked_once(bundle: MappingBundle, documents: list[DocumentMapping]) -> ProofFindings:
+    """Return every field that is asked though it is known, or asked by two documents of one submission."""
+    findings = ProofFindings("never_asked_twice")
+    for document in documents:
+        for ask in document.ask_names.values():
+            findings.checked += 1
+            _check_not_common(bundle, document, ask, findings)
+    _check_single_questions(documents, findings)
+    return findings
+
+
+def _check_not_common(
+    bundle: MappingBundle, document: DocumentMapping, ask: UniqueField, findings: ProofFindings
+) -> None:
+    decided = bundle.decisions.get((document.id, ask.name), "")
+    if ask.name in document.overrides or decided.startswith(_ASKED):
+        return
+    decision = bundle.reconciled.get((document.id, _get_tag(ask)))
+    if decision is not None and ask.type != "group":
+        message = f"asked, though reconciled.csv says: {decision}"
+        findings.add_finding(ask.mark, ask.name, message, f"{ask.name} given twice with two values")
+        return
+    meaning = _find_same_meaning(bundle.dictionary, ask)
+    if meaning is not None:
+        message = f"asked, though it is the common meaning {meaning.name} ({meaning.mark})"
+        findings.add_finding(ask.mark, ask.name, message, f"{meaning.path} = A and {ask.name} = B")
+
+
+def _get_tag(ask: UniqueField) -> str:
+    names = [*ask.group.split("."), ask.name.rpartition(".")[2]] if ask.group else [ask.name]
+    return ".".join("".join(part[:1].upper() + part[1:] for part in name.split("_")) for name in names)
+
+
+def _find_same_meaning(dictionary: DataDictionary, ask: UniqueField) -> CommonMeaning | None:
+    """Return the common meaning that a field is by its name, its meaning's name or its label."""
+    if ask.type in ("group", "attachment"):
+        return None
+    for meaning in dictionary.meanings.values():
+        if ask.means == meaning.name or _compact_name(ask.name) == _compact_name(meaning.name):
+            return meaning
+        # A label inside a group is short for more ("Name" of a batch) and says nothing alone.
+        alike = (_normalize_label(ask.ko) == _normalize_label(meaning.ko)) + (
+            _normalize_label(ask.en) == _normalize_label(meaning.en)
+        )
+        if not ask.group and (alike > 1 or (alike and _have_same_type(ask, meaning))):
+            return meaning
+    return None
+
+
+def _have_same_type(ask: UniqueField, meaning: CommonMeaning) -> bool:
+    """Return whether a value of one could be a value of the other: number for number, code for code."""
+    if ask.shape.codes is not None or meaning.shape.codes is not None:
+        return ask.shape.codes == meaning.shape.codes
+    return ask.shape.kind == meaning.shape.kind and ask.attribute == meaning.attribute
+
+
+def _compact_name(name: str) -> str:
+    return name.replace(".", "").replace("_", "").lower()
+
+
+def _normalize_label(label: str) -> str:
+    return " ".join(label.lower().split())
+
+
+def _check_single_questions(documents: list[DocumentMapping], findings: ProofFindings) -> None:
+    """Refuse a meaning asked by two documents that one submission may hold, unless they share the answer."""
+    asked: dict[tuple[str, str], tuple[DocumentMapping, UniqueField]] = {}
+    for document, ask in _list_asked_fields(documents):
+        first = asked.setdefault((document.direction, ask.means), (document, ask))
+        if first[0] is document:
+            continue
+        findings.checked += 1
+        if _is_shared_answer(first, (document, ask)):
+            continue
+        message = f"asks the meaning {ask.means}, which {first[0].id} asks too ({first[1].mark})"
+        example = f"one submission with {first[0].id} and {document.id}: {ask.means} = A and = B"
+        findings.add_finding(ask.mark, ask.name, message, example)
+
+
+def _list_asked_fields(documents: list[DocumentMapping]) -> Iterator[tuple[DocumentMapping, UniqueField]]:
+    for document in documents:
+        for ask in document.ask_names.values():
+            if ask.type != "group" and ask.means:
+                yield document, ask
+
+
+def _is_shared_answer(
+    first: tuple[DocumentMapping, UniqueField], second: tuple[DocumentMapping, UniqueField]
+) -> bool:
+    """Return whether one answer counts for both: both fields, or the groups around them, are shared."""
+    tops = [document.ask_names[ask.name.partition(".")[0]] for document, ask in (first, second)]
+    return tops[0].shared and tops[1].shared and tops[0].means == tops[1].means
+
+
+def count_boxes(documents: list[DocumentMapping]) -> BoxCount:
+    """Return the boxes of the paper forms and the distinct things that stand in them."""
+    common = [need.meaning.name for document in documents for need in document.needs]
+    own = [ask.means for _, ask in _list_asked_fields(documents)]
+    return BoxCount(len(common), len(own), len(set(common)), len(set(own)))

@@ -1,0 +1,218 @@
+"""Least disclosure: an agency learns what its document lists, and nothing else makes any difference to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.read_set import ReadSet, ReadUse, build_read_set
+from gateway.harmonize.language.source_expressions import HubValue
+from gateway.harmonize.proofs.document_lines import list_conditions, list_lines
+from gateway.harmonize.proofs.drawn_trials import (
+    DrawnTrial,
+    TrialBench,
+    add_noise,
+    change_leaf,
+    find_culprit,
+    list_other_values,
+)
+from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError
+from gateway.harmonize.proofs.proof_report import ProofFindings
+from gateway.harmonize.proofs.read_scope import INSIDE, OUTSIDE, list_value_reads
+from gateway.harmonize.submission.submission_index import Leaf
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["prove_disclosure", "try_disclosure"]
+
+# What the hub says of a message is what the declaration in it says.
+_HUB_TELLS: Final = {"function": "Declaration/FunctionCode"}
+
+
+def prove_disclosure(
+    document: DocumentMapping, dictionary: DataDictionary, decisions: Mapping[tuple[str, str], str]
+) -> ProofFindings:
+    """Return what is wrong with a document's list of what it needs and asks, as its text alone tells.
+
+    `decisions` are the rows of reconciled.csv, by document and field.
+    """
+    findings = ProofFindings("least_disclosure")
+    reads = build_read_set(document, dictionary)
+    _check_listed_meanings(document, reads, findings)
+    _check_used_needs(document, reads, decisions, findings)
+    _check_reachable_fields(document, reads, findings)
+    return findings
+
+
+def _check_listed_meanings(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
+    """Refuse a guard, key or check that looks at a meaning which the document does not list."""
+    needs = {need.meaning.name for need in document.needs}
+    for read in reads.reads.values():
+        findings.checked += 1
+        if isinstance(read.source, CommonMeaning) and read.source.name not in needs:
+            use = read.uses[0]
+            message = f"read as {use.how} and not listed under needs: the request would tell of it"
+            example = f"two submissions that differ in {read.source.path} alone"
+            findings.add_finding(use.mark, read.source.name, message, example)
+
+
+def _check_used_needs(
+    document: DocumentMapping,
+    reads: ReadSet,
+    decisions: Mapping[tuple[str, str], str],
+    findings: ProofFindings,
+) -> None:
+    """Refuse a need that nothing reads, unless reconciled.csv says that it is not forwarded."""
+    hub = [line.content.source for line in list_lines(document) if line.content is not None]
+    told = {_HUB_TELLS.get(source.name) for source in hub if isinstance(source, HubValue)}
+    decided = [text for (name, _), text in decisions.items() if name == document.id]
+    for need in document.needs:
+        findings.checked += 1
+        name, read = need.meaning.name, reads.find_entry(need.meaning)
+        used = read is not None and any(use != ReadUse("count", need.mark) for use in read.uses)
+        if used or need.meaning.path in told:
+            continue
+        if not any(text.startswith(f"common {name}, not forwarded") for text in decided):
+            message = "listed under needs, and no line puts it, no guard, key or check reads it"
+            findings.add_finding(need.mark, name, message, f"any value of {need.meaning.path}")
+
+
+def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
+    """Refuse a field that reaches the agency in no case in which it may be given."""
+    lines = list(list_lines(document))
+    world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
+    for ask in document.ask_names.values():
+        own = [line for line in lines if ask in list_value_reads(line)]
+        if ask.type == "group" or _is_decided_by(ask, reads) or any(not line.conditions for line in own):
+            findings.checked += 1
+            continue
+        if not own:
+            findings.add_finding(ask.mark, ask.name, "asked, and it reaches nothing", f"any {ask.name}")
+            continue
+        when = ask.requirement.when
+        conditions = [c for line in own for c in line.conditions] + ([when] if when is not None else [])
+        try:
+            for valuation in world.list_combinations(conditions):
+                findings.checked += 1
+                sent = any(all(c.is_satisfied(valuation) for c in line.conditions) for line in own)
+                if world.is_allowed(ask, valuation) and not sent:
+                    message = "may be given in a case in which it reaches nothing; forbid it there"
+                    findings.add_finding(ask.mark, ask.name, message, str(valuation))
+                    break
+        except TooManyCombinationsError as error:
+            findings.add_finding(
+                ask.mark, ask.name, "the guards have more combinations than can be tried", str(error)
+            )
+
+
+def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
+    """Return whether some rule reads a field as a guard, a key or for a check."""
+    read = reads.find_entry(ask)
+    ways = ("guard", "key", "count")
+    return read is not None and any(use.how in ways and use.mark != ask.mark for use in read.uses)
+
+
+def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Change leaves of a drawn submission: outside the read set nothing may change, inside something must."""
+    if trial.outcome.request is None:
+        return
+    _check_ledger(bench, trial, findings)
+    _check_outside_leaves(bench, trial, findings)
+    _check_forwarded_leaves(bench, trial, findings)
+
+
+def _check_ledger(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Refuse a forwarded leaf that the mapping's own read set does not hold."""
+    result = trial.outcome.result
+    assert result is not None
+    for entry in result.accounts.entries:
+        findings.checked += 1
+        fate = entry.fates[0]
+        if (
+            fate is not None
+            and fate.fate == "forwarded"
+            and _classify_leaf(bench, trial, entry.leaf) == OUTSIDE
+        ):
+            message = "a value outside the read set reached the request"
+            findings.add_finding(
+                fate.rule, fate.targets[0], message, trial.describe_change(entry.leaf, "is forwarded")
+            )
+
+
+def _classify_leaf(bench: TrialBench, trial: DrawnTrial, leaf: Leaf) -> str:
+    return bench.reach.classify_leaf(trial.submission_index, leaf, trial.item_numbers, 0)
+
+
+def _check_outside_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    before, root = trial.outcome.octets, add_noise(bench, trial)
+    outcome = bench.split_root(root)
+    if outcome.octets != before:
+        message = "values beside those that the document lists change its request"
+        example = f"seed {trial.seed}, {trial.items} items: {outcome.error or 'more elements, not listed'}"
+        findings.add_finding(bench.document.withholds, bench.document.id, message, example)
+        return
+    assert outcome.result is not None
+    facts = outcome.result.facts
+    leaves = [
+        leaf
+        for leaf in facts.leaves
+        if bench.reach.classify_leaf(facts, leaf, trial.item_numbers, 0) == OUTSIDE
+    ]
+    findings.checked += len(leaves)
+
+    def changes_request(some: list[Leaf]) -> bool:
+        old = [leaf.value for leaf in some]
+        for leaf, value in zip(some, old, strict=True):
+            _set_leaf_value(leaf, f"{value[::-1]}7Q")
+        after = bench.split_root(root).octets
+        for leaf, value in zip(some, old, strict=True):
+            _set_leaf_value(leaf, value)
+        return after != before
+
+    if changes_request(leaves):
+        leaf = find_culprit(leaves, changes_request)
+        at = (
+            trial.describe_change(leaf, "changed")
+            if leaf is not None
+            else f"seed {trial.seed}: several values together"
+        )
+        name = (leaf.path or leaf.pointer) if leaf is not None else bench.document.id
+        findings.add_finding(
+            bench.document.withholds, name, "a value outside the read set changes the request", at
+        )
+
+
+def _set_leaf_value(leaf: Leaf, value: str) -> None:
+    if leaf.attribute is None:
+        leaf.element.text = value
+    else:
+        leaf.element.set(leaf.attribute, value)
+
+
+def _check_forwarded_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Change forwarded values, each place of the submission once: the request must show it."""
+    result = trial.outcome.result
+    assert result is not None
+    for entry in result.accounts.entries:
+        leaf, fate = entry.leaf, entry.fates[0]
+        if fate is None or fate.fate != "forwarded" or _classify_leaf(bench, trial, leaf) != INSIDE:
+            continue
+        source = bench.reach.find_field(leaf)
+        name = f"{source.name if source is not None else leaf.path}/{leaf.attribute or ''}"
+        if not bench.is_first_try("inside", name):
+            continue
+        findings.checked += 1
+        if not any(
+            _is_change_shown(bench, trial, leaf, value)
+            for value in list_other_values(bench, leaf, trial.seed)
+        ):
+            message = "a value is in the read set and forwarded, and no change of it shows in the request"
+            findings.add_finding(
+                fate.rule, name.rstrip("/"), message, trial.describe_change(leaf, f"{leaf.value!r} changed")
+            )
+
+
+def _is_change_shown(bench: TrialBench, trial: DrawnTrial, leaf: Leaf, value: str) -> bool:
+    with change_leaf(leaf, value):
+        return bench.split_root(trial.root).octets != trial.outcome.octets

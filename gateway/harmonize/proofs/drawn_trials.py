@@ -1,0 +1,244 @@
+"""Drawn submissions of one document, and what becomes of them when a leaf is changed or left out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import GatewayError
+from gateway.harmonize.engine.submission_split import (
+    AgencyRequest,
+    SplitResult,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.proofs.read_scope import ReadScope
+from gateway.harmonize.submission.submission_index import DEC, Leaf, SubmissionIndex
+from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.wire.namespaces import SUB
+from gateway.wire.xml import parse_xml
+
+__all__ = ["DrawnTrial", "TrialBench", "TrialOutcome", "add_noise", "change_leaf", "remove_node"]
+
+OWN: Final = "A1"
+_NEIGHBOUR: Final = "A2"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """What a submission became for the document on trial: a request, problems, or an error of ours."""
+
+    request: AgencyRequest | None
+    result: SplitResult | None
+    error: GatewayError | None
+
+    @property
+    def octets(self) -> bytes | None:
+        """Return the request's XML, None where there is none."""
+        return None if self.request is None else etree.tostring(self.request.xml)
+
+
+@dataclass(slots=True)
+class TrialBench:
+    """Where the submissions of one document are tried; `tried` counts them."""
+
+    bundle: MappingBundle
+    document: DocumentMapping
+    reach: ReadScope
+    tried: int = 0
+    shown: dict[str, set[str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_bundle(cls, bundle: MappingBundle, document: DocumentMapping) -> TrialBench:
+        """Return a bench for a document."""
+        return cls(bundle, document, ReadScope.from_document(document, bundle.dictionary))
+
+    def split_root(self, root: etree._Element) -> TrialOutcome:
+        """Split a submission."""
+        self.tried += 1
+        try:
+            result = split_submission(root, self.bundle, make_placeholder_numbers(root))
+        except GatewayError as error:
+            return TrialOutcome(None, None, error)
+        own = [request for request in result.requests if request.application == OWN]
+        return TrialOutcome(own[0] if own else None, result, None)
+
+    def is_first_try(self, kind: str, name: str) -> bool:
+        """Return whether `name` is tried in the way `kind` for the first time."""
+        seen = self.shown.setdefault(kind, set())
+        if name in seen:
+            return False
+        seen.add(name)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnTrial:
+    """One drawn submission and what it became; `seed` and `items` draw it again."""
+
+    seed: str
+    items: int
+    root: etree._Element
+    outcome: TrialOutcome
+
+    @classmethod
+    def draw_trial(cls, bench: TrialBench, seed: str, items: int) -> DrawnTrial:
+        """Draw a submission and split it; raises what the drawing raises."""
+        root = parse_xml(make_sample(bench.bundle, bench.document, seed, items))
+        return cls(seed, items, root, bench.split_root(root))
+
+    @property
+    def submission_index(self) -> SubmissionIndex:
+        """Return the submission taken apart; only where it could be split."""
+        assert self.outcome.result is not None
+        return self.outcome.result.facts
+
+    @property
+    def item_numbers(self) -> tuple[str, ...]:
+        """Return the goods items that the application concerns."""
+        return self.outcome.request.items if self.outcome.request is not None else ()
+
+    def describe_change(self, leaf: Leaf, what: str) -> str:
+        """Return a counter-example in words: the drawn submission, the leaf, what was done to it."""
+        return f"{self.describe_trial()}: {leaf.pointer} {what}"
+
+    def describe_trial(self) -> str:
+        """Return in words which submission was drawn."""
+        return f"seed {self.seed}, {self.items} items"
+
+
+@contextmanager
+def change_leaf(leaf: Leaf, value: str) -> Iterator[None]:
+    """Give the leaf another value for a while."""
+    old = leaf.value
+    _set_leaf_text(leaf, value)
+    try:
+        yield
+    finally:
+        _set_leaf_text(leaf, old)
+
+
+def _set_leaf_text(leaf: Leaf, value: str) -> None:
+    if leaf.attribute is None:
+        leaf.element.text = value
+    else:
+        leaf.element.set(leaf.attribute, value)
+
+
+@contextmanager
+def remove_node(element: etree._Element, attribute: str | None) -> Iterator[None]:
+    """Take an element, or one attribute of it, out of the submission for a while."""
+    if attribute is not None:
+        old = str(element.get(attribute))
+        del element.attrib[attribute]
+        try:
+            yield
+        finally:
+            element.set(attribute, old)
+        return
+    parent = element.getparent()
+    assert parent is not None
+    place, tail = parent.index(element), element.tail
+    parent.remove(element)
+    try:
+        yield
+    finally:
+        parent.insert(place, element)
+        element.tail = tail
+
+
+def list_other_values(bench: TrialBench, leaf: Leaf, seed: str) -> Iterator[str]:
+    """Yield values that differ from the leaf's own, those of its kind first."""
+    source = bench.reach.find_field(leaf)
+    draws = SeededDraws(f"{seed}/{leaf.pointer}")
+    if source is not None:
+        kind = source.shape
+        if leaf.attribute is not None:
+            units = getattr(source, "units", ())
+            yield from (unit for unit in units if unit != leaf.value)
+            kind = getattr(source, "attribute_shape", kind)
+        elif isinstance(source, CommonMeaning) and source.type == "datetime" and not source.supplement:
+            yield _make_other_moment(leaf.value)
+        else:
+            yield from (text for _ in range(3) if (text := draw_text(draws, kind)) != leaf.value)
+    yield _make_near_value(leaf.value)
+
+
+def _make_other_moment(text: str) -> str:
+    return ("20230517" if not text.startswith("20230517") else "20220616") + text[8:]
+
+
+def _make_near_value(value: str) -> str:
+    """Return another value near `value`, of the same kind where that is easy."""
+    if value[-1:].isdigit():
+        return value[:-1] + ("7" if value[-1] != "7" else "3")
+    return value + "Q"
+
+
+def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
+    """Return the submission with much around it that the document has not listed.
+
+    Added are every meaning of the dictionary that it neither needs nor reads, elements that
+    no dictionary knows, and another application with fields of its own.
+    """
+    root = copy.deepcopy(trial.root)
+    declaration = next(root.iter(f"{{{DEC}}}Declaration"))
+    supplement = root.find(f"{{{SUB}}}Supplement")
+    place = f"{{{DEC}}}" + f"/{{{DEC}}}".join(ITEM_PATH.split("/")[1:])
+    items = declaration.findall(place)
+    for meaning in bench.bundle.dictionary.meanings.values():
+        if meaning.path in bench.reach.listed or meaning.per not in ("header", "item"):
+            continue
+        if meaning.supplement and supplement is not None:
+            _add_supplement(supplement, meaning)
+        elif not meaning.supplement and meaning.where is None:
+            for base in items if meaning.per == "item" else [declaration]:
+                _add_declared_elements(base, meaning.relative)
+    for base in (declaration, *items):
+        _add_declared_elements(base, ("Unlisted", "Remark"))
+    _add_neighbor_application(bench, root)
+    return root
+
+
+def _add_supplement(supplement: etree._Element, meaning: CommonMeaning) -> None:
+    value = etree.SubElement(supplement, f"{{{SUB}}}Value", path=meaning.path, wcoID=meaning.wco)
+    if meaning.per == "item":
+        value.set("item", "1")
+    value.text = "noise"
+
+
+def _add_declared_elements(base: etree._Element, names: tuple[str, ...]) -> None:
+    element = base
+    for name in names:
+        found = element.find(f"{{{DEC}}}{name}")
+        element = etree.SubElement(element, f"{{{DEC}}}{name}") if found is None else found
+    if len(element) == 0 and not (element.text or "").strip():
+        element.text = "noise"
+
+
+def _add_neighbor_application(bench: TrialBench, root: etree._Element) -> None:
+    names = [name for name in bench.bundle.documents if name != bench.document.id]
+    application = etree.SubElement(
+        root, f"{{{SUB}}}Application", id=_NEIGHBOUR, document=(names or ["NONE"])[0]
+    )
+    etree.SubElement(application, f"{{{SUB}}}Items").text = "1"
+    fields = etree.SubElement(application, f"{{{SUB}}}Fields")
+    for ask in bench.document.asks[:3]:
+        etree.SubElement(fields, f"{{{bench.document.namespace}}}{ask.tag}").text = "noise"
+
+
+def find_culprit(leaves: list[Leaf], differs: Callable[[list[Leaf]], bool]) -> Leaf | None:
+    """Return one leaf of many whose change alone makes a difference, None when it takes several."""
+    while len(leaves) > 1:
+        half = leaves[: len(leaves) // 2]
+        leaves = half if differs(half) else leaves[len(leaves) // 2 :]
+    return leaves[0] if leaves and differs(leaves) else None

@@ -1,0 +1,188 @@
+"""Every way in which guards can turn out: the finitely many classes of values that conditions tell apart.
+
+A condition compares a value with codes and numbers that the mapping names, so two values
+that stand in the same relation to all of these cannot be told apart.  One value of each
+class is tried, and absence where the field may be absent; a combination that no valid
+submission can hold (a forbidden field given, a mandatory one missing) is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.types.conditions import Condition, ValueTest, list_guard_tests
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import ValueShape
+
+__all__ = ["MOST_COMBINATIONS", "GuardWorld", "TooManyCombinationsError", "Valuation"]
+
+MOST_COMBINATIONS: Final = 20_000
+_GIVEN: Final = "given"
+_NUMBERS: Final = ("decimal", "integer")
+
+
+class TooManyCombinationsError(Exception):
+    """The guards of one obligation have more combinations than are tried."""
+
+    def __init__(self, names: Iterable[str], number: int) -> None:
+        super().__init__(f"{number} combinations of {', '.join(sorted(names))}")
+
+
+@dataclass(frozen=True, slots=True)
+class _TrialText:
+    """A value in a trial."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """One combination of guard values; None stands for a field that is not given."""
+
+    values: Mapping[str, str | None]
+
+    def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[_TrialText]:
+        """Return the value of `source` as conditions read it."""
+        text = self.values.get(source.name)
+        return [] if text is None else [_TrialText(text)]
+
+    def __str__(self) -> str:
+        shown = [f"{name} {'absent' if text is None else '= ' + text}" for name, text in self.values.items()]
+        return ", ".join(shown) or "any valid submission"
+
+
+class GuardWorld:
+    """What a document's applicants can give, as far as its guards look."""
+
+    def __init__(self, document: DocumentMapping, conditions: Iterable[Condition]) -> None:
+        self._requirements = {ask.name: ask.requirement for ask in document.ask_names.values()}
+        self._needs = {need.meaning.name: need for need in document.needs}
+        self._outer = {ask.name: ask.group for ask in document.ask_names.values()}
+        self._tests: dict[str, list[ValueTest]] = {}
+        self._sources: dict[str, UniqueField | CommonMeaning] = {}
+        for condition in conditions:
+            for test in list_guard_tests(condition):
+                tests = self._tests.setdefault(test.source.name, [])
+                if test not in tests:
+                    tests.append(test)
+                self._sources[test.source.name] = test.source
+
+    def list_combinations(self, conditions: Iterable[Condition]) -> Iterator[Valuation]:
+        """Yield every admissible combination of the values that `conditions` read."""
+        names = self._close_names(conditions)
+        domains = [self._list_domain(self._sources[name]) for name in names]
+        number = 1
+        for domain in domains:
+            number *= len(domain)
+        if number > MOST_COMBINATIONS:
+            raise TooManyCombinationsError(names, number)
+        for values in itertools.product(*domains):
+            valuation = Valuation(dict(zip(names, values, strict=True)))
+            if self._is_admissible(valuation):
+                yield valuation
+
+    def is_required(self, ask: UniqueField, valuation: Valuation) -> bool:
+        """Return whether `ask` must be given."""
+        when = ask.requirement.when
+        return ask.requirement.mandatory if when is None else when.is_satisfied(valuation)
+
+    def is_allowed(self, ask: UniqueField, valuation: Valuation) -> bool:
+        """Return whether `ask` may be given."""
+        when = ask.requirement.when
+        return when is None or not ask.requirement.forbidden_otherwise or when.is_satisfied(valuation)
+
+    def _close_names(self, conditions: Iterable[Condition]) -> list[str]:
+        """Return the names that conditions read, and those that decide whether these are given."""
+        pending, names = list(conditions), []
+        while pending:
+            for test in list_guard_tests(pending.pop()):
+                if test.source.name in names:
+                    continue
+                names.append(test.source.name)
+                inner = self._find_condition(test.source)
+                if inner is not None:
+                    pending.append(inner)
+        return names
+
+    def _find_condition(self, source: UniqueField | CommonMeaning) -> Condition | None:
+        if isinstance(source, UniqueField):
+            return self._requirements[source.name].when
+        need = self._needs.get(source.name)
+        return need.when if need is not None else None
+
+    def _list_domain(self, source: UniqueField | CommonMeaning) -> list[str | None]:
+        values: list[str | None] = list(_list_value_classes(source, self._tests[source.name]))
+        return values if self._is_always_given(source) else [*values, None]
+
+    def _is_always_given(self, source: UniqueField | CommonMeaning) -> bool:
+        if isinstance(source, UniqueField):
+            outer = self._outer[source.name]
+            above = not outer or self._requirements[outer].mandatory
+            return above and self._requirements[source.name].mandatory
+        need = self._needs.get(source.name)
+        return need is not None and need.mandatory
+
+    def _is_admissible(self, valuation: Valuation) -> bool:
+        for name, text in valuation.values.items():
+            source = self._sources[name]
+            when = self._find_condition(source)
+            if when is None:
+                continue
+            due = when.is_satisfied(valuation)
+            forbids = isinstance(source, UniqueField) and source.requirement.forbidden_otherwise
+            inside = isinstance(source, UniqueField) and bool(source.group)
+            if (due and text is None and not inside) or (forbids and not due and text is not None):
+                return False
+        return True
+
+
+def _list_value_classes(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[str]:
+    """Return one value of each class that `tests` tell apart."""
+    shape = source.shape
+    if source.type == "boolean":
+        return ["true", "false"]
+    named = [value for test in tests if test.operator in ("is", "in") for value in test.values]
+    numbers = [t.values[0] for t in tests if t.operator not in ("is", "in", "present")]
+    allowed = [value for value in dict.fromkeys(named) if shape.find_violation(value) is None]
+    found = _drop_equal_values(allowed, tests) if any(test.listed is not None for test in tests) else allowed
+    if shape.kind in _NUMBERS:
+        found += [text for text in _list_near_numbers(numbers, shape) if text not in found]
+    return found + _find_other_value(shape, allowed) or [_GIVEN]
+
+
+def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
+    """Return the first of all values that the same tests name: the codes of a list are many, and alike."""
+    named = [frozenset(test.values) for test in tests]
+    first: dict[tuple[bool, ...], str] = {}
+    for value in values:
+        first.setdefault(tuple(value in one for one in named), value)
+    return list(first.values())
+
+
+def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
+    """Yield numbers at, below, between and above thresholds, as far as the shape allows them."""
+    points = sorted({Decimal(number) for number in numbers})
+    step = Decimal(1).scaleb(-(shape.fraction or 0))
+    for point in points:
+        for near in (point - step, point, point + step):
+            text = f"{near:f}"
+            if shape.find_violation(text) is None:
+                yield text
+
+
+def _find_other_value(shape: ValueShape, found: list[str]) -> list[str]:
+    """Return one more value that no test names, where there is one."""
+    if shape.codes is not None:
+        return (
+            [next(code for code in shape.codes if code not in found)] if set(shape.codes) - set(found) else []
+        )
+    if shape.kind in _NUMBERS:
+        return [] if found else [shape.low or "1"]
+    return [_GIVEN]

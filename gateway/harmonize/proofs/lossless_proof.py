@@ -1,0 +1,229 @@
+"""Lossless: every leaf has a fate, every target value a source, and what was put reads back exactly."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.harmonize.engine.request_renderer import split_text
+from gateway.harmonize.inverse.content_inversion import compute_line_loss
+from gateway.harmonize.inverse.request_reader import read_request
+from gateway.harmonize.inverse.round_trip import compare_request
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.source_expressions import (
+    ConvertedSource,
+    FieldValue,
+    FormatStep,
+    Product,
+    TranslationStep,
+)
+from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
+from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
+from gateway.harmonize.proofs.proof_report import ProofFindings
+from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
+from gateway.harmonize.proofs.value_conversion import (
+    ConversionSetting,
+    convert_if_fitting,
+    invert_value,
+    list_settings,
+)
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["prove_lossless", "try_lossless"]
+
+_DRAWN = 12
+_MOST_CODES = 1_000
+_MOST_SETTINGS = 8
+_ZONELESS: Final = "CCYYMMDDHHMMSS"
+_ZONE: Final = re.compile(r"(?<=T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?$")
+_ITEM_NUMBER: Final = f"{ITEM_PATH}/SequenceNumeric"
+_NO_SOURCE = ("const", "hub", "count", "index")
+
+
+def prove_lossless(document: DocumentMapping) -> ProofFindings:
+    """Return what a document's lines lose without saying so, as far as its text alone tells."""
+    findings = ProofFindings("lossless")
+    lines = list(list_lines(document))
+    exact = {s.name for line in lines if _is_plain_line(line) for s in list_value_reads(line)}
+    for line in lines:
+        if line.content is None:
+            continue
+        findings.checked += 1
+        _check_residue(line, exact, findings)
+        _check_code_words(line, exact, findings)
+        _check_read_back(line, line.content, findings)
+    _check_units(lines, findings)
+    _check_item_identity(document, findings)
+    return findings
+
+
+def _is_plain_line(line: ProofLine) -> bool:
+    """Return whether a line puts its one source so that it can be read back from it alone."""
+    content = line.content
+    return (
+        content is not None
+        and isinstance(content.source, FieldValue)
+        and compute_line_loss(content) == "exact"
+    )
+
+
+def _check_residue(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
+    """Refuse a product whose factors reach the agency nowhere as they stand; a total declares its loss."""
+    if line.content is None or not isinstance(line.content.source, Product):
+        return
+    for source in list_value_reads(line):
+        if source.name not in exact:
+            message = f"computed from {source.name}, which no other line forwards so that it reads back"
+            findings.add_finding(
+                line.mark, line.path, message, f"two values of {source.name} with one result"
+            )
+
+
+def _check_code_words(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
+    """Refuse a code put only as a word that cannot be read back: its loss is declared, and kept nowhere."""
+    content = line.content
+    if content is None or not isinstance(content.source, FieldValue):
+        return
+    lists = [step.codes for step in content.steps if isinstance(step, TranslationStep)]
+    if all(codes.direction == "both" for codes in lists):
+        return
+    for source in list_value_reads(line):
+        if source.name not in exact:
+            names = ", ".join(codes.name for codes in lists)
+            message = f"put by {names} alone, which cannot be read back, and no other line forwards the code"
+            findings.add_finding(line.mark, line.path, message, f"two codes of {source.name} with one word")
+
+
+def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> None:
+    """Refuse items known by something that two of them may share: only their number is one each."""
+    for target in document.root.walk_elements():
+        each = target.each
+        if each is None or each.over != "item" or not isinstance(each.key, CommonMeaning):
+            continue
+        findings.checked += 1
+        if each.key.path != _ITEM_NUMBER:
+            message = f"the items are known by {each.key.name}, which is no number of theirs alone"
+            findings.add_finding(each.mark, target.name, message, f"two items with one {each.key.name}")
+
+
+def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
+    """Refuse a number put without its unit or currency where it may have several."""
+    carried = {source.name for line in lines if (source := find_attribute_source(line)) is not None}
+    for line in lines:
+        content = line.content
+        source = (
+            content.find_attribute_carrier()
+            if content is not None and content.converted_unit is None
+            else None
+        )
+        if not isinstance(source, UniqueField | CommonMeaning) or source.attribute in (None, "cid"):
+            continue
+        findings.checked += 1
+        several = len(source.units) > 1 if isinstance(source, UniqueField) else True
+        if several and source.name not in carried:
+            what = "currency" if source.attribute == "currencyID" else "unit"
+            units = source.units[:2] if isinstance(source, UniqueField) else ("two units",)
+            message = f"the number is put and its {what} nowhere"
+            findings.add_finding(line.mark, line.path, message, f"{source.name} = 1 in {' or '.join(units)}")
+
+
+def _check_read_back(line: ProofLine, content: ConvertedSource, findings: ProofFindings) -> None:
+    """Put values of the source's form through the line and back."""
+    if not isinstance(content.source, FieldValue):
+        return
+    shape = content.source.infer_shape()
+    draws = SeededDraws(f"{line.mark}")
+    codes = shape.codes
+    texts = codes[:_MOST_CODES] if codes is not None else [draw_text(draws, shape) for _ in range(_DRAWN)]
+    for setting in list(list_settings(content))[:_MOST_SETTINGS]:
+        for text in texts:
+            if not _is_value_read_back(line, (text, setting), findings):
+                return
+
+
+def _is_value_read_back(
+    line: ProofLine, value: tuple[str, ConversionSetting], findings: ProofFindings
+) -> bool:
+    content, (text, setting) = line.content, value
+    assert content is not None
+    written = convert_if_fitting(content, text, setting)
+    if written is None or not _fits_target(line, written):
+        return True
+    findings.checked += 1
+    loss, back = compute_line_loss(content), invert_value(content, written, setting)
+    again = None if back is None else convert_if_fitting(content, back, setting)
+    wanted = (text, _remove_zone(content, text))
+    if (loss != "exact" or back in wanted) and (back is None or again == written):
+        return True
+    found = "cannot be read back" if back is None else f"reads back as {back!r}"
+    name = ", ".join(source.name for source in list_value_reads(line))
+    example = f"{name} = {text!r}{setting} is put as {written!r}"
+    findings.add_finding(line.mark, line.path, f"declared {loss}, and a value that was put {found}", example)
+    return False
+
+
+def _fits_target(line: ProofLine, written: str) -> bool:
+    """Return whether the line's target takes what is written; what it refuses is GW506 and goes nowhere."""
+    if line.put is not None:
+        return line.put.shape.find_violation(written) is None
+    if line.target.part is None:
+        return line.target.shape.find_violation(written) is None
+    cut = split_text(written, line.target.part)
+    return cut is not None and "".join(cut) == written
+
+
+def _remove_zone(content: ConvertedSource, text: str) -> str:
+    """Return a moment as a form without zone (CCYYMMDDHHMMSS) says it: the form declares that loss."""
+    zoneless = any(isinstance(step, FormatStep) and step.name == _ZONELESS for step in content.steps)
+    return _ZONE.sub("", text) if zoneless else text
+
+
+def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Account for every leaf and every value of one drawn submission, and read the request back."""
+    result, request = trial.outcome.result, trial.outcome.request
+    if result is None:
+        return
+    for leaf in result.unaccounted_leaves:
+        message = "a leaf has no fate: neither forwarded nor withheld nor consumed"
+        findings.add_finding(
+            bench.document.withholds,
+            leaf.path or leaf.pointer,
+            message,
+            trial.describe_change(leaf, "is lost"),
+        )
+    findings.checked += len(result.accounts.entries)
+    if request is None:
+        return
+    reached = {leaf for origin in request.origins for leaf in origin.leaves}
+    for number, entry in enumerate(result.accounts.entries):
+        fate = entry.fates[0]
+        if fate is not None and (fate.fate == "forwarded") != (number in reached):
+            holds = "holds" if number in reached else "lacks"
+            message = f"the ledger says {fate.fate}, and the request {holds} it"
+            findings.add_finding(
+                fate.rule,
+                entry.leaf.path or entry.leaf.pointer,
+                message,
+                trial.describe_change(entry.leaf, "differs"),
+            )
+    for origin in request.origins:
+        findings.checked += 1
+        if not origin.leaves and origin.source.partition(":")[0] not in _NO_SOURCE:
+            example = f"seed {trial.seed}, {trial.items} items: {origin.source}"
+            findings.add_finding(origin.rule, origin.target, "a value of the request has no source", example)
+    _check_whole_request(bench, trial, findings)
+
+
+def _check_whole_request(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Read the request backwards and hold it against the submission."""
+    request = trial.outcome.request
+    assert request is not None
+    reading = read_request(bench.document, request.xml)
+    findings.checked += len(reading.values)
+    for difference in compare_request(request, reading, trial.submission_index, bench.bundle):
+        found = "nothing" if difference.found is None else repr(difference.found[:60])
+        value = "nothing" if difference.expected is None else repr(difference.expected[:60])
+        example = f"{trial.describe_trial()}: {difference.pointer} {value} reads back as {found}"
+        findings.add_finding(difference.rule, difference.path, difference.detail, example)

@@ -1,0 +1,139 @@
+"""What the proofs found: a verdict for each proof, and every breach with its place and a counter-example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.harmonize.types.strict_yaml import MappingError, SourceMark
+
+__all__ = [
+    "LOAD",
+    "PROOFS",
+    "BoxCount",
+    "ProofFinding",
+    "ProofFindings",
+    "ProofReport",
+    "ProofVerdict",
+    "make_fault_finding",
+]
+
+PROOFS: Final = ("totality", "lossless", "least_disclosure", "never_asked_twice", "agreement")
+LOAD: Final = "load"
+
+
+@dataclass(frozen=True, slots=True)
+class ProofFinding:
+    """One breach of a proof: where, about which field, in words, and what shows it.
+
+    `counter_example` is something that an applicant could submit (values of fields, or the
+    seed of a drawn submission with the pointer of the leaf that was changed or left out).
+    """
+
+    proof: str
+    mark: SourceMark
+    field: str
+    message: str
+    counter_example: str
+
+    def __str__(self) -> str:
+        return f"{self.mark} {self.field}: {self.message} ({self.proof}; for example {self.counter_example})"
+
+
+def make_fault_finding(error: GatewayError) -> ProofFinding:
+    """Return as a finding what keeps a mapping from loading (GW502)."""
+    if isinstance(error, MappingError):
+        detail = error.detail.removeprefix(f"{error.name}: ")
+        found = detail.rpartition(", found ")[2]
+        return ProofFinding(
+            error.proof or LOAD, error.mark, error.name, detail, f"the file as it stands: {found}"
+        )
+    file, _, line = error.location.rpartition(":")
+    mark = SourceMark(file, int(line)) if line.isdigit() else SourceMark(error.location, 0)
+    return ProofFinding(LOAD, mark, "file", error.detail, "the file as it stands")
+
+
+@dataclass(slots=True)
+class ProofFindings:
+    """Collects what one proof finds: how many things were checked, and what was wrong."""
+
+    proof: str
+    checked: int = 0
+    breaches: dict[tuple[SourceMark, str, str], ProofFinding] = field(default_factory=dict)
+
+    def add_finding(self, mark: SourceMark, field: str, message: str, counter_example: str) -> None:
+        """Note a breach; the same one is noted once, with its first counter-example."""
+        key = (mark, field, message)
+        self.breaches.setdefault(key, ProofFinding(self.proof, mark, field, message, counter_example))
+
+    def merge_findings(self, others: ProofFindings) -> None:
+        """Add what another look of the same proof found."""
+        self.checked += others.checked
+        for key, finding in others.breaches.items():
+            self.breaches.setdefault(key, finding)
+
+
+@dataclass(frozen=True, slots=True)
+class ProofVerdict:
+    """Whether a proof holds, and how many obligations were checked for it."""
+
+    ok: bool
+    checked: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCount:
+    """The boxes of the paper forms against the distinct things that the applicant says."""
+
+    common_boxes: int
+    own_boxes: int
+    common_meanings: int
+    own_meanings: int
+
+    @property
+    def box_count(self) -> int:
+        """Return how many boxes all forms have together."""
+        return self.common_boxes + self.own_boxes
+
+    @property
+    def field_count(self) -> int:
+        """Return how many distinct things are said."""
+        return self.common_meanings + self.own_meanings
+
+
+@dataclass(frozen=True, slots=True)
+class ProofReport:
+    """The outcome of all proofs over some documents of a bundle."""
+
+    documents: tuple[str, ...]
+    organisations: tuple[str, ...]
+    verdicts: dict[str, ProofVerdict]
+    findings: tuple[ProofFinding, ...]
+    notes: tuple[str, ...]
+    boxes: BoxCount
+    submissions: int
+
+    @property
+    def is_proved(self) -> bool:
+        """Return whether every proof holds and everything could be loaded."""
+        return not self.findings
+
+    @classmethod
+    def from_findings(
+        cls,
+        names: tuple[tuple[str, ...], tuple[str, ...]],
+        findings: Iterable[ProofFindings],
+        extra: Iterable[ProofFinding],
+        rest: tuple[tuple[str, ...], BoxCount, int],
+    ) -> ProofReport:
+        """Return the report of what each proof found, with findings from elsewhere (`extra`)."""
+        by_proof = {one.proof: one for one in findings}
+        every = [*extra, *(f for name in PROOFS for f in by_proof[name].breaches.values())]
+        broken = {finding.proof for finding in every}
+        verdicts = {name: ProofVerdict(name not in broken, by_proof[name].checked) for name in PROOFS}
+        every.sort(
+            key=lambda f: (f.mark.file, f.mark.line, PROOFS.index(f.proof) if f.proof in PROOFS else -1)
+        )
+        return cls(names[0], names[1], verdicts, tuple(every), *rest)

@@ -1,0 +1,99 @@
+"""Runs the five proofs over a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from gateway.errors import GatewayError
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agreement
+from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
+from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure
+from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
+from gateway.harmonize.proofs.lossless_proof import prove_lossless, try_lossless
+from gateway.harmonize.proofs.omission_trials import try_totality
+from gateway.harmonize.proofs.proof_report import PROOFS, ProofFinding, ProofFindings, ProofReport
+from gateway.harmonize.proofs.totality_proof import prove_totality
+
+__all__ = ["check_bundle"]
+
+_MOST_ITEMS = 3
+
+
+def check_bundle(
+    bundle: MappingBundle,
+    samples: int = 10,
+    only: Collection[str] = (),
+    seed: str = "proof",
+    faults: Iterable[ProofFinding] = (),
+    tell: Callable[[int, int], None] = lambda _done, _all: None,
+) -> ProofReport:
+    """Return the report of all five proofs.
+
+    `samples` submissions are drawn for each document (0: what the text alone tells); `only`
+    names the documents on trial, all where it is empty: the others are still compared with
+    them.  `faults` are what kept files from loading; `tell` hears how many documents are done, of all.
+    """
+    every = list(bundle.documents.values())
+    documents = [document for document in every if not only or document.id in only]
+    totals = {name: ProofFindings(name) for name in PROOFS}
+    totals["never_asked_twice"].merge_findings(prove_asked_once(bundle, every))
+    totals["agreement"].merge_findings(prove_agreement(bundle.dictionary, every))
+    submissions = 0
+    for done, document in enumerate(documents):
+        tell(done, len(documents))
+        bench = TrialBench.from_bundle(bundle, document)
+        for found in _prove_document(bench, samples, seed):
+            totals[found.proof].merge_findings(found)
+        submissions += bench.tried
+    names = tuple(document.id for document in documents), tuple(bundle.organisations)
+    notes = (*list_lossy_forms(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
+    return ProofReport.from_findings(names, totals.values(), faults, (notes, count_boxes(every), submissions))
+
+
+def _list_fee_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
+    """Yield what a reader of the report should know of fees: they hold an application up."""
+    for document in documents:
+        if document.fee.due != "none":
+            yield f"fee {document.fee.due} for {document.id}: {document.fee.en} ({document.fee.ko})"
+
+
+def _list_exceptions(bundle: MappingBundle, documents: Iterable[DocumentMapping]) -> Iterator[str]:
+    """Yield every declared exception from agreement and from asking once: they are to be seen."""
+    for document in documents:
+        for name, override in document.overrides.items():
+            yield f"{document.id} asks {name} in place of {override.instead_of.name}: {override.reason}"
+        for (owner, name), text in bundle.decisions.items():
+            if owner == document.id and text.startswith("shared"):
+                yield f"{document.id} asks {name} too: {text}"
+
+
+def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFindings]:
+    document, decisions = bench.document, bench.bundle.decisions
+    found = [
+        prove_totality(document),
+        prove_lossless(document),
+        prove_disclosure(document, bench.bundle.dictionary, decisions),
+    ]
+    served, refused = 0, ""
+    for number in range(samples):
+        try:
+            trial = DrawnTrial.draw_trial(bench, f"{seed}{number}", 1 + number % _MOST_ITEMS)
+        except GatewayError as error:
+            # The filler knows every bound that the lines set: what it cannot draw no applicant can give.
+            message = f"no submission can be drawn: {error.detail}"
+            found[0].add_finding(document.mark, error.location, message, f"seed {seed}{number}")
+            break
+        if trial.outcome.request is not None:
+            served += 1
+        elif trial.outcome.result is not None and trial.outcome.result.problems:
+            first = trial.outcome.result.problems[0]
+            refused = f"{trial.describe_trial()}: {first.problem.id} {first.detail} at {first.pointer}"
+        try_totality(bench, trial, found[0])
+        try_lossless(bench, trial, found[1])
+        try_disclosure(bench, trial, found[2])
+    if refused and not served:
+        message = "none of the submissions that were drawn by the mapping is served"
+        found[0].add_finding(document.mark, document.id, message, refused)
+    return found

@@ -1,0 +1,122 @@
+"""Which leaves of a submission a document may look at, told from its read set alone.
+
+The read set comes from the mapping, not from what happened to a submission: that is what the
+isolation trials are judged by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from lxml import etree
+
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.read_set import ReadSet, build_read_set
+from gateway.harmonize.language.target_tree import get_leaf_path
+from gateway.harmonize.proofs.document_lines import ProofLine
+from gateway.harmonize.submission.submission_index import DEC, Leaf, SubmissionIndex, read_element_text
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+from gateway.harmonize.types.unique_fields import UniqueField, to_element_name
+
+__all__ = ["INSIDE", "OPEN", "OUTSIDE", "ReadScope", "find_attribute_source", "list_value_reads"]
+
+INSIDE: Final = "inside"
+OUTSIDE: Final = "outside"
+OPEN: Final = "open"
+
+_SHOWN: Final = frozenset({"value", "attribute"})
+
+
+def list_value_reads(line: ProofLine) -> list[UniqueField | CommonMeaning]:
+    """Return the fields and meanings whose values the line's place is made of."""
+    content = line.content if line.content is not None else line.target.content
+    if content is None:
+        return []
+    return list({(type(source), source.name): source for source in content.list_forwarded_sources()}.values())
+
+
+def find_attribute_source(line: ProofLine) -> UniqueField | CommonMeaning | None:
+    """Return the field or meaning whose unit, currency or content id an attribute without content carries."""
+    content = line.target.content
+    return None if content is None or line.content is not None else content.source.find_attribute_carrier()
+
+
+@dataclass(slots=True)
+class ReadScope:
+    """Which leaves of a submission a document's request may depend on."""
+
+    document: DocumentMapping
+    reads: ReadSet
+    meanings: dict[tuple[str, bool], list[CommonMeaning]] = field(default_factory=dict)
+    asks: dict[str, UniqueField] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
+
+    @classmethod
+    def from_document(cls, document: DocumentMapping, dictionary: DataDictionary) -> ReadScope:
+        """Return what a document may look at."""
+        reach = cls(document, build_read_set(document, dictionary))
+        for ask in document.ask_names.values():
+            reach.asks[".".join(to_element_name(part) for part in ask.name.split("."))] = ask
+        for read in reach.reads.reads.values():
+            if isinstance(read.source, CommonMeaning):
+                reach.listed.add(read.source.path)
+                if read.read_kinds - {"count"}:
+                    reach.meanings.setdefault(get_leaf_path(read.source), []).append(read.source)
+        return reach
+
+    def classify_leaf(self, facts: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own: int) -> str:
+        """Return how a change of `leaf`'s value may show in the request of application number `own`.
+
+        ``inside``: its value or attribute is put; ``outside``: it may make no difference
+        whatever, though it may have to be there; ``open``: it is read as a guard or a key.
+        """
+        if leaf.application is not None:
+            return self._classify_answer(facts, leaf) if leaf.application == own else OUTSIDE
+        hows = self.reads.find_read_kinds(leaf.path, in_item=leaf.item is not None)
+        if "key" in hows:
+            return OPEN
+        if (leaf.item is not None and leaf.item not in numbers) or not hows - {"count"}:
+            return OUTSIDE
+        known = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
+        chosen = [_is_chosen_value(meaning, leaf) for meaning in known]
+        if known and not any(chosen) and None not in chosen:
+            return OUTSIDE
+        return INSIDE if True in chosen and hows & _SHOWN else OPEN
+
+    def find_field(self, leaf: Leaf) -> UniqueField | CommonMeaning | None:
+        """Return the field or meaning that a leaf is a value, or an attribute, of."""
+        if leaf.application is not None:
+            return self.asks.get(_get_dotted_name(leaf.element))
+        known = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
+        return next((meaning for meaning in known if _is_chosen_value(meaning, leaf)), None)
+
+    def _classify_answer(self, facts: SubmissionIndex, leaf: Leaf) -> str:
+        ask = self.asks.get(_get_dotted_name(leaf.element))
+        if ask is None or facts.applications[leaf.application or 0].get("document") != self.document.id:
+            return OPEN
+        return INSIDE if leaf.attribute in (None, ask.attribute) else OPEN
+
+
+def _is_chosen_value(meaning: CommonMeaning, leaf: Leaf) -> bool | None:
+    """Return whether a leaf at the meaning's path is one of its values, None where its place decides that."""
+    if meaning.first:
+        return None
+    if meaning.where is None:
+        return True
+    parent = leaf.element.getparent()
+    sibling = None if parent is None else parent.find(f"{{{DEC}}}{meaning.where.element}")
+    return meaning.where.find_rank(None if sibling is None else read_element_text(sibling)) is not None
+
+
+def _get_dotted_name(element: etree._Element) -> str:
+    """Return the dotted name of an asked field's element."""
+    names: list[str] = []
+    current: etree._Element | None = element
+    while current is not None and etree.QName(current).localname != "Fields":
+        names.append(etree.QName(current).localname)
+        current = current.getparent()
+    if names and names[-1] == "Item":
+        names.pop()
+    return ".".join(reversed(names))

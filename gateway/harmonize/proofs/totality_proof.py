@@ -1,0 +1,210 @@
+"""Totality: whatever a valid submission says, every mandatory target has a source, or its lack has a pointer.
+
+The guards of each obligation are enumerated (see `valuations`); code lists are tried code by
+code.  What remains open text or number is judged at run time, always with a pointer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from gateway.errors import VALUE_DOES_NOT_FIT
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.evaluated_value import ConversionError
+from gateway.harmonize.language.target_tree import Repetition, TargetElement
+from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
+from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
+from gateway.harmonize.proofs.proof_report import ProofFindings
+from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
+from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
+from gateway.harmonize.types.conditions import Condition
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["prove_totality"]
+
+_MOST_CODES = 5_000
+_NUMBERS = ("decimal", "integer")
+
+
+def prove_totality(document: DocumentMapping) -> ProofFindings:
+    """Return what is wrong with the totality of a document, as far as its text alone tells."""
+    findings = ProofFindings("totality")
+    lines = list(list_lines(document))
+    world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
+    _check_satisfiable_conditions(document, world, findings)
+    for ask in document.ask_names.values():
+        if ask.type != "group":
+            _check_field_arrival(
+                ask, [line for line in lines if ask in list_value_reads(line)], world, findings
+            )
+    for line in lines:
+        _check_line_condition(line, world, findings)
+        _check_code_coverage(line, findings)
+    for target in list_containers(document):
+        if target.each is not None:
+            _check_repetition_bounds(target, target.each, findings)
+    for line in lines:
+        _check_value_sizes(line, findings)
+    return findings
+
+
+def _list_combinations(
+    world: GuardWorld,
+    conditions: Iterable[Condition],
+    line: tuple[ProofFindings, ProofLine | None, UniqueField | None],
+) -> Iterator[Valuation]:
+    """Yield the combinations of an obligation; too many of them are a finding."""
+    findings, at, ask = line
+    try:
+        for valuation in world.list_combinations(conditions):
+            findings.checked += 1
+            yield valuation
+    except TooManyCombinationsError as error:
+        mark = at.mark if at is not None else ask.mark if ask is not None else None
+        assert mark is not None
+        name = at.path if at is not None else ask.name if ask is not None else ""
+        findings.add_finding(mark, name, "the guards have more combinations than can be tried", str(error))
+
+
+def _check_satisfiable_conditions(
+    document: DocumentMapping, world: GuardWorld, findings: ProofFindings
+) -> None:
+    """Refuse a condition that no valid submission makes true: what it decides about never happens."""
+    for condition, mark, name in list_conditions(document):
+        findings.checked += 1
+        try:
+            tried = list(world.list_combinations([condition]))
+        except TooManyCombinationsError as error:
+            findings.add_finding(
+                mark, name, "the guards have more combinations than can be tried", str(error)
+            )
+            continue
+        if not any(condition.is_satisfied(valuation) for valuation in tried):
+            example = str(tried[-1]) if tried else "no valid submission"
+            findings.add_finding(mark, name, "the condition never holds in a valid submission", example)
+
+
+def _check_field_arrival(
+    ask: UniqueField, lines: list[ProofLine], world: GuardWorld, findings: ProofFindings
+) -> None:
+    """Refuse a field that must be given in a case in which every line that sends it is shut."""
+    if any(not line.conditions for line in lines):
+        findings.checked += 1
+        return
+    when = ask.requirement.when
+    conditions = [c for line in lines for c in line.conditions] + ([when] if when is not None else [])
+    for valuation in _list_combinations(world, conditions, (findings, None, ask)):
+        sent = any(all(c.is_satisfied(valuation) for c in line.conditions) for line in lines)
+        if world.is_required(ask, valuation) and not sent and lines:
+            message = "must be given and every line that sends it is shut by its condition"
+            findings.add_finding(ask.mark, ask.name, message, str(valuation))
+            return
+
+
+def _check_line_condition(line: ProofLine, world: GuardWorld, findings: ProofFindings) -> None:
+    """Refuse a line whose own condition calls for a field that need not be given then."""
+    sources = list_value_reads(line)
+    source = sources[0] if len(sources) == 1 else None
+    if line.own is None or not isinstance(source, UniqueField) or source.requirement.when is None:
+        return
+    conditions = [*line.conditions, source.requirement.when]
+    for valuation in _list_combinations(world, conditions, (findings, line, None)):
+        open_now = all(condition.is_satisfied(valuation) for condition in line.conditions)
+        if open_now and not world.is_required(source, valuation):
+            message = f"the line is due where the field {source.name} ({source.mark}) need not be given"
+            findings.add_finding(line.mark, line.path, message, str(valuation))
+            return
+
+
+def _check_code_coverage(line: ProofLine, findings: ProofFindings) -> None:
+    """Refuse a conversion that does not know a code, or a unit, which its source may have."""
+    if line.content is None:
+        _check_unit_coverage(line, findings)
+        return
+    shape = line.content.source.infer_shape()
+    codes = shape.codes if shape.codes is not None else ("1",) if shape.kind in _NUMBERS else ()
+    tried = itertools.product(codes, list_settings(line.content)) if line.content.steps else iter(())
+    for code, setting in itertools.islice(tried, _MOST_CODES):
+        findings.checked += 1
+        try:
+            written = convert_value(line.content, code, setting)
+        except ConversionError as misfit:
+            if shape.codes is not None or misfit.problem is not VALUE_DOES_NOT_FIT:
+                _add_uncovered_finding(line, f"{code}{setting}", misfit.detail, findings)
+                return
+            continue
+        plain = line.put is None and line.target.part is None and shape.codes is not None
+        refusal = line.target.shape.find_violation(written) if written is not None and plain else None
+        if refusal is not None:
+            example = f"{_describe_reads(line)} = {code}{setting}"
+            findings.add_finding(line.mark, line.path, f"a code does not fit: {refusal[1]}", example)
+            return
+
+
+def _check_unit_coverage(line: ProofLine, findings: ProofFindings) -> None:
+    via = line.put.via if line.put is not None else None
+    carried = find_attribute_source(line)
+    if isinstance(carried, UniqueField) and via is not None:
+        for unit in carried.units:
+            findings.checked += 1
+            if via.translate_code(unit) is None:
+                _add_uncovered_finding(line, unit, f"{unit!r} is not in the list {via.name}", findings)
+                return
+
+
+def _add_uncovered_finding(line: ProofLine, code: str, detail: str, findings: ProofFindings) -> None:
+    message = f"a code that the field may have is refused ({detail})"
+    findings.add_finding(line.mark, line.path, message, f"{_describe_reads(line)} = {code}")
+
+
+def _check_value_sizes(line: ProofLine, findings: ProofFindings) -> None:
+    """Refuse a plain code that its target never takes; open text that is too long is GW506 at run time."""
+    content = line.content
+    if content is None or content.steps or line.target.part is not None or line.put is not None:
+        return
+    if line.target.empty:
+        return
+    for code in (content.source.infer_shape().codes or ())[:_MOST_CODES]:
+        findings.checked += 1
+        refusal = line.target.shape.find_violation(code)
+        if refusal is not None:
+            findings.add_finding(
+                line.mark,
+                line.path,
+                f"a code does not fit: {refusal[1]}",
+                f"{_describe_reads(line)} = {code}",
+            )
+            return
+
+
+def _describe_reads(line: ProofLine) -> str:
+    return ", ".join(source.name for source in list_value_reads(line)) or "const"
+
+
+def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: ProofFindings) -> None:
+    """Refuse bounds of a repetition that a valid submission can leave, below or above."""
+    findings.checked += 1
+    low, high = each.bound
+    if each.over == "item":
+        if low > 1:
+            findings.add_finding(
+                each.mark, target.name, f"at least {low} items are demanded", "an application for 1 item"
+            )
+        return
+    conditional = target.when is not None or each.when is not None
+    if each.ask is None:
+        # What the declaration must repeat is named when it is missing: GW503 with a pointer.
+        return
+    ask = each.ask
+    least = max(ask.repeat[0], 1) if ask.requirement.mandatory and not conditional else 0
+    if low > least:
+        findings.add_finding(
+            each.mark,
+            target.name,
+            f"at least {low} are demanded, {ask.name} may have {least}",
+            f"{least} × {ask.name}",
+        )
+    if high < max(ask.repeat[1], 1):
+        message = f"at most {high} fit, {ask.name} may be given {ask.repeat[1]} times"
+        findings.add_finding(each.mark, target.name, message, f"{ask.repeat[1]} × {ask.name}")

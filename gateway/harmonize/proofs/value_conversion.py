@@ -1,0 +1,76 @@
+"""Puts single values through the conversions of a line and back, without any submission around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.harmonize.language.evaluated_value import EvaluatedValue
+from gateway.harmonize.language.source_expressions import (
+    ConversionError,
+    ConvertedSource,
+    TranslationStep,
+    UnitConversion,
+)
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = ["ConversionSetting", "convert_if_fitting", "convert_value", "invert_value", "list_settings"]
+
+_MOST_BESIDE = 400
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSetting:
+    """What stands beside a value that is converted: the value of another field, the unit it is given in."""
+
+    beside: str = ""
+    unit: str | None = None
+
+    def __str__(self) -> str:
+        unit = f" in {self.unit}" if self.unit is not None else ""
+        return unit + (f" beside {self.beside}" if self.beside else "")
+
+
+def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
+    """Yield every setting that the line's conversions tell apart; none where these are not countable."""
+    besides: list[str] = [""]
+    units: list[str | None] = [None]
+    for step in content.steps:
+        if isinstance(step, TranslationStep) and step.beside is not None:
+            besides = list(step.beside.shape.codes or ())[:_MOST_BESIDE]
+        if isinstance(step, UnitConversion):
+            carried = content.source.find_attribute_carrier()
+            units = list(carried.units) if isinstance(carried, UniqueField) else [step.to]
+    yield from (ConversionSetting(beside, unit) for beside in besides for unit in units)
+
+
+def convert_value(content: ConvertedSource, text: str, setting: ConversionSetting) -> str | None:
+    """Return what becomes of a value; None where it is left out; raises `MisfitError` where it cannot be."""
+    measured = None if setting.unit is None else (setting.unit, ())
+    value: EvaluatedValue | None = EvaluatedValue(text, (), "", (), None, measured)
+    for step in content.steps:
+        value = step.convert_value(value, setting.beside) if value is not None else None
+    return value.text if value is not None else None
+
+
+def invert_value(content: ConvertedSource, written: str, setting: ConversionSetting) -> str | None:
+    """Return the value that was written, None where it cannot be read back."""
+    text: str | None = written
+    for step in reversed(content.steps):
+        if text is None:
+            return None
+        if isinstance(step, TranslationStep):
+            text = step.invert_value(text, setting.beside if step.beside is not None else None)
+        elif isinstance(step, UnitConversion):
+            text = step.invert_value(text, setting.unit)
+        else:
+            text = step.invert_value(text)
+    return text
+
+
+def convert_if_fitting(content: ConvertedSource, text: str, setting: ConversionSetting) -> str | None:
+    """Return what becomes of a value, None also where the line refuses it."""
+    try:
+        return convert_value(content, text, setting)
+    except ConversionError:
+        return None

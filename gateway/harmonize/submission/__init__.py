@@ -1,0 +1,1 @@
+"""What one submission says, as the engine reads it: values by field, scopes of evaluation, problems found."""

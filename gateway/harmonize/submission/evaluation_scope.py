@@ -1,0 +1,427 @@
+"""Where a rule stands while it is applied: the application, the item, the repetitions around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from lxml import etree
+
+from gateway.errors import Problem
+from gateway.harmonize.submission.submission_index import FoundValue, SubmissionIndex, read_element_text
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary, MeaningGroup
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = [
+    "MAX_DIAGNOSTICS",
+    "Diagnostic",
+    "EvaluationTrace",
+    "Fate",
+    "Scope",
+    "SiblingFields",
+    "UniqueFieldValues",
+]
+
+MAX_DIAGNOSTICS: Final = 500
+_STRENGTH: Final = {"withheld": 0, "consumed": 1, "forwarded": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing wrong with a submission: the problem, in words, and where."""
+
+    problem: Problem
+    detail: str
+    pointer: str
+    document: str
+    application: str
+    rule: SourceMark | None = None
+
+
+class Fate(NamedTuple):
+    """What became of a leaf for one document, by which rule, and where it went."""
+
+    fate: str
+    rule: SourceMark
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class EvaluationTrace:
+    """The fates of all leaves for one document, and what was wrong on the way.
+
+    `borrowed` are the leaves of other applications that stand for answers of its own, `further`
+    where a leaf went after its first target: it can be very many places.
+    """
+
+    document: str
+    fates: dict[int, Fate] = field(default_factory=dict)
+    troubles: list[Diagnostic] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    borrowed: set[int] = field(default_factory=set)
+    further: dict[int, list[str]] = field(default_factory=dict)
+    _noted: dict[tuple[int, str, SourceMark], Iterable[int]] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more troubles are listed: what would be said of a further one is not needed."""
+        return len(self.troubles) >= MAX_DIAGNOSTICS
+
+    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
+        """Note that leaves reached `target`."""
+        for leaf in leaves:
+            old = self.fates.get(leaf)
+            if old is not None and old.fate == "forwarded":
+                self.further.setdefault(leaf, []).append(target)
+            else:
+                self.fates[leaf] = Fate("forwarded", rule, (target,))
+
+    def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
+        """Note leaves that stay together for the whole submission; to do so again costs nothing."""
+        key = (id(leaves), fate, rule)
+        if key not in self._noted:
+            self._noted[key] = leaves  # kept, so that nothing else gets its id
+            self.record_fate(leaves, fate, rule)
+
+    def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
+        """Note that leaves were ``consumed`` or ``withheld`` by `rule`; the stronger fate stays."""
+        noted = Fate(fate, rule)
+        for leaf in leaves:
+            old = self.fates.get(leaf)
+            if old is None or _STRENGTH[old.fate] < _STRENGTH[fate]:
+                self.fates[leaf] = noted
+
+    def report_problem(
+        self, problem: Problem, detail: str, pointer: str, place: tuple[str, SourceMark | None]
+    ) -> None:
+        """Note that something is wrong; the application then yields no request."""
+        application, rule = place
+        self.failed.add(application)
+        if not self.is_full:
+            self.troubles.append(Diagnostic(problem, detail, pointer, self.document, application, rule))
+
+
+@dataclass(slots=True)
+class SiblingFields:
+    """The unique fields that stand side by side: their elements by name, their values once looked at."""
+
+    elements: dict[str, list[etree._Element]] = field(default_factory=dict)
+    values: dict[str, tuple[FoundValue, ...]] = field(default_factory=dict)
+
+    def drop_field(self, name: str) -> None:
+        """Leave a field out."""
+        del self.elements[name]
+        self.values.pop(name, None)
+
+
+@dataclass(slots=True)
+class UniqueFieldValues:
+    """The unique fields of one application: at the top, in each item, in each group element.
+
+    `indexes` are look-ups by key, made when a line first needs them; `borrowed` the elements of
+    other applications, whose answers are shared.  `listed` are the common meanings that the
+    document lists, by the group that they stand in; a group has its entry also where only one
+    inside it has some; `currencies` those that a common amount may have, none: any.
+    """
+
+    top: SiblingFields = field(default_factory=SiblingFields)
+    items: dict[str, SiblingFields] = field(default_factory=dict)
+    groups: dict[etree._Element, SiblingFields] = field(default_factory=dict)
+    indexes: dict[object, Any] = field(default_factory=dict)
+    borrowed: set[etree._Element] = field(default_factory=set)
+    listed: Mapping[str, Sequence[CommonMeaning]] = field(default_factory=dict)
+    currencies: frozenset[str] = frozenset()
+
+
+_NO_ANSWERS: Final = SiblingFields()
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """One place in the evaluation of one application's rules.
+
+    `numbers` are the goods items concerned here: all of the application, or those that have
+    one value of `grouped`, which is then read as if it were declared once.  The scopes of the
+    occurrences below are made when they are first gone into, and kept for the next line.
+    """
+
+    facts: SubmissionIndex
+    dictionary: DataDictionary
+    answers: UniqueFieldValues
+    trace: EvaluationTrace
+    application: str
+    numbers: tuple[str, ...]
+    hub: Mapping[str, str]
+    item: str | None = None
+    asked: Mapping[str, etree._Element] = field(default_factory=dict)
+    common: Mapping[str, etree._Element] = field(default_factory=dict)
+    index: Mapping[str, int] = field(default_factory=dict)
+    grouped: UniqueField | CommonMeaning | None = None
+    _items: list[Scope] | None = None
+    _inside: dict[tuple[str, bool], list[Scope]] | None = None
+
+    def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> tuple[FoundValue, ...]:
+        """Return the values of `source` here and in every repetition below that it belongs to.
+
+        Its leaves are noted as read (``consumed``) by `rule`.
+        """
+        scopes = self.list_value_scopes(source)
+        if len(scopes) == 1:
+            found = scopes[0].find_local_values(source, rule)
+        else:
+            found = tuple(one for inner in scopes for one in inner.find_local_values(source, rule))
+        for one in found:
+            self.trace.record_fate(one.leaves, "consumed", rule)
+        return found
+
+    def list_written_elements(self, ask: UniqueField) -> Sequence[etree._Element]:
+        """Return the elements of an asked field or group here, with or without content."""
+        return self._find_sibling_fields(ask).elements.get(ask.name, ())
+
+    def find_local_values(
+        self, source: UniqueField | CommonMeaning, rule: SourceMark
+    ) -> tuple[FoundValue, ...]:
+        """Return the values of `source` here; only what was read to choose them is noted."""
+        if source is self.grouped and self.item is None:
+            return self._find_shared_value(source, rule)
+        if isinstance(source, UniqueField):
+            return self._find_answered_values(source)
+        base = self._find_base_element(source.per)
+        if base is None:
+            return ()
+        hits = self.facts.find_values(source, base, self.item)
+        if hits.consumed:
+            self.trace.record_fate_once(hits.consumed, "consumed", rule)
+        if hits.skipped:
+            self.trace.record_fate_once(hits.skipped, "withheld", source.mark)
+        return hits.found
+
+    def enter_items(self) -> list[Scope]:
+        """Return one scope for each goods item of the application, in its order; not to be changed."""
+        if self._items is None:
+            there = self.facts.items
+            self._items = [
+                self._make_inner_scope(number, self.asked, self.common, self.index)
+                for number in self.numbers
+                if number in there
+            ]
+        return self._items
+
+    def enter_value_groups(self, key: UniqueField | CommonMeaning, rule: SourceMark) -> list[Scope]:
+        """Return one scope for each value that the items have of `key`, in order of first appearance."""
+        numbers: dict[str, list[str]] = {}
+        for inner in self.enter_items():
+            for one in inner.find_local_values(key, rule)[:1]:
+                numbers.setdefault(one.text, []).append(inner.item or "")
+        return [
+            self._make_grouped_scope(tuple(own), key, {**self.index, key.name: position})
+            for position, own in enumerate(numbers.values(), 1)
+        ]
+
+    def enter_field_group(self, group: UniqueField) -> list[Scope]:
+        """Return one scope for each occurrence of an asked group here; not to be changed."""
+        scopes = self._find_cached_scopes(group.name, asked=True)
+        return (
+            self._enter_elements(group.name, self.list_written_elements(group)) if scopes is None else scopes
+        )
+
+    def enter_meaning_group(self, name: str) -> list[Scope]:
+        """Return one scope for each occurrence of a group of the dictionary here; not to be changed.
+
+        One in which nothing stands that the document lists is none of the document's business:
+        it is not even counted.
+        """
+        scopes = self._find_cached_scopes(name, asked=False)
+        if scopes is not None:
+            return scopes
+        group = self.dictionary.groups[name]
+        base = self._find_base_element(group.per)
+        elements = self.facts.list_group_elements(group, base) if base is not None else []
+        if name in self.answers.listed:
+            elements = [element for element in elements if self._has_listed_value(name, element)]
+        return self._cache_scopes(
+            (name, False),
+            [
+                self._make_inner_scope(
+                    self.item, self.asked, {**self.common, name: element}, {**self.index, name: position}
+                )
+                for position, element in enumerate(elements, 1)
+            ],
+        )
+
+    def _has_listed_value(self, name: str, element: etree._Element) -> bool:
+        """Return whether a listed value stands in an occurrence of a group, or in a group inside it."""
+        facts, listed = self.facts, self.answers.listed
+        if any(facts.find_values(meaning, element, self.item).found for meaning in listed[name]):
+            return True
+        return any(
+            self._has_listed_value(inner.name, one)
+            for inner in self.dictionary.groups.values()
+            if inner.per == name and inner.name in listed
+            for one in facts.list_group_elements(inner, element)
+        )
+
+    def has_value(self, source: CommonMeaning) -> bool:
+        """Return whether a common meaning has a value here or in a repetition below; nothing is noted."""
+        for inner in self.list_value_scopes(source):
+            base = inner._find_base_element(source.per)
+            if base is not None and inner.facts.find_values(source, base, inner.item).found:
+                return True
+        return False
+
+    def list_value_scopes(self, source: UniqueField | CommonMeaning) -> list[Scope]:
+        """Return every scope from here down in which `source` has its values."""
+        if source is self.grouped:
+            return [self]
+        if isinstance(source, UniqueField):
+            return self._descend_groups(
+                _list_enclosing_names(source.group), source.home == "item", asked=True
+            )
+        in_item = self.dictionary.is_per_item(source.per)
+        return self._descend_groups(self.dictionary.list_enclosing_groups(source.per), in_item, asked=False)
+
+    def list_occurrence_scopes(self, group: UniqueField | MeaningGroup) -> list[Scope]:
+        """Return one scope for each occurrence of a group here and in the repetitions below."""
+        if isinstance(group, UniqueField):
+            return self._descend_groups(_list_enclosing_names(group.name), group.home == "item", asked=True)
+        return self._descend_groups(
+            self.dictionary.list_enclosing_groups(group.name),
+            self.dictionary.is_per_item(group.per),
+            asked=False,
+        )
+
+    def _descend_groups(self, groups: Iterable[str], in_item: bool, *, asked: bool) -> list[Scope]:
+        scopes = self.enter_items() if in_item and self.item is None else [self]
+        entered = self.asked if asked else self.common
+        for name in groups:
+            if name not in entered:
+                scopes = [inner for scope in scopes for inner in scope.enter_group(name, asked=asked)]
+        return scopes
+
+    def enter_group(self, name: str, *, asked: bool) -> list[Scope]:
+        """Return one scope for each occurrence here of a group, an asked one or one of the dictionary."""
+        if not asked:
+            return self.enter_meaning_group(name)
+        scopes = self._find_cached_scopes(name, asked=True)
+        return self._enter_elements(name, self._list_group_elements(name)) if scopes is None else scopes
+
+    def _enter_elements(self, name: str, elements: Iterable[etree._Element]) -> list[Scope]:
+        return self._cache_scopes(
+            (name, True),
+            [
+                self._make_inner_scope(
+                    self.item, {**self.asked, name: element}, self.common, {**self.index, name: position}
+                )
+                for position, element in enumerate(elements, 1)
+            ],
+        )
+
+    def _find_cached_scopes(self, name: str, *, asked: bool) -> list[Scope] | None:
+        """Return the scopes of the occurrences of a group where they are known."""
+        return None if self._inside is None else self._inside.get((name, asked))
+
+    def _cache_scopes(self, key: tuple[str, bool], scopes: list[Scope]) -> list[Scope]:
+        if self._inside is None:
+            self._inside = {}
+        self._inside[key] = scopes
+        return scopes
+
+    def _make_inner_scope(
+        self,
+        item: str | None,
+        asked: Mapping[str, etree._Element],
+        common: Mapping[str, etree._Element],
+        index: Mapping[str, int],
+    ) -> Scope:
+        """Return a scope inside this one; made plainly, as there are many of them."""
+        return Scope(
+            self.facts,
+            self.dictionary,
+            self.answers,
+            self.trace,
+            self.application,
+            self.numbers,
+            self.hub,
+            item,
+            asked,
+            common,
+            index,
+            self.grouped,
+        )
+
+    def _make_grouped_scope(
+        self, numbers: tuple[str, ...], key: UniqueField | CommonMeaning, index: Mapping[str, int]
+    ) -> Scope:
+        """Return a scope over some of the goods items."""
+        scope = self._make_inner_scope(self.item, self.asked, self.common, index)
+        scope.numbers, scope.grouped = numbers, key
+        return scope
+
+    def _find_shared_value(
+        self, source: UniqueField | CommonMeaning, rule: SourceMark
+    ) -> tuple[FoundValue, ...]:
+        """Return the one value that all goods items here have, as coming from all of them."""
+        found = [one for inner in self.enter_items() for one in inner.find_local_values(source, rule)[:1]]
+        leaves = tuple(leaf for one in found for leaf in one.leaves)
+        return (FoundValue(found[0].text, leaves, found[0].element),) if found else ()
+
+    def _list_group_elements(self, group: str) -> list[etree._Element]:
+        """Return the elements of an asked group inside the occurrence of the group around it."""
+        outer = group.rpartition(".")[0]
+        if outer:
+            return self.answers.groups.get(self.asked[outer], _NO_ANSWERS).elements.get(group, [])
+        if self.item is not None:
+            own = self.answers.items.get(self.item, _NO_ANSWERS).elements.get(group)
+            if own is not None:
+                return own
+        return self.answers.top.elements.get(group, [])
+
+    def _find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
+        if not ask.group:
+            top = ask.per == "application"
+            return self.answers.top if top else self.answers.items.get(self.item or "", _NO_ANSWERS)
+        # A group that occurs once at most need not be gone over: its one occurrence is meant.
+        scope = self
+        for name in _list_enclosing_names(ask.group) if ask.group not in self.asked else ():
+            if name not in scope.asked:
+                scopes = scope.enter_group(name, asked=True)
+                if not scopes:
+                    return _NO_ANSWERS
+                scope = scopes[0]
+        return self.answers.groups.get(scope.asked[ask.group], _NO_ANSWERS)
+
+    def _find_answered_values(self, ask: UniqueField) -> tuple[FoundValue, ...]:
+        branch = self._find_sibling_fields(ask)
+        found = branch.values.get(ask.name)
+        if found is None:
+            elements = branch.elements.get(ask.name)
+            if elements is None:
+                return ()
+            found = branch.values[ask.name] = tuple(self._read_element_values(ask, elements))
+        return found
+
+    def _read_element_values(self, ask: UniqueField, elements: Iterable[etree._Element]) -> list[FoundValue]:
+        found = []
+        for element in elements:
+            number = self.facts.texts.get(element)
+            text = read_element_text(element)
+            if number is not None and (text.strip() or ask.type == "attachment"):
+                found.append(FoundValue(text, (number,), element))
+        return found
+
+    def _find_base_element(self, per: str) -> etree._Element | None:
+        if per == "header":
+            return self.facts.declaration
+        if per == "item":
+            return self.facts.items.get(self.item or "")
+        return self.common.get(per)
+
+
+@cache
+def _list_enclosing_names(group: str) -> tuple[str, ...]:
+    """Return a dotted group and those around it, the outermost first."""
+    parts = group.split(".") if group else []
+    return tuple(".".join(parts[: position + 1]) for position in range(len(parts)))

@@ -1,0 +1,419 @@
+"""What a submission says: its leaves in document order, and where each common meaning has its value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning, MeaningGroup
+from gateway.wire.namespaces import SUB
+from gateway.wire.wco_pointers import PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
+
+__all__ = [
+    "DEC",
+    "FoundValue",
+    "Leaf",
+    "SubmissionIndex",
+    "ValueMatches",
+    "index_submission",
+    "make_missing_pointer",
+    "parse_sequence_number",
+    "read_element_text",
+    "read_item_numbers",
+]
+
+DEC: Final = "urn:wco:datamodel:WCO:DEC-DMS:2"
+_DEC: Final = f"{{{DEC}}}"
+_SUB: Final = f"{{{SUB}}}"
+_SHELL: Final = "{urn:wco:datamodel:WCO:DocumentMetaData-DMS:2}"
+_DATE_STRING: Final = "{urn:wco:datamodel:WCO:Declaration_DS:DMS:2}DateTimeString"
+_STAMP: Final = re.compile(
+    r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+_SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
+_UNPLACED: Final = 10**9
+
+Places = dict[str, "etree._Element | list[etree._Element]"]
+_Step = tuple[etree._Element, str, "str | None", "Places | None"]
+
+
+class Leaf(NamedTuple):
+    """A text element or an attribute of the declaration, the supplement or the unique fields.
+
+    `path` is the way down by names (``SUP/…`` in the supplement, empty in the unique
+    fields); `item` the sequence number of the goods item that the leaf belongs to, with a
+    ``+`` where an earlier item has the same number;
+    `application` the position of the application whose unique field it is.
+    """
+
+    element: etree._Element
+    attribute: str | None
+    path: str
+    item: str | None = None
+    application: int | None = None
+
+    @property
+    def value(self) -> str:
+        """Return the leaf's text, exactly as it stands there."""
+        return (
+            read_element_text(self.element)
+            if self.attribute is None
+            else str(self.element.get(self.attribute, ""))
+        )
+
+    @property
+    def pointer(self) -> str:
+        """Return the WCO pointer of the leaf."""
+        if self.attribute is None:
+            return build_pointer(self.element)
+        return build_attribute_pointer(self.element, self.attribute)
+
+
+class FoundValue(NamedTuple):
+    """One value of a meaning: its text, the leaves it came from, the element that carries its attributes."""
+
+    text: str
+    leaves: tuple[int, ...]
+    element: etree._Element
+
+
+class ValueMatches(NamedTuple):
+    """All values of a meaning in one place; the leaves read to choose them, and those not chosen."""
+
+    found: tuple[FoundValue, ...]
+    consumed: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
+
+
+_NOTHING: Final = ValueMatches(())
+
+
+@dataclass(slots=True)
+class SubmissionIndex:
+    """A submission taken apart once, for all its documents.
+
+    `keys` are the attributes that say which supplement value is which; `repeated` are the
+    sequence numbers that several goods items have; `offers` the answers that applications share,
+    looked up when one is first asked for.  `places` are the declaration's elements by the goods
+    item that they stand in and by their path, in document order.
+    """
+
+    root: etree._Element
+    declaration: etree._Element
+    applications: tuple[etree._Element, ...]
+    leaves: list[Leaf]
+    items: dict[str, etree._Element]
+    supplement: dict[tuple[str, str | None], list[etree._Element]]
+    keys: list[int]
+    texts: dict[etree._Element, int]
+    attributes: dict[tuple[etree._Element, str], int]
+    repeated: set[str] = field(default_factory=set)
+    offers: dict[tuple[str, str, str | None], list[Any]] = field(default_factory=dict)
+    places: dict[str | None, Places] = field(default_factory=dict)
+    _pointers: PointerIndex = field(default_factory=PointerIndex)
+    _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
+    _hits: dict[tuple[str, etree._Element], ValueMatches] = field(default_factory=dict)
+    _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
+
+    def find_values(self, meaning: CommonMeaning, base: etree._Element, item: str | None) -> ValueMatches:
+        """Return what the submission says about `meaning` below `base`, which lies in goods item `item`.
+
+        Each place is looked at once, however many documents and lines ask about it.
+        """
+        key = (meaning.name, base)
+        hits = self._hits.get(key)
+        if hits is None:
+            found = self._find_supplement_values if meaning.supplement else self._find_declared_values
+            hits = self._hits[key] = found(meaning, base, item if meaning.in_item else None)
+        return hits
+
+    def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
+        """Return the elements of `group` below `base`, in document order; not to be changed."""
+        key = (group.name, base)
+        elements = self._groups.get(key)
+        if elements is None:
+            elements = base.findall("/".join(f"{{*}}{name}" for name in group.path.split("/")))
+            self._groups[key] = elements
+        return elements
+
+    def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
+        """Return the pointer of an element or of its attribute; the submission must stay as it is."""
+        return self._pointers.get_pointer(element, attribute)
+
+    def get_leaf_pointer(self, number: int) -> str:
+        """Return the pointer of a leaf, by its number."""
+        leaf = self.leaves[number]
+        return self.get_pointer(leaf.element, leaf.attribute)
+
+    def list_item_numbers(self, application: etree._Element) -> tuple[str, ...]:
+        """Return the sequence numbers of the goods items that an application concerns, in its order."""
+        numbers = self._numbers.get(application)
+        if numbers is None:
+            numbers = self._numbers[application] = tuple(read_item_numbers(application))
+        return numbers
+
+    def list_leaves_below(self, element: etree._Element) -> tuple[int, ...]:
+        """Return the leaves of `element` and of everything in it."""
+        found: list[int] = []
+        for inner in element.iter(tag=etree.Element):
+            found += self._get_leaf_numbers(inner)
+            names = [(inner, str(name)) for name in inner.attrib]
+            found += [self.attributes[name] for name in names if name in self.attributes]
+        return tuple(found)
+
+    def _find_supplement_values(
+        self, meaning: CommonMeaning, _base: etree._Element, item: str | None
+    ) -> ValueMatches:
+        elements = self.supplement.get((meaning.path, item), [])
+        return ValueMatches(tuple(self._make_found_value(meaning, e) for e in elements))
+
+    def _find_declared_values(
+        self, meaning: CommonMeaning, base: etree._Element, item: str | None
+    ) -> ValueMatches:
+        elements = self._list_candidate_elements(meaning, base, item)
+        if not elements:
+            return _NOTHING
+        if len(elements) == 1 and meaning.where is None and meaning.type != "datetime":
+            only = self._make_found_value(meaning, elements[0])
+            return ValueMatches((only,)) if only.text.strip() else _NOTHING
+        consumed: list[int] = []
+        skipped: list[int] = []
+        if meaning.where is not None:
+            elements = self._select_by_sibling(meaning, elements, consumed, skipped)
+        if meaning.first:
+            skipped += [leaf for element in elements[1:] for leaf in self._get_leaf_numbers(element)]
+            elements = elements[:1]
+        found = [self._make_found_value(meaning, e) for e in elements]
+        if meaning.join and len(found) > 1:
+            leaves = tuple(leaf for one in found for leaf in one.leaves)
+            found = [FoundValue("".join(one.text for one in found), leaves, found[0].element)]
+        if meaning.type == "datetime":
+            consumed += [
+                n for f in found if (n := self.attributes.get((f.element, "formatCode"))) is not None
+            ]
+        return ValueMatches(tuple(f for f in found if f.text.strip()), tuple(consumed), tuple(skipped))
+
+    def _list_candidate_elements(
+        self, meaning: CommonMeaning, base: etree._Element, item: str | None
+    ) -> list[etree._Element]:
+        """Return the elements that may hold a value of `meaning`, in document order."""
+        if base is self.declaration and not meaning.path.startswith(ITEM_PATH):
+            there = self.places[None].get(meaning.path)
+        elif meaning.per == "item" and item is not None and base is self.items.get(item):
+            there = self.places[item].get(meaning.path)
+        else:
+            return base.findall("/".join(f"{_DEC}{name}" for name in meaning.relative))
+        if there is None:
+            return []
+        return there if isinstance(there, list) else [there]
+
+    def _select_by_sibling(
+        self, meaning: CommonMeaning, elements: list[etree._Element], consumed: list[int], skipped: list[int]
+    ) -> list[etree._Element]:
+        assert meaning.where is not None
+        ranked: list[tuple[int, int, etree._Element]] = []
+        for position, element in enumerate(elements):
+            parent = element.getparent()
+            sibling = (
+                _find_first_child(parent, f"{_DEC}{meaning.where.element}") if parent is not None else None
+            )
+            if sibling is not None:
+                consumed += self._get_leaf_numbers(sibling)
+            rank = meaning.where.find_rank(None if sibling is None else read_element_text(sibling))
+            if rank is None:
+                skipped += self._get_leaf_numbers(element)
+            else:
+                ranked.append((rank, position, element))
+        return [element for _, _, element in sorted(ranked, key=lambda entry: entry[:2])]
+
+    def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
+        if meaning.type == "datetime" and not meaning.supplement:
+            inner = _find_first_child(element, _DATE_STRING)
+            element = element if inner is None else inner
+            return FoundValue(
+                _to_iso_datetime(read_element_text(element)), self._get_leaf_numbers(element), element
+            )
+        return FoundValue(read_element_text(element), self._get_leaf_numbers(element), element)
+
+    def _get_leaf_numbers(self, element: etree._Element) -> tuple[int, ...]:
+        number = self.texts.get(element)
+        return () if number is None else (number,)
+
+
+def index_submission(root: etree._Element) -> SubmissionIndex:
+    """Take a submission apart; it must hold exactly one declaration."""
+    declarations = [
+        inner
+        for part in root.iterchildren(f"{_SUB}Declaration", f"{_SHELL}MetaData", f"{_DEC}Declaration")
+        for inner in part.iter(f"{_DEC}Declaration")
+    ]
+    if root.tag != f"{_SUB}Submission" or len(declarations) != 1:
+        raise GatewayError(
+            DOCUMENT_INVALID, "this is not a submission with one declaration", str(root.tag)[:200]
+        )
+    applications = tuple(root.findall(f"{_SUB}Application"))
+    facts = SubmissionIndex(root, declarations[0], applications, [], {}, {}, [], {}, {})
+    _index_declaration_leaves(facts)
+    _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
+    for number, application in enumerate(applications):
+        for fields in application.findall(f"{_SUB}Fields"):
+            _index_field_leaves(facts, fields, number)
+    return facts
+
+
+def _index_field_leaves(facts: SubmissionIndex, fields: etree._Element, number: int) -> None:
+    for child in fields.iterchildren(tag=etree.Element):
+        stated = child.get("sequence") if _get_local_name(child) == "Item" else None
+        item = None if stated is None else (parse_sequence_number(str(stated)) or str(stated))
+        for element in child.iter(tag=etree.Element):
+            _add_element_leaves(facts, element, "", (item, number))
+
+
+def _index_declaration_leaves(facts: SubmissionIndex) -> None:
+    """Take the declaration apart in one pass, noting for each element where it stands."""
+    below: dict[str, dict[str, str]] = {}
+    inside: Places | None = facts.places.setdefault(None, {})
+    pending: list[_Step] = [(facts.declaration, "Declaration", None, inside)]
+    while pending:
+        element, path, item, inside = pending.pop()
+        if path == ITEM_PATH and item is None:
+            item, inside = _enter_goods_item(facts, element)
+        if inside is not None:
+            _add_element_place(inside, path, element)
+        if not _add_element_leaves(facts, element, path, (item, None)):
+            continue
+        # One text for each path, however many elements have it.
+        paths = below.setdefault(path, {})
+        for child in reversed(element):
+            tag = child.tag
+            if isinstance(tag, str):
+                known = paths.get(tag) or paths.setdefault(tag, f"{path}/{_get_local_name(child)}")
+                pending.append((child, known, item, inside if tag.startswith(_DEC) else None))
+
+
+def _add_element_place(inside: Places, path: str, element: etree._Element) -> None:
+    """Note an element by its path; nearly every one stands alone, and then needs no list."""
+    alike = inside.get(path)
+    if alike is None:
+        inside[path] = element
+    elif isinstance(alike, list):
+        alike.append(element)
+    else:
+        inside[path] = [alike, element]
+
+
+def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, Places | None]:
+    """Return the sequence number of a goods item, and where its elements are noted."""
+    sequence = element.find(f"{_DEC}SequenceNumeric")
+    item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
+    if facts.items.setdefault(item, element) is not element:
+        facts.repeated.add(item)
+        return f"{item}+", None
+    return item, facts.places.setdefault(item, {})
+
+
+def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element | None) -> None:
+    if supplement is None:
+        return
+    for value in supplement.iterchildren(tag=etree.Element):
+        item = value.get("item")
+        item = None if item is None else (parse_sequence_number(item) or item)
+        path = str(value.get("path") or "")
+        _add_element_leaves(facts, value, f"SUP/{path}", (item, None))
+        keys = [(value, name) for name in ("path", "item", "n")]
+        facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
+        if read_element_text(value).strip():
+            facts.supplement.setdefault((path, item), []).append(value)
+    for values in facts.supplement.values():
+        values.sort(key=lambda value: int(parse_sequence_number(value.get("n", "")) or _UNPLACED))
+
+
+def _add_element_leaves(
+    facts: SubmissionIndex, element: etree._Element, path: str, where: tuple[str | None, int | None]
+) -> bool:
+    """Add the leaves of one element; return whether it holds others."""
+    item, application = where
+    leaves = facts.leaves
+    holds = len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None
+    if not holds:
+        facts.texts[element] = len(leaves)
+        leaves.append(Leaf(element, None, path, item, application))
+    for name in map(str, element.keys()):
+        facts.attributes[element, name] = len(leaves)
+        leaves.append(Leaf(element, name, path and f"{path}/@{name}", item, application))
+    return holds
+
+
+def read_element_text(element: etree._Element) -> str:
+    """Return the whole text of a text element: a comment inside it cuts nothing off."""
+    text = element.text or ""
+    if len(element) == 0:
+        return text
+    return text + "".join(child.tail or "" for child in element)
+
+
+def parse_sequence_number(text: str) -> str | None:
+    """Return the canonical form of a sequence number (``01`` and ``1.0`` are ``1``), None when it is none."""
+    match = _SEQUENCE.fullmatch(text)
+    return (match[1] or "0") if match else None
+
+
+def read_item_numbers(application: etree._Element) -> Iterator[str]:
+    """Yield the sequence numbers of the goods items that an application concerns, in its order."""
+    items = application.find(f"{_SUB}Items")
+    if items is None:
+        return
+    seen: set[str] = set()
+    for text in " ".join(str(part) for part in items.itertext()).split():
+        number = parse_sequence_number(text) or text
+        if number not in seen:
+            seen.add(number)
+            yield number
+
+
+def make_missing_pointer(meaning: CommonMeaning, item: str | None) -> str:
+    """Return the pointer at which a value of `meaning` should stand and does not."""
+    if meaning.supplement:
+        return f"SUP/{meaning.path}" + (f"[{item}]" if item is not None else "") + "[1]"
+    known: Mapping[str, object] = load_wco_elements()
+    pointer, path = [], ""
+    for name in meaning.path.split("/"):
+        path = f"{path}/{name}" if path else name
+        tag = load_wco_elements()[path] if path in known else None
+        if tag is None or not tag.wco_id:
+            pointer.append(name)
+        elif tag.kind != "class" or path == "Declaration":
+            pointer.append(tag.wco_id)
+        else:
+            pointer.append(f"{tag.wco_id}[{item if path == ITEM_PATH else 1}]")
+    return "/".join(pointer)
+
+
+def _find_first_child(element: etree._Element, tag: str) -> etree._Element | None:
+    """Return the first child of this name."""
+    return next(element.iterchildren(tag), None)
+
+
+def _to_iso_datetime(text: str) -> str:
+    """Return a WCO date-time (formats 102, 203 and 304) in ISO 8601; other text as it stands.
+
+    A time that was not given stays absent: it never becomes midnight.
+    """
+    match = _STAMP.fullmatch(text.strip())
+    if match is None:
+        return text
+    year, month, day, hour, minute, second, zone = match.groups()
+    if hour is None:
+        return f"{year}-{month}-{day}"
+    if zone and zone != "Z" and ":" not in zone:
+        zone = f"{zone[:3]}:{zone[3:] or '00'}"
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{zone or ''}"
+
+
+def _get_local_name(element: etree._Element) -> str:
+    return str(element.tag).rpartition("}")[2]

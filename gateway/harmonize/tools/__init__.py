@@ -1,0 +1,1 @@
+"""Tools around mappings: sample submissions, diagrams, provenance."""

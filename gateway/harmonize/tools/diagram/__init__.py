@@ -1,0 +1,19 @@
+"""Draws one mapping: what applicants say on the left, the agency's request on the right, lines between.
+
+The picture is one page of HTML with SVG that needs no script and nothing from outside.
+"""
+
+from __future__ import annotations
+
+from gateway.harmonize.tools.diagram.diagram_rows import (
+    Badge,
+    Diagram,
+    LeftRow,
+    RightRow,
+    RowLink,
+    build_diagram,
+)
+from gateway.harmonize.tools.diagram.html_page import draw_page
+from gateway.harmonize.tools.diagram.row_layout import arrange_rows
+
+__all__ = ["Badge", "Diagram", "LeftRow", "RightRow", "RowLink", "arrange_rows", "build_diagram", "draw_page"]

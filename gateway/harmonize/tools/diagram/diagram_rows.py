@@ -1,0 +1,235 @@
+"""What a picture of a mapping shows: rows on both sides, and what ties them together.
+
+Everything is told from the mapping alone.  A row on the left is a common meaning, a group of
+them, or an asked field; one on the right an element or an attribute of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gateway.harmonize.language.aggregate_sources import GroupCount
+from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language.source_expressions import GroupPosition
+from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
+from gateway.harmonize.tools.diagram.line_badges import (
+    Badge,
+    format_size,
+    list_line_badges,
+    list_repeat_badges,
+)
+from gateway.harmonize.types.conditions import Condition, list_guard_tests
+from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
+from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+
+__all__ = ["Badge", "Diagram", "LeftRow", "RightRow", "RowLink", "build_diagram"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftRow:
+    """A common meaning (`kind` common), a group of them (group) or an asked field (ask).
+
+    `tag` is the WCO id of a meaning, `must` is M, O or C (mandatory, optional, conditional),
+    `depth` how deep it stands in groups; `hint` is told when a reader points at the row.
+    """
+
+    key: str
+    kind: str
+    tag: str
+    must: str
+    ko: str
+    en: str
+    depth: int
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RightRow:
+    """An element or attribute of the request, in the order of the XML.
+
+    `filled` says whether a line of the mapping gives it a value; `badges` what that line and
+    the repetition do.
+    """
+
+    name: str
+    depth: int
+    filled: bool
+    badges: tuple[Badge, ...]
+    size: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowLink:
+    """A line from the left row `key` to the right row `to`: value, attribute, guard, key or count."""
+
+    key: str
+    to: int
+    how: str
+
+
+@dataclass(slots=True)
+class Diagram:
+    """One mapping as a picture; `arcs` tie a left row that decides to the one that it decides about."""
+
+    document: DocumentMapping
+    left: dict[str, LeftRow] = field(default_factory=dict)
+    right: list[RightRow] = field(default_factory=list)
+    links: list[RowLink] = field(default_factory=list)
+    arcs: list[tuple[str, str]] = field(default_factory=list)
+
+    def add_links(
+        self, sources: Iterable[UniqueField | CommonMeaning | MeaningGroup], to: int, how: str
+    ) -> None:
+        """Add a line from each of `sources`; between two rows there is one line, that which says most."""
+        for source in sources:
+            known = {(link.key, link.to) for link in self.links}
+            if (get_row_key(source), to) not in known:
+                self.links.append(RowLink(get_row_key(source), to, how))
+
+
+def get_row_key(source: UniqueField | CommonMeaning | MeaningGroup) -> str:
+    """Return the key of the left row of a field, a meaning or a group of the dictionary."""
+    kinds = {UniqueField: "ask", CommonMeaning: "common", MeaningGroup: "group"}
+    return f"{kinds[type(source)]}:{source.name}"
+
+
+def build_diagram(document: DocumentMapping, bundle: MappingBundle) -> Diagram:
+    """Return the picture of a document; the left rows stand in the order of the mapping."""
+    made = Diagram(document)
+    rows: list[LeftRow] = [_make_need_row(need) for need in document.needs]
+    rows += [_make_field_row(ask) for ask in walk_fields(document.asks)]
+    made.left = {row.key: row for row in rows}
+    _TargetRows(made, bundle).add_element(
+        document.root, document.root.name + document.root.path_predicates, 0
+    )
+    for need in document.needs:
+        _add_arcs(made, need.when, get_row_key(need.meaning))
+    for ask in walk_fields(document.asks):
+        _add_arcs(made, ask.requirement.when, get_row_key(ask))
+    for link in made.links:
+        if link.key not in made.left:
+            made.left[link.key] = _make_group_row(bundle.dictionary.groups[link.key.partition(":")[2]])
+    return made
+
+
+def _add_arcs(made: Diagram, when: Condition | None, about: str) -> None:
+    for key in (
+        dict.fromkeys(get_row_key(test.source) for test in list_guard_tests(when) if test) if when else ()
+    ):
+        if key in made.left and key != about:
+            made.arcs.append((key, about))
+
+
+def _make_need_row(need: MeaningNeed) -> LeftRow:
+    meaning = need.meaning
+    must = "M" if need.mandatory else "C" if need.when is not None else "O"
+    place = f"{'Supplement' if meaning.supplement else 'Declaration'}: {meaning.path}"
+    depth = 0 if meaning.per in ("header", "item") else 1
+    hint = f"{meaning.name}\n{place}\n{need.mark}"
+    return LeftRow(
+        get_row_key(meaning), "common", meaning.wco or "own", must, meaning.ko, meaning.en, depth, hint
+    )
+
+
+def _make_field_row(ask: UniqueField) -> LeftRow:
+    rule = ask.requirement
+    must = "M" if rule.mandatory else "C" if rule.when is not None else "O"
+    repeat = f"\n{ask.repeat[0]} to {ask.repeat[1]} times" if ask.many else ""
+    hint = f"{ask.name}: {ask.type}, for each {ask.home}\nmeans {ask.means}{repeat}\n{ask.mark}"
+    depth = ask.group.count(".") + 1 if ask.group else 0
+    tag = "group" if ask.type == "group" else "asked"
+    return LeftRow(get_row_key(ask), "ask", tag, must, ask.ko, ask.en, depth, hint)
+
+
+def _make_group_row(group: MeaningGroup) -> LeftRow:
+    name = group.path.rpartition("/")[2]
+    return LeftRow(
+        get_row_key(group), "common", "group", "O", group.name, name, 0, f"{group.name}\n{group.path}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetRows:
+    """Adds the rows of the right side, each with the lines that lead to it."""
+
+    made: Diagram
+    bundle: MappingBundle
+
+    def add_element(self, target: TargetElement, name: str, depth: int) -> None:
+        """Add an element with all below it; elements that hold one element alone share its row."""
+        inner = list(target.own_children)
+        if depth and len(inner) == 1 and _is_passage(target):
+            self.add_element(inner[0], f"{name}/{_get_target_name(inner[0])}", depth)
+            return
+        to = len(self.made.right)
+        content = target.content
+        badges = (*list_repeat_badges(target), *list_line_badges(target, None))
+        size = format_size(target.shape) if content is not None else ""
+        hint = f"{name}\n{target.mark}"
+        self.made.right.append(RightRow(name, depth, content is not None, badges, size, hint))
+        self._add_value_links(target, to)
+        for put in target.attributes:
+            self._add_attribute(target, put, depth + 1)
+        for child in inner:
+            self.add_element(child, _get_target_name(child), depth + 1)
+
+    def _add_value_links(self, target: TargetElement, to: int) -> None:
+        if target.content is not None:
+            self.made.add_links(target.content.list_forwarded_sources(), to, "value")
+            self.made.add_links(target.content.list_read_sources(), to, "key")
+            self._add_position_links(target, to)
+        if target.each is not None:
+            self._add_repetition_links(target.each, to)
+        self._add_condition_links(target.when, to)
+
+    def _add_position_links(self, target: TargetElement, to: int) -> None:
+        source = target.content.source if target.content is not None else None
+        if isinstance(source, GroupCount):
+            self.made.add_links([source.group], to, "count")
+        if isinstance(source, GroupPosition):
+            self.made.add_links(self._list_named_sources(source.group), to, "count")
+
+    def _list_named_sources(self, name: str) -> Iterator[UniqueField | CommonMeaning | MeaningGroup]:
+        document, dictionary = self.made.document, self.bundle.dictionary
+        found = (document.ask_names.get(name), dictionary.groups.get(name), dictionary.meanings.get(name))
+        yield from (one for one in found if one is not None)
+
+    def _add_repetition_links(self, each: Repetition, to: int) -> None:
+        if each.ask is not None:
+            self.made.add_links([each.ask], to, "count")
+        elif each.over == "common":
+            self.made.add_links([self.bundle.dictionary.groups[each.group]], to, "count")
+        elif each.key is not None:
+            self.made.add_links([each.key], to, "key")
+        self._add_condition_links(each.when, to)
+
+    def _add_condition_links(self, when: Condition | None, to: int) -> None:
+        if when is not None:
+            self.made.add_links((test.source for test in list_guard_tests(when)), to, "guard")
+
+    def _add_attribute(self, target: TargetElement, put: TargetAttribute, depth: int) -> None:
+        to = len(self.made.right)
+        hint = f"{target.name}/@{put.name}\n{put.mark}"
+        badges = list_line_badges(target, put)
+        self.made.right.append(RightRow(f"@{put.name}", depth, True, badges, format_size(put.shape), hint))
+        if put.content is not None:
+            self.made.add_links(put.content.list_forwarded_sources(), to, "value")
+            self.made.add_links(put.content.list_read_sources(), to, "key")
+        elif (
+            target.content is not None
+            and (carrier := target.content.source.find_attribute_carrier()) is not None
+        ):
+            self.made.add_links([carrier], to, "attribute")
+
+
+def _get_target_name(target: TargetElement) -> str:
+    return target.name + target.path_predicates.replace("'", "")
+
+
+def _is_passage(target: TargetElement) -> bool:
+    """Return whether an element does nothing but hold one other."""
+    nothing = target.content is None and target.each is None and target.when is None
+    return nothing and not target.attributes and not target.siblings

@@ -1,0 +1,166 @@
+"""What the mappings say about a place, whatever a submission holds there: who uses it, as what, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.harmonize.inverse.request_paths import format_names, read_path
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.tools.provenance.field_uses import (
+    MappingLine,
+    describe_condition,
+    list_lines,
+    list_uses,
+)
+from gateway.harmonize.tools.provenance.place_meanings import (
+    convert_pointer_to_path,
+    find_common_meanings,
+    find_field_by_names,
+    parse_field_pointer,
+)
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField, to_element_name, walk_fields
+
+__all__ = ["DocumentUse", "FieldStory", "find_fields_at", "find_fields_in_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentUse:
+    """What one document does with a field or meaning.
+
+    `needed` says in words whether it must be given, `needed_rule` where that is said;
+    `lines` are those that write it, `reasons` what else it is read for, with the rule.
+    """
+
+    organisation: str
+    document: str
+    needed: str
+    needed_rule: SourceMark
+    lines: tuple[MappingLine, ...]
+    reasons: tuple[tuple[str, SourceMark], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStory:
+    """A common meaning or an asked field, and every document that uses it.
+
+    `place` is the path of a meaning, or the pattern of pointers to an asked field.
+    """
+
+    name: str
+    kind: str
+    ko: str
+    en: str
+    means: str
+    place: str
+    rule: SourceMark
+    documents: tuple[DocumentUse, ...]
+
+
+def find_fields_at(bundle: MappingBundle, place: str, document: str = "") -> tuple[FieldStory, ...]:
+    """Return what a pointer, a path by names, or a name means: meanings first, then asked fields.
+
+    With `document` only that document's use is told, and only its fields are looked at.
+    """
+    documents = [one for name, one in bundle.documents.items() if document in ("", name)]
+    stories = [_make_common_story(bundle, meaning, documents) for meaning in _list_meanings(bundle, place)]
+    asked = parse_field_pointer(place)
+    for one in documents:
+        found = [
+            ask for ask in walk_fields(one.asks) if place in (ask.name, ask.means, f"{one.id}/{ask.name}")
+        ]
+        if asked is not None and asked[0] == one.id:
+            by_tags = find_field_by_names(one, asked[1])
+            found += [by_tags] if by_tags is not None else []
+        stories += [_make_field_story(bundle, ask, one) for ask in found]
+    return tuple(stories)
+
+
+def find_fields_in_request(bundle: MappingBundle, path: str, document: str = "") -> tuple[FieldStory, ...]:
+    """Return what the lines at a path of requests take; raises GW404 when `path` is no path."""
+    names = format_names(read_path(path))
+    stories = []
+    for name, one in bundle.documents.items():
+        if document not in ("", name):
+            continue
+        whole = names if names.partition("/")[0] == one.root.name else f"{one.root.name}/{names}"
+        lines = [
+            line
+            for at, line in list_lines(one).items()
+            if at == whole or at.startswith((f"{whole}/", f"{whole}["))
+        ]
+        for field in {field.name: field for line in lines for field in line.read_fields}.values():
+            if isinstance(field, CommonMeaning):
+                stories.append(_make_common_story(bundle, field, [one]))
+            else:
+                stories.append(_make_field_story(bundle, field, one))
+    return tuple(stories)
+
+
+def _list_meanings(bundle: MappingBundle, place: str) -> Iterator[CommonMeaning]:
+    if place in bundle.dictionary.meanings:
+        yield bundle.dictionary.meanings[place]
+        return
+    path = place if place.startswith("Declaration/") else convert_pointer_to_path(place)
+    exact = list(find_common_meanings(bundle.dictionary, path)) if path else []
+    inside = [one for one in bundle.dictionary.meanings.values() if path and _is_inside(one, path)]
+    yield from exact or inside
+
+
+def _is_inside(meaning: CommonMeaning, path: str) -> bool:
+    whole = f"SUP/{meaning.path}" if meaning.supplement else meaning.path
+    return whole.startswith(f"{path}/")
+
+
+def _make_common_story(
+    bundle: MappingBundle, meaning: CommonMeaning, documents: list[DocumentMapping]
+) -> FieldStory:
+    uses = []
+    for document in documents:
+        need = next((one for one in document.needs if one.meaning.name == meaning.name), None)
+        if need is None:
+            continue
+        words = "mandatory" if need.mandatory else "optional"
+        if need.when is not None:
+            words = f"mandatory where {describe_condition(need.when)}"
+        uses.append(_add_use(bundle, (document, meaning), words, need.mark))
+    place = f"SUP/{meaning.path}" if meaning.supplement else meaning.path
+    return FieldStory(
+        meaning.name, "common", meaning.ko, meaning.en, meaning.name, place, meaning.mark, tuple(uses)
+    )
+
+
+def _make_field_story(bundle: MappingBundle, ask: UniqueField, document: DocumentMapping) -> FieldStory:
+    requirement = ask.requirement
+    words = "mandatory" if requirement.mandatory else "optional"
+    if requirement.when is not None:
+        otherwise = "forbidden" if requirement.forbidden_otherwise else "optional"
+        words = f"mandatory where {describe_condition(requirement.when)}, else {otherwise}"
+    tags = "/".join(to_element_name(part) for part in ask.name.split("."))
+    place = f"APP[n]/{document.id}/" + ("ITEM[s]/" if ask.home == "item" else "") + tags
+    use = _add_use(bundle, (document, ask), words, ask.mark)
+    return FieldStory(ask.name, "asked", ask.ko, ask.en, ask.means, place, ask.mark, (use,))
+
+
+def _add_use(
+    bundle: MappingBundle,
+    what: tuple[DocumentMapping, UniqueField | CommonMeaning],
+    words: str,
+    rule: SourceMark,
+) -> DocumentUse:
+    document, field = what
+    kind = type(field)
+    lines = tuple(
+        line
+        for line in list_lines(document).values()
+        if any(one.name == field.name and isinstance(one, kind) for one in line.read_fields)
+    )
+    reasons = tuple(
+        (f"{use.role}: {use.words}", use.rule)
+        for use in list_uses(document, bundle.dictionary)
+        if use.name == field.name and use.role not in ("value", "attribute")
+    )
+    return DocumentUse(document.organisation, document.id, words, rule, lines, reasons)

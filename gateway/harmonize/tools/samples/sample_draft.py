@@ -1,0 +1,246 @@
+"""Draws the values of a sample: what the declaration says, what the applicant answers, side by side.
+
+A draft is read by conditions as the submission will be, so that what is drawn later fits
+what was drawn before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
+from gateway.harmonize.types.conditions import Condition, list_guard_tests
+from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
+from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import ValueShape
+
+__all__ = ["DrawnValue", "SampleDraft", "order_fields", "reads_any_of"]
+
+_TRIES: Final = 200
+_MOST_IN_GROUP: Final = 3
+_MASSES: Final = ("KGM", "TNE", "GRM", "LBR")
+
+
+@dataclass(slots=True)
+class DrawnValue:
+    """One drawn value with its unit, its goods item, and the occurrences of groups around it.
+
+    `element` is that of an asked field, in which the value is written.
+    """
+
+    text: str
+    unit: str | None
+    item: str | None
+    place: Mapping[str, int]
+    element: etree._Element | None = None
+
+
+@dataclass(slots=True)
+class SampleDraft:
+    """The values drawn so far; `item` and `place` say where the next one stands.
+
+    `concerned` are the goods items of the application.
+    """
+
+    bundle: MappingBundle
+    document: DocumentMapping
+    draws: SeededDraws
+    demands: TargetDemands
+    concerned: frozenset[str]
+    values: dict[str, list[DrawnValue]] = field(default_factory=dict)
+    placed: dict[tuple[str, str | None], list[DrawnValue]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    item: str | None = None
+    place: Mapping[str, int] = field(default_factory=dict)
+    occurrences: int = 0
+    decided: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], list[bool]] = field(
+        default_factory=dict
+    )
+
+    def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[DrawnValue]:
+        """Return the drawn values of `source` that a rule would find here."""
+        name = get_qualified_name(source)
+        if self.item is None:
+            found = self.values.get(name, [])
+        else:
+            found = [*self.placed.get((name, None), ()), *self.placed.get((name, self.item), ())]
+        return [one for one in found if self._is_here(one)]
+
+    def read_all(self, source: UniqueField | CommonMeaning) -> list[DrawnValue]:
+        """Return all drawn values of `source`, also of goods items that the application does not concern."""
+        return self.values.get(get_qualified_name(source), [])
+
+    def _is_here(self, one: DrawnValue) -> bool:
+        if self.item is None and one.item is not None and one.item not in self.concerned:
+            return False
+        return all(one.place.get(group, number) == number for group, number in self.place.items())
+
+    def is_satisfied(self, condition: Condition | None) -> bool:
+        """Return whether a condition holds here, by what has been drawn."""
+        return condition is not None and condition.is_satisfied(self)
+
+    def decide_given(self, ask: UniqueField, *, wanted: bool) -> bool:
+        """Return whether a field is given here: as `wanted`, unless a check about what is given says else."""
+        for check in self.document.checks:
+            if check.kind not in ("one_of", "all_or_none") or ask not in check.factors:
+                continue
+            key = (check.id, self.item, tuple(sorted(self.place.items())))
+            before = self.decided.setdefault(key, [])
+            if before and check.kind == "all_or_none":
+                wanted = before[0]
+            elif check.kind == "one_of" and len(before) == len(check.factors) - 1 and not any(before):
+                wanted = True
+            before.append(wanted)
+        return wanted
+
+    def enter_group(self, group: str) -> Mapping[str, int]:
+        """Stand in a new occurrence of a group; returns the place outside, to be put back."""
+        outer = self.place
+        self.occurrences += 1
+        self.place = {**outer, group: self.occurrences}
+        return outer
+
+    def draw_count(self, source: UniqueField | CommonMeaning | MeaningGroup, low: int, high: int) -> int:
+        """Draw how many values or occurrences there are."""
+        low, high = self.demands.limit_count(source, low, max(high, 1))
+        return self.draws.draw_number(low, max(low, min(high, _MOST_IN_GROUP)))
+
+    def draw_value(self, source: UniqueField | CommonMeaning, shape: ValueShape) -> DrawnValue:
+        """Draw a value here of `shape`, which every target of `source` takes, with its unit."""
+        return self.add_value(source, self.draw_fitting_text(source, shape))
+
+    def add_value(self, source: UniqueField | CommonMeaning, text: str) -> DrawnValue:
+        """Add a value that is not drawn but known."""
+        drawn = DrawnValue(text, self._draw_unit(source, text), self.item, dict(self.place))
+        self.values.setdefault(get_qualified_name(source), []).append(drawn)
+        self.placed.setdefault((get_qualified_name(source), self.item), []).append(drawn)
+        return drawn
+
+    def draw_fitting_text(self, source: UniqueField | CommonMeaning, shape: ValueShape) -> str:
+        """Draw a text of `shape` that every target of `source` takes."""
+        name = get_qualified_name(source)
+        near = self.placed.get((name, self.item), ()) if name in self.demands.keys else ()
+        taken = {one.text for one in near if self._is_side_by_side(one, source)}
+        for text in self._list_known_values(name):
+            if (
+                text not in taken
+                and shape.find_violation(text) is None
+                and self.demands.fits_targets(name, text)
+            ):
+                return text
+        demands = [shape, *self.demands.shapes.get(name, ())]
+        for attempt in range(_TRIES):
+            text = draw_text(self.draws, demands[attempt % len(demands)])
+            if (
+                text not in taken
+                and shape.find_violation(text) is None
+                and self.demands.fits_targets(name, text)
+            ):
+                return text
+        # Where there are fewer keys than occurrences, one that no line looks for may stand twice.
+        again = [
+            one
+            for one in sorted(taken)
+            if shape.find_violation(one) is None and self.demands.fits_targets(name, one)
+        ]
+        if again:
+            return self.draws.choose_one(again)
+        raise GatewayError(
+            OUR_MISTAKE, f"no value found for {source.name} in {self.document.id}", source.name
+        )
+
+    def _is_side_by_side(self, one: DrawnValue, source: UniqueField | CommonMeaning) -> bool:
+        """Return whether a value stands in the same place as the next one, but for its own group."""
+        own = source.group if isinstance(source, UniqueField) else source.per
+        outside = {group: number for group, number in self.place.items() if group != own}
+        return {group: number for group, number in one.place.items() if group != own} == outside
+
+    def _list_known_values(self, name: str) -> list[str]:
+        """Return values that are good to be taken again: those that others are found by, or grouped by."""
+        most = self.demands.distinct.get(name)
+        again = name in self.demands.same or most is not None
+        drawn = list(dict.fromkeys(one.text for one in self.values.get(name, ()))) if again else []
+        if name in self.demands.same and drawn:
+            return drawn[:1]
+        if most is not None and drawn and (len(drawn) >= most or self.draws.draw_chance(50)):
+            return [self.draws.choose_one(drawn)]
+        linked = [
+            one.text for other in self.demands.links.get(name, ()) for one in self.values.get(other, ())
+        ]
+        wanted = [*self.demands.keys.get(name, ()), *dict.fromkeys(linked)]
+        if not wanted and self.draws.draw_chance(30):
+            wanted = self.demands.guards.get(name, [])
+        elif not self.draws.draw_chance(80):
+            return []
+        if wanted:
+            start = self.draws.draw_number(0, len(wanted) - 1)
+            return wanted[start:] + wanted[:start]
+        return []
+
+    def _draw_unit(self, source: UniqueField | CommonMeaning, text: str) -> str | None:
+        """Draw a unit or a currency in which every target takes `text`; one for all that is added up."""
+        if source.attribute not in ("unitCode", "currencyID"):
+            return None
+        name = get_qualified_name(source)
+        if name in self.units:
+            return self.units[name]
+        fit = self.list_units(source)
+        fit = [unit for unit in fit if self.demands.fits_after_conversion(source, text, unit)] or fit
+        unit = "USD" if source.attribute == "currencyID" and "USD" in fit else self.draws.choose_one(fit)
+        exact = [step.to for step, _ in self.demands.converts.get(name, ()) if step.rounding == "exact"]
+        # Of many values one may be no exact number of another unit.
+        if exact and exact[0] in fit and (name in self.demands.alike or self.draws.draw_chance(80)):
+            unit = exact[0]
+        if name in self.demands.alike:
+            self.units[name] = unit
+        return unit
+
+    def list_units(self, source: UniqueField | CommonMeaning) -> list[str]:
+        """Return the units or currencies that a value may have and every target takes."""
+        steps = [step.to for step, _ in self.demands.converts.get(get_qualified_name(source), ())]
+        usual = ("USD",) if source.attribute == "currencyID" else (*_MASSES, *steps)
+        choices = (source.units if isinstance(source, UniqueField) else ()) or tuple(dict.fromkeys(usual))
+        return [unit for unit in choices if self.demands.accepts_unit(source, unit)] or list(choices)
+
+
+def order_fields(asks: Iterable[UniqueField]) -> list[UniqueField]:
+    """Return fields that stand side by side so that what a condition reads comes before what it decides."""
+    waiting = list(asks)
+    ordered: list[UniqueField] = []
+    while waiting:
+        names = {ask.name for ask in waiting}
+        free = [ask for ask in waiting if not _list_dependencies(ask) & (names - {ask.name})] or waiting
+        ordered += free
+        done = {ask.name for ask in free}
+        waiting = [ask for ask in waiting if ask.name not in done]
+    return ordered
+
+
+def reads_any_of(ask: UniqueField, others: Iterable[UniqueField]) -> bool:
+    """Return whether a condition of `ask` reads one of `others`."""
+    return bool(_list_dependencies(ask) & {other.name for other in others})
+
+
+def _list_dependencies(ask: UniqueField) -> set[str]:
+    """Return the fields, with the groups around them, that a field's conditions read."""
+    found: set[str] = set()
+    for one in _list_with_members(ask):
+        for test in list_guard_tests(one.requirement.when) if one.requirement.when is not None else ():
+            parts = test.source.name.split(".")
+            found |= {".".join(parts[: n + 1]) for n in range(len(parts))}
+    return found
+
+
+def _list_with_members(ask: UniqueField) -> Iterator[UniqueField]:
+    yield ask
+    for member in ask.fields:
+        yield from _list_with_members(member)

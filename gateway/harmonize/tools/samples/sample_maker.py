@@ -1,0 +1,254 @@
+"""Makes a valid random submission that holds one application of a document, from its mapping alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.harmonize.engine.submission_split import make_placeholder_numbers, split_submission
+from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
+from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.tools.samples.sample_draft import SampleDraft, order_fields, reads_any_of
+from gateway.harmonize.tools.samples.sample_tuning import tune_draft
+from gateway.harmonize.tools.samples.sample_xml import GroupOccurrence, write_declaration, write_supplement
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
+from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+from gateway.wire.namespaces import SUB
+
+__all__ = ["make_sample"]
+
+_ATTEMPTS: Final = 60
+_MOST_VALUES: Final = 3
+_FUNCTION: Final = "Declaration/FunctionCode"
+_ITEM_COUNT: Final = "Declaration/GoodsItemQuantity"
+_REFERENCE: Final = "Declaration/FunctionalReferenceID"
+
+
+@dataclass(slots=True)
+class _SampleMaker:
+    """One sample in the making: goods items that the application concerns, and others."""
+
+    bundle: MappingBundle
+    document: DocumentMapping
+    draws: SeededDraws
+    draft: SampleDraft
+    numbers: list[str]
+    others: list[str]
+    attachments: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def make_sample(bundle: MappingBundle, document: DocumentMapping, seed: str, items: int) -> bytes:
+    """Return a submission as XML: one application of `document` for `items` goods items.
+
+    What is drawn fits most rules by the way it is drawn; where it breaks one nevertheless
+    it is drawn again.  Raises GW901 where no valid submission is found.
+    """
+    found = ""
+    for attempt in range(_ATTEMPTS):
+        root = _make_submission(bundle, document, f"{seed}/{attempt}" if attempt else seed, items)
+        problems = split_submission(root, bundle, make_placeholder_numbers(root)).problems
+        if not problems:
+            etree.indent(root)
+            return etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
+        found = found or f"{problems[0].detail} at {problems[0].pointer}"
+    raise GatewayError(OUR_MISTAKE, f"no valid sample of {document.id} found: {found}", document.id)
+
+
+def _make_submission(
+    bundle: MappingBundle, document: DocumentMapping, seed: str, items: int
+) -> etree._Element:
+    draws = SeededDraws(f"{document.id}/{seed}")
+    numbers = [str(number) for number in range(1, items + 1)]
+    others = [str(items + 1)] if items < 999 and draws.draw_chance(40) else []
+    demands = collect_demands(document, bundle.dictionary.groups)
+    draft = SampleDraft(bundle, document, draws, demands, frozenset(numbers))
+    maker = _SampleMaker(bundle, document, draws, draft, numbers, others)
+    _draw_needs(maker, [need for need in document.needs if need.when is None])
+    places = _draw_groups(maker)
+    fields = _draw_fields(maker)
+    _draw_needs(maker, [need for need in document.needs if need.when is not None])
+    tune_draft(draft)
+    _write_answers(draft)
+    root = etree.Element(f"{{{SUB}}}Submission", nsmap=_make_default_namespace(SUB), version="1")
+    reference = next(
+        (text for meaning, text in _list_stated_meanings(maker) if meaning.path == _REFERENCE),
+        draws.draw_code(12),
+    )
+    etree.SubElement(root, f"{{{SUB}}}Reference").text = reference
+    etree.SubElement(root, f"{{{SUB}}}Function").text = "9"
+    write_declaration(draft, root, [*numbers, *others], places)
+    write_supplement(draft, root)
+    application = etree.SubElement(root, f"{{{SUB}}}Application", id="A1", document=document.id)
+    etree.SubElement(application, f"{{{SUB}}}Items").text = " ".join(numbers)
+    application.append(fields)
+    for cid, media_type, kind in maker.attachments:
+        digest, size = draws.draw_code(64, "0123456789abcdef"), str(draws.draw_number(1, 900_000))
+        names = {"cid": cid, "mediaType": media_type, "sha256": digest, "size": size, "kind": kind}
+        etree.SubElement(application, f"{{{SUB}}}Attachment", names)
+    return root
+
+
+def _make_default_namespace(namespace: str) -> Any:
+    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    return {None: namespace}
+
+
+def _list_stated_meanings(maker: _SampleMaker) -> Iterator[tuple[CommonMeaning, str]]:
+    for need in maker.document.needs:
+        for one in maker.draft.values.get(get_qualified_name(need.meaning), ()):
+            yield need.meaning, one.text
+
+
+def _draw_needs(maker: _SampleMaker, needs: list[MeaningNeed]) -> None:
+    dictionary = maker.bundle.dictionary
+    for need in needs:
+        if need.meaning.per in dictionary.groups:
+            continue
+        per_item = dictionary.is_per_item(need.meaning.per)
+        for item in [*maker.numbers, *maker.others] if per_item else [None]:
+            maker.draft.item = item
+            if need.mandatory or maker.draws.draw_chance(50) or maker.draft.is_satisfied(need.when):
+                _draw_need(maker, need, item)
+    maker.draft.item = None
+
+
+def _draw_need(maker: _SampleMaker, need: MeaningNeed, item: str | None) -> None:
+    meaning, known = need.meaning, _get_decided_value(maker, need.meaning, item)
+    if known is not None:
+        maker.draft.add_value(meaning, known)
+        return
+    # In the declaration we cannot tell which of the elements around a value may repeat with it.
+    most = _MOST_VALUES if meaning.many and meaning.supplement else 1
+    for _ in range(maker.draft.draw_count(meaning, 1, most)):
+        maker.draft.draw_value(meaning, meaning.shape)
+
+
+def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | None) -> str | None:
+    """Return a value that is not drawn, since something else decides it."""
+    if meaning.path == f"{ITEM_PATH}/SequenceNumeric" and item is not None:
+        return item
+    if meaning.path == _FUNCTION:
+        return "9"
+    if meaning.path == _ITEM_COUNT:
+        return str(len(maker.numbers) + len(maker.others))
+    return None
+
+
+def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
+    """Draw containers, packages, licences: whatever of the dictionary repeats and the document may use."""
+    dictionary, draft = maker.bundle.dictionary, maker.draft
+    found: list[GroupOccurrence] = []
+    for group in dictionary.groups.values():
+        needs = [
+            need
+            for need in maker.document.needs
+            if group.name in dictionary.list_enclosing_groups(need.meaning.per)
+        ]
+        for item, place in _list_enclosing_places(maker, group.per, found) if needs else ():
+            draft.item, draft.place = item, place
+            for _ in range(draft.draw_count(group, 0, 2)):
+                outer = draft.enter_group(group.name)
+                found.append(GroupOccurrence(group.name, item, draft.place))
+                for need in needs:
+                    if need.meaning.per == group.name and (need.mandatory or maker.draws.draw_chance(80)):
+                        draft.draw_value(need.meaning, need.meaning.shape)
+                draft.place = outer
+    draft.item, draft.place = None, {}
+    return found
+
+
+def _list_enclosing_places(
+    maker: _SampleMaker, per: str, found: list[GroupOccurrence]
+) -> list[tuple[str | None, Mapping[str, int]]]:
+    if per == "header":
+        return [(None, {})]
+    if per == "item":
+        return [(item, {}) for item in (*maker.numbers, *maker.others)]
+    return [(one.item, one.place) for one in found if one.group == per]
+
+
+def _draw_fields(maker: _SampleMaker) -> etree._Element:
+    """Draw what the applicant answers: for the whole application, and in each item."""
+    fields = etree.Element(f"{{{SUB}}}Fields", nsmap={"f": maker.document.namespace})
+    asks = maker.document.asks
+    top = [ask for ask in asks if ask.per == "application"]
+    per_item = [ask for ask in asks if ask.per == "item"]
+    items = [
+        etree.Element(f"{{{maker.document.namespace}}}Item", sequence=number) for number in maker.numbers
+    ]
+    late = [ask for ask in top if reads_any_of(ask, per_item)]
+    early = _draw_branch(maker, [ask for ask in top if ask not in late], None)
+    for element in items if per_item else ():
+        drawn = _draw_branch(maker, per_item, str(element.get("sequence")))
+        element.extend(one for ask in per_item for one in drawn.get(ask.name, ()))
+    drawn = {**early, **_draw_branch(maker, late, None)}
+    fields.extend(one for ask in top for one in drawn.get(ask.name, ()))
+    if per_item:
+        fields.extend(items)
+    return fields
+
+
+def _draw_branch(
+    maker: _SampleMaker, asks: list[UniqueField], item: str | None
+) -> dict[str, list[etree._Element]]:
+    """Draw fields that stand side by side: what a condition reads first."""
+    maker.draft.item = item
+    return {ask.name: _draw_field(maker, ask) for ask in order_fields(asks) if _is_wanted(maker, ask)}
+
+
+def _is_wanted(maker: _SampleMaker, ask: UniqueField) -> bool:
+    requirement = ask.requirement
+    if requirement.mandatory or maker.draft.is_satisfied(requirement.when):
+        maker.draft.decide_given(ask, wanted=True)
+        return True
+    if requirement.when is not None and requirement.forbidden_otherwise:
+        return False
+    return maker.draft.decide_given(
+        ask, wanted=maker.draws.draw_chance(50 if requirement.when is None else 30)
+    )
+
+
+def _draw_field(maker: _SampleMaker, ask: UniqueField) -> list[etree._Element]:
+    number = maker.draft.draw_count(ask, max(ask.repeat[0], 1), ask.repeat[1])
+    tag = f"{{{maker.document.namespace}}}{ask.tag}"
+    if ask.type == "group":
+        return [_draw_group(maker, ask, etree.Element(tag)) for _ in range(number)]
+    return [_draw_value(maker, ask, etree.Element(tag)) for _ in range(number)]
+
+
+def _draw_group(maker: _SampleMaker, ask: UniqueField, element: etree._Element) -> etree._Element:
+    outer = maker.draft.enter_group(ask.name)
+    drawn = _draw_branch(maker, list(ask.fields), maker.draft.item)
+    element.extend(one for member in ask.fields for one in drawn.get(member.name, ()))
+    maker.draft.place = outer
+    return element
+
+
+def _draw_value(maker: _SampleMaker, ask: UniqueField, element: etree._Element) -> etree._Element:
+    if ask.type == "attachment":
+        cid = f"{ask.tag}-{len(maker.attachments) + 1}@sample"
+        maker.attachments.append((cid, maker.draws.choose_one(ask.mime or ("application/pdf",)), ask.tag))
+        element.set("cid", cid)
+        maker.draft.add_value(ask, cid)
+        return element
+    drawn = maker.draft.draw_value(ask, ask.shape)
+    drawn.element = element
+    if drawn.unit is not None and (ask.fixed_unit is None or maker.draws.draw_chance(50)):
+        element.set(ask.attribute or "", drawn.unit)
+    return element
+
+
+def _write_answers(draft: SampleDraft) -> None:
+    """Write the answers, which may have been changed after they were drawn, into their elements."""
+    for ask in walk_fields(draft.document.asks):
+        for drawn in draft.read_all(ask):
+            if drawn.element is not None:
+                drawn.element.text = drawn.text
+                if ask.attribute is not None and drawn.element.get(ask.attribute) is not None:
+                    drawn.element.set(ask.attribute, drawn.unit or "")

@@ -1,0 +1,262 @@
+"""Changes drawn values so that the checks of the document hold: totals, comparisons, values that differ.
+
+What cannot be put right here stays as it is; the sample is then drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from itertools import zip_longest
+from typing import Final
+
+from gateway.harmonize.language.document_checks import DocumentCheck
+from gateway.harmonize.language.source_expressions import format_plain_decimal
+from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
+from gateway.harmonize.tools.samples.target_demands import get_qualified_name
+from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.value_shapes import DECIMAL
+
+__all__ = ["tune_draft"]
+
+_Place = tuple[object, ...]
+_ROOM: Final = 1000
+_TRIES: Final = 50
+_MOST_STEPS: Final = 10**9
+
+
+def tune_draft(draft: SampleDraft) -> None:
+    """Change values of `draft` until the checks hold, as far as that is easily done."""
+    for check in draft.document.checks:
+        for values in _list_check_places(draft, check):
+            if check.kind == "sum":
+                _tune_sum(draft, check, values)
+            elif check.kind == "compare":
+                _tune_compare(draft, check, values)
+            elif check.kind == "distinct":
+                _tune_distinct(draft, check, values)
+
+
+def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dict[str, list[DrawnValue]]]:
+    """Yield the values of everything that a check names, place by place."""
+    named = [*check.factors, *([check.bound] if isinstance(check.bound, UniqueField | CommonMeaning) else [])]
+    found: dict[_Place, dict[str, list[DrawnValue]]] = {}
+    outside: dict[str, list[DrawnValue]] = {}
+    for source in named:
+        for drawn in draft.read_all(source):
+            if drawn.item is not None and drawn.item not in draft.concerned:
+                continue
+            place = _get_place(check, drawn)
+            if None in place:
+                outside.setdefault(get_qualified_name(source), []).append(drawn)
+            else:
+                found.setdefault(place, {}).setdefault(get_qualified_name(source), []).append(drawn)
+    for place, values in found.items():
+        # A value around the place, as one of the item beside those of its groups.
+        around = {
+            name: [d for d in ds if all(p in (None, q) for p, q in zip_longest(_get_place(check, d), place))]
+            for name, ds in outside.items()
+        }
+        yield {**around, **values}
+
+
+def _get_place(check: DocumentCheck, drawn: DrawnValue) -> _Place:
+    return tuple(
+        drawn.item if level == "item" else drawn.place.get(level.partition(":")[2]) for level in check.around
+    )
+
+
+def _parse_number(text: str) -> Decimal | None:
+    return Decimal(text.strip()) if DECIMAL.fullmatch(text.strip()) else None
+
+
+def _set_value(draft: SampleDraft, source: UniqueField | CommonMeaning, drawn: DrawnValue, text: str) -> bool:
+    """Give a value another text where its field and every target take it."""
+    if source.shape.find_violation(text) is not None or not draft.demands.fits_targets(
+        get_qualified_name(source), text
+    ):
+        return False
+    if not draft.demands.fits_after_conversion(source, text, drawn.unit):
+        return False
+    drawn.text = text
+    return True
+
+
+def _tune_sum(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    rows = [values.get(get_qualified_name(factor), []) for factor in check.factors]
+    total = Decimal(0)
+    for row in zip(*rows, strict=False):
+        product = Decimal(1)
+        for drawn in row:
+            product *= _parse_number(drawn.text) or Decimal(0)
+        total += product
+    if not any(rows):
+        return
+    if isinstance(check.bound, UniqueField | CommonMeaning):
+        for drawn in values.get(get_qualified_name(check.bound), [])[:1]:
+            _align_units(draft, (check.bound, drawn), (check.factors[-1], rows[-1]))
+            _set_value(draft, check.bound, drawn, _get_bound(total, check.operator))
+    elif len(check.factors) == 1 and isinstance(check.bound, str):
+        _share_total(draft, check, rows[0], (total, Decimal(check.bound)))
+
+
+def _align_units(
+    draft: SampleDraft,
+    one: tuple[UniqueField | CommonMeaning, DrawnValue],
+    many: tuple[UniqueField | CommonMeaning, list[DrawnValue]],
+) -> None:
+    """Give a value the unit of others that it is compared with, or all of them one that both may have."""
+    (source, drawn), (other, others) = one, many
+    unit = others[0].unit if others else None
+    if drawn.unit is None or unit is None or unit == drawn.unit:
+        return
+    own, theirs = draft.list_units(source), draft.list_units(other)
+    both = [known for known in (unit, *own) if known in own and known in theirs]
+    if both:
+        for value in (drawn, *_list_same_unit_values(draft, source)):
+            value.unit = both[0]
+        for value in (*others, *_list_same_unit_values(draft, other)):
+            value.unit = both[0]
+
+
+def _list_same_unit_values(draft: SampleDraft, source: UniqueField | CommonMeaning) -> list[DrawnValue]:
+    """Return all values of a field where these must have one unit."""
+    name = get_qualified_name(source)
+    return draft.read_all(source) if name in draft.demands.alike else []
+
+
+def _get_bound(total: Decimal, operator: str) -> str:
+    """Return a bound that `total` is within."""
+    if operator == "equals":
+        return format_plain_decimal(total)
+    change = {"at_most": _ROOM, "less_than": _ROOM, "more_than": -1, "at_least": 0}[operator]
+    return str(max(int(total) + change, 0))
+
+
+def _share_total(
+    draft: SampleDraft, check: DocumentCheck, row: list[DrawnValue], wanted: tuple[Decimal, Decimal]
+) -> None:
+    """Give the values of a row such numbers that their total is within a constant bound."""
+    total, bound = wanted
+    good = {
+        "at_most": total <= bound,
+        "at_least": total >= bound,
+        "less_than": total < bound,
+        "more_than": total > bound,
+        "equals": abs(total - bound) <= check.within,
+    }
+    if good[check.operator]:
+        return
+    source = check.factors[0]
+    low, high, step = _get_limits(draft, source)
+    goal = bound + {"less_than": -step, "more_than": step}.get(check.operator, Decimal(0))
+    rest = goal.quantize(step, rounding=ROUND_FLOOR)
+    if low == 0 and rest >= step * len(row):
+        low = step
+    high = max(rest, low) if high is None else high
+    for left, drawn in zip(range(len(row) - 1, -1, -1), row, strict=True):
+        least, most = max(low, rest - high * left), min(high, rest - low * left)
+        for _ in range(_TRIES if least <= most else 0):
+            value = least + step * draft.draws.draw_number(0, min(int((most - least) / step), _MOST_STEPS))
+            if _set_value(draft, source, drawn, format_plain_decimal(value)):
+                break
+        rest -= _parse_number(drawn.text) or Decimal(0)
+
+
+def _get_limits(
+    draft: SampleDraft, source: UniqueField | CommonMeaning
+) -> tuple[Decimal, Decimal | None, Decimal]:
+    """Return the lowest and the highest number that a field and its targets take, and the least step."""
+    shapes = [source.shape, *draft.demands.shapes.get(get_qualified_name(source), ())]
+    shapes = [shape for shape in shapes if shape.kind in ("decimal", "integer")]
+    places = min((shape.fraction for shape in shapes if shape.fraction is not None), default=0)
+    step = Decimal(1).scaleb(-places)
+    lows = [Decimal(shape.low) for shape in shapes if shape.low is not None]
+    highs = [Decimal(shape.high) for shape in shapes if shape.high is not None]
+    low = max(lows, default=Decimal(0)).quantize(step, rounding=ROUND_CEILING)
+    return low, min(highs).quantize(step, rounding=ROUND_FLOOR) if highs else None, step
+
+
+def _tune_compare(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    left = check.factors[0]
+    for drawn in values.get(get_qualified_name(left), []):
+        if isinstance(check.bound, str):
+            if not _is_comparison_true(drawn.text, check.bound, check):
+                _tune_side(draft, check, [(left, drawn)], check.bound)
+            continue
+        assert check.bound is not None
+        for other in values.get(get_qualified_name(check.bound), [])[:1]:
+            _align_units(draft, (left, drawn), (check.bound, [other]))
+            if not _is_comparison_true(drawn.text, other.text, check):
+                _tune_side(draft, check, [(check.bound, other), (left, drawn)], None)
+
+
+def _tune_side(
+    draft: SampleDraft,
+    check: DocumentCheck,
+    sides: list[tuple[UniqueField | CommonMeaning, DrawnValue]],
+    constant: str | None,
+) -> None:
+    """Change one side of a comparison so that it holds: the right one where it is a field that takes it."""
+    source, drawn = sides[0]
+    model = constant if constant is not None else sides[1][1].text
+    larger = check.operator in ("at_most", "less_than")
+    sign = -1 if constant is not None else 1
+    step = (1 if larger else -1) * sign
+    base = _shift_date(model, -sign * check.days) if check.days else model
+    for text in (base, _shift_date(base, step), _shift_date(base, step * 30)):
+        text = text[:10] if source.shape.kind == "date" else text
+        left, right = (text, model) if constant is not None else (model, text)
+        if _is_comparison_true(left, right, check) and _set_value(draft, source, drawn, text):
+            return
+    if constant is None:
+        _tune_side(draft, check, sides[1:], drawn.text)
+
+
+def _shift_date(text: str, step: int) -> str:
+    number = _parse_number(text)
+    if number is not None:
+        return format_plain_decimal(number + step)
+    try:
+        return (date.fromisoformat(text[:10]) + timedelta(days=step)).isoformat() + text[10:]
+    except ValueError:
+        return text
+
+
+def _is_comparison_true(left: str, right: str, check: DocumentCheck) -> bool:
+    """Return whether a comparison holds, dates without their time."""
+    first, second = _parse_number(left), _parse_number(right)
+    if first is None or second is None:
+        right = _shift_date(right, check.days) if check.days else right
+        if check.operator == "equals":
+            return left == right
+        return {
+            "at_most": left[:10] <= right[:10],
+            "at_least": left[:10] >= right[:10],
+            "less_than": left[:10] < right[:10],
+            "more_than": left[:10] > right[:10],
+        }[check.operator]
+    try:
+        return {
+            "at_most": first <= second,
+            "at_least": first >= second,
+            "less_than": first < second,
+            "more_than": first > second,
+            "equals": abs(first - second) <= check.within,
+        }[check.operator]
+    except InvalidOperation:
+        return False
+
+
+def _tune_distinct(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    source = check.factors[-1]
+    rows = [values.get(get_qualified_name(factor), []) for factor in check.factors]
+    seen: set[tuple[str, ...]] = set()
+    for row in zip(*rows, strict=False):
+        for _ in range(_TRIES):
+            if tuple(drawn.text for drawn in row) not in seen:
+                break
+            _set_value(draft, source, row[-1], draft.draw_fitting_text(source, source.shape))
+        seen.add(tuple(drawn.text for drawn in row))

@@ -1,0 +1,159 @@
+"""Writes what was drawn for a sample as a declaration and its supplement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.harmonize.submission.submission_index import DEC
+from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
+from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
+from gateway.wire.namespaces import SUB
+from gateway.wire.wco_pointers import load_wco_elements
+
+__all__ = ["GroupOccurrence", "write_declaration", "write_supplement"]
+
+_DS: Final = "urn:wco:datamodel:WCO:Declaration_DS:DMS:2"
+_MD: Final = "urn:wco:datamodel:WCO:DocumentMetaData-DMS:2"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOccurrence:
+    """One occurrence of a group of the dictionary, with the occurrences around it."""
+
+    group: str
+    item: str | None
+    place: Mapping[str, int]
+
+
+def write_declaration(
+    draft: SampleDraft, root: etree._Element, items: Iterable[str], occurrences: Iterable[GroupOccurrence]
+) -> None:
+    """Add the declaration to a submission, in one of the three ways in which it may stand there."""
+    declaration = _write_shell(draft, root)
+    branches: dict[str | None, etree._Element] = {None: declaration}
+    for number in items:
+        place = _descend_path(declaration, ITEM_PATH.split("/")[1:-1])
+        branches[number] = etree.SubElement(place, f"{{{DEC}}}{ITEM_PATH.rpartition('/')[2]}")
+    groups = _write_groups(draft, branches, occurrences)
+    for meaning, drawn in _list_declared(draft):
+        per = meaning.per
+        base = groups[drawn.place[per]] if per in drawn.place else branches[drawn.item]
+        if not meaning.supplement:
+            _write_meaning(base, meaning, drawn)
+    _complete_declaration(declaration)
+    _sort_children(declaration, "Declaration")
+
+
+def write_supplement(draft: SampleDraft, root: etree._Element) -> None:
+    """Add the values that the declaration's schema has no place for."""
+    supplement = etree.SubElement(root, f"{{{SUB}}}Supplement")
+    numbers: dict[tuple[str, str | None], int] = {}
+    for meaning, drawn in _list_declared(draft):
+        if not meaning.supplement:
+            continue
+        value = etree.SubElement(supplement, f"{{{SUB}}}Value", path=meaning.path, wcoID=meaning.wco)
+        if drawn.item is not None:
+            value.set("item", drawn.item)
+        if meaning.many:
+            key = (meaning.name, drawn.item)
+            numbers[key] = numbers.get(key, 0) + 1
+            value.set("n", str(numbers[key]))
+        moment = meaning.type == "datetime" and "T" not in drawn.text
+        value.text = f"{drawn.text}T09:30:00Z" if moment else drawn.text
+
+
+def _list_declared(draft: SampleDraft) -> Iterator[tuple[CommonMeaning, DrawnValue]]:
+    for need in draft.document.needs:
+        for drawn in draft.read_all(need.meaning):
+            yield need.meaning, drawn
+
+
+def _write_shell(draft: SampleDraft, root: etree._Element) -> etree._Element:
+    shell = draft.draws.draw_number(0, 2)
+    parent = root if shell else etree.SubElement(root, f"{{{SUB}}}Declaration")
+    if shell != 1:
+        parent = etree.SubElement(parent, f"{{{_MD}}}MetaData", nsmap={"md": _MD})
+        for name, text in (("WCODataModelVersionCode", "3.6"), ("WCOTypeName", "DEC")):
+            etree.SubElement(parent, f"{{{_MD}}}{name}").text = text
+    return etree.SubElement(parent, f"{{{DEC}}}Declaration", nsmap=_make_default_namespace(DEC))
+
+
+def _make_default_namespace(namespace: str) -> Any:
+    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    return {None: namespace}
+
+
+def _write_groups(
+    draft: SampleDraft, branches: Mapping[str | None, etree._Element], occurrences: Iterable[GroupOccurrence]
+) -> dict[int, etree._Element]:
+    groups: dict[int, etree._Element] = {}
+    for one in occurrences:
+        group = draft.bundle.dictionary.groups[one.group]
+        base = groups[one.place[group.per]] if group.per in one.place else branches[one.item]
+        *above, last = group.path.split("/")
+        parent = _descend_path(base, above)
+        element = etree.SubElement(parent, f"{{{DEC}}}{last}")
+        groups[one.place[one.group]] = element
+    return groups
+
+
+def _descend_path(element: etree._Element, names: Iterable[str]) -> etree._Element:
+    for name in names:
+        found = element.find(f"{{{DEC}}}{name}")
+        element = etree.SubElement(element, f"{{{DEC}}}{name}") if found is None else found
+    return element
+
+
+def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnValue) -> None:
+    *outer, last = meaning.relative
+    if meaning.where is not None:
+        *above, repeated = outer
+        parent = etree.SubElement(_descend_path(branch, above), f"{{{DEC}}}{repeated}")
+        if meaning.where.values[0] != "none":
+            etree.SubElement(parent, f"{{{DEC}}}{meaning.where.element}").text = meaning.where.values[0]
+    else:
+        parent = _descend_path(branch, outer)
+    element = etree.SubElement(parent, f"{{{DEC}}}{last}")
+    if meaning.type == "datetime":
+        text = drawn.text
+        inner = etree.SubElement(element, f"{{{_DS}}}DateTimeString", nsmap={"dt": _DS})
+        day = text[:10].replace("-", "")
+        inner.set("formatCode", "304" if "T" in text else "102")
+        inner.text = f"{day}{text[11:19].replace(':', '')}Z" if "T" in text else day
+        return
+    element.text = drawn.text
+    if meaning.attribute is not None and drawn.unit is not None:
+        element.set(meaning.attribute, drawn.unit)
+
+
+def _complete_declaration(declaration: etree._Element) -> None:
+    """Add what the declaration's schema demands and the document does not need."""
+    if declaration.find(f"{{{DEC}}}FunctionCode") is None:
+        etree.SubElement(declaration, f"{{{DEC}}}FunctionCode").text = "9"
+    pending = [(declaration, "Declaration")]
+    while pending:
+        element, path = pending.pop()
+        number = f"{path}/SequenceNumeric"
+        if number in load_wco_elements() and element.find(f"{{{DEC}}}SequenceNumeric") is None:
+            position = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
+            etree.SubElement(element, f"{{{DEC}}}SequenceNumeric").text = str(position)
+        children = [child for child in element if str(child.tag).startswith(f"{{{DEC}}}")]
+        pending += [(child, f"{path}/{etree.QName(child).localname}") for child in children]
+
+
+def _sort_children(element: etree._Element, path: str) -> None:
+    """Put the children of every element in the order of the declaration's schema."""
+    order = {known: position for position, known in enumerate(load_wco_elements())}
+    pending = [(element, path)]
+    while pending:
+        element, path = pending.pop()
+        children = [child for child in element if str(child.tag).startswith(f"{{{DEC}}}")]
+        named = [(child, f"{path}/{etree.QName(child).localname}") for child in children]
+        named.sort(key=lambda pair: order.get(pair[1], 0))
+        for child, _ in named:
+            element.append(child)
+        pending.extend(named)

@@ -1,0 +1,209 @@
+"""Conditions over declared and asked values: finite, total, readable; no expression strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, make_mapping_error
+from gateway.harmonize.types.value_shapes import DECIMAL
+
+if TYPE_CHECKING:
+    from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
+    from gateway.harmonize.types.unique_fields import UniqueField
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "Condition",
+    "Negation",
+    "TextValue",
+    "ValueReader",
+    "ValueTest",
+    "list_guard_tests",
+    "read_condition",
+]
+
+_COMPARISONS: Final = ("at_least", "at_most", "more_than", "less_than")
+_NO_LISTS: Final[Mapping[str, CodeList]] = {}
+_TRUE: Final = {"1": "true", "0": "false"}
+
+
+class ValueReader(Protocol):
+    """Whatever can give the values of a source to a condition."""
+
+    def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> Sequence[TextValue]:
+        """Return the values of `source`, read by `rule`."""
+
+
+class TextValue(Protocol):
+    """A value with its text."""
+
+    @property
+    def text(self) -> str:
+        """Return the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Holds when every part holds."""
+
+    parts: tuple[Condition, ...]
+
+    def is_satisfied(self, scope: ValueReader) -> bool:
+        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
+        return all([part.is_satisfied(scope) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Holds when at least one part holds."""
+
+    parts: tuple[Condition, ...]
+
+    def is_satisfied(self, scope: ValueReader) -> bool:
+        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
+        return any([part.is_satisfied(scope) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """Holds when its part does not."""
+
+    part: Condition
+
+    def is_satisfied(self, scope: ValueReader) -> bool:
+        """Return whether the condition holds in `scope`."""
+        return not self.part.is_satisfied(scope)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTest:
+    """Compares one value: ``is``, ``in``, ``present`` or a numeric comparison."""
+
+    name: str
+    source: UniqueField | CommonMeaning
+    operator: str
+    values: tuple[str, ...]
+    boolean: bool
+    mark: SourceMark
+    listed: CodeList | None = None
+
+    def is_satisfied(self, scope: ValueReader) -> bool:
+        """Return whether the value in `scope` passes; where there is none only ``present: no`` holds."""
+        texts = [found.text for found in scope.read_values(self.source, self.mark)]
+        if self.operator == "present":
+            return bool(texts) == (self.values[0] == "yes")
+        return any(self._matches_text(_TRUE.get(text, text) if self.boolean else text) for text in texts)
+
+    def _matches_text(self, text: str) -> bool:
+        if self.listed is not None:
+            return text in self.listed.known
+        if self.operator in ("is", "in"):
+            return text in self.values
+        number = text.strip()
+        if not DECIMAL.fullmatch(number):
+            return False
+        left, right = Decimal(number), Decimal(self.values[0])
+        return {
+            "at_least": left >= right,
+            "at_most": left <= right,
+            "more_than": left > right,
+            "less_than": left < right,
+        }[self.operator]
+
+
+Condition = AllOf | AnyOf | Negation | ValueTest
+
+
+def list_guard_tests(condition: Condition) -> Iterator[ValueTest]:
+    """Yield every test of a condition: the guard values that decide it."""
+    if isinstance(condition, ValueTest):
+        yield condition
+        return
+    for part in (condition.part,) if isinstance(condition, Negation) else condition.parts:
+        yield from list_guard_tests(part)
+
+
+def read_condition(
+    node: YamlNode,
+    asks: Mapping[str, UniqueField],
+    dictionary: DataDictionary,
+    lists: Mapping[str, CodeList] = _NO_LISTS,
+) -> Condition:
+    """Return the condition that `node` writes: one key, a field's name or ``all``, ``any``, ``not``.
+
+    `lists` are the code lists that ``in_list`` may name.
+    """
+    entries = list(node.read_table("condition").take_unread_items())
+    if len(entries) != 1:
+        raise make_mapping_error(
+            node.mark, "condition", "one field, or one of all, any, not", f"{len(entries)} keys"
+        )
+    name, value, mark = entries[0]
+    if name in ("all", "any"):
+        parts = tuple(read_condition(part, asks, dictionary, lists) for part in value.read_list(name))
+        return AllOf(parts) if name == "all" else AnyOf(parts)
+    if name == "not":
+        return Negation(read_condition(value, asks, dictionary, lists))
+    source = asks.get(name) or dictionary.meanings.get(name)
+    if source is None:
+        raise make_mapping_error(mark, "condition", "an asked field or a common meaning", name)
+    return _read_value_test(name, source, value, (mark, lists))
+
+
+def _read_value_test(
+    name: str,
+    source: UniqueField | CommonMeaning,
+    node: YamlNode,
+    context: tuple[SourceMark, Mapping[str, CodeList]],
+) -> ValueTest:
+    mark, lists = context
+    tests = list(node.read_table(name).take_unread_items())
+    if len(tests) != 1:
+        raise make_mapping_error(mark, name, "one test", f"{len(tests)} of them")
+    operator, value, at = tests[0]
+    boolean = source.type == "boolean"
+    if operator == "present":
+        return ValueTest(name, source, operator, (value.read_choice(operator, ("yes", "no")),), boolean, mark)
+    if operator in _COMPARISONS:
+        number = value.read_text(operator)
+        if not DECIMAL.fullmatch(number):
+            raise make_mapping_error(at, operator, "a number", number)
+        return ValueTest(name, source, operator, (number,), boolean, mark)
+    if operator == "in_list":
+        listed = _get_code_list(name, source, value, lists)
+        return ValueTest(name, source, "in", listed.codes, boolean, mark, listed)
+    if operator not in ("is", "in"):
+        raise make_mapping_error(at, name, "is, in, in_list, present or " + ", ".join(_COMPARISONS), operator)
+    values = (value.read_text(operator),) if operator == "is" else tuple(value.read_distinct_texts(operator))
+    codes = ("true", "false") if boolean else source.shape.codes
+    for text in values:
+        if codes is not None and text not in codes:
+            raise make_mapping_error(at, name, "a code of " + (source.shape.list_name or name), text)
+    return ValueTest(name, source, operator, values, boolean, mark)
+
+
+def _get_code_list(
+    name: str, source: UniqueField | CommonMeaning, node: YamlNode, lists: Mapping[str, CodeList]
+) -> CodeList:
+    """Return the list that a value is looked up in: one that we hold whole, with codes that it can have."""
+    found = lists.get(node.read_text("in_list"))
+    if found is None:
+        raise make_mapping_error(
+            node.mark, "in_list", "a code list of codelists.yaml", node.read_text("in_list")
+        )
+    if found.pattern is not None or not found.codes:
+        raise make_mapping_error(
+            node.mark, "in_list", "a list that we hold whole", f"{found.name}, which is open"
+        )
+    if source.shape.kind != "text" or source.type in ("group", "attachment"):
+        raise make_mapping_error(node.mark, name, "a text or a code, which can stand in a list", source.type)
+    own = source.shape.codes
+    if own is not None and found.known.isdisjoint(own):
+        expected = "a list with codes of " + (source.shape.list_name or name)
+        raise make_mapping_error(node.mark, "in_list", expected, f"{found.name}, which has none of them")
+    return found

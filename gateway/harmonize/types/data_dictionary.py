@@ -1,0 +1,280 @@
+"""The dictionary of common meanings: each thing a declaration can say, named once.
+
+Documents name meanings (``importer.name``), never paths.  That makes "declared once",
+"one value for all agencies" and "never asked twice" look-ups instead of analyses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.harmonize.types.code_lists import CodeList, read_pattern
+from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.wire.wco_pointers import load_wco_elements
+
+__all__ = ["CommonMeaning", "DataDictionary", "MeaningGroup", "SiblingSelector", "read_data_dictionary"]
+
+ITEM_PATH: Final = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
+_TYPES: Final = ("text", "code", "integer", "decimal", "amount", "measure", "datetime")
+_ATTRIBUTES: Final = {"amount": "currencyID", "measure": "unitCode"}
+_HEADER: Final = "header"
+_ITEM: Final = "item"
+_NONE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingSelector:
+    """Which of several like elements is meant: those whose sibling `element` has one of `values`.
+
+    ``none`` among the values stands for "the sibling is not there".  The order of the
+    values is the order in which the elements are taken.
+    """
+
+    element: str
+    values: tuple[str, ...]
+
+    def find_rank(self, text: str | None) -> int | None:
+        """Return the place of a sibling's text among the values, None when it is not meant."""
+        value = text if text else _NONE
+        return self.values.index(value) if value in self.values else None
+
+
+@dataclass(frozen=True, slots=True)
+class MeaningGroup:
+    """Elements that repeat and hold meanings of their own, as containers or packages."""
+
+    name: str
+    path: str
+    per: str
+    mark: SourceMark
+
+
+@dataclass(frozen=True, slots=True)
+class CommonMeaning:
+    """One common meaning: where it stands, what it looks like, what people call it.
+
+    `in_item` says whether it belongs to one goods item, itself or in a group of it; `attribute`
+    is what belongs to the value, a currency or a unit.
+    """
+
+    name: str
+    path: str
+    relative: tuple[str, ...]
+    per: str
+    wco: str
+    type: str
+    shape: ValueShape
+    supplement: bool
+    many: bool
+    first: bool
+    join: bool
+    where: SiblingSelector | None
+    ko: str
+    en: str
+    mark: SourceMark
+    in_item: bool
+    attribute: str | None = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
+
+
+@dataclass(frozen=True, slots=True)
+class DataDictionary:
+    """Every common meaning by name, with the groups that some of them stand in."""
+
+    name: str
+    version: str
+    meanings: Mapping[str, CommonMeaning]
+    groups: Mapping[str, MeaningGroup]
+    mark: SourceMark
+
+    def list_enclosing_groups(self, per: str) -> tuple[str, ...]:
+        """Return the groups that enclose a meaning given `per`, the outermost first."""
+        found: tuple[str, ...] = ()
+        while per in self.groups:
+            found = (per, *found)
+            per = self.groups[per].per
+        return found
+
+    def make_group_path(self, group: MeaningGroup) -> str:
+        """Return the path of a group's element from the declaration's root."""
+        return f"{_make_base_path(group.per, self.groups)}/{group.path}"
+
+    def is_per_item(self, per: str) -> bool:
+        """Return whether something given `per` belongs to one goods item."""
+        return _is_in_item(per, self.groups)
+
+
+def read_data_dictionary(root: YamlNode, lists: Mapping[str, CodeList]) -> DataDictionary:
+    """Return the dictionary that a file declares."""
+    top = root.read_table("dictionary")
+    name = top.get_required("dictionary").read_text("dictionary")
+    version = top.get_required("version").read_text("version")
+    groups = _read_meaning_groups(top)
+    meanings: dict[str, CommonMeaning] = {}
+    for key, node, mark in top.get_required("meanings").read_table("meanings").take_unread_items():
+        meanings[key] = _read_meaning(key, node.read_table(key), mark, (groups, lists))
+        _check_unique_path(meanings[key], meanings)
+    top.reject_unread_keys()
+    return DataDictionary(name, version, meanings, groups, root.mark)
+
+
+def _check_unique_path(meaning: CommonMeaning, known: Mapping[str, CommonMeaning]) -> None:
+    """Refuse a meaning of the very elements that another has: same path, and the same where."""
+    for other in known.values():
+        if (
+            other is not meaning
+            and other.path == meaning.path
+            and _make_selector_key(other) == _make_selector_key(meaning)
+        ):
+            expected = f"a path or a where of its own ({other.name} has it, {other.mark})"
+            raise make_mapping_error(meaning.mark, f"{meaning.name}.path", expected, meaning.path)
+
+
+def _make_selector_key(meaning: CommonMeaning) -> tuple[str, frozenset[str]]:
+    where = meaning.where
+    return ("", frozenset()) if where is None else (where.element, frozenset(where.values))
+
+
+def _read_meaning_groups(top: YamlTable) -> dict[str, MeaningGroup]:
+    groups: dict[str, MeaningGroup] = {}
+    node = top.get("groups")
+    for key, value, mark in node.read_table("groups").take_unread_items() if node else ():
+        table = value.read_table(key)
+        path = table.get_required("path").read_text("path")
+        per = table.get_required("per").read_choice("per", (_HEADER, _ITEM, *groups))
+        table.reject_unread_keys()
+        if (tag := load_wco_elements().get(path)) is not None and tag.kind != "class":
+            raise make_mapping_error(mark, f"{key}.path", "the path of an element that holds others", path)
+        groups[key] = MeaningGroup(key, _make_relative_path(path, per, groups, mark), per, mark)
+    return groups
+
+
+def _is_in_item(per: str, groups: Mapping[str, MeaningGroup]) -> bool:
+    while per in groups:
+        per = groups[per].per
+    return per == _ITEM
+
+
+def _make_base_path(per: str, groups: Mapping[str, MeaningGroup]) -> str:
+    if per in groups:
+        group = groups[per]
+        return f"{_make_base_path(group.per, groups)}/{group.path}"
+    return ITEM_PATH if per == _ITEM else "Declaration"
+
+
+def _make_relative_path(path: str, per: str, groups: Mapping[str, MeaningGroup], mark: SourceMark) -> str:
+    """Return the part of `path` below the element that `per` stands for."""
+    base = _make_base_path(per, groups)
+    if not path.startswith(f"{base}/") or not all(part.isalnum() for part in path.split("/")):
+        raise make_mapping_error(mark, "path", f"a path of names below {base}", path)
+    if path not in load_wco_elements():
+        raise make_mapping_error(mark, "path", "a path that the declaration or its supplement has", path)
+    return path[len(base) + 1 :]
+
+
+def _check_declared_element(meaning: CommonMeaning) -> None:
+    """Refuse a meaning that no submission can hold: no element with a value, another id, no such sibling."""
+    tag, mark, name = load_wco_elements()[meaning.path], meaning.mark, meaning.name
+    if tag.kind == "class":
+        raise make_mapping_error(mark, f"{name}.path", "the path of an element with a value", meaning.path)
+    if meaning.supplement != (tag.kind == "supplement"):
+        expected = "one of the paths that a supplement may hold" if meaning.supplement else "supplement: yes"
+        raise make_mapping_error(mark, f"{name}.supplement", expected, meaning.path)
+    if meaning.supplement and meaning.per not in (_HEADER, _ITEM):
+        raise make_mapping_error(
+            mark, f"{name}.per", "header or item, as it stands in the supplement", meaning.per
+        )
+    if meaning.wco and meaning.wco != tag.wco_id:
+        raise make_mapping_error(
+            mark, f"{name}.wco", f"the id of the element, {tag.wco_id or 'none'}", meaning.wco
+        )
+    if meaning.where is not None:
+        sibling = f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}"
+        if sibling not in load_wco_elements() or meaning.supplement:
+            raise make_mapping_error(
+                mark, f"{name}.where", "an element beside the value", meaning.where.element
+            )
+
+
+def _read_meaning(
+    name: str,
+    table: YamlTable,
+    mark: SourceMark,
+    context: tuple[Mapping[str, MeaningGroup], Mapping[str, CodeList]],
+) -> CommonMeaning:
+    groups, lists = context
+    path = table.get_required("path").read_text("path")
+    per_node = table.get("per")
+    per = per_node.read_choice("per", (_HEADER, _ITEM, *groups)) if per_node else _HEADER
+    kind = table.get_required("type").read_choice("type", _TYPES)
+    flags = {key: _read_flag(table, key) for key in ("supplement", "many", "first", "join")}
+    where = _read_sibling_selector(table)
+    if flags["join"] and where is None:
+        raise make_mapping_error(mark, name, "where, which says what is joined in which order", "join alone")
+    shape = _read_shape(table, kind, lists)
+    wco = table.read_text("wco")
+    labels = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
+    table.reject_unread_keys()
+    relative = tuple(_make_relative_path(path, per, groups, mark).split("/"))
+    meaning = CommonMeaning(
+        name,
+        path,
+        relative,
+        per,
+        wco,
+        kind,
+        shape,
+        **flags,
+        where=where,
+        ko=labels[0],
+        en=labels[1],
+        mark=mark,
+        in_item=_is_in_item(per, groups),
+    )
+    _check_declared_element(meaning)
+    return meaning
+
+
+def _read_flag(table: YamlTable, key: str) -> bool:
+    node = table.get(key)
+    return node is not None and node.read_choice(key, ("yes", "no")) == "yes"
+
+
+def _read_sibling_selector(table: YamlTable) -> SiblingSelector | None:
+    node = table.get("where")
+    if node is None:
+        return None
+    entries = list(node.read_table("where").take_unread_items())
+    if len(entries) != 1:
+        raise make_mapping_error(node.mark, "where", "one sibling element", f"{len(entries)} of them")
+    element, values, _ = entries[0]
+    return SiblingSelector(element, tuple(values.read_distinct_texts("where")))
+
+
+def _read_shape(table: YamlTable, kind: str, lists: Mapping[str, CodeList]) -> ValueShape:
+    longest = table.get("max")
+    digits = table.get("digits")
+    list_name = table.read_text("list")
+    if list_name and list_name not in lists:
+        raise make_mapping_error(table.mark, "list", "a code list of codelists.yaml", list_name)
+    total, fraction = digits.read_digit_counts("digits") if digits else (None, None)
+    if kind in ("amount", "measure", "decimal"):
+        return ValueShape("decimal", total=total, fraction=fraction)
+    if kind == "integer":
+        return ValueShape(
+            "integer", total=longest.read_integer("max", 1) if longest else None, fraction=0, low="0"
+        )
+    if kind == "datetime":
+        return ValueShape("moment")
+    bound = longest.read_integer("max", 1) if longest else None
+    pattern = read_pattern(table, bound)
+    if list_name:
+        known = lists[list_name]
+        codes = None if known.pattern else known.codes
+        return ValueShape("text", longest=bound, pattern=known.pattern, codes=codes, list_name=list_name)
+    return ValueShape("text", longest=bound, pattern=pattern)

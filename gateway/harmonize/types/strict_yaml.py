@@ -1,0 +1,321 @@
+"""Reads YAML strictly: every scalar a string, no duplicate or unknown key, line kept for every node.
+
+A mapping is law in small letters, so nothing in it may be guessed.  ``090``, ``NO`` and
+``1E3`` are codes and stay text; anchors, aliases, tags and several documents in one file
+are refused; a key that nobody reads is an error that names file and line (GW502).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import yaml
+
+from gateway.errors import MAPPING_WRONG, GatewayError
+
+__all__ = [
+    "MappingError",
+    "SourceMark",
+    "YamlNode",
+    "YamlTable",
+    "find_invalid_xml_character",
+    "make_mapping_error",
+    "read_yaml",
+]
+
+# What XML 1.0 cannot carry: control characters, U+FFFE, U+FFFF and halves of a pair.
+_FOREIGN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LARGEST: Final = 2_000_000
+_MOST_NODES: Final = 1_000_000
+_DEEPEST: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMark:
+    """A place in a mapping file; line 0 is no place in it but what `file` says in words."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class MappingError(GatewayError):
+    """A mapping that does not load (GW502): its place, the field, and the proof that it breaks, if one."""
+
+    def __init__(self, mark: SourceMark, name: str, detail: str, proof: str) -> None:
+        super().__init__(MAPPING_WRONG, f"{name}: {detail}", str(mark))
+        self.mark = mark
+        self.name = name
+        self.proof = proof
+
+
+def make_mapping_error(
+    mark: SourceMark, name: str, expected: str, found: str, *, proof: str = ""
+) -> MappingError:
+    """Return the error of a wrong mapping (GW502): field, expectation, finding, file and line.
+
+    `proof` names the proof that the mapping breaks, where it is refused for that.
+    """
+    shown, wanted = (
+        text if len(text) <= most else text[:most] + "…" for text, most in ((found, 80), (expected, 240))
+    )
+    return MappingError(mark, name, f"expected {wanted}, found {shown}", proof)
+
+
+def find_invalid_xml_character(text: str) -> str:
+    """Return the first character of `text` that no XML document can carry, escaped; empty for none."""
+    found = _FOREIGN.search(text)
+    return ascii(found[0])[1:-1] if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class YamlNode:
+    """One YAML node with its place: `value` is a text, a list of nodes, or a table of nodes by key."""
+
+    value: str | list[YamlNode] | dict[str, YamlNode]
+    mark: SourceMark
+    keys: dict[str, SourceMark] = field(default_factory=dict)
+
+    @property
+    def kind_name(self) -> str:
+        """Return what the node is, in the words of an error message."""
+        return {str: "text", list: "list", dict: "table"}[type(self.value)]
+
+    def read_text(self, name: str) -> str:
+        """Return the node's text; it may not be empty."""
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise make_mapping_error(self.mark, name, "a text", self.describe_value())
+        return self.value
+
+    def read_integer(self, name: str, low: int = 0, high: int = 10**9) -> int:
+        """Return the node's whole number between `low` and `high`."""
+        text = self.read_text(name)
+        if not (text.isascii() and text.isdigit()) or len(text) > 10 or not low <= int(text) <= high:
+            raise make_mapping_error(self.mark, name, f"a whole number from {low} to {high}", text)
+        return int(text)
+
+    def read_choice(self, name: str, choices: Collection[str]) -> str:
+        """Return the node's text, one of `choices`."""
+        text = self.read_text(name)
+        if text not in choices:
+            raise make_mapping_error(self.mark, name, "one of " + ", ".join(sorted(choices)), text)
+        return text
+
+    def read_list(self, name: str) -> list[YamlNode]:
+        """Return the nodes of a list."""
+        if not isinstance(self.value, list):
+            raise make_mapping_error(self.mark, name, "a list", self.describe_value())
+        return self.value
+
+    def read_distinct_texts(self, name: str) -> list[str]:
+        """Return the texts of a list of texts, each once."""
+        nodes = self.read_list(name)
+        found: list[str] = []
+        for node in nodes:
+            text = node.read_text(name)
+            if text in found:
+                raise make_mapping_error(node.mark, name, "each text once", text)
+            found.append(text)
+        return found
+
+    def read_table(self, name: str) -> YamlTable:
+        """Return a reader of a table."""
+        if not isinstance(self.value, dict):
+            raise make_mapping_error(self.mark, name, "a table", self.describe_value())
+        return YamlTable(self.value, self.mark, name, self.keys)
+
+    def read_bounds(self, name: str) -> tuple[int, int]:
+        """Return a list of two whole numbers, low and high."""
+        nodes = self.read_list(name)
+        if len(nodes) != 2:
+            raise make_mapping_error(self.mark, name, "two numbers [low, high]", f"{len(nodes)} of them")
+        low = nodes[0].read_integer(name)
+        return low, nodes[1].read_integer(name, low)
+
+    def read_digit_counts(self, name: str) -> tuple[int, int]:
+        """Return a list of two whole numbers: digits in all, and after the point."""
+        nodes = self.read_list(name)
+        if len(nodes) != 2:
+            raise make_mapping_error(
+                self.mark, name, "two numbers [digits, decimals]", f"{len(nodes)} of them"
+            )
+        total = nodes[0].read_integer(name, 1, 40)
+        return total, nodes[1].read_integer(name, 0, total)
+
+    def describe_value(self) -> str:
+        """Return a short description for messages."""
+        return repr(self.value) if isinstance(self.value, str) else f"a {self.kind_name}"
+
+
+class YamlTable:
+    """A reader of one table that remembers which keys were read and refuses the others."""
+
+    def __init__(
+        self, nodes: dict[str, YamlNode], mark: SourceMark, name: str, keys: dict[str, SourceMark]
+    ) -> None:
+        self.mark = mark
+        self.name = name
+        self._nodes = nodes
+        self._keys = keys
+        self._read: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._nodes
+
+    def get(self, key: str) -> YamlNode | None:
+        """Return the node of `key`, or None."""
+        self._read.add(key)
+        return self._nodes.get(key)
+
+    def get_required(self, key: str) -> YamlNode:
+        """Return the node of `key`, which must be there."""
+        node = self.get(key)
+        if node is None:
+            raise make_mapping_error(
+                self.mark, self.name, f"the key {key!r}", ", ".join(self._nodes) or "nothing"
+            )
+        return node
+
+    def read_text(self, key: str, default: str = "") -> str:
+        """Return the text of `key`, or `default` when it is not there."""
+        node = self.get(key)
+        return default if node is None else node.read_text(f"{self.name}.{key}")
+
+    def take_unread_items(self) -> Iterator[tuple[str, YamlNode, SourceMark]]:
+        """Yield every key not read so far, with its node and the place of the key."""
+        for key, node in self._nodes.items():
+            if key not in self._read:
+                self._read.add(key)
+                yield key, node, self._keys[key]
+
+    def reject_unread_keys(self) -> None:
+        """Refuse keys that nobody has read."""
+        for key in self._nodes:
+            if key not in self._read:
+                known = ", ".join(sorted(self._read))
+                raise make_mapping_error(
+                    self._keys[key], self.name, f"only the keys {known}", f"unknown key {key!r}"
+                )
+
+
+def read_yaml(content: bytes, file: str, *, aliases: bool = False, largest: int = _LARGEST) -> YamlNode:
+    """Return the one document of a strict YAML file; `file` is the name that errors show.
+
+    `largest` is in octets.  `aliases` lets a part stand for an earlier one (``*name``), as
+    programs write it that dump tables; a mapping may not have them.
+    """
+    start = SourceMark(file, 1)
+    if len(content) > largest:
+        raise make_mapping_error(start, "file", f"at most {largest} octets", str(len(content)))
+    try:
+        return _YamlReader(content.decode("utf-8"), file, aliases).read_document()
+    except UnicodeDecodeError as error:
+        raise make_mapping_error(start, "file", "UTF-8", f"octet {error.start}") from None
+    except yaml.YAMLError as error:
+        raise _make_syntax_error(error, file) from None
+
+
+def _make_syntax_error(error: Exception, file: str) -> GatewayError:
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else 1
+    problem = getattr(error, "problem", None) or "no readable YAML"
+    found = str(problem).removeprefix("but found ").removeprefix("found ")
+    return make_mapping_error(SourceMark(file, line), "file", "one well-formed YAML document", found)
+
+
+class _YamlReader:
+    """Makes nodes of the events of a YAML parser; no values are guessed, nothing is built twice."""
+
+    def __init__(self, text: str, file: str, aliases: bool) -> None:
+        self._events = yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+        self._file = file
+        self._aliases = aliases
+        self._anchors: dict[str, YamlNode] = {}
+        self._nodes = 0
+
+    def read_document(self) -> YamlNode:
+        """Return the root of the only document."""
+        next(self._events)
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            raise make_mapping_error(SourceMark(self._file, 1), "file", "one YAML document", "nothing")
+        root = self._read_node(next(self._events), 0, "file")
+        next(self._events)
+        further = next(self._events)
+        if not isinstance(further, yaml.StreamEndEvent):
+            raise make_mapping_error(
+                self._locate_event(further), "file", "one YAML document", "another document"
+            )
+        return root
+
+    def _locate_event(self, event: yaml.Event) -> SourceMark:
+        return SourceMark(self._file, event.start_mark.line + 1 if event.start_mark is not None else 1)
+
+    def _read_scalar(self, event: yaml.ScalarEvent, mark: SourceMark, name: str) -> str:
+        """Return the text of a scalar, which has no tag and only characters that XML can carry."""
+        text = str(event.value)
+        if event.tag is not None:
+            raise make_mapping_error(mark, name, "no tags", str(event.tag))
+        if strange := find_invalid_xml_character(text):
+            raise make_mapping_error(mark, name, "characters that XML 1.0 can carry", strange)
+        return text
+
+    def _read_node(self, event: yaml.Event, depth: int, name: str) -> YamlNode:
+        """Return the node that begins with `event`; `name` is the key that it stands under."""
+        mark = self._locate_event(event)
+        self._nodes += 1
+        if depth > _DEEPEST:
+            raise make_mapping_error(mark, "file", f"nesting of at most {_DEEPEST}", "deeper nesting")
+        if self._nodes > _MOST_NODES:
+            raise make_mapping_error(mark, "file", f"at most {_MOST_NODES} values", "more of them")
+        if isinstance(event, yaml.AliasEvent):
+            return self._resolve_alias(event, mark)
+        assert isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent))
+        if event.tag is not None:
+            raise make_mapping_error(mark, name, "no tags", str(event.tag))
+        if event.anchor is not None and not self._aliases:
+            raise make_mapping_error(mark, "file", "no anchors and aliases", "an anchor or an alias")
+        if isinstance(event, yaml.ScalarEvent):
+            node = YamlNode(self._read_scalar(event, mark, name), mark)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = YamlNode(self._read_sequence(depth, name), mark)
+        else:
+            node = self._read_mapping(mark, depth, name)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _resolve_alias(self, event: yaml.AliasEvent, mark: SourceMark) -> YamlNode:
+        if not self._aliases:
+            raise make_mapping_error(mark, "file", "no anchors and aliases", "an alias")
+        node = self._anchors.get(event.anchor or "")
+        if node is None:
+            raise make_mapping_error(mark, "file", "an alias of something before it", f"*{event.anchor}")
+        return node
+
+    def _read_sequence(self, depth: int, name: str) -> list[YamlNode]:
+        nodes: list[YamlNode] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            nodes.append(self._read_node(event, depth + 1, name))
+        return nodes
+
+    def _read_mapping(self, mark: SourceMark, depth: int, name: str) -> YamlNode:
+        nodes: dict[str, YamlNode] = {}
+        keys: dict[str, SourceMark] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            at = self._locate_event(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                kind = "an alias" if isinstance(event, yaml.AliasEvent) else "no text"
+                raise make_mapping_error(at, "file", "a text as key", kind)
+            key = self._read_scalar(event, at, name)
+            if key in nodes:
+                raise make_mapping_error(
+                    at, "file", "each key once", f"{key!r} again, first in line {keys[key].line}"
+                )
+            nodes[key] = self._read_node(next(self._events), depth + 1, key)
+            keys[key] = at
+        return YamlNode(nodes, mark, keys)

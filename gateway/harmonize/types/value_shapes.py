@@ -1,0 +1,228 @@
+"""What a single value may look like: one description that checks a text and writes its XML schema type."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Final
+from xml.sax.saxutils import quoteattr
+
+from gateway.errors import CODE_UNKNOWN, RULE_BROKEN, VALUE_DOES_NOT_FIT, Problem
+
+__all__ = [
+    "CHARSETS",
+    "DECIMAL",
+    "KINDS",
+    "ValueShape",
+    "count_octets",
+    "is_simple_pattern",
+    "write_simple_type",
+]
+
+CHARSETS: Final = ("euc-kr", "cp949", "utf-8", "ascii")
+KINDS: Final = ("text", "decimal", "integer", "digits", "day", "date", "moment", "boolean")
+DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})")
+# A pattern is a row of characters and classes, each with a count or none, and of a few choices of
+# fixed words: Python and XML Schema read it alike, and it is matched fast as counts are bounded.
+_PATTERN_FORM: Final = re.compile(
+    r"(?:(?:\[[A-Za-z0-9가-힣 ._/:,;#+*=@()%'-]+\]|[A-Za-z0-9가-힣 _/-])(?:\{[0-9]{1,4}(?:,[0-9]{1,4})?\})?"
+    r"|\([A-Za-z0-9가-힣 _/-]+(?:\|[A-Za-z0-9가-힣 _/-]+)*\)(?:\{0,1\})?)+"
+)
+_MOST_CHOICES: Final = 3
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
+_SPACE: Final = " \t\r\n"
+_DAY: Final = re.compile(r"[0-9]{8}")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema knows no zone beyond fourteen hours
+)
+_NUMBERS: Final = ("decimal", "integer")
+_TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
+_BASE: Final = {"decimal": "xs:decimal", "integer": "xs:integer", "boolean": "xs:boolean"}
+_PATTERN: Final = {"digits": r"[0-9]+", "day": _DAY.pattern, "date": _DATE.pattern}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueShape:
+    """The form of one value; every bound that is None does not bind.
+
+    `longest` counts characters, `octets` counts octets in `charset`; `exact` makes the
+    bound a fixed length.  `total` and `fraction` are digits as in XML Schema.
+    """
+
+    kind: str = "text"
+    longest: int | None = None
+    octets: int | None = None
+    charset: str = "utf-8"
+    exact: bool = False
+    total: int | None = None
+    fraction: int | None = None
+    low: str | None = None
+    high: str | None = None
+    pattern: str | None = None
+    codes: tuple[str, ...] | None = None
+    list_name: str = ""
+    _members: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
+    _plain: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_plain", self.kind == "text" and self.pattern is None and not self.exact)
+
+    def find_violation(self, text: str) -> tuple[Problem, str] | None:
+        """Return why `text` does not have this shape, or None when it has."""
+        if self.codes is not None:
+            if text in (self._members or self._cache_members(self.codes)):
+                return None
+            return (
+                CODE_UNKNOWN,
+                f"{_format_excerpt(text)} is not in the list {self.list_name or 'of the field'}",
+            )
+        if self._plain and 0 < len(text) <= (self.longest or 0):
+            return None  # what nearly every text is: no form of its own, and short enough
+        return self._find_kind_violation(text) or self._find_length_violation(text)
+
+    def _cache_members(self, codes: tuple[str, ...]) -> frozenset[str]:
+        """Return the codes as a set, made at the first question: lists can be long."""
+        members = frozenset(codes)
+        object.__setattr__(self, "_members", members)
+        return members
+
+    def get_max_length(self) -> int | None:
+        """Return how many characters a value has at most, None where nothing bounds it."""
+        if self.codes is not None:
+            return max(map(len, self.codes), default=0)
+        if self.kind in ("day", "date"):
+            return 8 if self.kind == "day" else 10
+        return self.longest if self.longest is not None else self.octets
+
+    def _find_kind_violation(self, text: str) -> tuple[Problem, str] | None:
+        if self.kind in _NUMBERS:
+            return self._find_number_violation(text)
+        if self.kind in _TIMES and not _is_valid_time(text, self.kind):
+            return RULE_BROKEN, f"{_format_excerpt(text)} is not {_TIMES[self.kind]}"
+        if self.kind == "boolean" and text not in ("true", "false", "1", "0"):
+            return RULE_BROKEN, f"{_format_excerpt(text)} is not true or false"
+        if self.kind == "digits" and not (text.isascii() and text.isdigit()):
+            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has other characters than digits"
+        if self.pattern is not None and not _compile_pattern(self.pattern).fullmatch(text):
+            return RULE_BROKEN, f"{_format_excerpt(text)} has not the form {self.pattern}"
+        return None
+
+    def _find_number_violation(self, text: str) -> tuple[Problem, str] | None:
+        text = text.strip(_SPACE)
+        form = DECIMAL if self.kind == "decimal" else _INTEGER
+        if not form.fullmatch(text):
+            return RULE_BROKEN, f"{_format_excerpt(text)} is not a number"
+        whole, _, part = text.lstrip("+-").partition(".")
+        fraction, digits = len(part.rstrip("0")), len(whole.lstrip("0"))
+        if self.fraction is not None and fraction > self.fraction:
+            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has more than {self.fraction} decimals"
+        if self.total is not None and digits + fraction > self.total:
+            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has more than {self.total} digits"
+        return self._find_range_violation(text)
+
+    def _find_range_violation(self, text: str) -> tuple[Problem, str] | None:
+        if self.low is not None and Decimal(text) < Decimal(self.low):
+            return RULE_BROKEN, f"{_format_excerpt(text)} is less than {self.low}"
+        if self.high is not None and Decimal(text) > Decimal(self.high):
+            return RULE_BROKEN, f"{_format_excerpt(text)} is more than {self.high}"
+        return None
+
+    def _find_length_violation(self, text: str) -> tuple[Problem, str] | None:
+        if self.longest is not None:
+            size, bound, what = len(text), self.longest, "characters"
+        elif self.octets is not None:
+            found = count_octets(text, self.charset)
+            if found is None:
+                return (
+                    VALUE_DOES_NOT_FIT,
+                    f"{_format_excerpt(text)} has a character that {self.charset} does not have",
+                )
+            size, bound, what = found, self.octets, f"octets of {self.charset}"
+        else:
+            return None
+        if size == 0 or size > bound or (self.exact and size != bound):
+            word = "exactly" if self.exact else "at most"
+            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has {size} {what}, {word} {bound} fit"
+        return None
+
+
+def is_simple_pattern(pattern: str) -> bool:
+    """Return whether `pattern` is one of the simple patterns that mappings may use."""
+    if len(pattern) > 200 or not _PATTERN_FORM.fullmatch(pattern):
+        return False
+    if len(re.findall(r"\|[^]]*?\)", pattern)) > _MOST_CHOICES:
+        return False
+    try:
+        return bool(_compile_pattern(pattern))
+    except re.error:
+        return False
+
+
+def count_octets(text: str, charset: str) -> int | None:
+    """Return the length of `text` in octets of `charset`, None when it cannot be written in it."""
+    if text.isascii():
+        return len(text)  # each of the charsets writes ASCII as it is
+    try:
+        return len(text.encode(charset))
+    except UnicodeEncodeError:
+        return None
+
+
+def write_simple_type(shape: ValueShape, indent: str) -> list[str]:
+    """Return the lines of an ``xs:simpleType`` that accepts what `shape` accepts.
+
+    Lengths in octets become lengths in characters, which is all XML Schema can say: the
+    exact count is checked before.
+    """
+    if shape.kind == "moment" and shape.codes is None:
+        return [f'{indent}<xs:simpleType><xs:union memberTypes="xs:date xs:dateTime"/></xs:simpleType>']
+    base = _BASE.get(shape.kind, "xs:string") if shape.codes is None else "xs:string"
+    facets = [f"<xs:{name} value={quoteattr(value)}/>" for name, value in _list_facets(shape)]
+    lines = [f"{indent}<xs:simpleType>", f'{indent}  <xs:restriction base="{base}">']
+    lines += [f"{indent}    {facet}" for facet in facets]
+    return [*lines, f"{indent}  </xs:restriction>", f"{indent}</xs:simpleType>"]
+
+
+def _list_facets(shape: ValueShape) -> list[tuple[str, str]]:
+    if shape.codes is not None:
+        return [("enumeration", code) for code in shape.codes]
+    if shape.kind in ("decimal", "integer"):
+        pairs = [("totalDigits", shape.total), ("fractionDigits", shape.fraction)]
+        facets = [(name, str(value)) for name, value in pairs if value is not None]
+        facets += [("minInclusive", shape.low)] if shape.low is not None else []
+        return facets + ([("maxInclusive", shape.high)] if shape.high is not None else [])
+    if shape.kind == "boolean":
+        return []
+    bound = shape.longest if shape.longest is not None else shape.octets
+    facets = []
+    if bound is not None and shape.exact and shape.longest is not None:
+        facets.append(("length", str(bound)))
+    else:
+        facets.append(("minLength", "1"))
+        facets += [("maxLength", str(bound))] if bound is not None else []
+    pattern = shape.pattern or _PATTERN.get(shape.kind)
+    return facets + ([("pattern", pattern)] if pattern else [])
+
+
+def _is_valid_time(text: str, kind: str) -> bool:
+    """Return whether `text` names a day, or where `kind` allows it a moment, that exists."""
+    try:
+        if (_DAY if kind == "day" else _DATE).fullmatch(text):
+            return bool(date.fromisoformat(text))
+        return kind == "moment" and bool(_MOMENT.fullmatch(text)) and bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+@cache
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
+
+
+def _format_excerpt(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -1,0 +1,1 @@
+"""How a case ends: results, their delivery, what an operator may do about both."""

@@ -1,0 +1,60 @@
+"""What was sent has arrived: when everything of a case has, the case is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.evidence.evidence_log import record_evidence
+from gateway.state_machines import REQUEST
+from gateway.store import agency_requests, cases, deliveries
+from gateway.store.transitions import StateEvent
+
+__all__ = ["close_case_when_done", "lock_delivery_case"]
+
+_DONE = ("DELIVERED", "CANCELLED")
+
+
+def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
+    """Lock the case a delivery belongs to and return it; None when it belongs to none."""
+    row = deliveries.find_by_id(conn, delivery)
+    if row is None or row.case_id is None:
+        return None
+    return cases.lock_case(conn, row.case_id)
+
+
+def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> None:
+    """Close a decided, locked case when nothing of it is left to deliver."""
+    if case is None or case.state != "DECIDED":
+        return
+    left = [row for row in deliveries.list_by_case(conn, case.id) if row.state not in _DONE]
+    if left and not _is_remainder_moot(conn, case.id, left):
+        return
+    cases.apply_event(conn, case.id, StateEvent("relayed", now, "relay"), closed_at=now)
+    record_evidence(
+        conn, "closed", "case", case.id, None, {"number": case.number, "outcome": case.outcome}, now
+    )
+
+
+def _is_remainder_moot(conn: Connection, case: int, left: Sequence[Row[Any]]) -> bool:
+    """Tell whether all that is left has failed and makes no difference any more.
+
+    That is a call about a request that is decided all the same, and a notice on the way to
+    a result: the result tells all of it again.
+    """
+    ended = {str(row.id) for row in agency_requests.list_by_case(conn, case) if row.state in REQUEST.final}
+    return all(
+        row.state == "FAILED" and (_is_notice_delivery(row) or _is_request_delivery(row, ended))
+        for row in left
+    )
+
+
+def _is_notice_delivery(row: Row[Any]) -> bool:
+    return bool(row.agent == "msh" and row.parameters.get("action") == "Notice")
+
+
+def _is_request_delivery(row: Row[Any], asked: set[str]) -> bool:
+    return bool(row.subject_type == "request" and row.subject_id in asked)

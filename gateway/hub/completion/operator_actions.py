@@ -1,0 +1,96 @@
+"""What an operator does with deliveries: each act moves what depends on it, and is evidence.
+
+The functions have the shape of the store's own: connection, delivery, time, who acts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gateway.errors import SETTINGS_WRONG, TRANSITION_REFUSED, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.completion import case_closing
+from gateway.hub.trust.fetch_sources import AGENT, FetchSource
+from gateway.store import agency_requests, deliveries, fetched_lists
+from gateway.store.deliveries import NewDelivery
+from gateway.store.transitions import StateEvent
+
+__all__ = [
+    "cancel_delivery",
+    "fetch_source_now",
+    "hold_delivery",
+    "release_delivery",
+    "requeue_delivery",
+    "withdraw_fetched_lists",
+]
+
+
+def requeue_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Try a failed delivery again, the same octets; a request stranded by it is under way again."""
+    case_closing.lock_delivery_case(conn, delivery)
+    deliveries.requeue_delivery(conn, delivery, at, actor)
+    row = deliveries.find_by_id(conn, delivery)
+    if row is not None and row.subject_type == "request":
+        request = agency_requests.find_by_id(conn, int(row.subject_id))
+        if request is not None and request.state == "STRANDED":
+            agency_requests.apply_event(conn, request.id, StateEvent("resend", at, actor))
+    _record_action(conn, "requeue", delivery, at, actor)
+
+
+def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Never make a delivery that waits, is held or has failed; a case that waited for it alone is closed."""
+    case = case_closing.lock_delivery_case(conn, delivery)
+    row = deliveries.find_by_id(conn, delivery)
+    end = (
+        deliveries.give_up_delivery
+        if row is not None and row.state == "FAILED"
+        else deliveries.cancel_delivery
+    )
+    end(conn, delivery, at, actor)
+    _record_action(conn, "cancel", delivery, at, actor)
+    case_closing.close_case_when_done(conn, case, at)
+
+
+def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Keep a queued delivery back until it is released."""
+    deliveries.hold_delivery(conn, delivery, at, actor)
+    _record_action(conn, "hold", delivery, at, actor)
+
+
+def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Let a held delivery go at once."""
+    deliveries.release_delivery(conn, delivery, at, actor)
+    _record_action(conn, "release", delivery, at, actor)
+
+
+def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor: str) -> int:
+    """Fetch from a source now, beside its schedule; return the delivery."""
+    new = NewDelivery(
+        agent=AGENT,
+        destination=source.name,
+        lane=source.lane,
+        subject_type="turn",
+        subject_id=f"fetch:{source.name}:asked",
+        dedupe_key=f"fetch:{source.name}:{at.isoformat()}",
+        expires_at=at + source.settings.every,
+    )
+    delivery = deliveries.enqueue_delivery(conn, new, at)
+    if delivery is None:
+        raise GatewayError(TRANSITION_REFUSED, "it was asked for at this very moment before", source.name)
+    _record_action(conn, "fetch", delivery, at, actor)
+    return delivery
+
+
+def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
+    """Take what was fetched from a source out of force, from the next message on; return how much it was."""
+    if fetched_lists.find_source(conn, name) is None:
+        raise GatewayError(SETTINGS_WRONG, f"nothing was ever fetched from {name[:40]!r}", "source")
+    gone = fetched_lists.delete_source(conn, name)
+    record_evidence(conn, "forgotten", "source", name, None, {"words": gone, "actor": actor}, at)
+    return gone
+
+
+def _record_action(conn: Connection, what: str, delivery: int, at: datetime, actor: str) -> None:
+    record_evidence(conn, "operator", "delivery", delivery, None, {"act": what, "actor": actor}, at)

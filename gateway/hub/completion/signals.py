@@ -1,0 +1,114 @@
+"""Signals between handlers: what is asked of us is answered, what answers us is settled."""
+
+from __future__ import annotations
+
+from gateway.errors import REFUSED_FOR_GOOD, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.completion import case_closing
+from gateway.hub.hub import Hub
+from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
+from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
+from gateway.store import deliveries, delivery_maintenance, messages
+from gateway.store.engine import read_transaction, write_transaction
+
+__all__ = ["answer_status_request", "make_refusal_error", "settle_delivery", "settle_signals"]
+
+#: What became of a stored message, in the words of ebMS 2.0 §7.1.2.
+_STATUS = {
+    "RECEIVED": "Received",
+    "ACCEPTED": "Received",
+    "FAILED": "Received",
+    "PROCESSED": "Processed",
+    "REFUSED": "UnAuthorized",
+}
+
+
+def answer_status_request(
+    hub: Hub, protocol: ProtocolCore, unit: StatusRequest, heard: tuple[OpenedMessage, ProtocolContext]
+) -> StatusResponse:
+    """Answer a StatusRequest; a party is told of its own messages only.
+
+    Where it has to be signed, one that is not is `UnAuthorized` whatever it asks about: who
+    has seen a MessageId, or guesses one, learns nothing by it.
+    """
+    opened, context = heard
+    if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
+        return protocol.make_status_response(unit, "UnAuthorized", None, context)
+    with read_transaction(hub.engine) as conn:
+        row = messages.find_by_message_id(conn, "in", context.get_party_name(unit.sender), unit.about)
+    if row is None:
+        return protocol.make_status_response(unit, "NotRecognized", None, context)
+    word = _STATUS[row.state]
+    return protocol.make_status_response(
+        unit, word, None if word == "UnAuthorized" else row.received_at, context
+    )
+
+
+def settle_signals(hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext) -> None:
+    """Apply the receipts and errors among the units to the deliveries that they are about.
+
+    One that is about nothing of ours, or about something settled before, changes nothing
+    and is not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7); one that does not match raises GW309.
+    """
+    for unit in opened.units:
+        if isinstance(unit, Receipt | ErrorSignal) and _can_settle_delivery(unit, opened):
+            _settle_signal(hub, protocol, unit, (opened, context))
+
+
+def _settle_signal(
+    hub: Hub,
+    protocol: ProtocolCore,
+    unit: Receipt | ErrorSignal,
+    heard: tuple[OpenedMessage, ProtocolContext],
+) -> None:
+    opened, context = heard
+    about = unit.ref_to_message_id
+    if about is None:
+        return
+    with read_transaction(hub.engine) as conn:
+        delivery = deliveries.find_by_wire_id(conn, about)
+        message = messages.find_by_message_id(conn, "out", hub.party, about)
+        if delivery is None or message is None or delivery.destination != context.get_party_name(unit.sender):
+            return
+        parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
+    protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
+    settle_delivery(hub, delivery.id, unit, (opened, context))
+
+
+def settle_delivery(
+    hub: Hub, delivery: int, unit: Receipt | ErrorSignal, heard: tuple[OpenedMessage, ProtocolContext]
+) -> None:
+    """Store that a delivery was acknowledged, or refused by the other handler."""
+    opened, context = heard
+    problem = make_refusal_error(unit)
+    with write_transaction(hub.engine, "signals.settled") as conn:
+        case = case_closing.lock_delivery_case(conn, delivery)
+        if not delivery_maintenance.settle_receipt(
+            conn, delivery, context.now, "receive", problem.problem.id if problem else None
+        ):
+            return
+        kind = "NRR" if problem is None else "refusal"
+        data = {
+            "message_id": unit.message_id,
+            "about": unit.ref_to_message_id or "",
+            "detail": problem.detail if problem else "",
+        }
+        record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+        case_closing.close_case_when_done(conn, case, context.now)
+
+
+def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
+    """Tell whether a signal that came by itself may end a delivery.
+
+    A warning ends nothing.  Nor does an error that nobody signed: anyone may have sent it,
+    and the delivery is repeated until its P-Mode says it is enough.
+    """
+    return isinstance(unit, Receipt) or (opened.signed is not None and unit.highest_severity == "Error")
+
+
+def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
+    """Return the problem that an ErrorList is; None for a receipt."""
+    if isinstance(unit, Receipt):
+        return None
+    worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
+    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description[:200]}", worst.location)

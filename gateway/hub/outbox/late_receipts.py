@@ -1,0 +1,150 @@
+"""Receipts of what was stored while there was no key: made and sent when it is back, unasked.
+
+What the receipt says is kept with its task; it is signed when it can be.  A key may be away for
+days and many messages may wait for it: they all follow one task, which alone tries the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.errors import PMODE_UNKNOWN, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.hub import Hub
+from gateway.hub.outbox import signal_outbox
+from gateway.hub.outbox.signal_outbox import OutgoingPost
+from gateway.message_model import DigestReference, Party, PartyId, Receipt
+from gateway.protocols import PROTOCOLS
+from gateway.store import deliveries, lanes, messages
+from gateway.store.deliveries import NewDelivery
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.messages import HttpResponse
+
+__all__ = ["issue_late_receipt", "probe_signing_key", "queue_late_receipt"]
+
+_PROBE: Final = b"the key is back"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: One task tries the key for all that was stored within an hour.
+_HOUR: Final = timedelta(hours=1)
+
+
+def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: datetime) -> None:
+    """Queue the receipt of a stored message, to be signed when the key is back; once for each message."""
+    hour = (at - _EPOCH) // _HOUR
+    key = f"key:{hour}"
+    deliveries.enqueue_delivery(conn, _make_task("key", ("key", str(hour)), key), at)
+    first = deliveries.find_by_dedupe_key(conn, key)
+    task = _make_task(
+        "receipt", ("message", str(message)), f"late-receipt:{message}", said=_receipt_to_json(receipt)
+    )
+    deliveries.enqueue_delivery(conn, replace(task, follows=first.id if first else None), at)
+
+
+def _make_task(name: str, subject: tuple[str, str], key: str, **parameters: Any) -> NewDelivery:
+    return NewDelivery(
+        agent="local",
+        destination=lanes.LOCAL,
+        subject_type=subject[0],
+        subject_id=subject[1],
+        dedupe_key=key,
+        parameters={"task": name, **parameters},
+    )
+
+
+def probe_signing_key(hub: Hub, finish: Callable[[Connection], None]) -> None:
+    """End well when the key signs; GW803 while it does not."""
+    hub.signer.sign(_PROBE)
+    with write_transaction(hub.engine, "receipts.key") as conn:
+        finish(conn)
+
+
+def issue_late_receipt(
+    hub: Hub, message: int, said: dict[str, Any], finish: Callable[[Connection], None]
+) -> None:
+    """Sign the receipt of a stored message, keep it, and post it where the P-Mode says where.
+
+    One that the sender has had meanwhile, because it asked again, is not made twice.
+    """
+    with read_transaction(hub.engine) as conn:
+        row, answered = messages.find_by_id(conn, message), messages.find_response(conn, message)
+    made = None if row is None or answered is not None else _seal_receipt(hub, row, said)
+    now = hub.clock()
+    with write_transaction(hub.engine, "receipts.late") as conn:
+        if row is not None and made is not None and messages.store_response(conn, message, made) == made:
+            _enqueue_receipt_post(conn, hub, row, made, now)
+            digest = hashlib.sha256(made.body).hexdigest()
+            record_evidence(
+                conn, "receipted", "message", message, digest, {"message_id": row.message_id}, now
+            )
+        finish(conn)
+
+
+def _seal_receipt(hub: Hub, row: Any, said: dict[str, Any]) -> HttpResponse:
+    knowledge = hub.refresh_snapshot()
+    pmode = knowledge.book.find_by_id(row.pmode_id or "")
+    if pmode is None:
+        # Without it nobody knows whether the receipt must be signed.
+        raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {row.message_id[:80]} is gone", "pmode")
+    context = hub.make_protocol_context(knowledge)
+    receipt = replace(_receipt_from_json(said), timestamp=context.now)
+    parcel = PROTOCOLS[row.protocol].seal((receipt,), pmode, context)
+    with parcel.body.open_stream() as stream:
+        return HttpResponse(200, dict(parcel.headers), stream.read())
+
+
+def _enqueue_receipt_post(conn: Connection, hub: Hub, row: Any, made: HttpResponse, now: datetime) -> None:
+    pmode = hub.get_snapshot().book.find_by_id(row.pmode_id or "")
+    if pmode is not None and pmode.reply_endpoint is not None:
+        post = OutgoingPost(pmode.reply_endpoint, row.from_party, f"receipt:{row.id}", str(row.id))
+        signal_outbox.enqueue_post(conn, post, made, now)
+
+
+def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
+    """Return what a receipt says as JSON values."""
+    return {
+        "message_id": receipt.message_id,
+        "conversation_id": receipt.conversation_id,
+        "sender": _party_to_json(receipt.sender),
+        "receiver": _party_to_json(receipt.receiver),
+        "agreement": receipt.agreement,
+        "about": receipt.ref_to_message_id,
+        "received_at": receipt.received_at.isoformat(),
+        "references": [
+            [one.uri, one.digest_algorithm, one.digest.hex(), [list(steps) for steps in one.transforms]]
+            for one in receipt.references
+        ],
+    }
+
+
+def _receipt_from_json(said: dict[str, Any]) -> Receipt:
+    received_at = datetime.fromisoformat(said["received_at"])
+    references = (
+        DigestReference(uri, algorithm, bytes.fromhex(digest), tuple(tuple(steps) for steps in transforms))
+        for uri, algorithm, digest, transforms in said["references"]
+    )
+    return Receipt(
+        said["message_id"],
+        said["conversation_id"],
+        _party_from_json(said["sender"]),
+        _party_from_json(said["receiver"]),
+        said["agreement"],
+        received_at,
+        ref_to_message_id=said["about"],
+        received_at=received_at,
+        references=tuple(references),
+    )
+
+
+def _party_to_json(party: Party) -> list[Any]:
+    return [party.role, [[one.value, one.type] for one in party.ids]]
+
+
+def _party_from_json(written: list[Any]) -> Party:
+    role, ids = written
+    return Party(tuple(PartyId(value, kind) for value, kind in ids), role)

@@ -1,0 +1,54 @@
+"""Does once, before there are threads, what would otherwise be done at the first message.
+
+The first submission then takes no longer than the next; and what libraries set up at their
+first use, not always with a lock, is set up by one thread alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+from lxml import etree
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.harmonize import compile_request_schemas
+from gateway.hub.hub import Hub
+from gateway.wire.namespaces import SUB
+from gateway.wire.shipped_schemas import RESULT, SUBMISSION, load_shipped_schemas
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.xades import sign_document, verify_document
+
+__all__ = ["tune_garbage_collector", "warm_up_hub"]
+
+_log = logging.getLogger(__name__)
+
+#: A split of a large declaration makes some hundred objects an item, all of which live until it
+#: is over: collecting after every 700 of them, as Python does, looks at the same ones again and again.
+_NEW_OBJECTS = 50_000
+
+
+def warm_up_hub(hub: Hub) -> None:
+    """Compile every schema that admission and conclusion use, and sign and verify one document.
+
+    Without its key a hub starts all the same: it takes messages in, and signs when the key is back.
+    """
+    hub.refresh_snapshot()
+    compile_request_schemas(hub.rules.bundle)
+    for entry in (SUBMISSION, RESULT):
+        load_shipped_schemas(entry)
+    document = etree.Element(f"{{{SUB}}}Submission")
+    try:
+        verify_document(parse_xml(serialize_element(sign_document(document, hub.signer, now=hub.clock()))))
+    except GatewayError as problem:
+        if problem.problem is not KEY_UNAVAILABLE:
+            raise
+        _log.error("nothing is signed for now: %s", problem)
+    tune_garbage_collector()
+
+
+def tune_garbage_collector() -> None:
+    """Let the garbage collector leave alone what was loaded once, and look at new objects less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)

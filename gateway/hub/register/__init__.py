@@ -1,0 +1,1 @@
+"""The register of parties and agreements, as the hub reads it."""

@@ -1,0 +1,110 @@
+"""The mappings in force: those that came with the program, or a folder that an operator put in their place.
+
+A folder is packed into one archive, kept in the database under the digest of the bundle it
+holds, and read from there by every process: nobody depends on the folder afterwards, and
+two processes never split by different files.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.cases.status_codes import StatusCode, read_status_codes
+from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.share import MemoryPath, get_data_folder
+from gateway.store import mapping_bundles
+
+__all__ = [
+    "DecisionRules",
+    "load_active_rules",
+    "load_rules",
+    "load_shipped_rules",
+    "pack_mapping_folder",
+    "unpack_mapping_archive",
+]
+
+#: Real bundles have under 1 MB in 100 files; what is larger is some other folder.
+MOST_FILES: Final = 2000
+MOST_OCTETS: Final = 32 * 1024 * 1024
+_ENDINGS: Final = (".yaml", ".csv")
+_STATUS_CODES: Final = ("codelists", "requirement-status.csv")
+#: The archive is a function of names and contents alone.
+_NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRules:
+    """The data the hub decides by: mappings and status codes; `version` as the database names them."""
+
+    bundle: MappingBundle
+    status_codes: Mapping[str, StatusCode]
+    version: str | None = None
+
+
+def load_shipped_rules() -> DecisionRules:
+    """Return the rules that came with the program."""
+    return load_rules(get_data_folder("mappings"))
+
+
+def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
+    """Return the rules of a folder; raises GW502 naming file, line and field.
+
+    Where the folder brings no status codes the shipped ones hold.
+    """
+    own = place.joinpath(*_STATUS_CODES)
+    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_STATUS_CODES)
+    return DecisionRules(load_bundle(place), read_status_codes(codes.read_text(encoding="utf-8")), version)
+
+
+def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
+    """Return the rules in force: `known` when they are these."""
+    version = mapping_bundles.find_active_digest(conn)
+    if version == known.version:
+        return known
+    if version is None:
+        return load_shipped_rules()
+    octets = mapping_bundles.find_bundle_content(conn, version)
+    if octets is None:
+        raise GatewayError(MAPPING_WRONG, f"the bundle {version[:16]} is in force and not kept", version)
+    return load_rules(unpack_mapping_archive(octets), version)
+
+
+def pack_mapping_folder(place: Traversable) -> bytes:
+    """Return the files of a folder of mappings as one archive, the same octets for the same files."""
+    packed, total = io.BytesIO(), 0
+    files = sorted(_walk_mapping_files(place, ""))
+    if len(files) > MOST_FILES:
+        raise GatewayError(MAPPING_WRONG, f"the folder holds more than {MOST_FILES} files", "")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in files:
+            content = file.read_bytes()
+            total += len(content)
+            if total > MOST_OCTETS:
+                raise GatewayError(MAPPING_WRONG, f"the folder holds more than {MOST_OCTETS} octets", name)
+            entry = zipfile.ZipInfo(name, _NO_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    return packed.getvalue()
+
+
+def unpack_mapping_archive(octets: bytes) -> Traversable:
+    """Return the folder that an archive of ours holds, to be read without touching a disk."""
+    with zipfile.ZipFile(io.BytesIO(octets)) as archive:
+        return MemoryPath({name: archive.read(name) for name in archive.namelist()})
+
+
+def _walk_mapping_files(place: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in place.iterdir():
+        name = f"{prefix}{entry.name}"
+        if entry.is_dir():
+            yield from _walk_mapping_files(entry, f"{name}/")
+        elif entry.name.endswith(_ENDINGS):
+            yield name, entry

@@ -1,0 +1,155 @@
+"""What the hub knows of its partners at one epoch of the register, held in memory.
+
+Everything here was read in one transaction.  A change of the register raises the epoch,
+and the transaction that stores a message checks it: what was judged by older knowledge is
+judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gateway.agreements import PModeIndex, pmode_from_json
+from gateway.cases.filing_authorization import FilingRegister
+from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
+from gateway.message_model import PartyId
+from gateway.store import agreements, mandates, parties, register_version, revocation_lists
+from gateway.store import fetched_lists as fetched
+
+__all__ = ["CertificateAssignment", "RegisterSnapshot", "TlsClientCertificate", "load_register_snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """`holder` may act for `principal` from `valid_from` until `valid_until`."""
+
+    holder: str
+    principal: str
+    valid_from: datetime
+    valid_until: datetime | None
+
+    def allows_filing(self, holder: str, principal: str, at: datetime) -> bool:
+        """Tell whether the mandate lets `holder` act for `principal` at a moment."""
+        if (self.holder, self.principal) != (holder, principal) or at < self.valid_from:
+            return False
+        return self.valid_until is None or at < self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAssignment:
+    """`party` may use a certificate from `valid_from` on and before `valid_until`, where these are given."""
+
+    party: str
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+    def describe_invalidity(self, at: datetime) -> str | None:
+        """Say why the certificate does not count at a moment; None when it does."""
+        if self.valid_until is not None and at >= self.valid_until:
+            until = self.valid_until.isoformat(timespec="seconds")
+            return f"was registered until {until}: sign with its successor"
+        if self.valid_from is not None and at < self.valid_from:
+            return f"is registered from {self.valid_from.isoformat(timespec='seconds')} on, not yet"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsClientCertificate:
+    """A certificate (DER) that a party may show when it connects to us."""
+
+    holding: CertificateAssignment
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterSnapshot:
+    """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only.
+
+    `crls` were loaded by operators; of what was `fetched` these are kinds and digests.  `vouchers`
+    are the parties that may sign and file for those whose mandate they hold.
+    """
+
+    epoch: int
+    book: PModeIndex
+    by_certificate: Mapping[str, CertificateAssignment]
+    by_id: Mapping[PartyId, str]
+    by_value: Mapping[str, frozenset[str]]
+    mandates: tuple[Mandate, ...]
+    crls: tuple[bytes, ...] = ()
+    fetched: tuple[tuple[str, str], ...] = ()
+    vouchers: frozenset[str] = frozenset()
+    tls_clients: Mapping[str, TlsClientCertificate] = field(default_factory=dict)
+
+    def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
+        """Return the party that may use a certificate at a moment, None when nobody ever may.
+
+        Raises GW206 when it is registered for another time: before its start, or from its cut on.
+        """
+        found = self.by_certificate.get(sha256)
+        if found is None:
+            return None
+        refused = found.describe_invalidity(at)
+        if refused:
+            raise GatewayError(CERTIFICATE_EXPIRED, f"certificate {sha256[:16]} {refused}", "certificate")
+        return found.party
+
+    def make_filing_register(self, at: datetime) -> FilingRegister:
+        """Return the register's answers as they are at a moment."""
+        return FilingRegister(
+            find_owners=lambda value: self.by_value.get(value, frozenset()),
+            has_mandate=lambda holder, principal: any(
+                one.allows_filing(holder, principal, at) for one in self.mandates
+            ),
+        )
+
+
+def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
+    """Read the register as it is."""
+    epoch = register_version.get_register_version(conn)
+    roles = {row.id: row.role for row in parties.list_parties(conn) if row.status == "ACTIVE"}
+    active = set(roles)
+    in_use = parties.list_certificates_in_use(conn)
+    by_certificate = {
+        row.sha256: CertificateAssignment(row.party_id, row.valid_from, row.valid_until)
+        for row in in_use
+        if row.use == "signing"
+    }
+    tls_clients = {
+        row.sha256: TlsClientCertificate(
+            CertificateAssignment(row.party_id, row.valid_from, row.valid_until), row.der
+        )
+        for row in in_use
+        if row.use == "tls"
+    }
+    by_id: dict[PartyId, str] = {}
+    by_value: dict[str, set[str]] = {}
+    for party in sorted(active):
+        for one in parties.list_identifiers(conn, party):
+            by_id[one] = party
+            by_value.setdefault(one.value, set()).add(party)
+    book = PModeIndex((pmode_from_json(row.parameters) for row in agreements.list_active_pmodes(conn)), epoch)
+    return RegisterSnapshot(
+        epoch,
+        book,
+        by_certificate,
+        by_id,
+        {value: frozenset(owners) for value, owners in by_value.items()},
+        tuple(
+            Mandate(row.party_id, row.on_behalf_of, row.valid_from, _get_mandate_end(row))
+            for row in mandates.list_mandates(conn)
+            if row.party_id in active and row.on_behalf_of in active
+        ),
+        tuple(row.der for row in revocation_lists.list_latest_crls(conn)),
+        tuple((row.kind, row.sha256) for row in fetched.list_in_force(conn) if row.kind != "trust_list"),
+        frozenset(party for party, role in roles.items() if role == "voucher"),
+        tls_clients,
+    )
+
+
+def _get_mandate_end(row: object) -> datetime | None:
+    ends = [end for end in (row.valid_until, row.revoked_at) if end is not None]  # type: ignore[attr-defined]
+    return min(ends, default=None)

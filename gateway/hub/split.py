@@ -1,0 +1,265 @@
+"""What a stored message turns out to be: a submission judged, split and put into calls.
+
+Nothing here writes.  All that is slow about admitting a submission (its signature, its
+schemas, the split, the wording of calls) happens here, before a transaction begins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Row
+
+from gateway.cases.case_numbers import make_application_number, make_case_number
+from gateway.cases.declaration_validation import validate_document
+from gateway.cases.filing_authorization import Filing, authorize_filing
+from gateway.cases.result_documents import ReportedProblem
+from gateway.cases.submission_reader import Application, Submission, check_attachments, read_submission
+from gateway.errors import (
+    DOCUMENT_INVALID,
+    NO_OPEN_CASE,
+    NOT_SUPPORTED,
+    RULE_BROKEN,
+    GatewayError,
+)
+from gateway.harmonize import AgencyRequest, MappingBundle, split_submission
+from gateway.hub.hub import Hub
+from gateway.hub.register.register_snapshot import RegisterSnapshot
+from gateway.hub.trust.submission_signer import (
+    OpenedDocument,
+    SignerAdmission,
+    SubmissionTimes,
+    admit_signer,
+    open_document,
+)
+from gateway.message_model import Payload
+from gateway.state_machines import CASE, REQUEST
+from gateway.store import agency_requests, cases
+from gateway.store.engine import read_transaction
+from gateway.wire.namespaces import SUB
+from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
+from gateway.wire.xml_prescan import WireLimits
+
+__all__ = [
+    "PreparedApplication",
+    "ProcessedSubmission",
+    "StoredSubmission",
+    "SubmissionRejectedError",
+    "is_transient_error",
+    "make_found_problem",
+    "process_submission",
+]
+
+#: A reference is one line in every document of ours.
+_LINE_BREAK = re.compile(r"[\t\r\n]")
+
+#: What the caller's Action promises of the submission's Function (contracts of the service).
+_FUNCTION_OF = {"Submit": "9", "Supplement": "35"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubmission:
+    """A stored business message with its payloads, as the local agent hands it over."""
+
+    row: Row[Any]
+    payloads: tuple[Payload, ...]
+    knowledge: RegisterSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedApplication:
+    """One application, ready: its request document and the number the agency will know it by."""
+
+    application: Application
+    number: str
+    request: AgencyRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedSubmission:
+    """A submission that may open (or supplement) a case; `bundle` is the digest of what it was split by."""
+
+    submission: Submission
+    declarant: str
+    signing: SignerAdmission
+    case_number: str
+    bundle: str
+    prepared: tuple[PreparedApplication, ...]
+    attachments: Mapping[str, Payload]
+    root: etree._Element = field(repr=False)
+
+
+class SubmissionRejectedError(Exception):
+    """The submission is refused: every problem found, and its reference where it could be read.
+
+    `signing` says who was admitted as its signer, where it came so far.
+    """
+
+    def __init__(
+        self,
+        problems: tuple[ReportedProblem, ...],
+        reference: str = "",
+        declarant: str = "",
+        signing: SignerAdmission | None = None,
+    ) -> None:
+        super().__init__("; ".join(problem.id for problem in problems))
+        self.problems = problems
+        self.reference = reference
+        self.declarant = declarant
+        self.signing = signing
+
+
+def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> ProcessedSubmission:
+    """Judge and split the submission of a message; raises RefusedError with all that is wrong.
+
+    What is wrong with us, or may pass, refuses nothing: such a GatewayError goes through.
+    """
+    reference = declarant = ""
+    signing: SignerAdmission | None = None
+    try:
+        opened = _open_submission(arrived, hub.limits)
+        root = opened.root
+        reference = _read_reference(root)
+        signing = admit_signer(hub, opened, arrived.knowledge, SubmissionTimes(arrived.row.received_at, at))
+        submission = read_submission(root)
+        _check_function(arrived.row.action, submission.function)
+        declarant = _check_declarant(arrived, submission, signing, at)
+        further = _collect_attachments(arrived, submission)
+        numbers = _assign_numbers(hub, arrived, submission, declarant)
+        # Taken once: the mappings in force may change while this submission is split.
+        bundle = hub.rules.bundle
+        prepared = _prepare_applications(bundle, submission, (numbers.applications, further), root)
+    except GatewayError as error:
+        if is_transient_error(error):
+            raise
+        raise SubmissionRejectedError((make_found_problem(error),), reference, declarant, signing) from error
+    except SubmissionRejectedError as error:
+        error.reference, error.declarant = error.reference or reference, declarant
+        error.signing = signing
+        raise
+    return ProcessedSubmission(
+        submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root
+    )
+
+
+def is_transient_error(error: GatewayError) -> bool:
+    """Tell whether an error says nothing of the submission: a fault of ours, or one that may pass."""
+    return error.problem.ours or error.problem.retry
+
+
+def make_found_problem(error: GatewayError) -> ReportedProblem:
+    """Return an error as a problem to tell the applicant."""
+    return ReportedProblem(error.problem.id, error.detail, error.location)
+
+
+def _open_submission(arrived: StoredSubmission, limits: WireLimits) -> OpenedDocument:
+    if not arrived.payloads:
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
+    opened = open_document(arrived.payloads[0].content, limits)
+    root = opened.root
+    accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
+    if not accepted:
+        raise SubmissionRejectedError(
+            tuple(ReportedProblem(one.problem.id, one.message, one.pointer or one.xpath) for one in remarks),
+            _read_reference(root),
+        )
+    return opened
+
+
+def _read_reference(root: etree._Element) -> str:
+    text = root.findtext(f"{{{SUB}}}Reference") or ""
+    return _LINE_BREAK.sub(" ", text.strip())[:35].strip()
+
+
+def _check_function(action: str, function: str) -> None:
+    if action not in _FUNCTION_OF:
+        raise GatewayError(NOT_SUPPORTED, f"action {action[:40]!r} is not served yet", "eb:Action")
+    if function != _FUNCTION_OF[action]:
+        detail = f"action {action} carries Function {_FUNCTION_OF[action]}, not {function[:10]}"
+        raise GatewayError(RULE_BROKEN, detail, "/Submission/Function")
+
+
+def _check_declarant(
+    arrived: StoredSubmission, submission: Submission, signing: SignerAdmission, at: datetime
+) -> str:
+    filing = Filing(
+        submission.declarant_id,
+        submission.agent_id,
+        signing.party,
+        arrived.row.from_party,
+        signing.voucher,
+    )
+    return authorize_filing(filing, arrived.knowledge.make_filing_register(at))
+
+
+def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> dict[str, Payload]:
+    """Return the further payloads by content id, each of the media type that the submission states.
+
+    What MIME calls a part no signature covers (ebMS 2.0 §4.1.3 digests its content), and the
+    type goes on to the agency with it.
+    """
+    stated = {one.content_id: one.media_type for one in submission.attachments}
+    return {
+        one.content_id: replace(one, media_type=stated.get(one.content_id) or one.media_type)
+        for one in arrived.payloads[1:]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _CaseNumbers:
+    """The case's number, and the number of each application by its id."""
+
+    case: str
+    applications: Mapping[str, str]
+
+
+def _assign_numbers(
+    hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
+) -> _CaseNumbers:
+    """Return new numbers, or those of the case that a supplement speaks about."""
+    if submission.function == "9":
+        message, year = arrived.row.id, arrived.row.received_at.year
+        new = {
+            one.id: make_application_number(message, year, one.position) for one in submission.applications
+        }
+        return _CaseNumbers(make_case_number(message, year), new)
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_reference(conn, declarant, submission.reference)
+        if case is None or case.state in CASE.final or case.state == "DECIDED":
+            raise GatewayError(
+                NO_OPEN_CASE, f"no open case under {submission.reference!r}", "/Submission/Reference"
+            )
+        asked = {row.application: row for row in agency_requests.list_by_case(conn, case.id)}
+    for one in submission.applications:
+        row = asked.get(one.id)
+        if row is None or row.document != one.document or row.state in REQUEST.final:
+            detail = f"case {case.number} has no open application {one.id[:40]!r} of {one.document[:40]!r}"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
+        if {item for item, _ in row.required} != set(one.items):
+            detail = f"a supplement concerns the items of application {one.id[:40]!r}, no others"
+            raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
+    return _CaseNumbers(case.number, {one.id: str(asked[one.id].number) for one in submission.applications})
+
+
+def _prepare_applications(
+    bundle: MappingBundle,
+    submission: Submission,
+    given: tuple[Mapping[str, str], Mapping[str, Payload]],
+    root: etree._Element,
+) -> tuple[PreparedApplication, ...]:
+    """Return every application ready to send; refuses with what is wrong in attachments and in fields."""
+    numbers, further = given
+    done = split_submission(
+        root, bundle, {key: {"application_number": number} for key, number in numbers.items()}
+    )
+    wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+    problems = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
+    if problems or wrong:
+        raise SubmissionRejectedError((*map(make_found_problem, wrong), *problems))
+    by_id = {request.application: request for request in done.requests}
+    return tuple(PreparedApplication(one, numbers[one.id], by_id[one.id]) for one in submission.applications)

@@ -1,0 +1,66 @@
+"""From where something is fetched to judge certificates by, as the settings say it, certificates read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.config import FetchSettings, Settings
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificates import Certificate, read_certificate
+
+__all__ = ["AGENT", "FetchSource", "list_source_certificates", "read_fetch_sources"]
+
+#: Who makes the deliveries that fetch.
+AGENT: Final = "fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSource:
+    """One address, what is fetched there, and by whom it is to be signed; see :class:`Fetch`."""
+
+    name: str
+    settings: FetchSettings
+    issuer: Certificate | None
+    responder: Certificate | None
+
+    @property
+    def lane(self) -> str:
+        """The lane of its fetches, of which one is made at a time."""
+        return f"fetch:{self.settings.lane or self.name}"
+
+    @property
+    def url(self) -> str:
+        """Where it is fetched."""
+        return self.settings.url or ""
+
+
+def read_fetch_sources(settings: Settings) -> dict[str, FetchSource]:
+    """Return the sources by name; raises GW801 naming a certificate that cannot be read."""
+    return {name: _read_fetch_source(name, source) for name, source in settings.fetch.items()}
+
+
+def list_source_certificates(sources: Mapping[str, FetchSource]) -> tuple[Certificate, ...]:
+    """Return the certificates of issuers and responders, each once."""
+    found = (one for source in sources.values() for one in (source.issuer, source.responder) if one)
+    return tuple(dict.fromkeys(found))
+
+
+def _read_fetch_source(name: str, source: FetchSettings) -> FetchSource:
+    issuer = _read_source_certificate(source.issuer, f"fetch.{name}.issuer")
+    return FetchSource(
+        name, source, issuer, _read_source_certificate(source.responder, f"fetch.{name}.responder")
+    )
+
+
+def _read_source_certificate(path: Path | None, key: str) -> Certificate | None:
+    if path is None:
+        return None
+    try:
+        return read_certificate(path.read_bytes())
+    except OSError as error:
+        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", key) from None
+    except GatewayError as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None

@@ -1,0 +1,195 @@
+"""Recognition in a running hub: the trusted lists in hand, and the judge's ways beside our own anchors.
+
+Only where our own anchors do not admit a certificate is anything here asked, and the judge
+remembers the answer as any other: for whom we know ourselves recognition costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificate_validation import CertificateUse, Examine, TrustStore, Verdict, validate_octets
+from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.revocation_data import RevocationData
+from gateway.recognition.recognition_chain import RecognitionContext, open_trusted_list
+from gateway.recognition.signer_admission import (
+    MOST_AGE,
+    admit_by_recognition,
+    get_vouched_levels,
+    is_known_certificate,
+    list_trust_stores,
+)
+from gateway.recognition.trusted_list import TrustedList
+from gateway.recognition.vouched_document import VouchedDocument
+from gateway.store import trusted_lists
+
+__all__ = ["NOBODY", "LoadedTrustedLists", "RecognitionPolicy", "Recognizer", "TrustedListCache"]
+
+_log = logging.getLogger(__name__)
+_ANY: Final = "*"
+#: National lists come at least twice a year, and ours as often as we like.
+_SOON: Final = timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionPolicy:
+    """What the settings say: who may sign our list, which levels are good for which use.
+
+    ``vouched`` is how old the word of a gateway that vouches may be.
+    """
+
+    signers: frozenset[Certificate] = frozenset()
+    uses: Mapping[CertificateUse, frozenset[str]] = field(
+        default_factory=lambda: {CertificateUse.SIGNING: frozenset({_ANY})}
+    )
+    vouched: timedelta = MOST_AGE
+
+    def get_accepted_levels(self, use: CertificateUse) -> frozenset[str] | None:
+        """Return the levels that are good for a use, one of which is needed; None when any is."""
+        levels = self.uses.get(use, frozenset())
+        return None if _ANY in levels else levels
+
+
+#: Nobody may sign a list of ours, so nobody of others is recognised.
+NOBODY: Final = RecognitionPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTrustedLists:
+    """The lists in hand: our own, from which recognition starts, and those of others."""
+
+    root: TrustedList | None = None
+    others: tuple[TrustedList, ...] = ()
+
+    def find_predecessor(self, found: TrustedList) -> TrustedList | None:
+        """Return the list of others in whose place another one would come."""
+        place = (found.form, found.territory)
+        return next((each for each in self.others if (each.form, each.territory) == place), None)
+
+    def replace_list(self, new: TrustedList) -> LoadedTrustedLists:
+        """Return these lists with another one of others in its place."""
+        before = self.find_predecessor(new)
+        return LoadedTrustedLists(self.root, (*(each for each in self.others if each is not before), new))
+
+    @property
+    def list_digests(self) -> frozenset[str]:
+        """Return which lists these are."""
+        return frozenset(each.sha256 for each in (self.root, *self.others) if each is not None)
+
+
+class TrustedListCache:
+    """Reads the lists in hand from the database, each of them once: opening a large one takes seconds."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, TrustedList] = {}
+
+    def load_lists(self, conn: Connection, terms: RecognitionPolicy) -> LoadedTrustedLists:
+        """Return the lists in hand; the root is the last one whose signer the settings name."""
+        if not terms.signers:
+            return LoadedTrustedLists()
+        rows = trusted_lists.list_latest(conn)
+        opened = {row.id: each for row in rows if (each := self._open_stored_list(conn, row)) is not None}
+        self._opened = {each.sha256: each for each in opened.values()}
+        roots = [row.id for row in rows if row.named_by is None]
+        named = [opened[one] for one in roots if one in opened and opened[one].signer in terms.signers]
+        others = [opened[row.id] for row in rows if row.named_by is not None and row.id in opened]
+        return LoadedTrustedLists(named[-1] if named else None, tuple(others))
+
+    def _open_stored_list(self, conn: Connection, row: Row[Any]) -> TrustedList | None:
+        known = self._opened.get(row.sha256)
+        if known is not None:
+            return known
+        try:
+            # Verified again: what lies in the database is believed no more than what came.
+            return open_trusted_list(
+                trusted_lists.get_list_content(conn, row.id), {read_certificate(row.signer)}
+            )
+        except GatewayError as refused:
+            _log.error("the trusted list of %s (%s) counts for nothing: %s", row.territory, row.id, refused)
+            return None
+
+
+class Recognizer:
+    """Judges as `examine` does, and asks the lists about a certificate that our own anchors do not admit.
+
+    It stands behind a judge, which remembers what it says; `reload_lists` must come before the judge's own.
+    """
+
+    def __init__(self, terms: RecognitionPolicy = NOBODY, examine: Examine | None = None) -> None:
+        self.terms = terms
+        self._examine = examine or validate_octets
+        self.shelf = TrustedListCache()
+        self._lists = LoadedTrustedLists()
+
+    def reload_lists(self, conn: Connection) -> None:
+        """Take the lists into use that are in hand now."""
+        self._lists = self.shelf.load_lists(conn, self.terms)
+
+    def list_due_updates(self, at: datetime) -> Iterator[str]:
+        """Yield, in words, the lists in hand that count for nothing any more, or soon will not."""
+        for each in (self._lists.root, *self._lists.others):
+            ends = each.next_update if each else None
+            if each is not None and ends is not None and ends - at < _SOON:
+                when = f"its next update {'was' if ends <= at else 'is'} due at {ends:%Y-%m-%dT%H:%M:%SZ}"
+                yield f"the trusted list of {_format_list_name(each)}: {when}; from then on it admits nobody"
+
+    def __call__(
+        self, leaf: bytes, use: CertificateUse, at: datetime, trust: TrustStore, revocations: RevocationData
+    ) -> Verdict:
+        """Judge a certificate (DER); what others admit says by which way, and from which of our lists."""
+        verdict = self._examine(leaf, use, at, trust, revocations)
+        lists, wanted = self._lists, self.terms.get_accepted_levels(use)
+        if verdict.is_accepted or verdict.passing or lists.root is None or wanted == frozenset():
+            return verdict
+        try:
+            certificate = read_certificate(leaf, trust.policy.certificates)
+        except GatewayError:
+            return verdict
+        recognition = RecognitionContext(trust, lists.root, lists.others, revocations, self._examine)
+        found = admit_by_recognition(certificate, at, use, recognition, verdict, wanted=wanted)
+        if found.mode is None:
+            return found.verdict
+        source = f"{found.source}, by {_format_list_name(lists.root)}"
+        return replace(found.verdict, mode=found.mode, source=source, levels=found.levels)
+
+    def list_trust_stores(self, trust: TrustStore, at: datetime) -> Iterator[TrustStore]:
+        """Yield the trust by which each bridge and list in force admits, beside our own `trust`."""
+        return list_trust_stores(self._build_recognition(trust), at)
+
+    def is_known_issuer(self, certificate: Certificate, trust: TrustStore, at: datetime) -> bool:
+        """Tell whether we judge a certificate ourselves: its issuer is ours, or stands on a list in force."""
+        return is_known_certificate(certificate, at, self._build_recognition(trust))
+
+    def _build_recognition(self, trust: TrustStore) -> RecognitionContext:
+        lists = self._lists
+        return RecognitionContext(trust, lists.root, lists.others)
+
+    def check_vouched_levels(self, vouched: VouchedDocument, at: datetime, since: datetime) -> frozenset[str]:
+        """Return what a vouched signer is worth, for a document that came at `since`.
+
+        Raises GW205 where our list does not say so, or says that it is not enough to sign with.
+        """
+        oldest = self.terms.vouched + max(at - since, timedelta())
+        levels = get_vouched_levels(vouched, at, self._lists.root, oldest)
+        wanted = self.terms.get_accepted_levels(CertificateUse.SIGNING)
+        if wanted is not None and not levels & wanted:
+            detail = f"vouched for as {', '.join(sorted(levels))[:120]}: not enough here"
+            raise GatewayError(CERTIFICATE_UNTRUSTED, detail)
+        return levels
+
+    def describe_vouching(self, vouched: VouchedDocument, by: str) -> str:
+        """Return what vouching rests on: the gateway and territory, and our list that names it."""
+        root = self._lists.root
+        named = f", by {_format_list_name(root)}" if root else ""
+        return f"{vouched.voucher.subject} ({by}) for {vouched.territory}{named}"
+
+
+def _format_list_name(found: TrustedList) -> str:
+    return f"{found.territory} {found.sequence}"

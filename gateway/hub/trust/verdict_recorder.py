@@ -1,0 +1,102 @@
+"""Keeps what verdicts on certificates rest on, once for each new one and never for each message.
+
+A verdict is kept before anybody hears of it: whatever is stored because of it, it is stored
+earlier.  Verdicts that take a certificate are all kept; of those that refuse one only those on
+certificates of the register, for there is no end of others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Engine
+
+from gateway.evidence.evidence_log import record_evidence
+from gateway.pki.certificate_validation import CertificateUse, FreshVerdict
+from gateway.pki.verdict_evidence import VerdictEvidence, make_verdict_evidence
+from gateway.store import payloads, verdicts
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.verdicts import NewVerdict
+
+__all__ = ["VerdictRecorder"]
+
+_log = logging.getLogger(__name__)
+#: Certificates whose verdict is known by name: as many as two judges remember, good and tolerated ones.
+_MOST: Final = 2 * (4096 + 1024)
+
+
+class VerdictRecorder:
+    """What is kept of verdicts; safe for many threads.  `registered` tells whose digest a party has."""
+
+    def __init__(self, engine: Engine, registered: Callable[[str], bool]) -> None:
+        self._engine = engine
+        self._registered = registered
+        self._in_force: dict[tuple[str, CertificateUse], str] = {}
+        self._naming = threading.Lock()
+
+    def record_verdict(self, judged: FreshVerdict) -> None:
+        """Keep a new verdict with all that it rests on; raises where one that counts cannot be kept."""
+        leaf = hashlib.sha256(judged.leaf).hexdigest()
+        if judged.verdict.is_accepted:
+            proof = make_verdict_evidence(judged)
+            self._store_verdict(judged, leaf, proof)
+            self._set_current_digest(leaf, judged.use, proof.digest)
+        elif self._registered(leaf):
+            try:
+                self._store_verdict(judged, leaf, make_verdict_evidence(judged))
+            # It is refused all the same, for the reason that it is refused for.
+            except Exception:
+                _log.warning("the refusal of certificate %s is not kept", leaf[:16], exc_info=True)
+
+    def find_verdict_digest(
+        self, leaf_sha256: str, use: CertificateUse = CertificateUse.SIGNING
+    ) -> str | None:
+        """Return the digest of the verdict by which a certificate is used now; None where nothing is kept."""
+        return self._in_force.get((leaf_sha256, use))
+
+    def _set_current_digest(self, leaf: str, use: CertificateUse, digest: str) -> None:
+        with self._naming:
+            self._in_force.pop((leaf, use), None)
+            while len(self._in_force) >= _MOST:
+                del self._in_force[next(iter(self._in_force))]
+            self._in_force[leaf, use] = digest
+
+    def _store_verdict(self, judged: FreshVerdict, leaf: str, proof: VerdictEvidence) -> None:
+        with read_transaction(self._engine) as conn:
+            if verdicts.find_by_digest(conn, proof.digest) is not None:
+                return
+        said = judged.verdict
+        new = NewVerdict(
+            proof.digest,
+            leaf,
+            judged.use.value,
+            said.status,
+            said.problem.id if said.problem else None,
+            said.tolerated,
+            said.judged_at,
+            said.valid_until,
+            judged.epoch,
+        )
+        with write_transaction(self._engine, "verdicts.kept") as conn:
+            payloads.store_digested_payloads(conn, proof.octets.items(), said.judged_at)
+            number = verdicts.insert_verdict(conn, new)
+            if number is not None:
+                record_evidence(
+                    conn, "verdict", "verdict", number, new.digest, _make_evidence_data(new), said.judged_at
+                )
+
+
+def _make_evidence_data(new: NewVerdict) -> dict[str, str | bool | int | None]:
+    return {
+        "leaf": new.leaf_sha256,
+        "use": new.use,
+        "status": new.status,
+        "problem": new.problem,
+        "tolerated": new.tolerated,
+        "until": new.valid_until.isoformat(),
+        "epoch": new.epoch,
+    }

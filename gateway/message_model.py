@@ -1,0 +1,211 @@
+"""The message unit and its parts, protocol-neutral, valid once constructed.
+
+The words are those of ebMS 2.0 and 3.0.  A unit holds values only: no XML, no socket,
+no row.  What a unit says has been checked by the protocol that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+__all__ = [
+    "AckRequest",
+    "Body",
+    "DigestReference",
+    "ErrorEntry",
+    "ErrorSignal",
+    "MemoryBody",
+    "Party",
+    "PartyId",
+    "Payload",
+    "Ping",
+    "Pong",
+    "Receipt",
+    "StatusRequest",
+    "StatusResponse",
+    "Unit",
+    "UserMessage",
+]
+
+
+class Body(Protocol):
+    """Octets that can be read again and again: held in memory when small, elsewhere when not."""
+
+    @property
+    def octet_count(self) -> int:
+        """Return the number of octets."""
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal."""
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBody:
+    """A `Body` held in memory."""
+
+    content: bytes
+
+    @property
+    def octet_count(self) -> int:
+        """Return the number of octets."""
+        return len(self.content)
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return io.BytesIO(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class PartyId:
+    """A name of a party: a value within a type (ebMS 2.0 §3.1.1.1; without type a URI)."""
+
+    value: str
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One side of a message: its identifiers and the role it plays in it."""
+
+    ids: tuple[PartyId, ...]
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One payload part: content id (without brackets or ``cid:``), media type, decoded octets."""
+
+    content_id: str
+    media_type: str
+    content: bytes
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AckRequest:
+    """The sender wants an Acknowledgment of the To party's handler (ebMS 2.0 §6.3.1)."""
+
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DigestReference:
+    """One digest of a signature or of an Acknowledgment: what, how, value.
+
+    Each of `transforms` is an algorithm followed by its parameters.
+    """
+
+    uri: str
+    digest_algorithm: str
+    digest: bytes
+    transforms: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _MessageUnit:
+    """What every unit carries in its header."""
+
+    message_id: str
+    conversation_id: str
+    sender: Party
+    receiver: Party
+    agreement: str
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage(_MessageUnit):
+    """A business message with its payloads; `expires_at` is the ebMS 2.0 TimeToLive instant."""
+
+    service: str
+    action: str
+    service_type: str | None = None
+    ref_to_message_id: str | None = None
+    expires_at: datetime | None = None
+    duplicate_elimination: bool = False
+    ack_requested: AckRequest | None = None
+    sync_reply: bool = False
+    payloads: tuple[Payload, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(_MessageUnit):
+    """Proof that `ref_to_message_id` was stored; `references` repeat the digests received."""
+
+    ref_to_message_id: str
+    received_at: datetime
+    references: tuple[DigestReference, ...] = ()
+    acting_party: Party | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEntry:
+    """One error of a signal; `severity` is ``Warning`` or ``Error``."""
+
+    code: str
+    severity: str
+    location: str = ""
+    description: str = ""
+    context: str = "urn:oasis:names:tc:ebxml-msg:service:errors"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSignal(_MessageUnit):
+    """Errors about `ref_to_message_id` (None when the message had no readable id)."""
+
+    ref_to_message_id: str | None
+    errors: tuple[ErrorEntry, ...]
+
+    @property
+    def highest_severity(self) -> str:
+        """Return the highest severity of the entries."""
+        return "Error" if any(entry.severity == "Error" for entry in self.errors) else "Warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(_MessageUnit):
+    """A question: is your handler alive."""
+
+    sync_reply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(_MessageUnit):
+    """Yes; answers `ref_to_message_id`."""
+
+    ref_to_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest(_MessageUnit):
+    """A question: what became of message `about`."""
+
+    about: str
+    sync_reply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResponse(_MessageUnit):
+    """`status` of message `about`: UnAuthorized, NotRecognized, Received, Processed or Forwarded."""
+
+    ref_to_message_id: str
+    about: str
+    status: str
+    received_at: datetime | None = field(default=None)
+
+
+Unit = UserMessage | Receipt | ErrorSignal | Ping | Pong | StatusRequest | StatusResponse

@@ -1,0 +1,76 @@
+"""The few octets of DER that are looked at before a parser sees the rest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["has_octet_signature", "has_one_algorithm", "read_certificate_serial", "read_element"]
+
+_SEQUENCE: Final = 0x30
+_INTEGER: Final = 0x02
+_BIT_STRING: Final = 0x03
+_VERSION: Final = 0xA0
+
+
+def read_element(data: bytes, start: int) -> tuple[int, int, int] | None:
+    """Return (tag, start of content, end) of the element at `start`; None when it is not DER."""
+    if start + 2 > len(data):
+        return None
+    tag, length, content = data[start], data[start + 1], start + 2
+    if length >= 0x80:
+        count = length & 0x7F
+        octets = data[content : content + count]
+        if not 1 <= count <= 4 or len(octets) != count:
+            return None
+        length = int.from_bytes(octets)
+        # X.690 §10.1: the shortest form of a length is the only one.
+        if length < 0x80 or octets[0] == 0:
+            return None
+        content += count
+    return None if content + length > len(data) else (tag, content, content + length)
+
+
+def read_certificate_serial(data: bytes) -> bytes | None:
+    """Return the octets of a certificate's serial number; None when `data` is not one certificate."""
+    outer = read_element(data, 0)
+    if outer is None or outer[0] != _SEQUENCE or outer[2] != len(data):
+        return None
+    inner = read_element(data, outer[1])
+    if inner is None or inner[0] != _SEQUENCE:
+        return None
+    serial = _read_serial(data, inner[1])
+    if serial is None or serial[0] != _INTEGER or serial[1] == serial[2]:
+        return None
+    return data[serial[1] : serial[2]]
+
+
+def has_one_algorithm(data: bytes) -> bool:
+    """Say whether a certificate names one algorithm in what is signed and beside it (RFC 5280 §4.1.1.2)."""
+    outer = read_element(data, 0)
+    inner = read_element(data, outer[1]) if outer else None
+    serial = _read_serial(data, inner[1]) if inner else None
+    if inner is None or serial is None:
+        return False
+    within, beside = read_element(data, serial[2]), read_element(data, inner[2])
+    if within is None or beside is None:
+        return False
+    return data[serial[2] : within[2]] == data[inner[2] : beside[2]]
+
+
+def has_octet_signature(data: bytes) -> bool:
+    """Say whether the signature of a certificate, its third element, has no bits left over.
+
+    No signature of X.509 has any; a parser that leaves the last bits out would let one signed text
+    have several forms.
+    """
+    outer = read_element(data, 0)
+    signed = read_element(data, outer[1]) if outer else None
+    algorithm = read_element(data, signed[2]) if signed else None
+    value = read_element(data, algorithm[2]) if algorithm else None
+    return value is not None and value[0] == _BIT_STRING and data[value[1] : value[1] + 1] == b"\0"
+
+
+def _read_serial(data: bytes, start: int) -> tuple[int, int, int] | None:
+    """Return the serial number of a certificate whose signed part begins at `start`."""
+    version = read_element(data, start)
+    return read_element(data, version[2]) if version and version[0] == _VERSION else version

@@ -1,0 +1,198 @@
+"""Whether what was fetched may be put in force; what is refused here changes nothing.
+
+A list or response is held against the certificate of its issuer that the settings name, against
+what it is to follow, and against the moment.  The judgement of a certificate looks at signatures
+and times again, along the path in question: here nothing gets in that could never help it, and
+nothing that would take it back to an earlier state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NoReturn
+
+from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError
+from gateway.pki import path_validation, revocation_status
+from gateway.pki.certificate_validation import TrustStore
+from gateway.pki.certificates import Certificate
+from gateway.pki.name_normalization import normalize_name
+from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
+from gateway.pki.path_building import CertificateChain
+from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
+
+__all__ = [
+    "AcceptanceTerms",
+    "OcspQuery",
+    "accept_delta_list",
+    "accept_ocsp_response",
+    "accept_revocation_list",
+    "check_issuer_path",
+    "is_issued_by",
+]
+
+# RFC 5280 §5.2.3: nobody may use longer ones, and nobody need handle them.
+_NUMBER_BITS: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceTerms:
+    """By whom it is to be signed, whom we trust, and the moment."""
+
+    issuer: Certificate
+    trust: TrustStore
+    at: datetime
+
+    @property
+    def path_inquiry(self) -> path_validation.PathInquiry:
+        """The moment as paths are validated for it; policies of signers of lists do not matter."""
+        rules = self.trust.policy.certificates
+        return path_validation.PathInquiry(
+            self.at.replace(microsecond=0), rules.weak_digests
+        ).without_policies
+
+
+@dataclass(frozen=True, slots=True)
+class OcspQuery:
+    """One question to a responder: about which certificate, and with which nonce, if any."""
+
+    certificate: Certificate
+    nonce: bytes | None = None
+    nonce_required: bool = False
+
+
+def check_issuer_path(expected: AcceptanceTerms) -> None:
+    """Refuse an issuer that leads to no anchor now: nothing that it signs could help."""
+    policy = expected.trust.policy
+    reason = "no path leads from it to a trust anchor"
+    for chain in expected.trust.index.find_chains(expected.issuer, policy.path_most, policy.candidates_most):
+        failure = path_validation.validate_chain(chain, expected.path_inquiry, expected.trust.index)
+        ends = min(each.not_after for each in chain.certificates)
+        if failure is None and expected.at <= ends:
+            return
+        reason = failure.reason if failure else f"its path ended at {ends.isoformat()}"
+    _raise_rejection(f"the issuer {expected.issuer.subject[:120]}: {reason}")
+
+
+def accept_revocation_list(
+    data: bytes, expected: AcceptanceTerms, held: RevocationList | None = None
+) -> RevocationList:
+    """Return the complete list in `data` (DER or PEM); raises GW606 unless it may follow `held`."""
+    found = _read_expected_list(data, expected)
+    if found.base is not None:
+        _raise_rejection("a list of changes, where a complete one was asked for")
+    _check_successor(found, held)
+    return found
+
+
+def accept_delta_list(
+    data: bytes, expected: AcceptanceTerms, held: RevocationList | None, complete: Iterable[RevocationList]
+) -> RevocationList:
+    """Return the list of changes in `data`; it must fit a list in hand of those in `complete`, too."""
+    found = _read_expected_list(data, expected)
+    if found.base is None:
+        _raise_rejection("a complete list, where one of changes was asked for")
+    _check_successor(found, held)
+    if not any(
+        found.is_delta_of(each) or found.is_outdated_by(each) for each in complete if each.base is None
+    ):
+        _raise_rejection(
+            f"it tells of changes to list {found.base} and later, and none that it fits is in hand"
+        )
+    return found
+
+
+def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationList:
+    check_issuer_path(expected)
+    issuer = expected.issuer
+    try:
+        lists = read_revocation_lists(data, expected.trust.policy.certificates)
+    except GatewayError as malformed:
+        _raise_rejection(malformed.detail)
+    if len(lists) != 1:
+        _raise_rejection(f"{len(lists)} lists in the place of one")
+    found = lists[0]
+    if found.unfit:
+        _raise_rejection(found.unfit)
+    if any(abs(number or 0).bit_length() > _NUMBER_BITS for number in (found.number, found.base)):
+        _raise_rejection("its number is longer than 20 octets")
+    if found.issuer_key != normalize_name(issuer.subject_der):
+        _raise_rejection(f"a list of {found.issuer[:120]}, where one of {issuer.subject[:120]} was asked for")
+    if issuer.key_usage is not None and "cRLSign" not in issuer.key_usage:
+        _raise_rejection(f"{issuer.subject[:120]} may not sign lists")
+    if not found.is_signed_by(issuer):
+        _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
+    ends = found.compute_expiry(expected.trust.policy.crl_age_most)
+    if found.this_update > expected.at:
+        _raise_rejection(f"it begins at {found.this_update.isoformat()}, which is to come")
+    if expected.at > ends:
+        _raise_rejection(f"it ended at {ends.isoformat()}")
+    return found
+
+
+def _check_successor(found: RevocationList, held: RevocationList | None) -> None:
+    """Refuse what is older than the list in force of the same issuer and kind, or speaks of others.
+
+    An issuer that cuts its lists numbers each cut by itself (RFC 5280 §5.2.3).
+    """
+    if held is None or held.issuer_key != found.issuer_key or (held.base is None) != (found.base is None):
+        return
+    if found.scope != held.scope:
+        _raise_rejection("it is cut to other points, reasons or certificates than the one in force")
+    if held.number is not None and (found.number is None or found.number < held.number):
+        _raise_rejection(f"list number {found.number}, and {held.number} is in force: nothing is rolled back")
+    if found.this_update < held.this_update:
+        _raise_rejection(f"it is of {found.this_update.isoformat()}, before the one in force")
+
+
+def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:
+    """Say whether some path leads from a certificate over this very issuer."""
+    return _find_chain(certificate, AcceptanceTerms(issuer, trust, certificate.not_before)) is not None
+
+
+def _find_chain(certificate: Certificate, expected: AcceptanceTerms) -> CertificateChain | None:
+    policy = expected.trust.policy
+    chains = expected.trust.index.find_chains(certificate, policy.path_most, policy.candidates_most)
+    return next((each for each in chains if expected.issuer in each.certificates[1:2]), None)
+
+
+def accept_ocsp_response(
+    data: bytes, expected: AcceptanceTerms, asked: OcspQuery, since: datetime | None = None
+) -> tuple[OcspResponse, SingleResponse]:
+    """Return a response and what it says of the certificate; raises GW606 unless it answers the question.
+
+    A certificate that is revoked is an answer; one that the responder does not know is none.  What
+    was said before `since`, when the word in force was, is refused.
+    """
+    check_issuer_path(expected)
+    policy = expected.trust.policy
+    chain = _find_chain(asked.certificate, expected)
+    if chain is None:
+        _raise_rejection(f"{asked.certificate.subject[:120]} is not of {expected.issuer.subject[:120]}")
+    try:
+        words = RevocationData(rules=policy.certificates, responses=[data])
+        answer = words.answers[0]
+        if asked.nonce is not None:
+            check_nonce(answer, asked.nonce, required=asked.nonce_required)
+    except GatewayError as malformed:
+        _raise_rejection(malformed.detail)
+    rule = revocation_status.RevocationRule(False, policy.crl_age_most, words)
+    told = revocation_status.check_ocsp_responses(chain, expected.path_inquiry, expected.trust.index, rule)
+    if told is None:
+        _raise_rejection(f"the response does not speak of {asked.certificate.subject[:120]}")
+    if isinstance(told, path_validation.PathFailure) and told.problem is not CERTIFICATE_REVOKED:
+        _raise_rejection(told.reason)
+    about = [
+        each for each in answer.statements if each.matches_certificate(asked.certificate, expected.issuer)
+    ]
+    statement = max(about, key=lambda each: each.this_update, default=None)
+    if statement is None:
+        _raise_rejection(f"the response does not speak of {asked.certificate.subject[:120]}")
+    if since is not None and statement.this_update < since:
+        _raise_rejection(f"it is of {statement.this_update.isoformat()}, before the one in force")
+    return answer, statement
+
+
+def _raise_rejection(detail: str) -> NoReturn:
+    raise GatewayError(FETCHED_REFUSED, detail[:500])

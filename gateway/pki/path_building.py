@@ -1,0 +1,181 @@
+"""Finds the few paths worth a look, from a certificate to the anchors of a store.
+
+Paths are built here and not by the validation library, whose search has no bound.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from asn1crypto import x509 as asn1_x509
+from cryptography.exceptions import InvalidSignature
+from pyhanko_certvalidator.registry import CertificateRegistry
+from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificates import Certificate
+
+__all__ = ["ONE_AT_A_TIME", "CertificateChain", "CertificateIndex", "is_understood"]
+
+# Steps of one search; a register without cross-certificates needs as many as a path is long.
+_MAX_STEPS: Final = 256
+
+# The ASN.1 objects parse themselves when first looked at, in place: one look at a time.
+ONE_AT_A_TIME: Final = threading.RLock()
+_VALIDATOR: Final = DefaultSignatureValidator()
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownCertificate:
+    """A certificate with its ASN.1 form and the normal forms of its names (RFC 4518)."""
+
+    certificate: Certificate
+    parsed: Any
+    anchor: bool
+    subject_key: str
+    issuer_key: str
+    key_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateChain:
+    """A candidate path, from the leaf to an anchor; `issuer_keys` are normal forms of issuers' names."""
+
+    certificates: tuple[Certificate, ...]
+    parsed: tuple[Any, ...]
+    issuer_keys: tuple[str, ...]
+
+
+class CertificateIndex:
+    """The certificates of a store by subject, in the normal form of names."""
+
+    __slots__ = ("_by_sha256", "_by_subject", "_signatures", "registry")
+
+    def __init__(self, anchors: tuple[Certificate, ...], intermediates: tuple[Certificate, ...]) -> None:
+        self._by_subject: dict[str, list[_KnownCertificate]] = {}
+        self._by_sha256: dict[str, _KnownCertificate] = {}
+        self._signatures: dict[tuple[str, bytes], bool] = {}
+        for place, certificate in enumerate((*anchors, *intermediates)):
+            if certificate.sha256 not in self._by_sha256:
+                known = _make_known(certificate, anchor=place < len(anchors))
+                self._by_sha256[certificate.sha256] = known
+                self._by_subject.setdefault(known.subject_key, []).append(known)
+        with ONE_AT_A_TIME:
+            self.registry = CertificateRegistry.build(known.parsed for known in self._by_sha256.values())
+
+    def find_chains(self, leaf: Certificate, longest: int, most: int) -> Iterator[CertificateChain]:
+        """Yield at most `most` chains of at most `longest` certificates, the shortest first."""
+        start = self._by_sha256.get(leaf.sha256) or _make_known(leaf, anchor=False)
+        waiting: deque[tuple[_KnownCertificate, ...]] = deque([(start,)])
+        for _ in range(_MAX_STEPS):
+            if not waiting or not most:
+                return
+            chain = waiting.popleft()
+            if chain[-1].anchor:
+                most -= 1
+                yield CertificateChain(
+                    tuple(each.certificate for each in chain),
+                    tuple(each.parsed for each in chain),
+                    tuple(each.issuer_key for each in chain),
+                )
+            elif len(chain) < longest:
+                waiting.extend((*chain, issuer) for issuer in self._find_issuers(chain))
+
+    def extend_chain(self, leaf: Certificate, chain: CertificateChain, place: int) -> CertificateChain | None:
+        """Return `leaf` on top of what `chain` has from `place` on; None when that did not issue it."""
+        known = self._by_sha256.get(leaf.sha256) or _make_known(leaf, anchor=False)
+        issuer = chain.certificates[place]
+        with ONE_AT_A_TIME:
+            subject_key = str(chain.parsed[place].subject.hashable)
+        if known.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
+            return None
+        return CertificateChain(
+            (leaf, *chain.certificates[place:]),
+            (known.parsed, *chain.parsed[place:]),
+            (known.issuer_key, *chain.issuer_keys[place:]),
+        )
+
+    def find_by_name(self, name_key: str) -> tuple[Certificate, ...]:
+        """Return the certificates of the store whose subject has this normal form."""
+        return tuple(each.certificate for each in self._by_subject.get(name_key, ()))
+
+    def find_by_key_hash(self, key_hash: bytes) -> tuple[Certificate, ...]:
+        """Return the certificates of the store whose key has this SHA-1 (RFC 6960 §4.2.1, byKey)."""
+        return tuple(each.certificate for each in self._by_sha256.values() if each.key_hash == key_hash)
+
+    def _find_issuers(self, chain: tuple[_KnownCertificate, ...]) -> list[_KnownCertificate]:
+        subject = chain[-1]
+        passed = {each.certificate.sha256 for each in chain}
+        found = [
+            each
+            for each in self._by_subject.get(subject.issuer_key, ())
+            if each.certificate.sha256 not in passed
+            and _may_have_issued(each.certificate, subject.certificate)
+        ]
+        if len(found) < 2:
+            return found
+        # Many of one name only make the search long; where none signed, one of them tells the reason.
+        return [each for each in found if self._has_issued(subject, each)] or found[:1]
+
+    def _has_issued(self, subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
+        pair = subject.certificate.sha256, issuer.key_hash
+        known = self._signatures.get(pair)
+        if known is None:
+            known = _verify_issuer_signature(subject, issuer)
+            # Of parties nothing is remembered here: there is no end of them.
+            if pair[0] in self._by_sha256:
+                self._signatures[pair] = known
+        return known
+
+
+# The same few authorities come with every case; a party is looked at once by the search for paths.
+@lru_cache(maxsize=512)
+def _make_known(certificate: Certificate, *, anchor: bool) -> _KnownCertificate:
+    try:
+        with ONE_AT_A_TIME:
+            parsed = asn1_x509.Certificate.load(certificate.der, strict=True)
+            names = str(parsed.subject.hashable), str(parsed.issuer.hashable)
+            # The library looks certificates up by their keys; one that it cannot read ends the look-up.
+            key_hash = parsed.public_key.sha1
+    # Names may hold octets that the first parser let pass and this one does not.
+    except Exception as error:
+        detail = f"malformed certificate ({type(error).__name__})"
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
+    return _KnownCertificate(certificate, parsed, anchor, *names, key_hash)
+
+
+def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
+    named, has = subject.authority_key_identifier, issuer.subject_key_identifier
+    return named is None or has is None or named == has
+
+
+def is_understood(certificate: Certificate) -> bool:
+    """Say whether the path validator can read the certificate too."""
+    try:
+        _make_known(certificate, anchor=False)
+    except GatewayError:
+        return False
+    return True
+
+
+def _verify_issuer_signature(subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
+    """Say whether the issuer's key may have made the signature; what cannot be tried may have been."""
+    try:
+        with ONE_AT_A_TIME:
+            _VALIDATOR.validate_signature(
+                signature=subject.parsed["signature_value"].native,
+                signed_data=subject.parsed["tbs_certificate"].dump(),
+                public_key_info=issuer.parsed.public_key,
+                signature_algorithm=subject.parsed["signature_algorithm"],
+            )
+    except InvalidSignature:
+        return False
+    # A key that lacks its parameters, an algorithm that is not known: the path validator says what.
+    except Exception:
+        return True
+    return True

@@ -1,0 +1,318 @@
+"""Has one path validated by RFC 5280 §6.1, apart from revocation.
+
+The library that does it also searches for paths, without bound; it is given the one to look at
+(:mod:`gateway.pki.path_building`).  It is written with coroutines but, given no fetchers, never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, cast
+
+from asn1crypto import x509 as asn1_x509
+from cryptography.hazmat.primitives.asymmetric import dsa
+from pyhanko_certvalidator import name_trees
+from pyhanko_certvalidator.authority import CertTrustAnchor, derive_quals_from_cert
+from pyhanko_certvalidator.context import ValidationContext
+from pyhanko_certvalidator.errors import (
+    ExpiredError,
+    NotYetValidError,
+    ValidationError,
+)
+from pyhanko_certvalidator.ltv.poe import POEManager
+from pyhanko_certvalidator.name_trees import default_excluded_subtrees, default_permitted_subtrees
+from pyhanko_certvalidator.path import ValidationPath
+from pyhanko_certvalidator.policy_decl import (
+    NO_REVOCATION,
+    CertRevTrustPolicy,
+    DisallowWeakAlgorithmsPolicy,
+    PKIXValidationParams,
+)
+from pyhanko_certvalidator.registry import SimpleTrustManager
+from pyhanko_certvalidator.revinfo.manager import RevinfoManager
+from pyhanko_certvalidator.validate import async_validate_path
+
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_REVOKED,
+    CERTIFICATE_UNTRUSTED,
+    REVOCATION_UNKNOWN,
+    Problem,
+)
+from gateway.pki.certificates import PublicKey
+from gateway.pki.name_normalization import is_in_network
+from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, CertificateIndex
+
+__all__ = ["ANY_POLICY", "PathFailure", "PathInquiry", "PolicyInputs", "derive_dsa_key", "validate_chain"]
+
+# It tells of odd names at their full length; what matters of that is in the verdict.
+name_trees.logger.disabled = True
+# It looks its comparisons up here, and has none for addresses (RFC 5280 §4.2.1.10).
+name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
+
+
+def _is_subdomain(base: str, name: str) -> bool:
+    """Say whether a domain name is `base` with zero or more labels added (RFC 5280 §4.2.1.10)."""
+    # Every name is one that labels were added to where there were none.
+    return not base or name_trees.dns_tree_contains(base, name)
+
+
+name_trees._name_type_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
+# Names of structure it cannot even hold; as octets they are held, and one that meets a constraint
+# of its form is still refused, for nothing compares them.
+_interpreted: Final = name_trees._interpret_general_name
+
+
+def _list_name_types(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
+    kind, value = _interpreted(name)
+    return kind, repr(value) if isinstance(value, dict) else value
+
+
+name_trees._interpret_general_name = _list_name_types
+
+_ANY_POLICY: Final = "2.5.29.32.0"
+
+
+@dataclass(frozen=True, slots=True)
+class PathFailure:
+    """Why a path is not good."""
+
+    problem: Problem
+    reason: str
+    final: bool = False
+
+    @property
+    def status(self) -> Literal["invalid", "indeterminate"]:
+        """The status of the verdict that follows."""
+        return "indeterminate" if self.problem is REVOCATION_UNKNOWN else "invalid"
+
+    @property
+    def weight(self) -> int:
+        """How much this failure says where other paths failed otherwise; what is not known may mend."""
+        order = (CERTIFICATE_UNTRUSTED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN)
+        return len(order) if self.final else order.index(self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInputs:
+    """The inputs of RFC 5280 §6.1.1 (c), (e), (f) and (g): which certificate policies are acceptable.
+
+    ``accepted`` holds object identifiers, or the one of anyPolicy.  ``of_anchor``: the policies
+    that the anchor's certificate names bind it too (RFC 5937).
+    """
+
+    accepted: frozenset[str] = frozenset({_ANY_POLICY})
+    explicit: bool = False
+    inhibit_mapping: bool = False
+    inhibit_any: bool = False
+    of_anchor: bool = True
+
+
+ANY_POLICY: Final = PolicyInputs()
+
+
+@dataclass(frozen=True, slots=True)
+class PathInquiry:
+    """The moment and the rules under which a path is validated."""
+
+    moment: datetime
+    weak_digests: frozenset[str]
+    policies: PolicyInputs = ANY_POLICY
+
+    @property
+    def without_policies(self) -> PathInquiry:
+        """The same without a rule on policies: those of the signers of lists do not matter (§6.3.3)."""
+        return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
+
+
+def _find_forbidden_wildcard(chain: CertificateChain) -> str | None:
+    """Return a wildcard of the leaf that stands for a name which an authority excludes.
+
+    The library compares the wildcard as a name; it may be used as any name below it.
+    """
+    names = chain.certificates[0].alternative_names
+    domains = [name.removeprefix("dns:*").lower() for name in names if name.startswith("dns:*.")]
+    if not domains:
+        return None
+    for parsed in chain.parsed[1:]:
+        for subtree in _get_subtrees(parsed, "excluded_subtrees"):
+            base = subtree["base"].native.lower() if subtree["base"].name == "dns_name" else ""
+            found = next((each for each in domains if base.endswith(each)), None)
+            if found:
+                return f"*{found}"
+    return None
+
+
+def _has_malformed_constraint(chain: CertificateChain) -> bool:
+    """Say whether a constraint on host names that are there begins with a point (RFC 5280 §4.2.1.10).
+
+    That is no domain name.  The library finds nothing below it, and so would exclude nothing.
+    """
+    if not any(name.startswith("dns:") for each in chain.certificates for name in each.alternative_names):
+        return False
+    return any(
+        subtree["base"].name == "dns_name" and subtree["base"].native.startswith(".")
+        for parsed in chain.parsed[1:]
+        for kind in ("permitted_subtrees", "excluded_subtrees")
+        for subtree in _get_subtrees(parsed, kind)
+    )
+
+
+def _get_subtrees(parsed: Any, kind: str) -> Any:
+    constraints = parsed.name_constraints_value
+    found = constraints[kind] if constraints else None
+    return found if isinstance(found, asn1_x509.GeneralSubtrees) else ()
+
+
+def _find_anchor_fault(chain: CertificateChain) -> str | None:
+    """Say why the key of the anchor may verify no certificates, by what its own certificate says.
+
+    The library asks this of the authorities below it alone; one without extensions says nothing.
+    """
+    anchor = chain.certificates[-1]
+    if len(chain.certificates) == 1 or not anchor.extensions:
+        return None
+    # RFC 5280 §4.2.1.9 and §4.2.1.3 forbid it of any certificate of version 3.
+    if not anchor.is_ca:
+        return "the trust anchor is not a CA"
+    if anchor.key_usage is not None and "keyCertSign" not in anchor.key_usage:
+        return "the trust anchor's key may not sign certificates"
+    return None
+
+
+def validate_chain(
+    chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex
+) -> PathFailure | None:
+    """Say why `chain` is not good; revocation is looked at elsewhere (`gateway.pki.revocation_status`)."""
+    try:
+        with ONE_AT_A_TIME:
+            if _has_malformed_constraint(chain):
+                return PathFailure(CERTIFICATE_UNTRUSTED, "a constraint on host names begins with a point")
+            _run_path_validation(chain, inquiry, index)
+            wildcard = _find_forbidden_wildcard(chain)
+    except (ExpiredError, NotYetValidError) as error:
+        return PathFailure(CERTIFICATE_EXPIRED, str(error))
+    except ValidationError as error:
+        return PathFailure(CERTIFICATE_UNTRUSTED, str(error))
+    # Malformed extensions make the library fail in ways of its own (TypeError, KeyError, ...).
+    except Exception as error:
+        reason = f"the certificate path cannot be processed ({type(error).__name__})"
+        return PathFailure(CERTIFICATE_UNTRUSTED, reason)
+    issuing = _find_anchor_fault(chain)
+    if issuing:
+        return PathFailure(CERTIFICATE_UNTRUSTED, issuing)
+    if wildcard:
+        return PathFailure(CERTIFICATE_UNTRUSTED, f"{wildcard} stands for a name that is excluded")
+    return None
+
+
+def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex) -> None:
+    anchor = _make_trust_anchor(chain, inquiry.policies)
+    below = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
+    path = ValidationPath(anchor, interm=below[:-1], leaf=below[-1] if below else None)
+    _run_coroutine(
+        async_validate_path(
+            _make_validation_context(inquiry, index, anchor), path, _make_validation_params(inquiry.policies)
+        )
+    )
+
+
+def _make_validation_params(rule: PolicyInputs) -> PKIXValidationParams:
+    """Return the rule in the library's words; it knows anyPolicy by name."""
+    accepted = frozenset("any_policy" if each == _ANY_POLICY else each for each in rule.accepted)
+    return PKIXValidationParams(
+        user_initial_policy_set=accepted or frozenset({"any_policy"}),
+        initial_policy_mapping_inhibit=rule.inhibit_mapping,
+        initial_explicit_policy=rule.explicit,
+        initial_any_policy_inhibit=rule.inhibit_any,
+    )
+
+
+def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
+    """Return a DSA key that takes its parameters from the next one with some (RFC 3279 §2.3.2)."""
+    if chain.certificates[place].public_key is not None:
+        return None
+    above = (each.public_key for each in chain.certificates[place + 1 :])
+    lender = next((each for each in above if each is not None), None)
+    with ONE_AT_A_TIME:
+        info = chain.parsed[place].public_key
+        value = info["public_key"].parsed.native if info.algorithm == "dsa" else None
+    if value is None or not isinstance(lender, dsa.DSAPublicKey):
+        return None
+    numbers = dsa.DSAPublicNumbers(value, lender.public_numbers().parameter_numbers)
+    return cast("PublicKey", numbers.public_key())
+
+
+def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
+    """Make a trust anchor that binds itself to what its certificate says (RFC 5937)."""
+    parsed = chain.parsed[-1]
+    derived = derive_quals_from_cert(parsed)
+    rules = derived.standard_parameters
+    flags = _read_anchor_policy_flags(chain) if policies.of_anchor else {}
+    if flags:
+        rules = replace(rules or PKIXValidationParams(), **flags)
+    if rules is not None and not policies.of_anchor:
+        rules = replace(
+            rules, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False
+        )
+    if rules is not None:
+        # Kinds of names of which the anchor says nothing are free; the library would forbid them.
+        permitted, excluded = rules.initial_permitted_subtrees, rules.initial_excluded_subtrees
+        rules = replace(
+            rules,
+            initial_permitted_subtrees={**default_permitted_subtrees(), **(permitted or {})},
+            initial_excluded_subtrees={**default_excluded_subtrees(), **(excluded or {})},
+        )
+    # It also forgets the length for attribute authorities and then counts down from None.
+    length = derived.max_path_length
+    return CertTrustAnchor(parsed, replace(derived, standard_parameters=rules, max_aa_path_length=length))
+
+
+def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
+    """Return what the anchor's certificate forbids or demands of policies below it; the library reads it not.
+
+    It says after how many certificates that begins, and the library can only be told whether: where it
+    begins anywhere along this path it holds for all of it, which may refuse more, and never less.
+    """
+    parsed = chain.parsed[-1]
+    # Certificates that an authority issues to itself do not count; the last one of a path does (§6.1.5 a).
+    long = 1 + sum(not each.is_self_issued for each in chain.certificates[1:-1])
+    constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
+    explicit = constraints["require_explicit_policy"].native if constraints else None
+    mapping = constraints["inhibit_policy_mapping"].native if constraints else None
+    said = {
+        "initial_explicit_policy": explicit is not None and explicit <= long,
+        # The last one before the end of the path is the last that can map.
+        "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
+        "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
+    }
+    return {name: True for name, holds in said.items() if holds}
+
+
+def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anchor: Any) -> Any:
+    registry = index.registry
+    return ValidationContext(
+        moment=inquiry.moment,
+        allow_fetching=False,
+        time_tolerance=timedelta(0),
+        revinfo_policy=CertRevTrustPolicy(NO_REVOCATION),
+        revinfo_manager=RevinfoManager(registry, POEManager(), crls=(), ocsps=(), fetchers=None),
+        certificate_registry=registry,
+        trust_manager=SimpleTrustManager.build([anchor]),
+        # Key sizes are the lint's business; this one also reads the parameters of RSASSA-PSS.
+        algorithm_usage_policy=DisallowWeakAlgorithmsPolicy(
+            weak_hash_algos=inquiry.weak_digests, rsa_key_size_threshold=0, dsa_key_size_threshold=0
+        ),
+    )
+
+
+def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never waits, whether or not an event loop runs in this thread."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    work.close()
+    raise RuntimeError("the path validator waited")

@@ -1,0 +1,146 @@
+"""Reads the trust policy from `policy.toml`, and writes it; a word it does not know is an error."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.certificate_lint import KeyUsageRule
+from gateway.pki.certificate_validation import DEFAULT_USES, CertificateUse, TrustPolicy
+from gateway.pki.certificates import CertificateRules
+from gateway.pki.path_validation import PolicyInputs
+from gateway.share import get_data_folder
+
+__all__ = ["load_shipped_policy", "read_policy", "write_policy"]
+
+_MOST_OCTETS: Final = 64 * 1024
+
+
+def load_shipped_policy() -> TrustPolicy:
+    """Read the policy that comes with the gateway."""
+    return read_policy(get_data_folder("pki").joinpath("policy.toml").read_bytes(), "policy.toml")
+
+
+def read_policy(data: bytes, filename: str) -> TrustPolicy:
+    """Read a trust policy; raises GW801 naming the key that is wrong.  What is not said stays as shipped."""
+    if len(data) > _MOST_OCTETS:
+        raise GatewayError(SETTINGS_WRONG, f"a policy of {len(data)} octets is too large", filename)
+    try:
+        tables = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", filename) from wrong
+    _check_known_keys(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
+    words: dict[str, Any] = {}
+    words.update(_read_revocation_table(_get_table(tables, "revocation", filename), f"{filename} revocation"))
+    words.update(
+        _read_typed_values(_get_table(tables, "path", filename), TrustPolicy, _PATH_WORDS, f"{filename} path")
+    )
+    wanted = _read_typed_values(
+        _get_table(tables, "policies", filename), PolicyInputs, _POLICY_WORDS, f"{filename} policies"
+    )
+    words["policies"] = PolicyInputs(**wanted)
+    table = _get_table(tables, "certificates", filename)
+    rules = _read_typed_values(table, CertificateRules, _CERTIFICATE_WORDS, f"{filename} certificates")
+    uses = _read_uses(_get_table(tables, "use", filename), f"{filename} use")
+    return TrustPolicy(certificates=CertificateRules(**rules), uses=uses, **words)
+
+
+def write_policy(policy: TrustPolicy) -> bytes:
+    """Write a policy in full, so that reading it gives the same whatever is shipped then."""
+    revocation: dict[str, Any] = {"rule": policy.revocation}
+    if policy.crl_age_most is not None:
+        revocation["crl_age_most_hours"] = int(policy.crl_age_most / timedelta(hours=1))
+    tables = {
+        "revocation": revocation,
+        "path": _collect_values(policy, _PATH_WORDS),
+        "policies": _collect_values(policy.policies, _POLICY_WORDS),
+        "certificates": _collect_values(policy.certificates, _CERTIFICATE_WORDS),
+        **{f"use.{use.value}": _collect_values(rule, _USE_WORDS) for use, rule in policy.uses.items()},
+    }
+    return "\n".join(_format_table(name, words) for name, words in tables.items()).encode()
+
+
+def _collect_values(rules: Any, names: frozenset[str]) -> dict[str, Any]:
+    found = {name: getattr(rules, name) for name in sorted(names)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in found.items()}
+
+
+def _format_table(name: str, words: Mapping[str, Any]) -> str:
+    # Texts of object identifiers and names, whole numbers and truth values: TOML writes them as JSON does.
+    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
+
+
+# What path validation alone asks for is no policy: the profile cannot be turned off.
+_CERTIFICATE_WORDS: Final = frozenset(each.name for each in fields(CertificateRules)) - {"profile"}
+_PATH_WORDS: Final = frozenset({"leaf_may_be_ca", "path_most", "candidates_most"})
+# That the policies of an anchor bind it is no choice.
+_POLICY_WORDS: Final = frozenset(each.name for each in fields(PolicyInputs)) - {"of_anchor"}
+_USE_WORDS: Final = frozenset(each.name for each in fields(KeyUsageRule))
+
+
+def _read_revocation_table(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    _check_known_keys(table, {"rule", "crl_age_most_hours"}, where)
+    words: dict[str, Any] = {}
+    if "rule" in table:
+        if table["rule"] not in ("require", "if_present"):
+            raise GatewayError(SETTINGS_WRONG, 'neither "require" nor "if_present"', f"{where}.rule")
+        words["revocation"] = table["rule"]
+    hours = table.get("crl_age_most_hours")
+    if hours is not None:
+        if type(hours) is not int or not 0 < hours <= 24 * 366:
+            raise GatewayError(SETTINGS_WRONG, "not a number of hours", f"{where}.crl_age_most_hours")
+        words["crl_age_most"] = timedelta(hours=hours)
+    return words
+
+
+def _read_uses(table: Mapping[str, Any], where: str) -> Mapping[CertificateUse, KeyUsageRule]:
+    uses = dict(DEFAULT_USES)
+    _check_known_keys(table, {use.value for use in CertificateUse}, where)
+    for use in CertificateUse:
+        if use.value in table:
+            words = _read_typed_values(
+                _get_table(table, use.value, where), KeyUsageRule, None, f"{where}.{use.value}"
+            )
+            words = {"key_usage": frozenset(), "extended_key_usage": frozenset(), **words}
+            uses[use] = KeyUsageRule(**words)
+    return MappingProxyType(uses)
+
+
+def _read_typed_values(
+    table: Mapping[str, Any], kind: type, words: frozenset[str] | None, where: str
+) -> dict[str, Any]:
+    """Check each value of `table` against the field of `kind` of the same name."""
+    known = {each.name: str(each.type) for each in fields(kind) if words is None or each.name in words}
+    _check_known_keys(table, set(known), where)
+    return {name: _read_value(value, known[name], f"{where}.{name}") for name, value in table.items()}
+
+
+def _read_value(value: Any, kind: str, where: str) -> Any:
+    if kind == "frozenset[str]":
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return frozenset(value)
+    elif kind == "bool":
+        if isinstance(value, bool):
+            return value
+    elif type(value) is int and 0 < value <= 1 << 16:
+        return value
+    raise GatewayError(SETTINGS_WRONG, f"not a good value of type {kind}", where)
+
+
+def _get_table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise GatewayError(SETTINGS_WRONG, "not a table", f"{where} {name}")
+    return table
+
+
+def _check_known_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", where)

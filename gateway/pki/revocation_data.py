@@ -1,0 +1,384 @@
+"""Certificate revocation lists and OCSP responses in hand; nothing is ever fetched here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.x509.oid import ExtensionOID
+
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError
+from gateway.pki.certificates import (
+    DEFAULT_RULES,
+    PATH_RULES,
+    Certificate,
+    CertificateRules,
+    PublicKey,
+    format_name,
+)
+from gateway.pki.name_normalization import list_point_names, normalize_general_name, normalize_name
+from gateway.pki.ocsp import OcspResponse, SingleResponse, read_ocsp_response
+
+__all__ = [
+    "ALL_REASONS",
+    "MAX_ANSWERS",
+    "MAX_CRLS",
+    "MAX_CRL_OCTETS",
+    "RevocationData",
+    "RevocationList",
+    "RevokedEntry",
+    "UnreadableData",
+    "read_revocation_lists",
+]
+
+# About 400,000 entries; larger issuers cut their lists by distribution points.
+MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
+MAX_CRLS: Final = 256
+# One for each certificate that responders are asked about.
+MAX_ANSWERS: Final = 4096
+
+# The reasons that lists may be cut by (RFC 5280 §4.2.1.13); a certificate is cleared for all of them.
+ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {
+    x509.ReasonFlags.unspecified,
+    x509.ReasonFlags.remove_from_crl,
+}
+_KNOWN_EXTENSIONS: Final = frozenset(
+    {
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.CRL_NUMBER,
+        ExtensionOID.DELTA_CRL_INDICATOR,
+        ExtensionOID.ISSUER_ALTERNATIVE_NAME,
+        ExtensionOID.ISSUING_DISTRIBUTION_POINT,
+    }
+)
+
+_PEM_BLOCK: Final = re.compile(rb"-----BEGIN X509 CRL-----\s([A-Za-z0-9+/=\s]*)-----END X509 CRL-----")
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedEntry:
+    """What a list says of one certificate; `released`: it comes off the complete list (changes only)."""
+
+    revoked_at: datetime
+    on_hold: bool = False
+    released: bool = False
+
+
+# By the name of the certificates' issuer (normal form), then by serial number.
+_Entries = dict[str, dict[int, RevokedEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """One CRL: what it says of itself; its signature is checked when a path is.
+
+    ``issuer_key`` is the issuer's name in the normal form of RFC 4518.  ``unfit`` says why the
+    list cannot be used, None when it can.  ``scope_names`` are the normal forms of the names of
+    its distribution point, ``reasons`` those it covers; ``indirect``: it may speak for other
+    issuers; ``number`` its CRL number, ``base`` that of the list whose changes it tells.
+    """
+
+    der: bytes = field(repr=False)
+    sha256: str
+    issuer: str = field(compare=False)
+    this_update: datetime = field(compare=False)
+    next_update: datetime = field(compare=False)
+    issuer_key: str = field(compare=False, repr=False)
+    unfit: str | None = field(compare=False)
+    scope: x509.IssuingDistributionPoint | None = field(compare=False, repr=False)
+    scope_names: frozenset[str] = field(compare=False, repr=False)
+    reasons: frozenset[x509.ReasonFlags] = field(compare=False, repr=False)
+    indirect: bool = field(compare=False)
+    number: int | None = field(compare=False)
+    base: int | None = field(compare=False)
+    authority_key: bytes | None = field(compare=False, repr=False)
+    parsed: x509.CertificateRevocationList = field(compare=False, repr=False)
+    entries: Mapping[str, Mapping[int, RevokedEntry]] = field(compare=False, repr=False)
+    # The answer for each certificate of the register: hashing a long list takes its time.
+    verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def is_fresh(self, at: datetime, most: timedelta | None = None) -> bool:
+        """Say whether the list is in force at `at`, and not older than `most`."""
+        return self.this_update <= at <= self.compute_expiry(most)
+
+    def compute_expiry(self, most: timedelta | None = None) -> datetime:
+        """Return when the list ceases to be fresh."""
+        if most is None or self.next_update - self.this_update <= most:
+            return self.next_update
+        return self.this_update + most
+
+    def find_entry(self, issuer_key: str, serial: int) -> RevokedEntry | None:
+        """Return what the list says of the certificate `serial` of this issuer; None: it is not listed."""
+        return self.entries.get(issuer_key, {}).get(serial)
+
+    def is_delta_of(self, complete: RevocationList) -> bool:
+        """Say whether this list tells of changes to `complete` (RFC 5280 §5.2.4)."""
+        if self.base is None or self.number is None or complete.number is None:
+            return False
+        return self._has_same_scope(complete) and self.base <= complete.number < self.number
+
+    def is_outdated_by(self, complete: RevocationList) -> bool:
+        """Say whether `complete` already holds the changes that this list tells of."""
+        if self.base is None or self.number is None or complete.number is None or complete.base is not None:
+            return False
+        return self._has_same_scope(complete) and complete.number >= self.number
+
+    def _has_same_scope(self, other: RevocationList) -> bool:
+        named = self.issuer_key == other.issuer_key and self.authority_key == other.authority_key
+        return named and self.scope == other.scope
+
+    def is_signed_by(self, certificate: Certificate, key: PublicKey | None = None) -> bool:
+        """Say whether the key of `certificate` made the signature; `key`: where it is read along a path."""
+        known = self.verified.get(certificate.sha256)
+        if known is None:
+            known = self.verified[certificate.sha256] = self._verify_list_signature(
+                key or certificate.public_key
+            )
+        return known
+
+    def _verify_list_signature(self, key: PublicKey) -> bool:
+        digest = self.parsed.signature_hash_algorithm
+        try:
+            if isinstance(key, dsa.DSAPublicKey) and digest is not None:
+                # The parser's own check wants a NULL on both sides of DSA's algorithm, or on none.
+                key.verify(self.parsed.signature, self.parsed.tbs_certlist_bytes, digest)
+                return True
+            return self.parsed.is_signature_valid(key)
+        except InvalidSignature:
+            return False
+        # A key of another kind than the signature algorithm asks for, or none that can be read.
+        except (TypeError, ValueError, UnsupportedAlgorithm):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableData:
+    """Octets in hand that our rules do not let us read, a list or a response (`is_answer`).
+
+    ``words`` is what they say to whoever has no rules, None where nobody can read them: they prove
+    nothing, but tell whose certificates somebody has spoken of.
+    """
+
+    octets: bytes = field(repr=False)
+    is_answer: bool
+    words: RevocationData | None = field(compare=False, repr=False)
+
+    def may_concern(self, issuer_keys: Collection[str], serial: int) -> bool:
+        """Say whether they may be about a certificate; `issuer_keys`: whose lists may be."""
+        words = self.words
+        return words is None or bool(words.find_lists(*issuer_keys) or words.find_ocsp_responses(serial))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class RevocationData:
+    """All revocation lists and OCSP responses in hand, of whatever issuers; ``unread`` prove nothing."""
+
+    lists: tuple[RevocationList, ...]
+    answers: tuple[OcspResponse, ...]
+    unread: tuple[UnreadableData, ...]
+    # By serial number: a responder may tell of many certificates each time.
+    _told: Mapping[int, tuple[tuple[OcspResponse, SingleResponse], ...]] = field(compare=False, repr=False)
+
+    def __init__(
+        self,
+        crls: Iterable[bytes] = (),
+        rules: CertificateRules = DEFAULT_RULES,
+        responses: Iterable[bytes] = (),
+    ) -> None:
+        """Read `crls`, each a DER list or a file of PEM lists, and `responses`, each one in DER."""
+        lists = tuple(each for data in crls for each in read_revocation_lists(data, rules))
+        answers = tuple(read_ocsp_response(data, rules) for data in responses)
+        if len(lists) > MAX_CRLS or len(answers) > MAX_ANSWERS:
+            _raise_malformed(f"more than {MAX_CRLS} revocation lists, or {MAX_ANSWERS} OCSP responses")
+        self._index_parts(lists, answers)
+
+    def _index_parts(
+        self,
+        lists: tuple[RevocationList, ...],
+        answers: tuple[OcspResponse, ...],
+        unread: tuple[UnreadableData, ...] = (),
+    ) -> None:
+        told: dict[int, list[tuple[OcspResponse, SingleResponse]]] = {}
+        for answer in answers:
+            for statement in answer.statements:
+                told.setdefault(statement.serial, []).append((answer, statement))
+        object.__setattr__(self, "lists", lists)
+        object.__setattr__(self, "answers", answers)
+        object.__setattr__(self, "unread", unread)
+        object.__setattr__(self, "_told", {serial: tuple(said) for serial, said in told.items()})
+
+    @classmethod
+    def merge_parts(cls, parts: Iterable[RevocationData]) -> RevocationData:
+        """Return all that several hold."""
+        whole, every = cls(), tuple(parts)
+        whole._index_parts(
+            tuple(each for part in every for each in part.lists),
+            tuple(each for part in every for each in part.answers),
+            tuple(each for part in every for each in part.unread),
+        )
+        return whole
+
+    @classmethod
+    def from_unreadable(cls, octets: bytes, *, is_answer: bool = False) -> RevocationData:
+        """Return what is in hand with a list, or a response, that our rules refuse."""
+        words, whole = None, cls()
+        with suppress(GatewayError):
+            words = cls(() if is_answer else (octets,), PATH_RULES, (octets,) if is_answer else ())
+        whole._index_parts((), (), (UnreadableData(octets, is_answer, words),))
+        return whole
+
+    def __len__(self) -> int:
+        """Count the lists and the responses, read or not."""
+        return len(self.lists) + len(self.answers) + len(self.unread)
+
+    def find_ocsp_responses(self, serial: int) -> tuple[tuple[OcspResponse, SingleResponse], ...]:
+        """Return what responses say of certificates with this serial number, of whatever issuers."""
+        return self._told.get(serial, ())
+
+    def find_lists(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
+        """Return the lists of these issuers, fresh or not, the newest first."""
+        lists = [each for each in self.lists if each.issuer_key in issuer_keys]
+        return tuple(sorted(lists, key=lambda each: each.this_update, reverse=True))
+
+
+def read_revocation_lists(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[RevocationList, ...]:
+    """Read one DER list, or a file of PEM lists; raises GW208 when any is malformed."""
+    if len(data) > 2 * MAX_CRL_OCTETS:
+        _raise_malformed(f"a revocation list of {len(data)} octets is too large")
+    if data[:1] == b"\x30":
+        return (_read_encoded(bytes(data), rules),)
+    blocks = _PEM_BLOCK.findall(data)
+    if not blocks or len(blocks) != data.count(b"-----BEGIN "):
+        _raise_malformed("no revocation list in the file, or something that is not one")
+    return tuple(_read_encoded(_decode_pem(block), rules) for block in blocks)
+
+
+def _decode_pem(block: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(block.split()), validate=True)
+    except (binascii.Error, ValueError):
+        _raise_malformed("the base64 text of the revocation list is malformed")
+
+
+def _read_encoded(encoded: bytes, rules: CertificateRules) -> RevocationList:
+    if len(encoded) > MAX_CRL_OCTETS:
+        _raise_malformed(f"a revocation list of {len(encoded)} octets is too large")
+    try:
+        return _build_list(encoded, rules)
+    except GatewayError:
+        raise
+    # Both parsers report malformed input by ValueError, TypeError and types of their own.
+    except Exception as problem:
+        _raise_malformed(f"malformed revocation list: {problem}")
+
+
+def _build_list(encoded: bytes, rules: CertificateRules) -> RevocationList:
+    parsed = x509.load_der_x509_crl(encoded)
+    _check_algorithm(parsed, rules)
+    if parsed.next_update_utc is None:
+        # RFC 5280 §5.1.2.5 demands it; without it nobody can say how long the list holds.
+        _raise_malformed("a revocation list without nextUpdate")
+    values = [each.value for each in parsed.extensions]
+    scope = next((each for each in values if isinstance(each, x509.IssuingDistributionPoint)), None)
+    issuer_key, indirect = (
+        normalize_name(parsed.issuer.public_bytes()),
+        scope is not None and scope.indirect_crl,
+    )
+    entries, understood = _read_entries(parsed, issuer_key, indirect=indirect)
+    return RevocationList(
+        der=encoded,
+        sha256=hashlib.sha256(encoded).hexdigest(),
+        issuer=format_name(parsed.issuer),
+        this_update=parsed.last_update_utc,
+        next_update=parsed.next_update_utc,
+        issuer_key=issuer_key,
+        unfit=_find_scope_fault(parsed, scope) or _find_number_fault(parsed, rules) or understood,
+        scope=scope,
+        scope_names=list_point_names(scope, parsed.issuer) if scope else frozenset(),
+        reasons=(scope.only_some_reasons if scope else None) or ALL_REASONS,
+        indirect=indirect,
+        number=next((each.crl_number for each in values if isinstance(each, x509.CRLNumber)), None),
+        base=next((each.crl_number for each in values if isinstance(each, x509.DeltaCRLIndicator)), None),
+        authority_key=next(
+            (each.key_identifier for each in values if isinstance(each, x509.AuthorityKeyIdentifier)), None
+        ),
+        parsed=parsed,
+        entries=entries,
+    )
+
+
+def _check_algorithm(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> None:
+    algorithm = parsed.signature_algorithm_oid.dotted_string
+    if rules.profile and algorithm not in rules.signatures:
+        _raise_malformed(f"a revocation list signed with {algorithm} is refused")
+    if not rules.weak_digests:
+        return
+    digest = parsed.signature_hash_algorithm
+    if digest is not None and digest.name in rules.weak_digests:
+        _raise_malformed(f"a revocation list signed over {digest.name} is refused")
+
+
+def _read_entries(
+    parsed: x509.CertificateRevocationList, issuer_key: str, *, indirect: bool
+) -> tuple[_Entries, str | None]:
+    """Return who was revoked when, and why the list is spoilt if it is; one pass, for lists are long."""
+    entries: _Entries = {issuer_key: {}}
+    shelf = entries[issuer_key]
+    for entry in parsed:
+        reason = None
+        for each in entry.extensions:
+            if indirect and isinstance(each.value, x509.CertificateIssuer):
+                # RFC 5280 §5.3.3: it holds for this entry and those after it.
+                named = _get_directory_name(each.value)
+                if named is None:
+                    return {}, "an entry names its issuer in a way that is not known here"
+                shelf = entries.setdefault(named, {})
+            elif each.critical:
+                # RFC 5280 §5.3: one entry that is not understood spoils the list.
+                return {}, "an entry has a critical extension that is not known here"
+            elif isinstance(each.value, x509.CRLReason):
+                reason = each.value.reason
+        shelf[entry.serial_number] = RevokedEntry(
+            entry.revocation_date_utc,
+            on_hold=reason is x509.ReasonFlags.certificate_hold,
+            released=reason is x509.ReasonFlags.remove_from_crl,
+        )
+    return entries, None
+
+
+def _get_directory_name(issuer: x509.CertificateIssuer) -> str | None:
+    return next(
+        (normalize_general_name(each) for each in issuer if isinstance(each, x509.DirectoryName)), None
+    )
+
+
+def _find_number_fault(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> str | None:
+    """Say what is wrong with the number of a list, which RFC 5280 §5.2.3 demands and wants not critical."""
+    numbers = [each.critical for each in parsed.extensions if each.oid == ExtensionOID.CRL_NUMBER]
+    if not rules.profile or numbers == [False]:
+        return None
+    return "its number is critical" if numbers else "it has no number"
+
+
+def _find_scope_fault(
+    parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None
+) -> str | None:
+    if any(each.critical and each.oid not in _KNOWN_EXTENSIONS for each in parsed.extensions):
+        return "a critical extension is not known here"
+    if scope is not None and scope.only_contains_attribute_certs:
+        return "it covers attribute certificates"
+    return None
+
+
+def _raise_malformed(detail: str) -> NoReturn:
+    raise GatewayError(REVOCATION_UNKNOWN, detail[:300], "revocation list")

@@ -1,0 +1,467 @@
+"""Whether the certificates of a path were revoked, by what is in hand (RFC 5280 §6.3, RFC 6960).
+
+Own code, because the validation library takes an authority's list for certificates of its
+sisters and, in some orders of lists, one whose signature nobody checked.  A certificate is clear
+when lists of all its reasons say so: for each reason the newest complete list of whoever the
+certificate names for it, or its very issuer.  Lists of some reasons and of changes condemn at any
+time; a list of changes releases only what the complete list it belongs to has on hold.  A word that
+condemns does so when it has ended too, until a newer one says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+
+from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
+from gateway.pki import path_validation
+from gateway.pki.certificates import Certificate
+from gateway.pki.distribution_points import DistributionPoint, find_covered_reasons, list_distribution_points
+from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
+from gateway.pki.path_building import CertificateChain, CertificateIndex
+from gateway.pki.revocation_data import ALL_REASONS, RevocationData, RevocationList
+
+__all__ = ["RevocationRule", "check_ocsp_responses", "check_revocation"]
+
+# A list may be signed by a key of its own, whose certificate has a path and a status again.
+_MAX_DEPTH: Final = 3
+_MAX_ISSUER_CHAINS: Final = 4
+_LONGEST: Final = 8
+_NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationRule:
+    """Whether a list must be in hand, how old it may be, and the lists.
+
+    ``used`` gathers the SHA-256 of every list and response that an answer rests on.
+    """
+
+    required: bool
+    age_most: timedelta | None
+    revocations: RevocationData
+    used: dict[str, None] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _StatusQuestion:
+    """One certificate of one chain, and the certificates whose status is asked for on the way to it."""
+
+    chain: CertificateChain
+    place: int
+    asked: tuple[str, ...]
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate in question."""
+        return self.chain.certificates[self.place]
+
+    @property
+    def issuer(self) -> Certificate:
+        """The next certificate of the chain."""
+        return self.chain.certificates[self.place + 1]
+
+    @property
+    def issuer_key(self) -> str:
+        """The normal form of the issuer's name."""
+        return self.chain.issuer_keys[self.place]
+
+
+def check_revocation(
+    chain: CertificateChain,
+    inquiry: path_validation.PathInquiry,
+    index: CertificateIndex,
+    rule: RevocationRule,
+    asked: tuple[str, ...] = (),
+) -> path_validation.PathFailure | datetime:
+    """Return until when every certificate of a good `chain` stays so, or the failure of the first.
+
+    That one was revoked counts before that of another it is not known: that may be tolerated.
+    """
+    ends = [each.not_after for each in chain.certificates]
+    doubt: path_validation.PathFailure | None = None
+    for place in range(len(chain.certificates) - 2, -1, -1):
+        question = _StatusQuestion(chain, place, asked)
+        found = _StatusSearch(inquiry, index, rule).find_status(question)
+        if isinstance(found, datetime):
+            ends.append(found)
+        elif found is not None and found.problem is not REVOCATION_UNKNOWN:
+            return found
+        else:
+            doubt = doubt or found
+    return doubt or min(ends)
+
+
+def check_ocsp_responses(
+    chain: CertificateChain,
+    inquiry: path_validation.PathInquiry,
+    index: CertificateIndex,
+    rule: RevocationRule,
+) -> path_validation.PathFailure | datetime | None:
+    """Return what the responses in hand say of the first certificate of a `chain`; None: nothing.
+
+    GW207 is what they say of one that was revoked; GW208 says why they are not to be believed.
+    """
+    return _StatusSearch(inquiry, index, rule)._check_responders(_StatusQuestion(chain, 0, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _StatusSearch:
+    inquiry: path_validation.PathInquiry
+    index: CertificateIndex
+    rule: RevocationRule
+
+    def find_status(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+        """Return until when the certificate is clear, the failure, or None where no word is needed."""
+        found = self._find_fresh_status(question)
+        if isinstance(found, path_validation.PathFailure) and found.problem is not REVOCATION_UNKNOWN:
+            return found
+        return self._find_stale_revocation(question) or found
+
+    def _find_stale_revocation(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+        """Return the failure of a certificate that was revoked by a word no longer fresh.
+
+        Who can keep newer words from us must not bring anybody back: only a newer one ends it.
+        """
+        return self._find_stale_response(question) or self._find_stale_list(question)
+
+    def _find_stale_response(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+        for response, said in self._find_statements(question):
+            at = said.revoked_at
+            if at is None or said.this_update > self.inquiry.moment:
+                continue
+            if not isinstance(self._check_responder(response, question), datetime):
+                continue
+            if not self._is_hold_over(question, said.this_update, ALL_REASONS):
+                self.rule.used[response.sha256] = None
+                return self.make_revoked_failure(question, at)
+        return None
+
+    def _find_stale_list(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+        moment, most = self.inquiry.moment, self.rule.age_most
+        points = list_distribution_points(question.certificate, question.issuer_key)
+        for each in self._find_lists(question, points):
+            entry = each.find_entry(question.issuer_key, question.certificate.serial)
+            if entry is None or entry.released or each.this_update > moment or each.is_fresh(moment, most):
+                continue
+            if not _ListReading(self, question, points, (each,)).is_authentic(each):
+                continue
+            reasons = find_covered_reasons(each, question.certificate, points)
+            if not isinstance(reasons, str) and not self._is_hold_over(
+                question, each.this_update, reasons, each
+            ):
+                self.rule.used[each.sha256] = None
+                return self.make_revoked_failure(question, entry.revoked_at)
+        return None
+
+    def _is_hold_over(
+        self,
+        question: _StatusQuestion,
+        since: datetime,
+        reasons: frozenset[x509.ReasonFlags],
+        old: RevocationList | None = None,
+    ) -> bool:
+        """Say whether fresh words since then, none of which condemns, speak of all these reasons."""
+        for response, said in self._find_statements(question):
+            if said.this_update >= since and isinstance(
+                self._evaluate_statement(response, said, question), datetime
+            ):
+                return True
+        points = list_distribution_points(question.certificate, question.issuer_key)
+        lists = self._find_lists(question, points)
+        reading = _ListReading(self, question, points, lists)
+        return reasons <= frozenset(
+            one
+            for each in lists
+            if _is_later_statement(each, since, old)
+            for one in reading.get_proven_reasons(each)
+        )
+
+    def _find_statements(self, question: _StatusQuestion) -> Iterator[tuple[OcspResponse, SingleResponse]]:
+        """Yield what the responses in hand say of the certificate."""
+        for response, statement in self.rule.revocations.find_ocsp_responses(question.certificate.serial):
+            if statement.matches_certificate(question.certificate, question.issuer):
+                yield response, statement
+
+    def _find_lists(
+        self, question: _StatusQuestion, points: tuple[DistributionPoint, ...]
+    ) -> tuple[RevocationList, ...]:
+        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
+        return self.rule.revocations.find_lists(*issuers)
+
+    def _find_fresh_status(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+        told = self._check_responders(question)
+        if isinstance(told, path_validation.PathFailure) and told.problem is CERTIFICATE_REVOKED:
+            return told
+        points = list_distribution_points(question.certificate, question.issuer_key)
+        lists = self._find_lists(question, points)
+        if not lists:
+            if told is None and self.rule.required:
+                return self._make_unknown_failure(question.certificate, "none is in hand")
+            if told is None and self._has_unread_data(question, points):
+                return self._make_unknown_failure(
+                    question.certificate, "what is in hand cannot be read by our rules"
+                )
+            return told
+        found = _ListReading(self, question, points, lists).read_lists()
+        if isinstance(found, path_validation.PathFailure) and isinstance(told, datetime):
+            return found if found.problem is CERTIFICATE_REVOKED else told
+        return found
+
+    def _has_unread_data(self, question: _StatusQuestion, points: tuple[DistributionPoint, ...]) -> bool:
+        issuers = {question.issuer_key}.union(*(each.issuers for each in points))
+        serial = question.certificate.serial
+        return any(one.may_concern(issuers, serial) for one in self.rule.revocations.unread)
+
+    def _make_unknown_failure(self, subject: Certificate, reason: str) -> path_validation.PathFailure:
+        return path_validation.PathFailure(
+            REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}"
+        )
+
+    def make_revoked_failure(
+        self, question: _StatusQuestion, revoked_at: datetime
+    ) -> path_validation.PathFailure:
+        """Return the failure of a certificate that was revoked."""
+        detail = f"{question.certificate.subject[:120]} was revoked at {revoked_at.isoformat()}"
+        return path_validation.PathFailure(
+            CERTIFICATE_REVOKED, detail, final=question.place == 0 and not question.asked
+        )
+
+    # --- OCSP -----------------------------------------------------------------------------------
+
+    def _check_responders(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+        """Return what the responses in hand say of the certificate; None when none is about it."""
+        answer: path_validation.PathFailure | datetime | None = None
+        for response, statement in self._find_statements(question):
+            found = self._evaluate_statement(response, statement, question)
+            if isinstance(found, path_validation.PathFailure) and found.problem is CERTIFICATE_REVOKED:
+                return found
+            if not isinstance(answer, datetime):
+                answer = found
+        return answer
+
+    def _evaluate_statement(
+        self, response: OcspResponse, statement: SingleResponse, question: _StatusQuestion
+    ) -> path_validation.PathFailure | datetime:
+        moment, ends = self.inquiry.moment, statement.compute_expiry(self.rule.age_most)
+        if not statement.this_update <= moment <= ends:
+            reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
+            return self._make_no_response_failure(question, reason)
+        until = self._check_responder(response, question)
+        if isinstance(until, str):
+            return self._make_no_response_failure(question, until)
+        ends = min(ends, until)
+        if statement.status == "unknown":
+            return self._make_no_response_failure(question, "the responder does not know the certificate")
+        self.rule.used[response.sha256] = None
+        # Whoever says so condemns, whatever date is given (RFC 5280 §6.3.3 (j) looks at none).
+        return (
+            ends
+            if statement.revoked_at is None
+            else self.make_revoked_failure(question, statement.revoked_at)
+        )
+
+    def _make_no_response_failure(
+        self, question: _StatusQuestion, reason: str
+    ) -> path_validation.PathFailure:
+        detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
+        return path_validation.PathFailure(REVOCATION_UNKNOWN, detail)
+
+    def _check_responder(self, response: OcspResponse, question: _StatusQuestion) -> str | datetime:
+        """Return until when the signer of the response may speak, or why it may not."""
+        issuer = question.issuer
+        if response.names_responder(issuer) and response.is_signed_by(issuer):
+            return issuer.not_after
+        reason = "its signature is wrong, or its signer is not in hand"
+        for candidate in (*response.certificates, *self._find_responder_certificates(response)):
+            if not (response.names_responder(candidate) and response.is_signed_by(candidate)):
+                continue
+            if OCSP_SIGNING not in (candidate.extended_key_usage or ()):
+                reason = "its signer may not sign OCSP responses"
+                continue
+            until = self._check_delegated_responder(candidate, question)
+            if until is not None:
+                return until
+            reason = "its signer is not good"
+        return reason
+
+    def _find_responder_certificates(self, response: OcspResponse) -> tuple[Certificate, ...]:
+        """Return the certificates of the register that the response may mean by its responder."""
+        if response.responder_key is not None:
+            return self.index.find_by_key_hash(response.responder_key)
+        return self.index.find_by_name(response.responder_name or "")
+
+    def _check_delegated_responder(
+        self, candidate: Certificate, question: _StatusQuestion
+    ) -> datetime | None:
+        """Return until when a responder is good, certified by the very issuer (RFC 6960 §4.2.2.2)."""
+        asked = (*question.asked, question.certificate.sha256)
+        if len(asked) > _MAX_DEPTH or candidate.sha256 in asked:
+            return None
+        chain = self.index.extend_chain(candidate, question.chain, question.place + 1)
+        if chain is None or path_validation.validate_chain(chain, self.inquiry.without_policies, self.index):
+            return None
+        ends = min(each.not_after for each in chain.certificates)
+        if _NO_CHECK in candidate.extensions:
+            return ends
+        # Without the mark its status is asked for where a list tells it (RFC 6960 §4.2.2.2.1).
+        lenient = replace(self.rule, required=False)
+        found = _StatusSearch(self.inquiry, self.index, lenient).find_status(_StatusQuestion(chain, 0, asked))
+        if isinstance(found, path_validation.PathFailure):
+            return None
+        return ends if found is None else min(ends, found)
+
+    # --- who signed a list ----------------------------------------------------------------------
+
+    def check_list_signature(self, each: RevocationList, question: _StatusQuestion) -> str | datetime:
+        """Return until when the signer of a list may speak, or why it may not."""
+        issuer = question.issuer
+        key = path_validation.derive_dsa_key(question.chain, question.place + 1)
+        own = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
+        if own and each.is_signed_by(issuer, key):
+            return issuer.not_after
+        reason = "its signature is wrong"
+        for candidate in self.index.find_by_name(each.issuer_key):
+            if candidate == issuer and each.issuer_key == question.issuer_key:
+                continue
+            if not (_may_have_signed(candidate, each) and each.is_signed_by(candidate)):
+                continue
+            until = self._validate_list_signer(candidate, question, each)
+            if until is not None:
+                return until
+            reason = "its signer is not good"
+        return reason
+
+    def _validate_list_signer(
+        self, candidate: Certificate, question: _StatusQuestion, each: RevocationList
+    ) -> datetime | None:
+        if candidate == question.certificate and each.issuer_key != question.issuer_key:
+            # Its issuer named it for lists about itself; its path is the one in question.
+            return candidate.not_after
+        if candidate.sha256 in (question.certificate.sha256, *question.asked):
+            return None
+        return self._validate_signer_path(candidate, question)
+
+    def _validate_signer_path(self, candidate: Certificate, question: _StatusQuestion) -> datetime | None:
+        """Return until when the certificate of a key for lists is good; it must lead to the same anchor."""
+        asked = (*question.asked, question.certificate.sha256)
+        if len(asked) > _MAX_DEPTH:
+            return None
+        anchor = question.chain.certificates[-1]
+        for chain in self.index.find_chains(candidate, _LONGEST, _MAX_ISSUER_CHAINS):
+            if chain.certificates[-1] != anchor or path_validation.validate_chain(
+                chain, self.inquiry.without_policies, self.index
+            ):
+                continue
+            found = check_revocation(chain, self.inquiry, self.index, self.rule, asked)
+            if isinstance(found, datetime):
+                return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _ListReading:
+    """One certificate against the lists that may speak of it, the newest first."""
+
+    search: _StatusSearch
+    question: _StatusQuestion
+    points: tuple[DistributionPoint, ...]
+    lists: tuple[RevocationList, ...]
+
+    def read_lists(self) -> path_validation.PathFailure | datetime:
+        """Return until when the certificate is clear, or the failure."""
+        cleared: frozenset[x509.ReasonFlags] = frozenset()
+        ends: list[datetime] = []
+        doubts: list[str] = []
+        proofs = [(each, *self._check_proof(each)) for each in self.lists]
+        believed = [each for each, proof, _ in proofs if isinstance(proof, datetime)]
+        proofs = [one for one in proofs if not any(one[0].is_outdated_by(each) for each in believed)]
+        changes = {
+            each.sha256: each
+            for each, proof, _ in proofs
+            if each.base is not None and isinstance(proof, datetime)
+        }
+        for each, proof, reasons in proofs:
+            if isinstance(proof, str):
+                doubts.append(proof)
+                continue
+            if reasons == ALL_REASONS and each.base is None and not reasons - cleared:
+                continue
+            found = self._evaluate_entry(each, proof, tuple(changes.values()))
+            if isinstance(found, path_validation.PathFailure):
+                self.search.rule.used[each.sha256] = None
+                return found
+            if each.base is None and reasons - cleared:
+                self.search.rule.used[each.sha256] = None
+                cleared |= reasons
+                ends.append(found)
+        if cleared == ALL_REASONS:
+            return min(ends)
+        return self.search._make_unknown_failure(
+            self.question.certificate, "; ".join(dict.fromkeys(doubts)) or "none is complete"
+        )
+
+    def get_proven_reasons(self, each: RevocationList) -> frozenset[x509.ReasonFlags]:
+        """Return the reasons of which a list is proof now; none of one that is not."""
+        proof, reasons = self._check_proof(each)
+        return reasons if isinstance(proof, datetime) else frozenset()
+
+    def is_authentic(self, each: RevocationList) -> bool:
+        """Say whether a list speaks of the certificate and is signed by who may, whenever that was."""
+        if each.unfit or not self.points:
+            return False
+        reasons = find_covered_reasons(each, self.question.certificate, self.points)
+        return not isinstance(reasons, str) and isinstance(
+            self.search.check_list_signature(each, self.question), datetime
+        )
+
+    def _check_proof(self, each: RevocationList) -> tuple[str | datetime, frozenset[x509.ReasonFlags]]:
+        """Return until when this list is proof, or why it is none, and for which reasons."""
+        nothing: frozenset[x509.ReasonFlags] = frozenset()
+        if each.unfit:
+            return each.unfit, nothing
+        if not self.points:
+            return "the certificate names another issuer of lists", nothing
+        reasons = find_covered_reasons(each, self.question.certificate, self.points)
+        if isinstance(reasons, str):
+            return reasons, nothing
+        moment, most = self.search.inquiry.moment, self.search.rule.age_most
+        ends = each.compute_expiry(most)
+        if not each.is_fresh(moment, most):
+            return f"in force from {each.this_update.isoformat()} to {ends.isoformat()}", nothing
+        signed = self.search.check_list_signature(each, self.question)
+        return (signed if isinstance(signed, str) else min(ends, signed)), reasons
+
+    def _evaluate_entry(
+        self, each: RevocationList, ends: datetime, changes: tuple[RevocationList, ...]
+    ) -> path_validation.PathFailure | datetime:
+        issuer, serial = self.question.issuer_key, self.question.certificate.serial
+        found = each.find_entry(issuer, serial)
+        if found is None or found.released:
+            return ends
+        if found.on_hold and each.base is None:
+            for change in changes:
+                word = change.find_entry(issuer, serial) if change.is_delta_of(each) else None
+                if word is not None and word.released:
+                    self.search.rule.used[change.sha256] = None
+                    return min(ends, change.compute_expiry(self.search.rule.age_most))
+        return self.search.make_revoked_failure(self.question, found.revoked_at)
+
+
+def _is_later_statement(each: RevocationList, since: datetime, old: RevocationList | None) -> bool:
+    """Say whether a list tells again of what was told at a moment: a complete one, or the same changes."""
+    if each.base is None:
+        return each.this_update >= since
+    same = old is not None and old.base is not None and each.base <= old.base
+    return same and each.this_update >= since and old is not each
+
+
+def _may_have_signed(certificate: Certificate, each: RevocationList) -> bool:
+    """Say whether this key may sign lists, and is the one that the list names where both say which."""
+    named, has = each.authority_key, certificate.subject_key_identifier
+    fits = named is None or has is None or named == has
+    return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

@@ -1,0 +1,186 @@
+"""Private keys that sign, each with the certificate that belongs to it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.pki.certificates import Certificate, PublicKey, read_certificate
+from gateway.pki.npki_keys import decrypt_npki_key, is_npki_key
+from gateway.pki.pkcs12 import is_pkcs12_file, open_pkcs12_file
+
+__all__ = [
+    "ECDSA_SHA256",
+    "ECDSA_SHA384",
+    "ECDSA_SHA512",
+    "ED25519",
+    "RSA_SHA256",
+    "KeySigner",
+    "Keyring",
+    "PrivateKey",
+    "Signer",
+    "get_curve_digest",
+    "get_signature_algorithm",
+    "load_signer",
+]
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+# RFC 9231 §2.3.
+RSA_SHA256: Final = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+ECDSA_SHA256: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
+ECDSA_SHA384: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
+ECDSA_SHA512: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512"
+ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
+
+_CURVES: Final[dict[str, tuple[str, hashes.HashAlgorithm]]] = {
+    "secp256r1": (ECDSA_SHA256, hashes.SHA256()),
+    "secp384r1": (ECDSA_SHA384, hashes.SHA384()),
+    "secp521r1": (ECDSA_SHA512, hashes.SHA512()),
+}
+_PKCS1: Final = padding.PKCS1v15()
+_SHA256: Final = hashes.SHA256()
+_MAX_KEY_OCTETS: Final = 64 * 1024
+
+
+class Signer(Protocol):
+    """Someone who signs: a key in memory, or one that never leaves its token."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the key."""
+
+    @property
+    def algorithm(self) -> str:
+        """The XML Signature algorithm of the key, as a URI."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over `data` in the form of XML Signature (ECDSA: r and s, side by side)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySigner:
+    """A key in memory; ``load_signer`` makes it and checks that the key fits the certificate."""
+
+    certificate: Certificate
+    algorithm: str
+    key: PrivateKey = field(repr=False, compare=False)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over `data` in the form of XML Signature."""
+        key = self.key
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(data, _PKCS1, _SHA256)
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            signature = key.sign(data, ec.ECDSA(_CURVES[key.curve.name][1]))
+            r, s = decode_dss_signature(signature)
+            # RFC 9231 §2.3.6: two integers, each as long as the field of the curve.
+            octets = (key.curve.key_size + 7) // 8
+            return r.to_bytes(octets) + s.to_bytes(octets)
+        return key.sign(data)
+
+
+class Keyring(Mapping[str, Signer]):
+    """The signers of this gateway by name; what is not in it is GW803, never a KeyError."""
+
+    __slots__ = ("_signers",)
+
+    def __init__(self, signers: Mapping[str, Signer]) -> None:
+        self._signers = dict(signers)
+
+    def __getitem__(self, name: str) -> Signer:
+        """Return the signer called `name`."""
+        try:
+            return self._signers[name]
+        except KeyError:
+            raise GatewayError(KEY_UNAVAILABLE, f"there is no key called {name[:80]!r}", name[:80]) from None
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a signer called `name`."""
+        return name in self._signers
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._signers)
+
+    def __len__(self) -> int:
+        """Count the signers."""
+        return len(self._signers)
+
+
+def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | None = None) -> KeySigner:
+    """Read a key and its certificate; raises GW803 unless they fit.
+
+    `key` is PKCS#8 or traditional, PEM or DER, encrypted or not, with SEED too; or a PKCS#12
+    file, which brings the certificate when none is given.
+    """
+    _check_key_file_size(key)
+    if is_pkcs12_file(key):
+        store = open_pkcs12_file(key, password)
+        return _match_key_and_certificate(store.key, certificate or store.certificate)
+    if certificate is None:
+        raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", "certificate")
+    # The certificate first: what is wrong with it is told as what it is.
+    read_certificate(certificate)
+    return _match_key_and_certificate(_read_private_key(key, password), certificate)
+
+
+def get_signature_algorithm(key: PublicKey) -> str:
+    """Return the URI of the algorithm by which the private part of `key` signs here."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return RSA_SHA256
+    return _CURVES[key.curve.name][0] if isinstance(key, ec.EllipticCurvePublicKey) else ED25519
+
+
+def get_curve_digest(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
+    """Return the digest that goes with the curve of `key`."""
+    return _CURVES[key.curve.name][1]
+
+
+def _match_key_and_certificate(key: PrivateKeyTypes, certificate: bytes) -> KeySigner:
+    read = read_certificate(certificate)
+    if not isinstance(key, PrivateKey):
+        raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
+    if _encode_public_key(key.public_key()) != _encode_public_key(read.public_key):
+        raise GatewayError(KEY_UNAVAILABLE, f"the key does not belong to {read.subject[:120]}", "key")
+    return KeySigner(read, get_signature_algorithm(key.public_key()), key)
+
+
+def _check_key_file_size(data: bytes) -> None:
+    if len(data) > _MAX_KEY_OCTETS:
+        raise GatewayError(KEY_UNAVAILABLE, f"a key of {len(data)} octets is too large", "key")
+
+
+def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+    if is_npki_key(der := _decode_pem_key(data)):
+        if password is None:
+            raise GatewayError(KEY_UNAVAILABLE, "the key is encrypted, and no password is given", "key")
+        data, password = decrypt_npki_key(der, password), None
+    load = serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
+    try:
+        return load(data, password)
+    # The reason may quote the input, and the input is a secret: only its kind is told.
+    except Exception as problem:
+        detail = f"the private key cannot be read ({type(problem).__name__})"
+        raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
+
+
+def _decode_pem_key(data: bytes) -> bytes:
+    """Return the octets below the armour of PEM, where there is one that says the key is encrypted."""
+    head, found, rest = data.partition(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    try:
+        return base64.b64decode(rest.partition(b"-----END")[0]) if found else head
+    except ValueError:
+        return b""
+
+
+def _encode_public_key(key: PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,292 @@
+"""Time stamps of RFC 3161: the question to an authority, and the judgement of its answer.
+
+Nothing is fetched and no clock is read here: whoever asks brings the nonce and the moment,
+and posts the question (``application/timestamp-query``) by its own means.  A token that
+passes `verify_time_stamp_response` proves that the digest existed at `TimeStamp.at`: it answers the very
+question, is signed by the certificate it names, and that certificate was good for
+time-stamping at that time by our own trust.  Certificates that come with it prove nothing.
+
+The package rfc3161-client is the second opinion of the tests and no more: its questions name
+no policy and no ready digest, it draws the nonce itself, trusts by a list of its own, and does
+not look at how the signature binds its certificate (RFC 5816).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from asn1crypto import cms, core, tsp
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificate_validation import CertificateUse, Verdict
+from gateway.pki.certificates import Certificate, read_certificate
+
+__all__ = [
+    "TimeStamp",
+    "TimeStampQuery",
+    "make_time_stamp_request",
+    "verify_time_stamp_response",
+    "verify_time_stamp_token",
+]
+
+Judge = Callable[[bytes, CertificateUse, datetime], Verdict]
+
+#: Tokens in use have 2 to 8 KB, their certificates included.
+_MOST_OCTETS: Final = 64 * 1024
+_MOST_CERTIFICATES: Final = 8
+_WHERE: Final = "time-stamp"
+_DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+
+
+class _TimeStampResponse(core.Sequence):  # type: ignore[misc]  # asn1crypto is untyped
+    """TimeStampResp (RFC 3161 §2.4.2): the library's own knows none without a token."""
+
+    _fields: Final = [
+        ("status", tsp.PKIStatusInfo),
+        ("time_stamp_token", cms.ContentInfo, {"optional": True}),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStampQuery:
+    """What an authority is asked to stamp.
+
+    `digest` is the SHA-256 of the content; `nonce` a number nobody can guess, at most 20 octets;
+    `policy` the OID under which the stamp must be made, any when None; `asked_at` our own time.
+    """
+
+    digest: bytes
+    nonce: int
+    policy: str | None
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStamp:
+    """A token that was believed: when the stamp was made, by whom, under which policy and number.
+
+    `path` leads from its certificate to the anchor by which it was believed.
+    """
+
+    at: datetime
+    policy: str
+    serial: int
+    certificate: Certificate
+    token: bytes = field(repr=False)
+    path: tuple[Certificate, ...] = field(default=(), repr=False)
+
+
+def make_time_stamp_request(question: TimeStampQuery) -> bytes:
+    """Return the TimeStampReq (DER) of a question; the authority is asked for its certificate."""
+    asked = {
+        "version": "v1",
+        "message_imprint": {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": question.digest},
+        "nonce": question.nonce,
+        "cert_req": True,
+    }
+    if question.policy is not None:
+        asked["req_policy"] = question.policy
+    return bytes(tsp.TimeStampReq(asked).dump())
+
+
+def verify_time_stamp_response(
+    response: bytes, question: TimeStampQuery, judge: Judge, skew: timedelta
+) -> TimeStamp:
+    """Return the stamp in a TimeStampResp (DER), checked against the question.
+
+    `skew` is how far the authority's clock may differ from ours.  GW603 for what is no answer to
+    the question, the problem of the certificate where that is not good.
+    """
+    parsed = _parse_structure(_TimeStampResponse, response)
+    status = parsed["status"]["status"].native
+    if status != "granted":
+        # Granted with modifications is another stamp than was asked for.
+        raise _make_rejection_error(f"the authority says {status}: {_format_status_text(parsed)}")
+    token = parsed["time_stamp_token"]
+    if not isinstance(token, cms.ContentInfo):
+        raise _make_rejection_error("the answer holds no token")
+    stamp, nonce = _read_token(token.dump(), question.digest, judge)
+    if nonce != question.nonce:
+        raise _make_rejection_error("the nonce is not that of the question")
+    if question.policy is not None and stamp.policy != question.policy:
+        raise _make_rejection_error(f"the policy is {stamp.policy[:80]}, not {question.policy[:80]}")
+    if abs(stamp.at - question.asked_at) > skew:
+        raise _make_rejection_error(f"the time {stamp.at.isoformat()} is too far from ours")
+    return stamp
+
+
+def verify_time_stamp_token(token: bytes, digest: bytes, judge: Judge) -> TimeStamp:
+    """Return the stamp of a stored token (DER) over a digest, judged anew; the question is forgotten."""
+    return _read_token(token, digest, judge)[0]
+
+
+def _read_token(token: bytes, digest: bytes, judge: Judge) -> tuple[TimeStamp, int | None]:
+    """Return the stamp of a token, and its nonce."""
+    content = _parse_structure(cms.ContentInfo, token)
+    if content["content_type"].native != "signed_data":
+        raise _make_rejection_error("the token is not signed data")
+    try:
+        return _verify_signed_data(content["content"], token, digest, judge)
+    except (ValueError, TypeError, KeyError, OverflowError) as problem:
+        raise _make_rejection_error(f"the token cannot be read ({type(problem).__name__})") from None
+
+
+def _verify_signed_data(
+    signed: Any, token: bytes, digest: bytes, judge: Judge
+) -> tuple[TimeStamp, int | None]:
+    capsule = signed["encap_content_info"]
+    if capsule["content_type"].native != "tst_info" or len(signed["signer_infos"]) != 1:
+        raise _make_rejection_error("the token is not one stamp of one signer")
+    octets = bytes(capsule["content"])
+    info = tsp.TSTInfo.load(octets, strict=True)
+    imprint = info["message_imprint"]
+    if (
+        imprint["hash_algorithm"]["algorithm"].native != "sha256"
+        or imprint["hashed_message"].native != digest
+    ):
+        raise _make_rejection_error("the digest is not that of the question")
+    if info["version"].native != "v1" or not isinstance(info["extensions"], core.Void):
+        raise _make_rejection_error("the stamp says things that are not known here")
+    signer = signed["signer_infos"][0]
+    certificate = _find_signer_certificate(signed, signer)
+    _verify_signature(signer, octets, certificate)
+    at = info["gen_time"].native
+    verdict = judge(certificate.der, CertificateUse.TIME_STAMPING, at)
+    verdict.raise_unless_accepted(_WHERE)
+    serial = int(info["serial_number"])
+    stamp = TimeStamp(at, info["policy"].dotted, serial, certificate, token, verdict.path)
+    return stamp, info["nonce"].native
+
+
+def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
+    """Return the certificate of the signer, which must come with the token."""
+    found = [each.chosen.dump() for each in signed["certificates"] if each.name == "certificate"]
+    if len(found) > _MOST_CERTIFICATES:
+        raise _make_rejection_error(f"{len(found)} certificates came with the token")
+    bound = _read_bound_digest(signer)
+    for der in found:
+        if hashlib.new(bound[0], der, usedforsecurity=False).digest() == bound[1]:
+            certificate = read_certificate(der)
+            _check_certificate_reference(signer, der)
+            return certificate
+    raise GatewayError(CERTIFICATE_UNTRUSTED, "the token's certificate is not with it", _WHERE)
+
+
+def _check_certificate_reference(signer: Any, der: bytes) -> None:
+    """Refuse a certificate that the signer does not name where CMS wants it (RFC 5652 §5.3)."""
+    named, certificate = signer["sid"], cms.Certificate.load(der)
+    if named.name == "issuer_and_serial_number":
+        right = (
+            named.chosen["issuer"] == certificate.issuer
+            and named.chosen["serial_number"].native == certificate.serial_number
+        )
+    else:
+        right = named.chosen.native == certificate.key_identifier
+    if not right:
+        raise _make_rejection_error("the token names another certificate than it binds")
+
+
+def _read_bound_digest(signer: Any) -> tuple[str, bytes]:
+    """Return algorithm and digest by which the signature binds its certificate (RFC 5816, RFC 2634 §5.4)."""
+    newer = _get_signed_attribute(signer, "signing_certificate_v2")
+    if newer is not None:
+        first = newer["certs"][0]
+        name = first["hash_algorithm"]["algorithm"].native
+        if name not in _DIGESTS:
+            raise _make_rejection_error(f"the certificate is bound by {name}")
+        return name, first["cert_hash"].native
+    older = _get_signed_attribute(signer, "signing_certificate")
+    if older is None:
+        raise _make_rejection_error("the signature binds no certificate")
+    # By RFC 2634 this digest is SHA-1.  It only says which certificate is meant: the trust is that one's.
+    return "sha1", older["certs"][0]["cert_hash"].native
+
+
+def _verify_signature(signer: Any, content: bytes, certificate: Certificate) -> None:
+    name = signer["digest_algorithm"]["algorithm"].native
+    digest = _DIGESTS.get(name)
+    if digest is None:
+        raise _make_rejection_error(f"the digest algorithm {name} is not taken")
+    stated, kind = (
+        _get_signed_attribute(signer, "message_digest"),
+        _get_signed_attribute(signer, "content_type"),
+    )
+    if stated is None or stated.native != hashlib.new(name, content).digest():
+        raise _make_rejection_error("the signature is over something else")
+    if kind is None or kind.native != "tst_info":
+        raise _make_rejection_error("the signature is not over a stamp")
+    # RFC 5652 §5.4: what is signed are the attributes as a SET OF, not under their tag in the message.
+    attributes = b"\x31" + signer["signed_attrs"].dump()[1:]
+    try:
+        _verify_signed_octets(signer, attributes, certificate, digest)
+    except InvalidSignature:
+        raise _make_rejection_error("the signature is not good") from None
+
+
+def _verify_signed_octets(
+    signer: Any, data: bytes, certificate: Certificate, digest: hashes.HashAlgorithm
+) -> None:
+    key, signature, algorithm = (
+        certificate.public_key,
+        signer["signature"].native,
+        signer["signature_algorithm"],
+    )
+    kind = algorithm.signature_algo
+    # The identifier rsaEncryption, which is common here, names no digest of its own.
+    if algorithm["algorithm"].native != "rsassa_pkcs1v15" and algorithm.hash_algo != digest.name:
+        raise _make_rejection_error("the signature has two digest algorithms")
+    if isinstance(key, rsa.RSAPublicKey) and kind == "rsassa_pkcs1v15":
+        key.verify(signature, data, padding.PKCS1v15(), digest)
+    elif isinstance(key, rsa.RSAPublicKey) and kind == "rsassa_pss":
+        pss = padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)
+        key.verify(signature, data, pss, digest)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and kind == "ecdsa":
+        key.verify(signature, data, ec.ECDSA(digest))
+    else:
+        raise _make_rejection_error("the signature algorithm is not taken")
+
+
+def _get_signed_attribute(signer: Any, name: str) -> Any:
+    """Return the one value of a signed attribute, None when it is not there; two are refused."""
+    if isinstance(signer["signed_attrs"], core.Void):
+        raise _make_rejection_error("the signature covers no attributes")
+    found = [each["values"] for each in signer["signed_attrs"] if each["type"].native == name]
+    if not found:
+        return None
+    if len(found) > 1 or len(found[0]) != 1:
+        raise _make_rejection_error(f"the signature says {name} twice")
+    return found[0][0]
+
+
+def _parse_structure(kind: Any, data: bytes) -> Any:
+    if len(data) > _MOST_OCTETS:
+        raise _make_rejection_error(f"{len(data)} octets are too many")
+    try:
+        parsed = kind.load(data, strict=True)
+        # The parser is lazy: what is wrong shall show here, not later.
+        _ = parsed.native
+    except Exception as problem:
+        raise _make_rejection_error(f"it cannot be read ({type(problem).__name__})") from None
+    return parsed
+
+
+def _format_status_text(response: Any) -> str:
+    status = response["status"]
+    told = "; ".join(str(one) for one in status["status_string"].native or ())
+    failure = ", ".join(sorted(status["fail_info"].native or ()))
+    return f"{told} {failure}".strip()[:200] or "no reason"
+
+
+def _make_rejection_error(reason: str) -> GatewayError:
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, reason, _WHERE)

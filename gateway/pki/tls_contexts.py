@@ -1,0 +1,136 @@
+"""TLS as we speak it: which versions and suites, whom we believe, how we show who we are.
+
+One place says it for whatever listens and whatever calls: TLS 1.2 and 1.3 (RFC 8446), in 1.2
+the suites of RFC 9325 §4.2 that have forward secrecy and authenticated encryption; neither
+compression nor renegotiation.  Keys and certificates are named as files: the library reads
+them by itself.  A variable of the environment cannot make it log its secrets.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
+
+__all__ = [
+    "TlsIdentity",
+    "get_verified_chain",
+    "make_client_context",
+    "make_connection_context",
+    "make_server_context",
+]
+
+#: Names of OpenSSL; level 2 also refuses keys below 112 bits of strength and SHA-1 in certificates.
+_SUITES: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
+_PROTOCOLS: Final = ["http/1.1"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsIdentity:
+    """By what we show who we are: a certificate with its chain and its key, PEM files both."""
+
+    certificate: Path
+    key: Path
+    password: bytes | None = None
+
+
+def make_server_context(
+    identity: TlsIdentity, clients: Path | None = None, *, required: bool = False
+) -> ssl.SSLContext:
+    """Return how we listen; raises GW803 for files that cannot be used.
+
+    `clients`: the authorities (PEM) whose clients are asked for a certificate, and refused with
+    one that is expired, of another authority or for another use; `required` refuses those without.
+    """
+    context = _make_listening_context()
+    _load_identity(context, identity)
+    if clients is not None:
+        _load_trust_anchors(context, (clients,))
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
+def make_connection_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return how one client is listened to, as `context` does it, without a memory of others.
+
+    A session of TLS 1.2 is remembered by the context that its handshake began with, which the
+    library cannot be told to leave.  Resumed, it would bring back what was verified when it began.
+    """
+    fresh = _make_listening_context()
+    fresh.verify_mode = context.verify_mode
+
+    def replace_context(
+        connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, begun: ssl.SSLContext
+    ) -> None:
+        del name, begun
+        connection.context = context
+
+    # Called with each handshake, whether the client names a host or not.
+    fresh.sni_callback = replace_context
+    return fresh
+
+
+def make_client_context(anchors: Sequence[Path] = (), identity: TlsIdentity | None = None) -> ssl.SSLContext:
+    """Return how we call; raises GW803 for files that cannot be used.
+
+    The other end must show a certificate for the name that is called, of one of `anchors` (PEM),
+    or of an authority that the operating system believes when there are none.
+    """
+    context = _harden_context(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    if anchors:
+        _load_trust_anchors(context, anchors)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if identity is not None:
+        _load_identity(context, identity)
+    return context
+
+
+def get_verified_chain(connection: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """Return the certificates (DER) from the other end's to the anchor, as the handshake verified them."""
+    asked: Any = connection
+    if hasattr(asked, "get_verified_chain"):  # from Python 3.13 on
+        return tuple(asked.get_verified_chain())
+    found = asked._sslobj.get_verified_chain() or ()
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found)
+
+
+def _make_listening_context() -> ssl.SSLContext:
+    context = _harden_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0
+    return context
+
+
+def _harden_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers(_SUITES)
+    context.set_alpn_protocols(_PROTOCOLS)
+    return context
+
+
+def _load_identity(context: ssl.SSLContext, identity: TlsIdentity) -> None:
+    try:
+        # Without a password the library would ask the terminal for one.
+        context.load_cert_chain(identity.certificate, identity.key, lambda: identity.password or b"")
+    except (OSError, ValueError) as error:
+        raise _make_unusable_error(identity.certificate, error) from None
+
+
+def _load_trust_anchors(context: ssl.SSLContext, anchors: Sequence[Path]) -> None:
+    for path in anchors:
+        try:
+            context.load_verify_locations(path)
+        except (OSError, ValueError) as error:
+            raise _make_unusable_error(path, error) from None
+
+
+def _make_unusable_error(path: Path, error: Exception) -> GatewayError:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return GatewayError(KEY_UNAVAILABLE, f"{str(path)[-120:]} cannot be used for TLS: {reason}", "TLS")

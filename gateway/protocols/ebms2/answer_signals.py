@@ -1,0 +1,176 @@
+"""What is answered to a message, and whether an answer to ours belongs to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from gateway.errors import (
+    RECEIPT_MISMATCH,
+    REFERENCE_UNKNOWN,
+    TIME_TO_LIVE_EXPIRED,
+    GatewayError,
+    Problem,
+)
+from gateway.message_model import (
+    DigestReference,
+    ErrorEntry,
+    ErrorSignal,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
+from gateway.protocols.core import OpenedMessage, ProtocolContext, SentUnit
+from gateway.protocols.ebms2.header_blocks import MessageHeader
+from gateway.protocols.ebms2.message_signature import to_model_reference
+
+__all__ = [
+    "ANSWERS",
+    "check_answer",
+    "check_time_to_live",
+    "is_answerable",
+    "make_error_signal",
+    "make_pong",
+    "make_receipt",
+    "make_status_response",
+]
+
+# What answers a message, so that an answer to it would answer an answer.
+ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
+
+_HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
+_SHOWN: Final = 500
+
+
+def _make_answer_header(unit: Unit | MessageHeader, context: ProtocolContext) -> dict[str, Any]:
+    """Return the header of an answer: parties exchanged, same agreement and conversation."""
+    return {
+        "message_id": context.make_message_id(),
+        "conversation_id": unit.conversation_id,
+        "sender": unit.receiver,
+        "receiver": unit.sender,
+        "agreement": unit.agreement,
+        "timestamp": context.now,
+    }
+
+
+def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
+    """Return the Acknowledgment of a message, with its digests when that was asked (ebMS 2.0 §6.3.2)."""
+    message = opened.unit
+    wanted = message.ack_requested if isinstance(message, UserMessage) else None
+    repeat = wanted is not None and wanted.signed and opened.signed is not None
+    signed = opened.signed.references if opened.signed is not None else ()
+    return Receipt(
+        **_make_answer_header(message, context),
+        ref_to_message_id=message.message_id,
+        received_at=context.now,
+        references=tuple(to_model_reference(one) for one in signed) if repeat else (),
+    )
+
+
+def is_answerable(ref: Unit | MessageHeader) -> bool:
+    """Return whether an error about `ref` may be sent (ebMS 2.0 §4.2.4.3): never about an answer."""
+    if isinstance(ref, MessageHeader):
+        return not (ref.is_signal and ref.action in ANSWERS)
+    return not isinstance(ref, Receipt | ErrorSignal | Pong | StatusResponse)
+
+
+def make_error_signal(
+    problem: GatewayError, ref: Unit | MessageHeader, context: ProtocolContext
+) -> ErrorSignal | None:
+    """Return the signal that tells the sender of `ref` its problem; None where there is none to send."""
+    code = problem.problem.ebms2
+    if code is None or not is_answerable(ref):
+        return None
+    # What went wrong on our side is nobody's business outside.
+    words = problem.problem.title if problem.problem.ours else problem.detail
+    entry = ErrorEntry(
+        code=code,
+        severity="Error",
+        location=_replace_unprintable(problem.location),
+        description=f"{problem.problem.id} {_replace_unprintable(words)}",
+    )
+    return ErrorSignal(**_make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
+
+
+def _replace_unprintable(words: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in words[:_SHOWN]).strip()
+
+
+def make_pong(ping: Ping, context: ProtocolContext) -> Pong:
+    """Return the answer to a Ping (ebMS 2.0 §8.2)."""
+    return Pong(**_make_answer_header(ping, context), ref_to_message_id=ping.message_id)
+
+
+def make_status_response(
+    request: StatusRequest, status: str, received_at: datetime | None, context: ProtocolContext
+) -> StatusResponse:
+    """Return the answer to a StatusRequest (ebMS 2.0 §7.1.2)."""
+    return StatusResponse(
+        **_make_answer_header(request, context),
+        ref_to_message_id=request.message_id,
+        about=request.about,
+        status=status,
+        received_at=received_at,
+    )
+
+
+def check_time_to_live(unit: Unit, now: datetime) -> None:
+    """Refuse a message that came too late (ebMS 2.0 §3.1.6.4).
+
+    Not part of opening: a late repeat of a message known already is answered by its
+    receipt, so who has looked for duplicates asks afterwards.
+    """
+    if isinstance(unit, UserMessage) and unit.expires_at is not None and unit.expires_at <= now:
+        detail = f"the message was good until {unit.expires_at.isoformat()}"
+        raise GatewayError(TIME_TO_LIVE_EXPIRED, detail, f"{_HEADER}/eb:MessageData/eb:TimeToLive")
+
+
+def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
+    """Refuse an answer that does not belong to what we sent; a receipt must repeat every digest."""
+    for unit in opened.units:
+        if isinstance(unit, Receipt):
+            _check_receipt(unit, opened, sent)
+    first = opened.unit
+    if isinstance(first, ErrorSignal | Pong | StatusResponse):
+        if first.ref_to_message_id not in (None, sent.unit.message_id):
+            where = f"{_HEADER}/eb:MessageData/eb:RefToMessageId"
+            raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", where)
+        _check_parties(first, sent, REFERENCE_UNKNOWN)
+
+
+def _check_parties(unit: Unit, sent: SentUnit, problem: Problem) -> None:
+    asked = sent.unit
+    ours = set(unit.receiver.ids) & set(asked.sender.ids)
+    theirs = set(unit.sender.ids) & set(asked.receiver.ids)
+    if unit.agreement != asked.agreement or not ours or not theirs:
+        raise GatewayError(problem, "the answer is not of the party that was addressed", f"{_HEADER}/eb:From")
+
+
+def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
+    """Hold a receipt against what we sent: message, party, signature, every digest (ebMS 2.0 §6.3.2.5)."""
+    where = "/soap:Envelope/soap:Header/eb:Acknowledgment"
+    if unit.ref_to_message_id != sent.unit.message_id:
+        raise GatewayError(
+            RECEIPT_MISMATCH, "the receipt is for another message", f"{where}/eb:RefToMessageId"
+        )
+    _check_parties(unit, sent, RECEIPT_MISMATCH)
+    asked = sent.unit.ack_requested if isinstance(sent.unit, UserMessage) else None
+    if asked is not None and asked.signed:
+        if opened.signed is None:
+            raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", where)
+        if not sent.references:
+            return
+    elif not unit.references:
+        return
+    if _sort_digests(unit.references) != _sort_digests(sent.references):
+        raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
+
+
+def _sort_digests(references: tuple[DigestReference, ...]) -> list[tuple[str, str, bytes]]:
+    # Transforms are left out: some handlers write them in another spelling.
+    return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)

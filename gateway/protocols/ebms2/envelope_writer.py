@@ -1,0 +1,203 @@
+"""Writes the envelope of a message: the header blocks in their customary order, then the Body.
+
+It is written as text and canonical as it stands, because the digest of every receipt is
+taken of it: a tree would be built, canonicalised and thrown away for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from lxml import etree
+
+from gateway.agreements import SIGNAL_SERVICE
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.message_model import (
+    ErrorSignal,
+    Party,
+    Ping,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
+from gateway.protocols.ebms2.header_blocks import TO_PARTY_MSH
+from gateway.protocols.ebms2.message_signature import write_references
+from gateway.protocols.ebms2.message_units import ACTIONS
+from gateway.protocols.ebms2.packaging import write_manifest
+from gateway.wire.namespaces import DS, EB, SOAP11, SOAP11_NEXT, XLINK
+from gateway.wire.xml import parse_xml
+from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.xmlsec.digest_references import canonicalize_text
+
+__all__ = ["NAMESPACES", "UnsignedEnvelope", "build_envelope_tree", "format_instant", "write_envelope"]
+
+_PREFIXES: Final = {"ds": DS, "eb": EB, "soap": SOAP11, "xlink": XLINK}
+#: The declarations of the root, as the canonical form of everything below it inherits them.
+NAMESPACES: Final = "".join(write_attribute(f"xmlns:{prefix}", name) for prefix, name in _PREFIXES.items())
+_UNDERSTOOD: Final = write_attribute("soap:mustUnderstand", "1")
+_VERSION: Final = write_attribute("eb:version", "2.0")
+_BLOCK: Final = _UNDERSTOOD + _VERSION
+_TO_PARTY: Final = write_attribute("soap:actor", TO_PARTY_MSH)
+_ENGLISH: Final = write_attribute("xml:lang", "en")
+_SYNC_REPLY: Final = write_element("eb:SyncReply", "", write_attribute("soap:actor", SOAP11_NEXT) + _BLOCK)
+_ACTION_OF: Final = {kind: action for action, kind in ACTIONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class UnsignedEnvelope:
+    """An envelope without signature: what comes before the place of the signature, and after it.
+
+    ``for_next`` is the block in it that is addressed to the next node, which no signature covers.
+    """
+
+    before: str
+    after: str
+    for_next: str = ""
+
+    @property
+    def signable_octets(self) -> bytes:
+        """Return the canonical octets that the signature covers."""
+        before = self.before.replace(self.for_next, "", 1) if self.for_next else self.before
+        return (canonicalize_text(before) + self.after).encode()
+
+    def with_signature(self, signature: str = "") -> bytes:
+        """Return the envelope, with a signature as the last block of its header."""
+        return (self.before + signature + self.after).encode()
+
+
+def format_instant(moment: datetime) -> str:
+    """Return a moment as ebMS 2.0 wants it: UTC with a Z (§3.1.6.2)."""
+    utc = moment.astimezone(UTC)
+    precision = "microseconds" if utc.microsecond % 1000 else "milliseconds"
+    return utc.isoformat(timespec=precision)[:-6] + "Z"
+
+
+def build_envelope_tree(units: tuple[Unit, ...]) -> etree._Element:
+    """Return the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
+    return parse_xml(write_envelope(units).with_signature())
+
+
+def write_envelope(units: tuple[Unit, ...]) -> UnsignedEnvelope:
+    """Write the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
+    first, *riders = units
+    for rider in riders:
+        _check_bundled_unit(first, rider)
+    synchronous = isinstance(first, UserMessage | Ping | StatusRequest) and first.sync_reply
+    return UnsignedEnvelope(
+        f"<soap:Envelope{NAMESPACES}><soap:Header>{_write_header(units, synchronous=synchronous)}",
+        f"</soap:Header>{write_element('soap:Body', _write_body(units))}</soap:Envelope>",
+        _SYNC_REPLY if synchronous else "",
+    )
+
+
+def _check_bundled_unit(first: Unit, rider: Unit) -> None:
+    names = ("message_id", "sender", "receiver", "agreement", "conversation_id", "timestamp")
+    same = all(getattr(first, name) == getattr(rider, name) for name in names)
+    rides = isinstance(rider, Receipt)
+    if isinstance(rider, ErrorSignal) and isinstance(first, UserMessage):
+        rides = rider.highest_severity == "Warning" and rider.ref_to_message_id == first.ref_to_message_id
+    if not (isinstance(first, UserMessage) and same and rides):
+        raise GatewayError(OUR_MISTAKE, "these units do not travel in one message")
+
+
+def _write_header(units: tuple[Unit, ...], *, synchronous: bool) -> str:
+    first = units[0]
+    blocks = [_write_message_header(first), _SYNC_REPLY if synchronous else ""]
+    if isinstance(first, UserMessage) and first.ack_requested is not None:
+        signed = write_attribute("eb:signed", "true" if first.ack_requested.signed else "false")
+        blocks.append(write_element("eb:AckRequested", "", _TO_PARTY + _UNDERSTOOD + signed + _VERSION))
+    for unit in units:
+        if isinstance(unit, Receipt):
+            blocks.append(_write_acknowledgment(unit))
+        elif isinstance(unit, ErrorSignal):
+            blocks.append(_write_error_list(unit))
+    return "".join(blocks)
+
+
+def _write_body(units: tuple[Unit, ...]) -> str:
+    first = units[0]
+    if isinstance(first, UserMessage):
+        return write_manifest(first.payloads)
+    return _write_status(first) if isinstance(first, StatusRequest | StatusResponse) else ""
+
+
+def _write_party(name: str, party: Party) -> str:
+    ids = "".join(
+        write_leaf("eb:PartyId", one.value, "" if one.type is None else write_attribute("eb:type", one.type))
+        for one in party.ids
+    )
+    return write_element(name, ids + ("" if party.role is None else write_leaf("eb:Role", party.role)))
+
+
+def _write_message_header(unit: Unit) -> str:
+    business = unit if isinstance(unit, UserMessage) else None
+    kind = business.service_type if business else None
+    parts = [
+        _write_party("eb:From", unit.sender),
+        _write_party("eb:To", unit.receiver),
+        write_leaf("eb:CPAId", unit.agreement),
+        write_leaf("eb:ConversationId", unit.conversation_id),
+        write_leaf(
+            "eb:Service",
+            business.service if business else SIGNAL_SERVICE,
+            "" if kind is None else write_attribute("eb:type", kind),
+        ),
+        write_leaf("eb:Action", business.action if business else _ACTION_OF[type(unit)]),
+        _write_message_data(unit),
+    ]
+    if business and business.duplicate_elimination:
+        parts.append(write_element("eb:DuplicateElimination"))
+    if business and business.description:
+        parts.append(write_leaf("eb:Description", business.description, _ENGLISH))
+    return write_element("eb:MessageHeader", "".join(parts), _BLOCK)
+
+
+def _write_message_data(unit: Unit) -> str:
+    parts = [
+        write_leaf("eb:MessageId", unit.message_id),
+        write_leaf("eb:Timestamp", format_instant(unit.timestamp)),
+    ]
+    if not isinstance(unit, Ping | StatusRequest) and unit.ref_to_message_id is not None:
+        parts.append(write_leaf("eb:RefToMessageId", unit.ref_to_message_id))
+    if isinstance(unit, UserMessage) and unit.expires_at is not None:
+        parts.append(write_leaf("eb:TimeToLive", format_instant(unit.expires_at)))
+    return write_element("eb:MessageData", "".join(parts))
+
+
+def _write_acknowledgment(unit: Receipt) -> str:
+    content = (
+        write_leaf("eb:Timestamp", format_instant(unit.received_at))
+        + write_leaf("eb:RefToMessageId", unit.ref_to_message_id)
+        + ("" if unit.acting_party is None else _write_party("eb:From", unit.acting_party))
+        + write_references(unit.references)
+    )
+    return write_element("eb:Acknowledgment", content, _TO_PARTY + _BLOCK)
+
+
+def _write_error_list(unit: ErrorSignal) -> str:
+    entries = [
+        write_element(
+            "eb:Error",
+            write_leaf("eb:Description", one.description, _ENGLISH) if one.description else "",
+            write_attribute("eb:codeContext", one.context)
+            + write_attribute("eb:errorCode", one.code)
+            + (write_attribute("eb:location", one.location) if one.location else "")
+            + write_attribute("eb:severity", one.severity),
+        )
+        for one in unit.errors
+    ]
+    severity = write_attribute("eb:highestSeverity", unit.highest_severity)
+    return write_element("eb:ErrorList", "".join(entries), _UNDERSTOOD + severity + _VERSION)
+
+
+def _write_status(unit: StatusRequest | StatusResponse) -> str:
+    content, status = write_leaf("eb:RefToMessageId", unit.about), ""
+    if isinstance(unit, StatusResponse):
+        status = write_attribute("eb:messageStatus", unit.status)
+        if unit.received_at is not None:
+            content += write_leaf("eb:Timestamp", format_instant(unit.received_at))
+    return write_element(f"eb:{type(unit).__name__}", content, status + _VERSION)

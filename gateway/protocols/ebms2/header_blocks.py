@@ -1,0 +1,329 @@
+"""The header blocks of ebMS 2.0: MessageHeader, SyncReply, AckRequested, and which may stand where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode
+from gateway.agreements.pmode import is_uri
+from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, NOT_SUPPORTED, GatewayError
+from gateway.message_model import AckRequest, Party, PartyId
+from gateway.protocols.ebms2.element_reader import (
+    ElementSequence,
+    check_attributes,
+    list_elements,
+    make_eb_name,
+    make_soap_name,
+    raise_header_error,
+    read_boolean_attribute,
+    read_instant,
+    read_text,
+)
+from gateway.wire.namespaces import DS, EB, SOAP11_NEXT, XML
+
+__all__ = [
+    "NEXT_MSH",
+    "TO_PARTY_MSH",
+    "UNDERSTOOD",
+    "HeaderBlocks",
+    "MessageHeader",
+    "check_actor",
+    "check_agreed_terms",
+    "check_block_attributes",
+    "check_soap_action",
+    "read_header_blocks",
+    "read_message_header",
+    "read_message_id",
+    "read_party",
+]
+
+TO_PARTY_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
+NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
+
+_ID, _TYPE, _SIGNED, _VERSION = (
+    make_eb_name("id"),
+    make_eb_name("type"),
+    make_eb_name("signed"),
+    make_eb_name("version"),
+)
+_ACTOR, _MUST_UNDERSTAND = make_soap_name("actor"), make_soap_name("mustUnderstand")
+_LANG: Final = f"{{{XML}}}lang"
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+_VERSION_2: Final = "2.0"
+_NOT_IN_ID: Final = re.compile(r"[\s<>]")
+_HEADER: Final = "/soap:Envelope/soap:Header"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHeader:
+    """What eb:MessageHeader says."""
+
+    sender: Party
+    receiver: Party
+    agreement: str
+    conversation_id: str
+    service: str
+    service_type: str | None
+    action: str
+    message_id: str
+    timestamp: datetime
+    ref_to_message_id: str | None
+    expires_at: datetime | None
+    duplicate_elimination: bool
+    description: str
+
+    @property
+    def is_signal(self) -> bool:
+        """Return whether the message is one between the handlers themselves (ebMS 2.0 §3.1.4)."""
+        return self.service == SIGNAL_SERVICE
+
+    @property
+    def route(self) -> MessageRoute:
+        """Return the part by which the P-Mode is found."""
+        return MessageRoute(
+            self.sender, self.receiver, self.agreement, self.service, self.action, self.service_type
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderBlocks:
+    """The header blocks of one message; those of signals are read by ``signals``."""
+
+    header: MessageHeader
+    sync_reply: bool
+    ack_requested: AckRequest | None
+    acknowledgment: etree._Element | None
+    error_list: etree._Element | None
+    signature: etree._Element | None
+
+
+def check_block_attributes(
+    element: etree._Element, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> None:
+    """Check the attributes that every header block has (ebMS 2.0 §2.3.8): version, mustUnderstand."""
+    check_attributes(element, (_VERSION, _MUST_UNDERSTAND, *required), (_ID, *optional), foreign=True)
+    read_boolean_attribute(element, _MUST_UNDERSTAND)
+    if element.get(_VERSION) != _VERSION_2:
+        raise_header_error(
+            element, "the version of this handler is 2.0", HEADER_INCONSISTENT, at="eb:version"
+        )
+
+
+def read_header_blocks(header: etree._Element) -> HeaderBlocks:
+    """Return the blocks of a SOAP Header; each at most once, MessageHeader exactly once."""
+    found: dict[str, etree._Element] = {}
+    for element in list_elements(header):
+        name = str(element.tag)
+        _check_known_block(element, name)
+        if name in found and name in _KNOWN:
+            raise_header_error(element, "this header block stands twice")
+        found[name] = element
+    if make_eb_name("MessageHeader") not in found:
+        raise GatewayError(HEADER_INVALID, "there is no eb:MessageHeader", _HEADER)
+    sync_reply, ack_requested = found.get(make_eb_name("SyncReply")), found.get(make_eb_name("AckRequested"))
+    return HeaderBlocks(
+        header=read_message_header(found[make_eb_name("MessageHeader")]),
+        sync_reply=sync_reply is not None and _check_sync_reply(sync_reply),
+        ack_requested=None if ack_requested is None else _read_ack_request(ack_requested),
+        acknowledgment=found.get(make_eb_name("Acknowledgment")),
+        error_list=found.get(make_eb_name("ErrorList")),
+        signature=found.get(_SIGNATURE),
+    )
+
+
+_KNOWN: Final = frozenset(
+    {
+        _SIGNATURE,
+        *map(make_eb_name, ("MessageHeader", "SyncReply", "AckRequested", "Acknowledgment", "ErrorList")),
+    }
+)
+# MessageOrder is known well enough to be answered by NotSupported.
+UNDERSTOOD: Final = _KNOWN | {make_eb_name("MessageOrder")}
+_ORDERED: Final = make_eb_name("MessageOrder")
+
+
+def _check_known_block(element: etree._Element, name: str) -> None:
+    """Refuse a block of ebMS that this handler does not know.
+
+    Blocks of other namespaces that must be understood were refused with the envelope; the
+    others may be ignored (SOAP 1.1 §4.2.3), and are, for nothing of them is read.
+    """
+    if name in _KNOWN:
+        return
+    if name == _ORDERED:
+        raise_header_error(element, "MessageOrder is not supported", NOT_SUPPORTED)
+    if name.startswith(f"{{{EB}}}"):
+        raise_header_error(element, f"ebMS 2.0 has no header block {etree.QName(element).localname[:80]}")
+
+
+def read_message_header(element: etree._Element) -> MessageHeader:
+    """Return what eb:MessageHeader says (ebMS 2.0 §3.1)."""
+    check_block_attributes(element)
+    sequence = ElementSequence(element)
+    sender = read_party(sequence.take_required(make_eb_name("From")))
+    receiver = read_party(sequence.take_required(make_eb_name("To")))
+    agreement = _read_plain_text(sequence.take_required(make_eb_name("CPAId")))
+    conversation_id = _read_plain_text(sequence.take_required(make_eb_name("ConversationId")))
+    service, service_type = _read_typed_value(sequence.take_required(make_eb_name("Service")))
+    action = _read_plain_text(sequence.take_required(make_eb_name("Action")))
+    message_id, timestamp, ref_to, expires_at = _read_message_data(
+        sequence.take_required(make_eb_name("MessageData"))
+    )
+    elimination = sequence.take_optional(make_eb_name("DuplicateElimination"))
+    descriptions = sequence.take_all(make_eb_name("Description"))
+    sequence.check_end(extensible=True)
+    return MessageHeader(
+        sender=sender,
+        receiver=receiver,
+        agreement=agreement,
+        conversation_id=conversation_id,
+        service=service,
+        service_type=service_type,
+        action=action,
+        message_id=message_id,
+        timestamp=timestamp,
+        ref_to_message_id=ref_to,
+        expires_at=expires_at,
+        duplicate_elimination=elimination is not None and _check_empty(elimination),
+        description=" ".join([_read_description(one) for one in descriptions]),
+    )
+
+
+def read_party(element: etree._Element) -> Party:
+    """Return the party of eb:From or eb:To (ebMS 2.0 §3.1.1)."""
+    check_attributes(element)
+    sequence = ElementSequence(element)
+    ids = tuple(
+        PartyId(*_read_typed_value(one)) for one in sequence.take_all(make_eb_name("PartyId"), least=1)
+    )
+    role = sequence.take_optional(make_eb_name("Role"))
+    sequence.check_end()
+    if len(ids) > 1 and len({one.type for one in ids}) < len(ids):
+        raise_header_error(element, "two ids of one party have the same type", HEADER_INCONSISTENT)
+    return Party(ids, None if role is None else _read_plain_text(role))
+
+
+def _read_plain_text(element: etree._Element) -> str:
+    check_attributes(element)
+    return read_text(element)
+
+
+def _read_typed_value(element: etree._Element) -> tuple[str, str | None]:
+    """Return value and type of a PartyId or Service; without a type it must be a URI (§3.1.1.1, §3.1.4.1)."""
+    check_attributes(element, optional=(_TYPE,))
+    value, kind = read_text(element), element.get(_TYPE)
+    if kind is None and not is_uri(value):
+        raise_header_error(element, "without a type the value must be a URI", HEADER_INCONSISTENT)
+    if kind == "":
+        raise_header_error(element, "the type is empty", at="eb:type")
+    return value, kind
+
+
+def _read_message_data(
+    element: etree._Element,
+) -> tuple[str, datetime, str | None, datetime | None]:
+    """Return MessageId, Timestamp, RefToMessageId and TimeToLive (ebMS 2.0 §3.1.6)."""
+    check_attributes(element)
+    sequence = ElementSequence(element)
+    message_id = sequence.take_required(make_eb_name("MessageId"))
+    timestamp = sequence.take_required(make_eb_name("Timestamp"))
+    ref_to = sequence.take_optional(make_eb_name("RefToMessageId"))
+    time_to_live = sequence.take_optional(make_eb_name("TimeToLive"))
+    sequence.check_end()
+    for one in (timestamp, time_to_live):
+        if one is not None:
+            check_attributes(one)
+    return (
+        read_message_id(message_id),
+        read_instant(timestamp),
+        None if ref_to is None else read_message_id(ref_to),
+        None if time_to_live is None else read_instant(time_to_live),
+    )
+
+
+def read_message_id(element: etree._Element) -> str:
+    """Return a message id, which is one word without angle brackets (RFC 2822 msg-id)."""
+    value = _read_plain_text(element)
+    if _NOT_IN_ID.search(value):
+        raise_header_error(element, "a message id has neither white space nor angle brackets")
+    return value
+
+
+def _read_description(element: etree._Element) -> str:
+    check_attributes(element, required=(_LANG,))
+    return read_text(element)
+
+
+def _check_empty(element: etree._Element) -> bool:
+    check_attributes(element)
+    if len(element) or element.text:
+        raise_header_error(element, "this element is empty")
+    return True
+
+
+def _check_sync_reply(element: etree._Element) -> bool:
+    """Check eb:SyncReply (ebMS 2.0 §4.3)."""
+    check_block_attributes(element, required=(_ACTOR,))
+    ElementSequence(element).check_end(extensible=True)
+    if element.get(_ACTOR) != SOAP11_NEXT:
+        raise_header_error(element, "SyncReply is for the next node", HEADER_INCONSISTENT, at="soap:actor")
+    return True
+
+
+def _read_ack_request(element: etree._Element) -> AckRequest:
+    """Return what eb:AckRequested wants (ebMS 2.0 §6.3.1)."""
+    check_block_attributes(element, required=(_SIGNED,), optional=(_ACTOR,))
+    ElementSequence(element).check_end(extensible=True)
+    check_actor(element)
+    return AckRequest(read_boolean_attribute(element, _SIGNED))
+
+
+def check_actor(element: etree._Element) -> None:
+    """Refuse an acknowledgment, asked or given, for anyone but the To party (ebMS 2.0 §6.3.1.2)."""
+    actor = element.get(_ACTOR, TO_PARTY_MSH)
+    if actor == NEXT_MSH:
+        raise_header_error(
+            element,
+            "acknowledgments between intermediaries are not supported",
+            NOT_SUPPORTED,
+            at="soap:actor",
+        )
+    if actor != TO_PARTY_MSH:
+        raise_header_error(
+            element, "the actor is the To party's handler", HEADER_INCONSISTENT, at="soap:actor"
+        )
+
+
+def check_soap_action(header: MessageHeader, soap_action: str) -> None:
+    """Refuse a SOAPAction that contradicts the header (ebMS 2.0 appendix B.2).
+
+    It should be "ebXML"; some send service and action there, and then it must be these.
+    """
+    value = soap_action.strip().strip('"')
+    known = ("", "ebXML", f"{header.service}/{header.action}", f"{header.service}:{header.action}")
+    if value not in known:
+        raise GatewayError(HEADER_INCONSISTENT, f"SOAPAction {value[:80]!r} is not ebXML", "SOAPAction")
+
+
+def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
+    """Refuse a business message that asks for another quality of service than was agreed."""
+    terms = pmode.reliability
+    acked = blocks.ack_requested
+    _check_agreed_term(terms.ack_requested, acked is not None, "eb:AckRequested")
+    if acked is not None:
+        _check_agreed_term(terms.ack_signed, acked.signed, "eb:AckRequested/@eb:signed")
+    where = "eb:MessageHeader/eb:DuplicateElimination"
+    _check_agreed_term(terms.duplicate_elimination, blocks.header.duplicate_elimination, where)
+    if blocks.sync_reply and pmode.sync_reply_mode == "none":
+        detail = "no reply in the HTTP answer was agreed"
+        raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:SyncReply")
+
+
+def _check_agreed_term(term: str, asked: bool, where: str) -> None:
+    if (term == "always" and not asked) or (term == "never" and asked):
+        raise GatewayError(HEADER_INCONSISTENT, f"the agreement says {term}", f"{_HEADER}/{where}")

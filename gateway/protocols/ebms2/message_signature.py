@@ -1,0 +1,191 @@
+"""What of a message is signed, by whom, and whether that is enough (ebMS 2.0 §4.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import unquote
+
+from lxml import etree
+
+from gateway.agreements import PMode
+from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
+from gateway.message_model import DigestReference, ErrorSignal, Receipt, StatusRequest, Unit, UserMessage
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+from gateway.protocols.ebms2.packaging import ManifestReference, MessagePackage
+from gateway.wire.namespaces import DS
+from gateway.wire.xml_prescan import WireLimits
+from gateway.xmlsec import digest_references as xmldsig
+from gateway.xmlsec.algorithms import SHA256, XPATH, get_signature_policy
+from gateway.xmlsec.ebms2_signature import find_signature, verify_message_signature, write_message_signature
+from gateway.xmlsec.xml_signature import CertificateCheck, VerifiedSignature
+
+__all__ = [
+    "SIGNATURE",
+    "check_payload_coverage",
+    "check_pinned_certificate",
+    "collect_payload_digests",
+    "compute_message_identity",
+    "list_signed_parts",
+    "needs_signature",
+    "parse_cid_uri",
+    "read_own_references",
+    "read_references",
+    "require_signature",
+    "sign_envelope",
+    "to_model_reference",
+    "verify_package_signature",
+    "write_references",
+]
+
+SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
+
+
+def verify_package_signature(
+    package: MessagePackage,
+    policy: str,
+    limits: WireLimits,
+    *,
+    signed: bool,
+    believe: CertificateCheck | None = None,
+) -> VerifiedSignature | None:
+    """Return what a good signature covers, None when there is no signature; raises GW202 to GW204.
+
+    A signature that nobody asked for is verified all the same: a wrong one is a sign of
+    tampering.  It covers the envelope and every part, or it is refused.  `signed` says that
+    the header was seen to hold one; otherwise one is looked for, and refused, elsewhere.
+    `believe` is asked about the signer before anything is computed.
+    """
+    if not signed and find_signature(package.envelope.root) is None:
+        return None
+    contents = {name: part.content for name, part in package.parts.items()}
+    return verify_message_signature(
+        package.envelope.root, contents, get_signature_policy(policy), believe=believe, limits=limits
+    )
+
+
+def require_signature(signed: VerifiedSignature | None) -> VerifiedSignature:
+    """Refuse a message that must be signed and is not (GW201)."""
+    if signed is None:
+        raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap:Envelope/soap:Header")
+    return signed
+
+
+def check_payload_coverage(signed: VerifiedSignature, manifest: Iterable[ManifestReference]) -> None:
+    """Refuse a payload that the Manifest names and the signature does not cover (GW203)."""
+    covered = list_signed_parts(signed)
+    for one in manifest:
+        if one.content_id not in covered:
+            raise GatewayError(NOT_COVERED, "the signature does not cover this payload", one.location)
+
+
+def list_signed_parts(signed: VerifiedSignature | None) -> frozenset[str]:
+    """Return the content ids of the parts that the signature covers."""
+    if signed is None:
+        return frozenset()
+    return frozenset(parse_cid_uri(one.uri) for one in signed.references if one.uri)
+
+
+def collect_payload_digests(signed: VerifiedSignature | None) -> dict[str, str]:
+    """Return the SHA-256 that a good signature gives of each part, in hexadecimal, by content id."""
+    if signed is None:
+        return {}
+    return {
+        parse_cid_uri(one.uri): one.digest_value.hex()
+        for one in signed.references
+        if one.uri and one.digest_algorithm == SHA256
+    }
+
+
+def check_pinned_certificate(certificate: Certificate, pins: tuple[str, ...]) -> None:
+    """Refuse a signer whose certificate the agreement does not name, when it names any (GW209)."""
+    if pins and certificate.sha256 not in pins:
+        raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
+
+
+def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
+    """Return whether we sign `unit`.
+
+    A receipt is signed when it repeats digests, or when the agreement always wants it so.
+    A StatusRequest is where it is answered only then; Ping, Pong and StatusResponse are not: no
+    peer in the field expects it.
+    """
+    if isinstance(unit, Receipt) and unit.references:
+        return True
+    if pmode is None:
+        return False
+    if isinstance(unit, Receipt):
+        return pmode.reliability.ack_signed == "always"
+    if isinstance(unit, StatusRequest):
+        return pmode.security.needs_signed_status
+    return isinstance(unit, UserMessage | ErrorSignal) and pmode.security.sign
+
+
+def sign_envelope(envelope: bytes, namespaces: str, contents: Mapping[str, bytes], signer: Signer) -> str:
+    """Return the signature of the envelope, whose root declares `namespaces`, and of the payloads."""
+    return write_message_signature(envelope, namespaces, contents, signer)
+
+
+def compute_message_identity(package: MessagePackage, signed: VerifiedSignature | None) -> str:
+    """Return a digest that tells "the same message again" from "another one with its id".
+
+    Signed: of the digests that the signature holds, whatever the MIME framing and the key.
+    Unsigned: of the octets of envelope and payloads.
+    """
+    if signed is not None:
+        said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
+        values = [
+            value for uri, algorithm, digest in said for value in (uri.encode(), algorithm.encode(), digest)
+        ]
+    else:
+        values = [package.octets]
+        for name in sorted(package.parts):
+            part = package.parts[name]
+            values += (name.encode(), part.media_type.encode(), part.content)
+    # Each with its length before it, so that no two lists of values give the same octets.
+    return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
+
+
+def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
+    """Return a reference of a signature in the words of the model."""
+    return DigestReference(
+        uri=reference.uri,
+        digest_algorithm=reference.digest_algorithm,
+        digest=reference.digest_value,
+        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
+    )
+
+
+def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
+    """Return the ds:Reference elements that an Acknowledgment repeats (ebMS 2.0 §6.3.2)."""
+    return tuple(to_model_reference(xmldsig.read_reference(one)) for one in elements)
+
+
+def read_own_references(element: etree._Element | None) -> tuple[DigestReference, ...]:
+    """Return the references of a ds:Signature that is our own and not verified again."""
+    if element is None:
+        return ()
+    return read_references(element.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"))
+
+
+def write_references(found: Iterable[DigestReference]) -> str:
+    """Return ds:Reference elements that say what the received ones said, each valid by itself."""
+    return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
+
+
+def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
+    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
+    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
+
+
+def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:
+    if algorithm == XPATH:
+        return xmldsig.Transform(algorithm, expression=parameters)
+    return xmldsig.Transform(algorithm, prefixes=parameters)
+
+
+def parse_cid_uri(uri: str) -> str:
+    """Return the content id of a cid: URI that was found well-formed before."""
+    return unquote(uri[4:])

@@ -1,0 +1,298 @@
+"""The units of a message: the business message, and the signals between handlers.
+
+Signals are Acknowledgment, MessageError, Ping, Pong, StatusRequest and StatusResponse
+(ebMS 2.0 §4.2, §6.3.2, chapter 7 and 8); an Acknowledgment or a list of warnings may also
+ride with a business message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import (
+    HEADER_INCONSISTENT,
+    HEADER_INVALID,
+    PMODE_UNKNOWN,
+    GatewayError,
+)
+from gateway.message_model import (
+    ErrorEntry,
+    ErrorSignal,
+    Payload,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
+from gateway.protocols.ebms2.element_reader import (
+    ElementSequence,
+    check_attributes,
+    make_eb_name,
+    make_soap_name,
+    raise_header_error,
+    read_instant,
+    read_text,
+)
+from gateway.protocols.ebms2.header_blocks import (
+    HeaderBlocks,
+    MessageHeader,
+    check_actor,
+    check_block_attributes,
+    read_message_id,
+    read_party,
+)
+from gateway.protocols.ebms2.message_signature import read_references
+from gateway.protocols.ebms2.packaging import SoapBodyContent
+from gateway.wire.namespaces import DS, XML
+
+__all__ = [
+    "ACTIONS",
+    "MessageContent",
+    "get_unit_kind",
+    "make_units",
+]
+
+_HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
+_VERSION, _ID, _ACTOR = make_eb_name("version"), make_eb_name("id"), make_soap_name("actor")
+_LANG: Final = f"{{{XML}}}lang"
+_MAX_DESCRIPTION: Final = 8192
+_SEVERITIES: Final = ("Warning", "Error")
+_STATUSES: Final = ("UnAuthorized", "NotRecognized", "Received", "Processed", "Forwarded")
+
+ACTIONS: Final = {
+    "Acknowledgment": Receipt,
+    "MessageError": ErrorSignal,
+    "Ping": Ping,
+    "Pong": Pong,
+    "StatusRequest": StatusRequest,
+    "StatusResponse": StatusResponse,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContent:
+    """All that was read of one message, before it is a unit."""
+
+    blocks: HeaderBlocks
+    body: SoapBodyContent
+    payloads: tuple[Payload, ...]
+
+
+def get_unit_kind(header: MessageHeader) -> str:
+    """Return the name of the unit that the header announces."""
+    if not header.is_signal:
+        return "UserMessage"
+    if header.action not in ACTIONS:
+        detail = f"{header.action[:80]!r} is no action between handlers"
+        raise GatewayError(PMODE_UNKNOWN, detail, f"{_HEADER}/eb:Action")
+    return ACTIONS[header.action].__name__
+
+
+def make_units(content: MessageContent) -> tuple[Unit, ...]:
+    """Return the units of a message; what contradicts its Service and Action is refused."""
+    header = content.blocks.header
+    kind = get_unit_kind(header)
+    if header.is_signal:
+        _check_signal_blocks(content, kind)
+        return (_SIGNALS[kind](content),)
+    if content.body.status_request is not None or content.body.status_response is not None:
+        raise GatewayError(
+            HEADER_INCONSISTENT, "a business message asks for no status", f"{_HEADER}/eb:Action"
+        )
+    return (_make_user_message(content), *_make_bundled_units(content))
+
+
+def _copy_header_fields(header: MessageHeader) -> dict[str, Any]:
+    return {
+        "message_id": header.message_id,
+        "conversation_id": header.conversation_id,
+        "sender": header.sender,
+        "receiver": header.receiver,
+        "agreement": header.agreement,
+        "timestamp": header.timestamp,
+    }
+
+
+def _make_user_message(content: MessageContent) -> UserMessage:
+    header = content.blocks.header
+    return UserMessage(
+        **_copy_header_fields(header),
+        service=header.service,
+        service_type=header.service_type,
+        action=header.action,
+        ref_to_message_id=header.ref_to_message_id,
+        expires_at=header.expires_at,
+        duplicate_elimination=header.duplicate_elimination,
+        ack_requested=content.blocks.ack_requested,
+        sync_reply=content.blocks.sync_reply,
+        payloads=content.payloads,
+        description=header.description,
+    )
+
+
+def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
+    """Return what rides with a business message: an Acknowledgment, a list of warnings."""
+    riders: list[Unit] = []
+    if content.blocks.acknowledgment is not None:
+        riders.append(_read_receipt(content))
+    if content.blocks.error_list is not None:
+        warnings = _read_error_signal(content)
+        if warnings.highest_severity == "Error":
+            # ebMS 2.0 §4.2.3.1: a list of that severity travels alone.
+            raise_header_error(
+                content.blocks.error_list, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT
+            )
+        riders.append(warnings)
+    return tuple(riders)
+
+
+def _check_signal_blocks(content: MessageContent, kind: str) -> None:
+    """Refuse blocks that do not belong to a signal of this kind (ebMS 2.0 chapter 10)."""
+    blocks, body = content.blocks, content.body
+    wrong = {
+        "eb:Manifest": bool(body.manifest),
+        "eb:AckRequested": blocks.ack_requested is not None,
+        "eb:Acknowledgment": blocks.acknowledgment is not None and kind != "Receipt",
+        "eb:ErrorList": blocks.error_list is not None and kind != "ErrorSignal",
+        "eb:StatusRequest": body.status_request is not None and kind != "StatusRequest",
+        "eb:StatusResponse": body.status_response is not None and kind != "StatusResponse",
+    }
+    for name, found in wrong.items():
+        if found:
+            detail = f"{name} does not belong into {blocks.header.action}"
+            raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:Action")
+
+
+def _require_element(element: etree._Element | None, name: str) -> etree._Element:
+    if element is None:
+        raise GatewayError(HEADER_INVALID, f"{name} is missing", f"{_HEADER}/eb:Action")
+    return element
+
+
+def _require_reference(header: MessageHeader) -> str:
+    if header.ref_to_message_id is None:
+        raise GatewayError(HEADER_INVALID, "this signal answers a message", f"{_HEADER}/eb:MessageData")
+    return header.ref_to_message_id
+
+
+def _read_receipt(content: MessageContent) -> Receipt:
+    """Return what eb:Acknowledgment says (ebMS 2.0 §6.3.2)."""
+    header = content.blocks.header
+    element = _require_element(content.blocks.acknowledgment, "eb:Acknowledgment")
+    check_block_attributes(element, optional=(_ACTOR,))
+    check_actor(element)
+    sequence = ElementSequence(element)
+    stamp = sequence.take_required(make_eb_name("Timestamp"))
+    reference = sequence.take_required(make_eb_name("RefToMessageId"))
+    acting = sequence.take_optional(make_eb_name("From"))
+    repeated = sequence.take_all(f"{{{DS}}}Reference")
+    sequence.check_end()
+    check_attributes(stamp)
+    about = read_message_id(reference)
+    if header.is_signal and header.ref_to_message_id not in (None, about):
+        raise_header_error(
+            reference, "Acknowledgment and MessageData name different messages", HEADER_INCONSISTENT
+        )
+    return Receipt(
+        **_copy_header_fields(header),
+        ref_to_message_id=about,
+        received_at=read_instant(stamp),
+        references=read_references(repeated),
+        acting_party=None if acting is None else read_party(acting),
+    )
+
+
+def _read_error_signal(content: MessageContent) -> ErrorSignal:
+    """Return what eb:ErrorList says (ebMS 2.0 §4.2.3)."""
+    element = _require_element(content.blocks.error_list, "eb:ErrorList")
+    check_block_attributes(element, required=(make_eb_name("highestSeverity"),))
+    sequence = ElementSequence(element)
+    entries = tuple(_read_error_entry(one) for one in sequence.take_all(make_eb_name("Error"), least=1))
+    sequence.check_end(extensible=True)
+    header = content.blocks.header
+    signal = ErrorSignal(
+        **_copy_header_fields(header), ref_to_message_id=header.ref_to_message_id, errors=entries
+    )
+    if element.get(make_eb_name("highestSeverity"), "").strip() != signal.highest_severity:
+        raise_header_error(
+            element, "another severity is the highest", HEADER_INCONSISTENT, at="eb:highestSeverity"
+        )
+    return signal
+
+
+def _read_error_entry(element: etree._Element) -> ErrorEntry:
+    code, severity, location, context = (
+        make_eb_name(name) for name in ("errorCode", "severity", "location", "codeContext")
+    )
+    check_attributes(element, required=(code, severity), optional=(_ID, location, context), foreign=True)
+    if element.get(severity) not in _SEVERITIES:
+        raise_header_error(element, "a severity is Warning or Error", at="eb:severity")
+    sequence = ElementSequence(element)
+    description = sequence.take_optional(make_eb_name("Description"))
+    sequence.check_end(extensible=True)
+    words = ""
+    if description is not None:
+        check_attributes(description, required=(_LANG,))
+        words = read_text(description, limit=_MAX_DESCRIPTION)
+    entry = ErrorEntry(element.get(code, ""), element.get(severity, ""), element.get(location, ""), words)
+    return replace(entry, context=element.get(context) or entry.context)
+
+
+def _make_ping(content: MessageContent) -> Ping:
+    return Ping(**_copy_header_fields(content.blocks.header), sync_reply=content.blocks.sync_reply)
+
+
+def _make_pong(content: MessageContent) -> Pong:
+    header = content.blocks.header
+    return Pong(**_copy_header_fields(header), ref_to_message_id=_require_reference(header))
+
+
+def _read_status_request(content: MessageContent) -> StatusRequest:
+    element = _require_element(content.body.status_request, "eb:StatusRequest")
+    check_attributes(element, required=(_VERSION,), optional=(_ID,), foreign=True)
+    sequence = ElementSequence(element)
+    about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
+    sequence.check_end(extensible=True)
+    header = content.blocks.header
+    return StatusRequest(**_copy_header_fields(header), about=about, sync_reply=content.blocks.sync_reply)
+
+
+def _read_status_response(content: MessageContent) -> StatusResponse:
+    element = _require_element(content.body.status_response, "eb:StatusResponse")
+    check_attributes(
+        element, required=(_VERSION, make_eb_name("messageStatus")), optional=(_ID,), foreign=True
+    )
+    status = element.get(make_eb_name("messageStatus"), "")
+    if status not in _STATUSES:
+        raise_header_error(element, f"{status[:80]!r} is no status", at="eb:messageStatus")
+    sequence = ElementSequence(element)
+    about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
+    received = sequence.take_optional(make_eb_name("Timestamp"))
+    sequence.check_end(extensible=True)
+    if received is not None:
+        check_attributes(received)
+    header = content.blocks.header
+    return StatusResponse(
+        **_copy_header_fields(header),
+        ref_to_message_id=_require_reference(header),
+        about=about,
+        status=status,
+        received_at=None if received is None else read_instant(received),
+    )
+
+
+_SIGNALS: Final[dict[str, Callable[[MessageContent], Unit]]] = {
+    "Receipt": _read_receipt,
+    "ErrorSignal": _read_error_signal,
+    "Ping": _make_ping,
+    "Pong": _make_pong,
+    "StatusRequest": _read_status_request,
+    "StatusResponse": _read_status_response,
+}

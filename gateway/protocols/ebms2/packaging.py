@@ -1,0 +1,304 @@
+"""ebMS 2.0 packaging: MIME, the SOAP envelope in it, the Manifest and the payloads it names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from lxml import etree
+
+from gateway.errors import (
+    HEADER_INCONSISTENT,
+    HEADER_INVALID,
+    MEDIA_TYPE_REFUSED,
+    MIME_MALFORMED,
+    NOT_SOAP,
+    PART_MISSING,
+    TOO_LARGE,
+    GatewayError,
+)
+from gateway.message_model import MemoryBody, Payload
+from gateway.protocols.core import Parcel
+from gateway.protocols.ebms2.element_reader import (
+    ElementSequence,
+    check_attributes,
+    list_elements,
+    make_eb_name,
+    make_soap_name,
+    raise_header_error,
+    read_text,
+)
+from gateway.protocols.ebms2.header_blocks import (
+    NEXT_MSH,
+    TO_PARTY_MSH,
+    UNDERSTOOD,
+    MessageHeader,
+    read_message_header,
+)
+from gateway.wire.mime import MimePart, read_multipart_related, write_multipart_related
+from gateway.wire.namespaces import XLINK, XML
+from gateway.wire.soap import SoapEnvelope, SoapFault, check_must_understand, read_envelope, read_fault
+from gateway.wire.xml import parse_xml
+from gateway.wire.xml_prescan import WireLimits
+from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+
+__all__ = [
+    "ManifestReference",
+    "MessagePackage",
+    "SoapBodyContent",
+    "build_parcel",
+    "check_parts_present",
+    "collect_payloads",
+    "find_message_header",
+    "open_package",
+    "read_soap_body",
+    "reject_unnamed_parts",
+    "write_manifest",
+]
+
+SOAP_ACTION: Final = '"ebXML"'
+CONTENT_TYPE: Final = "text/xml; charset=UTF-8"
+
+_HREF, _XLINK_TYPE, _ROLE = f"{{{XLINK}}}href", f"{{{XLINK}}}type", f"{{{XLINK}}}role"
+_ID, _VERSION = make_eb_name("id"), make_eb_name("version")
+# The schema leaves it out, yet some send it on the Manifest.
+_MUST_UNDERSTAND: Final = make_soap_name("mustUnderstand")
+_LANG: Final = f"{{{XML}}}lang"
+_UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePackage:
+    """A parcel taken apart: the envelope, its octets, and the other parts by content id."""
+
+    envelope: SoapEnvelope
+    octets: bytes
+    parts: Mapping[str, MimePart]
+    fault: SoapFault | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReference:
+    """One payload that the Manifest names."""
+
+    content_id: str
+    properties: tuple[tuple[str, str], ...]
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class SoapBodyContent:
+    """What stands in the SOAP Body: a Manifest, or one of the status elements, or nothing."""
+
+    manifest: tuple[ManifestReference, ...] = ()
+    status_request: etree._Element | None = None
+    status_response: etree._Element | None = None
+
+
+def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
+    """Return the sound envelope of a parcel and its parts (ebMS 2.0 §2.1); nothing of ebMS is read yet."""
+    if parcel.body.octet_count > limits.body:
+        detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "body")
+    with parcel.body.open_stream() as stream:
+        data = stream.read()
+    related = read_multipart_related(parcel.get_header("Content-Type"), data, limits)
+    if related.root.media_type != "text/xml":
+        # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
+        raise GatewayError(
+            MEDIA_TYPE_REFUSED,
+            f"the envelope is {related.root.media_type[:80]!r}, not text/xml",
+            "Content-Type",
+        )
+    envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
+    if envelope.version != "1.1":
+        raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
+    check_must_understand(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
+    return MessagePackage(
+        envelope, related.root.content, _index_parts(related.attachments), read_fault(envelope)
+    )
+
+
+def find_message_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader | None, bool]:
+    """Return the MessageHeader of a parcel that may be wrong elsewhere, and whether SyncReply stands with it.
+
+    None when it cannot be read.
+    """
+    try:
+        header = _read_soap_header(parcel, limits)
+        element = None if header is None else header.find(make_eb_name("MessageHeader"))
+        if header is None or element is None:
+            return None, False
+        return read_message_header(element), header.find(make_eb_name("SyncReply")) is not None
+    except GatewayError:
+        return None, False
+
+
+def _read_soap_header(parcel: Parcel, limits: WireLimits) -> etree._Element | None:
+    with parcel.body.open_stream() as stream:
+        data = stream.read(limits.body + 1)
+    root = read_multipart_related(parcel.get_header("Content-Type"), data, limits).root.content
+    return read_envelope(parse_xml(root, limits, envelope=True)).header
+
+
+def _index_parts(parts: Iterable[MimePart]) -> dict[str, MimePart]:
+    found: dict[str, MimePart] = {}
+    for part in parts:
+        if not part.content_id:
+            raise GatewayError(MIME_MALFORMED, "a part without Content-ID cannot be named by the Manifest")
+        if part.content_id in found:
+            raise GatewayError(
+                MIME_MALFORMED, "two parts have one Content-ID", _format_cid_uri(part.content_id)
+            )
+        found[part.content_id] = part
+    return found
+
+
+def _format_cid_uri(content_id: str) -> str:
+    # RFC 2392 §2: a Content-ID in a cid: URI is percent-encoded.
+    return "cid:" + quote(content_id[:256], safe=_UNRESERVED)
+
+
+def read_soap_body(body: etree._Element) -> SoapBodyContent:
+    """Return what stands in the SOAP Body; anything but ebMS 2.0 elements is refused."""
+    content = list(islice(list_elements(body), 2))  # a third would say no more than a second
+    if not content:
+        return SoapBodyContent()
+    element = content[0]
+    if len(content) > 1:
+        raise_header_error(content[1], "the Body holds one element of ebMS 2.0, or none")
+    if element.tag == make_eb_name("Manifest"):
+        return SoapBodyContent(manifest=_read_manifest(element))
+    if element.tag == make_eb_name("StatusRequest"):
+        return SoapBodyContent(status_request=element)
+    if element.tag != make_eb_name("StatusResponse"):
+        raise_header_error(
+            element, f"{etree.QName(element).localname[:80]} does not belong into the Body of ebMS 2.0"
+        )
+    return SoapBodyContent(status_response=element)
+
+
+def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
+    """Return the payloads that eb:Manifest names (ebMS 2.0 §3.2)."""
+    check_attributes(element, required=(_VERSION,), optional=(_ID, _MUST_UNDERSTAND), foreign=True)
+    if element.get(_VERSION) != "2.0":
+        raise_header_error(
+            element, "the version of this handler is 2.0", HEADER_INCONSISTENT, at="eb:version"
+        )
+    sequence = ElementSequence(element)
+    named = tuple(
+        _read_manifest_reference(one) for one in sequence.take_all(make_eb_name("Reference"), least=1)
+    )
+    sequence.check_end(extensible=True)
+    if len({one.content_id for one in named}) < len(named):
+        raise_header_error(element, "the Manifest names one part twice", HEADER_INCONSISTENT)
+    return named
+
+
+def _read_manifest_reference(element: etree._Element) -> ManifestReference:
+    check_attributes(element, required=(_HREF,), optional=(_ID, _XLINK_TYPE, _ROLE), foreign=True)
+    if element.get(_XLINK_TYPE, "simple") != "simple":
+        raise_header_error(element, "the link is a simple one", at="xlink:type")
+    sequence = ElementSequence(element)
+    for schema in sequence.take_all(make_eb_name("Schema")):
+        check_attributes(schema, required=(make_eb_name("location"),), optional=(_VERSION,))
+    descriptions = sequence.take_all(make_eb_name("Description"))
+    sequence.check_end(extensible=True)
+    properties = [("role", element.get(_ROLE, ""))] if element.get(_ROLE) else []
+    for one in descriptions:
+        check_attributes(one, required=(_LANG,))
+        properties.append(("description", read_text(one)))
+    return ManifestReference(_parse_content_id(element), tuple(properties), element.get(_HREF, "")[:256])
+
+
+def _parse_content_id(element: etree._Element) -> str:
+    href = element.get(_HREF, "")
+    # A payload elsewhere would have to be fetched; nothing is ever fetched (ebMS 2.0 §3.2.2).
+    if not href.startswith("cid:") or len(href) > 1024:
+        raise_header_error(
+            element, f"payloads travel with the message: {href[:120]!r} is no cid: URI", PART_MISSING
+        )
+    try:
+        return unquote_to_bytes(href[4:]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise_header_error(element, "no such cid: URI", HEADER_INVALID, at="xlink:href")
+
+
+def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart]) -> None:
+    """Refuse a payload that is named but absent (ebMS 2.0 §3.2.2)."""
+    for one in manifest:
+        if one.content_id not in parts:
+            raise GatewayError(PART_MISSING, "the Manifest names a part that is not there", one.location)
+
+
+def reject_unnamed_parts(
+    manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart], signed: Collection[str]
+) -> None:
+    """Refuse a part that nobody vouches for.
+
+    ebMS 2.0 §3.2 lets a part that the Manifest does not name be ignored.  It is, when the
+    signature covers it; otherwise anybody on the way may have added it, and it is refused.
+    """
+    known = {one.content_id for one in manifest}.union(signed)
+    for content_id in parts:
+        if content_id not in known:
+            raise GatewayError(
+                MIME_MALFORMED, "neither Manifest nor signature names this part", _format_cid_uri(content_id)
+            )
+
+
+def collect_payloads(
+    manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart]
+) -> tuple[Payload, ...]:
+    """Return the payloads in the order of the Manifest."""
+    return tuple(
+        Payload(
+            one.content_id, parts[one.content_id].media_type, parts[one.content_id].content, one.properties
+        )
+        for one in manifest
+    )
+
+
+def write_manifest(found: tuple[Payload, ...]) -> str:
+    """Return an eb:Manifest that names the payloads, nothing when there is none."""
+    if not found:
+        return ""
+    return write_element(
+        "eb:Manifest", "".join(map(_write_manifest_reference, found)), write_attribute("eb:version", "2.0")
+    )
+
+
+def _write_manifest_reference(payload: Payload) -> str:
+    properties = dict(payload.properties)
+    attributes = write_attribute("xlink:href", _format_cid_uri(payload.content_id))
+    if "role" in properties:
+        attributes += write_attribute("xlink:role", properties["role"])
+    descriptions = [
+        write_leaf("eb:Description", value, write_attribute("xml:lang", "en"))
+        for name, value in payload.properties
+        if name == "description"
+    ]
+    return write_element(
+        "eb:Reference", "".join(descriptions), attributes + write_attribute("xlink:type", "simple")
+    )
+
+
+def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Parcel:
+    """Return the parcel of an envelope: plain text/xml when there is no payload, else multipart/related."""
+    if not found:
+        return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root))
+    # Nobody who wrote a payload knew the message id, so no payload holds this boundary.
+    boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
+    content_type, body = write_multipart_related(
+        root, [_make_mime_part(one) for one in found], boundary, message_id
+    )
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, MemoryBody(body))
+
+
+def _make_mime_part(payload: Payload) -> MimePart:
+    headers = {"content-type": payload.media_type}
+    return MimePart(headers, payload.content_id, payload.media_type, payload.content)

@@ -1,0 +1,280 @@
+"""Our own signed list: whom we admit and what they are worth, to be handed to others or to ourselves.
+
+One XML document, signed as a Result is (XAdES-B over all of it).  Times are in UTC, certificates
+in base64; the manual describes every element.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
+
+from lxml import etree
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+from gateway.recognition.list_elements import (
+    format_instant,
+    make_visible,
+    parse_instant,
+    raise_malformed,
+    read_certificates_below,
+)
+from gateway.recognition.sealed_document import check_pinned_signer
+from gateway.recognition.trusted_list import (
+    CrossCertificateBridge,
+    EquivalenceRule,
+    Role,
+    SchemePointer,
+    ServiceKind,
+    ServiceStatus,
+    TrustedList,
+    TrustService,
+)
+from gateway.wire.namespaces import DS
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.xades import sign_document, verify_document
+
+__all__ = ["TRUST_LIST", "TrustedListDraft", "is_own_list", "open_own_list", "sign_trusted_list"]
+
+TRUST_LIST: Final = "urn:single-window:trust-list:1"
+# The stubs of lxml do not know the default namespace.
+_NSMAP: Final[Any] = {None: TRUST_LIST}
+_L: Final = f"{{{TRUST_LIST}}}"
+_ROOT: Final = f"{_L}TrustList"
+_CERTIFICATE: Final = f"{_L}Certificate"
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+_MOST_SEQUENCE: Final = 9
+_PLACES: Final = frozenset(
+    (parent, f"{_L}{name}")
+    for parent, names in {
+        "TrustList": ("Equivalence", "Service", "Scheme", "Bridge"),
+        "Equivalence": ("Kind", "Status", "Level"),
+        "Service": ("Standing", "Certificate"),
+        "Standing": ("Additional",),
+        "Scheme": ("Certificate", "Equivalence"),
+        "Bridge": ("Certificate", "Policy"),
+    }.items()
+    for name in names
+)
+_ROLES: Final = ("list", "voucher")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedListDraft:
+    """What a list is to say; it becomes one when somebody signs it."""
+
+    operator: str
+    territory: str
+    sequence: int
+    next_update: datetime
+    services: tuple[TrustService, ...] = ()
+    schemes: tuple[SchemePointer, ...] = ()
+    bridges: tuple[CrossCertificateBridge, ...] = ()
+    rules: tuple[EquivalenceRule, ...] = ()
+
+
+def sign_trusted_list(draft: TrustedListDraft, signer: Signer, *, now: datetime) -> bytes:
+    """Write a list, issued now, and sign it."""
+    root = etree.Element(_ROOT, nsmap=_NSMAP)
+    root.set("version", "1")
+    root.set("operator", draft.operator)
+    root.set("territory", draft.territory)
+    root.set("sequence", str(draft.sequence))
+    root.set("issued", format_instant(now))
+    root.set("nextUpdate", format_instant(draft.next_update))
+    _write_rules(root, draft.rules)
+    for service in draft.services:
+        _write_service(root, service)
+    for scheme in draft.schemes:
+        element = _add_element(
+            root, "Scheme", territory=scheme.territory, role=scheme.role, location=scheme.location
+        )
+        _write_certificates(element, scheme.signers)
+        _write_rules(element, scheme.rules or ())
+    for bridge in draft.bridges:
+        element = _add_element(root, "Bridge")
+        _write_certificates(element, [bridge.certificate])
+        for policy, level in bridge.policies:
+            _add_element(element, "Policy", oid=policy, level=level)
+    return serialize_element(sign_document(root, signer, now=now))
+
+
+def is_own_list(root: etree._Element) -> bool:
+    """Tell whether a document is a list of this form."""
+    return root.tag == _ROOT
+
+
+def open_own_list(
+    data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
+) -> TrustedList:
+    """Read a list that one of the expected certificates signed; whether it is fresh is asked elsewhere."""
+    root = parse_xml(data, limits)
+    signed = verify_document(root)
+    check_pinned_signer(signed.certificate, signers)
+    if not is_own_list(root) or root.get("version") != "1":
+        raise_malformed("not a trusted list of ours, version 1", root)
+    _check_elements(root)
+    return TrustedList(
+        form="own",
+        operator=_read_text(root, "operator"),
+        territory=_read_text(root, "territory"),
+        sequence=_read_sequence_number(root),
+        issued=_read_instant(root, "issued"),
+        next_update=_read_instant(root, "nextUpdate"),
+        sha256=hashlib.sha256(data).hexdigest(),
+        signer=signed.certificate,
+        services=tuple(_read_service(each) for each in root.iterchildren(f"{_L}Service")),
+        schemes=tuple(_read_scheme(each) for each in root.iterchildren(f"{_L}Scheme")),
+        bridges=tuple(_read_bridge(each) for each in root.iterchildren(f"{_L}Bridge")),
+        rules=tuple(_read_rules(root)),
+    )
+
+
+def _check_elements(root: etree._Element) -> None:
+    """Refuse what the form does not have: a rule that is passed over could be one that forbids."""
+    for parent in root.iter():
+        for each in parent:
+            place = (etree.QName(parent).localname, each.tag)
+            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and place not in _PLACES:
+                raise_malformed("the form has no such element here", each)
+
+
+def _add_element(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
+    element = etree.SubElement(parent, f"{_L}{tag}")
+    for key, value in attributes.items():
+        if value:
+            element.set(key, value)
+    return element
+
+
+def _write_certificates(parent: etree._Element, certificates: Iterable[Certificate]) -> None:
+    for each in certificates:
+        _add_element(parent, "Certificate").text = base64.b64encode(each.der).decode("ascii")
+
+
+def _write_service(root: etree._Element, service: TrustService) -> None:
+    element = _add_element(root, "Service", provider=service.provider, name=service.name)
+    for each in service.standings:
+        standing = _add_element(
+            element, "Standing", type=each.type, status=each.status, since=format_instant(each.since)
+        )
+        for word in sorted(each.additional):
+            _add_element(standing, "Additional", value=word)
+    _write_certificates(element, service.certificates)
+
+
+def _write_rules(parent: etree._Element, rules: Iterable[EquivalenceRule]) -> None:
+    for rule in rules:
+        if rule.conditions or rule.becomes:
+            raise GatewayError(OUR_MISTAKE, f"the form cannot say rule '{rule.identifier[:80]}'")
+        element = _add_element(
+            parent,
+            "Equivalence",
+            identifier=rule.identifier,
+            since=format_instant(rule.since),
+            until="" if rule.until is None else format_instant(rule.until),
+            state="enacted" if rule.enacted else "repealed",
+        )
+        for kind in sorted(rule.kinds, key=lambda one: (one.type, one.additional)):
+            _add_element(element, "Kind", type=kind.type, additional=kind.additional)
+        for status in sorted(rule.statuses):
+            _add_element(element, "Status", value=status)
+        for level in sorted(rule.levels):
+            _add_element(element, "Level", value=level)
+
+
+def _read_text(element: etree._Element, name: str) -> str:
+    found = element.get(name, "")
+    if not found:
+        raise_malformed(f"attribute {name} is missing", element)
+    return make_visible(found)
+
+
+def _read_instant(element: etree._Element, name: str) -> datetime:
+    return parse_instant(element.get(name), element)
+
+
+def _read_sequence_number(root: etree._Element) -> int:
+    found = _read_text(root, "sequence")
+    if not found.isascii() or not found.isdigit() or len(found) > _MOST_SEQUENCE:
+        raise_malformed("not a sequence number", root)
+    return int(found)
+
+
+def _read_values(element: etree._Element, name: str) -> frozenset[str]:
+    return frozenset(_read_text(each, "value") for each in element.iterchildren(f"{_L}{name}"))
+
+
+def _read_certificates(element: etree._Element) -> tuple[Certificate, ...]:
+    """Return the certificates of an element; a list of ours holds none that we could not read."""
+    found, unread = read_certificates_below(element, _CERTIFICATE)
+    if unread or not found:
+        raise_malformed(unread[0] if unread else "no certificate", element)
+    return found
+
+
+def _read_service(element: etree._Element) -> TrustService:
+    standings = [
+        ServiceStatus(
+            _read_text(each, "type"),
+            _read_text(each, "status"),
+            _read_instant(each, "since"),
+            _read_values(each, "Additional"),
+        )
+        for each in element.iterchildren(f"{_L}Standing")
+    ]
+    return TrustService(
+        provider=_read_text(element, "provider"),
+        name=_read_text(element, "name"),
+        certificates=_read_certificates(element),
+        standings=tuple(sorted(standings, key=lambda each: each.since, reverse=True)),
+    )
+
+
+def _read_scheme(element: etree._Element) -> SchemePointer:
+    role = _read_text(element, "role")
+    if role not in _ROLES:
+        raise_malformed("a scheme is a list or a voucher", element)
+    return SchemePointer(
+        territory=_read_text(element, "territory"),
+        signers=_read_certificates(element),
+        role=cast("Role", role),
+        location=element.get("location", ""),
+        rules=tuple(_read_rules(element)),
+    )
+
+
+def _read_bridge(element: etree._Element) -> CrossCertificateBridge:
+    found = _read_certificates(element)
+    if len(found) != 1:
+        raise_malformed("a bridge is one certificate", element)
+    policies = element.iterchildren(f"{_L}Policy")
+    return CrossCertificateBridge(
+        found[0], tuple((_read_text(each, "oid"), _read_text(each, "level")) for each in policies)
+    )
+
+
+def _read_rules(element: etree._Element) -> Iterator[EquivalenceRule]:
+    for each in element.iterchildren(f"{_L}Equivalence"):
+        state = _read_text(each, "state")
+        if state not in ("enacted", "repealed"):
+            raise_malformed("neither enacted nor repealed", each)
+        yield EquivalenceRule(
+            identifier=_read_text(each, "identifier"),
+            kinds=frozenset(
+                ServiceKind(_read_text(kind, "type"), kind.get("additional", ""))
+                for kind in each.iterchildren(f"{_L}Kind")
+            ),
+            statuses=_read_values(each, "Status"),
+            levels=_read_values(each, "Level"),
+            since=_read_instant(each, "since"),
+            until=None if each.get("until") is None else _read_instant(each, "until"),
+            enacted=state == "enacted",
+        )

@@ -1,0 +1,168 @@
+"""Which lists are in force at a moment, and by what agreements each of them leads to us."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificate_validation import CertificateUse, Examine, TrustStore, Verdict, validate_octets
+from gateway.pki.certificates import Certificate
+from gateway.pki.revocation_data import RevocationData
+from gateway.recognition.etsi_trusted_list import is_etsi_list, open_etsi_list
+from gateway.recognition.list_succession import check_list_freshness, is_fresh_list
+from gateway.recognition.own_trusted_list import open_own_list
+from gateway.recognition.trusted_list import Rules, SchemePointer, TrustedList
+from gateway.wire.xml import parse_xml
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+
+__all__ = ["RecognitionContext", "gather_lists", "open_named_list", "open_trusted_list", "reaches_anchor"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionContext:
+    """All that recognition rests on: our own trust, the list we start from, and lists of others.
+
+    ``root`` is our own signed list as a rule; only that form names bridges and vouchers.  Lists
+    that are not fresh at the moment of judging count for nothing then.  ``examine`` judges by
+    other anchors: here, or in a process that can be killed.
+    """
+
+    trust: TrustStore
+    root: TrustedList | None = None
+    others: tuple[TrustedList, ...] = ()
+    revocations: RevocationData | None = None
+    examine: Examine = field(default=validate_octets, repr=False)
+
+    def validate_certificate(
+        self, certificate: Certificate, at: datetime, use: CertificateUse, store: TrustStore
+    ) -> Verdict:
+        """Judge a certificate by other anchors than those of ``trust``, as `examine` judges any."""
+        return self.examine(certificate.der, use, at, store, self.revocations or RevocationData())
+
+    def list_pointing_lists(self, at: datetime) -> tuple[TrustedList, ...]:
+        """Return the lists in force at a moment that may name further ones."""
+        return tuple(found for found, _ in self.list_current_lists(at) if self._may_name_lists(found))
+
+    def _may_name_lists(self, found: TrustedList) -> bool:
+        # What others admit, in words of their own, is their affair.
+        return found.form != "own" or found is self.root
+
+    def list_current_lists(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
+        """Yield the lists in force at a moment, each with the chain of rules that leads to us.
+
+        A list of others counts only where one in force names its signer for its territory, and
+        only the latest of a territory: an older one says what has been taken back since.
+        """
+        if self.root is None or not is_fresh_list(self.root, at):
+            return
+        waiting = deque([(self.root, _wrap_rules(self.root.rules))])
+        unseen = list(self.others)
+        while waiting:
+            pointer, chain = waiting.popleft()
+            yield pointer, chain
+            if not self._may_name_lists(pointer):
+                continue
+            for each in _find_named_lists(pointer, unseen):
+                unseen = [one for one in unseen if one.territory != each.territory]
+                scheme = pointer.find_scheme(each.territory, "list")
+                if scheme is not None and is_fresh_list(each, at):
+                    waiting.append((each, _extend_rule_chain(pointer, scheme, chain)))
+
+
+def open_trusted_list(
+    data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
+) -> TrustedList:
+    """Read a list of either form that one of the expected certificates signed."""
+    opened = open_etsi_list if is_etsi_list(parse_xml(data, limits)) else open_own_list
+    return opened(data, signers, limits=limits)
+
+
+def open_named_list(
+    data: bytes,
+    pointers: Collection[TrustedList],
+    beside: Collection[Certificate] = (),
+    *,
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> tuple[TrustedList, TrustedList | None]:
+    """Read a list whose signer another one names for its very territory, or who is expected ``beside``.
+
+    Returns it, and the list that names its signer; None for a signer who is expected beside.
+    """
+    named = {
+        one for each in pointers for scheme in each.schemes if scheme.role == "list" for one in scheme.signers
+    }
+    opened = open_trusted_list(data, named | set(beside), limits=limits)
+    if opened.signer in beside:
+        return opened, None
+    for pointer in pointers:
+        if _find_named_lists(pointer, [opened]):
+            return opened, pointer
+    detail = f"{opened.signer.subject[:120]} is not named for the list of '{opened.territory[:20]}'"
+    raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
+
+
+def reaches_anchor(certificate: Certificate, store: TrustStore) -> bool:
+    """Tell whether any chain leads from a certificate to an anchor of a store; cheap, and proves nothing."""
+    policy = store.policy
+    try:
+        return any(True for _ in store.index.find_chains(certificate, policy.path_most, 1))
+    except GatewayError:
+        return False
+
+
+def gather_lists(
+    root: TrustedList, files: Mapping[str, bytes], at: datetime, *, limits: WireLimits = DEFAULT_LIMITS
+) -> tuple[tuple[TrustedList, ...], dict[str, GatewayError]]:
+    """Open lists whose signers the root, or a list opened on the way, names for their territory.
+
+    Returns the lists, and for each file that is none of them why.
+    """
+    found: list[TrustedList] = []
+    refused: dict[str, GatewayError] = {}
+    waiting, pointers = dict(files), [root]
+    while pointers:
+        pointer = pointers.pop()
+        for name, data in list(waiting.items()):
+            try:
+                opened, _ = open_named_list(data, [pointer], limits=limits)
+                check_list_freshness(opened, at)
+            except GatewayError as refusal:
+                # that another list does not name the signer says less than any other refusal
+                if refused.get(name, refusal).problem is CERTIFICATE_UNTRUSTED or name not in refused:
+                    refused[name] = refusal
+                continue
+            del waiting[name]
+            refused.pop(name, None)
+            found.append(opened)
+            if opened.schemes:
+                pointers.append(opened)
+    return tuple(found), refused
+
+
+def _find_named_lists(pointer: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:
+    """Return the latest list of each territory whose signer another list names."""
+    latest: dict[str, TrustedList] = {}
+    for each in lists:
+        scheme = pointer.find_scheme(each.territory, "list")
+        if scheme is None or each.signer not in scheme.signers:
+            continue
+        known = latest.get(each.territory)
+        if known is None or known.sequence < each.sequence:
+            latest[each.territory] = each
+    return list(latest.values())
+
+
+def _extend_rule_chain(
+    pointer: TrustedList, scheme: SchemePointer, chain: tuple[Rules, ...]
+) -> tuple[Rules, ...]:
+    """Return the rules for a list that another names: those of our own list say our levels directly."""
+    if pointer.form == "own":
+        return _wrap_rules(scheme.rules or ())
+    return chain if scheme.rules is None else (scheme.rules, *chain)
+
+
+def _wrap_rules(rules: Rules) -> tuple[Rules, ...]:
+    return (rules,)

@@ -1,0 +1,62 @@
+"""Opens a signed document of others only when one of the expected certificates signed all of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from lxml import etree
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, NOT_COVERED, SIGNATURE_INVALID, GatewayError
+from gateway.pki.certificates import Certificate
+from gateway.wire.namespaces import DS
+from gateway.wire.xml import parse_xml
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.algorithms import STRICT, SignaturePolicy
+from gateway.xmlsec.generic_verifier import verify_any_signature
+
+__all__ = ["SealedDocument", "check_pinned_signer", "open_sealed_document"]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDocument:
+    """A document that may be read: comments, which no signature covers, are gone from it."""
+
+    root: etree._Element
+    signer: Certificate
+    sha256: str
+
+
+def open_sealed_document(
+    data: bytes,
+    signers: Collection[Certificate],
+    *,
+    policy: SignaturePolicy = STRICT,
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> SealedDocument:
+    """Verify the one enveloped signature of a document in any form that our policy permits.
+
+    The signature must be the last child of the root and cover everything else.  Raises GW202
+    and its neighbours for the signature, GW205 for a signer who is not expected.
+    """
+    root = parse_xml(data, limits)
+    judgement = verify_any_signature(root, {}, policy)
+    if judgement.verdict != "valid":
+        raise GatewayError(judgement.problem or SIGNATURE_INVALID, judgement.reason, "ds:Signature")
+    if len(root) == 0 or root[-1].tag != f"{{{DS}}}Signature":
+        raise GatewayError(NOT_COVERED, "ds:Signature is not the last child of the root", "ds:Signature")
+    if "/" not in judgement.covered or judgement.excluded:
+        raise GatewayError(NOT_COVERED, "the signature does not cover the whole document", "ds:Signature")
+    if judgement.certificate is None:
+        raise GatewayError(CERTIFICATE_UNTRUSTED, judgement.reason, "ds:KeyInfo")
+    check_pinned_signer(judgement.certificate, signers)
+    etree.strip_tags(root, etree.Comment)
+    return SealedDocument(root, judgement.certificate, hashlib.sha256(data).hexdigest())
+
+
+def check_pinned_signer(signer: Certificate, signers: Collection[Certificate]) -> None:
+    """Refuse a signer whose very certificate is not among those expected."""
+    if signer not in signers:
+        detail = f"signed by {signer.subject[:120]} ({signer.sha256[:16]}…), who is not expected to sign this"
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "ds:KeyInfo")

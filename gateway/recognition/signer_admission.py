@@ -1,0 +1,314 @@
+"""Who is admitted, and by which way: each admission says what it rests on.
+
+Ways are tried in this order: an anchor of our own, a bridge, a trusted list; a document that a
+gateway vouched for comes by its own door.  What others admit must be valid: policy tolerates
+an indeterminate verdict for those of our own authorities only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Final
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.pki.certificate_validation import CertificateUse, Mode, TrustStore, Verdict
+from gateway.pki.certificates import Certificate
+from gateway.pki.path_validation import PolicyInputs
+from gateway.recognition.list_succession import is_fresh_list
+from gateway.recognition.recognition_chain import RecognitionContext, reaches_anchor
+from gateway.recognition.trusted_list import (
+    VOUCHED,
+    Rules,
+    ServiceStatus,
+    TrustedList,
+    TrustService,
+    get_levels,
+)
+from gateway.recognition.verdict_lifetime import compute_unchanged_until
+from gateway.recognition.vouched_document import VouchedDocument
+
+__all__ = [
+    "MOST_AGE",
+    "Admission",
+    "admit_by_recognition",
+    "admit_signer",
+    "admit_voucher",
+    "get_vouched_levels",
+    "is_known_certificate",
+    "list_trust_stores",
+]
+
+#: How old the word of a voucher may be.
+MOST_AGE: Final = timedelta(days=1)
+_SILENT: Final = "no path leads to a trust anchor"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The verdict on a signer and the way that admitted it; ``mode`` is None for who is not admitted.
+
+    ``levels`` is what the signer is worth in our words; an anchor of our own needs none.
+    ``source`` names the anchor, the cross-certificate, the list and service, or the voucher.
+    """
+
+    mode: Mode | None
+    verdict: Verdict
+    levels: frozenset[str] = frozenset()
+    source: str = ""
+
+
+def admit_signer(
+    certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
+) -> Admission:
+    """Judge a signer by every way; where none leads to it, the verdict says why the last did not."""
+    verdict = recognition.validate_certificate(certificate, at, use, recognition.trust)
+    if verdict.status == "valid":
+        return Admission("anchor", verdict, source=_get_anchor_digest(verdict))
+    return admit_by_recognition(certificate, at, use, recognition, verdict)
+
+
+def admit_by_recognition(
+    certificate: Certificate,
+    at: datetime,
+    use: CertificateUse,
+    recognition: RecognitionContext,
+    refused: Verdict,
+    *,
+    wanted: frozenset[str] | None = None,
+) -> Admission:
+    """Judge a signer whom our own anchors ``refused`` by every other way; he must be of a ``wanted`` level.
+
+    The verdict is good until a list in force says something else, at the longest.
+    """
+    for found in chain(
+        _try_bridges(certificate, at, use, recognition), _try_trusted_lists(certificate, at, use, recognition)
+    ):
+        if found.verdict.passing:
+            return found
+        if found.mode is None:
+            refused = _choose_clearer_verdict(refused, found.verdict)
+        elif wanted is None or found.levels & wanted:
+            until = min(found.verdict.valid_until, compute_unchanged_until(recognition, at))
+            return replace(found, verdict=replace(found.verdict, valid_until=until))
+        else:
+            levels = ", ".join(sorted(found.levels))
+            reason = f"admitted by {found.mode} ({found.source[:120]}) as {levels[:120]}: not enough here"
+            refused = _choose_clearer_verdict(refused, _make_rejected_admission(reason, at).verdict)
+    return Admission(None, replace(refused, tolerated=False))
+
+
+def admit_voucher(
+    vouched: VouchedDocument, at: datetime, recognition: RecognitionContext, *, oldest: timedelta = MOST_AGE
+) -> Admission:
+    """Judge the gateway that vouches: named as voucher of its territory by our own list, and good now.
+
+    The certificate of the party itself is validated only where we can (`is_known_certificate`): else
+    the gateway answers for it, and its word is good for as long as ``oldest`` says.
+    """
+    ours = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
+    if ours.mode is None and is_known_certificate(vouched.signer, at, recognition):
+        return ours
+    try:
+        levels = get_vouched_levels(vouched, at, recognition.root, oldest)
+    except GatewayError as refused:
+        return _make_rejected_admission(refused.detail, at)
+    admission = admit_signer(vouched.voucher, at, CertificateUse.SIGNING, recognition)
+    if admission.mode is None:
+        return admission
+    source = f"{vouched.voucher.subject} for {vouched.territory}, admitted by {admission.mode}"
+    return Admission("vouched", admission.verdict, levels, source)
+
+
+def get_vouched_levels(
+    vouched: VouchedDocument, at: datetime, root: TrustedList | None, oldest: timedelta = MOST_AGE
+) -> frozenset[str]:
+    """Return what a vouched signer is worth in our words; whether the gateway is good is judged elsewhere.
+
+    Raises GW205 where our list does not name the gateway, gives its levels no worth, or its word is old.
+    """
+    if root is None or not is_fresh_list(root, at):
+        raise _make_untrusted_error("no list of ours in force names anybody who may vouch")
+    scheme = root.find_scheme(vouched.territory, "voucher")
+    if scheme is None or vouched.voucher not in scheme.signers:
+        raise _make_untrusted_error(
+            f"{vouched.voucher.subject[:120]} may not vouch for '{vouched.territory[:20]}'"
+        )
+    if not at - oldest <= vouched.judged <= at:
+        raise _make_untrusted_error(f"vouched for at {vouched.judged}: to come, or too long ago")
+    standings = [ServiceStatus(level, VOUCHED, vouched.judged) for level in vouched.levels]
+    levels = frozenset(level for each in standings for level in get_levels(each, (scheme.rules or (),), at))
+    if not levels:
+        raise _make_untrusted_error(f"no rule says what the levels of '{vouched.territory[:20]}' are worth")
+    return levels
+
+
+def _try_bridges(
+    certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
+) -> Iterator[Admission]:
+    """Try every policy that a bridge may end up with: the levels are those that a path has (RFC 5280 §6)."""
+    root, store = recognition.root, _make_bridge_store(recognition, at)
+    if root is None or store is None or not reaches_anchor(certificate, store):
+        return
+    trust, crosses = recognition.trust, _list_cross_certificates(root)
+    reached: dict[str, Verdict] = {}
+    refused: Verdict | None = None
+    for policy, level in dict.fromkeys(pair for each in root.bridges for pair in each.policies):
+        rule = PolicyInputs(accepted=frozenset({policy}), explicit=True)
+        demanding = replace(store, policy=replace(trust.policy, policies=rule))
+        verdict = recognition.validate_certificate(certificate, at, use, demanding)
+        if verdict.passing:
+            yield Admission(None, verdict)
+            return
+        if verdict.status != "valid":
+            refused = verdict
+        elif _crosses_bridge(verdict, root, policy, level):
+            reached[level] = verdict
+    if reached:
+        verdict = min(reached.values(), key=lambda each: each.valid_until)
+        crossed = next(each for each in verdict.path if each in crosses)
+        yield Admission("bridge", verdict, frozenset(reached), f"{crossed.subject} by {crossed.issuer}")
+    elif refused is not None:
+        yield Admission(None, refused)
+
+
+def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator[TrustStore]:
+    """Yield the trust by which others are admitted at a moment: over the bridges, and list by list."""
+    bridged = _make_bridge_store(recognition, at)
+    if bridged is not None:
+        yield bridged
+    for found, rules in recognition.list_current_lists(at):
+        anchors = _collect_anchors(found, rules, at)
+        with suppress(GatewayError):
+            if anchors:
+                yield _make_trust_store(anchors, recognition)
+
+
+def is_known_certificate(certificate: Certificate, at: datetime, recognition: RecognitionContext) -> bool:
+    """Tell whether a certificate is for us to judge, however it stands: a gateway's word is not asked.
+
+    A path leads to our own anchors or over a bridge, or its issuer stands on a list in force.
+    """
+    if any(
+        reaches_anchor(certificate, each) for each in (recognition.trust, *list_trust_stores(recognition, at))
+    ):
+        return True
+    return any(
+        _explain_rejection(certificate, found, rules, at)
+        for found, rules in recognition.list_current_lists(at)
+    )
+
+
+def _make_bridge_store(recognition: RecognitionContext, at: datetime) -> TrustStore | None:
+    root, trust = recognition.root, recognition.trust
+    if root is None or not root.bridges or not is_fresh_list(root, at):
+        return None
+    return replace(trust, intermediates=(*trust.intermediates, *_list_cross_certificates(root)))
+
+
+def _list_cross_certificates(root: TrustedList) -> tuple[Certificate, ...]:
+    return tuple(each.certificate for each in root.bridges)
+
+
+def _crosses_bridge(verdict: Verdict, root: TrustedList, policy: str, level: str) -> bool:
+    """Tell whether a path goes over a bridge that has this level."""
+    return any(each.certificate in verdict.path and (policy, level) in each.policies for each in root.bridges)
+
+
+def _try_trusted_lists(
+    certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
+) -> Iterator[Admission]:
+    for found, rules in recognition.list_current_lists(at):
+        anchors = _collect_anchors(found, rules, at)
+        if anchors:
+            verdict = _validate_under_anchors(anchors, certificate, at, use, recognition)
+            if verdict.status == "valid":
+                service, levels = anchors[verdict.path[-1]]
+                source = f"{found.territory} {found.sequence}: {service.provider}, {service.name}"
+                yield Admission("trust-list", verdict, levels, source)
+            else:
+                yield Admission(None, verdict)
+        reason = _explain_rejection(certificate, found, rules, at)
+        if reason:
+            yield _make_rejected_admission(reason, at)
+
+
+def _collect_anchors(
+    found: TrustedList, chain: tuple[Rules, ...], at: datetime
+) -> dict[Certificate, tuple[TrustService, frozenset[str]]]:
+    """Return the certificates of the services that are of any level, each with its service and levels."""
+    anchors: dict[Certificate, tuple[TrustService, frozenset[str]]] = {}
+    for service, levels in _list_recognized_services(found, chain, at):
+        for each in service.certificates:
+            known = anchors.get(each)
+            anchors[each] = (service, levels | known[1] if known else levels)
+    return anchors
+
+
+def _make_trust_store(anchors: Iterable[Certificate], recognition: RecognitionContext) -> TrustStore:
+    trust = recognition.trust
+    return TrustStore(tuple(anchors), trust.intermediates, trust.policy)
+
+
+def _validate_under_anchors(
+    anchors: Iterable[Certificate],
+    certificate: Certificate,
+    at: datetime,
+    use: CertificateUse,
+    recognition: RecognitionContext,
+) -> Verdict:
+    """Judge a certificate with the services of a list as anchors; a list that is too long admits nobody."""
+    try:
+        store = _make_trust_store(anchors, recognition)
+    except GatewayError as refused:
+        return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+    if not reaches_anchor(certificate, store):
+        return Verdict("invalid", CERTIFICATE_UNTRUSTED, _SILENT, (), at, at)
+    return recognition.validate_certificate(certificate, at, use, store)
+
+
+def _list_recognized_services(
+    found: TrustedList, chain: tuple[Rules, ...], at: datetime
+) -> Iterator[tuple[TrustService, frozenset[str]]]:
+    for service in found.services:
+        standing = service.find_status(at)
+        levels = get_levels(standing, chain, at) if standing else frozenset()
+        if levels:
+            yield service, levels
+
+
+def _explain_rejection(
+    certificate: Certificate, found: TrustedList, chain: tuple[Rules, ...], at: datetime
+) -> str | None:
+    """Say how the issuer stands on a list that does not admit it; None for who is not on it."""
+    for service in found.services:
+        if all(each.subject_der != certificate.issuer_der for each in service.certificates):
+            continue
+        standing = service.find_status(at)
+        if standing is None:
+            return f"{service.name[:120]} is on the list of {found.territory[:20]} only later"
+        if not get_levels(standing, chain, at):
+            status = standing.status.rsplit("/", 1)[-1]
+            where = f"the list of {found.territory[:20]}"
+            return f"{service.name[:120]} is '{status[:60]}' on {where}, and of no level"
+    return None
+
+
+def _choose_clearer_verdict(one: Verdict, other: Verdict) -> Verdict:
+    """Return the refusal that says more: what names nothing but a missing path says least."""
+    return one if other.reason == _SILENT else other
+
+
+def _make_untrusted_error(reason: str) -> GatewayError:
+    return GatewayError(CERTIFICATE_UNTRUSTED, reason)
+
+
+def _make_rejected_admission(reason: str, at: datetime) -> Admission:
+    return Admission(None, Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at))
+
+
+def _get_anchor_digest(verdict: Verdict) -> str:
+    return verdict.path[-1].subject

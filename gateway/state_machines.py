@@ -1,0 +1,152 @@
+"""The four state machines as tables, and the one function that applies them.
+
+The tables are the truth: the store writes no state that `get_next_state` did not return, and the
+manual's diagrams are drawn from here.  An event that a state does not list is GW705.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+
+__all__ = ["CASE", "DELIVERY", "MACHINES", "MESSAGE", "REQUEST", "StateMachine", "get_next_state"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateMachine:
+    """A named table of transitions: state, event, next state; `final` states ask for no more work."""
+
+    name: str
+    initial: str
+    final: frozenset[str]
+    table: Mapping[str, Mapping[str, str]]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Return every state, in the order of the table."""
+        return tuple(self.table)
+
+    @property
+    def events(self) -> frozenset[str]:
+        """Return every event that some state takes."""
+        return frozenset(event for row in self.table.values() for event in row)
+
+
+MESSAGE: Final = StateMachine(
+    name="message",
+    initial="RECEIVED",
+    final=frozenset({"DUPLICATE", "REFUSED", "PROCESSED"}),
+    table={
+        "RECEIVED": {"accept": "ACCEPTED", "duplicate": "DUPLICATE", "refuse": "REFUSED"},
+        "ACCEPTED": {"process": "PROCESSED", "fail": "FAILED"},
+        "FAILED": {"retry": "ACCEPTED", "give_up": "REFUSED"},
+        "DUPLICATE": {},
+        "REFUSED": {},
+        "PROCESSED": {},
+    },
+)
+
+# CLOSED asks for nothing more, yet an agency may still correct its decision.
+CASE: Final = StateMachine(
+    name="case",
+    initial="OPENED",
+    final=frozenset({"REFUSED", "WITHDRAWN", "CLOSED"}),
+    table={
+        "OPENED": {"refuse": "REFUSED", "dispatch": "IN_PROGRESS", "none_concerned": "DECIDED"},
+        "IN_PROGRESS": {
+            "decision": "IN_PROGRESS",
+            "last_decision": "DECIDED",
+            "amend": "IN_PROGRESS",
+            "withdraw": "WITHDRAWN",
+            "deadline": "IN_PROGRESS",
+        },
+        "DECIDED": {"relayed": "CLOSED", "amend": "IN_PROGRESS", "correct": "DECIDED"},
+        "CLOSED": {"correct": "DECIDED"},
+        "REFUSED": {},
+        "WITHDRAWN": {},
+    },
+)
+
+# What every request that waits for its agency takes: call-backs come before our own POST has
+# returned, and in any order.  `decide_item` is a decision that leaves other items undecided.
+_NOTICES: Final = {
+    "acknowledge": "ACKNOWLEDGED",
+    "ask": "INFORMATION_REQUIRED",
+    "inspect": "INSPECTION",
+    "fee": "FEE_DUE",
+    "decide": "DECIDED",
+    "supplement": "SENT",
+    "undeliverable": "STRANDED",
+    "resend": "SENT",
+    "cancel": "CANCELLED",
+}
+
+
+def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
+    return _NOTICES | {"decide_item": state, "send": state} | other
+
+
+def _make_settled_row(state: str, **other: str) -> dict[str, str]:
+    # Notices that come late are recorded and change nothing.
+    return dict.fromkeys(("send", "acknowledge", "ask", "inspect", "fee"), state) | other
+
+
+# An acknowledgement that a question, an inspection or a fee has overtaken must not hide it.
+REQUEST: Final = StateMachine(
+    name="request",
+    initial="PREPARED",
+    final=frozenset({"DECIDED", "CANCELLED"}),
+    table={
+        "PREPARED": _make_waiting_row("PREPARED", send="SENT"),
+        "SENT": _make_waiting_row("SENT"),
+        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED"),
+        "INFORMATION_REQUIRED": _make_waiting_row("INFORMATION_REQUIRED", acknowledge="INFORMATION_REQUIRED"),
+        "INSPECTION": _make_waiting_row("INSPECTION", acknowledge="INSPECTION"),
+        "FEE_DUE": _make_waiting_row("FEE_DUE", acknowledge="FEE_DUE"),
+        "STRANDED": _make_waiting_row("STRANDED"),
+        "DECIDED": _make_settled_row("DECIDED", correct="DECIDED"),
+        "CANCELLED": _make_settled_row("CANCELLED"),
+    },
+)
+
+DELIVERY: Final = StateMachine(
+    name="delivery",
+    initial="QUEUED",
+    final=frozenset({"DELIVERED", "CANCELLED"}),
+    table={
+        "QUEUED": {"lease": "ACTIVE", "hold": "HELD", "cancel": "CANCELLED", "expire": "FAILED"},
+        "ACTIVE": {
+            "delivered": "DELIVERED",
+            "sent": "AWAITING_RECEIPT",
+            "defer": "QUEUED",
+            "refuse": "FAILED",
+            "lease_lost": "QUEUED",
+            "put_aside": "FAILED",
+        },
+        "AWAITING_RECEIPT": {"receipt": "DELIVERED", "error": "FAILED", "timeout": "QUEUED"},
+        "HELD": {"release": "QUEUED", "cancel": "CANCELLED"},
+        "FAILED": {"requeue": "QUEUED", "give_up": "CANCELLED"},
+        "DELIVERED": {},
+        "CANCELLED": {},
+    },
+)
+
+MACHINES: Final[Mapping[str, StateMachine]] = {
+    machine.name: machine for machine in (MESSAGE, CASE, REQUEST, DELIVERY)
+}
+
+
+def get_next_state(machine: StateMachine, state: str, event: str) -> str:
+    """Return the state that follows `event` in `state`; GW705 when the table has no such entry."""
+    following = machine.table.get(state, {}).get(event)
+    if following is None:
+        known = ", ".join(machine.table.get(state, {})) or "nothing"
+        raise GatewayError(
+            TRANSITION_REFUSED,
+            f"a {machine.name} in state {state[:40]} takes {known}, not {event[:40]}",
+            f"{machine.name}/{state[:40]}",
+        )
+    return following

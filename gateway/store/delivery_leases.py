@@ -1,0 +1,311 @@
+"""Claiming deliveries, and what a worker says of those it claimed.
+
+A worker that comes back late changes nothing: each word of it names the attempt it leased,
+and counts only while that attempt is the active one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from gateway.state_machines import DELIVERY, get_next_state
+from gateway.store import transitions
+from gateway.store.lanes import MAY_FOLLOW
+from gateway.store.prepared_statements import build_state_condition
+from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
+from gateway.store.transitions import StateEvent
+
+__all__ = [
+    "AttemptOutcome",
+    "DeliveryLease",
+    "claim_deliveries",
+    "defer_delivery",
+    "fail_delivery",
+    "finish_attempts",
+    "list_attempts",
+    "lock_active_lease",
+    "mark_delivered",
+    "mark_sent",
+    "renew_lease",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLease:
+    """A claimed delivery: what is to be handed over, and the attempt that is ours."""
+
+    id: int
+    attempt: int
+    tries: int
+    lost: int
+    agent: str
+    destination: str
+    lane: str
+    subject_type: str
+    subject_id: str
+    case_id: int | None
+    wire_id: str | None
+    payload_sha256: str | None
+    parameters: Mapping[str, Any]
+    created_at: datetime
+    expires_at: datetime | None
+    leased_by: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """What an attempt came to, for the record."""
+
+    problem: str | None = None
+    http_status: int | None = None
+    answer_sha256: str | None = None
+    detail: str | None = None
+
+
+_NOTHING: Final = AttemptOutcome()
+_COLUMNS: Final = tuple(deliveries.c[name] for name in DeliveryLease.__slots__)
+
+
+def _build_claim_statement(*, suspects: bool) -> Update:
+    d = deliveries
+    # Words in the statement itself, as the states are: the index of suspects is found by them.
+    blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
+    due = (
+        select(d.c.id)
+        .where(
+            build_state_condition(d, "QUEUED"),
+            blame,
+            d.c.lane == bindparam("in_lane"),
+            d.c.due_at <= bindparam("now", type_=Instant()),
+            or_(d.c.expires_at.is_(None), d.c.expires_at > bindparam("now", type_=Instant())),
+            MAY_FOLLOW,
+        )
+        .order_by(d.c.due_at, d.c.id)
+        .limit(bindparam("at_most", type_=d.c.attempt.type))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        update(d)
+        .where(d.c.id.in_(select(due.c.id)))
+        .values(
+            state=get_next_state(DELIVERY, "QUEUED", "lease"),
+            attempt=d.c.attempt + 1,
+            tries=d.c.tries + 1,
+            leased_by=bindparam("me"),
+            lease_until=bindparam("until", type_=Instant()),
+        )
+        .returning(*_COLUMNS)
+    )
+
+
+_CLAIM: Final = _build_claim_statement(suspects=False)
+_CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
+_LANE: Final = select(lanes.c.capacity, lanes.c.open_until).where(lanes.c.name == bindparam("in_lane"))
+# Not against the key share lock that a new delivery holds on its lane.
+_LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
+_ACTIVE: Final = (
+    select(func.count())
+    .select_from(deliveries)
+    .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
+)
+_ATTEMPT: Final = insert(delivery_attempts)
+
+
+def claim_deliveries(
+    conn: Connection,
+    lane: str,
+    me: str,
+    now: datetime,
+    until: datetime,
+    *,
+    limit: int = 1,
+    suspects: bool = False,
+) -> tuple[DeliveryLease, ...]:
+    """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
+
+    Those over which a worker died are leased with `suspects` only, and then only those.
+    The row of a lane with a capacity is locked first, so that two workers do not both count
+    the same free places; such a lane gives nothing while another worker is claiming from it.
+    """
+    room = _count_free_slots(conn, lane, now, limit)
+    if room < 1:
+        return ()
+    statement = _CLAIM_SUSPECTS if suspects else _CLAIM
+    rows = conn.execute(
+        statement, {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": room}
+    ).all()
+    leases = sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id)
+    if leases:
+        conn.execute(
+            _ATTEMPT,
+            [{"delivery": lease.id, "attempt": lease.attempt, "started_at": now} for lease in leases],
+        )
+        changes = [(lease.id, "QUEUED", "ACTIVE") for lease in leases]
+        transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
+    return tuple(leases)
+
+
+def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) -> int:
+    row = conn.execute(_LANE, {"in_lane": lane}).first()
+    if row is None or (row.open_until is not None and row.open_until > now):
+        return 0
+    if row.capacity is None:
+        return limit
+    if conn.execute(_LOCK_LANE, {"in_lane": lane}).first() is None:
+        return 0
+    active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
+    return int(min(limit, row.capacity - active))
+
+
+def lock_active_lease(conn: Connection, lease: DeliveryLease) -> bool:
+    """Say whether the attempt is still the active one, and keep it so until the transaction ends."""
+    found = select(deliveries.c.id).where(
+        deliveries.c.id == lease.id, deliveries.c.attempt == lease.attempt, deliveries.c.state == "ACTIVE"
+    )
+    return conn.execute(found.with_for_update(key_share=True)).first() is not None
+
+
+def renew_lease(conn: Connection, lease: DeliveryLease, until: datetime) -> bool:
+    """Keep the lease longer; False when it is lost."""
+    return _update_leased_delivery(conn, lease, {"lease_until": until})
+
+
+def mark_delivered(
+    conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
+) -> bool:
+    """Say that the delivery is done; False when the lease is lost and nothing was changed."""
+    return _end_lease(conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None})
+
+
+def mark_sent(
+    conn: Connection,
+    lease: DeliveryLease,
+    at: datetime,
+    receipt_due: datetime,
+    outcome: AttemptOutcome = _NOTHING,
+) -> bool:
+    """Say that it was handed over and a receipt is to come by `receipt_due`."""
+    return _end_lease(conn, lease, "sent", at, outcome, {"due_at": receipt_due})
+
+
+def defer_delivery(
+    conn: Connection,
+    lease: DeliveryLease,
+    at: datetime,
+    due_at: datetime,
+    outcome: AttemptOutcome = _NOTHING,
+    *,
+    counts: bool = True,
+) -> bool:
+    """Say that it is to be tried again at `due_at`; unless it `counts`, as if it had not been tried."""
+    values: dict[str, Any] = {"due_at": due_at, "problem": outcome.problem}
+    if not counts:
+        values["tries"] = lease.tries - 1
+    return _end_lease(conn, lease, "defer", at, outcome, values)
+
+
+def fail_delivery(
+    conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
+) -> bool:
+    """Say that it cannot be delivered."""
+    return _end_lease(conn, lease, "refuse", at, outcome, {"finished_at": at, "problem": outcome.problem})
+
+
+def _end_lease(
+    conn: Connection,
+    lease: DeliveryLease,
+    event: str,
+    at: datetime,
+    outcome: AttemptOutcome,
+    values: dict[str, Any],
+) -> bool:
+    after = get_next_state(DELIVERY, "ACTIVE", event)
+    # Its worker came to an end of it, and lives: whoever died over it before did so for another reason.
+    cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
+    if not _update_leased_delivery(conn, lease, cleared | values):
+        return False
+    finish_attempts(conn, [(lease.id, lease.attempt)], event, at, outcome)
+    what = StateEvent(event, at, lease.leased_by, outcome.detail or outcome.problem)
+    transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
+    return True
+
+
+def _update_leased_delivery(conn: Connection, lease: DeliveryLease, values: dict[str, Any]) -> bool:
+    changed = conn.execute(
+        _build_fenced_update(tuple(values)), {"of": lease.id, "number": lease.attempt, **values}
+    )
+    return changed.rowcount == 1
+
+
+@lru_cache(maxsize=16)
+def _build_fenced_update(names: tuple[str, ...]) -> Update:
+    """Return the statement that sets these columns of a delivery while the attempt is the active one."""
+    held = update(deliveries).where(
+        deliveries.c.id == bindparam("of"),
+        deliveries.c.attempt == bindparam("number"),
+        build_state_condition(deliveries, "ACTIVE"),
+    )
+    return held.values({name: bindparam(name) for name in names})
+
+
+_FINISH_ATTEMPT: Final = (
+    update(delivery_attempts)
+    .where(
+        delivery_attempts.c.delivery == bindparam("of"),
+        delivery_attempts.c.attempt == bindparam("number"),
+    )
+    .values(
+        finished_at=bindparam("at", type_=Instant()),
+        outcome=bindparam("came_to"),
+        http_status=bindparam("status"),
+        problem=bindparam("failed"),
+        answer_sha256=bindparam("answer"),
+    )
+)
+
+
+def finish_attempts(
+    conn: Connection, attempts: Sequence[tuple[int, int]], event: str, at: datetime, outcome: AttemptOutcome
+) -> None:
+    """Write how the attempts (delivery, number) ended."""
+    conn.execute(
+        _FINISH_ATTEMPT,
+        [
+            {
+                "of": delivery,
+                "number": number,
+                "at": at,
+                "came_to": event,
+                "status": outcome.http_status,
+                "failed": outcome.problem,
+                "answer": outcome.answer_sha256,
+            }
+            for delivery, number in attempts
+        ],
+    )
+
+
+def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
+    """Return the attempts of a delivery, first one first."""
+    found = select(delivery_attempts).where(delivery_attempts.c.delivery == delivery)
+    return conn.execute(found.order_by(delivery_attempts.c.attempt)).all()

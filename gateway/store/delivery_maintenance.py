@@ -1,0 +1,163 @@
+"""What befalls deliveries without a worker's word: receipts, time-outs, lost leases, expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Boolean, ColumnElement, Connection, Row, bindparam, literal_column, select, update
+
+from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
+from gateway.state_machines import DELIVERY, get_next_state
+from gateway.store import transitions
+from gateway.store.delivery_leases import AttemptOutcome, finish_attempts
+from gateway.store.lanes import MAY_FOLLOW
+from gateway.store.prepared_statements import build_state_condition
+from gateway.store.tables import Instant, deliveries
+from gateway.store.transitions import StateEvent
+
+__all__ = [
+    "expire_delivery",
+    "list_expired_deliveries",
+    "list_poison_deliveries",
+    "list_suspect_lanes",
+    "put_aside_delivery",
+    "reclaim_lost_leases",
+    "requeue_unreceipted",
+    "settle_receipt",
+]
+
+_BATCH: Final = 200
+_SUSPECT_LANES: Final = (
+    select(deliveries.c.lane)
+    .where(
+        build_state_condition(deliveries, "QUEUED"),
+        # In the words of the index of suspects.
+        literal_column("lost > 0", Boolean()),
+        deliveries.c.due_at <= bindparam("now", type_=Instant()),
+        MAY_FOLLOW,
+    )
+    .distinct()
+    .order_by(deliveries.c.lane)
+)
+#: Workers that may die over one delivery, unless told.
+_CRASHES: Final = 3
+
+
+def settle_receipt(
+    conn: Connection, delivery: int, at: datetime, actor: str, problem: str | None = None
+) -> bool:
+    """Apply a receipt (or, with a problem, an error) that came by itself to its delivery.
+
+    It may overtake the worker whose attempt it answers; False when nothing waits for it.
+    """
+    found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    row = conn.execute(found.with_for_update(key_share=True)).first()
+    if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
+        return False
+    events = {"AWAITING_RECEIPT": ("receipt", "error"), "ACTIVE": ("delivered", "refuse")}
+    event = events[row.state][problem is not None]
+    after = get_next_state(DELIVERY, row.state, event)
+    conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery)
+        .values(state=after, problem=problem, finished_at=at, leased_by=None, lease_until=None)
+    )
+    finish_attempts(conn, [(delivery, row.attempt)], event, at, AttemptOutcome(problem))
+    transitions.record_transitions(
+        conn, DELIVERY, [(delivery, row.state, after)], StateEvent(event, at, actor, problem)
+    )
+    return True
+
+
+def reclaim_lost_leases(
+    conn: Connection, now: datetime, actor: str, crashes: int = _CRASHES
+) -> tuple[int, ...]:
+    """Put back what workers leased and never finished; return the deliveries.
+
+    What `crashes` workers did not finish stays as it is: it is `list_poison_deliveries`.
+    """
+    lost = (*_build_lost_condition(now), deliveries.c.lost < crashes - 1)
+    values = {"due_at": now, "leased_by": None, "lease_until": None, "lost": deliveries.c.lost + 1}
+    rows = _apply_event_where(conn, lost, StateEvent("lease_lost", now, actor), **values)
+    if rows:
+        ended = [(row.id, row.attempt) for row in rows]
+        finish_attempts(conn, ended, "lease_lost", now, AttemptOutcome())
+    return tuple(row.id for row in rows)
+
+
+def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[Row[Any]]:
+    """Return what so many workers, one after another, leased and never finished."""
+    return conn.execute(select(deliveries).where(*_build_poison_condition(now, crashes)).limit(_BATCH)).all()
+
+
+def put_aside_delivery(
+    conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
+) -> Row[Any] | None:
+    """Fail a delivery that is still deadly and return it as it is now; None when it no longer is."""
+    one = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
+    values = {"problem": PUT_ASIDE.id, "finished_at": now, "leased_by": None, "lease_until": None}
+    what = StateEvent("put_aside", now, actor, f"{crashes} workers died over it")
+    rows = _apply_event_where(conn, one, what, **values, lost=deliveries.c.lost + 1)
+    if not rows:
+        return None
+    finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, AttemptOutcome(PUT_ASIDE.id))
+    return rows[0]
+
+
+def list_suspect_lanes(conn: Connection, now: datetime) -> Sequence[str]:
+    """Return the lanes in which something is due over which a worker died."""
+    return conn.execute(_SUSPECT_LANES, {"now": now}).scalars().all()
+
+
+def _build_lost_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return build_state_condition(deliveries, "ACTIVE"), deliveries.c.lease_until <= now
+
+
+def _build_poison_condition(now: datetime, crashes: int) -> tuple[ColumnElement[bool], ...]:
+    return *_build_lost_condition(now), deliveries.c.lost >= crashes - 1
+
+
+def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
+    """Queue again, under the same name, what was sent and never receipted; return the deliveries."""
+    late = (build_state_condition(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now)
+    rows = _apply_event_where(
+        conn, late, StateEvent("timeout", now, actor), due_at=now, problem=RECEIPT_MISSING.id
+    )
+    return tuple(row.id for row in rows)
+
+
+def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[Row[Any]]:
+    """Return what is still queued after its time."""
+    return conn.execute(select(deliveries).where(*_build_expired_condition(now)).limit(_BATCH)).all()
+
+
+def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:
+    """Fail a delivery that is still queued after its time; False when it no longer is."""
+    over = (deliveries.c.id == delivery, *_build_expired_condition(now))
+    values = {"problem": ATTEMPTS_USED_UP.id, "finished_at": now}
+    return bool(_apply_event_where(conn, over, StateEvent("expire", now, actor), **values))
+
+
+def _build_expired_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return build_state_condition(deliveries, "QUEUED"), deliveries.c.expires_at <= now
+
+
+def _apply_event_where(
+    conn: Connection, which: tuple[ColumnElement[bool], ...], what: StateEvent, **values: Any
+) -> Sequence[Row[Any]]:
+    found = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
+    rows = conn.execute(found.with_for_update(skip_locked=True, key_share=True)).all()
+    if not rows:
+        return ()
+    before = rows[0].state
+    after = get_next_state(DELIVERY, before, what.event)
+    changed = conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_([row.id for row in rows]))
+        .values(state=after, **values)
+        .returning(deliveries)
+    ).all()
+    transitions.record_transitions(conn, DELIVERY, [(row.id, before, after) for row in changed], what)
+    return changed

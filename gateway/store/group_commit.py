@@ -1,0 +1,120 @@
+"""One commit for what several threads want to write at the same moment.
+
+A commit is durable when the disk says so, and SQLite has one writer: what arrives while one
+commit waits for the disk goes into the next one together.  Whoever calls comes back after
+the commit that holds its own writes, or with its own problem, as from a transaction alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine
+
+from gateway.store.engine import write_transaction
+
+__all__ = ["run_in_group_commit"]
+
+_Result = TypeVar("_Result")
+_Work = Callable[[Connection], _Result]
+
+
+class _CommitJob(Generic[_Result]):
+    """What one thread wants done, and what came of it."""
+
+    __slots__ = ("_problem", "_result", "_work", "ended")
+
+    def __init__(self, work: _Work[_Result]) -> None:
+        self._work = work
+        self._result: _Result | None = None
+        self._problem: BaseException | None = None
+        self.ended = False
+
+    def run_alone(self, conn: Connection) -> None:
+        """Do the work; a transaction that holds nothing else fails with it."""
+        self._result = self._work(conn)
+
+    def run_in_savepoint(self, conn: Connection) -> None:
+        """Do the work; when it fails, nothing of it remains, and the others go on."""
+        driver: Any = conn.connection.dbapi_connection
+        driver.execute("SAVEPOINT job")
+        try:
+            self._result = self._work(conn)
+        except Exception as problem:
+            self._problem = problem
+            driver.execute("ROLLBACK TO job")
+        driver.execute("RELEASE job")
+
+    def mark_ended(self, problem: BaseException | None = None) -> None:
+        """Say that the commit is over; with a problem, that it was none."""
+        self._problem = self._problem or problem
+        self.ended = True
+
+    def take_result(self) -> _Result:
+        """Return what the work returned, or raise what it raised."""
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                # Held by its own traceback it would stay, with all that the message was.
+                del problem
+        return cast("_Result", self._result)
+
+
+class _CommitGroup:
+    """The jobs that wait for the next commit of one engine."""
+
+    def __init__(self) -> None:
+        self._waiting: list[_CommitJob[Any]] = []
+        self._guard = threading.Lock()
+        self._turn = threading.Lock()
+
+    def run_job(self, engine: Engine, name: str, job: _CommitJob[Any]) -> None:
+        """Come back when the job has ended: by another thread's commit, or by our own with all that wait."""
+        with self._guard:
+            self._waiting.append(job)
+        with self._turn:
+            if not job.ended:
+                with self._guard:
+                    jobs, self._waiting = self._waiting, []
+                _commit_jobs(engine, name, jobs)
+
+
+def _commit_jobs(engine: Engine, name: str, jobs: Sequence[_CommitJob[Any]]) -> None:
+    try:
+        with write_transaction(engine, name) as conn:
+            if len(jobs) == 1:
+                jobs[0].run_alone(conn)
+            else:
+                for job in jobs:
+                    job.run_in_savepoint(conn)
+    except BaseException as problem:
+        for job in jobs:
+            job.mark_ended(problem)
+        if not isinstance(problem, Exception):
+            raise
+    for job in jobs:
+        job.mark_ended()
+
+
+_groups: Final[WeakKeyDictionary[Engine, _CommitGroup]] = WeakKeyDictionary()
+_groups_guard: Final = threading.Lock()
+
+
+def _get_commit_group(engine: Engine) -> _CommitGroup:
+    with _groups_guard:
+        return _groups.setdefault(engine, _CommitGroup())
+
+
+def run_in_group_commit(engine: Engine, name: str, work: _Work[_Result]) -> _Result:
+    """Run `work` in a transaction called `name` that other threads may share; return after its commit."""
+    if engine.dialect.name != "sqlite":
+        with write_transaction(engine, name) as conn:
+            return work(conn)
+    job = _CommitJob(work)
+    _get_commit_group(engine).run_job(engine, name, job)
+    return job.take_result()

@@ -1,0 +1,38 @@
+"""Numbers that rise when something has changed that others hold a copy of.
+
+``trust`` stands for parties, certificates, mandates, revocations and agreements.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.tables import epochs
+
+__all__ = ["TRUST", "get_register_version", "increment_register_version", "probe_commit"]
+
+TRUST: Final = "trust"
+
+_CURRENT = PreparedStatement(select(epochs.c.value).where(epochs.c.name == bindparam("wanted")))
+_INSERT = InsertIfAbsent(epochs, ("name",))
+
+
+def get_register_version(conn: Connection, name: str = TRUST) -> int:
+    """Return the number; 0 when nothing has ever changed."""
+    found = _CURRENT.fetch_first_row(conn, {"wanted": name})
+    return 0 if found is None else int(found[0])
+
+
+def probe_commit(conn: Connection) -> None:
+    """Write the numbers as they are: a commit that changes nothing, to see whether one is taken."""
+    conn.execute(update(epochs).values(value=epochs.c.value))
+
+
+def increment_register_version(conn: Connection, name: str = TRUST) -> int:
+    """Make every copy out of date; return the new number."""
+    _INSERT.insert_many(conn, [{"name": name, "value": 0}])
+    raised = update(epochs).where(epochs.c.name == name).values(value=epochs.c.value + 1)
+    return int(conn.execute(raised.returning(epochs.c.value)).scalar_one())

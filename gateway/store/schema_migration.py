@@ -1,0 +1,55 @@
+"""Brings a database to the schema of this code.
+
+A revision is one transaction on both databases: a migration that is killed half-way has
+not begun.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from gateway.store.engine import write_transaction
+from gateway.store.schema_version import (
+    check_schema_version,
+    get_head_revision,
+    list_known_revisions,
+    make_newer_schema_error,
+    read_current_revision,
+    read_schema_version,
+)
+
+__all__ = ["check_schema_version", "get_head_revision", "migrate_schema", "read_schema_version"]
+
+
+def migrate_schema(engine: Engine) -> tuple[str | None, str]:
+    """Apply the revisions that the database lacks; return the version before and after.
+
+    GW802 when the database is newer than the code.
+    """
+    with write_transaction(engine) as conn:
+        before = read_current_revision(conn)
+        if before is not None and before not in list_known_revisions():
+            raise make_newer_schema_error(before)
+        _upgrade_to_head(conn)
+        return before, get_head_revision()
+
+
+def _upgrade_to_head(conn: Connection) -> None:
+    config = _make_alembic_config()
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+
+
+def _make_alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_make_alembic_config())

@@ -1,0 +1,94 @@
+"""Time stamps over heads of evidence, and how long evidence has waited for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.tables import evidence, seals, time_stamps
+
+__all__ = [
+    "NewTimeStamp",
+    "StampingProgress",
+    "compute_stamping_progress",
+    "find_unstamped_since",
+    "insert_time_stamp",
+    "list_by_head",
+    "list_time_stamps",
+]
+
+_INSERT = InsertIfAbsent(time_stamps, ("seal", "authority"))
+
+
+@dataclass(frozen=True, slots=True)
+class NewTimeStamp:
+    """A stamp that was believed: over which head, by whom, when; `verdict` is the digest of why."""
+
+    seal: int
+    authority: str
+    at: datetime
+    policy: str
+    serial: str
+    token: bytes = field(repr=False)
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StampingProgress:
+    """How far evidence is sealed and stamped, in leaves; `waiting_since` is None when nothing waits."""
+
+    sealed: int
+    stamped: int
+    last_stamp: datetime | None
+    waiting_since: datetime | None
+
+
+def insert_time_stamp(conn: Connection, stamp: NewTimeStamp, at: datetime) -> None:
+    """Store a stamp; a second one of the same authority over the same head says nothing new."""
+    _INSERT.insert_many(conn, [asdict(stamp) | {"stored_at": at}])
+
+
+def list_by_head(conn: Connection, seal: int) -> Sequence[Row[Any]]:
+    """Return the stamps over a head."""
+    return conn.execute(
+        select(time_stamps).where(time_stamps.c.seal == seal).order_by(time_stamps.c.id)
+    ).all()
+
+
+def list_time_stamps(conn: Connection) -> Sequence[Row[Any]]:
+    """Return every stamp, the first one first."""
+    return conn.execute(select(time_stamps).order_by(time_stamps.c.id)).all()
+
+
+def find_unstamped_since(conn: Connection) -> datetime | None:
+    """Return when the oldest evidence was recorded that no stamp covers; None when all of it is covered."""
+    covered = _count_stamped_leaves(conn)
+    sealed = select(evidence.c.at).where(evidence.c.seq == covered + 1)
+    found = conn.execute(sealed).scalar_one_or_none()
+    return found if found is not None else _find_unsealed_since(conn, covered)
+
+
+def compute_stamping_progress(conn: Connection) -> StampingProgress:
+    """Return how far evidence is sealed and stamped."""
+    sealed = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
+    last = conn.execute(select(func.max(time_stamps.c.at))).scalar_one()
+    return StampingProgress(sealed, _count_stamped_leaves(conn), last, find_unstamped_since(conn))
+
+
+def _count_stamped_leaves(conn: Connection) -> int:
+    joined = select(func.max(seals.c.last_seq)).join(time_stamps, time_stamps.c.seal == seals.c.id)
+    return int(conn.execute(joined).scalar_one() or 0)
+
+
+def _find_unsealed_since(conn: Connection, covered: int) -> datetime | None:
+    """Return the time of the first leaf without a place; every leaf that has one is covered."""
+    found = select(evidence.c.at).where(evidence.c.seq.is_(None))
+    if covered and conn.dialect.name == "sqlite":
+        place = select(evidence.c.id).where(evidence.c.seq == covered).scalar_subquery()
+        found = found.where(evidence.c.id > place)
+    return conn.execute(found.order_by(evidence.c.id).limit(1)).scalar_one_or_none()

@@ -1,0 +1,68 @@
+"""``POST /msh/…``: the HTTP binding of the message handlers (ebMS 2.0 appendix B.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gateway.errors import MEDIA_TYPE_REFUSED, OUR_MISTAKE, GatewayError
+from gateway.message_model import MemoryBody
+from gateway.protocols import Parcel
+from gateway.store.messages import HttpResponse
+from gateway.web.server.body_reader import (
+    CERTIFICATE_KEY,
+    Environ,
+    WsgiApplication,
+    read_request_body,
+    report_proven_party,
+)
+
+__all__ = ["build_ebms_endpoint", "send_response"]
+
+Receive = Callable[[Parcel, Callable[[str], None]], HttpResponse]
+Refuse = Callable[[GatewayError], HttpResponse]
+StartResponse = Callable[..., Any]
+
+
+def build_ebms_endpoint(receive: Receive, refuse: Refuse, limit: int) -> WsgiApplication:
+    """Return the WSGI application of one protocol.
+
+    `receive` takes the parcel and whom to tell who has signed it, and answers only after its
+    commit; `refuse` words a problem that stood before there was a parcel.
+    """
+
+    def answer_request(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "POST":
+            return send_response(
+                HttpResponse(405, {"Allow": "POST", "Content-Type": "text/plain"}, b"POST only\n"),
+                start_response,
+            )
+        try:
+            answer = receive(_read_parcel(environ, limit), partial(report_proven_party, environ))
+        except GatewayError as error:
+            answer = refuse(error)
+        except Exception:
+            answer = refuse(GatewayError(OUR_MISTAKE))
+        return send_response(answer, start_response)
+
+    return answer_request
+
+
+def _read_parcel(environ: Environ, limit: int) -> Parcel:
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+        raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
+    headers = {
+        "Content-Type": str(environ.get("CONTENT_TYPE", "")),
+        "SOAPAction": str(environ.get("HTTP_SOAPACTION", "")),
+    }
+    return Parcel(headers, MemoryBody(read_request_body(environ, limit)), environ.get(CERTIFICATE_KEY))
+
+
+def send_response(answer: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
+    """Send an answer as a WSGI response."""
+    status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+    headers: Mapping[str, str] = answer.headers
+    start_response(status, [*headers.items(), ("Content-Length", str(len(answer.body)))])
+    return [answer.body]

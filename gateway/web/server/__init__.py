@@ -1,0 +1,1 @@
+"""What every HTTP front has: TLS, limits, fair queue, supervision of processes."""

@@ -1,0 +1,78 @@
+"""Reads the body of a WSGI request, bounded, whether it has a length or comes in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
+
+__all__ = [
+    "CERTIFICATE_KEY",
+    "PARTY_CALLBACK_KEY",
+    "Environ",
+    "WsgiApplication",
+    "read_request_body",
+    "report_proven_party",
+]
+
+Environ = dict[str, Any]
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: Where the server, if it wants to know, leaves whom to tell which party a request proved to be of.
+PARTY_CALLBACK_KEY: Final = "gateway.proved"
+#: Where the server leaves the SHA-256 of the certificate that the client showed over TLS, or None.
+CERTIFICATE_KEY: Final = "gateway.certificate"
+
+_STEP = 1 << 16
+
+
+def read_request_body(environ: Environ, limit: int) -> bytes:
+    """Return the octets of the request; raises GW102 above `limit`, GW103 when cut short.
+
+    A declared length above the limit is refused before an octet is read.
+    """
+    declared = _read_declared_length(environ)
+    if declared is not None and declared > limit:
+        raise GatewayError(
+            TOO_LARGE, f"the body has {declared} octets, at most {limit} are taken", "Content-Length"
+        )
+    if "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower():
+        body = _read_stream(environ, limit + 1)
+        if len(body) > limit:
+            raise GatewayError(TOO_LARGE, f"the body has more than {limit} octets", "body")
+        return body
+    # A server need not end the stream where the body ends (PEP 3333): no octet more is asked for.
+    body = _read_stream(environ, declared or 0)
+    if len(body) != (declared or 0):
+        raise GatewayError(MIME_MALFORMED, f"{len(body)} of {declared} octets arrived", "Content-Length")
+    return body
+
+
+def report_proven_party(environ: Environ, party: str) -> None:
+    """Tell the server who has signed the request."""
+    tell = environ.get(PARTY_CALLBACK_KEY)
+    if tell is not None:
+        tell(party)
+
+
+def _read_declared_length(environ: Environ) -> int | None:
+    text = str(environ.get("CONTENT_LENGTH") or "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise GatewayError(MIME_MALFORMED, "Content-Length is not a number", "Content-Length")
+    return int(text)
+
+
+def _read_stream(environ: Environ, most: int) -> bytes:
+    """Return at most `most` octets of the stream, fewer when it ends before."""
+    stream = environ["wsgi.input"]
+    pieces: list[bytes] = []
+    while most > 0:
+        piece = stream.read(min(_STEP, most))
+        if not piece:
+            break
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)

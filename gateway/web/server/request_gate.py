@@ -1,0 +1,209 @@
+"""The door: a request is read whole, within time and room, and then gets a thread when it is its turn.
+
+The server below (granian, hyper) speaks HTTP and hands requests over one by one (RSGI).
+Heads and bodies are judged and read here on the event loop, where a slow one costs no
+thread; the application behind is WSGI and has its whole body at hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_whole_body
+from gateway.web.server.body_reader import CERTIFICATE_KEY, PARTY_CALLBACK_KEY, Environ, WsgiApplication
+from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
+from gateway.web.server.fair_queue import FairQueue
+from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
+from gateway.web.server.request_head import RequestHead, RsgiScope, read_request_head
+from gateway.web.server.retry_after import RetryAfterPolicy
+
+__all__ = ["RequestGate", "RequestGateLimits"]
+
+_LOG: Final = logging.getLogger(__name__)
+#: Bodies for paths that take no messages.
+_SMALL: Final = 64 * 1024
+#: How long a sender should wait that comes too often, or whose octets find no room: some tenths of a second.
+_RETRY_AFTER: Final = "1"
+_SWEEP: Final = 0.5
+#: Where a message says whom it is from: the first party it names.
+_NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
+_LOOKED_AT: Final = 16 * 1024
+
+
+@dataclass(frozen=True)
+class RequestGateLimits:
+    """What the door holds everybody to.
+
+    `bodies` has the octets of a body by path, `room` what all bodies may take together,
+    `requests` how many requests one sender may have here.
+    """
+
+    threads: int
+    requests: int
+    bodies: Mapping[str, int]
+    room: int
+    pace: MinimumBodyRate
+    connections: ConnectionLimits
+
+
+@dataclass(slots=True)
+class _HttpReply:
+    """What the application answered, and on whose behalf it was asked."""
+
+    status: int = 500
+    headers: Iterable[tuple[str, str]] = ()
+    body: bytes = b""
+    party: str | None = None
+
+
+class RequestGate:
+    """An RSGI application around a WSGI one."""
+
+    def __init__(self, application: WsgiApplication, bounds: RequestGateLimits) -> None:
+        self._application = application
+        self._bounds = bounds
+        self._turns = FairQueue(bounds.threads, bounds.requests)
+        self._patience = RetryAfterPolicy(time.monotonic)
+        self._room = BodyBudget(bounds.room, max(bounds.bodies.values(), default=_SMALL))
+        self._connections = ConnectionTable(bounds.connections, time.monotonic)
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the threads, and look at the connections from now on."""
+        self._turns.start_threads()
+        self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the threads end."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._turns.stop_threads()
+
+    async def __rsgi__(self, scope: RsgiScope, protocol: Any) -> None:
+        """Answer one request."""
+        visitor = parse_peer_name(scope.client)
+        peer = visitor.peer
+        reply = _HttpReply()
+        party = self._connections.begin_request(peer)
+        try:
+            reply = await self._answer_request(scope, protocol, visitor, party)
+        except GatewayError as problem:
+            reply = _make_rejection_reply(problem)
+        except Exception as mistake:  # whatever it is, the caller gets an answer
+            _LOG.error("http: %s", type(mistake).__name__)
+            _LOG.debug("http", exc_info=mistake)
+            reply = _make_rejection_reply(GatewayError(OUR_MISTAKE))
+        finally:
+            self._connections.end_request(peer, reply.party)
+        protocol.response_bytes(reply.status, [*reply.headers], reply.body)
+
+    async def _answer_request(
+        self, scope: RsgiScope, protocol: Any, visitor: ClientPeer, party: str | None
+    ) -> _HttpReply:
+        bounds, peer = self._bounds, visitor.peer
+        head = read_request_head(scope, bounds.bodies, _SMALL)
+        address = self._get_client_address(peer, head)
+        share = self._room.make_reservation(address)
+        try:
+            limit = bounds.bodies.get(head.path.rstrip("/"), _SMALL)
+            body = await read_whole_body(protocol, head.length, limit, bounds.pace, share)
+            self._connections.begin_work(peer)
+            line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
+            environ = _make_wsgi_environ(scope, head, visitor, body)
+            reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
+            return reply
+        finally:
+            share.release_all()
+
+    def _get_client_address(self, peer: PeerAddress, head: RequestHead) -> str:
+        """Return the address that asks: of a proxy of ours, the one it says it serves (the last it added)."""
+        if peer[0] not in self._bounds.connections.exempt:
+            return get_client_network(peer[0])
+        return get_client_network(head.fields.get("x-forwarded-for", peer[0]).rpartition(",")[2].strip())
+
+    def _call_application(self, environ: Environ) -> _HttpReply:
+        """Call the application, in a thread."""
+        reply = _HttpReply()
+
+        def set_party(party: str) -> None:
+            reply.party = party
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+            reply.status, reply.headers = int(status[:3]), headers
+
+        environ[PARTY_CALLBACK_KEY] = set_party
+        answered = self._application(environ, start_response)
+        try:
+            reply.body = b"".join(answered)
+        finally:
+            getattr(answered, "close", lambda: None)()
+        if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            reply.headers = [*reply.headers, ("Retry-After", str(self._patience.get_wait_seconds()))]
+        return reply
+
+    def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
+        shut = self._connections.close_excess_connections()
+        if shut:
+            _LOG.warning("http: %d connections shut", shut)
+
+
+def _find_stated_sender(body: bytes) -> str:
+    """Return whom a message says it is from; it decides its place among those of its address alone."""
+    found = _NAMED.search(body, 0, _LOOKED_AT)
+    return found[1].decode("latin-1") if found else ""
+
+
+def _make_wsgi_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes) -> Environ:
+    """Return what WSGI says of a request (PEP 3333); the body is whole, so it has a length."""
+    environ: Environ = {
+        "REQUEST_METHOD": head.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": head.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": head.fields.get("host", "localhost"),
+        "SERVER_PORT": "0",
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": visitor.peer[0],
+        "REMOTE_PORT": str(visitor.peer[1]),
+        CERTIFICATE_KEY: visitor.certificate,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in head.fields.items():
+        if name == "content-type":
+            environ["CONTENT_TYPE"] = value
+        # A name with an underscore would be taken for the one with a hyphen.
+        elif "_" not in name and name not in ("content-length", "transfer-encoding"):
+            environ["HTTP_" + name.upper().replace("-", "_")] = value
+    return environ
+
+
+def _make_rejection_reply(problem: GatewayError) -> _HttpReply:
+    """Return an answer of HTTP alone: nothing is signed for one whom nobody knows.
+
+    The connection ends with it: what is left of the body would be read as a request.
+    """
+    words = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
+    words += f" at {problem.location}\n" if problem.location else "\n"
+    status = int(getattr(problem, "status", None) or problem.problem.http or 500)
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append(("Retry-After", _RETRY_AFTER))
+    return _HttpReply(status, headers, words.encode())

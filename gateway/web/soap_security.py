@@ -1,0 +1,320 @@
+"""The guard before the SOAP service: nothing reaches the service that is not bounded, signed and ours.
+
+Order of the checks: cheap and unauthenticated ones first, then signature, signer, replay
+and schema.  Answers and faults are sealed here; no exception gets out.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import (
+    HEADER_INCONSISTENT,
+    HEADER_INVALID,
+    MEDIA_TYPE_REFUSED,
+    NOT_SOAP,
+    NOT_SUPPORTED,
+    OUR_MISTAKE,
+    GatewayError,
+)
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+from gateway.web.replay_cache import LocalReplayCache, ReplayCache, SeenCall
+from gateway.web.server.body_reader import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
+from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
+from gateway.wire.header_fields import is_text_xml
+from gateway.wire.namespaces import ANONYMOUS, SOAP11, SOAP11_NEXT, WSA, WSSE
+from gateway.wire.soap import (
+    SoapEnvelope,
+    SoapFault,
+    check_must_understand,
+    read_envelope,
+    write_fault_envelope,
+)
+from gateway.wire.wsdl import ServiceDescription, WsdlOperation
+from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.algorithms import SHA256, STRICT, SignaturePolicy, compute_digest
+from gateway.xmlsec.wss import DEFAULT_WINDOW, TimestampWindow, sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec.xml_signature import VerifiedSignature
+
+__all__ = ["Caller", "SoapSecurityGate", "SoapSecurityPolicy", "VerifiedCall", "VerifiedService"]
+
+StartResponse = Callable[..., Any]
+
+_LOG: Final = logging.getLogger(__name__)
+_CONTENT_TYPE: Final = "text/xml; charset=utf-8"
+_SECURITY: Final = f"{{{WSSE}}}Security"
+_ADDRESSING: Final = frozenset(
+    f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "From", "ReplyTo", "FaultTo", "RelatesTo")
+)
+_PLACEHOLDER: Final = b'location="http://localhost/soap/agency"'
+_SIGNER: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"
+_SHOWN: Final = 500
+_HTTP_OWN: Final = frozenset({400, 413, 415, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class SoapSecurityPolicy:
+    """What the guard asks of the world.
+
+    `signer` gives the key that signs answers now.
+    `admit` judges the certificate and returns the party it belongs to, or raises; `addresses`
+    are the URLs under which the service is known (the first one is written into the WSDL):
+    a call signed for another address is not for us.  Without addresses any wsa:To is taken.
+    `admit_client` raises when a party may not come over this connection: it is told the party and
+    the SHA-256 of the certificate that was shown over TLS, or None.
+    """
+
+    signer: Callable[[], Signer]
+    admit: Callable[[Certificate, datetime], str]
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    memory: ReplayCache = field(default_factory=LocalReplayCache)
+    addresses: tuple[str, ...] = ()
+    policy: SignaturePolicy = STRICT
+    window: TimestampWindow = DEFAULT_WINDOW
+    limits: WireLimits = DEFAULT_LIMITS
+    admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, proved by a signature, and the octets that prove it."""
+
+    party: str
+    certificate: Certificate
+    message_id: str
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCall:
+    """A call that passed every check: the tree that was verified, its operation, its caller."""
+
+    root: etree._Element
+    operation: WsdlOperation
+    caller: Caller
+
+
+#: Does what a verified call asks for and returns the response element; raises GatewayError.
+VerifiedService = Callable[[VerifiedCall], etree._Element]
+
+
+@dataclass(slots=True)
+class _ReplyContext:
+    """What is known of the call so far, so that a fault can say which call it answers."""
+
+    relates_to: str | None = None
+
+
+class SoapSecurityGate:
+    """A WSGI application: one SOAP 1.1 service behind its checks."""
+
+    def __init__(
+        self,
+        service: VerifiedService,
+        description: ServiceDescription,
+        wsdl: bytes,
+        security: SoapSecurityPolicy,
+    ) -> None:
+        self._service = service
+        self._description = description
+        self._security = security
+        self._wsdl = wsdl
+        if security.addresses:
+            address = security.addresses[0].replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+            self._wsdl = wsdl.replace(_PLACEHOLDER, f'location="{address}"'.encode())
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        method = environ.get("REQUEST_METHOD")
+        if method == "GET" and str(environ.get("QUERY_STRING", "")).lower() in ("wsdl", "wsdl="):
+            return _send_response(200, self._wsdl, start_response)
+        if method != "POST":
+            start_response("405 Method Not Allowed", [("Allow", "POST"), ("Content-Length", "0")])
+            return [b""]
+        reply = _ReplyContext()
+        try:
+            return _send_response(200, self._answer_call(environ, reply), start_response)
+        except GatewayError as problem:
+            return _send_response(
+                _get_http_status(problem), self._write_signed_fault(problem, reply), start_response
+            )
+        except Exception as mistake:  # whatever it is, the caller gets a fault and the log no content
+            _LOG.error("soap: %s", _describe_exception(mistake))
+            ours = GatewayError(OUR_MISTAKE)
+            return _send_response(
+                _get_http_status(ours), self._write_signed_fault(ours, reply), start_response
+            )
+
+    def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
+        security = self._security
+        _check_http_headers(environ)
+        # A call is an envelope and nothing else; one has some hundred octets for each item.
+        body = read_request_body(environ, security.limits.envelope)
+        envelope = _read_call_envelope(body, security.limits)
+        addressing = read_addressing(_get_soap_header(envelope))
+        reply.relates_to = addressing.message_id
+        operation = self._match_operation(envelope, addressing, str(environ.get("HTTP_SOAPACTION", "")))
+        now = security.clock()
+        parties: list[str] = []
+        signed = verify_soap_envelope(
+            envelope.root,
+            security.policy,
+            now=now,
+            window=security.window,
+            believe=lambda certificate: parties.append(self._admit_signer(certificate, now)),
+            limits=security.limits,
+        )
+        (party,) = parties
+        security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
+        report_proven_party(environ, party)
+        content = envelope.body_elements[0]
+        body_digest = compute_digest(SHA256, canonicalize_element(content, exclusive=True))
+        seen = SeenCall(party, addressing.message_id, body_digest, _digest_signed_parts(signed))
+        security.memory.register_call(seen, now)
+        self._description.schema.validate_element(content)
+        caller = Caller(party, signed.certificate, addressing.message_id, body)
+        response = self._service(VerifiedCall(envelope.root, operation, caller))
+        if response.tag != operation.response:
+            raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
+        security.memory.confirm_call(seen, now)
+        return self._sign_envelope(_wrap_response(response), operation.reply_action, reply)
+
+    def _admit_signer(self, certificate: Certificate, now: datetime) -> str:
+        try:
+            return self._security.admit(certificate, now)
+        except GatewayError as problem:
+            raise GatewayError(problem.problem, problem.detail, problem.location or _SIGNER) from problem
+
+    def _match_operation(
+        self, envelope: SoapEnvelope, addressing: AddressingHeaders, soap_action: str
+    ) -> WsdlOperation:
+        """Return the operation that Body, wsa:Action and SOAPAction agree on."""
+        content = envelope.body_elements
+        operation = self._description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
+        if operation is None:
+            raise GatewayError(
+                NOT_SUPPORTED, "the Body holds no request of this service", "/soap:Envelope/soap:Body"
+            )
+        if addressing.action != operation.action:
+            detail = f"wsa:Action does not fit the Body, which is a call of {operation.name}"
+            raise GatewayError(HEADER_INCONSISTENT, detail, "/soap:Envelope/soap:Header/wsa:Action")
+        if soap_action.strip().strip('"') not in ("", operation.action):
+            raise GatewayError(HEADER_INCONSISTENT, "SOAPAction differs from wsa:Action", "SOAPAction")
+        known = self._security.addresses
+        if known and addressing.to not in (None, ANONYMOUS, *known):
+            detail = "wsa:To is not an address of this service"
+            raise GatewayError(HEADER_INCONSISTENT, detail, "/soap:Envelope/soap:Header/wsa:To")
+        return operation
+
+    def _write_signed_fault(self, problem: GatewayError, reply: _ReplyContext) -> bytes:
+        code = problem.problem.soap or ("Server" if problem.problem.ours else "Client")
+        detail = _make_refusal_detail(problem, self._description.namespace)
+        fault = SoapFault(code, f"{problem.problem.id} {problem.problem.title}", (detail,))
+        octets = write_fault_envelope(fault)
+        try:
+            return self._sign_envelope(parse_xml(octets), f"{self._description.namespace}:Refusal", reply)
+        except Exception as mistake:  # no key, no signature: an unsigned fault is still an answer
+            _LOG.error("soap: fault not signed: %s", _describe_exception(mistake))
+            return octets
+
+    def _sign_envelope(self, root: etree._Element, action: str, reply: _ReplyContext) -> bytes:
+        """Address and sign an envelope that has a Body only."""
+        header = etree.Element(f"{{{SOAP11}}}Header")
+        root.insert(0, header)
+        values = AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
+        write_addressing(header, values)
+        sign_soap_envelope(
+            root, self._security.signer(), now=self._security.clock(), window=self._security.window
+        )
+        return serialize_element(root)
+
+
+def _check_http_headers(environ: Environ) -> None:
+    if not is_text_xml(str(environ.get("CONTENT_TYPE", ""))):
+        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
+    if str(environ.get("HTTP_CONTENT_ENCODING", "identity")).strip().lower() not in ("", "identity"):
+        raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
+
+
+def _read_call_envelope(body: bytes, limits: WireLimits) -> SoapEnvelope:
+    envelope = read_envelope(parse_xml(body, limits, envelope=True))
+    if envelope.version != "1.1":
+        raise GatewayError(NOT_SOAP, "this service speaks SOAP 1.1", "/soap:Envelope")
+    check_must_understand(envelope, _ADDRESSING | {_SECURITY})
+    for block in envelope.header_blocks:
+        if block.tag != _SECURITY and block.tag not in _ADDRESSING:
+            detail = f"header block {str(block.tag)[:120]} is not known here"
+            raise GatewayError(HEADER_INVALID, detail, "/soap:Envelope/soap:Header")
+        if block.get(f"{{{SOAP11}}}actor", SOAP11_NEXT) != SOAP11_NEXT:
+            raise GatewayError(
+                HEADER_INVALID, "a header block is for another actor", "/soap:Envelope/soap:Header"
+            )
+    return envelope
+
+
+def _get_soap_header(envelope: SoapEnvelope) -> etree._Element:
+    if envelope.header is None:
+        raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
+    return envelope.header
+
+
+def _digest_signed_parts(signed: VerifiedSignature) -> bytes:
+    """Return what is the same only for the same signed octets: digests of all parts, Timestamp included."""
+    parts = (signed.certificate.der, *(reference.digest_value for reference in signed.references))
+    return compute_digest(SHA256, b"".join(compute_digest(SHA256, part) for part in parts))
+
+
+def _wrap_response(response: etree._Element) -> etree._Element:
+    root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
+    etree.SubElement(root, f"{{{SOAP11}}}Body").append(response)
+    return root
+
+
+def _make_refusal_detail(problem: GatewayError, namespace: str) -> etree._Element:
+    element = etree.Element(f"{{{namespace}}}Refusal", nsmap={"s": namespace})
+    words = (("Id", problem.problem.id), ("Text", problem.detail), ("Location", problem.location))
+    for name, text in words:
+        if text:
+            etree.SubElement(element, f"{{{namespace}}}{name}").text = _sanitize_text(text)
+    return element
+
+
+def _sanitize_text(text: str) -> str:
+    """Return `text` short and without characters that XML cannot carry."""
+    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
+
+
+def _get_http_status(problem: GatewayError) -> int:
+    """Return 500 for a fault (SOAP 1.1 §6.2), another status only where HTTP itself is the trouble.
+
+    Client stacks read a fault under 500 alone; "busy, come again" they understand from 503.
+    """
+    status = problem.problem.http
+    return status if status in _HTTP_OWN else 500
+
+
+def _send_response(status: int, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
+    headers = [("Content-Type", _CONTENT_TYPE), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+    return [body]
+
+
+def _describe_exception(mistake: Exception) -> str:
+    """Return kind and place of an exception; its words may quote what was sent."""
+    frames = traceback.extract_tb(mistake.__traceback__)
+    return (
+        f"{type(mistake).__name__} at {frames[-1].filename}:{frames[-1].lineno}"
+        if frames
+        else type(mistake).__name__
+    )

@@ -1,0 +1,48 @@
+"""``/status/live``, ``/status/ready`` and ``/metrics``: for load balancers and monitoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flask import Flask, Response
+from sqlalchemy import Engine
+
+from gateway.errors import GatewayError
+from gateway.monitor import health, metrics
+from gateway.store.certificate_coverage import UsagePeriod
+
+__all__ = ["HubProbes", "build_status_application"]
+
+
+@dataclass(frozen=True, slots=True)
+class HubProbes:
+    """What is asked about the hub itself: its certificates; why its key does not sign; why it is unready."""
+
+    certificates: Callable[[], Sequence[UsagePeriod]] = tuple
+    key: Callable[[], GatewayError | None] = lambda: None
+    unready: Callable[[], GatewayError | None] = lambda: None
+
+
+def build_status_application(engine: Engine, ours: HubProbes | None = None) -> Flask:
+    """Return the application that says how the gateway is; `ours` is asked about the hub itself."""
+    hub = ours or HubProbes()
+    application = Flask("gateway", static_folder=None)
+
+    @application.get("/status/live")
+    def answer_live() -> Response:
+        return Response("live\n", mimetype="text/plain")
+
+    @application.get("/status/ready")
+    def answer_ready() -> Response:
+        problem = health.find_readiness_problem(engine) or hub.unready()
+        if problem is None:
+            return Response("ready\n", mimetype="text/plain")
+        return Response(f"{problem.problem.id} {problem.problem.title}\n", status=503, mimetype="text/plain")
+
+    @application.get("/metrics")
+    def answer_metrics() -> Response:
+        text = metrics.render_metrics(engine, ours=hub.certificates(), key_away=hub.key() is not None)
+        return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return application

@@ -1,0 +1,79 @@
+"""The WSGI application: paths to rooms.
+
+Message handlers and the SOAP service are plain WSGI, because they are asked most and need
+nothing of a web framework; everything else is Flask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.hub.hub import Hub
+from gateway.hub.readiness import readiness_checks
+from gateway.hub.receive import receive_parcel, reject_parcel
+from gateway.hub.trust.own_certificates import list_own_periods
+from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.message_model import MemoryBody
+from gateway.protocols import PROTOCOLS, Parcel, ProtocolCore
+from gateway.store.messages import HttpResponse
+from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
+from gateway.web.agency_service import build_agency_service
+from gateway.web.ebms_endpoint import build_ebms_endpoint
+from gateway.web.server.body_reader import Environ, WsgiApplication
+from gateway.web.status_endpoints import HubProbes, build_status_application
+
+__all__ = ["build_application", "build_wsgi_application", "get_body_limits"]
+
+_AGENCY: Final = "/soap/agency"
+
+
+def build_application(settings: Settings) -> WsgiApplication:
+    """Return the application of these settings."""
+    hub = build_hub(settings, RejectingComposer())
+    # Once known, the register is in hand also while the database is away: a refusal needs it.
+    hub.refresh_snapshot()
+    hub.start_examiner()
+    address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
+    return build_wsgi_application(hub, settings.limits.body, (address,) if address else ())
+
+
+def get_body_limits(settings: Settings) -> Mapping[str, int]:
+    """Return the octets that a body may have, for each path that takes messages."""
+    return {_AGENCY: settings.limits.envelope} | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
+
+
+def build_wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> WsgiApplication:
+    """Return the application of a hub; `limit` bounds a message in octets."""
+    routes: dict[str, Any] = {
+        f"/msh/{name}": _build_protocol_endpoint(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
+    }
+    routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), build_soap_security(hub, addresses))
+    rest = build_status_application(hub.engine, _build_hub_probes(hub))
+
+    def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        found = routes.get(environ.get("PATH_INFO", "").rstrip("/"), rest)
+        answer: Iterable[bytes] = found(environ, start_response)
+        return answer
+
+    return route_request
+
+
+def _build_hub_probes(hub: Hub) -> HubProbes:
+    """Return what the addresses of status ask about a hub."""
+    return HubProbes(
+        lambda: list_own_periods(hub),
+        lambda: readiness_checks.find_key_problem(hub),
+        lambda: readiness_checks.find_unreadiness(hub),
+    )
+
+
+def _build_protocol_endpoint(hub: Hub, protocol: ProtocolCore, limit: int) -> WsgiApplication:
+    def answer_problem(problem: GatewayError) -> HttpResponse:
+        nothing = Parcel({}, MemoryBody(b""))
+        return reject_parcel(hub, protocol, problem, nothing, hub.make_protocol_context(hub.get_snapshot()))
+
+    return build_ebms_endpoint(partial(receive_parcel, hub, protocol), answer_problem, limit)

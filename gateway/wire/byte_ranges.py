@@ -1,0 +1,179 @@
+"""Where each value stands in the octets that were signed: byte ranges of contents and attributes.
+
+A tree forgets where it was read; whoever disputes a value wants its place in the message.
+The ranges are those of the octets as they came: entities not expanded, CDATA sections and
+comments inside a text included, line breaks as sent.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from xml.parsers import expat
+
+from lxml import etree
+
+from gateway.errors import XML_MALFORMED, GatewayError
+
+__all__ = ["ByteRange", "ElementRanges", "TreeByteRanges", "scan_element_ranges"]
+
+# In a tag a ">" ends it unless it stands in an attribute value.
+_TAG_END: Final = re.compile(r"""(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_ATTRIBUTE: Final = re.compile(r"""[ \t\r\n]([^ \t\r\n=/>"']+)[ \t\r\n]*=[ \t\r\n]*(?:"([^"]*)"|'([^']*)')""")
+_UTF16: Final = ((b"\xff\xfe", "little"), (b"\xfe\xff", "big"), (b"<\x00", "little"), (b"\x00<", "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A range of octets: the first one, and the one after the last; both count from 0."""
+
+    start: int
+    end: int
+
+    def slice_octets(self, data: bytes) -> bytes:
+        """Return the octets of this range."""
+        return data[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class ElementRanges:
+    """Where one element stands: all of it, its content, and its attribute values without quotes.
+
+    Names are in Clark notation, as lxml writes them; namespace declarations are no attributes.
+    """
+
+    name: str
+    whole: ByteRange
+    content: ByteRange
+    attributes: Mapping[str, ByteRange]
+
+
+@dataclass(slots=True)
+class _OpenElement:
+    """An element whose end tag has not come yet."""
+
+    position: int
+    name: str
+    start: int
+    inner: int
+    attributes: dict[str, ByteRange]
+
+
+@dataclass(slots=True)
+class _RangeScanner:
+    """One pass of expat; `units` are the code units of the input, one character each."""
+
+    units: str
+    width: int
+    parser: Any
+    stack: list[_OpenElement] = field(default_factory=list)
+    found: list[ElementRanges | None] = field(default_factory=list)
+
+    def start_element(self, name: str, attributes: list[str]) -> None:
+        first = self.parser.CurrentByteIndex // self.width
+        match = _TAG_END.match(self.units, first)
+        end = match.end() if match is not None else first
+        values = self._iterate_value_ranges(first, end)
+        # expat gives the attributes in the order of the tag, so that names need no second resolution.
+        spans = dict(zip(map(_to_clark_name, attributes[::2]), values, strict=True))
+        self.stack.append(_OpenElement(len(self.found), _to_clark_name(name), first, end, spans))
+        self.found.append(None)
+
+    def end_element(self, _name: str) -> None:
+        opened = self.stack.pop()
+        here = self.parser.CurrentByteIndex // self.width
+        if self.units[opened.inner - 2] == "/":  # <a/> has no end tag; expat's place for it is not defined
+            content = last = opened.inner
+        else:
+            content, last = here, self.units.index(">", here) + 1
+        self.found[opened.position] = ElementRanges(
+            opened.name,
+            self._make_range(opened.start, last),
+            self._make_range(opened.inner, content),
+            opened.attributes,
+        )
+
+    def reject_doctype(self, *_: object) -> None:
+        raise GatewayError(XML_MALFORMED, "a document type declaration is not allowed")
+
+    def _iterate_value_ranges(self, first: int, end: int) -> Iterator[ByteRange]:
+        for match in _ATTRIBUTE.finditer(self.units, first, end):
+            if match[1] != "xmlns" and not match[1].startswith("xmlns:"):
+                group = 2 if match[2] is not None else 3
+                yield self._make_range(match.start(group), match.end(group))
+
+    def _make_range(self, start: int, end: int) -> ByteRange:
+        return ByteRange(start * self.width, end * self.width)
+
+
+def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
+    """Return the place of every element of the document `data`, in document order.
+
+    UTF-8, UTF-16 and the encodings of one octet a character are read, with or without a
+    byte order mark; raises GW104 where `data` is not well-formed or has a document type.
+    """
+    parser = expat.ParserCreate(namespace_separator="}")
+    units, width = _decode_code_units(data)
+    scan = _RangeScanner(units, width, parser)
+    parser.ordered_attributes = True
+    parser.specified_attributes = True
+    parser.StartElementHandler = scan.start_element
+    parser.EndElementHandler = scan.end_element
+    parser.StartDoctypeDeclHandler = scan.reject_doctype
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, LookupError) as error:
+        detail = expat.ErrorString(error.code) if isinstance(error, expat.ExpatError) else str(error)
+        raise GatewayError(XML_MALFORMED, detail or "not well-formed") from None
+    finally:
+        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        del scan.parser
+    return tuple(one for one in scan.found if one is not None)
+
+
+class TreeByteRanges:
+    """The byte ranges of a tree that was parsed from `data`.
+
+    Raises GW104 when the two do not belong together.
+    """
+
+    def __init__(self, data: bytes, root: etree._Element) -> None:
+        spans = scan_element_ranges(data)
+        elements = list(root.iter(tag=etree.Element))
+        if [str(element.tag) for element in elements] != [span.name for span in spans]:
+            raise GatewayError(XML_MALFORMED, "the tree was not read from these octets")
+        self._spans = dict(zip(elements, spans, strict=True))
+
+    def find_content_range(self, element: etree._Element, attribute: str | None = None) -> ByteRange | None:
+        """Return where the content of `element`, or the value of its `attribute`, stands; None: nowhere."""
+        span = self._spans.get(element)
+        if span is None or attribute is None:
+            return None if span is None else span.content
+        return span.attributes.get(attribute)
+
+    def find_element_range(self, element: etree._Element) -> ByteRange | None:
+        """Return where `element` stands, tags included."""
+        span = self._spans.get(element)
+        return None if span is None else span.whole
+
+
+def _decode_code_units(data: bytes) -> tuple[str, int]:
+    """Return `data` with one character for each code unit, and the octets of a unit.
+
+    All that is looked for is ASCII, which no other character contains in these encodings.
+    """
+    order = next((order for mark, order in _UTF16 if data.startswith(mark)), None)
+    if order is None:
+        return data.decode("latin-1"), 1
+    pairs = array("H", data[: len(data) // 2 * 2])
+    if order != sys.byteorder:
+        pairs.byteswap()
+    return "".join(map(chr, pairs)), 2
+
+
+def _to_clark_name(name: str) -> str:
+    return f"{{{name}" if "}" in name else name

@@ -1,0 +1,191 @@
+"""Schema sets: lxml decides at speed, xmlschema explains when somebody asks why.
+
+A set is compiled once from one entry file and what it imports.  Every import is resolved
+inside the folder the set was loaded from; nothing is fetched, whatever a schema or a
+message says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Problem
+from gateway.wire.namespaces import XSD
+from gateway.wire.schema_compilation import compile_schema
+from gateway.wire.schema_validation import LibxmlViolation, find_violation
+from gateway.wire.xml import build_xpath
+
+if TYPE_CHECKING:
+    from gateway.wire.schema_error_messages import ViolationExplainer
+
+__all__ = ["SchemaSet", "SchemaViolation", "collapse_whitespace"]
+
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+_REFERENCES: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
+_RELATIVE: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_MAX_VIOLATIONS: Final = 50
+_MESSAGE_CAP: Final = 500
+_WHITE_SPACE: Final = re.compile("[ \t\n\r]+")
+
+
+def collapse_whitespace(text: str) -> str:
+    """Return the value of an xs:token, as schemas collapse white space (XML Schema part 2 §4.3.6).
+
+    That is the white space of XML.  Other spaces, such as U+00A0, are characters of the
+    value: to take them away would make two names one.
+    """
+    return _WHITE_SPACE.sub(" ", text).strip(" ")
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaViolation:
+    """One thing a schema does not allow: where, and in words."""
+
+    line: int
+    xpath: str
+    message: str
+
+
+class SchemaSet:
+    """The schemas reachable from one entry file of a folder."""
+
+    def __init__(self, folder: Traversable, entry: str, problem: Problem) -> None:
+        self.entry = entry
+        self._folder = folder
+        self._problem = problem
+        self._schema = _compile_entry(folder, entry)
+
+    @classmethod
+    def load_cached(cls, folder: Traversable, entry: str, problem: Problem = DOCUMENT_INVALID) -> SchemaSet:
+        """Return the set of an entry file, compiled once a process; `validate_document` raises `problem`."""
+        key = (str(folder), entry, problem.id)
+        if key not in _LOADED:
+            _LOADED[key] = cls(folder, entry, problem)
+        return _LOADED[key]
+
+    def is_valid(self, root: etree._Element) -> bool:
+        """Return whether the schemas allow the element `root` as a document."""
+        return find_violation(self._schema, root) is None
+
+    def validate_document(self, root: etree._Element) -> None:
+        """Raise the problem of this set, with the first violation, unless the schemas allow `root`."""
+        reason = find_violation(self._schema, root)
+        if reason is not None:
+            first = _make_first_violation(reason, root)
+            raise GatewayError(self._problem, f"line {first.line}: {first.message}", first.xpath)
+
+    def list_violations(self, root: etree._Element) -> list[SchemaViolation]:
+        """Return why the schemas do not allow `root`, the first fifty reasons; empty when they do."""
+        reason = find_violation(self._schema, root)
+        if reason is None:
+            return []
+        return [
+            _make_explained_violation(error)
+            for error in self._violation_explainer.list_violations(root, _MAX_VIOLATIONS)
+        ] or [_make_first_violation(reason, root)]
+
+    @cached_property
+    def _violation_explainer(self) -> ViolationExplainer:
+        # Imported here: it costs a tenth of a second and most processes never explain anything.
+        from gateway.wire.schema_error_messages import ViolationExplainer
+
+        if not isinstance(self._folder, Path):
+            raise GatewayError(
+                SETTINGS_WRONG, "schemas can be explained from a folder on disk only", self.entry
+            )
+        return ViolationExplainer(self._folder, self.entry)
+
+
+def _make_first_violation(reason: LibxmlViolation, root: etree._Element) -> SchemaViolation:
+    return SchemaViolation(
+        reason.line or _get_line_number(root),
+        reason.path or build_xpath(root),
+        _shorten_message(reason.message),
+    )
+
+
+def _make_explained_violation(error: Any) -> SchemaViolation:
+    element = error.elem
+    known = isinstance(element, etree._Element)
+    return SchemaViolation(
+        _get_line_number(element) if known else 0,
+        build_xpath(element) if known else str(error.path or ""),
+        _shorten_message(_remove_library_names(str(error.reason or error.message))),
+    )
+
+
+_FOREIGN: Final = (
+    (re.compile(r"invalid literal for int\(\) with base \d+: (.*)", re.DOTALL), r"\1 is not a whole number"),
+    (re.compile(r"\[?<class 'decimal\.\w+'>\]?"), "not a decimal number"),
+    (re.compile(r"<class '(\w+)'>"), r"\1"),
+    (re.compile(r"XsdPatternFacets\((\[.*\])\)", re.DOTALL), r"\1"),
+    (re.compile(r"Xsd\w+\((?:\w+=)?'([^']*)'[^()]*\)"), r"\1"),
+)
+_LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
+
+
+def _compile_entry(folder: Traversable, entry: str) -> etree.XMLSchema:
+    """Compile the file `entry` of the folder with what it includes and imports.
+
+    By path, not through resolvers of ours: libxml2 has one loader for the whole process, and
+    a parse in another thread takes ours away in the middle of a compilation.
+    """
+    if not isinstance(folder, Path):
+        raise GatewayError(SETTINGS_WRONG, "schemas are read from a folder on disk only", entry)
+    top = folder.resolve()
+    if ".." in Path(entry).parts or not (top / entry).is_relative_to(top) or not (top / entry).is_file():
+        raise GatewayError(SETTINGS_WRONG, "the schema is not there", entry)
+    try:
+        _check_schema_references(top, top / entry)
+        return compile_schema(top / entry)
+    except (etree.XMLSyntaxError, etree.XMLSchemaParseError) as error:
+        raise GatewayError(
+            SETTINGS_WRONG, f"the schema cannot be read: {_shorten_message(str(error))}", entry
+        ) from None
+
+
+def _check_schema_references(top: Path, entry: Path) -> None:
+    """Refuse a set of schemas any of which refers to a place that is not a file of the folder."""
+    seen: set[Path] = set()
+    waiting = [entry]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for reference in etree.fromstring(path.read_bytes(), _PARSER).iter(*_REFERENCES):
+            location = reference.get("schemaLocation")
+            if location is not None:
+                waiting.append(_resolve_schema_location(top, path, location))
+
+
+def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
+    place = (path.parent / location).resolve()
+    if not _RELATIVE.fullmatch(location) or not place.is_relative_to(top) or not place.is_file():
+        where = path.relative_to(top).as_posix()
+        raise GatewayError(
+            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is no file here", where
+        )
+    return place
+
+
+def _remove_library_names(reason: str) -> str:
+    """Return a reason without the names of the library and of the language that it comes from."""
+    for form, words in _FOREIGN:
+        reason = form.sub(words, reason)
+    return reason
+
+
+def _get_line_number(element: Any) -> int:
+    return int(element.sourceline or 0)
+
+
+def _shorten_message(message: str) -> str:
+    return " ".join(message.split())[:_MESSAGE_CAP]

@@ -1,0 +1,278 @@
+"""Names the place of an element by WCO ids, and finds the element that such a name means.
+
+A pointer is the WCO Data Model's own way to point into a declaration: a chain of class
+ids, each with its number, and the tag id of one element, as ``42A/67A[1]/68A[3]/02A[2]/360``.
+The hub uses it for every error, every line of the ledger and every mapping.  The rules:
+
+* it starts at the declaration (``42A``) or the response (``07B``), wherever these lie;
+* a class carries a number: SequenceNumeric for 68A, else its position among its likes; 42A carries none;
+* an element without an id goes by its name (``D011/DateTimeString``), an attribute by ``@name``;
+* an element that should stand once carries a number only from the second on;
+* ``SUP/<path>[item][n]`` is a value of the supplement (no ``[item]`` where it has none);
+* ``APP[n]/<document>/<field>`` and ``APP[n]/<document>/ITEM[s]/<field>[k]`` are unique fields.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.share import get_data_folder
+
+__all__ = [
+    "PointerIndex",
+    "WcoElement",
+    "build_attribute_pointer",
+    "build_pointer",
+    "find_element",
+    "find_value",
+    "iterate_pointers",
+    "load_wco_elements",
+    "read_leaf_text",
+]
+
+_DECLARATION: Final = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
+_RESPONSE: Final = "{urn:wco:datamodel:WCO:RES-DMS:2}"
+_SUBMISSION: Final = "{urn:single-window:submission:1}"
+_ROOTS: Final = {f"{_DECLARATION}Declaration", f"{_RESPONSE}Response"}
+_ITEM_CLASS: Final = "68A"
+_UNNUMBERED_CLASS: Final = "42A"
+# An xs:decimal without sign or fraction to speak of; SequenceNumeric has five digits at most.
+_NUMBER: Final = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0*)?\s*")
+_LONGEST_NUMBER: Final = 9
+_LONGEST_NAME: Final = 70
+
+
+@dataclass(frozen=True, slots=True)
+class WcoElement:
+    """What the WCO Data Model calls one element.
+
+    `path` is by names from the root; `kind` is class, element or supplement; `code_list`
+    names the shipped list its values come from, where there is one.
+    """
+
+    path: str
+    kind: str
+    wco_id: str
+    code_list: str = ""
+
+
+@cache
+def load_wco_elements() -> dict[str, WcoElement]:
+    """Return every known element by its path, as ``Declaration/GoodsShipment/Importer/ID``."""
+    text = get_data_folder("xsd").joinpath("wco", "elements.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(io.StringIO(text))
+    return {row["path"]: WcoElement(**row) for row in rows}
+
+
+def build_pointer(element: etree._Element, root: etree._Element | None = None) -> str:
+    """Return the pointer of `element`, an element of the submission, declaration or response `root`."""
+    return PointerIndex(root).get_pointer(element)
+
+
+class PointerIndex:
+    """The pointers of a document that stays as it is: children are counted once for all."""
+
+    def __init__(self, root: etree._Element | None = None) -> None:
+        self._root = root
+        self._known: dict[etree._Element, tuple[str, str]] = {}
+
+    def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
+        """Return the pointer of `element`, or of one of its attributes."""
+        pointer = self.get_pointer_step(element)[0]
+        return pointer if attribute is None else f"{pointer}/@{etree.QName(attribute).localname}"
+
+    def get_pointer_step(self, element: etree._Element) -> tuple[str, str]:
+        """Return the pointer of `element` and the mark of where we are there (see `_make_step`)."""
+        return self._known.get(element) or self._index_ancestors(element)
+
+    def _index_ancestors(self, element: etree._Element) -> tuple[str, str]:
+        chain = _list_ancestor_chain(element, self._root)
+        found = self._known.setdefault(chain[0], _make_first_step(chain[0]))
+        for parent, node in pairwise(chain):
+            if node not in self._known:
+                for child, *place in _list_child_steps(parent, *found):
+                    self._known[child] = (place[0], place[1])
+            found = self._known[node]
+        return found
+
+
+def build_attribute_pointer(element: etree._Element, name: str, root: etree._Element | None = None) -> str:
+    """Return the pointer of attribute `name` of `element`."""
+    return f"{build_pointer(element, root)}/@{etree.QName(name).localname}"
+
+
+def iterate_pointers(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
+    """Yield each element below `root`, itself first, with its pointer, in document order and in one pass."""
+    pointer, path = PointerIndex().get_pointer_step(root)
+    pending = [(root, pointer, path)]
+    while pending:
+        element, pointer, path = pending.pop()
+        yield element, pointer
+        pending.extend(reversed(_list_child_steps(element, pointer, path)))
+
+
+def find_element(root: etree._Element, pointer: str) -> etree._Element | None:
+    """Return the element below `root` that `pointer` (or its attribute's owner) names, or None."""
+    wanted = pointer.partition("/@")[0]
+    tops = [root, *(top for top in root.iter(*_ROOTS) if top is not root)]
+    for top in tops:
+        start, path = _make_first_step(top)
+        found = _search_branches(top, start, path, wanted)
+        if found is not None:
+            return found
+    return None
+
+
+def find_value(root: etree._Element, pointer: str) -> str | None:
+    """Return the text or attribute value that `pointer` names, or None when nothing is there."""
+    element = find_element(root, pointer)
+    if element is None:
+        return None
+    _, mark, name = pointer.partition("/@")
+    if mark:
+        return next((str(v) for k, v in element.attrib.items() if etree.QName(k).localname == name), None)
+    return read_leaf_text(element)
+
+
+def read_leaf_text(element: etree._Element) -> str:
+    """Return the whole text of a leaf.
+
+    A comment splits a text in two; whoever reads only the part before it reads another
+    value than the schema judged and the signature covers.
+    """
+    return (element.text or "") + "".join(child.tail or "" for child in element)
+
+
+def _search_branches(top: etree._Element, start: str, path: str, wanted: str) -> etree._Element | None:
+    """Go down from `top` along the segments of `wanted`; only matching branches are entered."""
+    pending = [(top, start, path)]
+    while pending:
+        element, pointer, path = pending.pop()
+        if pointer == wanted:
+            return element
+        if not pointer or wanted.startswith(f"{pointer}/"):
+            pending.extend(reversed(_list_child_steps(element, pointer, path)))
+    return None
+
+
+def _list_child_steps(
+    element: etree._Element, pointer: str, path: str
+) -> list[tuple[etree._Element, str, str]]:
+    seen: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    found = []
+    for child in element.iterchildren(tag=etree.Element):
+        seen[child.tag] += 1
+        own, inner = _make_step(child, pointer, path, seen[child.tag])
+        taken[own] += 1
+        # What states its own number may state that of another: no two elements have one name.
+        found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))
+    return found
+
+
+def _list_ancestor_chain(element: etree._Element, root: etree._Element | None) -> list[etree._Element]:
+    """Return the elements from the nearest place a pointer may start at down to `element`."""
+    if not isinstance(element.tag, str):
+        raise GatewayError(RULE_BROKEN, "a pointer names elements and attributes only")
+    chain = [element]
+    while element.tag not in _ROOTS and element is not root:
+        parent = element.getparent()
+        if parent is None:
+            break
+        element = parent
+        chain.append(element)
+    return chain[::-1]
+
+
+def _make_first_step(top: etree._Element) -> tuple[str, str]:
+    """Return pointer and path of the first element; the submission itself adds nothing to a pointer."""
+    name = _get_local_name(top)
+    if top.tag == f"{_SUBMISSION}Submission":
+        return "", ""
+    tag = load_wco_elements().get(name) if top.tag in _ROOTS else None
+    return (tag.wco_id, tag.path) if tag else (name, "")
+
+
+def _make_step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
+    """Return pointer and path of `element`, the `number`-th of its name, from those of its parent.
+
+    The path is the names down from the declaration, or for the submission's own parts a
+    mark of where we are (``APP``, ``FIELDS``, ``ITEM``); empty where no rule is known.
+    """
+    if element.tag in _ROOTS:
+        return _make_first_step(element)
+    if element.tag.startswith(_SUBMISSION):
+        return _make_submission_step(element, pointer, number)
+    if path == "FIELDS" and _get_local_name(element) == "Item":
+        return f"{pointer}/ITEM[{_parse_sequence_number(element.get('sequence', ''), number)}]", "ITEM"
+    if path == "ITEM":
+        return _join_segment(pointer, f"{_get_local_name(element)}[{number}]"), ""
+    if path not in ("", "FIELDS") and element.tag.startswith((_DECLARATION, _RESPONSE)):
+        return _make_wco_step(element, pointer, path, number)
+    return _join_segment(pointer, _format_plain_segment(element, number)), ""
+
+
+def _make_wco_step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
+    path = f"{path}/{_get_local_name(element)}"
+    tag = load_wco_elements().get(path)
+    if tag is None or tag.kind == "supplement" or not tag.wco_id:
+        return _join_segment(pointer, _format_plain_segment(element, number)), path if tag else ""
+    if tag.kind != "class":
+        return _join_segment(pointer, tag.wco_id + (f"[{number}]" if number > 1 else "")), path
+    if tag.wco_id == _ITEM_CLASS:
+        stated = element.find(f"{{{etree.QName(element).namespace}}}SequenceNumeric")
+        number = number if stated is None else _parse_sequence_number(read_leaf_text(stated), number)
+    bracket = "" if tag.wco_id == _UNNUMBERED_CLASS and number == 1 else f"[{number}]"
+    return _join_segment(pointer, tag.wco_id + bracket), path
+
+
+def _make_submission_step(element: etree._Element, pointer: str, number: int) -> tuple[str, str]:
+    """Name a part of the submission: SUP, APP and their content have pointers, the rest goes by name."""
+    name = _get_local_name(element)
+    if name == "Supplement":
+        return "SUP", "SUP"
+    if name == "Value" and pointer == "SUP":
+        return f"SUP/{_format_supplement_value(element)}", ""
+    if name == "Application":
+        return _join_segment(pointer, f"APP[{number}]"), ""
+    if name == "Fields" and pointer.startswith("APP["):
+        parent: Any = element.getparent()
+        return f"{pointer}/{parent.get('document', '')[:_LONGEST_NAME]}", "FIELDS"
+    return _join_segment(pointer, _format_plain_segment(element, number)), ""
+
+
+def _format_supplement_value(element: etree._Element) -> str:
+    path, item = element.get("path", ""), element.get("item")
+    brackets = f"[{item[:_LONGEST_NUMBER]}]" if item is not None else ""
+    return f"{path[:255]}{brackets}[{element.get('n', '1')[:_LONGEST_NUMBER]}]"
+
+
+def _format_plain_segment(element: etree._Element, number: int) -> str:
+    """Return the name of an element without an id; numbered when it groups others or is not the first."""
+    grouping = next(element.iterchildren(tag=etree.Element), None) is not None
+    return f"{_get_local_name(element)}[{number}]" if number > 1 or grouping else _get_local_name(element)
+
+
+def _parse_sequence_number(text: str, position: int) -> int:
+    """Return the number that `text` states (``01`` and ``1.0`` are 1), or `position` when it states none."""
+    stated = _NUMBER.fullmatch(text)
+    return int(stated[1]) if stated else position
+
+
+def _get_local_name(element: etree._Element) -> str:
+    return element.tag.rpartition("}")[2][:_LONGEST_NAME]
+
+
+def _join_segment(pointer: str, segment: str) -> str:
+    return f"{pointer}/{segment}" if pointer else segment

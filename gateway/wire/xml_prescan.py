@@ -1,0 +1,327 @@
+"""The streaming pre-scan that every XML document passes before a tree is built.
+
+It costs a fraction of a parse and holds nothing in memory.  What it lets through has no
+document type, no entity, no processing instruction, one encoding, and a shape whose
+canonical form costs bounded time: canonicalisation is the only step of verification that
+is not linear, so its cost must be known before anybody pays it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from gateway.errors import TOO_LARGE, XML_MALFORMED, GatewayError, Problem
+
+__all__ = ["DEFAULT_LIMITS", "WireLimits", "prescan_xml"]
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """How much of everything one message may bring; beyond it the message is refused.
+
+    body: octets of the whole message.  It is held in memory once, so it bounds memory.
+    parts: MIME parts, root included.  The largest agreed number of attachments is 99.
+    part_headers: octets of the header block of one part.  Real ones have under 1 KB.
+    part_header_count: header fields of one part.
+    padding: octets before the first and after the last boundary, which nobody signs.
+    chunks: chunks of a stored HTTP message.  4 KB each is what clients write.
+    xml: octets of one XML document.  64 MB of markup would be a tree of some 2 GB.
+    envelope: octets of a SOAP envelope, which is read before its sender is known.  One with
+        a hundred payloads has 100 KB; a call with thousands of items stays below 4 MB.
+    tree: octets that the tree of an envelope may take whatever its size, as reckoned below.
+    density: how many times its own octets the tree of a larger envelope may take.  Envelopes
+        written by machines come to 6, calls of thousands of short items to 13, bombs to 60.
+    depth: nested elements.  The deepest schema in use nests 21.
+    elements: a tree costs about 130 octets an element.
+    attributes: of one element.  Canonicalisation sorts them with a quadratic method.
+    namespaces: declarations on the path to an element; each is searched again below it.
+    canonical_work: sum over all elements of n x (n + depth), n declarations in scope; what
+        inclusive canonicalisation of the document costs, in steps of some three nanoseconds.
+    canonical_rate: such steps for each octet of an envelope, so that a small one cannot cost
+        what a large one may.  Real ones take fewer than ten.
+    name: octets of an element's or attribute's name.
+    value: characters of an attribute value.
+    text: characters of one run of text; the parser itself stops at ten million.
+    references: of one signature; each has its digest computed.
+    prefixes: names in one InclusiveNamespaces PrefixList; exclusive canonicalisation looks
+        each of them up at every element.
+    """
+
+    body: int = 64 * 1024 * 1024
+    parts: int = 100
+    part_headers: int = 16 * 1024
+    part_header_count: int = 32
+    padding: int = 1024
+    chunks: int = 65_536
+    xml: int = 32 * 1024 * 1024
+    envelope: int = 4 * 1024 * 1024
+    tree: int = 4 * 1024 * 1024
+    density: int = 14
+    depth: int = 100
+    elements: int = 200_000
+    attributes: int = 64
+    namespaces: int = 64
+    canonical_work: int = 100_000_000
+    canonical_rate: int = 128
+    name: int = 256
+    value: int = 65_536
+    text: int = 10_000_000
+    references: int = 200
+    prefixes: int = 32
+
+
+DEFAULT_LIMITS: Final = WireLimits()
+
+_FOREIGN_ENCODINGS: Final = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"<\x00\x00\x00", "UTF-32"),
+    (b"\x00\x00\x00<", "UTF-32"),
+    (b"<\x00", "UTF-16"),
+    (b"\x00<", "UTF-16"),
+    (b"Lo\xa7\x94", "EBCDIC"),
+)
+
+
+# What libxml2 takes for each thing in a tree, strings apart, with what the allocator adds.
+_ELEMENT: Final = 128
+_ATTRIBUTE: Final = 240
+_DECLARATION: Final = 128
+_TEXT: Final = 128
+_COMMENT: Final = 160
+# A name that was not there before is kept twice, by the parser here and by the tree.
+_NAME: Final = 384
+
+
+def prescan_xml(
+    data: bytes, limits: WireLimits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+) -> None:
+    """Refuse `data` unless it is a plain UTF-8 XML document within `limits`.
+
+    An `envelope` comes from somebody not known yet: the tree it makes and the work of
+    canonicalising it must moreover be in proportion to its octets.
+    """
+    most = min(limits.xml, limits.envelope) if envelope else limits.xml
+    if len(data) > most:
+        detail = f"the document has {len(data)} octets, {most} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "document")
+    for mark, encoding in _FOREIGN_ENCODINGS:
+        if data.startswith(mark):
+            raise GatewayError(
+                XML_MALFORMED, f"the encoding is {encoding}, UTF-8 is wanted", "line 1, column 1"
+            )
+    if envelope and len(data) > _SMALL and limits.attributes < _MANY:
+        _reject_crowded_tags(data, limits)
+    bounds = _compute_bounds(len(data), limits, envelope)
+    scan = (
+        _CountingScanner(limits, bounds) if _needs_counting(data, limits, bounds) else _ElementScanner(limits)
+    )
+    if not allow_comments:
+        scan.parser.CommentHandler = scan.reject_comment
+    try:
+        scan.parser.Parse(data, True)
+    except expat.ExpatError as error:
+        place = f"line {error.lineno}, column {error.offset + 1}"
+        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
+    finally:
+        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        del scan.parser
+
+
+# In a smaller document the list of attributes that the parser hands over is small, too.
+_SMALL: Final = 64 * 1024
+# Whoever allows so many attributes has no limit to speak of, and patterns count no further.
+_MANY: Final = 100_000
+_CROWDED: Final = (
+    rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # nothing is tried twice
+)
+
+
+@lru_cache(maxsize=8)
+def _compile_crowded_pattern(attributes: int) -> re.Pattern[bytes]:
+    return re.compile(_CROWDED % (attributes + 1))
+
+
+def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
+    """Refuse a start tag with too many attributes before the parser makes a list of them all."""
+    found = _compile_crowded_pattern(limits.attributes).search(data)
+    if found is not None:
+        line = data.count(b"\n", 0, found.start()) + 1
+        column = found.start() - data.rfind(b"\n", 0, found.start())
+        place = f"line {line}, column {column}"
+        raise GatewayError(TOO_LARGE, f"an element has more than {limits.attributes} attributes", place)
+
+
+@dataclass(frozen=True, slots=True)
+class _DocumentBounds:
+    """The totals that one document may reach: octets of its tree, steps of canonicalising it, and its texts.
+
+    `tree` is None where the tree is not bounded; `texts` tells whether a run of text can be too long.
+    """
+
+    tree: int | None
+    work: int
+    texts: bool
+
+
+def _compute_bounds(octets: int, limits: WireLimits, envelope: bool) -> _DocumentBounds:
+    texts = octets > limits.text
+    if not envelope:
+        return _DocumentBounds(None, limits.canonical_work, texts)
+    work = min(limits.canonical_work, limits.canonical_rate * octets)
+    return _DocumentBounds(max(limits.tree, limits.density * octets), work, texts)
+
+
+def _needs_counting(data: bytes, limits: WireLimits, bounds: _DocumentBounds) -> bool:
+    """Return false when counts of octets prove that no total can be exceeded, as in most messages."""
+    markup, declared = data.count(b"<"), data.count(b"xmlns")
+    return (
+        bounds.texts
+        or markup > limits.elements
+        or declared > limits.namespaces
+        or markup * declared * (declared + limits.depth) > bounds.work
+        or (bounds.tree is not None and _estimate_largest_tree(data, markup) > bounds.tree)
+    )
+
+
+def _estimate_largest_tree(data: bytes, markup: int) -> int:
+    """Return what no tree of `data` exceeds: a text before all markup, an attribute at every equals sign."""
+    return (_COMMENT + _TEXT + _NAME) * markup + (_ATTRIBUTE + _NAME) * data.count(b"=")
+
+
+class _ElementScanner:
+    """Checks each element by itself while expat reads."""
+
+    __slots__ = ("depth", "limits", "max_attributes", "max_depth", "max_name", "parser")
+
+    def __init__(self, limits: WireLimits) -> None:
+        self.limits = limits
+        self.depth = 0
+        self.max_depth, self.max_name, self.max_attributes = limits.depth, limits.name, 2 * limits.attributes
+        # The encoding given here overrides the declared one, which is checked by itself.
+        parser = self.parser = expat.ParserCreate("UTF-8")
+        parser.ordered_attributes = True
+        parser.StartElementHandler = self.start_element
+        parser.EndElementHandler = self.end_element
+        parser.XmlDeclHandler = self.check_declaration
+        parser.StartDoctypeDeclHandler = self.reject_doctype
+        parser.ProcessingInstructionHandler = self.reject_instruction
+
+    def reject_document(self, problem: Problem, detail: str) -> NoReturn:
+        place = f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
+        raise GatewayError(problem, detail, place)
+
+    def start_element(self, name: str, attributes: list[str]) -> None:
+        self.depth = depth = self.depth + 1
+        if depth > self.max_depth:
+            self.reject_document(TOO_LARGE, f"elements are nested more than {self.max_depth} deep")
+        if len(name) > self.max_name:
+            self.reject_document(TOO_LARGE, f"a name has more than {self.max_name} characters")
+        # One pass over names and values together; only a long one among them needs a closer look.
+        if attributes and (
+            len(attributes) > self.max_attributes or len(max(attributes, key=len)) > self.max_name
+        ):
+            self.check_attributes(attributes)
+
+    def end_element(self, _name: str) -> None:
+        self.depth -= 1
+
+    def check_attributes(self, attributes: list[str]) -> None:
+        limits = self.limits
+        if len(attributes) > self.max_attributes:
+            self.reject_document(TOO_LARGE, f"an element has more than {limits.attributes} attributes")
+        if len(max(attributes[::2], key=len)) > self.max_name:
+            self.reject_document(TOO_LARGE, f"a name has more than {self.max_name} characters")
+        if len(max(attributes[1::2], key=len)) > limits.value:
+            self.reject_document(TOO_LARGE, f"an attribute has more than {limits.value} characters")
+
+    def check_declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
+        if version != "1.0":
+            self.reject_document(XML_MALFORMED, f"XML version {version[:20]!r} is declared, 1.0 is wanted")
+        if encoding is not None and encoding.upper() != "UTF-8":
+            self.reject_document(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, UTF-8 is wanted")
+
+    def reject_doctype(self, *_: object) -> None:
+        self.reject_document(XML_MALFORMED, "a document type declaration is not allowed")
+
+    def reject_instruction(self, target: str, _data: str) -> None:
+        self.reject_document(XML_MALFORMED, f"processing instruction {target[:40]!r} is not allowed")
+
+    def reject_comment(self, _data: str) -> None:
+        self.reject_document(XML_MALFORMED, "a comment is not allowed here")
+
+
+class _CountingScanner(_ElementScanner):
+    """Keeps the totals too, for the documents that might exceed one."""
+
+    __slots__ = ("bounds", "declared", "elements", "names", "run", "stack", "tree", "work")
+
+    def __init__(self, limits: WireLimits, bounds: _DocumentBounds) -> None:
+        super().__init__(limits)
+        self.bounds = bounds
+        self.elements = self.declared = self.work = self.run = self.tree = self.names = 0
+        self.stack: list[tuple[int, int]] = []
+        if bounds.texts or bounds.tree is not None:
+            self.parser.buffer_text = True
+            self.parser.CharacterDataHandler = self.count_text
+        if bounds.tree is not None:
+            self.parser.CommentHandler = self.count_comment
+
+    def start_element(self, name: str, attributes: list[str]) -> None:
+        super().start_element(name, attributes)
+        self.run = 0
+        self.elements += 1
+        declared = 0
+        if attributes:
+            declared = len([name for name in attributes[::2] if name[:5] == "xmlns"])
+            if declared:
+                self.stack.append((self.depth, declared))
+                self.declared += declared
+        self.work += self.declared * (self.declared + self.depth)
+        names = len(self.parser.intern)
+        self.add_tree_octets(
+            _ELEMENT
+            + _NAME * (names - self.names)
+            + _DECLARATION * declared
+            + _ATTRIBUTE * (len(attributes) // 2 - declared)
+        )
+        self.names = names
+        limits = self.limits
+        if self.declared > limits.namespaces:
+            self.reject_document(
+                TOO_LARGE, f"more than {limits.namespaces} namespace declarations are in scope"
+            )
+        if self.elements > limits.elements:
+            self.reject_document(TOO_LARGE, f"the document has more than {limits.elements} elements")
+        if self.work > self.bounds.work:
+            self.reject_document(
+                TOO_LARGE, "namespace declarations and nesting make canonicalisation too costly"
+            )
+
+    def end_element(self, _name: str) -> None:
+        if self.stack and self.stack[-1][0] == self.depth:
+            self.declared -= self.stack.pop()[1]
+        self.depth -= 1
+        self.run = 0
+
+    def count_text(self, data: str) -> None:
+        if not self.run:
+            self.add_tree_octets(_TEXT)
+        self.run += len(data)
+        if self.run > self.limits.text:
+            self.reject_document(TOO_LARGE, f"a text has more than {self.limits.text} characters")
+
+    def count_comment(self, _data: str) -> None:
+        self.run = 0
+        self.add_tree_octets(_COMMENT)
+
+    def add_tree_octets(self, octets: int) -> None:
+        self.tree += octets
+        if self.bounds.tree is not None and self.tree > self.bounds.tree:
+            self.reject_document(TOO_LARGE, f"the tree would take more than {self.bounds.tree} octets")

@@ -1,0 +1,293 @@
+"""The signature of an ebMS 2.0 message (§4.1.3): the envelope and every payload, nothing else.
+
+The mandated XPath transform is never run: what it takes out, the signature apart, are
+the elements that some next node is addressed by, and those are few and known.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from lxml import etree
+
+from gateway import errors
+from gateway.pki.signing_keys import Signer
+from gateway.wire.namespaces import DS, EB, SOAP11
+from gateway.wire.xml import canonicalize_document, omit_canonical_elements
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.xmlsec.algorithms import (
+    C14N,
+    ENVELOPED,
+    EXCLUSIVE_C14N,
+    SHA256,
+    XPATH,
+    SignaturePolicy,
+    compute_digest,
+)
+from gateway.xmlsec.digest_references import (
+    EBMS2_EXPRESSION,
+    NEXT_ACTORS,
+    DigestReference,
+    Transform,
+    canonicalize_text,
+    write_reference_text,
+)
+from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.strict_reader import raise_signature_error, select_elements
+from gateway.xmlsec.x509_key_info import read_x509_key_info
+from gateway.xmlsec.xml_signature import (
+    CertificateCheck,
+    SignatureStructure,
+    VerifiedSignature,
+    append_signature,
+    append_x509_key_info,
+    dereference_octets,
+    fill_signature_value,
+    read_signature,
+    verify_reference_digests,
+    verify_signed_info,
+)
+
+__all__ = [
+    "ENVELOPE_TRANSFORMS",
+    "find_signature",
+    "list_next_actor_headers",
+    "sign_message",
+    "verify_message_signature",
+    "write_message_signature",
+]
+
+_Transforms = tuple[Transform, ...]
+ENVELOPE_TRANSFORMS: Final[_Transforms] = (
+    Transform(ENVELOPED),
+    Transform(XPATH, expression=EBMS2_EXPRESSION),
+    Transform(C14N),
+)
+_WHOLE: Final = DigestReference("", SHA256, b"", ENVELOPE_TRANSFORMS)
+_WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED), Transform(C14N))
+
+_C14N_METHOD: Final = write_attribute("Algorithm", C14N)
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+_HEADER: Final = f"{{{SOAP11}}}Header"
+_ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
+# Not "//@soap:actor/..": libxml2 looks for each parent among all that it has found already.
+_ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
+_PLACES: Final[dict[object, str]] = {
+    f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
+    for name in ("SyncReply", "AckRequested", "Acknowledgment")
+}
+_INSIDE_ACKNOWLEDGMENT: Final = frozenset(
+    [f"{{{EB}}}{name}" for name in ("Timestamp", "RefToMessageId", "From", "PartyId", "Role")]
+    + [
+        f"{{{DS}}}{name}"
+        for name in ("Reference", "Transforms", "Transform", "XPath", "DigestMethod", "DigestValue")
+    ]
+)
+_ACTOR_WRITTEN: Final = b'actor="'
+_LONGEST_URI: Final = 1024
+
+
+def find_signature(root: etree._Element) -> etree._Element | None:
+    """Return the one ds:Signature of an envelope, or None; refuse it anywhere but in the SOAP Header."""
+    if root.tag != _ENVELOPE:
+        raise_signature_error("a SOAP 1.1 Envelope is signed here", root)
+    found = list(root.iter(_SIGNATURE))
+    if not found:
+        return None
+    if len(found) > 1:
+        raise_signature_error("more than one ds:Signature", found[1])
+    header = found[0].getparent()
+    if header is None or header.tag != _HEADER or header.getparent() is not root:
+        raise_signature_error("ds:Signature is not a child of the SOAP Header", found[0])
+    return found[0]
+
+
+def verify_message_signature(
+    root: etree._Element,
+    attachments: Mapping[str, bytes],
+    policy: SignaturePolicy,
+    *,
+    believe: CertificateCheck | None = None,
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> VerifiedSignature:
+    """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
+
+    `believe` is asked about the certificate before anything is computed with it.
+    ``Signed.excluded`` names the header blocks for the next node, which anybody on the
+    way may have added or changed.
+    """
+    signature = find_signature(root)
+    if signature is None:
+        raise_signature_error("the message is not signed", root, errors.SIGNATURE_MISSING)
+    _reject_hidden_nodes(root)
+    structure = read_signature(signature, policy, limits=limits)
+    _check_signed_info_method(structure, policy)
+    certificate = read_x509_key_info(structure.key_info, hints=policy.x509_hints)
+    if believe is not None:
+        believe(certificate)
+    parts = _match_references(structure, attachments, policy)
+    verify_signed_info(structure, certificate)
+    whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root), signature)
+    check_unique_ids(root, canonical=whole)
+    filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
+    # No attribute of that name is in the tree when none is in its canonical form.
+    omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
+
+    def resolve_reference(reference: DigestReference) -> bytes:
+        part = parts[reference]
+        return (
+            omit_canonical_elements(root, (signature, *omitted), whole) if part is None else attachments[part]
+        )
+
+    verify_reference_digests(structure, resolve_reference)
+    return VerifiedSignature(
+        references=structure.references,
+        certificate=certificate,
+        covered=("/", *(reference.uri for reference in structure.references if reference.uri)),
+        signature_algorithm=structure.algorithm,
+        excluded=tuple(_PLACES[header.tag] for header in omitted),
+    )
+
+
+def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer: Signer) -> None:
+    """Sign the envelope and every attachment; ds:Signature becomes the last child of the SOAP Header."""
+    header = root.find(_HEADER)
+    if find_signature(root) is not None or header is None:
+        raise_signature_error("a message is signed once, and has a SOAP Header", root, errors.OUR_MISTAKE)
+    _reject_hidden_nodes(root)
+    references = _make_references(canonicalize_document(root, list_next_actor_headers(root)), attachments)
+    signature = append_signature(header, Transform(C14N), signer.algorithm, references)
+    append_x509_key_info(signature, signer.certificate)
+    fill_signature_value(signature, Transform(C14N), signer)
+
+
+def write_message_signature(
+    envelope: bytes, namespaces: str, attachments: Mapping[str, bytes], signer: Signer
+) -> str:
+    """Return the ds:Signature of an envelope and every attachment, to stand last in the SOAP Header.
+
+    `envelope` is the canonical form of what is signed, `namespaces` the declarations of its
+    root, ``ds`` and ``soap`` among them; no other element above the signature declares any.
+    """
+    references = "".join(map(write_reference_text, _make_references(envelope, attachments)))
+    signed_info = (
+        write_element("ds:CanonicalizationMethod", "", _C14N_METHOD)
+        + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
+        + references
+    )
+    # in its canonical form SignedInfo carries what the root declares
+    canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
+    value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
+    parts = (write_element("ds:SignedInfo", signed_info), write_leaf("ds:SignatureValue", value))
+    return write_element("ds:Signature", "".join(parts) + _write_key_info(signer.certificate.der))
+
+
+@lru_cache(maxsize=64)
+def _write_key_info(certificate: bytes) -> str:
+    leaf_text = write_leaf("ds:X509Certificate", base64.b64encode(certificate).decode("ascii"))
+    return write_element("ds:KeyInfo", write_element("ds:X509Data", leaf_text))
+
+
+def _make_references(envelope: bytes, attachments: Mapping[str, bytes]) -> list[DigestReference]:
+    references = [DigestReference("", SHA256, compute_digest(SHA256, envelope), ENVELOPE_TRANSFORMS)]
+    for part, content in attachments.items():
+        # RFC 2392: a Content-ID in a cid: URI is percent-encoded
+        uri = "cid:" + quote(part, safe="@!$&'()*+,;=:-._~/")
+        references.append(DigestReference(uri, SHA256, compute_digest(SHA256, content)))
+    return references
+
+
+def _check_signed_info_method(structure: SignatureStructure, policy: SignaturePolicy) -> None:
+    method = structure.canonicalization.algorithm
+    if method != C14N and not (method == EXCLUSIVE_C14N and policy.exclusive_signed_info):
+        detail = f"SignedInfo in '{method[:120]}' is not allowed by policy {policy.name}"
+        raise_signature_error(detail, structure.signed_info, errors.ALGORITHM_REFUSED)
+
+
+def _reject_hidden_nodes(root: etree._Element) -> None:
+    """Refuse comments, which no signature covers and which split values, and processing instructions."""
+    for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
+        raise_signature_error("a comment or processing instruction in a signed envelope", unseen.getparent())
+
+
+def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
+    """Return the header blocks that the XPath transform takes out of the digest.
+
+    Whoever adds one needs no key, so only blocks that say nothing about the business may
+    be there (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
+    """
+    addressed = select_elements(_ADDRESSED, root)
+    found = tuple(one for one in addressed if one.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
+    for one in found:
+        header = one.getparent()
+        if one.tag not in _PLACES or header is None or header.tag != _HEADER:
+            raise_signature_error("this element may not stand outside the signature", one, errors.NOT_COVERED)
+        if header.getparent() is not root or _has_hidden_content(one):
+            raise_signature_error("content hidden outside the signature", one, errors.NOT_COVERED)
+    if len({one.tag for one in found}) != len(found):
+        raise_signature_error(
+            "two header blocks of one kind outside the signature", found[-1], errors.NOT_COVERED
+        )
+    return found
+
+
+def _has_hidden_content(block: etree._Element) -> bool:
+    if block.tag == f"{{{EB}}}Acknowledgment":
+        return any(child.tag not in _INSIDE_ACKNOWLEDGMENT for child in block.iterdescendants())
+    return len(block) > 0 or bool((block.text or "").strip())
+
+
+def _match_references(
+    structure: SignatureStructure, attachments: Mapping[str, bytes], policy: SignaturePolicy
+) -> dict[DigestReference, str | None]:
+    """Return for each reference its part: None for the envelope, else a Content-ID; each exactly once."""
+    parts: dict[DigestReference, str | None] = {}
+    for reference in structure.references:
+        if reference.uri == "":
+            _check_envelope_transforms(reference, structure, policy)
+            part = None
+        else:
+            part = _parse_content_id(reference, structure)
+            if part not in attachments:
+                detail = f"the signed part '{part[:120]}' is not in the message"
+                raise_signature_error(detail, structure.element, errors.PART_MISSING)
+        if part in parts.values():
+            raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.element)
+        parts[reference] = part
+    for part in (None, *attachments):
+        if part not in parts.values():
+            name = "the envelope" if part is None else f"part '{part[:120]}'"
+            raise_signature_error(
+                f"the signature does not cover {name}", structure.element, errors.NOT_COVERED
+            )
+    return parts
+
+
+def _check_envelope_transforms(
+    reference: DigestReference, structure: SignatureStructure, policy: SignaturePolicy
+) -> None:
+    allowed = [ENVELOPE_TRANSFORMS]
+    if policy.xpath_optional:
+        allowed.append(_WITHOUT_XPATH)
+    if reference.transforms not in allowed or reference.type:
+        raise_signature_error(
+            'the transforms of reference "" are not those of ebMS 2.0 §4.1.3', structure.signed_info
+        )
+
+
+def _parse_content_id(reference: DigestReference, structure: SignatureStructure) -> str:
+    if not reference.uri.startswith("cid:") or len(reference.uri) > _LONGEST_URI:
+        raise_signature_error(
+            f"reference '{reference.uri[:120]}' is neither \"\" nor a cid: URI", structure.signed_info
+        )
+    if reference.transforms or reference.type:
+        raise_signature_error("an attachment is signed as it is, without transforms", structure.signed_info)
+    try:
+        return unquote_to_bytes(reference.uri[4:]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise_signature_error(f"reference '{reference.uri[:120]}' is not a cid: URI", structure.signed_info)

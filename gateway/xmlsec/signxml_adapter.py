@@ -1,0 +1,167 @@
+"""signxml as the engine of XAdES: what it computes, over octets and from places that we choose.
+
+By itself it skips transforms that it does not know, resolves identifiers by any
+attribute of that name, and canonicalises the signature outside its context.  Here it has
+nothing left to resolve, and no clock and no chance of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from lxml import etree
+from signxml import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
+from signxml.xades import (
+    XAdESDataObjectFormat,
+    XAdESSignatureConfiguration,
+    XAdESSigner,
+    XAdESVerifier,
+)
+
+from gateway import errors
+from gateway.errors import GatewayError
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+from gateway.wire.namespaces import DS, XADES
+from gateway.wire.xml import canonicalize_document
+from gateway.xmlsec.algorithms import C14N, EXCLUSIVE_C14N, SHA256
+from gateway.xmlsec.digest_references import Transform
+from gateway.xmlsec.xml_signature import SignatureStructure, apply_canonicalization
+
+__all__ = ["append_xades_signature", "verify_xades_signature"]
+
+_FORMAT: Final = XAdESDataObjectFormat(Description="signed document", MimeType="application/xml")
+
+
+def append_xades_signature(root: etree._Element, signer: Signer, now: datetime) -> None:
+    """Append an enveloped XAdES-B signature to the root."""
+    certificate = x509.load_der_x509_certificate(signer.certificate.der)
+    _DeterministicSigner(signer, now).sign(
+        root, key=_SignerKey(signer), cert=[certificate], always_add_key_value=False
+    )
+
+
+def verify_xades_signature(
+    root: etree._Element, structure: SignatureStructure, octets: Mapping[str, bytes], certificate: Certificate
+) -> None:
+    """Check the digests over the octets of each reference, the signature value, the certificate's digest."""
+    config = XAdESSignatureConfiguration(
+        expect_references=len(octets),
+        signature_methods=frozenset({SignatureMethod(structure.algorithm)}),
+        # signxml weighs the dates of the certificate; when it must be valid is not known here
+        verification_time=certificate.not_before,
+    )
+    loaded = x509.load_der_x509_certificate(certificate.der)
+    verifier = _OctetVerifier(structure, octets)
+    try:
+        verifier.verify(root, x509_cert=loaded, validate_schema=False, expect_config=config)
+    except Exception as error:  # signxml passes on whatever cryptography and lxml raise
+        detail = f"the signature or a digest is wrong: {str(error)[:200]}"
+        raise GatewayError(errors.SIGNATURE_INVALID, detail, "ds:Signature") from None
+
+
+class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
+    """signxml's verifier over octets already canonicalised, with nothing left to resolve."""
+
+    def __init__(self, structure: SignatureStructure, octets: Mapping[str, bytes]) -> None:
+        self._structure = structure
+        self._octets = octets
+
+    def get_root(self, data: etree._Element) -> etree._Element:
+        return data
+
+    def _get_signature(self, root: etree._Element) -> etree._Element:  # noqa: ARG002
+        return self._structure.element
+
+    def _tostring(self, xml_node: etree._Element, **kwargs: Any) -> Any:  # noqa: ARG002
+        return xml_node
+
+    def _fromstring(self, xml_string: Any, **kwargs: Any) -> etree._Element:
+        if isinstance(xml_string, etree._Element):
+            return xml_string
+        parsed: etree._Element = super()._fromstring(xml_string, **kwargs)
+        return parsed
+
+    def _c14n(self, nodes: etree._Element, **kwargs: Any) -> bytes:  # noqa: ARG002
+        if nodes is not self._structure.signed_info:
+            raise ValueError("something other than SignedInfo is canonicalised")
+        return apply_canonicalization(nodes, self._structure.canonicalization)
+
+    def _resolve_reference(self, doc_root: Any, reference: etree._Element, **kwargs: Any) -> bytes:  # noqa: ARG002
+        return self._octets[reference.get("URI", "absent")]
+
+    def _apply_transforms(self, payload: bytes, **kwargs: Any) -> bytes:  # noqa: ARG002
+        return payload
+
+
+class _SignerKey:
+    """What signxml takes for a private key: signs with whatever the signer is."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        public = signer.certificate.public_key
+        self._curve = isinstance(public, ec.EllipticCurvePublicKey)
+        self.key_size = getattr(public, "key_size", 0)
+
+    def sign(self, data: bytes, **kwargs: Any) -> bytes:  # noqa: ARG002
+        """Return the signature in the form that cryptography's keys return."""
+        value = self._signer.sign(data)
+        if not self._curve:
+            return value
+        half = len(value) // 2
+        return encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
+
+
+class _DeterministicSigner(XAdESSigner):  # type: ignore[misc]  # signxml is untyped
+    """signxml's XAdES signer without clock and chance, canonicalising in the document itself."""
+
+    def __init__(self, signer: Signer, now: datetime) -> None:
+        super().__init__(
+            signature_algorithm=SignatureMethod(signer.algorithm),
+            digest_algorithm=DigestAlgorithm(SHA256),
+            c14n_algorithm=CanonicalizationMethod(EXCLUSIVE_C14N),
+            data_object_format=XAdESDataObjectFormat(
+                Description="signed document", MimeType="application/xml"
+            ),
+        )
+        self._now = now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        seed = f"{signer.certificate.sha256} {self._now}".encode()
+        self._stem = hashlib.sha256(seed).hexdigest()[:12]
+        self._count = 0
+
+    def get_root(self, data: etree._Element) -> etree._Element:
+        return data
+
+    def add_signing_time(self, signed_signature_properties: etree._Element, **kwargs: Any) -> None:  # noqa: ARG002
+        etree.SubElement(signed_signature_properties, f"{{{XADES}}}SigningTime").text = self._now
+
+    def _get_token(self, length: int = 4) -> str:  # noqa: ARG002
+        self._count += 1
+        return f"-{self._stem}-{self._count}"
+
+    def _build_sig(self, sig_root: etree._Element, references: list[Any], **kwargs: Any) -> Any:
+        # inclusive for the document: prefixes in its values (QNames) are covered too
+        method = CanonicalizationMethod(C14N)
+        inclusive = [replace(reference, c14n_method=method) for reference in references]
+        return super()._build_sig(sig_root, references=inclusive, **kwargs)
+
+    def _add_reference_to_signed_info(
+        self, sig_root: etree._Element, node_to_reference: etree._Element, **attrs: str
+    ) -> None:
+        super()._add_reference_to_signed_info(sig_root, node_to_reference, **attrs)
+        # without it a reader has to assume inclusive C14N, which depends on where the signature stands
+        transforms = etree.Element(f"{{{DS}}}Transforms")
+        sig_root[0][-1].insert(0, transforms)
+        etree.SubElement(transforms, f"{{{DS}}}Transform", Algorithm=EXCLUSIVE_C14N)
+
+    def _c14n(self, nodes: etree._Element, algorithm: Any, **kwargs: Any) -> bytes:  # noqa: ARG002
+        if nodes.getparent() is None:
+            return canonicalize_document(nodes, (nodes[-1],))
+        return apply_canonicalization(nodes, Transform(algorithm.value))

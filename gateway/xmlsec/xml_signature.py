@@ -1,0 +1,268 @@
+"""The ds:Signature element: its structure, its value, and what a good one proves."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from gateway import errors
+from gateway.errors import GatewayError
+from gateway.pki.certificates import Certificate
+from gateway.pki.signing_keys import Signer
+from gateway.wire.namespaces import DS, XML
+from gateway.wire.xml import canonicalize_element
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec.algorithms import (
+    C14N,
+    C14N_11,
+    ENVELOPED,
+    EXCLUSIVE_C14N,
+    XPATH,
+    SignaturePolicy,
+    check_digest_algorithm,
+    check_public_key,
+    check_signature_algorithm,
+    compare_digests,
+    compute_digest,
+    verify_signature_value,
+)
+from gateway.xmlsec.digest_references import (
+    DigestReference,
+    Transform,
+    append_reference,
+    read_reference,
+    read_transform,
+)
+from gateway.xmlsec.strict_reader import check_attributes, decode_base64, list_children, raise_signature_error
+
+__all__ = [
+    "CertificateCheck",
+    "ReferenceResolver",
+    "SignatureStructure",
+    "VerifiedSignature",
+    "append_signature",
+    "append_x509_key_info",
+    "apply_canonicalization",
+    "dereference_octets",
+    "fill_signature_value",
+    "read_signature",
+    "verify_reference_digests",
+    "verify_signature",
+    "verify_signed_info",
+]
+
+# canonical attributes stand between double quotes, with no quote and no "<" inside
+_START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
+_XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
+
+ReferenceResolver = Callable[[DigestReference], bytes]
+#: Raises unless the holder of a certificate is one to listen to; asked before anything is computed.
+CertificateCheck = Callable[[Certificate], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSignature:
+    """What a good signature proves: who signed which octets.
+
+    ``covered`` names what was signed (absolute XPaths, ``/`` for the whole document, or
+    ``cid:`` references), ``excluded`` the elements inside it that were not: nothing they
+    say is attested.  The certificate is not judged.
+    """
+
+    references: tuple[DigestReference, ...]
+    certificate: Certificate
+    covered: tuple[str, ...]
+    signature_algorithm: str
+    excluded: tuple[str, ...] = ()
+    signing_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureStructure:
+    """A ds:Signature as read: every part in its place and nothing else."""
+
+    element: etree._Element
+    signed_info: etree._Element
+    canonicalization: Transform
+    algorithm: str
+    references: tuple[DigestReference, ...]
+    value: bytes
+    key_info: etree._Element
+    objects: tuple[etree._Element, ...]
+
+
+def read_signature(
+    element: etree._Element, policy: SignaturePolicy, objects: int = 0, limits: WireLimits = DEFAULT_LIMITS
+) -> SignatureStructure:
+    """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and so many Objects.
+
+    Algorithms are checked against the policy at once, and numbers of references and
+    prefixes against the limits.
+    """
+    check_attributes(element, optional=("Id",))
+    parts = list_children(element)
+    expected = ["SignedInfo", "SignatureValue", "KeyInfo"] + ["Object"] * objects
+    if [part.tag for part in parts] != [f"{{{DS}}}{name}" for name in expected]:
+        raise_signature_error(f"a Signature holds exactly {', '.join(expected)}", element)
+    signed_info, value, key_info, *rest = parts
+    check_attributes(value, optional=("Id",))
+    canonicalization, algorithm, references = _read_signed_info(signed_info, limits)
+    check_signature_algorithm(algorithm, policy)
+    for reference in references:
+        check_digest_algorithm(reference.digest_algorithm, policy)
+    return SignatureStructure(
+        element=element,
+        signed_info=signed_info,
+        canonicalization=canonicalization,
+        algorithm=algorithm,
+        references=references,
+        value=decode_base64(value),
+        key_info=key_info,
+        objects=tuple(rest),
+    )
+
+
+def _read_signed_info(
+    element: etree._Element, limits: WireLimits
+) -> tuple[Transform, str, tuple[DigestReference, ...]]:
+    check_attributes(element, optional=("Id",))
+    parts = list_children(element)
+    tags = [part.tag for part in parts[:2]]
+    if tags != [f"{{{DS}}}CanonicalizationMethod", f"{{{DS}}}SignatureMethod"] or len(parts) < 3:
+        raise_signature_error(
+            "SignedInfo holds CanonicalizationMethod, SignatureMethod and References", element
+        )
+    method, algorithm, *references = parts
+    if len(references) > limits.references:
+        raise_signature_error(
+            f"there are more than {limits.references} references", element, errors.TOO_LARGE
+        )
+    canonicalization = read_transform(method)
+    if canonicalization.algorithm in (ENVELOPED, XPATH):
+        raise_signature_error("SignedInfo is canonicalised by this method in no profile", method)
+    check_attributes(algorithm, required=("Algorithm",))
+    if list_children(algorithm):
+        # SIG-25: HMACOutputLength and RSA-PSS parameters have no place in any profile
+        raise_signature_error("SignatureMethod has no parameters", algorithm, errors.ALGORITHM_REFUSED)
+    digests = tuple(read_reference(part) for part in references)
+    methods = [canonicalization, *(transform for one in digests for transform in one.transforms)]
+    if any(len(method.prefixes) > limits.prefixes for method in methods):
+        raise_signature_error(
+            f"a PrefixList has more than {limits.prefixes} prefixes", element, errors.TOO_LARGE
+        )
+    return canonicalization, algorithm.get("Algorithm", ""), digests
+
+
+def apply_canonicalization(element: etree._Element, method: Transform) -> bytes:
+    """Return the canonical octets of an element by a method that the profile has allowed."""
+    if method.algorithm == EXCLUSIVE_C14N:
+        return canonicalize_element(element, exclusive=True, prefixes=method.prefixes)
+    if method.algorithm == C14N:
+        return canonicalize_element(element)
+    if method.algorithm != C14N_11:
+        raise_signature_error(f"'{method.algorithm[:120]}' is not a canonicalisation", element)
+    return _canonicalize_xml11(element)
+
+
+def verify_signature(
+    structure: SignatureStructure, certificate: Certificate, resolve: ReferenceResolver
+) -> None:
+    """Check the kind of key, then the signature value over SignedInfo, then every digest.
+
+    ``resolve`` returns the octets that a reference stands for; which references there may
+    be is the profile's to say before this is called.
+    """
+    verify_signed_info(structure, certificate)
+    verify_reference_digests(structure, resolve)
+
+
+def verify_signed_info(structure: SignatureStructure, certificate: Certificate) -> None:
+    """Check the kind of key, then the signature value over SignedInfo.
+
+    It comes before everything that grows with the document, for SignedInfo is small:
+    nobody without the key makes us canonicalise and digest the rest.
+    """
+    check_public_key(structure.algorithm, certificate.public_key)
+    data = _canonicalize_signed_info(structure)
+    if not verify_signature_value(structure.algorithm, certificate.public_key, structure.value, data):
+        raise_signature_error("the signature value is wrong", structure.element)
+
+
+def verify_reference_digests(structure: SignatureStructure, resolve: ReferenceResolver) -> None:
+    """Check every digest against the octets that its reference stands for."""
+    for reference in structure.references:
+        octets = dereference_octets(reference, resolve, structure.element)
+        if not compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
+            raise_signature_error(
+                f"the digest of reference '{reference.uri[:120]}' is wrong", structure.element
+            )
+
+
+def _canonicalize_signed_info(structure: SignatureStructure) -> bytes:
+    try:
+        return apply_canonicalization(structure.signed_info, structure.canonicalization)
+    except GatewayError as refusal:
+        if refusal.problem is errors.XML_MALFORMED:
+            raise_signature_error("SignedInfo has no canonical form", structure.signed_info)
+        raise
+
+
+def dereference_octets(
+    reference: DigestReference, resolve: ReferenceResolver, element: etree._Element
+) -> bytes:
+    """Return the octets of a reference; what has no canonical form cannot have been signed."""
+    try:
+        return resolve(reference)
+    except GatewayError as refusal:
+        if refusal.problem is errors.XML_MALFORMED:
+            raise_signature_error(f"reference '{reference.uri[:120]}' has no canonical form", element)
+        raise
+
+
+def append_signature(
+    parent: etree._Element, method: Transform, algorithm: str, references: Sequence[DigestReference]
+) -> etree._Element:
+    """Append a ds:Signature with a SignedInfo and an empty SignatureValue; KeyInfo is the profile's."""
+    element = etree.SubElement(parent, f"{{{DS}}}Signature", nsmap={"ds": DS})
+    signed_info = etree.SubElement(element, f"{{{DS}}}SignedInfo")
+    etree.SubElement(signed_info, f"{{{DS}}}CanonicalizationMethod", Algorithm=method.algorithm)
+    etree.SubElement(signed_info, f"{{{DS}}}SignatureMethod", Algorithm=algorithm)
+    for reference in references:
+        append_reference(signed_info, reference)
+    etree.SubElement(element, f"{{{DS}}}SignatureValue")
+    return element
+
+
+def fill_signature_value(element: etree._Element, method: Transform, signer: Signer) -> None:
+    """Fill in the signature value over SignedInfo, which must stand in its final place."""
+    signed_info, value = element[0], element[1]
+    value.text = base64.b64encode(signer.sign(apply_canonicalization(signed_info, method))).decode("ascii")
+
+
+def append_x509_key_info(element: etree._Element, certificate: Certificate) -> None:
+    """Append a KeyInfo with the certificate and nothing else."""
+    key_info = etree.SubElement(element, f"{{{DS}}}KeyInfo")
+    data = etree.SubElement(key_info, f"{{{DS}}}X509Data")
+    leaf = etree.SubElement(data, f"{{{DS}}}X509Certificate")
+    leaf.text = base64.b64encode(certificate.der).decode("ascii")
+
+
+def _canonicalize_xml11(element: etree._Element) -> bytes:
+    """Return Canonical XML 1.1: as 1.0, but a sub-tree inherits no xml:id."""
+    if any(ancestor.get(f"{{{XML}}}base") is not None for ancestor in element.iterancestors()):
+        raise_signature_error(
+            "Canonical XML 1.1 below an xml:base is not supported", element, errors.ALGORITHM_REFUSED
+        )
+    octets = canonicalize_element(element)
+    if element.get(f"{{{XML}}}id") is not None:
+        return octets
+    tag = _START_TAG.match(octets)
+    if tag is None:
+        return octets
+    return _XML_ID.sub(b"", tag[0], count=1) + octets[tag.end() :]

@@ -1,0 +1,103 @@
+"""The verb ``map read``: what a notice says, for people and for programs; what is wrong, by its XPath."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.cli import main
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.notices.notice_samples import draw_notice
+from gateway.share import get_data_folder
+from tests.harmonize.test_notice_catalog_reader import XML
+from tests.harmonize.test_notice_catalog_reader import folder as small
+
+
+@pytest.fixture(scope="module")
+def bundle() -> MappingBundle:
+    return load_bundle(get_data_folder("mappings"))
+
+
+@pytest.fixture
+def notice(bundle: MappingBundle, tmp_path: Path) -> Path:
+    """Return the file of an error notice about a pharmaceutical document."""
+    maps = bundle.notices
+    root, _ = draw_notice(maps.notices["GOVCBRRBG"], maps, "3", bundle.documents["KPTA-PHARM-IMP"])
+    path = tmp_path / "notice.xml"
+    path.write_bytes(etree.tostring(root, encoding="utf-8"))
+    return path
+
+
+def test_the_facts_are_told_with_place_and_rule(notice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "read", str(notice), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["notice"], shown["role"], shown["from"]) == ("GOVCBRRBG", "error", "agency")
+    assert shown["document"] == "KPTA-PHARM-IMP"
+    facts = {fact["name"]: fact for fact in shown["facts"] if not fact["at"]}
+    assert facts["status"]["value"] == "B01"
+    assert facts["outcome"]["value"] == "error"
+    assert facts["outcome"]["transforms"][-1] == "via requirementOutcome@2014-07"
+    file, line = facts["issued_at"]["rule"].split(":")
+    text = (Path(str(get_data_folder("mappings"))) / file).read_text(encoding="utf-8").splitlines()
+    assert "gives: issued_at" in text[int(line) - 1]
+    assert facts["issued_at"]["xpath"] == "/Response/IssueDateTime"
+    errors = [fact for fact in shown["facts"] if fact["name"] == "error.text"]
+    assert [place["about"] for place in shown["places"]] == [
+        f"error {fact['value']}" for fact in shown["facts"] if fact["name"] == "error.number"
+    ]
+    assert len(errors) == len(shown["places"]) > 0
+    assert shown["problems"] == []
+
+
+def test_the_facts_are_told_to_people(notice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "read", str(notice), "--document", "KPTA-PHARM-IMP"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("GOVCBRRBG Error notice (요건신청 오류통보) about KPTA-PHARM-IMP\n")
+    assert "status: B01  (/Response, notices.yaml:" in told
+    assert "within Declaration" in told
+
+
+def test_a_notice_that_is_not_understood(notice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notice.write_bytes(notice.read_bytes().replace(b"IssueDateTime", b"IssuedDateTime"))
+    assert main(["map", "read", str(notice), "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["id"], problem["xpath"]) == ("GW402", "/Response/IssuedDateTime")
+    assert main(["map", "read", str(notice)]) == 1
+    assert "GW402" in capsys.readouterr().err
+
+
+def test_a_notice_of_another_document(notice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "read", str(notice), "--document", "KPTA-TISSUE-IMP", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["id"], problem["xpath"]) == ("GW603", "/Response/Declaration/TypeCode")
+
+
+@pytest.mark.parametrize(
+    "words", [["none.xml"], ["none.xml", "--json"], [], ["NOTICE", "--document", "NONE"]]
+)
+def test_misuse(words: list[str], notice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [str(notice) if word == "NOTICE" else word for word in words]
+    assert main(["map", "read", *given]) in (1, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mappings = small(tmp_path / "mappings")
+    (tmp_path / "note.xml").write_text(XML, encoding="utf-8")
+    words = ["map", "read", str(tmp_path / "note.xml"), "--document", "TINY", "--path", str(mappings)]
+    assert main([*words, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["facts"]
+    weight = next(fact for fact in facts if fact["name"] == "line.weight")
+    assert (weight["value"], weight["unit"], weight["item"]) == ("1.5", "KGM", "2")
+    assert weight["at"] == ["line[1]"]
+
+
+@pytest.mark.parametrize("name", ["GOVCBRRBH", "GOVCBRFS7", "GOVCBRFS8", "CERTIFICATE", "GOVCBRDD2"])
+def test_a_sample_of_a_notice_is_read(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "sample", name, "--seed", "4"]) == 0
+    (tmp_path / "n.xml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["map", "read", str(tmp_path / "n.xml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notice"] == name

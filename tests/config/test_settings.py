@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gateway.config import Secret, Settings, describe_settings, load_settings
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.wire.xml_prescan import DEFAULT_LIMITS
+
+FULL = """
+[hub]
+party = "kr-single-window"
+name = "단일창구"
+home = "state"
+time_zone = "UTC"
+[database]
+url = "postgresql://gateway@db.example/gateway"
+[http]
+host = "0.0.0.0"
+port = 8443
+public_url = "https://sw.example/hub"
+threads = 4
+processes = 2
+backlog = 16
+read_time_out = 10
+tls_certificate = "tls.pem"
+tls_key = { env = "TLS_KEY" }
+client_ca = "clients.pem"
+[limits]
+body = "16 MiB"
+parts = 50
+clock_skew = "90s"
+[pki]
+anchors = ["root.pem", "/etc/anchors/other.pem"]
+crls = []
+signing_key = { file = "keys/hub.pem" }
+signing_certificate = "keys/hub.cert.pem"
+policy = "policy.toml"
+revocation = "if_present"
+[delivery]
+workers = 16
+lease = "2m"
+poll = "500ms"
+first_retry = "1.5s"
+longest_retry = "2h"
+retries = 3
+expiry = "7d"
+[share]
+folders = ["own", "~/more"]
+[agency.KR-FOOD]
+channel = "soap"
+endpoint = "https://food.example/soap"
+wsdl = "food.wsdl"
+time_out = "5s"
+lane = 2
+contact = "+82 2 000"
+retries = 0
+[agency.KR-PLANT]
+channel = "mailbox"
+[customs]
+endpoint = "http://customs.example:8000/in?x=1"
+"""
+
+
+def write(folder, text):
+    path = folder / "gateway.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def wrong(folder, text):
+    with pytest.raises(GatewayError) as caught:
+        load_settings(write(folder, text), environ={})
+    assert caught.value.problem.id == "GW801"
+    return caught.value
+
+
+def test_without_a_file_the_defaults_hold(tmp_path):
+    settings = load_settings(home=tmp_path, environ={})
+    assert settings.home_folder == tmp_path
+    assert settings.database.url == f"sqlite:///{tmp_path}/gateway.sqlite3"
+    assert settings.pki.anchors == (tmp_path / "pki" / "ca.pem",)
+    assert settings.pki.crls == (tmp_path / "pki" / "crl.pem",)
+    assert settings.pki.signing_key.file == tmp_path / "pki" / "hub.key.pem"
+    assert settings.pki.signing_certificate == tmp_path / "pki" / "hub.cert.pem"
+    assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
+    assert settings.agency == {}
+    assert settings.customs.endpoint is None
+
+
+def test_without_anything_the_home_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(environ={}).home_folder == tmp_path / "gateway-home"
+
+
+def test_every_key_of_a_full_file_is_read(tmp_path):
+    settings = load_settings(write(tmp_path, FULL), environ={})
+    home = tmp_path / "state"
+    assert settings.home_folder == home
+    assert (settings.hub.party, settings.hub.name) == ("kr-single-window", "단일창구")
+    assert settings.database.url == "postgresql://gateway@db.example/gateway"
+    assert settings.http.tls_certificate == home / "tls.pem"
+    assert settings.http.tls_key == Secret(env="TLS_KEY")
+    assert settings.http.read_time_out == timedelta(seconds=10)
+    assert (settings.limits.body, settings.limits.parts) == (16 * 1024**2, 50)
+    assert settings.limits.clock_skew == timedelta(seconds=90)
+    assert settings.pki.anchors == (home / "root.pem", Path("/etc/anchors/other.pem"))
+    assert settings.pki.crls == ()
+    assert settings.pki.revocation == "if_present"
+    assert settings.delivery.lease == timedelta(minutes=2)
+    assert settings.delivery.poll == timedelta(seconds=0.5)
+    assert settings.delivery.first_retry == timedelta(seconds=1.5)
+    assert settings.delivery.longest_retry == timedelta(hours=2)
+    assert settings.delivery.expiry == timedelta(days=7)
+    assert settings.share.folders == (home / "own", Path("~/more").expanduser())
+    assert list(settings.agency) == ["KR-FOOD", "KR-PLANT"]
+    food, plant = settings.agency.values()
+    assert (food.endpoint, food.wsdl, food.lane) == ("https://food.example/soap", "food.wsdl", 2)
+    assert (food.retries, plant.retries) == (0, None)
+    assert (plant.channel, plant.endpoint) == ("mailbox", None)
+    assert settings.customs.endpoint == "http://customs.example:8000/in?x=1"
+
+
+def test_the_file_is_found_by_option_then_by_environment(tmp_path):
+    (tmp_path / "other").mkdir()
+    option = write(tmp_path, '[hub]\nname = "option"')
+    variable = write(tmp_path / "other", '[hub]\nname = "variable"')
+    environ = {"GATEWAY_CONFIG": str(variable)}
+    assert load_settings(option, environ=environ).hub.name == "option"
+    found = load_settings(environ=environ)
+    assert found.hub.name == "variable"
+    assert found.home_folder == tmp_path / "other" / "gateway-home"
+    assert load_settings(environ={"GATEWAY_CONFIG": ""}, home=tmp_path).hub.name == "Single Window Hub"
+
+
+def test_home_given_overrides_the_file(tmp_path):
+    settings = load_settings(write(tmp_path, FULL), home=tmp_path / "elsewhere", environ={})
+    assert settings.home_folder == settings.hub.home == tmp_path / "elsewhere"
+    assert settings.http.tls_certificate == tmp_path / "elsewhere" / "tls.pem"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("sqlite:///rows.sqlite3", "sqlite:///{home}/rows.sqlite3"),
+        ("sqlite:////var/rows.sqlite3", "sqlite:////var/rows.sqlite3"),
+        ("", "sqlite:///{home}/gateway.sqlite3"),
+        ("postgresql+psycopg:///x?host=/run", "postgresql+psycopg:///x?host=/run"),
+    ],
+)
+def test_a_sqlite_file_lies_in_the_home(tmp_path, url, found):
+    settings = load_settings(write(tmp_path, f'[database]\nurl = "{url}"'), home=tmp_path, environ={})
+    assert settings.database.url == found.format(home=tmp_path)
+
+
+def test_the_url_may_be_a_secret_and_is_never_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE", "postgresql://u:hunter2@db/x")
+    settings = load_settings(write(tmp_path, '[database]\nurl = { env = "DATABASE" }'), environ={})
+    assert settings.database.url == "postgresql://u:hunter2@db/x"
+    assert "hunter2" not in repr(settings)
+    (tmp_path / "url").write_text("postgresql://u:hunter3@db/x\n")
+    file = write(tmp_path, '[database]\nurl = { file = "url" }')
+    assert load_settings(file, home=tmp_path, environ={}).database.url.endswith("hunter3@db/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[http]\nprot = 1", "http.prot", "did you mean port"),
+        ("[htp]\nport = 1", "htp", "did you mean http"),
+        ("port = 1", "port", "no such key"),
+        ("[hub]\nzzz = 1", "hub.zzz", "no such key"),
+        ('[agency.A]\nendpoint = "http://a"\nlanes = 1', "agency.A.lanes", "did you mean lane"),
+        ("[http]\nport = 70000", "http.port", "65535"),
+        ("[http]\nport = 'x'", "http.port", "integer"),
+        ("[http]\nthreads = 0", "http.threads", "greater"),
+        ("[http]\ntls_certificate = 'x'", "http", "tls_key"),
+        ("[http]\npublic_url = 'sw.example'", "http.public_url", "URL"),
+        ("[limits]\nbody = '16 MB'", "limits.body", "MiB"),
+        ("[limits]\nbody = 0", "limits.body", "greater"),
+        ("[delivery]\nlease = '2 minutes'", "delivery.lease", "duration"),
+        ("[delivery]\nlease = -1", "delivery.lease", "between"),
+        ("[delivery]\nlease = true", "delivery.lease", "duration"),
+        ("[delivery]\nlease = [1]", "delivery.lease", "duration"),
+        ("[delivery]\nlease = 1e300", "delivery.lease", ""),
+        ("[delivery]\nlease = nan", "delivery.lease", ""),
+        ("[delivery]\nexpiry = '99999999999d'", "delivery.expiry", ""),
+        ("[http]\nthreads = true", "http.threads", "integer"),
+        ("[limits]\nbody = 1.5", "limits.body", "integer"),
+        ("[delivery]\nretries = true", "delivery.retries", "integer"),
+        ("[pki]\nsigning_key = 'key.pem'", "pki.signing_key", ""),
+        ("[pki]\nsigning_key = {}", "pki.signing_key", "one of the two"),
+        ("[pki]\nsigning_key = { file = 'a', env = 'b' }", "pki.signing_key", "one of the two"),
+        ("[pki]\nsigning_key = { path = 'a' }", "pki.signing_key.path", "no such key"),
+        ("[pki.next]\nstarts = 2027-01-01T00:00:00", "pki.next.starts", "timezone"),
+        ("[pki.next]\nstarts = 2027-01-01T00:00:00Z", "pki.next", "starts, and signing_key or token"),
+        ("[pki.next]\nsigning_key = { file = 'a' }", "pki.next", "starts, and signing_key or token"),
+        ("[pki]\nrevocation = 'never'", "pki.revocation", "require"),
+        ("[agency.A]\nchannel = 'pigeon'", "agency.A.channel", "soap"),
+        ("[agency.A]", "agency.A", "endpoint"),
+        ("[agency.A]\nendpoint = 'ftp://a'", "agency.A.endpoint", "http"),
+        ("hub = 1", "hub", ""),
+        ("agency = []", "agency", ""),
+        ("[hub]\nparty = ''", "hub.party", ""),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, key, words):
+    error = wrong(tmp_path, text)
+    assert error.location.endswith(f"gateway.toml: {key}")
+    assert words in error.detail
+    assert f"{key}: " in error.detail
+
+
+@pytest.mark.parametrize("text", ["[hub", "a = 1\na = 2", "\x00", "a = " + "[" * 5000])
+def test_what_is_not_toml_is_a_problem(tmp_path, text):
+    assert "not TOML" in wrong(tmp_path, text).detail
+
+
+def test_what_is_not_text_is_a_problem(tmp_path):
+    path = tmp_path / "gateway.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(GatewayError, match=r"GW801 .*not TOML"):
+        load_settings(path)
+
+
+def test_a_file_that_is_not_there_or_too_large_is_a_problem(tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(GatewayError, match=r"GW801 .*cannot be read"):
+            load_settings(path)
+    assert "larger" in wrong(tmp_path, "#" * (1024 * 1024 + 1)).detail
+
+
+def test_many_mistakes_are_told_in_a_bounded_text(tmp_path):
+    error = wrong(tmp_path, "[http]\n" + "\n".join(f"wrong{n} = 1" for n in range(500)))
+    assert "and 495 more" in error.detail
+    assert len(error.detail) < 1500
+    long = wrong(tmp_path, f"[http]\n{'x' * 10_000} = 1\nport = '{'y' * 10_000}'")
+    assert len(str(long)) < 1000
+
+
+def test_a_secret_is_read_where_it_is(tmp_path):
+    (tmp_path / "key").write_bytes(b"file secret")
+    assert Secret(file=tmp_path / "key").read() == b"file secret"
+    assert Secret(env="KEY").read({"KEY": "variable secret"}) == b"variable secret"
+
+
+@pytest.mark.parametrize("secret", [Secret(file=Path("/nowhere/key")), Secret(env="NO_SUCH_VARIABLE")])
+def test_a_secret_that_is_not_there_is_a_problem(secret):
+    with pytest.raises(GatewayError) as caught:
+        secret.read({})
+    assert caught.value.problem.id == "GW803"
+
+
+def test_settings_cannot_be_changed(tmp_path):
+    settings = load_settings(home=tmp_path, environ={})
+    with pytest.raises(ValidationError):
+        settings.http.port = 1
+
+
+def test_every_key_has_one_sentence():
+    keys = describe_settings()
+    assert len(keys) == len({key.name for key in keys}) > 40
+    for key in keys:
+        assert key.sentence.endswith("."), key.name
+        assert key.sentence[0].isupper(), key.name
+    names = {key.name for key in keys}
+    assert {"hub.party", "http.tls_key", "agency.<code>.endpoint", "customs.endpoint"} <= names
+
+
+def test_the_defaults_described_are_the_defaults_read(tmp_path):
+    lines: dict[str, list[str]] = {}
+    for key in describe_settings():
+        section, _, name = key.name.rpartition(".")
+        if key.default and "<code>" not in section and key.name not in {"hub.home", "database.url"}:
+            lines.setdefault(section, []).append(f"{name} = {key.default}")
+    text = "\n".join(f"[{section}]\n" + "\n".join(keys) for section, keys in lines.items())
+    assert load_settings(write(tmp_path, text), home=tmp_path, environ={}) == load_settings(
+        home=tmp_path, environ={}
+    )
+
+
+def test_the_limits_are_those_of_the_wire(tmp_path):
+    limits = load_settings(home=tmp_path, environ={}).limits
+    for name in type(limits).model_fields:
+        if name != "clock_skew":
+            assert getattr(limits, name) == getattr(DEFAULT_LIMITS, name), name
+
+
+@given(st.text(max_size=80))
+def test_no_text_gives_anything_but_settings_or_a_problem(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "fuzz.toml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    try:
+        found = load_settings(path, environ=os.environ)
+    except GatewayError as error:
+        found = error.problem
+    assert isinstance(found, Settings) or found is SETTINGS_WRONG

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.conformance.partners.agency import AgencySimulator
+from gateway.conformance.partners.agency_applications import DocumentCatalogue
+from gateway.conformance.partners.agency_plan import read_agency_plans
+from gateway.conformance.partners.http_transport import PartnerServer
+from gateway.conformance.partners.journal import read_journal
+from gateway.conformance.partners.partner_identity import read_identity
+from tests.conformance.simulated_hubs import CallingHub, ListeningHub, make_partners
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_partners(tmp_path_factory.mktemp("partners"))
+
+
+@pytest.fixture
+def hub(keys: Path) -> CallingHub:
+    return CallingHub(keys)
+
+
+@pytest.fixture
+def listening(keys: Path) -> Iterator[ListeningHub]:
+    hub = ListeningHub(keys)
+    yield hub
+    hub.close()
+
+
+@dataclass
+class Agency:
+    """A running simulator on its folder."""
+
+    simulator: AgencySimulator
+    server: PartnerServer
+    folder: Path
+    url: str
+
+    def effects(self) -> list[dict[str, Any]]:
+        return list(read_journal(self.folder / "effects.jsonl"))
+
+    def refusals(self) -> list[str]:
+        return [row["problem"] for row in read_journal(self.folder / "refusals.jsonl")]
+
+    def calls(self) -> list[dict[str, Any]]:
+        return list(read_journal(self.folder / "calls.jsonl"))
+
+    def close(self) -> None:
+        self.server.close()
+        self.simulator.close()
+
+
+@dataclass
+class Agencies:
+    """Starts agencies: the same folder each time, unless another is asked for."""
+
+    keys: Path
+    folder: Path
+    hub_url: str
+    running: list[Agency] = field(default_factory=list)
+
+    def __call__(self, agency: str = "KFDA", path: Path | None = None, **plan: Any) -> Agency:
+        identity = read_identity(self.keys, "agency")
+        simulator = AgencySimulator(
+            identity, DocumentCatalogue(agency), self.folder, read_agency_plans(path, plan), self.hub_url
+        )
+        server = PartnerServer(simulator)
+        url = f"http://127.0.0.1:{server.port}/soap"
+        simulator.desk.addresses = frozenset({url})
+        simulator.start()
+        server.start()
+        started = Agency(simulator, server, self.folder, url)
+        self.running.append(started)
+        return started
+
+
+@pytest.fixture
+def agencies(keys: Path, tmp_path: Path, listening: ListeningHub) -> Iterator[Agencies]:
+    started = Agencies(keys, tmp_path / "agency", listening.url)
+    yield started
+    for agency in started.running:
+        agency.close()
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds; fail when it does not in time."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)

@@ -1,0 +1,266 @@
+"""``gateway submit`` sends as a broker does, and believes nothing that it cannot verify."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cases.case_outcome import CaseOutcome
+from gateway.cases.result_documents import ReportedProblem
+from gateway.cli import main
+from gateway.wire.xml import parse_xml
+from gateway.xmlsec.xades import verify_document
+from tests.conformance.conftest import wait_for
+from tests.conformance.hub_messages import ReceivingHub
+from tests.conformance.simulated_hubs import LABEL, SAMPLE, signer_of
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
+
+SAMPLE_FILE = ROOT / "conformance/samples/import-three-items.xml"
+LABEL_FILE = ROOT / "conformance/samples/korean-label.pdf"
+
+
+@dataclass
+class Desk:
+    """A broker's folder, the hub it sends to, and the verb."""
+
+    hub: ReceivingHub
+    folder: Path
+    port: int
+    capsys: pytest.CaptureFixture[str]
+
+    def submit(self, *words: str, file: Path = SAMPLE_FILE) -> tuple[int, dict[str, Any], str]:
+        """Run the verb; return status, its JSON and what it said beside."""
+        fixed = ("--partner", str(self.folder), "--retry-interval", "0.05", "--json")
+        status = main(["submit", str(file), "--as", "broker", "--to", self.hub.url, *fixed, *words])
+        captured = self.capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, json.loads(captured.out) if captured.out else {}, captured.err
+
+    def afterwards(self, *contents: Callable[[], tuple[str, bytes]]) -> threading.Thread:
+        """Let the hub send documents once the submission has come."""
+
+        def send() -> None:
+            wait_for(lambda: bool(self.hub.units))
+            time.sleep(0.1)
+            side = self.hub.side
+            assert side is not None
+            for make in contents:
+                action, content = make()
+                unit = side.message(action, content, self.hub.units[0].message_id)
+                self.hub.post(f"http://127.0.0.1:{self.port}/msh/ebms2", side.seal(unit))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def desk(keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    hub = ReceivingHub(keys)
+    port = find_free_port()
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    for name in ("broker.key.pem", "broker.cert.pem", "ca.pem", "crl.pem", "hub.cert.pem"):
+        shutil.copy(keys / name, folder / name)
+    (folder / "agreement.yaml").write_bytes(hub.agree(port))
+    yield Desk(hub, folder, port, capsys)
+    hub.close()
+
+
+def test_a_submission_is_signed_sent_and_receipted(desk: Desk, keys: Path) -> None:
+    status, told, _ = desk.submit("--wait", "0", "--attach", f"korean-label@sample={LABEL_FILE}")
+    assert (status, told["receipt_verified"], told["result"]) == (0, True, None)
+    (unit,) = desk.hub.units
+    assert unit.message_id == told["message_id"]
+    assert unit.action == "Submit"
+    assert [(one.media_type, one.content_id) for one in unit.payloads[1:]] == [
+        ("application/pdf", "korean-label@sample")
+    ]
+    assert unit.payloads[1].content == LABEL
+    signed = verify_document(parse_xml(unit.payloads[0].content))
+    assert signed.certificate.sha256 == signer_of(keys, "broker").certificate.sha256
+
+
+def test_a_submission_that_is_signed_is_sent_as_it_is(desk: Desk, tmp_path: Path) -> None:
+    desk.submit("--wait", "0")
+    signed = tmp_path / "signed.xml"
+    signed.write_bytes(desk.hub.units[0].payloads[0].content)
+    status, _, _ = desk.submit("--wait", "0", file=signed)
+    assert status == 0
+    assert desk.hub.units[1].payloads[0].content == signed.read_bytes()
+
+
+def test_a_supplement_goes_by_its_own_action(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "supplement.xml"
+    path.write_bytes(SAMPLE.replace(b"<Function>9<", b"<Function>35<"))
+    assert desk.submit("--wait", "0", file=path)[0] == 0
+    assert desk.hub.units[0].action == "Supplement"
+
+
+@pytest.mark.parametrize("failures", [["silent"], ["busy"], ["silent", "busy", "silent"]])
+def test_the_same_octets_are_sent_again_until_there_is_an_answer(desk: Desk, failures: list[str]) -> None:
+    desk.hub.script = list(failures)
+    status, told, words = desk.submit("--wait", "0")
+    assert (status, told["receipt_verified"]) == (0, True)
+    assert len(desk.hub.got) == len(failures) + 1
+    assert len(set(desk.hub.got)) == 1
+    assert "sent again" in words
+
+
+def test_attempts_end(desk: Desk) -> None:
+    desk.hub.script = ["silent"] * 9
+    status, told, words = desk.submit("--wait", "0", "--retries", "2")
+    assert (status, told["receipt_verified"], len(desk.hub.got)) == (1, False, 3)
+    assert "GW601" in words
+
+
+@pytest.mark.parametrize(("word", "problem"), [("wrong", "GW309"), ("other-signer", "GW"), ("gone", "GW602")])
+def test_a_receipt_that_is_not_good_is_no_receipt(desk: Desk, word: str, problem: str) -> None:
+    desk.hub.script = [word]
+    status, told, words = desk.submit("--wait", "0")
+    assert (status, told["receipt_verified"]) == (1, False)
+    assert problem in words
+    assert len(desk.hub.got) == 1
+
+
+def test_an_answer_without_receipt_and_nobody_listening(desk: Desk) -> None:
+    desk.hub.script = ["empty"] * 9
+    status, told, words = desk.submit("--wait", "0", "--retries", "1")
+    assert (status, told["receipt_verified"]) == (1, False)
+    assert "GW308" in words
+
+
+def test_a_receipt_may_come_by_a_post_of_its_own(desk: Desk) -> None:
+    (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
+    desk.hub.script = ["post"]
+    status, told, words = desk.submit("--wait", "0.5")
+    assert told["receipt_verified"] is True
+    assert (status, told["result"]) == (1, None)
+    assert "no result within" in words
+
+
+def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
+    (desk.folder / "agreement.yaml").write_bytes(desk.hub.agree(desk.port, sync=False))
+    desk.hub.script = ["wrong, by post"]
+    status, told, words = desk.submit("--wait", "5")
+    assert (status, told["receipt_verified"]) == (1, False)
+    assert "GW309" in words
+
+
+def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:
+    side = desk.hub.side
+    assert side is not None
+    sender = desk.afterwards(lambda: ("Notice", side.notice()), lambda: ("Result", side.result()))
+    status, told, words = desk.submit("--wait", "10")
+    sender.join()
+    assert (status, told["receipt_verified"]) == (0, True)
+    result = told["result"]
+    assert (result["verified"], result["outcome"], result["case_number"]) == (True, "APPROVED", "SW1")
+    assert "INFORMATION_REQUIRED" in words
+    assert [status for status, _ in desk.hub.back] == [200, 200]
+
+
+def test_what_was_received_is_kept_when_asked(desk: Desk, tmp_path: Path) -> None:
+    side = desk.hub.side
+    assert side is not None
+    sender = desk.afterwards(lambda: ("Result", side.result()))
+    status, _, _ = desk.submit("--wait", "10", "--folder", str(tmp_path / "kept"))
+    sender.join()
+    assert status == 0
+    assert [path.name for path in (tmp_path / "kept").glob("*.xml")] == ["0001-Result.xml"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"by": None}, "not verified"),
+        ({"by": "stranger"}, "not verified"),
+        ({"spoil": lambda data: data.replace(b"APPROVED</Out", b"REJECTED</Out")}, "not verified"),
+        ({"outcome": CaseOutcome.REFUSED, "problems": (ReportedProblem("GW503", "no net mass"),)}, "refuses"),
+    ],
+)
+def test_a_result_that_is_not_good_ends_with_status_1(
+    desk: Desk, changes: dict[str, Any], words: str
+) -> None:
+    side = desk.hub.side
+    assert side is not None
+    sender = desk.afterwards(lambda: ("Result", side.result(**changes)))
+    status, told, said = desk.submit("--wait", "10")
+    sender.join()
+    assert status == 1
+    assert words in said
+    assert told["result"]["verified"] is ("problems" in changes)
+
+
+def test_a_result_about_another_reference_is_not_ours(desk: Desk) -> None:
+    side = desk.hub.side
+    assert side is not None
+
+    def send() -> None:
+        wait_for(lambda: bool(desk.hub.units))
+        unit = side.message("Result", side.result(reference="ANOTHER"), "another@message")
+        desk.hub.post(f"http://127.0.0.1:{desk.port}/msh/ebms2", side.seal(unit))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    status, told, _ = desk.submit("--wait", "0.7")
+    thread.join()
+    assert (status, told["result"]) == (1, None)
+
+
+def test_an_endpoint_that_is_taken_is_said_plainly(desk: Desk) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", desk.port))
+        other.listen()
+        status, told, words = desk.submit("--wait", "5")
+    assert (status, told["receipt_verified"]) == (1, False)
+    assert f"cannot listen on 127.0.0.1:{desk.port}" in words
+    assert desk.hub.got == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("submit",), 2),
+        (("submit", "nowhere.xml", "--as", "broker", "--to", "http://127.0.0.1:1/"), 1),
+        (("submit", str(SAMPLE_FILE), "--as", "broker", "--to", "http://127.0.0.1:1/", "--wait", "soon"), 2),
+    ],
+)
+def test_misuse(words: tuple[str, ...], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(list(words)) == status
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--attach", "nothing"), 2, "cid=FILE"),
+        (("--attach", "a=/nowhere/at/all"), 2, "cannot be read"),
+        (("--agreement", "/nowhere.yaml"), 1, "cannot be read"),
+    ],
+)
+def test_misuse_with_a_good_folder(desk: Desk, words: tuple[str, ...], status: int, said: str) -> None:
+    found, _, err = desk.submit(*words)
+    assert (found, said in err) == (status, True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no xml", b"<Submission/>", SAMPLE.replace(b"<Function>9<", b"<Function>7<")]
+)
+def test_a_file_that_is_no_submission(desk: Desk, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "wrong.xml"
+    path.write_bytes(content)
+    status, _, words = desk.submit("--wait", "0", file=path)
+    assert status == 1
+    assert "GW" in words
+    assert desk.hub.got == []

@@ -1,0 +1,39 @@
+"""The waits between tries, as a table of numbers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway.delivery.retry_plan import RetryPlan, compute_retry_delay
+
+PLAN = RetryPlan(retries=5, first=timedelta(seconds=10), ceiling=timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(1, 10), (2, 20), (3, 40), (4, 60), (5, 60)])
+def test_the_wait_doubles_up_to_the_ceiling(tries: int, seconds: int) -> None:
+    wait = compute_retry_delay(tries, PLAN)
+    assert wait is not None
+    assert seconds <= wait.total_seconds() < seconds * 1.2
+
+
+@pytest.mark.parametrize("tries", [6, 7, 1000])
+def test_when_all_tries_are_used_there_is_no_wait(tries: int) -> None:
+    assert compute_retry_delay(tries, PLAN) is None
+
+
+def test_a_steady_plan_waits_its_interval_exactly() -> None:
+    plan = RetryPlan(retries=3, first=timedelta(minutes=5), steady=True)
+    assert [compute_retry_delay(tries, plan) for tries in (1, 2, 3, 4)] == [timedelta(minutes=5)] * 3 + [None]
+
+
+def test_each_delivery_has_a_wait_of_its_own_and_always_the_same() -> None:
+    waits = {compute_retry_delay(1, PLAN, str(key)) for key in range(50)}
+    assert len(waits) > 40
+    assert compute_retry_delay(1, PLAN, "7") == compute_retry_delay(1, PLAN, "7")
+
+
+def test_many_tries_do_not_overflow() -> None:
+    plan = RetryPlan(retries=10_000, first=timedelta(seconds=1))
+    assert compute_retry_delay(9_999, plan) is not None

@@ -1,0 +1,363 @@
+"""Sealing a call for one attempt, and believing no answer that is not the partner's to this call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.cases.agency_notices import AgencyAcknowledgment, Decision, DecisionCode, Notice
+from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.service_contracts import ServiceCall, load_contract
+from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
+from gateway.errors import GatewayError
+from gateway.wire.addressing import AddressingHeaders
+from gateway.wire.namespaces import AGENCY, SOAP11, WSA, WSSE, WSU
+from gateway.wire.soap import SoapFault, read_envelope, write_fault_envelope
+from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
+from gateway.wire.xml_prescan import WireLimits
+from gateway.xmlsec.algorithms import STRICT
+from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from tests.kit.soap import (
+    ACKNOWLEDGED,
+    DOCUMENT,
+    ENDPOINT,
+    NOW,
+    agency_answer,
+    envelope,
+    judge_agency,
+    signed,
+    signer,
+    wrapper,
+)
+
+AGREED = load_contract("agency-template.wsdl")
+STORED = AGREED.compose_envelope(
+    ServiceCall(
+        "SubmitApplication",
+        "urn:uuid:call",
+        ENDPOINT,
+        {"ApplicationNumber": "A-1", "CaseNumber": "C-1"},
+        etree.fromstring(f'<D xmlns="{DOCUMENT}"/>'),
+    )
+)
+RULES = AnswerPolicy(judge_agency)
+CALL = sign_call(STORED, AGREED, signer("hub"), NOW)
+XML = {"content-type": "text/xml; charset=utf-8"}
+NOTICE = """<Answer><Notice><NoticeNumber> N-1 </NoticeNumber>
+<IssuedAt>2026-11-20T18:00:00.1234567+09:00</IssuedAt>
+<StatusCode>R01</StatusCode>
+<Decision><item>1</item><law>01</law><decision>APPROVED_WITH_CONDITIONS</decision><number>P 1</number>
+<date>2026-11-20</date><quantity>10.500</quantity><unit>KGM</unit>
+<condition>keep  dry</condition><condition>b</condition></Decision>
+<Decision><item>2</item><law>70</law><decision>NOT_CONCERNED</decision></Decision>
+<Text> 확인 </Text><Pointer>42A/67A[1]/68A[2]</Pointer>
+<Deadline>2026-12-01T00:00:00Z</Deadline></Notice></Answer>"""
+
+
+ENVELOPE_12 = b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body/></s:Envelope>'
+
+
+def opened(
+    body: bytes, status: int = 200, rules: AnswerPolicy = RULES, headers: dict[str, str] = XML
+) -> object:
+    return open_signed_answer(HttpAnswer(status, headers, body), CALL, AGREED, rules, NOW)
+
+
+def problem_of(body: bytes, status: int = 200, **more: object) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        opened(body, status, **more)
+    return caught.value
+
+
+def test_each_attempt_repeats_message_id_and_body_under_a_fresh_signature() -> None:
+    later = sign_call(STORED, AGREED, signer("hub"), NOW + timedelta(minutes=7))
+    first, second = parse_xml(CALL.body), parse_xml(later.body)
+    for root, at in ((first, NOW), (second, NOW + timedelta(minutes=7))):
+        covered = verify_soap_envelope(root, STRICT, now=at).covered
+        assert len(covered) == 6, "Body, Timestamp, Action, MessageID, To, ReplyTo"
+    one, two = read_envelope(first), read_envelope(second)
+    assert canonicalize_element(one.body, exclusive=True) == canonicalize_element(two.body, exclusive=True)
+    ids = {root.findtext(f".//{{{WSA}}}MessageID") for root in (first, second)}
+    assert ids == {"urn:uuid:call"}
+    assert first.findtext(f".//{{{WSU}}}Created") != second.findtext(f".//{{{WSU}}}Created")
+    assert CALL.message_id == "urn:uuid:call"
+    assert CALL.headers == {
+        "Content-Type": XML["content-type"],
+        "SOAPAction": f'"{AGENCY}:SubmitApplication"',
+    }
+
+
+def test_a_call_of_another_contract_is_not_sealed() -> None:
+    with pytest.raises(GatewayError) as caught:
+        sign_call(STORED, load_contract("customs.wsdl"), signer("hub"), NOW)
+    assert caught.value.problem.id == "GW504"
+
+
+def test_acknowledged() -> None:
+    assert opened(agency_answer("urn:uuid:call")) == AgencyAcknowledgment("R-1")
+
+
+def test_a_notice_becomes_values() -> None:
+    assert opened(agency_answer("urn:uuid:call", NOTICE)) == Notice(
+        number="N-1",
+        issued_at=datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC),
+        status_code="R01",
+        decisions=(
+            Decision(
+                1,
+                "01",
+                DecisionCode.APPROVED_WITH_CONDITIONS,
+                "P 1",
+                date(2026, 11, 20),
+                Decimal("10.500"),
+                "KGM",
+                ("keep  dry", "b"),
+            ),
+            Decision(2, "70", DecisionCode.NOT_CONCERNED),
+        ),
+        text=" 확인 ",
+        pointers=("42A/67A[1]/68A[2]",),
+        deadline=datetime(2026, 12, 1, tzinfo=UTC),
+    )
+
+
+def edited(change: Callable[[etree._Element], object]) -> bytes:
+    """Return the good answer, changed after it was signed."""
+    root = parse_xml(agency_answer("urn:uuid:call", NOTICE))
+    change(root)
+    return serialize_element(root)
+
+
+def drop(tag: str) -> Callable[[etree._Element], object]:
+    def change(root: etree._Element) -> None:
+        element = root.find(f".//{tag}")
+        element.getparent().remove(element)
+
+    return change
+
+
+def wrapped_body(root: etree._Element) -> None:
+    """Move the signed Body into a header block and put a forged one in its place."""
+    body = root[-1]
+    holder = etree.SubElement(root[0], "{urn:x}Wrapper")
+    holder.append(body)
+    forged = etree.SubElement(root, f"{{{SOAP11}}}Body")
+    forged.append(wrapper(AGENCY, "SubmitApplicationResponse", ACKNOWLEDGED))
+
+
+def answer_with(content: str, name: str = "SubmitApplicationResponse", **values: str | None) -> bytes:
+    known = {"action": f"{AGENCY}:{name}", "message_id": "urn:a", "relates_to": "urn:uuid:call", **values}
+    return signed(envelope(wrapper(AGENCY, name, content), AddressingHeaders(**known)))
+
+
+def other_body(content: etree._Element | None) -> bytes:
+    values = AddressingHeaders(f"{AGENCY}:SubmitApplicationResponse", "urn:a", None, "urn:uuid:call")
+    return signed(envelope(content, values))
+
+
+STRANGE = {
+    "unsigned": (edited(drop(f"{{{WSSE}}}Security")), "GW201"),
+    "by a stranger": (agency_answer("urn:uuid:call", by="stranger"), "GW209"),
+    "by ourselves, mirrored": (agency_answer("urn:uuid:call", by="hub"), "GW209"),
+    "our own call, sent back": (CALL.body, "GW209"),
+    "answers another call": (agency_answer("urn:uuid:other"), "another call"),
+    "answers none": (answer_with(ACKNOWLEDGED, relates_to=None), "another call"),
+    "old": (agency_answer("urn:uuid:call", at=NOW - timedelta(minutes=6)), "GW211"),
+    "of the future": (agency_answer("urn:uuid:call", at=NOW + timedelta(minutes=6)), "GW211"),
+    "changed decision": (
+        edited(lambda root: setattr(root.find(f".//{{{AGENCY}}}decision"), "text", "APPROVED")),
+        "GW202",
+    ),
+    "changed RelatesTo": (
+        edited(lambda root: setattr(root.find(f".//{{{WSA}}}RelatesTo"), "text", "x")),
+        "GW202",
+    ),
+    "decision dropped": (edited(drop(f"{{{AGENCY}}}Decision")), "GW202"),
+    "timestamp dropped": (edited(drop(f"{{{WSU}}}Timestamp")), "GW211"),
+    "wrapped body": (edited(wrapped_body), "GW202"),
+    "second body": (edited(lambda root: etree.SubElement(root, f"{{{SOAP11}}}Body")), "one Body"),
+    "another operation's answer": (answer_with(ACKNOWLEDGED, "CancelApplicationResponse"), "action"),
+    "action of another": (answer_with(ACKNOWLEDGED, action=f"{AGENCY}:Other"), "action"),
+    "empty body": (other_body(None), "another element"),
+    "another element": (other_body(etree.fromstring("<x/>")), "another element"),
+    "against its schema": (answer_with("<Answer/>"), "Missing child"),
+    "both answers": (answer_with("<Answer>" + 2 * ACKNOWLEDGED[8:-9] + "</Answer>"), "not expected"),
+    "unknown decision": (
+        agency_answer("urn:uuid:call", NOTICE.replace("NOT_CONCERNED", "MAYBE")),
+        "enumeration",
+    ),
+    "time without zone": (agency_answer("urn:uuid:call", NOTICE.replace("00:00Z", "00:00")), "pattern"),
+    "hour 24": (agency_answer("urn:uuid:call", NOTICE.replace("T00:00:00Z", "T24:00:00Z")), "cannot be used"),
+    "before the first year": (
+        agency_answer("urn:uuid:call", NOTICE.replace("2026-12-01T00:00:00Z", "0001-01-01T00:00:00+14:00")),
+        "cannot be used",
+    ),
+    "not XML": (b"<html><body>OK", "GW104"),
+    "nothing": (b"", "GW104"),
+    "document type": (b"<!DOCTYPE x><x/>", "GW104"),
+    "not SOAP": (b"<html/>", "GW105"),
+    "SOAP 1.2": (ENVELOPE_12, "SOAP 1.2"),
+    "a header that must be understood": (
+        edited(lambda root: etree.SubElement(root[0], "{urn:x}X", {f"{{{SOAP11}}}mustUnderstand": "1"})),
+        "GW106",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "words"), STRANGE.values(), ids=STRANGE)
+def test_what_is_not_the_partners_answer_is_tried_again(body: bytes, words: str) -> None:
+    problem = problem_of(body)
+    assert problem.problem.id == "GW603"
+    assert words in problem.detail
+    assert problem.problem.retry
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (200, {"content-type": "text/html"}, "GW603"),
+        (200, {}, "GW603"),
+        (200, {"content-type": "multipart/related; type=text/xml"}, "GW603"),
+        (200, {"content-type": "text/xml; charset=utf-16"}, "GW603"),
+        (200, {**XML, "content-encoding": "gzip"}, "GW603"),
+        (202, XML, "GW603"),
+        (204, {}, "GW603"),
+        (302, {"location": "http://169.254.169.254/"}, "GW603"),
+        (400, {"content-type": "text/html"}, "GW602"),
+        (413, {}, "GW602"),
+        (404, {"content-type": "text/html"}, "GW601"),
+        (403, {}, "GW601"),
+        (429, {}, "GW601"),
+        (500, {"content-type": "text/html"}, "GW601"),
+        (502, {"content-type": "text/html"}, "GW601"),
+        (503, {}, "GW601"),
+    ],
+)
+def test_the_status_decides_where_there_is_no_soap(
+    status: int, headers: dict[str, str], expected: str
+) -> None:
+    assert problem_of(agency_answer("urn:uuid:call"), status, headers=headers).problem.id == expected
+
+
+def test_garbage_under_status_500_is_unreachable() -> None:
+    assert problem_of(b"<html/>", 500).problem.id == "GW601"
+
+
+@pytest.mark.parametrize("limits", [WireLimits(depth=4), WireLimits(envelope=500), WireLimits(elements=10)])
+def test_an_answer_keeps_the_limits_of_the_settings(limits: WireLimits) -> None:
+    answer = agency_answer("urn:uuid:call")
+    assert opened(answer) == AgencyAcknowledgment("R-1")
+    problem = problem_of(answer, rules=AnswerPolicy(judge_agency, limits=limits))
+    assert (problem.problem.id, problem.detail[:5]) == ("GW603", "GW102")
+
+
+def test_what_we_stored_is_signed_within_the_limits_of_the_settings() -> None:
+    with pytest.raises(GatewayError) as caught:
+        sign_call(STORED, AGREED, signer("hub"), NOW, WireLimits(xml=100))
+    assert caught.value.problem.id == "GW102"
+
+
+def fault(code: str, *, by: str | None = "agency", relates_to: str | None = "urn:uuid:call") -> bytes:
+    root = parse_xml(write_fault_envelope(SoapFault(code, "No such office")))
+    if by is None:
+        return serialize_element(root)
+    whole = envelope(None, AddressingHeaders("urn:fault", "urn:uuid:f", None, relates_to))
+    whole.replace(whole[-1], root[-1])
+    sign_soap_envelope(whole, signer(by), now=NOW)
+    return serialize_element(whole)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (fault("Client"), "GW602"),
+        (fault("VersionMismatch"), "GW602"),
+        (fault("MustUnderstand"), "GW602"),
+        (fault("Server"), "GW601"),
+        (fault("wsse:MessageExpired"), "GW601"),
+        (fault("wsse:FailedCheck"), "GW601"),
+        (fault("Client", by=None), "GW601"),
+        (fault("Client", by="stranger"), "GW601"),
+        (fault("Client", relates_to="urn:uuid:other"), "GW601"),
+        (fault("Client", relates_to=None), "GW601"),
+    ],
+)
+def test_a_fault_ends_the_delivery_only_when_signed_for_this_call(body: bytes, expected: str) -> None:
+    problem = problem_of(body, 500)
+    assert problem.problem.id == expected
+    assert "No such office" in problem.detail
+
+
+def test_a_partner_that_cannot_sign_faults_may_be_believed() -> None:
+    rules = replace(RULES, unsigned_faults=True)
+    assert problem_of(fault("Client", by=None), 500, rules=rules).problem.id == "GW602"
+
+
+def test_an_unsigned_answer_is_never_believed() -> None:
+    rules = replace(RULES, unsigned_faults=True)
+    assert problem_of(edited(drop(f"{{{WSSE}}}Security")), rules=rules).problem.id == "GW603"
+
+
+def test_comments_in_the_body_hide_nothing() -> None:
+    """No signature covers a comment, and a text cut in two by one must not be read as its first half."""
+    split = NOTICE.replace("N-1", "N-<!-- x -->1").replace("10.500", "10<!---->.500")
+    answer = opened(agency_answer("urn:uuid:call", split))
+    assert isinstance(answer, Notice)
+    assert (answer.number, answer.decisions[0].quantity) == ("N-1", Decimal("10.500"))
+
+
+def test_the_sealed_call_names_its_operation() -> None:
+    assert isinstance(CALL, SignedCall)
+    assert CALL.operation.response == f"{{{AGENCY}}}SubmitApplicationResponse"
+
+
+def outcome(body: bytes, status: int, headers: dict[str, str]) -> object:
+    """Return what was read, or the id of the problem."""
+    try:
+        return opened(body, status, headers=headers)
+    except GatewayError as problem:
+        return problem.problem.id
+
+
+ODD_TYPES = st.one_of(
+    st.text(max_size=60),
+    st.text(max_size=30).map(lambda text: f"text/xml; charset={text}"),
+    st.text(max_size=30).map(lambda text: f"text/xml; charset*={text}"),
+    st.sampled_from(
+        [
+            "text/xml; charset*=utf-8''utf-8",
+            "text/xml; charset*=bogus'x'%ff",
+            'text/xml; charset="',
+            "text/xml;;;",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
+def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:
+    found = outcome(agency_answer("urn:uuid:call"), status, {"content-type": kind})
+    assert found in (AgencyAcknowledgment("R-1"), "GW601", "GW602", "GW603")
+
+
+GOOD = agency_answer("urn:uuid:call", NOTICE)
+MEANING = opened(GOOD)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_change_of_a_signed_answer_changes_what_is_read(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(GOOD) - 1))
+    end = data.draw(st.integers(start, min(len(GOOD), start + 40)))
+    new = data.draw(
+        st.one_of(st.binary(max_size=12), st.just(GOOD[start:end] * 2), st.sampled_from([b"<", b"&x;"]))
+    )
+    assert outcome(GOOD[:start] + new + GOOD[end:], 200, XML) in (MEANING, "GW603")

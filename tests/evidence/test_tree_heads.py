@@ -1,0 +1,124 @@
+"""Heads follow one another without a gap, whoever seals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine, func, select
+
+from gateway.errors import GatewayError
+from gateway.evidence import tree_heads
+from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
+from gateway.store import tables
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.store.time_stamps import (
+    NewTimeStamp,
+    compute_stamping_progress,
+    find_unstamped_since,
+    insert_time_stamp,
+)
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def checked(conn: Connection) -> VerificationReport:
+    return verify_all_evidence(conn, TrustedEvidence(frozenset()))
+
+
+def recorded(engine: Engine, number: int, at: datetime = NOON) -> None:
+    with write_transaction(engine) as conn:
+        for one in range(number):
+            record_evidence(conn, "NRO", "message", one, None, {"n": one}, at)
+
+
+def gathered(engine: Engine) -> tree_heads.TreeHead | None:
+    with read_transaction(engine) as conn:
+        return tree_heads.make_next_head(conn, "hub", NOON)
+
+
+def stored(engine: Engine, head: tree_heads.TreeHead | None) -> bool:
+    assert head is not None
+    with write_transaction(engine) as conn:
+        return tree_heads.store_head(conn, head)
+
+
+def test_of_two_that_seal_the_same_leaves_one_does(engine: Engine) -> None:
+    recorded(engine, 3)
+    first, second = gathered(engine), gathered(engine)
+    recorded(engine, 2)
+    later = gathered(engine)
+    assert stored(engine, first)
+    assert not stored(engine, second)
+    assert not stored(engine, later)
+    assert stored(engine, gathered(engine))
+    assert gathered(engine) is None
+    with read_transaction(engine) as conn:
+        assert [(row.first_seq, row.last_seq) for row in tree_heads.list_heads(conn)] == [(1, 3), (4, 5)]
+        assert checked(conn).leaves == 5
+
+
+def test_a_head_adds_no_more_than_one_transaction_should(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_heads, "MOST_LEAVES", 4)
+    recorded(engine, 10)
+    sizes = []
+    while (head := gathered(engine)) is not None:
+        assert stored(engine, head)
+        sizes.append(len(head.leaves))
+    assert sizes == [4, 4, 2]
+    with read_transaction(engine) as conn:
+        assert checked(conn).heads == 3
+
+
+def test_rows_that_were_committed_late_get_their_place_too(postgresql_url: str) -> None:
+    """PostgreSQL numbers rows before they are committed: one may appear behind those that follow it."""
+    engine = make_engine(postgresql_url)
+    with write_transaction(engine) as slow:
+        record_evidence(slow, "NRO", "message", 1, None, {}, NOON)
+        recorded(engine, 2)
+        assert stored(engine, gathered(engine))
+    assert stored(engine, gathered(engine))
+    with read_transaction(engine) as conn:
+        assert checked(conn).leaves == 3
+        assert conn.execute(select(func.count()).where(tables.evidence.c.seq.is_(None))).scalar_one() == 0
+    engine.dispose()
+
+
+def test_what_waits_for_a_stamp_is_known(engine: Engine) -> None:
+    def since() -> datetime | None:
+        with read_transaction(engine) as conn:
+            return find_unstamped_since(conn)
+
+    def stamp(seal: int) -> None:
+        with write_transaction(engine) as conn:
+            insert_time_stamp(conn, NewTimeStamp(seal, "http://tsa.example/", NOON, "1.2", "7", b"x"), NOON)
+
+    assert since() is None
+    recorded(engine, 2, NOON)
+    assert since() == NOON
+    assert stored(engine, gathered(engine))
+    assert since() == NOON
+    recorded(engine, 1, NOON + MINUTE)
+    stamp(1)
+    stamp(1)
+    assert since() == NOON + MINUTE
+    assert stored(engine, gathered(engine))
+    assert since() == NOON + MINUTE
+    stamp(2)
+    assert since() is None
+    with read_transaction(engine) as conn:
+        found = compute_stamping_progress(conn)
+    assert (found.sealed, found.stamped, found.last_stamp) == (3, 3, NOON)
+
+
+def test_a_place_that_is_missing_is_found(engine: Engine) -> None:
+    recorded(engine, 3)
+    assert stored(engine, gathered(engine))
+    with write_transaction(engine) as conn:
+        conn.execute(tables.evidence.delete().where(tables.evidence.c.seq == 3))
+    with read_transaction(engine) as conn, pytest.raises(GatewayError, match="leaf 3 is missing"):
+        checked(conn)

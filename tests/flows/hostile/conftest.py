@@ -1,0 +1,61 @@
+"""A hub of its own for the suite, in process, and the same behind a URL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.conformance_home import make_suite_home, open_throwaway_hub
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.target import WsgiTarget
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
+
+
+@pytest.fixture(scope="package")
+def opponents() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
+    """Give a bench and a hub in this process that knows it."""
+    with open_throwaway_hub() as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Give the home of a hub that ``gateway serve`` serves, and its URL."""
+    home, port = tmp_path_factory.mktemp("served") / "home", find_free_port()
+    make_suite_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n')
+    command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        _await(port, process)
+        yield home, f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        assert process.poll() is None, "the gateway ended"
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/status/ready")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("the gateway is not ready")

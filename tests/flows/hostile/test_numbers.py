@@ -1,0 +1,101 @@
+"""Numbers that nobody should convert: refused by their form, before anything is made of them."""
+
+from __future__ import annotations
+
+import ast
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import gateway
+from gateway.cases.declaration_validation import validate_document
+from gateway.conformance.hostile import number_attacks
+from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.partner_folder import make_sample_kit
+from gateway.harmonize.types.value_shapes import DECIMAL
+from gateway.protocols.ebms2.element_reader import read_instant
+from gateway.wire.mime import read_multipart_related
+from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
+from gateway.wire.xml import parse_xml
+
+BENCH = make_sample_kit()
+CASES = {case.id: case for case in number_attacks.CASES}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if ".submission-" in name])
+def test_a_number_without_end_is_refused_by_the_schema(name: str) -> None:
+    post = next(CASES[name].scenario(BENCH)).step
+    assert isinstance(post, HttpRequest)
+    (part,) = read_multipart_related(post.headers["Content-Type"], post.body).attachments
+    accepted, remarks = validate_document(parse_xml(part.content), load_shipped_schemas(SUBMISSION))
+    assert not accepted
+    assert {one.problem.id for one in remarks} == {"GW402"}
+    assert all(len(one.message) < 500 for one in remarks)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 41, "1." + "1" * 41, "1e5", "INF", "NaN", "1_0", "１", "0x1", "--1", ""]
+)
+def test_a_number_of_a_mapping_has_a_bounded_form(text: str) -> None:
+    assert DECIMAL.fullmatch(text) is None
+
+
+def test_the_largest_number_of_a_mapping_is_exact() -> None:
+    text = "-" + "9" * 40 + "." + "9" * 40
+    assert DECIMAL.fullmatch(text)
+    assert str(Decimal(text)) == text
+
+
+def test_a_moment_is_measured_before_it_is_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    element = parse_xml(b"<a>2026-11-20T09:00:00.5Z</a>")
+    assert read_instant(element).microsecond == 500_000
+    monkeypatch.setattr("gateway.protocols.ebms2.element_reader._MOMENT", None)
+    for text in ("2026-11-20T09:00:00." + "1" * 5000, " " * 129):
+        element.text = text
+        with pytest.raises(gateway.errors.GatewayError, match="128 characters"):
+            read_instant(element)
+
+
+#: Where text becomes a number or a date, and why what it is made of is bounded.
+READ = {
+    "web/server/body_reader.py": "at most 18 ASCII digits",
+    "wire/http_message.py": "at most eight hexadecimal digits, by the pattern",
+    "wire/wco_pointers.py": "by the pattern",
+    "wire/element_locations.py": "a line number of libxml2",
+    "wire/schema_sets.py": "a line number of libxml2",
+    "wire/schema_validation.py": "a line number of libxml2",
+    "protocols/ebms2/element_reader.py": "by the pattern, at most 128 characters",
+    "xmlsec/wss.py": "by the pattern",
+    "xmlsec/xades.py": "by the pattern",
+    "web/agency_service.py": "checked against the schema before",
+    "web/spyne_shim.py": "a constant",
+    "web/server/process_supervision.py": "a setting",
+    "web/server/request_gate.py": "a setting",
+    "web/server/connection_limits.py": "a port, from the operating system",
+    "web/server/peer_address.py": "a port, from our own server",
+    "web/server/retry_after.py": "seconds of a clock",
+    "web/server/tls_terminator.py": "a constant",
+    "web/server/restart_limit.py": "a setting",
+    "web/server/request_head.py": "digits, by the pattern",
+}
+
+
+def test_every_place_that_converts_was_read() -> None:
+    found = set()
+    base = Path(gateway.__file__).parent
+    for room in ("wire", "protocols", "xmlsec", "web"):
+        for path in (base / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                name = getattr(
+                    getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", "")
+                )
+                if isinstance(node, ast.Call) and name in (
+                    "int",
+                    "float",
+                    "Decimal",
+                    "fromisoformat",
+                    "strptime",
+                ):
+                    found.add(path.relative_to(base).as_posix())
+    assert found <= set(READ), f"read how these bound what they convert, and say so here: {found - set(READ)}"

@@ -1,0 +1,206 @@
+"""What kills its worker does so three times at most, and others are served meanwhile (APP-09)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from gateway.cli import main
+from gateway.cli.settings import read_home_settings
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.receive import receive_parcel
+from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.monitor import metrics
+from gateway.state_machines import DELIVERY
+from gateway.store import (
+    deliveries,
+    lanes,
+    make_engine,
+    messages,
+    read_transaction,
+    tables,
+    write_transaction,
+)
+from gateway.store.transitions import list_transitions
+from tests.kit.desk import Desk
+from tests.kit.gateway import RunningGateway
+from tests.kit.house import EBMS2, Clock, Neighbour
+from tests.kit.live import LiveHouse
+
+
+def dies(desk: Desk, name: str = "short-lived") -> list[int]:
+    """Let a worker claim what it may and never come back; return what it held."""
+    held = [lease.id for lease in desk.new_worker(name, threads=8)._claim_deliveries()]
+    desk.clock.forward(seconds=61)
+    desk.worker.run_maintenance()
+    return held
+
+
+def test_one_suspect_at_a_time_next_to_everything_else(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    old = desk.queue(3)
+    assert dies(desk) == old
+    assert [desk.row(one).lost for one in old] == [1, 1, 1]
+    new = desk.queue(2, lane="KR-B")
+    held = [lease.id for lease in desk.worker._claim_deliveries()]
+    assert sorted(held) == sorted([old[0], *new])
+    assert desk.worker._claim_deliveries() == []
+    assert [lease.id for lease in desk.new_worker("w2")._claim_deliveries()] == [old[1]]
+
+
+def test_an_innocent_is_cleared_by_its_first_end(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    innocent, poison = desk.queue(2)
+    for _ in range(2):
+        assert dies(desk)
+    # One of the two was tried alone the second time: the other has had one worker's death only.
+    assert sorted(desk.row(one).lost for one in (innocent, poison)) == [1, 2]
+    while desk.worker.run_once():
+        pass
+    assert [desk.row(one).lost for one in (innocent, poison)] == [0, 0]
+    assert {desk.row(one).state for one in (innocent, poison)} == {"DELIVERED"}
+
+
+def test_the_third_death_puts_it_aside_and_the_operator_may_try_again(engine: Engine) -> None:
+    desk = Desk(engine)
+    (poison,) = desk.queue()
+    for _ in range(3):
+        assert dies(desk) == [poison]
+    assert dies(desk) == []
+    row = desk.row(poison)
+    assert (row.state, row.problem, row.lost, row.leased_by) == ("FAILED", "GW605", 3, None)
+    assert desk.postman.given_up == [(poison, "GW605")]
+    with read_transaction(engine) as conn:
+        (evidence,) = [
+            one for one in list_subject_leaves(conn, "delivery", str(poison)) if one.kind == "put_aside"
+        ]
+        steps = list_transitions(conn, DELIVERY, poison)
+    assert json.loads(evidence.data)["workers"] == 3
+    assert steps[-1].detail == "3 workers died over it"
+    assert "gateway_deliveries_put_aside 1\n" in metrics.render_metrics(engine)
+    with write_transaction(engine) as conn:
+        deliveries.requeue_delivery(conn, poison, desk.clock(), "operator")
+    assert desk.row(poison).lost == 0
+    assert desk.worker.run_once() == 1
+    assert desk.row(poison).state == "DELIVERED"
+    assert "gateway_deliveries_put_aside 0\n" in metrics.render_metrics(engine)
+
+
+def test_a_suspect_behind_another_holds_up_no_lane(engine: Engine) -> None:
+    desk = Desk(engine, threads=8)
+    first, second = desk.queue(), desk.queue(lane="KR-B")
+    assert sorted(dies(desk)) == sorted([*first, *second])
+    with write_transaction(engine) as conn:
+        lanes.set_lane_circuit(conn, "KR-A", desk.clock.now.replace(year=2099), None)
+    assert [lease.id for lease in desk.worker._claim_deliveries()] == second
+
+
+class Stage:
+    """A home with messages that were taken and wait for a worker; `poison` is one of them."""
+
+    def __init__(self, live: LiveHouse) -> None:
+        self.live = live
+        self.engine = make_engine(live.database_url)
+        self.hub = build_hub(read_home_settings(live.home), RejectingComposer())
+        self.broker = Neighbour("broker1", Clock(live.now), live.agreement)
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self.hub.close()
+
+    def take(self, name: str) -> None:
+        """Take a message in."""
+        unit = replace(self.broker.message("Submit", b"<declaration/>"), message_id=f"{name}@broker1.example")
+        answer = receive_parcel(self.hub, EBMS2, self.broker.seal(unit))
+        assert (answer.status, b"ErrorList" in answer.body) == (200, False)
+
+    def worker(self, **words: Any) -> RunningGateway:
+        """Start a worker; what was leased before is long lost."""
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        with write_transaction(self.engine) as conn:
+            conn.execute(
+                update(tables.deliveries)
+                .where(tables.deliveries.c.state == "ACTIVE")
+                .values(lease_until=past)
+            )
+        return RunningGateway(self.live.home, "work", **words)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every message, by the first word of its id."""
+        with read_transaction(self.engine) as conn:
+            found = messages.list_messages(conn, direction="in")
+        return {row.message_id.partition("@")[0]: row.state for row in found}
+
+    def task(self, name: str) -> Any:
+        """Return the delivery that admits a message."""
+        with read_transaction(self.engine) as conn:
+            row = messages.find_by_message_id(conn, "in", "broker1", f"{name}@broker1.example")
+            return deliveries.find_by_dedupe_key(conn, f"admit:{row.id}")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, database_url: str) -> Iterator[Stage]:
+    stage = Stage(LiveHouse(tmp_path, database_url))
+    yield stage
+    stage.close()
+
+
+def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+INNOCENT = tuple(f"good{number}" for number in range(4))
+
+
+@pytest.mark.long
+def test_a_message_that_crashes_the_program_is_put_aside_and_others_flow(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*INNOCENT[:2], "poison", *INNOCENT[2:]):
+        stage.take(name)
+    for how, status in (("segfault", -signal.SIGSEGV), ("exit", 70), ("kill", -signal.SIGKILL)):
+        monkeypatch.setenv("POISON", how)
+        with stage.worker(program="tests.flows.hostile.poisoned") as running:
+            assert running.process.wait(60) == status
+    stage.take("later")
+    monkeypatch.setenv("POISON", "segfault")
+    with stage.worker(program="tests.flows.hostile.poisoned") as running:
+        wait(lambda: set(stage.states().values()) == {"PROCESSED", "FAILED"})
+        assert running.process.poll() is None
+    assert stage.states() == dict.fromkeys((*INNOCENT, "later"), "PROCESSED") | {"poison": "FAILED"}
+    task = stage.task("poison")
+    assert (task.state, task.problem) == ("FAILED", "GW605")
+    log = (stage.live.home / "work.log").read_text()
+    assert f"delivery {task.id} is put aside: GW605" in log
+
+    assert main(["queue", "requeue", str(task.id), "--home", str(stage.live.home)]) == 0
+    monkeypatch.delenv("POISON")
+    with stage.worker(program="tests.flows.hostile.poisoned"):
+        wait(lambda: set(stage.states().values()) == {"PROCESSED"})
+
+
+@pytest.mark.long
+def test_a_worker_killed_at_one_place_again_and_again_stops_dying(stage: Stage) -> None:
+    point = "admit.refused.before_commit"
+    settings = stage.live.home / "gateway.toml"
+    settings.write_text(settings.read_text() + "[delivery]\ncrashes = 2\n")
+    stage.take("poison")
+    for _ in range(2):
+        with stage.worker(failpoint=point) as running:
+            assert running.ended_by() == signal.SIGKILL
+    with stage.worker(failpoint=point) as running:
+        wait(lambda: stage.states()["poison"] == "FAILED")
+        assert running.process.poll() is None
+    assert stage.task("poison").problem == "GW605"

@@ -1,0 +1,1 @@
+"""Least disclosure, shown over generated submissions: ``python -m tests.harmonize.isolation --json``."""

@@ -1,0 +1,51 @@
+"""The shipped mappings pass the five proofs; what is checked and counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.proofs import PROOFS, check_bundle
+from tests.harmonize.proofs.small_mapping import plant, prove
+
+
+def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
+    report = check_bundle(bundle, samples=3)
+    assert [str(finding) for finding in report.findings] == []
+    assert set(report.verdicts) == set(PROOFS)
+    assert all(verdict.ok and verdict.checked > 100 for verdict in report.verdicts.values())
+    assert report.documents == tuple(bundle.documents)
+    assert report.submissions > 100 * len(bundle.documents)
+    # Fewer things are said than there are boxes on the forms: that is what the gateway is for.
+    assert report.boxes.box_count > report.boxes.field_count
+    assert report.boxes.common_meanings < report.boxes.common_boxes
+
+
+def test_the_small_mapping_passes_every_proof(tmp_path: Path) -> None:
+    report = prove(plant(tmp_path), 6)
+    assert [str(finding) for finding in report.findings] == []
+    assert (report.boxes.common_boxes, report.boxes.common_meanings) == (8, 6)
+    assert (report.boxes.own_boxes, report.boxes.own_meanings) == (8, 8)
+
+
+def test_one_document_is_checked_alone_and_compared_with_all(tmp_path: Path) -> None:
+    bundle = load_bundle(plant(tmp_path, ("means: plant.remark", "means: seed.variety")))
+    report = check_bundle(bundle, samples=2, only=["SEED"])
+    assert report.documents == ("SEED",)
+    assert [finding.proof for finding in report.findings] == ["never_asked_twice"]
+
+
+def test_the_same_seed_tries_the_same_submissions(tmp_path: Path) -> None:
+    bundle = load_bundle(plant(tmp_path))
+    assert check_bundle(bundle, samples=3, seed="a") == check_bundle(bundle, samples=3, seed="a")
+    assert (
+        check_bundle(bundle, samples=3, seed="a").submissions
+        != check_bundle(bundle, samples=4, seed="a").submissions
+    )
+
+
+def test_forms_of_different_precision_are_noted(tmp_path: Path) -> None:
+    more = (("agencies/ORG/SEED.yaml", "puts:\n", "puts:\n  - Issued: {common: issued_at, form: iso}\n"),)
+    more += (("agencies/ORG/SEED.yaml", "[item.number]", "[item.number, issued_at]"),)
+    (note,) = prove(plant(tmp_path, more=more)).notes
+    assert note.startswith("issued_at: CCYYMMDD in agencies/ORG/PLANT.yaml:")

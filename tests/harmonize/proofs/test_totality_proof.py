@@ -1,0 +1,124 @@
+# ruff: noqa: E501 (changes of mappings are long lines)
+"""Totality: a mandatory target without a source is refused, with the values that show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.harmonize.engine import submission_split
+from gateway.harmonize.proofs import guard_valuations
+from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant
+
+
+def test_a_field_that_must_be_given_while_its_line_is_shut(tmp_path: Path) -> None:
+    folder = plant(
+        tmp_path, ('            when: {risky: {is: "true"}}', '            when: {risky: {is: "false"}}')
+    )
+    (finding,) = breaches(folder, "totality")
+    assert (finding.mark.file, finding.mark.line) == (DOCUMENT, line_of(tmp_path, "  reason: {type"))
+    assert (finding.field, finding.counter_example) == ("reason", "risky = true")
+    assert "shut" in finding.message
+
+
+def test_a_line_that_is_due_where_its_field_need_not_be_given(tmp_path: Path) -> None:
+    folder = plant(
+        tmp_path,
+        ("- Reason: {ask: reason}", "- Reason: {ask: reason, when: {colour: {is: R}}}"),
+        ('is: "true"}}, otherwise: forbidden}', 'is: "true"}}}'),
+        ('            when: {risky: {is: "true"}}\n', ""),
+    )
+    found = {(finding.field, finding.counter_example) for finding in breaches(folder, "totality")}
+    assert ("Request/Item/Risk/Reason", "risky = false, colour = R") in found
+    assert ("reason", "risky = true, colour = G") in found
+
+
+def test_a_condition_that_never_holds(tmp_path: Path) -> None:
+    change = (
+        "weight: {type: quantity",
+        'extra: {type: text, max: 5, req: {when: {all: [{risky: {is: "true"}}, {risky: {is: "false"}}]}}, per: item, means: plant.extra, ko: 더, en: Extra}\n  weight: {type: quantity',
+    )
+    folder = plant(tmp_path, change, ("- Weight:", "- Extra: {ask: extra}\n        - Weight:"))
+    (finding,) = breaches(folder, "totality")
+    assert (finding.field, finding.mark.line) == ("extra", line_of(tmp_path, "extra: {type"))
+    assert "never holds" in finding.message
+
+
+def test_a_translation_that_lacks_a_code(tmp_path: Path) -> None:
+    folder = plant(tmp_path, ("- Colour: {ask: colour}", "- Colour: {ask: colour, via: someColour}"))
+    (finding,) = breaches(folder, "totality")
+    assert (finding.field, finding.counter_example) == ("Request/Colour", "colour = G")
+    assert finding.mark.line == line_of(tmp_path, "via: someColour")
+
+
+def test_a_unit_that_the_list_lacks(tmp_path: Path) -> None:
+    folder = plant(tmp_path, ("via: unitOut", "via: someColour"))
+    (finding,) = breaches(folder, "totality")
+    assert (finding.field, finding.counter_example) == ("Request/Item/Weight/@unit", "weight = KGM")
+
+
+def test_a_code_that_never_fits(tmp_path: Path) -> None:
+    more = (("codelists/colour.csv", "G,green", "GREEN,green"),)
+    change = ("- Colour: {ask: colour}", "- Colour: {ask: colour, limit: {octets: 3, charset: ascii}}")
+    found = breaches(plant(tmp_path, change, more=more), "totality")
+    assert [(one.field, one.counter_example) for one in found] in (
+        [("Request/Colour", "colour = GREEN")],
+        [],  # a closed list is its own limit
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{asked: lot, bound: [0, 3]}", "{asked: lot, bound: [0, 2]}"),
+        ("{asked: lot, bound: [0, 3]}", "{asked: lot, bound: [1, 3]}"),
+        ("bound: [1, 999]", "bound: [2, 999]"),
+    ],
+)
+def test_bounds_that_a_valid_submission_leaves(tmp_path: Path, old: str, new: str) -> None:
+    (finding,) = breaches(plant(tmp_path, (old, new)), "totality")
+    assert finding.mark.line == line_of(tmp_path, new)
+
+
+def test_a_request_that_breaks_its_own_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine on trial forgets to demand mandatory fields: what it sends is no valid request."""
+    monkeypatch.setattr(submission_split, "check_unique_fields", lambda *_: None)
+    found = breaches(plant(tmp_path), "totality", samples=1)
+    assert any("breaks its own schema" in one.message and "left out" in one.counter_example for one in found)
+
+
+def test_a_lack_that_nobody_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine on trial forgets to demand what the declaration must hold."""
+    monkeypatch.setattr(submission_split, "check_common_meanings", lambda *_: None)
+    more = (
+        (SECOND, "mandatory: [item.number]", "mandatory: [item.number, payer.name]"),
+        (
+            SECOND,
+            "{common: hue, via: colourName}",
+            "{common: hue, via: colourName, when: {payer.name: {present: yes}}}",
+        ),
+    )
+    found = breaches(plant(tmp_path, more=more), "totality", samples=1)
+    assert ("payer.name", SECOND) in {(one.field, one.mark.file) for one in found}
+
+
+def test_more_combinations_than_are_tried_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_valuations, "MOST_COMBINATIONS", 1)
+    found = breaches(plant(tmp_path), "totality")
+    assert {finding.field for finding in found} >= {"reason"}
+    assert "2 combinations of risky" in found[0].counter_example
+
+
+def test_a_submission_that_cannot_be_drawn(tmp_path: Path) -> None:
+    folder = plant(tmp_path, ("- Remark: {ask: remark}", "- Remark: {ask: remark, form: digits10}"))
+    assert breaches(folder, "totality") == []
+    checks = "".join(
+        f"  - {{id: {name}, per: item, compare: {{left: weight, {name}: '5'}}, ko: 무게, en: Weight}}\n"
+        for name in ("more_than", "less_than")
+    )
+    folder = plant(tmp_path, ("reads:\n", f"checks:\n{checks}reads:\n"))
+    found = breaches(folder, "totality", samples=8)
+    assert any("cannot be drawn" in one.message or "can be drawn" in one.message for one in found)

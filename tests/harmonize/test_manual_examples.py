@@ -1,0 +1,159 @@
+"""The document that the manual builds from nothing: every step is run and prints what the page says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.cli import main
+from gateway.harmonize import SplitResult, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize.language.document_checks import KINDS, OPERATORS
+from gateway.harmonize.language.source_expressions import FORMS, HUB_VALUES
+from gateway.harmonize.language.source_reader import SOURCES
+from gateway.harmonize.proofs import PROOFS, check_bundle
+from gateway.harmonize.types.unique_fields import _TYPES
+from gateway.harmonize.types.unit_table import ROUNDING_NAMES
+from gateway.share import get_data_folder
+from gateway.wire.schema_sets import SchemaSet
+from tests.kit.paths import MANUAL
+from tests.kit.tutorial import FOLDER, SUBMISSION, Desk, Step, merged, shows, steps
+
+PAGE = (MANUAL / "mapping-language.md").read_text(encoding="utf-8")
+STEPS = steps(PAGE)
+
+
+def run(words: list[str]) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        main(words)
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, str]]:
+    """Do every step in order, as a reader would; return the folder and what each step printed."""
+    place = tmp_path_factory.mktemp("desk")
+    desk = Desk(place, run)
+    with contextlib.chdir(place):
+        return place, {step.line: desk.take(step) for step in STEPS}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda one: f"line-{one.line}")
+def test_a_step_prints_what_the_page_says(step: Step, printed: tuple[Path, dict[int, str]]) -> None:
+    said = printed[1][step.line]
+    assert shows(said, step.printed), f"line {step.line} of the page; the command prints:\n{said}"
+
+
+def split_at_the_end(place: Path) -> SplitResult:
+    root = etree.parse(place / SUBMISSION).getroot()
+    return split_submission(root, load_bundle(place / FOLDER), make_placeholder_numbers(root))
+
+
+def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(
+    printed: tuple[Path, dict[int, str]],
+) -> None:
+    place = printed[0]
+    report = check_bundle(load_bundle(place / FOLDER))
+    assert report.is_proved, report.findings
+    SchemaSet.load_cached(get_data_folder("xsd"), "hub/submission.xsd").validate_document(
+        etree.parse(place / SUBMISSION).getroot()
+    )
+    done = split_at_the_end(place)
+    assert not done.problems
+    assert done.accounts.count_fates()["unaccounted"] == 0
+
+
+def test_the_schema_that_the_tutorial_makes_takes_its_request(printed: tuple[Path, dict[int, str]]) -> None:
+    place = printed[0]
+    schema = etree.XMLSchema(etree.parse(place / "xsd" / "xsd" / "agencies" / "HARBOUR" / "DG-NOTICE.xsd"))
+    (request,) = split_at_the_end(place).requests
+    assert schema.validate(request.xml), schema.error_log
+
+
+def test_every_wrong_version_is_refused_with_file_and_line() -> None:
+    wrong = [step for step in STEPS if any(block.kind == "wrong" for block in step.blocks)]
+    assert len(wrong) > 20
+    for step in wrong:
+        assert re.search(r"agencies/HARBOUR/DG-NOTICE\.yaml:\d+", step.printed), step.line
+    broken = {name for name in PROOFS if any(f"({name})" in step.printed for step in wrong)}
+    assert broken == set(PROOFS)
+
+
+def test_every_chapter_of_the_tutorial_adds_and_runs_something() -> None:
+    start, end = PAGE.index("## A document from nothing"), PAGE.index("## What is proved")
+    chapters = re.split(r"^### ", PAGE[start:end], flags=re.MULTILINE)[1:]
+    assert [int(one.partition(".")[0]) for one in chapters] == list(range(1, 18))
+    for chapter in chapters[1:]:
+        assert "```sh\ngateway map " in chapter, chapter[:40]
+        assert "```text\n" in chapter, chapter[:40]
+    for chapter in chapters[3:16]:
+        assert "```yaml wrong\n" in chapter, chapter[:40]
+        assert "```yaml add\n" in chapter, chapter[:40]
+
+
+def test_the_reference_names_every_word_of_the_language() -> None:
+    reference = PAGE[PAGE.index("## Reference: files") :]
+    words = {*SOURCES, *FORMS, *HUB_VALUES, *_TYPES, *KINDS, *OPERATORS}
+    words |= {
+        "is",
+        "in",
+        "in_list",
+        "present",
+        "all",
+        "any",
+        "not",
+        "where",
+        "default",
+        "convert",
+        "via",
+        "with",
+        "form",
+    }
+    words |= {"unknown_time", "unknown_code", "limit", "split", "unit", "currency", "cid", "each", "group_by"}
+    words |= {
+        "when_same",
+        "within",
+        "overrides",
+        "reads",
+        "notices",
+        "certificate",
+        "among",
+        "echoes",
+        "gives",
+    }
+    for word in words:
+        assert re.search(rf"\b{word}\b", reference), word
+    for word in ROUNDING_NAMES:
+        assert re.search(rf"\b{word}\b", reference), word
+    for name in PROOFS:
+        assert f"**{name.replace('_', ' ').capitalize()}.**" in PAGE, name
+    for loss in ("exact", "residue", "lossy"):
+        assert f"| {loss}" in reference
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "holds"),
+    [
+        ("a\nb\nc", "a\n…\nc", True),
+        ("a\nc", "a\n…\nc", True),
+        ("a\nb\nd", "a\n…\nc", False),
+        ("one two three", "one…three", True),
+        ("one two\nthree", "one…three", False),
+        ("all\nof\nit", "…\nof\n…", True),
+        ("all\nof\nit", "of\n…", False),
+    ],
+)
+def test_cuts_stand_for_what_is_left_out_and_no_more(text: str, said: str, holds: bool) -> None:
+    assert shows(text, said) is holds
+
+
+def test_lines_are_added_where_those_above_them_say() -> None:
+    document = "a: {}\nputs:\n  - L:\n      puts:\n        - X: {ask: x}\nreads: {}\n"
+    added = "a:\n  n: {b: c}\nputs:\n  - L:\n      puts:\n        - Y: {ask: y}\n  - Z: {ask: z}\n"
+    wanted = "a:\n  n: {b: c}\nputs:\n  - L:\n      puts:\n        - X: {ask: x}\n        - Y: {ask: y}\n"
+    assert merged(document, added) == wanted + "  - Z: {ask: z}\nreads: {}\n"

@@ -1,0 +1,126 @@
+# ruff: noqa: E501 (tables and texts with long lines)
+"""The form of a value: what it refuses, and that its XML schema type agrees."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.types.value_shapes import ValueShape, count_octets, write_simple_type
+
+REFUSED = [
+    (ValueShape(longest=3), "abcd", "GW506"),
+    (ValueShape(longest=3), "", "GW506"),
+    (ValueShape(longest=3, exact=True), "ab", "GW506"),
+    (ValueShape(octets=4, charset="euc-kr"), "가나다", "GW506"),
+    (ValueShape(octets=400, charset="euc-kr"), "é", "GW506"),
+    (ValueShape(octets=4, charset="utf-8"), "가나", "GW506"),
+    (ValueShape("decimal", total=5, fraction=2), "1234.56", "GW506"),
+    (ValueShape("decimal", total=5, fraction=2), "1.234", "GW506"),
+    (ValueShape("decimal", fraction=2), "1e3", "GW404"),
+    (ValueShape("decimal", fraction=2), "NaN", "GW404"),
+    (ValueShape("decimal", low="0", high="100"), "100.01", "GW404"),
+    (ValueShape("decimal", low="0", high="100"), "-0.01", "GW404"),
+    (ValueShape("integer"), "1.0", "GW404"),
+    (ValueShape("digits", longest=10, exact=True), "123456789", "GW506"),
+    (ValueShape("digits"), "١٢", "GW506"),
+    (ValueShape("day"), "20260230", "GW404"),
+    (ValueShape("day"), "2026-02-03", "GW404"),
+    (ValueShape("date"), "2026-02-30", "GW404"),
+    (ValueShape("date"), "2026-02-03T00:00:00", "GW404"),
+    (ValueShape("moment"), "2026-02-03T25:00:00", "GW404"),
+    (ValueShape("boolean"), "TRUE", "GW404"),
+    (ValueShape(pattern="[A-Z]{3}"), "ABCD", "GW404"),
+    (ValueShape(pattern="[0-9]+"), "٣", "GW404"),
+    (ValueShape(codes=("A", "B")), "C", "GW403"),
+]
+
+
+@pytest.mark.parametrize(("shape", "text", "problem"), REFUSED)
+def test_refused(shape: ValueShape, text: str, problem: str) -> None:
+    refusal = shape.find_violation(text)
+    assert refusal is not None
+    assert refusal[0].id == problem
+
+
+ACCEPTED = [
+    (ValueShape(longest=3), "가나다"),
+    (ValueShape(octets=4, charset="euc-kr"), "가나"),
+    (ValueShape("decimal", total=5, fraction=2), "0000123.4500"),
+    (ValueShape("decimal", total=5, fraction=2), "+.5"),
+    (ValueShape("decimal", low="0", high="100"), "100.00"),
+    (ValueShape("day"), "20240229"),
+    (ValueShape("moment"), "2024-02-29"),
+    (ValueShape("moment"), "2024-02-29T09:00:00.123+09:00"),
+    (ValueShape("boolean"), "0"),
+    (ValueShape(codes=("A", "B")), "B"),
+]
+
+
+@pytest.mark.parametrize(("shape", "text"), ACCEPTED)
+def test_accepted(shape: ValueShape, text: str) -> None:
+    assert shape.find_violation(text) is None
+    assert _schema(shape).validate(_element(text))
+
+
+@cache
+def _schema(shape: ValueShape) -> etree.XMLSchema:
+    body = "\n".join(write_simple_type(shape, ""))
+    text = f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="v">{body}</xs:element></xs:schema>'
+    return etree.XMLSchema(etree.fromstring(text))
+
+
+def _element(text: str) -> etree._Element:
+    element = etree.Element("v")
+    element.text = text
+    return element
+
+
+SHAPES = [
+    ValueShape(longest=5),
+    ValueShape(longest=5, exact=True),
+    ValueShape("decimal", total=5, fraction=2),
+    ValueShape("decimal", total=5, fraction=2, low="0", high="100"),
+    ValueShape("integer", total=3, fraction=0, low="1"),
+    ValueShape("digits", longest=4),
+    ValueShape("boolean"),
+    ValueShape(pattern="[A-Z]{1,3}[0-9]"),
+    ValueShape(longest=4, pattern="[a-z]{1,9}"),
+    ValueShape(codes=("A", "<", "090")),
+    ValueShape("moment"),
+]
+TEXTS = st.text(alphabet="aAbZ09.+-< 가é", max_size=7) | st.from_regex(
+    r"-?[0-9]{0,5}\.?[0-9]{0,4}", fullmatch=True
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@given(text=TEXTS)
+@example(text="")
+@example(text="A")
+@example(text="-0")
+@example(text="00100.100")
+def test_the_schema_type_accepts_exactly_what_the_shape_accepts(shape: ValueShape, text: str) -> None:
+    assert _schema(shape).validate(_element(text)) == (shape.find_violation(text) is None)
+
+
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, ValueShape("day"), ValueShape("date"), ValueShape(octets=9, charset="euc-kr")], ids=str
+)
+def test_drawn_texts_have_the_shape(shape: ValueShape) -> None:
+    draws = SeededDraws("seed")
+    good = sum(shape.find_violation(draw_text(draws, shape)) is None for _ in range(200))
+    assert good >= (200 if shape.pattern is None or shape.longest is None else 40)
+
+
+def test_octets_counts_in_the_charset() -> None:
+    assert (count_octets("가", "euc-kr"), count_octets("가", "utf-8"), count_octets("é", "euc-kr")) == (
+        2,
+        3,
+        None,
+    )

@@ -1,0 +1,99 @@
+# ruff: noqa: E501 (tables and texts with long lines)
+"""Samples of a document hold every check of it: totals, comparisons, distinct values, what is given together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    load_bundle,
+    make_placeholder_numbers,
+    split_submission,
+)
+from gateway.harmonize.tools.samples import sample_maker as sampling
+from gateway.wire.xml import parse_xml
+from tests.harmonize import small_bundle
+
+SEEDS = 60
+FIRST = "  - {id: shares, per: item,"
+ASKS = """  part: {type: group, repeat: [1, 5], req: M, per: item, means: part, ko: 부분, en: Part, fields: {
+      code: {type: id, max: 2, pattern: "[AB]", req: M, means: part.code, ko: 부호, en: Code},
+      share: {type: measure, unit: P1, decimals: 2, range: [0, 100], req: M, means: part.share, ko: 몫, en: Share}
+  }}
+  begun: {type: date, req: M, per: item, means: begun, ko: 시작, en: Begun}
+  ended: {type: date, req: M, per: item, means: ended, ko: 끝, en: Ended}
+  gross: {type: quantity, units: [KGM, EA], decimals: 3, req: M, per: item, means: gross, ko: 총, en: Gross}
+  tare: {type: quantity, units: [TNE, EA, GRM], decimals: 3, req: M, per: item, means: tare, ko: 용기, en: Tare}
+  left: {type: text, max: 9, req: O, per: item, means: left, ko: 왼쪽, en: Left}
+  right: {type: text, max: 9, req: O, per: item, means: right, ko: 오른쪽, en: Right}
+puts:
+"""
+LINES = """        - Part:
+            each: {asked: part, bound: [1, 5]}
+            puts: [{Code: {ask: part.code}}, {Share: {ask: part.share}}]
+        - Begun: {ask: begun}
+        - Ended: {ask: ended}
+        - Gross: {ask: gross, unit: "@unit"}
+        - Tare: {ask: tare, unit: "@unit"}
+        - Left: {ask: left}
+        - Right: {ask: right}
+        - HS:"""
+CHECKS = [
+    "{id: c, per: item, sum: {ask: part.share}, equals: '100', within: '0.5', ko: 가, en: Hundred}",
+    "{id: c, per: item, sum: {ask: part.share}, equals: '100', ko: 가, en: Hundred}",
+    "{id: c, per: item, sum: {ask: part.share}, equals: '450.25', ko: 가, en: Many}",
+    "{id: c, per: item, sum: {ask: part.share}, at_most: '3', ko: 가, en: Three}",
+    "{id: c, per: item, compare: {left: begun, at_most: ended, days: 5}, ko: 가, en: Soon}",
+    "{id: c, per: item, compare: {left: ended, at_least: begun, days: 30}, ko: 가, en: Late}",
+    "{id: c, per: item, compare: {left: begun, more_than: '2026-01-30', days: -3}, ko: 가, en: Days}",
+    "{id: c, per: item, compare: {left: tare, at_most: gross}, ko: 가, en: Tare}",
+    "{id: c, per: item, compare: {left: tare, at_most: weight}, ko: 가, en: Unlike}",
+    "{id: c, per: application, sum: {ask: gross}, at_least: '1', ko: 가, en: One unit}",
+    "{id: c, per: application, sum: {ask: part.share}, at_least: '200', ko: 가, en: Much}",
+    "{id: c, per: item, compare: {left: begun, less_than: ended}, ko: 가, en: Order}",
+    "{id: c, per: item, compare: {left: begun, at_most: issued_at}, ko: 가, en: Before}",
+    "{id: c, per: item, compare: {left: weight, at_most: gross}, ko: 가, en: Net}",
+    "{id: c, per: item, compare: {left: gross, more_than: '990'}, ko: 가, en: Heavy}",
+    "{id: c, per: item, sum: {ask: part.share}, equals: gross, when_same: unit, ko: 가, en: Same}",
+    "{id: c, per: item, distinct: part.code, ko: 가, en: Distinct}",
+    "{id: c, per: item, one_of: [left, right], ko: 가, en: One}",
+    "{id: c, per: item, all_or_none: [left, right], ko: 가, en: Both}",
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("check", CHECKS)
+def test_samples_hold_a_check(tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small_bundle.write(tmp_path, document=("puts:\n", ASKS))
+    path = folder / "agencies/ORG/TINY.yaml"
+    text = path.read_text(encoding="utf-8").replace("        - HS:", LINES, 1)
+    if "distinct" in check:
+        text = text.replace(
+            "repeat: [1, 5], req: M, per: item, means: part,",
+            "repeat: [1, 2], req: M, per: item, means: part,",
+        )
+    path.write_text(text.replace(FIRST, f"  - {check}\n{FIRST}", 1), encoding="utf-8")
+    bundle = load_bundle(folder)
+    drawn = 0
+
+    def counted(bundle: MappingBundle, document: DocumentMapping, seed: str, items: int) -> etree._Element:
+        nonlocal drawn
+        drawn += 1
+        return submission(bundle, document, seed, items)
+
+    submission = sampling._make_submission
+    monkeypatch.setattr(sampling, "_make_submission", counted)
+    for seed in range(SEEDS):
+        root = parse_xml(sampling.make_sample(bundle, bundle.documents["TINY"], str(seed), 1 + seed % 4))
+        result = split_submission(root, bundle, make_placeholder_numbers(root))
+        assert (result.problems, result.unaccounted_leaves, len(result.requests)) == ((), (), 1), seed
+    assert drawn <= (
+        SEEDS * 3
+        if "equals: gross" in check or "distinct" in check
+        else SEEDS * (1.5 if "Much" in check else 1.1)
+    )

@@ -1,0 +1,52 @@
+"""What a hub believes, as its settings say it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load_settings
+from gateway.errors import GatewayError
+from gateway.hub.wiring import load_trust_store
+from gateway.pki.certificate_authority import CertificationAuthority, issue_certificate, make_authority
+from gateway.pki.certificate_validation import CertificateUse, validate_path
+from gateway.pki.revocation_data import RevocationData
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def written(folder: Path, name: str, authority: CertificationAuthority) -> str:
+    (folder / name).write_bytes(authority.certificate.pem)
+    return f'"{name}"'
+
+
+def settings_file(folder: Path, **pki: str) -> Path:
+    lines = "".join(f"{key} = [{value}]\n" for key, value in pki.items())
+    (folder / "gateway.toml").write_text(f'[hub]\nhome = "."\n[pki]\n{lines}', encoding="utf-8")
+    return folder / "gateway.toml"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_authorities_below_an_anchor_are_those_of_the_settings(tmp_path: Path, named: bool) -> None:
+    root = make_authority("CN=Root", NOW, path_length=1)
+    below = make_authority("CN=Below", NOW, issuer=root)
+    leaf = issue_certificate(below, "CN=Firm", NOW).certificate
+    lines = {"anchors": written(tmp_path, "root.pem", root)}
+    if named:
+        lines["intermediates"] = written(tmp_path, "below.pem", below)
+    trust = load_trust_store(load_settings(settings_file(tmp_path, **lines)))
+    without_lists = replace(trust, policy=replace(trust.policy, revocation="none"))
+    verdict = validate_path(leaf, NOW, CertificateUse.SIGNING, without_lists, RevocationData())
+    assert (verdict.status == "valid") is named, verdict.reason
+
+
+def test_an_intermediate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    root = make_authority("CN=Root", NOW)
+    (tmp_path / "below.pem").write_text("nothing", encoding="utf-8")
+    path = settings_file(tmp_path, anchors=written(tmp_path, "root.pem", root), intermediates='"below.pem"')
+    with pytest.raises(GatewayError, match=r"below\.pem") as refused:
+        load_trust_store(load_settings(path))
+    assert refused.value.location == "pki.intermediates"

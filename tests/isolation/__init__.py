@@ -1,1 +1,0 @@
-"""Least disclosure, shown over generated submissions: ``python -m tests.isolation --json``."""

@@ -1,0 +1,263 @@
+"""A judgement in a process of its own: the same verdicts, and an end for those that cost too much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
+from gateway.pki.certificate_authority import issue_certificate
+from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, CertificateExaminer, _ExaminerProcess
+from gateway.pki.certificate_validation import (
+    DEFAULT_POLICY,
+    CertificateUse,
+    CertificateValidator,
+    TrustStore,
+    validate_path,
+)
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.validation_input import ValidationInput
+from tests.kit.paths import ROOT
+from tests.pki.certificate_forgery import DAY, NOW, costly_pair, crl, entry
+from tests.pki.conftest import World
+
+COSTLY = 300
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Iterator[CertificateExaminer]:
+    made = CertificateExaminer()
+    yield made
+    made.close()
+
+
+def costly(count: int) -> tuple[bytes, bytes]:
+    leaf, root = costly_pair(count)
+    return leaf.der(root), root.certificate.der
+
+
+def test_the_verdict_is_the_one_that_is_found_here(world: World, examiner: CertificateExaminer):
+    for lists in (
+        (world.root_crl, world.sub_crl),
+        (world.root_crl,),
+        (world.sub_crl, crl(world.root, [entry(1)])),
+    ):
+        revocations = RevocationData(lists)
+        for party in (world.party, world.outcast):
+            octets = party.certificate.der
+            there = examiner(octets, CertificateUse.SIGNING, NOW, world.trust, revocations)
+            assert there == validate_path(
+                party.certificate, NOW, CertificateUse.SIGNING, world.trust, revocations
+            )
+            alone = examiner.validate_with_input(
+                ValidationInput.from_stores(world.trust, revocations), octets, CertificateUse.SIGNING, NOW
+            )
+            assert alone == there
+    junk = examiner(b"words", CertificateUse.SIGNING, NOW, world.trust, world.revocations)
+    assert (junk.status, junk.problem) == ("invalid", CERTIFICATE_UNTRUSTED)
+
+
+def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: CertificateExaminer):
+    asked: list[bytes] = []
+
+    def counting(*question: Any) -> Any:
+        asked.append(question[0])
+        return examiner(*question)
+
+    judge = CertificateValidator(world.trust, world.revocations, examine=counting)
+    octets = world.party.certificate.der
+    assert {judge(octets, CertificateUse.SIGNING, NOW).status for _ in range(3)} == {"valid"}
+    assert asked == [octets]
+    judge.replace_trust(
+        revocations=RevocationData([world.root_crl, crl(world.sub, [entry(world.party.certificate.serial)])])
+    )
+    assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
+    assert asked == [octets, octets]
+
+
+def test_lists_and_stores_are_sent_once_however_they_take_turns(
+    world: World, examiner: CertificateExaminer, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever is not known to our own anchors is looked for under those of others, one after another."""
+    sent: list[str] = []
+    exchange = _ExaminerProcess._exchange_message
+
+    def counting(child: _ExaminerProcess, message: Any, most: float) -> Any:
+        sent.append(message[0])
+        return exchange(child, message, most)
+
+    # A new process, which has heard of nothing.
+    examiner.close()
+    monkeypatch.setattr(_ExaminerProcess, "_exchange_message", counting)
+    lists, more = RevocationData([world.root_crl, world.sub_crl]), RevocationData([world.root_crl])
+    other = issue_certificate(world.root, "Other", NOW).certificate
+    octets = world.party.certificate.der
+    for _ in range(3):
+        found = [
+            examiner(
+                octets, CertificateUse.SIGNING, NOW, TrustStore((anchor,), (world.sub.certificate,)), lists
+            ).status
+            for anchor in (world.root.certificate, other)
+        ]
+        assert found == ["valid", "invalid"]
+    assert (sent.count("lists"), sent.count("store"), sent.count("ask")) == (1, 2, 6)
+    trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
+    assert examiner(octets, CertificateUse.SIGNING, NOW, trust, more).status == "indeterminate"
+    assert (sent.count("lists"), sent.count("store")) == (2, 2)
+    # More stores than it holds are sent again, and none is taken for another.
+    for number in range(20):
+        rules = replace(DEFAULT_POLICY, path_most=2 + number % 10)
+        verdict = examiner(octets, CertificateUse.SIGNING, NOW, replace(trust, policy=rules), lists)
+        assert verdict.status == ("valid" if number % 10 else "invalid")
+
+
+def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, examiner: CertificateExaminer):
+    leaf, root = costly(COSTLY)
+    hard = ValidationInput((root,), policy=replace(DEFAULT_POLICY, revocation="none"))
+    verdict = examiner.validate_with_input(hard, leaf, CertificateUse.SIGNING, NOW)
+    assert (verdict.status, verdict.problem, verdict.reason) == ("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG)
+    easy_leaf, easy_root = costly(3)
+    easy = replace(hard, anchors=(easy_root,))
+    assert examiner.validate_with_input(easy, easy_leaf, CertificateUse.SIGNING, NOW).status == "valid"
+    patient = CertificateExaminer(budget=60.0)
+    try:
+        # It is the cost alone that was refused.
+        assert patient.validate_with_input(hard, leaf, CertificateUse.SIGNING, NOW).reason != TOO_LONG
+    finally:
+        patient.close()
+
+
+def test_a_process_that_was_killed_is_replaced_with_its_register(world: World, examiner: CertificateExaminer):
+    octets, revocations = world.party.certificate.der, world.revocations
+    assert examiner(octets, CertificateUse.SIGNING, NOW, world.trust, revocations).status == "valid"
+    process = examiner._children[0]._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert examiner(octets, CertificateUse.SIGNING, NOW, world.trust, revocations).status == "valid"
+    assert examiner._children[0]._process is not process
+
+
+def test_a_process_that_cannot_be_started_refuses_nobody_for_good(world: World, monkeypatch: Any):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    verdict = CertificateExaminer()(
+        world.party.certificate.der, CertificateUse.SIGNING, NOW, world.trust, world.revocations
+    )
+    assert (verdict.status, verdict.problem, verdict.reason) == (
+        "indeterminate",
+        REVOCATION_UNKNOWN,
+        NO_PROCESS,
+    )
+
+
+def test_the_working_folder_does_not_count(world: World, tmp_path: Path, monkeypatch: Any):
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = CertificateExaminer()
+    try:
+        octets = world.party.certificate.der
+        assert made(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations).status == "valid"
+    finally:
+        made.close()
+
+
+def test_many_threads_share_it(world: World, examiner: CertificateExaminer):
+    found: list[str] = []
+
+    def ask(number: int) -> None:
+        octets = (world.party, world.outcast)[number % 2].certificate.der
+        found.append(examiner(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations).status)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(found) == ["invalid"] * 4 + ["valid"] * 4
+
+
+def test_what_cannot_be_read_is_no_part_of_a_register(world: World):
+    trust = world.trust
+    register = ValidationInput.from_stores(trust, world.revocations)
+    opened = replace(register, intermediates=(b"words", *register.intermediates)).read_input()
+    assert opened.trust.intermediates == trust.intermediates
+    assert (
+        opened.validate_certificate(world.party.certificate.der, CertificateUse.SIGNING, NOW).status
+        == "valid"
+    )
+    doubtful = replace(register, crls=(*register.crls, b"words"), responses=(b"words",))
+    assert len(doubtful.read_input().doubts) == 2
+    assert (
+        doubtful.read_input()
+        .validate_certificate(world.party.certificate.der, CertificateUse.SIGNING, NOW)
+        .status
+        == "valid"
+    )
+    # Where no list need be in hand, one that is not understood may be the one that counts.
+    lax = replace(doubtful, policy=replace(DEFAULT_POLICY, revocation="if_present"))
+    assert (
+        lax.read_input().validate_certificate(world.party.certificate.der, CertificateUse.SIGNING, NOW).status
+        == "indeterminate"
+    )
+    late = register.read_input().validate_certificate(
+        world.party.certificate.der, CertificateUse.SIGNING, NOW + 3650 * DAY
+    )
+    assert late.status == "invalid"
+
+
+def test_a_store_holds_what_was_given(world: World):
+    trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
+    assert ValidationInput.from_stores(trust, RevocationData()).read_input().trust.anchors == trust.anchors
+
+
+FORKING = """
+import os, sys
+from gateway.pki.certificates import read_certificate
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.certificate_validation import DEFAULT_POLICY, TrustStore, CertificateUse
+from gateway.pki.certificate_examiner import CertificateExaminer
+from dataclasses import replace
+from datetime import datetime
+
+leaf, root = (bytes.fromhex(each) for each in sys.argv[1:3])
+at = datetime.fromisoformat(sys.argv[3])
+policy = replace(DEFAULT_POLICY, revocation="none")
+trust, lists = TrustStore((read_certificate(root),), (), policy), RevocationData()
+examiner = CertificateExaminer()
+def judged():
+    return examiner(leaf, CertificateUse.SIGNING, at, trust, lists).status, examiner._children[0]._process.pid
+first = judged()
+child = os.fork()
+if child == 0:
+    second = judged()
+    examiner.close()
+    os._exit(0 if second[0] == "valid" and second[1] != first[1] else 1)
+ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(first[0], ended, judged() == first)
+"""
+
+
+def test_a_process_that_was_forked_has_children_of_its_own(world: World):
+    leaf = issue_certificate(world.root, "Straight", NOW).certificate.der.hex()
+    words = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        FORKING,
+        leaf,
+        world.root.certificate.der.hex(),
+        NOW.isoformat(),
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("valid 0 True\n", "")

@@ -1,0 +1,86 @@
+"""How we speak TLS, whichever end we are."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.pki.certificate_authority import encode_key_pem, issue_certificate, make_authority
+from gateway.pki.tls_contexts import TlsIdentity, make_client_context, make_server_context
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transport")
+    issued = issue_certificate(make_authority("CN=CA", datetime.now(UTC)), "CN=x", datetime.now(UTC))
+    (folder / "cert.pem").write_bytes(issued.certificate.pem)
+    (folder / "key.pem").write_bytes(issued.key_pem)
+    (folder / "locked.pem").write_bytes(encode_key_pem(issued.key, b"secret"))
+    (folder / "other.pem").write_bytes(make_other())
+    return folder
+
+
+def make_other() -> bytes:
+    return encode_key_pem(make_authority("CN=Other", datetime.now(UTC)).key)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_old_versions_weak_suites_compression_and_renegotiation_are_off(
+    files: Path, *, listens: bool
+) -> None:
+    identity = TlsIdentity(files / "cert.pem", files / "key.pem")
+    context = (
+        make_server_context(identity) if listens else make_client_context((files / "cert.pem",), identity)
+    )
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    for suite in context.get_ciphers():
+        assert suite["name"].startswith(("TLS_", "ECDHE-")), suite
+        assert suite["aead"], suite
+    assert context.security_level >= 2
+
+
+def test_whoever_is_called_must_show_a_certificate_for_his_name(files: Path) -> None:
+    for context in (make_client_context(), make_client_context((files / "cert.pem",))):
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.check_hostname
+    assert (
+        make_client_context().cert_store_stats()["x509"]
+        == ssl.create_default_context().cert_store_stats()["x509"]
+    )
+
+
+def test_who_listens_asks_for_a_certificate_only_when_told(files: Path) -> None:
+    identity = TlsIdentity(files / "cert.pem", files / "key.pem")
+    assert make_server_context(identity).verify_mode == ssl.CERT_NONE
+    assert make_server_context(identity, files / "cert.pem").verify_mode == ssl.CERT_OPTIONAL
+    required = make_server_context(identity, files / "cert.pem", required=True)
+    assert required.verify_mode == ssl.CERT_REQUIRED
+    assert required.options & ssl.OP_NO_TICKET
+    assert required.num_tickets == 0
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "password"),
+    [
+        ("cert.pem", "other.pem", None),
+        ("cert.pem", "none.pem", None),
+        ("key.pem", "key.pem", None),
+        ("cert.pem", "locked.pem", None),
+        ("cert.pem", "locked.pem", b"wrong"),
+    ],
+)
+def test_files_that_cannot_be_used(files: Path, certificate: str, key: str, password: bytes | None) -> None:
+    with pytest.raises(GatewayError) as caught:
+        make_server_context(TlsIdentity(files / certificate, files / key, password))
+    assert caught.value.problem.id == "GW803"
+    assert certificate in caught.value.detail
+
+
+def test_a_key_may_be_locked(files: Path) -> None:
+    make_server_context(TlsIdentity(files / "cert.pem", files / "locked.pem", b"secret"))

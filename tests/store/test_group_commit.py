@@ -1,0 +1,120 @@
+"""Writes that share a commit: each has its own outcome, and nobody returns before the commit."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from gateway.store import group_commit as room
+from gateway.store import make_engine, parties
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.group_commit import run_in_group_commit
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+
+
+def add(conn: Connection, name: str) -> str:
+    parties.register_party(conn, name, name, "applicant", NOW)
+    return name
+
+
+def names(engine: Engine) -> set[str]:
+    with read_transaction(engine) as conn:
+        return set(conn.execute(text("SELECT id FROM parties")).scalars())
+
+
+def test_one_alone_is_a_transaction(engine: Engine) -> None:
+    assert run_in_group_commit(engine, "t", lambda conn: add(conn, "a")) == "a"
+    assert names(engine) == {"a"}
+
+
+def test_one_alone_that_fails_leaves_nothing(engine: Engine) -> None:
+    def fail(conn: Connection) -> None:
+        add(conn, "a")
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        run_in_group_commit(engine, "t", fail)
+    assert names(engine) == set()
+
+
+def held_back(engine: Engine, works: list[object]) -> list[object]:
+    """Let all the works wait for one writer, so that they share a commit; return results or problems."""
+    begun = threading.Barrier(len(works) + 1)
+
+    def run(work: object) -> object:
+        begun.wait()
+        try:
+            return run_in_group_commit(engine, "t", work)  # type: ignore[arg-type]
+        except Exception as problem:
+            return problem
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        with write_transaction(engine) as conn:
+            conn.execute(text("SELECT 1"))
+            running = [pool.submit(run, work) for work in works]
+            begun.wait()
+            threading.Event().wait(0.1)
+        return [one.result() for one in running]
+
+
+def test_many_at_once_each_have_their_own_result(engine: Engine) -> None:
+    works = [lambda conn, n=n: add(conn, f"p{n}") for n in range(12)]
+    assert held_back(engine, works) == [f"p{n}" for n in range(12)]  # type: ignore[arg-type]
+    assert names(engine) == {f"p{n}" for n in range(12)}
+
+
+def test_one_that_fails_takes_nobody_with_it(engine: Engine) -> None:
+    def fail(conn: Connection) -> None:
+        add(conn, "half")
+        raise LookupError("no")
+
+    results = held_back(engine, [lambda conn: add(conn, "a"), fail, lambda conn: add(conn, "b")])
+    assert [type(one) for one in results] == [str, LookupError, str]
+    assert names(engine) == {"a", "b"}
+
+
+def test_each_sees_what_those_before_it_wrote(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+
+    def count(conn: Connection) -> int:
+        number = conn.execute(text("SELECT count(*) FROM parties")).scalar_one()
+        add(conn, f"p{number}")
+        return int(number)
+
+    assert sorted(held_back(engine, [count] * 6)) == list(range(6))  # type: ignore[type-var]
+    engine.dispose()
+
+
+def test_they_share_one_commit(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+    seen: list[object] = []
+    held_back(engine, [lambda conn: seen.append(conn.get_transaction())] * 8)
+    assert len({id(one) for one in seen}) <= 2, "the first may have gone alone, the others go together"
+    engine.dispose()
+
+
+def test_a_commit_that_fails_is_told_to_all(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(sqlite_url)
+    real = room.write_transaction
+
+    class Broken:
+        def __init__(self, *arguments: object) -> None:
+            self._whole = real(*arguments)  # type: ignore[arg-type]
+
+        def __enter__(self) -> Connection:
+            return self._whole.__enter__()
+
+        def __exit__(self, *_: object) -> None:
+            self._whole.__exit__(OSError, OSError("disk"), None)
+            raise OSError("disk")
+
+    monkeypatch.setattr(room, "write_transaction", Broken)
+    results = held_back(engine, [lambda conn, n=n: add(conn, f"p{n}") for n in range(4)])
+    assert all(isinstance(one, OSError) for one in results), results
+    assert names(engine) == set()
+    engine.dispose()

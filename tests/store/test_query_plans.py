@@ -1,0 +1,120 @@
+"""The hot questions are answered from an index, however long the history grows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import event
+
+from gateway.message_model import PartyId
+from gateway.store import (
+    agency_requests,
+    deliveries,
+    delivery_leases,
+    delivery_maintenance,
+    lanes,
+    messages,
+    parties,
+    register_version,
+    write_transaction,
+)
+from tests.kit.rows import NOW, delivery, later, message, open_case, request
+
+
+def asked(engine, act):
+    """Return the statements, with their parameters, that the act sends to the database."""
+    seen = []
+
+    def note(_conn, _cursor, statement, parameters, _context, _many):
+        seen.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        with write_transaction(engine) as conn:
+            act(conn)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return seen
+
+
+def plan_of(engine, statement, parameters):
+    """Return the plan as the database tells it, made without knowing the parameters."""
+    with write_transaction(engine) as conn:
+        if engine.dialect.name == "sqlite":
+            rows = conn.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters).all()
+            return "\n".join(row.detail for row in rows)
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        generic = re.sub(r"%\(\w+\)s", _numbered(), statement)
+        rows = conn.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {generic}").all()
+        return "\n".join(row[0] for row in rows)
+
+
+def _numbered():
+    known: dict[str, str] = {}
+    return lambda found: known.setdefault(found[0], f"${len(known) + 1}")
+
+
+QUESTIONS = {
+    "claim": (
+        lambda conn: delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9)),
+        "due AS",
+        "ix_deliveries_due",
+    ),
+    "due lanes": (lambda conn: lanes.list_due_lanes(conn, NOW), "EXISTS", "ix_deliveries_due"),
+    "lost leases": (
+        lambda conn: delivery_maintenance.reclaim_lost_leases(conn, NOW, "u"),
+        "lease_until",
+        "ix_deliveries_leased",
+    ),
+    "time-outs": (
+        lambda conn: delivery_maintenance.requeue_unreceipted(conn, NOW, "u"),
+        "due_at",
+        "ix_deliveries_awaiting",
+    ),
+    "expired": (
+        lambda conn: delivery_maintenance.list_expired_deliveries(conn, NOW),
+        "expires_at",
+        "ix_deliveries_due",
+    ),
+    "name on the wire": (
+        lambda conn: deliveries.find_by_wire_id(conn, "x"),
+        "wire_id",
+        "ix_deliveries_wire_id",
+    ),
+    "of a case": (lambda conn: deliveries.list_by_case(conn, 1), "case_id", "ix_deliveries_case_id"),
+    "messages of a case": (
+        lambda conn: messages.list_messages(conn, case_id=1),
+        "case_id",
+        "ix_messages_case_id",
+    ),
+    "requirement": (
+        lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),
+        "decisions",
+        "ix_decisions_number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "word", "index"), QUESTIONS.values(), ids=list(QUESTIONS))
+def test_a_hot_question_uses_its_index(engine, act, word, index):
+    with write_transaction(engine) as conn:
+        request(conn, open_case(conn))
+        deliveries.enqueue_delivery(conn, delivery(), NOW)
+    found = [(text, values) for text, values in asked(engine, act) if word in text and "WHERE" in text]
+    assert found
+    assert index in plan_of(engine, *found[0])
+
+
+def test_receiving_takes_few_statements(engine):
+    def receive(conn):
+        register_version.get_register_version(conn)
+        done = messages.accept_message(conn, message(), None, NOW)
+        new = delivery(agent="local", destination="local", dedupe_key=f"admit:{done.id}")
+        deliveries.enqueue_delivery(conn, new, NOW)
+
+    assert len(asked(engine, receive)) <= 6
+
+
+def test_a_party_is_found_in_one_statement(engine):
+    assert len(asked(engine, lambda conn: parties.find_by_identifier(conn, PartyId("x")))) == 1

@@ -1,0 +1,253 @@
+"""Killed at every commit there is, right before and right after it, the gateway loses nothing.
+
+Real partners, one submission more for each kill.  The hub kills itself at one named place
+after another; a parent sees each SIGKILL and starts it anew.  At the end everything is
+looked at from outside: what was acknowledged is stored, no agency has two effects, every
+case has ended, the broker holds one result for each.
+"""
+
+from __future__ import annotations
+
+import ast
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from gateway.cli.demo_stage import read_cast
+from gateway.conformance.partners.broker_submission import SealedSubmission
+from gateway.message_model import MemoryBody, Ping
+from gateway.protocols import PROTOCOLS, Parcel
+from gateway.store import messages
+from gateway.store.engine import make_engine, read_transaction
+from tests.kit.gateway import post
+from tests.kit.life import Change, Life
+from tests.kit.paths import ROOT
+from tests.kit.town import Town
+
+pytestmark = pytest.mark.long
+
+EBMS2 = PROTOCOLS["ebms2"]
+
+#: Where the story of an accepted submission passes: with an information request, a supplement
+#: and a call-back, and an applicant who acknowledges in the answer.
+MAIN = (
+    "receive.message", "delivery.claim", "admit.case", "reply.answer", "partner.customs", "reply.call_back",
+    "conclude.notice", "conclude.result", "signals.settled", "delivery.lanes",
+)  # fmt: skip
+#: A submission that is refused, and its result.
+REFUSED = ("admit.refused", "conclude.result")
+#: An agency that cannot be reached until its tries are used up.
+STRANDED = ("delivery.defer", "delivery.failed")
+#: Signals by POSTs of our own: receipts, pongs and refusals go that way, acknowledgments come that way.
+ASYNCHRONOUS = (
+    "receive.message", "receive.signal", "receive.refused", "msh.delivered", "msh.awaiting",
+    "signals.settled",
+)  # fmt: skip
+#: Passed only by a repeat that no story brings about, or by a failure of our own: where it is tested.
+ELSEWHERE = {
+    "admit.again": "tests/flows: an admitted message is handed over twice",
+    "clients.refused": "nothing follows from it: who was refused was refused, told or not",
+    "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
+    "delivery.expired": "tests/flows: a delivery is too old",
+    "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",
+    "delivery.put_aside": "nothing follows from it: what is deadly stays so, and is put aside again",
+    "fetch.answers": "tests/flows: a worker comes back late with answers",
+    "fetch.done": "tests/flows: a worker comes back late with answers",
+    "fetch.failed": "nothing follows from it: a word for the operator",
+    "fetch.list": "tests/system/crash/test_fetching.py",
+    "fetch.trust_list": "tests/flows: a trusted list is fetched again",
+    "delivery.schedule": "tests/delivery: a turn is queued once, however often it is tried",
+    "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
+    "receipts.key": "tests/system/crash/test_trust_work.py",
+    "receipts.late": "tests/system/crash/test_trust_work.py",
+    "trust_list.import": "tests/system/crash/test_importing.py",
+    "trust_list.refused": "tests/system/crash/test_importing.py",
+    "tsa.sealed": "tests/system/crash/test_trust_work.py",
+    "tsa.stamped": "tests/system/crash/test_trust_work.py",
+    "verdicts.kept": "tests/flows/hostile: the process ends there at its first message",
+}
+EXCHANGES = (
+    "soap.after_call",
+    "msh.after_post",
+    "delivery.local.done",
+    "delivery.soap.done",
+    "delivery.msh.done",
+)
+
+
+def named_commits() -> set[str]:
+    """Return the name of every transaction of hub and delivery, read from the source."""
+    names = set()
+    for room, path in product(("hub", "delivery"), [ROOT / "gateway"]):
+        for file in (path / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("transaction", "together"):
+                    names.add(ast.literal_eval(node.args[1]))
+    return names
+
+
+def places(names: tuple[str, ...]) -> list[str]:
+    return [f"{name}.{side}_commit" for name in names for side in ("before", "after")]
+
+
+def test_every_commit_is_tried_or_told_where() -> None:
+    assert named_commits() == {*MAIN, *REFUSED, *STRANDED, *ASYNCHRONOUS, *ELSEWHERE}
+
+
+@pytest.fixture
+def town(tmp_path: Path, database_url: str) -> Iterator[Town]:
+    town = Town(tmp_path / "town", database_url)
+    try:
+        yield town
+    finally:
+        town.close()
+
+
+def killed_at(town: Town, life: Life, point: str, change: Change | None = None) -> None:
+    """Run the hub until it kills itself at `point`, which a submission of its own brings about."""
+    life.file(change)
+    with town.hub(point) as hub:
+
+        def died() -> bool:
+            if hub.process.poll() is None:
+                life.go_on()
+            return hub.process.poll() is not None
+
+        town.wait(died, 40)
+        assert hub.ended_by() == signal.SIGKILL, f"at {point} the hub ended otherwise"
+
+
+def check_story(town: Town, message: SealedSubmission) -> None:
+    case, asked, sent = town.look(message)
+    assert case.state == "CLOSED"
+    assert case.outcome == "APPROVED"
+    assert {row.state for row in asked} == {"DECIDED"}
+    assert {row.state for row in sent} == {"DELIVERED"}
+    town.check_effects({row.number for row in asked})
+    assert [row["code"] for row in town.effects("customs") if row["case"] == case.number and row["code"]] == [
+        "18",
+        "19",
+    ]
+    told = [row["said"] for row in results(town) if row["said"]["case_number"] == case.number]
+    assert [(one["verified"], one["outcome"]) for one in told] == [(True, "APPROVED")]
+    # A call that the kill cut short in the middle of its octets is no message at all.
+    assert [row for row in town.refusals() if row["problem"] not in ("GW103", "GW104")] == []
+    engine = make_engine(town.database_url)
+    with read_transaction(engine) as conn:
+        assert len(messages.list_messages(conn, message_id=message.unit.message_id)) == 1
+    engine.dispose()
+
+
+@pytest.mark.timeout(600)
+def test_accepted_submissions_survive_every_kill(town: Town) -> None:
+    town.start_partners()
+    life = Life(town)
+    points = [*places(MAIN), *EXCHANGES]
+    for point in points:
+        killed_at(town, life, point)
+    with town.hub():
+        town.wait(life.ended, 120)
+        life.repeat_everything()
+    for message in life.filed:
+        check_story(town, message)
+    print(f"\n{len(points)} kills, {len(life.filed)} cases, all closed")
+
+
+def unknown_class(root: etree._Element) -> None:
+    """Ask something that is in no list: the submission is refused after its receipt."""
+    for element in root.iter("{urn:single-window:document:kpta-pharm-imp:1}DrugClass"):
+        element.text = "NOPE"
+
+
+@pytest.mark.timeout(300)
+def test_refused_submissions_get_their_result_in_spite_of_every_kill(town: Town) -> None:
+    town.start_partners()
+    life = Life(town)
+    for point in places(REFUSED):
+        killed_at(town, life, point, unknown_class)
+    with town.hub():
+        town.wait(life.ended, 60)
+        town.wait(lambda: len(results(town)) == len(life.filed), 60)
+        life.repeat_everything()
+    assert {row["said"]["outcome"] for row in results(town)} == {"REFUSED"}
+    assert Counter(row["said"]["reference"] for row in results(town)) == Counter(
+        message.reference for message in life.filed
+    )
+    assert not any(town.effects(name) for name in ("KPTA", "KFDA", "NPQS", "customs"))
+
+
+@pytest.mark.timeout(300)
+def test_an_agency_that_is_down_strands_its_request_and_nothing_else(
+    tmp_path: Path, database_url: str
+) -> None:
+    town = Town(tmp_path / "town", database_url, agency={"KPTA": "retries = 2"})
+    try:
+        town.start_partners(KPTA={"behaviour": "immediate", "mischief": ["silent"]})
+        life = Life(town)
+        for point in places(STRANDED):
+            killed_at(town, life, point)
+        with town.hub():
+
+            def stranded() -> bool:
+                life.go_on()
+                seen = [town.look(one)[1] for one in life.filed if town.case_of(one) is not None]
+                states = [{row.agency: row.state for row in asked} for asked in seen]
+                wanted = {"KPTA": "STRANDED", "KFDA": "DECIDED", "NPQS": "DECIDED"}
+                return len(states) == len(life.filed) and all(one == wanted for one in states)
+
+            town.wait(stranded, 90)
+        assert town.effects("KPTA") == []
+        for agency in ("KFDA", "NPQS"):
+            assert (
+                max(Counter((row["effect"], row["application"]) for row in town.effects(agency)).values())
+                == 1
+            )
+    finally:
+        town.close()
+
+
+@pytest.mark.timeout(400)
+def test_signals_by_posts_of_our_own_survive_every_kill(tmp_path: Path, database_url: str) -> None:
+    cast = read_cast()
+    agreement = cast.agreement.replace("mshSignalsOnly", "none").replace(
+        "retry_interval: 2", "retry_interval: 1"
+    )
+    town = Town(tmp_path / "town", database_url, cast=replace(cast, agreement=agreement))
+    try:
+        town.start_partners()
+        life = Asking(town)
+        for point in places(ASYNCHRONOUS):
+            killed_at(town, life, point)
+        with town.hub():
+            town.wait(life.ended, 120)
+        for message in life.filed:
+            check_story(town, message)
+    finally:
+        town.close()
+
+
+class Asking(Life):
+    """Also pings the hub, and sends what is spoilt: both are answered by a POST of the hub's own."""
+
+    def go_on(self) -> None:
+        super().go_on()
+        unit = self.filed[-1].unit
+        context = self.town.member.build_context()
+        ping = Ping(
+            context.make_message_id(), "ping", unit.sender, unit.receiver, unit.agreement, context.now
+        )
+        post(self.town.url, EBMS2.seal((ping,), None, context))
+        good = self.filed[-1].parcel
+        spoilt = good.body.open_stream().read().replace(b"TOWN-", b"TOWM-")
+        post(self.town.url, Parcel(good.headers, MemoryBody(spoilt)))
+
+
+def results(town: Town) -> list[dict[str, Any]]:
+    return [row for row in town.received() if row["action"] == "Result"]

@@ -1,0 +1,116 @@
+"""Bodies on their way: whole or not at all, at a pace, within a room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_whole_body
+from gateway.web.server.request_head import RequestRejectedError
+
+SLOW = MinimumBodyRate(0.05, 1000)
+CALM = MinimumBodyRate(30.0, 1000)
+
+
+async def pieces(sent: Sequence[bytes | float]) -> AsyncIterator[bytes]:
+    """Yield what is sent, as the server does; a number is a pause."""
+    for one in sent:
+        if isinstance(one, float):
+            await asyncio.sleep(one)
+        else:
+            yield one
+
+
+def read(
+    sent: Sequence[bytes | float],
+    length: int | None = None,
+    limit: int = 10_000,
+    pace: MinimumBodyRate = CALM,
+    room: BodyBudget | None = None,
+) -> bytes:
+    share = (room or BodyBudget(100_000, 100_000)).make_reservation("192.0.2.1")
+    return asyncio.run(read_whole_body(pieces(sent), length, limit, pace, share))
+
+
+def refused(*arguments: object, **words: object) -> tuple[int, str]:
+    with pytest.raises(RequestRejectedError) as caught:
+        read(*arguments, **words)  # type: ignore[arg-type]
+    return int(caught.value.status), caught.value.problem.id
+
+
+@pytest.mark.parametrize(
+    ("sent", "length", "whole"),
+    [
+        ([b"abc", b""], 3, b"abc"),
+        ([b"ab", b"c", b""], 3, b"abc"),
+        ([b"ab", b"c", b""], None, b"abc"),
+        ([b""], None, b""),
+        ([], 0, b""),
+        # The server need not end a body that has its length.
+        ([b"abc"], 3, b"abc"),
+    ],
+)
+def test_a_whole_body_is_read(sent: list[bytes], length: int | None, whole: bytes) -> None:
+    assert read(sent, length) == whole
+
+
+@pytest.mark.parametrize(
+    ("sent", "length", "status"),
+    [
+        ([b"ab", b""], 3, 400),  # ends before its length
+        ([b"abcd", b""], 3, 413),  # longer than it says
+        ([b"abc", b"", b""], None, 400),  # the server tells an error, or trailers, by one more empty piece
+        ([b"abc"], None, 400),  # no end at all
+        ([b"a" * 5000, b"a" * 5001, b""], None, 413),
+        ([b"a"] * 1000 + [b""], None, 400),  # octet by octet
+    ],
+)
+def test_what_is_not_whole_is_refused(sent: list[bytes], length: int | None, status: int) -> None:
+    assert refused(sent, length)[0] == status
+
+
+def test_lines_are_no_octets_one_by_one() -> None:
+    lines = [b"x" * 80] * 100
+    assert read([*lines, b""]) == b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [[5.0, b"a"], [b"a", 5.0, b"a"], [*([b"a", 0.01] * 500)], [b"a" * 999, *([b"a", 0.02] * 500)]],
+)
+def test_a_body_that_comes_too_slowly_is_not_waited_for(sent: list[bytes | float]) -> None:
+    assert refused(sent, 5000, pace=SLOW) == (408, "GW111")
+
+
+def test_a_body_that_keeps_its_pace_may_take_long() -> None:
+    sent = [piece for _ in range(4) for piece in (b"a" * 1000, 0.3)]
+    assert len(read([*sent, b""], pace=MinimumBodyRate(1.0, 1000))) == 4000
+
+
+def test_a_stall_is_not_paid_for_by_what_came_before() -> None:
+    assert refused([b"a" * 9000, 5.0, b"a"], 9001, pace=SLOW) == (408, "GW111")
+
+
+def test_room_is_bounded_by_address_and_in_all_and_is_given_back() -> None:
+    room = BodyBudget(4000, 500)
+    first = room.make_reservation("192.0.2.1")
+    first.reserve_octets(1000)
+    with pytest.raises(RequestRejectedError) as caught:
+        room.make_reservation("192.0.2.1").reserve_octets(1)
+    assert (caught.value.status, caught.value.problem.id) == (503, "GW806")
+    others = [room.make_reservation(f"192.0.2.{number}") for number in range(2, 6)]
+    for one in others[:3]:
+        one.reserve_octets(1000)
+    with pytest.raises(RequestRejectedError):
+        others[3].reserve_octets(1)
+    first.release_all()
+    others[3].reserve_octets(1000)
+    for one in others:
+        one.release_all()
+    room.make_reservation("192.0.2.1").reserve_octets(1000)
+
+
+def test_a_largest_body_always_has_room() -> None:
+    assert len(read([b"a" * 10_000, b""], 10_000, room=BodyBudget(10_000, 10_000))) == 10_000
