@@ -61,8 +61,8 @@ class Town(Stage):
         self.member = read_membership(self.partner("broker"), "broker")
         self._numbers = iter(range(1, 1_000_000))
 
-    def _settings(self) -> str:
-        text = re.sub(r"\[delivery\]\n[^\[]*", _QUICK, super()._settings())
+    def _format_settings_file(self) -> str:
+        text = re.sub(r"\[delivery\]\n[^\[]*", _QUICK, super()._format_settings_file())
         for code, more in self.agency.items():
             text = text.replace(f"[agency.{code}]", f"[agency.{code}]\n{more}")
         return f'{text}\n[database]\nurl = "{self.database_url}"\n'
