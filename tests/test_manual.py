@@ -404,7 +404,8 @@ def test_an_example_of_the_mapping_page_runs(example: examples.Example, tmp_path
 
 
 def test_the_mapping_page_has_every_source_and_conversion() -> None:
-    from gateway.harmonize.language.source_expressions import FORMS, HUB_VALUES
+    from gateway.harmonize.language.conversion_steps import FORMS
+    from gateway.harmonize.language.simple_sources import HUB_VALUES
     from gateway.harmonize.language.source_reader import SOURCES
 
     puts = " ".join(

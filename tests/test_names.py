@@ -32,7 +32,7 @@ PLAIN_FILES = {
     # families of problems
     *("delivery", "documents", "internal", "messaging", "problem", "security"),
     # things of a test suite
-    *("corpus", "journal", "misbehavior", "report", "runner", "scenarios", "target", "tokenizer"),
+    *("corpus", "exchange", "journal", "misbehavior", "report", "runner", "scenarios", "target", "tokenizer"),
     # things of every server
     *("database", "engine", "failpoints", "health", "lanes", "metrics", "settings", "tables", "transitions"),
     *("limits", "pki", "readiness", "registration", "wiring"),

@@ -13,8 +13,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
 from gateway.conformance.partners.http_transport import (
     HttpReply,
     IncomingRequest,
@@ -24,9 +25,6 @@ from gateway.conformance.partners.http_transport import (
 from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, CUSTOMS_MISBEHAVIORS, Misbehavior
 from gateway.conformance.partners.partner_identity import read_identity
 from gateway.errors import GatewayError
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
 
 __all__ = ["main"]
 

@@ -12,8 +12,9 @@ from gateway.harmonize.engine.submission_split import (
     split_submission,
 )
 from gateway.harmonize.generator.request_schemas import generate_schemas
+from gateway.harmonize.language.bundle_loader import load_bundle
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation, load_bundle
+from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation
 from gateway.harmonize.submission.evaluation_scope import Diagnostic, Fate
 from gateway.harmonize.submission.submission_index import Leaf
 

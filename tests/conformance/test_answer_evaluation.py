@@ -9,13 +9,7 @@ from gateway.conformance.hostile.answer_evaluation import (
     explain_mismatch,
     summarize_answer,
 )
-from gateway.conformance.hostile.attack_case import (
-    ACCEPTED,
-    LAWFUL,
-    Answer,
-    Expectation,
-    expect_refusal_codes,
-)
+from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, Answer, Expectation, expect_refusal_codes
 from gateway.wire.namespaces import EB, SOAP11, SOAP12
 
 XML = {"content-type": "text/xml"}

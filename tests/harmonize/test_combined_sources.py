@@ -15,16 +15,15 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, SplitResult, load_bundle
 from gateway.harmonize.engine.request_renderer import split_text
-from gateway.harmonize.language.combined_sources import Concatenation, ConvertedSource, split_by_separator
-from gateway.harmonize.language.simple_sources import Constant
-from gateway.harmonize.language.source_expressions import (
-    ConversionError,
-    EvaluatedValue,
+from gateway.harmonize.language.combined_sources import Concatenation, OccurrenceLookup, split_by_separator
+from gateway.harmonize.language.conversion_steps import (
+    ConvertedSource,
     FormatStep,
-    OccurrenceLookup,
     TranslationStep,
     UnitConversion,
 )
+from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
+from gateway.harmonize.language.simple_sources import Constant
 from gateway.harmonize.language.target_tree import TextPiece
 from gateway.harmonize.types.code_lists import CodeList
 from gateway.harmonize.types.strict_yaml import SourceMark

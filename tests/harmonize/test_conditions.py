@@ -15,8 +15,9 @@ from gateway.harmonize.generator.condition_sentences import to_data, write_sente
 from gateway.harmonize.language.read_set import build_read_set
 from gateway.harmonize.proofs.guard_valuations import GuardWorld
 from gateway.harmonize.tools.provenance.field_uses import describe_condition
-from gateway.harmonize.types.conditions import Condition, list_guard_tests, read_condition
+from gateway.harmonize.types.condition_reader import read_condition
 from gateway.harmonize.types.strict_yaml import read_yaml
+from gateway.harmonize.types.unique_fields import Condition, list_guard_tests
 from tests.harmonize import small_bundle
 
 

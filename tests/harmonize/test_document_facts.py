@@ -12,13 +12,14 @@ import pytest
 
 from gateway.harmonize import MappingBundle
 from gateway.harmonize.importer.condition_translation import ConditionSubject, translate_condition
+from gateway.harmonize.language.conversion_steps import UnitConversion
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.source_expressions import FieldValue, HubValue, UnitConversion
+from gateway.harmonize.language.simple_sources import FieldValue, HubValue
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement
-from gateway.harmonize.types.conditions import Condition, Negation, read_condition
-from gateway.harmonize.types.conditions import ValueTest as OneTest
+from gateway.harmonize.types.condition_reader import read_condition
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unique_fields import Condition, Negation, UniqueField
+from gateway.harmonize.types.unique_fields import ValueTest as OneTest
 from tests.harmonize.test_document_mapping import DOCUMENTS, VERIFIED, entry, inventory_fields, reconciled
 
 # What the inventory leaves open or has otherwise, and the mapping decides (reconciled.csv says why).

@@ -14,7 +14,7 @@ import yaml
 from lxml import etree
 
 from gateway.harmonize import MappingBundle, generate_schemas
-from gateway.harmonize.language.source_expressions import FieldValue
+from gateway.harmonize.language.simple_sources import FieldValue
 from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
 from gateway.share import get_data_folder

@@ -12,11 +12,12 @@ from lxml import etree
 
 from gateway.cli import main
 from gateway.harmonize import SplitResult, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize.language.conversion_steps import FORMS
 from gateway.harmonize.language.document_checks import KINDS, OPERATORS
-from gateway.harmonize.language.source_expressions import FORMS, HUB_VALUES
+from gateway.harmonize.language.simple_sources import HUB_VALUES
 from gateway.harmonize.language.source_reader import SOURCES
 from gateway.harmonize.proofs import PROOFS, check_bundle
-from gateway.harmonize.types.unique_fields import _TYPES
+from gateway.harmonize.types.field_reader import _TYPES
 from gateway.harmonize.types.unit_table import ROUNDING_NAMES
 from gateway.share import get_data_folder
 from gateway.wire.schema_sets import SchemaSet

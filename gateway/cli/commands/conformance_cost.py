@@ -19,9 +19,10 @@ from gateway.cli.result_output import print_json
 from gateway.cli.settings import read_home_settings
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.corpus import select_cases
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.request_cost import (
     CaseRequest,
     CostLimit,

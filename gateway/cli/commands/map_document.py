@@ -16,8 +16,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.harmonize.generator import generate_all_files
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.item_identifiers import find_type_code
+from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.notices.error_places import list_error_places
 from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts, find_document_mapping, read_notice
 from gateway.harmonize.notices.notice_samples import draw_notice

@@ -8,9 +8,9 @@ a call when the gateway's signed answer relates to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from gateway.conformance.hostile.attack_case import Answer, HttpRequest, Step
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
 from gateway.conformance.partners.hub_answers import read_hub_answer
 from gateway.conformance.partners.message_handler import EBMS2
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
@@ -20,9 +20,6 @@ from gateway.wire.addressing import read_addressing
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import parse_xml
 from gateway.wire.xml_prescan import DEFAULT_LIMITS
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["explain_missing_proof"]
 

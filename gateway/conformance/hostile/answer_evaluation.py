@@ -8,7 +8,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import Answer, Expectation
+from gateway.conformance.hostile.exchange import Answer, Expectation
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.namespaces import EB

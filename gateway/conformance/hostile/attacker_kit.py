@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import HttpRequest, NotOfferedError
+from gateway.conformance.hostile.exchange import FACES, FaceAddress, HttpRequest, NotOfferedError
 from gateway.conformance.hostile.message_mutation import MutatedCall, MutatedMessage
 from gateway.conformance.partners.broker_membership import Membership, read_membership
 from gateway.conformance.partners.message_handler import SOAP_ACTION, read_parcel_content
@@ -36,10 +36,13 @@ from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import SERVICE_AGENCY
 from gateway.wire.xml import parse_xml
 
-__all__ = ["FACES", "MEMBERS", "AttackerKit", "FaceAddress", "read_attacker_kit"]
+__all__ = [
+    "MEMBERS",
+    "AttackerKit",
+    "read_attacker_kit",
+]
 
 MEMBERS: Final = ("a", "b")
-FACES: Final = ("ebms2", "soap")
 _PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
 #: Further keys that a partner folder may hold: certificates of member A that must not be taken.
 _FURTHER: Final = ("expired", "revoked", "encryption")
@@ -47,14 +50,6 @@ _PAYLOADS: Final = (
     ("application/xml", "<신고><품목 번호='1'>튤립 구근</품목></신고>".encode()),
     ("application/octet-stream", bytes(range(256))),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FaceAddress:
-    """Where a face of the gateway is: a path below its base URL, or a URL of its own."""
-
-    path: str
-    url: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import AttackCase, Expectation, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Expectation, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import swap_octets
+from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     get_element,
@@ -18,10 +21,6 @@ from gateway.conformance.hostile.tree_mutations import (
     recompute_written_digests,
 )
 from gateway.wire.namespaces import WSU
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
-    from gateway.conformance.hostile.scenarios import RequestMaker
 
 __all__ = [
     "BODY",

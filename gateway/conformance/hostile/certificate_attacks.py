@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from asn1crypto.core import SequenceOf
 from asn1crypto.x509 import Certificate as Parsed
@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest, NotOfferedError
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import TOKEN, build_tampered_call
+from gateway.conformance.hostile.exchange import HttpRequest, NotOfferedError
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.tree_mutations import append_element, mutate_tree, set_attribute, set_text
 from gateway.pki.certificate_authority import (
@@ -33,9 +35,6 @@ from gateway.pki.certificate_authority import (
 )
 from gateway.pki.signing_keys import KeySigner, Signer
 from gateway.wire.namespaces import X509_PKI_PATH_TOKEN
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES", "SignerMaker", "make_certificate_cases", "mutate_certificate"]
 

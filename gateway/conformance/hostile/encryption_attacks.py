@@ -10,30 +10,22 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
 from gateway.conformance.hostile.answer_evaluation import summarize_answer
-from gateway.conformance.hostile.attack_case import (
-    Answer,
-    AttackCase,
-    Exchange,
-    HttpRequest,
-    WrongAnswerError,
-)
+from gateway.conformance.hostile.attack_case import AttackCase, Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import SECURITY, build_tampered_call
+from gateway.conformance.hostile.exchange import Answer, Exchange, HttpRequest, WrongAnswerError
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import swap_octets
+from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import append_element, get_element, mutate_tree
 from gateway.conformance.hostile.xml_bombs import expect_early_refusal
 from gateway.wire.namespaces import DS, SERVICE_AGENCY, XENC
 from gateway.wire.xml import parse_xml
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attack_case import Scenario
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
-    from gateway.conformance.hostile.scenarios import RequestMaker
 
 __all__ = ["CASES"]
 

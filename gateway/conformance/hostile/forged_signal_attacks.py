@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     LAWFUL,
     Answer,
-    AttackCase,
     Exchange,
     Expectation,
     HttpRequest,
@@ -44,9 +45,6 @@ from gateway.message_model import (
 )
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.xmlsec.algorithms import SHA256
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

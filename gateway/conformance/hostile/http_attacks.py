@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.conformance.hostile.attack_case import (
-    LAWFUL,
-    Answer,
-    AttackCase,
-    Exchange,
-    Expectation,
-    RawScript,
-    Scenario,
-)
+from gateway.conformance.hostile.attack_case import AttackCase, Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import LAWFUL, Answer, Exchange, Expectation, RawScript
 from gateway.conformance.hostile.raw_http_requests import (
     EITHER,
     REFUSED,
@@ -31,9 +25,6 @@ from gateway.conformance.hostile.raw_http_requests import (
     make_smuggling_scenario,
 )
 from gateway.message_model import Payload
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -6,18 +6,17 @@ seen when the honest message afterwards is taken too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase, Expectation, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import LAWFUL, Expectation, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.mime_mutations import add_part_headers
 from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.xml_bombs import expect_early_refusal
 from gateway.message_model import Payload
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import LAWFUL, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case, make_transit_attack
+from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,
@@ -34,10 +37,6 @@ from gateway.message_model import Party, PartyId
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
 from gateway.pki.certificates import Certificate
 from gateway.pki.signing_keys import Signer
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
-    from gateway.conformance.hostile.scenarios import RequestMaker
 
 __all__ = ["CASES", "build_key_value"]
 

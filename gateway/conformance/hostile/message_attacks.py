@@ -7,9 +7,11 @@ sign, so that the one thing that is wrong is the only thing that can be refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
-from gateway.conformance.hostile.attack_case import Answer, AttackCase, Exchange, Expectation, Scenario
+from gateway.conformance.hostile.attack_case import AttackCase, Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, Exchange, Expectation
 from gateway.conformance.hostile.scenarios import RequestMaker, expect_refusal
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
@@ -18,9 +20,6 @@ from gateway.conformance.hostile.tree_mutations import (
     recompute_signature,
     recompute_written_digests,
 )
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = [
     "CID",

@@ -6,13 +6,14 @@ import base64
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     LAWFUL,
     Answer,
-    AttackCase,
     Exchange,
     HttpRequest,
     WrongAnswerError,
@@ -34,9 +35,6 @@ from gateway.conformance.hostile.tree_mutations import (
 )
 from gateway.message_model import Payload
 from gateway.wire.xml import parse_xml
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import BOUNDARY, OctetMutation, swap_octets
 from gateway.conformance.hostile.mime_mutations import (

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import LAWFUL
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import BOUNDARY, OctetMutation
 from gateway.conformance.hostile.xml_bombs import expect_early_refusal

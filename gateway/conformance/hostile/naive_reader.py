@@ -16,7 +16,7 @@ from urllib.parse import unquote, unquote_plus
 from lxml import etree
 
 from gateway.conformance.hostile import naive_verifier
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.wire.namespaces import EB, PREFIXES, XLINK
 
 __all__ = [

@@ -6,9 +6,11 @@ The sender signs them himself: nothing but the value is wrong.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase, Expectation, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import LAWFUL, Expectation, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.xml_bombs import expect_early_refusal
@@ -16,9 +18,6 @@ from gateway.message_model import Payload
 from gateway.share import get_data_folder
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.xades import sign_document
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

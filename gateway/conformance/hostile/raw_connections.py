@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.conformance.hostile.attack_case import Answer, RawScript
+from gateway.conformance.hostile.exchange import Answer, RawScript
 
 __all__ = ["WireAddress", "run_script"]
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import (
     LAWFUL,
     Answer,
     Exchange,
     Expectation,
     NotOfferedError,
     RawScript,
-    Scenario,
     WrongAnswerError,
 )
 from gateway.conformance.hostile.message_mutation import BOUNDARY
 from gateway.conformance.hostile.scenarios import expect_refusal
 from gateway.message_model import Payload, UserMessage
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = [
     "EITHER",

@@ -18,14 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.conformance.hostile.attack_case import (
-    Answer,
-    AttackCase,
-    HttpRequest,
-    NotOfferedError,
-    WrongAnswerError,
-)
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, HttpRequest, NotOfferedError, WrongAnswerError
 from gateway.errors import OUR_MISTAKE, GatewayError
 
 __all__ = [

@@ -18,15 +18,9 @@ from gateway.conformance.hostile.answer_evaluation import (
     explain_mismatch,
     summarize_answer,
 )
-from gateway.conformance.hostile.attack_case import (
-    ACCEPTED,
-    Answer,
-    AttackCase,
-    Exchange,
-    NotOfferedError,
-    WrongAnswerError,
-)
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import ACCEPTED, Answer, Exchange, NotOfferedError, WrongAnswerError
 from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, CaseResult, SuiteReport
 from gateway.conformance.hostile.target import Target
 from gateway.errors import GatewayError

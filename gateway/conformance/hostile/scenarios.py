@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     Answer,
     Exchange,
     Expectation,
     HttpRequest,
-    Scenario,
     expect_refusal_codes,
 )
 from gateway.errors import PROBLEMS
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["SOAP_REFUSALS", "RequestMaker", "expect_refusal", "make_control_scenario"]
 

@@ -8,12 +8,13 @@ SecurityFailure says it too, and so does a NotRecognized, which is told of every
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     Answer,
-    AttackCase,
     Exchange,
     Expectation,
     HttpRequest,
@@ -26,9 +27,6 @@ from gateway.message_model import StatusRequest
 from gateway.wire.namespaces import EB
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import parse_xml
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.conformance.hostile.attack_case import Answer, HttpRequest, NotOfferedError, RawScript, Step
-from gateway.conformance.hostile.attacker_kit import FaceAddress
+from gateway.conformance.hostile.exchange import (
+    Answer,
+    FaceAddress,
+    HttpRequest,
+    NotOfferedError,
+    RawScript,
+    Step,
+)
 from gateway.conformance.hostile.raw_connections import WireAddress, run_script
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.tls_contexts import make_client_context

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from gateway.conformance.hostile.attack_case import HttpRequest
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_mutation import OctetMutation
 from gateway.conformance.hostile.mime_mutations import insert_parts
 from gateway.conformance.hostile.request_cost import CaseRequest

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gateway.conformance.hostile.attack_case import AttackCase, Expectation
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import Expectation
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import OctetMutation
 from gateway.conformance.hostile.scenarios import expect_refusal

@@ -11,8 +11,7 @@ from typing import Any
 
 from gateway.harmonize.generator.condition_sentences import to_data, write_sentence
 from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
-from gateway.harmonize.types.conditions import Condition
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unique_fields import Condition, UniqueField
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = ["Labels", "describe_form", "list_labels"]

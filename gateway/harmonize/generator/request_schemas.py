@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from gateway.harmonize.generator.notice_schemas import generate_notice_schemas
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.element_variants import MergedElement, merge_variants
 from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language.target_tree import MergedElement, merge_variants
 from gateway.harmonize.types.unique_fields import UniqueField
 from gateway.harmonize.types.value_shapes import ValueShape, write_simple_type
 from gateway.wire.namespaces import SUB

@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.harmonize.language.aggregate_sources import GroupCount
-from gateway.harmonize.language.combined_sources import split_by_separator
-from gateway.harmonize.language.source_expressions import (
-    Concatenation,
+from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, split_by_separator
+from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep
+from gateway.harmonize.language.evaluated_value import SourceExpression
+from gateway.harmonize.language.simple_sources import (
     Constant,
-    ConvertedSource,
-    DefaultValue,
     FieldValue,
-    FormatStep,
     GroupPosition,
     HubValue,
     ItemCount,
     SerialNumber,
-    SourceExpression,
 )
 from gateway.harmonize.language.target_tree import TargetAttribute
 from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning

@@ -6,12 +6,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from gateway.harmonize.language.aggregate_sources import Sum
-from gateway.harmonize.language.source_expressions import (
-    ConvertedSource,
-    EvaluatedValue,
-    Product,
-    UnitConversion,
-)
+from gateway.harmonize.language.conversion_steps import ConvertedSource, UnitConversion
+from gateway.harmonize.language.evaluated_value import EvaluatedValue
+from gateway.harmonize.language.simple_sources import Product
 from gateway.harmonize.submission.submission_index import SubmissionIndex
 from gateway.harmonize.types.value_shapes import DECIMAL
 

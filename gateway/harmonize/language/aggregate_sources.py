@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
 
-from gateway.errors import RULE_BROKEN
-from gateway.harmonize.language.source_expressions import (
+from gateway.errors import RULE_BROKEN, SOURCES_DISAGREE
+from gateway.harmonize.language.evaluated_value import (
     EXACT,
     ConversionError,
     EvaluatedValue,
@@ -17,17 +16,15 @@ from gateway.harmonize.language.source_expressions import (
 from gateway.harmonize.submission.evaluation_scope import Scope
 from gateway.harmonize.submission.submission_index import FoundValue
 from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types.strict_yaml import SourceMark
 from gateway.harmonize.types.unique_fields import UniqueField
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 
-if TYPE_CHECKING:
-    from gateway.harmonize.language.source_reader import BindingContext
-
-__all__ = ["GroupCount", "Sum", "read_group_count", "read_sum"]
-
-_ITEMS: Final = "items"
-_MOST_DECIMALS: Final = 12
+__all__ = [
+    "GroupCount",
+    "Sum",
+    "UniformItemValue",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,61 +144,58 @@ class GroupCount:
         return None
 
 
-def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
-    """Return the total that a line declares: ``{sum: field, over: items | group, decimals: n}``."""
-    name = node.read_text("sum")
-    source = context.asks.get(name) or context.dictionary.meanings.get(name)
-    if source is None or source.shape.kind not in ("decimal", "integer"):
-        raise make_mapping_error(node.mark, "sum", "a number, asked or common", name)
-    if isinstance(source, CommonMeaning) and name not in context.mandatory | context.optional:
-        expected = "a meaning that the document lists under needs"
-        raise make_mapping_error(node.mark, "sum", expected, name, proof="least_disclosure")
-    over_node = table.get_required("over")
-    over = over_node.read_text("over")
-    repeats = _list_open_repetitions(source, context)
-    if over not in repeats:
-        raise make_mapping_error(
-            over_node.mark, "over", "one of " + (", ".join(repeats) or "none: nothing repeats"), over
-        )
-    decimals = table.get_required("decimals").read_integer("decimals", 0, _MOST_DECIMALS)
-    return Sum(source, over, decimals, _is_always_present(source, repeats, context))
+_SHOWN = 60
 
 
-def _list_open_repetitions(source: UniqueField | CommonMeaning, context: BindingContext) -> list[str]:
-    """Return the repetitions of `source` that do not stand around the line, the outermost first."""
-    if isinstance(source, UniqueField):
-        in_item, groups, entered = source.home == "item", _list_outer_groups(source, context), context.asked
-    else:
-        in_item = context.dictionary.is_per_item(source.per)
-        groups, entered = context.dictionary.list_enclosing_groups(source.per), context.common
-    repeats = [_ITEMS] if in_item and not context.in_item else []
-    return repeats + [name for name in groups if name not in entered]
+@dataclass(frozen=True, slots=True)
+class UniformItemValue:
+    """The one value that all goods items of the application have; items that differ are refused (GW505).
 
+    It reads back as the value of each of them, so nothing is lost.
+    """
 
-def _list_outer_groups(ask: UniqueField, context: BindingContext) -> tuple[str, ...]:
-    outer = context.asks.get(ask.group)
-    return (*_list_outer_groups(outer, context), outer.name) if outer is not None else ()
+    source: UniqueField | CommonMeaning
+    loss = "exact"
 
+    def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
+        """Return the value, nothing where no item has one; raises `MisfitError` where two items differ."""
+        found = [
+            one for inner in scope.enter_items() for one in inner.find_local_values(self.source, rule)[:1]
+        ]
+        if not found:
+            return []
+        leaves = tuple(leaf for one in found for leaf in one.leaves)
+        for one in found:
+            if one.text != found[0].text:
+                detail = (
+                    f"all items have one {self.source.name} here, not {found[0].text[:_SHOWN]!r} "
+                    f"and {one.text[:_SHOWN]!r}"
+                )
+                raise ConversionError(SOURCES_DISAGREE, detail, (*one.leaves, *leaves))
+        kind = "ask" if isinstance(self.source, UniqueField) else "common"
+        note = (f"alike in {len(found)} items",) if len(found) > 1 else ()
+        return [EvaluatedValue(found[0].text, leaves, f"{kind}:{self.source.name}", note, found[0])]
 
-def _is_always_present(
-    source: UniqueField | CommonMeaning, repeats: list[str], context: BindingContext
-) -> bool:
-    """Return whether there is always something to add up."""
-    if isinstance(source, CommonMeaning):
-        return source.name in context.mandatory and not set(repeats) - {_ITEMS}
-    groups = [context.asks[name] for name in repeats if name != _ITEMS]
-    return all(one.requirement.mandatory for one in (source, *groups))
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the value."""
+        return self.source.shape
 
+    def is_always_present(self) -> bool:
+        """Return whether there is always a value: each item must have it, so there is."""
+        return True
 
-def read_group_count(node: YamlNode, context: BindingContext) -> GroupCount:
-    """Return the count of a group: ``{count: group}``, asked or of the dictionary."""
-    name = node.read_text("count")
-    asked = context.asks.get(name)
-    if asked is not None and asked.type == "group":
-        return GroupCount(asked)
-    group = context.dictionary.groups.get(name)
-    if group is None:
-        raise make_mapping_error(
-            node.mark, "count", "items, an asked group or a group of the dictionary", name
-        )
-    return GroupCount(group)
+    def invert_value(self, text: str) -> str | None:
+        """Return the value that each of the items has."""
+        return text
+
+    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield the field or meaning of the items."""
+        yield self.source
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield the field or meaning of the items."""
+        yield self.source
+
+    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
+        """Return nothing: a text or a code has no unit."""
+        return None

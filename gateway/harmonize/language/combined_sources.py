@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import VALUE_DOES_NOT_FIT
-from gateway.harmonize.language.conversion_steps import ConversionStep, TranslationStep, UnitConversion
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue, SourceExpression
-from gateway.harmonize.language.occurrence_lookup import (
-    KeyMatch,
-    OccurrenceLookup,
-    enter_repetition,
-    is_inside_repetition,
-    list_enclosing_repetitions,
+from gateway.errors import SOURCES_DISAGREE, VALUE_DOES_NOT_FIT
+from gateway.harmonize.language.conversion_steps import (
+    ConvertedSource,
 )
+from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
 from gateway.harmonize.language.simple_sources import Constant, FieldValue
 from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.submission.submission_index import parse_sequence_number
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
 from gateway.harmonize.types.strict_yaml import SourceMark
 from gateway.harmonize.types.unique_fields import UniqueField
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = [
     "Concatenation",
-    "ConvertedSource",
     "DefaultValue",
     "KeyMatch",
     "OccurrenceLookup",
@@ -190,89 +185,189 @@ def split_by_separator(text: str, separator: str, count: int) -> list[str] | Non
     return pieces if len(pieces) == count else None
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertedSource:
-    """A source with its conversions, in order."""
+_LONGEST_SHOWN: Final = 60
 
-    source: SourceExpression
-    steps: tuple[ConversionStep, ...]
+
+_ITEM: Final = "item"
+
+
+def list_enclosing_repetitions(
+    source: UniqueField | CommonMeaning, dictionary: DataDictionary
+) -> tuple[str, ...]:
+    """Return the repetitions around a field or meaning, the outermost first.
+
+    ``item``, ``asked:GROUP`` or ``common:GROUP``; empty for what is given once.
+    """
+    if isinstance(source, UniqueField):
+        parts = source.group.split(".") if source.group else []
+        groups = tuple(f"asked:{'.'.join(parts[: n + 1])}" for n in range(len(parts)))
+        return ((_ITEM,) if source.home == "item" else ()) + groups
+    groups = tuple(f"common:{name}" for name in dictionary.list_enclosing_groups(source.per))
+    return ((_ITEM,) if dictionary.is_per_item(source.per) else ()) + groups
+
+
+def enter_repetition(scope: Scope, level: str) -> list[Scope]:
+    """Return one scope for each occurrence of a repetition, the item or group around `scope` set aside."""
+    if level == _ITEM:
+        return scope.enter_items()
+    kind, _, name = level.partition(":")
+    return scope.enter_group(name, asked=kind == "asked")
+
+
+def is_inside_repetition(scope: Scope, level: str) -> bool:
+    """Return whether `scope` stands in one occurrence of a repetition."""
+    if level == _ITEM:
+        return scope.item is not None
+    kind, _, name = level.partition(":")
+    return name in (scope.asked if kind == "asked" else scope.common)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMatch:
+    """What one key of an occurrence must equal: a constant, or the value of another field."""
+
+    key: UniqueField | CommonMeaning
+    constant: str | None
+    other: UniqueField | CommonMeaning | None
+    numeric: bool
+
+    def normalize_key(self, text: str) -> str:
+        """Return a key in the form in which keys are compared: ``01`` and ``1`` are one number."""
+        text = text.strip()
+        return (parse_sequence_number(text) or text) if self.numeric else text
+
+    def find_expected_key(self, scope: Scope, rule: SourceMark) -> str | None:
+        """Return what the key must be here, None where nothing says it."""
+        if self.other is None:
+            return self.normalize_key(self.constant or "")
+        found = scope.read_values(self.other, rule)
+        return self.normalize_key(found[0].text) if len(found) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyedOccurrence:
+    """An occurrence with the leaves of its keys."""
+
+    scope: Scope
+    leaves: tuple[int, ...]
+
+
+_Index = Mapping[tuple[str, ...], list[_KeyedOccurrence]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OccurrenceLookup:
+    """The value of that occurrence of a repetition whose keys are the wanted ones.
+
+    `around` are the repetitions around the value; the keys belong to the last of the first
+    `depth` of them, which is gone over anew, while those outside it stay as they are where
+    the line stands.  No match is no value; several are GW505.
+    """
+
+    taken: FieldValue
+    matches: tuple[KeyMatch, ...]
+    around: tuple[str, ...]
+    depth: int
 
     @property
     def loss(self) -> str:
-        """Return what is lost: the worst of the source and the steps."""
-        order = ("exact", "residue", "lossy")
-        return max((self.source.loss, *(step.loss for step in self.steps)), key=order.index)
+        """Return what the choice loses: with constant keys nothing, the keys are known."""
+        return "exact" if all(match.other is None for match in self.matches) else "residue"
 
-    @property
-    def converted_unit(self) -> str | None:
-        """Return the unit that all values are converted to, None where they keep theirs."""
-        return next((step.to for step in self.steps if isinstance(step, UnitConversion)), None)
+    def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
+        """Return the value of the one matching occurrence; raises `MisfitError` where several match."""
+        index = self._get_key_index(scope, rule)
+        wanted = [match.find_expected_key(scope, rule) for match in self.matches]
+        hits = index.get(tuple(text for text in wanted if text is not None), [])
+        if None in wanted or not hits:
+            return []
+        if len(hits) > 1:
+            shown = ", ".join(str(text)[:_LONGEST_SHOWN] for text in wanted)
+            detail = f"{len(hits)} occurrences have {self._format_key_names()} {shown}"
+            raise ConversionError(SOURCES_DISAGREE, detail, (*hits[1].leaves, *hits[0].leaves))
+        values = self._evaluate_inside(hits[0].scope, rule)
+        if len(values) > 1:
+            leaves = tuple(leaf for value in reversed(values) for leaf in value.leaves)
+            raise ConversionError(
+                SOURCES_DISAGREE, f"{self.taken.source.name} has {len(values)} values", leaves
+            )
+        return values
 
-    def evaluate_values(self, scope: Scope, rule: SourceMark) -> Iterable[EvaluatedValue]:
-        """Return the converted values; raises `MisfitError` where one cannot be converted."""
-        return (
-            self._evaluate_converted_values(scope, rule)
-            if self.steps
-            else self.source.evaluate_values(scope, rule)
-        )
+    def _format_key_names(self) -> str:
+        return ", ".join(match.key.name for match in self.matches)
 
-    def _evaluate_converted_values(self, scope: Scope, rule: SourceMark) -> Iterator[EvaluatedValue]:
-        beside = self.read_second_key(scope, rule)
-        for value in self.source.evaluate_values(scope, rule):
-            if self.converted_unit is not None and value.measured is not None:
-                scope.trace.record_fate(value.measured[1], "consumed", rule)
-            result = self._convert_value(value, beside)
-            if result is not None:
-                yield result
+    def _evaluate_inside(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
+        scopes = [scope]
+        for level in self.around[self.depth :]:
+            scopes = [inner for outer in scopes for inner in enter_repetition(outer, level)]
+        return [value for inner in scopes for value in self.taken.evaluate_values(inner, rule)]
 
-    def read_second_key(self, scope: Scope, rule: SourceMark) -> str:
-        """Return the value that a translation needs beside the code, noted as read; else an empty text."""
-        for step in self.steps:
-            if isinstance(step, TranslationStep) and step.beside is not None:
-                found = scope.read_values(step.beside, rule)
-                return found[0].text.strip() if len(found) == 1 else ""
-        return ""
+    def _get_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
+        """Return the occurrences by their keys, looked up once for all lines that stand in one place."""
+        outer = [level for level in self.around[: self.depth - 1] if is_inside_repetition(scope, level)]
+        marks = [_identify_occurrence(scope, level) for level in outer]
+        # The tuple of item numbers is one and the same object in all scopes of one place.
+        key = (id(self), id(scope.numbers), *marks)
+        known = scope.answers.indexes.get(key)
+        if known is None:
+            known = (scope, self._build_key_index(scope, rule))
+            scope.answers.indexes[key] = known
+        index: _Index = known[1]
+        return index
 
-    def _convert_value(self, value: EvaluatedValue, beside: str) -> EvaluatedValue | None:
-        result: EvaluatedValue | None = value
-        try:
-            for step in self.steps:
-                result = step.convert_value(result, beside) if result is not None else None
-        except ConversionError as misfit:
-            leaves = tuple(dict.fromkeys((*misfit.leaves, *value.leaves)))
-            raise ConversionError(misfit.problem, misfit.detail, leaves) from None
-        return result
-
-    def invert_value(self, text: str) -> str | None:
-        """Return the value of the source that was written as `text`; None where it cannot be read back."""
-        result: str | None = text
-        for step in reversed(self.steps):
-            result = step.invert_value(result) if result is not None else None
-        return self.source.invert_value(result) if result is not None else None
+    def _build_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
+        scopes = [scope]
+        for position, level in enumerate(self.around[: self.depth], 1):
+            if position == self.depth or not is_inside_repetition(scope, level):
+                scopes = [inner for outer in scopes for inner in enter_repetition(outer, level)]
+        index: dict[tuple[str, ...], list[_KeyedOccurrence]] = {}
+        for inner in scopes:
+            for value in self._evaluate_inside(inner, rule):
+                # Whichever is chosen becomes forwarded; the others stay here by this rule.
+                scope.trace.record_fate(value.leaves, "withheld", rule)
+            found = [inner.read_values(match.key, rule) for match in self.matches]
+            if all(len(one) == 1 for one in found):
+                key = tuple(m.normalize_key(one[0].text) for m, one in zip(self.matches, found, strict=True))
+                leaves = tuple(leaf for one in found for leaf in one[0].leaves)
+                index.setdefault(key, []).append(_KeyedOccurrence(inner, leaves))
+        return index
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the values."""
-        shape = self.source.infer_shape()
-        for step in self.steps:
-            shape = step.infer_shape()
-        return shape
+        """Return the form of the value."""
+        return self.taken.infer_shape()
 
     def is_always_present(self) -> bool:
-        """Return whether there is always a value."""
-        return self.source.is_always_present() and not any(
-            isinstance(step, TranslationStep) and step.omit for step in self.steps
-        )
+        """Return whether there is always a value: never, an occurrence may be missing."""
+        return False
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield the fields and meanings whose values reach the target."""
-        yield from self.source.list_forwarded_sources()
+        """Yield the field or meaning whose value is taken."""
+        yield self.taken.source
+
+    def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield the keys and what they are compared with: what chooses the occurrence."""
+        for match in self.matches:
+            yield match.key
+            if match.other is not None:
+                yield match.other
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield every field and meaning that can change the outcome, those forwarded first."""
-        yield from self.source.list_read_sources()
-        for step in self.steps:
-            yield from step.list_read_sources()
+        """Yield the value, then what chooses it."""
+        yield self.taken.source
+        yield from self.list_key_sources()
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return the field or meaning whose attribute the value carries."""
-        return self.source.find_attribute_carrier()
+        """Return the field or meaning whose value is taken."""
+        return self.taken.source
+
+    def invert_value(self, text: str) -> str | None:
+        """Return the value as it was given."""
+        return text
+
+
+def _identify_occurrence(scope: Scope, level: str) -> object:
+    """Return what tells the occurrence of a repetition that `scope` stands in from all others."""
+    if level == _ITEM:
+        return scope.item
+    kind, _, name = level.partition(":")
+    return (scope.asked if kind == "asked" else scope.common)[name]

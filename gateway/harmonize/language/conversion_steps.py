@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
+from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue, SourceExpression
+from gateway.harmonize.submission.evaluation_scope import Scope
 from gateway.harmonize.types.code_lists import CodeList
 from gateway.harmonize.types.data_dictionary import CommonMeaning
+from gateway.harmonize.types.strict_yaml import SourceMark
 from gateway.harmonize.types.unique_fields import UniqueField
 from gateway.harmonize.types.unit_table import UnitTable, format_decimal, parse_fraction, round_fraction
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 
-__all__ = ["DATE_FORMS", "FORMS", "ConversionStep", "FormatStep", "TranslationStep", "UnitConversion"]
+__all__ = [
+    "DATE_FORMS",
+    "FORMS",
+    "ConversionStep",
+    "ConvertedSource",
+    "FormatStep",
+    "TranslationStep",
+    "UnitConversion",
+]
 
 _SHOWN: Final = 60
 FORMS: Final = {
@@ -215,3 +225,91 @@ def _is_calendar_time(text: str) -> bool:
         return bool(datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text))
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedSource:
+    """A source with its conversions, in order."""
+
+    source: SourceExpression
+    steps: tuple[ConversionStep, ...]
+
+    @property
+    def loss(self) -> str:
+        """Return what is lost: the worst of the source and the steps."""
+        order = ("exact", "residue", "lossy")
+        return max((self.source.loss, *(step.loss for step in self.steps)), key=order.index)
+
+    @property
+    def converted_unit(self) -> str | None:
+        """Return the unit that all values are converted to, None where they keep theirs."""
+        return next((step.to for step in self.steps if isinstance(step, UnitConversion)), None)
+
+    def evaluate_values(self, scope: Scope, rule: SourceMark) -> Iterable[EvaluatedValue]:
+        """Return the converted values; raises `MisfitError` where one cannot be converted."""
+        return (
+            self._evaluate_converted_values(scope, rule)
+            if self.steps
+            else self.source.evaluate_values(scope, rule)
+        )
+
+    def _evaluate_converted_values(self, scope: Scope, rule: SourceMark) -> Iterator[EvaluatedValue]:
+        beside = self.read_second_key(scope, rule)
+        for value in self.source.evaluate_values(scope, rule):
+            if self.converted_unit is not None and value.measured is not None:
+                scope.trace.record_fate(value.measured[1], "consumed", rule)
+            result = self._convert_value(value, beside)
+            if result is not None:
+                yield result
+
+    def read_second_key(self, scope: Scope, rule: SourceMark) -> str:
+        """Return the value that a translation needs beside the code, noted as read; else an empty text."""
+        for step in self.steps:
+            if isinstance(step, TranslationStep) and step.beside is not None:
+                found = scope.read_values(step.beside, rule)
+                return found[0].text.strip() if len(found) == 1 else ""
+        return ""
+
+    def _convert_value(self, value: EvaluatedValue, beside: str) -> EvaluatedValue | None:
+        result: EvaluatedValue | None = value
+        try:
+            for step in self.steps:
+                result = step.convert_value(result, beside) if result is not None else None
+        except ConversionError as misfit:
+            leaves = tuple(dict.fromkeys((*misfit.leaves, *value.leaves)))
+            raise ConversionError(misfit.problem, misfit.detail, leaves) from None
+        return result
+
+    def invert_value(self, text: str) -> str | None:
+        """Return the value of the source that was written as `text`; None where it cannot be read back."""
+        result: str | None = text
+        for step in reversed(self.steps):
+            result = step.invert_value(result) if result is not None else None
+        return self.source.invert_value(result) if result is not None else None
+
+    def infer_shape(self) -> ValueShape:
+        """Return the form of the values."""
+        shape = self.source.infer_shape()
+        for step in self.steps:
+            shape = step.infer_shape()
+        return shape
+
+    def is_always_present(self) -> bool:
+        """Return whether there is always a value."""
+        return self.source.is_always_present() and not any(
+            isinstance(step, TranslationStep) and step.omit for step in self.steps
+        )
+
+    def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield the fields and meanings whose values reach the target."""
+        yield from self.source.list_forwarded_sources()
+
+    def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield every field and meaning that can change the outcome, those forwarded first."""
+        yield from self.source.list_read_sources()
+        for step in self.steps:
+            yield from step.list_read_sources()
+
+    def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
+        """Return the field or meaning whose attribute the value carries."""
+        return self.source.find_attribute_carrier()

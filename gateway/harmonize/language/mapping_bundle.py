@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources.abc import Traversable
-from typing import Final
 
-from gateway.errors import MAPPING_WRONG, GatewayError
-from gateway.harmonize.language.accepted_notice_check import check_accepted_notices
-from gateway.harmonize.language.document_mapping import DocumentMapping, read_document_mapping
-from gateway.harmonize.language.notice_catalog_reader import read_notice_catalog
+from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.notice_tree import NoticeCatalog
-from gateway.harmonize.language.shared_fields import check_shared_fields
-from gateway.harmonize.types.code_lists import CodeList, read_code_lists, read_numbered_rows
-from gateway.harmonize.types.data_dictionary import DataDictionary, read_data_dictionary
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, make_mapping_error, read_yaml
-from gateway.harmonize.types.unique_fields import UniqueField, to_element_name
-from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable, read_unit_table
+from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.data_dictionary import DataDictionary
+from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable
 
-__all__ = ["MappingBundle", "Organisation", "load_bundle"]
-
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+__all__ = [
+    "MappingBundle",
+    "Organisation",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,158 +45,3 @@ class MappingBundle:
     def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
         """Return the Korean and English words for each code, by list and code."""
         return {name: codes.labels for name, codes in self.lists.items() if codes.labels}
-
-
-def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -> MappingBundle:
-    """Return the bundle that `folder` holds; raises GW502 naming file, line and field.
-
-    Where `faults` is given, what is wrong with single documents is added to it and these are
-    left out.  `Bundle.decisions` are all rows of reconciled.csv, by document and field.
-    """
-    files = _BundleFiles(folder)
-    registry = files.read_yaml_file("codelists.yaml")
-    lists, units = read_code_lists(registry, files.read_file), read_unit_table(registry, files.read_file)
-    dictionary = read_data_dictionary(files.read_yaml_file("common.yaml"), lists)
-    organisations = _read_organisations(files.read_yaml_file("organisations.yaml"))
-    there = folder.joinpath("notices.yaml").is_file()
-    notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
-    documents: dict[str, DocumentMapping] = {}
-    for name in sorted(_walk_yaml_files(folder.joinpath("agencies"), "agencies")):
-        try:
-            node = files.read_yaml_file(name)
-            document = read_document_mapping(node, dictionary, lists, organisations, units)
-            check_accepted_notices(document, notices)
-            if document.id in documents:
-                raise make_mapping_error(node.mark, "document", "each document once", document.id)
-        except GatewayError as error:
-            if faults is None:
-                raise
-            faults.append(error)
-            continue
-        documents[document.id] = document
-    _check_shared_fields(documents, faults)
-    there = folder.joinpath("reconciled.csv").is_file()
-    # With a document left out for its faults nobody can say which rows name nothing.
-    decisions = _read_field_decisions(files, None if faults else documents) if there else {}
-    reconciled = _select_common_decisions(decisions)
-    digest = files.compute_digest()
-    return MappingBundle(
-        dictionary,
-        lists,
-        organisations,
-        documents,
-        reconciled,
-        digest,
-        units=units,
-        decisions=decisions,
-        notices=notices,
-    )
-
-
-def _check_shared_fields(documents: dict[str, DocumentMapping], faults: list[GatewayError] | None) -> None:
-    """Refuse a document whose shared fields are unlike those of the documents before it."""
-    known: dict[tuple[str, str], UniqueField] = {}
-    for document in list(documents.values()):
-        try:
-            check_shared_fields(document, known)
-        except GatewayError as error:
-            if faults is None:
-                raise
-            faults.append(error)
-            del documents[document.id]
-
-
-def _read_field_decisions(
-    files: _BundleFiles, documents: Mapping[str, DocumentMapping] | None
-) -> dict[tuple[str, str], str]:
-    """Return, by document and field, what was decided about a field of a form, and why.
-
-    A row names one of `documents`, where these are known.
-    """
-    name, columns = "reconciled.csv", ("document", "field", "decision", "reason")
-    found: dict[tuple[str, str], str] = {}
-    for line, (document, field_name, decision, reason) in read_numbered_rows(
-        files.read_file(name), name, columns
-    ):
-        if documents is not None and document not in documents:
-            raise make_mapping_error(
-                SourceMark(name, line), "document", "a document of the mappings", document
-            )
-        found[document, field_name] = f"{decision} ({reason})"
-    return found
-
-
-def _select_common_decisions(decisions: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
-    """Return, by document and element name, where a field went that is common and so not asked."""
-    return {
-        (document, ".".join(to_element_name(part) for part in name.split("."))): decision
-        for (document, name), decision in decisions.items()
-        if decision.startswith("common")
-    }
-
-
-class _BundleFiles:
-    """Reads files below a folder, each once, and remembers what was read."""
-
-    def __init__(self, folder: Traversable) -> None:
-        self._folder = folder
-        self._read: dict[str, bytes] = {}
-
-    def read_file(self, name: str) -> bytes:
-        """Return the content of a file below the folder."""
-        if name not in self._read:
-            parts = name.split("/")
-            if any(part in ("", ".", "..") for part in parts):
-                raise GatewayError(
-                    MAPPING_WRONG, f"file: expected a name inside the folder, found {name}", name
-                )
-            try:
-                self._read[name] = self._folder.joinpath(*parts).read_bytes()
-            except OSError as error:
-                reason = error.strerror or "not readable"
-                raise GatewayError(
-                    MAPPING_WRONG, f"file: expected {name}, found none ({reason})", name
-                ) from None
-        return self._read[name]
-
-    def read_yaml_file(self, name: str) -> YamlNode:
-        """Return the root of a YAML file below the folder."""
-        return read_yaml(self.read_file(name), name)
-
-    def compute_digest(self) -> str:
-        """Return the SHA-256 over names and contents of everything read."""
-        total = hashlib.sha256()
-        for name in sorted(self._read):
-            total.update(f"{name} {hashlib.sha256(self._read[name]).hexdigest()}\n".encode())
-        return total.hexdigest()
-
-
-def _walk_yaml_files(folder: Traversable, prefix: str) -> Iterator[str]:
-    """Yield the names of all YAML files below `folder`."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        name = f"{prefix}/{entry.name}"
-        if entry.is_dir():
-            yield from _walk_yaml_files(entry, name)
-        elif entry.name.endswith(".yaml"):
-            yield name
-
-
-def _read_organisations(node: YamlNode) -> dict[str, Organisation]:
-    top = node.read_table("organisations")
-    found = {}
-    for code, value, mark in (
-        top.get_required("organisations").read_table("organisations").take_unread_items()
-    ):
-        if not _NAME.fullmatch(code):
-            raise make_mapping_error(mark, "organisations", "a code of letters, digits, - _ and .", code)
-        table = value.read_table(code)
-        kind = table.get_required("kind").read_choice("kind", ("government", "commissioned"))
-        found[code] = Organisation(
-            code, table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en"), kind
-        )
-        table.read_text("today")
-        table.reject_unread_keys()
-    top.reject_unread_keys()
-    return found

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from gateway.harmonize.language.notice_line_reader import NoticeContext, read_notice_line, read_unit_attribute
 from gateway.harmonize.language.notice_tree import (
+    AcceptedNotices,
     FactType,
     NoticeAttribute,
     NoticeCatalog,
@@ -27,9 +28,11 @@ from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable,
 from gateway.harmonize.types.value_shapes import ValueShape
 from gateway.wire.namespaces import make_document_namespace
 
-__all__ = ["SHARED", "AcceptedNotices", "read_accepted_notices", "read_notice_catalog"]
+__all__ = [
+    "read_accepted_notices",
+    "read_notice_catalog",
+]
 
-SHARED: Final = "shared"
 _ROLES: Final = (
     "error",
     "status",
@@ -57,25 +60,6 @@ _SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
 # A slash that no braces enclose.
 _STEP: Final = re.compile(r"/(?![^{]*\})")
 _ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedNotices:
-    """The notices that a document is answered by, as its mapping names them; each with its place."""
-
-    notices: tuple[tuple[str, SourceMark], ...] = ()
-    certificate: tuple[str, SourceMark] | None = None
-
-    def list_named_notices(self) -> Iterator[tuple[str, SourceMark]]:
-        """Yield every notice that is named alone."""
-        yield from ((name, mark) for name, mark in self.notices if name != SHARED)
-        if self.certificate is not None:
-            yield self.certificate
-
-    def allows_notice(self, notice: NoticeMapping) -> bool:
-        """Return whether the document may be answered by `notice`."""
-        shared = notice.shared and any(name == SHARED for name, _ in self.notices)
-        return shared or any(name == notice.id for name, _ in self.list_named_notices())
 
 
 def read_accepted_notices(table: YamlTable) -> AcceptedNotices:

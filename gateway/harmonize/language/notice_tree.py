@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.language.target_tree import TextPiece
@@ -13,6 +14,8 @@ from gateway.harmonize.types.unique_fields import FieldRequirement
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = [
+    "SHARED",
+    "AcceptedNotices",
     "FactType",
     "NoticeAttribute",
     "NoticeCatalog",
@@ -165,3 +168,25 @@ class NoticeCatalog:
     def list_derived_facts(self) -> Iterator[FactType]:
         """Yield the facts that are looked up from others, each after the one it comes from."""
         return (kind for kind in self.kinds.values() if kind.via is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedNotices:
+    """The notices that a document is answered by, as its mapping names them; each with its place."""
+
+    notices: tuple[tuple[str, SourceMark], ...] = ()
+    certificate: tuple[str, SourceMark] | None = None
+
+    def list_named_notices(self) -> Iterator[tuple[str, SourceMark]]:
+        """Yield every notice that is named alone."""
+        yield from ((name, mark) for name, mark in self.notices if name != SHARED)
+        if self.certificate is not None:
+            yield self.certificate
+
+    def allows_notice(self, notice: NoticeMapping) -> bool:
+        """Return whether the document may be answered by `notice`."""
+        shared = notice.shared and any(name == SHARED for name, _ in self.notices)
+        return shared or any(name == notice.id for name, _ in self.list_named_notices())
+
+
+SHARED: Final = "shared"

@@ -12,19 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.harmonize.language.aggregate_sources import GroupCount, Sum
+from gateway.harmonize.language.combined_sources import Concatenation
+from gateway.harmonize.language.conversion_steps import ConvertedSource, UnitConversion
 from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
 from gateway.harmonize.language.shared_fields import find_matching_member
-from gateway.harmonize.language.source_expressions import (
-    Concatenation,
-    ConvertedSource,
-    GroupPosition,
-    UnitConversion,
-)
+from gateway.harmonize.language.simple_sources import GroupPosition
 from gateway.harmonize.language.target_tree import Repetition, TargetElement, get_leaf_path
-from gateway.harmonize.types.conditions import Condition, list_guard_tests
 from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
 from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests, walk_fields
 
 __all__ = ["READ_KINDS", "ReadEntry", "ReadSet", "ReadUse", "build_read_set"]
 

@@ -20,13 +20,11 @@ from gateway.harmonize.submission.submission_index import (
     read_element_text,
     read_item_numbers,
 )
-from gateway.harmonize.types.strict_yaml import make_mapping_error
 from gateway.harmonize.types.unique_fields import UniqueField
 from gateway.wire.namespaces import SUB
 
 __all__ = [
     "SharedAnswer",
-    "check_shared_fields",
     "find_first_difference",
     "find_matching_member",
     "is_same_member",
@@ -172,28 +170,3 @@ def _read_stated_value(element: etree._Element, ask: UniqueField) -> tuple[str, 
     """Return the value of an answer with its unit or currency, also where that need not be written."""
     unit = None if ask.attribute is None else element.get(ask.attribute, ask.fixed_unit)
     return read_element_text(element).strip(), None if unit is None else str(unit)
-
-
-def check_shared_fields(document: DocumentMapping, known: dict[tuple[str, str], UniqueField]) -> None:
-    """Refuse (GW502) a shared field that could not stand for those of its meaning that are `known`.
-
-    These, by direction and meaning, are added to.
-    """
-    for ask in document.asks:
-        if ask.shared:
-            _check_compatible_fields(known.setdefault((document.direction, ask.means), ask), ask)
-
-
-def _check_compatible_fields(first: UniqueField, second: UniqueField) -> None:
-    for what, one, other in (
-        ("type", first.type, second.type),
-        ("per", first.home, second.home),
-        ("unit that need not be written", first.fixed_unit, second.fixed_unit),
-    ):
-        if one != other:
-            expected = f"the {what} of {first.means} that is shared ({first.mark}): {one or 'none'}"
-            raise make_mapping_error(second.mark, second.name, expected, other or "none")
-    for member in second.fields:
-        like = find_matching_member(member, first.fields)
-        if like is not None:
-            _check_compatible_fields(like, member)

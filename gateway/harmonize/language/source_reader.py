@@ -7,35 +7,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.harmonize.language.aggregate_sources import read_group_count, read_sum
-from gateway.harmonize.language.combined_sources import list_enclosing_repetitions
-from gateway.harmonize.language.source_expressions import (
-    DATE_FORMS,
-    FORMS,
-    HUB_VALUES,
-    MOST_FACTORS,
-    ROUNDINGS,
+from gateway.harmonize.language.aggregate_sources import GroupCount, Sum, UniformItemValue
+from gateway.harmonize.language.combined_sources import (
     Concatenation,
-    Constant,
-    ConversionError,
-    ConversionStep,
-    ConvertedSource,
     DefaultValue,
-    EvaluatedValue,
-    FieldValue,
-    FormatStep,
-    GroupPosition,
-    HubValue,
-    ItemCount,
     KeyMatch,
     OccurrenceLookup,
-    Product,
-    SerialNumber,
-    SourceExpression,
+    list_enclosing_repetitions,
+)
+from gateway.harmonize.language.conversion_steps import (
+    DATE_FORMS,
+    FORMS,
+    ConversionStep,
+    ConvertedSource,
+    FormatStep,
     TranslationStep,
     UnitConversion,
 )
-from gateway.harmonize.language.uniform_item_value import read_uniform_value
+from gateway.harmonize.language.evaluated_value import (
+    MOST_FACTORS,
+    ROUNDINGS,
+    ConversionError,
+    EvaluatedValue,
+    SourceExpression,
+)
+from gateway.harmonize.language.simple_sources import (
+    HUB_VALUES,
+    Constant,
+    FieldValue,
+    GroupPosition,
+    HubValue,
+    ItemCount,
+    Product,
+    SerialNumber,
+)
 from gateway.harmonize.types.code_lists import CodeList
 from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
@@ -51,10 +56,13 @@ __all__ = [
     "read_common_meaning",
     "read_converted_source",
     "read_field_value",
+    "read_group_count",
     "read_limited_shape",
     "read_occurrence_lookup",
     "read_source_expression",
+    "read_sum",
     "read_translation_list",
+    "read_uniform_value",
     "read_unique_field",
     "resolve_source_name",
 ]
@@ -463,3 +471,84 @@ def read_limited_shape(shape: ValueShape, table: YamlTable) -> ValueShape:
         shape = replace(shape, total=total, fraction=fraction)
     limit.reject_unread_keys()
     return shape
+
+
+def read_uniform_value(table: YamlTable, node: YamlNode, context: BindingContext) -> UniformItemValue:
+    """Return the source that a line declares: ``{alike: field, over: items}``."""
+    name = node.read_text("alike")
+    source = context.asks.get(name) or context.dictionary.meanings.get(name)
+    table.get_required("over").read_choice("over", ("items",))
+    if source is None or source.per != "item" or source.many or source.attribute is not None:
+        raise make_mapping_error(node.mark, "alike", "a text or code of each item, asked or common", name)
+    there = source.requirement.mandatory if isinstance(source, UniqueField) else name in context.mandatory
+    if not there:
+        raise make_mapping_error(node.mark, "alike", "a field that each item must have", name)
+    if context.in_item:
+        raise make_mapping_error(node.mark, "alike", "a line outside the items", "a line inside an item")
+    return UniformItemValue(source)
+
+
+_ITEMS: Final = "items"
+
+
+_MOST_DECIMALS: Final = 12
+
+
+def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
+    """Return the total that a line declares: ``{sum: field, over: items | group, decimals: n}``."""
+    name = node.read_text("sum")
+    source = context.asks.get(name) or context.dictionary.meanings.get(name)
+    if source is None or source.shape.kind not in ("decimal", "integer"):
+        raise make_mapping_error(node.mark, "sum", "a number, asked or common", name)
+    if isinstance(source, CommonMeaning) and name not in context.mandatory | context.optional:
+        expected = "a meaning that the document lists under needs"
+        raise make_mapping_error(node.mark, "sum", expected, name, proof="least_disclosure")
+    over_node = table.get_required("over")
+    over = over_node.read_text("over")
+    repeats = _list_open_repetitions(source, context)
+    if over not in repeats:
+        raise make_mapping_error(
+            over_node.mark, "over", "one of " + (", ".join(repeats) or "none: nothing repeats"), over
+        )
+    decimals = table.get_required("decimals").read_integer("decimals", 0, _MOST_DECIMALS)
+    return Sum(source, over, decimals, _is_always_present(source, repeats, context))
+
+
+def _list_open_repetitions(source: UniqueField | CommonMeaning, context: BindingContext) -> list[str]:
+    """Return the repetitions of `source` that do not stand around the line, the outermost first."""
+    if isinstance(source, UniqueField):
+        in_item, groups, entered = source.home == "item", _list_outer_groups(source, context), context.asked
+    else:
+        in_item = context.dictionary.is_per_item(source.per)
+        groups, entered = context.dictionary.list_enclosing_groups(source.per), context.common
+    repeats = [_ITEMS] if in_item and not context.in_item else []
+    return repeats + [name for name in groups if name not in entered]
+
+
+def _list_outer_groups(ask: UniqueField, context: BindingContext) -> tuple[str, ...]:
+    outer = context.asks.get(ask.group)
+    return (*_list_outer_groups(outer, context), outer.name) if outer is not None else ()
+
+
+def _is_always_present(
+    source: UniqueField | CommonMeaning, repeats: list[str], context: BindingContext
+) -> bool:
+    """Return whether there is always something to add up."""
+    if isinstance(source, CommonMeaning):
+        return source.name in context.mandatory and not set(repeats) - {_ITEMS}
+    groups = [context.asks[name] for name in repeats if name != _ITEMS]
+    return all(one.requirement.mandatory for one in (source, *groups))
+
+
+def read_group_count(node: YamlNode, context: BindingContext) -> GroupCount:
+    """Return the count of a group: ``{count: group}``, asked or of the dictionary."""
+    name = node.read_text("count")
+    asked = context.asks.get(name)
+    if asked is not None and asked.type == "group":
+        return GroupCount(asked)
+    group = context.dictionary.groups.get(name)
+    if group is None:
+        raise make_mapping_error(
+            node.mark, "count", "items, an asked group or a group of the dictionary", name
+        )
+    return GroupCount(group)

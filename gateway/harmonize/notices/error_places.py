@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.item_identifiers import ALL_ITEMS, find_item_identifiers
-from gateway.harmonize.language.source_expressions import FieldValue
+from gateway.harmonize.language.document_mapping import ALL_ITEMS, DocumentMapping, find_item_identifiers
+from gateway.harmonize.language.simple_sources import FieldValue
 from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts
 from gateway.harmonize.types.value_shapes import count_octets

@@ -17,8 +17,7 @@ from gateway.errors import (
     Problem,
 )
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.item_identifiers import find_item_identifiers, find_type_code
+from gateway.harmonize.language.document_mapping import DocumentMapping, find_item_identifiers, find_type_code
 from gateway.harmonize.language.notice_tree import (
     FactType,
     NoticeAttribute,

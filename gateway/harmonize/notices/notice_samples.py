@@ -11,9 +11,13 @@ from lxml import etree
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.harmonize.engine.request_renderer import split_text
 from gateway.harmonize.language.conversion_steps import TranslationStep
-from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.document_mapping import (
+    DocumentMapping,
+    ItemIdentifiers,
+    find_item_identifiers,
+    find_type_code,
+)
 from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.language.item_identifiers import ItemIdentifiers, find_item_identifiers, find_type_code
 from gateway.harmonize.language.notice_tree import (
     NoticeAttribute,
     NoticeCatalog,

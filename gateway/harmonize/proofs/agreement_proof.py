@@ -7,14 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway.harmonize.inverse.content_inversion import compute_line_loss
+from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.source_expressions import (
-    HUB_VALUES,
-    Constant,
-    FormatStep,
-    HubValue,
-    TranslationStep,
-)
+from gateway.harmonize.language.simple_sources import HUB_VALUES, Constant, HubValue
 from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import list_value_reads

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.read_set import ReadSet, ReadUse, build_read_set
-from gateway.harmonize.language.source_expressions import HubValue
+from gateway.harmonize.language.simple_sources import HubValue
 from gateway.harmonize.proofs.document_lines import list_conditions, list_lines
 from gateway.harmonize.proofs.drawn_trials import (
     DrawnTrial,

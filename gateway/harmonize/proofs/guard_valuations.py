@@ -15,10 +15,9 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.types.conditions import Condition, ValueTest, list_guard_tests
 from gateway.harmonize.types.data_dictionary import CommonMeaning
 from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unique_fields import Condition, UniqueField, ValueTest, list_guard_tests
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = ["MOST_COMBINATIONS", "GuardWorld", "TooManyCombinationsError", "Valuation"]

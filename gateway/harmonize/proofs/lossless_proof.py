@@ -9,14 +9,9 @@ from gateway.harmonize.engine.request_renderer import split_text
 from gateway.harmonize.inverse.content_inversion import compute_line_loss
 from gateway.harmonize.inverse.request_reader import read_request
 from gateway.harmonize.inverse.round_trip import compare_request
+from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.source_expressions import (
-    ConvertedSource,
-    FieldValue,
-    FormatStep,
-    Product,
-    TranslationStep,
-)
+from gateway.harmonize.language.simple_sources import FieldValue, Product
 from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
 from gateway.harmonize.proofs.proof_report import ProofFindings

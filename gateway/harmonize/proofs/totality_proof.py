@@ -18,8 +18,7 @@ from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombina
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
-from gateway.harmonize.types.conditions import Condition
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unique_fields import Condition, UniqueField
 
 __all__ = ["prove_totality"]
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.harmonize.language.evaluated_value import EvaluatedValue
-from gateway.harmonize.language.source_expressions import (
-    ConversionError,
-    ConvertedSource,
-    TranslationStep,
-    UnitConversion,
-)
+from gateway.harmonize.language.conversion_steps import ConvertedSource, TranslationStep, UnitConversion
+from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
 from gateway.harmonize.types.unique_fields import UniqueField
 
 __all__ = ["ConversionSetting", "convert_if_fitting", "convert_value", "invert_value", "list_settings"]

@@ -13,9 +13,9 @@ from urllib.request import urlopen
 from lxml import etree
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile.attack_case import Answer, NotOfferedError, Step
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.corpus import select_cases
+from gateway.conformance.hostile.exchange import Answer, NotOfferedError, Step
 from gateway.conformance.hostile.report import NOT_YET
 from gateway.conformance.hostile.runner import AttackRunner
 from gateway.conformance.hostile.target import Target, WsgiTarget

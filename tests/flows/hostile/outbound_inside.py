@@ -29,8 +29,8 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
-from gateway.conformance.hostile.attack_case import Answer, HttpRequest, NotOfferedError, Step
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.exchange import Answer, HttpRequest, NotOfferedError, Step
 from gateway.conformance.hostile.runner import AttackRunner
 from gateway.conformance.hostile.target import UrlTarget
 from gateway.xmlsec.xades import sign_document

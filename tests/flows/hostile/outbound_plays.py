@@ -14,8 +14,8 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import HttpRequest, RawScript
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest, RawScript
 from gateway.conformance.hostile.message_mutation import OctetMutation, insert_before, swap_octets
 from gateway.conformance.hostile.tree_mutations import (
     append_element,

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gateway.conformance.hostile.attack_case import Answer, AttackCase, HttpRequest, Step
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
 from gateway.conformance.hostile.naive_reader import accepts_request
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 

@@ -19,19 +19,19 @@ from gateway.cli import main
 from gateway.cli.conformance_home import invite_suite
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.hostile.answer_evaluation import AnswerSummary, summarize_answer
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.corpus import load_all_cases, select_cases
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     LAWFUL,
     Answer,
-    AttackCase,
     Exchange,
     HttpRequest,
     Step,
     WrongAnswerError,
     expect_refusal_codes,
 )
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.corpus import load_all_cases, select_cases
 from gateway.conformance.hostile.naive_reader import accepts_request
 from gateway.conformance.hostile.partner_folder import LAW, make_partner_folder
 from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, SuiteReport

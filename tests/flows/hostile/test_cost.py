@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import (
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     Answer,
-    AttackCase,
     Exchange,
     HttpRequest,
     RawScript,

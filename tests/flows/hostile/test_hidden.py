@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.naive_reader import accepts_request, split_parts
 from gateway.conformance.hostile.tree_mutations import ACTOR, NEXT, NEXT_MSH, get_element
 from gateway.conformance.hostile.unsigned_content.corpus import CASES

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import Answer, Step
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, Step
 from gateway.conformance.hostile.runner import AttackRunner
 from gateway.conformance.hostile.target import WsgiTarget
 from tests.flows.hostile.outbound_audit import played_all

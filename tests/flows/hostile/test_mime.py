@@ -10,7 +10,7 @@ from email.message import Message
 import pytest
 
 from gateway.conformance.hostile import mime_attacks, mime_mutations
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related

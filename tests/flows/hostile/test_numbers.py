@@ -11,7 +11,7 @@ import pytest
 import gateway
 from gateway.cases.declaration_validation import validate_document
 from gateway.conformance.hostile import number_attacks
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.harmonize.types.value_shapes import DECIMAL
 from gateway.protocols.ebms2.element_reader import read_instant

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import Answer, AttackCase, HttpRequest, Step
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
 from gateway.conformance.hostile.naive_reader import accepts_request
 from gateway.conformance.hostile.replay_attacks import CASES
 from gateway.conformance.hostile.report import FAILED, PASSED

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.conformance.hostile.attack_case import HttpRequest, NotOfferedError, RawScript
-from gateway.conformance.hostile.attacker_kit import FaceAddress
+from gateway.conformance.hostile.exchange import FaceAddress, HttpRequest, NotOfferedError, RawScript
 from gateway.conformance.hostile.target import UrlTarget, WsgiTarget
 from gateway.errors import GatewayError
 

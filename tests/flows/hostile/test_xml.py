@@ -9,8 +9,9 @@ import pytest
 from lxml import etree
 
 from gateway.conformance.hostile import xml_attacks, xml_bombs, xml_declaration_attacks
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related

@@ -20,7 +20,7 @@ from gateway.harmonize import (
 )
 from gateway.harmonize.inverse.request_reader import read_request
 from gateway.harmonize.inverse.round_trip import Difference, compare_request
-from gateway.harmonize.language.source_expressions import FormatStep
+from gateway.harmonize.language.conversion_steps import FormatStep
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.share import get_data_folder
 from gateway.wire.xml import parse_xml

@@ -19,8 +19,9 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.language.accepted_notice_check import check_accepted_notices
-from gateway.harmonize.language.document_mapping import DocumentMapping, read_document_mapping
+from gateway.harmonize.language.bundle_checks import check_accepted_notices
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.document_reader import read_document_mapping
 from gateway.harmonize.proofs import PROOFS, check_bundle, make_fault_finding
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.harmonize.types.code_lists import read_code_lists

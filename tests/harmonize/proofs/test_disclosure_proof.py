@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.harmonize import load_bundle
-from gateway.harmonize.language.source_expressions import Constant, ConvertedSource, EvaluatedValue
+from gateway.harmonize.language.conversion_steps import ConvertedSource
+from gateway.harmonize.language.evaluated_value import EvaluatedValue
+from gateway.harmonize.language.simple_sources import Constant
 from gateway.harmonize.proofs import check_bundle
 from gateway.harmonize.submission.evaluation_scope import Scope
 from gateway.harmonize.types.strict_yaml import SourceMark

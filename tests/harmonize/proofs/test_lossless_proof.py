@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.harmonize.engine import request_renderer
-from gateway.harmonize.language.source_expressions import FormatStep, TranslationStep
+from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.submission.evaluation_scope import EvaluationTrace
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, write
 

@@ -16,8 +16,7 @@ from gateway.harmonize.tools.diagram import arrange_rows, build_diagram
 from gateway.harmonize.tools.diagram.row_layout import list_unused_rows
 from gateway.harmonize.tools.diagram.style_sheet import PITCH
 from gateway.harmonize.tools.provenance.field_uses import list_lines
-from gateway.harmonize.types.conditions import list_guard_tests
-from gateway.harmonize.types.unique_fields import walk_fields
+from gateway.harmonize.types.unique_fields import list_guard_tests, walk_fields
 from gateway.share import get_data_folder
 from tests.harmonize import small_bundle
 from tests.kit import pictures

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway.conformance.hostile.attack_case import HttpRequest
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.message_model import Payload
 from gateway.store.engine import make_engine, read_transaction
 from gateway.store.tables import messages

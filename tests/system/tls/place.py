@@ -17,8 +17,8 @@ from pathlib import Path
 from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.cli.registration import load_crls, make_certificate_row
 from gateway.config import Settings
-from gateway.conformance.hostile.attack_case import HttpRequest
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import AGENCY
 from gateway.hub.wiring import build_engine
 from gateway.pki.certificate_authority import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -13,6 +13,7 @@ from lxml import etree
 
 from gateway.conformance.hostile import naive_verifier
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.message_attacks import (
     CID,
     ENVELOPE_REFERENCE,
@@ -31,9 +32,6 @@ from gateway.conformance.hostile.tree_mutations import (
 )
 from gateway.wire.namespaces import DS, DSIG_MORE
 from gateway.wire.xml import canonicalize_element
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

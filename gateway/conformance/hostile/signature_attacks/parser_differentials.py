@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import LAWFUL, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import swap_octets
+from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,
@@ -20,10 +23,6 @@ from gateway.conformance.hostile.tree_mutations import (
     replace_text,
 )
 from gateway.wire.namespaces import XSI
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
-    from gateway.conformance.hostile.scenarios import RequestMaker
 
 __all__ = ["CASES"]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_attacks import (
     CID,
     ENVELOPE_REFERENCE,
@@ -37,9 +39,6 @@ from gateway.conformance.hostile.tree_mutations import (
 from gateway.pki.signing_keys import Signer
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.ebms2_signature import sign_message
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

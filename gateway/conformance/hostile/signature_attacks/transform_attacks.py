@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.exchange import LAWFUL
 from gateway.conformance.hostile.message_attacks import (
     CID,
     ENVELOPE_REFERENCE,
@@ -27,9 +28,6 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
 )
 from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DS
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CASES"]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.conformance.hostile import naive_reader
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_mutation import BOUNDARY
 from gateway.conformance.hostile.scenarios import expect_refusal
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["WRAPPINGS"]
 

@@ -10,21 +10,19 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
 from gateway.conformance.hostile import naive_reader
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import HEADER, SECURITY, build_tampered_call
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.naive_verifier import detach_element
 from gateway.conformance.hostile.scenarios import expect_refusal
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
 from gateway.conformance.hostile.tree_mutations import expand_name, find_element, get_element, parse_element
 from gateway.wire.namespaces import WSU
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["WRAPPINGS"]
 

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
 from gateway.conformance.hostile import naive_reader
-from gateway.conformance.hostile.attack_case import HttpRequest
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_mutation import BOUNDARY, swap_octets
 from gateway.conformance.hostile.naive_verifier import detach_element
 from gateway.conformance.hostile.scenarios import expect_refusal
@@ -35,9 +36,6 @@ from gateway.conformance.hostile.tree_mutations import (
 from gateway.message_model import Unit
 from gateway.wire.namespaces import PREFIXES
 from gateway.wire.xml import parse_xml, serialize_element
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["WRAPPINGS"]
 

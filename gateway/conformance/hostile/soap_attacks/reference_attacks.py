@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
@@ -31,9 +31,6 @@ from gateway.conformance.hostile.tree_mutations import (
     move_element,
     remove_element,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CASES"]
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import (
-    ACCEPTED,
-    LAWFUL,
-    Answer,
-    AttackCase,
-    Exchange,
-    HttpRequest,
-)
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import (
     BODY,
     HEADER,
@@ -23,6 +17,7 @@ from gateway.conformance.hostile.call_attacks import (
     make_call_attack,
     make_call_transit_attack,
 )
+from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, Answer, Exchange, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import swap_octets
 from gateway.conformance.hostile.scenarios import RequestMaker, expect_refusal
@@ -39,9 +34,6 @@ from gateway.conformance.hostile.tree_mutations import (
     set_text,
 )
 from gateway.wire.namespaces import SERVICE_AGENCY
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import (
     CREATED,
     EXPIRES,
@@ -19,6 +20,7 @@ from gateway.conformance.hostile.call_attacks import (
     make_call_attack,
     make_call_transit_attack,
 )
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
@@ -32,9 +34,6 @@ from gateway.conformance.hostile.tree_mutations import (
     remove_element,
     set_text,
 )
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.call_attacks import (
     BODY,
     HEADER,
@@ -20,6 +21,7 @@ from gateway.conformance.hostile.call_attacks import (
     copy_element,
     make_call_transit_attack,
 )
+from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.tree_mutations import (
     append_element,
@@ -34,9 +36,6 @@ from gateway.conformance.hostile.tree_mutations import (
     set_text,
 )
 from gateway.wire.namespaces import X509_PKI_PATH_TOKEN
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

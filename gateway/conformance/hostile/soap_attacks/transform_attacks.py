@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import LAWFUL, AttackCase
+from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.call_attacks import (
     BODY,
     FIRST_REFERENCE,
@@ -17,6 +17,7 @@ from gateway.conformance.hostile.call_attacks import (
     make_agency_attack,
     make_call_transit_attack,
 )
+from gateway.conformance.hostile.exchange import LAWFUL
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,
@@ -31,9 +32,6 @@ from gateway.conformance.hostile.tree_mutations import (
     set_text,
 )
 from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DS, DSIG_MORE
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CASES"]
 

@@ -7,13 +7,16 @@ import gzip
 import quopri
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import ACCEPTED, LAWFUL, AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, HttpRequest
 from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.message_mutation import BOUNDARY, swap_octets
+from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     combine_mutations,
     get_element,
@@ -24,10 +27,6 @@ from gateway.conformance.hostile.tree_mutations import (
 )
 from gateway.message_model import Payload
 from gateway.wire.mime import MimePart
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
-    from gateway.conformance.hostile.scenarios import RequestMaker
 
 __all__ = ["CASES"]
 

@@ -7,11 +7,13 @@ whatever he wants to deny later.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.attack_case import ACCEPTED, AttackCase, HttpRequest
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import ACCEPTED, HttpRequest
 from gateway.conformance.hostile.message_attacks import (
     make_attack_case,
     make_sender_attack,
@@ -31,9 +33,6 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
     set_text,
 )
-
-if TYPE_CHECKING:
-    from gateway.conformance.hostile.attacker_kit import AttackerKit
 
 __all__ = ["CASES"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lxml import etree
 
@@ -20,9 +20,6 @@ from gateway.conformance.hostile.tree_mutations import (
     replace_text,
     set_text,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CASES"]
 

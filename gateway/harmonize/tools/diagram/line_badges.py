@@ -5,25 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.language.aggregate_sources import GroupCount, Sum
-from gateway.harmonize.language.source_expressions import (
-    Concatenation,
-    Constant,
+from gateway.harmonize.language.aggregate_sources import GroupCount, Sum, UniformItemValue
+from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
+from gateway.harmonize.language.conversion_steps import (
     ConversionStep,
     ConvertedSource,
-    DefaultValue,
-    GroupPosition,
-    HubValue,
-    ItemCount,
-    OccurrenceLookup,
-    Product,
-    SerialNumber,
-    SourceExpression,
     TranslationStep,
     UnitConversion,
 )
+from gateway.harmonize.language.evaluated_value import SourceExpression
+from gateway.harmonize.language.simple_sources import (
+    Constant,
+    GroupPosition,
+    HubValue,
+    ItemCount,
+    Product,
+    SerialNumber,
+)
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement
-from gateway.harmonize.language.uniform_item_value import UniformItemValue
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = ["Badge", "format_size", "list_line_badges", "list_repeat_badges"]

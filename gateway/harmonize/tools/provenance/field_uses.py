@@ -8,27 +8,30 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.harmonize.inverse.content_inversion import compute_line_loss
-from gateway.harmonize.language.aggregate_sources import GroupCount, Sum
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.read_set import build_read_set
-from gateway.harmonize.language.source_expressions import (
-    Concatenation,
+from gateway.harmonize.language.aggregate_sources import GroupCount, Sum, UniformItemValue
+from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
+from gateway.harmonize.language.conversion_steps import (
     ConversionStep,
     ConvertedSource,
-    DefaultValue,
-    OccurrenceLookup,
-    Product,
-    SerialNumber,
-    SourceExpression,
     TranslationStep,
     UnitConversion,
 )
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.evaluated_value import SourceExpression
+from gateway.harmonize.language.read_set import build_read_set
+from gateway.harmonize.language.simple_sources import Product, SerialNumber
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement
-from gateway.harmonize.language.uniform_item_value import UniformItemValue
-from gateway.harmonize.types.conditions import AnyOf, Condition, Negation, ValueTest, list_guard_tests
 from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
 from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+from gateway.harmonize.types.unique_fields import (
+    AnyOf,
+    Condition,
+    Negation,
+    UniqueField,
+    ValueTest,
+    list_guard_tests,
+    walk_fields,
+)
 
 __all__ = ["FieldUse", "MappingLine", "describe_condition", "list_lines", "list_uses", "remove_positions"]
 

@@ -18,8 +18,11 @@ from gateway.harmonize.engine.request_renderer import ValueOrigin
 from gateway.harmonize.engine.submission_split import AgencyRequest, SplitResult
 from gateway.harmonize.inverse.request_paths import PathStep, find_in_request, format_names, read_path
 from gateway.harmonize.inverse.request_reader import RequestReading, read_request
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.item_identifiers import ItemIdentifiers, find_item_identifiers
+from gateway.harmonize.language.document_mapping import (
+    DocumentMapping,
+    ItemIdentifiers,
+    find_item_identifiers,
+)
 from gateway.harmonize.language.mapping_bundle import MappingBundle
 from gateway.harmonize.notices.error_places import RequestPlace
 from gateway.harmonize.submission.submission_index import Leaf, make_missing_pointer, read_element_text

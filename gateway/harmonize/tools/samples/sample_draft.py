@@ -17,10 +17,9 @@ from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.mapping_bundle import MappingBundle
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
 from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
-from gateway.harmonize.types.conditions import Condition, list_guard_tests
 from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
 from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests
 from gateway.harmonize.types.value_shapes import ValueShape
 
 __all__ = ["DrawnValue", "SampleDraft", "order_fields", "reads_any_of"]

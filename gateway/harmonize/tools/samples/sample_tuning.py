@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Final
 
 from gateway.harmonize.language.document_checks import DocumentCheck
-from gateway.harmonize.language.source_expressions import format_plain_decimal
+from gateway.harmonize.language.evaluated_value import format_plain_decimal
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.tools.samples.target_demands import get_qualified_name
 from gateway.harmonize.types.data_dictionary import CommonMeaning

@@ -11,25 +11,20 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 
-from gateway.harmonize.language.aggregate_sources import Sum
-from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
-from gateway.harmonize.language.source_expressions import (
-    Concatenation,
+from gateway.harmonize.language.aggregate_sources import Sum, UniformItemValue
+from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
+from gateway.harmonize.language.conversion_steps import (
     ConversionStep,
     ConvertedSource,
-    DefaultValue,
-    FieldValue,
     FormatStep,
-    OccurrenceLookup,
-    Product,
     TranslationStep,
     UnitConversion,
 )
+from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
+from gateway.harmonize.language.simple_sources import FieldValue, Product
 from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
-from gateway.harmonize.language.uniform_item_value import UniformItemValue
-from gateway.harmonize.types.conditions import Condition, list_guard_tests
 from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
+from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests, walk_fields
 from gateway.harmonize.types.unit_table import format_decimal, parse_fraction, round_fraction
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 

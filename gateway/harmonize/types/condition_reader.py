@@ -2,130 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, make_mapping_error
+from gateway.harmonize.types.unique_fields import AllOf, AnyOf, Condition, Negation, UniqueField, ValueTest
 from gateway.harmonize.types.value_shapes import DECIMAL
 
-if TYPE_CHECKING:
-    from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-    from gateway.harmonize.types.unique_fields import UniqueField
-
 __all__ = [
-    "AllOf",
-    "AnyOf",
-    "Condition",
-    "Negation",
-    "TextValue",
-    "ValueReader",
-    "ValueTest",
-    "list_guard_tests",
     "read_condition",
 ]
 
 _COMPARISONS: Final = ("at_least", "at_most", "more_than", "less_than")
 _NO_LISTS: Final[Mapping[str, CodeList]] = {}
-_TRUE: Final = {"1": "true", "0": "false"}
-
-
-class ValueReader(Protocol):
-    """Whatever can give the values of a source to a condition."""
-
-    def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> Sequence[TextValue]:
-        """Return the values of `source`, read by `rule`."""
-
-
-class TextValue(Protocol):
-    """A value with its text."""
-
-    @property
-    def text(self) -> str:
-        """Return the text."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllOf:
-    """Holds when every part holds."""
-
-    parts: tuple[Condition, ...]
-
-    def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
-        return all([part.is_satisfied(scope) for part in self.parts])
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """Holds when at least one part holds."""
-
-    parts: tuple[Condition, ...]
-
-    def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
-        return any([part.is_satisfied(scope) for part in self.parts])
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """Holds when its part does not."""
-
-    part: Condition
-
-    def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the condition holds in `scope`."""
-        return not self.part.is_satisfied(scope)
-
-
-@dataclass(frozen=True, slots=True)
-class ValueTest:
-    """Compares one value: ``is``, ``in``, ``present`` or a numeric comparison."""
-
-    name: str
-    source: UniqueField | CommonMeaning
-    operator: str
-    values: tuple[str, ...]
-    boolean: bool
-    mark: SourceMark
-    listed: CodeList | None = None
-
-    def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the value in `scope` passes; where there is none only ``present: no`` holds."""
-        texts = [found.text for found in scope.read_values(self.source, self.mark)]
-        if self.operator == "present":
-            return bool(texts) == (self.values[0] == "yes")
-        return any(self._matches_text(_TRUE.get(text, text) if self.boolean else text) for text in texts)
-
-    def _matches_text(self, text: str) -> bool:
-        if self.listed is not None:
-            return text in self.listed.known
-        if self.operator in ("is", "in"):
-            return text in self.values
-        number = text.strip()
-        if not DECIMAL.fullmatch(number):
-            return False
-        left, right = Decimal(number), Decimal(self.values[0])
-        return {
-            "at_least": left >= right,
-            "at_most": left <= right,
-            "more_than": left > right,
-            "less_than": left < right,
-        }[self.operator]
-
-
-Condition = AllOf | AnyOf | Negation | ValueTest
-
-
-def list_guard_tests(condition: Condition) -> Iterator[ValueTest]:
-    """Yield every test of a condition: the guard values that decide it."""
-    if isinstance(condition, ValueTest):
-        yield condition
-        return
-    for part in (condition.part,) if isinstance(condition, Negation) else condition.parts:
-        yield from list_guard_tests(part)
 
 
 def read_condition(

@@ -1,14 +1,18 @@
-"""Checks what a document says about its answers against the notices that there are."""
+"""What the documents of a bundle must keep among each other: accepted notices, shared fields."""
 
 from __future__ import annotations
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.item_identifiers import find_type_code
+from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
+from gateway.harmonize.language.shared_fields import find_matching_member
 from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.types.strict_yaml import make_mapping_error
+from gateway.harmonize.types.unique_fields import UniqueField
 
-__all__ = ["check_accepted_notices"]
+__all__ = [
+    "check_accepted_notices",
+    "check_shared_fields",
+]
 
 
 def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) -> None:
@@ -53,3 +57,28 @@ def _collect_element_paths(target: TargetElement, path: str) -> frozenset[str]:
     for child in target.children:
         found |= _collect_element_paths(child, f"{path}/{child.name}{child.path_predicates}".lstrip("/"))
     return frozenset(found)
+
+
+def check_shared_fields(document: DocumentMapping, known: dict[tuple[str, str], UniqueField]) -> None:
+    """Refuse (GW502) a shared field that could not stand for those of its meaning that are `known`.
+
+    These, by direction and meaning, are added to.
+    """
+    for ask in document.asks:
+        if ask.shared:
+            _check_compatible_fields(known.setdefault((document.direction, ask.means), ask), ask)
+
+
+def _check_compatible_fields(first: UniqueField, second: UniqueField) -> None:
+    for what, one, other in (
+        ("type", first.type, second.type),
+        ("per", first.home, second.home),
+        ("unit that need not be written", first.fixed_unit, second.fixed_unit),
+    ):
+        if one != other:
+            expected = f"the {what} of {first.means} that is shared ({first.mark}): {one or 'none'}"
+            raise make_mapping_error(second.mark, second.name, expected, other or "none")
+    for member in second.fields:
+        like = find_matching_member(member, first.fields)
+        if like is not None:
+            _check_compatible_fields(like, member)
