@@ -32,9 +32,9 @@ from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_r
 from gateway.hub.wiring import RejectingComposer, build_hub, get_current_time, load_trust_store
 from gateway.monitor.certificate_expiry import make_expiry_warnings
 from gateway.monitor.source_freshness import SourceFreshness, list_source_freshness
-from gateway.pki.certificate_validation import CertificateUse
 from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse
 from gateway.store.engine import read_transaction
 from gateway.web.server.tls_supervisor import build_terminator_settings
 from gateway.web.server.tls_terminator import watch_tls_context

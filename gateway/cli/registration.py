@@ -16,9 +16,10 @@ from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
 from gateway.hub.trust.trusted_list_recognition import Recognizer
 from gateway.hub.wiring import load_recognition_policy, load_trust_store
 from gateway.message_model import PartyId
-from gateway.pki.certificate_validation import CertificateUse, CertificateValidator
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import Certificate, CertificateRules, read_certificate
 from gateway.pki.revocation_data import RevocationData, read_revocation_lists
+from gateway.pki.trust_store import CertificateUse
 from gateway.store import agreements, parties, revocation_lists
 from gateway.store.agreements import NewAgreement, NewPMode
 from gateway.store.parties import NewCertificate

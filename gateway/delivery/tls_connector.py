@@ -20,17 +20,12 @@ from gateway.config.reloaded_value import ReloadedValue
 from gateway.config.tls import TlsSettings
 from gateway.errors import CERTIFICATE_REVOKED, GatewayError
 from gateway.hub.hub import Hub
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    validate_path,
-)
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import PATH_RULES, read_certificate
 from gateway.pki.name_normalization import normalize_name
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.tls_contexts import TlsIdentity, get_verified_chain, make_client_context
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore
 
 __all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector", "build_tls_connector"]
 

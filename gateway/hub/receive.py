@@ -27,7 +27,7 @@ from gateway.hub.outbox.signal_outbox import OutgoingPost
 from gateway.hub.register.register_snapshot import RegisterSnapshot
 from gateway.hub.trust.client_certificate_binding import check_message_connection
 from gateway.message_model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
-from gateway.pki.certificate_validation import CertificateUse
+from gateway.pki.trust_store import CertificateUse
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ProtocolCore
 from gateway.store import deliveries, lanes, messages
 from gateway.store.deliveries import NewDelivery

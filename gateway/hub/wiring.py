@@ -23,12 +23,13 @@ from gateway.hub.register.decision_rules import load_shipped_rules
 from gateway.hub.trust.fetch_sources import list_source_certificates, read_fetch_sources
 from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer
 from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import Certificate, read_certificate, read_certificates
 from gateway.pki.pkcs11 import TokenKeyLocation, TokenSigner
 from gateway.pki.pkcs12 import is_pkcs12_file
 from gateway.pki.policy_file import load_shipped_policy, read_policy
 from gateway.pki.signing_keys import Signer, load_signer
+from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
 from gateway.store.schema_version import check_schema_version
 from gateway.wire.xml_prescan import WireLimits
 

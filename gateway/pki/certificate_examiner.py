@@ -36,9 +36,9 @@ from gateway.errors import (
     REVOCATION_UNKNOWN,
     GatewayError,
 )
-from gateway.pki.certificate_validation import CertificateUse, TrustPolicy, TrustStore, Verdict
 from gateway.pki.certificates import PATH_RULES, CertificateRules, read_certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore, Verdict
 from gateway.pki.validation_input import OpenedInput, ValidationInput
 
 __all__ = ["BUDGET", "NO_PROCESS", "TOO_LONG", "CertificateExaminer", "serve_validations"]

@@ -15,12 +15,12 @@ from typing import Final, NoReturn
 
 from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError
 from gateway.pki import path_validation, revocation_status
-from gateway.pki.certificate_validation import TrustStore
 from gateway.pki.certificates import Certificate
 from gateway.pki.name_normalization import normalize_name
 from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
 from gateway.pki.path_building import CertificateChain
 from gateway.pki.revocation_data import RevocationData, RevocationList, read_revocation_lists
+from gateway.pki.trust_store import TrustStore
 
 __all__ = [
     "AcceptanceTerms",

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki.certificate_lint import KeyUsageRule
-from gateway.pki.certificate_validation import DEFAULT_USES, CertificateUse, TrustPolicy
 from gateway.pki.certificates import CertificateRules
 from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.trust_store import DEFAULT_USES, CertificateUse, TrustPolicy
 from gateway.share import get_data_folder
 
 __all__ = ["load_shipped_policy", "read_policy", "write_policy"]

@@ -20,10 +20,16 @@ from cryptography import x509
 from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
 from gateway.pki import path_validation
 from gateway.pki.certificates import Certificate
-from gateway.pki.distribution_points import DistributionPoint, find_covered_reasons, list_distribution_points
 from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
 from gateway.pki.path_building import CertificateChain, CertificateIndex
-from gateway.pki.revocation_data import ALL_REASONS, RevocationData, RevocationList
+from gateway.pki.revocation_data import (
+    ALL_REASONS,
+    DistributionPoint,
+    RevocationData,
+    RevocationList,
+    find_covered_reasons,
+    list_distribution_points,
+)
 
 __all__ = ["RevocationRule", "check_ocsp_responses", "check_revocation"]
 

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, Verdict
 from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.trust_store import CertificateUse, Verdict
 
 __all__ = [
     "TimeStamp",

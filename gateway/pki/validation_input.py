@@ -11,17 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN, GatewayError, Problem
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    Verdict,
-    validate_path,
-)
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import Certificate, CertificateRules, read_certificates
 from gateway.pki.path_building import is_understood
 from gateway.pki.revocation_data import MAX_ANSWERS, MAX_CRLS, RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 
 __all__ = ["OpenedInput", "ValidationInput"]
 

@@ -16,11 +16,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, FreshVerdict, Verdict
+from gateway.pki.certificate_validation import FreshVerdict
 from gateway.pki.certificates import Certificate
 from gateway.pki.ocsp import OcspResponse
 from gateway.pki.policy_file import read_policy, write_policy
 from gateway.pki.revocation_data import RevocationList
+from gateway.pki.trust_store import CertificateUse, Verdict
 from gateway.pki.validation_input import ValidationInput
 
 __all__ = [

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, Examine, TrustStore, Verdict, validate_octets
+from gateway.pki.certificate_validation import Examine, validate_octets
 from gateway.pki.certificates import Certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
 from gateway.recognition.etsi_trusted_list import is_etsi_list, open_etsi_list
 from gateway.recognition.list_succession import check_list_freshness, is_fresh_list
 from gateway.recognition.own_trusted_list import open_own_list

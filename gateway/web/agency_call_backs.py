@@ -9,8 +9,8 @@ from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub.hub import Hub
 from gateway.hub.reply import SignedReply, apply_call_back
 from gateway.hub.trust.client_certificate_binding import ConnectionClaim, check_client_certificate
-from gateway.pki.certificate_validation import CertificateUse
 from gateway.pki.certificates import Certificate
+from gateway.pki.trust_store import CertificateUse
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
 
 __all__ = ["HubCallBackHandler", "build_soap_security"]

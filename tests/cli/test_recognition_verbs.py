@@ -12,16 +12,11 @@ from cryptography import x509
 
 from gateway.cli import main
 from gateway.pki.certificate_authority import load_authority
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustStore,
-    Verdict,
-    validate_octets,
-)
+from gateway.pki.certificate_validation import validate_octets
 from gateway.pki.certificates import read_certificate
 from gateway.pki.path_validation import PolicyInputs
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore, Verdict
 
 Run = Callable[..., tuple[int, str]]
 

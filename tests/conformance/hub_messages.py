@@ -21,9 +21,10 @@ from gateway.cases.result_documents import (
 )
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
-from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import read_certificates
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import TrustStore
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SentUnit
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import sign_document

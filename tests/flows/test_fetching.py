@@ -21,8 +21,8 @@ from gateway.hub.trust import loaded_revocation_data
 from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks
 from gateway.monitor.certificate_expiry import make_expiry_warnings
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority, make_revocation_list
-from gateway.pki.certificate_validation import CertificateUse, TrustPolicy, TrustStore
 from gateway.pki.certificates import DEFAULT_RULES, read_certificate
+from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
 from gateway.store import fetched_lists, payloads, register_version
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.fetched_lists import NewFetchedList

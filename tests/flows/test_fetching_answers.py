@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.pki.certificate_authority import make_authority
-from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from gateway.store import parties
 from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.fetching import DAY, HOUR, Post

@@ -21,8 +21,8 @@ from gateway.hub.trust.trusted_list_import import ImportedList, import_trusted_l
 from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer, TrustedListCache
 from gateway.message_model import ErrorSignal, PartyId, Payload, UserMessage
 from gateway.pki.certificate_authority import make_revocation_list
-from gateway.pki.certificate_validation import CertificateUse
 from gateway.pki.signing_keys import KeySigner
+from gateway.pki.trust_store import CertificateUse
 from gateway.protocols import ProtocolContext
 from gateway.recognition.own_trusted_list import TrustedListDraft
 from gateway.recognition.trusted_list import EquivalenceRule, SchemePointer

@@ -20,7 +20,7 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateUse, TrustStore
+from gateway.pki.trust_store import CertificateUse, TrustStore
 from gateway.recognition.own_trusted_list import TrustedListDraft
 from gateway.recognition.trusted_list import CrossCertificateBridge
 from gateway.store import parties

@@ -35,12 +35,8 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    CertificateValidator,
-    TrustStore,
-)
+from gateway.pki.certificate_validation import CertificateValidator
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.store import register_version, tables
 from gateway.store import time_stamps as stamps
 from gateway.store.engine import make_engine, read_transaction, write_transaction

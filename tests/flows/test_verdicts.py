@@ -20,9 +20,9 @@ from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.reply import SignedReply, apply_call_back
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
-from gateway.pki.certificate_validation import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import KeySigner
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.store import messages, tables, verdicts
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import serialize_element

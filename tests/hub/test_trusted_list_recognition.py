@@ -16,15 +16,9 @@ from gateway.hub.trust.trusted_list_import import import_trusted_list
 from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy, Recognizer, TrustedListCache
 from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
 from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    Verdict,
-    validate_octets,
-)
+from gateway.pki.certificate_validation import validate_octets
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 from gateway.recognition.own_trusted_list import TrustedListDraft, sign_trusted_list
 from gateway.recognition.recognition_chain import RecognitionContext, open_trusted_list
 from gateway.recognition.trusted_list import SchemePointer

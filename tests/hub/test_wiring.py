@@ -12,8 +12,9 @@ from gateway.config import load_settings
 from gateway.errors import GatewayError
 from gateway.hub.wiring import load_trust_store
 from gateway.pki.certificate_authority import CertificationAuthority, issue_certificate, make_authority
-from gateway.pki.certificate_validation import CertificateUse, validate_path
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -34,9 +34,10 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import KeySigner
+from gateway.pki.trust_store import TrustStore
 from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
 from gateway.share import get_data_folder
 from gateway.store import parties

@@ -25,10 +25,11 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.pki.trust_store import TrustStore
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
 from gateway.store import parties
 from gateway.store.engine import make_engine, write_transaction

@@ -13,8 +13,8 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import TrustStore
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import TrustStore
 from tests.pki.certificate_forgery import DAY, NOW
 
 

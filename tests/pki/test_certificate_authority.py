@@ -30,10 +30,11 @@ from gateway.pki.certificate_authority import (
     make_revocation_list,
     make_sandbox,
 )
-from gateway.pki.certificate_validation import CertificateUse, CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import read_certificate
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import load_signer
+from gateway.pki.trust_store import CertificateUse, TrustStore
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW
 from tests.pki.conftest import World

@@ -17,14 +17,9 @@ import pytest
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
 from gateway.pki.certificate_authority import issue_certificate
 from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, CertificateExaminer, _ExaminerProcess
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    CertificateValidator,
-    TrustStore,
-    validate_path,
-)
+from gateway.pki.certificate_validation import CertificateValidator, validate_path
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.pki.validation_input import ValidationInput
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW, costly_pair, crl, entry
@@ -224,7 +219,7 @@ FORKING = """
 import os, sys
 from gateway.pki.certificates import read_certificate
 from gateway.pki.revocation_data import RevocationData
-from gateway.pki.certificate_validation import DEFAULT_POLICY, TrustStore, CertificateUse
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.pki.certificate_examiner import CertificateExaminer
 from dataclasses import replace
 from datetime import datetime

@@ -23,9 +23,10 @@ from gateway.pki.certificate_authority import (
     make_revocation_list,
 )
 from gateway.pki.certificate_requests import MAX_REQUEST_OCTETS, read_certificate_request
-from gateway.pki.certificate_validation import CertificateUse, CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import load_signer
+from gateway.pki.trust_store import CertificateUse, TrustStore
 from tests.pki.certificate_forgery import DAY, NOW
 from tests.pki.conftest import World
 

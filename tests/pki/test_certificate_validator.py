@@ -13,14 +13,9 @@ import pytest
 from gateway import errors
 from gateway.pki import certificate_validation as trust_module
 from gateway.pki.certificate_authority import issue_certificate, make_revocation_list
-from gateway.pki.certificate_validation import (
-    REFUSAL_LIFETIME,
-    CertificateUse,
-    CertificateValidator,
-    TrustStore,
-    Verdict,
-)
+from gateway.pki.certificate_validation import REFUSAL_LIFETIME, CertificateValidator
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
 from tests.pki.certificate_forgery import DAY, NOW, Forgery
 from tests.pki.conftest import World
 

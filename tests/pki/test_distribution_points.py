@@ -13,17 +13,11 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    KeyUsageRule,
-    TrustStore,
-    Verdict,
-    validate_path,
-)
+from gateway.pki.certificate_validation import KeyUsageRule, validate_path
 from gateway.pki.certificates import PATH_RULES, Certificate, read_certificate
 from gateway.pki.name_normalization import is_in_network
 from gateway.pki.revocation_data import ALL_REASONS, RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore, Verdict
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, scope, subject_of, usage
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import Answer

@@ -11,7 +11,6 @@ from cryptography import x509
 from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.fetched_data_acceptance import (
     AcceptanceTerms,
@@ -22,6 +21,7 @@ from gateway.pki.fetched_data_acceptance import (
 )
 from gateway.pki.policy_file import read_policy
 from gateway.pki.revocation_data import RevocationList, read_revocation_lists
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, scope
 from tests.pki.conftest import World
 

@@ -15,17 +15,11 @@ from cryptography.x509 import ocsp
 from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    Verdict,
-    validate_path,
-)
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import PATH_RULES, Certificate, read_certificate
 from gateway.pki.ocsp import check_nonce, make_ocsp_request, read_ocsp_response
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry
 from tests.pki.conftest import World
 

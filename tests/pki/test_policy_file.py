@@ -13,17 +13,12 @@ from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import make_private_key, make_revocation_list
 from gateway.pki.certificate_lint import lint_leaf
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    validate_path,
-)
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
 from gateway.pki.path_validation import PolicyInputs
 from gateway.pki.policy_file import load_shipped_policy, read_policy, write_policy
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore
 from gateway.share import get_data_folder
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, usage
 from tests.pki.conftest import World

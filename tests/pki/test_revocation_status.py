@@ -17,16 +17,10 @@ from hypothesis import strategies as st
 from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import (
-    DEFAULT_POLICY,
-    CertificateUse,
-    TrustPolicy,
-    TrustStore,
-    Verdict,
-    validate_path,
-)
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.revocation_data import MAX_CRL_OCTETS, MAX_CRLS, RevocationData, read_revocation_lists
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, name, scope, subject_of, usage
 from tests.pki.conftest import World
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 from cryptography import x509
 
-from gateway.pki.certificate_validation import CertificateUse, TrustStore, validate_path
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, crl, entry, scope
 from tests.pki.conftest import World
 from tests.pki.test_ocsp import BAD, GOOD, Answer

@@ -25,20 +25,19 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import (
+from gateway.pki.certificate_validation import KeyUsageRule, validate_path
+from gateway.pki.certificates import DEFAULT_RULES, PATH_RULES, Certificate, read_certificate
+from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import (
     DEFAULT_POLICY,
     MAX_PEER_CERTIFICATES,
     MAX_STORED,
     CertificateUse,
-    KeyUsageRule,
     TrustPolicy,
     TrustStore,
     Verdict,
-    validate_path,
 )
-from gateway.pki.certificates import DEFAULT_RULES, PATH_RULES, Certificate, read_certificate
-from gateway.pki.path_validation import PolicyInputs
-from gateway.pki.revocation_data import RevocationData
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, name, usage
 from tests.pki.conftest import World
 

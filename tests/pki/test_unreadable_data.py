@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
 from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import DEFAULT_POLICY, CertificateUse, TrustStore, validate_path
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore
 from gateway.pki.validation_input import ValidationInput
 from tests.pki.certificate_forgery import DAY, HOUR, NOW, Forgery, subject_of
 from tests.pki.conftest import World

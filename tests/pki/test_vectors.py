@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, TrustPolicy, TrustStore, validate_path
+from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import PATH_RULES, Certificate, read_certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
 from tests.kit.paths import ROOT
 from tests.pki.suites import limbo, odd, pkits
 from tests.pki.suites.verb import run_batch, tally

@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
-from gateway.pki.certificate_validation import (
-    CertificateUse,
-    FreshVerdict,
-    TrustStore,
-    Verdict,
-    validate_path,
-)
+from gateway.pki.certificate_validation import FreshVerdict, validate_path
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
 from gateway.pki.verdict_evidence import (
     VerdictEvidence,
     list_differences,

@@ -18,9 +18,10 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import Keyring
+from gateway.pki.trust_store import TrustStore
 from gateway.protocols import Parcel, ProtocolContext
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)

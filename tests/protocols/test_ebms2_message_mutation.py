@@ -21,8 +21,9 @@ from gateway.message_model import (
     StatusRequest,
     StatusResponse,
 )
-from gateway.pki.certificate_validation import CertificateValidator, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.signing_keys import Keyring
+from gateway.pki.trust_store import TrustStore
 from gateway.protocols import Parcel, ProtocolContext, ebms2
 from gateway.protocols.ebms2 import message_signature
 from gateway.protocols.ebms2.packaging import ManifestReference

@@ -17,8 +17,8 @@ from gateway.pki.certificate_authority import (
     issue_certificate,
     make_authority,
 )
-from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import Certificate
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from gateway.recognition.etsi_trusted_list import TSL
 from gateway.recognition.own_trusted_list import TrustedListDraft, open_own_list, sign_trusted_list
 from gateway.recognition.recognition_agreements import ENACTED, MRA

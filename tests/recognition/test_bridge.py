@@ -7,8 +7,8 @@ from asn1crypto import x509 as asn1
 from cryptography import x509
 
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import CertificateUse
 from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.trust_store import CertificateUse
 from gateway.recognition.recognition_chain import RecognitionContext
 from gateway.recognition.signer_admission import Admission, admit_signer
 from gateway.recognition.trusted_list import CrossCertificateBridge

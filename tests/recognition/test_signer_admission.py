@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.pki import certificate_validation as paths
-from gateway.pki.certificate_validation import CertificateUse
+from gateway.pki import trust_store as paths
 from gateway.pki.certificates import Certificate
+from gateway.pki.trust_store import CertificateUse
 from gateway.recognition.recognition_chain import RecognitionContext, gather_lists, open_trusted_list
 from gateway.recognition.signer_admission import Admission, admit_signer
 from gateway.recognition.trusted_list import TrustedList

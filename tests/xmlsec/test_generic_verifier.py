@@ -17,8 +17,8 @@ from gateway.pki.certificate_authority import (
     issue_certificate,
     make_authority,
 )
-from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.signing_keys import KeySigner
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from gateway.wire.namespaces import DS, DS11, WSU
 from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
 from gateway.xmlsec import LEGACY_NORWAY, STRICT

@@ -27,8 +27,8 @@ from gateway.evidence.verdict_revalidation import (
     read_leaf_data,
     revalidate_verdict,
 )
-from gateway.pki.certificate_validation import CertificateUse, Verdict
 from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki.trust_store import CertificateUse, Verdict
 from gateway.store import agency_requests, payloads, verdicts
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.algorithms import POLICIES

@@ -231,7 +231,7 @@ def list_lists(arguments: Arguments) -> int:
 def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
     """Return of each list in force, by its digest, what it is here."""
     from gateway.hub.trust.trusted_list_recognition import LoadedTrustedLists, TrustedListCache
-    from gateway.pki.certificate_validation import TrustStore
+    from gateway.pki.trust_store import TrustStore
 
     lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, terms)
     found = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)

@@ -18,8 +18,8 @@ from gateway.cli.result_output import print_report, print_sentence
 from gateway.cli.shared_options import FILE, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificate_validation import TrustPolicy, TrustStore
 from gateway.pki.certificates import read_certificates
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from gateway.wire.namespaces import DS
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.algorithms import get_signature_policy

@@ -18,9 +18,10 @@ from gateway.cli.shared_options import FILE, judging_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import MemoryBody
-from gateway.pki.certificate_validation import CertificateValidator, TrustPolicy, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import read_certificates
 from gateway.pki.signing_keys import Keyring
+from gateway.pki.trust_store import TrustPolicy, TrustStore
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
 from gateway.wire.http_message import read_http_message
 from gateway.xmlsec.algorithms import POLICIES

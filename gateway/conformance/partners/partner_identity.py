@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.errors import KEY_UNAVAILABLE, SIGNER_MISMATCH, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
+from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import Certificate, read_certificate, read_certificates
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import Signer, load_signer
+from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
 
 __all__ = ["PartnerIdentity", "get_current_time", "read_file", "read_identity"]
 

@@ -23,13 +23,13 @@ from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.evidence import tree_heads
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub.hub import Hub
-from gateway.pki.certificate_validation import CertificateUse
 from gateway.pki.time_stamps import (
     TimeStamp,
     TimeStampQuery,
     make_time_stamp_request,
     verify_time_stamp_response,
 )
+from gateway.pki.trust_store import CertificateUse
 from gateway.store import time_stamps, verdicts
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction

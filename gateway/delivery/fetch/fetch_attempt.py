@@ -13,8 +13,8 @@ from gateway.delivery.lease_completion import make_lease_finisher
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub.hub import Hub
 from gateway.hub.trust.fetch_sources import FetchSource
-from gateway.pki.certificate_validation import TrustStore
 from gateway.pki.fetched_data_acceptance import AcceptanceTerms
+from gateway.pki.trust_store import TrustStore
 from gateway.store import deliveries, fetched_lists
 from gateway.store.delivery_leases import DeliveryLease
 

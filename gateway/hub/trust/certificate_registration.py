@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.pki.certificate_validation import (
-    CertificateUse,
-    CertificateValidator,
-    Examine,
-    TrustStore,
-    validate_octets,
-)
+from gateway.pki.certificate_validation import CertificateValidator, Examine, validate_octets
 from gateway.pki.certificates import Certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore
 
 __all__ = ["validate_new_certificate"]
 

@@ -15,7 +15,7 @@ from gateway.errors import CERTIFICATE_EXPIRED, CLIENT_CERTIFICATE, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.pki.certificate_validation import CertificateUse
+from gateway.pki.trust_store import CertificateUse
 from gateway.protocols import OpenedMessage, ProtocolContext
 from gateway.store.disk_reserve import get_disk_reserve
 from gateway.store.engine import write_transaction

@@ -7,9 +7,9 @@ from itertools import chain
 
 from gateway.errors import GatewayError
 from gateway.hub.hub import Hub
-from gateway.pki.certificate_validation import TrustStore
 from gateway.pki.certificates import Certificate
 from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
+from gateway.pki.trust_store import TrustStore
 
 __all__ = ["find_issuer_trust_store"]
 

@@ -12,8 +12,8 @@ from lxml import etree
 from gateway.errors import CERTIFICATE_UNTRUSTED, DECLARANT_NOT_ALLOWED, GatewayError
 from gateway.hub.hub import Hub
 from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.pki.certificate_validation import CertificateUse, Verdict
 from gateway.pki.certificates import Certificate
+from gateway.pki.trust_store import CertificateUse, Verdict
 from gateway.recognition.vouched_document import VouchedDocument, is_vouched_document, open_vouched_document
 from gateway.wire.xml import parse_xml
 from gateway.wire.xml_prescan import WireLimits

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.hub.trust.trusted_list_recognition import LoadedTrustedLists, RecognitionPolicy, TrustedListCache
-from gateway.pki.certificate_validation import TrustStore
+from gateway.pki.trust_store import TrustStore
 from gateway.recognition.list_succession import check_list_freshness, choose_successor
 from gateway.recognition.recognition_chain import RecognitionContext, open_named_list
 from gateway.recognition.trusted_list import TrustedList

@@ -15,9 +15,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import CertificateUse, Examine, TrustStore, Verdict, validate_octets
+from gateway.pki.certificate_validation import Examine, validate_octets
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
 from gateway.recognition.recognition_chain import RecognitionContext, open_trusted_list
 from gateway.recognition.signer_admission import (
     MOST_AGE,

@@ -16,7 +16,8 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gateway.evidence.evidence_log import record_evidence
-from gateway.pki.certificate_validation import CertificateUse, FreshVerdict
+from gateway.pki.certificate_validation import FreshVerdict
+from gateway.pki.trust_store import CertificateUse
 from gateway.pki.verdict_evidence import VerdictEvidence, make_verdict_evidence
 from gateway.store import payloads, verdicts
 from gateway.store.engine import read_transaction, write_transaction

@@ -23,18 +23,12 @@ from gateway.errors import GatewayError
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki import path_validation
 from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.pki.certificate_validation import (
-    MAX_PEER_CERTIFICATES,
-    CertificateUse,
-    CertificateValidator,
-    TrustPolicy,
-    TrustStore,
-    validate_path,
-)
+from gateway.pki.certificate_validation import CertificateValidator, validate_path
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.path_building import CertificateIndex
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import KeySigner, load_signer
+from gateway.pki.trust_store import MAX_PEER_CERTIFICATES, CertificateUse, TrustPolicy, TrustStore
 from gateway.store.engine import make_engine, write_transaction
 from gateway.wire.namespaces import DS
 from gateway.xmlsec import x509_key_info

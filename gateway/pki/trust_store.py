@@ -1,0 +1,187 @@
+"""Which authorities are trusted, for what and by which rules, and the verdict on a certificate."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, Problem
+from gateway.pki import path_validation
+from gateway.pki.certificate_lint import ANY_EXTENDED_KEY_USAGE, KeyUsageRule
+from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules
+from gateway.pki.ocsp import OCSP_SIGNING
+from gateway.pki.path_building import CertificateIndex
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "DEFAULT_USES",
+    "MAX_PEER_CERTIFICATES",
+    "CertificateUse",
+    "Mode",
+    "TrustPolicy",
+    "TrustStore",
+    "Verdict",
+]
+
+# More only serve to make the search for a path long.
+MAX_PEER_CERTIFICATES: Final = 4
+
+
+MAX_STORED: Final = 1024
+
+
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+#: By which way a signer may be admitted: an authority of our own, or one of others.
+Mode = Literal["anchor", "bridge", "trust-list", "vouched"]
+
+
+class CertificateUse(enum.Enum):
+    """What a certificate is to be used for."""
+
+    SIGNING = "signing"
+    ENCRYPTION = "encryption"
+    TLS = "tls"
+    TLS_SERVER = "tls-server"
+    TLS_CLIENT = "tls-client"
+    TIME_STAMPING = "time-stamping"
+    OCSP_SIGNING = "ocsp-signing"
+
+
+_SERVER: Final = "1.3.6.1.5.5.7.3.1"
+
+
+_CLIENT: Final = "1.3.6.1.5.5.7.3.2"
+
+
+_MAIL: Final = "1.3.6.1.5.5.7.3.4"
+
+
+_TIME: Final = "1.3.6.1.5.5.7.3.8"
+
+
+_DOCUMENTS: Final = "1.3.6.1.5.5.7.3.36"  # RFC 9336
+
+
+_SIGNS: Final = frozenset({"digitalSignature", "nonRepudiation"})
+
+
+_HANDSHAKE: Final = frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"})
+
+
+_EXTENDED: Final = frozenset({"extended_key_usage", "key_usage"})
+
+
+DEFAULT_USES: Final[Mapping[CertificateUse, KeyUsageRule]] = MappingProxyType(
+    {
+        CertificateUse.SIGNING: KeyUsageRule(
+            _SIGNS, frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE})
+        ),
+        CertificateUse.ENCRYPTION: KeyUsageRule(
+            frozenset({"keyEncipherment", "keyAgreement"}),
+            frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE}),
+        ),
+        CertificateUse.TLS: KeyUsageRule(_HANDSHAKE, frozenset({_SERVER, _CLIENT}), _EXTENDED),
+        CertificateUse.TLS_SERVER: KeyUsageRule(_HANDSHAKE, frozenset({_SERVER}), _EXTENDED),
+        CertificateUse.TLS_CLIENT: KeyUsageRule(
+            frozenset({"digitalSignature"}), frozenset({_CLIENT}), _EXTENDED
+        ),
+        CertificateUse.TIME_STAMPING: KeyUsageRule(_SIGNS, frozenset({_TIME}), _EXTENDED, alone=True),
+        CertificateUse.OCSP_SIGNING: KeyUsageRule(_SIGNS, frozenset({OCSP_SIGNING}), _EXTENDED),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """The rules of validation, as `pki/policy.toml` says them.
+
+    ``revocation``: "require" makes a certificate without a fresh revocation list indeterminate;
+    "if_present" accepts it where no list of its issuer is in hand at all; "none" asks for none.
+    Certificate rules without ``profile`` mean path validation alone: no lint, no use.
+    """
+
+    revocation: Literal["require", "if_present", "none"] = "require"
+    crl_age_most: timedelta | None = None
+    certificates: CertificateRules = DEFAULT_RULES
+    uses: Mapping[CertificateUse, KeyUsageRule] = field(default_factory=lambda: DEFAULT_USES)
+    leaf_may_be_ca: bool = False
+    path_most: int = 8
+    candidates_most: int = 16
+    policies: path_validation.PolicyInputs = path_validation.ANY_POLICY
+
+
+DEFAULT_POLICY: Final = TrustPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStore:
+    """The anchors, and the intermediate certificates of the register; what peers send is not in it."""
+
+    anchors: tuple[Certificate, ...]
+    intermediates: tuple[Certificate, ...] = ()
+    policy: TrustPolicy = DEFAULT_POLICY
+    index: CertificateIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the certificates by subject."""
+        object.__setattr__(self, "anchors", tuple(self.anchors))
+        object.__setattr__(self, "intermediates", tuple(self.intermediates))
+        if len(self.anchors) + len(self.intermediates) > MAX_STORED:
+            raise GatewayError(CERTIFICATE_UNTRUSTED, f"more than {MAX_STORED} certificates in a trust store")
+        object.__setattr__(self, "index", CertificateIndex(self.anchors, self.intermediates))
+
+    def with_peers(self, certificates: tuple[Certificate, ...]) -> TrustStore:
+        """Return this store with intermediates that a peer sent along, at most four."""
+        if len(certificates) > MAX_PEER_CERTIFICATES:
+            detail = f"{len(certificates)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
+            raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate")
+        return replace(self, intermediates=(*self.intermediates, *certificates))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of a certificate: from `judged_at` to `valid_until` it stays so.
+
+    ``path`` leads from the certificate to the anchor and is empty unless the verdict is valid.
+    ``tolerated``: it is indeterminate, and the policy takes that for good enough for this use.
+    ``evidence``: the SHA-256 of the lists and responses it rests on, so that it can be judged again.
+    ``mode`` is the way by which the certificate was admitted, ``source`` what that way rests on beside
+    our own anchors, ``levels`` what the signer is worth in our words; see :mod:`gateway.recognition`.
+    ``passing``: it says nothing of the certificate, only that nobody could judge it just then.
+    """
+
+    status: Literal["valid", "invalid", "indeterminate"]
+    problem: Problem | None
+    reason: str
+    path: tuple[Certificate, ...]
+    valid_until: datetime
+    judged_at: datetime = _EVER
+    tolerated: bool = False
+    evidence: tuple[str, ...] = ()
+    mode: Mode = "anchor"
+    source: str = ""
+    levels: frozenset[str] = frozenset()
+    passing: bool = False
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the certificate may be used: the verdict is valid, or tolerated."""
+        return self.tolerated or (self.problem is None and self.status == "valid")
+
+    @property
+    def admission_way(self) -> dict[str, Any]:
+        """Return by which way the certificate was admitted, as evidence has it; levels where it has any."""
+        source = self.source or (self.path[-1].subject if self.path else "")
+        told: dict[str, Any] = {"mode": self.mode, "source": source}
+        return told | {"levels": sorted(self.levels)} if self.levels else told
+
+    def raise_unless_accepted(self, location: str = "") -> None:
+        """Raise the problem of this verdict; do nothing when it is valid or tolerated."""
+        if not self.is_accepted:
+            raise GatewayError(self.problem or CERTIFICATE_UNTRUSTED, self.reason, location)
