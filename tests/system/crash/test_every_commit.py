@@ -88,7 +88,10 @@ def named_commits() -> set[str]:
     for room, path in product(("hub", "delivery"), [ROOT / "gateway"]):
         for file in (path / room).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("write_transaction", "run_in_group_commit"):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                    "write_transaction",
+                    "run_in_group_commit",
+                ):
                     names.add(ast.literal_eval(node.args[1]))
     return names
 
