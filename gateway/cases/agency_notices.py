@@ -7,12 +7,20 @@ changed: information is asked, an inspection is ordered, a fee is due, items are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-__all__ = ["AgencyAcknowledgment", "AgencyAnswer", "AgencyCallback", "Decision", "DecisionCode", "Notice"]
+__all__ = [
+    "AgencyAcknowledgment",
+    "AgencyAnswer",
+    "AgencyCallback",
+    "Decision",
+    "DecisionCode",
+    "Notice",
+    "SignedReply",
+]
 
 
 class DecisionCode(StrEnum):
@@ -76,3 +84,11 @@ class AgencyCallback:
     answer: AgencyAnswer
     application_number: str | None = None
     requirement_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReply:
+    """The signed octets that an agency spoke by, and the SHA-256 of the certificate that signed them."""
+
+    envelope: bytes = field(default=b"", repr=False)
+    signer: str | None = None

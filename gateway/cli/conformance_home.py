@@ -26,8 +26,9 @@ from gateway.conformance.hostile.partner_folder import (
 )
 from gateway.conformance.hostile.target import WsgiTarget
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import RejectingComposer, build_engine, build_hub, get_current_time
+from gateway.hub.wiring import build_engine, build_hub, get_current_time
 from gateway.message_model import PartyId
 from gateway.pki.certificate_authority import SandboxParty, load_authority, make_sandbox
 from gateway.pki.certificates import read_certificate

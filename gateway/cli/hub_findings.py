@@ -22,22 +22,22 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.hub.trust.certificate_registration import validate_new_certificate
 from gateway.hub.trust.client_certificate_binding import EVERYBODY
 from gateway.hub.trust.fetch_sources import read_fetch_sources
-from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store
-from gateway.hub.trust.own_certificates import list_own_periods
-from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks
-from gateway.hub.wiring import RejectingComposer, build_hub, get_current_time, load_trust_store
+from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store, validate_new_certificate
+from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks, list_own_periods
+from gateway.hub.trust.trust_settings import load_trust_store
+from gateway.hub.wiring import build_hub, get_current_time
 from gateway.monitor.certificate_expiry import make_expiry_warnings
 from gateway.monitor.source_freshness import SourceFreshness, list_source_freshness
 from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import CertificateUse
 from gateway.store.engine import read_transaction
-from gateway.web.server.tls_supervisor import build_terminator_settings
 from gateway.web.server.tls_terminator import watch_tls_context
+from gateway.web.server_settings import build_terminator_settings
 
 __all__ = [
     "check_own_hub",

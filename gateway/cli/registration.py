@@ -11,10 +11,10 @@ from gateway.agreements import pmode_to_json, read_pmodes
 from gateway.agreements.pmode import PMode
 from gateway.config import Settings
 from gateway.hub.register.register_snapshot import load_register_snapshot
-from gateway.hub.trust.certificate_registration import validate_new_certificate
+from gateway.hub.trust.issuer_trust_store import validate_new_certificate
 from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
+from gateway.hub.trust.trust_settings import load_recognition_policy, load_trust_store
 from gateway.hub.trust.trusted_list_recognition import Recognizer
-from gateway.hub.wiring import load_recognition_policy, load_trust_store
 from gateway.message_model import PartyId
 from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import Certificate, CertificateRules, read_certificate

@@ -14,17 +14,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.delivery.lease_completion import LeaseLostError, make_attempt_outcome
+from gateway.delivery.attempt_outcome import (
+    LeaseLostError,
+    RetryPlan,
+    compute_retry_delay,
+    make_attempt_outcome,
+)
+from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.delivery.retry_plan import RetryPlan, compute_retry_delay
 from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.completion import case_closing
+from gateway.hub.completion.case_closing import closing_transaction
 from gateway.store import delivery_leases, lanes
 from gateway.store import delivery_maintenance as upkeep
 from gateway.store.delivery_leases import DeliveryLease
@@ -32,7 +37,7 @@ from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.reader_threads import ReaderThreads
 
-__all__ = ["DeliveryAgent", "DeliveryWorker", "FailedDelivery", "WorkerSettings"]
+__all__ = ["DeliveryWorker", "WorkerSettings"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,31 +48,6 @@ _NO_KEY_WAIT: Final = timedelta(seconds=30)
 _NO_ROOM_PAUSE: Final = 1.0
 #: For a delivery whose agent cannot say how often it is to be tried.
 _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
-
-
-class DeliveryAgent(Protocol):
-    """Hands deliveries of one kind over."""
-
-    def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Make one attempt and store what came of it, ending the lease in the same transaction.
-
-        Raises GatewayError when the attempt failed and nothing was stored.
-        """
-
-    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return how often and how soon such a delivery is tried again."""
-
-    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store what follows from it that the delivery has failed for good; its case is locked."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedDelivery:
-    """A delivery that was given up, why and when; `delivery` is its lease or its row."""
-
-    delivery: DeliveryLease | Row[Any]
-    problem: GatewayError
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +257,10 @@ class DeliveryWorker:
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, and what follows from that."""
         now = self._clock()
-        with write_transaction(self._engine, "delivery.failed") as conn:
-            case = case_closing.lock_delivery_case(conn, lease.id)
+        with closing_transaction(self._engine, "delivery.failed", lease.id, now) as conn:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
                 raise LeaseLostError
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
-            case_closing.close_case_when_done(conn, case, now)
 
     def _notify_agent(self, conn: Connection, what: FailedDelivery) -> None:
         agent = self._agents.get(what.delivery.agent)
@@ -312,24 +290,20 @@ class DeliveryWorker:
 
     def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
         problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")
-        with write_transaction(self._engine, "delivery.expired") as conn:
-            case = case_closing.lock_delivery_case(conn, row.id)
+        with closing_transaction(self._engine, "delivery.expired", row.id, now) as conn:
             if upkeep.expire_delivery(conn, row.id, now, self._name):
                 self._notify_agent(conn, FailedDelivery(row, problem, now))
-                case_closing.close_case_when_done(conn, case, now)
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
         """Fail what workers died over, one after another, so that no further one does."""
         problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
-        with write_transaction(self._engine, "delivery.put_aside") as conn:
-            case = case_closing.lock_delivery_case(conn, delivery)
+        with closing_transaction(self._engine, "delivery.put_aside", delivery, now) as conn:
             row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
             if row is None:
                 return
             data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
             record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
             self._notify_agent(conn, FailedDelivery(row, problem, now))
-            case_closing.close_case_when_done(conn, case, now)
         _log.error("delivery %d is put aside: %s", delivery, problem)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
+from gateway.wire.header_fields import is_identity_coding
 
 __all__ = ["MOST_FIELDS", "MOST_HEAD", "HttpAnswer", "read_http_answer"]
 
@@ -199,3 +200,9 @@ def _make_size_error(most: int) -> GatewayError:
 
 def _make_answer_error(detail: str) -> GatewayError:
     return GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "HTTP")
+
+
+def require_identity_coding(answer: HttpAnswer) -> None:
+    """Refuse an answer whose content is coded: we ask for none that is."""
+    if not is_identity_coding(answer.headers.get("content-encoding", "identity")):
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")

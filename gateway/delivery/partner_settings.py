@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config import AgencySettings, CustomsSettings, Settings
+from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.partner_directory import PartnerService
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.delivery.wsdl_files import WsdlFile, has_wsdl_file
 from gateway.errors import GatewayError
 from gateway.hub.outbox.outgoing_calls import CUSTOMS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Final
 
@@ -12,6 +12,7 @@ from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, Dec
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.wire.schema_sets import collapse_whitespace
 from gateway.wire.soap import SoapFault
+from gateway.wire.xml_instants import parse_instant
 
 __all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
 
@@ -29,7 +30,6 @@ def read_agency_answer(wrapper: etree._Element) -> AgencyAnswer:
             return AgencyAcknowledgment(receipt_number=_read_required_text(said, "ReceiptNumber"))
         return _read_notice(said)
     except (ValueError, OverflowError, ArithmeticError) as problem:
-        # A schema takes the hour 24 and the year 0000, which are no instants here.
         detail = f"a value of the answer cannot be used: {str(problem)[:120]}"
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body") from problem
 
@@ -38,12 +38,12 @@ def _read_notice(element: etree._Element) -> Notice:
     deadline = _find_child_text(element, "Deadline")
     return Notice(
         number=_read_required_text(element, "NoticeNumber"),
-        issued_at=_parse_instant(_read_required_text(element, "IssuedAt")),
+        issued_at=parse_instant(_read_required_text(element, "IssuedAt")),
         status_code=_read_required_text(element, "StatusCode"),
         decisions=tuple(_read_decision(one) for one in _list_children(element, "Decision")),
         text=_find_child_text(element, "Text") or "",
         pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
-        deadline=None if deadline is None else _parse_instant(deadline),
+        deadline=None if deadline is None else parse_instant(deadline),
     )
 
 
@@ -59,10 +59,6 @@ def _read_decision(element: etree._Element) -> Decision:
         unit=_find_child_text(element, "unit"),
         conditions=tuple(one.text or "" for one in _list_children(element, "condition")),
     )
-
-
-def _parse_instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _list_children(parent: etree._Element, name: str) -> list[etree._Element]:

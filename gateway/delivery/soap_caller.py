@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.cases.agency_notices import AgencyAnswer
+from gateway.cases.agency_notices import AgencyAnswer, SignedReply
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
-from gateway.hub.reply import SignedReply
 from gateway.pki.certificates import Certificate
 from gateway.pki.signing_keys import Signer
 

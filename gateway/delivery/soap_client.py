@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.cases.agency_notices import AgencyAnswer
-from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.service_contracts import ServiceContract
 from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_agency_answer
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError

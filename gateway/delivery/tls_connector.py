@@ -15,11 +15,10 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from gateway.config import Settings, get_key_file
+from gateway.config import get_key_file
 from gateway.config.reloaded_value import ReloadedValue
 from gateway.config.tls import TlsSettings
 from gateway.errors import CERTIFICATE_REVOKED, GatewayError
-from gateway.hub.hub import Hub
 from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import PATH_RULES, read_certificate
 from gateway.pki.name_normalization import normalize_name
@@ -27,7 +26,7 @@ from gateway.pki.revocation_data import RevocationData
 from gateway.pki.tls_contexts import TlsIdentity, get_verified_chain, make_client_context
 from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore
 
-__all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector", "build_tls_connector"]
+__all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector"]
 
 #: The section of every host that has none of its own.
 _EVERY: Final = "*"
@@ -84,11 +83,6 @@ class PerHostConnector:
             shaken.close()
             raise
         return shaken
-
-
-def build_tls_connector(settings: Settings, hub: Hub) -> PerHostConnector:
-    """Return how these settings call; raises GW801 and GW803 for what cannot be used."""
-    return PerHostConnector(settings.tls, lambda: (hub.judge.revocations, hub.clock()))
 
 
 def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from typing import Final
+
+from sqlalchemy import Engine
 
 from gateway.config import Settings, TimeStampSettings
 from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
@@ -12,62 +15,45 @@ from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.agents.partner_agent import PartnerAgent
 from gateway.delivery.agents.time_stamp_agent import TimeStampAgent, TimeStampPolicy
-from gateway.delivery.delivery_worker import DeliveryAgent, DeliveryWorker, WorkerSettings
+from gateway.delivery.attempt_outcome import RetryPlan
+from gateway.delivery.delivery_agent import DeliveryAgent
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.partner_settings import PartnerSettings, SettingsFile
 from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.delivery.service_contracts import load_contract
 from gateway.delivery.soap_caller import SoapCaller
-from gateway.delivery.tls_connector import PerHostConnector, build_tls_connector
+from gateway.delivery.tls_connector import PerHostConnector
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import CUSTOMS, OutgoingCall
+from gateway.hub.outbox.outgoing_calls import CUSTOMS
 from gateway.hub.readiness.warm_up import warm_up_hub
 from gateway.hub.trust.fetch_sources import AGENT, read_fetch_sources
-from gateway.hub.wiring import build_hub, get_current_time
+from gateway.hub.wiring import build_hub, build_hub_base, build_wire_limits, get_current_time
 from gateway.store import lanes
 from gateway.store.engine import write_transaction
 
-__all__ = ["build_worker"]
+__all__ = ["build_tls_connector", "build_worker"]
 
 #: Octets of the answer of a time-stamping authority: more are none.
 _MOST_TOKEN: Final = 64 * 1024
 
 
-class _DeferredComposer:
-    """Stands in for the partners until the hub that judges their certificates is there."""
-
-    def __init__(self) -> None:
-        self.partners: PartnerDirectory | None = None
-
-    def compose_call(self, call: OutgoingCall) -> bytes:
-        """Return the unsigned envelope of a call."""
-        if self.partners is None:
-            raise RuntimeError("the partners are not set")
-        return self.partners.compose_call(call)
-
-    def has_destination(self, destination: str) -> bool:
-        """Tell whether the destination is configured."""
-        return self.partners is not None and self.partners.has_destination(destination)
-
-
 def build_worker(settings: Settings, file: SettingsFile | None = None) -> DeliveryWorker:
     """Return a worker that delivers for the hub of these settings; a change of `file` adds partners."""
-    composer = _DeferredComposer()
-    hub = build_hub(settings, composer)
-    watched = PartnerSettings(settings, file, lambda changed: _set_lane_capacities(hub, changed))
+    base = build_hub_base(settings)
+    watched = PartnerSettings(settings, file, partial(_set_lane_capacities, base.engine))
     partners = PartnerDirectory(
         watched.get_partners,
-        hub.judge,
-        lambda sha256: hub.refresh_snapshot().find_certificate_party(sha256, hub.clock()),
-        hub.limits,
+        base.register.judge,
+        lambda sha256: base.register.refresh_snapshot().find_certificate_party(sha256, get_current_time()),
+        build_wire_limits(settings.limits),
     )
-    composer.partners = partners
+    hub = build_hub(settings, partners, base=base)
     warm_up_hub(hub)
     for partner in watched.get_partners().values():
         load_contract(partner.wsdl)
-    _set_lane_capacities(hub, settings)
+    _set_lane_capacities(base.engine, settings)
     delivery = settings.delivery
     pace = WorkerSettings(
         threads=delivery.workers,
@@ -122,11 +108,16 @@ def _get_http_limits(settings: Settings) -> HttpLimits:
     return HttpLimits.from_time_out(longest)
 
 
-def _set_lane_capacities(hub: Hub, settings: Settings) -> None:
+def _set_lane_capacities(engine: Engine, settings: Settings) -> None:
     """Let as many calls of each partner run at once as the settings say."""
-    with write_transaction(hub.engine, "delivery.lanes") as conn:
+    with write_transaction(engine, "delivery.lanes") as conn:
         for code, agency in settings.agency.items():
             lanes.set_lane_capacity(conn, code, agency.lane)
         lanes.set_lane_capacity(conn, CUSTOMS, settings.customs.lane)
         for source in read_fetch_sources(settings).values():
             lanes.set_lane_capacity(conn, source.lane, 1)
+
+
+def build_tls_connector(settings: Settings, hub: Hub) -> PerHostConnector:
+    """Return how these settings call; raises GW801 and GW803 for what cannot be used."""
+    return PerHostConnector(settings.tls, lambda: (hub.judge.revocations, hub.clock()))

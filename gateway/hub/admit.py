@@ -1,13 +1,15 @@
-"""A stored submission becomes a case: requests to agencies, calls to customs, or a refusal.
+"""Step 2, admit: a stored submission becomes a case, a supplement of one, or a refusal.
 
-Everything is judged and worded before the transaction; the transaction writes the case
-with all that follows from it, and ends the delivery that brought the message here.
+What comes in is the delivery of a message that `gateway.hub.receive` has stored.  The submission is
+processed (`gateway.hub.split`) and its calls are composed (`gateway.hub.forward`) before the transaction.
+When the transaction has committed, the case is in the database with its requests and calls, the message
+is PROCESSED, and the delivery that brought it has ended.  A refused submission has a case too: REFUSED,
+with every problem found.  A case with requests waits for the agencies (`gateway.hub.reply`); one
+without, and a refused one, is concluded at once (`gateway.hub.conclude`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +18,16 @@ from sqlalchemy import Connection, Row
 from gateway.cases.case_numbers import make_case_number
 from gateway.errors import NO_OPEN_CASE, GatewayError
 from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.forward import (
+    ComposedCall,
+    compose_application_call,
+    compose_registration_calls,
+    enqueue_application_call,
+    enqueue_registration_calls,
+    enqueue_supplement_call,
+)
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import enqueue_task
-from gateway.hub.outbox.outgoing_calls import CUSTOMS, OutgoingCall
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -29,29 +38,18 @@ from gateway.hub.split import (
     process_submission,
 )
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, cases, correlations, deliveries, messages, payloads
+from gateway.store import agency_requests, cases, correlations, messages, payloads
 from gateway.store.agency_requests import NewAgencyRequest
 from gateway.store.cases import NewCase
-from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.transitions import StateEvent
 
-__all__ = ["FinishLease", "admit_submission"]
+__all__ = ["admit_submission"]
 
-#: Ends the lease of the delivery in the caller's transaction; raises when the lease is lost.
-FinishLease = Callable[[Connection], None]
 
 _ACTOR = "admit"
 #: A message that FAILED is looked at again when an operator puts its task back in the queue.
 _WAITING = ("ACCEPTED", "FAILED")
-
-
-@dataclass(frozen=True, slots=True)
-class _ComposedCall:
-    """A call as it will be sent on every attempt."""
-
-    call: OutgoingCall
-    envelope: bytes
 
 
 def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
@@ -82,9 +80,9 @@ def _store_case(
     supplement = intake.submission.function == "35"
     try:
         worded = [
-            _compose_application_call(hub, intake, one, supplement=supplement) for one in intake.prepared
+            compose_application_call(hub, intake, one, supplement=supplement) for one in intake.prepared
         ]
-        customs = [] if supplement else _compose_customs_calls(hub, intake)
+        customs = [] if supplement else compose_registration_calls(hub, intake)
         with write_transaction(hub.engine, "admit.case") as conn:
             if supplement:
                 _supplement_case(conn, arrived, intake, worded, now)
@@ -106,48 +104,11 @@ def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str
     messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem)
 
 
-def _compose_application_call(
-    hub: Hub, intake: ProcessedSubmission, one: PreparedApplication, *, supplement: bool
-) -> _ComposedCall:
-    call = OutgoingCall(
-        destination=one.request.organisation,
-        operation="SubmitSupplement" if supplement else "SubmitApplication",
-        message_id=f"urn:uuid:{hub.new_uuid()}",
-        arguments={"ApplicationNumber": one.number, "CaseNumber": intake.case_number},
-        document=one.request.xml,
-        attachments=tuple(intake.attachments[cid] for cid in one.request.attachments),
-    )
-    return _ComposedCall(call, hub.composer.compose_call(call))
-
-
-def _compose_customs_calls(hub: Hub, intake: ProcessedSubmission) -> list[_ComposedCall]:
-    """Return the calls to customs: the declaration, and 18 when agencies must approve first."""
-    if not hub.composer.has_destination(CUSTOMS):
-        return []
-    number = intake.case_number
-    wanted: list[tuple[str, dict[str, str], Any]] = [
-        ("RegisterDeclaration", {"CaseNumber": number}, intake.submission.declaration)
-    ]
-    if intake.prepared:
-        wanted.append(("ReportRequirements", {"CaseNumber": number, "PendingCode": "18"}, None))
-    return [
-        _compose_customs_call(hub, operation, arguments, document)
-        for operation, arguments, document in wanted
-    ]
-
-
-def _compose_customs_call(
-    hub: Hub, operation: str, arguments: Mapping[str, Any], document: Any
-) -> _ComposedCall:
-    call = OutgoingCall(CUSTOMS, operation, f"urn:uuid:{hub.new_uuid()}", arguments, document)
-    return _ComposedCall(call, hub.composer.compose_call(call))
-
-
 def _open_case(
     conn: Connection,
     arrived: StoredSubmission,
     intake: ProcessedSubmission,
-    worded: tuple[list[_ComposedCall], list[_ComposedCall]],
+    worded: tuple[list[ComposedCall], list[ComposedCall]],
     now: datetime,
 ) -> None:
     submission = intake.submission
@@ -158,11 +119,8 @@ def _open_case(
             conn, _make_request(conn, intake.bundle, (case, sequence), one, (words, now))
         )
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case, request)
-        _enqueue_call(conn, words, (case, f"submit:{one.number}", ("request", request)), now)
-    previous = None
-    for words in customs:
-        key = f"customs:{words.call.operation}:{words.call.arguments.get('PendingCode', '')}:{case}"
-        previous = _enqueue_call(conn, words, (case, key, ("case", case)), now, after=previous)
+        enqueue_application_call(conn, words, case, (request, one.number), now)
+    enqueue_registration_calls(conn, customs, case, now)
     if intake.prepared:
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR))
     else:
@@ -195,7 +153,7 @@ def _make_request(
     bundle: str,
     place: tuple[int, int],
     one: PreparedApplication,
-    words: tuple[_ComposedCall, datetime],
+    words: tuple[ComposedCall, datetime],
 ) -> NewAgencyRequest:
     worded, now = words
     return NewAgencyRequest(
@@ -213,38 +171,11 @@ def _make_request(
     )
 
 
-def _enqueue_call(
-    conn: Connection,
-    words: _ComposedCall,
-    about: tuple[int, str, tuple[str, int]],
-    now: datetime,
-    *,
-    after: int | None = None,
-) -> int | None:
-    case, key, subject = about
-    return deliveries.enqueue_delivery(
-        conn,
-        NewDelivery(
-            agent="soap",
-            destination=words.call.destination,
-            subject_type=subject[0],
-            subject_id=str(subject[1]),
-            dedupe_key=key,
-            case_id=case,
-            wire_id=words.call.message_id,
-            payload_sha256=payloads.store_payload(conn, words.envelope, now),
-            parameters={"operation": words.call.operation},
-            follows=after,
-        ),
-        now,
-    )
-
-
 def _supplement_case(
     conn: Connection,
     arrived: StoredSubmission,
     intake: ProcessedSubmission,
-    worded: list[_ComposedCall],
+    worded: list[ComposedCall],
     now: datetime,
 ) -> None:
     """Put the supplemented applications on their way, each behind what went to its agency before."""
@@ -261,29 +192,10 @@ def _supplement_case(
         agency_requests.apply_event(conn, request.id, StateEvent("supplement", now, _ACTOR))
         agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, words.envelope, now))
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
-        earlier = [
-            row for row in deliveries.list_by_case(conn, case.id) if _is_about_request(row, request.id)
-        ]
         key = f"supplement:{one.number}:{arrived.row.id}"
-        after = _find_preceding_delivery(earlier)
-        _enqueue_call(conn, words, (case.id, key, ("request", request.id)), now, after=after)
+        enqueue_supplement_call(conn, words, (case.id, request.id), key, now)
     data = {"number": case.number, "signer": intake.signing.party, "admitted": intake.signing.way}
     record_evidence(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)
-
-
-def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
-    """Return what a supplement waits for: the latest that did not fail, else the application itself.
-
-    A supplement that its agency refused does not hold up the better one that follows; an
-    application that never arrived does, until an operator has sent it.
-    """
-    if not earlier or earlier[0].state == "FAILED":
-        return int(earlier[0].id) if earlier else None
-    return int(max(row.id for row in earlier if row.state != "FAILED"))
-
-
-def _is_about_request(delivery: Row[Any], request: int) -> bool:
-    return (delivery.subject_type, delivery.subject_id) == ("request", str(request))
 
 
 def _reject_submission(

@@ -1,8 +1,15 @@
-"""The hub itself: what the use cases share, none of it changing but the register's snapshot."""
+"""The hub itself: what its steps share; nothing of it changes but the register's snapshot."""
 
 from __future__ import annotations
 
-import threading
+from typing import TYPE_CHECKING
+
+from gateway.hub.register.trusted_register import TrustedRegister
+
+if TYPE_CHECKING:
+    from gateway.hub.register.decision_rules import DecisionRules
+
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,27 +17,18 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.outbox.outgoing_calls import CallComposer
-from gateway.hub.outbox.signal_outbox import RefusalQuota
+from gateway.hub.outbox.rate_limit import RefusalQuota
 from gateway.hub.readiness.stamping_monitor import StampingMonitor
-from gateway.hub.register.decision_rules import DecisionRules, load_active_rules
-from gateway.hub.register.register_snapshot import RegisterSnapshot, load_register_snapshot
-from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
-from gateway.hub.trust.trusted_list_recognition import Recognizer
-from gateway.hub.trust.verdict_recorder import VerdictRecorder
+from gateway.hub.register.register_snapshot import RegisterSnapshot
+from gateway.hub.trust.signing_keys import NextSigningKey
 from gateway.message_model import MemoryBody
 from gateway.pki.certificate_examiner import CertificateExaminer
 from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.signing_keys import Signer
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.store import register_version
-from gateway.store.engine import read_transaction
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
-__all__ = ["Hub", "HubResources", "NextSigningKey", "StaleSnapshotError"]
-
-
-class StaleSnapshotError(Exception):
-    """The register has changed since the snapshot was taken: judge again."""
+__all__ = ["Hub", "HubResources"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +45,14 @@ class HubResources:
     composer: CallComposer
 
 
-@dataclass(frozen=True, slots=True)
-class NextSigningKey:
-    """The key with which a hub signs from a moment on, in place of the one before."""
-
-    signer: Signer
-    starts: datetime
-
-
 class Hub:
     """One hub in one process; safe for many threads.
 
     `party` is the hub's own name in the register, `signer` the key it signs with and `successor`
-    the one that takes over from it; `crls` are the revocation lists of the settings; those of the
-    register are added to them.  With an `examiner`, by which the judge judges, the hub is at work:
-    it keeps what its verdicts rest on, and ends the examiner when it is closed.  A `recognizer`, by
-    which the judge judges then, asks the trusted lists.
+    the one that takes over from it; `register` says whom it knows and trusts.  With an `examiner`, by
+    which the judges judge, the hub is at work: it ends the examiner when it is closed.  `mutual_tls`
+    names the parties that must show a TLS client certificate of theirs, whatever their P-Modes say.
+    `stamping` tells whether evidence waits too long for its time stamp; None where nobody stamps it.
     """
 
     def __init__(
@@ -70,14 +60,13 @@ class Hub:
         world: HubResources,
         party: str,
         signer: Signer,
-        judge: CertificateValidator,
+        register: TrustedRegister,
         *,
-        rules: DecisionRules,
         limits: WireLimits = DEFAULT_LIMITS,
-        crls: tuple[bytes, ...] = (),
         successor: NextSigningKey | None = None,
         examiner: CertificateExaminer | None = None,
-        recognizer: Recognizer | None = None,
+        mutual_tls: frozenset[str] = frozenset(),
+        stamping: StampingMonitor | None = None,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -85,31 +74,17 @@ class Hub:
         self.host = world.host
         self.composer = world.composer
         self.party = party
-        self._signer = signer
-        self._successor = successor
-        self.judge = judge
-        self.rules = rules
+        self.register = register
+        self.judge = register.judge
+        self.recognizer = register.recognizer
+        self.verdicts = register.verdicts
         self.limits = limits
         self.refusals = RefusalQuota()
-        #: Parties that must show a TLS client certificate of theirs, whatever their P-Modes say.
-        self.mutual_tls: frozenset[str] = frozenset()
-        #: Whether evidence waits too long for its time stamp; None where nobody stamps it.
-        self.stamping: StampingMonitor | None = None
-        #: Judges time-stamping authorities, which may have anchors of their own.
-        self.stamp_judge = judge
-        self._crls = crls
-        self._in_hand = LoadedRevocationData()
-        self._knowledge: RegisterSnapshot | None = None
-        self._loading = threading.Lock()
+        self.mutual_tls = mutual_tls
+        self.stamping = stamping
+        self._signer = signer
+        self._successor = successor
         self._examiner = examiner
-        self.recognizer = recognizer or Recognizer()
-        self.verdicts = VerdictRecorder(world.engine, self._is_registered_certificate)
-        if examiner is not None:
-            self.judge.tell = self.verdicts.record_verdict
-
-    def _is_registered_certificate(self, sha256: str) -> bool:
-        known = self._knowledge
-        return known is not None and (sha256 in known.by_certificate or sha256 in known.tls_clients)
 
     def start_examiner(self) -> None:
         """Let what judges certificates start, so that the first message need not wait for it."""
@@ -146,40 +121,31 @@ class Hub:
         later = self._successor
         return later.signer if later is not None and moment >= later.starts else self._signer
 
+    @property
+    def stamp_judge(self) -> CertificateValidator:
+        """Judges time-stamping authorities, which may have anchors of their own."""
+        return self.register.stamp_judge
+
+    @property
+    def rules(self) -> DecisionRules:
+        """The mappings and status codes in force."""
+        return self.register.rules
+
     def get_snapshot(self) -> RegisterSnapshot:
-        """Return the snapshot in hand; it may be older than the register."""
-        known = self._knowledge
-        return known if known is not None else self.refresh_snapshot()
+        """Return the last snapshot of the register; it may be older than the register."""
+        return self.register.get_snapshot()
 
     def refresh_snapshot(self) -> RegisterSnapshot:
         """Take a snapshot of the register as it is now."""
-        with self._loading:
-            with read_transaction(self.engine) as conn:
-                known = self._knowledge
-                if known is None or register_version.get_register_version(conn) != known.epoch:
-                    known = load_register_snapshot(conn)
-                    # What cannot be read was refused when it was put in force: rules never half change.
-                    self.rules = load_active_rules(conn, self.rules)
-                    rules = self.judge.trust.policy.certificates
-                    files = (*self._crls, *known.crls)
-                    lists = self._in_hand.reload_revocations(conn, files, known.fetched, rules)
-                    self.recognizer.reload_lists(conn)
-                    # The judge first: whoever gets the new snapshot must not meet an old verdict.
-                    self.judge.replace_trust(revocations=lists, epoch=known.epoch)
-                    if self.stamp_judge is not self.judge:
-                        self.stamp_judge.replace_trust(revocations=lists, epoch=known.epoch)
-                    self._knowledge = known
-            return known
+        return self.register.refresh_snapshot()
 
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
         """Tell whether the register is still as `knowledge` says."""
-        with read_transaction(self.engine) as conn:
-            return register_version.get_register_version(conn) == knowledge.epoch
+        return self.register.is_snapshot_current(knowledge)
 
     def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
         """Raise when the register has changed since `knowledge` was read."""
-        if register_version.get_register_version(conn) != knowledge.epoch:
-            raise StaleSnapshotError
+        self.register.check_snapshot_current(conn, knowledge)
 
     @staticmethod
     def make_parcel(headers: Mapping[str, str], content: bytes) -> Parcel:

@@ -1,18 +1,18 @@
-"""A parcel comes in: judged, sealed, stored in one transaction, only then answered.
+"""Step 1, receive: a parcel is opened, checked, stored with its receipt, and only then answered.
 
-The receipt is made and signed before the transaction begins, and committed with the
-message it is about.  So whatever kills the process, a sender who holds a receipt has a
-message that is stored, and one who has none gets the same receipt when asking again.
-
-Without its key the gateway still takes messages in and goes on with them; but it says GW803
-instead of a receipt, and makes the receipt when the key is back, or when the sender asks again.
+What comes in are the headers and octets of one HTTP request.  The receipt is made and signed before
+the transaction.  When the transaction has committed, the message is in the database with its payloads,
+its receipt, the evidence of origin and a task that admits it (`gateway.hub.admit`): a sender who holds a
+receipt has a message that is stored, and one who has none gets the same receipt when asking again.
+Without its key the gateway stores the message all the same, answers GW803, and makes the receipt when
+the key is back.  A signal settles the delivery that it is about; a parcel that is refused stores no
+message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from traceback import clear_frames
 from typing import Any
 
@@ -21,25 +21,30 @@ from sqlalchemy import Connection
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.hub.completion import signals
-from gateway.hub.hub import Hub, StaleSnapshotError
-from gateway.hub.outbox import late_receipts, signal_outbox
-from gateway.hub.outbox.signal_outbox import OutgoingPost
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.late_receipts import queue_late_receipt
+from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.outbox.signal_outbox import (
+    NOTHING_TO_SAY,
+    OutgoingPost,
+    can_post_answer,
+    enqueue_post,
+    post_answer,
+)
 from gateway.hub.register.register_snapshot import RegisterSnapshot
+from gateway.hub.register.trusted_register import StaleSnapshotError
 from gateway.hub.trust.client_certificate_binding import check_message_connection
 from gateway.message_model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
 from gateway.pki.trust_store import CertificateUse
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ProtocolCore
-from gateway.store import deliveries, lanes, messages
-from gateway.store.deliveries import NewDelivery
+from gateway.store import messages
 from gateway.store.disk_reserve import get_disk_reserve
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.group_commit import run_in_group_commit
 from gateway.store.messages import HttpResponse, NewMessage
 
-__all__ = ["NOTHING_TO_SAY", "ReceivedMessage", "receive_parcel"]
+__all__ = ["ReceivedMessage", "receive_parcel"]
 
-#: Stored; whatever we have to say about it goes by a POST of our own.
-NOTHING_TO_SAY = HttpResponse(204, {}, b"")
 _ATTEMPTS = 3
 
 
@@ -113,26 +118,10 @@ def reject_parcel(
     if refusal.unit is None or endpoint is None or refusal.is_synchronous:
         return answer
     post = OutgoingPost(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
-    if not _can_post_answer(hub, endpoint, context.now):
+    if not can_post_answer(hub, endpoint, context.now):
         return answer
     with write_transaction(hub.engine, "receive.refused") as conn:
-        return _post_answer(conn, post, answer, context.now)
-
-
-def _can_post_answer(hub: Hub, endpoint: str, now: datetime) -> bool:
-    """Tell whether what anybody may have sent may be answered by a POST: it leaves rows.
-
-    What room there is while the disk is short is for the work that was taken.
-    """
-    return get_disk_reserve(hub.engine).find_shortage() is None and hub.refusals.acquire_slot(endpoint, now)
-
-
-def _post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now: datetime) -> HttpResponse:
-    """Queue an answer unless too many wait already: then it goes on its connection."""
-    if not signal_outbox.has_queue_room(conn, post.destination):
-        return answer
-    signal_outbox.enqueue_post(conn, post, answer, now)
-    return NOTHING_TO_SAY
+        return post_answer(conn, post, answer, context.now)
 
 
 def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
@@ -174,7 +163,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             # It was stored while there was no key.
             accepted = replace(accepted, answer=messages.store_response(conn, accepted.id, made))
         if accepted.answer is None and isinstance(receipt, _UnsignedReceipt):
-            late_receipts.queue_late_receipt(conn, accepted.id, receipt.receipt, arrival.context.now)
+            queue_late_receipt(conn, accepted.id, receipt.receipt, arrival.context.now)
             return receipt.problem
         if _is_answered_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
@@ -279,15 +268,7 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
     }
     record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)
     if opened.pmode is not None and opened.pmode.deliver_to == "case":
-        admit = NewDelivery(
-            agent="local",
-            destination=lanes.LOCAL,
-            subject_type="message",
-            subject_id=str(message),
-            dedupe_key=f"admit:{message}",
-            parameters={"task": "admit"},
-        )
-        deliveries.enqueue_delivery(conn, admit, now)
+        enqueue_task(conn, "admit", ("message", message), f"admit:{message}", now)
 
 
 def _is_answered_by_post(arrival: ReceivedMessage) -> bool:
@@ -304,7 +285,7 @@ def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages
     # Whoever repeats a message has not had its receipt: it is sent again, the same octets.
     key = f"receipt:{accepted.id}" if accepted.new else f"receipt:{accepted.id}:{now.isoformat()}"
     sender = arrival.context.get_party_name(arrival.opened.unit.sender)
-    signal_outbox.enqueue_post(
+    enqueue_post(
         conn, OutgoingPost(pmode.reply_endpoint, sender, key, str(accepted.id)), accepted.answer, now
     )
 
@@ -322,7 +303,7 @@ def _answer_signal(arrival: ReceivedMessage, unit: Pong | StatusResponse) -> Htt
         return answer
     sender = arrival.context.get_party_name(unit.receiver)
     post = OutgoingPost(pmode.reply_endpoint, sender, f"reply:{unit.message_id}", unit.message_id)
-    if not _can_post_answer(arrival.hub, post.endpoint, arrival.context.now):
+    if not can_post_answer(arrival.hub, post.endpoint, arrival.context.now):
         return answer
     with write_transaction(arrival.hub.engine, "receive.signal") as conn:
-        return _post_answer(conn, post, answer, arrival.context.now)
+        return post_answer(conn, post, answer, arrival.context.now)

@@ -1,17 +1,17 @@
-"""What an agency says about an application: stored, weighed, and the case moved on.
+"""Step 5, reply: what an agency says about an application moves the request and its case.
 
-An answer to our own call and a call-back later are one and the same here.  They may come
-twice, late, or before our call has returned; the case row is locked first, so that of two
-last decisions that arrive together the second sees the first.
+What comes in is the answer to a call of ours, or a call of the agency's own: an acknowledgment or a
+notice.  Both may come twice, late, or before our call has returned.  The case row is locked first: of
+two last decisions that arrive together the second sees the first.  When the transaction has committed,
+the signed octets, the notice, its decisions and the new state of the request are in the database.
+Every new notice is told to the applicant (`gateway.hub.notify`).  With the last decision the case is
+DECIDED and its conclusion is queued (`gateway.hub.conclude`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -21,23 +21,25 @@ from gateway.cases.agency_notices import (
     AgencyAnswer,
     AgencyCallback,
     Decision,
-    DecisionCode,
     Notice,
+    SignedReply,
 )
 from gateway.cases.case_outcome import (
-    CaseOutcome,
-    RankedDecision,
-    RequestScope,
     evaluate_case_outcome,
     is_decided,
-    select_current_decisions,
 )
 from gateway.cases.status_codes import check_notice_status
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.hub.completion import case_closing
+from gateway.hub.completion.stored_decisions import (
+    compute_conclusion_id,
+    list_concerns,
+    make_concern,
+    make_standing_decisions,
+)
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import agency_requests, cases, correlations, decisions, notices, payloads
 from gateway.store.decisions import NewDecision
@@ -45,34 +47,16 @@ from gateway.store.engine import write_transaction
 from gateway.store.notices import NewNotice, StoredNotice
 from gateway.store.transitions import StateEvent
 
-__all__ = [
-    "SignedReply",
-    "apply_answer",
-    "apply_call_back",
-    "compute_conclusion_id",
-    "list_concerns",
-    "make_standing_decisions",
-]
+__all__ = ["apply_answer", "apply_call_back", "describe_signer"]
 
 _ACTOR = "reply"
+#: For a reply whose octets nobody kept.
+_UNKNOWN_REPLY = SignedReply()
 #: Events by which an agency waits for someone; the last one of them says for whom.
 _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
-@dataclass(frozen=True, slots=True)
-class SignedReply:
-    """The signed octets that an agency spoke by, and the SHA-256 of the certificate that signed them."""
-
-    envelope: bytes = field(default=b"", repr=False)
-    signer: str | None = None
-
-    def describe_signer(self, hub: Hub) -> dict[str, str | None]:
-        """Return who signed, and the verdict by which that was believed, as evidence has it."""
-        verdict = hub.verdicts.find_verdict_digest(self.signer) if self.signer else None
-        return {"signer": self.signer, "verdict": verdict}
-
-
-def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply = SignedReply()) -> str:
+def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply = _UNKNOWN_REPLY) -> str:
     """Apply what `agency` says in a call of its own; returns the case number.
 
     `spoken` is the signed call as it came: it is kept with the request, as proof of its origin.
@@ -95,12 +79,18 @@ def _record_signed_reply(
     if spoken.envelope:
         digest = payloads.store_payload(conn, spoken.envelope, now)
         agency_requests.set_last_reply(conn, request.id, digest)
-        said = {"agency": request.agency, **spoken.describe_signer(hub)}
+        said = {"agency": request.agency, **describe_signer(hub, spoken)}
         record_evidence(conn, "reply", "request", request.id, digest, said, now)
 
 
+def describe_signer(hub: Hub, spoken: SignedReply) -> dict[str, str | None]:
+    """Return who signed, and the verdict by which that was believed, as evidence has it."""
+    verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
+    return {"signer": spoken.signer, "verdict": verdict}
+
+
 def apply_answer(
-    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: Callable[[Connection], None]
+    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
 ) -> None:
     """Apply what an agency answered to our own call, and end that delivery with it.
 
@@ -279,47 +269,6 @@ def _get_case_items(case: Row[Any]) -> list[int]:
         detail = f"case {case.number} has no items that a decision could be about"
         raise GatewayError(TRANSITION_REFUSED, detail, f"case/{case.state}")
     return list(items)
-
-
-def compute_conclusion_id(outcome: CaseOutcome, standing: Iterable[RankedDecision]) -> str:
-    """Name a conclusion by what it rests on: the same decisions conclude a case once."""
-    text = repr((outcome, select_current_decisions(standing)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def make_concern(request: Row[Any]) -> RequestScope:
-    """Return what a request asks: its items, and the laws that may decide them."""
-    pairs = [(int(item), str(law)) for item, law in request.required]
-    return RequestScope(
-        request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
-    )
-
-
-def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
-    """Return what the requests of a case ask; a cancelled one asks nothing."""
-    return tuple(make_concern(row) for row in asked if row.state != "CANCELLED")
-
-
-def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
-    """Return stored decisions as values, each under the number of its request."""
-    return tuple(
-        RankedDecision(
-            request=numbers[row.request_id],
-            decision=Decision(
-                item=row.item,
-                law=row.law,
-                decision=DecisionCode(row.decision),
-                number=row.number,
-                date=row.date,
-                quantity=None if row.quantity is None else Decimal(row.quantity),
-                unit=row.unit,
-                conditions=tuple(row.conditions),
-            ),
-            issued_at=row.issued_at,
-            notice_number=row.notice_no,
-        )
-        for row in rows
-    )
 
 
 def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:

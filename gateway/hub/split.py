@@ -1,7 +1,9 @@
-"""What a stored message turns out to be: a submission judged, split and put into calls.
+"""Step 3, split: a stored message is read as a submission and split into one request for each application.
 
-Nothing here writes.  All that is slow about admitting a submission (its signature, its
-schemas, the split, the wording of calls) happens here, before a transaction begins.
+What comes in is a stored message with its payloads and the register as of one epoch.  Signature, signer,
+schema, declarant and function are checked, and the mappings in force make the request documents.
+Nothing is written: the step runs inside `gateway.hub.admit`, before its transaction.  What follows is a
+case whose requests go to the agencies, or a refusal that names every problem found.
 """
 
 from __future__ import annotations
@@ -139,9 +141,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
             raise
         raise SubmissionRejectedError((make_found_problem(error),), reference, declarant, signing) from error
     except SubmissionRejectedError as error:
-        error.reference, error.declarant = error.reference or reference, declarant
-        error.signing = signing
-        raise
+        found = error.reference or reference
+        raise SubmissionRejectedError(error.problems, found, declarant, signing) from error
     return ProcessedSubmission(
         submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root
     )

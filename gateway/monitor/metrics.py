@@ -1,4 +1,4 @@
-"""Counts for a monitoring system, in the text format that Prometheus reads.
+"""Counts for a monitoring system, in the text format of Prometheus, which its library writes.
 
 They are read from the rows, so that they are the same whichever process is asked; only what a
 process found of room is its own.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
+from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine
 
 from gateway.store import fetched_lists, state_counts, time_stamps
@@ -21,9 +24,13 @@ from gateway.store.certificate_coverage import (
 )
 from gateway.store.disk_reserve import get_disk_reserve
 from gateway.store.engine import read_transaction
+from gateway.store.state_counts import Labels
 from gateway.store.time_stamps import StampingProgress
 
-__all__ = ["render_metrics"]
+__all__ = ["CONTENT_TYPE", "render_metrics"]
+
+#: The version of the text format that `render_metrics` writes.
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _HELP = {
     "gateway_messages": "Messages stored, by direction and state.",
@@ -67,15 +74,15 @@ def render_metrics(
         }
         found |= _measure_sources(conn, now)
     found["gateway_own_key_away"] = {(): float(key_away)}
-    return "\n".join(_format_metric_lines(found)) + "\n"
+    return generate_latest(_CountCollector(found)).decode()
 
 
 def _measure_certificates(
     theirs: Sequence[UsagePeriod], ours: Sequence[UsagePeriod], at: datetime
-) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+) -> dict[str, dict[Labels, float]]:
     counted = count_by_state([*theirs, *ours], at)
     covered, own = compute_coverage(theirs, at), compute_coverage(ours, at)
-    soonest: dict[tuple[tuple[str, str], ...], float] = {}
+    soonest: dict[Labels, float] = {}
     for one in covered:
         soonest.setdefault((("use", one.use),), one.days_left(at))
     return {
@@ -88,9 +95,7 @@ def _measure_certificates(
     }
 
 
-def _measure_time_stamps(
-    found: StampingProgress, at: datetime
-) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def _measure_time_stamps(found: StampingProgress, at: datetime) -> dict[str, dict[Labels, float]]:
     waited = 0.0 if found.waiting_since is None else (at - found.waiting_since).total_seconds()
     ago = None if found.last_stamp is None else (at - found.last_stamp).total_seconds()
     return {
@@ -103,7 +108,7 @@ def _measure_time_stamps(
     }
 
 
-def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[Labels, float]]:
     held = {_label_source(row.source): row for row in fetched_lists.summarize_sources(conn)}
     rows = {_label_source(row.name): row for row in fetched_lists.list_sources(conn)}
     return {
@@ -121,11 +126,11 @@ def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[tuple[tup
     }
 
 
-def _label_source(source: str) -> tuple[tuple[str, str], ...]:
+def _label_source(source: str) -> Labels:
     return (("source", source),)
 
 
-def _measure_disk_reserve(engine: Engine) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+def _measure_disk_reserve(engine: Engine) -> dict[str, dict[Labels, float]]:
     room = get_disk_reserve(engine)
     free = room.measure_free_octets()
     return {
@@ -136,23 +141,16 @@ def _measure_disk_reserve(engine: Engine) -> dict[str, dict[tuple[tuple[str, str
     }
 
 
-def _format_metric_lines(found: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]) -> Iterator[str]:
-    for name, values in found.items():
-        yield f"# HELP {name} {_HELP[name]}"
-        yield f"# TYPE {name} gauge"
-        for labels, value in sorted(values.items()):
-            yield f"{name}{_format_labels(labels)} {_format_number(value)}"
+class _CountCollector(Collector):
+    """Gives counts that were read to the library, as gauges in the order of their names' table."""
 
+    def __init__(self, found: Mapping[str, Mapping[Labels, float]]) -> None:
+        self._found = found
 
-def _format_number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
-def _format_labels(labels: tuple[tuple[str, str], ...]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escape_label_value(value)}"' for name, value in labels) + "}"
-
-
-def _escape_label_value(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family of samples for each name; one that was not measured has none."""
+        for name, values in self._found.items():
+            family = Metric(name, _HELP[name], "gauge")
+            for labels, value in sorted(values.items()):
+                family.add_sample(name, dict(labels), value)
+            yield family

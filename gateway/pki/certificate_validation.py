@@ -158,8 +158,7 @@ class CertificateValidator:
     the time in which nothing behind it can change.  `replace_trust` brings new trust or new revocation
     lists, raises the epoch and forgets everything.  One judge serves all threads.  ``examine``
     judges what is not remembered; without it that is done in this thread, whatever it costs.
-    ``tell``, set before the first question, is told each new verdict before anybody is, and may
-    raise: then there is none.
+    ``tell`` is told each new verdict before anybody is, and may raise: then there is none.
     """
 
     def __init__(
@@ -170,11 +169,12 @@ class CertificateValidator:
         epoch: int = 0,
         capacity: int = 4096,
         examine: Examine | None = None,
+        tell: Callable[[FreshVerdict], None] | None = None,
     ) -> None:
         self._register = _TrustInUse(epoch, trust, revocations or RevocationData())
         self._capacity = max(capacity, 2)
         self._examine = examine or validate_octets
-        self.tell: Callable[[FreshVerdict], None] | None = None
+        self.tell = tell
         # Apart, so that a flood of worthless certificates displaces no good one.
         self._good: dict[tuple[bytes, CertificateUse, int], Verdict] = {}
         self._bad: dict[tuple[bytes, CertificateUse, int], Verdict] = {}

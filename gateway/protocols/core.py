@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.agreements import PMode, PModeIndex
-from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.errors import PARTY_UNKNOWN, REFUSED_FOR_GOOD, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import (
     Body,
     DigestReference,
@@ -32,7 +32,15 @@ from gateway.pki.trust_store import CertificateUse, Verdict
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 from gateway.xmlsec.xml_signature import VerifiedSignature
 
-__all__ = ["OpenedMessage", "Parcel", "ProtocolContext", "ProtocolCore", "RejectionResponse", "SentUnit"]
+__all__ = [
+    "OpenedMessage",
+    "Parcel",
+    "ProtocolContext",
+    "ProtocolCore",
+    "RejectionResponse",
+    "SentUnit",
+    "make_refusal_error",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +199,11 @@ class ProtocolCore(typing.Protocol):
 
     def has_synchronous_answer(self, unit: Unit, pmode: PMode | None) -> bool:
         """Return whether signals about an opened unit go into the HTTP answer."""
+
+
+def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
+    """Return the problem that an ErrorList is; None for a receipt."""
+    if isinstance(unit, Receipt):
+        return None
+    worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
+    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description[:200]}", worst.location)

@@ -6,10 +6,9 @@ the elements; types and operations are compared with ``wsdl/hub-agency.wsdl`` by
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Protocol
 
@@ -19,6 +18,7 @@ from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, D
 from gateway.cases.agency_notices import Decision as DecisionValue
 from gateway.errors import DOCUMENT_INVALID, OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
+from gateway.web.server.body_reader import make_wsgi_environ
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy, VerifiedCall
 from gateway.web.spyne_shim import (
     Application,
@@ -33,6 +33,7 @@ from gateway.web.spyne_shim import (
 from gateway.wire.namespaces import SERVICE_AGENCY
 from gateway.wire.schema_sets import collapse_whitespace
 from gateway.wire.wsdl import read_wsdl
+from gateway.wire.xml_instants import parse_instant
 
 __all__ = ["WSDL", "CallBackHandler", "build_agency_service", "build_spyne_application"]
 
@@ -222,7 +223,7 @@ class _VerifiedTreeProtocol(Soap11):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(validator=None, parse_xsi_type=False)
-        self._from_unicode_handlers[primitive.DateTime] = lambda _, text: _convert_text(_parse_instant, text)
+        self._from_unicode_handlers[primitive.DateTime] = lambda _, text: _convert_text(parse_instant, text)
         self._from_unicode_handlers[primitive.Date] = lambda _, text: _convert_text(date.fromisoformat, text)
         self._from_unicode_handlers[primitive.Decimal] = lambda _, text: _convert_text(Decimal, text)
         self._from_unicode_handlers[primitive.Integer32] = lambda _, text: _convert_text(int, text)
@@ -242,14 +243,9 @@ def _convert_text(read: Callable[[str], Any], text: str) -> Any:
     try:
         return read(text.strip())
     except (ValueError, OverflowError, InvalidOperation) as problem:
-        # A schema takes the hour 24 and the year 0000, which are no instants here.
         raise GatewayError(
             DOCUMENT_INVALID, f"{text[:60]!r} cannot be used", "/soap:Envelope/soap:Body"
         ) from problem
-
-
-def _parse_instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def build_spyne_application() -> Any:
@@ -280,16 +276,8 @@ def _call_spyne(inner: Any, handler: CallBackHandler, call: VerifiedCall) -> etr
     status: list[str] = []
     contexts: list[Any] = []
     environ = {
-        "REQUEST_METHOD": "POST",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/",
-        "QUERY_STRING": "",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
+        **make_wsgi_environ("POST", "/", b""),
         "CONTENT_TYPE": "text/xml; charset=utf-8",
-        "CONTENT_LENGTH": "0",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
         _CALL: call,
         _HANDLER: handler,
         _CONTEXTS: contexts,

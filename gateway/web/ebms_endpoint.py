@@ -18,6 +18,7 @@ from gateway.web.server.body_reader import (
     read_request_body,
     report_proven_party,
 )
+from gateway.wire.header_fields import is_identity_coding
 
 __all__ = ["build_ebms_endpoint", "send_response"]
 
@@ -51,7 +52,7 @@ def build_ebms_endpoint(receive: Receive, refuse: Refuse, limit: int) -> WsgiApp
 
 
 def _read_parcel(environ: Environ, limit: int) -> Parcel:
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+    if not is_identity_coding(environ.get("HTTP_CONTENT_ENCODING", "identity")):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
     headers = {
         "Content-Type": str(environ.get("CONTENT_TYPE", "")),

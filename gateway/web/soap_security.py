@@ -30,7 +30,7 @@ from gateway.pki.signing_keys import Signer
 from gateway.web.replay_cache import LocalReplayCache, ReplayCache, SeenCall
 from gateway.web.server.body_reader import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
 from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
-from gateway.wire.header_fields import is_text_xml
+from gateway.wire.header_fields import is_identity_coding, is_text_xml
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, SOAP11_NEXT, WSA, WSSE
 from gateway.wire.soap import (
     SoapEnvelope,
@@ -243,7 +243,7 @@ class SoapSecurityGate:
 def _check_http_headers(environ: Environ) -> None:
     if not is_text_xml(str(environ.get("CONTENT_TYPE", ""))):
         raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
-    if str(environ.get("HTTP_CONTENT_ENCODING", "identity")).strip().lower() not in ("", "identity"):
+    if not is_identity_coding(str(environ.get("HTTP_CONTENT_ENCODING", "")).strip() or "identity"):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
 
 

@@ -43,6 +43,6 @@ def build_status_application(engine: Engine, ours: HubProbes | None = None) -> F
     @application.get("/metrics")
     def answer_metrics() -> Response:
         text = metrics.render_metrics(engine, ours=hub.certificates(), key_away=hub.key() is not None)
-        return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(text, content_type=metrics.CONTENT_TYPE)
 
     return application

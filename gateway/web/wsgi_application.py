@@ -13,10 +13,11 @@ from typing import Any, Final
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.readiness import readiness_checks
 from gateway.hub.receive import receive_parcel, reject_parcel
-from gateway.hub.trust.own_certificates import list_own_periods
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.trust.trust_expiry import list_own_periods
+from gateway.hub.wiring import build_hub
 from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolCore
 from gateway.store.messages import HttpResponse

@@ -14,6 +14,7 @@ from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
 __all__ = [
     "MediaType",
+    "is_identity_coding",
     "is_text_xml",
     "parse_media_type",
     "raise_mime_error",
@@ -78,6 +79,11 @@ def parse_media_type(value: str) -> MediaType:
             quoted = found[2]
             parameters[name] = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else found[3]
     return MediaType(start[1].lower(), MappingProxyType(parameters))
+
+
+def is_identity_coding(value: str) -> bool:
+    """Tell whether a Content-Encoding says that the content is as it is (RFC 9110 §8.4)."""
+    return value.strip().lower() == "identity"
 
 
 def is_text_xml(value: str) -> bool:

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from gateway import cli
 from gateway.config import load_settings
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.readiness.warm_up import warm_up_hub
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.wiring import build_hub
 from gateway.pki.certificate_authority import (
     IssuedCertificate,
     SandboxParty,

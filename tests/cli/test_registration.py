@@ -15,7 +15,8 @@ from cryptography import x509
 from gateway.cli import main
 from gateway.cli.commands.process import log_endings_daily
 from gateway.cli.settings import read_home_settings
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
+from gateway.hub.wiring import build_hub
 from gateway.pki.certificates import read_certificate, read_certificates
 from gateway.store import parties
 from gateway.store.engine import make_engine, write_transaction

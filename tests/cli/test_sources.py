@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.completion import operator_actions
 from gateway.hub.trust.fetch_sources import read_fetch_sources
-from gateway.hub.wiring import load_recognition_policy, load_trust_store
+from gateway.hub.trust.trust_settings import load_recognition_policy, load_trust_store
 from gateway.pki.certificate_authority import (
     CertificateOrder,
     issue_certificate,

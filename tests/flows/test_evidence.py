@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice, SignedReply
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
 from gateway.hub.completion import operator_actions
-from gateway.hub.reply import SignedReply, apply_call_back
+from gateway.hub.reply import apply_call_back
 from gateway.state_machines import MACHINES, get_next_state
 from gateway.store import agency_requests, payloads, tables
 from gateway.store.engine import read_transaction

@@ -161,7 +161,7 @@ def test_what_is_the_same_changes_nothing(post: Post) -> None:
 
 def test_a_list_that_ends_is_indeterminate_until_the_next_is_fetched(post: Post) -> None:
     """The list of the settings is taken away: what was fetched is all there is."""
-    post.house.hub._crls = ()
+    post.house.hub.register._crls = ()
     post.source()
     post.publisher.pages[LIST] = page(crl(2, ends=2 * HOUR))
     assert post.said() == "GW208"
@@ -363,7 +363,7 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     strict = replace(DEFAULT_RULES, weak_digests=DEFAULT_RULES.weak_digests | {"sha384"})
     policy = TrustPolicy("if_present", certificates=strict)
     hub.judge.replace_trust(trust=TrustStore((authority().certificate, stranger.certificate), (), policy))
-    hub._crls = post.hub._crls = ()
+    hub.register._crls = post.hub.register._crls = ()
     builder = x509.load_der_x509_crl(crl(2, "broker1"))
     again = x509.CertificateRevocationListBuilder(
         builder.issuer, builder.last_update_utc, builder.next_update_utc, [*builder.extensions], [*builder]
@@ -378,7 +378,10 @@ def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None
     assert hub.judge(other, CertificateUse.SIGNING, START).status == "valid"
     # Nor is it rolled back, now that nobody here can read it.
     post.hub.judge.replace_trust(trust=hub.judge.trust)
-    post.hub._in_hand, post.hub._knowledge = loaded_revocation_data.LoadedRevocationData(), None
+    post.hub.register._revocation_data, post.hub.register._snapshot = (
+        loaded_revocation_data.LoadedRevocationData(),
+        None,
+    )
     post.publisher.pages[LIST] = page(crl(1))
     post.house.clock.forward(hours=1)
     post.turn()

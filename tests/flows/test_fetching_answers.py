@@ -37,7 +37,7 @@ def publisher() -> Iterator[Publisher]:
 def post(engine: Engine, publisher: Publisher) -> Post:
     """Return a place where no list is in hand: what responders say is all there is."""
     made = Post(House(engine), publisher)
-    made.house.hub._crls = made.hub._crls = ()
+    made.house.hub.register._crls = made.hub.register._crls = ()
     return made
 
 

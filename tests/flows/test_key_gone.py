@@ -15,9 +15,9 @@ from sqlalchemy import Engine
 from werkzeug.test import Client
 
 from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.hub import NextSigningKey
 from gateway.hub.outbox import late_receipts
 from gateway.hub.readiness.warm_up import warm_up_hub
+from gateway.hub.trust.signing_keys import NextSigningKey
 from gateway.message_model import MemoryBody, Payload, Receipt
 from gateway.pki.pkcs11 import TokenSigner
 from gateway.protocols import Parcel
@@ -334,16 +334,16 @@ def test_readiness_and_metrics_say_that_the_key_is_away(sqlite: Engine, hsm: Sof
     client = Client(build_wsgi_application(place.house.hub, 1 << 20))
     ready, measured = client.get("/status/ready"), client.get("/metrics").text
     assert (ready.status_code, ready.text) == (200, "ready\n")
-    assert "gateway_own_key_away 0\n" in measured
+    assert "gateway_own_key_away 0.0\n" in measured
     hsm.pull()
     for _ in range(2):
         ready, measured = client.get("/status/ready"), client.get("/metrics").text
         assert (ready.status_code, ready.text) == (503, "GW803 private key unavailable\n")
-        assert "gateway_own_key_away 1\n" in measured
+        assert "gateway_own_key_away 1.0\n" in measured
     assert client.get("/status/live").status_code == 200
     hsm.put_back()
     assert client.get("/status/ready").status_code == 200
-    assert "gateway_own_key_away 0\n" in client.get("/metrics").text
+    assert "gateway_own_key_away 0.0\n" in client.get("/metrics").text
 
 
 def test_the_next_key_makes_the_receipts_that_the_one_before_owes(sqlite: Engine) -> None:

@@ -264,12 +264,12 @@ def test_an_agreement_may_let_questions_go_unsigned(engine: Engine, terms: bytes
     assert ask(house, broker, unit.message_id, sign=None).status == "Received"
 
 
-@pytest.mark.parametrize("other", ["has_queue_room", "RefusalQuota.acquire_slot"])
+@pytest.mark.parametrize("other", ["signal_outbox.has_queue_room", "rate_limit.RefusalQuota.acquire_slot"])
 def test_questions_that_anybody_can_send_do_not_fill_the_queue(
     engine: Engine, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer by a POST of ours leaves rows: so many wait, so many an hour, the rest go back at once."""
-    monkeypatch.setattr(f"gateway.hub.outbox.signal_outbox.{other}", lambda *_: True)
+    monkeypatch.setattr(f"gateway.hub.outbox.{other}", lambda *_: True)
     agreement = AGREEMENT.replace(b"sync_reply_mode: mshSignalsOnly", b"sync_reply_mode: none")
     house = House(engine, agreement=agreement)
     unit = Neighbour("broker1", house.clock, agreement).message()

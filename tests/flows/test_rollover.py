@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client
 
-from gateway.hub.hub import Hub, HubResources, NextSigningKey
+from gateway.hub.hub import Hub, HubResources
+from gateway.hub.register.decision_rules import ActiveRules
+from gateway.hub.register.trusted_register import TrustedRegister
+from gateway.hub.trust.signing_keys import NextSigningKey
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
 from gateway.pki.certificate_validation import CertificateValidator
@@ -114,16 +117,10 @@ def renewing_hub(house: House) -> Hub:
     world = HubResources(old.engine, house.clock, old.new_uuid, old.host, old.composer)
     store, revocations = trust()
     later = NextSigningKey(renewed("hub"), CUT)
-    hub = Hub(
-        world,
-        "hub",
-        signer_named("hub"),
-        CertificateValidator(store, revocations),
-        rules=old.rules,
-        successor=later,
+    register = TrustedRegister(
+        old.engine, CertificateValidator(store, revocations), ActiveRules(old.rules), crls=old.register._crls
     )
-    hub._crls = old._crls
-    return hub
+    return Hub(world, "hub", signer_named("hub"), register, successor=later)
 
 
 def test_our_own_key_changes_and_partners_who_know_both_verify_every_receipt(engine: Engine) -> None:

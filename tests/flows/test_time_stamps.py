@@ -75,8 +75,8 @@ class Place:
 
     def __post_init__(self) -> None:
         hub = self.story.hub
-        hub.stamp_judge = CertificateValidator(*trust())
-        hub.stamp_judge.tell = hub.verdicts.record_verdict
+        hub.register.stamp_judge = CertificateValidator(*trust())
+        hub.register.stamp_judge.tell = hub.verdicts.record_verdict
         bounds = HttpLimits(connect_seconds=5, read_seconds=5, total_seconds=5, max_answer_octets=64 * 1024)
         urls = [one.url for one in self.authorities]
         demand = TimeStampPolicy(urls, POLICY, timedelta(minutes=5), timedelta(minutes=1))
@@ -235,7 +235,7 @@ def test_a_revoked_authority_is_not_believed(on_sqlite: Place) -> None:
     revoked = make_revocation_list(
         authority(), [place.tsa.issued.certificate.serial], START - HOUR, START + 99 * HOUR
     )
-    hub._crls = (revoked,)
+    hub.register._crls = (revoked,)
     with write_transaction(place.engine) as conn:
         register_version.increment_register_version(conn)
     place.send()
@@ -309,8 +309,8 @@ def test_stale_for_too_long_no_new_message_is_taken(place: Place, caplog: Log) -
     assert b"Signature" not in refused.body
     assert place.ready().startswith("GW804 ")
     shown = metrics.render_metrics(place.engine, place.story.clock())
-    assert "gateway_evidence_unstamped_seconds 14460\n" in shown
-    assert 'gateway_evidence_leaves{state="stamped"} 0\n' in shown
+    assert "gateway_evidence_unstamped_seconds 14460.0\n" in shown
+    assert 'gateway_evidence_leaves{state="stamped"} 0.0\n' in shown
     # Who has sent it before gets the receipt again.
     assert place.story.house.post(parcel) == receipt
     told = [one.getMessage() for one in caplog.records if "GW804" in one.getMessage()]
@@ -495,10 +495,10 @@ def test_another_past_needs_our_key_or_an_authority_of_ours(on_sqlite: Place) ->
         checked(conn)
     other = make_authority("CN=Nobody", START - timedelta(days=1), "p-256")
     place.tsa.issued = certified(by=other)
-    hub.stamp_judge = CertificateValidator(
+    hub.register.stamp_judge = CertificateValidator(
         TrustStore((other.certificate,), (), replace(DEFAULT_POLICY, revocation="if_present"))
     )
-    hub.stamp_judge.tell = hub.verdicts.record_verdict
+    hub.register.stamp_judge.tell = hub.verdicts.record_verdict
     with write_transaction(place.engine) as conn:
         conn.execute(update(tables.seals).values(signature=None, certificate=None))
     place.tick(minutes=60)
@@ -544,8 +544,10 @@ def test_no_policy_of_a_proof_makes_an_authority(sqlite_url: str) -> None:
     place = Place.make(engine, certified(profile="signing"))
     uses = {**DEFAULT_POLICY.uses, CertificateUse.TIME_STAMPING: DEFAULT_POLICY.uses[CertificateUse.SIGNING]}
     lax = replace(DEFAULT_POLICY, uses=uses, revocation="if_present")
-    place.story.hub.stamp_judge = CertificateValidator(TrustStore((authority().certificate,), (), lax))
-    place.story.hub.stamp_judge.tell = place.story.hub.verdicts.record_verdict
+    place.story.hub.register.stamp_judge = CertificateValidator(
+        TrustStore((authority().certificate,), (), lax)
+    )
+    place.story.hub.register.stamp_judge.tell = place.story.hub.verdicts.record_verdict
     place.send()
     place.tick()
     assert len(place.stamps()) == 1

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, func, select, update
 
-from gateway.cases.agency_notices import AgencyCallback
+from gateway.cases.agency_notices import AgencyCallback, SignedReply
 from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.hub.reply import SignedReply, apply_call_back
+from gateway.hub.reply import apply_call_back
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki.certificate_authority import issue_certificate, make_authority, make_revocation_list
 from gateway.pki.revocation_data import RevocationData

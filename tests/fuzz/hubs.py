@@ -18,8 +18,9 @@ from sqlalchemy import Engine, text
 from gateway.cases.status_codes import read_status_codes
 from gateway.cli.registration import load_agreement, register_certificate
 from gateway.hub.hub import Hub, HubResources
-from gateway.hub.register.decision_rules import DecisionRules
-from gateway.hub.wiring import RejectingComposer
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
+from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.message_model import PartyId
 from gateway.share import get_data_folder
 from gateway.store import agency_requests, cases, make_engine, messages, parties, payloads
@@ -88,7 +89,9 @@ def whole() -> Whole:
         .read_text(encoding="utf-8")
     )
     rules = DecisionRules(samples.bundle(), read_status_codes(table))
-    hub = Hub(world, "hub", signer("hub"), judge(), rules=rules, crls=(crl(),))
+    hub = Hub(
+        world, "hub", signer("hub"), TrustedRegister(engine, judge(), ActiveRules(rules), crls=(crl(),))
+    )
     return Whole(hub, engine, file, place / "beginning")
 
 

@@ -94,7 +94,7 @@ class _Hub:
         self.judge = judge()
         self.limits = DEFAULT_LIMITS
         self.rules = type("Rules", (), {"bundle": samples.bundle()})()
-        self.verdicts = VerdictRecorder(None, lambda _: False)  # type: ignore[arg-type]
+        self.verdicts = VerdictRecorder(None)  # type: ignore[arg-type]
 
 
 @cache

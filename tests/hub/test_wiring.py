@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import load_settings
 from gateway.errors import GatewayError
-from gateway.hub.wiring import load_trust_store
+from gateway.hub.trust.trust_settings import load_trust_store
 from gateway.pki.certificate_authority import CertificationAuthority, issue_certificate, make_authority
 from gateway.pki.certificate_validation import validate_path
 from gateway.pki.revocation_data import RevocationData

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from gateway.delivery.delivery_worker import DeliveryWorker, FailedDelivery, WorkerSettings
-from gateway.delivery.retry_plan import RetryPlan
+from gateway.delivery.attempt_outcome import RetryPlan
+from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, delivery_leases, tables
 from gateway.store.delivery_leases import DeliveryLease

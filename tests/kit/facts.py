@@ -42,7 +42,7 @@ from tests.kit.source_tree import get_place, parse_sources
 
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
-COMMITS = ("write_transaction", "run_in_group_commit")
+COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction")
 FAMILIES = (message_syntax, security, messaging, documents, delivery, internal)
 
 Words = Mapping[tuple[str, ...], str]

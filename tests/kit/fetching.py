@@ -9,9 +9,9 @@ from typing import Any
 
 from gateway.config.fetch_sources import FetchSettings
 from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
+from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.hub.hub import Hub
 from gateway.hub.trust.fetch_sources import AGENT, FetchSource
 from gateway.message_model import ErrorSignal

@@ -21,11 +21,11 @@ from gateway.cli.registration import load_agreement, register_certificate
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.hub import Hub, HubResources
-from gateway.hub.outbox.outgoing_calls import CallComposer
+from gateway.hub.outbox.outgoing_calls import CallComposer, RejectingComposer
 from gateway.hub.receive import receive_parcel
-from gateway.hub.register.decision_rules import DecisionRules
+from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
-from gateway.hub.wiring import RejectingComposer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
 from gateway.pki.certificate_authority import (
     CertificateOrder,
@@ -150,15 +150,14 @@ class House:
         world = HubResources(
             self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or RejectingComposer()
         )
-        return Hub(
-            world,
-            "hub",
-            signer_named("hub"),
+        register = TrustedRegister(
+            self.engine,
             CertificateValidator(store, revocations, examine=recognizer),
-            rules=DecisionRules(bundle(), status_codes()),
+            ActiveRules(DecisionRules(bundle(), status_codes())),
             crls=(crl(),),
             recognizer=recognizer,
         )
+        return Hub(world, "hub", signer_named("hub"), register)
 
     def post(self, parcel: Parcel, hub: Hub | None = None) -> HttpResponse:
         """Hand a parcel in as the web does."""

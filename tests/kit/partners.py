@@ -8,11 +8,10 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, SignedReply
 from gateway.delivery.http_client import HttpAnswer
 from gateway.delivery.soap_caller import SoapDestination
 from gateway.errors import GatewayError
-from gateway.hub.reply import SignedReply
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel
 from gateway.store.messages import HttpResponse as Posted

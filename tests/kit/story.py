@@ -21,9 +21,9 @@ from gateway.cli.registration import register_certificate
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.reply import apply_call_back

@@ -19,7 +19,8 @@ from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.partner_settings import build_partners
 from gateway.hub.admit import admit_submission
 from gateway.hub.hub import Hub
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
+from gateway.hub.wiring import build_hub
 from gateway.message_model import Payload
 from gateway.share import get_data_folder
 from gateway.store import cases, deliveries, messages, payloads

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.readiness.warm_up import tune_garbage_collector
 from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.wiring import build_hub
 from gateway.protocols import Parcel
 from gateway.store.messages import HttpResponse
 from gateway.wire.mime import read_multipart_related

@@ -108,11 +108,11 @@ def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
 def test_the_measures_say_it_too(registry):
     text = render_metrics(registry, NOW, [span(-1, 12, "(ourselves)")])
     for line in (
-        'gateway_certificates{use="signing",state="current"} 3',
-        'gateway_certificates{use="signing",state="over"} 1',
+        'gateway_certificates{state="current",use="signing"} 3.0',
+        'gateway_certificates{state="over",use="signing"} 1.0',
         'gateway_certificate_days{use="signing"} -0.5',
-        "gateway_own_certificate_days 12",
-        "gateway_certificates_ending 3",
+        "gateway_own_certificate_days 12.0",
+        "gateway_certificates_ending 3.0",
     ):
         assert f"{line}\n" in text
 

@@ -148,4 +148,4 @@ def test_it_is_measured(engine: Engine) -> None:
         ("fetched_ago_seconds", 3600),
         ("fetch_failures", 1),
     ):
-        assert f'gateway_{name}{{source="root"}} {value}' in lines
+        assert f'gateway_{name}{{source="root"}} {float(value)}' in lines

@@ -25,7 +25,7 @@ from gateway.delivery.service_contracts import load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub.register.decision_rules import load_active_rules, load_shipped_rules
-from gateway.hub.trust.own_certificates import OURSELVES, list_own_periods
+from gateway.hub.trust.trust_expiry import OURSELVES, list_own_periods
 from gateway.monitor.certificate_expiry import list_expiry_warnings
 from gateway.store.engine import read_transaction
 

@@ -22,7 +22,8 @@ from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRON
 from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
 from gateway.evidence.inclusion_proofs import TimeStampAuthorities, VerifiedProof, make_proof, verify_proof
 from gateway.evidence.tree_heads import list_heads
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
+from gateway.hub.wiring import build_hub
 from gateway.pki.certificates import Certificate
 from gateway.pki.policy_file import read_policy
 from gateway.store import time_stamps

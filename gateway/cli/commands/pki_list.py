@@ -201,8 +201,8 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Put the list of a file in force in a home; what is in force there stays when it is refused."""
     # Loaded when it is used: it brings the database along.
     from gateway.cli.settings import open_engine, read_verb_settings
+    from gateway.hub.trust.trust_settings import load_recognition_policy
     from gateway.hub.trust.trusted_list_import import import_trusted_list
-    from gateway.hub.wiring import load_recognition_policy
 
     settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
@@ -216,7 +216,8 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
 def list_lists(arguments: Arguments) -> int:
     """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
     from gateway.cli.settings import read_database, read_verb_settings
-    from gateway.hub.wiring import get_current_time, load_recognition_policy
+    from gateway.hub.trust.trust_settings import load_recognition_policy
+    from gateway.hub.wiring import get_current_time
     from gateway.store import trusted_lists
 
     settings = read_verb_settings(arguments)

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,17 +28,20 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery.partner_settings import SettingsFile
 from gateway.delivery.wiring import build_worker
-from gateway.hub.trust.own_certificates import list_own_periods
+from gateway.hub.trust.trust_expiry import list_own_periods
 from gateway.monitor.certificate_expiry import log_expiry_warnings
 from gateway.store.disk_reserve import retry_until_stored
+from gateway.web.server.listener_address import check_port
 from gateway.web.server.parent_death import exit_with_parent
+from gateway.web.server.restart_limit import RestartLimit
+from gateway.web.server_settings import build_listener_address
 
 __all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _DRAIN = 40.0
 #: So many deaths within so many seconds are no accident: the keeper must look.
-_MOST_DEATHS = 10
+_MOST_DEATHS = 11
 _WINDOW = 60.0
 _DAY = 86_400.0
 
@@ -64,14 +66,14 @@ def run_gateway(arguments: Arguments) -> int:
 
     with _catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
-        deaths: list[float] = []
+        restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
         while not stop.wait(0.2):
             for place, child in enumerate(children):
                 if not child.is_alive():
                     _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
-                    deaths = [*(at for at in deaths if at > time.monotonic() - _WINDOW), time.monotonic()]
+                    restarts.record_restart()
                     children[place] = start_child(targets[place])
-            if len(deaths) > _MOST_DEATHS:
+            if restarts.is_exceeded():
                 _log.critical("processes die again and again: giving up")
                 break
         asked = stop.is_set()
@@ -123,10 +125,7 @@ def _end_child_processes(children: Sequence[BaseProcess]) -> None:
 
 
 def _check_free_port(settings: Settings) -> None:
-    # Granian takes a moment to load: other verbs do without it.
-    from gateway.web.server.process_supervision import check_port
-
-    check_port(settings)
+    check_port(build_listener_address(settings))
 
 
 def serve_http_requests(arguments: Arguments) -> int:
@@ -135,9 +134,10 @@ def serve_http_requests(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     # What would end each serving process is said once, in one line, before there are any.
     check_own_hub(settings)
-    from gateway.web.server.process_supervision import serve_http
+    # Granian takes a moment to load: other verbs do without it.
+    from gateway.web.serve_application import serve_application
 
-    serve_http(settings, find_settings_file(arguments))
+    serve_application(settings, find_settings_file(arguments))
     return 0
 
 

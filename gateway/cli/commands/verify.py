@@ -123,7 +123,8 @@ def read_home_context(home: Path) -> ProtocolContext:
     """Return what the hub of a home folder knows: agreements, parties, lists."""
     # Imported when asked for: a message judged by itself needs no database.
     from gateway.cli.settings import read_home_settings
-    from gateway.hub.wiring import RejectingComposer, build_hub
+    from gateway.hub.outbox.outgoing_calls import RejectingComposer
+    from gateway.hub.wiring import build_hub
 
     with closing(build_hub(read_home_settings(home), RejectingComposer(), at_work=False)) as hub:
         return hub.make_protocol_context(hub.refresh_snapshot())

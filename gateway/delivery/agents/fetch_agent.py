@@ -14,14 +14,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.delivery.delivery_worker import FailedDelivery
-from gateway.delivery.fetch.fetch_attempt import FetchAttempt, cancel_earlier_failure
+from gateway.delivery.attempt_outcome import RetryPlan, make_attempt_outcome
+from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.fetch.fetch_attempt import FetchAttempt, SourceClient, cancel_earlier_failure
 from gateway.delivery.fetch.list_fetch import fetch_revocation_list, fetch_trusted_list
 from gateway.delivery.fetch.ocsp_fetch import fetch_ocsp_responses
-from gateway.delivery.fetch.source_client import SourceClient
-from gateway.delivery.lease_completion import make_attempt_outcome
 from gateway.delivery.recurring_schedule import RecurringTask
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.delivery.tls_connector import TlsConnector
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence.evidence_log import record_evidence

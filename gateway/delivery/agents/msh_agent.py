@@ -11,10 +11,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.lease_completion import make_lease_finisher
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     RECEIPT_MISSING,
@@ -24,10 +24,12 @@ from gateway.errors import (
 )
 from gateway.evidence.evidence_log import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.completion import case_closing, signals
+from gateway.hub.completion import signals
+from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage
+from gateway.protocols.core import make_refusal_error
 from gateway.store import delivery_leases, payloads
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction
@@ -79,10 +81,8 @@ class MshAgent:
         return self._sender.post(str(lease.parameters["endpoint"]), headers, content)
 
     def _complete_delivery(self, lease: DeliveryLease) -> None:
-        with write_transaction(self._hub.engine, "msh.delivered") as conn:
-            case = case_closing.lock_delivery_case(conn, lease.id)
+        with closing_transaction(self._hub.engine, "msh.delivered", lease.id, self._hub.clock()) as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
-            case_closing.close_case_when_done(conn, case, self._hub.clock())
 
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
         now = self._hub.clock()
@@ -92,8 +92,7 @@ class MshAgent:
 
     def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
         """Hold what came back on the connection against what was sent."""
-        if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")
+        require_identity_coding(answer)
         opened = self._open_answer(lease, answer)
         unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
         if unit is None:
@@ -104,7 +103,7 @@ class MshAgent:
             return
         if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
             # Where signatures were agreed, an error of anybody ends nothing: it is sent again.
-            problem = signals.make_refusal_error(unit)
+            problem = make_refusal_error(unit)
             detail = f"an error that nobody signed: {problem.detail if problem else ''}"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "ds:Signature")
         signals.settle_delivery(

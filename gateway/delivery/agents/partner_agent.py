@@ -7,22 +7,20 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from gateway.cases.agency_notices import AgencyAnswer
-from gateway.delivery.delivery_worker import FailedDelivery
-from gateway.delivery.lease_completion import make_lease_finisher
+from gateway.cases.agency_notices import AgencyAnswer, SignedReply
+from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.evidence.evidence_log import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import reply
-from gateway.hub.completion import case_closing
+from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
-from gateway.hub.reply import SignedReply
 from gateway.state_machines import REQUEST
 from gateway.store import agency_requests, payloads
 from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.engine import read_transaction
 from gateway.store.transitions import StateEvent
 
 __all__ = ["PartnerAgent"]
@@ -65,11 +63,10 @@ class PartnerAgent:
     def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
         """Store that customs has taken a call; the last one may close the case."""
         now = self._hub.clock()
-        with write_transaction(self._hub.engine, "partner.customs") as conn:
-            case = case_closing.lock_delivery_case(conn, lease.id)
+        with closing_transaction(self._hub.engine, "partner.customs", lease.id, now) as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
             said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
-            data = {**said, **spoken.describe_signer(self._hub)}
+            data = {**said, **reply.describe_signer(self._hub, spoken)}
             record_evidence(
                 conn,
                 "customs",
@@ -79,7 +76,6 @@ class PartnerAgent:
                 data,
                 now,
             )
-            case_closing.close_case_when_done(conn, case, now)
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""

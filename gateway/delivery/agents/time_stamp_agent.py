@@ -15,10 +15,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.delivery.delivery_worker import FailedDelivery
+from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_client import HttpClient
-from gateway.delivery.lease_completion import make_lease_finisher
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.evidence import tree_heads
 from gateway.failpoints import kill_at_failpoint

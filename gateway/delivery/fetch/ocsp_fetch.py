@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from gateway.delivery.attempt_outcome import LeaseLostError
 from gateway.delivery.fetch.fetch_attempt import FetchAttempt
-from gateway.delivery.lease_completion import LeaseLostError
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, UNREACHABLE, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.pki import ocsp

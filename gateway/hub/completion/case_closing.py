@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.evidence.evidence_log import record_evidence
 from gateway.state_machines import REQUEST
 from gateway.store import agency_requests, cases, deliveries
+from gateway.store.engine import write_transaction
 from gateway.store.transitions import StateEvent
 
-__all__ = ["close_case_when_done", "lock_delivery_case"]
+__all__ = ["close_case_when_done", "closing_transaction", "lock_delivery_case"]
 
 _DONE = ("DELIVERED", "CANCELLED")
 
@@ -24,6 +26,18 @@ def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
     if row is None or row.case_id is None:
         return None
     return cases.lock_case(conn, row.case_id)
+
+
+@contextmanager
+def closing_transaction(engine: Engine, name: str, delivery: int, now: datetime) -> Iterator[Connection]:
+    """Run the block in the transaction `name`, in which a delivery may end that its case waits for.
+
+    The case is locked before the block, and closed after it when nothing of it is left to deliver.
+    """
+    with write_transaction(engine, name) as conn:
+        case = lock_delivery_case(conn, delivery)
+        yield conn
+        close_case_when_done(conn, case, now)
 
 
 def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> None:

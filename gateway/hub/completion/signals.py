@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.completion import case_closing
+from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
+from gateway.protocols.core import make_refusal_error
 from gateway.store import deliveries, delivery_maintenance, messages
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.engine import read_transaction
 
-__all__ = ["answer_status_request", "make_refusal_error", "settle_delivery", "settle_signals"]
+__all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
 
 #: What became of a stored message, in the words of ebMS 2.0 §7.1.2.
 _STATUS = {
@@ -81,8 +81,7 @@ def settle_delivery(
     """Store that a delivery was acknowledged, or refused by the other handler."""
     opened, context = heard
     problem = make_refusal_error(unit)
-    with write_transaction(hub.engine, "signals.settled") as conn:
-        case = case_closing.lock_delivery_case(conn, delivery)
+    with closing_transaction(hub.engine, "signals.settled", delivery, context.now) as conn:
         if not delivery_maintenance.settle_receipt(
             conn, delivery, context.now, "receive", problem.problem.id if problem else None
         ):
@@ -94,7 +93,6 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
-        case_closing.close_case_when_done(conn, case, context.now)
 
 
 def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
@@ -104,11 +102,3 @@ def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> 
     and the delivery is repeated until its P-Mode says it is enough.
     """
     return isinstance(unit, Receipt) or (opened.signed is not None and unit.highest_severity == "Error")
-
-
-def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
-    """Return the problem that an ErrorList is; None for a receipt."""
-    if isinstance(unit, Receipt):
-        return None
-    worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
-    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description[:200]}", worst.location)

@@ -7,7 +7,6 @@ days and many messages may wait for it: they all follow one task, which alone tr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,17 +17,17 @@ from gateway.errors import PMODE_UNKNOWN, GatewayError
 from gateway.evidence.evidence_log import record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import signal_outbox
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.outbox.signal_outbox import OutgoingPost
+from gateway.hub.readiness.readiness_checks import find_key_problem
 from gateway.message_model import DigestReference, Party, PartyId, Receipt
 from gateway.protocols import PROTOCOLS
-from gateway.store import deliveries, lanes, messages
-from gateway.store.deliveries import NewDelivery
+from gateway.store import deliveries, messages
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import HttpResponse
 
 __all__ = ["issue_late_receipt", "probe_signing_key", "queue_late_receipt"]
 
-_PROBE: Final = b"the key is back"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: One task tries the key for all that was stored within an hour.
 _HOUR: Final = timedelta(hours=1)
@@ -38,35 +37,29 @@ def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: dat
     """Queue the receipt of a stored message, to be signed when the key is back; once for each message."""
     hour = (at - _EPOCH) // _HOUR
     key = f"key:{hour}"
-    deliveries.enqueue_delivery(conn, _make_task("key", ("key", str(hour)), key), at)
+    enqueue_task(conn, "key", ("key", hour), key, at)
     first = deliveries.find_by_dedupe_key(conn, key)
-    task = _make_task(
-        "receipt", ("message", str(message)), f"late-receipt:{message}", said=_receipt_to_json(receipt)
-    )
-    deliveries.enqueue_delivery(conn, replace(task, follows=first.id if first else None), at)
-
-
-def _make_task(name: str, subject: tuple[str, str], key: str, **parameters: Any) -> NewDelivery:
-    return NewDelivery(
-        agent="local",
-        destination=lanes.LOCAL,
-        subject_type=subject[0],
-        subject_id=subject[1],
-        dedupe_key=key,
-        parameters={"task": name, **parameters},
+    enqueue_task(
+        conn,
+        "receipt",
+        ("message", message),
+        f"late-receipt:{message}",
+        at,
+        follows=first.id if first else None,
+        said=_receipt_to_json(receipt),
     )
 
 
-def probe_signing_key(hub: Hub, finish: Callable[[Connection], None]) -> None:
+def probe_signing_key(hub: Hub, finish: FinishLease) -> None:
     """End well when the key signs; GW803 while it does not."""
-    hub.signer.sign(_PROBE)
+    problem = find_key_problem(hub)
+    if problem is not None:
+        raise problem
     with write_transaction(hub.engine, "receipts.key") as conn:
         finish(conn)
 
 
-def issue_late_receipt(
-    hub: Hub, message: int, said: dict[str, Any], finish: Callable[[Connection], None]
-) -> None:
+def issue_late_receipt(hub: Hub, message: int, said: dict[str, Any], finish: FinishLease) -> None:
     """Sign the receipt of a stored message, keep it, and post it where the P-Mode says where.
 
     One that the sender has had meanwhile, because it asked again, is not made twice.

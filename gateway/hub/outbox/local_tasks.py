@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
 from gateway.store import deliveries, lanes
 from gateway.store.deliveries import NewDelivery
 
-__all__ = ["enqueue_task"]
+__all__ = ["FinishLease", "enqueue_task"]
+
+#: Ends the lease of the delivery in the caller's transaction; raises when the lease is lost.
+FinishLease = Callable[[Connection], None]
 
 
 def enqueue_task(
     conn: Connection,
     task: str,
-    subject: tuple[str, int],
+    subject: tuple[str, int | str],
     key: str,
     now: datetime,
     *,
     case_id: int | None = None,
-    **parameters: str,
+    follows: int | None = None,
+    **parameters: Any,
 ) -> bool:
-    """Queue `task` about a subject (type, id) under a key that is queued once; False when it was before."""
+    """Queue `task` about a subject (type, id) under a key that is queued once; False when it was before.
+
+    `follows` is a delivery that must be done first.
+    """
     queued = deliveries.enqueue_delivery(
         conn,
         NewDelivery(
@@ -31,7 +40,8 @@ def enqueue_task(
             subject_type=subject[0],
             subject_id=str(subject[1]),
             dedupe_key=key,
-            case_id=subject[1] if subject[0] == "case" else case_id,
+            case_id=int(subject[1]) if subject[0] == "case" else case_id,
+            follows=follows,
             parameters={"task": task, **parameters},
         ),
         now,

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from lxml import etree
 
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
 
-__all__ = ["CUSTOMS", "CallComposer", "OutgoingCall"]
+__all__ = ["CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
 
 #: The destination of calls to customs; every other is an organisation's code.
 CUSTOMS = "customs"
@@ -36,3 +37,16 @@ class CallComposer(Protocol):
 
     def has_destination(self, destination: str) -> bool:
         """Tell whether the destination is configured."""
+
+
+class RejectingComposer:
+    """Words no calls: for processes that take messages in and leave calling to the workers."""
+
+    def compose_call(self, call: OutgoingCall) -> bytes:
+        """Refuse: this process makes no calls."""
+        raise GatewayError(SETTINGS_WRONG, f"this process makes no calls to {call.destination[:40]!r}")
+
+    def has_destination(self, destination: str) -> bool:
+        """Return False: this process knows no partner."""
+        del destination
+        return False

@@ -1,47 +1,31 @@
-"""Puts octets of ours in the queue for a partner's message handler."""
+"""Signals that go by a POST of our own: queued for a partner's message handler, bounded in number."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection
 
+from gateway.hub.hub import Hub
 from gateway.store import deliveries, payloads
 from gateway.store.deliveries import NewDelivery
+from gateway.store.disk_reserve import get_disk_reserve
 from gateway.store.messages import HttpResponse
 
-__all__ = ["OutgoingPost", "RefusalQuota", "enqueue_post", "has_queue_room"]
+__all__ = [
+    "NOTHING_TO_SAY",
+    "OutgoingPost",
+    "can_post_answer",
+    "enqueue_post",
+    "has_queue_room",
+    "post_answer",
+]
 
+#: Stored; whatever we have to say about it goes by a POST of our own.
+NOTHING_TO_SAY = HttpResponse(204, {}, b"")
 #: Refusals wait for one destination at most; a flood of bad messages must not become a queue.
 _MOST_WAITING = 200
-#: And so many are made for it in an hour: each leaves rows, and anybody can send what is refused.
-_MOST_AN_HOUR = 200
-_HOUR = timedelta(hours=1)
-
-
-class RefusalQuota:
-    """How many refusals one process posts to each endpoint within an hour; safe for many threads.
-
-    Endpoints are those of agreements, so that what is kept here is bounded.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[str, deque[datetime]] = {}
-        self._guard = threading.Lock()
-
-    def acquire_slot(self, endpoint: str, now: datetime) -> bool:
-        """Count one more, unless it is one too many."""
-        with self._guard:
-            made = self._made.setdefault(endpoint, deque())
-            while made and made[0] <= now - _HOUR:
-                made.popleft()
-            if len(made) >= _MOST_AN_HOUR:
-                return False
-            made.append(now)
-            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +63,19 @@ def has_queue_room(conn: Connection, destination: str) -> bool:
 
 def _make_lane_name(destination: str) -> str:
     return f"msh:{destination}"
+
+
+def can_post_answer(hub: Hub, endpoint: str, now: datetime) -> bool:
+    """Tell whether what anybody may have sent may be answered by a POST: it leaves rows.
+
+    What room there is while the disk is short is for the work that was taken.
+    """
+    return get_disk_reserve(hub.engine).find_shortage() is None and hub.refusals.acquire_slot(endpoint, now)
+
+
+def post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now: datetime) -> HttpResponse:
+    """Queue an answer unless too many wait already: then it goes on its connection."""
+    if not has_queue_room(conn, post.destination):
+        return answer
+    enqueue_post(conn, post, answer, now)
+    return NOTHING_TO_SAY

@@ -23,6 +23,7 @@ from gateway.share import MemoryPath, get_data_folder
 from gateway.store import mapping_bundles
 
 __all__ = [
+    "ActiveRules",
     "DecisionRules",
     "load_active_rules",
     "load_rules",
@@ -47,6 +48,17 @@ class DecisionRules:
     bundle: MappingBundle
     status_codes: Mapping[str, StatusCode]
     version: str | None = None
+
+
+class ActiveRules:
+    """The rules in force as one process has them: the shipped ones until they are read again."""
+
+    def __init__(self, rules: DecisionRules | None = None) -> None:
+        self.current = rules or load_shipped_rules()
+
+    def reload_rules(self, conn: Connection) -> None:
+        """Read which rules are in force now."""
+        self.current = load_active_rules(conn, self.current)
 
 
 def load_shipped_rules() -> DecisionRules:

@@ -1,17 +1,21 @@
-"""By which trust the issuer of a list is believed: our own, or that by which we admit those of others."""
+"""By which trust a certificate is validated: that of the issuer of a list, and that of a new certificate."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from itertools import chain
 
 from gateway.errors import GatewayError
 from gateway.hub.hub import Hub
+from gateway.pki.certificate_validation import CertificateValidator, Examine, validate_octets
 from gateway.pki.certificates import Certificate
 from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
-from gateway.pki.trust_store import TrustStore
+from gateway.pki.revocation_data import RevocationData
+from gateway.pki.trust_store import CertificateUse, TrustStore
 
-__all__ = ["find_issuer_trust_store"]
+__all__ = ["find_issuer_trust_store", "validate_new_certificate"]
 
 
 def find_issuer_trust_store(hub: Hub, issuer: Certificate | None) -> TrustStore:
@@ -28,3 +32,27 @@ def find_issuer_trust_store(hub: Hub, issuer: Certificate | None) -> TrustStore:
             check_issuer_path(AcceptanceTerms(issuer, store, at))
             return store
     return own
+
+
+def validate_new_certificate(
+    certificate: Certificate,
+    use: CertificateUse,
+    believed: tuple[CertificateValidator, TrustStore],
+    moments: tuple[datetime, datetime],
+    location: str,
+    examine: Examine = validate_octets,
+) -> None:
+    """Raise the verdict on a certificate unless it is good now, and when it is to be used first.
+
+    `moments` are now and the start of its use.  What begins later is judged as of then without
+    revocation, which nobody can know yet: its first message is judged with it.  `examine` judges
+    as the judge does.
+    """
+    judge, trust = believed
+    now, starts = moments
+    if certificate.not_before <= now:
+        judge(certificate.der, use, now).raise_unless_accepted(location)
+    first = max(starts, certificate.not_before)
+    if first > now:
+        later = replace(trust, policy=replace(trust.policy, revocation="none"))
+        examine(certificate.der, use, first, later, RevocationData()).raise_unless_accepted(location)

@@ -1,4 +1,4 @@
-"""Until when trust itself lasts: our anchors and intermediates, and lists that nobody fetches."""
+"""Until when trust lasts: our own certificates, our anchors and intermediates, lists that nobody fetches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.hub.hub import Hub
 from gateway.pki.revocation_data import RevocationList
 from gateway.store.certificate_coverage import UsagePeriod
 
-__all__ = ["list_authority_periods", "list_expiry_remarks"]
+__all__ = ["OURSELVES", "list_authority_periods", "list_expiry_remarks", "list_own_periods"]
 
 
 def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
@@ -44,3 +44,19 @@ def _select_newest_lists(lists: Iterable[RevocationList]) -> Iterable[Revocation
         if key not in newest or newest[key].this_update < one.this_update:
             newest[key] = one
     return newest.values()
+
+
+#: The owner's name of our own certificates; a party of the register cannot be mistaken for it.
+OURSELVES = "(ourselves)"
+
+
+def list_own_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
+    """Return the time in which each key of the hub signs, the first one first."""
+    first, *rest = (signer.certificate for signer in hub.signers)
+    cut = hub.next_key_start
+    ends = first.not_after if cut is None else min(first.not_after, cut)
+    found = [UsagePeriod(OURSELVES, "signing", first.subject, first.sha256, first.not_before, ends)]
+    for one in rest:
+        starts = one.not_before if cut is None else max(one.not_before, cut)
+        found.append(UsagePeriod(OURSELVES, "signing", one.subject, one.sha256, starts, one.not_after))
+    return tuple(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import Engine
@@ -31,13 +31,17 @@ _MOST: Final = 2 * (4096 + 1024)
 
 
 class VerdictRecorder:
-    """What is kept of verdicts; safe for many threads.  `registered` tells whose digest a party has."""
+    """What is kept of verdicts; safe for many threads."""
 
-    def __init__(self, engine: Engine, registered: Callable[[str], bool]) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._registered = registered
+        self._registered: tuple[Collection[str], ...] = ()
         self._in_force: dict[tuple[str, CertificateUse], str] = {}
         self._naming = threading.Lock()
+
+    def set_registered_certificates(self, *known: Collection[str]) -> None:
+        """Take note of the certificates (SHA-256) of the register: of these refusals are kept, too."""
+        self._registered = known
 
     def record_verdict(self, judged: FreshVerdict) -> None:
         """Keep a new verdict with all that it rests on; raises where one that counts cannot be kept."""
@@ -46,7 +50,7 @@ class VerdictRecorder:
             proof = make_verdict_evidence(judged)
             self._store_verdict(judged, leaf, proof)
             self._set_current_digest(leaf, judged.use, proof.digest)
-        elif self._registered(leaf):
+        elif any(leaf in known for known in self._registered):
             try:
                 self._store_verdict(judged, leaf, make_verdict_evidence(judged))
             # It is refused all the same, for the reason that it is refused for.

@@ -8,10 +8,8 @@ thread; the application behind is WSGI and has its whole body at hand.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import re
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +18,13 @@ from typing import Any, Final
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_whole_body
-from gateway.web.server.body_reader import CERTIFICATE_KEY, PARTY_CALLBACK_KEY, Environ, WsgiApplication
+from gateway.web.server.body_reader import (
+    CERTIFICATE_KEY,
+    PARTY_CALLBACK_KEY,
+    Environ,
+    WsgiApplication,
+    make_wsgi_environ,
+)
 from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import FairQueue
 from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
@@ -119,7 +123,7 @@ class RequestGate:
             body = await read_whole_body(protocol, head.length, limit, bounds.pace, share)
             self._connections.begin_work(peer)
             line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
-            environ = _make_wsgi_environ(scope, head, visitor, body)
+            environ = _make_request_environ(scope, head, visitor, body)
             reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
             return reply
         finally:
@@ -164,27 +168,17 @@ def _find_stated_sender(body: bytes) -> str:
     return found[1].decode("latin-1") if found else ""
 
 
-def _make_wsgi_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes) -> Environ:
-    """Return what WSGI says of a request (PEP 3333); the body is whole, so it has a length."""
-    environ: Environ = {
-        "REQUEST_METHOD": head.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": head.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
-        "CONTENT_LENGTH": str(len(body)),
-        "SERVER_NAME": head.fields.get("host", "localhost"),
-        "SERVER_PORT": "0",
+def _make_request_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes) -> Environ:
+    """Return what WSGI says of a request, its header fields among it."""
+    environ = make_wsgi_environ(
+        head.method, head.path, body, query=scope.query_string, host=head.fields.get("host", "localhost")
+    )
+    environ |= {
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "REMOTE_ADDR": visitor.peer[0],
         "REMOTE_PORT": str(visitor.peer[1]),
         CERTIFICATE_KEY: visitor.certificate,
-        "wsgi.version": (1, 0),
         "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
     }
     for name, value in head.fields.items():
         if name == "content-type":

@@ -26,8 +26,8 @@ from gateway.conformance.partners.agency_notices import (
 )
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
-from gateway.delivery.retry_plan import RetryPlan
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.hub.completion import operator_actions
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority

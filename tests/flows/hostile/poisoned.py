@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from gateway.delivery.agents import local_agent
-from gateway.hub.admit import FinishLease
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.local_tasks import FinishLease
 from gateway.store import messages
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction

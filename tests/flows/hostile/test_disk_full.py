@@ -24,7 +24,7 @@ from sqlalchemy import Engine, func, make_url, select, update
 from sqlalchemy.exc import OperationalError
 
 from gateway.cli import main
-from gateway.hub.outbox.signal_outbox import RefusalQuota
+from gateway.hub.outbox.rate_limit import RefusalQuota
 from gateway.message_model import MemoryBody
 from gateway.monitor import health, metrics
 from gateway.protocols import Parcel
@@ -179,7 +179,7 @@ def test_filled_while_messages_come_it_refuses_loses_nothing_and_recovers(
     problem = health.find_readiness_problem(full.engine)
     assert problem is not None
     assert problem.problem.id == "GW806"
-    assert "gateway_database_short 1\n" in metrics.render_metrics(full.engine)
+    assert "gateway_database_short 1.0\n" in metrics.render_metrics(full.engine)
     check_rows(full.engine, sender.receipted)
 
     full.disk.empty()
@@ -205,7 +205,7 @@ def test_there_is_room_again_when_nothing_was_refused_for_a_while(
         assert health.find_readiness_problem(full.engine) is None
     assert not known.lacking
     assert "there is room again" in caplog.records[-1].getMessage()
-    assert "gateway_database_short 0\n" in metrics.render_metrics(full.engine)
+    assert "gateway_database_short 0.0\n" in metrics.render_metrics(full.engine)
 
 
 def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(
@@ -251,8 +251,8 @@ def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> No
     assert problem is not None
     assert (problem.problem.id, problem.location) == ("GW806", "database.reserve")
     shown = metrics.render_metrics(engine)
-    assert "gateway_database_short 1\n" in shown
-    assert f"gateway_database_reserve_octets {1 << 60}\n" in shown
+    assert "gateway_database_short 1.0\n" in shown
+    assert "gateway_database_reserve_octets 1.152921504606847e+18\n" in shown
     story.tick()
     story.decide_all()
     story.tick()

@@ -22,9 +22,10 @@ from gateway.cli.registration import register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.errors import GatewayError
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel
 from gateway.hub.trust.submission_signer import OpenedDocument, SubmissionTimes, admit_signer
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.wiring import build_hub
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki.certificate_authority import issue_certificate
 from gateway.pki.certificate_examiner import TOO_LONG, _ExaminerProcess

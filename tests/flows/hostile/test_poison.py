@@ -17,8 +17,9 @@ from sqlalchemy import Engine, update
 from gateway.cli import main
 from gateway.cli.settings import read_home_settings
 from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.wiring import build_hub
 from gateway.monitor import metrics
 from gateway.state_machines import DELIVERY
 from gateway.store import (
@@ -86,13 +87,13 @@ def test_the_third_death_puts_it_aside_and_the_operator_may_try_again(engine: En
         steps = list_transitions(conn, DELIVERY, poison)
     assert json.loads(evidence.data)["workers"] == 3
     assert steps[-1].detail == "3 workers died over it"
-    assert "gateway_deliveries_put_aside 1\n" in metrics.render_metrics(engine)
+    assert "gateway_deliveries_put_aside 1.0\n" in metrics.render_metrics(engine)
     with write_transaction(engine) as conn:
         deliveries.requeue_delivery(conn, poison, desk.clock(), "operator")
     assert desk.row(poison).lost == 0
     assert desk.worker.run_once() == 1
     assert desk.row(poison).state == "DELIVERED"
-    assert "gateway_deliveries_put_aside 0\n" in metrics.render_metrics(engine)
+    assert "gateway_deliveries_put_aside 0.0\n" in metrics.render_metrics(engine)
 
 
 def test_a_suspect_behind_another_holds_up_no_lane(engine: Engine) -> None:

@@ -26,6 +26,7 @@ from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import messages
 from gateway.store.engine import make_engine, read_transaction
+from tests.kit.facts import COMMITS
 from tests.kit.gateway import post
 from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
@@ -88,9 +89,11 @@ def named_commits() -> set[str]:
     for room, path in product(("hub", "delivery"), [ROOT / "gateway"]):
         for file in (path / room).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-                    "write_transaction",
-                    "run_in_group_commit",
+                # Where a transaction takes its name from a caller, the caller is the one that counts.
+                if (
+                    isinstance(node, ast.Call)
+                    and ast.unparse(node.func) in COMMITS
+                    and not isinstance(node.args[1], ast.Name)
                 ):
                     names.add(ast.literal_eval(node.args[1]))
     return names

@@ -16,8 +16,9 @@ from gateway.cli.settings import read_home_settings
 from gateway.evidence.evidence_log import record_evidence
 from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
 from gateway.evidence.inclusion_proofs import TimeStampAuthorities
+from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import RejectingComposer, build_hub
+from gateway.hub.wiring import build_hub
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate
 from gateway.store import deliveries, messages, time_stamps
 from gateway.store.engine import make_engine, read_transaction, write_transaction

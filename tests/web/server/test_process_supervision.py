@@ -36,7 +36,7 @@ def last(monkeypatch: pytest.MonkeyPatch) -> RequestGate:
 
     monkeypatch.setattr(process_supervision.os, "_exit", end)
     monkeypatch.setattr(process_supervision.logging, "shutdown", lambda: None)
-    return process_supervision._ExitingRequestGate(lambda *_: (), BOUNDS)
+    return process_supervision.ExitingRequestGate(lambda *_: (), BOUNDS)
 
 
 def end_of(door: RequestGate) -> None:

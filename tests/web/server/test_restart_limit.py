@@ -6,17 +6,16 @@ import time
 
 import pytest
 
-from gateway.web.server import restart_limit
-from gateway.web.server.restart_limit import RestartLimit
+from gateway.web.server.restart_limit import WorkerRestarts
 
 
-def looping(known: RestartLimit) -> bool:
+def looping(known: WorkerRestarts) -> bool:
     """Ask as the server does."""
     return time.monotonic() - known.get(0, 0) <= 5.5
 
 
 def test_two_deaths_are_borne_and_a_loop_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = RestartLimit()
+    known = WorkerRestarts()
     assert not looping(known)
     for number in range(19):
         known[number % 2] = time.monotonic()
@@ -25,5 +24,5 @@ def test_two_deaths_are_borne_and_a_loop_is_not(monkeypatch: pytest.MonkeyPatch)
         assert not looping(known)
     known[0] = time.monotonic()
     assert looping(known)
-    monkeypatch.setattr(restart_limit, "_WINDOW", 0.0)
+    monkeypatch.setattr(known.limit, "_window", 0.0)
     assert not looping(known)

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.pki.tls_contexts import TlsIdentity
 from gateway.web.server import tls_supervisor
+from gateway.web.server.restart_limit import MOST_RESTARTS
 from gateway.web.server.tls_terminator import TerminatorSettings
 
 TERMS = TerminatorSettings(TlsIdentity(Path("a"), Path("a")), None, False, 1, 1, 1, 1, 1)
@@ -68,4 +69,4 @@ def test_one_that_dies_again_and_again_ends_all(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tls_supervisor.os, "kill", lambda _, number: told.append(number))
     keeper.run()
     assert told == [signal.SIGTERM]
-    assert len(started) == tls_supervisor._MOST
+    assert len(started) == MOST_RESTARTS

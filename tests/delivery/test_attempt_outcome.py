@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.delivery.retry_plan import RetryPlan, compute_retry_delay
+from gateway.delivery.attempt_outcome import RetryPlan, compute_retry_delay
 
 PLAN = RetryPlan(retries=5, first=timedelta(seconds=10), ceiling=timedelta(seconds=60))
 

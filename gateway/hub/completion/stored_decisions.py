@@ -1,0 +1,64 @@
+"""Stored decisions and requests as values, and the name of the conclusion that rests on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+
+from gateway.cases.agency_notices import (
+    Decision,
+    DecisionCode,
+)
+from gateway.cases.case_outcome import (
+    CaseOutcome,
+    RankedDecision,
+    RequestScope,
+    select_current_decisions,
+)
+
+__all__ = ["compute_conclusion_id", "list_concerns", "make_concern", "make_standing_decisions"]
+
+
+def compute_conclusion_id(outcome: CaseOutcome, standing: Iterable[RankedDecision]) -> str:
+    """Name a conclusion by what it rests on: the same decisions conclude a case once."""
+    text = repr((outcome, select_current_decisions(standing)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_concern(request: Row[Any]) -> RequestScope:
+    """Return what a request asks: its items, and the laws that may decide them."""
+    pairs = [(int(item), str(law)) for item, law in request.required]
+    return RequestScope(
+        request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
+    )
+
+
+def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
+    """Return what the requests of a case ask; a cancelled one asks nothing."""
+    return tuple(make_concern(row) for row in asked if row.state != "CANCELLED")
+
+
+def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
+    """Return stored decisions as values, each under the number of its request."""
+    return tuple(
+        RankedDecision(
+            request=numbers[row.request_id],
+            decision=Decision(
+                item=row.item,
+                law=row.law,
+                decision=DecisionCode(row.decision),
+                number=row.number,
+                date=row.date,
+                quantity=None if row.quantity is None else Decimal(row.quantity),
+                unit=row.unit,
+                conditions=tuple(row.conditions),
+            ),
+            issued_at=row.issued_at,
+            notice_number=row.notice_no,
+        )
+        for row in rows
+    )

@@ -1,0 +1,207 @@
+"""Step 4, forward: the calls to agencies and to customs are composed and queued.
+
+What comes in is a split submission, or a case that was decided.  Every call is composed before the
+transaction: an envelope whose MessageID and Body are the same on every attempt.  When the transaction
+of the step that asked has committed, the envelope is stored and a delivery of the agent ``soap`` waits
+for it, behind the call that it must not overtake.  The delivery worker makes the call.  What the
+partner answers is applied by `gateway.hub.reply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.case_outcome import RankedDecision
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.applicant_messages import CaseSnapshot
+from gateway.hub.outbox.outgoing_calls import CUSTOMS, OutgoingCall
+from gateway.hub.split import PreparedApplication, ProcessedSubmission
+from gateway.store import deliveries, payloads
+from gateway.store.deliveries import NewDelivery
+
+__all__ = [
+    "ComposedCall",
+    "compose_application_call",
+    "compose_approval_call",
+    "compose_registration_calls",
+    "enqueue_application_call",
+    "enqueue_approval_call",
+    "enqueue_registration_calls",
+    "enqueue_supplement_call",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedCall:
+    """A call as it will be sent on every attempt."""
+
+    call: OutgoingCall
+    envelope: bytes
+
+
+def compose_application_call(
+    hub: Hub, intake: ProcessedSubmission, one: PreparedApplication, *, supplement: bool
+) -> ComposedCall:
+    """Compose the call that brings an application, or its supplement, to the agency."""
+    call = OutgoingCall(
+        destination=one.request.organisation,
+        operation="SubmitSupplement" if supplement else "SubmitApplication",
+        message_id=_make_call_id(hub),
+        arguments={"ApplicationNumber": one.number, "CaseNumber": intake.case_number},
+        document=one.request.xml,
+        attachments=tuple(intake.attachments[cid] for cid in one.request.attachments),
+    )
+    return _compose_call(hub, call)
+
+
+def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[ComposedCall]:
+    """Return the calls to customs: the declaration, and 18 when agencies must approve first."""
+    if not hub.composer.has_destination(CUSTOMS):
+        return []
+    number = intake.case_number
+    wanted: list[tuple[str, dict[str, str], Any]] = [
+        ("RegisterDeclaration", {"CaseNumber": number}, intake.submission.declaration)
+    ]
+    if intake.prepared:
+        wanted.append(("ReportRequirements", {"CaseNumber": number, "PendingCode": "18"}, None))
+    return [
+        _compose_call(hub, OutgoingCall(CUSTOMS, operation, _make_call_id(hub), arguments, document))
+        for operation, arguments, document in wanted
+    ]
+
+
+def compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
+    """Compose pending code 19 with what was approved; a case without requests, or rejected, has none."""
+    if (
+        not facts.requests
+        or facts.case.outcome not in ("APPROVED", "PARTIAL")
+        or not hub.composer.has_destination(CUSTOMS)
+    ):
+        return None
+    approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+    told = [_make_requirement(one) for one in facts.decisions if one.decision.decision in approved]
+    call = OutgoingCall(
+        CUSTOMS,
+        "ReportRequirements",
+        _make_call_id(hub),
+        {"CaseNumber": facts.case.number, "PendingCode": "19", "Requirement": told},
+    )
+    return _compose_call(hub, call)
+
+
+def _make_requirement(standing: RankedDecision) -> dict[str, Any]:
+    decision = standing.decision
+    told = {
+        "item": decision.item,
+        "law": decision.law,
+        "number": decision.number,
+        "date": decision.date,
+        "quantity": decision.quantity,
+        "unit": decision.unit,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _make_call_id(hub: Hub) -> str:
+    return f"urn:uuid:{hub.new_uuid()}"
+
+
+def _compose_call(hub: Hub, call: OutgoingCall) -> ComposedCall:
+    return ComposedCall(call, hub.composer.compose_call(call))
+
+
+def enqueue_application_call(
+    conn: Connection, call: ComposedCall, case: int, asked: tuple[int, str], now: datetime
+) -> None:
+    """Queue the call that brings an application; `asked` is the request's row id and number."""
+    request, number = asked
+    _enqueue_call(conn, call, _QueuePlace(case, f"submit:{number}", ("request", request)), now)
+
+
+def enqueue_registration_calls(
+    conn: Connection, calls: Sequence[ComposedCall], case: int, now: datetime
+) -> None:
+    """Queue the calls that tell customs of a new case, one behind the other."""
+    previous = None
+    for one in calls:
+        key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}"
+        previous = _enqueue_call(conn, one, _QueuePlace(case, key, ("case", case), previous), now)
+
+
+def enqueue_supplement_call(
+    conn: Connection, call: ComposedCall, about: tuple[int, int], key: str, now: datetime
+) -> None:
+    """Queue a supplement to a request behind what went to its agency before; `about` is case and request."""
+    case, request = about
+    earlier = [row for row in deliveries.list_by_case(conn, case) if _is_about_request(row, request)]
+    place = _QueuePlace(case, key, ("request", request), _find_preceding_delivery(earlier))
+    _enqueue_call(conn, call, place, now)
+
+
+def enqueue_approval_call(
+    conn: Connection,
+    call: ComposedCall,
+    about: tuple[int, str],
+    earlier: Iterable[Row[Any]],
+    now: datetime,
+) -> None:
+    """Queue what tells customs that a case is approved; `about` is the case and its conclusion.
+
+    `earlier` are the deliveries of the case so far: it goes behind the last one to customs.
+    """
+    case, conclusion = about
+    last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
+    place = _QueuePlace(case, f"customs:19:{conclusion}", ("case", case), last)
+    _enqueue_call(conn, call, place, now, pending_code="19")
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuePlace:
+    """A call's place in the queue: case, key, subject (type and row id), the delivery it waits for."""
+
+    case: int
+    key: str
+    subject: tuple[str, int]
+    follows: int | None = None
+
+
+def _enqueue_call(
+    conn: Connection, call: ComposedCall, place: _QueuePlace, now: datetime, **parameters: str
+) -> int | None:
+    return deliveries.enqueue_delivery(
+        conn,
+        NewDelivery(
+            agent="soap",
+            destination=call.call.destination,
+            subject_type=place.subject[0],
+            subject_id=str(place.subject[1]),
+            dedupe_key=place.key,
+            case_id=place.case,
+            wire_id=call.call.message_id,
+            payload_sha256=payloads.store_payload(conn, call.envelope, now),
+            parameters={"operation": call.call.operation, **parameters},
+            follows=place.follows,
+        ),
+        now,
+    )
+
+
+def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
+    """Return what a supplement waits for: the latest that did not fail, else the application itself.
+
+    A supplement that its agency refused does not hold up the better one that follows; an
+    application that never arrived does, until an operator has sent it.
+    """
+    if not earlier or earlier[0].state == "FAILED":
+        return int(earlier[0].id) if earlier else None
+    return int(max(row.id for row in earlier if row.state != "FAILED"))
+
+
+def _is_about_request(delivery: Row[Any], request: int) -> bool:
+    return (delivery.subject_type, delivery.subject_id) == ("request", str(request))

@@ -1,0 +1,73 @@
+"""Step 7, notify: the applicant is told one notice of an agency while its case is under way.
+
+What comes in is the task that `gateway.hub.reply` queued with the notice.  The document is made, signed
+and sealed before the transaction.  When the transaction has committed, the message is stored with its
+delivery, and the task has ended.  Where the agreement has no P-Mode for notices, the task ends without
+a message.  The delivery worker sends the message; the result of the case tells all of it again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Row
+
+from gateway.cases.agency_notices import Notice
+from gateway.cases.result_documents import (
+    RequestState,
+    make_notice_document,
+)
+from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.hub.completion import case_closing
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.applicant_messages import (
+    CaseSnapshot,
+    QueuedMessage,
+    load_case_snapshot,
+    make_case_header,
+    seal_message,
+    store_message,
+)
+from gateway.hub.outbox.local_tasks import FinishLease
+from gateway.store import agency_requests as requests
+from gateway.store import cases, notices
+from gateway.store.engine import read_transaction, write_transaction
+
+__all__ = ["notify_applicant"]
+
+
+def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
+    """Tell the applicant one notice of an agency, where that is agreed."""
+    now = hub.clock()
+    with read_transaction(hub.engine) as conn:
+        said = notices.find_by_id(conn, notice_id)
+        request = requests.find_by_id(conn, said.request_id) if said else None
+    if said is None or request is None:
+        raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
+    facts = load_case_snapshot(hub, request.case_id)
+    try:
+        outgoing = seal_message(hub, facts, "Notice", _make_notice_document(facts, request, said, now), now)
+    except GatewayError as error:
+        if error.problem is not PMODE_UNKNOWN:
+            raise
+        outgoing = None
+    with write_transaction(hub.engine, "conclude.notice") as conn:
+        case = cases.lock_case(conn, request.case_id)
+        if outgoing is not None:
+            store_message(conn, hub, facts, QueuedMessage(outgoing, f"notice:{notice_id}"), now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, case, now)
+
+
+def _make_notice_document(
+    facts: CaseSnapshot, request: Row[Any], said: Row[Any], now: datetime
+) -> etree._Element:
+    state = RequestState(
+        request.application, request.document, request.agency, request.state, request.receipt_number or ""
+    )
+    notice = Notice(
+        said.number, said.issued_at, said.status_code, (), said.text, tuple(said.pointers), said.deadline
+    )
+    return make_notice_document(make_case_header(facts, now), state, notice)

@@ -1,0 +1,206 @@
+"""Messages to the applicant: a document about a case is signed, sealed, stored and queued.
+
+Sealing is slow and happens before the transaction; the sealed octets are the same on every attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Connection, Row
+
+from gateway.agreements import PMode
+from gateway.cases.case_outcome import RankedDecision, select_current_decisions
+from gateway.cases.result_documents import (
+    CaseHeader,
+)
+from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.evidence.evidence_log import record_evidence
+from gateway.hub.completion.stored_decisions import make_standing_decisions
+from gateway.hub.hub import Hub
+from gateway.message_model import AckRequest, Payload, UserMessage
+from gateway.protocols import PROTOCOLS, Parcel
+from gateway.store import agency_requests as requests
+from gateway.store import cases, decisions, deliveries, messages, payloads
+from gateway.store.deliveries import NewDelivery
+from gateway.store.engine import read_transaction
+from gateway.store.messages import NewMessage
+from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import sign_document
+
+__all__ = [
+    "CaseSnapshot",
+    "QueuedMessage",
+    "SealedMessage",
+    "load_case_snapshot",
+    "make_case_header",
+    "seal_message",
+    "store_message",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseSnapshot:
+    """A case as it stood in one transaction."""
+
+    case: Row[Any]
+    message: Row[Any]
+    requests: tuple[Row[Any], ...]
+    decisions: tuple[RankedDecision, ...]
+
+    @property
+    def request_numbers(self) -> dict[int, str]:
+        """Return the number of each request by its row id."""
+        return {row.id: row.number for row in self.requests}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedMessage:
+    """A message to the applicant, sealed once."""
+
+    unit: UserMessage
+    pmode: PMode
+    parcel: Parcel
+    identity: str
+    signer: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """What is stored and queued: under which key, once, and behind which delivery."""
+
+    outgoing: SealedMessage
+    key: str
+    follows: int | None = None
+
+
+def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
+    """Return a case as it stands now; raises GW901 when it is gone."""
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_id(conn, case_id)
+        message = messages.find_by_id(conn, case.message) if case else None
+        if case is None or message is None:
+            raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
+        asked = tuple(requests.list_by_case(conn, case_id))
+        rows = decisions.list_by_case(conn, case_id)
+    standing = make_standing_decisions(rows, {row.id: row.number for row in asked})
+    return CaseSnapshot(case, message, asked, select_current_decisions(standing))
+
+
+def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
+    """Return the head of a document about a case."""
+    refused = facts.case.state == "REFUSED"
+    reference = facts.case.detail["reference"] if refused else facts.case.functional_reference
+    return CaseHeader(facts.case.number, reference, now)
+
+
+def seal_message(
+    hub: Hub, facts: CaseSnapshot, action: str, document: etree._Element, now: datetime
+) -> SealedMessage:
+    """Sign a document and seal it into a message to the applicant; slow, outside any transaction."""
+    load_shipped_schemas(RESULT).validate_document(document)
+    signed = sign_document(document, hub.signer, now=now)
+    knowledge = hub.refresh_snapshot()
+    came_by = knowledge.book.find_by_id(facts.message.pmode_id or "")
+    if came_by is None:
+        raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")
+    pmode = knowledge.book.get_reply_pmode(came_by, action)
+    context = hub.make_protocol_context(knowledge)
+    protocol = PROTOCOLS[pmode.protocol]
+    unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)
+    parcel = protocol.seal((unit,), pmode, context)
+    signer = context.keys[hub.party].certificate.sha256
+    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer)
+
+
+def _make_user_message(
+    facts: CaseSnapshot, pmode: PMode, message_id: str, content: bytes, now: datetime
+) -> UserMessage:
+    terms = pmode.reliability
+    acknowledged = terms.ack_requested != "never"
+    return UserMessage(
+        message_id=message_id,
+        conversation_id=facts.message.conversation_id,
+        sender=pmode.sender,
+        receiver=pmode.receiver,
+        agreement=pmode.agreement,
+        timestamp=now.replace(microsecond=now.microsecond // 1000 * 1000),
+        service=pmode.service,
+        service_type=pmode.service_type,
+        action=pmode.action,
+        ref_to_message_id=facts.message.message_id,
+        duplicate_elimination=terms.duplicate_elimination != "never",
+        ack_requested=AckRequest(signed=terms.ack_signed != "never") if acknowledged else None,
+        sync_reply=pmode.sync_reply_mode != "none",
+        payloads=(Payload(f"document.{message_id}", "application/xml", content),),
+    )
+
+
+def store_message(
+    conn: Connection, hub: Hub, facts: CaseSnapshot, told: QueuedMessage, now: datetime
+) -> None:
+    """Store the sealed message and queue it, unless the same was stored before."""
+    outgoing = told.outgoing
+    unit, pmode = outgoing.unit, outgoing.pmode
+    with outgoing.parcel.body.open_stream() as stream:
+        content = stream.read()
+    terms = pmode.reliability
+    queued = deliveries.enqueue_delivery(
+        conn,
+        NewDelivery(
+            agent="msh",
+            destination=facts.case.applicant,
+            lane=f"msh:{facts.case.applicant}",
+            subject_type="case",
+            subject_id=str(facts.case.id),
+            dedupe_key=told.key,
+            case_id=facts.case.id,
+            follows=told.follows,
+            wire_id=unit.message_id,
+            payload_sha256=payloads.store_payload(conn, content, now),
+            parameters={
+                "endpoint": pmode.endpoint or "",
+                "headers": dict(outgoing.parcel.headers),
+                "action": unit.action,
+                "pmode": pmode.id,
+                "retries": terms.retries,
+                "retry_interval": terms.retry_interval,
+                "receipt": unit.ack_requested is not None,
+            },
+            expires_at=now + timedelta(seconds=terms.time_to_live),
+        ),
+        now,
+    )
+    if queued is not None:
+        new = _make_message_row(hub, facts, outgoing, content)
+        messages.insert_own_message(conn, new, now, "conclude")
+        record_evidence(
+            conn, "NRS", "case", facts.case.id, outgoing.identity, {"message_id": unit.message_id}, now
+        )
+
+
+def _make_message_row(hub: Hub, facts: CaseSnapshot, outgoing: SealedMessage, content: bytes) -> NewMessage:
+    unit = outgoing.unit
+    return NewMessage(
+        message_id=unit.message_id,
+        protocol=outgoing.pmode.protocol,
+        kind="UserMessage",
+        conversation_id=unit.conversation_id,
+        from_party=hub.party,
+        to_party=facts.case.applicant,
+        service=unit.service,
+        action=unit.action,
+        identity_sha256=outgoing.identity,
+        parcel_headers=dict(outgoing.parcel.headers),
+        parcel=content,
+        payloads=unit.payloads,
+        direction="out",
+        ref_to_message_id=unit.ref_to_message_id,
+        pmode_id=outgoing.pmode.id,
+        signer_sha256=outgoing.signer,
+        case_id=facts.case.id,
+    )

@@ -1,0 +1,101 @@
+"""The register in memory, with the judges, lists and mappings that follow it, in one process."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine
+
+from gateway.hub.register.register_snapshot import RegisterSnapshot, load_register_snapshot
+from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
+from gateway.hub.trust.trusted_list_recognition import Recognizer
+from gateway.hub.trust.verdict_recorder import VerdictRecorder
+from gateway.pki.certificate_validation import CertificateValidator
+from gateway.store import register_version
+from gateway.store.engine import read_transaction
+
+if TYPE_CHECKING:
+    from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+
+__all__ = ["StaleSnapshotError", "TrustedRegister"]
+
+
+class StaleSnapshotError(Exception):
+    """The register has changed since the snapshot was taken: judge again."""
+
+
+class TrustedRegister:
+    """The last snapshot of the register, and what is renewed with each; safe for many threads.
+
+    `judge` judges certificates, `stamp_judge` those of time-stamping authorities, which may have
+    anchors of their own (None: the same judge).  `crls` are the revocation lists of the settings;
+    those of the register are added to them.  A `recognizer`, by which the judge judges then, asks
+    the trusted lists.  `verdicts` keeps what the judges find, where they tell it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        judge: CertificateValidator,
+        active_rules: ActiveRules,
+        *,
+        crls: tuple[bytes, ...] = (),
+        stamp_judge: CertificateValidator | None = None,
+        recognizer: Recognizer | None = None,
+        verdicts: VerdictRecorder | None = None,
+    ) -> None:
+        self.judge = judge
+        self.stamp_judge = stamp_judge or judge
+        self.recognizer = recognizer or Recognizer()
+        self.verdicts = verdicts or VerdictRecorder(engine)
+        self._engine = engine
+        self._active_rules = active_rules
+        self._crls = crls
+        self._revocation_data = LoadedRevocationData()
+        self._snapshot: RegisterSnapshot | None = None
+        self._loading = threading.Lock()
+
+    @property
+    def rules(self) -> DecisionRules:
+        """The mappings and status codes in force, as of the last snapshot."""
+        return self._active_rules.current
+
+    def get_snapshot(self) -> RegisterSnapshot:
+        """Return the last snapshot; it may be older than the register."""
+        known = self._snapshot
+        return known if known is not None else self.refresh_snapshot()
+
+    def refresh_snapshot(self) -> RegisterSnapshot:
+        """Take a snapshot of the register as it is now."""
+        with self._loading:
+            with read_transaction(self._engine) as conn:
+                known = self._snapshot
+                if known is None or register_version.get_register_version(conn) != known.epoch:
+                    known = load_register_snapshot(conn)
+                    # What cannot be read was refused when it was put in force: rules never half change.
+                    self._active_rules.reload_rules(conn)
+                    self._renew_judges(conn, known)
+                    self.verdicts.set_registered_certificates(known.by_certificate, known.tls_clients)
+                    self._snapshot = known
+            return known
+
+    def _renew_judges(self, conn: Connection, known: RegisterSnapshot) -> None:
+        """Let the judges forget; first of all, for whoever gets the snapshot must not meet an old verdict."""
+        rules = self.judge.trust.policy.certificates
+        files = (*self._crls, *known.crls)
+        lists = self._revocation_data.reload_revocations(conn, files, known.fetched, rules)
+        self.recognizer.reload_lists(conn)
+        self.judge.replace_trust(revocations=lists, epoch=known.epoch)
+        if self.stamp_judge is not self.judge:
+            self.stamp_judge.replace_trust(revocations=lists, epoch=known.epoch)
+
+    def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
+        """Tell whether the register is still as `knowledge` says."""
+        with read_transaction(self._engine) as conn:
+            return register_version.get_register_version(conn) == knowledge.epoch
+
+    def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
+        """Raise when the register has changed since `knowledge` was read."""
+        if register_version.get_register_version(conn) != knowledge.epoch:
+            raise StaleSnapshotError

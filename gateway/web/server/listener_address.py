@@ -1,0 +1,49 @@
+"""Where HTTP is served: the address, whether it is free, and the socket that listens there."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from gateway.errors import SETTINGS_WRONG, GatewayError
+
+__all__ = ["ListenerAddress", "check_port", "open_listener"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerAddress:
+    """Host and port, and how many connections may wait there to be accepted."""
+
+    host: str
+    port: int
+    backlog: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The address family of the host."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def make_port_error(self, error: OSError) -> GatewayError:
+        """Return GW801 for an address at which nothing can listen."""
+        detail = f"nothing can be served at {self.host}:{self.port}: {error.strerror}"
+        return GatewayError(SETTINGS_WRONG, detail, "http.port")
+
+
+def check_port(address: ListenerAddress) -> None:
+    """Refuse a port that somebody listens on: the server would share it, and each get half the messages."""
+    with socket.socket(address.family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            raise address.make_port_error(error) from None
+
+
+def open_listener(address: ListenerAddress) -> socket.socket:
+    """Return a socket that listens there; raises GW801 when none can."""
+    try:
+        return socket.create_server(
+            (address.host, address.port), family=address.family, backlog=address.backlog
+        )
+    except OSError as error:
+        raise address.make_port_error(error) from None
