@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.partner_folder import (
     AGENCY,
@@ -24,7 +25,6 @@ from gateway.conformance.hostile.partner_folder import (
     PartnerFolder,
     make_partner_folder,
 )
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel

@@ -114,7 +114,7 @@ def _add_agency_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_agency(arguments: argparse.Namespace) -> None:
     from gateway.conformance.partners.agency import AgencySimulator
-    from gateway.conformance.partners.agency_applications import DocumentCatalogue
+    from gateway.conformance.partners.agency_documents import DocumentCatalogue
     from gateway.conformance.partners.agency_plan import read_agency_plans
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
@@ -164,8 +164,8 @@ def _run_customs(arguments: argparse.Namespace) -> None:
 
 
 def _run_broker(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.partners.broker_membership import read_membership
     from gateway.conformance.partners.message_handler import MessageHandler
+    from gateway.conformance.partners.partner_identity import read_membership
 
     member = read_membership(
         arguments.partner, arguments.name, arguments.agreement, tuple(arguments.hub_certificate)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.conformance.partners.agency import AgencySimulator
-from gateway.conformance.partners.agency_applications import DocumentCatalogue
+from gateway.conformance.partners.agency_documents import DocumentCatalogue
 from gateway.conformance.partners.agency_plan import read_agency_plans
 from gateway.conformance.partners.http_transport import PartnerServer
 from gateway.conformance.partners.journal import read_journal

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.cases.case_outcome import CaseOutcome
 from gateway.cases.result_documents import ReportedProblem
-from gateway.conformance.partners.broker_membership import read_membership
 from gateway.conformance.partners.journal import read_journal
 from gateway.conformance.partners.message_handler import MessageHandler
 from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, Misbehavior
+from gateway.conformance.partners.partner_identity import read_membership
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody
 from gateway.protocols import Parcel

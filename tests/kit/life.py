@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.conformance.partners.broker_submission import SealedSubmission
+from gateway.conformance.partners.broker_client import SealedSubmission
 from tests.kit.town import Town
 
 Change = Callable[[etree._Element], None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.agreements import PMode
 from gateway.conformance.hostile import message_mutation
-from gateway.conformance.hostile.message_mutation import BOUNDARY, OctetMutation, insert_before, swap_octets
+from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation, insert_before, swap_octets
 from gateway.message_model import Unit
 from gateway.protocols import Parcel, ProtocolContext
 from gateway.wire.mime import MimePart

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import AGENCY
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.web.server.body_reader import PARTY_CALLBACK_KEY
 from tests.flows.hostile.conftest import opponents
 

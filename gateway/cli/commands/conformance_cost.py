@@ -20,8 +20,9 @@ from gateway.cli.settings import read_home_settings
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_table import select_cases
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.corpus import select_cases
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.request_cost import (
     CaseRequest,
@@ -31,7 +32,6 @@ from gateway.conformance.hostile.request_cost import (
     collect_hostile_requests,
     measure_costs,
 )
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.conformance.hostile.worst_case_messages import SHAPES, SIZES, WorstCaseShape, find_worst_cases
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.web.wsgi_application import build_application

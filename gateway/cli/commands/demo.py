@@ -21,15 +21,15 @@ from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.partners.broker_client import BrokerClient
-from gateway.conformance.partners.broker_membership import Membership, read_membership
-from gateway.conformance.partners.broker_submission import (
+from gateway.conformance.partners.broker_client import (
+    BrokerClient,
     SealedSubmission,
     make_supplement,
     seal_submission,
     sign_submission,
 )
 from gateway.conformance.partners.journal import read_journal
+from gateway.conformance.partners.partner_identity import Membership, read_membership
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
 from gateway.hub.wiring import build_engine

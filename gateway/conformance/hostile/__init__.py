@@ -1,1 +1,1 @@
-"""Hostile input: attacks as plays, to be run against any gateway."""
+"""Hostile input: attacks as scenarios, to be run against any gateway."""

@@ -1,21 +1,32 @@
-"""What an answer says, and whether it is what had to come of an exchange."""
+"""What an answer says, whether it is what had to come, and whether it proves that what was sent was taken.
+
+A status 200 proves nothing: a proxy, or a gateway that believes everybody, says it too.  A
+message is taken when the gateway's signed Acknowledgment names it and repeats its digests,
+a call when the gateway's signed answer relates to it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.exchange import Answer, Expectation
-from gateway.errors import GatewayError
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.exchange import Answer, Expectation, HttpRequest, Step
+from gateway.conformance.partners.hub_documents import read_hub_answer
+from gateway.conformance.partners.message_handler import EBMS2
+from gateway.errors import RECEIPT_MISMATCH, GatewayError
+from gateway.message_model import MemoryBody, Receipt, UserMessage
+from gateway.protocols import Parcel, SentUnit
+from gateway.wire.addressing import read_addressing
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.namespaces import EB
 from gateway.wire.soap import read_envelope, read_fault
 from gateway.wire.xml import parse_xml
-
-__all__ = ["AnswerSummary", "describe_expectation", "explain_mismatch", "summarize_answer"]
+from gateway.wire.xml_prescan import DEFAULT_LIMITS
 
 _PROBLEM: Final = re.compile(r"\bGW\d{3}\b")
 _TRACE: Final = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:")
@@ -136,3 +147,56 @@ def describe_expectation(expected: Expectation) -> str:
     ways += ["closed"] if expected.silent else []
     reasons = f" ({'/'.join(expected.problems)})" if expected.problems else ""
     return f"refused: {' or '.join(ways)}{reasons}"
+
+
+def explain_missing_proof(kit: AttackerKit, step: Step, answer: Answer) -> str:
+    """Return why an answer that refuses nothing does not prove that the step was taken, "" when it does.
+
+    What asks for no proof (a signal, a message without AckRequested, octets that are no
+    message) needs none.
+    """
+    if not isinstance(step, HttpRequest):
+        return ""
+    try:
+        if step.face == "soap":
+            _verify_answer(kit, step, answer)
+        else:
+            _verify_receipt(kit, step, answer)
+    except GatewayError as wrong:
+        return f"answered without proof: {str(wrong)[:200]}"
+    return ""
+
+
+def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None:
+    sent = _read_sent_message(step)
+    if sent is None:
+        return
+    member = next((one for one, known in kit.members.items() if sent.unit.sender.ids[0] in known.ours), "")
+    if not member:
+        return
+    opened = EBMS2.open(_make_parcel(answer.headers, answer.body), kit.build_context(member), sent)
+    if not any(isinstance(one, Receipt) for one in opened.units):
+        raise GatewayError(RECEIPT_MISMATCH, "no Acknowledgment", "/soap:Envelope/soap:Header")
+
+
+def _read_sent_message(step: HttpRequest) -> SentUnit | None:
+    """Return the message of a step that asks for an Acknowledgment, None for what does not."""
+    try:
+        sent = EBMS2.read_sent_unit(_make_parcel(step.headers, step.body), DEFAULT_LIMITS)
+    except GatewayError:
+        return None
+    asks = isinstance(sent.unit, UserMessage) and sent.unit.ack_requested is not None
+    return sent if asks else None
+
+
+def _make_parcel(headers: Mapping[str, str], body: bytes) -> Parcel:
+    return Parcel(headers, MemoryBody(body))
+
+
+def _verify_answer(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None:
+    try:
+        header = read_envelope(parse_xml(step.body)).header
+        asked = read_addressing(header).message_id if header is not None else ""
+    except GatewayError:
+        return
+    read_hub_answer(answer.body, asked, kit.members["a"].identity, kit.get_current_time())

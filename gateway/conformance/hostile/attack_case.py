@@ -1,8 +1,8 @@
-"""What an attack is: a play of exchanges with a gateway, and what must come of each.
+"""What an attack is: a scenario of exchanges with a gateway, and what must come of each.
 
-A play is a generator: it yields an exchange and is sent the answer, so that one step can
-be made from what the last one brought.  It makes everything from its bench and keeps
-nothing, so the same play runs against a process, a URL, or a stopwatch.
+A scenario is a generator: it yields an exchange and is sent the answer, so that one step can
+be made from what the last one brought.  It makes everything from its kit and keeps
+nothing, so the same scenario runs against a process, a URL, or a stopwatch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,8 @@ from dataclasses import dataclass
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import Answer, Exchange
 
-__all__ = [
-    "AttackCase",
-    "Scenario",
-]
-
-
-Scenario = Callable[["AttackerKit"], Generator[Exchange, Answer, None]]
+#: Plays an attack with a kit.
+Scenario = Callable[[AttackerKit], Generator[Exchange, Answer, None]]
 
 
 @dataclass(frozen=True, slots=True)

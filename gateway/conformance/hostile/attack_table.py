@@ -1,17 +1,38 @@
-"""The table of known attacks: what must come of each, and what shows that it does."""
+"""The table of known attacks, and every case of the suite: family after family, their ids unique."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
 import yaml
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.share import get_data_folder
 
-__all__ = ["KnownAttack", "read_attack_table"]
+#: The modules that bring cases, cheap ones first.
+FAMILIES: Final = (
+    "signature_wrapping.corpus",
+    "unsigned_content.corpus",
+    "signature_attacks.corpus",
+    "key_attacks",
+    "certificate_attacks",
+    "message_replay_attacks",
+    "forged_signal_attacks",
+    "status_request_attacks",
+    "soap_attacks.spoofing_attacks",
+    "xml_attacks",
+    "mime_attacks",
+    "number_attacks",
+    "injection_attacks",
+    "http_attacks",
+)
 
 _FILE: Final = "attacks.yaml"
 _KEYS: Final = frozenset({"title", "source", "expected", "held_by", "not_yet"})
@@ -81,3 +102,20 @@ def _read_attack_row(name: str, row: Mapping[str, Any]) -> KnownAttack:
         tuple(row.get("held_by", ())),
         row.get("not_yet", ""),
     )
+
+
+@cache
+def load_all_cases() -> tuple[AttackCase, ...]:
+    """Return every case of every family."""
+    found: list[AttackCase] = []
+    for family in FAMILIES:
+        found.extend(import_module(f"gateway.conformance.hostile.{family}").CASES)
+    twice = [name for name, count in Counter(case.id for case in found).items() if count > 1]
+    if twice:
+        raise GatewayError(OUR_MISTAKE, f"cases of one id: {', '.join(twice)[:300]}")
+    return tuple(found)
+
+
+def select_cases(pattern: str | None) -> tuple[AttackCase, ...]:
+    """Return the cases whose id fits a glob (``SIG-*``), every one without it."""
+    return tuple(case for case in load_all_cases() if pattern is None or fnmatchcase(case.id, pattern))

@@ -1,6 +1,6 @@
 """What an attacker can have: keys of two members and of strangers, what was agreed, a clock, an id source.
 
-A bench makes honest messages and calls, and the same with hooks at each stage; what it is
+A kit makes honest messages and calls, and the same with hooks at each stage; what it is
 made of stands in a partner folder, so that a suite can be pointed at any gateway.
 """
 
@@ -12,17 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lxml import etree
 
 from gateway.conformance.hostile.exchange import FACES, FaceAddress, HttpRequest, NotOfferedError
 from gateway.conformance.hostile.message_mutation import MutatedCall, MutatedMessage
-from gateway.conformance.partners.broker_membership import Membership, read_membership
-from gateway.conformance.partners.message_handler import SOAP_ACTION, read_parcel_content
-from gateway.conformance.partners.partner_identity import get_current_time, read_file
+from gateway.conformance.partners.message_handler import read_parcel_content
+from gateway.conformance.partners.partner_identity import (
+    Membership,
+    get_current_time,
+    read_file,
+    read_membership,
+)
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.message_model import AckRequest, Payload, Ping, Receipt, Unit, UserMessage
+from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki.certificate_authority import (
     CertificateOrder,
     CertificationAuthority,
@@ -32,15 +36,12 @@ from gateway.pki.certificate_authority import (
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.signing_keys import Signer, load_signer
 from gateway.protocols import Parcel, ProtocolContext
+from gateway.protocols.ebms2.packaging import SOAP_ACTION
 from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import SERVICE_AGENCY
 from gateway.wire.xml import parse_xml
 
-__all__ = [
-    "MEMBERS",
-    "AttackerKit",
-    "read_attacker_kit",
-]
+SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
 _PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
@@ -103,61 +104,40 @@ class AttackerKit:
 
     def make_unit(self, member: str = "a", action: str = "Store", **changes: Any) -> UserMessage:
         """Return an honest business message of a member to the gateway, with two payloads; then `changes`."""
-        pmode = self.members[member].get_outgoing_pmode(action)
-        message_id = changes.get("message_id") or self.make_message_id(member)
-        terms = pmode.reliability
+        message_id = changes.pop("message_id", None) or self.make_message_id(member)
         at = self.get_current_time()
-        good = UserMessage(
-            message_id=message_id,
-            conversation_id=f"c-{message_id}",
-            sender=pmode.sender,
-            receiver=pmode.receiver,
-            agreement=pmode.agreement,
-            timestamp=at,
-            service=pmode.service,
-            service_type=pmode.service_type,
-            action=action,
-            expires_at=at + timedelta(hours=1),
-            duplicate_elimination=terms.duplicate_elimination != "never",
-            ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
-            sync_reply=pmode.sync_reply_mode != "none",
-            payloads=tuple(
-                Payload(f"p{number}.{message_id}", kind, content)
-                for number, (kind, content) in enumerate(_PAYLOADS, 1)
-            ),
+        payloads = tuple(
+            Payload(f"p{number}.{message_id}", kind, content)
+            for number, (kind, content) in enumerate(_PAYLOADS, 1)
         )
-        return replace(good, **changes)
+        honest = {"expires_at": at + timedelta(hours=1), "payloads": payloads}
+        return self.members[member].make_user_message(action, message_id, at, **honest | changes)
+
+    def make_signal(self, kind: Callable[..., SignalT], member: str = "a", **fields: Any) -> SignalT:
+        """Return a unit of any kind from a member to the gateway, with these further or other fields."""
+        pmode = self.members[member].get_outgoing_pmode("Store")
+        message_id = fields.pop("message_id", None) or self.make_message_id(member)
+        agreed = {
+            "message_id": message_id,
+            "conversation_id": f"c-{message_id}",
+            "sender": pmode.sender,
+            "receiver": pmode.receiver,
+            "agreement": pmode.agreement,
+            "timestamp": self.get_current_time(),
+        }
+        return kind(**agreed | fields)
 
     def make_receipt(self, ref_to: str, member: str = "a", **changes: Any) -> Receipt:
         """Return an Acknowledgment by a member of the gateway's message `ref_to`."""
-        pmode = self.members[member].get_outgoing_pmode("Store")
-        at = self.get_current_time()
-        good = Receipt(
-            message_id=self.make_message_id(member),
-            conversation_id=f"c-{ref_to}",
-            sender=pmode.sender,
-            receiver=pmode.receiver,
-            agreement=pmode.agreement,
-            timestamp=at,
-            ref_to_message_id=ref_to,
-            received_at=at,
+        honest = {"conversation_id": f"c-{ref_to}", "ref_to_message_id": ref_to}
+        return self.make_signal(
+            Receipt, member, **{**honest, "received_at": self.get_current_time(), **changes}
         )
-        return replace(good, **changes)
 
     def make_ping(self, member: str = "a", **changes: Any) -> Ping:
         """Return a Ping of a member."""
         pmode = self.members[member].get_outgoing_pmode("Store")
-        message_id = self.make_message_id(member)
-        good = Ping(
-            message_id=message_id,
-            conversation_id=f"c-{message_id}",
-            sender=pmode.sender,
-            receiver=pmode.receiver,
-            agreement=pmode.agreement,
-            timestamp=self.get_current_time(),
-            sync_reply=pmode.sync_reply_mode != "none",
-        )
-        return replace(good, **changes)
+        return self.make_signal(Ping, member, **{"sync_reply": pmode.sync_reply_mode != "none", **changes})
 
     def build_parcel(
         self,

@@ -1,42 +1,57 @@
 """Certificates that no gateway may believe, in messages and in calls: PKI-04, 07 to 09 and 11.
 
 Each is sound enough that the signature over the message holds; what is wrong is who issued
-it, what it says of itself, or what comes along with it.
+it, what it says of itself, what its octets are, or what comes along with it.  What counts
+of those that are no certificate is that reading them ends in a refusal, at once.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
-from typing import Final, cast
+from typing import Final
 
 from asn1crypto.core import SequenceOf
+from asn1crypto.keys import PublicKeyInfo
 from asn1crypto.x509 import Certificate as Parsed
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, x25519
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import TOKEN, build_tampered_call
-from gateway.conformance.hostile.exchange import HttpRequest, NotOfferedError
-from gateway.conformance.hostile.message_attacks import make_attack_case
-from gateway.conformance.hostile.tree_mutations import append_element, mutate_tree, set_attribute, set_text
-from gateway.pki.certificate_authority import (
-    CertificateOrder,
-    CertificationAuthority,
-    IssuedCertificate,
-    issue_certificate,
-    make_authority,
+from gateway.conformance.hostile.case_builders import (
+    TOKEN,
+    RequestMaker,
+    build_tampered_call,
+    make_attack_case,
 )
-from gateway.pki.signing_keys import KeySigner, Signer
+from gateway.conformance.hostile.case_table import Row
+from gateway.conformance.hostile.exchange import HttpRequest
+from gateway.conformance.hostile.forged_certificates import (
+    CertificateMutation,
+    SignerMaker,
+    build_infinity_key,
+    build_key_info,
+    build_off_curve_key,
+    build_own_curve_key,
+    build_rsa_key,
+    copy_serial,
+    duplicate_extension,
+    issue_by_leaf,
+    issue_with_extensions,
+    mutate_certificate,
+    replace_last_match,
+    replace_public_key,
+    set_serial,
+    swap_der,
+)
+from gateway.conformance.hostile.tree_mutations import append_element, mutate_tree, set_attribute, set_text
+from gateway.pki.certificate_authority import CertificationAuthority, make_authority
 from gateway.wire.namespaces import X509_PKI_PATH_TOKEN
-
-__all__ = ["CASES", "SignerMaker", "make_certificate_cases", "mutate_certificate"]
 
 _DATA: Final = "//ds:Signature/ds:KeyInfo/ds:X509Data"
 _UNTRUSTED: Final = "GW204 GW205 GW209"
@@ -51,118 +66,11 @@ _ADDRESSES: Final = ("http://127.0.0.1:9/x", "file:///etc/passwd", "ldap://127.0
 _UNKNOWN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.55555.1")
 #: The name that a hundred issuers share.
 _SHARED: Final = "CN=Issuer of the suite"
-
-#: Makes the signer of an attack of what a bench has.
-SignerMaker = Callable[["AttackerKit"], Signer]
-
-
-@dataclass(frozen=True, slots=True)
-class _CertificateOctets:
-    """A certificate that nobody has judged: its octets are all that a signature takes of it."""
-
-    der: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _SubstituteSigner:
-    """A signer that shows other octets than its own certificate."""
-
-    certificate: _CertificateOctets
-    algorithm: str
-    signer: Signer
-
-    def sign(self, data: bytes) -> bytes:
-        """Return the signature over `data`."""
-        return self.signer.sign(data)
-
-
-def _substitute_certificate(signer: Signer, der: bytes) -> Signer:
-    return cast("Signer", _SubstituteSigner(_CertificateOctets(der), signer.algorithm, signer))
-
-
-def _issue_by_leaf(of: str, subject: str) -> SignerMaker:
-    """Return: a certificate for the subject of another, issued with the key of `of`, who is no authority."""
-
-    def make_signer(bench: AttackerKit) -> Signer:
-        holder = bench.get_signer(of)
-        if not isinstance(holder, KeySigner):
-            raise NotOfferedError(f"the key {of!r} signs only through its token")
-        named = bench.get_signer(subject).certificate.subject
-        authority = CertificationAuthority(holder.key, holder.certificate)
-        return issue_certificate(authority, named, bench.get_current_time(), CertificateOrder()).signer
-
-    return make_signer
-
-
-def _copy_serial(of: str) -> SignerMaker:
-    """Return: a certificate with subject, issuer's name and serial of that of `of`, by another authority."""
-
-    def make_signer(bench: AttackerKit) -> Signer:
-        known = bench.get_signer(of).certificate
-        authority = make_authority(known.issuer, bench.get_current_time())
-        return issue_certificate(
-            authority, known.subject, bench.get_current_time(), CertificateOrder(serial=known.serial)
-        ).signer
-
-    return make_signer
-
-
-def _issue_stranger(bench: AttackerKit) -> IssuedCertificate:
-    return issue_certificate(
-        bench.outsider,
-        bench.get_signer("a").certificate.subject,
-        bench.get_current_time(),
-        CertificateOrder(),
-    )
-
-
-def _issue_with_extensions(*extensions: tuple[x509.ExtensionType, bool], subject: str = "") -> SignerMaker:
-    """Return: a stranger's certificate with further extensions (and whether critical), or another subject."""
-
-    def make_signer(bench: AttackerKit) -> Signer:
-        issued = _issue_stranger(bench)
-        plain = x509.load_der_x509_certificate(issued.certificate.der)
-        named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]) if subject else plain.subject
-        builder = x509.CertificateBuilder(
-            issuer_name=plain.issuer,
-            subject_name=named,
-            public_key=plain.public_key(),
-            serial_number=plain.serial_number,
-            not_valid_before=plain.not_valid_before_utc.replace(tzinfo=None),
-            not_valid_after=plain.not_valid_after_utc.replace(tzinfo=None),
-        )
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical)
-        made = builder.sign(bench.outsider.key, hashes.SHA256())
-        return _substitute_certificate(issued.signer, made.public_bytes(Encoding.DER))
-
-    return make_signer
-
-
-def mutate_certificate(change: Callable[[bytes], bytes]) -> SignerMaker:
-    """Return: a stranger's certificate whose octets are changed."""
-
-    def make_signer(bench: AttackerKit) -> Signer:
-        issued = _issue_stranger(bench)
-        return _substitute_certificate(issued.signer, change(issued.certificate.der))
-
-    return make_signer
-
-
-def _set_serial(value: int) -> Callable[[bytes], bytes]:
-    def mutate_octets(der: bytes) -> bytes:
-        parsed = Parsed.load(der)
-        parsed["tbs_certificate"]["serial_number"] = value
-        return bytes(parsed.dump(force=True))
-
-    return mutate_octets
-
-
-def _duplicate_extension(der: bytes) -> bytes:
-    parsed = Parsed.load(der)
-    extensions = parsed["tbs_certificate"]["extensions"]
-    extensions.append(extensions[0])
-    return bytes(parsed.dump(force=True))
+_MOMENT: Final = re.compile(rb"\x17\x0d[0-9]{12}Z")
+#: The first attribute of a name, commonName: its identifier, tag, length and value.
+_COMMON_NAME: Final = re.compile(rb"(\x06\x03\x55\x04\x03)\x0c(.)", re.DOTALL)
+_COMMON_NAME_ID: Final = b"\x06\x03\x55\x04\x03"
+_ECDSA_SHA256: Final = bytes.fromhex("06082a8648ce3d040302")
 
 
 def _build_distribution_points() -> x509.CRLDistributionPoints:
@@ -177,6 +85,128 @@ def _build_authority_access() -> x509.AuthorityInformationAccess:
     )
 
 
+def _set_moment(octets: bytes) -> CertificateMutation:
+    """Return the change of the moment at which a certificate ends."""
+    return replace_last_match(_MOMENT, lambda _: b"\x17\x0d" + octets)
+
+
+def _set_name_tag(tag: bytes) -> CertificateMutation:
+    """Return the change of the ASN.1 type of the subject's name."""
+    return replace_last_match(_COMMON_NAME, lambda found: found[1] + tag + found[2])
+
+
+def _add_extension(extension: x509.ExtensionType, *, critical: bool = False) -> SignerMaker:
+    return issue_with_extensions((extension, critical))
+
+
+def _add_unknown(octets: bytes, *, critical: bool = False) -> SignerMaker:
+    return _add_extension(x509.UnrecognizedExtension(_UNKNOWN, octets), critical=critical)
+
+
+# fmt: off
+#: Id, title, who signs, in whose name (``agency``: a call), and where it is known from.
+_ISSUED: Final = (
+    ("PKI-04.leaf-issues", "a certificate for B, issued by A's key", issue_by_leaf("a", "b"), "b", _BASIC),
+    ("PKI-04.leaf-issues-itself", "another certificate for A, issued by A's key", issue_by_leaf("a", "a"),
+     "a", _BASIC),
+    ("PKI-04.call-leaf-issues", "a certificate for an agency, by A's key", issue_by_leaf("a", "agency"),
+     "agency", _BASIC),
+    ("PKI-09.same-serial", "issuer and serial of A's certificate", copy_serial("a"), "a", _SUBSTITUTED),
+    ("PKI-09.call-same-serial", "issuer and serial of the agency's", copy_serial("agency"), "agency",
+     _SUBSTITUTED),
+)
+
+_FETCHING: Final[tuple[Row[SignerMaker], ...]] = (
+    ("lists", "lists to be fetched from inside", _add_extension(_build_distribution_points())),
+    ("issuers", "issuers and status to be fetched", _add_extension(_build_authority_access())),
+)
+
+_SAYING: Final[tuple[Row[SignerMaker], ...]] = (
+    ("critical", "an unknown critical extension", _add_unknown(b"\x05\x00", critical=True)),
+    ("large", "an extension of 20,000 octets", _add_unknown(bytes(20_000))),
+    ("garbage", "key usage that is no DER",
+     _add_extension(x509.UnrecognizedExtension(x509.KeyUsage.oid, b"\xff\xff\xff"), critical=True)),
+    ("nul", "NUL in the name of the subject", issue_with_extensions(subject="suite-a\x00.invalid")),
+    ("bidi", "a name that turns the line", issue_with_extensions(subject="\u202ea-etius")),
+)
+
+_OCTETS: Final[tuple[Row[CertificateMutation], ...]] = (
+    ("serial-zero", "the serial number 0", set_serial(0)),
+    ("serial-negative", "a negative serial number", set_serial(-7)),
+    ("serial-long", "a serial number of 200 octets", set_serial(1 << 1600)),
+    ("extension-twice", "an extension twice", duplicate_extension),
+    ("followed", "octets behind the certificate", lambda der: der + b"\x00"),
+    ("cut", "a certificate cut short", lambda der: der[:-9]),
+    ("nested", "elements a thousand deep", lambda _: b"\x30\x80" * 1000),
+    ("nothing", "one octet", lambda _: b"\x00"),
+    ("month-13", "a moment in the month 13", _set_moment(b"261301000000Z")),
+    ("day-30", "a moment on the thirtieth of February", _set_moment(b"260230000000Z")),
+    ("moment-nul", "a moment of thirteen NUL", _set_moment(bytes(13))),
+    ("name-number", "a number as name", _set_name_tag(b"\x02")),
+    ("name-bits", "bits as name", _set_name_tag(b"\x03")),
+    ("name-sequence", "a name in a name", _set_name_tag(b"\x30")),
+    ("identifier-open", "an identifier that does not end",
+     swap_der(_COMMON_NAME_ID, b"\x06\x03\xff\xff\xff")),
+    ("identifier-padded", "an identifier that is padded", swap_der(_COMMON_NAME_ID, b"\x06\x03\x80\x80\x03")),
+    ("version-10", "a version that there is not", swap_der(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09")),
+    ("algorithms", "two signature algorithms",
+     replace_last_match(re.compile(re.escape(_ECDSA_SHA256)), lambda _: _ECDSA_SHA256[:-1] + b"\x03")),
+    ("algorithm-unknown", "an unknown signature algorithm",
+     swap_der(_ECDSA_SHA256, _ECDSA_SHA256[:-1] + b"\x99")),
+    ("length-2-gb", "a length of two gigabytes", lambda der: b"\x30\x84\x7f\xff\xff\xff" + der[4:]),
+    ("length-wraps", "a length of 64 bits", lambda der: b"\x30\x88" + b"\xff" * 8 + der[4:]),
+    ("length-open", "no length at all (BER)", lambda der: b"\x30\x80" + der[4:] + b"\x00\x00"),
+)
+
+_KEYS: Final[tuple[Row[PublicKeyInfo], ...]] = (
+    ("key-agreement", "a key for key agreement alone",
+     build_key_info(x25519.X25519PublicKey.from_public_bytes(bytes(range(32))))),
+    ("key-ed448", "a key of Ed448",
+     build_key_info(ed448.Ed448PrivateKey.from_private_bytes(bytes(57)).public_key())),
+    ("key-other-curve", "a key on a curve nobody agreed on",
+     build_key_info(ec.derive_private_key(7, ec.BrainpoolP256R1()).public_key())),
+    ("key-own-curve", "a key on a curve of the sender's own", build_own_curve_key()),
+    ("key-off-curve", "a point that is not on its curve", build_off_curve_key()),
+    ("key-infinity", "the point at infinity", build_infinity_key()),
+    ("key-long", "an RSA key of 16,384 bits with an exponent as long",
+     build_rsa_key(16_384, (1 << 16_000) | 1)),
+    ("key-exponent-1", "an RSA key with the exponent 1", build_rsa_key(2048, 1)),
+    ("key-exponent-even", "an RSA key with an even exponent", build_rsa_key(2048, 65_536)),
+)
+
+#: How many certificates come along, the end of the id, and beside whose.
+_ALONG: Final = (
+    (3, "-stranger", "beside a stranger's", "stranger"),
+    (4, "", "beside a good one", "a"),
+    (100, "", "beside a good one", "a"),
+    (100, "-stranger", "beside a stranger's", "stranger"),
+)
+# fmt: on
+
+
+def _sign_with(signer: SignerMaker, who: str = "a") -> RequestMaker:
+    """Return what makes a message of a member, or a call of the agency, signed by somebody else."""
+    if who == "agency":
+        return lambda kit: kit.build_call(signer=signer(kit))
+    return lambda kit: kit.build_message(member=who, signer=signer(kit))
+
+
+def _make_issued_cases() -> Iterator[AttackCase]:
+    for name, title, signer, who, source in _ISSUED:
+        face = "soap" if who == "agency" else "ebms2"
+        yield make_attack_case(name, title, _sign_with(signer, who), _UNTRUSTED, source, face=face)
+
+
+def _make_signer_cases(
+    attack: str, rows: Iterable[Row[SignerMaker]], source: str = _ENCODED
+) -> Iterator[AttackCase]:
+    """Yield the cases of certificates that are odd, in messages and in calls."""
+    for variant, title, signer in rows:
+        yield make_attack_case(f"{attack}.{variant}", title, _sign_with(signer), _UNREADABLE, source)
+        call = _sign_with(signer, "agency")
+        yield make_attack_case(f"{attack}.call-{variant}", title, call, _UNREADABLE, source, face="soap")
+
+
 @cache
 def _issue_chain(count: int, at: datetime) -> tuple[bytes, ...]:
     """Return so many certificates of authorities of one name, each issued by the one before it."""
@@ -187,33 +217,33 @@ def _issue_chain(count: int, at: datetime) -> tuple[bytes, ...]:
     return tuple(one.certificate.der for one in made)
 
 
-def _truncate_to_hour(bench: AttackerKit) -> datetime:
+def _truncate_to_hour(kit: AttackerKit) -> datetime:
     """Return the hour: what is made once serves until the next."""
-    return bench.get_current_time().replace(minute=0, second=0, microsecond=0)
+    return kit.get_current_time().replace(minute=0, second=0, microsecond=0)
 
 
-def _attach_issuers(count: int, who: str) -> Callable[[AttackerKit], HttpRequest]:
+def _attach_issuers(count: int, who: str) -> RequestMaker:
     """Return: a message with so many certificates of issuers beside that of its signer."""
 
-    def make_request(bench: AttackerKit) -> HttpRequest:
-        texts = (base64.b64encode(one).decode() for one in _issue_chain(count, _truncate_to_hour(bench)))
+    def make_request(kit: AttackerKit) -> HttpRequest:
+        texts = (base64.b64encode(one).decode() for one in _issue_chain(count, _truncate_to_hour(kit)))
         leaves = (append_element(_DATA, f"<ds:X509Certificate>{text}</ds:X509Certificate>") for text in texts)
-        return bench.build_message(signer=who, tampered=mutate_tree(*leaves))
+        return kit.build_message(signer=who, tampered=mutate_tree(*leaves))
 
     return make_request
 
 
-def _make_path_call(count: int) -> Callable[[AttackerKit], HttpRequest]:
+def _make_path_call(count: int) -> RequestMaker:
     """Return: a call whose token is a path of so many certificates, the agency's last."""
 
-    def make_request(bench: AttackerKit) -> HttpRequest:
-        ders: Sequence[bytes] = (
-            *_issue_chain(count, _truncate_to_hour(bench)),
-            bench.get_signer("agency").certificate.der,
+    def make_request(kit: AttackerKit) -> HttpRequest:
+        ders = (
+            *_issue_chain(count, _truncate_to_hour(kit)),
+            kit.get_signer("agency").certificate.der,
         )
         token = _CertificatePath([Parsed.load(one) for one in ders]).dump()
         kind = set_attribute(TOKEN, "ValueType", X509_PKI_PATH_TOKEN)
-        return build_tampered_call(bench, kind, set_text(TOKEN, base64.b64encode(token).decode()))
+        return build_tampered_call(kit, kind, set_text(TOKEN, base64.b64encode(token).decode()))
 
     return make_request
 
@@ -222,120 +252,28 @@ class _CertificatePath(SequenceOf):  # type: ignore[misc]
     _child_spec = Parsed
 
 
-#: Name, what it is, who is impersonated by which signer: for messages, and for calls.
-_ISSUED: Final = (
-    ("PKI-04.leaf-issues", "a certificate for B, issued by A's key", _issue_by_leaf("a", "b"), _BASIC),
-    ("PKI-04.leaf-issues-itself", "another certificate for A, by A's key", _issue_by_leaf("a", "a"), _BASIC),
-    ("PKI-04.call-leaf-issues", "an agency's certificate, by A's key", _issue_by_leaf("a", "agency"), _BASIC),
-    ("PKI-09.same-serial", "issuer and serial of A's certificate", _copy_serial("a"), _SUBSTITUTED),
-    ("PKI-09.call-same-serial", "issuer and serial of the agency's", _copy_serial("agency"), _SUBSTITUTED),
-)  # fmt: skip
+def _make_chain_cases() -> Iterator[AttackCase]:
+    for count, suffix, words, who in _ALONG:
+        title = f"{count} certificates of one name {words}"
+        problems = f"{_TOO_MANY} GW209" if who == "stranger" else _TOO_MANY
+        request = _attach_issuers(count, who)
+        yield make_attack_case(f"PKI-07.{count}-along{suffix}", title, request, problems, _MANY)
+    for count in (4, 100):
+        title = f"a token that is a path of {count + 1} certificates"
+        problems = f"{_TOO_MANY} GW209 GW204"
+        request = _make_path_call(count)
+        yield make_attack_case(f"PKI-07.call-path-{count}", title, request, problems, _MANY, face="soap")
 
-_FETCHING: Final[dict[str, tuple[str, SignerMaker]]] = {
-    "PKI-08.lists": (
-        "lists to be fetched from inside",
-        _issue_with_extensions((_build_distribution_points(), False)),
-    ),
-    "PKI-08.issuers": (
-        "issuers and status to be fetched",
-        _issue_with_extensions((_build_authority_access(), False)),
-    ),
-}
-
-_SAYING: Final[dict[str, tuple[str, SignerMaker]]] = {
-    "PKI-11.critical": (
-        "an unknown critical extension",
-        _issue_with_extensions((x509.UnrecognizedExtension(_UNKNOWN, b"\x05\x00"), True)),
-    ),
-    "PKI-11.large": (
-        "an extension of 20,000 octets",
-        _issue_with_extensions((x509.UnrecognizedExtension(_UNKNOWN, bytes(20_000)), False)),
-    ),
-    "PKI-11.garbage": (
-        "key usage that is no DER",
-        _issue_with_extensions((x509.UnrecognizedExtension(x509.KeyUsage.oid, b"\xff\xff\xff"), True)),
-    ),
-    "PKI-11.nul": ("NUL in the name of the subject", _issue_with_extensions(subject="suite-a\x00.invalid")),
-    "PKI-11.bidi": ("a name that turns the line", _issue_with_extensions(subject="\u202ea-etius")),
-    "PKI-11.serial-zero": ("the serial number 0", mutate_certificate(_set_serial(0))),
-    "PKI-11.serial-negative": ("a negative serial number", mutate_certificate(_set_serial(-7))),
-    "PKI-11.serial-long": ("a serial number of 200 octets", mutate_certificate(_set_serial(1 << 1600))),
-    "PKI-11.extension-twice": ("an extension twice", mutate_certificate(_duplicate_extension)),
-    "PKI-11.followed": ("octets behind the certificate", mutate_certificate(lambda der: der + b"\x00")),
-    "PKI-11.cut": ("a certificate cut short", mutate_certificate(lambda der: der[:-9])),
-    "PKI-11.nested": ("elements a thousand deep", mutate_certificate(lambda _: b"\x30\x80" * 1000)),
-    "PKI-11.nothing": ("one octet", mutate_certificate(lambda _: b"\x00")),
-}
-
-
-def _sign_message_with(forger: SignerMaker, member: str) -> Callable[[AttackerKit], HttpRequest]:
-    return lambda bench: bench.build_message(member=member, signer=forger(bench))
-
-
-def _sign_call_with(forger: SignerMaker) -> Callable[[AttackerKit], HttpRequest]:
-    return lambda bench: bench.build_call(signer=forger(bench))
-
-
-def _make_issued_cases() -> list[AttackCase]:
-    found = []
-    for name, title, forger, source in _ISSUED:
-        if ".call-" in name:
-            found.append(
-                make_attack_case(name, title, _sign_call_with(forger), _UNTRUSTED, source, face="soap")
-            )
-        else:
-            member = "b" if name.endswith("leaf-issues") else "a"
-            found.append(
-                make_attack_case(name, title, _sign_message_with(forger, member), _UNTRUSTED, source)
-            )
-    return found
-
-
-def make_certificate_cases(
-    rows: Mapping[str, tuple[str, SignerMaker]], source: str = _ENCODED
-) -> tuple[AttackCase, ...]:
-    """Return the cases of certificates that are odd, in messages and in calls: by id, title and who signs."""
-    found = []
-    for name, (title, forger) in rows.items():
-        row, _, variant = name.partition(".")
-        found.append(make_attack_case(name, title, _sign_message_with(forger, "a"), _UNREADABLE, source))
-        call = f"{row}.call-{variant}"
-        found.append(make_attack_case(call, title, _sign_call_with(forger), _UNREADABLE, source, face="soap"))
-    return tuple(found)
-
-
-_CHAINS: Final = (
-    *(
-        make_attack_case(
-            f"PKI-07.{count}-along{suffix}",
-            f"{count} certificates of one name {words}",
-            _attach_issuers(count, who),
-            f"{_TOO_MANY} GW209" if who == "stranger" else _TOO_MANY,
-            _MANY,
-        )
-        for count, suffix, words, who in (
-            (3, "-stranger", "beside a stranger's", "stranger"),
-            (4, "", "beside a good one", "a"),
-            (100, "", "beside a good one", "a"),
-            (100, "-stranger", "beside a stranger's", "stranger"),
-        )
-    ),
-    *(
-        make_attack_case(
-            f"PKI-07.call-path-{count}",
-            f"a token that is a path of {count + 1} certificates",
-            _make_path_call(count),
-            f"{_TOO_MANY} GW209 GW204",
-            _MANY,
-            face="soap",
-        )
-        for count in (4, 100)
-    ),
-)
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *_make_issued_cases(),
-    *make_certificate_cases(_FETCHING, _FETCHED),
-    *make_certificate_cases(_SAYING),
-    *_CHAINS,
+    *_make_signer_cases("PKI-08", _FETCHING, _FETCHED),
+    *_make_signer_cases("PKI-11", _SAYING),
+    *_make_signer_cases("PKI-11", ((name, title, mutate_certificate(to)) for name, title, to in _OCTETS)),
+    *_make_signer_cases(
+        "PKI-11",
+        ((name, title, mutate_certificate(replace_public_key(key))) for name, title, key in _KEYS),
+    ),
+    *_make_chain_cases(),
 )
+"""Attacks by certificates: PKI-04, 07 to 09 and 11."""

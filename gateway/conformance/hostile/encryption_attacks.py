@@ -17,17 +17,26 @@ from lxml import etree
 from gateway.conformance.hostile.answer_evaluation import summarize_answer
 from gateway.conformance.hostile.attack_case import AttackCase, Scenario
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import SECURITY, build_tampered_call
+from gateway.conformance.hostile.case_builders import (
+    BODY,
+    SECURITY,
+    RequestMaker,
+    build_tampered_call,
+    expect_early_refusal,
+)
+from gateway.conformance.hostile.case_table import (
+    Row,
+    SourcedRow,
+    change_on_the_way,
+    make_sourced_cases,
+    make_table_cases,
+    send_request,
+)
 from gateway.conformance.hostile.exchange import Answer, Exchange, HttpRequest, WrongAnswerError
-from gateway.conformance.hostile.message_attacks import make_attack_case
-from gateway.conformance.hostile.message_mutation import swap_octets
-from gateway.conformance.hostile.scenarios import RequestMaker
-from gateway.conformance.hostile.tree_mutations import append_element, get_element, mutate_tree
-from gateway.conformance.hostile.xml_bombs import expect_early_refusal
+from gateway.conformance.hostile.octet_mutations import swap_octets
+from gateway.conformance.hostile.tree_mutations import append_element, get_element
 from gateway.wire.namespaces import DS, SERVICE_AGENCY, XENC
 from gateway.wire.xml import parse_xml
-
-__all__ = ["CASES"]
 
 _FEATURE: Final = "encryption"
 _ORACLE: Final = "Jager, Somorovsky: How to Break XML Encryption, 2011; CVE-2026-69247"
@@ -56,20 +65,16 @@ def _build_encrypted_data(cipher: str, keys: str, octets: bytes) -> str:
     )
 
 
-def _make_body_request(text: str) -> RequestMaker:
+def _append_to_body(text: str) -> RequestMaker:
     """Return: a message with encrypted content in its Body, put there after it was signed."""
-
-    def make_request(bench: AttackerKit) -> object:
-        return bench.build_message(tampered=mutate_tree(append_element("/soap:Envelope/soap:Body", text)))
-
-    return make_request  # type: ignore[return-value]
+    return change_on_the_way(append_element(BODY, text))
 
 
 def _make_unasked_message(text: str, member: str = "a") -> RequestMaker:
     """Return: a message that its sender has signed with encrypted content in its Body."""
     there = swap_octets("<soap:Body/>", f"<soap:Body>{text}</soap:Body>")
-    return lambda bench: bench.build_message(
-        bench.make_unit(member, payloads=()), member, envelope=lambda data: there(_declare_prefixes(data))
+    return lambda kit: kit.build_message(
+        kit.make_unit(member, payloads=()), member, envelope=lambda data: there(_declare_prefixes(data))
     )
 
 
@@ -85,8 +90,8 @@ def _wrap_with_namespaces(text: str) -> str:
 def _make_unasked_call(text: str) -> RequestMaker:
     """Return: a call that the agency has signed with encrypted content as its Body."""
 
-    def make_request(bench: AttackerKit) -> HttpRequest:
-        return bench.build_call(content=parse_xml(_wrap_with_namespaces(text).encode())[0])
+    def make_request(kit: AttackerKit) -> HttpRequest:
+        return kit.build_call(content=parse_xml(_wrap_with_namespaces(text).encode())[0])
 
     return make_request
 
@@ -94,14 +99,14 @@ def _make_unasked_call(text: str) -> RequestMaker:
 def _make_security_call(text: str) -> RequestMaker:
     """Return: an honest call with encrypted keys put into its Security header."""
 
-    def make_request(bench: AttackerKit) -> HttpRequest:
+    def make_request(kit: AttackerKit) -> HttpRequest:
         keys = parse_xml(_wrap_with_namespaces(text).encode())
 
         def append_keys(root: etree._Element) -> None:
             for one in list(keys):
                 get_element(root, SECURITY).append(one)
 
-        return build_tampered_call(bench, append_keys)
+        return build_tampered_call(kit, append_keys)
 
     return make_request
 
@@ -121,10 +126,10 @@ def _build_variants() -> list[str]:
 def _make_uniform_scenario(make: Callable[[str], RequestMaker]) -> Scenario:
     """Return: every variant must be refused in the very same words."""
 
-    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
+    def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         first = ""
         for number, text in enumerate(_build_variants()):
-            answer = yield Exchange(make(text)(bench), _REFUSED)
+            answer = yield Exchange(make(text)(kit), _REFUSED)
             heard = summarize_answer(answer)
             words = _RUNNING.sub("#", heard.words)
             said = f"{heard.status} {heard.codes} {heard.fault} {heard.problems} {words}"
@@ -142,8 +147,39 @@ _REFUSED: Final = expect_early_refusal(
 _KEYS: Final = _build_encrypted_key(_OAEP, bytes(8)) * 1000
 _CROWD: Final = _build_encrypted_data(_GCM, _KEYS, b"")
 _NESTED: Final = "<xenc:EncryptedData>" * 60 + "</xenc:EncryptedData>" * 60
+_ONE_KEY: Final = _build_encrypted_key(_OAEP, bytes(8))
 
-_UNASKED: Final = (
+# fmt: off
+_UNASKED_MESSAGES: Final[tuple[Row[RequestMaker], ...]] = (
+    ("unasked-recipients", "a Body for a thousand recipients", _make_unasked_message(_CROWD)),
+    ("unasked-nested", "sixty EncryptedData, each in the other", _make_unasked_message(_NESTED)),
+)
+
+_UNASKED_CALLS: Final[tuple[Row[RequestMaker], ...]] = (
+    ("call-recipients", "a Body for a thousand recipients", _make_unasked_call(_CROWD)),
+    ("call-nested", "sixty EncryptedData, each in the other", _make_unasked_call(_NESTED)),
+    ("call-keys", "a thousand EncryptedKey in the Security header", _make_security_call(_KEYS)),
+    ("call-key", "one EncryptedKey in the Security header", _make_security_call(_ONE_KEY)),
+)
+
+_CHANGED: Final[tuple[SourcedRow[str], ...]] = (
+    ("SIG-36.replaced", "EncryptedData replaced by random octets",
+     _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(256)), bytes(64)), "GW210", _ORACLE),
+    ("SIG-36.rsa-1.5", "key transport by RSA PKCS #1 v1.5",
+     _build_encrypted_data(_GCM, _build_encrypted_key(_RSA_15, bytes(256)), bytes(64)), "GW210", _ORACLE),
+    ("SIG-36.cbc", "content in CBC mode, its last block changed",
+     _build_encrypted_data(_CBC, _build_encrypted_key(_OAEP, bytes(256)), bytes(63) + b"\x01"), "GW210",
+     _ORACLE),
+    ("SIG-37.recipients", "a thousand recipients", _build_encrypted_data(_GCM, _KEYS, bytes(64)), "GW210",
+     _MANY),
+    ("SIG-37.nested", "EncryptedData inside the KeyInfo of EncryptedData",
+     _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, "", b""), b""), b""),
+     "GW210", _MANY),
+)
+# fmt: on
+
+CASES: Final[tuple[AttackCase, ...]] = (
+    *make_sourced_cases("", _CHANGED, _append_to_body, feature=_FEATURE),
     AttackCase(
         "SIG-36.one-answer",
         "forty kinds of encrypted Body, one refusal",
@@ -160,75 +196,7 @@ _UNASKED: Final = (
         _make_uniform_scenario(_make_unasked_call),
         naive=True,
     ),
-    *(
-        make_attack_case(f"SIG-37.{name}", title, make, _REFUSED, _MANY, face=face, naive=True)
-        for name, title, make, face in (
-            (
-                "unasked-recipients",
-                "a Body for a thousand recipients",
-                _make_unasked_message(_CROWD),
-                "ebms2",
-            ),
-            (
-                "unasked-nested",
-                "sixty EncryptedData, each in the other",
-                _make_unasked_message(_NESTED),
-                "ebms2",
-            ),
-            ("call-recipients", "a Body for a thousand recipients", _make_unasked_call(_CROWD), "soap"),
-            ("call-nested", "sixty EncryptedData, each in the other", _make_unasked_call(_NESTED), "soap"),
-            (
-                "call-keys",
-                "a thousand EncryptedKey in the Security header",
-                _make_security_call(_KEYS),
-                "soap",
-            ),
-            (
-                "call-key",
-                "one EncryptedKey in the Security header",
-                _make_security_call(_build_encrypted_key(_OAEP, bytes(8))),
-                "soap",
-            ),
-        )
-    ),
+    *make_table_cases("SIG-37.", _UNASKED_MESSAGES, send_request, _MANY, _REFUSED, naive=True),
+    *make_table_cases("SIG-37.", _UNASKED_CALLS, send_request, _MANY, _REFUSED, face="soap", naive=True),
 )
-
-_CHANGED: Final[tuple[AttackCase, ...]] = tuple(
-    make_attack_case(name, title, _make_body_request(text), "GW210", source, feature=_FEATURE)
-    for name, title, text, source in (
-        (
-            "SIG-36.replaced",
-            "EncryptedData replaced by random octets",
-            _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(256)), bytes(64)),
-            _ORACLE,
-        ),
-        (
-            "SIG-36.rsa-1.5",
-            "key transport by RSA PKCS #1 v1.5",
-            _build_encrypted_data(_GCM, _build_encrypted_key(_RSA_15, bytes(256)), bytes(64)),
-            _ORACLE,
-        ),
-        (
-            "SIG-36.cbc",
-            "content in CBC mode, its last block changed",
-            _build_encrypted_data(_CBC, _build_encrypted_key(_OAEP, bytes(256)), bytes(63) + b"\x01"),
-            _ORACLE,
-        ),
-        (
-            "SIG-37.recipients",
-            "a thousand recipients",
-            _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(8)) * 1000, bytes(64)),
-            _MANY,
-        ),
-        (
-            "SIG-37.nested",
-            "EncryptedData inside the KeyInfo of EncryptedData",
-            _build_encrypted_data(
-                _GCM, _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, "", b""), b""), b""
-            ),
-            _MANY,
-        ),
-    )
-)
-
-CASES: Final[tuple[AttackCase, ...]] = (*_CHANGED, *_UNASKED)
+"""Attacks by encrypted content: SIG-36 and SIG-37."""

@@ -1,4 +1,7 @@
-"""What a scenario sends to a gateway, what came back, and what must come back."""
+"""What passes between an attacker and a gateway: requests, answers, and what must come of them.
+
+Nothing here knows an attack, or who makes one.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = [
-    "ACCEPTED",
-    "FACES",
-    "LAWFUL",
-    "Answer",
-    "Exchange",
-    "Expectation",
-    "FaceAddress",
-    "HttpRequest",
-    "NotOfferedError",
-    "RawScript",
-    "Step",
-    "WrongAnswerError",
-    "expect_refusal_codes",
-]
+#: The open faces of a gateway: ebMS 2.0, and the SOAP service for agencies.
+FACES: Final = ("ebms2", "soap")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAddress:
+    """Where a face of the gateway is: a path below its base URL, or a URL of its own."""
+
+    path: str
+    url: str = ""
 
 
 class NotOfferedError(Exception):
-    """A play needs what bench or target have not: the case is not yet, never passed; the words say what."""
+    """A scenario needs what kit or target have not: the case is not yet, never passed; the words say what."""
 
 
 class WrongAnswerError(Exception):
-    """Raised by a play that holds answers against each other: the case has failed; the words say why."""
+    """Raised by a scenario that holds answers against each other: the case has failed; the words say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,6 @@ class Expectation:
 #: The control: an honest message, which must be taken, or the case proves nothing.
 ACCEPTED: Final = Expectation(accepted=True)
 
-
 #: What must be taken although it looks odd: its refusal is a failure of the gateway.
 LAWFUL: Final = Expectation(accepted=True, lawful=True)
 
@@ -122,14 +119,3 @@ class Exchange:
 
     step: Step
     expected: Expectation
-
-
-FACES: Final = ("ebms2", "soap")
-
-
-@dataclass(frozen=True, slots=True)
-class FaceAddress:
-    """Where a face of the gateway is: a path below its base URL, or a URL of its own."""
-
-    path: str
-    url: str = ""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from lxml import etree
 
+from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation
 from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope
 from gateway.message_model import MemoryBody, Unit, UserMessage
 from gateway.pki.signing_keys import Signer
@@ -25,39 +25,8 @@ from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.ebms2_signature import sign_message
 from gateway.xmlsec.wss import sign_soap_envelope
 
-__all__ = [
-    "BOUNDARY",
-    "MutatedCall",
-    "MutatedMessage",
-    "OctetMutation",
-    "SignMessage",
-    "insert_before",
-    "swap_octets",
-]
-
-#: Makes other octets of octets.
-OctetMutation = Callable[[bytes], bytes]
 #: Signs an envelope in place, over the payloads given by Content-ID.
 SignMessage = Callable[[etree._Element, Mapping[str, bytes], Signer], None]
-
-#: The boundary of every multipart made here, so that hooks know it.
-BOUNDARY: Final = "=-boundary"
-
-
-def swap_octets(old: str, new: str, count: int = 1) -> OctetMutation:
-    """Return a change that must find what it exchanges."""
-
-    def mutate_octets(data: bytes) -> bytes:
-        if old.encode() not in data:
-            raise LookupError(f"not in the message: {old}")
-        return data.replace(old.encode(), new.encode(), count)
-
-    return mutate_octets
-
-
-def insert_before(old: str, new: str) -> OctetMutation:
-    """Return a change that puts `new` before the first `old`."""
-    return swap_octets(old, new + old)
 
 
 @dataclass(frozen=True)

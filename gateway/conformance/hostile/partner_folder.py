@@ -121,7 +121,7 @@ def make_partner_folder(
 
 
 def make_sample_kit(at: datetime | None = None) -> AttackerKit:
-    """Return a bench for a gateway that is not there: to make attacks and look at them.
+    """Return a kit for a gateway that is not there: to make attacks and look at them.
 
     `at` stops its clock.
     """

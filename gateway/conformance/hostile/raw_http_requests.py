@@ -1,4 +1,4 @@
-"""Requests as octets, wrong as HTTP, and plays that see which of them were carried out."""
+"""Requests as octets, wrong as HTTP, and scenarios that see which of them were carried out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.conformance.hostile.attack_case import Scenario
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.case_builders import expect_refusal
 from gateway.conformance.hostile.exchange import (
     LAWFUL,
     Answer,
@@ -17,8 +18,7 @@ from gateway.conformance.hostile.exchange import (
     RawScript,
     WrongAnswerError,
 )
-from gateway.conformance.hostile.message_mutation import BOUNDARY
-from gateway.conformance.hostile.scenarios import expect_refusal
+from gateway.conformance.hostile.octet_mutations import BOUNDARY
 from gateway.message_model import Payload, UserMessage
 
 __all__ = [
@@ -67,17 +67,17 @@ class RawRequest:
         return replace(self, fields=(*self.fields, *fields))
 
 
-def build_message_request(bench: AttackerKit, message_id: str, *payloads: Payload) -> RawRequest:
+def build_message_request(kit: AttackerKit, message_id: str, *payloads: Payload) -> RawRequest:
     """Return an honest message of member A as an honest client sends it."""
-    unit: UserMessage = bench.make_unit(message_id=message_id)
-    post = bench.build_message(replace(unit, payloads=payloads) if payloads else unit)
+    unit: UserMessage = kit.make_unit(message_id=message_id)
+    post = kit.build_message(replace(unit, payloads=payloads) if payloads else unit)
     fields = (b"Host: {host}", *(f"{name}: {value}".encode() for name, value in post.headers.items()))
     return RawRequest(fields, (b"Content-Length: %d" % len(post.body),), post.body)
 
 
-def build_honest_request(bench: AttackerKit) -> RawRequest:
+def build_honest_request(kit: AttackerKit) -> RawRequest:
     """Return an honest message with an id of its own."""
-    return build_message_request(bench, bench.make_message_id())
+    return build_message_request(kit, kit.make_message_id())
 
 
 def encode_chunked(body: bytes, size: int = 4096, last: bytes = b"0\r\n\r\n") -> bytes:
@@ -91,32 +91,32 @@ def make_raw_script(octets: bytes, *, half_close: bool = False, wait: float = 10
     return RawScript("ebms2", ((octets, 0.0),), half_close=half_close, wait=wait)
 
 
-def make_duplicate_check(bench: AttackerKit, message_id: str) -> Exchange:
+def make_duplicate_check(kit: AttackerKit, message_id: str) -> Exchange:
     """Return the exchange that is taken only if no message of that id was: one with other content.
 
     A handler that removes duplicates (ebMS 2.0 §7.5) refuses a second content under an id it has.
     """
     other = Payload(f"other.{message_id}", "application/xml", b"<other/>")
-    unit = replace(bench.make_unit(message_id=message_id), payloads=(other,))
-    return Exchange(bench.build_message(unit), LAWFUL)
+    unit = replace(kit.make_unit(message_id=message_id), payloads=(other,))
+    return Exchange(kit.build_message(unit), LAWFUL)
 
 
 def make_malformed_scenario(
     make: Callable[[RawRequest], RawRequest], expected: Expectation = REFUSED, *, half_close: bool = False
 ) -> Scenario:
-    """Return the play of an honest message made wrong as HTTP.
+    """Return the scenario of an honest message made wrong as HTTP.
 
     Where it is refused, or nobody says, it must not have been carried out either.
     """
 
-    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
-        message_id = bench.make_message_id()
-        request = make(build_message_request(bench, message_id))
+    def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+        message_id = kit.make_message_id()
+        request = make(build_message_request(kit, message_id))
         answer = yield Exchange(make_raw_script(request.build_octets(), half_close=half_close), expected)
         if answer.more and not request.body:
             raise WrongAnswerError("one request was answered twice")
         if not expected.accepted:
-            yield make_duplicate_check(bench, message_id)
+            yield make_duplicate_check(kit, message_id)
 
     return run_scenario
 
@@ -124,18 +124,18 @@ def make_malformed_scenario(
 def make_smuggling_scenario(
     carry: Callable[[RawRequest, bytes], RawRequest], expected: Expectation = REFUSED
 ) -> Scenario:
-    """Return the play of a request in whose body another one stands, which must never be carried out.
+    """Return the scenario of a request in whose body another one stands, which must never be carried out.
 
     `carry` puts the octets of the second one (an honest message, whole) into the first.
     """
 
-    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
-        hidden_id = bench.make_message_id()
-        path = bench.faces["ebms2"].path.encode()
+    def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+        hidden_id = kit.make_message_id()
+        path = kit.faces["ebms2"].path.encode()
         if not path:
             raise NotOfferedError("the path of the gateway is not known")
         hidden = (
-            build_message_request(bench, hidden_id)
+            build_message_request(kit, hidden_id)
             .build_octets()
             .replace(b"{path}", path)
             .replace(b"{host}", b"hidden")
@@ -143,10 +143,10 @@ def make_smuggling_scenario(
         # Of another boundary: else what stands before the first one would be a preamble, and lawful.
         hidden = hidden.replace(BOUNDARY.encode(), _OTHER)
         answer = yield Exchange(
-            make_raw_script(carry(build_honest_request(bench), hidden).build_octets()), expected
+            make_raw_script(carry(build_honest_request(kit), hidden).build_octets()), expected
         )
         if b"HTTP/1." in answer.more and b" 200 " in answer.more[:20]:
             raise WrongAnswerError("the request inside was answered, too")
-        yield make_duplicate_check(bench, hidden_id)
+        yield make_duplicate_check(kit, hidden_id)
 
     return run_scenario

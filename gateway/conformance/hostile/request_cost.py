@@ -92,14 +92,14 @@ class CostLimit:
         return cost.memory / (self.memory + self.memory_times * cost.size_kilobytes * _KILOBYTE)
 
 
-def collect_hostile_requests(case: AttackCase, bench: AttackerKit, serve: ServeRequest) -> list[CaseRequest]:
+def collect_hostile_requests(case: AttackCase, kit: AttackerKit, serve: ServeRequest) -> list[CaseRequest]:
     """Play a case and return its requests that must be refused; those on HTTP itself are none of ours."""
     found: list[CaseRequest] = []
     answer: Answer | None = None
-    play = case.scenario(bench)
+    scenario = case.scenario(kit)
     try:
         while True:
-            exchange = next(play) if answer is None else play.send(answer)
+            exchange = next(scenario) if answer is None else scenario.send(answer)
             step = exchange.step
             if not isinstance(step, HttpRequest):
                 return []

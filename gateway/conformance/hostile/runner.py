@@ -1,4 +1,4 @@
-"""Plays cases against a target and judges what came of them.
+"""Plays cases against a target, judges what came of them, and reports it as JSON and as lines.
 
 The control comes first: a gateway that does not take an honest message proves nothing by
 refusing another.  And it comes last: after an attack an honest message must still be taken.
@@ -7,25 +7,74 @@ refusing another.  And it comes last: after an attack an honest message must sti
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
-from gateway.conformance.hostile.acceptance_proof import explain_missing_proof
 from gateway.conformance.hostile.answer_evaluation import (
     describe_expectation,
     explain_mismatch,
+    explain_missing_proof,
     summarize_answer,
 )
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_targets import Target
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import ACCEPTED, Answer, Exchange, NotOfferedError, WrongAnswerError
-from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, CaseResult, SuiteReport
-from gateway.conformance.hostile.target import Target
 from gateway.errors import GatewayError
 
-__all__ = ["AttackRunner"]
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+NOT_YET: Final = "not_yet"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What came of one case; `got` says why, where it has not passed."""
+
+    id: str
+    title: str
+    expected: str
+    got: str
+    verdict: str
+    seconds: float
+
+    def format_line(self) -> str:
+        """Return the result as one line."""
+        return f"{self.verdict:8}{self.seconds:7.2f} s  {self.id}  {self.title}\n{'':19}{self.got}"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteReport:
+    """What came of a run."""
+
+    suite: str
+    target: str
+    results: tuple[CaseResult, ...]
+
+    def count_verdict(self, verdict: str) -> int:
+        """Return how many cases have that verdict."""
+        return Counter(one.verdict for one in self.results)[verdict]
+
+    @property
+    def is_successful(self) -> bool:
+        """Tell whether something passed and nothing failed."""
+        return self.count_verdict(PASSED) > 0 and self.count_verdict(FAILED) == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON holds it."""
+        cases = [asdict(one) | {"seconds": round(one.seconds, 3)} for one in self.results]
+        counts = {verdict: self.count_verdict(verdict) for verdict in (PASSED, FAILED, NOT_YET)}
+        return {"suite": self.suite, "target": self.target, "cases": cases, **counts}
+
+    def format_summary(self) -> str:
+        """Return the counts as one line."""
+        passed, failed, open_ = (self.count_verdict(verdict) for verdict in (PASSED, FAILED, NOT_YET))
+        counts = f"{passed} passed, {failed} failed, {open_} not yet"
+        return f"{len(self.results)} cases against {self.target}: {counts}"
+
 
 _PATIENCE: Final = 15.0
 _PAUSE: Final = 0.5
@@ -38,7 +87,7 @@ _BUSY: Final = (429, 503)
 
 @dataclass(slots=True)
 class _ScenarioProgress:
-    """How far a play came."""
+    """How far a scenario came."""
 
     expected: list[str] = field(default_factory=list)
     got: str = ""
@@ -50,13 +99,13 @@ class _ScenarioProgress:
 
 @dataclass(slots=True)
 class AttackRunner:
-    """Plays the cases of one bench against one target.
+    """Plays the cases of one kit against one target.
 
     `every`: after so many cases the gateway must still take an honest message; `features`
-    are those that the gateway is said to have beside those of the bench.
+    are those that the gateway is said to have beside those of the kit.
     """
 
-    bench: AttackerKit
+    kit: AttackerKit
     target: Target
     every: int = 1
     features: frozenset[str] = frozenset()
@@ -93,7 +142,7 @@ class AttackRunner:
         )
 
     def _evaluate_case(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
-        if case.feature and case.feature not in self.features | self.bench.features:
+        if case.feature and case.feature not in self.features | self.kit.features:
             return NOT_YET, f"the gateway is not said to have {case.feature}"
         try:
             if control := self._check_control(case.face):
@@ -108,21 +157,21 @@ class AttackRunner:
             return FAILED, str(wrong)
 
     def _run_scenario(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
-        play = case.scenario(self.bench)
+        scenario = case.scenario(self.kit)
         answer: Answer | None = None
         while True:
             try:
-                exchange = next(play) if answer is None else play.send(answer)
+                exchange = next(scenario) if answer is None else scenario.send(answer)
             except StopIteration:
                 break
             played.expected.append(describe_expectation(exchange.expected))
             answer = self.target.send(exchange.step)
             played.got = str(summarize_answer(answer))
             if wrong := self._find_answer_problem(exchange, answer):
-                play.close()
+                scenario.close()
                 return self._classify_failure(exchange, wrong)
         if answer is None:
-            return NOT_YET, "the play has no exchange"
+            return NOT_YET, "the scenario has no exchange"
         return PASSED, ""
 
     def _find_answer_problem(self, exchange: Exchange, answer: Answer) -> str:
@@ -130,7 +179,7 @@ class AttackRunner:
         wrong = explain_mismatch(answer, exchange.expected)
         if wrong or not exchange.expected.accepted or not summarize_answer(answer).is_acceptance:
             return wrong
-        return explain_missing_proof(self.bench, exchange.step, answer)
+        return explain_missing_proof(self.kit, exchange.step, answer)
 
     @staticmethod
     def _classify_failure(exchange: Exchange, wrong: str) -> tuple[str, str]:
@@ -158,7 +207,7 @@ class AttackRunner:
         """Return what is wrong with an honest message now; one that is told to come again does."""
         end = time.monotonic() + patience
         while True:
-            step = self.bench.build_call() if face == "soap" else self.bench.build_message()
+            step = self.kit.build_call() if face == "soap" else self.kit.build_message()
             answer = self.target.send(step)
             wrong = self._find_answer_problem(Exchange(step, ACCEPTED), answer)
             busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)

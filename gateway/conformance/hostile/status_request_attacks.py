@@ -28,8 +28,6 @@ from gateway.wire.namespaces import EB
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import parse_xml
 
-__all__ = ["CASES"]
-
 _SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
 _TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")
 #: An answer that says nothing, or a refusal: both keep what is asked about.
@@ -38,28 +36,19 @@ _KEPT: Final = Expectation(
 )
 
 #: Makes the question about a message of A.
-_QuestionMaker = Callable[["AttackerKit", str], HttpRequest]
+_QuestionMaker = Callable[[AttackerKit, str], HttpRequest]
 
 
 def _make_status_question(
-    asker: str = "a", signer: str | None = "a", changed: str | None = None, member: str = "a"
+    asker: str = "a", signer: str | None = "a", changed: str | None = None
 ) -> _QuestionMaker:
     """Return: `asker` asks, `signer` signs (nobody: None); then `changed` becomes what is asked about."""
 
-    def make_question(bench: AttackerKit, about: str) -> HttpRequest:
-        pmode = bench.members[asker].get_outgoing_pmode("Store")
-        unit = StatusRequest(
-            message_id=bench.make_message_id(member),
-            conversation_id="c-question",
-            sender=pmode.sender,
-            receiver=pmode.receiver,
-            agreement=pmode.agreement,
-            timestamp=bench.get_current_time(),
-            about=changed or about,
-            sync_reply=True,
-        )
+    def make_question(kit: AttackerKit, about: str) -> HttpRequest:
+        fields = {"conversation_id": "c-question", "about": changed or about, "sync_reply": True}
+        unit = kit.make_signal(StatusRequest, asker, message_id=kit.make_message_id(), **fields)
         after = mutate_tree(set_text("//eb:StatusRequest/eb:RefToMessageId", about)) if changed else None
-        return bench.build_message(unit, signer=signer, signed=signer is not None, tampered=after)
+        return kit.build_message(unit, signer=signer, signed=signer is not None, tampered=after)
 
     return make_question
 
@@ -74,42 +63,36 @@ def _read_message_status(answer: Answer) -> str:
     return "" if found is None else found.get(f"{{{EB}}}messageStatus", "")
 
 
-def _make_status_case(name: str, title: str, ask: _QuestionMaker) -> AttackCase:
+def _make_status_case(variant: str, title: str, ask: _QuestionMaker) -> AttackCase:
     """Return: A is told of its message; then somebody asks about it who must not be told."""
 
-    def run_scenario(bench: AttackerKit) -> Generator[Exchange, Answer, None]:
-        unit = bench.make_unit()
-        yield Exchange(bench.build_message(unit), ACCEPTED)
-        own = _read_message_status(
-            (yield Exchange(_make_status_question()(bench, unit.message_id), ACCEPTED))
-        )
+    def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+        unit = kit.make_unit()
+        yield Exchange(kit.build_message(unit), ACCEPTED)
+        own = _read_message_status((yield Exchange(_make_status_question()(kit, unit.message_id), ACCEPTED)))
         if own in ("", *_TOLD_NOTHING):
             raise NotOfferedError("the gateway tells nobody what became of a message")
-        told = _read_message_status((yield Exchange(ask(bench, unit.message_id), _KEPT)))
+        told = _read_message_status((yield Exchange(ask(kit, unit.message_id), _KEPT)))
         if told and told not in _TOLD_NOTHING:
             raise WrongAnswerError(f"somebody else was told that A's message is {told}")
-        unknown = _read_message_status((yield Exchange(ask(bench, bench.make_message_id()), _KEPT)))
+        unknown = _read_message_status((yield Exchange(ask(kit, kit.make_message_id()), _KEPT)))
         if told != unknown:
             words = f"a known id is {told or 'refused'}, an unknown one {unknown or 'refused'}"
             raise WrongAnswerError(words)
 
-    return AttackCase(name, title, "ebms2", _SOURCE, run_scenario)
+    return AttackCase(f"APP-05.status-{variant}", title, "ebms2", _SOURCE, run_scenario)
 
 
-CASES: Final[tuple[AttackCase, ...]] = (
-    _make_status_case(
-        "APP-05.status-unsigned", "nobody has signed the question", _make_status_question(signer=None)
-    ),
-    _make_status_case(
-        "APP-05.status-of-another", "B asks about A's message", _make_status_question("b", "b")
-    ),
-    _make_status_case("APP-05.status-as-another", "B asks in A's name", _make_status_question("a", "b")),
-    _make_status_case(
-        "APP-05.status-stranger", "a stranger asks in A's name", _make_status_question("a", "stranger")
-    ),
-    _make_status_case(
-        "APP-05.status-changed",
-        "a question of A's, changed on its way to be about another message",
-        _make_status_question(changed="other@suite.invalid"),
-    ),
+# fmt: off
+_QUESTIONS: Final = (
+    ("unsigned", "nobody has signed the question", _make_status_question(signer=None)),
+    ("of-another", "B asks about A's message", _make_status_question("b", "b")),
+    ("as-another", "B asks in A's name", _make_status_question("a", "b")),
+    ("stranger", "a stranger asks in A's name", _make_status_question("a", "stranger")),
+    ("changed", "a question of A's, changed on its way to be about another message",
+     _make_status_question(changed="other@suite.invalid")),
 )
+# fmt: on
+
+CASES: Final[tuple[AttackCase, ...]] = tuple(_make_status_case(*row) for row in _QUESTIONS)
+"""Attacks by questions: APP-05."""

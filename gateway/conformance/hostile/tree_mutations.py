@@ -15,7 +15,7 @@ from typing import Final, cast
 from lxml import etree
 
 from gateway.conformance.hostile import naive_verifier
-from gateway.conformance.hostile.message_mutation import OctetMutation
+from gateway.conformance.hostile.octet_mutations import OctetMutation
 from gateway.pki.signing_keys import Signer
 from gateway.wire.namespaces import C14N, DS, DS11, PREFIXES, WSU
 from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml, serialize_element

@@ -13,23 +13,24 @@ from typing import Final
 
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.message_mutation import OctetMutation
-from gateway.conformance.hostile.mime_mutations import insert_parts
-from gateway.conformance.hostile.request_cost import CaseRequest
-from gateway.conformance.hostile.xml_bombs import (
+from gateway.conformance.hostile.octet_mutations import (
+    OctetMutation,
     build_attribute_element,
+    build_reference,
+    build_xpath_transform,
+    insert_before,
     insert_in_body,
     insert_in_header,
     insert_in_signature,
+    insert_parts,
     nest_elements,
     repeat_piece,
 )
+from gateway.conformance.hostile.request_cost import CaseRequest
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related
-from gateway.wire.namespaces import DS, PREFIXES
+from gateway.wire.namespaces import PREFIXES
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
-
-__all__ = ["SHAPES", "SIZES", "WorstCaseShape", "find_worst_cases"]
 
 #: How large the messages are made, in octets.
 SIZES: Final = (6 * 1024, 24 * 1024, 96 * 1024, 400 * 1024, 1_600_000, 4_150_000)
@@ -61,30 +62,20 @@ def _stack_towers(spaces: int) -> Callable[[int], bytes]:
 
 
 def _insert_references(count: int) -> OctetMutation:
-    one = (
-        b'<d:Reference xmlns:d="%s" URI="cid:x"><d:DigestMethod Algorithm='
-        b'"http://www.w3.org/2001/04/xmlenc#sha256"/><d:DigestValue>AAAA</d:DigestValue></d:Reference>'
-        % DS.encode()
-    )
+    one = build_reference(uri=b"cid:x")
     return insert_in_signature(lambda: one * min(count, DEFAULT_LIMITS.references - 3))
 
 
 def _insert_expressions(count: int) -> OctetMutation:
-    transform = (
-        b'<d:Transform Algorithm="http://www.w3.org/TR/1999/REC-xpath-19991116"><d:XPath>'
-        b"%sa%d</d:XPath></d:Transform>"
-    )
-    one = (
-        b'<d:Reference xmlns:d="%s" URI="cid:x"><d:Transforms>%%s</d:Transforms><d:DigestMethod Algorithm='
-        b'"http://www.w3.org/2001/04/xmlenc#sha256"/><d:DigestValue>AAAA</d:DigestValue></d:Reference>'
-        % DS.encode()
-    )
+    """Return the change that adds references with expressions, each another one: nothing is remembered."""
 
     def build_references() -> bytes:
-        numbers = range(min(count, DEFAULT_LIMITS.references - 3))
-        # Each expression is another one: what was read before is not remembered.
         return b"".join(
-            one % b"".join(transform % (b"(" * 900, 4 * number + k) for k in range(4)) for number in numbers
+            build_reference(
+                b"".join(build_xpath_transform(b"(" * 900 + b"a%d" % (4 * number + k)) for k in range(4)),
+                b"cid:x",
+            )
+            for number in range(min(count, DEFAULT_LIMITS.references - 3))
         )
 
     return insert_in_signature(build_references)
@@ -101,86 +92,82 @@ def _place_content(
     return lambda count: where(make(count))
 
 
-def _build_shapes() -> tuple[WorstCaseShape, ...]:
-    header: dict[str, Callable[[int], Callable[[], bytes]]] = {
-        "elements": _repeat_spaced(b"<x:a/>", 0),
-        "elements-spread": _repeat_spaced(b"<x:a/>", 12),
-        "names": _repeat_spaced(b"<x:a%d/>", 32),
-        "attribute-names": _repeat_spaced(b'<x:a b%d=""/>', 60),
-        "attributes": lambda count: lambda: (build_attribute_element(60)() + b" " * 600) * count,
-        "texts": _repeat_spaced(b"<x:a/>t", 10),
-        "comments": _repeat_spaced(b"<!---->", 6),
-        "references": _repeat_spaced(b"&#38;&lt;", 0),
-        "actors": _repeat_spaced(b'<x:a xmlns:s="%s" s:actor="a"/>' % _SOAP, 0),
-        "towers": lambda count: lambda: (nest_elements(90)() + b" " * 200) * count,
-        "ids": lambda count: (
-            lambda: (
-                b'<x:i xmlns:e="%s">' % _EB
-                + b'<x:a xml:id="i"/><x:a e:id="i"/>' * count
-                + b" " * (60 * count)
-                + b"</x:i>"
-            )
-        ),
-    }
-    bodies = {"in-body": _repeat_spaced(b"<x/>", 12)}
-    return (
-        *(WorstCaseShape(name, _place_content(insert_in_header, make)) for name, make in header.items()),
-        *(WorstCaseShape(name, _place_content(insert_in_body, make)) for name, make in bodies.items()),
-        *(
-            WorstCaseShape(
-                f"scopes-{names}", _nest_in_scopes(names, lambda n: b"<x:a/>" * n + b" " * (30 * n))
-            )
-            for names in (8, 56)
-        ),
-        *(
-            WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _stack_towers(2000)))
-            for names in (8, 30, 56)
-        ),
-        WorstCaseShape("signed-references", _insert_references),
-        WorstCaseShape("expressions", _insert_expressions),
-        WorstCaseShape(
-            "blocks",
-            lambda count: (
-                lambda data: data.replace(
-                    b"</soap:Header>", b'<x:b xmlns:x="u:"/>' * count + b"</soap:Header>", 1
-                )
-            ),
-        ),
-        WorstCaseShape("parts", _insert_many_parts, whole=True),
-        WorstCaseShape(
-            "line-feeds", lambda count: insert_parts(lambda: b"\r\n--=-boundar_" * count), whole=True
-        ),
-    )
+def _nest_spread(count: int) -> OctetMutation:
+    return insert_in_header(lambda: _stack_towers(200)(count))
 
 
-SHAPES: Final[tuple[WorstCaseShape, ...]] = _build_shapes()
+def _spread_attributes(count: int) -> OctetMutation:
+    return insert_in_header(lambda: (build_attribute_element(60)() + b" " * 600) * count)
+
+
+def _repeat_identifiers(count: int) -> OctetMutation:
+    pairs = b'<x:a xml:id="i"/><x:a e:id="i"/>' * count
+    return insert_in_header(lambda: b'<x:i xmlns:e="%s">' % _EB + pairs + b" " * (60 * count) + b"</x:i>")
+
+
+def _insert_blocks(count: int) -> OctetMutation:
+    return insert_before("</soap:Header>", '<x:b xmlns:x="u:"/>' * count)
+
+
+def _spread_elements(count: int) -> bytes:
+    return b"<x:a/>" * count + b" " * (30 * count)
+
+
+def _repeat_in_header(piece: bytes, spaces: int) -> Callable[[int], OctetMutation]:
+    return _place_content(insert_in_header, _repeat_spaced(piece, spaces))
+
+
+# fmt: off
+SHAPES: Final[tuple[WorstCaseShape, ...]] = (
+    WorstCaseShape("elements", _repeat_in_header(b"<x:a/>", 0)),
+    WorstCaseShape("elements-spread", _repeat_in_header(b"<x:a/>", 12)),
+    WorstCaseShape("names", _repeat_in_header(b"<x:a%d/>", 32)),
+    WorstCaseShape("attribute-names", _repeat_in_header(b'<x:a b%d=""/>', 60)),
+    WorstCaseShape("attributes", _spread_attributes),
+    WorstCaseShape("texts", _repeat_in_header(b"<x:a/>t", 10)),
+    WorstCaseShape("comments", _repeat_in_header(b"<!---->", 6)),
+    WorstCaseShape("references", _repeat_in_header(b"&#38;&lt;", 0)),
+    WorstCaseShape("actors", _repeat_in_header(b'<x:a xmlns:s="%s" s:actor="a"/>' % _SOAP, 0)),
+    WorstCaseShape("towers", _nest_spread),
+    WorstCaseShape("ids", _repeat_identifiers),
+    WorstCaseShape("in-body", _place_content(insert_in_body, _repeat_spaced(b"<x/>", 12))),
+    *(WorstCaseShape(f"scopes-{names}", _nest_in_scopes(names, _spread_elements)) for names in (8, 56)),
+    *(WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _stack_towers(2000)))
+      for names in (8, 30, 56)),
+    WorstCaseShape("signed-references", _insert_references),
+    WorstCaseShape("expressions", _insert_expressions),
+    WorstCaseShape("blocks", _insert_blocks),
+    WorstCaseShape("parts", _insert_many_parts, whole=True),
+    WorstCaseShape("line-feeds", lambda count: insert_parts(lambda: b"\r\n--=-boundar_" * count), whole=True),
+)
+# fmt: on
 """Every shape that is tried."""
 
 
 def find_worst_cases(
-    bench: AttackerKit, shape: WorstCaseShape, size: int, limits: WireLimits = DEFAULT_LIMITS
+    kit: AttackerKit, shape: WorstCaseShape, size: int, limits: WireLimits = DEFAULT_LIMITS
 ) -> Iterator[CaseRequest]:
     """Yield the largest message, and call, of a shape: at most `size` octets, and within the limits."""
     for face in ("ebms2",) if shape.whole else ("ebms2", "soap"):
-        count = _find_largest_count(partial(_fits_limits, bench, shape, face, size, limits))
+        count = _find_largest_count(partial(_fits_limits, kit, shape, face, size, limits))
         if count:
             yield CaseRequest(
                 f"{shape.name}{'-call' if face == 'soap' else ''} × {count}",
-                _build_request(bench, shape, face, count),
+                _build_request(kit, shape, face, count),
             )
 
 
-def _build_request(bench: AttackerKit, shape: WorstCaseShape, face: str, count: int) -> HttpRequest:
+def _build_request(kit: AttackerKit, shape: WorstCaseShape, face: str, count: int) -> HttpRequest:
     change = shape.change(count)
     if shape.whole:
-        return bench.build_message(body=change)
-    return bench.build_call(tampered=change) if face == "soap" else bench.build_message(tampered=change)
+        return kit.build_message(body=change)
+    return kit.build_call(tampered=change) if face == "soap" else kit.build_message(tampered=change)
 
 
 def _fits_limits(
-    bench: AttackerKit, shape: WorstCaseShape, face: str, size: int, limits: WireLimits, count: int
+    kit: AttackerKit, shape: WorstCaseShape, face: str, size: int, limits: WireLimits, count: int
 ) -> bool:
-    return _passes_prescan(_build_request(bench, shape, face, count), size, limits)
+    return _passes_prescan(_build_request(kit, shape, face, count), size, limits)
 
 
 def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:

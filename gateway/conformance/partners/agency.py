@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lxml import etree
 
-from gateway.conformance.partners.agency_applications import (
+from gateway.conformance.partners.agency_callbacks import Callback, CallbackQueue
+from gateway.conformance.partners.agency_documents import (
     DocumentCatalogue,
     ReceivedApplication,
-    read_application,
-)
-from gateway.conformance.partners.agency_callbacks import Callback, CallbackQueue
-from gateway.conformance.partners.agency_notices import (
     build_acknowledgment,
     build_decision_call,
     build_information_call,
     build_notice_answer,
     build_status_call,
     decide_application,
+    read_application,
 )
 from gateway.conformance.partners.agency_plan import AgencyPlan, AgencyPlans
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
-from gateway.conformance.partners.soap_endpoint import SoapEndpoint, VerifiedCall, make_message_id
-from gateway.errors import MESSAGE_ID_REUSED, OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
-from gateway.share import get_data_folder
-from gateway.wire.namespaces import WSA
-from gateway.wire.wsdl import ServiceDescription, read_wsdl
-
-__all__ = ["AgencySimulator", "load_service_description"]
-
-_GARBAGE: Final = b"<html><body>502 proxy \xff\xfe</body>"
-
-
-def load_service_description(name: str) -> ServiceDescription:
-    """Return the service of a shipped WSDL."""
-    return read_wsdl(get_data_folder("wsdl").joinpath(name).read_bytes())
+from gateway.conformance.partners.simulated_service import SimulatedService
+from gateway.conformance.partners.soap_endpoint import VerifiedCall, make_message_id
+from gateway.errors import OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 
 
 class _NoAnswerError(Exception):
@@ -57,7 +43,7 @@ class _CallContext:
     repeated: bool = False
 
 
-class AgencySimulator:
+class AgencySimulator(SimulatedService):
     """One agency on one folder: effects.jsonl, calls.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(
@@ -68,15 +54,11 @@ class AgencySimulator:
         plans: AgencyPlans,
         hub_url: str,
     ) -> None:
+        super().__init__(identity, "agency-template.wsdl", folder_)
         self.agency = catalogue.agency
         self._plans = plans
         self._catalogue = catalogue
-        self.desk = SoapEndpoint(identity, load_service_description("agency-template.wsdl"))
-        self._effects = Journal(folder_ / "effects.jsonl")
-        self._refusals = Journal(folder_ / "refusals.jsonl")
-        self._known: dict[str, tuple[str, str]] = {}
         self._applications: dict[str, tuple[str, int]] = {}
-        self._lock = threading.Lock()
         calls = Journal(folder_ / "calls.jsonl")
         self._call_backs = CallbackQueue(identity, hub_url, calls)
         self._pending = tuple(self._load_pending_callbacks(folder_))
@@ -110,17 +92,9 @@ class AgencySimulator:
         except _NoAnswerError:
             return HttpReply(closes=True)
         if problem is not None:
-            self._record_refusal(problem)
+            self._refusals.write_refusal(problem)
             return reply
         return self._apply_late_misbehavior(reply, mood.plan)
-
-    def _record_refusal(self, problem: GatewayError) -> None:
-        row = {
-            "problem": problem.problem.id,
-            "detail": problem.detail[:300],
-            "location": problem.location[:200],
-        }
-        self._refusals.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
 
     def _handle_call(self, call: VerifiedCall, mood: _CallContext) -> etree._Element:
         application = (
@@ -130,11 +104,9 @@ class AgencySimulator:
         self._apply_early_misbehavior(mood.plan)
         errands: tuple[Callback, ...] = ()
         with self._lock:
-            known = self._known.get(call.message_id)
-            if known is None:
+            answer = self._find_recorded_answer(call)
+            if answer is None:
                 answer, errands = self._execute_call(call, application, mood.plan)
-            else:
-                answer = _get_recorded_answer(call, known)
         self._dispatch_callbacks(errands, mood.plan)
         return etree.fromstring(answer.encode())
 
@@ -253,26 +225,12 @@ class AgencySimulator:
 
     def _apply_late_misbehavior(self, reply: HttpReply, plan: AgencyPlan) -> HttpReply:
         """Return the answer as the plan's misbehaviours leave it."""
-        for name in ("slow", "late"):
-            waiting = plan.consume_misbehavior(name)
-            if waiting is not None:
-                waiting.sleep_seconds()
-        if plan.consume_misbehavior("lost"):
-            return HttpReply(closes=True)
-        if plan.consume_misbehavior("garbage"):
-            return HttpReply(200, reply.content_type, _GARBAGE)
+        spoiled = self._misbehave_late(reply, plan.consume_misbehavior)
+        if spoiled is not reply:
+            return spoiled
         if plan.consume_misbehavior("wrong-signature"):
             return HttpReply(reply.status, reply.content_type, _forge_answer_body(reply.body))
         return reply
-
-
-def _get_recorded_answer(call: VerifiedCall, known: tuple[str, str]) -> str:
-    """Return the answer given before; refuse another Body under a MessageID that is taken."""
-    digest, answer = known
-    if digest != call.sha256:
-        where = f"/soap:Envelope/soap:Header/{{{WSA}}}MessageID"
-        raise GatewayError(MESSAGE_ID_REUSED, "another call had this MessageID", where)
-    return answer
 
 
 def _forge_answer_body(body: bytes) -> bytes:

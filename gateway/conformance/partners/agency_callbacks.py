@@ -13,7 +13,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
-from gateway.conformance.partners.hub_answers import read_hub_answer
+from gateway.conformance.partners.hub_documents import read_hub_answer
 from gateway.conformance.partners.journal import Journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope

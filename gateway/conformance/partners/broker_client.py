@@ -1,26 +1,144 @@
-"""A broker's reference client: sends a submission until its receipt has come, then waits for the result."""
+"""A broker's client: seals what it sends into one message, until the receipt and the result have come."""
 
 from __future__ import annotations
 
+import mimetypes
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.conformance.partners.broker_membership import Membership
-from gateway.conformance.partners.broker_submission import SealedSubmission
-from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
-from gateway.conformance.partners.message_handler import EBMS2, MessageHandler
-from gateway.errors import RECEIPT_MISSING, REFUSED_FOR_GOOD, SETTINGS_WRONG, UNREACHABLE, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, Receipt
-from gateway.protocols import Parcel
+from lxml import etree
 
-__all__ = ["BrokerClient", "ResendPolicy"]
+from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
+from gateway.conformance.partners.message_handler import (
+    EBMS2,
+    MessageHandler,
+    read_parcel_content,
+    read_signal_error,
+)
+from gateway.conformance.partners.partner_identity import Membership, get_current_time
+from gateway.errors import (
+    RECEIPT_MISSING,
+    REFUSED_FOR_GOOD,
+    RULE_BROKEN,
+    SETTINGS_WRONG,
+    UNREACHABLE,
+    GatewayError,
+)
+from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, UserMessage
+from gateway.protocols import Parcel, SentUnit
+from gateway.protocols.ebms2.packaging import SOAP_ACTION
+from gateway.recognition.vouched_document import is_vouched_document, open_vouched_document
+from gateway.wire.namespaces import DS, SUB
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.xades import sign_document
+
+_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSubmission:
+    """A sealed submission: what is sent on every attempt, and what its receipt is held against."""
+
+    unit: UserMessage
+    reference: str
+    parcel: Parcel
+    sent: SentUnit
+    url: str
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """Return the HTTP headers of an attempt."""
+        return {"SOAPAction": SOAP_ACTION, **self.parcel.headers}
+
+    @property
+    def body_octets(self) -> bytes:
+        """Return the octets of an attempt."""
+        return read_parcel_content(self.parcel)
+
+
+def sign_submission(content: bytes, membership: Membership) -> etree._Element:
+    """Return the submission in `content`, signed by us unless it brings a signature."""
+    root = parse_xml(content)
+    if root.find(f"{{{DS}}}Signature") is None:
+        sign_document(root, membership.identity.signer, now=get_current_time())
+    return root
+
+
+def seal_submission(
+    root: etree._Element,
+    attachments: Mapping[str, bytes],
+    membership: Membership,
+    url: str = "",
+    conversation: str | None = None,
+) -> SealedSubmission:
+    """Seal a signed submission with its attachments; `url` is the hub's endpoint when not the agreed one.
+
+    What a gateway vouches for goes as it is; what it is about stands in the party's document.
+    """
+    submission = (
+        parse_xml(open_vouched_document(serialize_element(root)).document)
+        if is_vouched_document(root)
+        else root
+    )
+    function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
+    if function not in _ACTIONS:
+        raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
+    pmode = membership.get_outgoing_pmode(_ACTIONS[function])
+    context = membership.build_context()
+    message_id = context.make_message_id()
+    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in submission.iter(f"{{{SUB}}}Attachment")}
+    further = tuple(
+        Payload(cid, kinds.get(cid) or _guess_media_type(cid), data) for cid, data in attachments.items()
+    )
+    unit = membership.make_user_message(
+        _ACTIONS[function],
+        message_id,
+        context.now,
+        conversation_id=conversation or message_id,
+        payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *further),
+    )
+    parcel = EBMS2.seal((unit,), pmode, context)
+    reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
+    return SealedSubmission(
+        unit, reference, parcel, EBMS2.read_sent_unit(parcel, context.limits), url or pmode.endpoint or ""
+    )
+
+
+def make_supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:
+    """Return the unsigned supplement to a submission: one application again, with some of its fields changed.
+
+    `changes` gives new texts by the local name of the field; the other applications, which
+    nobody asked about, are left out.
+    """
+    root = parse_xml(content)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
+    for one in root.findall(f"{{{SUB}}}Application"):
+        if one.get("id") != application:
+            root.remove(one)
+            continue
+        for field in one.iter("*"):
+            new = changes.get(etree.QName(field).localname)
+            if new is not None and not len(field):
+                field.text = new
+    function = root.find(f"{{{SUB}}}Function")
+    if function is None or root.find(f"{{{SUB}}}Application") is None:
+        raise GatewayError(
+            RULE_BROKEN, f"there is no application {application[:40]!r}", "/Submission/Application"
+        )
+    function.text = "35"
+    return serialize_element(root)
+
+
+def _guess_media_type(cid: str) -> str:
+    return mimetypes.guess_type(Path(cid).name)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +239,8 @@ class BrokerClient:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         opened = EBMS2.open(parcel, self._membership.build_context(), submission.sent)
         for unit in opened.units:
-            if isinstance(unit, ErrorSignal) and unit.highest_severity == "Error":
-                worst = next(one for one in unit.errors if one.severity == "Error")
-                raise GatewayError(
-                    REFUSED_FOR_GOOD, f"{worst.code}: {worst.description}"[:500], worst.location[:300]
-                )
+            if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
+                raise problem
         if not any(isinstance(unit, Receipt) for unit in opened.units):
             raise GatewayError(RECEIPT_MISSING, "the answer holds no receipt", "eb:Acknowledgment")
 

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-from gateway.conformance.partners.agency import load_service_description
-from gateway.conformance.partners.agency_notices import build_acknowledgment
+from gateway.conformance.partners.agency_documents import build_acknowledgment
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.journal import read_journal
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
-from gateway.conformance.partners.soap_endpoint import SoapEndpoint, VerifiedCall
-from gateway.errors import MESSAGE_ID_REUSED, OUR_MISTAKE, RULE_BROKEN, GatewayError
+from gateway.conformance.partners.simulated_service import SimulatedService
+from gateway.conformance.partners.soap_endpoint import VerifiedCall
+from gateway.errors import OUR_MISTAKE, RULE_BROKEN, GatewayError
 from gateway.wire.shipped_schemas import DECLARATION, load_shipped_schemas
 
 __all__ = ["CustomsSimulator"]
 
 
-class CustomsSimulator:
+class CustomsSimulator(SimulatedService):
     """One customs system on one folder: effects.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(
         self, identity: PartnerIdentity, folder: Path, mischief: tuple[Misbehavior, ...] = ()
     ) -> None:
+        super().__init__(identity, "customs.wsdl", folder)
         self._mischief = mischief
-        self.desk = SoapEndpoint(identity, load_service_description("customs.wsdl"))
         self._schema = load_shipped_schemas(DECLARATION)
-        self._effects = Journal(folder / "effects.jsonl")
-        self._refusals = Journal(folder / "refusals.jsonl")
-        self._known: dict[str, tuple[str, str]] = {}
         self._cases: dict[str, set[str]] = {}
-        self._lock = threading.Lock()
         for row in read_journal(folder / "effects.jsonl"):
             self._index_effect(row)
 
@@ -44,27 +40,9 @@ class CustomsSimulator:
             return HttpReply(closes=True)
         reply, problem = self.desk.serve_request(request, self._handle_call)
         if problem is not None:
-            row = {
-                "problem": problem.problem.id,
-                "detail": problem.detail[:300],
-                "location": problem.location[:200],
-            }
-            self._refusals.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
+            self._refusals.write_refusal(problem)
             return reply
-        return self._apply_late_misbehavior(reply)
-
-    def _apply_late_misbehavior(self, reply: HttpReply) -> HttpReply:
-        for name in ("slow", "late"):
-            waiting = take_misbehavior(self._mischief, name)
-            if waiting is not None:
-                waiting.sleep_seconds()
-        if take_misbehavior(self._mischief, "lost"):
-            return HttpReply(closes=True)
-        return (
-            HttpReply(200, reply.content_type, b"\xff\xfe")
-            if take_misbehavior(self._mischief, "garbage")
-            else reply
-        )
+        return self._misbehave_late(reply, partial(take_misbehavior, self._mischief))
 
     def _index_effect(self, row: dict[str, Any]) -> None:
         self._known[row["message_id"]] = (row["body_sha256"], row["receipt"])
@@ -74,13 +52,8 @@ class CustomsSimulator:
         if take_misbehavior(self._mischief, "fault-server"):
             raise GatewayError(OUR_MISTAKE, "customs' system is down")
         with self._lock:
-            known = self._known.get(call.message_id)
-            if known is None:
-                receipt = self._execute_call(call)
-            elif known[0] == call.sha256:
-                receipt = known[1]
-            else:
-                raise GatewayError(MESSAGE_ID_REUSED, "another call had this MessageID", "wsa:MessageID")
+            known = self._find_recorded_answer(call)
+            receipt = self._execute_call(call) if known is None else known
         return build_acknowledgment(call.operation.response, receipt)
 
     def _execute_call(self, call: VerifiedCall) -> str:

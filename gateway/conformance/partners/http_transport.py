@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.pki.tls_contexts import make_client_context
-
-__all__ = ["HttpPoster", "HttpReply", "IncomingRequest", "PartnerServer", "RequestHandler"]
 
 _LARGEST: Final = 64 * 1024 * 1024
 _IDLE: Final = 120
@@ -148,6 +146,21 @@ class PartnerServer:
         self._listener.server_close()
 
 
+def make_http_connection(
+    url: SplitResult, time_out: float, tls: ssl.SSLContext | None = None
+) -> HTTPConnection:
+    """Return a connection to the host of an address, not yet open; over TLS where there is a context."""
+    host = url.hostname or ""
+    if tls is not None:
+        return HTTPSConnection(host, url.port, timeout=time_out, context=tls)
+    return HTTPConnection(host, url.port, timeout=time_out)
+
+
+def get_request_path(url: SplitResult) -> str:
+    """Return what a request line says of an address: path and query."""
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
 class HttpPoster:
     """Posts to one address over connections that are kept; safe for threads.
 
@@ -162,7 +175,7 @@ class HttpPoster:
         self._parts = parts
         self._time_out = time_out
         self._tls = (tls or make_client_context()) if parts.scheme == "https" else None
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._path = get_request_path(parts)
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -198,10 +211,7 @@ class HttpPoster:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             if kept is None:
-                host, port = self._parts.hostname or "", self._parts.port
-                if self._tls is not None:
-                    return HTTPSConnection(host, port, timeout=self._time_out, context=self._tls)
-                return HTTPConnection(host, port, timeout=self._time_out)
+                return make_http_connection(self._parts, self._time_out, self._tls)
             # An idle connection on which there is something to read has been closed by its other end.
             if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
                 return kept

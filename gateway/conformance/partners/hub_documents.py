@@ -1,19 +1,44 @@
-"""Results and notices of the hub as their reader takes them: verified, then read into plain values."""
+"""What the hub says, as its reader takes it: answers to calls, results and notices, verified first."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from lxml import etree
 
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
-from gateway.errors import GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import UserMessage
+from gateway.wire.addressing import read_addressing
 from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
+from gateway.wire.soap import SoapFault, read_envelope, read_fault
 from gateway.wire.xml import parse_xml
+from gateway.xmlsec.algorithms import STRICT
+from gateway.xmlsec.wss import verify_soap_envelope
 from gateway.xmlsec.xades import verify_document
 
-__all__ = ["read_hub_document"]
+_TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
+
+
+def read_hub_answer(
+    octets: bytes, message_id: str, identity: PartnerIdentity, at: datetime
+) -> SoapFault | None:
+    """Return the fault by which the hub refuses the call `message_id`, None when it took the call.
+
+    Raises GatewayError when the answer is not the hub's by what `identity` knows of it, or is
+    about another call.
+    """
+    root = parse_xml(octets)
+    envelope = read_envelope(root)
+    fault = read_fault(envelope)
+    signed = verify_soap_envelope(root, STRICT, now=at)
+    identity.verify_hub_certificate(signed.certificate, at, _TOKEN)
+    related = read_addressing(envelope.header).relates_to if envelope.header is not None else None
+    if related != message_id:
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer relates to another call", "wsa:RelatesTo")
+    return fault
+
 
 _SIGNATURE = "/res:*/ds:Signature"
 

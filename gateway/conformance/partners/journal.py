@@ -6,8 +6,11 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from gateway.errors import GatewayError
 
 __all__ = ["Journal", "read_journal"]
 
@@ -29,6 +32,15 @@ class Journal:
         line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             os.write(self._file, line)
+
+    def write_refusal(self, problem: GatewayError) -> None:
+        """Append why something was refused, and when."""
+        row = {
+            "problem": problem.problem.id,
+            "detail": problem.detail[:300],
+            "location": problem.location[:200],
+        }
+        self.write(row | {"at": datetime.now(UTC).isoformat(timespec="milliseconds")})
 
     def close(self) -> None:
         """Close the file."""

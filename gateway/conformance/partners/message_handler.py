@@ -10,20 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.conformance.partners.broker_membership import Membership
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
-from gateway.conformance.partners.partner_identity import get_current_time
+from gateway.conformance.partners.partner_identity import Membership
 from gateway.errors import MESSAGE_ID_REUSED, REFUSED_FOR_GOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
 from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
-
-__all__ = ["EBMS2", "SOAP_ACTION", "MessageHandler", "read_parcel_content"]
+from gateway.protocols.ebms2.packaging import SOAP_ACTION
 
 EBMS2: Final = PROTOCOLS["ebms2"]
-SOAP_ACTION: Final = '"ebXML"'
 _NOTHING: Final = HttpReply(204)
 
 
@@ -73,7 +70,7 @@ class MessageHandler:
         try:
             return self._answer_unit(EBMS2.open(parcel, context), context)
         except GatewayError as problem:
-            self._record_refusal(problem)
+            self._refusals.write_refusal(problem)
             refusal = EBMS2.reject_parcel(problem, parcel, context)
             return _make_parcel_reply(refusal.parcel, refusal.status)
 
@@ -109,7 +106,7 @@ class MessageHandler:
             try:
                 EBMS2.check_answer(opened, sent)
                 if isinstance(unit, ErrorSignal):
-                    problem = _find_signal_error(unit)
+                    problem = read_signal_error(unit)
             except GatewayError as wrong:
                 problem = wrong
             self._settled[sent.unit.message_id] = problem
@@ -182,16 +179,8 @@ class MessageHandler:
 
         threading.Thread(target=send_receipt, daemon=True).start()
 
-    def _record_refusal(self, problem: GatewayError) -> None:
-        row = {
-            "problem": problem.problem.id,
-            "detail": problem.detail[:300],
-            "location": problem.location[:200],
-        }
-        self._refusals.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
 
-
-def _find_signal_error(signal: ErrorSignal) -> GatewayError | None:
+def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
     """Return the error that a signal tells; a warning is none."""
     worst = next((one for one in signal.errors if one.severity == "Error"), None)
     if worst is None:

@@ -1,19 +1,22 @@
-"""Who a simulated partner is and whom it believes: read from a folder of PEM files."""
+"""Who a simulated partner is, whom it believes, and what a broker has agreed with the hub."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from gateway.errors import KEY_UNAVAILABLE, SIGNER_MISMATCH, GatewayError
+from gateway.agreements import PMode, PModeIndex, read_pmodes
+from gateway.errors import KEY_UNAVAILABLE, PMODE_UNKNOWN, SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
+from gateway.message_model import AckRequest, PartyId, UserMessage
 from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.certificates import Certificate, read_certificate, read_certificates
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import Signer, load_signer
 from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
-
-__all__ = ["PartnerIdentity", "get_current_time", "read_file", "read_identity"]
+from gateway.protocols import ProtocolContext
 
 
 def get_current_time() -> datetime:
@@ -66,3 +69,99 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", str(path)) from None
+
+
+#: How this side calls the two parties; the names are its own and go nowhere.
+HUB = "hub"
+US = "us"
+_APPLICANT = "Applicant"
+_SUBMIT = "Submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who we are, what was agreed with the hub, and which of its two parties we are."""
+
+    identity: PartnerIdentity
+    book: PModeIndex
+    ours: frozenset[PartyId]
+    theirs: frozenset[PartyId]
+
+    @property
+    def listening_endpoint(self) -> str | None:
+        """Return the URL at which the agreement says that we listen."""
+        urls = (one.endpoint for one in self.book.pmodes if one.to_party[0] in self.ours)
+        back = (one.reply_endpoint for one in self.book.pmodes if one.from_party[0] in self.ours)
+        return next((url for url in (*urls, *back) if url), None)
+
+    def get_outgoing_pmode(self, action: str) -> PMode:
+        """Return the P-Mode by which we send `action`; raises GW303."""
+        at = get_current_time()
+        for pmode in self.book.pmodes:
+            if pmode.from_party[0] in self.ours and pmode.action == action and pmode.is_in_force(at):
+                return pmode
+        raise GatewayError(PMODE_UNKNOWN, f"no P-Mode in force lets us send {action[:40]!r}", "agreement")
+
+    def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
+        """Return a message to the hub as the agreement has it; then `fields`."""
+        pmode = self.get_outgoing_pmode(action)
+        terms = pmode.reliability
+        agreed = UserMessage(
+            message_id=message_id,
+            conversation_id=f"c-{message_id}",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=at.replace(microsecond=at.microsecond // 1000 * 1000),
+            service=pmode.service,
+            service_type=pmode.service_type,
+            action=action,
+            duplicate_elimination=terms.duplicate_elimination != "never",
+            ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
+            sync_reply=pmode.sync_reply_mode != "none",
+        )
+        return replace(agreed, **fields)
+
+    def build_context(self) -> ProtocolContext:
+        """Return what a protocol may ask of the world, as of now."""
+        host = f"{self.identity.name}.broker.invalid"
+        return ProtocolContext(
+            agreements=self.book,
+            validate_certificate=self.identity.judge,
+            keys={US: self.identity.signer},
+            now=get_current_time(),
+            make_message_id=lambda: f"{uuid.uuid4()}@{host}",
+            find_certificate_party=self._find_certificate_party,
+            find_party_name=self._find_party_by_id,
+        )
+
+    def _find_certificate_party(self, sha256: str) -> str | None:
+        if self.identity.is_hub_certificate(sha256):
+            return HUB
+        return US if sha256 == self.identity.signer.certificate.sha256 else None
+
+    def _find_party_by_id(self, one: PartyId) -> str | None:
+        return US if one in self.ours else HUB if one in self.theirs else None
+
+
+def read_membership(
+    folder: Path,
+    name: str,
+    agreement: Path | None = None,
+    hub: tuple[Path, ...] = (),
+    *,
+    sends: str = _SUBMIT,
+) -> Membership:
+    """Read a partner folder: keys, trust and ``agreement.yaml`` (or the file named).
+
+    Ours is the side that `sends` that action, or the one whose role is Applicant.
+    """
+    identity = read_identity(folder, name, hub)
+    path = agreement or folder / "agreement.yaml"
+    pmodes = read_pmodes(read_file(path), path.name)
+    ours = next((one for one in pmodes if one.action == sends or one.from_role == _APPLICANT), None)
+    if ours is None:
+        raise GatewayError(
+            SETTINGS_WRONG, f"no P-Mode of the agreement lets an applicant send {sends}", path.name
+        )
+    return Membership(identity, PModeIndex(pmodes), frozenset(ours.from_party), frozenset(ours.to_party))

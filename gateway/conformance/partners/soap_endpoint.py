@@ -21,6 +21,7 @@ from gateway.errors import (
     OUR_MISTAKE,
     GatewayError,
 )
+from gateway.share import get_data_folder
 from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
 from gateway.wire.header_fields import is_text_xml
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA, WSSE
@@ -31,19 +32,10 @@ from gateway.wire.soap import (
     read_envelope,
     write_fault_envelope,
 )
-from gateway.wire.wsdl import ServiceDescription, WsdlOperation
+from gateway.wire.wsdl import ServiceDescription, WsdlOperation, read_wsdl
 from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
 from gateway.xmlsec.algorithms import STRICT
 from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
-
-__all__ = [
-    "CONTENT_TYPE",
-    "CallHandler",
-    "SoapEndpoint",
-    "VerifiedCall",
-    "build_addressed_envelope",
-    "make_message_id",
-]
 
 CONTENT_TYPE: Final = "text/xml; charset=utf-8"
 _UNDERSTOOD: Final = frozenset(
@@ -66,6 +58,11 @@ class VerifiedCall:
 
 #: Does what a verified call asks and returns the response element; raises GatewayError to refuse.
 CallHandler = Callable[[VerifiedCall], etree._Element]
+
+
+def load_service_description(name: str) -> ServiceDescription:
+    """Return the service of a shipped WSDL."""
+    return read_wsdl(get_data_folder("wsdl").joinpath(name).read_bytes())
 
 
 def make_message_id() -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.conformance_home import make_suite_home, open_throwaway_hub
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.target import WsgiTarget
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 

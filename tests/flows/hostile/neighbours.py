@@ -17,13 +17,13 @@ from gateway.conformance.hostile.reply_attacks.corpus import select_replies
 from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
 from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
-from gateway.conformance.partners.agency import load_service_description
-from gateway.conformance.partners.agency_notices import (
+from gateway.conformance.partners.agency_documents import (
     DecidingNotice,
     ItemDecision,
     build_acknowledgment,
     build_notice_answer,
 )
+from gateway.conformance.partners.soap_endpoint import load_service_description
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.agents.partner_agent import PartnerAgent
 from gateway.delivery.attempt_outcome import RetryPlan

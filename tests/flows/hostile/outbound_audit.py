@@ -13,12 +13,11 @@ from urllib.request import urlopen
 from lxml import etree
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.conformance.hostile.attack_table import select_cases
+from gateway.conformance.hostile.attack_targets import Target, WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.corpus import select_cases
 from gateway.conformance.hostile.exchange import Answer, NotOfferedError, Step
-from gateway.conformance.hostile.report import NOT_YET
-from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.hostile.target import Target, WsgiTarget
+from gateway.conformance.hostile.runner import NOT_YET, AttackRunner
 from gateway.errors import GatewayError
 from gateway.web.wsgi_application import build_application
 from gateway.xmlsec.xades import sign_document

@@ -29,10 +29,10 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.conformance.hostile.attack_targets import UrlTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.exchange import Answer, HttpRequest, NotOfferedError, Step
 from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.hostile.target import UrlTarget
 from gateway.xmlsec.xades import sign_document
 from tests.flows.hostile.outbound_audit import played_all
 from tests.flows.hostile.outbound_plays import documents, fetching, knocking, submitted

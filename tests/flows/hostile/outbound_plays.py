@@ -16,7 +16,7 @@ from lxml import etree
 
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import HttpRequest, RawScript
-from gateway.conformance.hostile.message_mutation import OctetMutation, insert_before, swap_octets
+from gateway.conformance.hostile.octet_mutations import OctetMutation, insert_before, swap_octets
 from gateway.conformance.hostile.tree_mutations import (
     append_element,
     get_element,

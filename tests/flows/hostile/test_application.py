@@ -14,10 +14,10 @@ from gateway.cli import main
 from gateway.cli.conformance_home import invite_suite, make_suite_home
 from gateway.conformance.hostile import injection_attacks
 from gateway.conformance.hostile.answer_evaluation import explain_mismatch, summarize_answer
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.exchange import ACCEPTED, HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import ebms2
 from gateway.protocols.core import Parcel

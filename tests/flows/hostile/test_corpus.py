@@ -20,8 +20,9 @@ from gateway.cli.conformance_home import invite_suite
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.hostile.answer_evaluation import AnswerSummary, summarize_answer
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_table import load_all_cases, select_cases
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.corpus import load_all_cases, select_cases
 from gateway.conformance.hostile.exchange import (
     ACCEPTED,
     LAWFUL,
@@ -34,9 +35,7 @@ from gateway.conformance.hostile.exchange import (
 )
 from gateway.conformance.hostile.naive_reader import accepts_request
 from gateway.conformance.hostile.partner_folder import LAW, make_partner_folder
-from gateway.conformance.hostile.report import FAILED, NOT_YET, PASSED, SuiteReport
-from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.hostile.target import WsgiTarget
+from gateway.conformance.hostile.runner import FAILED, NOT_YET, PASSED, AttackRunner, SuiteReport
 from gateway.errors import PMODE_UNKNOWN, GatewayError
 from gateway.message_model import PartyId
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority

@@ -36,7 +36,7 @@ MB = 1024 * 1024
 #: Measures one request that takes 40 MB and one that takes none, in a process without threads of others.
 _MEASURED = """
 import json
-from gateway.conformance.hostile.exchange import Answer, HttpRequest
+from gateway.conformance.hostile.exchange import (Answer, HttpRequest)
 from gateway.conformance.hostile.request_cost import CaseRequest, measure_costs
 
 def serve(post):

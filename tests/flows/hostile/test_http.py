@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.conformance.hostile.attack_targets import UrlTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.http_attacks import CASES
-from gateway.conformance.hostile.report import PASSED
-from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.hostile.target import UrlTarget
+from gateway.conformance.hostile.runner import PASSED, AttackRunner
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 

@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 
+from gateway.conformance.hostile.forged_certificates import make_weak_signer
 from gateway.conformance.hostile.naive_reader import accepts_request
-from gateway.conformance.hostile.weak_keys import make_weak_signer
 from tests.flows.hostile.shapes import NOW, bench
 
 EXPECTED = {

@@ -9,7 +9,7 @@ from email.message import Message
 
 import pytest
 
-from gateway.conformance.hostile import mime_attacks, mime_mutations
+from gateway.conformance.hostile import mime_attacks, octet_mutations
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.errors import GatewayError
@@ -101,11 +101,11 @@ def test_the_bombs_inflate() -> None:
 
 def test_a_change_that_finds_nothing_is_no_attack() -> None:
     for change in (
-        mime_mutations.insert_parts(bytes),
-        mime_mutations.add_part_headers(b"X: y"),
-        mime_mutations.encode_part_content(bytes),
+        octet_mutations.insert_parts(bytes),
+        octet_mutations.add_part_headers(b"X: y"),
+        octet_mutations.encode_part_content(bytes),
     ):
         with pytest.raises(LookupError):
             change(b"nothing")
     with pytest.raises(LookupError):
-        mime_mutations.replace_in_content_type("boundary", "x")("text/xml")
+        octet_mutations.replace_in_content_type("boundary", "x")("text/xml")

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.conformance.hostile import forged_signal_attacks, message_replay_attacks
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import Answer, HttpRequest, Step
 from gateway.conformance.hostile.naive_reader import accepts_request
-from gateway.conformance.hostile.replay_attacks import CASES
-from gateway.conformance.hostile.report import FAILED, PASSED
-from gateway.conformance.hostile.runner import AttackRunner
-from gateway.conformance.hostile.target import WsgiTarget
+from gateway.conformance.hostile.runner import FAILED, PASSED, AttackRunner
 from tests.flows.hostile.shapes import steps
 
+CASES = (*message_replay_attacks.CASES, *forged_signal_attacks.CASES)
 Opponents = tuple[AttackerKit, WsgiTarget]
 
 

@@ -9,24 +9,24 @@ from typing import Any
 
 import pytest
 
-from gateway.conformance.hostile import key_attacks, replay_attacks
+from gateway.conformance.hostile import forged_signal_attacks, key_attacks, message_replay_attacks
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.report import FAILED, PASSED
-from gateway.conformance.hostile.runner import AttackRunner
+from gateway.conformance.hostile.runner import FAILED, PASSED, AttackRunner
 from gateway.conformance.hostile.signature_attacks import corpus as signatures
 from gateway.conformance.hostile.signature_wrapping import corpus as wrapping
 from gateway.conformance.hostile.soap_attacks import spoofing_attacks as soap
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.conformance.hostile.unsigned_content import corpus as hidden
 from tests.flows.hostile.shapes import fools, same_shapes
 
+REPLAYS = (*message_replay_attacks.CASES, *forged_signal_attacks.CASES)
 ALL = (
     *wrapping.CASES,
     *hidden.CASES,
     *signatures.CASES,
     *key_attacks.CASES,
-    *replay_attacks.CASES,
+    *REPLAYS,
     *soap.CASES,
 )
 #: A signal made of the gateway's own answer: without one there is only the honest message.
@@ -45,7 +45,7 @@ def test_each_says_rightly_whether_it_fools_the_naive_verifier(family: str) -> N
 
 
 def test_whatever_is_said_to_fool_it_does() -> None:
-    assert [case.id for case in (*replay_attacks.CASES, *soap.CASES) if case.naive and not fools(case)] == []
+    assert [case.id for case in (*REPLAYS, *soap.CASES) if case.naive and not fools(case)] == []
 
 
 def nothing(*_: Any, **__: Any) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.report import PASSED
-from gateway.conformance.hostile.runner import AttackRunner
+from gateway.conformance.hostile.runner import PASSED, AttackRunner
 from gateway.conformance.hostile.soap_attacks.spoofing_attacks import CASES
-from gateway.conformance.hostile.target import WsgiTarget
 from gateway.web.wsgi_application import build_application
 
 HERE = "http://hub.example"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile.attack_table import KnownAttack, read_attack_table
-from gateway.conformance.hostile.corpus import load_all_cases
+from gateway.conformance.hostile.attack_table import KnownAttack, load_all_cases, read_attack_table
 from gateway.errors import GatewayError
 from tests.kit.paths import ROOT
 

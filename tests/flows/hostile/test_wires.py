@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway.conformance.hostile.attack_targets import UrlTarget, WsgiTarget
 from gateway.conformance.hostile.exchange import FaceAddress, HttpRequest, NotOfferedError, RawScript
-from gateway.conformance.hostile.target import UrlTarget, WsgiTarget
 from gateway.errors import GatewayError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -23,10 +23,10 @@ from types import FrameType
 
 from gateway.conformance.hostile.answer_evaluation import summarize_answer
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attack_table import load_all_cases
+from gateway.conformance.hostile.attack_targets import UrlTarget
 from gateway.conformance.hostile.attacker_kit import read_attacker_kit
-from gateway.conformance.hostile.corpus import load_all_cases
 from gateway.conformance.hostile.exchange import NotOfferedError, RawScript, WrongAnswerError
-from gateway.conformance.hostile.target import UrlTarget
 
 _CORPUS = "127.0.0.66"
 _SLOW = tuple(f"127.0.0.{number}" for number in range(70, 78))

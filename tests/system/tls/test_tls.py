@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.conformance.hostile.target import UrlTarget
+from gateway.conformance.hostile.attack_targets import UrlTarget
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.wiring import build_engine
 from gateway.store.engine import read_transaction

@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.conformance.hostile import naive_verifier
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.message_attacks import (
+from gateway.conformance.hostile.case_builders import (
     CID,
     ENVELOPE_REFERENCE,
     make_sender_attack,

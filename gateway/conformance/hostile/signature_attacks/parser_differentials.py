@@ -9,10 +9,9 @@ from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.case_builders import RequestMaker, make_attack_case
 from gateway.conformance.hostile.exchange import LAWFUL, HttpRequest
-from gateway.conformance.hostile.message_attacks import make_attack_case
-from gateway.conformance.hostile.message_mutation import swap_octets
-from gateway.conformance.hostile.scenarios import RequestMaker
+from gateway.conformance.hostile.octet_mutations import swap_octets
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,

@@ -7,8 +7,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.exchange import LAWFUL
-from gateway.conformance.hostile.message_attacks import (
+from gateway.conformance.hostile.case_builders import (
     CID,
     ENVELOPE_REFERENCE,
     TRANSFORMS,
@@ -16,7 +15,8 @@ from gateway.conformance.hostile.message_attacks import (
     make_sender_attack,
     make_transit_attack,
 )
-from gateway.conformance.hostile.message_mutation import insert_before, swap_octets
+from gateway.conformance.hostile.exchange import LAWFUL
+from gateway.conformance.hostile.octet_mutations import insert_before, swap_octets
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,

@@ -9,9 +9,9 @@ from typing import Final
 
 from gateway.conformance.hostile import naive_reader
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.case_builders import expect_refusal
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.message_mutation import BOUNDARY
-from gateway.conformance.hostile.scenarios import expect_refusal
+from gateway.conformance.hostile.octet_mutations import BOUNDARY
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
 
 __all__ = ["WRAPPINGS"]

@@ -16,10 +16,9 @@ from lxml import etree
 
 from gateway.conformance.hostile import naive_reader
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import HEADER, SECURITY, build_tampered_call
+from gateway.conformance.hostile.case_builders import HEADER, SECURITY, build_tampered_call, expect_refusal
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.naive_verifier import detach_element
-from gateway.conformance.hostile.scenarios import expect_refusal
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
 from gateway.conformance.hostile.tree_mutations import expand_name, find_element, get_element, parse_element
 from gateway.wire.namespaces import WSU

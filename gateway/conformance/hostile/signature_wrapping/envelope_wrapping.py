@@ -18,10 +18,10 @@ from lxml import etree
 
 from gateway.conformance.hostile import naive_reader
 from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.case_builders import expect_refusal
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.message_mutation import BOUNDARY, swap_octets
 from gateway.conformance.hostile.naive_verifier import detach_element
-from gateway.conformance.hostile.scenarios import expect_refusal
+from gateway.conformance.hostile.octet_mutations import BOUNDARY, swap_octets
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
 from gateway.conformance.hostile.tree_mutations import (
     ACTOR,

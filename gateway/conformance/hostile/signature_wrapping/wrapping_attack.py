@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.case_builders import RequestMaker, make_control_scenario
 from gateway.conformance.hostile.exchange import Expectation, HttpRequest
-from gateway.conformance.hostile.scenarios import RequestMaker, make_control_scenario
 
 __all__ = ["WrappingAttack"]
 

@@ -8,7 +8,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.call_attacks import (
+from gateway.conformance.hostile.case_builders import (
     BODY,
     FIRST_REFERENCE,
     HEADER,
@@ -17,9 +17,9 @@ from gateway.conformance.hostile.call_attacks import (
     TOKEN,
     copy_element,
     make_agency_attack,
+    make_attack_case,
     make_call_transit_attack,
 )
-from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,

@@ -10,17 +10,18 @@ from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import (
+from gateway.conformance.hostile.case_builders import (
     BODY,
     HEADER,
     SECURITY,
+    RequestMaker,
+    expect_refusal,
+    make_attack_case,
     make_call_attack,
     make_call_transit_attack,
 )
 from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, Answer, Exchange, HttpRequest
-from gateway.conformance.hostile.message_attacks import make_attack_case
-from gateway.conformance.hostile.message_mutation import swap_octets
-from gateway.conformance.hostile.scenarios import RequestMaker, expect_refusal
+from gateway.conformance.hostile.octet_mutations import swap_octets
 from gateway.conformance.hostile.soap_attacks import reference_attacks as soap_signatures
 from gateway.conformance.hostile.soap_attacks import timestamp_attacks as soap_times
 from gateway.conformance.hostile.soap_attacks import token_attacks as soap_tokens

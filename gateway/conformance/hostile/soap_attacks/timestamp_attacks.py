@@ -9,19 +9,19 @@ from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import (
+from gateway.conformance.hostile.case_builders import (
     CREATED,
     EXPIRES,
     HEADER,
     SECURITY,
     TIMESTAMP,
+    RequestMaker,
     build_tampered_call,
     make_agency_attack,
     make_call_attack,
     make_call_transit_attack,
 )
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.scenarios import RequestMaker
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     append_element,

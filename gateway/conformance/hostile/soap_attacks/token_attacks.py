@@ -11,7 +11,7 @@ from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.call_attacks import (
+from gateway.conformance.hostile.case_builders import (
     BODY,
     HEADER,
     SECURITY,
@@ -19,10 +19,10 @@ from gateway.conformance.hostile.call_attacks import (
     TOKEN,
     build_tampered_call,
     copy_element,
+    make_attack_case,
     make_call_transit_attack,
 )
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.message_attacks import make_attack_case
 from gateway.conformance.hostile.tree_mutations import (
     append_element,
     combine_mutations,

@@ -8,7 +8,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.call_attacks import (
+from gateway.conformance.hostile.case_builders import (
     BODY,
     FIRST_REFERENCE,
     HEADER,

@@ -13,12 +13,12 @@ from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
-from gateway.conformance.hostile.exchange import ACCEPTED, HttpRequest
-from gateway.conformance.hostile.message_attacks import (
+from gateway.conformance.hostile.case_builders import (
     make_attack_case,
     make_sender_attack,
     make_transit_attack,
 )
+from gateway.conformance.hostile.exchange import ACCEPTED, HttpRequest
 from gateway.conformance.hostile.tree_mutations import (
     ACTOR,
     NEXT,

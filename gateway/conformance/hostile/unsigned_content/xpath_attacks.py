@@ -7,7 +7,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.message_attacks import TRANSFORMS, make_sender_attack
+from gateway.conformance.hostile.case_builders import TRANSFORMS, make_sender_attack
 from gateway.conformance.hostile.tree_mutations import (
     NEXT,
     NEXT_MSH,

@@ -1,0 +1,301 @@
+"""Where a case is played: a gateway behind a URL, octets on its connections, or a WSGI application here."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import select
+import socket
+import ssl
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from gateway.conformance.hostile.exchange import (
+    Answer,
+    FaceAddress,
+    HttpRequest,
+    NotOfferedError,
+    RawScript,
+    Step,
+)
+from gateway.conformance.partners.http_transport import get_request_path, make_http_connection
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.pki.tls_contexts import make_client_context
+
+_CONNECT: Final = 10.0
+#: After an answer: so long may a second one take to come on the same connection.
+_MORE: Final = 0.4
+_CHUNK: Final = 65536
+#: No answer to an attack is long; what is longer is cut.
+_LONGEST: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WireAddress:
+    """Where connections go, over TLS by a context if there is one, and what the octets call it."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    path: str
+
+    def open_connection(self) -> socket.socket:
+        """Return a new connection."""
+        plain = socket.create_connection((self.host, self.port), _CONNECT)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is None:
+            return plain
+        return self.tls.wrap_socket(plain, server_hostname=self.host)
+
+    def fill_placeholders(self, octets: bytes) -> bytes:
+        """Return `octets` with path and host put in."""
+        host = f"{self.host}:{self.port}".encode()
+        return octets.replace(b"{path}", self.path.encode()).replace(b"{host}", host)
+
+
+def run_script(step: RawScript, wire: WireAddress) -> Answer:
+    """Play a script on all its connections at once; return the answer that is worst for the gateway."""
+    answers: list[Answer] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(_run_on_connection(step, wire)), daemon=True)
+        for _ in range(step.connections - 1)
+    ]
+    for thread in threads:
+        thread.start()
+    answers.append(_run_on_connection(step, wire))
+    for thread in threads:
+        thread.join()
+    return max(answers, key=_rank_answer)
+
+
+def _rank_answer(answer: Answer) -> tuple[int, float]:
+    if answer.timed_out:
+        return 4, answer.seconds
+    if answer.status is None:
+        return 0, answer.seconds
+    if answer.status >= 500:
+        return 2, answer.seconds
+    return (3 if answer.status < 400 else 1), answer.seconds
+
+
+def _run_on_connection(step: RawScript, wire: WireAddress) -> Answer:
+    started = time.monotonic()
+    try:
+        connection = wire.open_connection()
+    except OSError:  # not even let in
+        return Answer(None, {}, b"", time.monotonic() - started)
+    with connection:
+        _send_script(connection, step, wire)
+        return _receive_answer(connection, started, step.wait)
+
+
+def _send_script(connection: socket.socket, step: RawScript, wire: WireAddress) -> None:
+    """Send piece after piece; stop when the other end has something to say, or has gone."""
+    with suppress(OSError):
+        connection.settimeout(step.wait)
+        for octets, pause in step.script:
+            connection.sendall(wire.fill_placeholders(octets))
+            if pause and _is_readable(connection, pause):
+                return
+        if step.half_close:
+            connection.shutdown(socket.SHUT_WR)
+
+
+def _is_readable(connection: socket.socket, seconds: float) -> bool:
+    return bool(select.select([connection], [], [], seconds)[0])
+
+
+def _receive_answer(connection: socket.socket, started: float, wait: float) -> Answer:
+    """Read one answer, and what else comes shortly after it."""
+    octets, ended = bytearray(), False
+    end = time.monotonic() + wait
+    answer: Answer | None = None
+    while not ended and len(octets) < _LONGEST:
+        left = _MORE if answer is not None else end - time.monotonic()
+        if left <= 0 or not _is_readable(connection, left):
+            break
+        try:
+            piece = connection.recv(_CHUNK)
+        except OSError:
+            piece = b""
+        ended = not piece
+        octets += piece
+        answer = _parse_answer(bytes(octets), ended)
+    seconds = time.monotonic() - started
+    if answer is None:
+        return Answer(None, {}, bytes(octets), seconds, timed_out=not ended)
+    return Answer(answer.status, answer.headers, answer.body, seconds, more=answer.more)
+
+
+class _ReceivedOctets(io.BytesIO):
+    """What was received, as `http.client` reads it; stays open, so that what follows can be seen."""
+
+    def makefile(self, *_: Any) -> _ReceivedOctets:
+        """Return itself: there is no socket below."""
+        return self
+
+    def close(self) -> None:
+        """Stay open."""
+
+
+def _parse_answer(octets: bytes, ended: bool) -> Answer | None:
+    """Return the answer that `octets` begin with, None as long as it is not complete."""
+    if b"\n\r\n" not in octets and b"\n\n" not in octets:
+        return None
+    source = _ReceivedOctets(octets)
+    response = http.client.HTTPResponse(source, method="POST")  # type: ignore[arg-type]
+    try:
+        response.begin()
+        if response.length is None and not response.chunked and not ended:
+            return None
+        body = response.read()
+    except (http.client.HTTPException, ValueError, OSError):
+        return None
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, body, more=source.read())
+
+
+_TIME_OUT: Final = 30.0
+
+
+class Target(Protocol):
+    """A gateway that can be sent steps."""
+
+    @property
+    def name(self) -> str:
+        """Return what a report calls it."""
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step; raises `NotOfferedError` for one that cannot be played here."""
+
+
+class UrlTarget:
+    """A gateway somewhere; `url` is its base URL, or that of its ebMS endpoint.
+
+    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        faces: Mapping[str, FaceAddress],
+        time_out: float = _TIME_OUT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
+        self._urls = {name: _parse_target_url(face.url or base + face.path) for name, face in faces.items()}
+        self._time_out = time_out
+        self._tls = tls or make_client_context()
+        self.name = url
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step."""
+        url = self._urls[step.face]
+        if isinstance(step, RawScript):
+            wire = WireAddress(
+                url.hostname or "",
+                _get_port(url),
+                self._find_context(url),
+                get_request_path(url),
+            )
+            return run_script(step, wire)
+        return self._send_request(step, url)
+
+    def _find_context(self, url: SplitResult) -> ssl.SSLContext | None:
+        return self._tls if url.scheme == "https" else None
+
+    def _send_request(self, step: HttpRequest, url: SplitResult) -> Answer:
+        started = time.monotonic()
+        connection = make_http_connection(url, self._time_out, self._find_context(url))
+        try:
+            connection.connect()
+            # Who refuses early closes while we still send: the answer lies there to be read.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(step.method, get_request_path(url), step.body, dict(step.headers))
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            body = response.read(_LONGEST)
+            return Answer(response.status, headers, body, time.monotonic() - started)
+        except TimeoutError:
+            return Answer(None, {}, b"", time.monotonic() - started, timed_out=True)
+        except (OSError, http.client.HTTPException):
+            return Answer(None, {}, b"", time.monotonic() - started)
+        finally:
+            connection.close()
+
+
+def _parse_target_url(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and _get_port(parts) > 0
+    except ValueError:
+        # Brackets that are no address, a port that is none.
+        known = False
+    if not known:
+        raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
+    return parts
+
+
+def _get_port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+@dataclass(frozen=True)
+class WsgiTarget:
+    """A WSGI application in this process; attacks on HTTP itself need a URL."""
+
+    application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+    faces: Mapping[str, FaceAddress]
+    name: str = "in process"
+
+    def send(self, step: Step) -> Answer:
+        """Return the answer to one step; an exception out of the application is a status 500."""
+        if isinstance(step, RawScript):
+            raise NotOfferedError("an attack on HTTP itself needs a URL")
+        started = time.monotonic()
+        told: dict[str, Any] = {}
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+            told.update(status=int(status.split()[0]), headers={one.lower(): two for one, two in headers})
+
+        try:
+            answered = self.application(_build_environ(step, self.faces[step.face].path), start_response)
+            try:
+                body = b"".join(answered)
+            finally:
+                getattr(answered, "close", lambda: None)()
+        except Exception:
+            told = {"status": 500, "headers": {}}
+            body = traceback.format_exc().encode()
+        return Answer(told["status"], told["headers"], body[:_LONGEST], time.monotonic() - started)
+
+
+def _build_environ(step: HttpRequest, path: str) -> dict[str, Any]:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": step.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "suite.invalid",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_LENGTH": str(len(step.body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(step.body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in step.headers.items():
+        key = name.upper().replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+    return environ

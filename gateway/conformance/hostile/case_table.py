@@ -1,0 +1,167 @@
+"""Tables of attacks: one row is one attack, and what all rows share is said once.
+
+A row holds the variant (the case's id without its prefix), the title, and the subject: what
+this attack has and no other.  A placement makes a request of a subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.case_builders import (
+    RequestMaker,
+    expect_early_refusal,
+    expect_refusal,
+    make_attack_case,
+    make_both_face_cases,
+)
+from gateway.conformance.hostile.exchange import LAWFUL, Expectation
+from gateway.conformance.hostile.octet_mutations import OctetMutation
+from gateway.conformance.hostile.tree_mutations import TreeMutation, mutate_tree
+
+T = TypeVar("T")
+
+#: Makes the request of a subject.
+Placement = Callable[[T], RequestMaker]
+
+#: Variant, title, subject; then, where the table does not say it for all, the problems that refuse it
+#: ("": it must be taken), and whether the naive verifier takes it.
+Row = tuple[str, str, T]
+RefusedRow = tuple[str, str, T, str]
+FlaggedRow = tuple[str, str, T, str, bool]
+#: Variant, title, subject, problems, and where the attack is known from.
+SourcedRow = tuple[str, str, T, str, str]
+
+
+def read_expectation(problems: str, *, early: bool = False) -> Expectation:
+    """Return what must come of a row: a refusal by its problems, an acceptance where it names none."""
+    if not problems:
+        return LAWFUL
+    return expect_early_refusal(*problems.split()) if early else expect_refusal(*problems.split())
+
+
+def make_table_cases(
+    prefix: str,
+    rows: Iterable[Row[T] | RefusedRow[T] | FlaggedRow[T]],
+    place: Placement[T],
+    source: str,
+    expected: str | Expectation = "",
+    *,
+    face: str = "ebms2",
+    early: bool = False,
+    feature: str = "",
+    naive: bool = False,
+) -> Iterator[AttackCase]:
+    """Yield the case of each row; `expected` and `naive` hold for rows that say nothing else.
+
+    `early`: HTTP may refuse it before anybody reads the message.
+    """
+    for row in rows:
+        must = row[3] if len(row) >= 4 else expected
+        yield make_attack_case(
+            prefix + row[0],
+            row[1],
+            place(row[2]),
+            read_expectation(must, early=early) if isinstance(must, str) else must,
+            source,
+            face=face,
+            feature=feature,
+            naive=row[4] if len(row) == 5 else naive,
+        )
+
+
+def make_sourced_cases(
+    prefix: str,
+    rows: Iterable[SourcedRow[T]],
+    place: Placement[T],
+    *,
+    feature: str = "",
+    naive: bool = False,
+) -> Iterator[AttackCase]:
+    """Yield the case of each row of a table whose rows are known from different places."""
+    for variant, title, subject, problems, source in rows:
+        row = (variant, title, subject, problems)
+        yield from make_table_cases(prefix, (row,), place, source, feature=feature, naive=naive)
+
+
+def make_both_face_table(
+    prefix: str, rows: Iterable[Row[OctetMutation] | RefusedRow[OctetMutation]], problems: str, source: str
+) -> Iterator[AttackCase]:
+    """Yield two cases of each row, for messages and for calls; a row may name a source of its own."""
+    for row in rows:
+        yield from make_both_face_cases(
+            prefix + row[0], row[1], row[2], problems, row[3] if len(row) == 4 else source
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTable:
+    """Attacks that differ in one value: `place` puts it into a request, `rows` are the values by variant.
+
+    An id is prefix, variant and suffix.  The title has ``{}`` where the value is shown, ``{variant}``
+    or ``{length}``; of a value as long as `limit` it shows the first `shown` characters.
+    """
+
+    prefix: str
+    title: str
+    rows: Iterable[tuple[str, str]]
+    place: Placement[str]
+    expected: Expectation
+    source: str
+    face: str = "ebms2"
+    suffix: str = ""
+    shown: int = 12
+    limit: int = 40
+
+    def make_cases(self) -> Iterator[AttackCase]:
+        """Yield the case of each value."""
+        for variant, value in self.rows:
+            yield make_attack_case(
+                self.prefix + variant + self.suffix,
+                self.title.format(self._shorten_value(value), variant=variant, length=len(value)),
+                self.place(value),
+                self.expected,
+                self.source,
+                face=self.face,
+            )
+
+    def _shorten_value(self, value: str) -> str:
+        return value if len(value) < self.limit else f"{value[: self.shown]}… of {len(value)} characters"
+
+
+def make_value_cases(*tables: ValueTable) -> tuple[AttackCase, ...]:
+    """Return the cases of all tables."""
+    return tuple(case for table in tables for case in table.make_cases())
+
+
+def send_request(make: RequestMaker) -> RequestMaker:
+    """Return what makes the request: for rows that are requests themselves."""
+    return make
+
+
+def change_body(change: OctetMutation) -> RequestMaker:
+    """Return what makes a message whose HTTP body is changed."""
+    return lambda kit: kit.build_message(body=change)
+
+
+def change_content_type(change: Callable[[str], str]) -> RequestMaker:
+    """Return what makes a message whose Content-Type is changed."""
+    return lambda kit: kit.build_message(content_type=change)
+
+
+def change_envelope(change: OctetMutation) -> RequestMaker:
+    """Return what makes a message whose envelope is changed before its sender signs it."""
+    return lambda kit: kit.build_message(envelope=change)
+
+
+def change_on_the_way(change: TreeMutation) -> RequestMaker:
+    """Return what makes a message whose envelope is changed after it was signed."""
+    return lambda kit: kit.build_message(tampered=mutate_tree(change))
+
+
+def change_before_signing(change: TreeMutation) -> RequestMaker:
+    """Return what makes a message whose envelope is changed, and then signed by its sender."""
+    return change_envelope(mutate_tree(change))
