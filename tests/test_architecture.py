@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kit.paths import ROOT
-from tests.kit.source_tree import PACKAGE, list_sources, parse_source, parse_sources, read_source
+from tests.kit.source_tree import (
+    PACKAGE,
+    get_module_name,
+    list_sources,
+    parse_source,
+    parse_sources,
+    read_facades,
+    read_source,
+)
 from tests.kit.source_tree import get_place as place
 
 EVERYWHERE = {"errors", "message_model", "failpoints", ""}
@@ -66,6 +74,10 @@ BANNED_MODULES = {
     "uuid",
     "time",
 }
+#: Tables of columns, not functions: whoever speaks SQL takes them as they are.
+BEHIND_FACADES = {"gateway.store.tables"}
+MAX_CHAIN = 16
+MAX_CHAIN_THROUGH = 25
 SQL_ROOMS = {"store", "evidence"}
 MAX_FILE = 600
 MAX_FUNCTION = 80
@@ -76,11 +88,6 @@ POOR_NAMES = {"util", "utils", "common", "helper", "helpers", "manager", "servic
 def room(path: Path) -> str:
     first = path.relative_to(PACKAGE).parts[0]
     return "" if first == "__init__.py" else first.removesuffix(".py")
-
-
-def module_name(path: Path) -> str:
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def type_checking_only(tree: ast.Module) -> set[ast.AST]:
@@ -101,7 +108,7 @@ def imports(path: Path, tree: ast.Module, *, running: bool = False) -> Iterator[
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{place(path)}: relative import"
+            assert node.level == 0, f"{path}: relative import"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -129,28 +136,105 @@ def test_the_http_server_knows_nothing_of_what_it_serves() -> None:
     for path in sorted((PACKAGE / "web" / "server").glob("*.py")):
         for name in imports(path, ast.parse(path.read_text(encoding="utf-8"))):
             if name.startswith("gateway"):
-                good = name.startswith((*rooms, "gateway.config.reloaded_value"))
+                good = name.startswith(rooms) or name in ("gateway.config", "gateway.config.ReloadedValue")
                 assert good, f"{place(path)} imports {name}"
 
 
-def test_there_is_no_import_cycle() -> None:
-    modules = {module_name(path): path for path in list_sources()}
+def draw_imports(*, running: bool = False) -> dict[str, set[str]]:
+    """Return of each module those that it imports: through a facade, the module that a name comes from.
+
+    With `running`, only what runs when the module is imported.
+    """
+    modules = {get_module_name(path): path for path in list_sources()}
+    facades = read_facades()
     graph: dict[str, set[str]] = {}
     for name, path in modules.items():
         tree = parse_source(path)
-        targets = {target for target in imports(path, tree) if target in modules}
-        graph[name] = targets - {name}
-    done: set[str] = set()
+        found = set()
+        for target in imports(path, tree, running=running):
+            package, _, what = target.rpartition(".")
+            if what in facades.get(package, {}):
+                home = facades[package][what]
+                found.add(f"{home}.{what}" if f"{home}.{what}" in modules else home)
+            elif target in modules:
+                found.add(target)
+        graph[name] = found - {name}
+    return graph
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
+
+def find_longest_chain(graph: dict[str, set[str]]) -> tuple[str, ...]:
+    """Return the longest chain of imports; fails where there is a circle."""
+    longest: dict[str, tuple[str, ...]] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> tuple[str, ...]:
         assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
-        if name not in done:
-            for target in graph[name]:
-                visit(target, (*trail, name))
-            done.add(name)
+        if name not in longest:
+            below = (visit(target, (*trail, name)) for target in sorted(graph[name]))
+            longest[name] = (name, *max(below, key=len, default=()))
+        return longest[name]
 
-    for name in graph:
-        visit(name, ())
+    return max((visit(name, ()) for name in sorted(graph)), key=len)
+
+
+def test_there_is_no_import_cycle() -> None:
+    find_longest_chain(draw_imports())
+
+
+def test_a_chain_of_imports_is_short() -> None:
+    """Counted from file to file, and where a package is between, through it to the file behind it."""
+    to_facades = {
+        name: {one for one in targets if is_on_the_same_side(name, one)}
+        for name, targets in draw_imports(running=True).items()
+    }
+    assert len(find_longest_chain(to_facades)) <= MAX_CHAIN
+    chain = find_longest_chain(draw_imports(running=True))
+    assert len(chain) <= MAX_CHAIN_THROUGH, f"{len(chain)} files: {' '.join(chain)}"
+
+
+def is_on_the_same_side(name: str, target: str) -> bool:
+    """Tell whether a module is reached from another without a facade between them."""
+    return find_facade(name, target) is None
+
+
+def find_facade(name: str, target: str) -> str | None:
+    """Return the outermost package with a facade that a module is in and another is not."""
+    parts = target.split(".")
+    for count in range(1, len(parts)):
+        package = ".".join(parts[:count])
+        if package in read_facades() and not name.startswith(f"{package}.") and name != package:
+            return package
+    return None
+
+
+def test_others_import_what_a_package_offers() -> None:
+    wrong = []
+    for path, tree in parse_sources():
+        own = get_module_name(path)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module in BEHIND_FACADES:
+                continue
+            for alias in node.names:
+                facade = find_facade(own, f"{node.module}.{alias.name}")
+                if facade is not None and node.module != facade:
+                    wrong.append(
+                        f"{place(path)}: {alias.name} of {node.module} is offered by {facade}, or should be"
+                    )
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_package_offers_what_others_use() -> None:
+    used = {target for path, tree in parse_sources() for target in imports(path, tree)}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        used |= set(imports(path, ast.parse(path.read_text(encoding="utf-8"))))
+    # What an outer package offers of an inner one.
+    used |= {f"{home}.{name}" for names in read_facades().values() for name, home in names.items()}
+    unused = [
+        f"{package}.{name}"
+        for package, names in read_facades().items()
+        for name in names
+        if f"{package}.{name}" not in used
+    ]
+    assert not unused, "\n".join(unused)
 
 
 def test_a_pure_room_asks_nothing_of_the_world() -> None:
@@ -249,6 +333,6 @@ def test_every_code_package_is_in_the_wheel() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     named = {line for line in config["options"]["packages"].split() if line}
-    real = {module_name(path) for path in PACKAGE.rglob("__init__.py")}
+    real = {get_module_name(path) for path in PACKAGE.rglob("__init__.py")}
     data = {f"gateway.share.{name}" for name in ("xsd", "wsdl", "mappings", "pki", "conformance")}
     assert named == real | data

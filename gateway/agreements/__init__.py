@@ -2,24 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.agreements.agreement_file import read_pmodes
-from gateway.agreements.pmode import (
-    PMode,
-    Reliability,
-    Security,
-    pmode_from_json,
-    pmode_to_json,
-)
-from gateway.agreements.pmode_index import SIGNAL_SERVICE, MessageRoute, PModeIndex
+import lazy_loader
 
-__all__ = [
-    "SIGNAL_SERVICE",
-    "MessageRoute",
-    "PMode",
-    "PModeIndex",
-    "Reliability",
-    "Security",
-    "pmode_from_json",
-    "pmode_to_json",
-    "read_pmodes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,3 +1,7 @@
 """What a case is and what it decides; pure."""
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,11 +15,21 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, GatewayError, Problem
-from gateway.wire.namespaces import PREFIXES, WCO_DEC, WCO_MD
-from gateway.wire.schema_sets import SchemaSet, SchemaViolation
-from gateway.wire.shipped_schemas import DECLARATION, load_code_list, load_shipped_schemas
-from gateway.wire.wco_pointers import PointerIndex, build_pointer, load_wco_elements, read_leaf_text
-from gateway.wire.xml import build_xpath
+from gateway.wire import (
+    DECLARATION,
+    PREFIXES,
+    WCO_DEC,
+    WCO_MD,
+    PointerIndex,
+    SchemaSet,
+    SchemaViolation,
+    build_pointer,
+    build_xpath,
+    load_code_list,
+    load_shipped_schemas,
+    load_wco_elements,
+    read_leaf_text,
+)
 
 __all__ = [
     "ValidationFinding",

@@ -15,7 +15,7 @@ from lxml import etree
 
 from gateway.cases.agency_notices import Notice
 from gateway.cases.case_outcome import CaseOutcome, RankedDecision
-from gateway.wire.namespaces import RES, WCO_RES
+from gateway.wire import RES, WCO_RES
 
 __all__ = [
     "CaseHeader",

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, RULE_BROKEN, SOURCES_DISAGREE, GatewayError
-from gateway.wire.namespaces import SUB, WCO_DEC, WCO_MD
-from gateway.wire.wco_pointers import PointerIndex, load_wco_elements, read_leaf_text
+from gateway.wire import SUB, WCO_DEC, WCO_MD, PointerIndex, load_wco_elements, read_leaf_text
 
 __all__ = ["Application", "Attachment", "Disclaimer", "Submission", "check_attachments", "read_submission"]
 

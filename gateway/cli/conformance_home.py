@@ -15,32 +15,38 @@ from sqlalchemy import Connection
 from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.partner_folder import (
+from gateway.conformance.hostile import (
     AGENCY,
     APPLICATION,
     LAW,
+    MEMBERS,
     PARTY_TYPE,
+    AttackerKit,
     PartnerFolder,
+    WsgiTarget,
     make_partner_folder,
+    read_attacker_kit,
 )
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.receive import receive_parcel
-from gateway.hub.wiring import build_engine, build_hub, get_current_time
+from gateway.hub import RejectingComposer, build_engine, build_hub, get_current_time, receive_parcel
 from gateway.message_model import PartyId
-from gateway.pki.certificate_authority import SandboxParty, load_authority, make_sandbox
-from gateway.pki.certificates import read_certificate
-from gateway.pki.revocation_data import read_revocation_lists
+from gateway.pki import SandboxParty, load_authority, make_sandbox, read_certificate, read_revocation_lists
 from gateway.protocols import PROTOCOLS
-from gateway.store import agency_requests, cases, messages, parties, payloads, revocation_lists
-from gateway.store.agency_requests import NewAgencyRequest
-from gateway.store.cases import NewCase
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.schema_migration import migrate_schema
-from gateway.store.transitions import StateEvent
-from gateway.web.wsgi_application import build_application
+from gateway.store import (
+    NewAgencyRequest,
+    NewCase,
+    StateEvent,
+    agency_requests,
+    cases,
+    messages,
+    migrate_schema,
+    parties,
+    payloads,
+    read_transaction,
+    revocation_lists,
+    write_transaction,
+)
+from gateway.web import build_application
 
 __all__ = ["invite_suite", "make_suite_home", "open_throwaway_hub"]
 

@@ -23,13 +23,11 @@ from sqlalchemy import Connection
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
-from gateway.hub.wiring import build_engine
-from gateway.hub.wiring import get_current_time as clock
-from gateway.pki.certificate_authority import Sandbox, SandboxParty, make_sandbox
+from gateway.hub import build_engine
+from gateway.hub import get_current_time as clock
+from gateway.pki import Sandbox, SandboxParty, make_sandbox
 from gateway.share import get_data_folder
-from gateway.store import mandates, parties
-from gateway.store.engine import write_transaction
-from gateway.store.schema_migration import migrate_schema
+from gateway.store import mandates, migrate_schema, parties, write_transaction
 
 __all__ = ["Cast", "Stage", "read_cast"]
 

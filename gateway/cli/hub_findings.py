@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cryptography.x509 import load_pem_x509_certificates
 
 from gateway.config import Settings
-from gateway.delivery.tls_connector import PerHostConnector
+from gateway.delivery import PerHostConnector
 from gateway.errors import (
     CERTIFICATE_EXPIRED,
     KEY_UNAVAILABLE,
@@ -21,23 +21,25 @@ from gateway.errors import (
     SETTINGS_WRONG,
     GatewayError,
 )
-from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.hub.trust.client_certificate_binding import EVERYBODY
-from gateway.hub.trust.fetch_sources import read_fetch_sources
-from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store, validate_new_certificate
-from gateway.hub.trust.trust_expiry import list_authority_periods, list_expiry_remarks, list_own_periods
-from gateway.hub.trust.trust_settings import load_trust_store
-from gateway.hub.wiring import build_hub, get_current_time
-from gateway.monitor.certificate_expiry import make_expiry_warnings
-from gateway.monitor.source_freshness import SourceFreshness, list_source_freshness
-from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse
-from gateway.store.engine import read_transaction
-from gateway.web.server.tls_terminator import watch_tls_context
-from gateway.web.server_settings import build_terminator_settings
+from gateway.hub import (
+    EVERYBODY,
+    Hub,
+    RegisterSnapshot,
+    RejectingComposer,
+    build_hub,
+    find_issuer_trust_store,
+    get_current_time,
+    list_authority_periods,
+    list_expiry_remarks,
+    list_own_periods,
+    load_trust_store,
+    read_fetch_sources,
+    validate_new_certificate,
+)
+from gateway.monitor import SourceFreshness, list_source_freshness, make_expiry_warnings
+from gateway.pki import AcceptanceTerms, CertificateUse, RevocationData, check_issuer_path
+from gateway.store import read_transaction
+from gateway.web import build_terminator_settings, watch_tls_context
 
 __all__ = [
     "check_own_hub",

@@ -10,15 +10,15 @@ from typing import Any, Final, NoReturn, cast
 
 from gateway.cli.named_files import read_file
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificates import Certificate, read_certificates
-from gateway.recognition.own_trusted_list import TrustedListDraft
-from gateway.recognition.trusted_list import (
+from gateway.pki import Certificate, read_certificates
+from gateway.recognition import (
     CrossCertificateBridge,
     EquivalenceRule,
     Role,
     SchemePointer,
     ServiceKind,
     ServiceStatus,
+    TrustedListDraft,
     TrustService,
 )
 

@@ -11,8 +11,7 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 
 if TYPE_CHECKING:
     from gateway.cli.verb_groups import Arguments
-    from gateway.pki.certificates import Certificate
-    from gateway.pki.signing_keys import Signer
+    from gateway.pki import Certificate, Signer
 
 __all__ = [
     "load_key_file",
@@ -79,7 +78,7 @@ def split_named_file(text: str, option: str) -> tuple[str, Path]:
 
 def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
     """Return the certificates in files, PEM or DER, in their order."""
-    from gateway.pki.certificates import read_certificates
+    from gateway.pki import read_certificates
 
     return tuple(one for each in files for one in read_certificates(read_file(each)))
 
@@ -91,7 +90,7 @@ def read_signers(files: Iterable[Path]) -> set[Certificate]:
 
 def load_key_file(arguments: Arguments) -> Signer:
     """Return the signer that ``--key``, ``--certificate`` and ``--password-file`` name."""
-    from gateway.pki.signing_keys import load_signer
+    from gateway.pki import load_signer
 
     certificate = read_file(arguments.certificate) if arguments.certificate else None
     password = read_file(arguments.password_file).rstrip(b"\r\n") if arguments.password_file else None

@@ -7,23 +7,35 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.agreements import pmode_to_json, read_pmodes
-from gateway.agreements.pmode import PMode
+from gateway.agreements import PMode, pmode_to_json, read_pmodes
 from gateway.config import Settings
-from gateway.hub.register.register_snapshot import load_register_snapshot
-from gateway.hub.trust.issuer_trust_store import validate_new_certificate
-from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
-from gateway.hub.trust.trust_settings import load_recognition_policy, load_trust_store
-from gateway.hub.trust.trusted_list_recognition import Recognizer
+from gateway.hub import (
+    LoadedRevocationData,
+    Recognizer,
+    load_recognition_policy,
+    load_register_snapshot,
+    load_trust_store,
+    validate_new_certificate,
+)
 from gateway.message_model import PartyId
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import Certificate, CertificateRules, read_certificate
-from gateway.pki.revocation_data import RevocationData, read_revocation_lists
-from gateway.pki.trust_store import CertificateUse
-from gateway.store import agreements, parties, revocation_lists
-from gateway.store.agreements import NewAgreement, NewPMode
-from gateway.store.parties import NewCertificate
-from gateway.store.revocation_lists import NewRevocationList
+from gateway.pki import (
+    Certificate,
+    CertificateRules,
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    read_certificate,
+    read_revocation_lists,
+)
+from gateway.store import (
+    NewAgreement,
+    NewCertificate,
+    NewPMode,
+    NewRevocationList,
+    agreements,
+    parties,
+    revocation_lists,
+)
 
 __all__ = [
     "USES",

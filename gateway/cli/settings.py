@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from gateway.config import Settings, load_settings
-from gateway.hub.database import build_engine
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.schema_version import check_schema_version
+from gateway.hub import build_engine
+from gateway.store import check_schema_version, read_transaction, write_transaction
 
 __all__ = [
     "find_settings_file",

@@ -90,7 +90,7 @@ def home_options(*, as_json: bool = True) -> Decorator:
 
 def judging_options() -> Decorator:
     """Return what verbs that judge a file by itself have: ``--policy``, ``--trust``, ``--at``, ``--json``."""
-    from gateway.xmlsec.algorithms import POLICIES
+    from gateway.xmlsec import POLICIES
 
     choice = click.Choice(sorted(POLICIES))
     return join_options(
@@ -131,7 +131,7 @@ def tls_options() -> Decorator:
 def open_tls(arguments: Arguments) -> ssl.SSLContext:
     """Return how to call over TLS as the options say; raises GW801 and GW803."""
     from gateway.errors import SETTINGS_WRONG, GatewayError
-    from gateway.pki.tls_contexts import TlsIdentity, make_client_context
+    from gateway.pki import TlsIdentity, make_client_context
 
     certificate, key = arguments.client_certificate, arguments.client_key
     if (certificate is None) != (key is None):

@@ -15,15 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
-from gateway.conformance.partners.http_transport import (
+from gateway.conformance.hostile import ReplyServer
+from gateway.conformance.partners import (
+    BROKER_MISBEHAVIORS,
+    CUSTOMS_MISBEHAVIORS,
     HttpReply,
     IncomingRequest,
+    Misbehavior,
     PartnerServer,
     RequestHandler,
+    read_identity,
 )
-from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, CUSTOMS_MISBEHAVIORS, Misbehavior
-from gateway.conformance.partners.partner_identity import read_identity
 from gateway.errors import GatewayError
 
 __all__ = ["main"]
@@ -113,9 +115,7 @@ def _add_agency_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_agency(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.partners.agency import AgencySimulator
-    from gateway.conformance.partners.agency_documents import DocumentCatalogue
-    from gateway.conformance.partners.agency_plan import read_agency_plans
+    from gateway.conformance.partners import AgencySimulator, DocumentCatalogue, read_agency_plans
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
     plans = read_agency_plans(arguments.plan, _collect_plan_options(arguments))
@@ -153,7 +153,7 @@ def _parse_item_rule(text: str, conditions: list[str]) -> dict[str, Any]:
 
 
 def _run_customs(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.partners.customs import CustomsSimulator
+    from gateway.conformance.partners import CustomsSimulator
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
     mischief = tuple(Misbehavior.from_text(text, CUSTOMS_MISBEHAVIORS) for text in arguments.misbehave)
@@ -164,8 +164,7 @@ def _run_customs(arguments: argparse.Namespace) -> None:
 
 
 def _run_broker(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.partners.message_handler import MessageHandler
-    from gateway.conformance.partners.partner_identity import read_membership
+    from gateway.conformance.partners import MessageHandler, read_membership
 
     member = read_membership(
         arguments.partner, arguments.name, arguments.agreement, tuple(arguments.hub_certificate)
@@ -176,7 +175,7 @@ def _run_broker(arguments: argparse.Namespace) -> None:
 
 
 def _run_hostile_partner(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.hostile.reply_attacks.hostile_partner import HostilePartner, build_hostile_server
+    from gateway.conformance.hostile import HostilePartner, build_hostile_server
 
     who = HostilePartner(arguments.partner, arguments.name, arguments.other, arguments.face, arguments.wsdl)
     at = (arguments.host, arguments.port)

@@ -1,3 +1,7 @@
 """Hands things over, and again if need be: the queue's worker and its agents."""
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,8 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from gateway.errors import GatewayError
-from gateway.store import delivery_leases
-from gateway.store.delivery_leases import AttemptOutcome, DeliveryLease
+from gateway.store import AttemptOutcome, DeliveryLease, delivery_leases
 
 __all__ = [
     "LeaseLostError",

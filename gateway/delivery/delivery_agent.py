@@ -12,7 +12,7 @@ from gateway.delivery.attempt_outcome import (
     RetryPlan,
 )
 from gateway.errors import GatewayError
-from gateway.store.delivery_leases import DeliveryLease
+from gateway.store import DeliveryLease
 
 __all__ = ["DeliveryAgent", "FailedDelivery"]
 

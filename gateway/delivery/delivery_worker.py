@@ -27,15 +27,19 @@ from gateway.delivery.attempt_outcome import (
 from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.recurring_schedule import RecurringSchedule
 from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.completion.case_closing import closing_transaction
-from gateway.store import delivery_leases, lanes
+from gateway.hub import closing_transaction
+from gateway.store import (
+    DeliveryLease,
+    InsufficientStorageError,
+    delivery_leases,
+    lanes,
+    read_transaction,
+    write_transaction,
+)
 from gateway.store import delivery_maintenance as upkeep
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.wire.reader_threads import ReaderThreads
+from gateway.wire import ReaderThreads
 
 __all__ = ["DeliveryWorker", "WorkerSettings"]
 

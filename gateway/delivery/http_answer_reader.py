@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
-from gateway.wire.header_fields import is_identity_coding
+from gateway.wire import is_identity_coding
 
 __all__ = ["MOST_FIELDS", "MOST_HEAD", "HttpAnswer", "read_http_answer"]
 

@@ -12,11 +12,9 @@ from gateway.delivery.soap_caller import SoapDestination, compose_service_call
 from gateway.delivery.soap_client import AnswerPolicy
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.errors import SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
-from gateway.hub.outbox.outgoing_calls import OutgoingCall
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import Certificate
-from gateway.pki.trust_store import CertificateUse
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.hub import OutgoingCall
+from gateway.pki import Certificate, CertificateUse, CertificateValidator
+from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["PartnerDirectory", "PartnerService"]
 

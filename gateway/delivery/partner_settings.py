@@ -18,7 +18,7 @@ from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.partner_directory import PartnerService
 from gateway.delivery.wsdl_files import WsdlFile, has_wsdl_file
 from gateway.errors import GatewayError
-from gateway.hub.outbox.outgoing_calls import CUSTOMS
+from gateway.hub import CUSTOMS
 
 __all__ = ["PartnerSettings", "SettingsFile", "build_partners", "build_retry_plans"]
 

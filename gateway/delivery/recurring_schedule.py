@@ -13,9 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from gateway.store import deliveries
-from gateway.store.deliveries import NewDelivery
-from gateway.store.engine import write_transaction
+from gateway.store import NewDelivery, deliveries, write_transaction
 
 __all__ = ["RecurringSchedule", "RecurringTask"]
 

@@ -21,11 +21,18 @@ from zeep.transports import Transport
 
 from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
 from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError
-from gateway.wire.addressing import AddressingHeaders, write_addressing
-from gateway.wire.namespaces import SOAP11
-from gateway.wire.wsdl import ServiceDescription, WsdlOperation, read_wsdl, remove_schema_imports
-from gateway.wire.xml import serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
+from gateway.wire import (
+    DEFAULT_LIMITS,
+    SOAP11,
+    AddressingHeaders,
+    ServiceDescription,
+    WsdlOperation,
+    prescan_xml,
+    read_wsdl,
+    remove_schema_imports,
+    serialize_element,
+    write_addressing,
+)
 
 __all__ = ["CallAttachment", "ServiceCall", "ServiceContract", "load_contract"]
 

@@ -8,11 +8,9 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.wire.schema_sets import collapse_whitespace
-from gateway.wire.soap import SoapFault
-from gateway.wire.xml_instants import parse_instant
+from gateway.wire import SoapFault, collapse_whitespace, parse_instant
 
 __all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
 

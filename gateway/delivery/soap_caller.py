@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.cases.agency_notices import AgencyAnswer, SignedReply
+from gateway.cases import AgencyAnswer, SignedReply
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Certificate, Signer
 
 __all__ = ["SoapCaller", "SoapDestination", "compose_service_call"]
 

@@ -11,22 +11,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.cases.agency_notices import AgencyAnswer
+from gateway.cases import AgencyAnswer
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.service_contracts import ServiceContract
 from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_agency_answer
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.wire.addressing import read_addressing
-from gateway.wire.header_fields import is_text_xml
-from gateway.wire.namespaces import WSA, WSSE
-from gateway.wire.soap import SoapEnvelope, check_must_understand, read_envelope, read_fault
-from gateway.wire.wsdl import WsdlOperation
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.algorithms import STRICT, SignaturePolicy
-from gateway.xmlsec.wss import DEFAULT_WINDOW, TimestampWindow, sign_soap_envelope, verify_soap_envelope
+from gateway.pki import Certificate, Signer
+from gateway.wire import (
+    DEFAULT_LIMITS,
+    WSA,
+    WSSE,
+    SoapEnvelope,
+    WireLimits,
+    WsdlOperation,
+    check_must_understand,
+    is_text_xml,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    read_fault,
+    serialize_element,
+)
+from gateway.xmlsec import (
+    DEFAULT_WINDOW,
+    STRICT,
+    SignaturePolicy,
+    TimestampWindow,
+    sign_soap_envelope,
+    verify_soap_envelope,
+)
 
 __all__ = ["AnswerPolicy", "SignedCall", "SignerCheck", "open_signed_answer", "sign_call"]
 

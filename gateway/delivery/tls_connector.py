@@ -15,16 +15,22 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from gateway.config import get_key_file
-from gateway.config.reloaded_value import ReloadedValue
-from gateway.config.tls import TlsSettings
+from gateway.config import ReloadedValue, TlsSettings, get_key_file
 from gateway.errors import CERTIFICATE_REVOKED, GatewayError
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.certificates import PATH_RULES, read_certificate
-from gateway.pki.name_normalization import normalize_name
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.tls_contexts import TlsIdentity, get_verified_chain, make_client_context
-from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore
+from gateway.pki import (
+    DEFAULT_POLICY,
+    PATH_RULES,
+    CertificateUse,
+    RevocationData,
+    TlsIdentity,
+    TrustPolicy,
+    TrustStore,
+    get_verified_chain,
+    make_client_context,
+    normalize_name,
+    read_certificate,
+    validate_path,
+)
 
 __all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector"]
 

@@ -10,11 +10,15 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gateway.config import Settings, TimeStampSettings
-from gateway.delivery.agents.fetch_agent import FetchAgent, list_recurring_fetches
-from gateway.delivery.agents.local_agent import LocalAgent
-from gateway.delivery.agents.msh_agent import MshAgent
-from gateway.delivery.agents.partner_agent import PartnerAgent
-from gateway.delivery.agents.time_stamp_agent import TimeStampAgent, TimeStampPolicy
+from gateway.delivery.agents import (
+    FetchAgent,
+    LocalAgent,
+    MshAgent,
+    PartnerAgent,
+    TimeStampAgent,
+    TimeStampPolicy,
+    list_recurring_fetches,
+)
 from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_agent import DeliveryAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
@@ -25,13 +29,18 @@ from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.delivery.service_contracts import load_contract
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.delivery.tls_connector import PerHostConnector
-from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import CUSTOMS
-from gateway.hub.readiness.warm_up import warm_up_hub
-from gateway.hub.trust.fetch_sources import AGENT, read_fetch_sources
-from gateway.hub.wiring import build_hub, build_hub_base, build_wire_limits, get_current_time
-from gateway.store import lanes
-from gateway.store.engine import write_transaction
+from gateway.hub import (
+    AGENT,
+    CUSTOMS,
+    Hub,
+    build_hub,
+    build_hub_base,
+    build_wire_limits,
+    get_current_time,
+    read_fetch_sources,
+    warm_up_hub,
+)
+from gateway.store import lanes, write_transaction
 
 __all__ = ["build_tls_connector", "build_worker"]
 

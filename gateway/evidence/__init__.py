@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves, record_evidence
+import lazy_loader
 
-__all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

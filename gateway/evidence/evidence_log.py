@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
-from gateway.store.prepared_statements import PreparedStatement
+from gateway.store import PreparedStatement
 from gateway.store.tables import evidence
 
 __all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]

@@ -23,8 +23,7 @@ from gateway.evidence.inclusion_proofs import (
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.evidence.tree_heads import MOST_LEAVES, list_heads, visit_sealed_leaves
 from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts, read_leaf_data
-from gateway.pki.certificates import Certificate
-from gateway.pki.verdict_evidence import list_named_digests
+from gateway.pki import Certificate, list_named_digests
 from gateway.store import payloads
 from gateway.store import time_stamps as stamps
 from gateway.store.tables import evidence, verdicts

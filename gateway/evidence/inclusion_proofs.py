@@ -23,15 +23,24 @@ from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
 from gateway.evidence.merkle_tree import compute_audit_path, compute_path_root
 from gateway.evidence.tree_heads import list_heads
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.signing_keys import get_signature_algorithm
-from gateway.pki.time_stamps import TimeStamp, verify_time_stamp_token
-from gateway.pki.trust_store import DEFAULT_USES, CertificateUse, TrustPolicy, Verdict
-from gateway.pki.verdict_evidence import VerdictMaterial, load_material, repeat_validation
+from gateway.pki import (
+    DEFAULT_USES,
+    Certificate,
+    CertificateUse,
+    TimeStamp,
+    TrustPolicy,
+    Verdict,
+    VerdictMaterial,
+    get_signature_algorithm,
+    load_material,
+    read_certificate,
+    repeat_validation,
+    verify_time_stamp_token,
+)
 from gateway.store import payloads
 from gateway.store import time_stamps as stamps
 from gateway.store.tables import evidence
-from gateway.xmlsec.algorithms import verify_signature_value
+from gateway.xmlsec import verify_signature_value
 
 __all__ = [
     "TimeStampAuthorities",

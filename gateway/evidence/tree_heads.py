@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
-from gateway.pki.signing_keys import Signer
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.pki import Signer
+from gateway.store import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import evidence, seals
 
 __all__ = [

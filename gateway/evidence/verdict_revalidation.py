@@ -17,8 +17,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
-from gateway.pki.trust_store import Verdict
-from gateway.pki.verdict_evidence import VerdictMaterial, list_differences, load_material, repeat_validation
+from gateway.pki import Verdict, VerdictMaterial, list_differences, load_material, repeat_validation
 from gateway.store import payloads, verdicts
 
 __all__ = [

@@ -5,3 +5,7 @@ says, `conclude` makes one result of it, `relay` notes that it has arrived.
 """
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases.case_numbers import make_case_number
+from gateway.cases import make_case_number
 from gateway.errors import NO_OPEN_CASE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
@@ -27,7 +27,7 @@ from gateway.hub.forward import (
     enqueue_supplement_call,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
+from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -38,11 +38,18 @@ from gateway.hub.split import (
     process_submission,
 )
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, cases, correlations, messages, payloads
-from gateway.store.agency_requests import NewAgencyRequest
-from gateway.store.cases import NewCase
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.transitions import StateEvent
+from gateway.store import (
+    NewAgencyRequest,
+    NewCase,
+    StateEvent,
+    agency_requests,
+    cases,
+    correlations,
+    messages,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["admit_submission"]
 

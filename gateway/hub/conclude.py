@@ -18,26 +18,20 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases.case_outcome import CaseOutcome, RankedDecision
-from gateway.cases.result_documents import (
-    DecidedRequest,
-    ReportedProblem,
-    make_result_document,
-)
-from gateway.hub.completion.stored_decisions import compute_conclusion_id, make_standing_decisions
+from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
+from gateway.hub.completion import compute_conclusion_id, make_standing_decisions
 from gateway.hub.forward import compose_approval_call, enqueue_approval_call
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.applicant_messages import (
+from gateway.hub.outbox import (
     CaseSnapshot,
+    FinishLease,
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
     seal_message,
     store_message,
 )
-from gateway.hub.outbox.local_tasks import FinishLease
-from gateway.store import cases, decisions, deliveries
-from gateway.store.engine import write_transaction
+from gateway.store import cases, decisions, deliveries, write_transaction
 
 __all__ = ["Conclusion", "conclude_case"]
 

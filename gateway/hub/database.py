@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from gateway.config import Settings
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.store.engine import make_engine
+from gateway.store import make_engine
 
 __all__ = ["build_engine"]
 

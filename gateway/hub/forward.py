@@ -16,14 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases.agency_notices import DecisionCode
-from gateway.cases.case_outcome import RankedDecision
+from gateway.cases import DecisionCode, RankedDecision
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.applicant_messages import CaseSnapshot
-from gateway.hub.outbox.outgoing_calls import CUSTOMS, OutgoingCall
+from gateway.hub.outbox import CUSTOMS, CaseSnapshot, OutgoingCall
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
-from gateway.store import deliveries, payloads
-from gateway.store.deliveries import NewDelivery
+from gateway.store import NewDelivery, deliveries, payloads
 
 __all__ = [
     "ComposedCall",

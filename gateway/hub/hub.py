@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.hub.register.trusted_register import TrustedRegister
+from gateway.hub.register import TrustedRegister
 
 if TYPE_CHECKING:
-    from gateway.hub.register.decision_rules import DecisionRules
+    from gateway.hub.register import DecisionRules
 
 
 from collections.abc import Callable, Mapping
@@ -16,17 +16,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from gateway.hub.outbox.outgoing_calls import CallComposer
-from gateway.hub.outbox.rate_limit import RefusalQuota
-from gateway.hub.readiness.stamping_monitor import StampingMonitor
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.hub.trust.signing_keys import NextSigningKey
+from gateway.hub.outbox import CallComposer, RefusalQuota
+from gateway.hub.readiness import StampingMonitor
+from gateway.hub.register import RegisterSnapshot
+from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.signing_keys import Signer
+from gateway.pki import CertificateExaminer, CertificateValidator, Signer
 from gateway.protocols import Parcel, ProtocolContext
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["Hub", "HubResources"]
 

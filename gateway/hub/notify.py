@@ -14,26 +14,21 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases.agency_notices import Notice
-from gateway.cases.result_documents import (
-    RequestState,
-    make_notice_document,
-)
+from gateway.cases import Notice, RequestState, make_notice_document
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.applicant_messages import (
+from gateway.hub.outbox import (
     CaseSnapshot,
+    FinishLease,
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
     seal_message,
     store_message,
 )
-from gateway.hub.outbox.local_tasks import FinishLease
 from gateway.store import agency_requests as requests
-from gateway.store import cases, notices
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store import cases, notices, read_transaction, write_transaction
 
 __all__ = ["notify_applicant"]
 

@@ -19,29 +19,32 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.completion import signals
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.late_receipts import queue_late_receipt
-from gateway.hub.outbox.local_tasks import enqueue_task
-from gateway.hub.outbox.signal_outbox import (
+from gateway.hub.outbox import (
     NOTHING_TO_SAY,
     OutgoingPost,
     can_post_answer,
     enqueue_post,
+    enqueue_task,
     post_answer,
+    queue_late_receipt,
 )
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.hub.register.trusted_register import StaleSnapshotError
-from gateway.hub.trust.client_certificate_binding import check_message_connection
+from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
+from gateway.hub.trust import check_message_connection
 from gateway.message_model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
-from gateway.pki.trust_store import CertificateUse
+from gateway.pki import CertificateUse
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ProtocolCore
-from gateway.store import messages
-from gateway.store.disk_reserve import get_disk_reserve
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.group_commit import run_in_group_commit
-from gateway.store.messages import HttpResponse, NewMessage
+from gateway.store import (
+    HttpResponse,
+    NewMessage,
+    get_disk_reserve,
+    messages,
+    read_transaction,
+    run_in_group_commit,
+    write_transaction,
+)
 
 __all__ = ["ReceivedMessage", "receive_parcel"]
 

@@ -16,36 +16,42 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases.agency_notices import (
+from gateway.cases import (
     AgencyAcknowledgment,
     AgencyAnswer,
     AgencyCallback,
     Decision,
     Notice,
     SignedReply,
-)
-from gateway.cases.case_outcome import (
+    check_notice_status,
     evaluate_case_outcome,
     is_decided,
 )
-from gateway.cases.status_codes import check_notice_status
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.completion import case_closing
-from gateway.hub.completion.stored_decisions import (
+from gateway.evidence import record_evidence
+from gateway.hub.completion import (
+    case_closing,
     compute_conclusion_id,
     list_concerns,
     make_concern,
     make_standing_decisions,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
+from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.state_machines import REQUEST, get_next_state
-from gateway.store import agency_requests, cases, correlations, decisions, notices, payloads
-from gateway.store.decisions import NewDecision
-from gateway.store.engine import write_transaction
-from gateway.store.notices import NewNotice, StoredNotice
-from gateway.store.transitions import StateEvent
+from gateway.store import (
+    NewDecision,
+    NewNotice,
+    StateEvent,
+    StoredNotice,
+    agency_requests,
+    cases,
+    correlations,
+    decisions,
+    notices,
+    payloads,
+    write_transaction,
+)
 
 __all__ = ["apply_answer", "apply_call_back", "describe_signer"]
 

@@ -17,11 +17,18 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases.case_numbers import make_application_number, make_case_number
-from gateway.cases.declaration_validation import validate_document
-from gateway.cases.filing_authorization import Filing, authorize_filing
-from gateway.cases.result_documents import ReportedProblem
-from gateway.cases.submission_reader import Application, Submission, check_attachments, read_submission
+from gateway.cases import (
+    Application,
+    Filing,
+    ReportedProblem,
+    Submission,
+    authorize_filing,
+    check_attachments,
+    make_application_number,
+    make_case_number,
+    read_submission,
+    validate_document,
+)
 from gateway.errors import (
     DOCUMENT_INVALID,
     NO_OPEN_CASE,
@@ -31,21 +38,12 @@ from gateway.errors import (
 )
 from gateway.harmonize import AgencyRequest, MappingBundle, split_submission
 from gateway.hub.hub import Hub
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.hub.trust.submission_signer import (
-    OpenedDocument,
-    SignerAdmission,
-    SubmissionTimes,
-    admit_signer,
-    open_document,
-)
+from gateway.hub.register import RegisterSnapshot
+from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, cases
-from gateway.store.engine import read_transaction
-from gateway.wire.namespaces import SUB
-from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
-from gateway.wire.xml_prescan import WireLimits
+from gateway.store import agency_requests, cases, read_transaction
+from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
 
 __all__ = [
     "PreparedApplication",

@@ -13,19 +13,22 @@ from sqlalchemy import Engine
 from gateway.config import LimitSettings, Settings, TimeStampSettings
 from gateway.hub.database import build_engine
 from gateway.hub.hub import Hub, HubResources
-from gateway.hub.outbox.outgoing_calls import CallComposer
-from gateway.hub.readiness.stamping_monitor import StalenessPolicy, StampingMonitor
-from gateway.hub.register.decision_rules import ActiveRules
-from gateway.hub.register.trusted_register import TrustedRegister
-from gateway.hub.trust.signing_keys import NextSigningKey, load_hub_signer, load_next_signing_key
-from gateway.hub.trust.trust_settings import load_recognition_policy, load_stamp_trust_store, load_trust_store
-from gateway.hub.trust.trusted_list_recognition import Recognizer
-from gateway.hub.trust.verdict_recorder import VerdictRecorder
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.signing_keys import Signer
-from gateway.store.schema_version import check_schema_version
-from gateway.wire.xml_prescan import WireLimits
+from gateway.hub.outbox import CallComposer
+from gateway.hub.readiness import StalenessPolicy, StampingMonitor
+from gateway.hub.register import ActiveRules, TrustedRegister
+from gateway.hub.trust import (
+    NextSigningKey,
+    Recognizer,
+    VerdictRecorder,
+    load_hub_signer,
+    load_next_signing_key,
+    load_recognition_policy,
+    load_stamp_trust_store,
+    load_trust_store,
+)
+from gateway.pki import CertificateExaminer, CertificateValidator, Signer
+from gateway.store import check_schema_version
+from gateway.wire import WireLimits
 
 __all__ = [
     "HubBase",

@@ -9,14 +9,14 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from gateway.store.certificate_coverage import (
+from gateway.store import (
     WARNING,
     CertificateCoverage,
     UsagePeriod,
     compute_coverage,
     list_usage_periods,
+    read_transaction,
 )
-from gateway.store.engine import read_transaction
 
 __all__ = ["ExpiryWarning", "list_expiry_warnings", "log_expiry_warnings", "make_expiry_warnings"]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.store import register_version
-from gateway.store.disk_reserve import InsufficientStorageError, get_disk_reserve
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.schema_version import check_schema_version
+from gateway.store import (
+    InsufficientStorageError,
+    check_schema_version,
+    get_disk_reserve,
+    read_transaction,
+    register_version,
+    write_transaction,
+)
 
 __all__ = ["find_readiness_problem"]
 

@@ -14,18 +14,20 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine
 
-from gateway.store import fetched_lists, state_counts, time_stamps
-from gateway.store.certificate_coverage import (
+from gateway.store import (
     WARNING,
+    Labels,
+    StampingProgress,
     UsagePeriod,
     compute_coverage,
     count_by_state,
+    fetched_lists,
+    get_disk_reserve,
     list_usage_periods,
+    read_transaction,
+    state_counts,
+    time_stamps,
 )
-from gateway.store.disk_reserve import get_disk_reserve
-from gateway.store.engine import read_transaction
-from gateway.store.state_counts import Labels
-from gateway.store.time_stamps import StampingProgress
 
 __all__ = ["CONTENT_TYPE", "render_metrics"]
 

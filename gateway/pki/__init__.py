@@ -1,3 +1,7 @@
 """Is this certificate good, for this use, at this moment."""
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

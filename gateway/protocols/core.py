@@ -26,11 +26,9 @@ from gateway.message_model import (
     StatusResponse,
     Unit,
 )
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.pki.trust_store import CertificateUse, Verdict
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.xml_signature import VerifiedSignature
+from gateway.pki import Certificate, CertificateUse, Signer, Verdict
+from gateway.wire import DEFAULT_LIMITS, WireLimits
+from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
     "OpenedMessage",

@@ -12,7 +12,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.pki.certificates import Certificate
+from gateway.pki import Certificate
 from gateway.recognition.list_elements import (
     find_optional,
     get_element,
@@ -32,7 +32,7 @@ from gateway.recognition.trusted_list import (
     TrustedList,
     TrustService,
 )
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["EU_RULES", "TSL", "is_etsi_list", "open_etsi_list"]
 

@@ -11,9 +11,8 @@ from typing import Final, NoReturn
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.wire.schema_sets import collapse_whitespace
-from gateway.wire.xml import build_xpath
+from gateway.pki import Certificate, read_certificate
+from gateway.wire import build_xpath, collapse_whitespace
 
 __all__ = [
     "find_optional",

@@ -16,8 +16,7 @@ from typing import Any, Final, cast
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Certificate, Signer
 from gateway.recognition.list_elements import (
     format_instant,
     make_visible,
@@ -36,10 +35,8 @@ from gateway.recognition.trusted_list import (
     TrustedList,
     TrustService,
 )
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
 
 __all__ = ["TRUST_LIST", "TrustedListDraft", "is_own_list", "open_own_list", "sign_trusted_list"]
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import Examine, validate_octets
-from gateway.pki.certificates import Certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    Examine,
+    RevocationData,
+    TrustStore,
+    Verdict,
+    validate_octets,
+)
 from gateway.recognition.etsi_trusted_list import is_etsi_list, open_etsi_list
 from gateway.recognition.list_succession import check_list_freshness, is_fresh_list
 from gateway.recognition.own_trusted_list import open_own_list
 from gateway.recognition.trusted_list import Rules, SchemePointer, TrustedList
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.wire import DEFAULT_LIMITS, WireLimits, parse_xml
 
 __all__ = ["RecognitionContext", "gather_lists", "open_named_list", "open_trusted_list", "reaches_anchor"]
 

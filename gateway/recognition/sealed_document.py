@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from lxml import etree
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, NOT_COVERED, SIGNATURE_INVALID, GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.algorithms import STRICT, SignaturePolicy
-from gateway.xmlsec.generic_verifier import verify_any_signature
+from gateway.pki import Certificate
+from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, parse_xml
+from gateway.xmlsec import STRICT, SignaturePolicy, verify_any_signature
 
 __all__ = ["SealedDocument", "check_pinned_signer", "open_sealed_document"]
 

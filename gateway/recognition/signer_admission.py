@@ -15,9 +15,7 @@ from itertools import chain
 from typing import Final
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.path_validation import PolicyInputs
-from gateway.pki.trust_store import CertificateUse, Mode, TrustStore, Verdict
+from gateway.pki import Certificate, CertificateUse, Mode, PolicyInputs, TrustStore, Verdict
 from gateway.recognition.list_succession import is_fresh_list
 from gateway.recognition.recognition_chain import RecognitionContext, reaches_anchor
 from gateway.recognition.trusted_list import (

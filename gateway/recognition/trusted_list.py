@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from gateway.pki.certificates import Certificate
+from gateway.pki import Certificate
 
 __all__ = [
     "VOUCHED",

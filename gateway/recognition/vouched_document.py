@@ -17,8 +17,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Certificate, Signer
 from gateway.recognition.list_elements import (
     format_instant,
     get_element,
@@ -26,9 +25,8 @@ from gateway.recognition.list_elements import (
     parse_instant,
     raise_malformed,
 )
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.wire import DEFAULT_LIMITS, WireLimits, parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
 
 __all__ = [
     "VOUCHED_DOCUMENT",

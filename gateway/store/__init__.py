@@ -6,6 +6,6 @@ together is committed together.  Nothing here reads the clock.
 
 from __future__ import annotations
 
-from gateway.store.engine import make_engine, read_transaction, write_transaction
+import lazy_loader
 
-__all__ = ["make_engine", "read_transaction", "write_transaction"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,3 +1,7 @@
 """HTTP in: turns requests into parcels and calls the hub."""
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gateway.cases.agency_notices import AgencyCallback, SignedReply
+from gateway.cases import AgencyCallback, SignedReply
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.hub.hub import Hub
-from gateway.hub.reply import apply_call_back
-from gateway.hub.trust.client_certificate_binding import ConnectionClaim, check_client_certificate
-from gateway.pki.certificates import Certificate
-from gateway.pki.trust_store import CertificateUse
+from gateway.hub import ConnectionClaim, Hub, apply_call_back, check_client_certificate
+from gateway.pki import Certificate, CertificateUse
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
 
 __all__ = ["HubCallBackHandler", "build_soap_security"]

@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 
 from lxml import etree
 
-from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, DecisionCode, Notice
-from gateway.cases.agency_notices import Decision as DecisionValue
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, DecisionCode, Notice
+from gateway.cases import Decision as DecisionValue
 from gateway.errors import DOCUMENT_INVALID, OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
-from gateway.web.server.body_reader import make_wsgi_environ
+from gateway.web.server import make_wsgi_environ
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy, VerifiedCall
 from gateway.web.spyne_shim import (
     Application,
@@ -30,10 +30,7 @@ from gateway.web.spyne_shim import (
     primitive,
     rpc,
 )
-from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.schema_sets import collapse_whitespace
-from gateway.wire.wsdl import read_wsdl
-from gateway.wire.xml_instants import parse_instant
+from gateway.wire import SERVICE_AGENCY, collapse_whitespace, parse_instant, read_wsdl
 
 __all__ = ["WSDL", "CallBackHandler", "build_agency_service", "build_spyne_application"]
 

@@ -10,15 +10,15 @@ from typing import Any
 from gateway.errors import MEDIA_TYPE_REFUSED, OUR_MISTAKE, GatewayError
 from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
-from gateway.store.messages import HttpResponse
-from gateway.web.server.body_reader import (
+from gateway.store import HttpResponse
+from gateway.web.server import (
     CERTIFICATE_KEY,
     Environ,
     WsgiApplication,
     read_request_body,
     report_proven_party,
 )
-from gateway.wire.header_fields import is_identity_coding
+from gateway.wire import is_identity_coding
 
 __all__ = ["build_ebms_endpoint", "send_response"]
 

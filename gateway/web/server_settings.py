@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.config import Settings, get_key_file
-from gateway.pki.tls_contexts import TlsIdentity
-from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.connection_limits import ConnectionLimits
-from gateway.web.server.listener_address import ListenerAddress
-from gateway.web.server.request_gate import RequestGateLimits
-from gateway.web.server.tls_terminator import TerminatorSettings
+from gateway.pki import TlsIdentity
+from gateway.web.server import (
+    ConnectionLimits,
+    ListenerAddress,
+    MinimumBodyRate,
+    RequestGateLimits,
+    TerminatorSettings,
+)
 
 __all__ = ["build_gate_limits", "build_listener_address", "build_terminator_settings"]
 

@@ -25,26 +25,44 @@ from gateway.errors import (
     OUR_MISTAKE,
     GatewayError,
 )
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Certificate, Signer
 from gateway.web.replay_cache import LocalReplayCache, ReplayCache, SeenCall
-from gateway.web.server.body_reader import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
-from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
-from gateway.wire.header_fields import is_identity_coding, is_text_xml
-from gateway.wire.namespaces import ANONYMOUS, SOAP11, SOAP11_NEXT, WSA, WSSE
-from gateway.wire.soap import (
+from gateway.web.server import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
+from gateway.wire import (
+    ANONYMOUS,
+    DEFAULT_LIMITS,
+    SOAP11,
+    SOAP11_NEXT,
+    WSA,
+    WSSE,
+    AddressingHeaders,
+    ServiceDescription,
     SoapEnvelope,
     SoapFault,
+    WireLimits,
+    WsdlOperation,
+    canonicalize_element,
     check_must_understand,
+    is_identity_coding,
+    is_text_xml,
+    parse_xml,
+    read_addressing,
     read_envelope,
+    serialize_element,
+    write_addressing,
     write_fault_envelope,
 )
-from gateway.wire.wsdl import ServiceDescription, WsdlOperation
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.xmlsec.algorithms import SHA256, STRICT, SignaturePolicy, compute_digest
-from gateway.xmlsec.wss import DEFAULT_WINDOW, TimestampWindow, sign_soap_envelope, verify_soap_envelope
-from gateway.xmlsec.xml_signature import VerifiedSignature
+from gateway.xmlsec import (
+    DEFAULT_WINDOW,
+    SHA256,
+    STRICT,
+    SignaturePolicy,
+    TimestampWindow,
+    VerifiedSignature,
+    compute_digest,
+    sign_soap_envelope,
+    verify_soap_envelope,
+)
 
 __all__ = ["Caller", "SoapSecurityGate", "SoapSecurityPolicy", "VerifiedCall", "VerifiedService"]
 

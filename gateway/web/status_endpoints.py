@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from gateway.errors import GatewayError
 from gateway.monitor import health, metrics
-from gateway.store.certificate_coverage import UsagePeriod
+from gateway.store import UsagePeriod
 
 __all__ = ["HubProbes", "build_status_application"]
 

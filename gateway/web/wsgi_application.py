@@ -12,19 +12,22 @@ from typing import Any, Final
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.hub.hub import Hub
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.readiness import readiness_checks
-from gateway.hub.receive import receive_parcel, reject_parcel
-from gateway.hub.trust.trust_expiry import list_own_periods
-from gateway.hub.wiring import build_hub
+from gateway.hub import (
+    Hub,
+    RejectingComposer,
+    build_hub,
+    list_own_periods,
+    readiness_checks,
+    receive_parcel,
+    reject_parcel,
+)
 from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolCore
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
 from gateway.web.agency_service import build_agency_service
 from gateway.web.ebms_endpoint import build_ebms_endpoint
-from gateway.web.server.body_reader import Environ, WsgiApplication
+from gateway.web.server import Environ, WsgiApplication
 from gateway.web.status_endpoints import HubProbes, build_status_application
 
 __all__ = ["build_application", "build_wsgi_application", "get_body_limits"]

@@ -7,15 +7,6 @@ skipped.  Whether the certificate is to be trusted is not judged here.
 
 from __future__ import annotations
 
-from gateway.xmlsec.algorithms import LEGACY_NORWAY, STRICT, SignaturePolicy, get_signature_policy
-from gateway.xmlsec.digest_references import DigestReference
-from gateway.xmlsec.xml_signature import VerifiedSignature
+import lazy_loader
 
-__all__ = [
-    "LEGACY_NORWAY",
-    "STRICT",
-    "DigestReference",
-    "SignaturePolicy",
-    "VerifiedSignature",
-    "get_signature_policy",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

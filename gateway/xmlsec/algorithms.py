@@ -15,13 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.wire.namespaces import (
-    C14N,
-    C14N_COMMENTS,
-    C14N_EXCLUSIVE,
-    C14N_EXCLUSIVE_COMMENTS,
-    DSIG_MORE,
-)
+from gateway.wire import C14N, C14N_COMMENTS, C14N_EXCLUSIVE, C14N_EXCLUSIVE_COMMENTS, DSIG_MORE
 
 __all__ = [
     "C14N",

@@ -14,8 +14,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS, SOAP11
-from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.wire import DS, SOAP11, write_attribute, write_element, write_leaf
 from gateway.xmlsec.algorithms import (
     CANONICAL_FORMS,
     ENVELOPED,

@@ -15,11 +15,19 @@ from urllib.parse import quote, unquote_to_bytes
 from lxml import etree
 
 from gateway import errors
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import DS, EB, SOAP11
-from gateway.wire.xml import canonicalize_document, omit_canonical_elements
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
-from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.pki import Signer
+from gateway.wire import (
+    DEFAULT_LIMITS,
+    DS,
+    EB,
+    SOAP11,
+    WireLimits,
+    canonicalize_document,
+    omit_canonical_elements,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
 from gateway.xmlsec.algorithms import (
     C14N,
     ENVELOPED,

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from lxml import etree
 
-from gateway.wire.namespaces import DS, EB, WSU, XADES, XML
+from gateway.wire import DS, EB, WSU, XADES, XML
 from gateway.xmlsec.strict_reader import raise_signature_error
 
 __all__ = ["check_unique_ids", "get_element_by_id", "list_ids"]

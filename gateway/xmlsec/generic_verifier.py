@@ -19,13 +19,8 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.pki.certificate_validation import validate_path
-from gateway.pki.certificates import Certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import build_xpath, canonicalize_document, parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.pki import Certificate, CertificateUse, RevocationData, TrustStore, validate_path
+from gateway.wire import DEFAULT_LIMITS, DS, WireLimits, build_xpath, canonicalize_document, parse_xml
 from gateway.xmlsec.algorithms import (
     C14N,
     CANONICAL_FORMS,

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from lxml import etree
 
-from gateway.pki.certificates import Certificate
-from gateway.wire.namespaces import BASE64_ENCODING, DS, DS11, WSSE, WSU, X509_TOKEN
+from gateway.pki import Certificate
+from gateway.wire import BASE64_ENCODING, DS, DS11, WSSE, WSU, X509_TOKEN
 from gateway.xmlsec.policy_check import map_policy_violation, raise_policy_violation
 from gateway.xmlsec.strict_reader import check_attributes, decode_base64, get_only_child, list_children
 from gateway.xmlsec.x509_key_info import (

@@ -15,8 +15,7 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import build_xpath
+from gateway.wire import DS, build_xpath
 from gateway.xmlsec.algorithms import (
     CANONICAL_FORMS,
     ENVELOPED,

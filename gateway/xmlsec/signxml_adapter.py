@@ -27,10 +27,8 @@ from signxml.xades import (
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import DS, XADES
-from gateway.wire.xml import canonicalize_document
+from gateway.pki import Certificate, Signer
+from gateway.wire import DS, XADES, canonicalize_document
 from gateway.xmlsec.algorithms import C14N, EXCLUSIVE_C14N, SHA256
 from gateway.xmlsec.digest_references import Transform
 from gateway.xmlsec.xml_signature import SignatureStructure, apply_canonicalization

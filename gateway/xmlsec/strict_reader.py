@@ -9,7 +9,7 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError, Problem
-from gateway.wire.xml import build_xpath
+from gateway.wire import build_xpath
 
 __all__ = [
     "check_attributes",

@@ -16,11 +16,20 @@ from typing import Final
 from lxml import etree
 
 from gateway import errors
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import BASE64_ENCODING, DS, SOAP11, WSA, WSSE, WSSE11, WSU, X509_TOKEN
-from gateway.wire.xml import build_xpath
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.pki import Certificate, Signer
+from gateway.wire import (
+    BASE64_ENCODING,
+    DEFAULT_LIMITS,
+    DS,
+    SOAP11,
+    WSA,
+    WSSE,
+    WSSE11,
+    WSU,
+    X509_TOKEN,
+    WireLimits,
+    build_xpath,
+)
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, compute_digest
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.element_ids import check_unique_ids, list_ids

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
-from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
-from gateway.wire.namespaces import DS, DS11
+from gateway.pki import DEFAULT_RULES, Certificate, read_certificate
+from gateway.wire import DS, DS11
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,

@@ -14,10 +14,8 @@ from typing import Final
 from lxml import etree
 
 from gateway import errors
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import DS, XADES, XML
-from gateway.wire.xml import canonicalize_document
+from gateway.pki import Certificate, Signer
+from gateway.wire import DS, XADES, XML, canonicalize_document
 from gateway.xmlsec.algorithms import (
     C14N,
     C14N_11,

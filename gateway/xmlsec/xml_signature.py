@@ -13,11 +13,8 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import DS, XML
-from gateway.wire.xml import canonicalize_element
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
+from gateway.pki import Certificate, Signer
+from gateway.wire import DEFAULT_LIMITS, DS, XML, WireLimits, canonicalize_element
 from gateway.xmlsec.algorithms import (
     C14N,
     C14N_11,

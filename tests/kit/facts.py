@@ -330,7 +330,7 @@ def evidence_kinds() -> dict[tuple[str, str], str]:
     """Return where each kind of evidence is recorded, by kind and subject."""
     found = {}
     for place, tree in trees():
-        if "from gateway.evidence.evidence_log import" not in ast.unparse(tree):
+        if "from gateway.evidence import" not in ast.unparse(tree):
             continue
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from tests.kit.paths import ROOT
 
-__all__ = ["PACKAGE", "get_place", "list_sources", "parse_source", "parse_sources", "read_source"]
+__all__ = [
+    "PACKAGE",
+    "get_module_name",
+    "get_place",
+    "list_sources",
+    "parse_source",
+    "parse_sources",
+    "read_facades",
+    "read_source",
+]
 
 PACKAGE = ROOT / "gateway"
 
@@ -41,3 +50,27 @@ def parse_sources() -> Iterator[tuple[Path, ast.Module]]:
     """Yield every file with its syntax tree."""
     for path in list_sources():
         yield path, parse_source(path)
+
+
+def get_module_name(path: Path) -> str:
+    """Return the dotted name of a file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def read_facades() -> dict[str, dict[str, str]]:
+    """Return what each package offers by its stub ``__init__.pyi``: names, and the module of each."""
+    found: dict[str, dict[str, str]] = {}
+    for stub in sorted(PACKAGE.rglob("__init__.pyi")):
+        package = get_module_name(stub)
+        offered = found[package] = {}
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+            assert isinstance(node, ast.ImportFrom), f"{stub}: not an import"
+            assert node.level == 1, f"{stub}: not its own"
+            module = f"{package}.{node.module}" if node.module else package
+            for alias in node.names:
+                assert alias.asname == alias.name, f"{stub}: {alias.name} is not offered"
+                assert alias.name not in offered, f"{stub}: {alias.name} is offered twice"
+                offered[alias.name] = module
+    return found

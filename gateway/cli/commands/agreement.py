@@ -22,7 +22,7 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 def load_file(arguments: Arguments) -> int:
     """Put the P-Modes of a file in force, and say which."""
     from gateway.cli.registration import load_agreement
-    from gateway.hub.wiring import get_current_time
+    from gateway.hub import get_current_time
 
     with write_database(arguments) as conn:
         loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, get_current_time())

@@ -13,7 +13,7 @@ from gateway.cli.result_output import format_value, print_json, print_problem, p
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options, limit_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
 from gateway.store import cases
 
 __all__ = ["list_cases", "show_case"]

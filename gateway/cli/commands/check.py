@@ -20,14 +20,12 @@ from gateway.cli.settings import open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.delivery.partner_settings import build_partners
-from gateway.delivery.service_contracts import load_contract
+from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub.register.decision_rules import load_active_rules, load_shipped_rules
-from gateway.hub.trust.trust_expiry import OURSELVES, list_own_periods
-from gateway.monitor.certificate_expiry import list_expiry_warnings
-from gateway.store.engine import read_transaction
+from gateway.hub import OURSELVES, list_own_periods, load_active_rules, load_shipped_rules
+from gateway.monitor import list_expiry_warnings
+from gateway.store import read_transaction
 
 __all__ = ["check_gateway", "find_stale_stamps"]
 

@@ -13,11 +13,17 @@ from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.shared_options import FILE, home_options, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.hostile.attack_table import read_attack_table, select_cases
-from gateway.conformance.hostile.attack_targets import Target, UrlTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.partner_folder import make_sample_kit
-from gateway.conformance.hostile.runner import AttackRunner, CaseResult
+from gateway.conformance.hostile import (
+    AttackerKit,
+    AttackRunner,
+    CaseResult,
+    Target,
+    UrlTarget,
+    make_sample_kit,
+    read_attack_table,
+    read_attacker_kit,
+    select_cases,
+)
 from gateway.errors import SETTINGS_WRONG, GatewayError
 
 __all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite"]

@@ -19,22 +19,26 @@ from gateway.cli.result_output import print_json
 from gateway.cli.settings import read_home_settings
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.hostile.attack_case import AttackCase
-from gateway.conformance.hostile.attack_table import select_cases
-from gateway.conformance.hostile.attack_targets import WsgiTarget
-from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
-from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.request_cost import (
+from gateway.conformance.hostile import (
+    SHAPES,
+    SIZES,
+    AttackCase,
+    AttackerKit,
     CaseRequest,
     CostLimit,
+    HttpRequest,
     RequestCost,
     ServeRequest,
+    WorstCaseShape,
+    WsgiTarget,
     collect_hostile_requests,
+    find_worst_cases,
     measure_costs,
+    read_attacker_kit,
+    select_cases,
 )
-from gateway.conformance.hostile.worst_case_messages import SHAPES, SIZES, WorstCaseShape, find_worst_cases
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.web.wsgi_application import build_application
+from gateway.web import build_application
 
 __all__ = ["measure_message_costs"]
 

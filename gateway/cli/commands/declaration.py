@@ -10,17 +10,11 @@ from typing import Any, Final
 
 import click
 
-from gateway.cases.declaration_validation import (
-    ValidationFinding,
-    ValidationReport,
-    unwrap_request,
-    validate_declaration,
-)
+from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire import DEFAULT_LIMITS, parse_xml
 
 __all__ = ["check_declarations", "judge_declaration_file"]
 

@@ -21,22 +21,22 @@ from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.partners.broker_client import (
+from gateway.conformance.partners import (
     BrokerClient,
+    Membership,
     SealedSubmission,
     make_supplement,
+    read_journal,
+    read_membership,
     seal_submission,
     sign_submission,
 )
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.partner_identity import Membership, read_membership
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
-from gateway.hub.wiring import build_engine
+from gateway.hub import build_engine
 from gateway.share import get_data_folder
-from gateway.store import cases
-from gateway.store.engine import read_transaction
-from gateway.wire.xml import parse_xml
+from gateway.store import cases, read_transaction
+from gateway.wire import parse_xml
 
 __all__ = ["play_demo"]
 

@@ -19,15 +19,19 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_verification import TrustedEvidence, VerificationReport, verify_all_evidence
-from gateway.evidence.inclusion_proofs import TimeStampAuthorities, VerifiedProof, make_proof, verify_proof
-from gateway.evidence.tree_heads import list_heads
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.wiring import build_hub
-from gateway.pki.certificates import Certificate
-from gateway.pki.policy_file import read_policy
-from gateway.store import time_stamps
-from gateway.store.engine import read_transaction
+from gateway.evidence import (
+    TimeStampAuthorities,
+    TrustedEvidence,
+    VerificationReport,
+    VerifiedProof,
+    list_heads,
+    make_proof,
+    verify_all_evidence,
+    verify_proof,
+)
+from gateway.hub import RejectingComposer, build_hub
+from gateway.pki import Certificate, read_policy
+from gateway.store import read_transaction, time_stamps
 
 __all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
 

@@ -18,21 +18,19 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.evidence.verdict_revalidation import (
+from gateway.evidence import (
     RevalidatedVerdict,
     VerdictReference,
     find_named_verdict,
+    list_subject_leaves,
     list_verdict_references,
     read_leaf_data,
     revalidate_verdict,
 )
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.trust_store import CertificateUse, Verdict
+from gateway.pki import Certificate, CertificateUse, Verdict, read_certificate
 from gateway.store import agency_requests, payloads, verdicts
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.algorithms import POLICIES
-from gateway.xmlsec.wss import verify_soap_envelope
+from gateway.wire import parse_xml
+from gateway.xmlsec import POLICIES, verify_soap_envelope
 
 __all__ = ["judge_signers"]
 

@@ -14,8 +14,15 @@ from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MAPPING_WRONG, GatewayError
-from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.proofs import PROOFS, ProofFinding, ProofReport, check_bundle, make_fault_finding
+from gateway.harmonize import (
+    PROOFS,
+    MappingBundle,
+    ProofFinding,
+    ProofReport,
+    check_bundle,
+    load_bundle,
+    make_fault_finding,
+)
 
 __all__ = ["check_mappings", "find_static_problems"]
 

@@ -14,16 +14,23 @@ from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import MappingBundle
-from gateway.harmonize.generator import generate_all_files
-from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
-from gateway.harmonize.notices.error_places import list_error_places
-from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts, find_document_mapping, read_notice
-from gateway.harmonize.notices.notice_samples import draw_notice
-from gateway.harmonize.tools.diagram import build_diagram, draw_page
-from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    NoticeFact,
+    NoticeFacts,
+    build_diagram,
+    draw_notice,
+    draw_page,
+    find_document_mapping,
+    find_type_code,
+    generate_all_files,
+    list_error_places,
+    make_sample,
+    read_notice,
+)
 from gateway.share import get_data_folder
-from gateway.wire.xml import parse_xml
+from gateway.wire import parse_xml
 
 __all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
 

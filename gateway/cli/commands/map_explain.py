@@ -12,24 +12,26 @@ from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import MappingBundle, SplitResult, make_placeholder_numbers, split_submission
-from gateway.harmonize.notices.error_places import RequestPlace, list_error_places
-from gateway.harmonize.notices.notice_facts import read_notice
-from gateway.harmonize.tools.provenance.declared_uses import (
+from gateway.harmonize import (
     DocumentUse,
     FieldStory,
-    find_fields_at,
-    find_fields_in_request,
-)
-from gateway.harmonize.tools.provenance.field_uses import describe_condition
-from gateway.harmonize.tools.provenance.submission_explainer import (
     LeafOutcome,
     LeafStory,
+    MappingBundle,
+    RequestPlace,
+    SplitResult,
     SubmissionExplainer,
     SubmissionSpot,
     WrittenValue,
+    describe_condition,
+    find_fields_at,
+    find_fields_in_request,
+    list_error_places,
+    make_placeholder_numbers,
+    read_notice,
+    split_submission,
 )
-from gateway.wire.xml import parse_xml
+from gateway.wire import parse_xml
 
 __all__ = ["explain_place"]
 

@@ -15,8 +15,7 @@ from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.harmonize import load_bundle
-from gateway.harmonize.importer import ImportResult, import_inventory, merge_folder
+from gateway.harmonize import ImportResult, import_inventory, load_bundle, merge_folder
 from gateway.share import MemoryPath, get_data_folder
 
 __all__ = ["describe_imported_files", "import_documents"]

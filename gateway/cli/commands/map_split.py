@@ -9,8 +9,7 @@ from typing import Any, Final
 import click
 from lxml import etree
 
-from gateway.cases.declaration_validation import ValidationFinding, validate_document
-from gateway.cases.submission_reader import read_submission
+from gateway.cases import ValidationFinding, read_submission, validate_document
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_json
@@ -25,9 +24,14 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.wire.element_locations import ElementLocations
-from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
-from gateway.wire.xml import XPathIndex, parse_xml, serialize_element
+from gateway.wire import (
+    SUBMISSION,
+    ElementLocations,
+    XPathIndex,
+    load_shipped_schemas,
+    parse_xml,
+    serialize_element,
+)
 
 __all__ = ["describe_split_result", "split_submission_file"]
 

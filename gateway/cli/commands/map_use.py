@@ -13,15 +13,10 @@ from gateway.cli.settings import read_database, write_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, compile_request_schemas, load_bundle
-from gateway.hub.register.decision_rules import (
-    load_active_rules,
-    load_shipped_rules,
-    pack_mapping_folder,
-    unpack_mapping_archive,
-)
-from gateway.hub.wiring import get_current_time as clock
+from gateway.hub import get_current_time as clock
+from gateway.hub import load_active_rules, load_shipped_rules, pack_mapping_folder, unpack_mapping_archive
 from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]

@@ -14,10 +14,9 @@ from gateway.cli.result_output import print_json, print_problem, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options, limit_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence import list_subject_leaves
 from gateway.state_machines import MESSAGE
-from gateway.store import messages, transitions
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse, messages, transitions
 
 __all__ = ["dump_message", "find_message", "list_messages", "show_message"]
 

@@ -8,8 +8,8 @@ from gateway.cli.settings import read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.hub.database import build_engine
-from gateway.store.schema_migration import migrate_schema
+from gateway.hub import build_engine
+from gateway.store import migrate_schema
 
 __all__ = ["apply_migrations", "migrate_database"]
 

@@ -36,8 +36,8 @@ _CERTIFICATE_WORDS = "a good signing certificate; repeatable"
 def add_party(arguments: Arguments) -> int:
     """Register a party with its ids and certificates; nothing of it when a certificate is refused."""
     from gateway.cli.registration import demand_usable_certificate, make_certificate_row, read_party_id
-    from gateway.hub.wiring import get_current_time as clock
-    from gateway.pki.certificates import read_certificate
+    from gateway.hub import get_current_time as clock
+    from gateway.pki import read_certificate
 
     get_current_time = clock()
     ids = [read_party_id(text) for text in arguments.id]
@@ -99,7 +99,7 @@ def _set_party_status(arguments: Arguments, status: str) -> None:
 @home_options()
 def add_mandate(arguments: Arguments) -> int:
     """Let one party file for another; 1 when one of them is not registered."""
-    from gateway.hub.wiring import get_current_time
+    from gateway.hub import get_current_time
 
     with write_database(arguments) as conn:
         for party in (arguments.holder, arguments.principal):
@@ -121,7 +121,7 @@ def add_mandate(arguments: Arguments) -> int:
 @home_options()
 def revoke_mandate(arguments: Arguments) -> int:
     """End a mandate now; 1 when there is none of that number in force."""
-    from gateway.hub.wiring import get_current_time
+    from gateway.hub import get_current_time
 
     with write_database(arguments) as conn:
         if not mandates.revoke_mandate(conn, arguments.mandate, get_current_time()):

@@ -15,10 +15,9 @@ from gateway.cli.settings import read_database, read_verb_settings, write_databa
 from gateway.cli.shared_options import FILE, MOMENT, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
-from gateway.hub.wiring import get_current_time as clock
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.store import parties
-from gateway.store.certificate_coverage import list_usage_periods
+from gateway.hub import get_current_time as clock
+from gateway.pki import Certificate, read_certificate
+from gateway.store import list_usage_periods, parties
 
 __all__ = ["add_certificate", "end_certificate", "list_certificates", "retire_certificate"]
 

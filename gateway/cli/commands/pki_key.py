@@ -15,11 +15,8 @@ from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import NextKeySettings, PkiSettings, Settings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.hub.outbox.outgoing_calls import RejectingComposer
-from gateway.hub.trust.signing_keys import load_hub_signer, load_next_signing_key
-from gateway.hub.trust.trust_expiry import list_own_periods
-from gateway.hub.wiring import build_hub
-from gateway.pki.signing_keys import Signer
+from gateway.hub import RejectingComposer, build_hub, list_own_periods, load_hub_signer, load_next_signing_key
+from gateway.pki import Signer
 
 __all__ = ["show_certificates", "show_keys"]
 

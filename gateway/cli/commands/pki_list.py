@@ -14,16 +14,21 @@ from gateway.cli.result_output import format_facts, print_json, print_table
 from gateway.cli.shared_options import FILE, home_options, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.recognition.list_succession import check_list_freshness, choose_successor
-from gateway.recognition.own_trusted_list import sign_trusted_list
-from gateway.recognition.recognition_chain import RecognitionContext, open_named_list, open_trusted_list
-from gateway.recognition.trusted_list import TrustedList, get_levels
+from gateway.recognition import (
+    RecognitionContext,
+    TrustedList,
+    check_list_freshness,
+    choose_successor,
+    get_levels,
+    open_named_list,
+    open_trusted_list,
+    sign_trusted_list,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from gateway.hub.trust.trusted_list_import import ImportedList
-    from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy
+    from gateway.hub import ImportedList, RecognitionPolicy
 
 __all__ = ["import_list_file", "list_lists", "make_list", "show_list"]
 
@@ -201,8 +206,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Put the list of a file in force in a home; what is in force there stays when it is refused."""
     # Loaded when it is used: it brings the database along.
     from gateway.cli.settings import open_engine, read_verb_settings
-    from gateway.hub.trust.trust_settings import load_recognition_policy
-    from gateway.hub.trust.trusted_list_import import import_trusted_list
+    from gateway.hub import import_trusted_list, load_recognition_policy
 
     settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
@@ -216,8 +220,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
 def list_lists(arguments: Arguments) -> int:
     """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
     from gateway.cli.settings import read_database, read_verb_settings
-    from gateway.hub.trust.trust_settings import load_recognition_policy
-    from gateway.hub.wiring import get_current_time
+    from gateway.hub import get_current_time, load_recognition_policy
     from gateway.store import trusted_lists
 
     settings = read_verb_settings(arguments)
@@ -231,8 +234,8 @@ def list_lists(arguments: Arguments) -> int:
 
 def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
     """Return of each list in force, by its digest, what it is here."""
-    from gateway.hub.trust.trusted_list_recognition import LoadedTrustedLists, TrustedListCache
-    from gateway.pki.trust_store import TrustStore
+    from gateway.hub import LoadedTrustedLists, TrustedListCache
+    from gateway.pki import TrustStore
 
     lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, terms)
     found = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)

@@ -20,20 +20,28 @@ from gateway.cli.result_output import print_report, print_sentence
 from gateway.cli.shared_options import FILE, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.policy_file import load_shipped_policy
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore
-from gateway.recognition.list_succession import check_list_freshness
-from gateway.recognition.recognition_chain import RecognitionContext, gather_lists, open_trusted_list
-from gateway.recognition.signer_admission import Admission, admit_signer, admit_voucher
-from gateway.recognition.vouched_document import (
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    RevocationData,
+    TrustStore,
+    load_shipped_policy,
+    read_certificate,
+)
+from gateway.recognition import (
+    Admission,
+    RecognitionContext,
+    admit_signer,
+    admit_voucher,
+    check_list_freshness,
+    gather_lists,
     is_vouched_document,
+    open_trusted_list,
     open_vouched_document,
     vouch_for_document,
 )
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import parse_xml
+from gateway.xmlsec import verify_document
 
 __all__ = ["recognize_signer", "vouch_document"]
 

@@ -9,8 +9,8 @@ from gateway.cli.result_output import count_things, print_sentence, print_table
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.wiring import get_current_time
-from gateway.pki.certificate_authority import (
+from gateway.hub import get_current_time
+from gateway.pki import (
     KEY_KINDS,
     CertificateOrder,
     SandboxParty,
@@ -19,14 +19,14 @@ from gateway.pki.certificate_authority import (
     load_authority,
     load_demo_parties,
     load_profiles,
+    load_shipped_policy,
     make_key_and_request,
     make_sandbox,
+    read_certificate,
+    read_certificate_request,
     revoke_certificates,
     write_private_key,
 )
-from gateway.pki.certificate_requests import read_certificate_request
-from gateway.pki.certificates import read_certificate
-from gateway.pki.policy_file import load_shipped_policy
 
 __all__ = [
     "certify_authority",

@@ -17,10 +17,8 @@ from gateway.cli.settings import read_database, read_verb_settings, write_databa
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.completion import operator_actions
-from gateway.hub.trust.fetch_sources import FetchSource, read_fetch_sources
-from gateway.hub.wiring import get_current_time
-from gateway.monitor.source_freshness import list_source_freshness
+from gateway.hub import FetchSource, get_current_time, operator_actions, read_fetch_sources
+from gateway.monitor import list_source_freshness
 from gateway.store import deliveries
 
 __all__ = ["forget_source", "list_sources", "load_crl_file", "refresh_sources"]

@@ -26,14 +26,22 @@ from gateway.cli.result_output import format_facts
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.hub.wiring import get_current_time
-from gateway.pki.certificate_examiner import CertificateExaminer
-from gateway.pki.certificates import MAX_BUNDLE_OCTETS, PATH_RULES
-from gateway.pki.path_validation import ANY_POLICY, PolicyInputs
-from gateway.pki.policy_file import load_shipped_policy, read_policy
-from gateway.pki.revocation_data import MAX_CRL_OCTETS
-from gateway.pki.trust_store import MAX_PEER_CERTIFICATES, CertificateUse, TrustPolicy, Verdict
-from gateway.pki.validation_input import ValidationInput
+from gateway.hub import get_current_time
+from gateway.pki import (
+    ANY_POLICY,
+    MAX_BUNDLE_OCTETS,
+    MAX_CRL_OCTETS,
+    MAX_PEER_CERTIFICATES,
+    PATH_RULES,
+    CertificateExaminer,
+    CertificateUse,
+    PolicyInputs,
+    TrustPolicy,
+    ValidationInput,
+    Verdict,
+    load_shipped_policy,
+    read_policy,
+)
 
 __all__ = ["Case", "validate_certificates"]
 

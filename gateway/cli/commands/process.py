@@ -26,15 +26,11 @@ from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.delivery.partner_settings import SettingsFile
-from gateway.delivery.wiring import build_worker
-from gateway.hub.trust.trust_expiry import list_own_periods
-from gateway.monitor.certificate_expiry import log_expiry_warnings
-from gateway.store.disk_reserve import retry_until_stored
-from gateway.web.server.listener_address import check_port
-from gateway.web.server.parent_death import exit_with_parent
-from gateway.web.server.restart_limit import RestartLimit
-from gateway.web.server_settings import build_listener_address
+from gateway.delivery import SettingsFile, build_worker
+from gateway.hub import list_own_periods
+from gateway.monitor import log_expiry_warnings
+from gateway.store import retry_until_stored
+from gateway.web import RestartLimit, build_listener_address, check_port, exit_with_parent
 
 __all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
 
@@ -135,7 +131,7 @@ def serve_http_requests(arguments: Arguments) -> int:
     # What would end each serving process is said once, in one line, before there are any.
     check_own_hub(settings)
     # Granian takes a moment to load: other verbs do without it.
-    from gateway.web.serve_application import serve_application
+    from gateway.web import serve_application
 
     serve_application(settings, find_settings_file(arguments))
     return 0

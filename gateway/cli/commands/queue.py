@@ -71,8 +71,7 @@ def _make_deed_verb(deed: str, past: str) -> VerbCommand:
     @click.argument("delivery", type=int, nargs=-1, required=True, help="number of the delivery; repeatable")
     @home_options()
     def change_deliveries(arguments: Arguments) -> int:
-        from gateway.hub.completion import operator_actions
-        from gateway.hub.wiring import get_current_time
+        from gateway.hub import get_current_time, operator_actions
 
         function: Callable[..., None] = getattr(operator_actions, f"{deed}_delivery")
         with write_database(arguments) as conn:

@@ -18,13 +18,15 @@ from gateway.cli.result_output import print_report, print_sentence
 from gateway.cli.shared_options import FILE, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificates import read_certificates
-from gateway.pki.trust_store import TrustPolicy, TrustStore
-from gateway.wire.namespaces import DS
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.algorithms import get_signature_policy
-from gateway.xmlsec.generic_verifier import VerificationReport, validate_signer, verify_any_document
-from gateway.xmlsec.xades import sign_document
+from gateway.pki import TrustPolicy, TrustStore, read_certificates
+from gateway.wire import DS, parse_xml, serialize_element
+from gateway.xmlsec import (
+    VerificationReport,
+    get_signature_policy,
+    sign_document,
+    validate_signer,
+    verify_any_document,
+)
 
 __all__ = ["sign_file", "verify_file", "verify_signature"]
 

@@ -13,14 +13,15 @@ from gateway.cli.named_files import read_file, split_named_file
 from gateway.cli.result_output import print_json, print_problem
 from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.conformance.partners.broker_client import (
+from gateway.conformance.partners import (
     BrokerClient,
+    Membership,
     ResendPolicy,
     SealedSubmission,
+    read_membership,
     seal_submission,
     sign_submission,
 )
-from gateway.conformance.partners.partner_identity import Membership, read_membership
 from gateway.errors import GatewayError
 
 __all__ = ["submit_file"]

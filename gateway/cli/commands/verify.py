@@ -18,13 +18,10 @@ from gateway.cli.shared_options import FILE, judging_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import MemoryBody
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import read_certificates
-from gateway.pki.signing_keys import Keyring
-from gateway.pki.trust_store import TrustPolicy, TrustStore
+from gateway.pki import CertificateValidator, Keyring, TrustPolicy, TrustStore, read_certificates
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
-from gateway.wire.http_message import read_http_message
-from gateway.xmlsec.algorithms import POLICIES
+from gateway.wire import read_http_message
+from gateway.xmlsec import POLICIES
 
 __all__ = [
     "make_context",
@@ -123,8 +120,7 @@ def read_home_context(home: Path) -> ProtocolContext:
     """Return what the hub of a home folder knows: agreements, parties, lists."""
     # Imported when asked for: a message judged by itself needs no database.
     from gateway.cli.settings import read_home_settings
-    from gateway.hub.outbox.outgoing_calls import RejectingComposer
-    from gateway.hub.wiring import build_hub
+    from gateway.hub import RejectingComposer, build_hub
 
     with closing(build_hub(read_home_settings(home), RejectingComposer(), at_work=False)) as hub:
         return hub.make_protocol_context(hub.refresh_snapshot())

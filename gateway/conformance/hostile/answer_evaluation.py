@@ -16,17 +16,19 @@ from lxml import etree
 
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import Answer, Expectation, HttpRequest, Step
-from gateway.conformance.partners.hub_documents import read_hub_answer
-from gateway.conformance.partners.message_handler import EBMS2
+from gateway.conformance.partners import EBMS2, read_hub_answer
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import MemoryBody, Receipt, UserMessage
 from gateway.protocols import Parcel, SentUnit
-from gateway.wire.addressing import read_addressing
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.namespaces import EB
-from gateway.wire.soap import read_envelope, read_fault
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from gateway.wire import (
+    DEFAULT_LIMITS,
+    EB,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    read_fault,
+    read_multipart_related,
+)
 
 _PROBLEM: Final = re.compile(r"\bGW\d{3}\b")
 _TRACE: Final = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:")

@@ -24,9 +24,9 @@ from gateway.conformance.hostile.exchange import (
     RawScript,
     Step,
 )
-from gateway.conformance.partners.http_transport import get_request_path, make_http_connection
+from gateway.conformance.partners import get_request_path, make_http_connection
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.tls_contexts import make_client_context
+from gateway.pki import make_client_context
 
 _CONNECT: Final = 10.0
 #: After an answer: so long may a second one take to come on the same connection.

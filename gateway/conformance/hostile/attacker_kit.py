@@ -18,28 +18,27 @@ from lxml import etree
 
 from gateway.conformance.hostile.exchange import FACES, FaceAddress, HttpRequest, NotOfferedError
 from gateway.conformance.hostile.message_mutation import MutatedCall, MutatedMessage
-from gateway.conformance.partners.message_handler import read_parcel_content
-from gateway.conformance.partners.partner_identity import (
+from gateway.conformance.partners import (
     Membership,
     get_current_time,
     read_file,
     read_membership,
+    read_parcel_content,
 )
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
+    Certificate,
     CertificateOrder,
     CertificationAuthority,
+    Signer,
     issue_certificate,
+    load_signer,
     make_authority,
+    read_certificate,
 )
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.signing_keys import Signer, load_signer
-from gateway.protocols import Parcel, ProtocolContext
-from gateway.protocols.ebms2.packaging import SOAP_ACTION
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.xml import parse_xml
+from gateway.protocols import SOAP_ACTION, Parcel, ProtocolContext
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
 
 SignalT = TypeVar("SignalT")
 

@@ -33,7 +33,7 @@ from gateway.conformance.hostile.tree_mutations import (
     recompute_written_digests,
 )
 from gateway.errors import PROBLEMS
-from gateway.wire.namespaces import WSU
+from gateway.wire import WSU
 
 #: Makes a request of what a kit has.
 RequestMaker = Callable[[AttackerKit], HttpRequest]

@@ -50,8 +50,8 @@ from gateway.conformance.hostile.forged_certificates import (
     swap_der,
 )
 from gateway.conformance.hostile.tree_mutations import append_element, mutate_tree, set_attribute, set_text
-from gateway.pki.certificate_authority import CertificationAuthority, make_authority
-from gateway.wire.namespaces import X509_PKI_PATH_TOKEN
+from gateway.pki import CertificationAuthority, make_authority
+from gateway.wire import X509_PKI_PATH_TOKEN
 
 _DATA: Final = "//ds:Signature/ds:KeyInfo/ds:X509Data"
 _UNTRUSTED: Final = "GW204 GW205 GW209"

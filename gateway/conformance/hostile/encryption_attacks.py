@@ -35,8 +35,7 @@ from gateway.conformance.hostile.case_table import (
 from gateway.conformance.hostile.exchange import Answer, Exchange, HttpRequest, WrongAnswerError
 from gateway.conformance.hostile.octet_mutations import swap_octets
 from gateway.conformance.hostile.tree_mutations import append_element, get_element
-from gateway.wire.namespaces import DS, SERVICE_AGENCY, XENC
-from gateway.wire.xml import parse_xml
+from gateway.wire import DS, SERVICE_AGENCY, XENC, parse_xml
 
 _FEATURE: Final = "encryption"
 _ORACLE: Final = "Jager, Somorovsky: How to Break XML Encryption, 2011; CVE-2026-69247"

@@ -30,15 +30,18 @@ from cryptography.x509.oid import NameOID
 
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import NotOfferedError
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
+    ECDSA_SHA256,
+    RSA_SHA256,
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
+    KeySigner,
+    Signer,
     issue_certificate,
     make_authority,
 )
-from gateway.pki.signing_keys import ECDSA_SHA256, RSA_SHA256, KeySigner, Signer
-from gateway.wire.namespaces import DS
+from gateway.wire import DS
 
 #: Makes the signer of an attack of what a kit has.
 SignerMaker = Callable[[AttackerKit], Signer]

@@ -52,9 +52,8 @@ from gateway.message_model import (
     StatusResponse,
     Unit,
 )
-from gateway.protocols import PROTOCOLS, Parcel
-from gateway.protocols.ebms2.packaging import SOAP_ACTION
-from gateway.xmlsec.algorithms import SHA256
+from gateway.protocols import PROTOCOLS, SOAP_ACTION, Parcel
+from gateway.xmlsec import SHA256
 
 _FORGED: Final = "acknowledgment forgery; ebMS 2.0 §6.3.2"
 _LOOP: Final = "mail loop; ebMS 2.0 §4.2.4.3 and §6.3.2.7"

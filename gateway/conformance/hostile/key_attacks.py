@@ -48,8 +48,7 @@ from gateway.conformance.hostile.tree_mutations import (
     set_text,
 )
 from gateway.message_model import Party, PartyId
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import ECDSA_SHA256, Signer
+from gateway.pki import ECDSA_SHA256, Certificate, Signer
 
 _INFO: Final = "//ds:Signature/ds:KeyInfo"
 _DATA: Final = f"{_INFO}/ds:X509Data"

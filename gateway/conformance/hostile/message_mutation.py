@@ -13,17 +13,12 @@ from datetime import datetime
 from lxml import etree
 
 from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation
-from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope
+from gateway.conformance.partners import CONTENT_TYPE, build_addressed_envelope
 from gateway.message_model import MemoryBody, Unit, UserMessage
-from gateway.pki.signing_keys import Signer
-from gateway.protocols import Parcel
-from gateway.protocols.ebms2 import packaging
-from gateway.protocols.ebms2.envelope_writer import build_envelope_tree
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.mime import MimePart, write_multipart_related
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.ebms2_signature import sign_message
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.pki import Signer
+from gateway.protocols import Parcel, build_envelope_tree, packaging
+from gateway.wire import AddressingHeaders, MimePart, parse_xml, serialize_element, write_multipart_related
+from gateway.xmlsec import sign_message, sign_soap_envelope
 
 #: Signs an envelope in place, over the payloads given by Content-ID.
 SignMessage = Callable[[etree._Element, Mapping[str, bytes], Signer], None]

@@ -45,7 +45,7 @@ from gateway.conformance.hostile.tree_mutations import (
     set_text,
 )
 from gateway.message_model import Payload, UserMessage
-from gateway.wire.xml import parse_xml
+from gateway.wire import parse_xml
 
 _AGAIN: Final = "ebMS 2.0 §6.5.1: a duplicate gets the stored acknowledgment"
 _REUSED: Final = "ebMS 2.0 §3.1.6.1: a MessageId is unique"

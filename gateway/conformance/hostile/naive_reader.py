@@ -17,7 +17,7 @@ from lxml import etree
 
 from gateway.conformance.hostile import naive_verifier
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.wire.namespaces import EB, PREFIXES, XLINK
+from gateway.wire import EB, PREFIXES, XLINK
 
 __all__ = [
     "ELEMENT_STRATEGIES",

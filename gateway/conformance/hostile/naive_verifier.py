@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
-from gateway.wire.namespaces import C14N_EXCLUSIVE, DS, DS11, SOAP11, WSSE
+from gateway.wire import C14N_EXCLUSIVE, DS, DS11, SOAP11, WSSE
 
 __all__ = [
     "Parts",

@@ -23,8 +23,8 @@ from gateway.conformance.hostile.exchange import LAWFUL, HttpRequest
 from gateway.conformance.hostile.octet_mutations import OctetMutation, replace_text_of, swap_octets
 from gateway.message_model import Payload
 from gateway.share import get_data_folder
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import parse_xml, serialize_element
+from gateway.xmlsec import sign_document
 
 _DIGITS: Final = "CVE-2020-10735: digits are converted in quadratic time"
 _DATES: Final = "dates beyond the calendar of the language"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gateway.wire.namespaces import DS
-from gateway.xmlsec.algorithms import SHA256
+from gateway.wire import DS
+from gateway.xmlsec import SHA256
 
 #: Makes other octets of octets.
 OctetMutation = Callable[[bytes], bytes]

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import PartyId
-from gateway.pki.certificate_authority import (
+from gateway.pki import (
+    Certificate,
     CertificateOrder,
     CertificationAuthority,
     IssuedCertificate,
@@ -24,7 +25,6 @@ from gateway.pki.certificate_authority import (
     make_authority,
     make_revocation_list,
 )
-from gateway.pki.certificates import Certificate
 from gateway.share import get_data_folder
 
 __all__ = [

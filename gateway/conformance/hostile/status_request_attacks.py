@@ -24,9 +24,7 @@ from gateway.conformance.hostile.exchange import (
 from gateway.conformance.hostile.tree_mutations import mutate_tree, set_text
 from gateway.errors import GatewayError
 from gateway.message_model import StatusRequest
-from gateway.wire.namespaces import EB
-from gateway.wire.soap import read_envelope
-from gateway.wire.xml import parse_xml
+from gateway.wire import EB, parse_xml, read_envelope
 
 _SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
 _TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")

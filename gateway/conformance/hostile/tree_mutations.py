@@ -16,11 +16,19 @@ from lxml import etree
 
 from gateway.conformance.hostile import naive_verifier
 from gateway.conformance.hostile.octet_mutations import OctetMutation
-from gateway.pki.signing_keys import Signer
-from gateway.wire.namespaces import C14N, DS, DS11, PREFIXES, WSU
-from gateway.wire.xml import canonicalize_document, canonicalize_element, parse_xml, serialize_element
-from gateway.xmlsec.algorithms import SHA256, compute_digest
-from gateway.xmlsec.digest_references import NEXT_ACTORS
+from gateway.pki import Signer
+from gateway.wire import (
+    C14N,
+    DS,
+    DS11,
+    PREFIXES,
+    WSU,
+    canonicalize_document,
+    canonicalize_element,
+    parse_xml,
+    serialize_element,
+)
+from gateway.xmlsec import NEXT_ACTORS, SHA256, compute_digest
 
 __all__ = [
     "ACTOR",

@@ -28,9 +28,7 @@ from gateway.conformance.hostile.octet_mutations import (
 )
 from gateway.conformance.hostile.request_cost import CaseRequest
 from gateway.errors import GatewayError
-from gateway.wire.mime import read_multipart_related
-from gateway.wire.namespaces import PREFIXES
-from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
+from gateway.wire import DEFAULT_LIMITS, PREFIXES, WireLimits, prescan_xml, read_multipart_related
 
 #: How large the messages are made, in octets.
 SIZES: Final = (6 * 1024, 24 * 1024, 96 * 1024, 400 * 1024, 1_600_000, 4_150_000)

@@ -36,7 +36,7 @@ from gateway.conformance.hostile.octet_mutations import (
     repeat_piece,
     replace_envelope,
 )
-from gateway.wire.namespaces import PREFIXES
+from gateway.wire import PREFIXES
 
 _XXE: Final = "CWE-611; defusedxml"
 _LAUGHS: Final = "CWE-776; billion laughs"

@@ -18,10 +18,8 @@ from gateway.conformance.partners.journal import Journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope
 from gateway.errors import GatewayError
-from gateway.wire.addressing import AddressingHeaders
-from gateway.wire.namespaces import SERVICE_AGENCY
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, serialize_element
+from gateway.xmlsec import sign_soap_envelope
 
 __all__ = ["Callback", "CallbackQueue"]
 

@@ -25,8 +25,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.share import get_data_folder
-from gateway.wire.namespaces import AGENCY, SERVICE_AGENCY, make_document_namespace
-from gateway.wire.schema_sets import SchemaSet
+from gateway.wire import AGENCY, SERVICE_AGENCY, SchemaSet, make_document_namespace
 
 # The agency's own item code: three signs of the document, then the number (FR2001).
 _CODE: Final = re.compile(r"[A-Z]{2}[0-9A-Z]([0-9]{3})")

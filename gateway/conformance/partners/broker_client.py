@@ -32,12 +32,10 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, UserMessage
-from gateway.protocols import Parcel, SentUnit
-from gateway.protocols.ebms2.packaging import SOAP_ACTION
-from gateway.recognition.vouched_document import is_vouched_document, open_vouched_document
-from gateway.wire.namespaces import DS, SUB
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.protocols import SOAP_ACTION, Parcel, SentUnit
+from gateway.recognition import is_vouched_document, open_vouched_document
+from gateway.wire import DS, SUB, parse_xml, serialize_element
+from gateway.xmlsec import sign_document
 
 _ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
 

@@ -16,7 +16,7 @@ from gateway.conformance.partners.partner_identity import PartnerIdentity, get_c
 from gateway.conformance.partners.simulated_service import SimulatedService
 from gateway.conformance.partners.soap_endpoint import VerifiedCall
 from gateway.errors import OUR_MISTAKE, RULE_BROKEN, GatewayError
-from gateway.wire.shipped_schemas import DECLARATION, load_shipped_schemas
+from gateway.wire import DECLARATION, load_shipped_schemas
 
 __all__ = ["CustomsSimulator"]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
-from gateway.pki.tls_contexts import make_client_context
+from gateway.pki import make_client_context
 
 _LARGEST: Final = 64 * 1024 * 1024
 _IDLE: Final = 120

@@ -10,13 +10,16 @@ from lxml import etree
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import UserMessage
-from gateway.wire.addressing import read_addressing
-from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
-from gateway.wire.soap import SoapFault, read_envelope, read_fault
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import verify_soap_envelope
-from gateway.xmlsec.xades import verify_document
+from gateway.wire import (
+    RESULT,
+    SoapFault,
+    load_shipped_schemas,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    read_fault,
+)
+from gateway.xmlsec import STRICT, verify_document, verify_soap_envelope
 
 _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
 

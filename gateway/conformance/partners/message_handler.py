@@ -17,8 +17,7 @@ from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavi
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.errors import MESSAGE_ID_REUSED, REFUSED_FOR_GOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
-from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
-from gateway.protocols.ebms2.packaging import SOAP_ACTION
+from gateway.protocols import PROTOCOLS, SOAP_ACTION, OpenedMessage, Parcel, ProtocolContext, SentUnit
 
 EBMS2: Final = PROTOCOLS["ebms2"]
 _NOTHING: Final = HttpReply(204)

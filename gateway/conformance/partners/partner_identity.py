@@ -11,11 +11,18 @@ from typing import Any
 from gateway.agreements import PMode, PModeIndex, read_pmodes
 from gateway.errors import KEY_UNAVAILABLE, PMODE_UNKNOWN, SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import AckRequest, PartyId, UserMessage
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.pki.certificates import Certificate, read_certificate, read_certificates
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.signing_keys import Signer, load_signer
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    CertificateValidator,
+    RevocationData,
+    Signer,
+    TrustPolicy,
+    TrustStore,
+    load_signer,
+    read_certificate,
+    read_certificates,
+)
 from gateway.protocols import ProtocolContext
 
 

@@ -13,7 +13,7 @@ from gateway.conformance.partners.misbehavior import Misbehavior
 from gateway.conformance.partners.partner_identity import PartnerIdentity
 from gateway.conformance.partners.soap_endpoint import SoapEndpoint, VerifiedCall, load_service_description
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
-from gateway.wire.namespaces import WSA
+from gateway.wire import WSA
 
 _GARBAGE: Final = b"<html><body>502 proxy \xff\xfe</body>"
 _MESSAGE_ID: Final = f"/soap:Envelope/soap:Header/{{{WSA}}}MessageID"

@@ -22,20 +22,28 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.share import get_data_folder
-from gateway.wire.addressing import AddressingHeaders, read_addressing, write_addressing
-from gateway.wire.header_fields import is_text_xml
-from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA, WSSE
-from gateway.wire.soap import (
+from gateway.wire import (
+    ANONYMOUS,
+    SOAP11,
+    WSA,
+    WSSE,
+    AddressingHeaders,
+    ServiceDescription,
     SoapEnvelope,
     SoapFault,
+    WsdlOperation,
+    canonicalize_element,
     check_must_understand,
+    is_text_xml,
+    parse_xml,
+    read_addressing,
     read_envelope,
+    read_wsdl,
+    serialize_element,
+    write_addressing,
     write_fault_envelope,
 )
-from gateway.wire.wsdl import ServiceDescription, WsdlOperation, read_wsdl
-from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
-from gateway.xmlsec.algorithms import STRICT
-from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
 
 CONTENT_TYPE: Final = "text/xml; charset=utf-8"
 _UNDERSTOOD: Final = frozenset(

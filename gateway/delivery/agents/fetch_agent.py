@@ -16,20 +16,20 @@ from sqlalchemy import Connection
 
 from gateway.delivery.attempt_outcome import RetryPlan, make_attempt_outcome
 from gateway.delivery.delivery_agent import FailedDelivery
-from gateway.delivery.fetch.fetch_attempt import FetchAttempt, SourceClient, cancel_earlier_failure
-from gateway.delivery.fetch.list_fetch import fetch_revocation_list, fetch_trusted_list
-from gateway.delivery.fetch.ocsp_fetch import fetch_ocsp_responses
+from gateway.delivery.fetch import (
+    FetchAttempt,
+    SourceClient,
+    cancel_earlier_failure,
+    fetch_ocsp_responses,
+    fetch_revocation_list,
+    fetch_trusted_list,
+)
 from gateway.delivery.recurring_schedule import RecurringTask
 from gateway.delivery.tls_connector import TlsConnector
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.hub import Hub
-from gateway.hub.trust.fetch_sources import AGENT, FetchSource
-from gateway.hub.trust.issuer_trust_store import find_issuer_trust_store
-from gateway.store import fetched_lists
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.engine import write_transaction
+from gateway.evidence import record_evidence
+from gateway.hub import AGENT, FetchSource, Hub, find_issuer_trust_store
+from gateway.store import DeliveryLease, InsufficientStorageError, fetched_lists, write_transaction
 
 __all__ = ["FetchAgent", "list_recurring_fetches"]
 

@@ -10,16 +10,18 @@ from sqlalchemy import Connection
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.admit import admit_submission
-from gateway.hub.conclude import Conclusion, conclude_case
-from gateway.hub.hub import Hub
-from gateway.hub.notify import notify_applicant
-from gateway.hub.outbox.late_receipts import issue_late_receipt, probe_signing_key
-from gateway.hub.outbox.local_tasks import FinishLease
-from gateway.store import messages
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.transitions import StateEvent
+from gateway.evidence import record_evidence
+from gateway.hub import (
+    Conclusion,
+    FinishLease,
+    Hub,
+    admit_submission,
+    conclude_case,
+    issue_late_receipt,
+    notify_applicant,
+    probe_signing_key,
+)
+from gateway.store import DeliveryLease, StateEvent, messages
 
 __all__ = ["LocalAgent"]
 

@@ -22,17 +22,12 @@ from gateway.errors import (
     UNREACHABLE,
     GatewayError,
 )
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.completion import signals
-from gateway.hub.completion.case_closing import closing_transaction
-from gateway.hub.hub import Hub
+from gateway.hub import Hub, closing_transaction, signals
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.protocols import PROTOCOLS, OpenedMessage
-from gateway.protocols.core import make_refusal_error
-from gateway.store import delivery_leases, payloads
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.protocols import PROTOCOLS, OpenedMessage, make_refusal_error
+from gateway.store import DeliveryLease, delivery_leases, payloads, read_transaction, write_transaction
 
 __all__ = ["MshAgent"]
 

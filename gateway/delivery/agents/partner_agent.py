@@ -7,21 +7,16 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from gateway.cases.agency_notices import AgencyAnswer, SignedReply
+from gateway.cases import AgencyAnswer, SignedReply
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import SoapCaller
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import reply
-from gateway.hub.completion.case_closing import closing_transaction
-from gateway.hub.hub import Hub
+from gateway.hub import Hub, closing_transaction, reply
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, payloads
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction
-from gateway.store.transitions import StateEvent
+from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
 
 __all__ = ["PartnerAgent"]
 

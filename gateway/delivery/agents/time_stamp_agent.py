@@ -21,18 +21,22 @@ from gateway.delivery.http_client import HttpClient
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.evidence import tree_heads
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.hub import Hub
-from gateway.pki.time_stamps import (
+from gateway.hub import Hub
+from gateway.pki import (
+    CertificateUse,
     TimeStamp,
     TimeStampQuery,
     make_time_stamp_request,
     verify_time_stamp_response,
 )
-from gateway.pki.trust_store import CertificateUse
-from gateway.store import time_stamps, verdicts
-from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.time_stamps import NewTimeStamp
+from gateway.store import (
+    DeliveryLease,
+    NewTimeStamp,
+    read_transaction,
+    time_stamps,
+    verdicts,
+    write_transaction,
+)
 
 __all__ = ["TimeStampAgent", "TimeStampPolicy"]
 

@@ -20,13 +20,9 @@ from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
 from gateway.delivery.tls_connector import TlsConnector
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub.hub import Hub
-from gateway.hub.trust.fetch_sources import FetchSource
-from gateway.pki.fetched_data_acceptance import AcceptanceTerms
-from gateway.pki.ocsp import MAX_RESPONSE_OCTETS
-from gateway.pki.trust_store import TrustStore
-from gateway.store import deliveries, fetched_lists
-from gateway.store.delivery_leases import DeliveryLease
+from gateway.hub import FetchSource, Hub
+from gateway.pki import MAX_RESPONSE_OCTETS, AcceptanceTerms, TrustStore
+from gateway.store import DeliveryLease, deliveries, fetched_lists
 
 __all__ = ["ACTOR", "FetchAttempt", "SourceClient", "cancel_earlier_failure"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from gateway.delivery.fetch.fetch_attempt import ACTOR, FetchAttempt
 from gateway.errors import FETCHED_REFUSED, SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.trust.trusted_list_import import import_trusted_list
-from gateway.pki.fetched_data_acceptance import accept_delta_list, accept_revocation_list
-from gateway.pki.revocation_data import RevocationList
-from gateway.store import fetched_lists
-from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.fetched_lists import NewFetchedList
+from gateway.evidence import record_evidence
+from gateway.hub import import_trusted_list
+from gateway.pki import RevocationList, accept_delta_list, accept_revocation_list
+from gateway.store import (
+    InsufficientStorageError,
+    NewFetchedList,
+    fetched_lists,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["fetch_revocation_list", "fetch_trusted_list"]
 

@@ -13,15 +13,25 @@ from sqlalchemy import Row
 from gateway.delivery.attempt_outcome import LeaseLostError
 from gateway.delivery.fetch.fetch_attempt import FetchAttempt
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, UNREACHABLE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.pki import ocsp
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.fetched_data_acceptance import OcspQuery, accept_ocsp_response, is_issued_by
-from gateway.pki.name_normalization import normalize_name
-from gateway.pki.revocation_data import MAX_ANSWERS
-from gateway.store import delivery_leases, fetched_lists, parties
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.fetched_lists import NewFetchedList
+from gateway.evidence import record_evidence
+from gateway.pki import (
+    MAX_ANSWERS,
+    Certificate,
+    OcspQuery,
+    accept_ocsp_response,
+    is_issued_by,
+    normalize_name,
+    ocsp,
+    read_certificate,
+)
+from gateway.store import (
+    NewFetchedList,
+    delivery_leases,
+    fetched_lists,
+    parties,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["fetch_ocsp_responses"]
 

@@ -9,15 +9,17 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import RULE_BROKEN
-from gateway.harmonize.language.combined_sources import enter_repetition, list_enclosing_repetitions
-from gateway.harmonize.language.document_checks import DocumentCheck, get_value_family
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.evaluated_value import EXACT, format_plain_decimal
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import FoundValue
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField, make_pointer_segment
-from gateway.harmonize.types.value_shapes import DECIMAL
+from gateway.harmonize.language import (
+    EXACT,
+    DocumentCheck,
+    DocumentMapping,
+    enter_repetition,
+    format_plain_decimal,
+    get_value_family,
+    list_enclosing_repetitions,
+)
+from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.types import DECIMAL, CommonMeaning, UniqueField, make_pointer_segment
 
 __all__ = ["evaluate_checks"]
 

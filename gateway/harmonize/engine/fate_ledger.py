@@ -14,11 +14,10 @@ from typing import Final, NamedTuple
 
 from lxml import etree
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Fate
-from gateway.harmonize.submission.submission_index import Leaf, SubmissionIndex
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.wire.wco_pointers import iterate_pointers
+from gateway.harmonize.language import DocumentMapping
+from gateway.harmonize.submission import EvaluationTrace, Fate, Leaf, SubmissionIndex
+from gateway.harmonize.types import SourceMark
+from gateway.wire import iterate_pointers
 
 __all__ = ["FateLedger", "LedgerEntry", "build_fate_ledger"]
 

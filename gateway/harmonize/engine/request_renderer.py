@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
-from gateway.harmonize.language.combined_sources import OccurrenceLookup
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.language.simple_sources import FieldValue
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement, TextPiece
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import count_octets
+from gateway.harmonize.language import (
+    ConversionError,
+    DocumentMapping,
+    EvaluatedValue,
+    FieldValue,
+    OccurrenceLookup,
+    Repetition,
+    TargetAttribute,
+    TargetElement,
+    TextPiece,
+)
+from gateway.harmonize.submission import Scope
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, count_octets
 
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 

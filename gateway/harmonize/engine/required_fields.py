@@ -5,10 +5,9 @@ from __future__ import annotations
 from lxml import etree
 
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
-from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import make_missing_pointer
-from gateway.harmonize.types.unique_fields import UniqueField, make_pointer_segment
+from gateway.harmonize.language import DocumentMapping, MeaningNeed
+from gateway.harmonize.submission import Scope, make_missing_pointer
+from gateway.harmonize.types import UniqueField, make_pointer_segment
 
 __all__ = ["check_common_meanings", "check_unique_fields"]
 

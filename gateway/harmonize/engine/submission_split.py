@@ -14,14 +14,18 @@ from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
 from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
-from gateway.harmonize.generator.request_schemas import write_request_schema
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.submission.evaluation_scope import MAX_DIAGNOSTICS, Diagnostic, EvaluationTrace, Scope
-from gateway.harmonize.submission.submission_index import Leaf, SubmissionIndex, index_submission
-from gateway.wire.namespaces import SUB
-from gateway.wire.schema_compilation import compile_schema
-from gateway.wire.schema_validation import find_violation
+from gateway.harmonize.generator import write_request_schema
+from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.submission import (
+    MAX_DIAGNOSTICS,
+    Diagnostic,
+    EvaluationTrace,
+    Leaf,
+    Scope,
+    SubmissionIndex,
+    index_submission,
+)
+from gateway.wire import SUB, compile_schema, find_violation
 
 __all__ = [
     "AgencyRequest",

@@ -16,30 +16,32 @@ from gateway.errors import (
     SOURCES_DISAGREE,
     Problem,
 )
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.language.shared_fields import (
+from gateway.harmonize.language import (
+    DocumentMapping,
+    MappingBundle,
     SharedAnswer,
     find_first_difference,
     find_matching_member,
     list_member_answers,
     list_shared_answers,
 )
-from gateway.harmonize.submission.evaluation_scope import (
+from gateway.harmonize.submission import (
     EvaluationTrace,
     Scope,
     SiblingFields,
-    UniqueFieldValues,
-)
-from gateway.harmonize.submission.submission_index import (
     SubmissionIndex,
+    UniqueFieldValues,
     parse_sequence_number,
     read_element_text,
 )
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField, to_dotted_element_name
-from gateway.wire.namespaces import SUB, XSI
+from gateway.harmonize.types import (
+    CommonMeaning,
+    DataDictionary,
+    SourceMark,
+    UniqueField,
+    to_dotted_element_name,
+)
+from gateway.wire import SUB, XSI
 
 __all__ = ["describe_declared_place", "read_field_values"]
 

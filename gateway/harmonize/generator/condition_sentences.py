@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gateway.harmonize.types.unique_fields import AllOf, AnyOf, Condition, Negation, ValueTest
+from gateway.harmonize.types import AllOf, AnyOf, Condition, Negation, ValueTest
 
 __all__ = ["to_data", "write_sentence"]
 

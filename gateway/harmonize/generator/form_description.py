@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.harmonize.generator.condition_sentences import to_data, write_sentence
-from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
-from gateway.harmonize.types.unique_fields import Condition, UniqueField
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.language import DocumentMapping, MeaningNeed
+from gateway.harmonize.types import Condition, UniqueField, ValueShape
 
 __all__ = ["Labels", "describe_form", "list_labels"]
 

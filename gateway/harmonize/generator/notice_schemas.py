@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
-from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeElement, NoticeMapping
-from gateway.harmonize.types.value_shapes import ValueShape, write_simple_type
+from gateway.harmonize.language import NoticeCatalog, NoticeElement, NoticeMapping
+from gateway.harmonize.types import ValueShape, write_simple_type
 
 __all__ = ["generate_notice_schemas", "write_notice_schema"]
 

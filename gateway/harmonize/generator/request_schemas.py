@@ -7,12 +7,9 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from gateway.harmonize.generator.notice_schemas import generate_notice_schemas
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.language.target_tree import MergedElement, merge_variants
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import ValueShape, write_simple_type
-from gateway.wire.namespaces import SUB
+from gateway.harmonize.language import DocumentMapping, MappingBundle, MergedElement, merge_variants
+from gateway.harmonize.types import UniqueField, ValueShape, write_simple_type
+from gateway.wire import SUB
 
 __all__ = ["generate_schemas", "write_application_schema", "write_fields_schema", "write_request_schema"]
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from gateway.errors import GatewayError
 from gateway.harmonize.importer.code_list_choice import ImportedLists
 from gateway.harmonize.importer.meaning_match import ImportedMeanings
-from gateway.harmonize.language.document_checks import read_document_checks
-from gateway.harmonize.types.code_lists import read_code_lists
-from gateway.harmonize.types.field_reader import read_unique_fields
-from gateway.harmonize.types.strict_yaml import YamlNode, YamlTable, read_yaml
-from gateway.harmonize.types.unique_fields import walk_fields
+from gateway.harmonize.language import read_document_checks
+from gateway.harmonize.types import (
+    YamlNode,
+    YamlTable,
+    read_code_lists,
+    read_unique_fields,
+    read_yaml,
+    walk_fields,
+)
 
 __all__ = ["find_rejected_checks"]
 

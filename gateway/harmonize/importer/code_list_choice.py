@@ -12,7 +12,7 @@ from gateway.harmonize.importer.name_rules import make_camel_case, make_unique_n
 from gateway.harmonize.importer.pattern_translation import make_form_pattern, translate_pattern
 from gateway.harmonize.importer.tokenizer import UnclearError
 from gateway.harmonize.importer.yaml_writer import write_csv, write_flow
-from gateway.harmonize.types.code_lists import CodeList
+from gateway.harmonize.types import CodeList
 
 __all__ = ["ChosenList", "ImportedLists"]
 

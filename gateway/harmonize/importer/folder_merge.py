@@ -11,8 +11,7 @@ from typing import Final
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize.importer.yaml_writer import write_csv
-from gateway.harmonize.types.code_lists import read_numbered_rows
-from gateway.harmonize.types.strict_yaml import YamlNode, read_yaml
+from gateway.harmonize.types import YamlNode, read_numbered_rows, read_yaml
 
 __all__ = ["COLUMNS", "AddedEntries", "merge_folder"]
 

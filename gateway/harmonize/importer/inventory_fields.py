@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.value_shapes import CHARSETS, DECIMAL
+from gateway.harmonize.types import CHARSETS, DECIMAL, SourceMark, YamlNode, YamlTable, make_mapping_error
 
 __all__ = [
     "InventoryField",

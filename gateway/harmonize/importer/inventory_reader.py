@@ -20,8 +20,8 @@ from gateway.harmonize.importer.inventory_fields import (
     read_invariants,
     read_key_text,
 )
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error, read_yaml
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.harmonize.types import SourceMark, YamlNode, YamlTable, make_mapping_error, read_yaml
+from gateway.wire import load_wco_elements
 
 __all__ = [
     "Inventory",

@@ -13,8 +13,7 @@ from gateway.harmonize.importer.name_rules import make_element_name
 from gateway.harmonize.importer.tokenizer import UnclearError
 from gateway.harmonize.importer.unique_fields import DocumentForm, ImportedField, RepeatedField, locate_field
 from gateway.harmonize.importer.yaml_writer import write_comment, write_flow, write_scalar
-from gateway.harmonize.types.data_dictionary import ITEM_PATH
-from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types import ITEM_PATH, SourceMark
 
 __all__ = ["TargetLine", "compose_mapping"]
 

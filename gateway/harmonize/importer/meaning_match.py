@@ -11,15 +11,15 @@ from gateway.harmonize.importer.inventory_fields import InventoryField
 from gateway.harmonize.importer.inventory_reader import InventoryCommonField
 from gateway.harmonize.importer.name_rules import make_label, make_snake_case, make_unique_name
 from gateway.harmonize.importer.yaml_writer import write_flow
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import (
+from gateway.harmonize.types import (
     ITEM_PATH,
+    CodeList,
     CommonMeaning,
     DataDictionary,
     read_data_dictionary,
+    read_yaml,
 )
-from gateway.harmonize.types.strict_yaml import read_yaml
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.wire import load_wco_elements
 
 __all__ = ["ImportedMeanings", "KnownMeaning", "MeaningMatch"]
 

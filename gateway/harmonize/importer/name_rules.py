@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Container
 from typing import Final
 
-from gateway.harmonize.types.unique_fields import to_element_name
+from gateway.harmonize.types import to_element_name
 
 __all__ = [
     "make_camel_case",

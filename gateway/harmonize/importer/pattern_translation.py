@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from gateway.harmonize.importer.tokenizer import UnclearError
-from gateway.harmonize.types.value_shapes import is_simple_pattern
+from gateway.harmonize.types import is_simple_pattern
 
 __all__ = ["make_form_pattern", "translate_pattern"]
 

@@ -14,8 +14,7 @@ from gateway.harmonize.importer.meaning_match import ImportedMeanings, KnownMean
 from gateway.harmonize.importer.name_rules import make_field_key, make_label, make_slug
 from gateway.harmonize.importer.pattern_translation import translate_pattern
 from gateway.harmonize.importer.tokenizer import UnclearError
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import to_element_name
+from gateway.harmonize.types import SourceMark, to_element_name
 
 __all__ = ["DocumentForm", "ImportedField", "RepeatedField", "UnfinishedItem", "read_form"]
 

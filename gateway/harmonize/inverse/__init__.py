@@ -1,1 +1,7 @@
 """Reads requests backwards, and holds what was read against what was given."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

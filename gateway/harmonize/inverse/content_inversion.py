@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.harmonize.language.aggregate_sources import GroupCount
-from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, split_by_separator
-from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep
-from gateway.harmonize.language.evaluated_value import SourceExpression
-from gateway.harmonize.language.simple_sources import (
+from gateway.harmonize.language import (
+    Concatenation,
     Constant,
+    ConvertedSource,
+    DefaultValue,
     FieldValue,
+    FormatStep,
+    GroupCount,
     GroupPosition,
     HubValue,
     ItemCount,
     SerialNumber,
+    SourceExpression,
+    TargetAttribute,
+    split_by_separator,
 )
-from gateway.harmonize.language.target_tree import TargetAttribute
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField
 
 __all__ = [
     "InvertedValue",

@@ -15,7 +15,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import RULE_BROKEN, GatewayError
-from gateway.harmonize.submission.submission_index import read_element_text
+from gateway.harmonize.submission import read_element_text
 
 __all__ = ["PathStep", "find_in_request", "format_names", "read_path"]
 

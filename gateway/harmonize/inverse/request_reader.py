@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from gateway.harmonize.engine.request_renderer import split_text
+from gateway.harmonize.engine import split_text
 from gateway.harmonize.inverse.content_inversion import (
     InvertedValue,
     Place,
@@ -22,11 +22,9 @@ from gateway.harmonize.inverse.content_inversion import (
     invert_content,
     invert_translation,
 )
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
-from gateway.harmonize.submission.submission_index import read_element_text
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.language import DocumentMapping, Repetition, TargetAttribute, TargetElement
+from gateway.harmonize.submission import read_element_text
+from gateway.harmonize.types import SourceMark, ValueShape
 
 __all__ = ["ReadFault", "ReadValue", "RequestReading", "read_request"]
 

@@ -11,18 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.engine.submission_split import AgencyRequest
-from gateway.harmonize.engine.unique_field_reader import read_field_values
+from gateway.harmonize.engine import AgencyRequest, read_field_values
 from gateway.harmonize.inverse.request_reader import ReadValue, RequestReading
 from gateway.harmonize.inverse.total_check import is_total
-from gateway.harmonize.language.combined_sources import Concatenation
-from gateway.harmonize.language.conversion_steps import ConvertedSource
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
-from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Scope
-from gateway.harmonize.submission.submission_index import SubmissionIndex
-from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.language import (
+    Concatenation,
+    ConversionError,
+    ConvertedSource,
+    EvaluatedValue,
+    MappingBundle,
+    Repetition,
+    TargetAttribute,
+    TargetElement,
+)
+from gateway.harmonize.submission import EvaluationTrace, Scope, SubmissionIndex
+from gateway.harmonize.types import SourceMark
 
 __all__ = ["Difference", "compare_request"]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from gateway.harmonize.language.aggregate_sources import Sum
-from gateway.harmonize.language.conversion_steps import ConvertedSource, UnitConversion
-from gateway.harmonize.language.evaluated_value import EvaluatedValue
-from gateway.harmonize.language.simple_sources import Product
-from gateway.harmonize.submission.submission_index import SubmissionIndex
-from gateway.harmonize.types.value_shapes import DECIMAL
+from gateway.harmonize.language import ConvertedSource, EvaluatedValue, Product, Sum, UnitConversion
+from gateway.harmonize.submission import SubmissionIndex
+from gateway.harmonize.types import DECIMAL
 
 __all__ = ["is_total"]
 

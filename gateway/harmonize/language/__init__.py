@@ -1,1 +1,7 @@
 """What mappings say: sources, steps, targets, checks, notices, documents, and the bundle of them all."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,12 +13,8 @@ from gateway.harmonize.language.evaluated_value import (
     EvaluatedValue,
     format_plain_decimal,
 )
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import FoundValue
-from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
+from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.types import DECIMAL, CommonMeaning, MeaningGroup, SourceMark, UniqueField, ValueShape
 
 __all__ = [
     "GroupCount",

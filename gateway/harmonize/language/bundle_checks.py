@@ -6,8 +6,7 @@ from gateway.harmonize.language.document_mapping import DocumentMapping, find_ty
 from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
 from gateway.harmonize.language.shared_fields import find_matching_member
 from gateway.harmonize.language.target_tree import TargetElement
-from gateway.harmonize.types.strict_yaml import make_mapping_error
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types import UniqueField, make_mapping_error
 
 __all__ = [
     "check_accepted_notices",

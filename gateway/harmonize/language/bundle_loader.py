@@ -15,11 +15,18 @@ from gateway.harmonize.language.document_reader import read_document_mapping
 from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation
 from gateway.harmonize.language.notice_catalog_reader import read_notice_catalog
 from gateway.harmonize.language.notice_tree import NoticeCatalog
-from gateway.harmonize.types.code_lists import read_code_lists, read_numbered_rows
-from gateway.harmonize.types.data_dictionary import read_data_dictionary
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, make_mapping_error, read_yaml
-from gateway.harmonize.types.unique_fields import UniqueField, to_element_name
-from gateway.harmonize.types.unit_table import read_unit_table
+from gateway.harmonize.types import (
+    SourceMark,
+    UniqueField,
+    YamlNode,
+    make_mapping_error,
+    read_code_lists,
+    read_data_dictionary,
+    read_numbered_rows,
+    read_unit_table,
+    read_yaml,
+    to_element_name,
+)
 
 __all__ = [
     "load_bundle",

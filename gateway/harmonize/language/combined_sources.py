@@ -12,12 +12,8 @@ from gateway.harmonize.language.conversion_steps import (
 )
 from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
 from gateway.harmonize.language.simple_sources import Constant, FieldValue
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import parse_sequence_number
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.submission import Scope, parse_sequence_number
+from gateway.harmonize.types import CommonMeaning, DataDictionary, SourceMark, UniqueField, ValueShape
 
 __all__ = [
     "Concatenation",

@@ -9,13 +9,19 @@ from typing import Final
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
 from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue, SourceExpression
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.unit_table import UnitTable, format_decimal, parse_fraction, round_fraction
-from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
+from gateway.harmonize.submission import Scope
+from gateway.harmonize.types import (
+    DECIMAL,
+    CodeList,
+    CommonMeaning,
+    SourceMark,
+    UniqueField,
+    UnitTable,
+    ValueShape,
+    format_decimal,
+    parse_fraction,
+    round_fraction,
+)
 
 __all__ = [
     "DATE_FORMS",

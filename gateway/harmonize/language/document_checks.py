@@ -10,12 +10,20 @@ from typing import Final
 
 from gateway.harmonize.language.combined_sources import list_enclosing_repetitions
 from gateway.harmonize.language.evaluated_value import MOST_FACTORS
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.condition_reader import read_condition
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests
-from gateway.harmonize.types.value_shapes import DECIMAL
+from gateway.harmonize.types import (
+    DECIMAL,
+    CodeList,
+    CommonMeaning,
+    Condition,
+    DataDictionary,
+    SourceMark,
+    UniqueField,
+    YamlNode,
+    YamlTable,
+    list_guard_tests,
+    make_mapping_error,
+    read_condition,
+)
 
 __all__ = ["KINDS", "OPERATORS", "DocumentCheck", "get_value_family", "read_document_checks"]
 

@@ -11,10 +11,7 @@ from gateway.harmonize.language.document_checks import DocumentCheck
 from gateway.harmonize.language.notice_tree import AcceptedNotices
 from gateway.harmonize.language.simple_sources import Constant, SerialNumber
 from gateway.harmonize.language.target_tree import TargetElement
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import Condition, UniqueField
+from gateway.harmonize.types import CodeList, CommonMeaning, Condition, SourceMark, UniqueField
 
 __all__ = [
     "ALL_ITEMS",

@@ -19,14 +19,22 @@ from gateway.harmonize.language.notice_tree import AcceptedNotices
 from gateway.harmonize.language.simple_sources import HUB_VALUES
 from gateway.harmonize.language.target_tree import TargetElement, collect_claimed_leaves
 from gateway.harmonize.language.target_tree_reader import BindingContext, read_target_tree
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.condition_reader import read_condition
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.field_reader import read_unique_fields
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
-from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable
-from gateway.wire.namespaces import make_document_namespace
+from gateway.harmonize.types import (
+    NO_UNITS,
+    CodeList,
+    CommonMeaning,
+    DataDictionary,
+    SourceMark,
+    UniqueField,
+    UnitTable,
+    YamlNode,
+    YamlTable,
+    make_mapping_error,
+    read_condition,
+    read_unique_fields,
+    walk_fields,
+)
+from gateway.wire import make_document_namespace
 
 __all__ = [
     "read_document_mapping",

@@ -7,12 +7,8 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import Final, NamedTuple, Protocol
 
 from gateway.errors import Problem
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import FoundValue
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
     "EXACT",

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.notice_tree import NoticeCatalog
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import DataDictionary
-from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable
+from gateway.harmonize.types import NO_UNITS, CodeList, DataDictionary, UnitTable
 
 __all__ = [
     "MappingBundle",

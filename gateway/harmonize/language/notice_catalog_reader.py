@@ -23,10 +23,8 @@ from gateway.harmonize.language.notice_tree import (
     NoticeRepetition,
 )
 from gateway.harmonize.language.target_tree import read_text_piece
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.value_shapes import ValueShape
-from gateway.wire.namespaces import make_document_namespace
+from gateway.harmonize.types import CodeList, SourceMark, ValueShape, YamlNode, YamlTable, make_mapping_error
+from gateway.wire import make_document_namespace
 
 __all__ = [
     "read_accepted_notices",
@@ -168,11 +166,7 @@ def _read_implied_facts(node: YamlNode, within: NoticeContext) -> Iterator[tuple
 
 
 def _read_notice_lines(node: YamlNode, parent: NoticeElement, within: NoticeContext) -> None:
-    for entry in node.read_list("reads"):
-        lines = list(entry.read_table("reads").take_unread_items())
-        if len(lines) != 1:
-            raise make_mapping_error(entry.mark, "reads", "one element a line", f"{len(lines)} of them")
-        path, spec, mark = lines[0]
+    for path, spec, mark in node.read_lines("reads", "element"):
         _read_path_line(path, spec.read_table(path), mark, (parent, within))
 
 

@@ -11,11 +11,16 @@ from typing import Any, Final, cast
 from gateway.harmonize.language.conversion_steps import FORMS, FormatStep, TranslationStep
 from gateway.harmonize.language.notice_tree import FactType, NoticeAttribute, NoticeLine
 from gateway.harmonize.language.source_reader import read_limited_shape
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.condition_reader import read_condition
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import FieldRequirement
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.types import (
+    CodeList,
+    FieldRequirement,
+    SourceMark,
+    ValueShape,
+    YamlNode,
+    YamlTable,
+    make_mapping_error,
+    read_condition,
+)
 
 __all__ = ["NUMBERS", "SAME", "TIMES", "NoticeContext", "read_notice_line", "read_unit_attribute"]
 

@@ -8,10 +8,7 @@ from typing import Final
 
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.language.target_tree import TextPiece
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import FieldRequirement
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.types import CodeList, FieldRequirement, SourceMark, ValueShape
 
 __all__ = [
     "SHARED",

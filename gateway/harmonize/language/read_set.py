@@ -18,9 +18,17 @@ from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentM
 from gateway.harmonize.language.shared_fields import find_matching_member
 from gateway.harmonize.language.simple_sources import GroupPosition
 from gateway.harmonize.language.target_tree import Repetition, TargetElement, get_leaf_path
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests, walk_fields
+from gateway.harmonize.types import (
+    ITEM_PATH,
+    CommonMeaning,
+    Condition,
+    DataDictionary,
+    MeaningGroup,
+    SourceMark,
+    UniqueField,
+    list_guard_tests,
+    walk_fields,
+)
 
 __all__ = ["READ_KINDS", "ReadEntry", "ReadSet", "ReadUse", "build_read_set"]
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from lxml import etree
 
 from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.submission.submission_index import (
+from gateway.harmonize.submission import (
     SubmissionIndex,
     parse_sequence_number,
     read_element_text,
     read_item_numbers,
 )
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.wire.namespaces import SUB
+from gateway.harmonize.types import UniqueField
+from gateway.wire import SUB
 
 __all__ = [
     "SharedAnswer",

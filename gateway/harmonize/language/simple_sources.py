@@ -15,12 +15,8 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.harmonize.language.evaluated_value import EXACT, ROUNDINGS, EvaluatedValue, format_plain_decimal
-from gateway.harmonize.submission.evaluation_scope import Scope
-from gateway.harmonize.submission.submission_index import FoundValue
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
+from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.types import DECIMAL, CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
     "HUB_VALUES",

@@ -41,12 +41,21 @@ from gateway.harmonize.language.simple_sources import (
     Product,
     SerialNumber,
 )
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.unit_table import NO_UNITS, ROUNDING_NAMES, UnitTable
-from gateway.harmonize.types.value_shapes import CHARSETS, ValueShape
+from gateway.harmonize.types import (
+    CHARSETS,
+    NO_UNITS,
+    ROUNDING_NAMES,
+    CodeList,
+    CommonMeaning,
+    DataDictionary,
+    SourceMark,
+    UniqueField,
+    UnitTable,
+    ValueShape,
+    YamlNode,
+    YamlTable,
+    make_mapping_error,
+)
 
 __all__ = [
     "SOURCES",

@@ -7,11 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from gateway.harmonize.language.conversion_steps import ConvertedSource
 from gateway.harmonize.language.simple_sources import Constant
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import Condition, UniqueField
-from gateway.harmonize.types.value_shapes import CHARSETS, ValueShape
+from gateway.harmonize.types import (
+    CHARSETS,
+    ITEM_PATH,
+    CodeList,
+    CommonMeaning,
+    Condition,
+    SourceMark,
+    UniqueField,
+    ValueShape,
+    YamlTable,
+    make_mapping_error,
+)
 
 __all__ = [
     "MergedAttribute",

@@ -25,12 +25,20 @@ from gateway.harmonize.language.target_tree import (
     check_variants,
     read_text_piece,
 )
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.condition_reader import read_condition
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
-from gateway.harmonize.types.unique_fields import Condition, FieldRequirement, UniqueField, list_guard_tests
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.types import (
+    CodeList,
+    CommonMeaning,
+    Condition,
+    FieldRequirement,
+    SourceMark,
+    UniqueField,
+    ValueShape,
+    YamlNode,
+    YamlTable,
+    list_guard_tests,
+    make_mapping_error,
+    read_condition,
+)
 
 __all__ = [
     "BindingContext",
@@ -53,11 +61,7 @@ def read_target_tree(node: YamlNode, root: TargetElement, context: BindingContex
 
 
 def _read_target_lines(node: YamlNode, parent: TargetElement, context: BindingContext) -> None:
-    for entry in node.read_list("puts"):
-        lines = list(entry.read_table("puts").take_unread_items())
-        if len(lines) != 1:
-            raise make_mapping_error(entry.mark, "puts", "one target a line", f"{len(lines)} of them")
-        path, spec, mark = lines[0]
+    for path, spec, mark in node.read_lines("puts", "target"):
         _read_target_line(path, spec.read_table(path), mark, (parent, context))
 
 

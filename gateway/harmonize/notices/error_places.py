@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.language.document_mapping import ALL_ITEMS, DocumentMapping, find_item_identifiers
-from gateway.harmonize.language.simple_sources import FieldValue
-from gateway.harmonize.language.target_tree import TargetElement
+from gateway.harmonize.language import (
+    ALL_ITEMS,
+    DocumentMapping,
+    FieldValue,
+    TargetElement,
+    find_item_identifiers,
+)
 from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts
-from gateway.harmonize.types.value_shapes import count_octets
+from gateway.harmonize.types import count_octets
 
 __all__ = ["RequestPlace", "find_error_place", "get_error_keys", "list_error_places", "list_request_leaves"]
 

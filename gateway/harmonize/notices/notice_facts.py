@@ -14,8 +14,13 @@ from dataclasses import dataclass, replace
 from lxml import etree
 
 from gateway.errors import ANSWER_NOT_UNDERSTOOD
-from gateway.harmonize.language.document_mapping import ALL_ITEMS, DocumentMapping, find_type_code
-from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
+from gateway.harmonize.language import (
+    ALL_ITEMS,
+    DocumentMapping,
+    NoticeCatalog,
+    NoticeMapping,
+    find_type_code,
+)
 from gateway.harmonize.notices.notice_reader import NoticeFact, NoticeReader, make_notice_error
 
 __all__ = [

@@ -16,20 +16,20 @@ from gateway.errors import (
     GatewayError,
     Problem,
 )
-from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
-from gateway.harmonize.language.document_mapping import DocumentMapping, find_item_identifiers, find_type_code
-from gateway.harmonize.language.notice_tree import (
+from gateway.harmonize.language import (
+    DocumentMapping,
     FactType,
+    FormatStep,
     NoticeAttribute,
     NoticeElement,
     NoticeLine,
     NoticeMapping,
+    TranslationStep,
+    find_item_identifiers,
+    find_type_code,
 )
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import ValueShape
-from gateway.wire.namespaces import XSI
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
+from gateway.wire import XSI
 
 __all__ = ["NoticeFact", "NoticeReader", "make_notice_error"]
 

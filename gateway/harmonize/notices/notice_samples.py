@@ -9,27 +9,24 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.engine.request_renderer import split_text
-from gateway.harmonize.language.conversion_steps import TranslationStep
-from gateway.harmonize.language.document_mapping import (
+from gateway.harmonize.engine import split_text
+from gateway.harmonize.language import (
+    ConversionError,
     DocumentMapping,
+    EvaluatedValue,
     ItemIdentifiers,
-    find_item_identifiers,
-    find_type_code,
-)
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.language.notice_tree import (
     NoticeAttribute,
     NoticeCatalog,
     NoticeElement,
     NoticeLine,
     NoticeMapping,
+    TranslationStep,
+    find_item_identifiers,
+    find_type_code,
 )
 from gateway.harmonize.notices.notice_facts import NoticeFact, derive_facts
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.tools import SeededDraws, draw_text
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField
 
 __all__ = ["draw_notice"]
 

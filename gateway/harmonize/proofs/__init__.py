@@ -7,22 +7,6 @@ submissions.  Each breach names file, line, field and a counter-example.
 
 from __future__ import annotations
 
-from gateway.harmonize.proofs.proof_report import (
-    PROOFS,
-    BoxCount,
-    ProofFinding,
-    ProofReport,
-    ProofVerdict,
-    make_fault_finding,
-)
-from gateway.harmonize.proofs.proof_runner import check_bundle
+import lazy_loader
 
-__all__ = [
-    "PROOFS",
-    "BoxCount",
-    "ProofFinding",
-    "ProofReport",
-    "ProofVerdict",
-    "check_bundle",
-    "make_fault_finding",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.harmonize.inverse.content_inversion import compute_line_loss
-from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.simple_sources import HUB_VALUES, Constant, HubValue
+from gateway.harmonize.inverse import compute_line_loss
+from gateway.harmonize.language import (
+    HUB_VALUES,
+    Constant,
+    DocumentMapping,
+    FormatStep,
+    HubValue,
+    TranslationStep,
+)
 from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import list_value_reads
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types import CodeList, CommonMeaning, DataDictionary, UniqueField
 
 __all__ = ["list_lossy_forms", "prove_agreement"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.proofs.proof_report import BoxCount, ProofFindings
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
 
 __all__ = ["count_boxes", "prove_asked_once"]
 

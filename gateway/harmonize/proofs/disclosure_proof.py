@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.read_set import ReadSet, ReadUse, build_read_set
-from gateway.harmonize.language.simple_sources import HubValue
+from gateway.harmonize.language import DocumentMapping, HubValue, ReadSet, ReadUse, build_read_set
 from gateway.harmonize.proofs.document_lines import list_conditions, list_lines
 from gateway.harmonize.proofs.drawn_trials import (
     DrawnTrial,
@@ -20,9 +18,8 @@ from gateway.harmonize.proofs.drawn_trials import (
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import INSIDE, OUTSIDE, list_value_reads
-from gateway.harmonize.submission.submission_index import Leaf
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.submission import Leaf
+from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
 
 __all__ = ["prove_disclosure", "try_disclosure"]
 

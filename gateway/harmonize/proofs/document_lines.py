@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.harmonize.language.conversion_steps import ConvertedSource
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import Condition
+from gateway.harmonize.language import (
+    ConvertedSource,
+    DocumentMapping,
+    Repetition,
+    TargetAttribute,
+    TargetElement,
+)
+from gateway.harmonize.types import Condition, SourceMark
 
 __all__ = ["ProofLine", "list_conditions", "list_containers", "list_lines"]
 

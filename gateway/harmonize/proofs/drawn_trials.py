@@ -11,21 +11,13 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize.engine.submission_split import (
-    AgencyRequest,
-    SplitResult,
-    make_placeholder_numbers,
-    split_submission,
-)
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.engine import AgencyRequest, SplitResult, make_placeholder_numbers, split_submission
+from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.proofs.read_scope import ReadScope
-from gateway.harmonize.submission.submission_index import DEC, Leaf, SubmissionIndex
-from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.wire.namespaces import SUB
-from gateway.wire.xml import parse_xml
+from gateway.harmonize.submission import DEC, Leaf, SubmissionIndex
+from gateway.harmonize.tools import SeededDraws, draw_text, make_sample
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning
+from gateway.wire import SUB, parse_xml
 
 __all__ = ["DrawnTrial", "TrialBench", "TrialOutcome", "add_noise", "change_leaf", "remove_node"]
 

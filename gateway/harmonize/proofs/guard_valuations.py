@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, ValueTest, list_guard_tests
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.language import DocumentMapping
+from gateway.harmonize.types import (
+    CommonMeaning,
+    Condition,
+    SourceMark,
+    UniqueField,
+    ValueShape,
+    ValueTest,
+    list_guard_tests,
+)
 
 __all__ = ["MOST_COMBINATIONS", "GuardWorld", "TooManyCombinationsError", "Valuation"]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.harmonize.engine.request_renderer import split_text
-from gateway.harmonize.inverse.content_inversion import compute_line_loss
-from gateway.harmonize.inverse.request_reader import read_request
-from gateway.harmonize.inverse.round_trip import compare_request
-from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.simple_sources import FieldValue, Product
+from gateway.harmonize.engine import split_text
+from gateway.harmonize.inverse import compare_request, compute_line_loss, read_request
+from gateway.harmonize.language import (
+    ConvertedSource,
+    DocumentMapping,
+    FieldValue,
+    FormatStep,
+    Product,
+    TranslationStep,
+)
 from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
 from gateway.harmonize.proofs.proof_report import ProofFindings
@@ -22,9 +25,8 @@ from gateway.harmonize.proofs.value_conversion import (
     invert_value,
     list_settings,
 )
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.tools import SeededDraws, draw_text
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField
 
 __all__ = ["prove_lossless", "try_lossless"]
 

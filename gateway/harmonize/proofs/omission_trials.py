@@ -15,9 +15,8 @@ from gateway.errors import (
 )
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench, TrialOutcome, remove_node
 from gateway.harmonize.proofs.proof_report import ProofFindings
-from gateway.harmonize.submission.submission_index import Leaf
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.submission import Leaf
+from gateway.harmonize.types import SourceMark, UniqueField
 
 __all__ = ["try_totality"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway.harmonize.types.strict_yaml import MappingError, SourceMark
+from gateway.harmonize.types import MappingError, SourceMark
 
 __all__ = [
     "LOAD",

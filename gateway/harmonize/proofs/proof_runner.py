@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.errors import GatewayError
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agreement
 from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
 from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure

@@ -12,13 +12,10 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.read_set import ReadSet, build_read_set
-from gateway.harmonize.language.target_tree import get_leaf_path
+from gateway.harmonize.language import DocumentMapping, ReadSet, build_read_set, get_leaf_path
 from gateway.harmonize.proofs.document_lines import ProofLine
-from gateway.harmonize.submission.submission_index import DEC, Leaf, SubmissionIndex, read_element_text
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.unique_fields import UniqueField, to_element_name
+from gateway.harmonize.submission import DEC, Leaf, SubmissionIndex, read_element_text
+from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField, to_element_name
 
 __all__ = ["INSIDE", "OPEN", "OUTSIDE", "ReadScope", "find_attribute_source", "list_value_reads"]
 

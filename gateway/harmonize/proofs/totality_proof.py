@@ -10,15 +10,13 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from gateway.errors import VALUE_DOES_NOT_FIT
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.evaluated_value import ConversionError
-from gateway.harmonize.language.target_tree import Repetition, TargetElement
+from gateway.harmonize.language import ConversionError, DocumentMapping, Repetition, TargetElement
 from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
-from gateway.harmonize.types.unique_fields import Condition, UniqueField
+from gateway.harmonize.types import Condition, UniqueField
 
 __all__ = ["prove_totality"]
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.harmonize.language.conversion_steps import ConvertedSource, TranslationStep, UnitConversion
-from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.language import (
+    ConversionError,
+    ConvertedSource,
+    EvaluatedValue,
+    TranslationStep,
+    UnitConversion,
+)
+from gateway.harmonize.types import UniqueField
 
 __all__ = ["ConversionSetting", "convert_if_fitting", "convert_value", "invert_value", "list_settings"]
 

@@ -11,9 +11,7 @@ from lxml import etree
 
 from gateway.errors import Problem
 from gateway.harmonize.submission.submission_index import FoundValue, SubmissionIndex, read_element_text
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary, MeaningGroup
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField
+from gateway.harmonize.types import CommonMeaning, DataDictionary, MeaningGroup, SourceMark, UniqueField
 
 __all__ = [
     "MAX_DIAGNOSTICS",

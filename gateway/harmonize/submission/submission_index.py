@@ -10,9 +10,8 @@ from typing import Any, Final, NamedTuple
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning, MeaningGroup
-from gateway.wire.namespaces import SUB
-from gateway.wire.wco_pointers import PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, MeaningGroup
+from gateway.wire import SUB, PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
 
 __all__ = [
     "DEC",

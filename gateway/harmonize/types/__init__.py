@@ -1,1 +1,7 @@
 """The terms of mappings: places, forms, code lists, units, conditions, common meanings, asked fields."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.harmonize.types.code_lists import CodeList, read_pattern
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
 from gateway.harmonize.types.value_shapes import ValueShape
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.wire import load_wco_elements
 
 __all__ = ["CommonMeaning", "DataDictionary", "MeaningGroup", "SiblingSelector", "read_data_dictionary"]
 

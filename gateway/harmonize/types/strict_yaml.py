@@ -129,6 +129,14 @@ class YamlNode:
             raise make_mapping_error(self.mark, name, "a table", self.describe_value())
         return YamlTable(self.value, self.mark, name, self.keys)
 
+    def read_lines(self, name: str, what: str) -> Iterator[tuple[str, YamlNode, SourceMark]]:
+        """Yield of each line of a list, a table of one entry, the key, its node and its place."""
+        for entry in self.read_list(name):
+            lines = list(entry.read_table(name).take_unread_items())
+            if len(lines) != 1:
+                raise make_mapping_error(entry.mark, name, f"one {what} a line", f"{len(lines)} of them")
+            yield lines[0]
+
     def read_bounds(self, name: str) -> tuple[int, int]:
         """Return a list of two whole numbers, low and high."""
         nodes = self.read_list(name)

@@ -1,1 +1,7 @@
 """How a case ends: results, their delivery, what an operator may do about both."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row
 
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, cases, deliveries
-from gateway.store.engine import write_transaction
-from gateway.store.transitions import StateEvent
+from gateway.store import StateEvent, agency_requests, cases, deliveries, write_transaction
 
 __all__ = ["close_case_when_done", "closing_transaction", "lock_delivery_case"]
 

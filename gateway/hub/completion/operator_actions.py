@@ -10,12 +10,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gateway.errors import SETTINGS_WRONG, TRANSITION_REFUSED, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.completion import case_closing
-from gateway.hub.trust.fetch_sources import AGENT, FetchSource
-from gateway.store import agency_requests, deliveries, fetched_lists
-from gateway.store.deliveries import NewDelivery
-from gateway.store.transitions import StateEvent
+from gateway.hub.trust import AGENT, FetchSource
+from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, fetched_lists
 
 __all__ = [
     "cancel_delivery",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
-from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
-from gateway.protocols.core import make_refusal_error
-from gateway.store import deliveries, delivery_maintenance, messages
-from gateway.store.engine import read_transaction
+from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
+from gateway.store import deliveries, delivery_maintenance, messages, read_transaction
 
 __all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
 

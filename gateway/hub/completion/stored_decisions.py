@@ -9,12 +9,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from gateway.cases.agency_notices import (
+from gateway.cases import (
+    CaseOutcome,
     Decision,
     DecisionCode,
-)
-from gateway.cases.case_outcome import (
-    CaseOutcome,
     RankedDecision,
     RequestScope,
     select_current_decisions,

@@ -13,24 +13,26 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.agreements import PMode
-from gateway.cases.case_outcome import RankedDecision, select_current_decisions
-from gateway.cases.result_documents import (
-    CaseHeader,
-)
+from gateway.cases import CaseHeader, RankedDecision, select_current_decisions
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
-from gateway.evidence.evidence_log import record_evidence
-from gateway.hub.completion.stored_decisions import make_standing_decisions
+from gateway.evidence import record_evidence
+from gateway.hub.completion import make_standing_decisions
 from gateway.hub.hub import Hub
 from gateway.message_model import AckRequest, Payload, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
+from gateway.store import (
+    NewDelivery,
+    NewMessage,
+    cases,
+    decisions,
+    deliveries,
+    messages,
+    payloads,
+    read_transaction,
+)
 from gateway.store import agency_requests as requests
-from gateway.store import cases, decisions, deliveries, messages, payloads
-from gateway.store.deliveries import NewDelivery
-from gateway.store.engine import read_transaction
-from gateway.store.messages import NewMessage
-from gateway.wire.shipped_schemas import RESULT, load_shipped_schemas
-from gateway.wire.xml import serialize_element
-from gateway.xmlsec.xades import sign_document
+from gateway.wire import RESULT, load_shipped_schemas, serialize_element
+from gateway.xmlsec import sign_document
 
 __all__ = [
     "CaseSnapshot",

@@ -14,17 +14,15 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.errors import PMODE_UNKNOWN, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import signal_outbox
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.outbox.signal_outbox import OutgoingPost
-from gateway.hub.readiness.readiness_checks import find_key_problem
+from gateway.hub.readiness import find_key_problem
 from gateway.message_model import DigestReference, Party, PartyId, Receipt
 from gateway.protocols import PROTOCOLS
-from gateway.store import deliveries, messages
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse, deliveries, messages, read_transaction, write_transaction
 
 __all__ = ["issue_late_receipt", "probe_signing_key", "queue_late_receipt"]
 

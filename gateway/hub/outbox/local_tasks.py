@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.store import deliveries, lanes
-from gateway.store.deliveries import NewDelivery
+from gateway.store import NewDelivery, deliveries, lanes
 
 __all__ = ["FinishLease", "enqueue_task"]
 

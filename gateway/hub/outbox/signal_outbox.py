@@ -8,10 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gateway.hub.hub import Hub
-from gateway.store import deliveries, payloads
-from gateway.store.deliveries import NewDelivery
-from gateway.store.disk_reserve import get_disk_reserve
-from gateway.store.messages import HttpResponse
+from gateway.store import HttpResponse, NewDelivery, deliveries, get_disk_reserve, payloads
 
 __all__ = [
     "NOTHING_TO_SAY",

@@ -15,8 +15,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gateway.errors import TRUST_STALE, GatewayError
-from gateway.store.engine import read_transaction
-from gateway.store.time_stamps import find_unstamped_since
+from gateway.store import find_unstamped_since, read_transaction
 
 __all__ = ["StalenessPolicy", "StampingMonitor"]
 

@@ -14,10 +14,8 @@ from lxml import etree
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import compile_request_schemas
 from gateway.hub.hub import Hub
-from gateway.wire.namespaces import SUB
-from gateway.wire.shipped_schemas import RESULT, SUBMISSION, load_shipped_schemas
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.wire import RESULT, SUB, SUBMISSION, load_shipped_schemas, parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
 
 __all__ = ["tune_garbage_collector", "warm_up_hub"]
 

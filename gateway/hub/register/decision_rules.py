@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cases.status_codes import StatusCode, read_status_codes
+from gateway.cases import StatusCode, read_status_codes
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.share import MemoryPath, get_data_folder

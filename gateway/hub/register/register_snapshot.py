@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gateway.agreements import PModeIndex, pmode_from_json
-from gateway.cases.filing_authorization import FilingRegister
+from gateway.cases import FilingRegister
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
 from gateway.message_model import PartyId
 from gateway.store import agreements, mandates, parties, register_version, revocation_lists

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.register.register_snapshot import RegisterSnapshot, load_register_snapshot
-from gateway.hub.trust.loaded_revocation_data import LoadedRevocationData
-from gateway.hub.trust.trusted_list_recognition import Recognizer
-from gateway.hub.trust.verdict_recorder import VerdictRecorder
-from gateway.pki.certificate_validation import CertificateValidator
-from gateway.store import register_version
-from gateway.store.engine import read_transaction
+from gateway.hub.trust import LoadedRevocationData, Recognizer, VerdictRecorder
+from gateway.pki import CertificateValidator
+from gateway.store import read_transaction, register_version
 
 if TYPE_CHECKING:
     from gateway.hub.register.decision_rules import ActiveRules, DecisionRules

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.errors import CERTIFICATE_EXPIRED, CLIENT_CERTIFICATE, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.pki.trust_store import CertificateUse
+from gateway.hub.register import RegisterSnapshot
+from gateway.pki import CertificateUse
 from gateway.protocols import OpenedMessage, ProtocolContext
-from gateway.store.disk_reserve import get_disk_reserve
-from gateway.store.engine import write_transaction
+from gateway.store import get_disk_reserve, write_transaction
 
 __all__ = ["EVERYBODY", "ConnectionClaim", "check_client_certificate", "check_message_connection"]
 

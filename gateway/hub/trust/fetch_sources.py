@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.config import FetchSettings, Settings
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificates import Certificate, read_certificate
+from gateway.pki import Certificate, read_certificate
 
 __all__ = ["AGENT", "FetchSource", "list_source_certificates", "read_fetch_sources"]
 

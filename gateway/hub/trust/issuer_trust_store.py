@@ -9,11 +9,17 @@ from itertools import chain
 
 from gateway.errors import GatewayError
 from gateway.hub.hub import Hub
-from gateway.pki.certificate_validation import CertificateValidator, Examine, validate_octets
-from gateway.pki.certificates import Certificate
-from gateway.pki.fetched_data_acceptance import AcceptanceTerms, check_issuer_path
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore
+from gateway.pki import (
+    AcceptanceTerms,
+    Certificate,
+    CertificateUse,
+    CertificateValidator,
+    Examine,
+    RevocationData,
+    TrustStore,
+    check_issuer_path,
+    validate_octets,
+)
 
 __all__ = ["find_issuer_trust_store", "validate_new_certificate"]
 

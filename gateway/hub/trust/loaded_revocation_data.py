@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError
-from gateway.pki.certificates import CertificateRules
-from gateway.pki.revocation_data import MAX_ANSWERS, MAX_CRLS, RevocationData
+from gateway.pki import MAX_ANSWERS, MAX_CRLS, CertificateRules, RevocationData
 from gateway.store import payloads
 
 __all__ = ["LoadedRevocationData"]

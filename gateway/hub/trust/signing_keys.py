@@ -10,10 +10,7 @@ from pathlib import Path
 
 from gateway.config import NextKeySettings, PkiSettings, Settings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.pki.certificates import read_certificate
-from gateway.pki.pkcs11 import TokenKeyLocation, TokenSigner
-from gateway.pki.pkcs12 import is_pkcs12_file
-from gateway.pki.signing_keys import Signer, load_signer
+from gateway.pki import Signer, TokenKeyLocation, TokenSigner, is_pkcs12_file, load_signer, read_certificate
 
 __all__ = ["NextSigningKey", "load_hub_signer", "load_next_signing_key", "read_key_file"]
 

@@ -11,13 +11,11 @@ from lxml import etree
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, DECLARANT_NOT_ALLOWED, GatewayError
 from gateway.hub.hub import Hub
-from gateway.hub.register.register_snapshot import RegisterSnapshot
-from gateway.pki.certificates import Certificate
-from gateway.pki.trust_store import CertificateUse, Verdict
-from gateway.recognition.vouched_document import VouchedDocument, is_vouched_document, open_vouched_document
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import WireLimits
-from gateway.xmlsec.xades import verify_document
+from gateway.hub.register import RegisterSnapshot
+from gateway.pki import Certificate, CertificateUse, Verdict
+from gateway.recognition import VouchedDocument, is_vouched_document, open_vouched_document
+from gateway.wire import WireLimits, parse_xml
+from gateway.xmlsec import verify_document
 
 __all__ = ["OpenedDocument", "SignerAdmission", "SubmissionTimes", "admit_signer", "open_document"]
 

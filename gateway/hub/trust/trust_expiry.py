@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from gateway.hub.hub import Hub
-from gateway.pki.revocation_data import RevocationList
-from gateway.store.certificate_coverage import UsagePeriod
+from gateway.pki import RevocationList
+from gateway.store import UsagePeriod
 
 __all__ = ["OURSELVES", "list_authority_periods", "list_expiry_remarks", "list_own_periods"]
 

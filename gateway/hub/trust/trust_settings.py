@@ -13,9 +13,15 @@ from gateway.hub.trust.signing_keys import (
     read_key_file,
 )
 from gateway.hub.trust.trusted_list_recognition import RecognitionPolicy
-from gateway.pki.certificates import Certificate, read_certificates
-from gateway.pki.policy_file import load_shipped_policy, read_policy
-from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    TrustPolicy,
+    TrustStore,
+    load_shipped_policy,
+    read_certificates,
+    read_policy,
+)
 
 __all__ = ["load_recognition_policy", "load_stamp_trust_store", "load_trust_store"]
 

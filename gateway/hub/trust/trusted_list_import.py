@@ -13,16 +13,24 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.evidence.evidence_log import record_evidence
+from gateway.evidence import record_evidence
 from gateway.hub.trust.trusted_list_recognition import LoadedTrustedLists, RecognitionPolicy, TrustedListCache
-from gateway.pki.trust_store import TrustStore
-from gateway.recognition.list_succession import check_list_freshness, choose_successor
-from gateway.recognition.recognition_chain import RecognitionContext, open_named_list
-from gateway.recognition.trusted_list import TrustedList
-from gateway.store import audit_log, trusted_lists
-from gateway.store.audit_log import AuditEntry
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.trusted_lists import NewTrustedList
+from gateway.pki import TrustStore
+from gateway.recognition import (
+    RecognitionContext,
+    TrustedList,
+    check_list_freshness,
+    choose_successor,
+    open_named_list,
+)
+from gateway.store import (
+    AuditEntry,
+    NewTrustedList,
+    audit_log,
+    read_transaction,
+    trusted_lists,
+    write_transaction,
+)
 
 __all__ = ["ImportedList", "import_trusted_list"]
 

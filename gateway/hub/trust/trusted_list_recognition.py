@@ -15,20 +15,27 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki.certificate_validation import Examine, validate_octets
-from gateway.pki.certificates import Certificate, read_certificate
-from gateway.pki.revocation_data import RevocationData
-from gateway.pki.trust_store import CertificateUse, TrustStore, Verdict
-from gateway.recognition.recognition_chain import RecognitionContext, open_trusted_list
-from gateway.recognition.signer_admission import (
+from gateway.pki import (
+    Certificate,
+    CertificateUse,
+    Examine,
+    RevocationData,
+    TrustStore,
+    Verdict,
+    read_certificate,
+    validate_octets,
+)
+from gateway.recognition import (
     MOST_AGE,
+    RecognitionContext,
+    TrustedList,
+    VouchedDocument,
     admit_by_recognition,
     get_vouched_levels,
     is_known_certificate,
     list_trust_stores,
+    open_trusted_list,
 )
-from gateway.recognition.trusted_list import TrustedList
-from gateway.recognition.vouched_document import VouchedDocument
 from gateway.store import trusted_lists
 
 __all__ = ["NOBODY", "LoadedTrustedLists", "RecognitionPolicy", "Recognizer", "TrustedListCache"]

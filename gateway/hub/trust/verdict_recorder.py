@@ -15,13 +15,9 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from gateway.evidence.evidence_log import record_evidence
-from gateway.pki.certificate_validation import FreshVerdict
-from gateway.pki.trust_store import CertificateUse
-from gateway.pki.verdict_evidence import VerdictEvidence, make_verdict_evidence
-from gateway.store import payloads, verdicts
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.verdicts import NewVerdict
+from gateway.evidence import record_evidence
+from gateway.pki import CertificateUse, FreshVerdict, VerdictEvidence, make_verdict_evidence
+from gateway.store import NewVerdict, payloads, read_transaction, verdicts, write_transaction
 
 __all__ = ["VerdictRecorder"]
 

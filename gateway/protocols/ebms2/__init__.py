@@ -25,7 +25,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import ErrorSignal, MemoryBody, Unit, UserMessage
-from gateway.pki.certificates import Certificate
+from gateway.pki import Certificate
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RejectionResponse, SentUnit
 from gateway.protocols.ebms2 import answer_signals, message_signature, message_units, packaging
 from gateway.protocols.ebms2.answer_signals import (
@@ -45,9 +45,8 @@ from gateway.protocols.ebms2.header_blocks import (
     read_header_blocks,
 )
 from gateway.protocols.ebms2.message_units import get_unit_kind
-from gateway.wire.soap import SoapFault, write_fault_envelope
-from gateway.wire.xml_prescan import WireLimits
-from gateway.xmlsec.xml_signature import CertificateCheck, VerifiedSignature
+from gateway.wire import SoapFault, WireLimits, write_fault_envelope
+from gateway.xmlsec import CertificateCheck, VerifiedSignature
 
 __all__ = [
     "check_answer",

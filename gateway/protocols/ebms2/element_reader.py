@@ -15,8 +15,7 @@ from typing import Final, NoReturn
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError, Problem
-from gateway.wire.namespaces import EB, SOAP11, XML
-from gateway.wire.xml import build_xpath
+from gateway.wire import EB, SOAP11, XML, build_xpath
 
 __all__ = [
     "ElementSequence",

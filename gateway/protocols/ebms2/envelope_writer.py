@@ -28,10 +28,18 @@ from gateway.protocols.ebms2.header_blocks import TO_PARTY_MSH
 from gateway.protocols.ebms2.message_signature import write_references
 from gateway.protocols.ebms2.message_units import ACTIONS
 from gateway.protocols.ebms2.packaging import write_manifest
-from gateway.wire.namespaces import DS, EB, SOAP11, SOAP11_NEXT, XLINK
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
-from gateway.xmlsec.digest_references import canonicalize_text
+from gateway.wire import (
+    DS,
+    EB,
+    SOAP11,
+    SOAP11_NEXT,
+    XLINK,
+    parse_xml,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
+from gateway.xmlsec import canonicalize_text
 
 __all__ = ["NAMESPACES", "UnsignedEnvelope", "build_envelope_tree", "format_instant", "write_envelope"]
 

@@ -9,8 +9,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode
-from gateway.agreements.pmode import is_uri
+from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode, is_uri
 from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, NOT_SUPPORTED, GatewayError
 from gateway.message_model import AckRequest, Party, PartyId
 from gateway.protocols.ebms2.element_reader import (
@@ -24,7 +23,7 @@ from gateway.protocols.ebms2.element_reader import (
     read_instant,
     read_text,
 )
-from gateway.wire.namespaces import DS, EB, SOAP11_NEXT, XML
+from gateway.wire import DS, EB, SOAP11_NEXT, XML
 
 __all__ = [
     "NEXT_MSH",

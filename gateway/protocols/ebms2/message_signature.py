@@ -12,15 +12,20 @@ from lxml import etree
 from gateway.agreements import PMode
 from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import DigestReference, ErrorSignal, Receipt, StatusRequest, Unit, UserMessage
-from gateway.pki.certificates import Certificate
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Certificate, Signer
 from gateway.protocols.ebms2.packaging import ManifestReference, MessagePackage
-from gateway.wire.namespaces import DS
-from gateway.wire.xml_prescan import WireLimits
+from gateway.wire import DS, WireLimits
+from gateway.xmlsec import (
+    SHA256,
+    XPATH,
+    CertificateCheck,
+    VerifiedSignature,
+    find_signature,
+    get_signature_policy,
+    verify_message_signature,
+    write_message_signature,
+)
 from gateway.xmlsec import digest_references as xmldsig
-from gateway.xmlsec.algorithms import SHA256, XPATH, get_signature_policy
-from gateway.xmlsec.ebms2_signature import find_signature, verify_message_signature, write_message_signature
-from gateway.xmlsec.xml_signature import CertificateCheck, VerifiedSignature
 
 __all__ = [
     "SIGNATURE",

@@ -50,7 +50,7 @@ from gateway.protocols.ebms2.header_blocks import (
 )
 from gateway.protocols.ebms2.message_signature import read_references
 from gateway.protocols.ebms2.packaging import SoapBodyContent
-from gateway.wire.namespaces import DS, XML
+from gateway.wire import DS, XML
 
 __all__ = [
     "ACTIONS",

@@ -39,12 +39,23 @@ from gateway.protocols.ebms2.header_blocks import (
     MessageHeader,
     read_message_header,
 )
-from gateway.wire.mime import MimePart, read_multipart_related, write_multipart_related
-from gateway.wire.namespaces import XLINK, XML
-from gateway.wire.soap import SoapEnvelope, SoapFault, check_must_understand, read_envelope, read_fault
-from gateway.wire.xml import parse_xml
-from gateway.wire.xml_prescan import WireLimits
-from gateway.wire.xml_writer import write_attribute, write_element, write_leaf
+from gateway.wire import (
+    XLINK,
+    XML,
+    MimePart,
+    SoapEnvelope,
+    SoapFault,
+    WireLimits,
+    check_must_understand,
+    parse_xml,
+    read_envelope,
+    read_fault,
+    read_multipart_related,
+    write_attribute,
+    write_element,
+    write_leaf,
+    write_multipart_related,
+)
 
 __all__ = [
     "ManifestReference",

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.errors import TOO_MANY_REQUESTS, GatewayError
-from gateway.wire.reader_threads import ReaderThreads
+from gateway.wire import ReaderThreads
 
 __all__ = ["FairQueue", "QueuePath"]
 

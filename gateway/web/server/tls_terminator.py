@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.config.reloaded_value import ReloadedValue
-from gateway.pki.tls_contexts import TlsIdentity, make_connection_context, make_server_context
+from gateway.config import ReloadedValue
+from gateway.pki import TlsIdentity, make_connection_context, make_server_context
 from gateway.web.server.byte_relay import RelaySide
 from gateway.web.server.connection_limits import get_client_network
 from gateway.web.server.parent_death import exit_with_parent

@@ -9,13 +9,12 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyConnection, ReplyScenario
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.message_handler import EBMS2, read_parcel_content
+from gateway.conformance.partners import EBMS2, HttpReply, IncomingRequest, read_parcel_content
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import MemoryBody, Receipt, Unit
-from gateway.pki.signing_keys import Signer
+from gateway.pki import Signer
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
-from gateway.wire.namespaces import DS
+from gateway.wire import DS
 
 __all__ = ["EBMS2_REPLIES", "BrokerReplyForger"]
 

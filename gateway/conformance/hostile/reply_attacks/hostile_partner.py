@@ -16,20 +16,19 @@ from gateway.conformance.hostile.reply_attacks.corpus import select_replies
 from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
 from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
-from gateway.conformance.partners.agency_documents import build_acknowledgment
-from gateway.conformance.partners.http_transport import IncomingRequest
-from gateway.conformance.partners.journal import Journal
-from gateway.conformance.partners.partner_identity import (
+from gateway.conformance.partners import (
+    IncomingRequest,
+    Journal,
+    build_acknowledgment,
     get_current_time,
+    load_service_description,
     read_file,
     read_identity,
     read_membership,
 )
-from gateway.conformance.partners.soap_endpoint import load_service_description
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
-from gateway.pki.signing_keys import Signer, load_signer
-from gateway.wire.wsdl import WsdlOperation
+from gateway.pki import CertificateOrder, Signer, issue_certificate, load_signer, make_authority
+from gateway.wire import WsdlOperation
 
 __all__ = ["HostilePartner", "build_hostile_server"]
 

@@ -13,7 +13,7 @@ from gateway.conformance.hostile.reply_attacks.reply_server import (
     ReplyScenario,
     write_reply_head,
 )
-from gateway.conformance.partners.http_transport import HttpReply
+from gateway.conformance.partners import HttpReply
 
 __all__ = ["HTTP_REPLIES"]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
+from gateway.conformance.partners import HttpReply, IncomingRequest
 
 __all__ = ["TAKEN", "ReplyConnection", "ReplyForger", "ReplyScenario", "ReplyServer", "write_reply_head"]
 

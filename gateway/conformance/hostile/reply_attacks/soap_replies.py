@@ -11,16 +11,33 @@ from typing import Final
 from lxml import etree
 
 from gateway.conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyConnection, ReplyScenario
-from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope, make_message_id
+from gateway.conformance.partners import (
+    CONTENT_TYPE,
+    HttpReply,
+    IncomingRequest,
+    build_addressed_envelope,
+    make_message_id,
+)
 from gateway.errors import NOT_SUPPORTED, GatewayError
-from gateway.pki.signing_keys import Signer
-from gateway.wire.addressing import AddressingHeaders, read_addressing
-from gateway.wire.namespaces import ANONYMOUS, SOAP11, SOAP12, WSA, WSSE, WSU
-from gateway.wire.soap import SoapFault, read_envelope, write_fault_envelope
-from gateway.wire.wsdl import ServiceDescription, WsdlOperation
-from gateway.wire.xml import parse_xml, serialize_element
-from gateway.xmlsec.wss import sign_soap_envelope
+from gateway.pki import Signer
+from gateway.wire import (
+    ANONYMOUS,
+    SOAP11,
+    SOAP12,
+    WSA,
+    WSSE,
+    WSU,
+    AddressingHeaders,
+    ServiceDescription,
+    SoapFault,
+    WsdlOperation,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    serialize_element,
+    write_fault_envelope,
+)
+from gateway.xmlsec import sign_soap_envelope
 
 __all__ = ["SOAP_REPLIES", "AgencyReplyForger"]
 

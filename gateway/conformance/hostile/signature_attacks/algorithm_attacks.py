@@ -30,8 +30,7 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
     set_text,
 )
-from gateway.wire.namespaces import DS, DSIG_MORE
-from gateway.wire.xml import canonicalize_element
+from gateway.wire import DS, DSIG_MORE, canonicalize_element
 
 __all__ = ["CASES"]
 

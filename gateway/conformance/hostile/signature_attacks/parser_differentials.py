@@ -21,7 +21,7 @@ from gateway.conformance.hostile.tree_mutations import (
     mutate_tree,
     replace_text,
 )
-from gateway.wire.namespaces import XSI
+from gateway.wire import XSI
 
 __all__ = ["CASES"]
 

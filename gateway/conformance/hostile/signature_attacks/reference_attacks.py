@@ -36,9 +36,9 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
     set_text,
 )
-from gateway.pki.signing_keys import Signer
-from gateway.wire.xml import parse_xml
-from gateway.xmlsec.ebms2_signature import sign_message
+from gateway.pki import Signer
+from gateway.wire import parse_xml
+from gateway.xmlsec import sign_message
 
 __all__ = ["CASES"]
 

@@ -27,7 +27,7 @@ from gateway.conformance.hostile.tree_mutations import (
     remove_element,
     set_attribute,
 )
-from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DS
+from gateway.wire import C14N, C14N_EXCLUSIVE, DS
 
 __all__ = ["CASES"]
 

@@ -21,7 +21,7 @@ from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.naive_verifier import detach_element
 from gateway.conformance.hostile.signature_wrapping.wrapping_attack import WrappingAttack
 from gateway.conformance.hostile.tree_mutations import expand_name, find_element, get_element, parse_element
-from gateway.wire.namespaces import WSU
+from gateway.wire import WSU
 
 __all__ = ["WRAPPINGS"]
 

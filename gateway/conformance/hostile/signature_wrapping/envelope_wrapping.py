@@ -34,8 +34,7 @@ from gateway.conformance.hostile.tree_mutations import (
     parse_element,
 )
 from gateway.message_model import Unit
-from gateway.wire.namespaces import PREFIXES
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire import PREFIXES, parse_xml, serialize_element
 
 __all__ = ["WRAPPINGS"]
 

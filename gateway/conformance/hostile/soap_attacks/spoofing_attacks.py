@@ -34,7 +34,7 @@ from gateway.conformance.hostile.tree_mutations import (
     mutate_tree,
     set_text,
 )
-from gateway.wire.namespaces import SERVICE_AGENCY
+from gateway.wire import SERVICE_AGENCY
 
 __all__ = ["CASES"]
 

@@ -35,7 +35,7 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
     set_text,
 )
-from gateway.wire.namespaces import X509_PKI_PATH_TOKEN
+from gateway.wire import X509_PKI_PATH_TOKEN
 
 __all__ = ["CASES"]
 

@@ -31,7 +31,7 @@ from gateway.conformance.hostile.tree_mutations import (
     set_attribute,
     set_text,
 )
-from gateway.wire.namespaces import C14N, C14N_EXCLUSIVE, DS, DSIG_MORE
+from gateway.wire import C14N, C14N_EXCLUSIVE, DS, DSIG_MORE
 
 __all__ = ["CASES"]
 

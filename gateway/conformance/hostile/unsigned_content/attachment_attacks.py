@@ -25,7 +25,7 @@ from gateway.conformance.hostile.tree_mutations import (
     recompute_written_digests,
 )
 from gateway.message_model import Payload
-from gateway.wire.mime import MimePart
+from gateway.wire import MimePart
 
 __all__ = ["CASES"]
 

@@ -9,19 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gateway.harmonize.language.aggregate_sources import GroupCount
-from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.language.simple_sources import GroupPosition
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
+from gateway.harmonize.language import (
+    DocumentMapping,
+    GroupCount,
+    GroupPosition,
+    MappingBundle,
+    MeaningNeed,
+    Repetition,
+    TargetAttribute,
+    TargetElement,
+)
 from gateway.harmonize.tools.diagram.line_badges import (
     Badge,
     format_size,
     list_line_badges,
     list_repeat_badges,
 )
-from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests, walk_fields
+from gateway.harmonize.types import (
+    CommonMeaning,
+    Condition,
+    MeaningGroup,
+    UniqueField,
+    list_guard_tests,
+    walk_fields,
+)
 
 __all__ = ["Badge", "Diagram", "LeftRow", "RightRow", "RowLink", "build_diagram"]
 

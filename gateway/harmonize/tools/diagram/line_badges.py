@@ -5,25 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.language.aggregate_sources import GroupCount, Sum, UniformItemValue
-from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
-from gateway.harmonize.language.conversion_steps import (
+from gateway.harmonize.language import (
+    Concatenation,
+    Constant,
     ConversionStep,
     ConvertedSource,
-    TranslationStep,
-    UnitConversion,
-)
-from gateway.harmonize.language.evaluated_value import SourceExpression
-from gateway.harmonize.language.simple_sources import (
-    Constant,
+    DefaultValue,
+    GroupCount,
     GroupPosition,
     HubValue,
     ItemCount,
+    OccurrenceLookup,
     Product,
     SerialNumber,
+    SourceExpression,
+    Sum,
+    TargetAttribute,
+    TargetElement,
+    TranslationStep,
+    UniformItemValue,
+    UnitConversion,
 )
-from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.types import ValueShape
 
 __all__ = ["Badge", "format_size", "list_line_badges", "list_repeat_badges"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.harmonize.inverse.request_paths import format_names, read_path
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.inverse import format_names, read_path
+from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.tools.provenance.field_uses import (
     MappingLine,
     describe_condition,
@@ -20,9 +19,7 @@ from gateway.harmonize.tools.provenance.place_meanings import (
     find_field_by_names,
     parse_field_pointer,
 )
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import UniqueField, to_element_name, walk_fields
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, to_element_name, walk_fields
 
 __all__ = ["DocumentUse", "FieldStory", "find_fields_at", "find_fields_in_request"]
 

@@ -7,26 +7,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.harmonize.inverse.content_inversion import compute_line_loss
-from gateway.harmonize.language.aggregate_sources import GroupCount, Sum, UniformItemValue
-from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
-from gateway.harmonize.language.conversion_steps import (
+from gateway.harmonize.inverse import compute_line_loss
+from gateway.harmonize.language import (
+    Concatenation,
     ConversionStep,
     ConvertedSource,
+    DefaultValue,
+    DocumentMapping,
+    GroupCount,
+    OccurrenceLookup,
+    Product,
+    SerialNumber,
+    SourceExpression,
+    Sum,
+    TargetAttribute,
+    TargetElement,
     TranslationStep,
+    UniformItemValue,
     UnitConversion,
+    build_read_set,
 )
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.evaluated_value import SourceExpression
-from gateway.harmonize.language.read_set import build_read_set
-from gateway.harmonize.language.simple_sources import Product, SerialNumber
-from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import (
+from gateway.harmonize.types import (
     AnyOf,
+    CommonMeaning,
     Condition,
+    DataDictionary,
     Negation,
+    SourceMark,
     UniqueField,
     ValueTest,
     list_guard_tests,

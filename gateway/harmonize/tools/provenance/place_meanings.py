@@ -8,11 +8,9 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.types.data_dictionary import CommonMeaning, DataDictionary
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.wire.namespaces import SUB
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.harmonize.language import DocumentMapping
+from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
+from gateway.wire import SUB, load_wco_elements
 
 __all__ = [
     "convert_pointer_to_path",

@@ -14,18 +14,18 @@ from typing import Any
 from lxml import etree
 
 from gateway.errors import RULE_BROKEN, GatewayError
-from gateway.harmonize.engine.request_renderer import ValueOrigin
-from gateway.harmonize.engine.submission_split import AgencyRequest, SplitResult
-from gateway.harmonize.inverse.request_paths import PathStep, find_in_request, format_names, read_path
-from gateway.harmonize.inverse.request_reader import RequestReading, read_request
-from gateway.harmonize.language.document_mapping import (
-    DocumentMapping,
-    ItemIdentifiers,
-    find_item_identifiers,
+from gateway.harmonize.engine import AgencyRequest, SplitResult, ValueOrigin
+from gateway.harmonize.inverse import (
+    PathStep,
+    RequestReading,
+    find_in_request,
+    format_names,
+    read_path,
+    read_request,
 )
-from gateway.harmonize.language.mapping_bundle import MappingBundle
-from gateway.harmonize.notices.error_places import RequestPlace
-from gateway.harmonize.submission.submission_index import Leaf, make_missing_pointer, read_element_text
+from gateway.harmonize.language import DocumentMapping, ItemIdentifiers, MappingBundle, find_item_identifiers
+from gateway.harmonize.notices import RequestPlace
+from gateway.harmonize.submission import Leaf, make_missing_pointer, read_element_text
 from gateway.harmonize.tools.provenance.field_uses import (
     FieldUse,
     MappingLine,
@@ -34,14 +34,8 @@ from gateway.harmonize.tools.provenance.field_uses import (
     remove_positions,
 )
 from gateway.harmonize.tools.provenance.place_meanings import find_common_meanings, find_field_by_element
-from gateway.harmonize.types.code_lists import CodeList
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField, to_element_name
-from gateway.wire.byte_ranges import TreeByteRanges
-from gateway.wire.element_locations import ElementLocations
-from gateway.wire.namespaces import PREFIXES
-from gateway.wire.wco_pointers import build_pointer
-from gateway.wire.xml import build_xpath
+from gateway.harmonize.types import CodeList, CommonMeaning, UniqueField, to_element_name
+from gateway.wire import PREFIXES, ElementLocations, TreeByteRanges, build_pointer, build_xpath
 
 __all__ = ["LeafOutcome", "LeafStory", "SubmissionExplainer", "SubmissionSpot", "WrittenValue"]
 

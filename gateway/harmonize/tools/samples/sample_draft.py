@@ -13,14 +13,18 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.language.document_mapping import DocumentMapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
 from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
-from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.strict_yaml import SourceMark
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests
-from gateway.harmonize.types.value_shapes import ValueShape
+from gateway.harmonize.types import (
+    CommonMeaning,
+    Condition,
+    MeaningGroup,
+    SourceMark,
+    UniqueField,
+    ValueShape,
+    list_guard_tests,
+)
 
 __all__ = ["DrawnValue", "SampleDraft", "order_fields", "reads_any_of"]
 

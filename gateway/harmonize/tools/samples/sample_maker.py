@@ -9,17 +9,15 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.engine.submission_split import make_placeholder_numbers, split_submission
-from gateway.harmonize.language.document_mapping import DocumentMapping, MeaningNeed
-from gateway.harmonize.language.mapping_bundle import MappingBundle
+from gateway.harmonize.engine import make_placeholder_numbers, split_submission
+from gateway.harmonize.language import DocumentMapping, MappingBundle, MeaningNeed
 from gateway.harmonize.tools.samples.sample_draft import SampleDraft, order_fields, reads_any_of
 from gateway.harmonize.tools.samples.sample_tuning import tune_draft
 from gateway.harmonize.tools.samples.sample_xml import GroupOccurrence, write_declaration, write_supplement
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
 from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
-from gateway.wire.namespaces import SUB
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField, walk_fields
+from gateway.wire import SUB
 
 __all__ = ["make_sample"]
 

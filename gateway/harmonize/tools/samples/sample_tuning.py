@@ -11,13 +11,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Final
 
-from gateway.harmonize.language.document_checks import DocumentCheck
-from gateway.harmonize.language.evaluated_value import format_plain_decimal
+from gateway.harmonize.language import DocumentCheck, format_plain_decimal
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.tools.samples.target_demands import get_qualified_name
-from gateway.harmonize.types.data_dictionary import CommonMeaning
-from gateway.harmonize.types.unique_fields import UniqueField
-from gateway.harmonize.types.value_shapes import DECIMAL
+from gateway.harmonize.types import DECIMAL, CommonMeaning, UniqueField
 
 __all__ = ["tune_draft"]
 

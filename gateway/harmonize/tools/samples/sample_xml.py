@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.harmonize.submission.submission_index import DEC
+from gateway.harmonize.submission import DEC
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
-from gateway.harmonize.types.data_dictionary import ITEM_PATH, CommonMeaning
-from gateway.wire.namespaces import SUB
-from gateway.wire.wco_pointers import load_wco_elements
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning
+from gateway.wire import SUB, load_wco_elements
 
 __all__ = ["GroupOccurrence", "write_declaration", "write_supplement"]
 

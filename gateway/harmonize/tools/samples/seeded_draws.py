@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Final, TypeVar
 
-from gateway.harmonize.types.value_shapes import ValueShape, count_octets
+from gateway.harmonize.types import ValueShape, count_octets
 
 __all__ = ["SeededDraws", "draw_text"]
 

@@ -11,22 +11,38 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 
-from gateway.harmonize.language.aggregate_sources import Sum, UniformItemValue
-from gateway.harmonize.language.combined_sources import Concatenation, DefaultValue, OccurrenceLookup
-from gateway.harmonize.language.conversion_steps import (
+from gateway.harmonize.language import (
+    Concatenation,
     ConversionStep,
     ConvertedSource,
+    DefaultValue,
+    DocumentCheck,
+    DocumentMapping,
+    FieldValue,
     FormatStep,
+    OccurrenceLookup,
+    Product,
+    Repetition,
+    Sum,
+    TargetAttribute,
+    TargetElement,
     TranslationStep,
+    UniformItemValue,
     UnitConversion,
 )
-from gateway.harmonize.language.document_mapping import DocumentCheck, DocumentMapping
-from gateway.harmonize.language.simple_sources import FieldValue, Product
-from gateway.harmonize.language.target_tree import Repetition, TargetAttribute, TargetElement
-from gateway.harmonize.types.data_dictionary import CommonMeaning, MeaningGroup
-from gateway.harmonize.types.unique_fields import Condition, UniqueField, list_guard_tests, walk_fields
-from gateway.harmonize.types.unit_table import format_decimal, parse_fraction, round_fraction
-from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
+from gateway.harmonize.types import (
+    DECIMAL,
+    CommonMeaning,
+    Condition,
+    MeaningGroup,
+    UniqueField,
+    ValueShape,
+    format_decimal,
+    list_guard_tests,
+    parse_fraction,
+    round_fraction,
+    walk_fields,
+)
 
 __all__ = ["TargetDemands", "collect_demands", "get_qualified_name"]
 

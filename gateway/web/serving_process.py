@@ -7,11 +7,15 @@ import os
 from typing import Final
 
 from gateway.config import Settings, load_settings
-from gateway.hub.readiness.warm_up import tune_garbage_collector
-from gateway.store.disk_reserve import retry_until_stored
-from gateway.web.server.parent_death import exit_with_parent
-from gateway.web.server.process_supervision import ExitingRequestGate, HttpServerSettings, serve_http
-from gateway.web.server.request_gate import RequestGate
+from gateway.hub import tune_garbage_collector
+from gateway.store import retry_until_stored
+from gateway.web.server import (
+    ExitingRequestGate,
+    HttpServerSettings,
+    RequestGate,
+    exit_with_parent,
+    serve_http,
+)
 from gateway.web.server_settings import build_gate_limits, build_listener_address, build_terminator_settings
 from gateway.web.wsgi_application import build_application, get_body_limits
 

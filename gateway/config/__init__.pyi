@@ -1,0 +1,14 @@
+from .delivery_settings import AgencySettings as AgencySettings
+from .delivery_settings import CustomsSettings as CustomsSettings
+from .fetch_sources import FetchSettings as FetchSettings
+from .key_reference import describe_settings as describe_settings
+from .limits import LimitSettings as LimitSettings
+from .pki import NextKeySettings as NextKeySettings
+from .pki import PkiSettings as PkiSettings
+from .reloaded_value import ReloadedValue as ReloadedValue
+from .secret_values import Secret as Secret
+from .settings import Settings as Settings
+from .settings_file import load_settings as load_settings
+from .time_stamps import TimeStampSettings as TimeStampSettings
+from .tls import TlsSettings as TlsSettings
+from .tls import get_key_file as get_key_file

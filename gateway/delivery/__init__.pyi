@@ -1,0 +1,5 @@
+from .partner_settings import SettingsFile as SettingsFile
+from .partner_settings import build_partners as build_partners
+from .service_contracts import load_contract as load_contract
+from .tls_connector import PerHostConnector as PerHostConnector
+from .wiring import build_worker as build_worker

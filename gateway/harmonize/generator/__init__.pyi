@@ -1,0 +1,2 @@
+from .generated_files import generate_all_files as generate_all_files
+from .request_schemas import write_request_schema as write_request_schema

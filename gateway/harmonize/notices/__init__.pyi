@@ -1,0 +1,1 @@
+from .error_places import RequestPlace as RequestPlace

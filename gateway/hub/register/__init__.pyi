@@ -1,0 +1,5 @@
+from .decision_rules import ActiveRules as ActiveRules
+from .decision_rules import DecisionRules as DecisionRules
+from .register_snapshot import RegisterSnapshot as RegisterSnapshot
+from .trusted_register import StaleSnapshotError as StaleSnapshotError
+from .trusted_register import TrustedRegister as TrustedRegister

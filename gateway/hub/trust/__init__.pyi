@@ -1,0 +1,17 @@
+from .client_certificate_binding import check_message_connection as check_message_connection
+from .fetch_sources import AGENT as AGENT
+from .fetch_sources import FetchSource as FetchSource
+from .loaded_revocation_data import LoadedRevocationData as LoadedRevocationData
+from .signing_keys import NextSigningKey as NextSigningKey
+from .signing_keys import load_hub_signer as load_hub_signer
+from .signing_keys import load_next_signing_key as load_next_signing_key
+from .submission_signer import OpenedDocument as OpenedDocument
+from .submission_signer import SignerAdmission as SignerAdmission
+from .submission_signer import SubmissionTimes as SubmissionTimes
+from .submission_signer import admit_signer as admit_signer
+from .submission_signer import open_document as open_document
+from .trust_settings import load_recognition_policy as load_recognition_policy
+from .trust_settings import load_stamp_trust_store as load_stamp_trust_store
+from .trust_settings import load_trust_store as load_trust_store
+from .trusted_list_recognition import Recognizer as Recognizer
+from .verdict_recorder import VerdictRecorder as VerdictRecorder

@@ -1,0 +1,11 @@
+from . import ebms2 as ebms2
+from .core import OpenedMessage as OpenedMessage
+from .core import Parcel as Parcel
+from .core import ProtocolContext as ProtocolContext
+from .core import ProtocolCore as ProtocolCore
+from .core import SentUnit as SentUnit
+from .core import make_refusal_error as make_refusal_error
+from .ebms2 import packaging as packaging
+from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
+from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
+from .protocol_registry import PROTOCOLS as PROTOCOLS

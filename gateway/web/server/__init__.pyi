@@ -1,0 +1,16 @@
+from .body_limits import MinimumBodyRate as MinimumBodyRate
+from .body_reader import CERTIFICATE_KEY as CERTIFICATE_KEY
+from .body_reader import Environ as Environ
+from .body_reader import WsgiApplication as WsgiApplication
+from .body_reader import make_wsgi_environ as make_wsgi_environ
+from .body_reader import read_request_body as read_request_body
+from .body_reader import report_proven_party as report_proven_party
+from .connection_limits import ConnectionLimits as ConnectionLimits
+from .listener_address import ListenerAddress as ListenerAddress
+from .parent_death import exit_with_parent as exit_with_parent
+from .process_supervision import ExitingRequestGate as ExitingRequestGate
+from .process_supervision import HttpServerSettings as HttpServerSettings
+from .process_supervision import serve_http as serve_http
+from .request_gate import RequestGate as RequestGate
+from .request_gate import RequestGateLimits as RequestGateLimits
+from .tls_terminator import TerminatorSettings as TerminatorSettings
