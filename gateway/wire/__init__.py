@@ -1,4 +1,4 @@
-"""Between bytes and trees, with limits, knowing nothing of any protocol above SOAP."""
+"""Conversion between octets and XML trees, within limits; independent of every protocol above SOAP."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""WS-Addressing 1.0 headers: written for what we send, read strictly from what arrives.
+"""WS-Addressing 1.0 headers: written for outgoing messages, read strictly from incoming ones.
 
-Only request and answer on one connection are spoken (SOAP binding, anonymous reply
-address), so the addresses that a header may name beside ``To`` are the anonymous one.
+The gateway supports only request and answer on one connection (SOAP binding, anonymous reply
+address). Apart from ``To`` and ``From``, the only address that a header may name is therefore
+the anonymous one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LONGEST: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class AddressingHeaders:
-    """What the addressing headers of one message say; `relates_to` names the message answered."""
+    """The values of the addressing headers of one message; `relates_to` names the message answered."""
 
     action: str
     message_id: str
@@ -33,7 +34,7 @@ class AddressingHeaders:
 
 
 def write_addressing(header: etree._Element, values: AddressingHeaders) -> None:
-    """Append `values` to a SOAP Header, with an anonymous ReplyTo unless it is an answer itself."""
+    """Append `values` to a SOAP Header, with an anonymous ReplyTo unless the message is itself an answer."""
     _append_header(header, "Action", values.action)
     _append_header(header, "MessageID", values.message_id)
     if values.to is not None:
@@ -52,7 +53,7 @@ def _append_header(parent: etree._Element, name: str, text: str) -> None:
 def read_addressing(header: etree._Element) -> AddressingHeaders:
     """Read the addressing headers among the children of a SOAP Header.
 
-    Raises GW107 when one is missing, stands twice, is unknown or is not an IRI, and
+    Raises GW107 when a header is missing, occurs twice, is unknown or is not an IRI, and
     GW311 when a reply is wanted anywhere but on the connection.
     """
     found: dict[str, etree._Element] = {}
@@ -90,7 +91,11 @@ def _read_relates_to(element: etree._Element | None) -> str | None:
 
 
 def _check_endpoint(name: str, element: etree._Element) -> None:
-    """From may name any address, which nobody will use; answers go back on the connection only."""
+    """Check an endpoint reference; From may name any address, which is never used.
+
+    ReplyTo and FaultTo must name the anonymous address, because answers go back on the
+    connection only.
+    """
     addresses = element.findall(f"{{{WSA}}}Address")
     if len(addresses) != 1:
         raise _make_header_error(f"wsa:{name} needs one Address", name)

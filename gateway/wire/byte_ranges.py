@@ -1,8 +1,8 @@
-"""Where each value stands in the octets that were signed: byte ranges of contents and attributes.
+"""Byte ranges of element contents and attribute values in the octets that were signed.
 
-A tree forgets where it was read; whoever disputes a value wants its place in the message.
-The ranges are those of the octets as they came: entities not expanded, CDATA sections and
-comments inside a text included, line breaks as sent.
+A parsed tree does not record the position of a value in the message; a dispute about a value
+needs that position. The ranges are those of the octets as received: entities not expanded,
+CDATA sections and comments inside a text included, line breaks as sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.errors import XML_MALFORMED, GatewayError
 
 __all__ = ["ByteRange", "ElementRanges", "TreeByteRanges", "scan_element_ranges"]
 
-# In a tag a ">" ends it unless it stands in an attribute value.
+# A ">" ends a tag unless it is inside an attribute value.
 _TAG_END: Final = re.compile(r"""(?:[^>"']|"[^"]*"|'[^']*')*>""")
 _ATTRIBUTE: Final = re.compile(r"""[ \t\r\n]([^ \t\r\n=/>"']+)[ \t\r\n]*=[ \t\r\n]*(?:"([^"]*)"|'([^']*)')""")
 _UTF16: Final = ((b"\xff\xfe", "little"), (b"\xfe\xff", "big"), (b"<\x00", "little"), (b"\x00<", "big"))
@@ -29,7 +29,7 @@ _UTF16: Final = ((b"\xff\xfe", "little"), (b"\xfe\xff", "big"), (b"<\x00", "litt
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A range of octets: the first one, and the one after the last; both count from 0."""
+    """A range of octets: the first octet, and the one after the last; both count from 0."""
 
     start: int
     end: int
@@ -41,9 +41,10 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class ElementRanges:
-    """Where one element stands: all of it, its content, and its attribute values without quotes.
+    """The ranges of one element: the whole, its content, and its attribute values without quotes.
 
-    Names are in Clark notation, as lxml writes them; namespace declarations are no attributes.
+    Names are in Clark notation, as lxml writes them; namespace declarations are not
+    attributes.
     """
 
     name: str
@@ -54,7 +55,7 @@ class ElementRanges:
 
 @dataclass(slots=True)
 class _OpenElement:
-    """An element whose end tag has not come yet."""
+    """An element whose end tag has not been read yet."""
 
     position: int
     name: str
@@ -65,7 +66,7 @@ class _OpenElement:
 
 @dataclass(slots=True)
 class _RangeScanner:
-    """One pass of expat; `units` are the code units of the input, one character each."""
+    """One pass of expat; `units` are the code units of the input, one character for each."""
 
     units: str
     width: int
@@ -78,7 +79,7 @@ class _RangeScanner:
         match = _TAG_END.match(self.units, first)
         end = match.end() if match is not None else first
         values = self._iterate_value_ranges(first, end)
-        # expat gives the attributes in the order of the tag, so that names need no second resolution.
+        # expat gives the attributes in the order of the tag: their names need no second resolution.
         spans = dict(zip(map(_to_clark_name, attributes[::2]), values, strict=True))
         self.stack.append(_OpenElement(len(self.found), _to_clark_name(name), first, end, spans))
         self.found.append(None)
@@ -86,7 +87,7 @@ class _RangeScanner:
     def end_element(self, _name: str) -> None:
         opened = self.stack.pop()
         here = self.parser.CurrentByteIndex // self.width
-        if self.units[opened.inner - 2] == "/":  # <a/> has no end tag; expat's place for it is not defined
+        if self.units[opened.inner - 2] == "/":  # <a/> has no end tag; its expat position is undefined
             content = last = opened.inner
         else:
             content, last = here, self.units.index(">", here) + 1
@@ -111,10 +112,10 @@ class _RangeScanner:
 
 
 def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
-    """Return the place of every element of the document `data`, in document order.
+    """Return the ranges of every element of the document `data`, in document order.
 
-    UTF-8, UTF-16 and the encodings of one octet a character are read, with or without a
-    byte order mark; raises GW104 where `data` is not well-formed or has a document type.
+    Reads UTF-8, UTF-16 and the encodings with one octet for each character, with or without a
+    byte order mark. Raises GW104 when `data` is not well-formed or has a document type.
     """
     parser = expat.ParserCreate(namespace_separator="}")
     units, width = _decode_code_units(data)
@@ -130,7 +131,7 @@ def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
         detail = expat.ErrorString(error.code) if isinstance(error, expat.ExpatError) else str(error)
         raise GatewayError(XML_MALFORMED, detail or "not well-formed") from None
     finally:
-        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
     return tuple(one for one in scan.found if one is not None)
 
@@ -138,7 +139,7 @@ def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
 class TreeByteRanges:
     """The byte ranges of a tree that was parsed from `data`.
 
-    Raises GW104 when the two do not belong together.
+    Raises GW104 when the tree was not parsed from these octets.
     """
 
     def __init__(self, data: bytes, root: etree._Element) -> None:
@@ -149,14 +150,14 @@ class TreeByteRanges:
         self._spans = dict(zip(elements, spans, strict=True))
 
     def find_content_range(self, element: etree._Element, attribute: str | None = None) -> ByteRange | None:
-        """Return where the content of `element`, or the value of its `attribute`, stands; None: nowhere."""
+        """Return the range of the content of `element`, or of the value of its `attribute`, or None."""
         span = self._spans.get(element)
         if span is None or attribute is None:
             return None if span is None else span.content
         return span.attributes.get(attribute)
 
     def find_element_range(self, element: etree._Element) -> ByteRange | None:
-        """Return where `element` stands, tags included."""
+        """Return the range of `element`, tags included, or None when it is not in the tree."""
         span = self._spans.get(element)
         return None if span is None else span.whole
 
@@ -164,7 +165,8 @@ class TreeByteRanges:
 def _decode_code_units(data: bytes) -> tuple[str, int]:
     """Return `data` with one character for each code unit, and the octets of a unit.
 
-    All that is looked for is ASCII, which no other character contains in these encodings.
+    The scanner searches for ASCII characters only. In these encodings no other character
+    contains their code units.
     """
     order = next((order for mark, order in _UTF16 if data.startswith(mark)), None)
     if order is None:

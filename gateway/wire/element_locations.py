@@ -1,7 +1,7 @@
-"""Every place of one document, by pointer and by XPath, found in one pass.
+"""Index of one document: every element by pointer and by XPath, built in one pass.
 
-An error names a pointer; whoever puts it right wants the XPath and the line as well, also
-of a place where nothing stands yet.
+An error names a pointer. To correct the document, its author also needs the XPath and the
+line, even for an element that does not exist yet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ElementLocations"]
 
 
 class ElementLocations:
-    """The places of the document of `root`, a submission, declaration or response."""
+    """The elements of the document of `root`, a submission, declaration or response."""
 
     def __init__(self, root: etree._Element) -> None:
         self._root = root
@@ -33,11 +33,11 @@ class ElementLocations:
         return pointer if attribute is None else f"{pointer}/@{etree.QName(attribute).localname}"
 
     def find_element(self, pointer: str) -> etree._Element | None:
-        """Return the element that `pointer` (or its attribute's owner) names, or None."""
+        """Return the element that `pointer` names (for an attribute: the element that has it), or None."""
         return self._elements.get(pointer.partition("/@")[0]) if pointer else None
 
     def find_nearest_element(self, pointer: str) -> etree._Element:
-        """Return the element that `pointer` names, or the innermost one around it that is there."""
+        """Return the element that `pointer` names, or the innermost existing element around it."""
         place = pointer.partition("/@")[0]
         while place and place not in self._elements:
             place = place.rpartition("/")[0]

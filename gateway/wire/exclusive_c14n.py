@@ -1,7 +1,7 @@
 """Exclusive canonical form with the default namespace in its PrefixList.
 
-WSS4J names ``#default`` wherever a default namespace is in scope, and lxml hands libxml2
-only such prefixes as occur in the document as names, so it never hands over this one.
+WSS4J names ``#default`` wherever a default namespace is in scope. lxml passes only those
+prefixes to libxml2 that occur in the document as names, so it never passes this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ESCAPED_VALUE: Final = str.maketrans(_VALUE)
 
 
 def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments: bool) -> bytes:
-    """Return the exclusive canonical form of the well-formed UTF-8 `document`, its root being the apex."""
+    """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex."""
     writer = _ExclusiveWriter({"" if prefix == "#default" else prefix for prefix in prefixes})
     parser = expat.ParserCreate("UTF-8")
     parser.ordered_attributes = True
@@ -37,7 +37,7 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
 
 
 class _ExclusiveWriter:
-    """Writes the canonical form of what expat reads; names come with their prefixes."""
+    """Writes the canonical form of what expat reads; names are qualified names with their prefixes."""
 
     def __init__(self, inclusive: set[str]) -> None:
         self.inclusive = inclusive
@@ -61,7 +61,7 @@ class _ExclusiveWriter:
         self.rendered.append(rendered | fresh)
         names = [(f"xmlns:{prefix}" if prefix else "xmlns", fresh[prefix]) for prefix in sorted(fresh)]
         scope_of = {**scope, "xml": XML}
-        # Namespaces by prefix, attributes by namespace name and then local name.
+        # Namespaces are sorted by prefix, attributes by namespace name and then local name.
         own.sort(key=lambda pair: _make_attribute_key(pair[0], scope_of))
         written = "".join(f' {key}="{value.translate(_ESCAPED_VALUE)}"' for key, value in names + own)
         self.pieces.append(f"<{name}{written}>")
@@ -75,7 +75,7 @@ class _ExclusiveWriter:
         self.pieces.append(data.translate(_ESCAPED_TEXT))
 
     def write_instruction(self, target: str, data: str) -> None:
-        if len(self.scopes) > 1:  # the apex is an element: what stands around it is not part of it
+        if len(self.scopes) > 1:  # the apex is an element: nodes outside it are not part of the form
             self.pieces.append(f"<?{target}{' ' if data else ''}{data}?>")
 
     def write_comment(self, data: str) -> None:

@@ -1,4 +1,4 @@
-"""Header fields of MIME and HTTP, and the media type written in one of them."""
+"""Header fields of MIME and HTTP, and the media type in a Content-Type field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _NAME: Final = r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 _MEDIA_TYPE: Final = re.compile(rf"\s*({_NAME}/{_NAME})[ \t]*")
-# A slash or another special in an unquoted value is against RFC 2045 §5.1, but written by many.
+# RFC 2045 §5.1 forbids a slash or another special in an unquoted value, but many senders write one.
 _PARAMETER: Final = re.compile(
     rf";[ \t]*(?:({_NAME})[ \t]*=[ \t]*"
     r'(?:"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"|([^\s;"\\]+))[ \t]*)?'
@@ -40,9 +40,9 @@ _SINGLE: Final = {
     "transfer-encoding",
 }
 _MAX_PARAMETERS: Final = 32
-#: Parameters that say how a message is read.  In the form of RFC 2231 (``start*``, ``charset*0``) some
-#: readers decode them, with whatever codec the sender names, and some do not see them: two would
-#: read two messages.
+#: Parameters that determine how a message is read. Some readers decode the form of RFC 2231 (``start*``,
+#: ``charset*0``), with any codec that the sender names, and some ignore it: two readers would read two
+#: messages.
 _SAID_PLAINLY: Final = frozenset({"boundary", "charset", "start", "type"})
 
 
@@ -54,10 +54,11 @@ class MediaType:
     parameters: Mapping[str, str]
 
 
-# Parts of messages have few different ones; that of the whole, with its boundary, is always another.
+# The parts of messages have few different media types; only that of the whole message, with its boundary, is
+# always a new one.
 @lru_cache(maxsize=256)
 def parse_media_type(value: str) -> MediaType:
-    """Return the media type written in `value`; a parameter given twice is refused."""
+    """Return the media type in `value`; raise the malformed-MIME problem for a parameter given twice."""
     start = _MEDIA_TYPE.match(value)
     if start is None or len(value) > 4096:
         raise_mime_error(f"{value[:80]!r} is not a media type")
@@ -82,12 +83,12 @@ def parse_media_type(value: str) -> MediaType:
 
 
 def is_identity_coding(value: str) -> bool:
-    """Tell whether a Content-Encoding says that the content is as it is (RFC 9110 §8.4)."""
+    """Return whether a Content-Encoding says that the content is not encoded (RFC 9110 §8.4)."""
     return value.strip().lower() == "identity"
 
 
 def is_text_xml(value: str) -> bool:
-    """Tell whether `value`, a Content-Type, is text/xml in UTF-8, which is meant where none is named."""
+    """Return whether `value`, a Content-Type, is text/xml in UTF-8 (the default charset)."""
     try:
         media = parse_media_type(value)
     except GatewayError:
@@ -118,7 +119,7 @@ def read_header_fields(
 
 
 def write_header_fields(headers: Mapping[str, str]) -> bytes:
-    """Return `headers` one a line; a name or value that would not read back alone is refused."""
+    """Return `headers`, one on each line; raise for a name or value that would not read back unchanged."""
     for name, value in headers.items():
         if not _HEADER.fullmatch(f"{name}:") or _FORBIDDEN.search(value) or value != value.strip(" \t"):
             raise_mime_error(f"{name[:40]!r} cannot be written as a header field")
@@ -126,7 +127,7 @@ def write_header_fields(headers: Mapping[str, str]) -> bytes:
 
 
 def raise_mime_error(detail: str, location: str = "") -> NoReturn:
-    """Refuse what is being read as malformed MIME."""
+    """Raise the problem of malformed MIME."""
     raise GatewayError(MIME_MALFORMED, detail, location)
 
 

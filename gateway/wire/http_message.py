@@ -1,4 +1,4 @@
-"""Reads an HTTP message that was kept in a file: start line or not, in chunks or not."""
+"""Reads an HTTP message that was stored in a file: with or without start line, chunked or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START_LINE: Final = re.compile(
     rb"(?:[A-Z]{1,20} [!-~]{1,8000} HTTP/1\.[01]|HTTP/[12](?:\.[01])? [0-9]{3}(?: [ -~]*)?)"
 )
 _HEAD_END: Final = re.compile(rb"(\r?\n)\1")
-# RFC 9112 §7.1; an extension is skipped, a size of more than eight digits is not of this world.
+# RFC 9112 §7.1; an extension is skipped, and a size of more than eight digits is never legitimate.
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t -~]{0,200})?\r\n")
 
 
@@ -31,7 +31,7 @@ class HttpMessage:
 
 
 def read_http_message(raw: bytes, limits: WireLimits = DEFAULT_LIMITS) -> HttpMessage:
-    """Return the HTTP message kept as `raw`; its length must be what its headers say."""
+    """Return the HTTP message stored as `raw`; its body must have the length that its headers state."""
     found = _HEAD_END.search(raw, 0, limits.part_headers)
     if found is None:
         raise_mime_error("no empty line ends the header fields")
@@ -79,7 +79,7 @@ def _decode_chunks(body: bytes, limits: WireLimits) -> bytes:
 
 
 def _check_trailer(body: bytes, position: int, content: bytes, limits: WireLimits) -> bytes:
-    """Return `content` when nothing but trailer fields and an empty line follow the last chunk."""
+    """Return `content` when only trailer fields and an empty line follow the last chunk."""
     trailer = body[position:]
     if trailer != b"\r\n":
         if not trailer.endswith(b"\r\n\r\n"):

@@ -1,8 +1,9 @@
-"""MIME multipart/related, read strictly and in linear time, and written so that it reads back.
+"""MIME multipart/related: read strictly and in linear time, and written so that it reads back.
 
-Two readers that disagree about where a part ends can be made to see two messages, so what
-is ambiguous is refused: a boundary followed by other characters, line ends of both kinds
-around boundaries, a missing final boundary, a Content-ID used twice, a multipart inside.
+Two readers that disagree about where a part ends can be made to read two different messages.
+Ambiguous input is therefore rejected: a boundary followed by other characters, line ends of
+both kinds around boundaries, a missing final boundary, a Content-ID used twice, a nested
+multipart.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ _BAD_QUOTED_PRINTABLE: Final = re.compile(
     rb"=(?![0-9A-Fa-f]{2}|\r?\n)|[ \t](?:\r?\n|\Z)|[^\t\r\n -~]|\r(?!\n)"
 )
 _BASE64_SPACE: Final = b" \t\r\n"
-# Written from the part itself, or no longer true of what is written.
+# These fields are written from the part itself, or would be false for what is written.
 _WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "content-length"}
 XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 """The media types of a root part."""
 
-#: Codings of HTTP (RFC 9110 §8.4.1, RFC 9112 §7.2), by which other octets are meant; MIME has none of them.
+#: Codings of HTTP (RFC 9110 §8.4.1, RFC 9112 §7.2). They stand for other octets than those of the part; MIME
+#: has none of them.
 _CODINGS: Final = frozenset({"br", "chunked", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 
 
@@ -72,14 +74,18 @@ class RelatedParts:
 
     @property
     def attachment_contents(self) -> dict[str, bytes]:
-        """Return what each attachment holds, by Content-ID; one without Content-ID cannot be named."""
+        """Return the content of each attachment by Content-ID; one without Content-ID is left out."""
         return {part.content_id: part.content for part in self.attachments if part.content_id}
 
 
 def read_multipart_related(
     content_type: str, body: bytes, limits: WireLimits = DEFAULT_LIMITS
 ) -> RelatedParts:
-    """Return the parts of `body`: a multipart/related, or bare XML as its only part."""
+    """Return the parts of `body`: a multipart/related, or bare XML as its only part.
+
+    Raises the problems of malformed MIME, of a refused media type, and of a message over
+    `limits`.
+    """
     if len(body) > limits.body:
         raise GatewayError(
             TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed", "body"
@@ -116,7 +122,7 @@ def write_multipart_related(
     """Return Content-Type and body of a multipart/related with `root` as its first part.
 
     Contents are written as they are, without transfer encoding.  `boundary` must not occur
-    in any of them; the caller makes it, and the Content-IDs, unique.
+    in any of them; the caller makes the boundary and the Content-IDs unique.
     """
     marker = b"--" + boundary.encode("ascii", "replace")
     whole = [
@@ -139,8 +145,8 @@ def _iterate_part_regions(
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yield start, end and line end of each part of `body`.
 
-    A boundary counts only at the start of a line; each one found there is a delimiter or
-    ends the reading, so the search never stops more often than there are parts.
+    A boundary counts only at the start of a line. Each one found there is a delimiter or ends
+    the reading, so the number of searches is at most the number of parts.
     """
     marker = b"\n--" + boundary
     first = -1 if body.startswith(marker[1:]) else body.find(marker)
@@ -178,7 +184,8 @@ def _read_delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
 
 
 def _check_line_end(body: bytes, line_feed: int, end_of_line: bytes) -> None:
-    # Readers differ on a bare line feed in a message of CRLF lines, and on CRLF in one of bare line feeds.
+    # Readers differ on a bare line feed in a message with CRLF lines, and on CRLF in one with bare line
+    # feeds.
     carriage = line_feed > 0 and body[line_feed - 1] == 0x0D
     if carriage != (end_of_line == b"\r\n"):
         raise_mime_error("line ends differ before and after boundaries", f"octet {line_feed}")
@@ -217,9 +224,10 @@ def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: Wi
 
 
 def _reject_http_codings(headers: Mapping[str, str], start: int) -> None:
-    """Refuse a coding of HTTP on a part: who undoes it reads other octets than those that are signed.
+    """Raise when a part has an HTTP coding: a reader that undoes it reads other octets than those signed.
 
-    Some senders write a charset or a transfer encoding there: those change nothing.
+    Some senders write a charset or a transfer encoding in these fields; those change nothing
+    and are accepted.
     """
     for name in ("content-encoding", "transfer-encoding"):
         if not _CODINGS.isdisjoint(headers.get(name, "").lower().replace(",", " ").split()):
@@ -255,7 +263,7 @@ def _decode_base64(text: bytes, location: str) -> bytes:
         content = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         raise_mime_error("a part is not base64", location)
-    # The unused bits of the last group must be zero, or two texts would mean the same octets.
+    # The unused bits of the last group must be zero; otherwise two texts would mean the same octets.
     if binascii.b2a_base64(content[len(content) // 3 * 3 :], newline=False) != text[len(content) // 3 * 4 :]:
         raise_mime_error("a part is not base64: its last group is irregular", location)
     return content
@@ -264,7 +272,7 @@ def _decode_base64(text: bytes, location: str) -> bytes:
 def _reject_duplicate_ids(parts: Sequence[MimePart]) -> None:
     seen: set[str] = set()
     for part in parts:
-        # Ids that differ in case or %-escapes only are one and the same to some readers.
+        # Some readers treat ids that differ only in case or %-escapes as the same id.
         key = unquote(part.content_id).casefold()
         if key in seen:
             raise_mime_error("a Content-ID stands twice", f"cid:{part.content_id}")

@@ -1,4 +1,4 @@
-"""Namespace names and fixed URIs of the standards the gateway speaks, and of its own documents."""
+"""Namespace names and fixed URIs of the standards that the gateway supports, and of its own documents."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ PREFIXES: Final[dict[str, str]] = {
     "agency": AGENCY,
     "customs": CUSTOMS,
 }
-"""The prefix that locations and XPath expressions of the gateway use for each namespace."""
+"""The prefix of each namespace in the locations and XPath expressions of the gateway."""
 
 
 def make_document_namespace(document_id: str) -> str:
-    """Return the namespace of an agency document's request and its own fields."""
+    """Return the namespace of an agency document's request and of its unique fields."""
     return f"{DOCUMENT}{document_id.lower()}:1"

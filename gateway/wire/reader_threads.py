@@ -1,7 +1,8 @@
-"""Threads that read XML, each of which makes way for a new one when it has read much.
+"""Threads that read XML; each is replaced by a new thread when it has parsed a given amount.
 
-libxml2 keeps every name that it ever met in a dictionary of the thread, for as long as the
-thread lives.  Who sends other names with each message would fill the memory, refused or not.
+libxml2 stores every name that it has ever parsed in a dictionary of the thread for as long as
+the thread lives. A sender of new names in each message could fill the memory, even with
+messages that are refused.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from gateway.wire.xml import count_parsed_octets
 
 __all__ = ["ReaderThreads"]
 
-#: Octets of XML that one thread parses; its dictionary then has some twice as many at most.
+#: Octets of XML that one thread parses; its dictionary then takes at most about twice as many octets.
 _MOST: Final = 4 * 1024 * 1024
-#: glibc keeps what was freed between things in use until it is asked for it; others have no such call.
+#: glibc keeps freed memory between blocks in use until malloc_trim is called; other C libraries have no such
+#: call.
 _trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class ReaderThreads:
-    """So many threads, which do what is handed to them, in its order.
+    """A fixed number of threads that perform submitted work in its order.
 
-    With a block they start with it, and it ends when all that was handed over is done.
+    As a context manager, the object starts the threads, and the block ends when all submitted
+    work is done.
     """
 
     def __init__(self, number: int, name: str) -> None:
@@ -42,11 +45,11 @@ class ReaderThreads:
             self._start_thread()
 
     def submit_work(self, work: Callable[[], None]) -> None:
-        """Have `work` done by the next thread that is free."""
+        """Have `work` performed by the next free thread."""
         self._handed.put(work)
 
     def stop_threads(self) -> None:
-        """Let the threads end when nothing is left to do."""
+        """End the threads when no work is left."""
         for _ in range(self._number):
             self._handed.put(None)
 
@@ -56,7 +59,7 @@ class ReaderThreads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Come back when all that was handed over is done."""
+        """Wait until all submitted work is done."""
         self.stop_threads()
         for _number in range(self._number):
             self._ended.acquire()
@@ -75,22 +78,22 @@ class ReaderThreads:
         self._ended.release()
 
     def _run_next_work(self) -> bool:
-        """Do the next work, of which nothing is kept; return false when there is none any more."""
+        """Perform the next work and drop every reference to it; return false when no work is left."""
         work = self._handed.get()
         if work is None:
             return False
         try:
             work()
         except BaseException:
-            # A mistake is told and ends no thread: there are always as many as were asked for.
+            # An exception is reported and does not end the thread: the number of threads stays constant.
             args = (*sys.exc_info(), threading.current_thread())
             threading.excepthook(threading.ExceptHookArgs(args))
         return True
 
     def _replace_thread(self) -> bool:
-        """Start another thread in the place of this one; return false when the system allows none now.
+        """Start another thread in place of this one; return false when the system allows none now.
 
-        Whoever crowds the machine must not take our threads from us one after the other.
+        An overloaded machine must not reduce the number of threads.
         """
         try:
             self._start_thread()
@@ -100,7 +103,7 @@ class ReaderThreads:
 
 
 def _release_memory() -> None:
-    """Give back what work has left: in cycles, without a look at what is old, and in the allocator."""
+    """Free the memory that work has left: collect young cycles only, then trim the allocator."""
     gc.collect(1)
     if _trim is not None:
         _trim(0)

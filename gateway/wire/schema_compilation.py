@@ -1,9 +1,9 @@
-"""Compiles XML schemas one at a time.
+"""Compiles XML schemas, one at a time.
 
 libxml2 sets up its table of built-in types when the first schema is compiled, and does so
-without a lock: two threads that compile their first schema together can break it for the
-whole process ("the given type is not a built-in type").  So the table is set up when this
-module is imported, and no two schemas are compiled at once.
+without a lock. Two threads that compile their first schema at the same time can corrupt it
+for the whole process ("the given type is not a built-in type"). The table is therefore set up
+when this module is imported, and a lock prevents concurrent compilations.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SMALLEST: Final = b'<schema xmlns="http://www.w3.org/2001/XMLSchema"><element n
 
 
 def compile_schema(source: bytes | Path) -> etree.XMLSchema:
-    """Return the compiled schema of a document: octets that refer to no other, or a file.
+    """Return the compiled schema of a document: octets that refer to no other document, or a file.
 
-    Raises what lxml raises when it is none.
+    Raises the exception of lxml when the document is not a schema.
     """
     with _ONE_AT_A_TIME:
         if isinstance(source, Path):

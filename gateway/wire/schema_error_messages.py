@@ -1,7 +1,8 @@
-"""Words what a schema does not allow, with xmlschema, and stops where that is enough.
+"""Explains schema violations with xmlschema, and stops as soon as enough are found.
 
-The library gathers all violations of a document before it tells the first.  Here it stops
-at the last that anybody is told, and after so many elements, with what it has found.
+xmlschema collects all violations of a document before it reports the first. This module stops
+after the last violation that is reported, or after a fixed number of elements, with the
+violations found so far.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from xmlschema.validators import ValidationContext, XMLSchemaStopValidation
 
 __all__ = ["ViolationExplainer"]
 
-#: Elements that are looked at: a second or two when each is below a wildcard.
+#: Elements that are examined: one or two seconds when each is below a wildcard.
 _MOST_ELEMENTS: Final = 20_000
 
 
 class ViolationExplainer:
-    """The schemas of one entry file, read a second time so that they can say why."""
+    """The schemas of one entry file, loaded a second time with xmlschema to explain violations."""
 
     def __init__(self, folder: Path, entry: str) -> None:
         self._schema: Any = xmlschema.XMLSchema(
@@ -31,7 +32,7 @@ class ViolationExplainer:
     def list_violations(self, root: etree._Element, most: int) -> list[Any]:
         """Return the first `most` violations of `root`, as errors of xmlschema.
 
-        Fewer, or none, where the elements that are looked at have no more.
+        Returns fewer, or none, when the examined elements have no more.
         """
         found = _ViolationList(most)
         schema = self._schema
@@ -55,27 +56,27 @@ class ViolationExplainer:
 
 
 class _ViolationList(list[Any]):
-    """Violations, of which so many are wanted and no more."""
+    """A list of violations with a maximum length."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
 
     def append(self, error: Any) -> None:
-        """Keep one more; stop the validation with the last."""
+        """Add one violation; stop the validation at the maximum."""
         super().append(error)
         if len(self) >= self._most:
             raise XMLSchemaStopValidation
 
 
 class _ElementBudget:
-    """Stops the validation when so many elements were begun."""
+    """Stops the validation after a number of elements."""
 
     def __init__(self, elements: int) -> None:
         self._left = elements
 
     def __call__(self, _element: Any, _declared: Any) -> bool:
-        """Take note of an element; it is validated as any other."""
+        """Count an element; return false so that it is validated as usual."""
         self._left -= 1
         if self._left < 0:
             raise XMLSchemaStopValidation

@@ -1,8 +1,7 @@
-"""Schema sets: lxml decides at speed, xmlschema explains when somebody asks why.
+"""Schema sets: lxml validates quickly, xmlschema explains violations on request.
 
-A set is compiled once from one entry file and what it imports.  Every import is resolved
-inside the folder the set was loaded from; nothing is fetched, whatever a schema or a
-message says.
+A set is compiled once from one entry file and the files it imports. Every import is resolved
+inside the folder of the entry file; nothing is fetched, whatever a schema or a message says.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ _WHITE_SPACE: Final = re.compile("[ \t\n\r]+")
 def collapse_whitespace(text: str) -> str:
     """Return the value of an xs:token, as schemas collapse white space (XML Schema part 2 §4.3.6).
 
-    That is the white space of XML.  Other spaces, such as U+00A0, are characters of the
-    value: to take them away would make two names one.
+    Only the white space of XML collapses. Other spaces, such as U+00A0, are characters of the
+    value: removing them would make two names equal.
     """
     return _WHITE_SPACE.sub(" ", text).strip(" ")
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolation:
-    """One thing a schema does not allow: where, and in words."""
+    """One violation of a schema: its line, its XPath and its text."""
 
     line: int
     xpath: str
@@ -64,25 +63,28 @@ class SchemaSet:
 
     @classmethod
     def load_cached(cls, folder: Traversable, entry: str, problem: Problem = DOCUMENT_INVALID) -> SchemaSet:
-        """Return the set of an entry file, compiled once a process; `validate_document` raises `problem`."""
+        """Return the set of an entry file, compiled once in each process.
+
+        `validate_document` of the set raises `problem`.
+        """
         key = (str(folder), entry, problem.id)
         if key not in _LOADED:
             _LOADED[key] = cls(folder, entry, problem)
         return _LOADED[key]
 
     def is_valid(self, root: etree._Element) -> bool:
-        """Return whether the schemas allow the element `root` as a document."""
+        """Return whether the element `root` is valid as a document."""
         return find_violation(self._schema, root) is None
 
     def validate_document(self, root: etree._Element) -> None:
-        """Raise the problem of this set, with the first violation, unless the schemas allow `root`."""
+        """Raise the problem of this set, with the first violation, unless `root` is valid."""
         reason = find_violation(self._schema, root)
         if reason is not None:
             first = _make_first_violation(reason, root)
             raise GatewayError(self._problem, f"line {first.line}: {first.message}", first.xpath)
 
     def list_violations(self, root: etree._Element) -> list[SchemaViolation]:
-        """Return why the schemas do not allow `root`, the first fifty reasons; empty when they do."""
+        """Return the first fifty violations of `root`; an empty list when it is valid."""
         reason = find_violation(self._schema, root)
         if reason is None:
             return []
@@ -93,7 +95,7 @@ class SchemaSet:
 
     @cached_property
     def _violation_explainer(self) -> ViolationExplainer:
-        # Imported here: it costs a tenth of a second and most processes never explain anything.
+        # Imported here because it takes a tenth of a second and most processes never explain a violation.
         from gateway.wire.schema_error_messages import ViolationExplainer
 
         if not isinstance(self._folder, Path):
@@ -132,10 +134,11 @@ _LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
 
 
 def _compile_entry(folder: Traversable, entry: str) -> etree.XMLSchema:
-    """Compile the file `entry` of the folder with what it includes and imports.
+    """Compile the file `entry` of the folder with the files it includes and imports.
 
-    By path, not through resolvers of ours: libxml2 has one loader for the whole process, and
-    a parse in another thread takes ours away in the middle of a compilation.
+    The files are loaded by path, not through custom resolvers: libxml2 has one loader for the
+    whole process, and a parse in another thread removes a custom one in the middle of a
+    compilation.
     """
     if not isinstance(folder, Path):
         raise GatewayError(SETTINGS_WRONG, "schemas are read from a folder on disk only", entry)
@@ -152,7 +155,7 @@ def _compile_entry(folder: Traversable, entry: str) -> etree.XMLSchema:
 
 
 def _check_schema_references(top: Path, entry: Path) -> None:
-    """Refuse a set of schemas any of which refers to a place that is not a file of the folder."""
+    """Raise GW801 when a schema of the set refers to something that is not a file of the folder."""
     seen: set[Path] = set()
     waiting = [entry]
     while waiting:
@@ -177,7 +180,7 @@ def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
 
 
 def _remove_library_names(reason: str) -> str:
-    """Return a reason without the names of the library and of the language that it comes from."""
+    """Return a reason without class names of the library and of Python."""
     for form, words in _FOREIGN:
         reason = form.sub(words, reason)
     return reason

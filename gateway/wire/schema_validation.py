@@ -1,15 +1,16 @@
-"""Decides by a compiled schema whether a document is allowed, at a cost that grows as the document does.
+"""Validates documents against a compiled schema, at a cost that grows linearly with the document.
 
-libxml2 words every violation that it meets, and for each the path to its element: it counts
-the siblings before it.  A document with very many violations costs their number squared,
-and what was worded stays in memory.  So a larger document is first read once more, piece
-by piece, by a parser into which the schema is plugged: there are no elements to name there,
-and the first piece with a violation ends it.  The whole tree is judged only when nothing
-was found, so that it is the tree that makes a document allowed.
+libxml2 writes a message for every violation that it finds, with the path to its element, for
+which it counts the preceding siblings. A document with very many violations costs their
+number squared, and the messages stay in memory. A larger document is therefore first read
+again, piece by piece, by a parser with the schema plugged in: there are no element paths to
+compute, and the first piece with a violation ends the reading. The whole tree is validated
+only when nothing was found, so that a document is accepted only by the validation of its
+tree.
 
-One thing is a violation in a tree only: an xs:ID that stands twice (XML Schema part 1
-§3.15.4, Validation Root Valid (ID/IDREF)).  Where many do, it is told by a copy in which
-each has a name of its own.
+One violation is visible in a tree only: an xs:ID that occurs twice (XML Schema part 1
+§3.15.4, Validation Root Valid (ID/IDREF)). When many identifiers are repeated, a copy in
+which each has a unique name is validated instead.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from gateway.wire.xml import serialize_element
 
 __all__ = ["LibxmlViolation", "find_violation"]
 
-#: Elements and attributes of a document that is judged as a tree at once: some milliseconds if all are wrong.
+#: Up to so many elements and attributes, a document is validated as a tree at once: some milliseconds if all
+#: are wrong.
 _FEW: Final = 2_000
 _NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
-#: Octets that are judged between two looks for a violation: some thousand violations at most.
+#: Octets that are validated between two looks for a violation: some thousand violations at most.
 _PIECE: Final = 16_384
 #: The attributes that schemas declare as xs:ID.
 _NAMES: Final = (f"{{{XML}}}id", f"{{{WSU}}}Id", f"{{{EB}}}id", "Id")
@@ -39,7 +41,7 @@ _BY_IDENTIFIER: Final = "boolean(id($name))"
 
 @dataclass(frozen=True, slots=True)
 class LibxmlViolation:
-    """One violation that libxml2 met: its words, its line (0: not known), its path (empty: not known)."""
+    """One violation found by libxml2: its text, its line (0: unknown), its path (empty: unknown)."""
 
     message: str
     line: int = 0
@@ -47,17 +49,17 @@ class LibxmlViolation:
 
 
 class _DiscardingTarget:
-    """What a parser hands a document to that nobody keeps."""
+    """A parser target that discards the document."""
 
     def close(self) -> None:
-        """Make nothing of it."""
+        """Return nothing."""
 
 
 def find_violation(schema: etree.XMLSchema, root: etree._Element) -> LibxmlViolation | None:
     """Return why `schema` does not allow `root` as a document; None when it does.
 
-    A log belongs to the schema: of two threads that are refused at once, one may be told
-    the other's reason, but the verdict is its own.
+    The error log belongs to the schema. When two threads find violations at the same time,
+    one may report the reason of the other, but each verdict is correct.
     """
     if cast("float", _NODES(root)) > _FEW:
         octets = serialize_element(root)
@@ -77,7 +79,7 @@ def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
 
 
 def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlViolation | None:
-    """Return a violation that needs no tree to be seen, None when there is none."""
+    """Return a violation that can be found without a tree, or None."""
     target: Any = _DiscardingTarget()
     parser: Any = etree.XMLParser(
         target=target,
@@ -85,14 +87,14 @@ def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlVi
         encoding="utf-8",
         resolve_entities=False,
         no_network=True,
-        huge_tree=True,  # it was read before: nothing is to be refused here but by the schema
+        huge_tree=True,  # it was parsed before: only the schema may reject it here
         collect_ids=False,
     )
     seen = 0
     for start in range(0, len(octets), _PIECE):
         ended = _feed_piece(parser, octets[start : start + _PIECE])
         log = parser.feed_error_log
-        for number in range(seen, len(log)):  # warnings are logged too, as of a relative namespace name
+        for number in range(seen, len(log)):  # warnings are logged too, e.g. of a relative namespace name
             if log[number].domain == etree.ErrorDomains.SCHEMASV:
                 return LibxmlViolation(str(log[number].message))
         if ended:
@@ -102,7 +104,7 @@ def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlVi
 
 
 def _feed_piece(parser: Any, piece: bytes) -> bool:
-    """Hand one more piece to the parser; tell whether it takes no more."""
+    """Feed one more piece to the parser; return whether the parser accepts no more."""
     try:
         parser.feed(piece)
     except etree.XMLSyntaxError:
@@ -111,13 +113,13 @@ def _feed_piece(parser: Any, piece: bytes) -> bool:
 
 
 def _count_repeated_ids(root: etree._Element) -> int:
-    """Return how many identifiers of a document stand somewhere else too."""
+    """Return how many identifiers of a document occur more than once."""
     counts = Counter(_read_id_value(element, name) for element, name in _iterate_id_attributes(root))
     return sum(count for count in counts.values() if count > 1)
 
 
 def _iterate_id_attributes(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
-    """Yield the elements with an identifier, each with the name of the attribute; none is kept."""
+    """Yield each element with an identifier and the name of the attribute, without storing them."""
     for element in root.iter("*"):
         for name in _NAMES:
             if name in element.attrib:
@@ -129,10 +131,10 @@ def _read_id_value(element: etree._Element, name: str) -> str:
 
 
 def _find_repeated_id(schema: etree.XMLSchema, octets: bytes) -> LibxmlViolation | None:
-    """Judge a document in which nothing can be wrong but that an identifier stands twice.
+    """Return the violation of a document whose only possible violation is a repeated identifier.
 
-    An identifier that the schema never looked at, below a wildcard that skips, does not count:
-    libxml2 keeps those of the type xs:ID that it met, by their names.
+    An identifier that the schema never examined, below a wildcard that skips, does not count:
+    libxml2 records by name those of the type xs:ID that it validated.
     """
     root: etree._Element = etree.fromstring(octets, etree.XMLParser(huge_tree=True, collect_ids=False))
     values: list[str] = []

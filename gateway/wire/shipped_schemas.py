@@ -1,4 +1,4 @@
-"""The schemas and code lists that the gateway brings along, read once a process."""
+"""The schemas and code lists that are part of the gateway, loaded once in each process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.wire.schema_sets import SchemaSet
 __all__ = ["ANSWER", "DECLARATION", "RESULT", "SUBMISSION", "load_code_list", "load_shipped_schemas"]
 
 DECLARATION: Final = "wco/submit.xsd"
-"""A declaration in its shell, or bare."""
+"""A declaration in its metadata envelope, or bare."""
 ANSWER: Final = "wco/answer.xsd"
-"""Responses of customs in their shell, or one bare."""
+"""Responses of customs in their metadata envelope, or one bare."""
 SUBMISSION: Final = "hub/submission.xsd"
-"""A submission; the fields of its applications are judged by the documents' own schemas."""
+"""A submission; the fields of its applications are validated by the documents' own schemas."""
 RESULT: Final = "hub/result.xsd"
 """A result or a notice to the applicant."""
 
@@ -29,6 +29,6 @@ def load_shipped_schemas(entry: str) -> SchemaSet:
 
 @cache
 def load_code_list(name: str) -> frozenset[str]:
-    """Return the codes of a shipped list, as ``iso3166`` or ``iso4217``."""
+    """Return the codes of a shipped list, such as ``iso3166`` or ``iso4217``."""
     text = get_data_folder("mappings").joinpath("codelists", f"{name}.csv").read_text(encoding="utf-8")
     return frozenset(row["code"] for row in csv.DictReader(io.StringIO(text)))

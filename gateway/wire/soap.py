@@ -32,7 +32,7 @@ _NAMESPACES: Final[dict[SoapVersion, str]] = {"1.1": SOAP11, "1.2": SOAP12}
 _ACTOR: Final[dict[SoapVersion, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
 _NEXT: Final[dict[SoapVersion, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
 _ULTIMATE: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
-# SOAP 1.2 §5.2.3 takes every xs:boolean; SOAP 1.1 knows 0 and 1, but JAXB writes "true".
+# SOAP 1.2 §5.2.3 accepts every xs:boolean; SOAP 1.1 defines 0 and 1, but JAXB writes "true".
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 _TO_SOAP12: Final = {"Client": "Sender", "Server": "Receiver"}
 _FROM_SOAP12: Final = {name: old for old, name in _TO_SOAP12.items()}
@@ -46,7 +46,7 @@ _MOST_BLOCKS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class SoapEnvelope:
-    """A SOAP envelope whose outer structure is sound."""
+    """A SOAP envelope whose outer structure was checked."""
 
     root: etree._Element
     header: etree._Element | None
@@ -66,11 +66,11 @@ class SoapEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class SoapFault:
-    """A SOAP fault in words common to both versions.
+    """A SOAP fault in terms common to both versions.
 
-    ``code`` is ``Client``, ``Server``, ``MustUnderstand`` or ``VersionMismatch``, or
-    a name in another namespace, as ``wsse:FailedCheck`` with a prefix of the gateway or
-    ``{namespace}name`` where it has none.
+    ``code`` is ``Client``, ``Server``, ``MustUnderstand`` or ``VersionMismatch``, or a name
+    in another namespace: ``wsse:FailedCheck`` with a prefix of the gateway, or
+    ``{namespace}name`` for a namespace without one.
     """
 
     code: str
@@ -80,7 +80,10 @@ class SoapFault:
 
 
 def read_envelope(root: etree._Element) -> SoapEnvelope:
-    """Return the envelope at `root`: at most one Header, then exactly one Body, then nothing."""
+    """Return the envelope at `root`: at most one Header, then exactly one Body, then nothing.
+
+    Raises the problems NOT_SOAP and HEADER_INVALID, and TOO_LARGE for too many blocks.
+    """
     name = etree.QName(root)
     version = _VERSIONS.get(name.namespace or "")
     if version is None or name.localname != "Envelope":
@@ -112,7 +115,7 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
 
 
 def _check_child_count(parent: etree._Element) -> None:
-    """Refuse more children than anybody has header blocks, before an object is made of each."""
+    """Raise when `parent` has more children than any real header, before objects are made of them."""
     if len(parent) > _MOST_BLOCKS:
         raise GatewayError(TOO_LARGE, f"there are more than {_MOST_BLOCKS} blocks", build_xpath(parent))
 
@@ -120,10 +123,10 @@ def _check_child_count(parent: etree._Element) -> None:
 def list_not_understood_blocks(
     envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
 ) -> list[etree._Element]:
-    """Return the mandatory header blocks addressed to us whose names are not in `understood`.
+    """Return the mandatory header blocks addressed to the gateway whose names are not in `understood`.
 
-    A block is addressed to us when it names no actor, the next one, or one of `actors`.
-    Names are in Clark notation.
+    A block is addressed to the gateway when it names no actor, the next one, or one of
+    `actors`. Names are in Clark notation.
     """
     ours = {"", _NEXT[envelope.version], *actors}
     if envelope.version == "1.2":
@@ -140,7 +143,7 @@ def list_not_understood_blocks(
 def check_must_understand(
     envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
 ) -> None:
-    """Refuse the envelope when it has a mandatory header block that is not understood."""
+    """Raise when the envelope has a mandatory header block that is not understood."""
     strangers = list_not_understood_blocks(envelope, understood, actors)
     if strangers:
         names = ", ".join(str(block.tag)[:200] for block in strangers[:5])
@@ -203,7 +206,7 @@ def _append_soap11_fault(element: etree._Element, fault: SoapFault, code: str) -
 
 def _append_soap12_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
     named = etree.SubElement(element, f"{_S12}Code")
-    # Only the five codes of SOAP 1.2 may stand first; any other is a sub-code of Sender.
+    # Only the five codes of SOAP 1.2 are allowed as first Value; any other is a Subcode of Sender.
     etree.SubElement(named, f"{_S12}Value").text = code if code.startswith("soap:") else "soap:Sender"
     if not code.startswith("soap:"):
         etree.SubElement(etree.SubElement(named, f"{_S12}Subcode"), f"{_S12}Value").text = code
@@ -239,7 +242,7 @@ def _read_text(element: etree._Element | None) -> str:
 
 
 def _read_fault_code(element: etree._Element | None) -> str:
-    """Return the code in `element` in the spelling of `Fault.code`; as written if unbound."""
+    """Return the code in `element` in the form of `SoapFault.code`; as written if its prefix is unbound."""
     words = _read_text(element)
     prefix, colon, local = words.rpartition(":")
     namespace = None if element is None else element.nsmap.get(prefix or None)

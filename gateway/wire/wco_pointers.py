@@ -1,13 +1,15 @@
-"""Names the place of an element by WCO ids, and finds the element that such a name means.
+"""Builds the WCO pointer of an element, and finds the element that a pointer names.
 
-A pointer is the WCO Data Model's own way to point into a declaration: a chain of class
-ids, each with its number, and the tag id of one element, as ``42A/67A[1]/68A[3]/02A[2]/360``.
-The hub uses it for every error, every line of the ledger and every mapping.  The rules:
+A pointer is the WCO Data Model's own way to refer to a part of a declaration: a chain of
+class ids, each with its number, and the tag id of one element, such as
+``42A/67A[1]/68A[3]/02A[2]/360``. The hub uses pointers in every error, every line of the
+ledger and every mapping. The rules:
 
-* it starts at the declaration (``42A``) or the response (``07B``), wherever these lie;
-* a class carries a number: SequenceNumeric for 68A, else its position among its likes; 42A carries none;
-* an element without an id goes by its name (``D011/DateTimeString``), an attribute by ``@name``;
-* an element that should stand once carries a number only from the second on;
+* a pointer starts at the declaration (``42A``) or the response (``07B``), wherever these are;
+* a class has a number: SequenceNumeric for 68A, else its position among its siblings of the same
+  name; 42A has none;
+* an element without an id is named by its name (``D011/DateTimeString``), an attribute by ``@name``;
+* an element that should occur once has a number only from the second occurrence on;
 * ``SUP/<path>[item][n]`` is a value of the supplement (no ``[item]`` where it has none);
 * ``APP[n]/<document>/<field>`` and ``APP[n]/<document>/ITEM[s]/<field>[k]`` are unique fields.
 """
@@ -47,7 +49,7 @@ _SUBMISSION: Final = "{urn:single-window:submission:1}"
 _ROOTS: Final = {f"{_DECLARATION}Declaration", f"{_RESPONSE}Response"}
 _ITEM_CLASS: Final = "68A"
 _UNNUMBERED_CLASS: Final = "42A"
-# An xs:decimal without sign or fraction to speak of; SequenceNumeric has five digits at most.
+# An unsigned xs:decimal whose fraction is zero; SequenceNumeric has five digits at most.
 _NUMBER: Final = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0*)?\s*")
 _LONGEST_NUMBER: Final = 9
 _LONGEST_NAME: Final = 70
@@ -55,10 +57,10 @@ _LONGEST_NAME: Final = 70
 
 @dataclass(frozen=True, slots=True)
 class WcoElement:
-    """What the WCO Data Model calls one element.
+    """The WCO Data Model's description of one element.
 
-    `path` is by names from the root; `kind` is class, element or supplement; `code_list`
-    names the shipped list its values come from, where there is one.
+    `path` consists of names from the root; `kind` is class, element or supplement;
+    `code_list` names the shipped list of its values, where there is one.
     """
 
     path: str
@@ -69,7 +71,7 @@ class WcoElement:
 
 @cache
 def load_wco_elements() -> dict[str, WcoElement]:
-    """Return every known element by its path, as ``Declaration/GoodsShipment/Importer/ID``."""
+    """Return every known element by its path, such as ``Declaration/GoodsShipment/Importer/ID``."""
     text = get_data_folder("xsd").joinpath("wco", "elements.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(io.StringIO(text))
     return {row["path"]: WcoElement(**row) for row in rows}
@@ -81,7 +83,7 @@ def build_pointer(element: etree._Element, root: etree._Element | None = None) -
 
 
 class PointerIndex:
-    """The pointers of a document that stays as it is: children are counted once for all."""
+    """The pointers of a document that does not change: children are counted only once."""
 
     def __init__(self, root: etree._Element | None = None) -> None:
         self._root = root
@@ -93,7 +95,7 @@ class PointerIndex:
         return pointer if attribute is None else f"{pointer}/@{etree.QName(attribute).localname}"
 
     def get_pointer_step(self, element: etree._Element) -> tuple[str, str]:
-        """Return the pointer of `element` and the mark of where we are there (see `_make_step`)."""
+        """Return the pointer of `element` and its path (see `_make_step`)."""
         return self._known.get(element) or self._index_ancestors(element)
 
     def _index_ancestors(self, element: etree._Element) -> tuple[str, str]:
@@ -113,7 +115,7 @@ def build_attribute_pointer(element: etree._Element, name: str, root: etree._Ele
 
 
 def iterate_pointers(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
-    """Yield each element below `root`, itself first, with its pointer, in document order and in one pass."""
+    """Yield each element from `root` down with its pointer, in document order and in one pass."""
     pointer, path = PointerIndex().get_pointer_step(root)
     pending = [(root, pointer, path)]
     while pending:
@@ -123,7 +125,7 @@ def iterate_pointers(root: etree._Element) -> Iterator[tuple[etree._Element, str
 
 
 def find_element(root: etree._Element, pointer: str) -> etree._Element | None:
-    """Return the element below `root` that `pointer` (or its attribute's owner) names, or None."""
+    """Return the element below `root` that `pointer` names (for an attribute: its element), or None."""
     wanted = pointer.partition("/@")[0]
     tops = [root, *(top for top in root.iter(*_ROOTS) if top is not root)]
     for top in tops:
@@ -135,7 +137,7 @@ def find_element(root: etree._Element, pointer: str) -> etree._Element | None:
 
 
 def find_value(root: etree._Element, pointer: str) -> str | None:
-    """Return the text or attribute value that `pointer` names, or None when nothing is there."""
+    """Return the text or attribute value that `pointer` names, or None when there is none."""
     element = find_element(root, pointer)
     if element is None:
         return None
@@ -148,14 +150,14 @@ def find_value(root: etree._Element, pointer: str) -> str | None:
 def read_leaf_text(element: etree._Element) -> str:
     """Return the whole text of a leaf.
 
-    A comment splits a text in two; whoever reads only the part before it reads another
-    value than the schema judged and the signature covers.
+    A comment splits a text in two. A reader of only the part before it would read another
+    value than the one that the schema validated and the signature covers.
     """
     return (element.text or "") + "".join(child.tail or "" for child in element)
 
 
 def _search_branches(top: etree._Element, start: str, path: str, wanted: str) -> etree._Element | None:
-    """Go down from `top` along the segments of `wanted`; only matching branches are entered."""
+    """Search downwards from `top` along the segments of `wanted`; only matching branches are entered."""
     pending = [(top, start, path)]
     while pending:
         element, pointer, path = pending.pop()
@@ -176,13 +178,13 @@ def _list_child_steps(
         seen[child.tag] += 1
         own, inner = _make_step(child, pointer, path, seen[child.tag])
         taken[own] += 1
-        # What states its own number may state that of another: no two elements have one name.
+        # A class that states its own number may state that of another one; every pointer must be unique.
         found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))
     return found
 
 
 def _list_ancestor_chain(element: etree._Element, root: etree._Element | None) -> list[etree._Element]:
-    """Return the elements from the nearest place a pointer may start at down to `element`."""
+    """Return the elements from the nearest possible start of a pointer down to `element`."""
     if not isinstance(element.tag, str):
         raise GatewayError(RULE_BROKEN, "a pointer names elements and attributes only")
     chain = [element]
@@ -207,8 +209,8 @@ def _make_first_step(top: etree._Element) -> tuple[str, str]:
 def _make_step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
     """Return pointer and path of `element`, the `number`-th of its name, from those of its parent.
 
-    The path is the names down from the declaration, or for the submission's own parts a
-    mark of where we are (``APP``, ``FIELDS``, ``ITEM``); empty where no rule is known.
+    The path consists of the names from the declaration down, or is a mark for the parts of a
+    submission (``APP``, ``FIELDS``, ``ITEM``); it is empty where no rule is known.
     """
     if element.tag in _ROOTS:
         return _make_first_step(element)
@@ -238,7 +240,7 @@ def _make_wco_step(element: etree._Element, pointer: str, path: str, number: int
 
 
 def _make_submission_step(element: etree._Element, pointer: str, number: int) -> tuple[str, str]:
-    """Name a part of the submission: SUP, APP and their content have pointers, the rest goes by name."""
+    """Return the step of a submission's part: SUP, APP and their content have ids, others use names."""
     name = _get_local_name(element)
     if name == "Supplement":
         return "SUP", "SUP"
@@ -259,13 +261,13 @@ def _format_supplement_value(element: etree._Element) -> str:
 
 
 def _format_plain_segment(element: etree._Element, number: int) -> str:
-    """Return the name of an element without an id; numbered when it groups others or is not the first."""
+    """Return the name of an element without an id; numbered when it has children or is not the first."""
     grouping = next(element.iterchildren(tag=etree.Element), None) is not None
     return f"{_get_local_name(element)}[{number}]" if number > 1 or grouping else _get_local_name(element)
 
 
 def _parse_sequence_number(text: str, position: int) -> int:
-    """Return the number that `text` states (``01`` and ``1.0`` are 1), or `position` when it states none."""
+    """Return the number in `text` (``01`` and ``1.0`` are 1), or `position` when it contains none."""
     stated = _NUMBER.fullmatch(text)
     return int(stated[1]) if stated else position
 

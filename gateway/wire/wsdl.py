@@ -1,9 +1,9 @@
-"""Reads the WSDL 1.1 documents that we ship: operations, actions, and the schema inside.
+"""Reads the WSDL 1.1 documents of the gateway: operations, actions, and the schema inside.
 
-Only what we write ourselves is understood: document/literal wrapped, SOAP 1.1, one port,
-``wsam:Action`` on every message, one schema for the wrappers.  Schemas of documents that
-travel under a wildcard are imported for other readers; here they are left out, because a
-document has been checked before it is handed over.
+Only the form that the gateway itself writes is supported: document/literal wrapped, SOAP 1.1,
+one port, ``wsam:Action`` on every message, one schema for the wrappers. Schemas of documents
+below a wildcard are imported for other readers; this module leaves them out, because a
+document is validated before it is passed here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, remove
 class WsdlOperation:
     """One operation: its name, the wrapper elements in Clark notation, and their actions.
 
-    `open_part` is the child of the request that holds a foreign document, None without one.
+    `open_part` is the child of the request that contains an agency document, None without
+    one.
     """
 
     name: str
@@ -58,18 +59,18 @@ class BodySchema:
     """The schema of a WSDL's wrapper elements, compiled once; safe to share between threads."""
 
     def __init__(self, schema: etree._Element) -> None:
-        # Through bytes: a copy of a sub-tree loses the prefixes that only its values use.
+        # Serialized and parsed again: a copy of a sub-tree loses the prefixes that only its values use.
         alone = etree.fromstring(etree.tostring(schema, with_tail=False), _PARSER)
         for imported in alone.findall(f"{{{XSD}}}import"):
             alone.remove(imported)
-        # Foreign documents were checked before; "skip" keeps their schemas out of this one.
+        # Documents below the wildcard were validated before; "skip" keeps their schemas out of this one.
         for wildcard in alone.iter(f"{{{XSD}}}any"):
             wildcard.set("processContents", "skip")
         self._schema = compile_schema(etree.tostring(alone))
         self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
 
     def validate_element(self, element: etree._Element) -> None:
-        """Raise GW402 with the first violation unless `element` fits."""
+        """Raise GW402 with the first violation unless `element` is valid."""
         with self._lock:
             reason = find_violation(self._schema, element)
         if reason is not None:
@@ -79,7 +80,7 @@ class BodySchema:
 
 
 def _locate_violation(element: etree._Element, path: str) -> str:
-    """Return where in its document the violation at `path`, counted from `element` as root, is."""
+    """Return the XPath in its document of the violation at `path`, which starts at `element` as root."""
     below = path.split("/", 2)[2:]
     prefixes = {prefix: uri for prefix, uri in element.nsmap.items() if prefix}
     try:
@@ -91,7 +92,7 @@ def _locate_violation(element: etree._Element, path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServiceDescription:
-    """What a WSDL says: operations by name, by request element, the schema, the open namespaces."""
+    """The content of a WSDL: operations by name, the schema, the namespaces allowed below the wildcard."""
 
     namespace: str
     operations: Mapping[str, WsdlOperation]
@@ -104,7 +105,7 @@ class ServiceDescription:
 
 
 def read_wsdl(data: bytes) -> ServiceDescription:
-    """Read a WSDL; raises GW801 when it is not of the one kind that we speak."""
+    """Read a WSDL; raise GW801 when it does not have the supported form."""
     try:
         return _read_description(_parse_wsdl(data))
     except (etree.LxmlError, LookupError, ValueError, StopIteration) as problem:
@@ -113,7 +114,7 @@ def read_wsdl(data: bytes) -> ServiceDescription:
 
 def _parse_wsdl(data: bytes) -> etree._Element:
     try:
-        # A WSDL may come from a stranger: no document type, and nothing that costs more than it says.
+        # A WSDL may come from an unknown source: a document type or excessive markup is rejected.
         prescan_xml(data)
         return etree.fromstring(data, _PARSER)
     except (GatewayError, etree.LxmlError) as problem:
@@ -121,7 +122,7 @@ def _parse_wsdl(data: bytes) -> etree._Element:
 
 
 def remove_schema_imports(data: bytes) -> bytes:
-    """Return the WSDL without the schemas it imports: what travels under a wildcard needs none to be sent."""
+    """Return the WSDL without its schema imports; documents below a wildcard are sent without them."""
     root = _parse_wsdl(data)
     for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
         for imported in schema.findall("xsd:import", _NAMES):

@@ -1,4 +1,4 @@
-"""XML in and out: one hardened parse, and canonical forms that are right for sub-trees too."""
+"""Parsing and serialization of XML: one hardened parser, and correct canonical forms of sub-trees."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
-# In a canonical form "<" stands for nothing but markup; group 1 tells tags from instructions.
+# In a canonical form every "<" begins markup; group 1 tells tags from instructions.
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
 
 
@@ -41,7 +41,7 @@ def parse_xml(
 
 
 class _ThreadCounter(threading.local):
-    """What one thread has parsed."""
+    """The number of octets that one thread has parsed."""
 
     octets = 0
 
@@ -50,13 +50,13 @@ _HERE: Final = _ThreadCounter()
 
 
 def count_parsed_octets() -> int:
-    """Return how many octets of documents this thread has parsed, whatever became of them."""
+    """Return how many octets this thread has parsed, including documents that were refused."""
     return _HERE.octets
 
 
 def _parse_hardened(data: bytes) -> etree._Element:
     _HERE.octets += len(data)
-    # A parser of its own for each document: a shared one would make threads wait, and costs the same.
+    # Each document has its own parser: threads would wait for a shared one, and the cost is the same.
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -71,7 +71,8 @@ def _parse_hardened(data: bytes) -> etree._Element:
         line, column = error.position
         detail = (error.msg or "not well-formed").split(", line ")[0][:200]
         raise GatewayError(XML_MALFORMED, detail, f"line {line}, column {column}") from None
-    # libxml2 forgets that a prefix is unbound when a warning follows, and leaves the prefix in the name.
+    # When a warning follows, libxml2 loses the error that a prefix is unbound and leaves the prefix in the
+    # name.
     forgotten = parser.error_log.filter_from_errors()
     if len(forgotten):
         found = forgotten[0]
@@ -80,7 +81,7 @@ def _parse_hardened(data: bytes) -> etree._Element:
 
 
 def serialize_element(element: etree._Element) -> bytes:
-    """Return `element` as UTF-8 without XML declaration and without the text that follows it."""
+    """Return `element` as UTF-8 without XML declaration and without the text after its end tag."""
     return etree.tostring(element, encoding="utf-8", xml_declaration=False, with_tail=False)
 
 
@@ -94,8 +95,8 @@ def canonicalize_element(
     """Return the canonical form of the sub-tree `element` in its context.
 
     Inclusive is Canonical XML 1.0, exclusive is Exclusive XML Canonicalization 1.0 with
-    `prefixes` as its InclusiveNamespaces PrefixList (``#default`` for the default one).
-    The text that follows the element is not part of it.
+    `prefixes` as its InclusiveNamespaces PrefixList (``#default`` for the default one). The
+    text after the element's end tag is not included.
     """
     if exclusive and "#default" in prefixes:
         return canonicalize_exclusive(
@@ -109,9 +110,9 @@ def canonicalize_element(
 def canonicalize_document(root: etree._Element, omit: Collection[etree._Element] = ()) -> bytes:
     """Return the inclusive canonical form of the whole document without the elements `omit`.
 
-    The tree is only read: the omitted elements are cut out of the canonical octets.  That
-    is the form of a node-set without these sub-trees, since what an element writes depends
-    on its ancestors only, and those of a kept element are kept.
+    The tree is not changed: the omitted elements are cut out of the canonical octets. The
+    result is the form of a node-set without these sub-trees, since the output of an element
+    depends on its ancestors only, and the ancestors of a remaining element remain too.
     """
     return omit_canonical_elements(root, omit, _write_canonical_form(root.getroottree(), False, (), False))
 
@@ -121,7 +122,7 @@ def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Elemen
     top = root.getroottree()
     kept, position = [], 0
     for start, end in _find_canonical_spans(top.getroot(), omit, whole):
-        if start >= position:  # else it lies inside one that is cut out already
+        if start >= position:  # else it is inside an element that is already cut out
             kept.append(whole[position:start])
             position = end
     kept.append(whole[position:])
@@ -129,7 +130,7 @@ def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Elemen
 
 
 def build_xpath(element: etree._Element) -> str:
-    """Return a readable absolute path to `element`, in the prefixes of the gateway."""
+    """Return a readable absolute path to `element`, with the prefixes of the gateway."""
     steps: list[str] = []
     current: etree._Element | None = element
     while current is not None:
@@ -139,7 +140,7 @@ def build_xpath(element: etree._Element) -> str:
 
 
 class XPathIndex:
-    """The paths (see `build_xpath`) of a document that stays as it is: children are counted once for all."""
+    """The paths (see `build_xpath`) of a document that does not change: children are counted only once."""
 
     def __init__(self) -> None:
         self._known: dict[etree._Element, str] = {}
@@ -164,7 +165,7 @@ class XPathIndex:
 
 
 def _inherits_prefixes_only(element: etree._Element) -> bool:
-    """Tell whether lxml's own canonical form is right: nothing that it mistakes is inherited."""
+    """Return whether lxml's own canonical form is correct: `element` inherits nothing that lxml mistakes."""
     if None in element.nsmap:
         return False
     names = (str(name) for one in element.iterancestors() for name in one.attrib)
@@ -172,11 +173,11 @@ def _inherits_prefixes_only(element: etree._Element) -> bool:
 
 
 def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Element:
-    """Return a copy of `element` as a root that carries all it inherits.
+    """Return a copy of `element` as a root with everything it inherits.
 
     lxml's own canonical form of a sub-tree writes superfluous xmlns="" below an inherited
-    default namespace and forgets inherited xml:lang, xml:space and xml:base.  Only the
-    inclusive form imports these.
+    default namespace and omits inherited xml:lang, xml:space and xml:base. Only the inclusive
+    form includes these.
     """
     copy = _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
     for ancestor in element.iterancestors() if xml_attributes else ():
@@ -204,7 +205,7 @@ def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], c
 def _find_canonical_spans(
     root: etree._Element, omit: Collection[etree._Element], whole: bytes
 ) -> list[tuple[int, int]]:
-    """Return where the elements `omit` start and end in the canonical form `whole` of their document."""
+    """Return the start and end of the elements `omit` in the canonical form `whole` of their document."""
     if b"<?" in whole or any(element.getroottree().getroot() is not root for element in omit):
         return list(_count_canonical_spans(root, omit, whole))
     spans = []
@@ -224,7 +225,7 @@ def _find_canonical_spans(
 def _count_canonical_spans(
     root: etree._Element, omit: Collection[etree._Element], whole: bytes
 ) -> Iterator[tuple[int, int]]:
-    """Yield the spans where names do not tell the elements apart: by counting tags in document order."""
+    """Yield the spans by counting tags in document order, for elements that names do not distinguish."""
     tags = ((match.start(), match[1] == b"</") for match in _MARKUP.finditer(whole) if match[1])
     opened = 0
     for index, size in _measure_extents(root, omit):
@@ -241,7 +242,7 @@ def _count_canonical_spans(
 
 
 def _measure_extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tuple[int, int]]:
-    """Return for each outermost element of `omit` its place in document order and its number of elements."""
+    """Return for each outermost element of `omit` its index in document order and its element count."""
     waiting = set(omit)
     extents: list[tuple[int, int]] = []
     beyond = 0

@@ -1,4 +1,4 @@
-"""Moments as XML Schema writes them (``xs:dateTime``)."""
+"""Instants in the form of XML Schema (``xs:dateTime``)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["parse_instant"]
 
 
 def parse_instant(text: str) -> datetime:
-    """Return a moment, in UTC; raises ValueError or OverflowError.
+    """Return an instant in UTC; raise ValueError or OverflowError.
 
-    A schema takes the hour 24 and the year 0000, which are no instants here.
+    A schema accepts the hour 24 and the year 0000, which raise here.
     """
     return datetime.fromisoformat(text).astimezone(UTC)

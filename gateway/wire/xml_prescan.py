@@ -1,9 +1,9 @@
-"""The streaming pre-scan that every XML document passes before a tree is built.
+"""The streaming pre-scan that every XML document must pass before a tree is built.
 
-It costs a fraction of a parse and holds nothing in memory.  What it lets through has no
-document type, no entity, no processing instruction, one encoding, and a shape whose
-canonical form costs bounded time: canonicalisation is the only step of verification that
-is not linear, so its cost must be known before anybody pays it.
+It costs a fraction of a parse and keeps nothing in memory. A document that passes has no
+document type, no entity, no processing instruction, one encoding, and a shape whose canonical
+form costs bounded time. Canonicalization is the only step of verification that is not linear,
+so its cost must be known in advance.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ __all__ = ["DEFAULT_LIMITS", "WireLimits", "prescan_xml"]
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """How much of everything one message may bring; beyond it the message is refused.
+    """The limits on one message; a message beyond one of them is refused.
 
     body: octets of the whole message.  It is held in memory once, so it bounds memory.
     parts: MIME parts, root included.  The largest agreed number of attachments is 99.
     part_headers: octets of the header block of one part.  Real ones have under 1 KB.
     part_header_count: header fields of one part.
-    padding: octets before the first and after the last boundary, which nobody signs.
-    chunks: chunks of a stored HTTP message.  4 KB each is what clients write.
+    padding: octets before the first and after the last boundary, which no signature covers.
+    chunks: chunks of a stored HTTP message.  Clients write chunks of 4 KB.
     xml: octets of one XML document.  64 MB of markup would be a tree of some 2 GB.
-    envelope: octets of a SOAP envelope, which is read before its sender is known.  One with
-        a hundred payloads has 100 KB; a call with thousands of items stays below 4 MB.
-    tree: octets that the tree of an envelope may take whatever its size, as reckoned below.
+    envelope: octets of a SOAP envelope, which is read before its sender is known.  An envelope with
+        a hundred payloads has 100 KB; a call with thousands of items is below 4 MB.
+    tree: octets that the tree of an envelope of any size may take, as computed below.
     density: how many times its own octets the tree of a larger envelope may take.  Envelopes
-        written by machines come to 6, calls of thousands of short items to 13, bombs to 60.
+        written by machines reach 6, calls of thousands of short items 13, XML bombs 60.
     depth: nested elements.  The deepest schema in use nests 21.
     elements: a tree costs about 130 octets an element.
-    attributes: of one element.  Canonicalisation sorts them with a quadratic method.
-    namespaces: declarations on the path to an element; each is searched again below it.
-    canonical_work: sum over all elements of n x (n + depth), n declarations in scope; what
-        inclusive canonicalisation of the document costs, in steps of some three nanoseconds.
-    canonical_rate: such steps for each octet of an envelope, so that a small one cannot cost
-        what a large one may.  Real ones take fewer than ten.
+    attributes: of one element.  Canonicalization sorts them with a quadratic method.
+    namespaces: declarations on the path to an element; each is searched again below the element.
+    canonical_work: sum over all elements of n x (n + depth), n declarations in scope; the cost of
+        inclusive canonicalization of the document, in steps of about three nanoseconds.
+    canonical_rate: such steps for each octet of an envelope, so that a small one cannot cost as
+        much as a large one.  Real envelopes take fewer than ten.
     name: octets of an element's or attribute's name.
     value: characters of an attribute value.
     text: characters of one run of text; the parser itself stops at ten million.
     references: of one signature; each has its digest computed.
-    prefixes: names in one InclusiveNamespaces PrefixList; exclusive canonicalisation looks
-        each of them up at every element.
+    prefixes: names in one InclusiveNamespaces PrefixList; exclusive canonicalization looks
+        up each of them at every element.
     """
 
     body: int = 64 * 1024 * 1024
@@ -89,23 +89,23 @@ _FOREIGN_ENCODINGS: Final = (
 )
 
 
-# What libxml2 takes for each thing in a tree, strings apart, with what the allocator adds.
+# Octets that libxml2 allocates for each node of a tree, without strings, including allocator overhead.
 _ELEMENT: Final = 128
 _ATTRIBUTE: Final = 240
 _DECLARATION: Final = 128
 _TEXT: Final = 128
 _COMMENT: Final = 160
-# A name that was not there before is kept twice, by the parser here and by the tree.
+# A new name is stored twice: by the parser here and by the tree.
 _NAME: Final = 384
 
 
 def prescan_xml(
     data: bytes, limits: WireLimits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
 ) -> None:
-    """Refuse `data` unless it is a plain UTF-8 XML document within `limits`.
+    """Raise a problem unless `data` is a plain UTF-8 XML document within `limits`.
 
-    An `envelope` comes from somebody not known yet: the tree it makes and the work of
-    canonicalising it must moreover be in proportion to its octets.
+    The sender of an `envelope` is not known yet: the size of its tree and the work of
+    canonicalizing it must also be in proportion to its octets.
     """
     most = min(limits.xml, limits.envelope) if envelope else limits.xml
     if len(data) > most:
@@ -130,16 +130,16 @@ def prescan_xml(
         place = f"line {error.lineno}, column {error.offset + 1}"
         raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or "not well-formed", place) from None
     finally:
-        # The parser and its handlers hold each other: they would stay until the garbage collector comes.
+        # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
 
 
-# In a smaller document the list of attributes that the parser hands over is small, too.
+# In a smaller document the list of attributes from the parser is small, too.
 _SMALL: Final = 64 * 1024
-# Whoever allows so many attributes has no limit to speak of, and patterns count no further.
+# With so many attributes allowed there is no effective limit, and regular expressions count no further.
 _MANY: Final = 100_000
 _CROWDED: Final = (
-    rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # nothing is tried twice
+    rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # without backtracking
 )
 
 
@@ -149,7 +149,7 @@ def _compile_crowded_pattern(attributes: int) -> re.Pattern[bytes]:
 
 
 def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
-    """Refuse a start tag with too many attributes before the parser makes a list of them all."""
+    """Raise for a start tag with too many attributes before the parser makes a list of them all."""
     found = _compile_crowded_pattern(limits.attributes).search(data)
     if found is not None:
         line = data.count(b"\n", 0, found.start()) + 1
@@ -160,9 +160,10 @@ def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _DocumentBounds:
-    """The totals that one document may reach: octets of its tree, steps of canonicalising it, and its texts.
+    """The totals that one document may reach: octets of its tree, canonicalization steps, and its texts.
 
-    `tree` is None where the tree is not bounded; `texts` tells whether a run of text can be too long.
+    `tree` is None where the tree is not bounded; `texts` says whether a run of text can be
+    too long.
     """
 
     tree: int | None
@@ -191,7 +192,7 @@ def _needs_counting(data: bytes, limits: WireLimits, bounds: _DocumentBounds) ->
 
 
 def _estimate_largest_tree(data: bytes, markup: int) -> int:
-    """Return what no tree of `data` exceeds: a text before all markup, an attribute at every equals sign."""
+    """Return an upper bound for the tree of `data`: a text at each tag, an attribute at each equals sign."""
     return (_COMMENT + _TEXT + _NAME) * markup + (_ATTRIBUTE + _NAME) * data.count(b"=")
 
 
@@ -204,7 +205,7 @@ class _ElementScanner:
         self.limits = limits
         self.depth = 0
         self.max_depth, self.max_name, self.max_attributes = limits.depth, limits.name, 2 * limits.attributes
-        # The encoding given here overrides the declared one, which is checked by itself.
+        # The encoding given here overrides the declared one, which is checked separately.
         parser = self.parser = expat.ParserCreate("UTF-8")
         parser.ordered_attributes = True
         parser.StartElementHandler = self.start_element
@@ -258,7 +259,7 @@ class _ElementScanner:
 
 
 class _CountingScanner(_ElementScanner):
-    """Keeps the totals too, for the documents that might exceed one."""
+    """Also counts the totals, for documents that might exceed one."""
 
     __slots__ = ("bounds", "declared", "elements", "names", "run", "stack", "tree", "work")
 
