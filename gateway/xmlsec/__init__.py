@@ -1,8 +1,8 @@
 """XML signatures by fixed profiles: what exactly was signed, and with which certificate.
 
-Every profile (ebMS 2.0, WS-Security, XAdES) names the references, transforms, key
-sources and algorithms that it takes; whatever it does not name is refused, never
-skipped.  Whether the certificate is to be trusted is not judged here.
+Every profile (ebMS 2.0, WS-Security, XAdES) names the references, transforms, key sources and
+algorithms that it accepts; anything else is refused, never skipped. This package does not
+decide whether the certificate is trusted.
 """
 
 from __future__ import annotations

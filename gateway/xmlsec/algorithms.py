@@ -47,9 +47,9 @@ WITHOUT_COMMENTS: Final = {
     C14N_11 + "#WithComments": C14N_11,
     EXCLUSIVE_C14N_COMMENTS: EXCLUSIVE_C14N,
 }
-"""The canonical forms that keep comments, each with the one that does not."""
+"""The canonical forms that keep comments, each with the form that omits them."""
 CANONICAL_FORMS: Final = frozenset(WITHOUT_COMMENTS) | frozenset(WITHOUT_COMMENTS.values())
-"""Every canonical form there is; each profile says which of them it takes."""
+"""Every known canonical form; each profile says which of them it accepts."""
 ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
 XPATH: Final = "http://www.w3.org/TR/1999/REC-xpath-19991116"
 
@@ -92,11 +92,12 @@ _LARGEST_EXPONENT_BITS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class SignaturePolicy:
-    """Which algorithms a signature may use, and which liberties of ebMS 2.0 peers are taken.
+    """The algorithms that a signature may use, and the permitted deviations of ebMS 2.0 peers.
 
     ``exclusive_signed_info``: the SignedInfo of an ebMS 2.0 message may be in exclusive C14N;
-    ``xpath_optional``: its reference to the envelope may leave the XPath transform out;
-    ``x509_hints``: words about the certificate may stand beside it, and are not read.
+    ``xpath_optional``: its reference to the envelope may omit the XPath transform;
+    ``x509_hints``: X509Data may contain names and numbers of the certificate, which are
+    ignored.
     """
 
     name: str
@@ -126,7 +127,7 @@ POLICIES: Final = {policy.name: policy for policy in (STRICT, LEGACY_NORWAY)}
 
 
 def get_signature_policy(name: str) -> SignaturePolicy:
-    """Return the policy of that name."""
+    """Return the policy of that name; raise GW801 for an unknown name."""
     if name not in POLICIES:
         known = ", ".join(POLICIES)
         raise GatewayError(errors.SETTINGS_WRONG, f"signature policy '{name[:60]}' is not one of {known}")
@@ -134,7 +135,7 @@ def get_signature_policy(name: str) -> SignaturePolicy:
 
 
 def check_signature_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
-    """Refuse a signature algorithm that the policy does not name."""
+    """Raise when the policy does not name the signature algorithm."""
     if algorithm not in policy.signature_algorithms:
         _raise_algorithm_error(
             f"signature algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}"
@@ -142,13 +143,13 @@ def check_signature_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
 
 
 def check_digest_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
-    """Refuse a digest algorithm that the policy does not name."""
+    """Raise when the policy does not name the digest algorithm."""
     if algorithm not in policy.digest_algorithms:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
 
 
 def compute_digest(algorithm: str, data: bytes) -> bytes:
-    """Return the digest of the data by an algorithm given as URI."""
+    """Return the digest of the data by an algorithm given as URI; raise for an unknown one."""
     function = _DIGESTS.get(algorithm)
     if function is None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
@@ -156,12 +157,12 @@ def compute_digest(algorithm: str, data: bytes) -> bytes:
 
 
 def compare_digests(one: bytes, other: bytes) -> bool:
-    """Tell, in a time that depends on the length alone, whether two digests are equal."""
+    """Return whether two digests are equal, in a time that depends on the length only."""
     return hmac.compare_digest(one, other)
 
 
 def check_public_key(algorithm: str, key: object) -> None:
-    """Refuse a public key that is of another kind than the algorithm, too weak, or malformed."""
+    """Raise when a public key does not match the algorithm, is too weak, or is malformed."""
     if algorithm in _RSA:
         _check_rsa_key(key)
     elif algorithm in _ECDSA:
@@ -177,7 +178,7 @@ def check_public_key(algorithm: str, key: object) -> None:
 
 
 def verify_signature_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
-    """Tell whether the signature value over the data is right; the key is checked first."""
+    """Return whether the signature value over the data is correct; the key is checked first."""
     check_public_key(algorithm, key)
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -200,7 +201,7 @@ def _check_rsa_key(key: object) -> None:
             f"an RSA key of {key.key_size} bits is outside {_RSA_BITS[0]} to {_RSA_BITS[-1]}"
         )
     exponent = key.public_numbers().e
-    # FIPS 186-5 §5.4: odd, above 2^16, below 2^256; small ones invite forged PKCS #1 padding
+    # FIPS 186-5 §5.4: odd, above 2^16, below 2^256; small ones allow forged PKCS #1 padding
     if exponent < _SMALLEST_EXPONENT or exponent.bit_length() > _LARGEST_EXPONENT_BITS or exponent % 2 == 0:
         _raise_algorithm_error("the public exponent of the RSA key is outside what FIPS 186-5 allows")
 
@@ -217,7 +218,7 @@ def _verify_rsa_value(
 def _verify_ecdsa_value(
     key: ec.EllipticCurvePublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
 ) -> bool:
-    # RFC 9231 §2.3.6: r and s, each exactly as long as the order of the curve
+    # RFC 9231 §2.3.6: r and s, each of exactly the length of the order of the curve
     width = (key.curve.key_size + 7) // 8
     if len(value) != 2 * width:
         return False

@@ -1,6 +1,6 @@
-"""References of a signature: read strictly, compared by value, written again.
+"""References of a signature: read strictly, compared by value, and written.
 
-The XPath transform of ebMS 2.0 is recognised by its tokens and never evaluated.
+The XPath transform of ebMS 2.0 is recognized by its tokens and never evaluated.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
 NEXT_SOAP: Final = "http://schemas.xmlsoap.org/soap/actor/next"
 NEXT_ACTORS: Final = frozenset({NEXT_MSH, NEXT_SOAP})
 
-# ebMS 2.0 §4.1.3: what the next node on the way may change is not signed
+# ebMS 2.0 §4.1.3: elements that the next node may change are not signed
 _EXPRESSION: Final = (
     f'not(ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_MSH}"] | '
     f'ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_SOAP}"])'
 )
-# Repeated where the expression stands: a prefix of the envelope may be renamed on its way into another tree.
+# Declared again on each ds:XPath: a prefix of the envelope may be renamed when it moves to another tree.
 _DECLARED: Final = "<ds:XPath" + write_attribute("xmlns:soap", SOAP11)
 _WRITTEN_EXPRESSION: Final = _EXPRESSION.format(prefix="soap")
 _TOKEN: Final = re.compile(
@@ -83,7 +83,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class DigestReference:
-    """What one ds:Reference says; equal when URI, algorithms and digest are equal."""
+    """The values of one ds:Reference; equal when URI, type, transforms, algorithm and digest are equal."""
 
     uri: str
     digest_algorithm: str
@@ -92,10 +92,10 @@ class DigestReference:
     type: str = ""
 
 
-# a few peers write a few spellings, in every message
+# the peers use few different spellings, in every message
 @lru_cache(maxsize=64)
 def _tokenize_xpath(text: str) -> tuple[tuple[str, str], ...] | None:
-    """Return the tokens of an XPath expression, names as (prefix, local name); None where it has others."""
+    """Return the tokens of an XPath expression, names as (prefix, local name); None for other syntax."""
     tokens: list[tuple[str, str]] = []
     position = 0
     end = len(text.rstrip(" \t\r\n"))
@@ -116,7 +116,7 @@ def _tokenize_xpath(text: str) -> tuple[tuple[str, str], ...] | None:
 def _resolve_xpath(
     text: str, bindings: Mapping[str | None, str], element: etree._Element | None
 ) -> tuple[str, ...]:
-    """Return the tokens of an XPath expression with prefixes replaced by their namespaces."""
+    """Return the tokens of an XPath expression with each prefix replaced by its namespace."""
     tokens = _tokenize_xpath(text)
     if tokens is None:
         raise_signature_error("an XPath expression other than the one of ebMS 2.0", element)
@@ -211,7 +211,7 @@ def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
 
 
 def write_reference_text(reference: DigestReference) -> str:
-    """Return a ds:Reference that says the same as the value given; it stands where ds: is declared."""
+    """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared."""
     transforms = "".join(map(_write_transform_text, reference.transforms))
     return write_element(
         "ds:Reference",
@@ -228,7 +228,7 @@ def canonicalize_text(text: str) -> str:
     return text.replace(_DECLARED, "<ds:XPath")
 
 
-# a few profiles write a few transforms, in every message
+# the profiles write few different transforms, in every message
 @lru_cache(maxsize=64)
 def _write_transform_text(transform: Transform) -> str:
     content = ""
@@ -245,7 +245,7 @@ def _write_transform_text(transform: Transform) -> str:
 
 
 def append_reference(parent: etree._Element, reference: DigestReference) -> etree._Element:
-    """Append a ds:Reference that says the same as the value given; return it."""
+    """Append `reference` as a ds:Reference to `parent`; return the new element."""
     element = etree.SubElement(parent, f"{{{DS}}}Reference", URI=reference.uri)
     if reference.type:
         element.set("Type", reference.type)
@@ -266,7 +266,7 @@ def _append_transform(parent: etree._Element, transform: Transform) -> None:
             raise_signature_error(
                 "an XPath expression other than the one of ebMS 2.0 is not written", element
             )
-        # bound here, because a prefix of the envelope may be renamed on its way into another tree
+        # bound here: a prefix of the envelope may be renamed when the element moves to another tree
         xpath = etree.SubElement(element, f"{{{DS}}}XPath", nsmap={"soap": SOAP11})
         xpath.text = _WRITTEN_EXPRESSION
     if transform.prefixes:

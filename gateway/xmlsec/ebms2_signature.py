@@ -1,7 +1,7 @@
 """The signature of an ebMS 2.0 message (§4.1.3): the envelope and every payload, nothing else.
 
-The mandated XPath transform is never run: what it takes out, the signature apart, are
-the elements that some next node is addressed by, and those are few and known.
+The mandated XPath transform is never evaluated. Apart from the signature, it removes the
+elements that are addressed to the next node; these are few and known.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _C14N_METHOD: Final = write_attribute("Algorithm", C14N)
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
-# Not "//@soap:actor/..": libxml2 looks for each parent among all that it has found already.
+# Not "//@soap:actor/..": libxml2 would search for each parent among all those already found.
 _ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
 _PLACES: Final[dict[object, str]] = {
     f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
@@ -101,7 +101,10 @@ _LONGEST_URI: Final = 1024
 
 
 def find_signature(root: etree._Element) -> etree._Element | None:
-    """Return the one ds:Signature of an envelope, or None; refuse it anywhere but in the SOAP Header."""
+    """Return the one ds:Signature of an envelope, or None.
+
+    Raises when there are several, or when it is not a child of the SOAP Header.
+    """
     if root.tag != _ENVELOPE:
         raise_signature_error("a SOAP 1.1 Envelope is signed here", root)
     found = list(root.iter(_SIGNATURE))
@@ -125,9 +128,10 @@ def verify_message_signature(
 ) -> VerifiedSignature:
     """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
 
-    `believe` is asked about the certificate before anything is computed with it.
-    ``Signed.excluded`` names the header blocks for the next node, which anybody on the
-    way may have added or changed.
+    `believe` checks the certificate before anything is computed with it.
+    ``VerifiedSignature.excluded`` names the header blocks for the next node, which any
+    intermediary may have added or changed. Raises GW problems when the signature is missing
+    or invalid, or does not cover a part.
     """
     signature = find_signature(root)
     if signature is None:
@@ -143,7 +147,7 @@ def verify_message_signature(
     whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root), signature)
     check_unique_ids(root, canonical=whole)
     filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
-    # No attribute of that name is in the tree when none is in its canonical form.
+    # The tree has no attribute of that name when its canonical form has none.
     omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
 
     def resolve_reference(reference: DigestReference) -> bytes:
@@ -177,10 +181,10 @@ def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer:
 def write_message_signature(
     envelope: bytes, namespaces: str, attachments: Mapping[str, bytes], signer: Signer
 ) -> str:
-    """Return the ds:Signature of an envelope and every attachment, to stand last in the SOAP Header.
+    """Return the ds:Signature of an envelope and every attachment, for the end of the SOAP Header.
 
     `envelope` is the canonical form of what is signed, `namespaces` the declarations of its
-    root, ``ds`` and ``soap`` among them; no other element above the signature declares any.
+    root, including ``ds`` and ``soap``; no other element above the signature declares any.
     """
     references = "".join(map(write_reference_text, _make_references(envelope, attachments)))
     signed_info = (
@@ -188,7 +192,7 @@ def write_message_signature(
         + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
         + references
     )
-    # in its canonical form SignedInfo carries what the root declares
+    # the canonical form of SignedInfo contains the namespace declarations of the root
     canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
     value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
     parts = (write_element("ds:SignedInfo", signed_info), write_leaf("ds:SignatureValue", value))
@@ -218,16 +222,16 @@ def _check_signed_info_method(structure: SignatureStructure, policy: SignaturePo
 
 
 def _reject_hidden_nodes(root: etree._Element) -> None:
-    """Refuse comments, which no signature covers and which split values, and processing instructions."""
+    """Raise for comments, which no signature covers and which split values, and processing instructions."""
     for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
         raise_signature_error("a comment or processing instruction in a signed envelope", unseen.getparent())
 
 
 def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
-    """Return the header blocks that the XPath transform takes out of the digest.
+    """Return the header blocks that the XPath transform excludes from the digest.
 
-    Whoever adds one needs no key, so only blocks that say nothing about the business may
-    be there (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
+    Adding one requires no key. Only blocks without business content are therefore allowed
+    (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
     """
     addressed = select_elements(_ADDRESSED, root)
     found = tuple(one for one in addressed if one.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
@@ -253,7 +257,7 @@ def _has_hidden_content(block: etree._Element) -> bool:
 def _match_references(
     structure: SignatureStructure, attachments: Mapping[str, bytes], policy: SignaturePolicy
 ) -> dict[DigestReference, str | None]:
-    """Return for each reference its part: None for the envelope, else a Content-ID; each exactly once."""
+    """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
     parts: dict[DigestReference, str | None] = {}
     for reference in structure.references:
         if reference.uri == "":

@@ -1,4 +1,4 @@
-"""Identifiers of elements: unique before anything is resolved by them."""
+"""Identifiers of elements: checked for uniqueness before a reference is resolved by them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gateway.xmlsec.strict_reader import raise_signature_error
 
 __all__ = ["check_unique_ids", "get_element_by_id", "list_ids"]
 
-# The length first: it spares most attributes the translation.
+# The length is compared first: most attributes then need no translation.
 _ID_LIKE: Final = etree.XPath(
     "//@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']",
     smart_strings=False,
 )
 _PREFIXES: Final = {"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML}
-# One path each: for a union libxml2 looks for each attribute among all that it has found already.
+# One path each: for a union, libxml2 would search for each attribute among all those already found.
 _IDS: Final = tuple(
     etree.XPath(path, namespaces=_PREFIXES, smart_strings=False)
     for path in ("//@wsu:Id", "//@eb:id", "//@xml:id", "//ds:*/@Id", "//xades:*/@Id")
@@ -34,20 +34,21 @@ _IDENTIFIED: Final = etree.XPath(
 
 
 def list_ids(root: etree._Element) -> list[str]:
-    """Return the values of all attributes that anyone might take for an identifier."""
+    """Return the values of all attributes that any reader might treat as an identifier."""
     return cast("list[str]", _ID_LIKE(root))
 
 
 def check_unique_ids(
     root: etree._Element, referenced: Iterable[str] = (), canonical: bytes | None = None
 ) -> None:
-    """Refuse a document in which an identifier stands twice.
+    """Raise when an identifier occurs twice in a document.
 
-    The canonical form of the document, where it is in hand, spares most a look at the tree.
+    Attributes that are identifiers by their definition must all differ. A referenced value
+    must also not occur in a second attribute that some other reader might treat as an
+    identifier (Id, ID, id in any namespace); elsewhere business data may repeat such values.
 
-    Attributes that are identifiers by their definition must all differ.  A referenced
-    value may moreover stand in no second attribute that some other reader might take for
-    an identifier (Id, ID, id in any namespace); elsewhere business data may repeat such.
+    With the canonical form of the document, if the caller has it, most documents are checked
+    without a search of the tree.
     """
     if canonical is not None and _has_distinct_ids(canonical):
         return
@@ -60,10 +61,10 @@ def check_unique_ids(
 
 
 def _has_distinct_ids(canonical: bytes) -> bool:
-    """Tell whether all that may be an identifier in a canonical form differs, in texts too."""
+    """Return whether all possible identifiers in a canonical form differ, including those in texts."""
     if sum(map(canonical.count, _SPELLINGS)) < 2:
         return True
-    values = _IN_OCTETS.findall(canonical)  # each value has one spelling there
+    values = _IN_OCTETS.findall(canonical)  # in a canonical form each value has one spelling
     return len(set(values)) == len(values)
 
 

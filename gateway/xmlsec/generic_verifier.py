@@ -1,9 +1,9 @@
-"""Judges any XML signature, for people and tools that hold a file and want to know.
+"""Verifies any XML signature of a file, for the command line and other tools.
 
-Nothing in the gateway acts on such a judgement but the reading of trusted lists of others,
-which pins the certificate and asks for the whole document: messages and documents go through
-the profile that their protocol names.  See what is signed: `covered` says which elements a
-good signature stands for, and nothing is said of any other.
+Messages and documents are verified by the profile of their protocol. Only the reading of
+other parties' trusted lists uses this module; it pins the certificate and requires the whole
+document as coverage. `covered` names the elements that a valid signature covers; no other
+element is attested.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ _NOBODY_VOUCHES: Final = "the key stands in the signature itself, and no certifi
 
 @dataclass(frozen=True, slots=True)
 class VerificationReport:
-    """What is to be said of a signature.
+    """The result of verifying one signature.
 
-    ``invalid``: it does not fit what it names, or has not the form of a signature.
-    ``refused by policy``: it uses what the policy does not permit (``ground`` says which
-    kind of thing), so that nothing was computed and nothing is said of its value.
-    ``covered`` is empty unless the verdict is valid; ``excluded`` names what lies inside it
-    and was not signed.  The certificate is not judged before `validate_signer`.
+    ``invalid``: it does not match what it names, or does not have the form of a signature.
+    ``refused by policy``: it uses something that the policy does not permit (``ground`` says
+    which kind), so that nothing was computed and its value is unknown. ``covered`` is empty
+    unless the verdict is valid; ``excluded`` names the elements inside it that were not
+    signed. The certificate is not validated before `validate_signer`.
     """
 
     verdict: Literal["valid", "invalid", "refused by policy"]
@@ -78,7 +78,7 @@ class VerificationReport:
 
 @dataclass(frozen=True, slots=True)
 class _ReferencePlan:
-    """Where the octets of a reference come from, once everything about it was allowed."""
+    """The source of the octets of a reference, after all checks of the reference."""
 
     covered: str
     element: etree._Element | None
@@ -90,7 +90,7 @@ class _ReferencePlan:
 def verify_any_document(
     data: bytes, parts: Mapping[str, bytes], policy: SignaturePolicy, limits: WireLimits = DEFAULT_LIMITS
 ) -> VerificationReport:
-    """Judge the one signature of the document `data`; see `verify_any_signature`."""
+    """Verify the one signature of the document `data`; see `verify_any_signature`."""
     try:
         root = parse_xml(data, limits)
     except GatewayError as refusal:
@@ -103,7 +103,7 @@ def verify_any_document(
 def verify_any_signature(
     root: etree._Element, parts: Mapping[str, bytes], policy: SignaturePolicy
 ) -> VerificationReport:
-    """Judge the one signature of a document; ``parts`` holds what else its references name, by URI."""
+    """Verify the one signature of a document; ``parts`` are the other objects of its references, by URI."""
     source = KeySource(None)
     named = {normalize_part_uri(uri): content for uri, content in parts.items()}
     try:
@@ -138,7 +138,7 @@ def verify_any_signature(
 
 
 def validate_signer(judgement: VerificationReport, trust: TrustStore, at: datetime) -> VerificationReport:
-    """Return the judgement with the certificate of a good signature judged too, as of a moment."""
+    """Return the report with the certificate of a valid signature also validated, as of the instant `at`."""
     if judgement.verdict != "valid":
         return judgement
     problem: Problem | None = errors.CERTIFICATE_UNTRUSTED
@@ -209,13 +209,17 @@ def _plan_reference(
             f"what reference '{reference.uri[:120]}' names is left out by its transforms", structure.element
         )
     inside = tuple(one for one in dict.fromkeys(omit) if target in one.iterancestors())
-    # comments are no part of what a same-document reference names (XML Signature §4.4.3.3)
+    # a same-document reference does not include comments (XML Signature §4.4.3.3)
     bare = _drop_comments(method)
     return _ReferencePlan("/" if target is root else build_xpath(target), target, b"", bare, inside)
 
 
 def _find_named_element(uri: str, root: etree._Element) -> etree._Element:
-    """Return the element that ``#identifier`` names; a name in another attribute is refused by policy."""
+    """Return the element that ``#identifier`` names.
+
+    Raises a policy violation when the name is the value of an attribute that is no
+    identifier.
+    """
     try:
         return get_element_by_id(root, uri)
     except GatewayError:
@@ -262,7 +266,7 @@ def _verify_digests(structure: SignatureStructure, plans: list[_ReferencePlan]) 
 def _verify_signed_info(structure: SignatureStructure, source: KeySource) -> None:
     method = structure.canonicalization
     with _map_canonical_error("SignedInfo", structure.element):
-        # it holds no comments: the strict reader found none
+        # the strict reader has found no comments in it
         data = apply_canonicalization(structure.signed_info, _drop_comments(method))
     if not verify_signature_value(structure.algorithm, source.key, structure.value, data):
         raise_signature_error("the signature value is wrong", structure.element)

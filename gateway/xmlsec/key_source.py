@@ -1,7 +1,7 @@
-"""Where the key of any signature comes from: a certificate or a bare key that the document itself carries.
+"""The key of any signature: a certificate or a bare key that the document itself contains.
 
-Words that only name a certificate or key (KeyName, subject, serial number, identifier) are
-not read; what would have to be looked up elsewhere is no source.
+Elements that only name a certificate or key (KeyName, subject, serial number, identifier) are
+ignored; anything that would have to be looked up elsewhere is not accepted as a source.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CURVES: Final[dict[str | None, type[ec.EllipticCurve]]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """A public key, the certificate that holds it if one does, and certificates sent along."""
+    """A public key, the certificate that contains it, if any, and the other certificates of the document."""
 
     key: object
     certificate: Certificate | None = None
@@ -52,7 +52,7 @@ class KeySource:
 
 
 def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource:
-    """Return the one key that KeyInfo brings; two that differ, or none, are refused by policy."""
+    """Return the one key in KeyInfo; raise a policy violation for different keys or none."""
     with map_policy_violation("key source"):
         check_attributes(key_info, optional=("Id",))
         parts = [part for part in list_children(key_info) if part.tag != _KEY_NAME]
@@ -63,7 +63,7 @@ def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource
                 "key source", f"KeyInfo brings {names}, where a certificate or key is wanted", key_info
             )
         found = [_read_source(part, root) for part in parts]
-    # a certificate first: it is the one that says who signed
+    # a certificate first: only a certificate identifies the signer
     found.sort(key=lambda source: source.certificate is None)
     if (
         len({_encode_public_key(source.key) for source in found}) > 1
@@ -88,7 +88,7 @@ def _read_source(element: etree._Element, root: etree._Element) -> KeySource:
 
 
 def _read_key_value(element: etree._Element) -> object:
-    """Return an RSA or elliptic-curve key; raise ValueError where the numbers make none."""
+    """Return an RSA or elliptic-curve key; raise ValueError when the numbers are not a valid key."""
     check_attributes(element, optional=("Id",))
     parts = list_children(element)
     if [part.tag for part in parts] == [f"{{{DS}}}RSAKeyValue"]:
@@ -117,7 +117,7 @@ def _read_x509_data(data: etree._Element) -> KeySource:
 
 
 def _find_leaf_certificate(certificates: list[Certificate]) -> Certificate | None:
-    """Return the one that is no authority's; where they do not say, the one that issued no other."""
+    """Return the one that is not of an authority; if that is unclear, the one that issued no other."""
     for kept in (
         [one for one in certificates if not one.is_ca],
         [one for one in certificates if all(one.subject != other.issuer for other in certificates)],

@@ -1,6 +1,6 @@
-"""What a policy permits in a signature of any profile, asked before anything of it is computed.
+"""Checks what a policy permits in a signature of any profile, before anything is computed.
 
-A refusal by policy says nothing of the value of a signature: it was not looked at.
+A refusal by policy does not evaluate the value of the signature.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _IDENTIFIER: Final = re.compile(r"#[^\W\d][\w.\-]*")
 
 
 class PolicyViolationError(GatewayError):
-    """A refusal by policy: `ground` says which of its rules."""
+    """A refusal by policy; `ground` names the rule."""
 
     def __init__(self, ground: PolicyGround, detail: str, location: str, problem: Problem) -> None:
         super().__init__(problem, detail, location)
@@ -56,13 +56,13 @@ class PolicyViolationError(GatewayError):
 def raise_policy_violation(
     ground: PolicyGround, detail: str, element: etree._Element, problem: Problem = errors.ALGORITHM_REFUSED
 ) -> NoReturn:
-    """Raise a refusal by policy with the place of the element."""
+    """Raise a refusal by policy with the XPath of the element."""
     raise PolicyViolationError(ground, detail, build_xpath(element), problem)
 
 
 @contextmanager
 def map_policy_violation(ground: PolicyGround) -> Iterator[None]:
-    """Turn what is refused inside into a refusal by policy on this ground."""
+    """Convert a GatewayError raised inside into a refusal by policy on this ground."""
     try:
         yield
     except PolicyViolationError:
@@ -74,17 +74,18 @@ def map_policy_violation(ground: PolicyGround) -> Iterator[None]:
 
 
 def normalize_part_uri(uri: str) -> str:
-    """Return the URI of a part as it is compared: in a cid: URI the Content-ID is encoded (RFC 2392)."""
+    """Return the URI of a part for comparison: in a cid: URI the Content-ID is encoded (RFC 2392)."""
     return "cid:" + unquote(uri[4:]) if uri.startswith("cid:") else uri
 
 
 def check_signature_policy(
     signature: etree._Element, parts: Collection[str], policy: SignaturePolicy
 ) -> None:
-    """Refuse algorithms, transforms and references that the policy does not name.
+    """Raise for algorithms, transforms and references that the policy does not name.
 
-    `parts` holds the names of what came with the document (see `normalize_part_uri`).  A signature without
-    SignedInfo passes: its form is not judged here.
+    `parts` are the names of the objects received with the document (see
+    `normalize_part_uri`). A signature without SignedInfo passes: its form is not checked
+    here.
     """
     for signed_info in signature.iterchildren(_SIGNED_INFO):
         for method in signed_info.iterchildren(f"{{{DS}}}CanonicalizationMethod"):

@@ -1,8 +1,8 @@
-"""signxml as the engine of XAdES: what it computes, over octets and from places that we choose.
+"""signxml as the engine of XAdES, restricted to octets and elements that the gateway chooses.
 
-By itself it skips transforms that it does not know, resolves identifiers by any
-attribute of that name, and canonicalises the signature outside its context.  Here it has
-nothing left to resolve, and no clock and no chance of its own.
+By itself signxml skips transforms that it does not know, resolves identifiers by any
+attribute of that name, and canonicalizes the signature outside its context. This adapter
+leaves it nothing to resolve, and gives it the time and the identifiers.
 """
 
 from __future__ import annotations
@@ -49,24 +49,27 @@ def append_xades_signature(root: etree._Element, signer: Signer, now: datetime) 
 def verify_xades_signature(
     root: etree._Element, structure: SignatureStructure, octets: Mapping[str, bytes], certificate: Certificate
 ) -> None:
-    """Check the digests over the octets of each reference, the signature value, the certificate's digest."""
+    """Verify the digest of each reference, the signature value, and the certificate's digest.
+
+    Raises the problem SIGNATURE_INVALID for any error of signxml.
+    """
     config = XAdESSignatureConfiguration(
         expect_references=len(octets),
         signature_methods=frozenset({SignatureMethod(structure.algorithm)}),
-        # signxml weighs the dates of the certificate; when it must be valid is not known here
+        # signxml checks the dates of the certificate; the time of validation is not known here
         verification_time=certificate.not_before,
     )
     loaded = x509.load_der_x509_certificate(certificate.der)
     verifier = _OctetVerifier(structure, octets)
     try:
         verifier.verify(root, x509_cert=loaded, validate_schema=False, expect_config=config)
-    except Exception as error:  # signxml passes on whatever cryptography and lxml raise
+    except Exception as error:  # signxml does not catch exceptions of cryptography and lxml
         detail = f"the signature or a digest is wrong: {str(error)[:200]}"
         raise GatewayError(errors.SIGNATURE_INVALID, detail, "ds:Signature") from None
 
 
 class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
-    """signxml's verifier over octets already canonicalised, with nothing left to resolve."""
+    """The verifier of signxml over octets that are already canonical, with nothing to resolve."""
 
     def __init__(self, structure: SignatureStructure, octets: Mapping[str, bytes]) -> None:
         self._structure = structure
@@ -100,7 +103,7 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
 
 
 class _SignerKey:
-    """What signxml takes for a private key: signs with whatever the signer is."""
+    """A private key for signxml that signs with any Signer."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -109,7 +112,7 @@ class _SignerKey:
         self.key_size = getattr(public, "key_size", 0)
 
     def sign(self, data: bytes, **kwargs: Any) -> bytes:  # noqa: ARG002
-        """Return the signature in the form that cryptography's keys return."""
+        """Return the signature in the encoding of cryptography's keys."""
         value = self._signer.sign(data)
         if not self._curve:
             return value
@@ -118,7 +121,7 @@ class _SignerKey:
 
 
 class _DeterministicSigner(XAdESSigner):  # type: ignore[misc]  # signxml is untyped
-    """signxml's XAdES signer without clock and chance, canonicalising in the document itself."""
+    """The XAdES signer of signxml with a given time and derived ids; canonicalizes in the document itself."""
 
     def __init__(self, signer: Signer, now: datetime) -> None:
         super().__init__(
@@ -145,7 +148,7 @@ class _DeterministicSigner(XAdESSigner):  # type: ignore[misc]  # signxml is unt
         return f"-{self._stem}-{self._count}"
 
     def _build_sig(self, sig_root: etree._Element, references: list[Any], **kwargs: Any) -> Any:
-        # inclusive for the document: prefixes in its values (QNames) are covered too
+        # inclusive for the document: prefixes in its values (QNames) are then signed too
         method = CanonicalizationMethod(C14N)
         inclusive = [replace(reference, c14n_method=method) for reference in references]
         return super()._build_sig(sig_root, references=inclusive, **kwargs)
@@ -154,7 +157,8 @@ class _DeterministicSigner(XAdESSigner):  # type: ignore[misc]  # signxml is unt
         self, sig_root: etree._Element, node_to_reference: etree._Element, **attrs: str
     ) -> None:
         super()._add_reference_to_signed_info(sig_root, node_to_reference, **attrs)
-        # without it a reader has to assume inclusive C14N, which depends on where the signature stands
+        # without this transform a reader must assume inclusive C14N, which depends on the signature's
+        # context
         transforms = etree.Element(f"{{{DS}}}Transforms")
         sig_root[0][-1].insert(0, transforms)
         etree.SubElement(transforms, f"{{{DS}}}Transform", Algorithm=EXCLUSIVE_C14N)

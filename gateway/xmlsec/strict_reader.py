@@ -1,4 +1,4 @@
-"""Reads elements of a signature and refuses everything that was not asked for."""
+"""Reads elements of a signature and rejects all unexpected content."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _LONGEST_VALUE: Final = 64 * 1024
 def raise_signature_error(
     detail: str, element: etree._Element | None = None, problem: Problem = errors.SIGNATURE_INVALID
 ) -> NoReturn:
-    """Raise the problem with the place of the element."""
+    """Raise the problem with the XPath of the element."""
     raise GatewayError(problem, detail, "" if element is None else build_xpath(element))
 
 
 def select_elements(path: etree.XPath, root: etree._Element, **variables: str) -> list[etree._Element]:
-    """Return the elements that a compiled path, which selects elements only, finds."""
+    """Return the elements that a compiled path selects; it must select elements only."""
     return cast("list[etree._Element]", path(root, **variables))
 
 
 def remove_element(element: etree._Element) -> None:
-    """Remove an element from its tree and leave the text behind it."""
+    """Remove an element from its tree and keep the text after it."""
     parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
     if parent is None:
         return
@@ -52,7 +52,7 @@ def remove_element(element: etree._Element) -> None:
 
 
 def list_children(element: etree._Element) -> list[etree._Element]:
-    """Return the child elements; comments, processing instructions and text beside them are refused."""
+    """Return the child elements; raise for comments, processing instructions and text between them."""
     found = list(element)
     beside = element.text
     if beside is not None and beside.strip(_SPACE):
@@ -67,7 +67,7 @@ def list_children(element: etree._Element) -> list[etree._Element]:
 
 
 def get_only_child(element: etree._Element, tag: str) -> etree._Element:
-    """Return the one child element, which must be of that name."""
+    """Return the only child element; raise unless it has that name."""
     found = list_children(element)
     if len(found) != 1 or found[0].tag != tag:
         raise_signature_error(f"exactly one {etree.QName(tag).localname} belongs here", element)
@@ -75,7 +75,7 @@ def get_only_child(element: etree._Element, tag: str) -> etree._Element:
 
 
 def read_algorithm(element: etree._Element) -> str:
-    """Return the Algorithm of an element that has nothing else; parameters are refused."""
+    """Return the Algorithm of an element that has no other content; raise for parameters."""
     check_attributes(element, required=("Algorithm",))
     if list_children(element):
         raise_signature_error("parameters of this algorithm are not known", element)
@@ -83,7 +83,7 @@ def read_algorithm(element: etree._Element) -> str:
 
 
 def read_text(element: etree._Element) -> str:
-    """Return the text of an element that has nothing but text."""
+    """Return the text of an element; raise when it has child nodes."""
     if len(element):
         raise_signature_error("only text belongs here", element)
     return element.text or ""
@@ -92,7 +92,7 @@ def read_text(element: etree._Element) -> str:
 def check_attributes(
     element: etree._Element, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
 ) -> None:
-    """Refuse attributes that are missing or not named."""
+    """Raise when a required attribute is missing or an unnamed one is present."""
     names = element.keys()
     for name in required:
         if name not in names:
@@ -103,10 +103,10 @@ def check_attributes(
 
 
 def decode_base64(element: etree._Element, limit: int = _LONGEST_VALUE) -> bytes:
-    """Return the octets of a base64 value; XML white space may stand in it, and nothing else.
+    """Return the octets of a base64 value, which may contain XML white space and nothing else.
 
-    The spelling must be the only one for its octets (RFC 4648 §3.5): otherwise two
-    different messages would carry the same signature.
+    The encoding must be the canonical one for its octets (RFC 4648 §3.5): otherwise two
+    different messages would have the same signature.
     """
     try:
         text = read_text(element).encode("ascii").translate(None, _SPACE.encode())

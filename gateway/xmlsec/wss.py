@@ -1,8 +1,8 @@
 """WS-Security X.509 token profile on SOAP 1.1: Body, Timestamp and every wsa: header are signed.
 
-Follows the WS-I Basic Security Profile where that leaves no choice: a
-BinarySecurityToken named by a SecurityTokenReference, exclusive C14N everywhere,
-wsu:Id as the only identifier, Created and Expires in UTC with at most milliseconds.
+Follows the WS-I Basic Security Profile strictly: a BinarySecurityToken named by a
+SecurityTokenReference, exclusive C14N everywhere, wsu:Id as the only identifier, Created and
+Expires in UTC with at most milliseconds.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ _MOMENT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TimestampWindow:
-    """How old, how early and how long-lived a Timestamp may be.
+    """The limits on the age, the clock difference and the lifetime of a Timestamp.
 
-    The ages are WSS4J's defaults; ``lifetime`` refuses an Expires so far away that it says
-    nothing.  What we sign expires ``validity`` after it was created.
+    The ages are WSS4J's defaults; ``lifetime`` is the longest accepted time from Created to
+    Expires. A Timestamp written by the gateway expires ``validity`` after its creation.
     """
 
     age: timedelta = timedelta(seconds=300)
@@ -98,7 +98,7 @@ DEFAULT_WINDOW: Final = TimestampWindow()
 
 @dataclass(frozen=True, slots=True)
 class _SecuredParts:
-    """The envelope taken apart: everything that is signed or needed to verify."""
+    """The parts of an envelope that are signed or needed for the verification."""
 
     security: etree._Element
     token: etree._Element
@@ -116,9 +116,9 @@ def sign_soap_envelope(
     prefix: str = "s-",
     window: TimestampWindow = DEFAULT_WINDOW,
 ) -> None:
-    """Put a Security header into a SOAP 1.1 envelope and sign Body, Timestamp and all wsa: headers.
+    """Add a Security header to a SOAP 1.1 envelope and sign Body, Timestamp and all wsa: headers.
 
-    ``prefix`` starts the wsu:Id of what has none yet.
+    ``prefix`` starts the wsu:Id of elements that have none yet.
     """
     if root.tag == _ENVELOPE and root.find(_HEADER) is None:
         root.insert(0, root.makeelement(_HEADER))
@@ -158,11 +158,11 @@ def verify_soap_envelope(
     believe: CertificateCheck | None = None,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> VerifiedSignature:
-    """Verify a request or answer: one Security with one token, Timestamp and Signature over all that counts.
+    """Verify a request or answer: one Security with one token, one Timestamp and one Signature.
 
-    `believe` is asked about the certificate before anything is computed with it.
-    Comments, which no signature covers, are taken out of the Body afterwards, so that what
-    is read from it is what was signed.
+    The Signature must cover Body, Timestamp and every wsa: header. `believe` checks the
+    certificate before anything is computed with it. Comments, which no signature covers, are
+    removed from the Body afterwards, so that what is read from it is what was signed.
     """
     parts = _split_envelope(root)
     structure = read_signature(parts.signature, policy, limits=limits)
@@ -191,7 +191,7 @@ def verify_soap_envelope(
 
 
 def find_security_header(root: etree._Element) -> etree._Element | None:
-    """Return the one wsse:Security header, or None; refuse it in any other place or number."""
+    """Return the one wsse:Security header, or None; raise for any other place or number."""
     found = list(root.iter(_SECURITY))
     if not found:
         return None
@@ -206,7 +206,7 @@ def _is_addressing_header(element: etree._Element) -> bool:
 
 
 def _get_header_and_body(root: etree._Element) -> tuple[etree._Element, etree._Element]:
-    """Return Header and Body; nothing else in the document may be taken for one of them (SIG-07)."""
+    """Return Header and Body; raise when the document has a second element of those names (SIG-07)."""
     if root.tag != _ENVELOPE:
         raise_signature_error("a SOAP 1.1 Envelope belongs here", root)
     found = list(root.iter(_ENVELOPE, _HEADER, _BODY))
@@ -254,7 +254,7 @@ def _split_envelope(root: etree._Element) -> _SecuredParts:
 
 
 def _read_token_certificate(structure: SignatureStructure, token: etree._Element) -> Certificate:
-    """Return the certificate in the token that the KeyInfo names, by the only way that names it."""
+    """Return the certificate in the token that the KeyInfo names, by the one permitted reference."""
     check_attributes(structure.key_info, optional=("Id",))
     token_reference = get_only_child(structure.key_info, _TOKEN_REFERENCE)
     check_attributes(token_reference, optional=(_ID, f"{{{WSSE11}}}TokenType"))
@@ -273,7 +273,7 @@ def _read_token_certificate(structure: SignatureStructure, token: etree._Element
 def _resolve_targets(
     structure: SignatureStructure, parts: _SecuredParts
 ) -> dict[DigestReference, etree._Element]:
-    """Return what each reference names: Body, Timestamp, token or header blocks, each at most once."""
+    """Return the target of each reference: Body, Timestamp, token or header block, each at most once."""
     by_id = {part.get(_ID): part for part in parts.signable if part.get(_ID) is not None}
     targets: dict[DigestReference, etree._Element] = {}
     for reference in structure.references:

@@ -1,4 +1,4 @@
-"""The certificate of a signature: one leaf, from one place."""
+"""Reads the certificate of a signature: one leaf, from one place."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ X509_HINTS: Final = frozenset(
     [f"{{{DS}}}{name}" for name in ("X509SubjectName", "X509IssuerSerial", "X509SKI", "X509CRL")]
     + [f"{{{DS11}}}X509Digest"]
 )
-"""What may be said about a certificate in X509Data; none of it is a key."""
+"""Descriptions of a certificate that X509Data may contain; none of them is a key."""
 _MOST_CERTIFICATES: Final = 4
 _LONGEST_CERTIFICATE: Final = 32 * 1024
-# Keys are weighed with the algorithm that uses them; a weak one is readable, to be refused as such.
+# Keys are checked together with the algorithm that uses them; a weak key must be readable to be refused as
+# such.
 _READABLE: Final = replace(
     DEFAULT_RULES,
     key_types=DEFAULT_RULES.key_types | {"dsa"},
@@ -54,10 +55,9 @@ CURVE_OIDS: Final = {
 def read_x509_key_info(key_info: etree._Element, *, hints: bool = False) -> Certificate:
     """Return the leaf of the one X509Data; a KeyValue beside it must be the same key.
 
-    Issuers' certificates may stand beside the leaf and are not used; with `hints` so may
-    names and numbers of certificates.  KeyName, RetrievalMethod, a second leaf and every
-    other source are refused: a reader who took another one than we do would see another
-    signer.
+    Issuers' certificates may accompany the leaf and are not used; with `hints`, names and
+    numbers of certificates may too. KeyName, RetrievalMethod, a second leaf and every other
+    source are refused: a reader that used a different source would identify another signer.
     """
     check_attributes(key_info, optional=("Id",))
     parts = list_children(key_info)
@@ -92,7 +92,7 @@ def _read_leaf_certificate(data: etree._Element, hints: bool) -> Certificate:
 
 
 def decode_certificate(element: etree._Element) -> Certificate:
-    """Return the certificate whose DER stands as base64 in the element."""
+    """Return the certificate whose DER the element contains in base64."""
     return read_certificate(decode_base64(element, _LONGEST_CERTIFICATE), _READABLE)
 
 

@@ -1,7 +1,7 @@
 """XAdES-B of a whole document (ETSI EN 319 132-1), enveloped, as the last child of the root.
 
-This is our own reading of the structure; behind it signxml makes and checks the
-signature (see ``xades_engine``).
+This module reads and checks the structure itself; signxml makes and verifies the signature
+(see ``signxml_adapter``).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etr
 def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -> VerifiedSignature:
     """Verify the one signature of a document over all of it, and its signed properties.
 
-    Comments, which the signature does not cover, are taken out of the tree afterwards, so
+    Comments, which the signature does not cover, are removed from the tree afterwards, so
     that what is read from it is what was signed.
     """
     element = _find_signature(root)
@@ -117,14 +117,14 @@ def _find_signature(root: etree._Element) -> etree._Element:
 
 
 def _get_signed_properties(structure: SignatureStructure) -> etree._Element:
-    """Return the SignedProperties in their only place."""
+    """Return the SignedProperties from their only permitted place."""
     holder = structure.objects[0]
     check_attributes(holder)
     qualifying = get_only_child(holder, f"{{{XADES}}}QualifyingProperties")
     check_attributes(qualifying, required=("Target",), optional=("Id",))
     if qualifying.get("Target") != f"#{structure.element.get('Id')}":
         raise_signature_error("QualifyingProperties has another signature as Target", qualifying)
-    # unsigned properties are proven by nobody; levels above B are not read here
+    # no signature covers unsigned properties; levels above B are not read here
     properties = get_only_child(qualifying, f"{{{XADES}}}SignedProperties")
     check_attributes(properties, required=("Id",))
     return properties
@@ -133,7 +133,7 @@ def _get_signed_properties(structure: SignatureStructure) -> etree._Element:
 def _collect_reference_octets(
     root: etree._Element, structure: SignatureStructure, properties: etree._Element
 ) -> dict[str, bytes]:
-    """Return what each reference stands for: the document, the signed properties, perhaps KeyInfo."""
+    """Return the octets of each reference: the document, the signed properties, optionally KeyInfo."""
     parts: dict[str, str] = {}
     for reference in structure.references:
         part = _classify_reference(reference, root, structure, properties)
@@ -201,10 +201,10 @@ def _canonicalize_signed_document(
 
 
 def _canonicalize_part(element: etree._Element, reference: DigestReference) -> bytes:
-    """Return the octets of a part; without transforms that is Canonical XML 1.0, by some makers 1.1.
+    """Return the octets of a part; without transforms, Canonical XML 1.0 or (from some signers) 1.1.
 
-    The two differ only in whether an xml:id of the root is inherited, and that is covered
-    by the reference to the document.
+    The two differ only in whether an xml:id of the root is inherited, and the reference to
+    the document covers that xml:id.
     """
     if reference.transforms:
         return apply_canonicalization(element, reference.transforms[0])
@@ -261,7 +261,7 @@ def _check_signing_certificate(
         raise_signature_error("a Cert holds CertDigest and perhaps IssuerSerialV2", cert)
     if len(parts) == 2:
         check_attributes(parts[1])
-        decode_base64(parts[1])  # the digest binds; issuer and serial number name nothing by themselves
+        decode_base64(parts[1])  # the digest identifies the certificate; the serial number is not compared
     check_attributes(parts[0])
     values = list_children(parts[0])
     if [value.tag for value in values] != [f"{{{DS}}}DigestMethod", f"{{{DS}}}DigestValue"]:
@@ -274,7 +274,7 @@ def _check_signing_certificate(
 
 
 def _check_data_properties(element: etree._Element, structure: SignatureStructure) -> None:
-    """Take only one DataObjectFormat, which says what the document is."""
+    """Accept only one DataObjectFormat, which describes the document."""
     if element.tag != f"{{{XADES}}}SignedDataObjectProperties":
         raise_signature_error("an unknown signed property", element)
     check_attributes(element, optional=("Id",))

@@ -1,4 +1,4 @@
-"""The ds:Signature element: its structure, its value, and what a good one proves."""
+"""The ds:Signature element: its structure, its value, and the result of its verification."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ __all__ = [
     "verify_signed_info",
 ]
 
-# canonical attributes stand between double quotes, with no quote and no "<" inside
+# canonical attribute values have double quotes, with no quote and no "<" inside
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
 _XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
 
 ReferenceResolver = Callable[[DigestReference], bytes]
-#: Raises unless the holder of a certificate is one to listen to; asked before anything is computed.
+#: Raises unless the holder of a certificate is accepted; called before anything is computed.
 CertificateCheck = Callable[[Certificate], None]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSignature:
-    """What a good signature proves: who signed which octets.
+    """The result of a valid signature: who signed which octets.
 
     ``covered`` names what was signed (absolute XPaths, ``/`` for the whole document, or
-    ``cid:`` references), ``excluded`` the elements inside it that were not: nothing they
-    say is attested.  The certificate is not judged.
+    ``cid:`` references), ``excluded`` the elements inside it that were not and whose content
+    is therefore not attested. The certificate is not validated.
     """
 
     references: tuple[DigestReference, ...]
@@ -82,7 +82,7 @@ class VerifiedSignature:
 
 @dataclass(frozen=True, slots=True)
 class SignatureStructure:
-    """A ds:Signature as read: every part in its place and nothing else."""
+    """A ds:Signature after reading: every part in its place and nothing else."""
 
     element: etree._Element
     signed_info: etree._Element
@@ -97,9 +97,9 @@ class SignatureStructure:
 def read_signature(
     element: etree._Element, policy: SignaturePolicy, objects: int = 0, limits: WireLimits = DEFAULT_LIMITS
 ) -> SignatureStructure:
-    """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and so many Objects.
+    """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and `objects` Objects.
 
-    Algorithms are checked against the policy at once, and numbers of references and
+    Algorithms are checked against the policy at once, and the numbers of references and
     prefixes against the limits.
     """
     check_attributes(element, optional=("Id",))
@@ -145,7 +145,7 @@ def _read_signed_info(
         raise_signature_error("SignedInfo is canonicalised by this method in no profile", method)
     check_attributes(algorithm, required=("Algorithm",))
     if list_children(algorithm):
-        # SIG-25: HMACOutputLength and RSA-PSS parameters have no place in any profile
+        # SIG-25: no profile allows HMACOutputLength or RSA-PSS parameters
         raise_signature_error("SignatureMethod has no parameters", algorithm, errors.ALGORITHM_REFUSED)
     digests = tuple(read_reference(part) for part in references)
     methods = [canonicalization, *(transform for one in digests for transform in one.transforms)]
@@ -157,7 +157,7 @@ def _read_signed_info(
 
 
 def apply_canonicalization(element: etree._Element, method: Transform) -> bytes:
-    """Return the canonical octets of an element by a method that the profile has allowed."""
+    """Return the canonical octets of an element by a method that the profile has accepted."""
     if method.algorithm == EXCLUSIVE_C14N:
         return canonicalize_element(element, exclusive=True, prefixes=method.prefixes)
     if method.algorithm == C14N:
@@ -170,20 +170,20 @@ def apply_canonicalization(element: etree._Element, method: Transform) -> bytes:
 def verify_signature(
     structure: SignatureStructure, certificate: Certificate, resolve: ReferenceResolver
 ) -> None:
-    """Check the kind of key, then the signature value over SignedInfo, then every digest.
+    """Verify the kind of key, then the signature value over SignedInfo, then every digest.
 
-    ``resolve`` returns the octets that a reference stands for; which references there may
-    be is the profile's to say before this is called.
+    ``resolve`` returns the octets of a reference; the profile checks which references are
+    permitted before the call.
     """
     verify_signed_info(structure, certificate)
     verify_reference_digests(structure, resolve)
 
 
 def verify_signed_info(structure: SignatureStructure, certificate: Certificate) -> None:
-    """Check the kind of key, then the signature value over SignedInfo.
+    """Verify the kind of key, then the signature value over SignedInfo.
 
-    It comes before everything that grows with the document, for SignedInfo is small:
-    nobody without the key makes us canonicalise and digest the rest.
+    SignedInfo is small. Its verification precedes all work that grows with the document, so
+    that a sender without the key cannot cause the canonicalization and digests of the rest.
     """
     check_public_key(structure.algorithm, certificate.public_key)
     data = _canonicalize_signed_info(structure)
@@ -192,7 +192,7 @@ def verify_signed_info(structure: SignatureStructure, certificate: Certificate) 
 
 
 def verify_reference_digests(structure: SignatureStructure, resolve: ReferenceResolver) -> None:
-    """Check every digest against the octets that its reference stands for."""
+    """Verify every digest against the octets of its reference."""
     for reference in structure.references:
         octets = dereference_octets(reference, resolve, structure.element)
         if not compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
@@ -213,7 +213,7 @@ def _canonicalize_signed_info(structure: SignatureStructure) -> bytes:
 def dereference_octets(
     reference: DigestReference, resolve: ReferenceResolver, element: etree._Element
 ) -> bytes:
-    """Return the octets of a reference; what has no canonical form cannot have been signed."""
+    """Return the octets of a reference; raise when they have no canonical form."""
     try:
         return resolve(reference)
     except GatewayError as refusal:
@@ -225,7 +225,7 @@ def dereference_octets(
 def append_signature(
     parent: etree._Element, method: Transform, algorithm: str, references: Sequence[DigestReference]
 ) -> etree._Element:
-    """Append a ds:Signature with a SignedInfo and an empty SignatureValue; KeyInfo is the profile's."""
+    """Append a ds:Signature with a SignedInfo and an empty SignatureValue; the profile adds the KeyInfo."""
     element = etree.SubElement(parent, f"{{{DS}}}Signature", nsmap={"ds": DS})
     signed_info = etree.SubElement(element, f"{{{DS}}}SignedInfo")
     etree.SubElement(signed_info, f"{{{DS}}}CanonicalizationMethod", Algorithm=method.algorithm)
@@ -237,13 +237,13 @@ def append_signature(
 
 
 def fill_signature_value(element: etree._Element, method: Transform, signer: Signer) -> None:
-    """Fill in the signature value over SignedInfo, which must stand in its final place."""
+    """Fill in the signature value over SignedInfo, which must already be in its final place."""
     signed_info, value = element[0], element[1]
     value.text = base64.b64encode(signer.sign(apply_canonicalization(signed_info, method))).decode("ascii")
 
 
 def append_x509_key_info(element: etree._Element, certificate: Certificate) -> None:
-    """Append a KeyInfo with the certificate and nothing else."""
+    """Append a KeyInfo that contains the certificate only."""
     key_info = etree.SubElement(element, f"{{{DS}}}KeyInfo")
     data = etree.SubElement(key_info, f"{{{DS}}}X509Data")
     leaf = etree.SubElement(data, f"{{{DS}}}X509Certificate")
@@ -251,7 +251,7 @@ def append_x509_key_info(element: etree._Element, certificate: Certificate) -> N
 
 
 def _canonicalize_xml11(element: etree._Element) -> bytes:
-    """Return Canonical XML 1.1: as 1.0, but a sub-tree inherits no xml:id."""
+    """Return Canonical XML 1.1: like 1.0, but a sub-tree does not inherit xml:id."""
     if any(ancestor.get(f"{{{XML}}}base") is not None for ancestor in element.iterancestors()):
         raise_signature_error(
             "Canonical XML 1.1 below an xml:base is not supported", element, errors.ALGORITHM_REFUSED
