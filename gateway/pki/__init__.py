@@ -1,4 +1,4 @@
-"""Is this certificate good, for this use, at this moment."""
+"""Validation of certificates for a use at a given time (PKIX, RFC 5280)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A certification authority for the sandbox and the tests: issues keys, certificates and CRLs.
 
-The only part of the room that uses randomness and writes files.  What is issued follows the
-profiles of `pki/profiles.toml`; nothing of it is meant to be trusted outside a trial.
+This is the only module of the package that uses randomness and writes files. The certificates
+follow the profiles of `pki/profiles.toml`; they are not meant to be trusted outside a test.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ __all__ = [
 ]
 
 KEY_KINDS: Final = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521", "ed25519")
-# RFC 5280 §4.1.2.5: clocks differ, and nobody wants a certificate that is valid in a minute only.
+# Clocks differ: validity (RFC 5280 §4.1.2.5) begins five minutes early, so that a certificate is valid at
+# once.
 _LEEWAY: Final = timedelta(minutes=5)
 _DAY: Final = timedelta(days=1)
 _USAGES: Final = {
@@ -71,7 +72,7 @@ _USAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CertificateProfile:
-    """What certificates of one kind say of themselves."""
+    """The key usages and the validity of certificates of one kind."""
 
     key_usage: frozenset[str]
     extended_key_usage: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class CertificateProfile:
 
 @dataclass(frozen=True, slots=True)
 class CertificationAuthority:
-    """A certification authority: its key, its certificate, and who issued that."""
+    """A certification authority: its key, its certificate, and the issuer of that certificate."""
 
     key: PrivateKey = field(repr=False)
     certificate: Certificate
@@ -96,18 +97,18 @@ class IssuedCertificate(NamedTuple):
 
     @property
     def key_pem(self) -> bytes:
-        """The key as PEM, not encrypted."""
+        """Return the key as PEM, not encrypted."""
         return encode_key_pem(self.key)
 
     @property
     def signer(self) -> KeySigner:
-        """The pair as a signer."""
+        """Return a signer with this key and certificate."""
         return load_signer(self.key_pem, self.certificate.der)
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateOrder:
-    """How a certificate is to differ from what its profile says."""
+    """The properties of a certificate to be issued; None takes the value of the profile."""
 
     profile: str = "signing"
     key_kind: str = "p-256"
@@ -140,7 +141,7 @@ def _read_profile(name: str, row: dict[str, Any]) -> CertificateProfile:
 
 
 def make_private_key(kind: str = "p-256") -> PrivateKey:
-    """Make a private key; elliptic ones take a millisecond, RSA a tenth of a second and more."""
+    """Make a private key; elliptic-curve keys take a millisecond, RSA keys a tenth of a second or more."""
     if kind.startswith("rsa-") and kind in KEY_KINDS:
         return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
     if kind == "ed25519":
@@ -166,7 +167,7 @@ def encode_key_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
 def make_key_and_request(
     subject: str, key_kind: str = "p-256", names: Sequence[str] = ()
 ) -> tuple[PrivateKey, bytes]:
-    """Make a key and the request (PEM) for its certificate; `names` as in an `CertificateOrder`."""
+    """Make a key and the request (PEM) for its certificate; `names` as in a `CertificateOrder`."""
     key = make_private_key(key_kind)
     return key, make_certificate_request(
         key, _parse_name(subject), tuple(_make_general_name(each) for each in names)
@@ -174,7 +175,7 @@ def make_key_and_request(
 
 
 def write_private_key(path: Path, key: PrivateKey, password: bytes | None = None) -> None:
-    """Write a new private key, readable by its owner alone; raises GW801 when the file is there already."""
+    """Write a new private key that only its owner can read; raise GW801 when the file exists."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -226,9 +227,10 @@ def issue_requested_certificate(
     now: datetime,
     order: CertificateOrder | None = None,
 ) -> Certificate:
-    """Issue a certificate for a request that was read; the profile of the order says all but name and key.
+    """Issue a certificate for a request; everything except name and key comes from the order's profile.
 
-    Alternative names are those of the order: what a request asks for is granted by whoever knows the party.
+    Alternative names are those of the order: the operator of the authority decides which of
+    the requested ones are granted.
     """
     order = order or CertificateOrder()
     if request.subject_name == _get_authority_name(authority):
@@ -263,9 +265,10 @@ def _certify_key(
 def issue_cross_certificate(
     authority: CertificationAuthority, other: Certificate, policies: Mapping[str, str], now: datetime
 ) -> Certificate:
-    """Certify the key of another country's authority, which may certify parties and nobody else.
+    """Certify the key of another country's authority, which may then certify parties only.
 
-    ``policies`` maps each policy of ours to the one of theirs that is as good (RFC 5280 §4.2.1.5).
+    ``policies`` maps each policy of ours to the equivalent policy of theirs (RFC 5280
+    §4.2.1.5).
     """
     if not other.is_ca or not policies:
         raise GatewayError(SETTINGS_WRONG, "a bridge leads to an authority, by policies of both", "policies")
@@ -302,9 +305,9 @@ def make_revocation_list(
     number: int = 1,
     since: Mapping[int, datetime] | None = None,
 ) -> bytes:
-    """Make the authority's revocation list (DER), in force from `now` on, a week unless told otherwise.
+    """Make the authority's revocation list (DER), in force from `now` on, by default for a week.
 
-    `since` says when a serial number was revoked, where that was not just now.
+    `since` gives the revocation time of serial numbers that were revoked earlier.
     """
     now = now.replace(microsecond=0)
     dates = since or {}
@@ -381,7 +384,7 @@ def _make_general_name(name: str) -> x509.GeneralName:
 
 
 def _parse_name(subject: str) -> x509.Name:
-    """Read an RFC 4514 name, or take plain words as a common name."""
+    """Read an RFC 4514 name, or use a text without "=" as a common name."""
     if "=" not in subject:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     try:
@@ -395,9 +398,10 @@ def _parse_name(subject: str) -> x509.Name:
 
 @dataclass(frozen=True, slots=True)
 class SandboxParty:
-    """Someone who gets a key and a certificate, good or of a declared badness.
+    """A party that receives a key and a certificate, good or with a declared defect.
 
-    ``name`` becomes the name of the files.  ``keystore`` asks for a PKCS#12 file as well.
+    ``name`` becomes the name of the files. With ``keystore`` a PKCS#12 file is written as
+    well.
     """
 
     name: str
@@ -410,7 +414,7 @@ class SandboxParty:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What was made: the authority, and the signers of the parties by name."""
+    """The result: the authority, and the signers of the parties by name."""
 
     folder: Path
     authority: CertificationAuthority
@@ -447,11 +451,12 @@ def make_sandbox(
     overwrite: bool = False,
     path_length: int | None = 0,
 ) -> Sandbox:
-    """Make an authority and its parties in the folder `where`; what is there already is kept unless told.
+    """Make an authority and its parties in the folder `where`; raise GW801 if a sandbox exists there.
 
-    Writes ca.pem, ca.key.pem, crl.pem, and for each party NAME.cert.pem, NAME.key.pem and, where
-    asked for, NAME.p12 under `password`.  Private keys are readable by their owner alone.
-    `path_length` is how many authorities may follow each other below this one.
+    Writes ca.pem, ca.key.pem, crl.pem, and for each party NAME.cert.pem, NAME.key.pem and,
+    where requested, NAME.p12 under `password`. Only the owner can read private keys. With
+    `overwrite`, an existing sandbox is replaced. `path_length` is the number of authorities
+    that may follow each other below this one.
     """
     _check_parties(parties, password)
     if (where / "ca.key.pem").exists() and not overwrite:
@@ -480,9 +485,10 @@ def load_authority(where: Path) -> CertificationAuthority:
 
 
 def revoke_certificates(where: Path, certificates: Iterable[Certificate], now: datetime) -> int:
-    """Write the next revocation list of the sandbox in `where`, with these in it too; return its number.
+    """Add `certificates` to the revocation list of the sandbox in `where`; return the new list's number.
 
-    Raises GW205 for a certificate that its authority has not issued; with none the list is renewed only.
+    Raises GW205 for a certificate that the sandbox authority has not issued. Without
+    certificates the list is only renewed.
     """
     authority = load_authority(where)
     issuer = x509.load_der_x509_certificate(authority.certificate.der)
@@ -548,7 +554,7 @@ def _write_party(
 
 
 def _write_file(path: Path, content: bytes, mode: int) -> None:
-    # The mode is set before the content comes, and again for a file that was there.
+    # The mode is set before the content is written, and set again for a file that already existed.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)

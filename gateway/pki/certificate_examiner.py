@@ -1,9 +1,9 @@
-"""A process that judges certificates never seen, and is killed when one costs too much.
+"""A child process that validates unknown certificates and is killed when one costs too much time.
 
-The path validator has no bound of its own; here the system gives one: the child may use a
-fifth of a second of processor time for a judgement, and is gone when that is spent, whatever
-it is doing.  Only processor time counts, so that a busy machine refuses nobody; who waits has a
-limit of its own, far longer.
+The path validator has no time limit of its own, so the operating system enforces one: the
+child may use a fifth of a second of processor time for one validation and is ended when that
+is spent. Only processor time counts, so that no certificate is refused because the machine is
+busy; waiting has a separate and much longer limit.
 """
 
 from __future__ import annotations
@@ -43,31 +43,33 @@ from gateway.pki.validation_input import OpenedInput, ValidationInput
 
 __all__ = ["BUDGET", "NO_PROCESS", "TOO_LONG", "CertificateExaminer", "serve_validations"]
 
-# Seconds of processor time for one judgement; with all around it that stays below a quarter.
+# Seconds of processor time for one validation; with all overhead it takes less than a quarter of a second.
 BUDGET: Final = 0.2
 TOO_LONG: Final = "the path cannot be judged within its limit of time"
 NO_PROCESS: Final = "the process that judges certificates has ended or cannot be started"
-# For a machine under load, and for reading a large register: a child that is silent so long hangs.
+# Seconds of waiting, for a loaded machine and for reading a large register: a child silent for so long
+# hangs.
 _SILENCE_MOST: Final = 10.0
 _LOADING_MOST: Final = 120.0
-# Between the end of the line and the end of the process there is no work left.
+# Seconds from the end of the connection to the end of the process, which has no work left then.
 _LAST_WORD: Final = 2.0
 
-# A child may be ended by the system for reasons of its own: most often another one can answer.
+# The system may end a child for other reasons; a second child can usually answer.
 _TRIES: Final = 2
 
 _ASK, _LISTS, _STORE, _READY = "ask", "lists", "store", b"ready"
-# Our own anchors, and those that others recognise for us.
+# Our own anchors, and those recognized through other parties.
 _STORES_MOST: Final = 8
 
 
 class CertificateExaminer:
-    """Children that judge; as many at a time as `size`, started when they are first needed.
+    """Child processes that validate certificates, `size` at a time, started on first use.
 
-    Safe for many threads; a process that was forked has children of its own.  The register goes
-    to a child when it is another than before.  A judgement that is over its budget is "invalid".
-    One whose child ended otherwise is made again by a new child, once; then it is "indeterminate",
-    and ``passing``.  ``tell`` is told in words whenever a child is ended or was lost.
+    Safe for many threads; a forked process has children of its own. The register is sent to a
+    child only when it has changed. A validation that exceeds its budget is "invalid". One
+    whose child ended for another reason is repeated once by a new child; after that it is
+    "indeterminate" and ``passing``. ``tell`` receives a message whenever a child is ended or
+    lost.
     """
 
     def __init__(
@@ -77,13 +79,13 @@ class CertificateExaminer:
         self._children = [_ExaminerProcess(budget) for _ in range(size)]
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
-        # Whoever forgets to close it leaves no process behind all the same.
+        # Without a call of close(), the processes are still ended when the object is collected.
         weakref.finalize(self, _end_children, tuple(self._children))
 
     def __call__(
         self, leaf: bytes, use: CertificateUse, at: datetime, trust: TrustStore, revocations: RevocationData
     ) -> Verdict:
-        """Judge `leaf` by what a judge has in hand, which is sent once."""
+        """Validate `leaf` with `trust` and `revocations`, which are sent to the child only once."""
 
         def validate_loaded(child: _ExaminerProcess) -> Verdict:
             store = child.load_trust(trust, revocations)
@@ -94,7 +96,7 @@ class CertificateExaminer:
     def validate_with_input(
         self, register: ValidationInput, leaf: bytes, use: CertificateUse, at: datetime
     ) -> Verdict:
-        """Judge `leaf` by a register of its own, whose reading belongs to the judgement."""
+        """Validate `leaf` with its own register; the time to read that register counts too."""
 
         def validate_input(child: _ExaminerProcess) -> Verdict:
             return _decode_verdict(
@@ -121,7 +123,7 @@ class CertificateExaminer:
             try:
                 return work(child)
             except (EOFError, OSError) as ended:
-                # Its end is told by the line before the system tells of it.
+                # The connection ends before the system reports the end of the process.
                 code = child.kill_process(ended=not isinstance(ended, TimeoutError))
                 if code == -signal.SIGPROF:
                     self._tell(TOO_LONG)
@@ -131,16 +133,16 @@ class CertificateExaminer:
                 self._tell(NO_PROCESS)
                 if isinstance(ended, TimeoutError):
                     break
-        # The certificate is not to blame: it may be judged when it comes again.
+        # The certificate is not the cause: it may be validated when it is received again.
         return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS, (), at, at, passing=True)
 
     def start_children(self) -> None:
-        """Start the children now and wait for them, so that the first judgement need not."""
+        """Start the children now and wait for them, so that the first validation does not wait."""
         for child in self._children:
             child.ensure_connection()
 
     def begin_children(self) -> None:
-        """Start the children now, and wait for none of them; what cannot be started is when it is asked."""
+        """Start the children without waiting; one that cannot start now is started on first use."""
         for child in self._children:
             with suppress(OSError):
                 child.begin_process()
@@ -151,7 +153,7 @@ class CertificateExaminer:
 
 
 class _ExaminerProcess:
-    """One process, or none yet; used by one thread at a time."""
+    """One child process, or none yet; used by one thread at a time."""
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
@@ -163,9 +165,10 @@ class _ExaminerProcess:
         self._ready = False
 
     def load_trust(self, trust: TrustStore, revocations: RevocationData) -> int:
-        """Give the child a store and the lists, unless it has them; return by which number it has the store.
+        """Send the child a store and the lists, unless it has them; return its number of the store.
 
-        The lists are long and rarely others; whoever tries one set of anchors after another sends them once.
+        The lists are long and rarely change; a caller that tries several sets of anchors
+        sends them only once.
         """
         self.ensure_connection()
         rules = trust.policy.certificates
@@ -188,7 +191,7 @@ class _ExaminerProcess:
     def request_validation(
         self, register: ValidationInput | int, leaf: bytes, use: CertificateUse, at: datetime
     ) -> dict[str, Any]:
-        """Have a certificate judged, by a register or by what was loaded under a number."""
+        """Request the validation of a certificate, with a register or with the store of a number."""
         return self._exchange_message((_ASK, self._budget, register, leaf, use, at), _SILENCE_MOST)
 
     def _exchange_message(self, message: tuple[Any, ...], most: float) -> dict[str, Any]:
@@ -200,24 +203,24 @@ class _ExaminerProcess:
         return answer
 
     def ensure_connection(self) -> Connection:
-        """Return the line to the process, started where there is none."""
+        """Return the connection to the process when it is ready; start the process if necessary."""
         line = self.begin_process()
         if not self._ready:
-            # Its start is no part of any judgement.
+            # The start of the process does not count as part of a validation.
             if not line.poll(_LOADING_MOST):
                 raise TimeoutError
             self._ready = line.recv_bytes() == _READY
         return line
 
     def begin_process(self) -> Connection:
-        """Start the process where there is none, and return the line to it."""
+        """Start the process if there is none, and return the connection to it."""
         if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
             self.kill_process()
         if self._line is None:
             line, theirs = Pipe()
             number = theirs.fileno()
             words = [sys.executable, "-P", "-m", "gateway.pki.certificate_examiner", str(number)]
-            # This very package, wherever the working folder is and whatever lies in it.
+            # Load this package from its own folder, independently of the working folder.
             found = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
             surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
             try:
@@ -233,7 +236,7 @@ class _ExaminerProcess:
         return self._line
 
     def kill_process(self, *, ended: bool = False) -> int | None:
-        """End the process, if there is one and it is ours; return how it `ended` where it did by itself."""
+        """End the process, if it exists and is ours; return its exit code if it `ended` by itself."""
         code = None
         process, ours = self._process, self._owner == os.getpid()
         if process is not None and ours:
@@ -242,7 +245,7 @@ class _ExaminerProcess:
             process.kill()
             process.wait()
         elif process is not None:
-            # Who was forked has nobody to wait for, and must not be told to.
+            # The process is not a child of a forked process, which therefore cannot wait for it.
             process.returncode = 0
         if self._line is not None:
             self._line.close()
@@ -287,7 +290,7 @@ def _decode_verdict(told: dict[str, Any], rules: CertificateRules) -> Verdict:
 
 
 def serve_validations(line: Connection) -> None:
-    """Answer on `line` until its other end is closed."""
+    """Answer requests on `line` until its other end is closed."""
     lists, stores = RevocationData(), dict[int, TrustStore]()
     _warm_up()
     line.send_bytes(_READY)
@@ -304,7 +307,7 @@ def serve_validations(line: Connection) -> None:
                 stores[question[0]] = opened.trust
             line.send_bytes(b"{}")
             continue
-        # What is spent is spent in this process alone: the default answer to the signal is its end.
+        # Only this process is ended when the budget is spent: that is the default action of the signal.
         signal.setitimer(signal.ITIMER_PROF, budget)
         loaded = OpenedInput(stores[register], lists) if isinstance(register, int) else register
         verdict = _validate_certificate(loaded, *question)
@@ -320,14 +323,14 @@ def _validate_certificate(
         return opened.validate_certificate(leaf, use, at)
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
-    # Whatever else a certificate does to the code, it is not believed.
+    # A certificate that causes any other exception is not trusted.
     except Exception as error:
         reason = f"the certificate cannot be processed ({type(error).__name__})"
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
 
 
 def _warm_up() -> None:
-    """Judge a certificate made for this, so that the first real one does not pay for what is loaded late."""
+    """Validate a test certificate, so that the first real one does not pay for lazy loading."""
     key, begin = ec.generate_private_key(ec.SECP256R1()), datetime(2020, 1, 1, tzinfo=UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=1))
@@ -341,6 +344,6 @@ def _warm_up() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    # Who asked may be gone meanwhile.
+    # The parent process may have ended meanwhile.
     with suppress(BrokenPipeError, ConnectionResetError):
         serve_validations(Connection(int(sys.argv[1])))

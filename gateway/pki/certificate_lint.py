@@ -1,7 +1,7 @@
-"""What a certificate must look like in its place in a path, before any path is built.
+"""Rules for a certificate at its place in a path, checked before any path is built.
 
-The path validator reads leniently and takes the profile of RFC 5280 §4.2 on trust; these are
-the rules it leaves out.  Each function returns the reason of a refusal, or None.
+The path validator is lenient and assumes the profile of RFC 5280 §4.2; this module has the
+rules that it omits. Each function returns the reason of a refusal, or None.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POLICY_CONSTRAINTS: Final = "2.5.29.36"
 _INHIBIT_ANY_POLICY: Final = "2.5.29.54"
 _NEVER_CRITICAL: Final = frozenset({_AUTHORITY_INFORMATION, _SUBJECT_KEY, _AUTHORITY_KEY})
 _ALWAYS_CRITICAL: Final = frozenset({_NAME_CONSTRAINTS, _POLICY_CONSTRAINTS, _INHIBIT_ANY_POLICY})
-# RFC 5280 §4.2.1.6: the preferred syntax of RFC 1034 §3.5, a whole first label may be a wildcard.
+# RFC 5280 §4.2.1.6: the preferred syntax of RFC 1034 §3.5; the first label as a whole may be a wildcard.
 _HOST: Final = re.compile(r"(?:\*\.)?(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _NUMBERS: Final = re.compile(r"[0-9.]+")
 _MAILBOX: Final = re.compile(r"[!#-'*+/-9=?A-Z^-~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
@@ -36,12 +36,13 @@ ANY_EXTENDED_KEY_USAGE: Final = "2.5.29.37.0"
 
 @dataclass(frozen=True, slots=True)
 class KeyUsageRule:
-    """What key usages allow one use: at least one of each set.
+    """The key usages that allow one use: at least one of each set.
 
-    An absent extension allows everything by RFC 5280; ``required`` names what must be there all
-    the same: "key_usage", "extended_key_usage".  ``alone``: the extended key usage must be critical
-    and hold nothing else (RFC 3161 §2.3).  ``accept_indeterminate``: a certificate whose revocation
-    is not known freshly enough will do for this use.
+    By RFC 5280 an absent extension allows everything; ``required`` names the extensions that
+    must be present nevertheless: "key_usage", "extended_key_usage". ``alone``: the extended
+    key usage must be critical and contain nothing else (RFC 3161 §2.3).
+    ``accept_indeterminate``: a certificate whose revocation status is not known freshly
+    enough is accepted for this use.
     """
 
     key_usage: frozenset[str]
@@ -54,7 +55,7 @@ class KeyUsageRule:
 def lint_leaf(
     certificate: Certificate, rules: CertificateRules, use: KeyUsageRule, *, authority: bool
 ) -> str | None:
-    """Say why `certificate` cannot stand at the end of a path; `authority`: whether it may be a CA."""
+    """Return why `certificate` cannot be the end of a path; `authority`: whether it may be a CA."""
     checks: tuple[Callable[[], str | None], ...] = (
         lambda: _lint_every_certificate(certificate, rules, anchor=False),
         lambda: _lint_subject(certificate, authority=authority),
@@ -65,7 +66,7 @@ def lint_leaf(
 
 
 def lint_authority(certificate: Certificate, rules: CertificateRules, *, anchor: bool) -> str | None:
-    """Say why `certificate` cannot issue others."""
+    """Return why `certificate` cannot issue other certificates, or None."""
     reason = _lint_every_certificate(certificate, rules, anchor=anchor)
     if reason:
         return reason
@@ -90,14 +91,14 @@ def _lint_every_certificate(certificate: Certificate, rules: CertificateRules, *
         return "an issuer without a name"
     if certificate.not_before > certificate.not_after:
         return "the end of validity comes before its begin"
-    # Nobody relies on the signature of an anchor: it is trusted because it is in the register.
+    # The signature of an anchor is not relied on: an anchor is trusted because it is in the register.
     if not anchor and certificate.signature_algorithm not in rules.signatures:
         return f"signed with the algorithm {certificate.signature_algorithm}, which is refused"
     if _NEVER_CRITICAL & certificate.critical:
         return "an extension is critical that may not be"
     if rules.critical_constraints and (_ALWAYS_CRITICAL & certificate.extensions) - certificate.critical:
         return "an extension is not critical that must be"
-    # RFC 5280 §4.2.1.1: only a self-signed certificate may leave it out.
+    # RFC 5280 §4.2.1.1: only a self-signed certificate may omit it.
     if (
         rules.key_identifiers
         and not certificate.is_self_issued
@@ -120,7 +121,7 @@ def _lint_subject(certificate: Certificate, *, authority: bool) -> str | None:
 
 
 def _lint_names(certificate: Certificate) -> str | None:
-    """Refuse names that other programs may read otherwise."""
+    """Return why a name could be read differently by other programs, or None."""
     for name in certificate.alternative_names:
         kind, _, value = name.partition(":")
         if kind == "dns" and (not _HOST.fullmatch(value) or _NUMBERS.fullmatch(value)):

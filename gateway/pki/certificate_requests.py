@@ -1,4 +1,4 @@
-"""Certificate requests (PKCS#10, RFC 2986): made for our own key, read strictly from others."""
+"""Certificate requests (PKCS#10, RFC 2986): made for our own key, read strictly from other parties."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _PEM: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """A request whose signature is good: whoever made it has the private key.
+    """A request with a valid signature: its sender has the private key.
 
-    ``subject`` is an RFC 4514 string; ``alternative_names`` begin with their kind, "dns:" or "uri:".
-    Other extensions that are asked for are not granted, so they are not read.
+    ``subject`` is an RFC 4514 string; ``alternative_names`` begin with their kind, "dns:" or
+    "uri:". Other requested extensions are not granted and therefore not read.
     """
 
     subject: str
@@ -62,16 +62,17 @@ def make_certificate_request(
 
 
 def read_certificate_request(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> CertificateRequest:
-    """Read one request, DER or PEM; raises GW205 unless it is signed by its own key, and that is allowed.
+    """Read one request, DER or PEM; raise GW205 unless it is signed by its own key, of an accepted kind.
 
-    Proof of possession (RFC 2986 §3): without it somebody else's key could be certified.
+    The signature is the proof of possession (RFC 2986 §3): without it, another party's key
+    could be certified.
     """
     encoded = _decode_request(data)
     try:
         parsed = x509.load_der_x509_csr(encoded)
         public, extensions, digest = parsed.public_key(), parsed.extensions, parsed.signature_hash_algorithm
         attributes, again = len(list(parsed.attributes)), parsed.public_bytes(serialization.Encoding.DER)
-    # The parser reports malformed input by ValueError, TypeError and types of its own.
+    # For malformed input the parser raises ValueError, TypeError and types of its own.
     except Exception as problem:
         _raise_untrusted(f"malformed request ({type(problem).__name__})")
     if again != encoded:
@@ -99,7 +100,7 @@ def _find_extension(
 
 
 def _check_extensions(extensions: x509.Extensions) -> None:
-    """Refuse who asks to issue certificates; what else is asked for is decided by the profile."""
+    """Raise when the request asks for a CA certificate; the profile decides on all other extensions."""
     constraints = _find_extension(extensions, ExtensionOID.BASIC_CONSTRAINTS)
     usage = _find_extension(extensions, ExtensionOID.KEY_USAGE)
     asks = (

@@ -1,7 +1,8 @@
-"""Whom we trust, for what, and the verdict on a certificate at a moment.
+"""Validates a certificate for a use at a given time, and remembers the verdicts.
 
-A verdict needs nothing from outside: anchors and intermediates come from the register, the
-revocation lists were fetched beforehand.  What cannot be known is `indeterminate`, never `valid`.
+A validation fetches nothing: anchors and intermediates come from the register, and revocation
+lists were fetched beforehand. A status that cannot be determined is `indeterminate`, never
+`valid`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ __all__ = [
 ]
 
 
-# A refusal may end when a certificate's time begins or a list arrives: it is remembered briefly.
+# A refusal may end when a certificate becomes valid or a list arrives; it is therefore remembered briefly.
 REFUSAL_LIFETIME: Final = timedelta(seconds=60)
-# What another thread found while one waited for it was judged as of a moment somewhat later.
+# A verdict that another thread found while this one waited is dated slightly later than the question.
 _MEANWHILE: Final = timedelta(seconds=1)
 
 
@@ -44,14 +45,17 @@ def validate_path(
     trust: TrustStore,
     revocations: RevocationData,
 ) -> Verdict:
-    """Judge `certificate` for `use` at the moment `at`; hostile certificates never raise."""
+    """Validate `certificate` for `use` at the time `at`; never raise for hostile certificates.
+
+    Raises GW901 for a time without time zone.
+    """
     if at.utcoffset() is None:
         raise GatewayError(OUR_MISTAKE, "a moment without time zone")
     policy = trust.policy
     reason = _lint_leaf(certificate, policy, use)
     if reason:
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
-    # X.509 counts whole seconds: the last second of validity is valid to its end.
+    # X.509 counts whole seconds: a certificate is valid until the end of its last second.
     moment = at.astimezone(UTC).replace(microsecond=0)
     try:
         good, found, evidence = _find_best_path(certificate, moment, trust, revocations)
@@ -73,7 +77,7 @@ def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUs
 def _find_best_path(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: RevocationData
 ) -> tuple[tuple[Certificate, ...], path_validation.PathFailure | datetime, tuple[str, ...]]:
-    """Return the first good path, until when it is good or what says most against any, and the evidence."""
+    """Return the first valid path, its end of validity or the weightiest failure, and the evidence."""
     policy = trust.policy
     inquiry = path_validation.PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
     worst = path_validation.PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
@@ -117,14 +121,14 @@ def _lint_chain(chain: CertificateChain, trust: TrustStore) -> path_validation.P
     return None
 
 
-# How a judge has a certificate judged that it does not know: here, or by a process of its own.
+# The function that validates an unknown certificate: in this thread, or in a process of its own.
 Examine = Callable[[bytes, CertificateUse, datetime, TrustStore, RevocationData], Verdict]
 
 
 def validate_octets(
     der: bytes, use: CertificateUse, at: datetime, trust: TrustStore, revocations: RevocationData
 ) -> Verdict:
-    """Read a certificate and judge it; never raises for what a peer sent."""
+    """Read a certificate and validate it; never raise for input of a peer."""
     try:
         certificate = read_certificate(der, trust.policy.certificates)
     except GatewayError as refused:
@@ -134,7 +138,7 @@ def validate_octets(
 
 @dataclass(frozen=True, slots=True)
 class FreshVerdict:
-    """A verdict that is new, with all that it was made from."""
+    """A new verdict with everything that it was made from."""
 
     leaf: bytes
     use: CertificateUse
@@ -154,11 +158,12 @@ class _TrustInUse:
 class CertificateValidator:
     """Remembers verdicts, so that the certificate of a known party costs one look-up.
 
-    A verdict is remembered under the certificate's digest, the use and the epoch, and only for
-    the time in which nothing behind it can change.  `replace_trust` brings new trust or new revocation
-    lists, raises the epoch and forgets everything.  One judge serves all threads.  ``examine``
-    judges what is not remembered; without it that is done in this thread, whatever it costs.
-    ``tell`` is told each new verdict before anybody is, and may raise: then there is none.
+    A verdict is remembered under the certificate's digest, the use and the epoch, for as long
+    as nothing that it depends on can change. `replace_trust` sets new trust or new revocation
+    lists, raises the epoch and drops all verdicts. One validator serves all threads.
+    ``examine`` validates a certificate without a remembered verdict; by default this is done
+    in the calling thread without a time limit. ``tell`` receives each new verdict before it
+    is returned; when it raises, there is no verdict.
     """
 
     def __init__(
@@ -175,26 +180,27 @@ class CertificateValidator:
         self._capacity = max(capacity, 2)
         self._examine = examine or validate_octets
         self.tell = tell
-        # Apart, so that a flood of worthless certificates displaces no good one.
+        # Separate, so that a flood of bad certificates displaces no good one.
         self._good: dict[tuple[bytes, CertificateUse, int], Verdict] = {}
         self._bad: dict[tuple[bytes, CertificateUse, int], Verdict] = {}
         self._lock = threading.Lock()
-        # Of many threads that ask the same at once one judges, the others hear what it found.
+        # When many threads ask for the same verdict at once, one validates and the others wait for its
+        # result.
         self._judging: dict[tuple[bytes, CertificateUse, int], threading.Lock] = {}
 
     @property
     def epoch(self) -> int:
-        """The number of the register in use."""
+        """Return the number of the register in use."""
         return self._register.epoch
 
     @property
     def trust(self) -> TrustStore:
-        """The anchors and intermediates in use."""
+        """Return the anchors and intermediates in use."""
         return self._register.trust
 
     @property
     def revocations(self) -> RevocationData:
-        """The lists and responses in use."""
+        """Return the lists and responses in use."""
         return self._register.revocations
 
     def replace_trust(
@@ -203,18 +209,19 @@ class CertificateValidator:
         revocations: RevocationData | None = None,
         epoch: int | None = None,
     ) -> int:
-        """Take other trust or revocation lists into use; return the new epoch."""
+        """Activate other trust or revocation lists; return the new epoch."""
         with self._lock:
             old = self._register
             number = old.epoch + 1 if epoch is None else epoch
             lists = old.revocations if revocations is None else revocations
             self._register = _TrustInUse(number, trust or old.trust, lists)
-            # New dictionaries: a thread that judges under the old register writes where nobody reads.
+            # New dictionaries: a thread that still validates with the old register writes into the unused
+            # old ones.
             self._good, self._bad = {}, {}
             return number
 
     def __call__(self, der: bytes, use: CertificateUse, at: datetime) -> Verdict:
-        """Judge the certificate `der` for `use` at `at`; never raises for what a peer sent."""
+        """Validate the certificate `der` for `use` at `at`; never raise for input of a peer."""
         key = (hashlib.sha256(der).digest(), use, self._register.epoch)
         known = self._find_known(key, at)
         if known is not None:
@@ -233,7 +240,7 @@ class CertificateValidator:
         return known if known is not None and known.judged_at <= at <= known.valid_until else None
 
     def recall_verdict(self, sha256: str, use: CertificateUse) -> Verdict | None:
-        """Return the verdict in hand on a certificate, by its SHA-256; None where there is none."""
+        """Return the remembered verdict on a certificate by its SHA-256, or None."""
         key = (bytes.fromhex(sha256), use, self._register.epoch)
         return self._good.get(key) or self._bad.get(key)
 

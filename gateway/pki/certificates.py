@@ -1,7 +1,7 @@
-"""X.509 certificates, read once, strictly, into frozen values.
+"""X.509 certificates, parsed once, strictly, into immutable values.
 
-Everything a certificate says about itself is checked here against :class:`CertificateRules`;
-whether someone vouches for it is the business of :mod:`gateway.pki.certificate_validation`.
+The content of a certificate is checked here against :class:`CertificateRules`;
+:mod:`gateway.pki.certificate_validation` decides whether it is trusted.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ __all__ = [
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
-# Real certificates are 0.5 to 4 KiB; the largest seen in public collections stay below 16.
+# Real certificates have 0.5 to 4 KiB; the largest in public collections have less than 16 KiB.
 MAX_CERTIFICATE_OCTETS: Final = 32 * 1024
 MAX_BUNDLE_OCTETS: Final = 2 * 1024 * 1024
 MAX_CERTIFICATES: Final = 256
 # RFC 5280 §4.1.2.2.
 MAX_SERIAL_OCTETS: Final = 20
-# Work grows with names x constraints and policies x mappings; a party needs a handful of each.
+# Work grows with names x constraints and policies x mappings; a party needs only a few of each.
 MAX_EXTENSIONS: Final = 40
 MAX_NAMES: Final = 256
 
@@ -103,12 +103,13 @@ _KEY_TYPES: Final = (
     ("dsa", dsa.DSAPublicKey),
 )
 
-# The parser counts octets where RFC 5280 counts characters, which is too few for 22 Hangul syllables,
-# and takes odd serial numbers, which the rules below judge.  It only warns: on standard error, of a
-# certificate that anybody may have sent.  Said once for the process: filters belong to no thread.
+# The parser counts octets where RFC 5280 counts characters, so that it warns of 22 Hangul syllables. It also
+# accepts odd serial numbers, which the rules below check. It only writes warnings to standard error, about
+# certificates that any sender may supply. The filters are set once: they apply to the whole process.
 warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
 warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", UserWarning)
-#: Characters of a name's attribute (RFC 5280 appendix A.1); of others ub-name is far below any limit here.
+#: Characters of a name's attribute (RFC 5280 appendix A.1); for the other attributes ub-name is far below
+#: any limit here.
 _BOUNDS: Final = {NameOID.COUNTRY_NAME: (2, 2), NameOID.COMMON_NAME: (1, 64)}
 _NO_BOUNDS: Final = (0, 32_768)
 
@@ -119,11 +120,12 @@ _PEM_BLOCK: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CertificateRules:
-    """What a certificate must be before anyone asks who issued it.
+    """The requirements on a certificate, apart from its issuer.
 
-    ``key_types`` may also name "dsa", for paths of the past; such a key never verifies a message.
-    ``signatures`` holds the object identifiers of signature algorithms that issuers may use.
-    Without ``profile`` only what RFC 5280 §6 needs is asked: any version, serial number and key.
+    ``key_types`` may also name "dsa", for old paths; such a key never verifies a message.
+    ``signatures`` contains the object identifiers of the signature algorithms that issuers
+    may use. Without ``profile`` only the requirements of RFC 5280 §6 apply: any version,
+    serial number and key.
     """
 
     profile: bool = True
@@ -139,7 +141,7 @@ class CertificateRules:
             "1.2.840.113549.1.1.11",  # sha256WithRSAEncryption
             "1.2.840.113549.1.1.12",
             "1.2.840.113549.1.1.13",
-            "1.2.840.113549.1.1.10",  # RSASSA-PSS; its digest is checked apart
+            "1.2.840.113549.1.1.10",  # RSASSA-PSS; its digest is checked separately
             "1.2.840.10045.4.3.2",  # ecdsa-with-SHA256
             "1.2.840.10045.4.3.3",
             "1.2.840.10045.4.3.4",
@@ -164,10 +166,11 @@ PATH_RULES: Final = CertificateRules(
 class Certificate:
     """A certificate, parsed once.
 
-    Two certificates are equal when their octets are: issuer and serial number alone name
-    nothing, for another issuer may use the same words.  ``sha256`` is lowercase hexadecimal;
+    Two certificates are equal when their octets are equal: issuer and serial number identify
+    none, because another issuer may use the same values. ``sha256`` is lowercase hexadecimal;
     names are RFC 4514 strings; ``key_usage`` and ``extended_key_usage`` are None where the
-    extension is absent; ``list_alternative_names`` begin with their kind: "dns:", "email:", "uri:".
+    extension is absent; ``alternative_names`` begin with their kind: "dns:", "email:",
+    "uri:".
     """
 
     der: bytes = field(repr=False)
@@ -194,19 +197,19 @@ class Certificate:
 
     @property
     def is_self_issued(self) -> bool:
-        """Whether subject and issuer are the same name."""
+        """Return whether subject and issuer are the same name."""
         return self.subject_der == self.issuer_der
 
     @property
     def pem(self) -> bytes:
-        """The certificate as a PEM block."""
+        """Return the certificate as a PEM block."""
         text = base64.encodebytes(self.der).replace(b"\n", b"")
         lines = [text[start : start + 64] for start in range(0, len(text), 64)]
         return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
 
 
 def read_certificate(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> Certificate:
-    """Read one certificate, DER or PEM; raises GW205 for anything that is not exactly one good one."""
+    """Read one certificate, DER or PEM; raise GW205 for anything but exactly one acceptable certificate."""
     if len(data) > 2 * MAX_CERTIFICATE_OCTETS:
         _raise_untrusted(f"a certificate of {len(data)} octets is too large")
     if data[:1] == b"\x30":
@@ -232,7 +235,7 @@ def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> t
 
 
 def format_name(name: x509.Name) -> str:
-    """Return a name as RFC 4514 writes it; what would move a cursor or turn a line is in hexadecimal."""
+    """Return a name in the form of RFC 4514, with unprintable characters in hexadecimal."""
     return "".join(
         char if char.isprintable() else "".join(f"\\{octet:02X}" for octet in char.encode("utf-8", "replace"))
         for char in name.rfc4514_string()
@@ -246,7 +249,8 @@ def _decode_pem(block: bytes) -> bytes:
         _raise_untrusted("the base64 text of the certificate is malformed")
 
 
-# Every message carries its certificate, mostly the same few: parsing is remembered, refusals are not.
+# Every message contains a certificate, mostly one of the same few: parsed certificates are cached, refusals
+# are not.
 @lru_cache(maxsize=512)
 def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
     if len(encoded) > MAX_CERTIFICATE_OCTETS:
@@ -256,13 +260,13 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
         return _build_certificate(encoded, _parse_certificate(encoded, lenient=not rules.profile), rules)
     except GatewayError:
         raise
-    # The parser below reports malformed input by ValueError, TypeError and types of its own.
+    # For malformed input the parser below raises ValueError, TypeError and types of its own.
     except Exception as problem:
         _raise_untrusted(f"malformed certificate: {problem}")
 
 
 def get_parsed_certificate(certificate: Certificate) -> x509.Certificate:
-    """Return the certificate as the parser sees it, for extensions that are seldom asked for."""
+    """Return the certificate as an object of the parser, for extensions that are rarely needed."""
     return _parse_certificate(certificate.der, lenient=certificate.public_key is None)
 
 
@@ -277,10 +281,11 @@ def _parse_certificate(encoded: bytes, *, lenient: bool) -> x509.Certificate:
 
 
 def _add_dsa_parameters(encoded: bytes) -> bytes | None:
-    """Return a certificate with stand-ins for the DSA parameters it takes from its issuer's key.
+    """Return a certificate with placeholders for the DSA parameters that its issuer's key supplies.
 
-    RFC 3279 §2.3.2 allows to leave them out and the parser cannot read that.  No key is ever read
-    from the stand-ins, and what was signed are the octets as they came.
+    RFC 3279 §2.3.2 allows them to be omitted, and the parser cannot read such a certificate.
+    No key is ever read from the placeholders, and the signature is verified over the original
+    octets.
     """
     parsed = asn1_x509.Certificate.load(encoded, strict=True)
     algorithm = parsed["tbs_certificate"]["subject_public_key_info"]["algorithm"]
@@ -292,7 +297,7 @@ def _add_dsa_parameters(encoded: bytes) -> bytes | None:
 
 
 def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
-    """Check what the parser lets pass: the serial number, of which it only warns, and the algorithms."""
+    """Check what the parser accepts: the serial number, of which it only warns, and the algorithms."""
     serial = read_certificate_serial(encoded)
     if serial is None:
         _raise_untrusted("malformed certificate")
@@ -300,7 +305,7 @@ def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
         _raise_untrusted(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
     if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:
         _raise_untrusted("the serial number is not positive")
-    # Neither parser compares them; which one was meant is anybody's guess.
+    # Neither parser compares the two; with different ones, the intended algorithm is unknown.
     if not has_one_algorithm(encoded):
         _raise_untrusted("the signed part names another signature algorithm than stands beside it")
     if not has_octet_signature(encoded):
@@ -384,7 +389,7 @@ def _check_public_key(
     except (ValueError, UnsupportedAlgorithm):
         if rules.profile:
             raise
-        # The path validator may know such a key; DSA ones are read along the path.
+        # The path validator may support such a key; DSA keys are read along the path.
         return "unread", None  # type: ignore[return-value]
     kind, refused = evaluate_key(key, rules)
     if refused:
@@ -393,7 +398,7 @@ def _check_public_key(
 
 
 def evaluate_key(key: object, rules: CertificateRules) -> tuple[str, str | None]:
-    """Return the type of a public key, and why the rules refuse it or None."""
+    """Return the type of a public key, and the reason why the rules refuse it or None."""
     kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
     return kind, _find_key_fault(kind, key, rules)
 
@@ -406,7 +411,7 @@ def _find_key_fault(kind: str, key: object, rules: CertificateRules) -> str | No
     if isinstance(key, rsa.RSAPublicKey):
         if not rules.rsa_bits <= key.key_size <= rules.rsa_bits_most:
             return f"an RSA key of {key.key_size} bits is refused"
-        # Signatures were forged under small exponents (Bleichenbacher 2006); a huge one only costs time.
+        # Signatures were forged for small exponents (Bleichenbacher 2006); a huge one only costs time.
         if not 65537 <= key.public_numbers().e < 1 << 33:
             return "the RSA exponent is refused"
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in rules.curves:
@@ -415,7 +420,7 @@ def _find_key_fault(kind: str, key: object, rules: CertificateRules) -> str | No
 
 
 def _check_curve_is_named(encoded: bytes, key: PublicKey) -> None:
-    """Refuse a curve written out as numbers, though they be those of a good one (RFC 5480 §2.1.1)."""
+    """Raise for a curve given by explicit parameters, even those of an accepted curve (RFC 5480 §2.1.1)."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         again = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         outer = read_element(again, 0)
@@ -425,7 +430,7 @@ def _check_curve_is_named(encoded: bytes, key: PublicKey) -> None:
 
 
 def find_rule_violation(certificate: Certificate, rules: CertificateRules) -> str | None:
-    """Say why a certificate, read perhaps under laxer rules, breaks `rules`; None when it does not."""
+    """Return how a certificate, perhaps read under laxer rules, breaks `rules`; None when it does not."""
     if rules.positive_serial and certificate.serial <= 0:
         return "the serial number is not positive"
     return _find_key_fault(certificate.key_type, certificate.public_key, rules)
@@ -444,7 +449,7 @@ def _read_extended_key_usage(found: x509.Extension[x509.ExtensionType] | None) -
 
 
 def list_alternative_names(found: x509.Extension[x509.ExtensionType] | None) -> tuple[str, ...]:
-    """Return the alternative names of the kinds that are read here, each behind its kind."""
+    """Return the alternative names of the supported kinds, each with its kind as prefix."""
     if found is None or not isinstance(found.value, x509.SubjectAlternativeName):
         return ()
     if len(found.value) > MAX_NAMES:

@@ -1,4 +1,4 @@
-"""The few octets of DER that are looked at before a parser sees the rest."""
+"""Reads the few DER elements of a certificate that are checked before a parser reads the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_element(data: bytes, start: int) -> tuple[int, int, int] | None:
         if not 1 <= count <= 4 or len(octets) != count:
             return None
         length = int.from_bytes(octets)
-        # X.690 §10.1: the shortest form of a length is the only one.
+        # X.690 §10.1: only the shortest form of a length is allowed.
         if length < 0x80 or octets[0] == 0:
             return None
         content += count
@@ -45,7 +45,7 @@ def read_certificate_serial(data: bytes) -> bytes | None:
 
 
 def has_one_algorithm(data: bytes) -> bool:
-    """Say whether a certificate names one algorithm in what is signed and beside it (RFC 5280 §4.1.1.2)."""
+    """Return whether the signed part and the outer field name the same algorithm (RFC 5280 §4.1.1.2)."""
     outer = read_element(data, 0)
     inner = read_element(data, outer[1]) if outer else None
     serial = _read_serial(data, inner[1]) if inner else None
@@ -58,10 +58,10 @@ def has_one_algorithm(data: bytes) -> bool:
 
 
 def has_octet_signature(data: bytes) -> bool:
-    """Say whether the signature of a certificate, its third element, has no bits left over.
+    """Return whether the signature of a certificate, its third element, has no unused bits.
 
-    No signature of X.509 has any; a parser that leaves the last bits out would let one signed text
-    have several forms.
+    No X.509 signature has unused bits; a parser that ignored the last bits would accept
+    several forms of one signed text.
     """
     outer = read_element(data, 0)
     signed = read_element(data, outer[1]) if outer else None
@@ -71,6 +71,6 @@ def has_octet_signature(data: bytes) -> bool:
 
 
 def _read_serial(data: bytes, start: int) -> tuple[int, int, int] | None:
-    """Return the serial number of a certificate whose signed part begins at `start`."""
+    """Return the serial number element of a certificate whose signed part begins at `start`."""
     version = read_element(data, start)
     return read_element(data, version[2]) if version and version[0] == _VERSION else version

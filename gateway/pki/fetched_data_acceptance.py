@@ -1,9 +1,9 @@
-"""Whether what was fetched may be put in force; what is refused here changes nothing.
+"""Decides whether a fetched list or response may be put in force; a refusal changes nothing.
 
-A list or response is held against the certificate of its issuer that the settings name, against
-what it is to follow, and against the moment.  The judgement of a certificate looks at signatures
-and times again, along the path in question: here nothing gets in that could never help it, and
-nothing that would take it back to an earlier state.
+A list or response is checked against the certificate of its issuer that the settings name,
+against its predecessor, and against the time. The validation of a certificate checks
+signatures and times again, along its own path. This module rejects data that could never help
+such a validation, and data that would restore an earlier state.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
     "is_issued_by",
 ]
 
-# RFC 5280 §5.2.3: nobody may use longer ones, and nobody need handle them.
+# RFC 5280 §5.2.3: issuers must not use longer numbers, and readers need not support them.
 _NUMBER_BITS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceTerms:
-    """By whom it is to be signed, whom we trust, and the moment."""
+    """The required signer, the trust store, and the time."""
 
     issuer: Certificate
     trust: TrustStore
@@ -46,7 +46,7 @@ class AcceptanceTerms:
 
     @property
     def path_inquiry(self) -> path_validation.PathInquiry:
-        """The moment as paths are validated for it; policies of signers of lists do not matter."""
+        """Return the path inquiry for this time; policies of signers of lists do not matter."""
         rules = self.trust.policy.certificates
         return path_validation.PathInquiry(
             self.at.replace(microsecond=0), rules.weak_digests
@@ -55,7 +55,7 @@ class AcceptanceTerms:
 
 @dataclass(frozen=True, slots=True)
 class OcspQuery:
-    """One question to a responder: about which certificate, and with which nonce, if any."""
+    """One question to a responder: the certificate, and the nonce, if any."""
 
     certificate: Certificate
     nonce: bytes | None = None
@@ -63,7 +63,7 @@ class OcspQuery:
 
 
 def check_issuer_path(expected: AcceptanceTerms) -> None:
-    """Refuse an issuer that leads to no anchor now: nothing that it signs could help."""
+    """Raise GW606 for an issuer without a valid path to an anchor: nothing that it signs could be used."""
     policy = expected.trust.policy
     reason = "no path leads from it to a trust anchor"
     for chain in expected.trust.index.find_chains(expected.issuer, policy.path_most, policy.candidates_most):
@@ -78,7 +78,7 @@ def check_issuer_path(expected: AcceptanceTerms) -> None:
 def accept_revocation_list(
     data: bytes, expected: AcceptanceTerms, held: RevocationList | None = None
 ) -> RevocationList:
-    """Return the complete list in `data` (DER or PEM); raises GW606 unless it may follow `held`."""
+    """Return the complete list in `data` (DER or PEM); raise GW606 unless it may follow `held`."""
     found = _read_expected_list(data, expected)
     if found.base is not None:
         _raise_rejection("a list of changes, where a complete one was asked for")
@@ -89,7 +89,7 @@ def accept_revocation_list(
 def accept_delta_list(
     data: bytes, expected: AcceptanceTerms, held: RevocationList | None, complete: Iterable[RevocationList]
 ) -> RevocationList:
-    """Return the list of changes in `data`; it must fit a list in hand of those in `complete`, too."""
+    """Return the delta CRL in `data`; raise GW606 unless it fits one of the complete lists too."""
     found = _read_expected_list(data, expected)
     if found.base is None:
         _raise_rejection("a complete list, where one of changes was asked for")
@@ -132,9 +132,9 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
 
 
 def _check_successor(found: RevocationList, held: RevocationList | None) -> None:
-    """Refuse what is older than the list in force of the same issuer and kind, or speaks of others.
+    """Raise for a list that is older than the one in force of the same issuer and kind, or of other scope.
 
-    An issuer that cuts its lists numbers each cut by itself (RFC 5280 §5.2.3).
+    An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3).
     """
     if held is None or held.issuer_key != found.issuer_key or (held.base is None) != (found.base is None):
         return
@@ -147,7 +147,7 @@ def _check_successor(found: RevocationList, held: RevocationList | None) -> None
 
 
 def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:
-    """Say whether some path leads from a certificate over this very issuer."""
+    """Return whether some path leads from a certificate through exactly this issuer."""
     return _find_chain(certificate, AcceptanceTerms(issuer, trust, certificate.not_before)) is not None
 
 
@@ -160,10 +160,10 @@ def _find_chain(certificate: Certificate, expected: AcceptanceTerms) -> Certific
 def accept_ocsp_response(
     data: bytes, expected: AcceptanceTerms, asked: OcspQuery, since: datetime | None = None
 ) -> tuple[OcspResponse, SingleResponse]:
-    """Return a response and what it says of the certificate; raises GW606 unless it answers the question.
+    """Return a response and its statement on the certificate; raise GW606 unless it answers the question.
 
-    A certificate that is revoked is an answer; one that the responder does not know is none.  What
-    was said before `since`, when the word in force was, is refused.
+    "revoked" is an answer; "unknown" is not. A statement from before `since`, the time of the
+    one in force, is refused.
     """
     check_issuer_path(expected)
     policy = expected.trust.policy

@@ -1,4 +1,4 @@
-"""Names in the normal form in which they are compared, and addresses within networks."""
+"""Names in the normal form that is used for comparison, and addresses within networks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def list_point_names(
 ) -> frozenset[str]:
     """Return the normal forms of the names of a distribution point of the lists of `issuer`."""
     if point.relative_name is not None:
-        # RFC 5280 §4.2.1.13: one more step below the issuer of the list.
+        # RFC 5280 §4.2.1.13: the name is relative to the issuer of the list.
         return frozenset({normalize_name(x509.Name([*issuer.rdns, point.relative_name]).public_bytes())})
     return frozenset(normalize_general_name(name) for name in point.full_name or ())
 
 
 def is_in_network(network: str, address: str) -> bool:
-    """Say whether `address` lies in `network`, both as text; one of the other version lies outside."""
+    """Return whether `address` is in `network`, both as text; false for different IP versions."""
     outer = ipaddress.ip_network(network, strict=False)
     inner = ipaddress.ip_address(address)
     return inner.version == outer.version and inner in outer

@@ -1,8 +1,8 @@
 """Key files of the Korean national PKI: PKCS#8 encrypted with SEED (RFC 4269, RFC 4010).
 
-Two schemes are in use for ``signPri.key``.  The older derives key and initialisation vector
-from the password by PBKDF1 (KCAC.TS.ENC §3: ``seedCBCWithSHA1``), the newer is PBES2 of
-RFC 8018 with SEED in CBC mode.  Either yields a plain PKCS#8 key.
+Two schemes are in use for ``signPri.key``. The older one derives key and initialization
+vector from the password by PBKDF1 (KCAC.TS.ENC §3: ``seedCBCWithSHA1``), the newer one is
+PBES2 of RFC 8018 with SEED in CBC mode. Both result in a plain PKCS#8 key.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _HMACS: Final = {
     bytes.fromhex("2a864886f70d020b"): "sha512",
 }
 _KEY: Final = 16
-#: Files in use say 2,048; a count of thousands of millions would hold the process for an hour.
+#: Files in use have 2,048; a count of several thousand million would occupy the process for an hour.
 _MOST_ITERATIONS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _DerElement:
-    """A tag with its content; a sequence is looked into by `read_sequence`."""
+    """A tag with its content; `read_sequence` reads the elements of a sequence."""
 
     tag: int
     content: bytes
 
     def read_sequence(self, *tags: int) -> list[_DerElement]:
-        """Return the elements of a sequence, of which the first must have these tags."""
+        """Return the elements of a sequence; the first ones must have these tags."""
         found = list(_iterate_elements(self.content)) if self.tag == _SEQUENCE else []
         if tuple(one.tag for one in found[: len(tags)]) != tags:
             raise _make_unreadable_error("it is not built as PKCS#8 says")
@@ -66,7 +66,7 @@ class _EncryptedKey:
 
 
 def is_npki_key(data: bytes) -> bool:
-    """Tell whether octets are a private key that SEED encrypts."""
+    """Return whether octets are a private key that is encrypted with SEED."""
     try:
         locked = _read_encrypted_key(data)
         if locked.scheme == _PBES2:
@@ -80,9 +80,9 @@ def is_npki_key(data: bytes) -> bool:
 
 
 def decrypt_npki_key(data: bytes, password: bytes) -> bytes:
-    """Return the PKCS#8 key (DER) of a key file (DER); GW803 when the password does not open it.
+    """Return the PKCS#8 key (DER) of a key file (DER); raise GW803 when the password is wrong.
 
-    The password is taken octet by octet: the files know no character set.
+    The password is used as octets: the files specify no character set.
     """
     locked = _read_encrypted_key(data)
     derive = _derive_pbes2_key if locked.scheme == _PBES2 else _derive_pbes1_key
@@ -96,7 +96,7 @@ def decrypt_npki_key(data: bytes, password: bytes) -> bytes:
         raise _make_unreadable_error("wrong password, or the file is damaged") from None
     whole = read_element(opened, 0)
     if whole is None or whole[0] != _SEQUENCE or whole[2] != len(opened):
-        # One wrong password in 256 leaves what looks like padding.
+        # One wrong password in 256 gives correct padding by chance.
         raise _make_unreadable_error("wrong password, or the file is damaged")
     return opened
 
@@ -112,7 +112,7 @@ def _read_encrypted_key(data: bytes) -> _EncryptedKey:
 
 
 def _derive_pbes1_key(parameters: _DerElement, password: bytes) -> tuple[bytes, bytes]:
-    """Return key and vector: PBKDF1 with SHA-1; the vector is the digest of what the key leaves over."""
+    """Return key and vector: PBKDF1 with SHA-1; the vector is the digest of the octets after the key."""
     salt, count = parameters.read_sequence(_OCTETS, _INTEGER)[:2]
     derived = password + salt.content
     for _ in range(_check_iterations(count)):
@@ -128,7 +128,7 @@ def _derive_pbes2_key(parameters: _DerElement, password: bytes) -> tuple[bytes, 
     if (function.content, cipher.content, len(vector.content)) != (_PBKDF2, _SEED_CBC, _KEY):
         raise _make_unreadable_error("it is encrypted by a scheme that is not known here")
     salt, count, *more = words.read_sequence(_OCTETS, _INTEGER)
-    # RFC 8018 appendix A.2: without a word about it, HMAC with SHA-1.
+    # RFC 8018 appendix A.2: the default is HMAC with SHA-1.
     named = [one.read_sequence(_OID)[0].content for one in more if one.tag == _SEQUENCE]
     digest = _HMACS.get(named[0]) if named else "sha1"
     if digest is None:

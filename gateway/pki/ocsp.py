@@ -1,7 +1,8 @@
-"""OCSP responses in hand (RFC 6960): what they say, of whom, and who may say it; nothing is fetched here.
+"""OCSP responses (RFC 6960): statements, certificates and responders; nothing is fetched here.
 
-Who signed a response is decided in :mod:`gateway.pki.revocation_status`, along the path of the certificate
-in question: the issuer itself, or a responder that the very issuer certified for this.
+:mod:`gateway.pki.revocation_status` verifies the signer of a response along the path of the
+certificate in question: it is the issuer itself, or a responder that this issuer certified
+for OCSP.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ __all__ = [
     "read_ocsp_response",
 ]
 
-# A response tells of a few certificates and carries a certificate or two.
+# A response has statements on a few certificates and contains one or two certificates.
 MAX_RESPONSE_OCTETS: Final = 128 * 1024
 _MAX_STATEMENTS: Final = 256
 _MAX_CERTIFICATES: Final = 4
 OCSP_SIGNING: Final = "1.3.6.1.5.5.7.3.9"
-# RFC 6960 §4.2.2.1: without nextUpdate newer information is always to be had.
+# RFC 6960 §4.2.2.1: without nextUpdate newer information is always available.
 NO_NEXT_UPDATE: Final = timedelta(hours=1)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -60,7 +61,7 @@ _STATUSES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SingleResponse:
-    """What a response says of one certificate, which it names by two digests and the serial number."""
+    """The statement on one certificate, identified by two digests and the serial number."""
 
     digest: str
     issuer_name_hash: bytes
@@ -72,7 +73,7 @@ class SingleResponse:
     revoked_at: datetime | None
 
     def matches_certificate(self, certificate: Certificate, issuer: Certificate) -> bool:
-        """Say whether it is about this certificate of this issuer (its name and its key)."""
+        """Return whether the statement is about this certificate of this issuer (its name and its key)."""
         digest = _DIGESTS.get(self.digest)
         return (
             digest is not None
@@ -82,7 +83,7 @@ class SingleResponse:
         )
 
     def compute_expiry(self, most: timedelta | None) -> datetime:
-        """Return when it ceases to be fresh; `most`: the greatest age allowed."""
+        """Return the time when the statement ceases to be fresh; `most`: the greatest permitted age."""
         if most is None or self.next_update - self.this_update <= most:
             return self.next_update
         return self.this_update + most
@@ -90,7 +91,7 @@ class SingleResponse:
 
 @dataclass(frozen=True, slots=True)
 class OcspResponse:
-    """One successful response: its statements, and who says so by name or by key."""
+    """One successful response: its statements, and its responder by name or by key."""
 
     der: bytes = field(repr=False)
     sha256: str
@@ -101,11 +102,11 @@ class OcspResponse:
     certificates: tuple[Certificate, ...] = field(compare=False, repr=False)
     nonce: bytes | None = field(compare=False, repr=False)
     basic: Any = field(compare=False, repr=False)
-    # The answer for each certificate: a response is asked about more than once.
+    # The result for each certificate; a response is verified more than once.
     verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def names_responder(self, certificate: Certificate) -> bool:
-        """Say whether this certificate's holder is the responder that the response names."""
+        """Return whether the holder of this certificate is the responder that the response names."""
         if self.responder_key is not None:
             return (
                 hashlib.sha1(_get_key_bits(certificate), usedforsecurity=False).digest() == self.responder_key
@@ -113,7 +114,7 @@ class OcspResponse:
         return self.responder_name == normalize_name(certificate.subject_der)
 
     def is_signed_by(self, certificate: Certificate) -> bool:
-        """Say whether the key of `certificate` made the signature of the response."""
+        """Return whether the signature of the response verifies with the key of `certificate`."""
         known = self.verified.get(certificate.sha256)
         if known is None:
             known = self.verified[certificate.sha256] = self._verify_response_signature(certificate)
@@ -129,21 +130,21 @@ class OcspResponse:
             )
         except InvalidSignature:
             return False
-        # A key of another kind than the algorithm asks for, or parameters that nobody knows.
+        # A key that does not match the algorithm, or unknown parameters.
         except Exception:
             return False
         return True
 
 
 def read_ocsp_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> OcspResponse:
-    """Read one DER response; raises GW208 when it is malformed, or says only that there is no answer."""
+    """Read one DER response; raise GW208 when it is malformed or has no answer."""
     if len(data) > MAX_RESPONSE_OCTETS:
         _raise_malformed(f"an OCSP response of {len(data)} octets is too large")
     try:
         return _build_response(bytes(data), rules)
     except GatewayError:
         raise
-    # Both parsers report malformed input by ValueError, TypeError and types of their own.
+    # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
         _raise_malformed(f"malformed OCSP response: {problem}")
 
@@ -175,7 +176,7 @@ def _build_response(data: bytes, rules: CertificateRules) -> OcspResponse:
 
 
 def _check_extensions(basic: Any) -> None:
-    """Refuse what must be understood and is not; the other parser hides the extensions of a statement."""
+    """Raise for an unknown critical extension of a statement; the other parser does not expose these."""
     for response in basic["tbs_response_data"]["responses"]:
         for each in response["single_extensions"] or ():
             if each["critical"].native:
@@ -209,12 +210,12 @@ def _read_single_responses(parsed: ocsp.OCSPResponse, rules: CertificateRules) -
 
 
 def _limit_open_response(begins: datetime, rules: CertificateRules) -> datetime:
-    """Return until when a statement without nextUpdate holds; RFC 6960 itself sets no end."""
+    """Return the end of a statement without nextUpdate; RFC 6960 itself sets none."""
     return begins + NO_NEXT_UPDATE if rules.profile else _NEVER
 
 
 def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:
-    """Yield the readable certificates that came along, a few; they are candidates, not proof."""
+    """Yield at most a few readable certificates of the response; they are candidates, not proof."""
     for each in parsed.certificates[:_MAX_CERTIFICATES]:
         try:
             yield read_certificate(each.public_bytes(serialization.Encoding.DER), rules)
@@ -223,7 +224,7 @@ def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRu
 
 
 def make_ocsp_request(certificate: Certificate, issuer: Certificate, nonce: bytes | None) -> bytes:
-    """Return the DER of a request about `certificate`; `nonce`: 16 to 32 octets (RFC 9654), or none."""
+    """Return the DER of a request about `certificate`; `nonce`: 16 to 32 octets (RFC 9654), or None."""
     builder = ocsp.OCSPRequestBuilder().add_certificate(
         x509.load_der_x509_certificate(certificate.der),
         x509.load_der_x509_certificate(issuer.der),
@@ -235,7 +236,7 @@ def make_ocsp_request(certificate: Certificate, issuer: Certificate, nonce: byte
 
 
 def check_nonce(answer: OcspResponse, nonce: bytes, *, required: bool) -> None:
-    """Refuse, with GW208, the answer to another request; one without nonce only where it is `required`."""
+    """Raise GW208 for the answer to another request, and, if `required`, for an answer without nonce."""
     if answer.nonce is None:
         if required:
             _raise_malformed("the OCSP response has no nonce")
@@ -244,7 +245,7 @@ def check_nonce(answer: OcspResponse, nonce: bytes, *, required: bool) -> None:
 
 
 def _get_key_bits(certificate: Certificate) -> bytes:
-    """Return the octets of the public key as OCSP hashes them: the bit string without its header."""
+    """Return the octets of the public key that OCSP hashes: the bit string without its header."""
     info = asn1_x509.Certificate.load(certificate.der).public_key
     octets: bytes = info["public_key"].contents[1:]
     return octets

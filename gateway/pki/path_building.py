@@ -1,6 +1,6 @@
-"""Finds the few paths worth a look, from a certificate to the anchors of a store.
+"""Builds candidate paths from a certificate to the anchors of a store (RFC 4158).
 
-Paths are built here and not by the validation library, whose search has no bound.
+Paths are built here and not by the validation library, because its search is unbounded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gateway.pki.certificates import Certificate
 
 __all__ = ["ONE_AT_A_TIME", "CertificateChain", "CertificateIndex", "is_understood"]
 
-# Steps of one search; a register without cross-certificates needs as many as a path is long.
+# Steps of one search; without cross-certificates a search needs as many as a path is long.
 _MAX_STEPS: Final = 256
 
-# The ASN.1 objects parse themselves when first looked at, in place: one look at a time.
+# The ASN.1 objects parse themselves lazily and in place: only one thread at a time may read them.
 ONE_AT_A_TIME: Final = threading.RLock()
 _VALIDATOR: Final = DefaultSignatureValidator()
 
@@ -44,7 +44,7 @@ class _KnownCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateChain:
-    """A candidate path, from the leaf to an anchor; `issuer_keys` are normal forms of issuers' names."""
+    """A candidate path from the leaf to an anchor; `issuer_keys` are the normalized names of the issuers."""
 
     certificates: tuple[Certificate, ...]
     parsed: tuple[Any, ...]
@@ -52,7 +52,7 @@ class CertificateChain:
 
 
 class CertificateIndex:
-    """The certificates of a store by subject, in the normal form of names."""
+    """The certificates of a store, indexed by the normal form of the subject."""
 
     __slots__ = ("_by_sha256", "_by_subject", "_signatures", "registry")
 
@@ -87,7 +87,7 @@ class CertificateIndex:
                 waiting.extend((*chain, issuer) for issuer in self._find_issuers(chain))
 
     def extend_chain(self, leaf: Certificate, chain: CertificateChain, place: int) -> CertificateChain | None:
-        """Return `leaf` on top of what `chain` has from `place` on; None when that did not issue it."""
+        """Return `leaf` followed by `chain` from `place` on; None when that certificate did not issue it."""
         known = self._by_sha256.get(leaf.sha256) or _make_known(leaf, anchor=False)
         issuer = chain.certificates[place]
         with ONE_AT_A_TIME:
@@ -119,7 +119,8 @@ class CertificateIndex:
         ]
         if len(found) < 2:
             return found
-        # Many of one name only make the search long; where none signed, one of them tells the reason.
+        # Many issuers of the same name only lengthen the search; if none of them signed, one gives the
+        # reason.
         return [each for each in found if self._has_issued(subject, each)] or found[:1]
 
     def _has_issued(self, subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
@@ -127,22 +128,22 @@ class CertificateIndex:
         known = self._signatures.get(pair)
         if known is None:
             known = _verify_issuer_signature(subject, issuer)
-            # Of parties nothing is remembered here: there is no end of them.
+            # Nothing is stored for certificates of parties: their number is unlimited.
             if pair[0] in self._by_sha256:
                 self._signatures[pair] = known
         return known
 
 
-# The same few authorities come with every case; a party is looked at once by the search for paths.
+# Every case uses the same few authorities; a party's certificate is parsed once by the path search.
 @lru_cache(maxsize=512)
 def _make_known(certificate: Certificate, *, anchor: bool) -> _KnownCertificate:
     try:
         with ONE_AT_A_TIME:
             parsed = asn1_x509.Certificate.load(certificate.der, strict=True)
             names = str(parsed.subject.hashable), str(parsed.issuer.hashable)
-            # The library looks certificates up by their keys; one that it cannot read ends the look-up.
+            # The library looks up certificates by their keys; an unreadable key would end the look-up.
             key_hash = parsed.public_key.sha1
-    # Names may hold octets that the first parser let pass and this one does not.
+    # Names may contain octets that the first parser accepts and this one does not.
     except Exception as error:
         detail = f"malformed certificate ({type(error).__name__})"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
@@ -155,7 +156,7 @@ def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
 
 
 def is_understood(certificate: Certificate) -> bool:
-    """Say whether the path validator can read the certificate too."""
+    """Return whether the path validator can read the certificate too."""
     try:
         _make_known(certificate, anchor=False)
     except GatewayError:
@@ -164,7 +165,7 @@ def is_understood(certificate: Certificate) -> bool:
 
 
 def _verify_issuer_signature(subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
-    """Say whether the issuer's key may have made the signature; what cannot be tried may have been."""
+    """Return whether the issuer's key may have made the signature; true when it cannot be tested."""
     try:
         with ONE_AT_A_TIME:
             _VALIDATOR.validate_signature(
@@ -175,7 +176,7 @@ def _verify_issuer_signature(subject: _KnownCertificate, issuer: _KnownCertifica
             )
     except InvalidSignature:
         return False
-    # A key that lacks its parameters, an algorithm that is not known: the path validator says what.
+    # For a key without parameters or an unknown algorithm, the path validator reports the reason.
     except Exception:
         return True
     return True

@@ -1,7 +1,8 @@
-"""Has one path validated by RFC 5280 §6.1, apart from revocation.
+"""Validates one path by RFC 5280 §6.1, without revocation.
 
-The library that does it also searches for paths, without bound; it is given the one to look at
-(:mod:`gateway.pki.path_building`).  It is written with coroutines but, given no fetchers, never waits.
+The validation library also searches for paths, without bound; here it receives the one path
+to validate (:mod:`gateway.pki.path_building`). It is written with coroutines but, without
+fetchers, never waits.
 """
 
 from __future__ import annotations
@@ -47,21 +48,21 @@ from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, Certifica
 
 __all__ = ["ANY_POLICY", "PathFailure", "PathInquiry", "PolicyInputs", "derive_dsa_key", "validate_chain"]
 
-# It tells of odd names at their full length; what matters of that is in the verdict.
+# The library logs unusual names at full length; the verdict has the relevant part.
 name_trees.logger.disabled = True
-# It looks its comparisons up here, and has none for addresses (RFC 5280 §4.2.1.10).
+# The library looks up its comparisons here, and has none for addresses (RFC 5280 §4.2.1.10).
 name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
 
 
 def _is_subdomain(base: str, name: str) -> bool:
-    """Say whether a domain name is `base` with zero or more labels added (RFC 5280 §4.2.1.10)."""
-    # Every name is one that labels were added to where there were none.
+    """Return whether a domain name is `base` with zero or more labels added (RFC 5280 §4.2.1.10)."""
+    # Every name is a subdomain of the empty base.
     return not base or name_trees.dns_tree_contains(base, name)
 
 
 name_trees._name_type_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
-# Names of structure it cannot even hold; as octets they are held, and one that meets a constraint
-# of its form is still refused, for nothing compares them.
+# The library cannot store structured names. As text they can be stored; a name that meets a constraint of
+# its form is still refused, because no comparison exists for it.
 _interpreted: Final = name_trees._interpret_general_name
 
 
@@ -77,7 +78,7 @@ _ANY_POLICY: Final = "2.5.29.32.0"
 
 @dataclass(frozen=True, slots=True)
 class PathFailure:
-    """Why a path is not good."""
+    """The reason why a path is not valid."""
 
     problem: Problem
     reason: str
@@ -85,12 +86,12 @@ class PathFailure:
 
     @property
     def status(self) -> Literal["invalid", "indeterminate"]:
-        """The status of the verdict that follows."""
+        """Return the status of the resulting verdict."""
         return "indeterminate" if self.problem is REVOCATION_UNKNOWN else "invalid"
 
     @property
     def weight(self) -> int:
-        """How much this failure says where other paths failed otherwise; what is not known may mend."""
+        """Return how much this failure counts among those of several paths; a final one counts most."""
         order = (CERTIFICATE_UNTRUSTED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN)
         return len(order) if self.final else order.index(self.problem)
 
@@ -99,8 +100,8 @@ class PathFailure:
 class PolicyInputs:
     """The inputs of RFC 5280 §6.1.1 (c), (e), (f) and (g): which certificate policies are acceptable.
 
-    ``accepted`` holds object identifiers, or the one of anyPolicy.  ``of_anchor``: the policies
-    that the anchor's certificate names bind it too (RFC 5937).
+    ``accepted`` contains object identifiers, or that of anyPolicy. ``of_anchor``: the
+    policies in the anchor's certificate bind it too (RFC 5937).
     """
 
     accepted: frozenset[str] = frozenset({_ANY_POLICY})
@@ -115,7 +116,7 @@ ANY_POLICY: Final = PolicyInputs()
 
 @dataclass(frozen=True, slots=True)
 class PathInquiry:
-    """The moment and the rules under which a path is validated."""
+    """The time and the rules for the validation of a path."""
 
     moment: datetime
     weak_digests: frozenset[str]
@@ -123,14 +124,14 @@ class PathInquiry:
 
     @property
     def without_policies(self) -> PathInquiry:
-        """The same without a rule on policies: those of the signers of lists do not matter (§6.3.3)."""
+        """Return the inquiry without policy rules: those of the signers of lists do not matter (§6.3.3)."""
         return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
 
 
 def _find_forbidden_wildcard(chain: CertificateChain) -> str | None:
-    """Return a wildcard of the leaf that stands for a name which an authority excludes.
+    """Return a wildcard of the leaf that includes a name which an authority excludes.
 
-    The library compares the wildcard as a name; it may be used as any name below it.
+    The library compares the wildcard as one name, but it is valid for any name below it.
     """
     names = chain.certificates[0].alternative_names
     domains = [name.removeprefix("dns:*").lower() for name in names if name.startswith("dns:*.")]
@@ -146,9 +147,10 @@ def _find_forbidden_wildcard(chain: CertificateChain) -> str | None:
 
 
 def _has_malformed_constraint(chain: CertificateChain) -> bool:
-    """Say whether a constraint on host names that are there begins with a point (RFC 5280 §4.2.1.10).
+    """Return whether an applicable constraint on host names begins with a dot (RFC 5280 §4.2.1.10).
 
-    That is no domain name.  The library finds nothing below it, and so would exclude nothing.
+    Such a text is no domain name. The library finds nothing below it, and would therefore
+    exclude nothing.
     """
     if not any(name.startswith("dns:") for each in chain.certificates for name in each.alternative_names):
         return False
@@ -167,9 +169,10 @@ def _get_subtrees(parsed: Any, kind: str) -> Any:
 
 
 def _find_anchor_fault(chain: CertificateChain) -> str | None:
-    """Say why the key of the anchor may verify no certificates, by what its own certificate says.
+    """Return why the anchor's own certificate forbids its key to verify certificates, or None.
 
-    The library asks this of the authorities below it alone; one without extensions says nothing.
+    The library checks this only for the authorities below the anchor. A certificate without
+    extensions has no such rule.
     """
     anchor = chain.certificates[-1]
     if len(chain.certificates) == 1 or not anchor.extensions:
@@ -185,7 +188,7 @@ def _find_anchor_fault(chain: CertificateChain) -> str | None:
 def validate_chain(
     chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex
 ) -> PathFailure | None:
-    """Say why `chain` is not good; revocation is looked at elsewhere (`gateway.pki.revocation_status`)."""
+    """Return why `chain` is not valid, or None; `gateway.pki.revocation_status` checks revocation."""
     try:
         with ONE_AT_A_TIME:
             if _has_malformed_constraint(chain):
@@ -196,7 +199,7 @@ def validate_chain(
         return PathFailure(CERTIFICATE_EXPIRED, str(error))
     except ValidationError as error:
         return PathFailure(CERTIFICATE_UNTRUSTED, str(error))
-    # Malformed extensions make the library fail in ways of its own (TypeError, KeyError, ...).
+    # Malformed extensions cause other exceptions in the library (TypeError, KeyError, ...).
     except Exception as error:
         reason = f"the certificate path cannot be processed ({type(error).__name__})"
         return PathFailure(CERTIFICATE_UNTRUSTED, reason)
@@ -220,7 +223,7 @@ def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: C
 
 
 def _make_validation_params(rule: PolicyInputs) -> PKIXValidationParams:
-    """Return the rule in the library's words; it knows anyPolicy by name."""
+    """Return the rule as parameters of the library, which has its own name for anyPolicy."""
     accepted = frozenset("any_policy" if each == _ANY_POLICY else each for each in rule.accepted)
     return PKIXValidationParams(
         user_initial_policy_set=accepted or frozenset({"any_policy"}),
@@ -231,7 +234,7 @@ def _make_validation_params(rule: PolicyInputs) -> PKIXValidationParams:
 
 
 def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
-    """Return a DSA key that takes its parameters from the next one with some (RFC 3279 §2.3.2)."""
+    """Return a DSA key with the parameters of the next key that has some (RFC 3279 §2.3.2), or None."""
     if chain.certificates[place].public_key is not None:
         return None
     above = (each.public_key for each in chain.certificates[place + 1 :])
@@ -246,7 +249,7 @@ def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
 
 
 def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
-    """Make a trust anchor that binds itself to what its certificate says (RFC 5937)."""
+    """Make a trust anchor with the constraints of its own certificate (RFC 5937)."""
     parsed = chain.parsed[-1]
     derived = derive_quals_from_cert(parsed)
     rules = derived.standard_parameters
@@ -258,33 +261,34 @@ def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
             rules, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False
         )
     if rules is not None:
-        # Kinds of names of which the anchor says nothing are free; the library would forbid them.
+        # Kinds of names that the anchor does not mention are unconstrained; the library would forbid them.
         permitted, excluded = rules.initial_permitted_subtrees, rules.initial_excluded_subtrees
         rules = replace(
             rules,
             initial_permitted_subtrees={**default_permitted_subtrees(), **(permitted or {})},
             initial_excluded_subtrees={**default_excluded_subtrees(), **(excluded or {})},
         )
-    # It also forgets the length for attribute authorities and then counts down from None.
+    # The library also omits the length for attribute authorities and then counts down from None.
     length = derived.max_path_length
     return CertTrustAnchor(parsed, replace(derived, standard_parameters=rules, max_aa_path_length=length))
 
 
 def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
-    """Return what the anchor's certificate forbids or demands of policies below it; the library reads it not.
+    """Return the policy constraints in the anchor's certificate, which the library does not read.
 
-    It says after how many certificates that begins, and the library can only be told whether: where it
-    begins anywhere along this path it holds for all of it, which may refuse more, and never less.
+    The certificate says after how many certificates a constraint begins; the library accepts
+    only a yes or no. A constraint that begins anywhere on this path is therefore applied to
+    the whole path, which may refuse more, and never less.
     """
     parsed = chain.parsed[-1]
-    # Certificates that an authority issues to itself do not count; the last one of a path does (§6.1.5 a).
+    # Self-issued certificates do not count, except the last one of a path (§6.1.5 a).
     long = 1 + sum(not each.is_self_issued for each in chain.certificates[1:-1])
     constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
     explicit = constraints["require_explicit_policy"].native if constraints else None
     mapping = constraints["inhibit_policy_mapping"].native if constraints else None
     said = {
         "initial_explicit_policy": explicit is not None and explicit <= long,
-        # The last one before the end of the path is the last that can map.
+        # The last certificate before the end of the path is the last one that can map policies.
         "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
         "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
     }
@@ -301,7 +305,7 @@ def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anch
         revinfo_manager=RevinfoManager(registry, POEManager(), crls=(), ocsps=(), fetchers=None),
         certificate_registry=registry,
         trust_manager=SimpleTrustManager.build([anchor]),
-        # Key sizes are the lint's business; this one also reads the parameters of RSASSA-PSS.
+        # Key sizes are checked by the lint; this policy also reads the parameters of RSASSA-PSS.
         algorithm_usage_policy=DisallowWeakAlgorithmsPolicy(
             weak_hash_algos=inquiry.weak_digests, rsa_key_size_threshold=0, dsa_key_size_threshold=0
         ),
@@ -309,7 +313,7 @@ def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anch
 
 
 def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never waits, whether or not an event loop runs in this thread."""
+    """Run a coroutine that never waits, with or without an event loop in this thread."""
     try:
         work.send(None)
     except StopIteration as done:

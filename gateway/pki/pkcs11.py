@@ -1,12 +1,12 @@
-"""A signing key that never leaves its PKCS#11 token, and that may be gone for a while.
+"""A signing key that never leaves its PKCS#11 token, which may be temporarily unavailable.
 
-A token is pulled, a network appliance restarts, an operator changes a PIN: each ends the
-session for good.  `TokenSigner` says GW803 as long as the token is away and opens a new
-session by itself when it is back; nobody has to restart anything.
+Removal of a token, restart of a network appliance and change of a PIN each end the session
+permanently. `TokenSigner` raises GW803 as long as the token is unavailable, and opens a new
+session by itself when it returns; no restart is necessary.
 
-The module of a token (a shared library of its vendor) knows one application per process and
-finds a token that came back only after it was initialised anew, which ends the sessions of
-everybody in the process.  So all signers of a process share what they hold of a module.
+The module of a token (a shared library of its vendor) supports one application per process.
+It finds a returned token only after a new initialization, which ends all sessions of the
+process. All signers of a process therefore share the state of a module.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from gateway.pki.signing_keys import get_curve_digest, get_signature_algorithm
 
 __all__ = ["TokenKeyLocation", "TokenSigner"]
 
-#: Signed at each opening, to see that the key is that of the certificate.
+#: Signed at each opening, to verify that the key belongs to the certificate.
 _PROBE: Final = b"the key of this token belongs to the certificate"
-#: Seconds after a failure in which nobody asks the token again: a dead appliance is slow to say so.
+#: Seconds after a failure without a new request to the token: an unavailable appliance answers slowly.
 _PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKeyLocation:
-    """Where a key is: the module's file, the label of the token, the label of the key in it."""
+    """The location of a key: the module's file, the label of the token, the label of the key in it."""
 
     module: str
     token: str
@@ -45,7 +45,7 @@ class TokenKeyLocation:
 
 
 class _TokenModule:
-    """A vendor's library in this process: one lock, one session for each token."""
+    """A vendor's library in this process: one lock, and one session for each token."""
 
     def __init__(self, path: str) -> None:
         self.lock = threading.Lock()
@@ -53,12 +53,12 @@ class _TokenModule:
         self._process = os.getpid()
         self._library: Any = None
         self._sessions: dict[str, Any] = {}
-        #: Tells keys found in sessions that have ended from those found in the present ones.
+        #: Distinguishes keys of ended sessions from those of the present ones.
         self.generation = 0
 
     def open_session(self, token: str, pin: Callable[[], bytes]) -> Any:
-        """Return the session with a token, logged in; opens one where there is none."""
-        # A child has its parent's memory, not its connection to the token.
+        """Return the session with a token, logged in; open one if there is none."""
+        # A child process has its parent's memory, but not its connection to the token.
         if self._process != os.getpid():
             self.restart_module()
         if token not in self._sessions:
@@ -69,7 +69,7 @@ class _TokenModule:
         return self._sessions[token]
 
     def restart_module(self) -> None:
-        """End every session, and let the module look for its tokens anew."""
+        """End every session and make the module search for its tokens again."""
         self.generation += 1
         self._sessions.clear()
         self._process = os.getpid()
@@ -93,16 +93,16 @@ def _load_library(path: str) -> Any:
 
 
 class _WrongKeyError(Exception):
-    """The key that was found is not that of the certificate; another token may have been put in since."""
+    """The key in the token is not that of the certificate; the token may have been exchanged."""
 
 
 class TokenSigner:
     """Signs with a key of a PKCS#11 token; one signer serves all threads, one signature at a time.
 
-    `pin` returns the PIN and is asked at each opening of a session, so a PIN that was wrong may
-    be mended while the process runs; `clock` tells seconds that only go forward; `tell` hears of
-    the problem when signing begins to fail, and of None when it goes on.  Nothing is opened
-    before the first signature: a hub starts while its token is away.
+    `pin` returns the PIN and is called at each opening of a session, so that a wrong PIN can
+    be corrected while the process runs. `clock` returns monotonic seconds. `tell` receives
+    the problem when signing begins to fail, and None when it works again. Nothing is opened
+    before the first signature: a hub can start while its token is unavailable.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class TokenSigner:
         self._refused_pin: bytes | None = None
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature over `data` in the form of XML Signature; GW803 while the token is away."""
+        """Return the signature over `data` in the form of XML Signature; raise GW803 without the token."""
         with self._module.lock:
             self._check_pause()
             try:
@@ -151,12 +151,13 @@ class TokenSigner:
             try:
                 return self._compute_signature(self._key, data)
             except Exception:
-                # The session has ended, whatever the vendor calls it.  The next one tells why, if it does.
+                # The session has ended, whichever error the vendor uses; the next opening reports the
+                # reason.
                 self._key = None
         return self._compute_signature(self._open_key(), data)
 
     def _open_key(self) -> Any:
-        """Return the key in a session that is sure to live; raises GW803 where there is none."""
+        """Return the key in a working session; raise GW803 if there is none."""
         try:
             return self._find_key()
         except GatewayError:
@@ -164,7 +165,7 @@ class TokenSigner:
         except Exception as problem:
             unavailable = self._make_unavailable_error(problem)
         if self._refused_pin is None:
-            # Sessions end and tokens come back behind the module's back; it learns of that here.
+            # The module does not notice ended sessions and returned tokens before a restart.
             try:
                 self._module.restart_module()
                 return self._find_key()
@@ -185,7 +186,7 @@ class TokenSigner:
         return key
 
     def _get_usable_pin(self) -> bytes:
-        """Return the PIN unless the token refused it before: it locks itself after a few wrong ones."""
+        """Return the PIN; raise if the token refused it before, since a few wrong PINs lock the token."""
         pin = self._pin().rstrip(b"\r\n")
         if self._refused_pin == hashlib.sha256(pin).digest():
             raise GatewayError(KEY_UNAVAILABLE, "the token refused this PIN before", "pki.token.pin")
@@ -195,7 +196,7 @@ class TokenSigner:
         kind = type(problem).__name__
         if kind == "PinIncorrect":
             self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
-        # The words of a vendor's library may hold anything; its kind of error is what helps.
+        # The message of a vendor's library may contain anything; only the type of the error is reported.
         detail = f"token {self._place.token[:80]!r} does not sign ({kind})"
         if isinstance(problem, _WrongKeyError):
             detail = f"key {self._place.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
@@ -210,7 +211,8 @@ class TokenSigner:
         if isinstance(public, rsa.RSAPublicKey):
             return bytes(key.sign(data, mechanism=Mechanism.SHA256_RSA_PKCS))
         if isinstance(public, ec.EllipticCurvePublicKey):
-            # Not every token digests for ECDSA; r and s it returns side by side, as XML Signature has them.
+            # Some tokens do not compute digests for ECDSA. They return r and s as octets, as XML Signature
+            # requires.
             digest = hashes.Hash(get_curve_digest(public))
             digest.update(data)
             return bytes(key.sign(digest.finalize(), mechanism=Mechanism.ECDSA))
@@ -218,7 +220,7 @@ class TokenSigner:
 
 
 def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
-    """Tell whether a signature over the probe is one of this key."""
+    """Return whether a signature over the probe verifies with this key."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, _PROBE, padding.PKCS1v15(), hashes.SHA256())

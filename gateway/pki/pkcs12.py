@@ -18,26 +18,26 @@ _VERSION_3 = b"\x02\x01\x03"
 
 @dataclass(frozen=True, slots=True)
 class KeyStore:
-    """What a file held: the key, and its certificate as DER."""
+    """The content of a file: the key, and its certificate as DER."""
 
     certificate: bytes
     key: PrivateKeyTypes = field(repr=False, compare=False)
 
 
 def is_pkcs12_file(data: bytes) -> bool:
-    """Tell whether octets are a PKCS#12 file, by their beginning."""
+    """Return whether octets are a PKCS#12 file, by their first octets."""
     outer = read_element(data, 0)
     return outer is not None and outer[0] == 0x30 and data[outer[1] : outer[1] + 3] == _VERSION_3
 
 
 def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
-    """Return key and certificate of a PKCS#12 file; GW803 when the password is wrong or one is not there.
+    """Return key and certificate of a PKCS#12 file; raise GW803 for a wrong password or a missing part.
 
-    Further certificates in the file are left alone: whom we believe, the register says.
+    Further certificates in the file are ignored: the register defines which ones are trusted.
     """
     try:
         found = pkcs12.load_pkcs12(data, password)
-    # The reason may quote the input, and the input is a secret: only its kind is told.
+    # The message may quote the input, which is secret: only the type of the error is reported.
     except Exception as problem:
         detail = f"the PKCS#12 file cannot be opened: wrong password or file ({type(problem).__name__})"
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None

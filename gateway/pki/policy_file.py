@@ -1,4 +1,4 @@
-"""Reads the trust policy from `policy.toml`, and writes it; a word it does not know is an error."""
+"""Reads the trust policy from `policy.toml`, and writes it; an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MOST_OCTETS: Final = 64 * 1024
 
 
 def load_shipped_policy() -> TrustPolicy:
-    """Read the policy that comes with the gateway."""
+    """Read the policy that is part of the gateway."""
     return read_policy(get_data_folder("pki").joinpath("policy.toml").read_bytes(), "policy.toml")
 
 
 def read_policy(data: bytes, filename: str) -> TrustPolicy:
-    """Read a trust policy; raises GW801 naming the key that is wrong.  What is not said stays as shipped."""
+    """Read a trust policy; raise GW801 naming the wrong key. Missing keys have their default values."""
     if len(data) > _MOST_OCTETS:
         raise GatewayError(SETTINGS_WRONG, f"a policy of {len(data)} octets is too large", filename)
     try:
@@ -52,7 +52,7 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
 
 
 def write_policy(policy: TrustPolicy) -> bytes:
-    """Write a policy in full, so that reading it gives the same whatever is shipped then."""
+    """Write a policy in full, so that it reads back unchanged with any shipped defaults."""
     revocation: dict[str, Any] = {"rule": policy.revocation}
     if policy.crl_age_most is not None:
         revocation["crl_age_most_hours"] = int(policy.crl_age_most / timedelta(hours=1))
@@ -72,14 +72,14 @@ def _collect_values(rules: Any, names: frozenset[str]) -> dict[str, Any]:
 
 
 def _format_table(name: str, words: Mapping[str, Any]) -> str:
-    # Texts of object identifiers and names, whole numbers and truth values: TOML writes them as JSON does.
+    # For object identifiers, names, whole numbers and booleans, TOML has the syntax of JSON.
     return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
 
 
-# What path validation alone asks for is no policy: the profile cannot be turned off.
+# Path validation without profile is not a policy: the profile cannot be turned off.
 _CERTIFICATE_WORDS: Final = frozenset(each.name for each in fields(CertificateRules)) - {"profile"}
 _PATH_WORDS: Final = frozenset({"leaf_may_be_ca", "path_most", "candidates_most"})
-# That the policies of an anchor bind it is no choice.
+# The policies of an anchor always bind it; this is not configurable.
 _POLICY_WORDS: Final = frozenset(each.name for each in fields(PolicyInputs)) - {"of_anchor"}
 _USE_WORDS: Final = frozenset(each.name for each in fields(KeyUsageRule))
 
@@ -115,7 +115,7 @@ def _read_uses(table: Mapping[str, Any], where: str) -> Mapping[CertificateUse, 
 def _read_typed_values(
     table: Mapping[str, Any], kind: type, words: frozenset[str] | None, where: str
 ) -> dict[str, Any]:
-    """Check each value of `table` against the field of `kind` of the same name."""
+    """Check each value of `table` against the field of `kind` with the same name; return the values."""
     known = {each.name: str(each.type) for each in fields(kind) if words is None or each.name in words}
     _check_known_keys(table, set(known), where)
     return {name: _read_value(value, known[name], f"{where}.{name}") for name, value in table.items()}

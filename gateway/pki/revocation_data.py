@@ -1,4 +1,4 @@
-"""Certificate revocation lists and OCSP responses in hand; nothing is ever fetched here."""
+"""Loaded certificate revocation lists and OCSP responses; nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -45,13 +45,14 @@ __all__ = [
     "read_revocation_lists",
 ]
 
-# About 400,000 entries; larger issuers cut their lists by distribution points.
+# About 400,000 entries; larger issuers divide their lists by distribution points.
 MAX_CRL_OCTETS: Final = 16 * 1024 * 1024
 MAX_CRLS: Final = 256
-# One for each certificate that responders are asked about.
+# One for each certificate whose status is requested from responders.
 MAX_ANSWERS: Final = 4096
 
-# The reasons that lists may be cut by (RFC 5280 §4.2.1.13); a certificate is cleared for all of them.
+# The reasons by which lists may be divided (RFC 5280 §4.2.1.13); a certificate must be cleared for all of
+# them.
 ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {
     x509.ReasonFlags.unspecified,
     x509.ReasonFlags.remove_from_crl,
@@ -71,7 +72,7 @@ _PEM_BLOCK: Final = re.compile(rb"-----BEGIN X509 CRL-----\s([A-Za-z0-9+/=\s]*)-
 
 @dataclass(frozen=True, slots=True)
 class RevokedEntry:
-    """What a list says of one certificate; `released`: it comes off the complete list (changes only)."""
+    """The entry of one certificate; `released`: removed from the complete list (delta CRLs only)."""
 
     revoked_at: datetime
     on_hold: bool = False
@@ -84,12 +85,13 @@ _Entries = dict[str, dict[int, RevokedEntry]]
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """One CRL: what it says of itself; its signature is checked when a path is.
+    """One CRL; its signature is verified together with a path.
 
-    ``issuer_key`` is the issuer's name in the normal form of RFC 4518.  ``unfit`` says why the
-    list cannot be used, None when it can.  ``scope_names`` are the normal forms of the names of
-    its distribution point, ``reasons`` those it covers; ``indirect``: it may speak for other
-    issuers; ``number`` its CRL number, ``base`` that of the list whose changes it tells.
+    ``issuer_key`` is the issuer's name in the normal form of RFC 4518. ``unfit`` is the
+    reason why the list cannot be used, None when it can. ``scope_names`` are the normal forms
+    of the names of its distribution point, ``reasons`` the reasons that it covers.
+    ``indirect``: it may contain certificates of other issuers. ``number`` is its CRL number,
+    ``base`` that of the list to which a delta CRL applies.
     """
 
     der: bytes = field(repr=False)
@@ -108,31 +110,31 @@ class RevocationList:
     authority_key: bytes | None = field(compare=False, repr=False)
     parsed: x509.CertificateRevocationList = field(compare=False, repr=False)
     entries: Mapping[str, Mapping[int, RevokedEntry]] = field(compare=False, repr=False)
-    # The answer for each certificate of the register: hashing a long list takes its time.
+    # The result for each certificate of the register: hashing a long list takes time.
     verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def is_fresh(self, at: datetime, most: timedelta | None = None) -> bool:
-        """Say whether the list is in force at `at`, and not older than `most`."""
+        """Return whether the list is in force at `at`, and not older than `most`."""
         return self.this_update <= at <= self.compute_expiry(most)
 
     def compute_expiry(self, most: timedelta | None = None) -> datetime:
-        """Return when the list ceases to be fresh."""
+        """Return the time when the list ceases to be fresh; `most`: the greatest permitted age."""
         if most is None or self.next_update - self.this_update <= most:
             return self.next_update
         return self.this_update + most
 
     def find_entry(self, issuer_key: str, serial: int) -> RevokedEntry | None:
-        """Return what the list says of the certificate `serial` of this issuer; None: it is not listed."""
+        """Return the entry of the certificate `serial` of this issuer; None: it is not listed."""
         return self.entries.get(issuer_key, {}).get(serial)
 
     def is_delta_of(self, complete: RevocationList) -> bool:
-        """Say whether this list tells of changes to `complete` (RFC 5280 §5.2.4)."""
+        """Return whether this list contains changes to `complete` (RFC 5280 §5.2.4)."""
         if self.base is None or self.number is None or complete.number is None:
             return False
         return self._has_same_scope(complete) and self.base <= complete.number < self.number
 
     def is_outdated_by(self, complete: RevocationList) -> bool:
-        """Say whether `complete` already holds the changes that this list tells of."""
+        """Return whether `complete` already contains the changes in this list."""
         if self.base is None or self.number is None or complete.number is None or complete.base is not None:
             return False
         return self._has_same_scope(complete) and complete.number >= self.number
@@ -142,7 +144,7 @@ class RevocationList:
         return named and self.scope == other.scope
 
     def is_signed_by(self, certificate: Certificate, key: PublicKey | None = None) -> bool:
-        """Say whether the key of `certificate` made the signature; `key`: where it is read along a path."""
+        """Return whether the key of `certificate` made the signature; `key`: a key derived along a path."""
         known = self.verified.get(certificate.sha256)
         if known is None:
             known = self.verified[certificate.sha256] = self._verify_list_signature(
@@ -154,23 +156,24 @@ class RevocationList:
         digest = self.parsed.signature_hash_algorithm
         try:
             if isinstance(key, dsa.DSAPublicKey) and digest is not None:
-                # The parser's own check wants a NULL on both sides of DSA's algorithm, or on none.
+                # The parser's own check requires NULL parameters on both sides of DSA's algorithm, or on
+                # neither.
                 key.verify(self.parsed.signature, self.parsed.tbs_certlist_bytes, digest)
                 return True
             return self.parsed.is_signature_valid(key)
         except InvalidSignature:
             return False
-        # A key of another kind than the signature algorithm asks for, or none that can be read.
+        # A key that does not match the signature algorithm, or an unreadable one.
         except (TypeError, ValueError, UnsupportedAlgorithm):
             return False
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableData:
-    """Octets in hand that our rules do not let us read, a list or a response (`is_answer`).
+    """Octets of a list or a response (`is_answer`) that the rules do not permit to be read.
 
-    ``words`` is what they say to whoever has no rules, None where nobody can read them: they prove
-    nothing, but tell whose certificates somebody has spoken of.
+    ``words`` is their content when read without rules, None when unreadable. They prove
+    nothing, but show for which certificates a statement exists.
     """
 
     octets: bytes = field(repr=False)
@@ -178,19 +181,19 @@ class UnreadableData:
     words: RevocationData | None = field(compare=False, repr=False)
 
     def may_concern(self, issuer_keys: Collection[str], serial: int) -> bool:
-        """Say whether they may be about a certificate; `issuer_keys`: whose lists may be."""
+        """Return whether the octets may be about a certificate; `issuer_keys`: possible list issuers."""
         words = self.words
         return words is None or bool(words.find_lists(*issuer_keys) or words.find_ocsp_responses(serial))
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class RevocationData:
-    """All revocation lists and OCSP responses in hand, of whatever issuers; ``unread`` prove nothing."""
+    """All loaded revocation lists and OCSP responses of all issuers; ``unread`` ones prove nothing."""
 
     lists: tuple[RevocationList, ...]
     answers: tuple[OcspResponse, ...]
     unread: tuple[UnreadableData, ...]
-    # By serial number: a responder may tell of many certificates each time.
+    # By serial number: each response may have statements on many certificates.
     _told: Mapping[int, tuple[tuple[OcspResponse, SingleResponse], ...]] = field(compare=False, repr=False)
 
     def __init__(
@@ -223,7 +226,7 @@ class RevocationData:
 
     @classmethod
     def merge_parts(cls, parts: Iterable[RevocationData]) -> RevocationData:
-        """Return all that several hold."""
+        """Return the union of several."""
         whole, every = cls(), tuple(parts)
         whole._index_parts(
             tuple(each for part in every for each in part.lists),
@@ -234,7 +237,7 @@ class RevocationData:
 
     @classmethod
     def from_unreadable(cls, octets: bytes, *, is_answer: bool = False) -> RevocationData:
-        """Return what is in hand with a list, or a response, that our rules refuse."""
+        """Return the data for one list, or one response, that the rules refuse."""
         words, whole = None, cls()
         with suppress(GatewayError):
             words = cls(() if is_answer else (octets,), PATH_RULES, (octets,) if is_answer else ())
@@ -242,11 +245,11 @@ class RevocationData:
         return whole
 
     def __len__(self) -> int:
-        """Count the lists and the responses, read or not."""
+        """Return the number of lists and responses, read or not."""
         return len(self.lists) + len(self.answers) + len(self.unread)
 
     def find_ocsp_responses(self, serial: int) -> tuple[tuple[OcspResponse, SingleResponse], ...]:
-        """Return what responses say of certificates with this serial number, of whatever issuers."""
+        """Return the statements on certificates with this serial number, of any issuer."""
         return self._told.get(serial, ())
 
     def find_lists(self, *issuer_keys: str) -> tuple[RevocationList, ...]:
@@ -256,7 +259,7 @@ class RevocationData:
 
 
 def read_revocation_lists(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> tuple[RevocationList, ...]:
-    """Read one DER list, or a file of PEM lists; raises GW208 when any is malformed."""
+    """Read one DER list, or a file of PEM lists; raise GW208 when any is malformed."""
     if len(data) > 2 * MAX_CRL_OCTETS:
         _raise_malformed(f"a revocation list of {len(data)} octets is too large")
     if data[:1] == b"\x30":
@@ -281,7 +284,7 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> RevocationList:
         return _build_list(encoded, rules)
     except GatewayError:
         raise
-    # Both parsers report malformed input by ValueError, TypeError and types of their own.
+    # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
         _raise_malformed(f"malformed revocation list: {problem}")
 
@@ -290,7 +293,7 @@ def _build_list(encoded: bytes, rules: CertificateRules) -> RevocationList:
     parsed = x509.load_der_x509_crl(encoded)
     _check_algorithm(parsed, rules)
     if parsed.next_update_utc is None:
-        # RFC 5280 §5.1.2.5 demands it; without it nobody can say how long the list holds.
+        # RFC 5280 §5.1.2.5 requires it; without it the end of the list is unknown.
         _raise_malformed("a revocation list without nextUpdate")
     values = [each.value for each in parsed.extensions]
     scope = next((each for each in values if isinstance(each, x509.IssuingDistributionPoint)), None)
@@ -335,20 +338,20 @@ def _check_algorithm(parsed: x509.CertificateRevocationList, rules: CertificateR
 def _read_entries(
     parsed: x509.CertificateRevocationList, issuer_key: str, *, indirect: bool
 ) -> tuple[_Entries, str | None]:
-    """Return who was revoked when, and why the list is spoilt if it is; one pass, for lists are long."""
+    """Return the entries of a list, and why it is unusable, if it is; one pass, since lists are long."""
     entries: _Entries = {issuer_key: {}}
     shelf = entries[issuer_key]
     for entry in parsed:
         reason = None
         for each in entry.extensions:
             if indirect and isinstance(each.value, x509.CertificateIssuer):
-                # RFC 5280 §5.3.3: it holds for this entry and those after it.
+                # RFC 5280 §5.3.3: the issuer applies to this entry and those after it.
                 named = _get_directory_name(each.value)
                 if named is None:
                     return {}, "an entry names its issuer in a way that is not known here"
                 shelf = entries.setdefault(named, {})
             elif each.critical:
-                # RFC 5280 §5.3: one entry that is not understood spoils the list.
+                # RFC 5280 §5.3: an unknown critical extension of one entry makes the list unusable.
                 return {}, "an entry has a critical extension that is not known here"
             elif isinstance(each.value, x509.CRLReason):
                 reason = each.value.reason
@@ -367,7 +370,7 @@ def _get_directory_name(issuer: x509.CertificateIssuer) -> str | None:
 
 
 def _find_number_fault(parsed: x509.CertificateRevocationList, rules: CertificateRules) -> str | None:
-    """Say what is wrong with the number of a list, which RFC 5280 §5.2.3 demands and wants not critical."""
+    """Return what is wrong with the CRL number; RFC 5280 §5.2.3 requires one that is not critical."""
     numbers = [each.critical for each in parsed.extensions if each.oid == ExtensionOID.CRL_NUMBER]
     if not rules.profile or numbers == [False]:
         return None
@@ -393,10 +396,10 @@ _REASONS = frozenset[x509.ReasonFlags]
 
 @dataclass(frozen=True, slots=True)
 class DistributionPoint:
-    """One distribution point: its names, who issues its lists, and the reasons they cover.
+    """One distribution point: its names, the issuers of its lists, and the reasons that they cover.
 
-    ``elsewhere``: the certificate itself names the issuer of lists, who must speak for others;
-    all names are in the normal form of RFC 4518.
+    ``elsewhere``: the certificate itself names the issuer of the lists, which must be
+    indirect ones. All names are in the normal form of RFC 4518.
     """
 
     names: frozenset[str]
@@ -406,9 +409,10 @@ class DistributionPoint:
 
 
 def list_distribution_points(certificate: Certificate, issuer_key: str) -> tuple[DistributionPoint, ...]:
-    """Return the points of a certificate and, last, what its very issuer publishes of all reasons.
+    """Return the points of a certificate, followed by its issuer's own lists for all reasons.
 
-    Empty when every point is without name and issuer; without that last one when all name others.
+    The result is empty when every point is without name and issuer. The issuer's own lists
+    are left out when all points name other issuers.
     """
     own = DistributionPoint(
         frozenset({issuer_key}), frozenset({issuer_key}), elsewhere=False, reasons=ALL_REASONS
@@ -438,7 +442,7 @@ def _read_point(point: x509.DistributionPoint, issuer: x509.Name, issuer_key: st
 def find_covered_reasons(
     each: RevocationList, certificate: Certificate, points: tuple[DistributionPoint, ...]
 ) -> _REASONS | str:
-    """Return the reasons for which this list speaks of the certificate, or why it does not."""
+    """Return the reasons for which this list covers the certificate, or why it does not."""
     scope = each.scope
     if scope is not None and scope.only_contains_ca_certs and not certificate.is_ca:
         return "it covers authorities only"
@@ -453,7 +457,7 @@ def find_covered_reasons(
 def _match_points(each: RevocationList, points: tuple[DistributionPoint, ...]) -> Iterator[DistributionPoint]:
     for point in points:
         speaks = each.issuer_key in point.issuers and (each.indirect or not point.elsewhere)
-        # RFC 5280 §6.3.3 (b) (2) (i): a point without a name is known by its issuer's.
+        # RFC 5280 §6.3.3 (b) (2) (i): a point without a name is identified by its issuer's name.
         names = point.names or point.issuers
         if speaks and (not each.scope_names or each.scope_names & names):
             yield point

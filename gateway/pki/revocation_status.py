@@ -1,11 +1,14 @@
-"""Whether the certificates of a path were revoked, by what is in hand (RFC 5280 §6.3, RFC 6960).
+"""Determines from loaded lists and responses whether a path's certificates are revoked.
 
-Own code, because the validation library takes an authority's list for certificates of its
-sisters and, in some orders of lists, one whose signature nobody checked.  A certificate is clear
-when lists of all its reasons say so: for each reason the newest complete list of whoever the
-certificate names for it, or its very issuer.  Lists of some reasons and of changes condemn at any
-time; a list of changes releases only what the complete list it belongs to has on hold.  A word that
-condemns does so when it has ended too, until a newer one says otherwise.
+RFC 5280 §6.3 and RFC 6960. This is own code, because the validation library accepts an
+authority's list for certificates of its sister authorities and, in some orders of lists, a
+list whose signature was not verified.
+
+A certificate is clear when lists for all reasons do not contain it: for each reason the
+newest complete list of the issuer of lists that the certificate names, or of its own issuer.
+Lists for some reasons and delta CRLs revoke at any time; a delta CRL releases only a
+certificate that its complete list has on hold. A revocation also counts when its list or
+response has expired, until a newer one clears the certificate.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from gateway.pki.revocation_data import (
 
 __all__ = ["RevocationRule", "check_ocsp_responses", "check_revocation"]
 
-# A list may be signed by a key of its own, whose certificate has a path and a status again.
+# A list may be signed by a separate key, whose certificate again has a path and a status.
 _MAX_DEPTH: Final = 3
 _MAX_ISSUER_CHAINS: Final = 4
 _LONGEST: Final = 8
@@ -42,9 +45,9 @@ _NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
 
 @dataclass(frozen=True, slots=True)
 class RevocationRule:
-    """Whether a list must be in hand, how old it may be, and the lists.
+    """Whether a list is required, how old it may be, and the lists.
 
-    ``used`` gathers the SHA-256 of every list and response that an answer rests on.
+    ``used`` collects the SHA-256 of every list and response that a result is based on.
     """
 
     required: bool
@@ -55,7 +58,7 @@ class RevocationRule:
 
 @dataclass(frozen=True, slots=True)
 class _StatusQuestion:
-    """One certificate of one chain, and the certificates whose status is asked for on the way to it."""
+    """One certificate of one chain, and the certificates whose status is being determined before it."""
 
     chain: CertificateChain
     place: int
@@ -63,17 +66,17 @@ class _StatusQuestion:
 
     @property
     def certificate(self) -> Certificate:
-        """The certificate in question."""
+        """Return the certificate in question."""
         return self.chain.certificates[self.place]
 
     @property
     def issuer(self) -> Certificate:
-        """The next certificate of the chain."""
+        """Return the next certificate of the chain."""
         return self.chain.certificates[self.place + 1]
 
     @property
     def issuer_key(self) -> str:
-        """The normal form of the issuer's name."""
+        """Return the normal form of the issuer's name."""
         return self.chain.issuer_keys[self.place]
 
 
@@ -84,9 +87,9 @@ def check_revocation(
     rule: RevocationRule,
     asked: tuple[str, ...] = (),
 ) -> path_validation.PathFailure | datetime:
-    """Return until when every certificate of a good `chain` stays so, or the failure of the first.
+    """Return until when every certificate of a valid `chain` is clear, or the first failure.
 
-    That one was revoked counts before that of another it is not known: that may be tolerated.
+    A revoked certificate takes precedence over one of unknown status, which may be tolerated.
     """
     ends = [each.not_after for each in chain.certificates]
     doubt: path_validation.PathFailure | None = None
@@ -108,9 +111,10 @@ def check_ocsp_responses(
     index: CertificateIndex,
     rule: RevocationRule,
 ) -> path_validation.PathFailure | datetime | None:
-    """Return what the responses in hand say of the first certificate of a `chain`; None: nothing.
+    """Return what the loaded responses state on the first certificate of a `chain`; None: nothing.
 
-    GW207 is what they say of one that was revoked; GW208 says why they are not to be believed.
+    GW207 means that it was revoked; GW208 gives the reason why the responses are not
+    accepted.
     """
     return _StatusSearch(inquiry, index, rule)._check_responders(_StatusQuestion(chain, 0, ()))
 
@@ -122,16 +126,17 @@ class _StatusSearch:
     rule: RevocationRule
 
     def find_status(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
-        """Return until when the certificate is clear, the failure, or None where no word is needed."""
+        """Return until when the certificate is clear, the failure, or None where no statement is needed."""
         found = self._find_fresh_status(question)
         if isinstance(found, path_validation.PathFailure) and found.problem is not REVOCATION_UNKNOWN:
             return found
         return self._find_stale_revocation(question) or found
 
     def _find_stale_revocation(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
-        """Return the failure of a certificate that was revoked by a word no longer fresh.
+        """Return the failure of a certificate that was revoked by a statement that is no longer fresh.
 
-        Who can keep newer words from us must not bring anybody back: only a newer one ends it.
+        An attacker who withholds newer statements must not make a revoked certificate valid
+        again: only a newer statement ends the revocation.
         """
         return self._find_stale_response(question) or self._find_stale_list(question)
 
@@ -171,7 +176,7 @@ class _StatusSearch:
         reasons: frozenset[x509.ReasonFlags],
         old: RevocationList | None = None,
     ) -> bool:
-        """Say whether fresh words since then, none of which condemns, speak of all these reasons."""
+        """Return whether newer fresh statements, none of which revokes, cover all these reasons."""
         for response, said in self._find_statements(question):
             if said.this_update >= since and isinstance(
                 self._evaluate_statement(response, said, question), datetime
@@ -188,7 +193,7 @@ class _StatusSearch:
         )
 
     def _find_statements(self, question: _StatusQuestion) -> Iterator[tuple[OcspResponse, SingleResponse]]:
-        """Yield what the responses in hand say of the certificate."""
+        """Yield the statements on the certificate in the loaded responses."""
         for response, statement in self.rule.revocations.find_ocsp_responses(question.certificate.serial):
             if statement.matches_certificate(question.certificate, question.issuer):
                 yield response, statement
@@ -240,7 +245,7 @@ class _StatusSearch:
     # --- OCSP -----------------------------------------------------------------------------------
 
     def _check_responders(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
-        """Return what the responses in hand say of the certificate; None when none is about it."""
+        """Return what the loaded responses state on the certificate; None when none is about it."""
         answer: path_validation.PathFailure | datetime | None = None
         for response, statement in self._find_statements(question):
             found = self._evaluate_statement(response, statement, question)
@@ -264,7 +269,7 @@ class _StatusSearch:
         if statement.status == "unknown":
             return self._make_no_response_failure(question, "the responder does not know the certificate")
         self.rule.used[response.sha256] = None
-        # Whoever says so condemns, whatever date is given (RFC 5280 §6.3.3 (j) looks at none).
+        # A revocation counts with any date (RFC 5280 §6.3.3 (j) does not consider the date).
         return (
             ends
             if statement.revoked_at is None
@@ -278,7 +283,7 @@ class _StatusSearch:
         return path_validation.PathFailure(REVOCATION_UNKNOWN, detail)
 
     def _check_responder(self, response: OcspResponse, question: _StatusQuestion) -> str | datetime:
-        """Return until when the signer of the response may speak, or why it may not."""
+        """Return until when the signer of the response is authorized, or why it is not."""
         issuer = question.issuer
         if response.names_responder(issuer) and response.is_signed_by(issuer):
             return issuer.not_after
@@ -296,7 +301,7 @@ class _StatusSearch:
         return reason
 
     def _find_responder_certificates(self, response: OcspResponse) -> tuple[Certificate, ...]:
-        """Return the certificates of the register that the response may mean by its responder."""
+        """Return the certificates of the register that match the responder named in the response."""
         if response.responder_key is not None:
             return self.index.find_by_key_hash(response.responder_key)
         return self.index.find_by_name(response.responder_name or "")
@@ -304,7 +309,7 @@ class _StatusSearch:
     def _check_delegated_responder(
         self, candidate: Certificate, question: _StatusQuestion
     ) -> datetime | None:
-        """Return until when a responder is good, certified by the very issuer (RFC 6960 §4.2.2.2)."""
+        """Return until when a responder certified by this issuer is valid (RFC 6960 §4.2.2.2), or None."""
         asked = (*question.asked, question.certificate.sha256)
         if len(asked) > _MAX_DEPTH or candidate.sha256 in asked:
             return None
@@ -314,7 +319,7 @@ class _StatusSearch:
         ends = min(each.not_after for each in chain.certificates)
         if _NO_CHECK in candidate.extensions:
             return ends
-        # Without the mark its status is asked for where a list tells it (RFC 6960 §4.2.2.2.1).
+        # Without the extension its status is checked where a list has it (RFC 6960 §4.2.2.2.1).
         lenient = replace(self.rule, required=False)
         found = _StatusSearch(self.inquiry, self.index, lenient).find_status(_StatusQuestion(chain, 0, asked))
         if isinstance(found, path_validation.PathFailure):
@@ -324,7 +329,7 @@ class _StatusSearch:
     # --- who signed a list ----------------------------------------------------------------------
 
     def check_list_signature(self, each: RevocationList, question: _StatusQuestion) -> str | datetime:
-        """Return until when the signer of a list may speak, or why it may not."""
+        """Return until when the signer of a list is authorized, or why it is not."""
         issuer = question.issuer
         key = path_validation.derive_dsa_key(question.chain, question.place + 1)
         own = each.issuer_key == question.issuer_key and _may_have_signed(issuer, each)
@@ -346,14 +351,14 @@ class _StatusSearch:
         self, candidate: Certificate, question: _StatusQuestion, each: RevocationList
     ) -> datetime | None:
         if candidate == question.certificate and each.issuer_key != question.issuer_key:
-            # Its issuer named it for lists about itself; its path is the one in question.
+            # The issuer named it for lists about itself; its path is the one in question.
             return candidate.not_after
         if candidate.sha256 in (question.certificate.sha256, *question.asked):
             return None
         return self._validate_signer_path(candidate, question)
 
     def _validate_signer_path(self, candidate: Certificate, question: _StatusQuestion) -> datetime | None:
-        """Return until when the certificate of a key for lists is good; it must lead to the same anchor."""
+        """Return until when the certificate of a list signer is valid; it must lead to the same anchor."""
         asked = (*question.asked, question.certificate.sha256)
         if len(asked) > _MAX_DEPTH:
             return None
@@ -371,7 +376,7 @@ class _StatusSearch:
 
 @dataclass(frozen=True, slots=True)
 class _ListReading:
-    """One certificate against the lists that may speak of it, the newest first."""
+    """One certificate and the lists that may cover it, the newest first."""
 
     search: _StatusSearch
     question: _StatusQuestion
@@ -412,12 +417,12 @@ class _ListReading:
         )
 
     def get_proven_reasons(self, each: RevocationList) -> frozenset[x509.ReasonFlags]:
-        """Return the reasons of which a list is proof now; none of one that is not."""
+        """Return the reasons for which a list is proof now; an empty set when it is not."""
         proof, reasons = self._check_proof(each)
         return reasons if isinstance(proof, datetime) else frozenset()
 
     def is_authentic(self, each: RevocationList) -> bool:
-        """Say whether a list speaks of the certificate and is signed by who may, whenever that was."""
+        """Return whether a list covers the certificate and is signed by an authorized signer, at any time."""
         if each.unfit or not self.points:
             return False
         reasons = find_covered_reasons(each, self.question.certificate, self.points)
@@ -426,7 +431,7 @@ class _ListReading:
         )
 
     def _check_proof(self, each: RevocationList) -> tuple[str | datetime, frozenset[x509.ReasonFlags]]:
-        """Return until when this list is proof, or why it is none, and for which reasons."""
+        """Return until when this list is proof, or why it is not, and for which reasons."""
         nothing: frozenset[x509.ReasonFlags] = frozenset()
         if each.unfit:
             return each.unfit, nothing
@@ -459,7 +464,7 @@ class _ListReading:
 
 
 def _is_later_statement(each: RevocationList, since: datetime, old: RevocationList | None) -> bool:
-    """Say whether a list tells again of what was told at a moment: a complete one, or the same changes."""
+    """Return whether a list repeats the content of an earlier one: a complete list, or the same changes."""
     if each.base is None:
         return each.this_update >= since
     same = old is not None and old.base is not None and each.base <= old.base
@@ -467,7 +472,7 @@ def _is_later_statement(each: RevocationList, since: datetime, old: RevocationLi
 
 
 def _may_have_signed(certificate: Certificate, each: RevocationList) -> bool:
-    """Say whether this key may sign lists, and is the one that the list names where both say which."""
+    """Return whether this key may sign lists and matches the key identifier of the list, if both have one."""
     named, has = each.authority_key, certificate.subject_key_identifier
     fits = named is None or has is None or named == has
     return fits and (certificate.key_usage is None or "cRLSign" in certificate.key_usage)

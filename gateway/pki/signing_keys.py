@@ -1,4 +1,4 @@
-"""Private keys that sign, each with the certificate that belongs to it."""
+"""Private keys for signatures, each with its certificate."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ _MAX_KEY_OCTETS: Final = 64 * 1024
 
 
 class Signer(Protocol):
-    """Someone who signs: a key in memory, or one that never leaves its token."""
+    """A signer: a key in memory, or a key that never leaves its token."""
 
     @property
     def certificate(self) -> Certificate:
-        """The certificate of the key."""
+        """Return the certificate of the key."""
 
     @property
     def algorithm(self) -> str:
-        """The XML Signature algorithm of the key, as a URI."""
+        """Return the XML Signature algorithm of the key, as a URI."""
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature over `data` in the form of XML Signature (ECDSA: r and s, side by side)."""
+        """Return the signature over `data` in the form of XML Signature (ECDSA: r followed by s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySigner:
-    """A key in memory; ``load_signer`` makes it and checks that the key fits the certificate."""
+    """A key in memory; ``load_signer`` creates it and checks that the key matches the certificate."""
 
     certificate: Certificate
     algorithm: str
@@ -89,7 +89,7 @@ class KeySigner:
 
 
 class Keyring(Mapping[str, Signer]):
-    """The signers of this gateway by name; what is not in it is GW803, never a KeyError."""
+    """The signers of this gateway by name; an unknown name raises GW803, never KeyError."""
 
     __slots__ = ("_signers",)
 
@@ -104,7 +104,7 @@ class Keyring(Mapping[str, Signer]):
             raise GatewayError(KEY_UNAVAILABLE, f"there is no key called {name[:80]!r}", name[:80]) from None
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is a signer called `name`."""
+        """Return whether there is a signer called `name`."""
         return name in self._signers
 
     def __iter__(self) -> Iterator[str]:
@@ -112,15 +112,15 @@ class Keyring(Mapping[str, Signer]):
         return iter(self._signers)
 
     def __len__(self) -> int:
-        """Count the signers."""
+        """Return the number of signers."""
         return len(self._signers)
 
 
 def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | None = None) -> KeySigner:
-    """Read a key and its certificate; raises GW803 unless they fit.
+    """Read a key and its certificate; raise GW803 unless they match.
 
-    `key` is PKCS#8 or traditional, PEM or DER, encrypted or not, with SEED too; or a PKCS#12
-    file, which brings the certificate when none is given.
+    `key` is PKCS#8 or traditional, PEM or DER, plain or encrypted, also with SEED; or a
+    PKCS#12 file, whose certificate is used when none is given.
     """
     _check_key_file_size(key)
     if is_pkcs12_file(key):
@@ -128,20 +128,20 @@ def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | 
         return _match_key_and_certificate(store.key, certificate or store.certificate)
     if certificate is None:
         raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", "certificate")
-    # The certificate first: what is wrong with it is told as what it is.
+    # The certificate is read first, so that its faults are reported as such.
     read_certificate(certificate)
     return _match_key_and_certificate(_read_private_key(key, password), certificate)
 
 
 def get_signature_algorithm(key: PublicKey) -> str:
-    """Return the URI of the algorithm by which the private part of `key` signs here."""
+    """Return the URI of the algorithm with which the private part of `key` signs."""
     if isinstance(key, rsa.RSAPublicKey):
         return RSA_SHA256
     return _CURVES[key.curve.name][0] if isinstance(key, ec.EllipticCurvePublicKey) else ED25519
 
 
 def get_curve_digest(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
-    """Return the digest that goes with the curve of `key`."""
+    """Return the digest algorithm for the curve of `key`."""
     return _CURVES[key.curve.name][1]
 
 
@@ -167,14 +167,14 @@ def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
     load = serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
     try:
         return load(data, password)
-    # The reason may quote the input, and the input is a secret: only its kind is told.
+    # The message may quote the input, which is secret: only the type of the error is reported.
     except Exception as problem:
         detail = f"the private key cannot be read ({type(problem).__name__})"
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
 
 
 def _decode_pem_key(data: bytes) -> bytes:
-    """Return the octets below the armour of PEM, where there is one that says the key is encrypted."""
+    """Return the DER content of an encrypted PEM key; other input is returned unchanged."""
     head, found, rest = data.partition(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     try:
         return base64.b64decode(rest.partition(b"-----END")[0]) if found else head

@@ -1,14 +1,15 @@
-"""Time stamps of RFC 3161: the question to an authority, and the judgement of its answer.
+"""Time stamps of RFC 3161: the request to an authority, and the verification of its response.
 
-Nothing is fetched and no clock is read here: whoever asks brings the nonce and the moment,
-and posts the question (``application/timestamp-query``) by its own means.  A token that
-passes `verify_time_stamp_response` proves that the digest existed at `TimeStamp.at`: it answers the very
-question, is signed by the certificate it names, and that certificate was good for
-time-stamping at that time by our own trust.  Certificates that come with it prove nothing.
+This module fetches nothing and reads no clock: the caller supplies the nonce and the time,
+and posts the request (``application/timestamp-query``) itself. A token that passes
+`verify_time_stamp_response` proves that the digest existed at `TimeStamp.at`: it answers
+exactly this request, is signed by the certificate that it names, and that certificate was
+valid for time-stamping at that time by our own trust store. Certificates inside the token
+prove nothing.
 
-The package rfc3161-client is the second opinion of the tests and no more: its questions name
-no policy and no ready digest, it draws the nonce itself, trusts by a list of its own, and does
-not look at how the signature binds its certificate (RFC 5816).
+The package rfc3161-client is used only by the tests, for comparison: its requests name no
+policy and cannot use a computed digest, it generates the nonce itself, has its own list of
+trusted certificates, and does not check how the signature binds its certificate (RFC 5816).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
 
 
 class _TimeStampResponse(core.Sequence):  # type: ignore[misc]  # asn1crypto is untyped
-    """TimeStampResp (RFC 3161 §2.4.2): the library's own knows none without a token."""
+    """TimeStampResp (RFC 3161 §2.4.2); the library's own class requires a token."""
 
     _fields: Final = [
         ("status", tsp.PKIStatusInfo),
@@ -60,10 +61,11 @@ class _TimeStampResponse(core.Sequence):  # type: ignore[misc]  # asn1crypto is 
 
 @dataclass(frozen=True, slots=True)
 class TimeStampQuery:
-    """What an authority is asked to stamp.
+    """What an authority is requested to stamp.
 
-    `digest` is the SHA-256 of the content; `nonce` a number nobody can guess, at most 20 octets;
-    `policy` the OID under which the stamp must be made, any when None; `asked_at` our own time.
+    `digest` is the SHA-256 of the content; `nonce` an unpredictable number of at most 20
+    octets; `policy` the OID under which the stamp must be made, any when None; `asked_at` our
+    own time.
     """
 
     digest: bytes
@@ -74,9 +76,9 @@ class TimeStampQuery:
 
 @dataclass(frozen=True, slots=True)
 class TimeStamp:
-    """A token that was believed: when the stamp was made, by whom, under which policy and number.
+    """An accepted token: its time, certificate, policy and serial number.
 
-    `path` leads from its certificate to the anchor by which it was believed.
+    `path` leads from its certificate to the trust anchor.
     """
 
     at: datetime
@@ -88,7 +90,7 @@ class TimeStamp:
 
 
 def make_time_stamp_request(question: TimeStampQuery) -> bytes:
-    """Return the TimeStampReq (DER) of a question; the authority is asked for its certificate."""
+    """Return the TimeStampReq (DER) of a query; it asks the authority to include its certificate."""
     asked = {
         "version": "v1",
         "message_imprint": {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": question.digest},
@@ -103,15 +105,15 @@ def make_time_stamp_request(question: TimeStampQuery) -> bytes:
 def verify_time_stamp_response(
     response: bytes, question: TimeStampQuery, judge: Judge, skew: timedelta
 ) -> TimeStamp:
-    """Return the stamp in a TimeStampResp (DER), checked against the question.
+    """Return the stamp in a TimeStampResp (DER), checked against the query.
 
-    `skew` is how far the authority's clock may differ from ours.  GW603 for what is no answer to
-    the question, the problem of the certificate where that is not good.
+    `skew` is how far the authority's clock may differ from ours. Raises GW603 for a response
+    that does not answer the query, and the problem of the certificate when that is not valid.
     """
     parsed = _parse_structure(_TimeStampResponse, response)
     status = parsed["status"]["status"].native
     if status != "granted":
-        # Granted with modifications is another stamp than was asked for.
+        # "Granted with modifications" is a different stamp from the requested one.
         raise _make_rejection_error(f"the authority says {status}: {_format_status_text(parsed)}")
     token = parsed["time_stamp_token"]
     if not isinstance(token, cms.ContentInfo):
@@ -127,7 +129,7 @@ def verify_time_stamp_response(
 
 
 def verify_time_stamp_token(token: bytes, digest: bytes, judge: Judge) -> TimeStamp:
-    """Return the stamp of a stored token (DER) over a digest, judged anew; the question is forgotten."""
+    """Return the stamp of a stored token (DER) over a digest, verified again without its query."""
     return _read_token(token, digest, judge)[0]
 
 
@@ -170,7 +172,7 @@ def _verify_signed_data(
 
 
 def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
-    """Return the certificate of the signer, which must come with the token."""
+    """Return the certificate of the signer, which must be in the token."""
     found = [each.chosen.dump() for each in signed["certificates"] if each.name == "certificate"]
     if len(found) > _MOST_CERTIFICATES:
         raise _make_rejection_error(f"{len(found)} certificates came with the token")
@@ -184,7 +186,7 @@ def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
 
 
 def _check_certificate_reference(signer: Any, der: bytes) -> None:
-    """Refuse a certificate that the signer does not name where CMS wants it (RFC 5652 §5.3)."""
+    """Raise for a certificate that the signer identifier of CMS does not name (RFC 5652 §5.3)."""
     named, certificate = signer["sid"], cms.Certificate.load(der)
     if named.name == "issuer_and_serial_number":
         right = (
@@ -209,7 +211,7 @@ def _read_bound_digest(signer: Any) -> tuple[str, bytes]:
     older = _get_signed_attribute(signer, "signing_certificate")
     if older is None:
         raise _make_rejection_error("the signature binds no certificate")
-    # By RFC 2634 this digest is SHA-1.  It only says which certificate is meant: the trust is that one's.
+    # By RFC 2634 this digest is SHA-1. It only identifies the certificate, which is then validated itself.
     return "sha1", older["certs"][0]["cert_hash"].native
 
 
@@ -226,7 +228,7 @@ def _verify_signature(signer: Any, content: bytes, certificate: Certificate) -> 
         raise _make_rejection_error("the signature is over something else")
     if kind is None or kind.native != "tst_info":
         raise _make_rejection_error("the signature is not over a stamp")
-    # RFC 5652 §5.4: what is signed are the attributes as a SET OF, not under their tag in the message.
+    # RFC 5652 §5.4: the signature covers the attributes as a SET OF, not under their tag in the message.
     attributes = b"\x31" + signer["signed_attrs"].dump()[1:]
     try:
         _verify_signed_octets(signer, attributes, certificate, digest)
@@ -243,7 +245,7 @@ def _verify_signed_octets(
         signer["signature_algorithm"],
     )
     kind = algorithm.signature_algo
-    # The identifier rsaEncryption, which is common here, names no digest of its own.
+    # The identifier rsaEncryption, which is common here, names no digest.
     if algorithm["algorithm"].native != "rsassa_pkcs1v15" and algorithm.hash_algo != digest.name:
         raise _make_rejection_error("the signature has two digest algorithms")
     if isinstance(key, rsa.RSAPublicKey) and kind == "rsassa_pkcs1v15":
@@ -258,7 +260,7 @@ def _verify_signed_octets(
 
 
 def _get_signed_attribute(signer: Any, name: str) -> Any:
-    """Return the one value of a signed attribute, None when it is not there; two are refused."""
+    """Return the one value of a signed attribute, None when it is absent; raise for two."""
     if isinstance(signer["signed_attrs"], core.Void):
         raise _make_rejection_error("the signature covers no attributes")
     found = [each["values"] for each in signer["signed_attrs"] if each["type"].native == name]
@@ -274,7 +276,7 @@ def _parse_structure(kind: Any, data: bytes) -> Any:
         raise _make_rejection_error(f"{len(data)} octets are too many")
     try:
         parsed = kind.load(data, strict=True)
-        # The parser is lazy: what is wrong shall show here, not later.
+        # The parser is lazy: errors must show here, not later.
         _ = parsed.native
     except Exception as problem:
         raise _make_rejection_error(f"it cannot be read ({type(problem).__name__})") from None

@@ -1,9 +1,9 @@
-"""TLS as we speak it: which versions and suites, whom we believe, how we show who we are.
+"""TLS contexts of all servers and clients: versions, suites, trust anchors and own identity.
 
-One place says it for whatever listens and whatever calls: TLS 1.2 and 1.3 (RFC 8446), in 1.2
-the suites of RFC 9325 §4.2 that have forward secrecy and authenticated encryption; neither
-compression nor renegotiation.  Keys and certificates are named as files: the library reads
-them by itself.  A variable of the environment cannot make it log its secrets.
+TLS 1.2 and 1.3 (RFC 8446); in 1.2 the suites of RFC 9325 §4.2 with forward secrecy and
+authenticated encryption; no compression and no renegotiation. Keys and certificates are given
+as files, which the library reads by itself. An environment variable cannot make it log its
+secrets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROTOCOLS: Final = ["http/1.1"]
 
 @dataclass(frozen=True, slots=True)
 class TlsIdentity:
-    """By what we show who we are: a certificate with its chain and its key, PEM files both."""
+    """Our own identity: a certificate with its chain, and its key, both as PEM files."""
 
     certificate: Path
     key: Path
@@ -41,10 +41,11 @@ class TlsIdentity:
 def make_server_context(
     identity: TlsIdentity, clients: Path | None = None, *, required: bool = False
 ) -> ssl.SSLContext:
-    """Return how we listen; raises GW803 for files that cannot be used.
+    """Return the context of a server; raise GW803 for unusable files.
 
-    `clients`: the authorities (PEM) whose clients are asked for a certificate, and refused with
-    one that is expired, of another authority or for another use; `required` refuses those without.
+    `clients`: the authorities (PEM) of client certificates. Clients are asked for a
+    certificate, and refused with one that is expired, of another authority or for another
+    use; with `required`, clients without a certificate are refused too.
     """
     context = _make_listening_context()
     _load_identity(context, identity)
@@ -55,10 +56,11 @@ def make_server_context(
 
 
 def make_connection_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return how one client is listened to, as `context` does it, without a memory of others.
+    """Return the context of one server connection, equal to `context` but without its session cache.
 
-    A session of TLS 1.2 is remembered by the context that its handshake began with, which the
-    library cannot be told to leave.  Resumed, it would bring back what was verified when it began.
+    A session of TLS 1.2 is stored in the context with which its handshake began, and the
+    library has no option against this. A resumed session would reuse the result of an earlier
+    verification.
     """
     fresh = _make_listening_context()
     fresh.verify_mode = context.verify_mode
@@ -69,16 +71,16 @@ def make_connection_context(context: ssl.SSLContext) -> ssl.SSLContext:
         del name, begun
         connection.context = context
 
-    # Called with each handshake, whether the client names a host or not.
+    # Called in each handshake, whether the client names a host or not.
     fresh.sni_callback = replace_context
     return fresh
 
 
 def make_client_context(anchors: Sequence[Path] = (), identity: TlsIdentity | None = None) -> ssl.SSLContext:
-    """Return how we call; raises GW803 for files that cannot be used.
+    """Return the context of a client; raise GW803 for unusable files.
 
-    The other end must show a certificate for the name that is called, of one of `anchors` (PEM),
-    or of an authority that the operating system believes when there are none.
+    The server must have a certificate for its host name from one of `anchors` (PEM), or, when
+    there are none, from an authority that the operating system trusts.
     """
     context = _harden_context(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if anchors:
@@ -91,7 +93,7 @@ def make_client_context(anchors: Sequence[Path] = (), identity: TlsIdentity | No
 
 
 def get_verified_chain(connection: ssl.SSLSocket) -> tuple[bytes, ...]:
-    """Return the certificates (DER) from the other end's to the anchor, as the handshake verified them."""
+    """Return the certificates (DER) from the peer's to the anchor, as verified in the handshake."""
     asked: Any = connection
     if hasattr(asked, "get_verified_chain"):  # from Python 3.13 on
         return tuple(asked.get_verified_chain())

@@ -1,4 +1,4 @@
-"""Which authorities are trusted, for what and by which rules, and the verdict on a certificate."""
+"""The trusted authorities, the rules of validation, and the verdict on a certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "Verdict",
 ]
 
-# More only serve to make the search for a path long.
+# More certificates would only lengthen the search for a path.
 MAX_PEER_CERTIFICATES: Final = 4
 
 
@@ -37,7 +37,7 @@ MAX_STORED: Final = 1024
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
-#: By which way a signer may be admitted: an authority of our own, or one of others.
+#: The way in which a signer may be admitted: by an authority of our own, or by another country's.
 Mode = Literal["anchor", "bridge", "trust-list", "vouched"]
 
 
@@ -99,11 +99,12 @@ DEFAULT_USES: Final[Mapping[CertificateUse, KeyUsageRule]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """The rules of validation, as `pki/policy.toml` says them.
+    """The rules of validation, as in `pki/policy.toml`.
 
-    ``revocation``: "require" makes a certificate without a fresh revocation list indeterminate;
-    "if_present" accepts it where no list of its issuer is in hand at all; "none" asks for none.
-    Certificate rules without ``profile`` mean path validation alone: no lint, no use.
+    ``revocation``: "require" makes a certificate without a fresh revocation list
+    indeterminate; "if_present" accepts it where no list of its issuer is loaded at all;
+    "none" requires none. Certificate rules without ``profile`` mean path validation only: no
+    lint, no use.
     """
 
     revocation: Literal["require", "if_present", "none"] = "require"
@@ -121,7 +122,7 @@ DEFAULT_POLICY: Final = TrustPolicy()
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """The anchors, and the intermediate certificates of the register; what peers send is not in it."""
+    """The anchors and intermediate certificates of the register, without those that peers send."""
 
     anchors: tuple[Certificate, ...]
     intermediates: tuple[Certificate, ...] = ()
@@ -137,7 +138,7 @@ class TrustStore:
         object.__setattr__(self, "index", CertificateIndex(self.anchors, self.intermediates))
 
     def with_peers(self, certificates: tuple[Certificate, ...]) -> TrustStore:
-        """Return this store with intermediates that a peer sent along, at most four."""
+        """Return this store with intermediates that a peer sent, at most four."""
         if len(certificates) > MAX_PEER_CERTIFICATES:
             detail = f"{len(certificates)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
             raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate")
@@ -146,14 +147,15 @@ class TrustStore:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of a certificate: from `judged_at` to `valid_until` it stays so.
+    """The result of validating a certificate; it remains true from `judged_at` to `valid_until`.
 
-    ``path`` leads from the certificate to the anchor and is empty unless the verdict is valid.
-    ``tolerated``: it is indeterminate, and the policy takes that for good enough for this use.
-    ``evidence``: the SHA-256 of the lists and responses it rests on, so that it can be judged again.
-    ``mode`` is the way by which the certificate was admitted, ``source`` what that way rests on beside
-    our own anchors, ``levels`` what the signer is worth in our words; see :mod:`gateway.recognition`.
-    ``passing``: it says nothing of the certificate, only that nobody could judge it just then.
+    ``path`` leads from the certificate to the anchor and is empty unless the verdict is
+    valid. ``tolerated``: the verdict is indeterminate, and the policy accepts that for this
+    use. ``evidence``: the SHA-256 of the lists and responses that it is based on, so that it
+    can be repeated. ``mode`` is the way in which the certificate was admitted, ``source``
+    what that way is based on besides our own anchors, ``levels`` the assurance levels of the
+    signer in our terms; see :mod:`gateway.recognition`. ``passing``: the verdict says nothing
+    about the certificate, only that it could not be validated at that time.
     """
 
     status: Literal["valid", "invalid", "indeterminate"]
@@ -171,12 +173,12 @@ class Verdict:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the certificate may be used: the verdict is valid, or tolerated."""
+        """Return whether the certificate may be used: the verdict is valid, or tolerated."""
         return self.tolerated or (self.problem is None and self.status == "valid")
 
     @property
     def admission_way(self) -> dict[str, Any]:
-        """Return by which way the certificate was admitted, as evidence has it; levels where it has any."""
+        """Return the way of admission for the evidence; with levels where it has any."""
         source = self.source or (self.path[-1].subject if self.path else "")
         told: dict[str, Any] = {"mode": self.mode, "source": source}
         return told | {"levels": sorted(self.levels)} if self.levels else told

@@ -1,7 +1,7 @@
-"""All that one judgement needs, as octets: it can be sent to another process and kept for later.
+"""All input of one validation, as octets: it can be sent to another process and stored.
 
-What cannot be read is no part of any path and proves nothing; an unreadable word on revocation
-counts as one that was not understood.
+An unreadable certificate is part of no path and proves nothing; an unreadable list or
+response counts as one that was not understood.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ValidationInput:
 
     @classmethod
     def from_stores(cls, trust: TrustStore, revocations: RevocationData) -> ValidationInput:
-        """Return what a store and its revocations were read from."""
+        """Return the octets from which a store and its revocations were read."""
         return cls(
             tuple(each.der for each in trust.anchors),
             tuple(each.der for each in trust.intermediates),
@@ -42,7 +42,7 @@ class ValidationInput:
         )
 
     def read_input(self) -> OpenedInput:
-        """Read everything; raises GW205 or GW208 only where there is too much of it."""
+        """Read everything; raise GW205 or GW208 only where there is too much of it."""
         rules = self.policy.certificates
         anchors, intermediates = (
             _read_readable_certificates(self.anchors, rules),
@@ -70,14 +70,14 @@ class ValidationInput:
 
 @dataclass(frozen=True, slots=True)
 class OpenedInput:
-    """A register that was read; `doubts` says why words on revocation in it could not be."""
+    """A register that was read; `doubts` are the reasons why lists or responses could not be read."""
 
     trust: TrustStore
     revocations: RevocationData
     doubts: tuple[str, ...] = ()
 
     def validate_certificate(self, leaf: bytes, use: CertificateUse, at: datetime) -> Verdict:
-        """Judge a certificate, DER or PEM with any text around it; never raises for what somebody sent."""
+        """Validate a certificate, DER or PEM with any text around it; never raise for input of a peer."""
         policy = self.trust.policy
         try:
             certificate, *more = read_certificates(leaf, policy.certificates)

@@ -1,9 +1,10 @@
-"""What a verdict rests on, as octets by their SHA-256: enough to judge again when all has changed.
+"""The evidence of a verdict, as octets by their SHA-256: sufficient to repeat it at any later time.
 
-A document names everything by digest: the certificate, the way that led to an anchor, the lists and
-responses that were believed, and the register of that moment with the policy in force.  Octets that
-are the same are held once, so the next certificate of an authority costs its own octets and a
-document.  It holds no time: judged twice by the same things, a certificate has one document.
+A document names everything by digest: the certificate, its path to an anchor, the lists and
+responses that were accepted, and the register at that time with the policy in force. Equal
+octets are stored once, so the next certificate of an authority costs only its own octets and
+a document. A document contains no time: two validations with the same input have the same
+document.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
     "repeat_validation",
 ]
 
-#: Octets by their digest; raises where there are none, or others.
+#: Returns octets by their digest; raises when they are missing or do not match.
 Fetch = Callable[[str], bytes]
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
@@ -43,7 +44,7 @@ _WORDS: Final = ("status", "problem", "tolerated", "path")
 
 @dataclass(frozen=True, slots=True)
 class VerdictEvidence:
-    """The document of a verdict, its digest, and all octets that it names, itself among them."""
+    """The document of a verdict, its digest, and all octets that it names, including its own."""
 
     digest: str
     octets: Mapping[str, bytes]
@@ -51,7 +52,7 @@ class VerdictEvidence:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMaterial:
-    """What a document names, at hand: what was said, of what, and all that is needed to say it again."""
+    """The loaded content of a document: the stated verdict, and everything needed to repeat it."""
 
     said: Mapping[str, Any]
     leaf: bytes
@@ -61,7 +62,7 @@ class VerdictMaterial:
 
 
 def make_verdict_evidence(judged: FreshVerdict) -> VerdictEvidence:
-    """Return what is to be kept of a new verdict."""
+    """Return the evidence of a new verdict, for storage."""
     octets: dict[str, bytes] = {}
 
     def hold_content(content: bytes) -> str:
@@ -96,7 +97,7 @@ def make_verdict_evidence(judged: FreshVerdict) -> VerdictEvidence:
 
 
 def list_named_digests(digest: str, fetch: Fetch) -> Iterator[str]:
-    """Yield the digests of all octets that the document `digest` names; raises as `load_material` does."""
+    """Yield the digests of all octets that the document `digest` names; raise like `load_material`."""
     said, own = _load_documents(digest, fetch)
     yield from (said["leaf"], said["register"], own["policy"])
     for words in (said["path"], said["crls"], said["responses"], own["anchors"], own["intermediates"]):
@@ -109,9 +110,10 @@ def _load_documents(digest: str, fetch: Fetch) -> tuple[dict[str, Any], dict[str
 
 
 def load_material(digest: str, fetch: Fetch) -> VerdictMaterial:
-    """Gather what the document `digest` names; raises GW805 for what is missing or no such document.
+    """Load what the document `digest` names; raise GW805 when something is missing or malformed.
 
-    The end of the path is an anchor here: by a trusted list it was one though none of our own.
+    The end of the path is used as an anchor: under a trusted list it was one without being an
+    anchor of ours.
     """
     said, own = _load_documents(digest, fetch)
     policy = fetch(own["policy"])
@@ -127,12 +129,12 @@ def load_material(digest: str, fetch: Fetch) -> VerdictMaterial:
 
 
 def repeat_validation(material: VerdictMaterial, at: datetime) -> Verdict:
-    """Judge again, as of `at`, by nothing but what was kept."""
+    """Validate again, as of `at`, with the stored material only."""
     return material.register.read_input().validate_certificate(material.leaf, material.use, at)
 
 
 def list_differences(said: Mapping[str, Any], verdict: Verdict) -> tuple[str, ...]:
-    """Return in what a verdict differs from the one that was said; nothing where they agree."""
+    """Return the names of the values in which a verdict differs from the stated one."""
     found = {
         "status": verdict.status,
         "problem": verdict.problem.id if verdict.problem else None,
