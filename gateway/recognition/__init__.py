@@ -1,7 +1,8 @@
-"""Mutual recognition: whom the authorities of others admit, as data that is signed.
+"""Mutual recognition: the authorities and signers that other countries admit, as signed data.
 
-Trusted lists (ETSI TS 119 612, and our own form), bridges and vouching gateways.  Pure: lists
-come as octets that somebody fetched, the moment is given, nothing is kept here.
+Trusted lists (ETSI TS 119 612, and our own form), bridges and vouching gateways. The package
+fetches and stores nothing and reads no clock: the caller supplies lists as octets, and the
+time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads trusted lists of ETSI TS 119 612 (versions 5 and 6): national lists, and lists of lists.
 
-The form has more than is read here; what is not read decides nothing, except that a service
-with a critical extension we do not understand is of no level (clause 5.5.9).
+The format has more elements than are read here. The others have no effect, with one
+exception: a service with an unknown critical extension has no level (clause 5.5.9).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _WORDS: Final = "http://uri.etsi.org/TrstSvc/TrustedList/"
 _UNDERSTOOD: Final = frozenset(
     {
         f"{_T}AdditionalServiceInformation",
-        # They say what the certificates of a service are; here a level is the service's.
+        # They describe the certificates of a service; here a level belongs to the service.
         f"{_SIE}Qualifications",
         f"{_T}ExpiredCertsRevocationInfo",
         f"{_SIE}TakenOverBy",
     }
 )
 
-#: What the levels of a list are where no agreement says otherwise: its own service types, while granted.
+#: The levels of a list where no agreement defines others: its own service types, while granted.
 EU_RULES: Final = (
     EquivalenceRule(
         "EU 910/2014: qualified certificates for signatures and seals",
@@ -79,14 +79,17 @@ EU_RULES: Final = (
 
 
 def is_etsi_list(root: etree._Element) -> bool:
-    """Tell whether a document is a trusted list of this form."""
+    """Return whether a document is a trusted list of this form."""
     return root.tag == _ROOT
 
 
 def open_etsi_list(
     data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
 ) -> TrustedList:
-    """Read a list that one of the expected certificates signed; whether it is fresh is asked elsewhere."""
+    """Read a list that one of the expected certificates signed; its freshness is checked elsewhere.
+
+    Raises the problems of `open_sealed_document`, and GW402 for a malformed list.
+    """
     sealed = open_sealed_document(data, signers, limits=limits)
     if not is_etsi_list(sealed.root):
         raise_malformed("not a trusted list of ETSI TS 119 612", sealed.root)
@@ -104,7 +107,7 @@ def open_etsi_list(
         sha256=sealed.sha256,
         signer=sealed.signer,
         services=tuple(_read_services(sealed.root)),
-        # only a list of lists names others; a national list merely says where it is listed itself
+        # only a list of lists names other lists; a national list only points to where it is listed itself
         schemes=tuple(_read_schemes(scheme)) if _is_list_of_lists(scheme) else (),
         rules=EU_RULES,
     )
@@ -126,7 +129,7 @@ def _read_date_time(element: etree._Element) -> datetime:
 
 
 def _read_next_update(element: etree._Element) -> datetime | None:
-    """Return when the next list is due; an empty element closes the list (clause 5.3.15)."""
+    """Return the time of the next update; an empty element closes the list (clause 5.3.15)."""
     found = find_optional(element, f"{_T}dateTime")
     return None if found is None else _read_date_time(found)
 
@@ -192,7 +195,7 @@ def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
         territories = [each for each in said if each.tag == f"{_T}SchemeTerritory"]
         forms = {read_words(each) for each in said if each.tag == _MIME_TYPE}
         if len(territories) != 1 or not forms <= {_XML_LIST}:
-            continue  # it pins nobody for a list that could be read here
+            continue  # it names no signer of a list that can be read here
         certificates, unread = read_certificates_below(pointer, f"{_T}X509Certificate")
         yield SchemePointer(
             territory=read_words(territories[0]),
@@ -204,7 +207,7 @@ def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
 
 
 def _read_agreements(said: list[etree._Element]) -> tuple[EquivalenceRule, ...] | None:
-    """Return the rules of agreements; one of a version that is not read has none and so admits nobody."""
+    """Return the rules of agreements; one of an unsupported version has no rules and so admits no signer."""
     agreements = [each for each in said if etree.QName(each).localname == _AGREEMENT]
     if not agreements:
         return None
@@ -212,7 +215,7 @@ def _read_agreements(said: list[etree._Element]) -> tuple[EquivalenceRule, ...] 
 
 
 def _read_english_name(element: etree._Element) -> str:
-    """Return the English name, else the first."""
+    """Return the English name, else the first one."""
     names = element.findall(f"{_T}Name")
     english = [each for each in names if each.get("{http://www.w3.org/XML/1998/namespace}lang") == "en"]
     if not names:

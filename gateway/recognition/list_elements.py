@@ -1,4 +1,4 @@
-"""Reads elements of lists: what is missing or malformed is GW402 with its place."""
+"""Reads elements of lists; a missing or malformed element raises GW402 with its XPath."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _LONGEST: Final = 4096
 
 
 def raise_malformed(detail: str, element: etree._Element) -> NoReturn:
-    """Raise GW402 with the place of the element."""
+    """Raise GW402 with the XPath of the element."""
     raise GatewayError(DOCUMENT_INVALID, detail, build_xpath(element))
 
 
 def find_optional(element: etree._Element, path: str) -> etree._Element | None:
-    """Return the only element of a path below another, or None; two are refused."""
+    """Return the only element of a path below another, or None; raise for two."""
     found = element.findall(path)
     if len(found) > 1:
         raise_malformed(f"{_format_path(path)} stands here twice", found[1])
@@ -44,7 +44,7 @@ def find_optional(element: etree._Element, path: str) -> etree._Element | None:
 
 
 def get_element(element: etree._Element, path: str) -> etree._Element:
-    """Return the one element of a path below another."""
+    """Return the one element of a path below another; raise when it is missing."""
     found = find_optional(element, path)
     if found is None:
         raise_malformed(f"{_format_path(path)} is missing", element)
@@ -52,7 +52,7 @@ def get_element(element: etree._Element, path: str) -> etree._Element:
 
 
 def read_words(element: etree._Element) -> str:
-    """Return the text of an element that has no children; what moves a cursor is made visible."""
+    """Return the text of an element without children; control characters are replaced."""
     if len(element):
         raise_malformed("elements where only text belongs", element)
     found = collapse_whitespace(element.text or "")
@@ -62,7 +62,7 @@ def read_words(element: etree._Element) -> str:
 
 
 def make_visible(said: str) -> str:
-    """Return text that can be shown: signs that cannot are U+FFFD, which no word we compare with has."""
+    """Return printable text: other characters become U+FFFD, which no compared value contains."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in said)
 
 
@@ -72,7 +72,7 @@ def read_element_text(element: etree._Element, path: str) -> str:
 
 
 def parse_instant(value: str | None, element: etree._Element) -> datetime:
-    """Return a moment with its zone."""
+    """Return the time in UTC of a text with a time zone; raise GW402 for other text."""
     if value is None or not _INSTANT.fullmatch(value):
         raise_malformed("not a time with a zone", element)
     try:
@@ -82,14 +82,14 @@ def parse_instant(value: str | None, element: etree._Element) -> datetime:
 
 
 def format_instant(moment: datetime) -> str:
-    """Write a moment as `parse_instant` reads it, to the second."""
+    """Return a time in the form that `parse_instant` reads, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def read_certificates_below(
     element: etree._Element, tag: str
 ) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
-    """Return the certificates below an element, and why others there could not be taken."""
+    """Return the certificates below an element, and the reasons why others there were not accepted."""
     found: dict[Certificate, None] = {}
     unread = []
     for each in element.iter(tag):

@@ -1,4 +1,4 @@
-"""Whether a list may take the place of the one in hand, and whether it may be used now."""
+"""Decides whether a list may replace the stored one, and whether it may be used at a given time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["check_list_freshness", "choose_successor", "is_fresh_list"]
 
 
 def choose_successor(held: TrustedList | None, new: TrustedList, at: datetime) -> TrustedList:
-    """Return the list to keep: the new one, or the one held where the new one is the same.
+    """Return the list to store: the new one, or the stored one where the new one is the same.
 
-    Raises GW804 for a list that is older than the one held, for another list under a number
-    that was used, and for one that is out of time; what is held stays in force then.
+    Raises GW804 for a list that is older than the stored one, for a different list with a
+    used sequence number, and for one that is not fresh; the stored list then stays in force.
     """
     check_list_freshness(new, at)
     if held is None or held.sha256 == new.sha256:
@@ -32,7 +32,7 @@ def choose_successor(held: TrustedList | None, new: TrustedList, at: datetime) -
 
 
 def check_list_freshness(found: TrustedList, at: datetime) -> None:
-    """Raise unless a list may be used at a moment: issued, not closed, its next update not due.
+    """Raise unless a list may be used at a time: issued, not closed, its next update not due.
 
     The certificate that signed it must have been valid when the list was issued.
     """
@@ -49,7 +49,7 @@ def check_list_freshness(found: TrustedList, at: datetime) -> None:
 
 
 def is_fresh_list(found: TrustedList, at: datetime) -> bool:
-    """Tell whether a list may be used at a moment."""
+    """Return whether a list may be used at a time."""
     try:
         check_list_freshness(found, at)
     except GatewayError:

@@ -1,7 +1,7 @@
-"""Our own signed list: whom we admit and what they are worth, to be handed to others or to ourselves.
+"""Our own signed list: which services we admit and their levels, for other parties or for ourselves.
 
-One XML document, signed as a Result is (XAdES-B over all of it).  Times are in UTC, certificates
-in base64; the manual describes every element.
+The list is one XML document, signed like a Result (XAdES-B over all of it). Times are in UTC,
+certificates in base64; the manual describes every element.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gateway.xmlsec import sign_document, verify_document
 __all__ = ["TRUST_LIST", "TrustedListDraft", "is_own_list", "open_own_list", "sign_trusted_list"]
 
 TRUST_LIST: Final = "urn:single-window:trust-list:1"
-# The stubs of lxml do not know the default namespace.
+# The stubs of lxml do not support the default namespace.
 _NSMAP: Final[Any] = {None: TRUST_LIST}
 _L: Final = f"{{{TRUST_LIST}}}"
 _ROOT: Final = f"{_L}TrustList"
@@ -65,7 +65,7 @@ _ROLES: Final = ("list", "voucher")
 
 @dataclass(frozen=True, slots=True)
 class TrustedListDraft:
-    """What a list is to say; it becomes one when somebody signs it."""
+    """The content of a list before it is signed."""
 
     operator: str
     territory: str
@@ -78,7 +78,7 @@ class TrustedListDraft:
 
 
 def sign_trusted_list(draft: TrustedListDraft, signer: Signer, *, now: datetime) -> bytes:
-    """Write a list, issued now, and sign it."""
+    """Write a list, issued now, and sign it; return its octets."""
     root = etree.Element(_ROOT, nsmap=_NSMAP)
     root.set("version", "1")
     root.set("operator", draft.operator)
@@ -104,14 +104,18 @@ def sign_trusted_list(draft: TrustedListDraft, signer: Signer, *, now: datetime)
 
 
 def is_own_list(root: etree._Element) -> bool:
-    """Tell whether a document is a list of this form."""
+    """Return whether a document is a list of this form."""
     return root.tag == _ROOT
 
 
 def open_own_list(
     data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
 ) -> TrustedList:
-    """Read a list that one of the expected certificates signed; whether it is fresh is asked elsewhere."""
+    """Read a list that one of the expected certificates signed; its freshness is checked elsewhere.
+
+    Raises GW201 to GW204 for the signature, GW205 for an unexpected signer, and
+    GW402 for a malformed list.
+    """
     root = parse_xml(data, limits)
     signed = verify_document(root)
     check_pinned_signer(signed.certificate, signers)
@@ -135,7 +139,7 @@ def open_own_list(
 
 
 def _check_elements(root: etree._Element) -> None:
-    """Refuse what the form does not have: a rule that is passed over could be one that forbids."""
+    """Raise for an unknown element: an ignored rule could be one that forbids something."""
     for parent in root.iter():
         for each in parent:
             place = (etree.QName(parent).localname, each.tag)
@@ -210,7 +214,7 @@ def _read_values(element: etree._Element, name: str) -> frozenset[str]:
 
 
 def _read_certificates(element: etree._Element) -> tuple[Certificate, ...]:
-    """Return the certificates of an element; a list of ours holds none that we could not read."""
+    """Return the certificates of an element; raise if one cannot be read or if there is none."""
     found, unread = read_certificates_below(element, _CERTIFICATE)
     if unread or not found:
         raise_malformed(unread[0] if unread else "no certificate", element)

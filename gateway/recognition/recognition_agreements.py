@@ -1,7 +1,7 @@
-"""Reads agreements on mutual recognition as lists of lists carry them (MRA schema, version 2).
+"""Reads agreements on mutual recognition from lists of lists (MRA schema, version 2).
 
-The pointing party publishes the list and the agreement, the pointed party is the one whose
-services are to be worth as much as the pointing party's own.
+The pointing party publishes the list and the agreement. The services of the pointed party are
+recognized as equivalent to those of the pointing party.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CONTENTS: Final = (
 
 
 def read_agreement(element: etree._Element) -> Iterator[EquivalenceRule]:
-    """Yield the rules of an agreement, each state of its history as a rule of its own."""
+    """Yield the rules of an agreement, with each state of its history as a separate rule."""
     for information in element.findall(f"{_M}TrustServiceEquivalenceInformation"):
         identifier = read_element_text(information, f"{_M}TrustServiceLegalIdentifier")
         history = f"{_M}TrustServiceEquivalenceHistory/{_M}TrustServiceEquivalenceHistoryInstance"

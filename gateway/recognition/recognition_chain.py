@@ -1,4 +1,4 @@
-"""Which lists are in force at a moment, and by what agreements each of them leads to us."""
+"""Determines which lists are in force at a time, and the agreements that lead from each of them to us."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = ["RecognitionContext", "gather_lists", "open_named_list", "open_truste
 
 @dataclass(frozen=True, slots=True)
 class RecognitionContext:
-    """All that recognition rests on: our own trust, the list we start from, and lists of others.
+    """All data of recognition: our own trust store, the root list, and lists of other parties.
 
-    ``root`` is our own signed list as a rule; only that form names bridges and vouchers.  Lists
-    that are not fresh at the moment of judging count for nothing then.  ``examine`` judges by
-    other anchors: here, or in a process that can be killed.
+    ``root`` is usually our own signed list; only that form names bridges and vouchers. A list
+    that is not fresh at the time of validation is ignored. ``examine`` validates under other
+    anchors: in this process, or in one that can be killed.
     """
 
     trust: TrustStore
@@ -44,22 +44,23 @@ class RecognitionContext:
     def validate_certificate(
         self, certificate: Certificate, at: datetime, use: CertificateUse, store: TrustStore
     ) -> Verdict:
-        """Judge a certificate by other anchors than those of ``trust``, as `examine` judges any."""
+        """Validate a certificate with `examine`, under other anchors than those of ``trust``."""
         return self.examine(certificate.der, use, at, store, self.revocations or RevocationData())
 
     def list_pointing_lists(self, at: datetime) -> tuple[TrustedList, ...]:
-        """Return the lists in force at a moment that may name further ones."""
+        """Return the lists in force at a time that may name further lists."""
         return tuple(found for found, _ in self.list_current_lists(at) if self._may_name_lists(found))
 
     def _may_name_lists(self, found: TrustedList) -> bool:
-        # What others admit, in words of their own, is their affair.
+        # Lists of our own form from other parties have their own levels, so their pointers are not followed.
         return found.form != "own" or found is self.root
 
     def list_current_lists(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
-        """Yield the lists in force at a moment, each with the chain of rules that leads to us.
+        """Yield the lists in force at a time, each with the chain of rules that leads to us.
 
-        A list of others counts only where one in force names its signer for its territory, and
-        only the latest of a territory: an older one says what has been taken back since.
+        A list of another party counts only if a list in force names its signer for its
+        territory. Only the latest list of a territory counts: an older one contains services
+        that were withdrawn since.
         """
         if self.root is None or not is_fresh_list(self.root, at):
             return
@@ -92,9 +93,10 @@ def open_named_list(
     *,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> tuple[TrustedList, TrustedList | None]:
-    """Read a list whose signer another one names for its very territory, or who is expected ``beside``.
+    """Read a list whose signer another list names for the same territory, or that is in ``beside``.
 
-    Returns it, and the list that names its signer; None for a signer who is expected beside.
+    Returns the list, and the list that names its signer; None for a signer in ``beside``.
+    Raises GW205 for any other signer.
     """
     named = {
         one for each in pointers for scheme in each.schemes if scheme.role == "list" for one in scheme.signers
@@ -110,7 +112,10 @@ def open_named_list(
 
 
 def reaches_anchor(certificate: Certificate, store: TrustStore) -> bool:
-    """Tell whether any chain leads from a certificate to an anchor of a store; cheap, and proves nothing."""
+    """Return whether any chain leads from a certificate to an anchor of a store.
+
+    This is a cheap test without validation.
+    """
     policy = store.policy
     try:
         return any(True for _ in store.index.find_chains(certificate, policy.path_most, 1))
@@ -121,9 +126,9 @@ def reaches_anchor(certificate: Certificate, store: TrustStore) -> bool:
 def gather_lists(
     root: TrustedList, files: Mapping[str, bytes], at: datetime, *, limits: WireLimits = DEFAULT_LIMITS
 ) -> tuple[tuple[TrustedList, ...], dict[str, GatewayError]]:
-    """Open lists whose signers the root, or a list opened on the way, names for their territory.
+    """Open the lists whose signers the root, or a list opened before, names for their territory.
 
-    Returns the lists, and for each file that is none of them why.
+    Returns the lists, and for each other file the reason.
     """
     found: list[TrustedList] = []
     refused: dict[str, GatewayError] = {}
@@ -135,7 +140,7 @@ def gather_lists(
                 opened, _ = open_named_list(data, [pointer], limits=limits)
                 check_list_freshness(opened, at)
             except GatewayError as refusal:
-                # that another list does not name the signer says less than any other refusal
+                # a refusal because another list does not name the signer is the least specific one
                 if refused.get(name, refusal).problem is CERTIFICATE_UNTRUSTED or name not in refused:
                     refused[name] = refusal
                 continue
@@ -148,7 +153,7 @@ def gather_lists(
 
 
 def _find_named_lists(pointer: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:
-    """Return the latest list of each territory whose signer another list names."""
+    """Return the latest list of each territory whose signer `pointer` names."""
     latest: dict[str, TrustedList] = {}
     for each in lists:
         scheme = pointer.find_scheme(each.territory, "list")
@@ -163,7 +168,7 @@ def _find_named_lists(pointer: TrustedList, lists: list[TrustedList]) -> list[Tr
 def _extend_rule_chain(
     pointer: TrustedList, scheme: SchemePointer, chain: tuple[Rules, ...]
 ) -> tuple[Rules, ...]:
-    """Return the rules for a list that another names: those of our own list say our levels directly."""
+    """Return the rules for a list that another one names; those of our own list give our levels directly."""
     if pointer.form == "own":
         return _wrap_rules(scheme.rules or ())
     return chain if scheme.rules is None else (scheme.rules, *chain)

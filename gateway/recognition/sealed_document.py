@@ -1,4 +1,4 @@
-"""Opens a signed document of others only when one of the expected certificates signed all of it."""
+"""Opens another party's signed document only if one of the expected certificates signed all of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SealedDocument", "check_pinned_signer", "open_sealed_document"]
 
 @dataclass(frozen=True, slots=True)
 class SealedDocument:
-    """A document that may be read: comments, which no signature covers, are gone from it."""
+    """A verified document; comments, which no signature covers, are removed."""
 
     root: etree._Element
     signer: Certificate
@@ -32,10 +32,10 @@ def open_sealed_document(
     policy: SignaturePolicy = STRICT,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> SealedDocument:
-    """Verify the one enveloped signature of a document in any form that our policy permits.
+    """Verify the one enveloped signature of a document in any form that the policy permits.
 
-    The signature must be the last child of the root and cover everything else.  Raises GW202
-    and its neighbours for the signature, GW205 for a signer who is not expected.
+    The signature must be the last child of the root and cover everything else. Raises GW201
+    to GW204 for the signature, GW205 for an unexpected signer.
     """
     root = parse_xml(data, limits)
     judgement = verify_any_signature(root, {}, policy)
@@ -53,7 +53,7 @@ def open_sealed_document(
 
 
 def check_pinned_signer(signer: Certificate, signers: Collection[Certificate]) -> None:
-    """Refuse a signer whose very certificate is not among those expected."""
+    """Raise GW205 unless exactly this certificate is among the expected ones."""
     if signer not in signers:
         detail = f"signed by {signer.subject[:120]} ({signer.sha256[:16]}…), who is not expected to sign this"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "ds:KeyInfo")

@@ -1,8 +1,8 @@
-"""Who is admitted, and by which way: each admission says what it rests on.
+"""Decides whether a signer is admitted, and in which way; each admission names its basis.
 
-Ways are tried in this order: an anchor of our own, a bridge, a trusted list; a document that a
-gateway vouched for comes by its own door.  What others admit must be valid: policy tolerates
-an indeterminate verdict for those of our own authorities only.
+The ways are tried in this order: an anchor of our own, a bridge, a trusted list. A document
+with a voucher has a separate function. Signers that other parties admit must have a valid
+verdict: the policy tolerates an indeterminate verdict only for those of our own authorities.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ __all__ = [
     "list_trust_stores",
 ]
 
-#: How old the word of a voucher may be.
+#: The greatest age of a voucher's statement.
 MOST_AGE: Final = timedelta(days=1)
 _SILENT: Final = "no path leads to a trust anchor"
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The verdict on a signer and the way that admitted it; ``mode`` is None for who is not admitted.
+    """The verdict on a signer and the way of admission; ``mode`` is None for a refused signer.
 
-    ``levels`` is what the signer is worth in our words; an anchor of our own needs none.
-    ``source`` names the anchor, the cross-certificate, the list and service, or the voucher.
+    ``levels`` are the signer's assurance levels in our terms; an anchor of our own needs
+    none. ``source`` names the anchor, the cross-certificate, the list and service, or the
+    voucher.
     """
 
     mode: Mode | None
@@ -62,7 +63,7 @@ class Admission:
 def admit_signer(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Admission:
-    """Judge a signer by every way; where none leads to it, the verdict says why the last did not."""
+    """Validate a signer in every way; without a valid one, the verdict gives the clearest refusal."""
     verdict = recognition.validate_certificate(certificate, at, use, recognition.trust)
     if verdict.status == "valid":
         return Admission("anchor", verdict, source=_get_anchor_digest(verdict))
@@ -78,9 +79,10 @@ def admit_by_recognition(
     *,
     wanted: frozenset[str] | None = None,
 ) -> Admission:
-    """Judge a signer whom our own anchors ``refused`` by every other way; he must be of a ``wanted`` level.
+    """Validate a signer that our own anchors ``refused`` in every other way.
 
-    The verdict is good until a list in force says something else, at the longest.
+    With ``wanted``, the signer must have one of these levels. The verdict is valid at most
+    until the lists in force change.
     """
     for found in chain(
         _try_bridges(certificate, at, use, recognition), _try_trusted_lists(certificate, at, use, recognition)
@@ -102,10 +104,11 @@ def admit_by_recognition(
 def admit_voucher(
     vouched: VouchedDocument, at: datetime, recognition: RecognitionContext, *, oldest: timedelta = MOST_AGE
 ) -> Admission:
-    """Judge the gateway that vouches: named as voucher of its territory by our own list, and good now.
+    """Validate the vouching gateway: our own list must name it for its territory, and it must be valid now.
 
-    The certificate of the party itself is validated only where we can (`is_known_certificate`): else
-    the gateway answers for it, and its word is good for as long as ``oldest`` says.
+    The certificate of the party itself is validated only if we know its issuer
+    (`is_known_certificate`). Otherwise the gateway is responsible for it, and its statement
+    is valid for at most ``oldest``.
     """
     ours = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
     if ours.mode is None and is_known_certificate(vouched.signer, at, recognition):
@@ -124,9 +127,10 @@ def admit_voucher(
 def get_vouched_levels(
     vouched: VouchedDocument, at: datetime, root: TrustedList | None, oldest: timedelta = MOST_AGE
 ) -> frozenset[str]:
-    """Return what a vouched signer is worth in our words; whether the gateway is good is judged elsewhere.
+    """Return a vouched signer's levels in our terms; the gateway itself is validated elsewhere.
 
-    Raises GW205 where our list does not name the gateway, gives its levels no worth, or its word is old.
+    Raises GW205 where our list does not name the gateway or gives no levels for its levels,
+    or where its statement is too old.
     """
     if root is None or not is_fresh_list(root, at):
         raise _make_untrusted_error("no list of ours in force names anybody who may vouch")
@@ -147,7 +151,7 @@ def get_vouched_levels(
 def _try_bridges(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Iterator[Admission]:
-    """Try every policy that a bridge may end up with: the levels are those that a path has (RFC 5280 §6)."""
+    """Validate under every policy that a path over a bridge may have; they give its levels (RFC 5280 §6)."""
     root, store = recognition.root, _make_bridge_store(recognition, at)
     if root is None or store is None or not reaches_anchor(certificate, store):
         return
@@ -174,7 +178,7 @@ def _try_bridges(
 
 
 def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator[TrustStore]:
-    """Yield the trust by which others are admitted at a moment: over the bridges, and list by list."""
+    """Yield the trust stores that admit foreign signers at a time: over the bridges, and list by list."""
     bridged = _make_bridge_store(recognition, at)
     if bridged is not None:
         yield bridged
@@ -186,9 +190,10 @@ def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator
 
 
 def is_known_certificate(certificate: Certificate, at: datetime, recognition: RecognitionContext) -> bool:
-    """Tell whether a certificate is for us to judge, however it stands: a gateway's word is not asked.
+    """Return whether we can validate a certificate ourselves, so that no voucher's statement is used.
 
-    A path leads to our own anchors or over a bridge, or its issuer stands on a list in force.
+    This is so if a path leads to our own anchors or over a bridge, or if its issuer is on a
+    list in force.
     """
     if any(
         reaches_anchor(certificate, each) for each in (recognition.trust, *list_trust_stores(recognition, at))
@@ -212,7 +217,7 @@ def _list_cross_certificates(root: TrustedList) -> tuple[Certificate, ...]:
 
 
 def _crosses_bridge(verdict: Verdict, root: TrustedList, policy: str, level: str) -> bool:
-    """Tell whether a path goes over a bridge that has this level."""
+    """Return whether a path contains a bridge that has this level."""
     return any(each.certificate in verdict.path and (policy, level) in each.policies for each in root.bridges)
 
 
@@ -237,7 +242,7 @@ def _try_trusted_lists(
 def _collect_anchors(
     found: TrustedList, chain: tuple[Rules, ...], at: datetime
 ) -> dict[Certificate, tuple[TrustService, frozenset[str]]]:
-    """Return the certificates of the services that are of any level, each with its service and levels."""
+    """Return the certificates of all services with a level, each with its service and levels."""
     anchors: dict[Certificate, tuple[TrustService, frozenset[str]]] = {}
     for service, levels in _list_recognized_services(found, chain, at):
         for each in service.certificates:
@@ -258,7 +263,7 @@ def _validate_under_anchors(
     use: CertificateUse,
     recognition: RecognitionContext,
 ) -> Verdict:
-    """Judge a certificate with the services of a list as anchors; a list that is too long admits nobody."""
+    """Validate a certificate with the services of a list as anchors; too long a list admits none."""
     try:
         store = _make_trust_store(anchors, recognition)
     except GatewayError as refused:
@@ -281,7 +286,7 @@ def _list_recognized_services(
 def _explain_rejection(
     certificate: Certificate, found: TrustedList, chain: tuple[Rules, ...], at: datetime
 ) -> str | None:
-    """Say how the issuer stands on a list that does not admit it; None for who is not on it."""
+    """Return the issuer's status on a list that does not admit it; None when it is not on the list."""
     for service in found.services:
         if all(each.subject_der != certificate.issuer_der for each in service.certificates):
             continue
@@ -296,7 +301,7 @@ def _explain_rejection(
 
 
 def _choose_clearer_verdict(one: Verdict, other: Verdict) -> Verdict:
-    """Return the refusal that says more: what names nothing but a missing path says least."""
+    """Return the more specific refusal; a missing path is the least specific reason."""
     return one if other.reason == _SILENT else other
 
 

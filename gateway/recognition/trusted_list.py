@@ -1,4 +1,4 @@
-"""What a trusted list says, whatever its form: services, how they stand, and lists of others."""
+"""The content of a trusted list in any form: services, their status, and pointers to other lists."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ __all__ = [
     "get_levels",
 ]
 
-#: The status of what a gateway of another country vouches for; its kind is the level it told.
+#: The status of a signer that another country's gateway vouches for; its kind is the level that the gateway
+#: states.
 VOUCHED: Final = "vouched"
 Role = Literal["list", "voucher"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceKind:
-    """The type of a service, perhaps narrowed by one additional service information (both URIs or words)."""
+    """The type of a service, optionally narrowed by one additional service information (URIs or codes)."""
 
     type: str
     additional: str = ""
@@ -38,7 +39,7 @@ class ServiceKind:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What a service was from ``since`` on; ``unknown`` names critical extensions not understood here."""
+    """The status of a service from ``since`` on; ``unknown`` names unknown critical extensions."""
 
     type: str
     status: str
@@ -47,15 +48,16 @@ class ServiceStatus:
     unknown: tuple[str, ...] = ()
 
     def is_of_kind(self, kind: ServiceKind) -> bool:
-        """Tell whether the service was of this kind."""
+        """Return whether the service was of this kind."""
         return self.type == kind.type and (not kind.additional or kind.additional in self.additional)
 
 
 @dataclass(frozen=True, slots=True)
 class TrustService:
-    """A trust service: its certificates, and its standings, the newest first.
+    """A trust service: its certificates, and its status history, the newest first.
 
-    ``unread`` says why certificates of the list are left out: they break our own rules.
+    ``unread`` has the reasons why certificates of the list are left out: they violate our own
+    rules.
     """
 
     provider: str
@@ -65,18 +67,19 @@ class TrustService:
     unread: tuple[str, ...] = ()
 
     def find_status(self, at: datetime) -> ServiceStatus | None:
-        """Return how the service stood at a moment; None before its first standing."""
+        """Return the status of the service at a time; None before its first status."""
         return next((each for each in self.standings if each.since <= at), None)
 
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceRule:
-    """One rule of recognition: services of these kinds and statuses are of these levels of ours.
+    """One rule of recognition: services of these kinds and statuses have these levels of ours.
 
-    It holds from ``since`` to ``until`` while it is ``enacted``.  ``conditions`` names demands on the
-    contents of certificates; nobody judges them here, so a rule that has some admits nobody.
-    An agreement between others says levels in words of the pointing party: ``becomes`` are such
-    services of theirs, of ``as_statuses``, for the next rule to say what they are worth to us.
+    It applies from ``since`` to ``until`` while it is ``enacted``. ``conditions`` are
+    requirements on the contents of certificates; they are not evaluated here, so a rule with
+    conditions admits no signer. An agreement between other parties gives levels in the terms
+    of the pointing party: ``becomes`` are the equivalent services of that party, with
+    ``as_statuses``, to which the next rule applies.
     """
 
     identifier: str
@@ -91,17 +94,17 @@ class EquivalenceRule:
     as_statuses: frozenset[str] = frozenset()
 
     def is_in_force(self, at: datetime) -> bool:
-        """Tell whether the rule is in force at a moment and can be judged."""
+        """Return whether the rule is in force at a time and can be evaluated."""
         ended = self.until is not None and at >= self.until
         return self.enacted and not self.conditions and self.since <= at and not ended
 
     def covers_status(self, standing: ServiceStatus) -> bool:
-        """Tell whether a service that stands so is of the rule's levels."""
+        """Return whether a service with this status has the rule's levels."""
         known = not standing.unknown and standing.status in self.statuses
         return known and any(standing.is_of_kind(kind) for kind in self.kinds)
 
     def translate_status(self, standing: ServiceStatus) -> list[ServiceStatus]:
-        """Return how the service stands in words of the party that made the rule."""
+        """Return the status of the service in the terms of the party that made the rule."""
         return [
             ServiceStatus(
                 kind.type,
@@ -119,10 +122,11 @@ Rules = tuple[EquivalenceRule, ...]
 
 @dataclass(frozen=True, slots=True)
 class SchemePointer:
-    """Somebody else whom a list points to: who signs for them, and what their words are worth.
+    """A pointer of a list to another party: its signers, and the rules for its levels.
 
-    ``list``: they publish a trusted list; ``voucher``: their gateway signs what it has judged.
-    ``rules`` is None where their words are taken as they are: within one community of schemes.
+    ``list``: the party publishes a trusted list; ``voucher``: its gateway signs documents of
+    signers that it has validated. ``rules`` is None where its levels are used unchanged:
+    within one community of schemes.
     """
 
     territory: str
@@ -135,7 +139,7 @@ class SchemePointer:
 
 @dataclass(frozen=True, slots=True)
 class CrossCertificateBridge:
-    """A cross-certificate, and the levels of the policies that a path over it may end up with."""
+    """A cross-certificate, and the levels of the policies that a path over it may have."""
 
     certificate: Certificate
     policies: tuple[tuple[str, str], ...]
@@ -143,10 +147,10 @@ class CrossCertificateBridge:
 
 @dataclass(frozen=True, slots=True)
 class TrustedList:
-    """A list whose signature was found good and whose signer was expected.
+    """A list with a valid signature of an expected signer.
 
-    ``next_update`` is None for a list that its operator has closed.  ``rules`` say the levels of
-    the list's own services.
+    ``next_update`` is None for a list that its operator has closed. ``rules`` give the levels
+    of the list's own services.
     """
 
     form: Literal["etsi", "own"]
@@ -163,7 +167,7 @@ class TrustedList:
     rules: Rules = field(default=(), repr=False)
 
     def find_scheme(self, territory: str, role: Role) -> SchemePointer | None:
-        """Return what the list says of the lists or the voucher of a territory, all entries as one."""
+        """Return the pointer to the lists or the voucher of a territory, with all entries merged."""
         found = [each for each in self.schemes if each.territory == territory and each.role == role]
         if not found:
             return None
@@ -174,10 +178,10 @@ class TrustedList:
 
 
 def get_levels(standing: ServiceStatus, chain: Sequence[Rules], at: datetime) -> frozenset[str]:
-    """Return the levels that the rules in force at a moment give to a service that stands so.
+    """Return the levels that the rules in force at a time give to a service with this status.
 
-    ``chain`` leads from the service's own list to us: the rules of every agreement on the way,
-    each but the last translating into words of the next.
+    ``chain`` leads from the service's own list to us: it has the rules of every agreement in
+    between; each but the last translates a status into the terms of the next.
     """
     standings = [standing]
     for rules in chain[:-1]:

@@ -1,4 +1,4 @@
-"""Until when what the lists in force say stays as it is: so long a verdict may be remembered."""
+"""Computes until when the content of the lists in force stays unchanged, for the cache of verdicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORTEST: Final = timedelta(microseconds=1)
 
 
 def compute_unchanged_until(recognition: RecognitionContext, at: datetime) -> datetime:
-    """Return the last moment before any at which a list ends, or a standing or a rule begins or ends."""
+    """Return the last instant before a list ends, or a status or a rule begins or ends."""
     moments = (
         one
         for found, chain in recognition.list_current_lists(at)

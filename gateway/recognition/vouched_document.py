@@ -1,7 +1,7 @@
-"""Vouching: a national gateway signs what a party of its country signed, and both signatures stay.
+"""Vouching: a national gateway signs a signed document of a party of its country; both signatures stay.
 
-The party's document is carried octet for octet, so that its own signature remains good; around
-it stands what the gateway says of the signer, signed as a Result is.
+The party's document is included octet for octet, so that its own signature stays valid. The
+enclosing document has the gateway's statement on the signer and is signed like a Result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 VOUCHED_DOCUMENT: Final = "urn:single-window:vouched:1"
-# The stubs of lxml do not know the default namespace.
+# The stubs of lxml do not support the default namespace.
 _NSMAP: Final[Any] = {None: VOUCHED_DOCUMENT}
 _V: Final = f"{{{VOUCHED_DOCUMENT}}}"
 _ROOT: Final = f"{_V}Vouched"
@@ -45,9 +45,10 @@ _ROOT: Final = f"{_V}Vouched"
 
 @dataclass(frozen=True, slots=True)
 class VouchedDocument:
-    """A document with two good signatures: the party's, and that of the gateway which vouches for it.
+    """A document with two valid signatures: of the party, and of the gateway that vouches for it.
 
-    ``levels`` are words of the gateway's own country; ``judged`` is when it judged the signer.
+    ``levels`` are terms of the gateway's own country; ``judged`` is the time when it
+    validated the signer.
     """
 
     document: bytes
@@ -61,7 +62,7 @@ class VouchedDocument:
 def vouch_for_document(
     document: bytes, levels: Iterable[str], territory: str, signer: Signer, *, now: datetime
 ) -> bytes:
-    """Sign a document, whose signature must be good, once more; the caller has judged its signer."""
+    """Add a gateway's signature to a validly signed document; the caller has validated its signer."""
     inner = verify_document(parse_xml(document)).certificate
     root = etree.Element(_ROOT, nsmap=_NSMAP)
     root.set("version", "1")
@@ -77,15 +78,15 @@ def vouch_for_document(
 
 
 def is_vouched_document(root: etree._Element) -> bool:
-    """Tell whether a document is one that somebody vouches for."""
+    """Return whether a document is a vouched document."""
     return root.tag == _ROOT
 
 
 def open_vouched_document(data: bytes, *, limits: WireLimits = DEFAULT_LIMITS) -> VouchedDocument:
-    """Verify both signatures, the outer first; whether the gateway may vouch is not asked here.
+    """Verify both signatures, the outer one first; the authority of the gateway is checked elsewhere.
 
-    Raises GW202 and its neighbours for a signature, GW209 where the gateway vouches for another
-    signer than the one whose signature stands in the document.
+    Raises GW201 to GW204 for a signature, GW209 where the gateway vouches for
+    another signer than that of the document.
     """
     root = parse_xml(data, limits)
     outer = verify_document(root)
