@@ -1,4 +1,4 @@
-"""What two parties agreed: P-Modes, the book that finds them, and the file they are read from."""
+"""Agreements of two parties: P-Modes, the index that finds them, and the file they are read from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Reads an agreement from its YAML file, strictly.
 
-YAML is used as a way to write nested text and no more: every scalar is a string until
-this module gives it a type, and there are no anchors, tags, merges or second documents.
-Each refusal names file and line.
+YAML is used only as a notation for nested text: every scalar is a string until this module
+converts it, and there are no anchors, tags, merges or second documents. Each refusal names
+file and line.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _YamlNode:
         return parse_instant(self.read_text(), f"{self.file}:{self.line}")
 
     def build_located(self, make: Callable[[], _Value]) -> _Value:
-        """Return what `make` returns; a refusal of it gets the file and line of this node."""
+        """Return what `make` returns; add the file and line of this node to a refusal."""
         try:
             return make()
         except GatewayError as refused:
@@ -91,7 +91,7 @@ class _YamlNode:
 
 
 class _StrictLoader(yaml.BaseLoader):
-    """Composes nodes; refuses aliases and anchors, and what is nested too deeply."""
+    """Composes nodes; refuses aliases, anchors, tags and excessive nesting."""
 
     depth = 0
 
@@ -157,7 +157,7 @@ class _AgreementParty:
 
 @dataclass(frozen=True, slots=True)
 class _AgreementTerms:
-    """What holds for every P-Mode of the file unless it says otherwise."""
+    """The terms of every P-Mode of the file, unless the P-Mode itself has others."""
 
     agreement: str
     protocol: str
@@ -193,7 +193,7 @@ _MODES: Final = ("security", "reliability", "sync_reply_mode")
 def _merge_defaults(
     terms: _AgreementTerms, own: dict[str, _YamlNode], name: str, keys: tuple[str, ...]
 ) -> dict[str, _YamlNode]:
-    """Return the keys of group `name`, the P-Mode's own before those of the file's defaults."""
+    """Return the keys of group `name`; the P-Mode's own keys override the defaults of the file."""
     merged: dict[str, _YamlNode] = {}
     for layer in (terms.defaults, own):
         if name in layer:
@@ -296,6 +296,6 @@ def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
     terms = _read_terms(fields)
     nodes = fields["pmodes"].read_list()
     pmodes = tuple(_read_pmode(node, terms) for node in nodes)
-    # The book refuses two P-Modes with one id, or for the same messages.
+    # The index refuses two P-Modes with one id, or for the same messages.
     fields["pmodes"].build_located(lambda: PModeIndex(pmodes))
     return pmodes

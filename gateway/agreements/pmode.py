@@ -1,7 +1,7 @@
-"""The P-Mode: what two parties agreed for one service and action, in one direction.
+"""The P-Mode: the terms that two parties agreed for one service and action, in one direction.
 
-A P-Mode is neutral about whose side we are on: it speaks of the From and the To party.
-Whoever reads a CPA or another agreement later reads it into this type.
+A P-Mode does not depend on which side is ours: it refers to the From and the To party. A
+reader of CPAs or other agreements would produce this type too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_uri(text: str) -> bool:
 
 
 def parse_instant(text: str, location: str) -> datetime:
-    """Return the UTC moment that an ISO 8601 `text` with a zone names; raises GW801."""
+    """Return the UTC time of an ISO 8601 `text` with a time zone; raise GW801."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as mistake:
@@ -67,13 +67,13 @@ def _require_condition(held: bool, detail: str, location: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Who signs and by which policy.
+    """The signers and the signature policy.
 
     `certificates` (SHA-256, hexadecimal) pins the signers of messages of the From party,
-    `reply_certificates` those of the signals that come back; empty leaves it to the
-    registry of parties.  `sign_status`: where messages are signed, only a StatusRequest that is
-    signed too is told anything; for partners whose handler cannot sign one it is false.
-    `mutual_tls`: what comes to us counts only over TLS with a client certificate of its sender.
+    `reply_certificates` those of the signals in reply; if empty, the register of parties
+    decides. `sign_status`: where messages are signed, only a signed StatusRequest is
+    answered; it is false for partners whose handler cannot sign one. `mutual_tls`: incoming
+    messages are accepted only over TLS with a client certificate of their sender.
     """
 
     sign: bool = True
@@ -100,13 +100,13 @@ class Security:
 
     @property
     def needs_signed_status(self) -> bool:
-        """Return whether a StatusRequest has to be signed (ebMS 2.0 §7.1.1 leaves it to the agreement)."""
+        """Return whether a StatusRequest must be signed (ebMS 2.0 §7.1.1 leaves this to the agreement)."""
         return self.sign and self.sign_status
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Acknowledgments, duplicates and repeats (ebMS 2.0 chapter 6); intervals in seconds."""
+    """Acknowledgments, duplicate elimination and retries (ebMS 2.0 chapter 6); intervals in seconds."""
 
     ack_requested: str = "always"
     ack_signed: str = "always"
@@ -129,7 +129,8 @@ class Reliability:
             _require_condition(
                 0 < value <= _MAX_SECONDS, f"{name} is 1 to {_MAX_SECONDS} seconds", f"reliability/{name}"
             )
-        # ebMS 2.0 §6.4.6: who forgets before the sender stops repeating delivers twice.
+        # ebMS 2.0 §6.4.6: a receiver that forgets a message while the sender still repeats it delivers it
+        # twice.
         _require_condition(
             self.persist_duration >= self.time_to_live,
             "persist_duration must last for all repeats: (retries + 1) x retry_interval",
@@ -138,7 +139,7 @@ class Reliability:
 
     @property
     def time_to_live(self) -> int:
-        """Return the seconds in which every repeat has been sent."""
+        """Return the number of seconds within which all repeats are sent."""
         return (self.retries + 1) * self.retry_interval
 
 
@@ -146,9 +147,9 @@ class Reliability:
 class PMode:
     """One direction of one action of an agreement.
 
-    `endpoint` is where the handler of the To party listens, `reply_endpoint` the one of
-    the From party (for signals that are not sent in the answer).  `deliver_to` names the
-    application of the hub that takes the message when the To party is the hub.
+    `endpoint` is the URL of the To party's handler, `reply_endpoint` that of the From party
+    (for signals that are not sent in the answer). `deliver_to` names the application of the
+    hub that receives the message when the To party is the hub.
     """
 
     id: str
@@ -184,16 +185,16 @@ class PMode:
 
     @property
     def sender(self) -> Party:
-        """Return the From party as a header of this P-Mode names it."""
+        """Return the From party as named in a header of this P-Mode."""
         return Party(self.from_party, self.from_role)
 
     @property
     def receiver(self) -> Party:
-        """Return the To party as a header of this P-Mode names it."""
+        """Return the To party as named in a header of this P-Mode."""
         return Party(self.to_party, self.to_role)
 
     def is_in_force(self, at: datetime) -> bool:
-        """Return whether the agreement holds at moment `at`."""
+        """Return whether the agreement is in force at the time `at`."""
         return self.valid_from <= at < self.valid_until
 
 
@@ -237,7 +238,7 @@ def _check_parties(pmode: PMode) -> None:
 
 
 def pmode_to_json(pmode: PMode) -> dict[str, object]:
-    """Return `pmode` as plain JSON values, the form in which the store keeps it."""
+    """Return `pmode` as plain JSON values, the form in which it is stored."""
     security, reliability = pmode.security, pmode.reliability
     return {
         "id": pmode.id,
@@ -275,7 +276,7 @@ def _read_security(data: dict[str, Any]) -> Security:
 
 
 def pmode_from_json(data: Mapping[str, object]) -> PMode:
-    """Return the P-Mode that `pmode_to_json` turned into `data`; raises GW801 for anything else."""
+    """Return the P-Mode that `pmode_to_json` converted to `data`; raise GW801 for anything else."""
     values: dict[str, Any] = dict(data)
     try:
         for name in ("from_party", "to_party"):

@@ -1,6 +1,6 @@
-"""The book of agreements: finds the P-Mode of a message in constant time.
+"""The index of agreements: finds the P-Mode of a message in constant time.
 
-Every refusal says which part of the header is to blame, as an XPath of the ebMS header.
+Every refusal names the wrong part of the header as an XPath of the ebMS header.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class MessageRoute:
-    """The part of a header by which its P-Mode is found."""
+    """The values of a header that determine its P-Mode."""
 
     sender: Party
     receiver: Party
@@ -46,7 +46,7 @@ _Key = tuple[_Ends, str, str | None, str]
 
 
 class PModeIndex:
-    """The P-Modes of one epoch; a new agreement or a suspension makes a new book."""
+    """The P-Modes of one epoch; a new agreement or a suspension creates a new index."""
 
     def __init__(self, pmodes: Iterable[PMode], epoch: int = 0) -> None:
         self.epoch: Final = epoch
@@ -87,7 +87,7 @@ class PModeIndex:
         return self._by_id.get(pmode_id)
 
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
-        """Return the P-Mode of a business message; raises GW301 to GW304 with the place to blame."""
+        """Return the P-Mode of a business message; raise GW301 to GW304 with the XPath of the wrong part."""
         self._check_agreement(route.agreement, at)
         self._check_route_parties(route)
         ends = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
@@ -98,11 +98,12 @@ class PModeIndex:
         return found
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
-        """Return a P-Mode that governs a signal; the signal Service itself is in no agreement.
+        """Return a P-Mode for a signal; the signal Service itself is in no agreement.
 
-        A signal that `answers` (an Acknowledgment, say) falls under the P-Mode of the
-        message that it answers, which ran the other way; another, such as a Ping, under
-        one of its own direction.  Where there is none, the other direction serves.
+        A signal that `answers` a message, such as an Acknowledgment, belongs to the P-Mode of
+        that message, which has the opposite direction; another signal, such as a Ping,
+        belongs to one of its own direction. Without such a P-Mode, one of the other direction
+        is used. Raises GW301, GW302 or GW304 with the XPath of the wrong part.
         """
         self._check_agreement(route.agreement, at)
         self._check_route_parties(route)
@@ -116,7 +117,7 @@ class PModeIndex:
         )
 
     def get_reply_pmode(self, pmode: PMode, action: str) -> PMode:
-        """Return the P-Mode by which the To party of `pmode` sends `action` back; raises GW303."""
+        """Return the P-Mode with which the To party of `pmode` sends `action` back; raise GW303."""
         for candidate in self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ()):
             same = (candidate.service, candidate.service_type) == (pmode.service, pmode.service_type)
             if same and candidate.action == action:
@@ -167,7 +168,7 @@ def _format_party_id(one: PartyId) -> str:
 
 
 def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
-    """Refuse a header that mixes ids of several parties or names another role."""
+    """Raise for a header that mixes ids of several parties or names another role."""
     sides = (
         ("From", route.sender, pmode.from_party, pmode.from_role),
         ("To", route.receiver, pmode.to_party, pmode.to_role),
