@@ -1,7 +1,7 @@
-"""What every protocol core takes and gives.
+"""The interface of every protocol core.
 
-A core turns parcels into message units and back, and knows neither socket nor clock nor
-database: all that it may ask of the world stands, already fetched, in its `ProtocolContext`.
+A core converts parcels to message units and back. It uses no socket, clock or database: its
+`ProtocolContext` supplies all external data.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What HTTP carries in either direction: the headers that describe content, and the body.
+    """The content of an HTTP message in either direction: the headers that describe content, and the body.
 
-    `client` is the SHA-256 of the certificate that a client showed over TLS, None where it showed none.
+    `client` is the SHA-256 of the TLS client certificate, None where the client presented
+    none.
     """
 
     headers: Mapping[str, str]
@@ -53,7 +54,7 @@ class Parcel:
     client: str | None = None
 
     def get_header(self, name: str) -> str:
-        """Return the value of a header whatever its letter case, empty when it is absent."""
+        """Return the value of a header, with its name in any letter case; empty when it is absent."""
         wanted = name.lower()
         for key, value in self.headers.items():
             if key.lower() == wanted:
@@ -63,15 +64,15 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolContext:
-    """Everything a core may ask of the world.
+    """All external data and functions that a core may use.
 
-    `validate_certificate` gives the verdict on a certificate (DER) for a use at a moment, from data in
-    hand.  `find_certificate_party` names the registered party to which a certificate (SHA-256) belongs,
-    `find_party_name` the one that has a PartyId; both give None for unknown and suspended
-    parties, and `find_certificate_party` raises GW206 for a certificate registered for another time.  `keys`
-    holds our signers by the name of the party for which they sign; a message to a party without
-    key here is for somebody else.
-    `make_message_id` returns a new message id, ``unique@host``.
+    `validate_certificate` returns the verdict on a certificate (DER) for a use at a time,
+    from loaded data. `find_certificate_party` returns the name of the registered party of a
+    certificate (SHA-256), `find_party_name` that of the party with a PartyId; both return
+    None for unknown and suspended parties, and `find_certificate_party` raises GW206 for a
+    certificate registered for another time. `keys` contains our signers by the name of the
+    party for which they sign; a message to a party without a key here is addressed to another
+    handler. `make_message_id` returns a new message id, ``unique@host``.
     """
 
     agreements: PModeIndex
@@ -84,21 +85,21 @@ class ProtocolContext:
     limits: WireLimits = DEFAULT_LIMITS
 
     def get_party_name(self, party: Party) -> str:
-        """Return the registered name of `party`, all of whose ids must be its; raises GW302."""
+        """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
         names = {self.find_party_name(one) for one in party.ids}
         if len(names) != 1 or None in names:
             raise GatewayError(PARTY_UNKNOWN, f"party {party.ids[0].value[:80]!r} is unknown or suspended")
         return str(names.pop())
 
     def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:
-        """Refuse a certificate that is not registered for `party` (GW209)."""
+        """Raise GW209 for a certificate that is not registered for `party`."""
         wanted = self.get_party_name(party)
         if self.find_certificate_party(certificate.sha256) != wanted:
             detail = f"{certificate.subject[:120]} does not sign for {party.ids[0].value[:80]!r}"
             raise GatewayError(SIGNER_MISMATCH, detail, location)
 
     def check_signing_certificate(self, certificate: Certificate, location: str) -> None:
-        """Refuse a certificate that may not sign now: its path, its life, its revocation."""
+        """Raise for a certificate that may not sign now: path, validity period, revocation."""
         self.validate_certificate(certificate.der, CertificateUse.SIGNING, self.now).raise_unless_accepted(
             location
         )
@@ -106,7 +107,7 @@ class ProtocolContext:
 
 @dataclass(frozen=True, slots=True)
 class SentUnit:
-    """A unit that we sent, with the digests of its signature: what a receipt is held against."""
+    """A unit that we sent, with the digests of its signature, for comparison with a receipt."""
 
     unit: Unit
     references: tuple[DigestReference, ...] = ()
@@ -114,9 +115,9 @@ class SentUnit:
 
 @dataclass(frozen=True, slots=True)
 class OpenedMessage:
-    """What was in a parcel, judged.
+    """The verified content of a parcel.
 
-    `identity` is equal for two parcels with one message id exactly when they say the
+    `identity` is equal for two parcels with one message id exactly when their content is the
     same, whatever their MIME framing.
     """
 
@@ -128,16 +129,16 @@ class OpenedMessage:
 
     @property
     def unit(self) -> Unit:
-        """Return the unit that gives the message its id; what rides with it comes after."""
+        """Return the unit that gives the message its id; bundled units follow it."""
         return self.units[0]
 
 
 @dataclass(frozen=True, slots=True)
 class RejectionResponse:
-    """How a refused parcel is answered: HTTP status, parcel if any, and the signal in it.
+    """The answer to a refused parcel: HTTP status, parcel if any, and the signal in it.
 
-    `pmode` is one between the parties; unless the parcel goes back `is_synchronous`, on the same
-    connection, it goes to the `reply_endpoint` of that P-Mode.
+    `pmode` is one between the parties. Unless the answer `is_synchronous`, on the same
+    connection, it is sent to the `reply_endpoint` of that P-Mode.
     """
 
     status: int
@@ -148,11 +149,11 @@ class RejectionResponse:
 
 
 class ProtocolCore(typing.Protocol):
-    """One messaging protocol; a module or an object with these functions is one."""
+    """One messaging protocol; a module or an object with these functions implements it."""
 
     @property
     def name(self) -> str:
-        """The name by which P-Modes speak of the protocol."""
+        """Return the name of the protocol in P-Modes."""
 
     def open(
         self, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
@@ -160,13 +161,13 @@ class ProtocolCore(typing.Protocol):
         """Return the units of a request, or of an answer to what we sent; raises GatewayError."""
 
     def seal(self, units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
-        """Return the parcel that carries `units`, signed as agreed."""
+        """Return the parcel that contains `units`, signed as agreed."""
 
     def make_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Receipt:
         """Return the receipt of an opened business message."""
 
     def collect_payload_digests(self, opened: OpenedMessage) -> Mapping[str, str]:
-        """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
+        """Return the SHA-256 of payloads by content id, if the signature was verified with it."""
 
     def make_pong(self, ping: Ping, context: ProtocolContext) -> Pong:
         """Return the answer to a Ping."""
@@ -179,28 +180,28 @@ class ProtocolCore(typing.Protocol):
     def make_error_signal(
         self, problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
     ) -> ErrorSignal | None:
-        """Return the signal that tells the sender of `ref` the problem, None when there is no such signal."""
+        """Return the signal that reports the problem to the sender of `ref`, or None."""
 
     def reject_parcel(
         self, problem: GatewayError, parcel: Parcel, context: ProtocolContext
     ) -> RejectionResponse:
-        """Return how a refused parcel is answered."""
+        """Return the answer to a refused parcel."""
 
     def read_sent_unit(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
-        """Return what a parcel of our own says, to hold answers against it."""
+        """Return the content of a parcel that we sent, for comparison with answers."""
 
     def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
-        """Refuse an answer that does not belong to what we sent."""
+        """Raise for an answer that does not belong to what we sent."""
 
     def check_time_to_live(self, unit: Unit, now: datetime) -> None:
-        """Refuse a message that came too late."""
+        """Raise for a message whose time to live has expired."""
 
     def has_synchronous_answer(self, unit: Unit, pmode: PMode | None) -> bool:
         """Return whether signals about an opened unit go into the HTTP answer."""
 
 
 def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
-    """Return the problem that an ErrorList is; None for a receipt."""
+    """Return the problem of an ErrorList; None for a receipt."""
     if isinstance(unit, Receipt):
         return None
     worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])

@@ -1,4 +1,4 @@
-"""The protocol cores by name: a new protocol is one more folder here and one more line in `PROTOCOLS`."""
+"""The protocol cores by name; a new protocol needs a new folder here and a new line in `PROTOCOLS`."""
 
 from __future__ import annotations
 

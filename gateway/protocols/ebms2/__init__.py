@@ -1,8 +1,8 @@
-"""ebMS 2.0 with SOAP with Attachments: parcels into units and back.
+"""ebMS 2.0 with SOAP with Attachments: parcels to units and back.
 
-`open` checks in the order of cost: MIME, XML, SOAP, header, P-Mode, that every payload is
-there, then algorithms, whether the signer is the sender, coverage, signature and digests,
-and last the certificate path.  What it returns has passed all of it.
+`open` checks in the order of cost: MIME, XML, SOAP, header, P-Mode, presence of every
+payload, then algorithms, whether the signer is the sender, coverage, signature and digests,
+and last the certificate path. The units that it returns have passed all checks.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ name: Final = "ebms2"
 
 @dataclass(frozen=True, slots=True)
 class _UnverifiedMessage:
-    """A message read and not yet believed."""
+    """A message that is read but not yet verified."""
 
     package: packaging.MessagePackage
     blocks: HeaderBlocks
@@ -84,17 +84,17 @@ class _UnverifiedMessage:
 
 @dataclass(frozen=True, slots=True)
 class _ReplyAddress:
-    """What is needed to answer a refused message: its header, and whether it asks for SyncReply."""
+    """The data for an answer to a refused message: its header, and whether it asks for SyncReply."""
 
     header: MessageHeader
     sync_reply: bool
 
 
 def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
-    """Return the units of a parcel, all of them checked.
+    """Return the units of a parcel after all checks; raise GatewayError.
 
-    `expecting` is what we sent on the connection that brings the parcel; a receipt or an
-    error must then belong to it.  Without it, `check_answer` does the same once it is known.
+    `expecting` is the unit that we sent on the connection of this parcel; a receipt or an
+    error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
     message = _read_message(parcel, context.limits)
     with _attach_reply_address(message.blocks):
@@ -111,9 +111,9 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
 
 
 def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> OpenedMessage:
-    """Return the units of a parcel judged by itself: structure, signature and certificate, no agreement.
+    """Return the units of a parcel verified without agreement: structure, signature and certificate.
 
-    A business message or a receipt must be signed; other signals need not be.
+    A business message or a receipt must be signed; other signals need no signature.
     """
     message = _read_message(parcel, context.limits)
     signed = _verify_signature(message, policy, context.limits)
@@ -139,7 +139,7 @@ def _read_message(parcel: Parcel, limits: WireLimits) -> _UnverifiedMessage:
 
 @contextmanager
 def _attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
-    """Let a refusal carry the header that was read: its answer needs no second reading of the envelope."""
+    """Attach the header to a refusal, so that the answer needs no second reading of the envelope."""
     try:
         yield
     except GatewayError as refused:
@@ -148,13 +148,13 @@ def _attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
 
 
 def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
-    """Return the SOAP Fault that a parcel carries, None when it carries something else."""
+    """Return the SOAP Fault in a parcel, None when it contains something else."""
     return packaging.open_package(parcel, limits).fault
 
 
 def _make_fault_error(fault: SoapFault) -> GatewayError:
-    """Return the problem that a SOAP Fault in answer to our message is."""
-    # A Client, MustUnderstand or VersionMismatch fault blames the message, which stays the same.
+    """Return the problem of a SOAP Fault that answers our message."""
+    # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
     final = fault.code.rpartition(":")[2] != "Server"
     detail = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
     return GatewayError(
@@ -163,7 +163,7 @@ def _make_fault_error(fault: SoapFault) -> GatewayError:
 
 
 def _match_addressed_pmode(message: _UnverifiedMessage, context: ProtocolContext) -> PMode:
-    """Return the P-Mode of a message that is for us."""
+    """Return the P-Mode of a message that is addressed to us."""
     header = message.blocks.header
     kind = get_unit_kind(header)
     pmode = _match_pmode(message, kind, context)
@@ -203,7 +203,7 @@ def _verify_signature(
 def _build_signer_check(
     message: _UnverifiedMessage, pmode: PMode, context: ProtocolContext
 ) -> CertificateCheck:
-    """Return what refuses a signer that is not the sender: a look at the register, before any digest."""
+    """Return a check that the signer is the sender, by the register, before any digest is computed."""
     sender = message.blocks.header.sender
     forward = sender.ids[0] in pmode.from_party
     pins = pmode.security.certificates if forward else pmode.security.reply_certificates
@@ -218,12 +218,12 @@ def _build_signer_check(
 def _check_signer_validity(
     message: _UnverifiedMessage, signed: VerifiedSignature | None, pmode: PMode, context: ProtocolContext
 ) -> None:
-    """Refuse a message that is not signed though it must be, or by a certificate that is not good now."""
+    """Raise for a message without a required signature, or with a certificate that is not valid now."""
     header = message.blocks.header
     if _needs_sender_signature(get_unit_kind(header), pmode):
         message_signature.require_signature(signed)
     if signed is None:
-        # Without signature the ids of the header are all there is; they must at least be known.
+        # Without signature only the ids of the header identify the sender; they must at least be known.
         context.get_party_name(header.sender)
         return
     context.check_signing_certificate(signed.certificate, message_signature.SIGNATURE)
@@ -231,7 +231,7 @@ def _check_signer_validity(
 
 @contextmanager
 def _map_receipt_mismatch(message: _UnverifiedMessage, expecting: SentUnit | None) -> Iterator[None]:
-    """Call a receipt that is expected and not its sender's what it is: no receipt of ours."""
+    """Report an expected receipt that its sender did not sign as a receipt mismatch."""
     try:
         yield
     except GatewayError as refused:
@@ -258,7 +258,7 @@ def _make_opened_message(
 
 
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
-    """Return the parcel that carries `units`, signed as `pmode` says; what rides comes after the first."""
+    """Return the parcel that contains `units`, signed by `pmode`; bundled units follow the first."""
     written = write_envelope(units)
     first = units[0]
     found = first.payloads if isinstance(first, UserMessage) else ()
@@ -271,7 +271,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
 
 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
-    """Return what a parcel of our own says, so that an answer can be held against its stored octets.
+    """Return the content of a parcel that we sent, to compare an answer with its stored octets.
 
     Nothing is verified: these are our octets, and the certificate may have expired since.
     """
@@ -284,10 +284,10 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
 def make_error_signal(
     problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
 ) -> ErrorSignal | None:
-    """Return the MessageError that tells the sender of `ref` its problem (ebMS 2.0 §4.2).
+    """Return the MessageError that reports a problem to the sender of `ref` (ebMS 2.0 §4.2).
 
     None when there is none to send: the problem has no code, `ref` is itself an answer, or
-    its header cannot be read well enough to know whom to tell.
+    its header is too malformed to identify the sender.
     """
     if not isinstance(ref, Parcel):
         return answer_signals.make_error_signal(problem, ref, context)
@@ -296,7 +296,7 @@ def make_error_signal(
 
 
 def find_message_header(parcel: Parcel, limits: WireLimits) -> MessageHeader | None:
-    """Return the MessageHeader of a refused parcel where it can be read, else None."""
+    """Return the MessageHeader of a refused parcel if it can be read, else None."""
     return packaging.find_message_header(parcel, limits)[0]
 
 
@@ -312,10 +312,10 @@ def make_fault_response(problem: GatewayError) -> RejectionResponse:
 
 
 def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
-    """Return how a refused parcel is answered: by an ErrorList, a SOAP Fault, or by silence.
+    """Return the answer to a refused parcel: an ErrorList, a SOAP Fault, or an empty response.
 
-    A header that must be understood and is not gets the Fault of SOAP 1.1 §4.4; so does
-    whatever leaves us without a sender to address.
+    A mandatory header that is not understood is answered with the Fault of SOAP 1.1 §4.4; so
+    is any message without an identifiable sender.
     """
     header, sync_reply = _find_reply_address(problem, parcel, context.limits)
     if header is not None and not is_answerable(header):
@@ -328,21 +328,21 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
         sealed = seal((signal,), pmode, context)
         return RejectionResponse(200, sealed, signal, pmode, sync_reply or _has_sync_reply_mode(pmode))
     except GatewayError:
-        # Without a key there is no signed ErrorList; the sender shall hear the first problem all the same.
+        # Without a key no ErrorList can be signed; the first problem is reported to the sender nevertheless.
         return make_fault_response(problem)
 
 
 def _find_reply_address(
     problem: GatewayError, parcel: Parcel, limits: WireLimits
 ) -> tuple[MessageHeader | None, bool]:
-    """Return the header by which a refused parcel is answered, and whether it asks for SyncReply."""
+    """Return the header for the answer to a refused parcel, and whether it asks for SyncReply."""
     if isinstance(problem.heard, _ReplyAddress):
         return problem.heard.header, problem.heard.sync_reply
     return packaging.find_message_header(parcel, limits)
 
 
 def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode | None:
-    """Return a P-Mode between the parties of a refused message, if there is any."""
+    """Return a P-Mode between the parties of a refused message, if there is one."""
     try:
         return context.agreements.match_signal_pmode(header.route, context.now, answers=False)
     except GatewayError:
@@ -350,12 +350,12 @@ def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode 
 
 
 def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
-    """Return the SHA-256 of payloads, by content id, as far as the signature was verified with it."""
+    """Return the SHA-256 of payloads by content id, if the signature was verified with it."""
     return message_signature.collect_payload_digests(opened.signed)
 
 
 def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
-    """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not by a POST of ours."""
+    """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not into a new POST."""
     return bool(getattr(unit, "sync_reply", False)) or _has_sync_reply_mode(pmode)
 
 

@@ -1,4 +1,4 @@
-"""What is answered to a message, and whether an answer to ours belongs to it."""
+"""Makes the signals that answer a message, and checks whether an answer belongs to our message."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
     "make_status_response",
 ]
 
-# What answers a message, so that an answer to it would answer an answer.
+# Actions that answer a message; no error signal is sent about them.
 ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
@@ -59,7 +59,7 @@ def _make_answer_header(unit: Unit | MessageHeader, context: ProtocolContext) ->
 
 
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
-    """Return the Acknowledgment of a message, with its digests when that was asked (ebMS 2.0 §6.3.2)."""
+    """Return the Acknowledgment of a message, with its digests when requested (ebMS 2.0 §6.3.2)."""
     message = opened.unit
     wanted = message.ack_requested if isinstance(message, UserMessage) else None
     repeat = wanted is not None and wanted.signed and opened.signed is not None
@@ -82,11 +82,11 @@ def is_answerable(ref: Unit | MessageHeader) -> bool:
 def make_error_signal(
     problem: GatewayError, ref: Unit | MessageHeader, context: ProtocolContext
 ) -> ErrorSignal | None:
-    """Return the signal that tells the sender of `ref` its problem; None where there is none to send."""
+    """Return the signal that reports the problem to the sender of `ref`; None if there is none to send."""
     code = problem.problem.ebms2
     if code is None or not is_answerable(ref):
         return None
-    # What went wrong on our side is nobody's business outside.
+    # Details of our own faults are not disclosed to other parties.
     words = problem.problem.title if problem.problem.ours else problem.detail
     entry = ErrorEntry(
         code=code,
@@ -120,10 +120,10 @@ def make_status_response(
 
 
 def check_time_to_live(unit: Unit, now: datetime) -> None:
-    """Refuse a message that came too late (ebMS 2.0 §3.1.6.4).
+    """Raise GW306 for a message that arrived after its time to live (ebMS 2.0 §3.1.6.4).
 
-    Not part of opening: a late repeat of a message known already is answered by its
-    receipt, so who has looked for duplicates asks afterwards.
+    This check is not part of opening: a late repeat of a known message is answered by its
+    receipt, so the caller checks for duplicates first.
     """
     if isinstance(unit, UserMessage) and unit.expires_at is not None and unit.expires_at <= now:
         detail = f"the message was good until {unit.expires_at.isoformat()}"
@@ -131,7 +131,7 @@ def check_time_to_live(unit: Unit, now: datetime) -> None:
 
 
 def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
-    """Refuse an answer that does not belong to what we sent; a receipt must repeat every digest."""
+    """Raise for an answer that does not belong to what we sent; a receipt must repeat every digest."""
     for unit in opened.units:
         if isinstance(unit, Receipt):
             _check_receipt(unit, opened, sent)
@@ -152,7 +152,7 @@ def _check_parties(unit: Unit, sent: SentUnit, problem: Problem) -> None:
 
 
 def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
-    """Hold a receipt against what we sent: message, party, signature, every digest (ebMS 2.0 §6.3.2.5)."""
+    """Compare a receipt with what we sent: message, party, signature, every digest (ebMS 2.0 §6.3.2.5)."""
     where = "/soap:Envelope/soap:Header/eb:Acknowledgment"
     if unit.ref_to_message_id != sent.unit.message_id:
         raise GatewayError(
@@ -172,5 +172,5 @@ def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None
 
 
 def _sort_digests(references: tuple[DigestReference, ...]) -> list[tuple[str, str, bytes]]:
-    # Transforms are left out: some handlers write them in another spelling.
+    # Transforms are not compared: some handlers write them with a different spelling.
     return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)

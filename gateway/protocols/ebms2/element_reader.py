@@ -1,8 +1,9 @@
-"""Reads elements of the ebMS 2.0 header as its schema has them, and nothing more.
+"""Reads elements of the ebMS 2.0 header exactly as its schema defines them.
 
-What these functions let through is valid by the schema of the header; extension elements,
-which the schema would allow, are refused because nobody here understands them.  They
-raise GW107 for what the schema forbids, and leave the meaning of values to their callers.
+Elements that these functions accept are valid by the schema of the header. Extension
+elements, which the schema would allow, are refused because the gateway does not understand
+them. The functions raise GW107 for what the schema forbids; their callers interpret the
+values.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ __all__ = [
 _SPACE: Final = " \t\r\n"
 _MAX_VALUE: Final = 1024
 _MAX_CHILDREN: Final = 256
-# Twenty-five characters, some digits of a fraction, and white space that a writer put around them.
+# Twenty-five characters, some digits of a fraction, and white space around them.
 _MAX_MOMENT: Final = 128
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 _EB_ATTRIBUTE: Final = f"{{{EB}}}"
 _SOAP_ATTRIBUTE: Final = f"{{{SOAP11}}}"
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?"
-    # XML Schema has zones up to fourteen hours.
+    # XML Schema allows zones up to fourteen hours.
     r"(Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00)?",
     re.ASCII,
 )
@@ -66,11 +67,11 @@ def raise_header_error(
 
 
 def read_text(element: etree._Element, *, limit: int = _MAX_VALUE) -> str:
-    """Return the value of an element that holds text alone.
+    """Return the value of an element that contains text only.
 
     A comment or processing instruction would split the value, so that two readers see two
-    values; one is refused wherever a value stands.  So is white space around a value,
-    which no sender means and every comparison would have to forgive.
+    values; it is refused inside every value. White space around a value is refused too: no
+    sender intends it, and every comparison would have to ignore it.
     """
     if len(element):
         raise_header_error(element, "a value is text alone, without elements or comments")
@@ -83,7 +84,7 @@ def read_text(element: etree._Element, *, limit: int = _MAX_VALUE) -> str:
 
 
 def read_instant(element: etree._Element) -> datetime:
-    """Return the UTC moment of an xs:dateTime; without a zone it is taken as UTC."""
+    """Return the time in UTC of an xs:dateTime; without a zone it is taken as UTC."""
     if len(element):
         raise_header_error(element, "a value is text alone, without elements or comments")
     value = element.text or ""
@@ -115,10 +116,10 @@ def check_attributes(
     *,
     foreign: bool = False,
 ) -> None:
-    """Refuse attributes that the schema does not name; `foreign` lets other namespaces pass.
+    """Raise for attributes that the schema does not name; `foreign` permits those of other namespaces.
 
-    An attribute of SOAP or of the header's own namespace is never foreign: soap:actor
-    in an unexpected place would take its element out of the signature.
+    An attribute of SOAP or of the header's own namespace is never foreign: soap:actor in an
+    unexpected place would remove its element from the signature.
     """
     found = element.keys()
     if not found and not required:
@@ -136,7 +137,7 @@ def check_attributes(
 
 
 def list_elements(element: etree._Element) -> list[etree._Element]:
-    """Return the child elements; text beside them is refused, comments between them are not read."""
+    """Return the child elements; raise for text between them, and skip comments."""
     found = []
     beside = element.text
     for child in element:
@@ -151,7 +152,7 @@ def list_elements(element: etree._Element) -> list[etree._Element]:
 
 
 class ElementSequence:
-    """Takes the children of an element one after the other, in the order of the schema."""
+    """Reads the children of an element one after the other, in the order of the schema."""
 
     __slots__ = ("_at", "_children", "element")
 
@@ -177,7 +178,7 @@ class ElementSequence:
         return child
 
     def take_all(self, name: str, least: int = 0) -> list[etree._Element]:
-        """Return all next children with this qualified name, at least so many."""
+        """Return all next children with this qualified name; there must be at least `least`."""
         found = []
         while (child := self.take_optional(name)) is not None:
             found.append(child)
@@ -186,7 +187,7 @@ class ElementSequence:
         return found
 
     def check_end(self, *, extensible: bool = False) -> None:
-        """Refuse children that are left: extensions as not supported, others as not valid."""
+        """Raise for remaining children: extensions are not supported, others are not valid."""
         if self._at == len(self._children):
             return
         child = self._children[self._at]

@@ -1,7 +1,7 @@
-"""Writes the envelope of a message: the header blocks in their customary order, then the Body.
+"""Writes the envelope of a message: the header blocks in their usual order, then the Body.
 
-It is written as text and canonical as it stands, because the digest of every receipt is
-taken of it: a tree would be built, canonicalised and thrown away for each.
+It is written as text that is already canonical, because the digest of every receipt is
+computed over it. Building and canonicalizing a tree for each would cost more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from gateway.xmlsec import canonicalize_text
 __all__ = ["NAMESPACES", "UnsignedEnvelope", "build_envelope_tree", "format_instant", "write_envelope"]
 
 _PREFIXES: Final = {"ds": DS, "eb": EB, "soap": SOAP11, "xlink": XLINK}
-#: The declarations of the root, as the canonical form of everything below it inherits them.
+#: The namespace declarations of the root, which the canonical form of every element below inherits.
 NAMESPACES: Final = "".join(write_attribute(f"xmlns:{prefix}", name) for prefix, name in _PREFIXES.items())
 _UNDERSTOOD: Final = write_attribute("soap:mustUnderstand", "1")
 _VERSION: Final = write_attribute("eb:version", "2.0")
@@ -57,9 +57,9 @@ _ACTION_OF: Final = {kind: action for action, kind in ACTIONS.items()}
 
 @dataclass(frozen=True, slots=True)
 class UnsignedEnvelope:
-    """An envelope without signature: what comes before the place of the signature, and after it.
+    """An envelope without signature: the text before the place of the signature, and after it.
 
-    ``for_next`` is the block in it that is addressed to the next node, which no signature covers.
+    ``for_next`` is the block that is addressed to the next node, which no signature covers.
     """
 
     before: str
@@ -73,24 +73,24 @@ class UnsignedEnvelope:
         return (canonicalize_text(before) + self.after).encode()
 
     def with_signature(self, signature: str = "") -> bytes:
-        """Return the envelope, with a signature as the last block of its header."""
+        """Return the envelope with a signature as the last block of its header."""
         return (self.before + signature + self.after).encode()
 
 
 def format_instant(moment: datetime) -> str:
-    """Return a moment as ebMS 2.0 wants it: UTC with a Z (§3.1.6.2)."""
+    """Return a time in the form of ebMS 2.0: UTC with a Z (§3.1.6.2)."""
     utc = moment.astimezone(UTC)
     precision = "microseconds" if utc.microsecond % 1000 else "milliseconds"
     return utc.isoformat(timespec=precision)[:-6] + "Z"
 
 
 def build_envelope_tree(units: tuple[Unit, ...]) -> etree._Element:
-    """Return the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
+    """Return the unsigned envelope of `units`: the first has the header, the others are bundled."""
     return parse_xml(write_envelope(units).with_signature())
 
 
 def write_envelope(units: tuple[Unit, ...]) -> UnsignedEnvelope:
-    """Write the unsigned envelope that carries `units`: the first gives the header, the rest ride."""
+    """Write the unsigned envelope of `units`: the first has the header, the others are bundled."""
     first, *riders = units
     for rider in riders:
         _check_bundled_unit(first, rider)

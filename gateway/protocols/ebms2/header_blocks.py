@@ -1,4 +1,4 @@
-"""The header blocks of ebMS 2.0: MessageHeader, SyncReply, AckRequested, and which may stand where."""
+"""The header blocks of ebMS 2.0: MessageHeader, SyncReply, AckRequested, and where they may occur."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _HEADER: Final = "/soap:Envelope/soap:Header"
 
 @dataclass(frozen=True, slots=True)
 class MessageHeader:
-    """What eb:MessageHeader says."""
+    """The values of eb:MessageHeader."""
 
     sender: Party
     receiver: Party
@@ -78,12 +78,12 @@ class MessageHeader:
 
     @property
     def is_signal(self) -> bool:
-        """Return whether the message is one between the handlers themselves (ebMS 2.0 §3.1.4)."""
+        """Return whether the message is a signal between the handlers themselves (ebMS 2.0 §3.1.4)."""
         return self.service == SIGNAL_SERVICE
 
     @property
     def route(self) -> MessageRoute:
-        """Return the part by which the P-Mode is found."""
+        """Return the values that determine the P-Mode."""
         return MessageRoute(
             self.sender, self.receiver, self.agreement, self.service, self.action, self.service_type
         )
@@ -91,7 +91,7 @@ class MessageHeader:
 
 @dataclass(frozen=True, slots=True)
 class HeaderBlocks:
-    """The header blocks of one message; those of signals are read by ``signals``."""
+    """The header blocks of one message; ``message_units`` reads those of signals."""
 
     header: MessageHeader
     sync_reply: bool
@@ -141,16 +141,16 @@ _KNOWN: Final = frozenset(
         *map(make_eb_name, ("MessageHeader", "SyncReply", "AckRequested", "Acknowledgment", "ErrorList")),
     }
 )
-# MessageOrder is known well enough to be answered by NotSupported.
+# MessageOrder is recognized so that it is answered with NotSupported.
 UNDERSTOOD: Final = _KNOWN | {make_eb_name("MessageOrder")}
 _ORDERED: Final = make_eb_name("MessageOrder")
 
 
 def _check_known_block(element: etree._Element, name: str) -> None:
-    """Refuse a block of ebMS that this handler does not know.
+    """Raise for a block of ebMS that this handler does not support.
 
-    Blocks of other namespaces that must be understood were refused with the envelope; the
-    others may be ignored (SOAP 1.1 §4.2.3), and are, for nothing of them is read.
+    Mandatory blocks of other namespaces were refused together with the envelope. The others
+    may be ignored (SOAP 1.1 §4.2.3) and are not read.
     """
     if name in _KNOWN:
         return
@@ -161,7 +161,7 @@ def _check_known_block(element: etree._Element, name: str) -> None:
 
 
 def read_message_header(element: etree._Element) -> MessageHeader:
-    """Return what eb:MessageHeader says (ebMS 2.0 §3.1)."""
+    """Return the values of eb:MessageHeader (ebMS 2.0 §3.1)."""
     check_block_attributes(element)
     sequence = ElementSequence(element)
     sender = read_party(sequence.take_required(make_eb_name("From")))
@@ -246,7 +246,7 @@ def _read_message_data(
 
 
 def read_message_id(element: etree._Element) -> str:
-    """Return a message id, which is one word without angle brackets (RFC 2822 msg-id)."""
+    """Return a message id, which is one token without angle brackets (RFC 2822 msg-id)."""
     value = _read_plain_text(element)
     if _NOT_IN_ID.search(value):
         raise_header_error(element, "a message id has neither white space nor angle brackets")
@@ -275,7 +275,7 @@ def _check_sync_reply(element: etree._Element) -> bool:
 
 
 def _read_ack_request(element: etree._Element) -> AckRequest:
-    """Return what eb:AckRequested wants (ebMS 2.0 §6.3.1)."""
+    """Return the request in eb:AckRequested (ebMS 2.0 §6.3.1)."""
     check_block_attributes(element, required=(_SIGNED,), optional=(_ACTOR,))
     ElementSequence(element).check_end(extensible=True)
     check_actor(element)
@@ -283,7 +283,7 @@ def _read_ack_request(element: etree._Element) -> AckRequest:
 
 
 def check_actor(element: etree._Element) -> None:
-    """Refuse an acknowledgment, asked or given, for anyone but the To party (ebMS 2.0 §6.3.1.2)."""
+    """Raise for an acknowledgment, requested or given, for another actor than the To party (§6.3.1.2)."""
     actor = element.get(_ACTOR, TO_PARTY_MSH)
     if actor == NEXT_MSH:
         raise_header_error(
@@ -299,9 +299,10 @@ def check_actor(element: etree._Element) -> None:
 
 
 def check_soap_action(header: MessageHeader, soap_action: str) -> None:
-    """Refuse a SOAPAction that contradicts the header (ebMS 2.0 appendix B.2).
+    """Raise for a SOAPAction that contradicts the header (ebMS 2.0 appendix B.2).
 
-    It should be "ebXML"; some send service and action there, and then it must be these.
+    It should be "ebXML"; some senders write service and action, which must then be those of
+    the header.
     """
     value = soap_action.strip().strip('"')
     known = ("", "ebXML", f"{header.service}/{header.action}", f"{header.service}:{header.action}")
@@ -310,7 +311,7 @@ def check_soap_action(header: MessageHeader, soap_action: str) -> None:
 
 
 def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
-    """Refuse a business message that asks for another quality of service than was agreed."""
+    """Raise for a business message that requests another quality of service than agreed."""
     terms = pmode.reliability
     acked = blocks.ack_requested
     _check_agreed_term(terms.ack_requested, acked is not None, "eb:AckRequested")

@@ -1,4 +1,4 @@
-"""What of a message is signed, by whom, and whether that is enough (ebMS 2.0 §4.1)."""
+"""Signatures of messages: what is signed, by which party, and whether that suffices (ebMS 2.0 §4.1)."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def verify_package_signature(
     signed: bool,
     believe: CertificateCheck | None = None,
 ) -> VerifiedSignature | None:
-    """Return what a good signature covers, None when there is no signature; raises GW202 to GW204.
+    """Return what a valid signature covers, None when there is no signature; raise GW202 to GW204.
 
-    A signature that nobody asked for is verified all the same: a wrong one is a sign of
-    tampering.  It covers the envelope and every part, or it is refused.  `signed` says that
-    the header was seen to hold one; otherwise one is looked for, and refused, elsewhere.
-    `believe` is asked about the signer before anything is computed.
+    A signature that was not required is verified too: an invalid one indicates tampering. It
+    must cover the envelope and every part. `signed` says that the header is known to contain
+    a signature; otherwise one elsewhere in the envelope is searched for, and refused.
+    `believe` checks the signer before anything is computed.
     """
     if not signed and find_signature(package.envelope.root) is None:
         return None
@@ -72,14 +72,14 @@ def verify_package_signature(
 
 
 def require_signature(signed: VerifiedSignature | None) -> VerifiedSignature:
-    """Refuse a message that must be signed and is not (GW201)."""
+    """Raise GW201 for a message without the required signature."""
     if signed is None:
         raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap:Envelope/soap:Header")
     return signed
 
 
 def check_payload_coverage(signed: VerifiedSignature, manifest: Iterable[ManifestReference]) -> None:
-    """Refuse a payload that the Manifest names and the signature does not cover (GW203)."""
+    """Raise GW203 for a payload that the Manifest names and the signature does not cover."""
     covered = list_signed_parts(signed)
     for one in manifest:
         if one.content_id not in covered:
@@ -94,7 +94,7 @@ def list_signed_parts(signed: VerifiedSignature | None) -> frozenset[str]:
 
 
 def collect_payload_digests(signed: VerifiedSignature | None) -> dict[str, str]:
-    """Return the SHA-256 that a good signature gives of each part, in hexadecimal, by content id."""
+    """Return the SHA-256 of each part in a valid signature, in hexadecimal, by content id."""
     if signed is None:
         return {}
     return {
@@ -105,7 +105,7 @@ def collect_payload_digests(signed: VerifiedSignature | None) -> dict[str, str]:
 
 
 def check_pinned_certificate(certificate: Certificate, pins: tuple[str, ...]) -> None:
-    """Refuse a signer whose certificate the agreement does not name, when it names any (GW209)."""
+    """Raise GW209 for a signer whose certificate is not among those that the agreement pins, if any."""
     if pins and certificate.sha256 not in pins:
         raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
 
@@ -113,9 +113,9 @@ def check_pinned_certificate(certificate: Certificate, pins: tuple[str, ...]) ->
 def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether we sign `unit`.
 
-    A receipt is signed when it repeats digests, or when the agreement always wants it so.
-    A StatusRequest is where it is answered only then; Ping, Pong and StatusResponse are not: no
-    peer in the field expects it.
+    A receipt is signed when it repeats digests, or when the agreement always requires it. A
+    StatusRequest is signed where the agreement answers only signed ones. Ping, Pong and
+    StatusResponse are not signed: no known peer expects it.
     """
     if isinstance(unit, Receipt) and unit.references:
         return True
@@ -134,10 +134,10 @@ def sign_envelope(envelope: bytes, namespaces: str, contents: Mapping[str, bytes
 
 
 def compute_message_identity(package: MessagePackage, signed: VerifiedSignature | None) -> str:
-    """Return a digest that tells "the same message again" from "another one with its id".
+    """Return a digest that distinguishes a repeated message from another one with the same id.
 
-    Signed: of the digests that the signature holds, whatever the MIME framing and the key.
-    Unsigned: of the octets of envelope and payloads.
+    For a signed message it covers the digests in the signature and does not depend on MIME
+    framing and key. For an unsigned message it covers the octets of envelope and payloads.
     """
     if signed is not None:
         said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
@@ -149,12 +149,12 @@ def compute_message_identity(package: MessagePackage, signed: VerifiedSignature 
         for name in sorted(package.parts):
             part = package.parts[name]
             values += (name.encode(), part.media_type.encode(), part.content)
-    # Each with its length before it, so that no two lists of values give the same octets.
+    # Each value has its length before it, so that no two lists of values give the same octets.
     return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
 
 
 def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
-    """Return a reference of a signature in the words of the model."""
+    """Return a reference of a signature as a type of the message model."""
     return DigestReference(
         uri=reference.uri,
         digest_algorithm=reference.digest_algorithm,
@@ -169,14 +169,14 @@ def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference
 
 
 def read_own_references(element: etree._Element | None) -> tuple[DigestReference, ...]:
-    """Return the references of a ds:Signature that is our own and not verified again."""
+    """Return the references of our own ds:Signature, which is not verified again."""
     if element is None:
         return ()
     return read_references(element.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"))
 
 
 def write_references(found: Iterable[DigestReference]) -> str:
-    """Return ds:Reference elements that say what the received ones said, each valid by itself."""
+    """Return ds:Reference elements with the values of the received ones, each valid on its own."""
     return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
 
 
@@ -192,5 +192,5 @@ def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Tr
 
 
 def parse_cid_uri(uri: str) -> str:
-    """Return the content id of a cid: URI that was found well-formed before."""
+    """Return the content id of a cid: URI that is known to be well-formed."""
     return unquote(uri[4:])

@@ -1,8 +1,8 @@
 """The units of a message: the business message, and the signals between handlers.
 
-Signals are Acknowledgment, MessageError, Ping, Pong, StatusRequest and StatusResponse
-(ebMS 2.0 §4.2, §6.3.2, chapter 7 and 8); an Acknowledgment or a list of warnings may also
-ride with a business message.
+Signals are Acknowledgment, MessageError, Ping, Pong, StatusRequest and StatusResponse (ebMS
+2.0 §4.2, §6.3.2, chapter 7 and 8); an Acknowledgment or a list of warnings may also be
+bundled with a business message.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ ACTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MessageContent:
-    """All that was read of one message, before it is a unit."""
+    """The parsed content of one message, before it is converted to units."""
 
     blocks: HeaderBlocks
     body: SoapBodyContent
@@ -86,7 +86,7 @@ class MessageContent:
 
 
 def get_unit_kind(header: MessageHeader) -> str:
-    """Return the name of the unit that the header announces."""
+    """Return the name of the unit that the header announces; raise GW303 for an unknown action."""
     if not header.is_signal:
         return "UserMessage"
     if header.action not in ACTIONS:
@@ -96,7 +96,7 @@ def get_unit_kind(header: MessageHeader) -> str:
 
 
 def make_units(content: MessageContent) -> tuple[Unit, ...]:
-    """Return the units of a message; what contradicts its Service and Action is refused."""
+    """Return the units of a message; raise for content that contradicts its Service and Action."""
     header = content.blocks.header
     kind = get_unit_kind(header)
     if header.is_signal:
@@ -138,14 +138,14 @@ def _make_user_message(content: MessageContent) -> UserMessage:
 
 
 def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
-    """Return what rides with a business message: an Acknowledgment, a list of warnings."""
+    """Return the units bundled with a business message: an Acknowledgment, a list of warnings."""
     riders: list[Unit] = []
     if content.blocks.acknowledgment is not None:
         riders.append(_read_receipt(content))
     if content.blocks.error_list is not None:
         warnings = _read_error_signal(content)
         if warnings.highest_severity == "Error":
-            # ebMS 2.0 §4.2.3.1: a list of that severity travels alone.
+            # ebMS 2.0 §4.2.3.1: an ErrorList of that severity is not bundled.
             raise_header_error(
                 content.blocks.error_list, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT
             )
@@ -154,7 +154,7 @@ def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
 
 
 def _check_signal_blocks(content: MessageContent, kind: str) -> None:
-    """Refuse blocks that do not belong to a signal of this kind (ebMS 2.0 chapter 10)."""
+    """Raise for blocks that do not belong to a signal of this kind (ebMS 2.0 chapter 10)."""
     blocks, body = content.blocks, content.body
     wrong = {
         "eb:Manifest": bool(body.manifest),
@@ -183,7 +183,7 @@ def _require_reference(header: MessageHeader) -> str:
 
 
 def _read_receipt(content: MessageContent) -> Receipt:
-    """Return what eb:Acknowledgment says (ebMS 2.0 §6.3.2)."""
+    """Return the receipt in eb:Acknowledgment (ebMS 2.0 §6.3.2)."""
     header = content.blocks.header
     element = _require_element(content.blocks.acknowledgment, "eb:Acknowledgment")
     check_block_attributes(element, optional=(_ACTOR,))
@@ -210,7 +210,7 @@ def _read_receipt(content: MessageContent) -> Receipt:
 
 
 def _read_error_signal(content: MessageContent) -> ErrorSignal:
-    """Return what eb:ErrorList says (ebMS 2.0 §4.2.3)."""
+    """Return the error signal in eb:ErrorList (ebMS 2.0 §4.2.3)."""
     element = _require_element(content.blocks.error_list, "eb:ErrorList")
     check_block_attributes(element, required=(make_eb_name("highestSeverity"),))
     sequence = ElementSequence(element)

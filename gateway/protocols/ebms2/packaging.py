@@ -1,4 +1,4 @@
-"""ebMS 2.0 packaging: MIME, the SOAP envelope in it, the Manifest and the payloads it names."""
+"""ebMS 2.0 packaging: MIME, the SOAP envelope, the Manifest and the payloads that it names."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ CONTENT_TYPE: Final = "text/xml; charset=UTF-8"
 
 _HREF, _XLINK_TYPE, _ROLE = f"{{{XLINK}}}href", f"{{{XLINK}}}type", f"{{{XLINK}}}role"
 _ID, _VERSION = make_eb_name("id"), make_eb_name("version")
-# The schema leaves it out, yet some send it on the Manifest.
+# The schema does not have this attribute on the Manifest, but some senders write it.
 _MUST_UNDERSTAND: Final = make_soap_name("mustUnderstand")
 _LANG: Final = f"{{{XML}}}lang"
 _UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
@@ -84,7 +84,7 @@ _UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
 
 @dataclass(frozen=True, slots=True)
 class MessagePackage:
-    """A parcel taken apart: the envelope, its octets, and the other parts by content id."""
+    """The parts of a parcel: the envelope, its octets, and the other parts by content id."""
 
     envelope: SoapEnvelope
     octets: bytes
@@ -103,7 +103,7 @@ class ManifestReference:
 
 @dataclass(frozen=True, slots=True)
 class SoapBodyContent:
-    """What stands in the SOAP Body: a Manifest, or one of the status elements, or nothing."""
+    """The content of the SOAP Body: a Manifest, or one of the status elements, or nothing."""
 
     manifest: tuple[ManifestReference, ...] = ()
     status_request: etree._Element | None = None
@@ -111,7 +111,7 @@ class SoapBodyContent:
 
 
 def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
-    """Return the sound envelope of a parcel and its parts (ebMS 2.0 §2.1); nothing of ebMS is read yet."""
+    """Return the envelope of a parcel and its parts (ebMS 2.0 §2.1); no ebMS element is read yet."""
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
@@ -135,9 +135,9 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
 
 
 def find_message_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader | None, bool]:
-    """Return the MessageHeader of a parcel that may be wrong elsewhere, and whether SyncReply stands with it.
+    """Return the MessageHeader of a possibly malformed parcel, and whether SyncReply is present.
 
-    None when it cannot be read.
+    The header is None when it cannot be read.
     """
     try:
         header = _read_soap_header(parcel, limits)
@@ -175,8 +175,8 @@ def _format_cid_uri(content_id: str) -> str:
 
 
 def read_soap_body(body: etree._Element) -> SoapBodyContent:
-    """Return what stands in the SOAP Body; anything but ebMS 2.0 elements is refused."""
-    content = list(islice(list_elements(body), 2))  # a third would say no more than a second
+    """Return the content of the SOAP Body; raise for anything but ebMS 2.0 elements."""
+    content = list(islice(list_elements(body), 2))  # two are enough to raise an error
     if not content:
         return SoapBodyContent()
     element = content[0]
@@ -228,7 +228,7 @@ def _read_manifest_reference(element: etree._Element) -> ManifestReference:
 
 def _parse_content_id(element: etree._Element) -> str:
     href = element.get(_HREF, "")
-    # A payload elsewhere would have to be fetched; nothing is ever fetched (ebMS 2.0 §3.2.2).
+    # An external payload would have to be fetched, but the gateway never fetches (ebMS 2.0 §3.2.2).
     if not href.startswith("cid:") or len(href) > 1024:
         raise_header_error(
             element, f"payloads travel with the message: {href[:120]!r} is no cid: URI", PART_MISSING
@@ -240,7 +240,7 @@ def _parse_content_id(element: etree._Element) -> str:
 
 
 def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart]) -> None:
-    """Refuse a payload that is named but absent (ebMS 2.0 §3.2.2)."""
+    """Raise for a payload that is named but absent (ebMS 2.0 §3.2.2)."""
     for one in manifest:
         if one.content_id not in parts:
             raise GatewayError(PART_MISSING, "the Manifest names a part that is not there", one.location)
@@ -249,10 +249,11 @@ def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[
 def reject_unnamed_parts(
     manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart], signed: Collection[str]
 ) -> None:
-    """Refuse a part that nobody vouches for.
+    """Raise for a part that neither the Manifest nor the signature names.
 
-    ebMS 2.0 §3.2 lets a part that the Manifest does not name be ignored.  It is, when the
-    signature covers it; otherwise anybody on the way may have added it, and it is refused.
+    ebMS 2.0 §3.2 permits a part that the Manifest does not name to be ignored. It is ignored
+    when the signature covers it; otherwise any intermediary may have added it, and it is
+    refused.
     """
     known = {one.content_id for one in manifest}.union(signed)
     for content_id in parts:
@@ -275,7 +276,7 @@ def collect_payloads(
 
 
 def write_manifest(found: tuple[Payload, ...]) -> str:
-    """Return an eb:Manifest that names the payloads, nothing when there is none."""
+    """Return an eb:Manifest that names the payloads, an empty text when there is none."""
     if not found:
         return ""
     return write_element(
@@ -299,10 +300,10 @@ def _write_manifest_reference(payload: Payload) -> str:
 
 
 def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Parcel:
-    """Return the parcel of an envelope: plain text/xml when there is no payload, else multipart/related."""
+    """Return the parcel of an envelope: text/xml without payloads, else multipart/related."""
     if not found:
         return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root))
-    # Nobody who wrote a payload knew the message id, so no payload holds this boundary.
+    # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
     boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
     content_type, body = write_multipart_related(
         root, [_make_mime_part(one) for one in found], boundary, message_id
