@@ -1,9 +1,9 @@
-"""Every way to fail, once.
+"""All problems of the gateway, in one table.
 
-A problem is a row of one table: its id never changes, its words help the one who
-meets it, and its faces say how each protocol shows it.  Nothing else in the gateway
-invents an error code: rooms raise :class:`GatewayError` with a problem of this table,
-and only the edges (``protocols.*``, ``web``, ``cli``) turn it into an answer.
+A problem is a row of the table: its id never changes, its texts help the reader, and its
+codes say how each protocol reports it. No other error codes exist in the gateway: packages
+raise :class:`GatewayError` with a problem of this table, and only the edges (``protocols.*``,
+``web``, ``cli``) convert it to an answer.
 """
 
 from __future__ import annotations

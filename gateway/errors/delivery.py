@@ -1,4 +1,4 @@
-"""What is wrong when things are handed over, and with what agencies answer."""
+"""Problems of deliveries, and of the answers of agencies."""
 
 from __future__ import annotations
 

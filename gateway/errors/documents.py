@@ -1,4 +1,4 @@
-"""What is wrong with a declaration, and with what is made of it for an agency."""
+"""Problems of a declaration, and of the requests made from it for agencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the gateway itself."""
+"""Problems of the gateway itself."""
 
 from __future__ import annotations
 

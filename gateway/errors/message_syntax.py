@@ -1,4 +1,4 @@
-"""What is wrong with the octets as received: media type, MIME, XML, SOAP, header."""
+"""Problems of the octets as received: media type, MIME, XML, SOAP, header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong between two parties: agreement, identity of messages, receipts."""
+"""Problems between two parties: agreement, identity of messages, receipts."""
 
 from __future__ import annotations
 

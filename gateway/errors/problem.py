@@ -1,4 +1,4 @@
-"""The form of a problem, and the exception that carries one."""
+"""The type of a problem, and the exception that contains one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["GatewayError", "Problem"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One way to fail.
+    """One kind of failure.
 
-    ``ours`` is true when the gateway or its keeper is at fault, false when the sender
-    is.  ``retry`` says whether the same bytes may succeed later.  ``ebms2`` is an
-    ``eb:errorCode`` (None: the problem has no ErrorList face, a SOAP Fault is sent),
-    ``ebms3`` an AS4 code, ``soap`` a fault code, ``http`` the status of a bare fault.
+    ``ours`` is true when the gateway or its operator is at fault, false when the sender is.
+    ``retry`` says whether the same octets may succeed later. ``ebms2`` is an ``eb:errorCode``
+    (None: the problem has no ErrorList form, and a SOAP Fault is sent), ``ebms3`` an AS4
+    code, ``soap`` a fault code, ``http`` the status of a bare fault.
     """
 
     id: str
@@ -31,11 +31,11 @@ class Problem:
 
 
 class GatewayError(Exception):
-    """A problem that happened: what (`problem`), in which words (`detail`), where (`location`).
+    """A problem that occurred: its kind (`problem`), its text (`detail`), its place (`location`).
 
-    ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty
-    only where no place exists.  `heard` is what was read of a refused message before it was
-    refused, in the type of the protocol that read it: whoever answers need not read it again.
+    ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
+    where no place exists. `heard` is what was read of a message before it was refused, as a
+    type of the protocol that read it, so that the answer needs no second reading.
     """
 
     def __init__(self, problem: Problem, detail: str = "", location: str = "") -> None:

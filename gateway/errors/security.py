@@ -1,4 +1,4 @@
-"""What is wrong with signatures, certificates, encryption and permission."""
+"""Problems of signatures, certificates, encryption and permissions."""
 
 from __future__ import annotations
 
