@@ -1,6 +1,6 @@
-"""The command line: `main` runs one verb.  Nothing is loaded before a verb asks for it.
+"""The command line: `main` runs one verb. Modules are loaded only when a verb needs them.
 
-Exit status: 0 good, 1 found wanting, 2 misuse.  A problem is one line on standard error
+Exit status: 0 success, 1 a negative result, 2 misuse. A problem is one line on standard error
 with its id; ``gateway error GW…`` explains it.
 """
 
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that `argv` names, or the words of the command line; return the exit status."""
+    """Run the verb that `argv`, by default the command line, names; return the exit status."""
     from gateway.cli.verb_runner import run_words
 
     return run_words(argv)

@@ -1,4 +1,4 @@
-"""Homes for the conformance suite: its parties registered in one, or a hub of its own for a moment."""
+"""Homes for the conformance suite: its parties registered in an existing one, or a temporary hub."""
 
 from __future__ import annotations
 
@@ -53,15 +53,16 @@ __all__ = ["invite_suite", "make_suite_home", "open_throwaway_hub"]
 #: The one item of the suite's case.
 _ITEM: Final = 1
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
-#: So that the hub knows which address is its own.
+#: Tells the hub which address is its own.
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 
 
 def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
     """Register the suite's parties and agreements in a sandbox home, and write the partner folder.
 
-    The certificates are of the home's sandbox authority; a second call gives new ones.  One
-    case with one application to the suite's agency is opened, about which it may call.
+    The home's sandbox authority issues the certificates; a second call issues new ones. One
+    case with one application to the suite's agency is opened, about which the agency may
+    call.
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
@@ -77,7 +78,7 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
             raise GatewayError(SETTINGS_WRONG, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
         drawn = make_partner_folder(authority, (hub, ids), at, crl, features)
-        # First the folder: parties whose keys nobody has would be of no use.
+        # The folder is written first: registered parties without their keys would be useless.
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
             _register_suite_members(conn, drawn, at)
@@ -89,7 +90,7 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
 
 @contextmanager
 def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
-    """Give a hub in a temporary home, in this process, and a bench that it knows."""
+    """Provide a hub in a temporary home, in this process, and an attacker kit that it knows."""
     with tempfile.TemporaryDirectory(prefix="gateway-conformance-") as place:
         home = Path(place)
         settings = make_suite_home(home, _PUBLIC)
@@ -99,7 +100,7 @@ def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
 
 
 def make_suite_home(home: Path, more: str = "") -> Settings:
-    """Make keys, settings (with `more` of them), database and register of a hub that knows nobody yet."""
+    """Make keys, settings (plus `more`), database and register of a hub without other parties."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}', encoding="utf-8")
     began = get_current_time() - timedelta(minutes=1)
@@ -117,12 +118,12 @@ def make_suite_home(home: Path, more: str = "") -> Settings:
 
 
 def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
-    """Return the newest list (DER) of the home's sandbox authority, of a file or in the register."""
+    """Return the newest list (DER) of the home's sandbox authority, from a file or the register."""
     issuer = read_certificate(anchor).subject
     held = [path.read_bytes() for path in settings.pki.crls if path.is_file()]
     held += [row.der for row in revocation_lists.list_latest_crls(conn)]
     lists = [one for data in held for one in read_revocation_lists(data) if one.issuer == issuer]
-    # Of two of one second the one in the register is the later.
+    # Of two lists of the same second, the one in the register is the later one.
     return sorted(lists, key=lambda one: one.this_update)[-1].der if lists else None
 
 
@@ -139,7 +140,7 @@ def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime
 
 
 def _send_first_message(settings: Settings, bench: AttackerKit) -> None:
-    """Open a case by an honest message of member A, with one application to the suite's agency."""
+    """Open a case with an honest message of member A, with one application to the suite's agency."""
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
         with read_transaction(hub.engine) as conn:
@@ -160,7 +161,7 @@ def _send_first_message(settings: Settings, bench: AttackerKit) -> None:
 
 
 def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
-    """Open the case of a message with one item, about which the suite's agency is asked by one law."""
+    """Open the case of a message with one item, for which the suite's agency must decide under one law."""
     new = NewCase(
         APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}
     )

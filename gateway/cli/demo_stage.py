@@ -1,4 +1,4 @@
-"""The stage of ``gateway demo``: a home with keys, register, settings, and the processes that play."""
+"""The environment of ``gateway demo``: a home with keys, register, settings, and the processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who plays, as ``conformance/demo/cast.toml`` says it."""
+    """The participants of the demo, as in ``conformance/demo/cast.toml``."""
 
     sample: bytes
     attachments: Mapping[str, bytes]
@@ -50,7 +50,7 @@ class Cast:
 
 
 def read_cast() -> Cast:
-    """Read the shipped cast with the sample it plays."""
+    """Read the shipped participants and their sample submission."""
     home = get_data_folder("conformance")
     table = tomllib.loads(home.joinpath("demo", "cast.toml").read_text(encoding="utf-8"))
 
@@ -70,7 +70,7 @@ def read_cast() -> Cast:
 
 @dataclass(slots=True)
 class _Player:
-    """One process that was started, and where it writes what goes wrong."""
+    """One started process, and its error log."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -79,9 +79,10 @@ class _Player:
 
 @dataclass(slots=True)
 class Stage:
-    """A home folder and the processes that belong to it; `close` ends every one of them.
+    """A home folder and its processes; `close` ends every one of them.
 
-    `options` gives partners further options by their names; the `absent` are not started.
+    `options` has further options of partners by their names; the `absent` ones are not
+    started.
     """
 
     home: Path
@@ -146,7 +147,7 @@ class Stage:
         return "\n".join(lines) + "\n"
 
     def _make_partner_folder(self, name: str) -> None:
-        """Give a partner a folder with what is its own, and what everybody may know."""
+        """Make a partner's folder with its own key and certificate, and the shared certificates."""
         place, keys = self.partner(name), self.home / "pki"
         place.mkdir(parents=True)
         for file in (*_SHARED_FILES, f"{name.lower()}.cert.pem", f"{name.lower()}.key.pem"):
@@ -218,7 +219,7 @@ class Stage:
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", *module],
-                stdin=subprocess.PIPE,  # it ends when this process does
+                stdin=subprocess.PIPE,  # the child ends when this process ends
                 stdout=subprocess.PIPE if tells else errors,
                 stderr=errors,
                 env=_make_child_environment(),
@@ -250,17 +251,17 @@ class Stage:
         raise _describe_failed_player(hub)
 
     def check_alive(self) -> None:
-        """Raise when a process has ended that should play on."""
+        """Raise when a process has ended unexpectedly."""
         for player in self.players:
             if player.process.poll() is not None:
                 raise _describe_failed_player(player)
 
     def count(self) -> int:
-        """Return the number of processes that play, with this one."""
+        """Return the number of processes, including this one."""
         return 1 + len(_find_descendant_processes({player.process.pid for player in self.players}))
 
     def close(self) -> None:
-        """End every process: asked first, killed with all it has started when it does not."""
+        """End every process: terminate it first, then kill it with all its descendants."""
         for player in self.players:
             if player.process.poll() is None:
                 player.process.terminate()
@@ -271,7 +272,7 @@ class Stage:
             except subprocess.TimeoutExpired:
                 player.process.kill()
                 player.process.wait()
-            # Each started a session of its own: what is left of it has lost its parent.
+            # Each process has its own session: remaining processes of that session have lost their parent.
             with contextlib.suppress(OSError):
                 os.killpg(player.process.pid, signal.SIGKILL)
             for pipe in (player.process.stdin, player.process.stdout):
@@ -281,7 +282,7 @@ class Stage:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all held at once, so that they differ."""
+    """Return free ports; all are bound at the same time, so that they differ."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -290,7 +291,7 @@ def _find_free_ports(count: int) -> list[int]:
 
 
 def _make_child_environment() -> dict[str, str]:
-    """Return the environment of a child: it finds the same code, wherever it is started."""
+    """Return the environment of a child; the child finds the same code from any folder."""
     package = Path(__file__).resolve().parent.parent.parent
     paths = [str(package), os.environ.get("PYTHONPATH", "")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
@@ -305,7 +306,7 @@ def _describe_failed_player(player: _Player) -> GatewayError:
 
 
 def _find_descendant_processes(roots: set[int]) -> set[int]:
-    """Return these processes and all that they have started, where the system tells."""
+    """Return these processes and their descendants, where the system provides this (/proc)."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -319,7 +320,7 @@ def _find_descendant_processes(roots: set[int]) -> set[int]:
 
 
 def check_home(home: Path) -> None:
-    """Refuse a home folder in which there is something already."""
+    """Raise for a home folder that is not empty."""
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise GatewayError(
             SETTINGS_WRONG, "the home of a demo must be an empty folder or a new one", str(home)

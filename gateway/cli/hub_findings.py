@@ -1,4 +1,4 @@
-"""What `gateway check` and the log say of a hub: its keys, of TLS, of what is trusted and fetched."""
+"""Findings about a hub for `gateway check` and the log: keys, TLS, trusted and fetched data."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SOON: Final = timedelta(days=30)
 
 
 def check_transport(settings: Settings) -> None:
-    """Raise what is wrong with the files of TLS: GW801, GW803, or GW206 for a certificate that is over."""
+    """Raise a problem with the files of TLS: GW801, GW803, or GW206 for an expired certificate."""
     at, terms = get_current_time(), build_terminator_settings(settings)
     if terms is not None:
         watch_tls_context(terms)
@@ -66,7 +66,7 @@ def check_transport(settings: Settings) -> None:
 
 
 def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: datetime) -> Iterator[str]:
-    """Yield what others can read or will not be able to reach, by the settings and the agreements."""
+    """Yield warnings about unencrypted connections and expiring certificates of TLS."""
     http = settings.http
     if http.tls_certificate is None and not _is_local_host(http.host) and not http.proxies:
         yield (
@@ -84,7 +84,7 @@ def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: dat
 
 
 def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterator[str]:
-    """Yield who is meant to show a client certificate but is not asked, or cannot."""
+    """Yield warnings about parties that must present a client certificate but are not asked for one."""
     parties = {*known.by_id.values(), *(one.party for one in known.by_certificate.values()), EVERYBODY}
     for name in settings.http.mutual_tls:
         if name not in parties:
@@ -95,7 +95,7 @@ def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterat
 
 
 def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Iterator[tuple[str, str]]:
-    """Yield whom we call, and where."""
+    """Yield the parties that we call, each with its URL."""
     for code, agency in settings.agency.items():
         if agency.endpoint is not None:
             yield f"agency.{code}", agency.endpoint
@@ -119,7 +119,7 @@ def _list_tls_certificates(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _read_certificate_end(path: Path) -> datetime:
-    """Return when the first certificate of a chain ends; its key may stand in the same file."""
+    """Return the earliest end of the certificates in a file, which may also contain the key."""
     try:
         found = load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -128,7 +128,7 @@ def _read_certificate_end(path: Path) -> datetime:
 
 
 def _is_local_host(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -136,7 +136,7 @@ def _is_local_host(host: str) -> bool:
 
 
 def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
-    """Return, in words, all that the operator is to know, but what is stale; the register is in hand."""
+    """Return all remarks for the operator except those on stale sources; the register must be loaded."""
     at = hub.clock()
     told = (one.format_remark() for one in _read_source_standing(settings, hub) if one.state != "stale")
     ends = (one.words for one in make_expiry_warnings(list_authority_periods(hub), at))
@@ -144,7 +144,7 @@ def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
 
 
 def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
-    """Yield GW208 where something in force has ended, GW606 where nothing of an issuer can be believed."""
+    """Yield GW208 where data in force has expired, GW606 for an issuer without a path to an anchor."""
     for one in _read_source_standing(settings, hub):
         if one.state == "stale":
             yield GatewayError(REVOCATION_UNKNOWN, one.format_remark() or "", f"fetch.{one.name}")
@@ -167,7 +167,7 @@ def _read_source_standing(settings: Settings, hub: Hub) -> tuple[SourceFreshness
 
 
 def check_own_hub(settings: Settings) -> None:
-    """Raise what is wrong with the hub of these settings, its own certificate and the next one."""
+    """Raise a problem of the hub of these settings, its own certificate or the next one."""
     with open_looking_hub(settings) as hub:
         hub.refresh_snapshot()
         hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
@@ -178,7 +178,7 @@ def check_own_hub(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def open_looking_hub(settings: Settings) -> Iterator[Hub]:
-    """Give a hub that only looks, and close it."""
+    """Provide a read-only hub, and close it."""
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
         yield hub
@@ -187,7 +187,7 @@ def open_looking_hub(settings: Settings) -> Iterator[Hub]:
 
 
 def _check_next_key(settings: Settings, hub: Hub) -> None:
-    """Refuse a next key that leaves a gap before it, or whose certificate is not good when it takes over."""
+    """Raise for a next key that starts after a gap, or whose certificate is not valid at its start."""
     starts = hub.next_key_start
     if starts is None or starts <= hub.clock():
         return

@@ -1,4 +1,4 @@
-"""Reads what a trusted list of ours is to say: a TOML file, with certificates in files beside it."""
+"""Reads the description of our own trusted list: a TOML file, with certificate files beside it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "
 
 
 def read_description(path: Path) -> TrustedListDraft:
-    """Read a description; raises GW801 naming the key that is wrong."""
+    """Read a description; raise GW801 naming the wrong key."""
     try:
         table = tomllib.loads(read_file(path).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
@@ -50,7 +50,7 @@ def read_description(path: Path) -> TrustedListDraft:
 
 
 class _Description:
-    """One file, whose certificates lie beside it."""
+    """One description file; its certificate files are in the same folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The folder of mappings that ``--path`` names, or the one that came with the program."""
+"""The folder of mappings that ``--path`` names, or the shipped one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def find_mappings(path: Path | None) -> Traversable:
-    """Return a folder of mappings, the shipped one for None; raises GW801 where there is no folder."""
+    """Return a folder of mappings, the shipped one for None; raise GW801 where there is no folder."""
     if path is None:
         return get_data_folder("mappings")
     if not path.is_dir():
@@ -32,5 +32,5 @@ def find_mappings(path: Path | None) -> Traversable:
 
 
 def load_mappings(path: Path | None) -> MappingBundle:
-    """Return the mappings of a folder; raises GW502 that names file, line and field."""
+    """Return the mappings of a folder; raise GW502 with file, line and field."""
     return load_bundle(find_mappings(path))

@@ -1,4 +1,4 @@
-"""Reads and writes the files that verbs name; what cannot be read or written is misuse (GW801)."""
+"""Reads and writes the files that verbs name; a file that cannot be read or written is GW801."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
     "write_file",
 ]
 
-#: Four times the longest message by default: whatever is judged is refused for its size long before.
+#: Four times the longest message by default: input of that size is refused much earlier.
 _LONGEST_FILE: Final = 256 * 1024 * 1024
 
 
 def read_file(path: Path) -> bytes:
-    """Return the octets of a file; one without end is read no further than a file may be long."""
+    """Return the octets of a file; raise GW801 for one beyond the size limit."""
     try:
         with path.open("rb") as file:
             held = file.read(_LONGEST_FILE + 1)
@@ -40,7 +40,7 @@ def read_file(path: Path) -> bytes:
 
 
 def write_file(path: Path, content: bytes, *, location: str = "", make_folder: bool = False) -> None:
-    """Write a file, and its folder where that is wanted; the problem names `location`, or the path."""
+    """Write a file, and its folder if requested; the problem names `location`, or the path."""
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write_file(path: Path, content: bytes, *, location: str = "", make_folder: b
 
 
 def replace_file(place: Path, data: bytes) -> None:
-    """Write a file whole: a reader finds the old octets or the new, also after a power cut."""
+    """Replace a file atomically: a reader finds the old or the new octets, even after a power failure."""
     beside = place.with_name(place.name + ".new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str 
 
 
 def split_named_file(text: str, option: str) -> tuple[str, Path]:
-    """Return name and path of ``cid=FILE``; raises GW801 that names the option."""
+    """Return name and path of ``cid=FILE``; raise GW801 that names the option."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise GatewayError(SETTINGS_WRONG, f"{option} is cid=FILE, not {text[:80]!r}", option)

@@ -16,24 +16,24 @@ __all__ = ["ProgressBar", "show_progress"]
 
 
 class ProgressBar:
-    """A bar that is drawn, or one that nobody sees."""
+    """A visible progress bar, or one without output."""
 
     def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
         self._progress = progress
         self._task = task
 
     def advance_to(self, done: int, total: int | None = None) -> None:
-        """Say that `done` steps are done, of `total` where that is known now."""
+        """Set the number of finished steps, and `total` if it is known."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
     def advance_one(self) -> None:
-        """Say that one more step is done."""
+        """Count one more finished step."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
     def change_title(self, title: str) -> None:
-        """Say what is done now."""
+        """Change the title of the bar."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=escape_controls(title))
 
@@ -50,7 +50,7 @@ class ProgressBar:
 
 @contextmanager
 def show_progress(title: str, total: int | None = None) -> Iterator[ProgressBar]:
-    """Give a bar of `total` steps, or one that only moves while the time runs; it goes when this ends."""
+    """Provide a bar of `total` steps, or an indeterminate one; it disappears at the end."""
     if not sys.stderr.isatty():
         yield ProgressBar()
         return
@@ -59,7 +59,7 @@ def show_progress(title: str, total: int | None = None) -> Iterator[ProgressBar]
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
     if total is not None:
         columns.insert(2, MofNCompleteColumn())
-    # What is printed meanwhile goes to the streams as they are: they are guarded, Rich's are not.
+    # Other output is not redirected: our streams escape control characters, those of Rich do not.
     progress = Progress(
         *columns,
         console=open_console(sys.stderr),

@@ -1,4 +1,4 @@
-"""Puts parties' certificates, agreements and revocation lists into the register; for verbs and stages."""
+"""Registers certificates, agreements and revocation lists of parties, for verbs and the demo."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
     "register_certificate",
 ]
 
-#: What a party may use a certificate for, by the word of ``--use``.
+#: The permitted uses of a party's certificate, by the value of ``--use``.
 USES = {
     "signing": CertificateUse.SIGNING,
     "encryption": CertificateUse.ENCRYPTION,
@@ -56,7 +56,7 @@ USES = {
 
 
 def read_party_id(text: str) -> PartyId:
-    """Return the party id that ``TYPE|VALUE``, or a bare value, names."""
+    """Return the party id of ``TYPE|VALUE`` or of a bare value."""
     kind, bar, value = text.rpartition("|")
     return PartyId(value, kind if bar else None)
 
@@ -64,7 +64,7 @@ def read_party_id(text: str) -> PartyId:
 def make_certificate_row(
     found: Certificate, use: str = "signing", starts: datetime | None = None, ends: datetime | None = None
 ) -> NewCertificate:
-    """Return a certificate as the register takes it."""
+    """Return a certificate as a row of the register."""
     return NewCertificate(
         sha256=found.sha256,
         use=use,
@@ -80,7 +80,7 @@ def make_certificate_row(
 
 
 def register_certificate(conn: Connection, party: str, content: bytes, now: datetime) -> None:
-    """Let a party sign with a certificate (PEM or DER), whatever it is worth: messages are judged."""
+    """Register a party's signing certificate (PEM or DER) unvalidated; each message validates it."""
     parties.add_certificate(conn, party, make_certificate_row(read_certificate(content)), now)
 
 
@@ -91,7 +91,7 @@ def demand_usable_certificate(
     moments: tuple[datetime, datetime],
     location: str,
 ) -> None:
-    """Raise the verdict on a certificate for a use unless it is good now, and when that use begins."""
+    """Raise the verdict on a certificate unless it is valid now and at the start of its use."""
     found, use = wanted
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))
@@ -102,14 +102,14 @@ def demand_usable_certificate(
 
 
 def _read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
-    """Return what a hub has in hand: of the settings, loaded by operators, fetched."""
+    """Return the revocation data of a hub: from the settings, loaded by operators, and fetched."""
     files = tuple(path.read_bytes() for path in settings.pki.crls if path.is_file())
     known = load_register_snapshot(conn)
     return LoadedRevocationData().reload_revocations(conn, (*files, *known.crls), known.fetched, rules)
 
 
 def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str, bool]]:
-    """Keep lists (DER or PEM) in the register; return each issuer, and whether its list is a new one."""
+    """Store lists (DER or PEM) in the register; return each issuer, and whether its list is new."""
     taken = []
     for found in read_revocation_lists(content):
         issuer = hashlib.sha256(found.issuer_key.encode()).hexdigest()
@@ -119,7 +119,7 @@ def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str,
 
 
 def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) -> tuple[PMode, ...]:
-    """Put the P-Modes of a YAML file in force, in place of those loaded under their agreements before."""
+    """Activate the P-Modes of a YAML file; they replace those of the same agreements."""
     found = read_pmodes(source, name)
     for agreement in dict.fromkeys(pmode.agreement for pmode in found):
         modes = [pmode for pmode in found if pmode.agreement == agreement]

@@ -1,7 +1,7 @@
-"""Prints what verbs answer: JSON, tables, named values, and sentences about what was changed.
+"""Prints the results of verbs: JSON, tables, named values, and sentences about changes.
 
-On a terminal tables are drawn by Rich, with the control characters of strangers escaped.  To a
-file or a pipe goes plain text: no escape codes, nothing wrapped or cut.
+On a terminal Rich draws the tables, with control characters escaped. The output to a file or
+a pipe is plain text: without escape codes, wrapping or truncation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "print_table",
 ]
 
-#: What a word of a column says of its row, as a colour.
+#: The colour of a row's state, by its value.
 _STYLES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ACTIVE", "CLOSED", "DELIVERED", "current", "fresh", "in force", "ours"), "green"),
     **dict.fromkeys(("HELD", "SUSPENDED", "ending", "future", "never", "QUEUED"), "yellow"),
@@ -35,7 +35,7 @@ _STYLES: Final[Mapping[str, str]] = {
 
 
 def format_value(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+    """Return a value in a form that JSON supports."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, date):
@@ -53,7 +53,7 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str]) -> None:
-    """Print rows: one JSON object a line with everything, or the columns as a table."""
+    """Print rows: one JSON object for each with all values, or the columns as a table."""
     if as_json:
         for row in rows:
             print_json(row)
@@ -78,7 +78,7 @@ def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> 
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        # A value that is too wide goes on in the next line of its cell: nothing is cut.
+        # A value that is too wide continues in the next line of its cell: nothing is truncated.
         table.add_column(Text(name.upper()), overflow="fold")
     for line in cells:
         table.add_row(*(Text(escape_controls(word), style=_STYLES.get(word, "")) for word in line))
@@ -86,19 +86,19 @@ def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> 
 
 
 def format_facts(facts: Mapping[str, Any]) -> str:
-    """Return named values for a person, one a line; those that are empty are left out."""
+    """Return named values as text, one on each line; empty ones are left out."""
     said = {name: value for name, value in facts.items() if value not in (None, [], "")}
     return "\n".join(f"{name:12} {value}" for name, value in said.items())
 
 
 def print_sentence(sentence: str, *, as_json: bool = False) -> None:
-    """Print what was changed; nothing where JSON was asked for."""
+    """Print a sentence about a change; print nothing with JSON output."""
     if not as_json:
         print(sentence)
 
 
 def print_problem(words: str) -> None:
-    """Print one line about what is wrong to standard error."""
+    """Print one line about a problem to standard error."""
     write_error(f"gateway: {words}")
 
 
@@ -108,7 +108,7 @@ def count_things(number: int, one: str, many: str = "") -> str:
 
 
 def print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print named values: one JSON object, or one value a line for a person."""
+    """Print named values: one JSON object, or one value on each line."""
     if as_json:
         print_json(report)
     else:

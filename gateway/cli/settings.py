@@ -1,4 +1,4 @@
-"""Where the settings come from that most verbs need, and the connection to their database."""
+"""Finds the settings that most verbs need, and opens their database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def read_verb_settings(arguments: Any) -> Settings:
-    """Return the settings that ``--config`` or ``--home`` name; raises GW801 that names the key."""
+    """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key."""
     return load_settings(find_settings_file(arguments), home=arguments.home)
 
 
@@ -35,7 +35,7 @@ def read_home_settings(home: Path) -> Settings:
 
 
 def find_settings_file(arguments: Any) -> str | None:
-    """Return the settings file: the one named, else gateway.toml in the home folder."""
+    """Return the settings file: the named one, else gateway.toml in the home folder, else None."""
     if arguments.config or not arguments.home:
         return str(arguments.config) if arguments.config else None
 
@@ -45,21 +45,21 @@ def find_settings_file(arguments: Any) -> str | None:
 
 @contextmanager
 def read_database(arguments: Any) -> Iterator[Connection]:
-    """Give a connection that reads the database of the settings."""
+    """Provide a connection that reads the database of the settings."""
     with open_engine(read_verb_settings(arguments)) as engine, read_transaction(engine) as conn:
         yield conn
 
 
 @contextmanager
 def write_database(arguments: Any) -> Iterator[Connection]:
-    """Give a connection that writes the database of the settings, in one transaction."""
+    """Provide a connection that writes the database of the settings, in one transaction."""
     with open_engine(read_verb_settings(arguments)) as engine, write_transaction(engine) as conn:
         yield conn
 
 
 @contextmanager
 def open_engine(settings: Settings) -> Iterator[Engine]:
-    """Give the engine of a database that has the version of this code; raises GW802 for another."""
+    """Provide the engine of a database with the version of this code; raise GW802 for another."""
     engine = build_engine(settings)
     try:
         check_schema_version(engine)

@@ -1,4 +1,4 @@
-"""Options that many verbs have; light, so that a verb which needs no database loads none."""
+"""Options of several verbs; the module is small, so that a verb without database loads none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path)
 
 
 class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601; without a zone it is UTC, or misuse where the zone is demanded."""
+    """A time in ISO 8601; without a zone it is UTC, or misuse where a zone is required."""
 
     name = "time"
 
@@ -41,7 +41,7 @@ class _Moment(click.ParamType[datetime]):
         self._zone_demanded = zone_demanded
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read a moment; ends with misuse for what is none."""
+        """Return the time of a text; report misuse for other text."""
         if isinstance(value, datetime):
             return value
         try:
@@ -79,7 +79,7 @@ def limit_option() -> Decorator:
 
 
 def home_options(*, as_json: bool = True) -> Decorator:
-    """Return ``--home``, ``--config`` and, where it is wanted, ``--json``."""
+    """Return ``--home``, ``--config`` and, if requested, ``--json``."""
     words = "the home folder (settings file gateway.toml in it, where there is one)"
     options = [
         click.option("--home", help=words),
@@ -89,7 +89,7 @@ def home_options(*, as_json: bool = True) -> Decorator:
 
 
 def judging_options() -> Decorator:
-    """Return what verbs that judge a file by itself have: ``--policy``, ``--trust``, ``--at``, ``--json``."""
+    """Return the options of verbs that verify one file: ``--policy``, ``--trust``, ``--at``, ``--json``."""
     from gateway.xmlsec import POLICIES
 
     choice = click.Choice(sorted(POLICIES))
@@ -102,7 +102,7 @@ def judging_options() -> Decorator:
 
 
 def moment_option(deed: str) -> Decorator:
-    """Return ``--at``: the moment as of which something is done, instead of now."""
+    """Return ``--at``: the time that the verb uses instead of the current one."""
     words = f"{deed} as of then (ISO 8601, with zone)"
     return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
 
@@ -118,7 +118,7 @@ def signing_options() -> Decorator:
 
 
 def tls_options() -> Decorator:
-    """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    """Return the options of TLS clients: ``--ca``, ``--client-certificate`` and ``--client-key``."""
     believed = "over https: whom to believe, when not the operating system's"
     shown = "over https: the certificate to show"
     return join_options(
@@ -129,7 +129,7 @@ def tls_options() -> Decorator:
 
 
 def open_tls(arguments: Arguments) -> ssl.SSLContext:
-    """Return how to call over TLS as the options say; raises GW801 and GW803."""
+    """Return the TLS context of the options; raise GW801 and GW803."""
     from gateway.errors import SETTINGS_WRONG, GatewayError
     from gateway.pki import TlsIdentity, make_client_context
 

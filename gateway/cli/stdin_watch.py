@@ -1,7 +1,7 @@
 """``python -m gateway.cli.stdin_watch VERB …``: a verb that ends when its standard input ends.
 
-Whoever starts it holds the other end of a pipe.  When that process is gone, however it
-went, the verb gets the SIGTERM that it would have been sent.
+The parent process has the other end of a pipe. When that process ends for any reason, the
+verb receives SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a person sees is text: no word of a stranger moves the cursor, turns a line or clears the screen.
+"""Escapes control characters in terminal output.
 
-Names, ids and numbers come from messages, and some terminals obey what stands in them.  Only
-what goes to a terminal is changed; files and pipes get the octets as they are.
+Names, ids and numbers come from messages of other parties and may contain control sequences
+that move the cursor or clear the screen. Only terminal output is changed; files and pipes
+receive the octets unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["escape_controls", "guard_terminals", "open_console", "write_error"]
 
 
 def escape_controls(text: str) -> str:
-    """Return `text` with all that cannot be printed written as JSON writes it; lines and tabs stay."""
+    """Return `text` with unprintable characters escaped as in JSON; line breaks and tabs stay."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\n\t" else _escape_character(one) for one in text)
@@ -31,7 +32,7 @@ def _escape_character(one: str) -> str:
 
 
 class _Terminal:
-    """A stream to a terminal that shows control characters in place of obeying them."""
+    """A stream to a terminal that escapes control characters."""
 
     def __init__(self, stream: TextIO) -> None:
         self.unguarded = stream
@@ -47,7 +48,7 @@ class _Terminal:
 
 @contextmanager
 def guard_terminals() -> Iterator[None]:
-    """Escape control characters in what is printed to a terminal, as long as this lasts."""
+    """Escape control characters in terminal output inside the block."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
         _Terminal(one) if one.isatty() and not isinstance(one, _Terminal) else one for one in streams
@@ -59,15 +60,15 @@ def guard_terminals() -> Iterator[None]:
 
 
 def write_error(line: str) -> None:
-    """Write a line to standard error; octets of an argument that are no text are written as escapes."""
+    """Write a line to standard error; octets of an argument that are not text are escaped."""
     sys.stderr.write(f"{line}\n".encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def open_console(stream: TextIO) -> Console:
-    """Return a console of Rich on a stream that is a terminal; with NO_COLOR it writes no escape codes.
+    """Return a console of Rich on a terminal stream; with NO_COLOR it writes no escape codes.
 
-    The console writes past the guard of `guard_terminals`: whoever prints on it passes
-    every text of a stranger through `escape_controls`.
+    The console bypasses `guard_terminals`: its callers must pass every text from outside
+    through `escape_controls`.
     """
     from rich.console import Console
 

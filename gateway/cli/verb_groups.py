@@ -1,4 +1,4 @@
-"""Builds the tree of verbs from their table; the module of a verb is imported when that verb is used."""
+"""Builds the tree of verbs from their table; the module of a verb is imported on use."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Arguments(SimpleNamespace):
 
 
 class OldSpellingError(click.UsageError):
-    """A verb was called by the name that it had before."""
+    """A verb was called by its former name."""
 
 
 class VerbCommand(click.Command):
-    """A verb; its help is the line of the table, its last lines are an example."""
+    """A verb; its help is the line in the table, followed by an example."""
 
     example: str = ""
 
@@ -42,9 +42,9 @@ class VerbCommand(click.Command):
 
 
 def verb(function: Callable[[Arguments], int]) -> VerbCommand:
-    """Make a verb of a function that takes the arguments and returns the exit status.
+    """Make a verb from a function that takes the arguments and returns the exit status.
 
-    Options and arguments are declared below this decorator by those of Click.
+    Options and arguments are declared below this decorator with those of Click.
     """
 
     @wraps(function)
@@ -55,7 +55,7 @@ def verb(function: Callable[[Arguments], int]) -> VerbCommand:
 
 
 class LazyGroup(click.Group):
-    """The verbs that begin with the same words; `prefix` is these words."""
+    """The verbs that begin with the same words, given by `prefix`."""
 
     def __init__(self, prefix: str, name: str, help_line: str) -> None:
         super().__init__(name, help=help_line, subcommand_metavar="VERB [ARGUMENTS]...")
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
         return list(self._list_help_lines())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the verb or group that the next word names; None where there is none."""
+        """Return the verb or group of the next word; None where there is none."""
         words = f"{self.prefix} {cmd_name}".strip()
         if words in VERBS:
             return load_verb(words)
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the next word; an old spelling is refused with the new one, a wrong one with the nearest."""
+        """Find the next word; the error names the new name of an old verb, or the nearest known word."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             if ctx.resilient_parsing:
                 return None, None, args[1:]
@@ -94,19 +94,19 @@ class LazyGroup(click.Group):
         return click.UsageError(f"there is no verb {words[:80]!r}{told}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the next words that begin with `incomplete`, without a look at the verbs."""
+        """Return the next words that begin with `incomplete`, without importing the verbs."""
         lines = self._list_help_lines().items()
         found = [CompletionItem(name, help=text) for name, text in lines if name.startswith(incomplete)]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the verbs with their lines; the first words below the headings of the table."""
+        """Write the verbs with their help lines; first words under the headings of the table."""
         lines = self._list_help_lines()
         if self.prefix:
             with formatter.section("Verbs"):
                 formatter.write_dl(list(lines.items()))
             return
-        # One column for all the sections.
+        # The same column width for all sections.
         for section in SECTIONS:
             with formatter.section(section):
                 rows = [
@@ -115,7 +115,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write examples: of each verb of this noun, or first steps."""
+        """Write examples: of each verb of this noun, or of the first steps."""
         examples = [one.example for words, one in VERBS.items() if words.startswith(f"{self.prefix} ")]
         if not self.prefix:
             examples = [
@@ -157,7 +157,7 @@ def load_verb(words: str) -> VerbCommand:
 
 
 def _import_verb_module(name: str) -> ModuleType:
-    """Import a module; the search for garbage, which there is none of, would take a tenth of a second."""
+    """Import a module without garbage collection, which would find nothing and take a tenth of a second."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

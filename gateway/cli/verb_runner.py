@@ -1,4 +1,4 @@
-"""Runs one verb from the words of the command line, and turns every failure into a line and a status."""
+"""Runs one verb from the command line, and converts every failure to a line and an exit status."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MISUSE = 2
 
 
 def run_words(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that the words name (those of this process when None); return the exit status."""
-    # A verb says what is wrong by itself; processes, which have a log, set it up.
+    """Run the verb of the given words (by default of this process); return the exit status."""
+    # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if argv is None else argv)
     with guard_terminals():
@@ -33,7 +33,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
             _print_misuse(misuse)
             return _MISUSE
         except BrokenPipeError:
-            # The reader has gone: nothing is left to say, and Python must not try at exit.
+            # The reader has closed the pipe: nothing more is written, and Python must not try at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (KeyboardInterrupt, click.Abort):
@@ -43,7 +43,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
 
 
 def _invoke_named_verb(words: list[str]) -> int:
-    """Parse the words and call the verb; a shell that asks for completions gets them instead."""
+    """Parse the words and call the verb; return completions to a shell that asks for them."""
     root = build_root()
     instruction = os.environ.get(_COMPLETION)
     if instruction:
@@ -56,7 +56,7 @@ def _invoke_named_verb(words: list[str]) -> int:
 
 
 def _print_misuse(misuse: click.ClickException) -> None:
-    """Print the usage and what is wrong; help that stands in for a missing verb is printed as it is."""
+    """Print the usage and the error; print help for a missing verb unchanged."""
     message = misuse.format_message()
     if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
         write_error(message)
@@ -68,7 +68,7 @@ def _print_misuse(misuse: click.ClickException) -> None:
 
 
 def _print_failure(failure: Exception) -> int:
-    """Print one line for an exception; return 2 for wrong settings and 1 for all else."""
+    """Print one line for an exception; return 2 for wrong settings, 1 for anything else."""
     from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
     if isinstance(failure, GatewayError):

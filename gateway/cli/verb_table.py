@@ -1,6 +1,6 @@
-"""Every noun and verb of the command line: where it lies, its line of help, and an example.
+"""Every noun and verb of the command line: its function, its help line, and an example.
 
-Help, completion and the manual are made from this table, without the modules of the verbs.
+Help, completion and the manual are generated from this table, without importing the verbs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECTIONS: Final = (
 
 
 class Noun(NamedTuple):
-    """A first word: the heading below which ``gateway --help`` lists it, and its line there."""
+    """A first word: its heading in ``gateway --help``, and its help line."""
 
     section: str
     help: str
@@ -37,7 +37,7 @@ class Verb(NamedTuple):
     example: str
 
 
-#: First words and groups below them.  A first word that is a verb by itself stands in VERBS, too.
+#: First words and the groups below them. A first word that is itself a verb is also in VERBS.
 NOUNS: Final[dict[str, Noun]] = {
     "run": Noun("Run the gateway", "migrate, then serve HTTP and deliver until stopped"),
     "serve": Noun("Run the gateway", "serve HTTP until stopped"),
@@ -396,7 +396,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
 }
 
-#: What a verb was called before, and what it is called now; the old words are refused.
+#: Former names of verbs with their present ones; the former names are refused.
 OLD_SPELLINGS: Final[dict[str, str]] = {
     "pki list held": "pki list list",
     "pki sources": "pki source list",

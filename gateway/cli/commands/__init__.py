@@ -1,1 +1,1 @@
-"""The verbs, a file for each noun; which verb lies where stands in `gateway.cli.verb_table`."""
+"""The verbs, with one file for each noun; `gateway.cli.verb_table` lists the place of every verb."""

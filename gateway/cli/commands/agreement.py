@@ -1,4 +1,4 @@
-"""``gateway agreement load|list|suspend``: what was agreed with partners."""
+"""``gateway agreement load|list|suspend``: agreements with partners."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 @click.argument("file", type=FILE, help="the agreement, in YAML")
 @home_options()
 def load_file(arguments: Arguments) -> int:
-    """Put the P-Modes of a file in force, and say which."""
+    """Activate the P-Modes of a file and print their ids."""
     from gateway.cli.registration import load_agreement
     from gateway.hub import get_current_time
 
@@ -39,7 +39,7 @@ def load_file(arguments: Arguments) -> int:
 @verb
 @home_options()
 def list_agreements(arguments: Arguments) -> int:
-    """Print the agreements with their times."""
+    """Print the agreements with their validity periods."""
     with read_database(arguments) as conn:
         rows = [dict(row._mapping) for row in agreements.list_agreements(conn)]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
@@ -50,7 +50,7 @@ def list_agreements(arguments: Arguments) -> int:
 @click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
 @home_options()
 def suspend_agreement(arguments: Arguments) -> int:
-    """End an agreement; raises what the register says of one that it does not know."""
+    """Suspend an agreement; raise the problem of the register for an unknown one."""
     with write_database(arguments) as conn:
         agreements.set_agreement_status(conn, arguments.agreement, "SUSPENDED")
     print_sentence(

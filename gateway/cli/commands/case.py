@@ -1,4 +1,4 @@
-"""``gateway case list|show``: what became of submissions."""
+"""``gateway case list|show``: the cases of submissions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_cases(arguments: Arguments) -> int:
 @click.argument("number", help="case number")
 @home_options()
 def show_case(arguments: Arguments) -> int:
-    """Print one case with all that belongs to it; 1 when there is no such case."""
+    """Print one case with all related data; return 1 when there is no such case."""
     with read_database(arguments) as conn:
         case = cases.find_by_number(conn, arguments.number)
         if case is None:
@@ -71,7 +71,7 @@ def _read_case_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
 
 
 def _list_admitted_signers(evidence: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield who signed each submission of the case, and by which way he was admitted."""
+    """Yield the signer of each submission of the case, and the way in which it was admitted."""
     for one in evidence:
         data = json.loads(one["data"])
         way = data.get("admitted")

@@ -1,4 +1,4 @@
-"""``gateway check``: says what is wrong with settings, keys, data and database."""
+"""``gateway check``: reports errors in settings, keys, data and database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["check_gateway", "find_stale_stamps"]
 @verb
 @home_options()
 def check_gateway(arguments: Arguments) -> int:
-    """Print the warnings and the problems; 1 when there is a problem."""
+    """Print the warnings and the problems; return 1 when there is a problem."""
     warnings: list[str] = []
     with show_progress("looking at settings, keys, data and database"):
         problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
@@ -60,7 +60,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             look(settings)
         except GatewayError as problem:
             yield problem
-    with contextlib.suppress(GatewayError):  # a database or mappings that cannot be read have been told of
+    with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
         warnings += _find_open_ways(settings)
@@ -68,7 +68,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
 
 
 def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield whose last certificate has ended; what is about to end goes to the warnings, lists too."""
+    """Yield a problem for each party whose last certificate has expired; add warnings for later ends."""
     with open_looking_hub(settings) as hub:
         hub.refresh_snapshot()
         warnings += hub.recognizer.list_due_updates(hub.clock())
@@ -77,19 +77,19 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
         found = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
     warnings += [one.words for one in found if not one.over]
     for one in found:
-        # Our own has been told of by the look at the hub.
+        # Our own certificate is already reported by the check of the hub.
         if one.over and one.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
 
 
 def _find_open_ways(settings: Settings) -> list[str]:
-    """Return what is said in the clear, or will be when a certificate of TLS has ended."""
+    """Return the warnings about connections without TLS, and about TLS certificates that end soon."""
     with open_looking_hub(settings) as hub:
         return list(find_transport_warnings(settings, hub.refresh_snapshot(), hub.clock()))
 
 
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield GW804 where time-stamping is stale and messages are refused for it; else it is a warning."""
+    """Yield GW804 where stale time-stamping makes the hub refuse messages; otherwise add a warning."""
     with open_looking_hub(settings) as hub:
         problem = hub.stamping.find_staleness_problem(hub.clock()) if hub.stamping is not None else None
         refuses = hub.stamping is not None and hub.stamping.rule.refuses
@@ -100,7 +100,7 @@ def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[Gatew
 
 
 def _check_signing_keys(settings: Settings) -> None:
-    """Check the hub, and sign with its keys; a hub starts without when they are in a token that is away."""
+    """Check the hub and sign with its keys; a hub itself starts without a token that is unavailable."""
     check_own_hub(settings)
     with open_looking_hub(settings) as hub:
         for signer in hub.signers:

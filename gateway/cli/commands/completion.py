@@ -1,4 +1,4 @@
-"""``gateway completion bash|zsh|fish``: the script by which a shell completes verbs and options."""
+"""``gateway completion bash|zsh|fish``: the script for shell completion of verbs and options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SHELLS = ("bash", "zsh", "fish")
 @verb
 @click.argument("shell", type=click.Choice(_SHELLS), help="the shell that is to complete")
 def print_script(arguments: Arguments) -> int:
-    """Print the script of a shell; the shell reads it by ``eval`` or from a file."""
+    """Print the script of a shell; the shell evaluates it or reads it from a file."""
     found = get_completion_class(arguments.shell)
     assert found is not None
     made = found(build_root(), {}, "gateway", "_GATEWAY_COMPLETE")
-    # The classes look whether the shell is installed here; the script may be for another machine.
+    # The subclasses check whether the shell is installed here; the script may be for another machine.
     print(ShellComplete.source(made))
     return 0

@@ -42,7 +42,7 @@ _EVERY_WORDS = "send an honest message after every N cases"
 @click.option("--has", multiple=True, metavar="FEATURE", help="the gateway has this")
 @json_option("print JSON; progress goes to standard error")
 def run_suite(arguments: Arguments) -> int:
-    """Play the cases and print what came of each; 1 when one failed."""
+    """Run the cases and print their results; return 1 when one failed."""
     cases = select_cases(arguments.only)
     if not cases:
         raise GatewayError(SETTINGS_WRONG, f"no case fits {str(arguments.only)[:80]!r}", "--only")
@@ -74,11 +74,11 @@ def run_suite(arguments: Arguments) -> int:
 
 @contextlib.contextmanager
 def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]]:
-    """Give the bench and the target that the options name."""
+    """Provide the attacker kit and the target that the options name."""
     if arguments.url is None:
         if arguments.partner is not None:
             raise GatewayError(SETTINGS_WRONG, "a partner folder is for the gateway at a --url", "--partner")
-        # A hub of its own needs everything; a gateway somewhere needs no database here.
+        # An own hub needs every package; a gateway at a URL needs no database here.
         from gateway.cli.conformance_home import open_throwaway_hub
 
         with open_throwaway_hub() as opponents:
@@ -91,7 +91,7 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
 
 
 def _read_partner_folder(partner: Path) -> AttackerKit:
-    """Read a partner folder; what is wrong with it is wrong with the call, not with the gateway."""
+    """Read a partner folder; report an error in it as misuse, not as a fault of the gateway."""
     try:
         return read_attacker_kit(partner)
     except GatewayError as wrong:
@@ -118,7 +118,7 @@ def list_suite_cases(arguments: Arguments) -> int:
 @verb
 @json_option()
 def print_attacks(arguments: Arguments) -> int:
-    """Print the known attacks, and what holds each of them off."""
+    """Print the known attacks, and the defence against each of them."""
     for attack in read_attack_table():
         if arguments.json:
             print_json(attack.to_json())
@@ -131,7 +131,7 @@ def print_attacks(arguments: Arguments) -> int:
 @click.option("--out", type=FILE, required=True, help="the partner folder to write")
 @home_options(as_json=False)
 def invite_suite(arguments: Arguments) -> int:
-    """Register the suite's parties in a sandbox home, and write the folder by which it plays them."""
+    """Register the suite's parties in a sandbox home, and write the partner folder of the suite."""
     from gateway.cli.conformance_home import invite_suite as invite
     from gateway.cli.settings import read_verb_settings
 

@@ -1,4 +1,4 @@
-"""``gateway conformance cost``: what hostile messages cost a hub before it knows their sender."""
+"""``gateway conformance cost``: the cost of hostile messages for a hub before it knows their sender."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _AT_ONCE: Final = 25
 @json_option()
 @click.option("--verbose", is_flag=True, help="tell each measurement on standard error")
 def measure_message_costs(arguments: Arguments) -> int:
-    """Measure the corpus and the search for the worst, and print the table; 1 when one exceeds the bound."""
+    """Measure all cases and the worst-case search, and print the table; return 1 beyond the limit."""
     if not Path("/proc/self/clear_refs").exists():
         raise GatewayError(SETTINGS_WRONG, "memory is measured as Linux counts it", "/proc")
     with tempfile.TemporaryDirectory(prefix="gateway-cost-") as place:
@@ -98,7 +98,7 @@ def _start_measured_hub(home: Path) -> tuple[ServeRequest, list[HttpRequest]]:
 
 
 def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], list[CaseRequest]]]:
-    """Yield what makes the requests of each case, then those of each extreme."""
+    """Yield a function for the requests of each batch of cases, then of each worst-case shape."""
     cases = [one for one in select_cases(only) if not one.feature]
     for first in range(0, len(cases), _AT_ONCE):
         yield partial(_play_case_batch, home, cases[first : first + _AT_ONCE])
@@ -135,7 +135,7 @@ def _find_worst_costs(found: list[RequestCost]) -> tuple[RequestCost, RequestCos
 
 
 def _format_cost_table(found: list[RequestCost]) -> list[str]:
-    """Return the lines of the table: the worst of each attack, then the worst of all."""
+    """Return the lines of the table: the worst case of each attack, then the worst of all."""
     attacks: dict[str, list[RequestCost]] = {}
     for one in found:
         attacks.setdefault(one.id.partition(" ")[0].partition(".")[0], []).append(one)

@@ -1,4 +1,4 @@
-"""``gateway declaration check``: judges declarations by the schema, and says what is wrong with them."""
+"""``gateway declaration check``: validates declarations against the schema and reports the findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.wire import DEFAULT_LIMITS, parse_xml
 
 __all__ = ["check_declarations", "judge_declaration_file"]
 
-# Many tools declare ASCII by default; a document of ASCII octets is one of UTF-8 under another name.
+# Many tools declare ASCII by default; ASCII octets are also valid UTF-8.
 _ASCII: Final = re.compile(rb"""\A(<\?xml [^<>]{0,60}encoding\s*=\s*)(["'])(?:US-)?ASCII\2""", re.IGNORECASE)
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
@@ -29,7 +29,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 )
 @json_option("print JSON, one object a file")
 def check_declarations(arguments: Arguments) -> int:
-    """Judge each file; 0 when all are accepted, 1 when some are not, 2 when one cannot be read."""
+    """Validate each file; return 0 when all are accepted, 1 when some are not, 2 when one is unreadable."""
     status = 0
     for file in arguments.files:
         judgement = judge_declaration_file(file)
@@ -44,7 +44,7 @@ def check_declarations(arguments: Arguments) -> int:
 
 
 def judge_declaration_file(file: str) -> ValidationReport:
-    """Judge one file, whatever it holds."""
+    """Validate one file with any content; never raise for its content."""
     try:
         root = parse_xml(_rename_ascii_encoding(_read_file_start(file)))
     except GatewayError as error:
@@ -54,7 +54,7 @@ def judge_declaration_file(file: str) -> ValidationReport:
 
 
 def _read_file_start(file: str) -> bytes:
-    """Return the content, or one octet more than the pre-scan allows: it says what is too much."""
+    """Return the content, or one octet more than the pre-scan allows, which then reports the size."""
     try:
         with Path(file).open("rb") as stream:
             return stream.read(DEFAULT_LIMITS.xml + 1)

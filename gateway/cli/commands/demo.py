@@ -1,4 +1,4 @@
-"""``gateway demo``: one declaration through the whole house, every partner a process of its own."""
+"""``gateway demo``: one declaration through the whole system, with every partner in its own process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Report:
-    """What came of the demo; the keys of its JSON."""
+    """The result of the demo; its fields are the keys of the JSON output."""
 
     outcome: str | None = None
     decisions: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class _Report:
     problems: list[str] = field(default_factory=list)
 
     def list_values(self) -> dict[str, Any]:
-        """Return the report as it is printed."""
+        """Return the report in its printed form."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -76,7 +76,7 @@ class _Report:
 @click.option("--home", type=FILE, help="make the home here, in an empty folder, and keep it")
 @click.option("--keep", is_flag=True, help="keep the home and say where it is")
 def play_demo(arguments: Arguments) -> int:
-    """Play the story and print what came of it; 1 when something is not as it should be."""
+    """Run the demo and print its result; return 1 when a check fails."""
     output = sys.stderr if arguments.json else sys.stdout
     began = time.monotonic()
 
@@ -123,10 +123,10 @@ def _make_demo_home(arguments: Arguments) -> Iterator[Path]:
 
 @contextmanager
 def _catch_end_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: with every process that it started.
+    """Make SIGTERM and SIGHUP end the demo like Ctrl-C: with every process that it started.
 
-    The exception may be raised where Python drops it (a destructor, a callback of an import):
-    the event remembers it.
+    Python may drop the exception (in a destructor or in a callback of an import); the event
+    records the signal in that case.
     """
 
     def interrupt_demo(*_: object) -> None:
@@ -153,7 +153,7 @@ def _play_whole_story(stage: Stage, report: _Report, say: Say) -> None:
         say(f"{report.processes} processes are ready")
         _Story(stage, report, say).play_all_steps()
     finally:
-        # A second Ctrl-C must not leave processes behind.
+        # A second Ctrl-C must not leave processes running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
@@ -163,7 +163,7 @@ def _play_whole_story(stage: Stage, report: _Report, say: Say) -> None:
 
 
 class _Story:
-    """Sends what the broker sends, watches what the partners write down, and judges the end."""
+    """Sends the broker's messages, reads the journals of the partners, and checks the final result."""
 
     def __init__(self, stage: Stage, report: _Report, say: Say) -> None:
         self._stage = stage
@@ -179,7 +179,7 @@ class _Story:
         self._answered: set[str] = set()
 
     def play_all_steps(self) -> None:
-        """Play from the submission to the closed case."""
+        """Run all steps from the submission to the closed case."""
         root = sign_submission(self._cast.sample, self._member)
         self._report.ledger = _count_leaf_fates(self._cast.sample)
         first = self._send_submission(root)
@@ -214,7 +214,7 @@ class _Story:
         return message
 
     def _read_journals(self) -> None:
-        """Read what the partners have written since the last look, and answer what is asked."""
+        """Read what the partners have written since the last call, and answer requests for information."""
         for agency in self._cast.agencies:
             self._report_agency_news(agency)
         for row in self._read_journal_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
@@ -285,7 +285,7 @@ class _Story:
         return [row["code"] for row in read_journal(path) if row["code"]]
 
     def _judge_final_outcome(self) -> None:
-        """Fill the report, and write down what is not as it should be."""
+        """Fill in the report, and add a problem for each failed check."""
         report = self._report
         result: dict[str, Any] = next(
             (row["said"] for row in reversed(self._received) if row["action"] == "Result"), {}
@@ -310,7 +310,7 @@ class _Story:
         report.problems += list(self._find_partner_complaints())
 
     def _find_partner_complaints(self) -> Iterator[str]:
-        """Find what the partners refused, and answers of the hub that they could not verify."""
+        """Yield what the partners refused, and the hub's answers that they could not verify."""
         for name in ("broker", "customs", *(one["code"] for one in self._cast.agencies)):
             place = self._stage.partner(name) / "log"
             for row in read_journal(place / "refusals.jsonl"):
@@ -321,7 +321,7 @@ class _Story:
 
 
 def _count_leaf_fates(content: bytes) -> dict[str, int]:
-    """Count the fates of the submission's leaves: pairs of leaf and document."""
+    """Count the fates of the submission's leaves, as pairs of leaf and document."""
     root = parse_xml(content)
     done = split_submission(root, load_bundle(get_data_folder("mappings")), make_placeholder_numbers(root))
     counts = done.accounts.count_fates()

@@ -18,7 +18,7 @@ __all__ = ["explain_problem", "format_problem"]
 @click.argument("id", required=False, help="a problem id such as GW206; without it all are listed")
 @json_option("print JSON, one object a line")
 def explain_problem(arguments: Arguments) -> int:
-    """Print one problem, or the list of all; 2 for an id that there is not."""
+    """Print one problem, or the list of all; return 2 for an unknown id."""
     if arguments.id is None:
         chosen = list(PROBLEMS.values())
     elif arguments.id.upper() in PROBLEMS:
@@ -37,7 +37,7 @@ def explain_problem(arguments: Arguments) -> int:
 
 
 def format_problem(problem: Problem) -> str:
-    """Return a problem as a page for a person."""
+    """Return a problem as readable text."""
     faces = {
         "ebMS 2.0": problem.ebms2,
         "ebMS 3.0": problem.ebms3,

@@ -1,4 +1,4 @@
-"""``gateway evidence …``: that what is kept is what was recorded, and when it was at the latest."""
+"""``gateway evidence …``: verifies that stored evidence is unchanged, and since when it exists."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def list_sealed_heads(arguments: Arguments) -> int:
 @click.option("--anchor", type=FILE, multiple=True, metavar="PEM", help=_ANCHOR_WORDS)
 @home_options()
 def check_evidence(arguments: Arguments) -> int:
-    """Compute the evidence anew; raises GW804 where it is not as recorded, 1 when nobody vouches for it."""
+    """Recompute the evidence; raise GW805 where it differs, return 1 when no signature or stamp covers it."""
     heads = tuple(_read_head_text(file) for file in arguments.head)
     with closing(build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)) as hub:
         signers = (*(one.certificate for one in hub.signers), *read_certificate_files(arguments.signer))
@@ -109,7 +109,7 @@ def _print_check_report(found: VerificationReport, waiting: datetime | None) -> 
 
 
 def _read_head_text(file: Path) -> str:
-    """Return the text of a head: the file's own, or that of the proof which it is."""
+    """Return the text of a head: the file itself, or the head in a proof."""
     text = read_file(file).decode("utf-8", errors="replace")
     if not text.lstrip().startswith("{"):
         return text
@@ -135,7 +135,7 @@ def _read_proof_document(file: Path) -> dict[str, Any]:
 @click.option("--to", type=FILE, metavar="FILE", help="write to a file")
 @home_options(as_json=False)
 def write_proof(arguments: Arguments) -> int:
-    """Write what proves the evidence about one thing, to a file or to standard output."""
+    """Write the proof of the evidence about one object, to a file or to standard output."""
     with read_database(arguments) as conn:
         document = make_proof(conn, arguments.subject, arguments.number)
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
@@ -156,7 +156,7 @@ def write_proof(arguments: Arguments) -> int:
 @click.option("--rules", type=FILE, metavar="TOML", help=_RULES_WORDS)
 @json_option()
 def verify_proof_file(arguments: Arguments) -> int:
-    """Judge a proof by whom is believed on the command line; raises what is wrong with it."""
+    """Verify a proof under the trust anchors of the command line; raise its problem."""
     if not arguments.anchor and arguments.signer is None:
         detail = (
             "name whom you believe: --anchor, --signer or both; a proof agrees with itself whoever made it"

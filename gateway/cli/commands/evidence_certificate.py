@@ -1,4 +1,4 @@
-"""``gateway evidence certificate``: judges signers again by what was kept when they were believed."""
+"""``gateway evidence certificate``: repeats certificate validations with the evidence stored then."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A verdict to be judged again: its row, what rests on it, and for which moment; or why there is none."""
+    """A verdict to be repeated: its row, what depends on it, and for which time; or why there is none."""
 
     row: Row[Any] | None
     kind: str = "verdict"
@@ -55,7 +55,7 @@ class _Asked:
 @click.option("--out", type=FILE, metavar="D", help="write what was kept as files, a folder each")
 @home_options()
 def judge_signers(arguments: Arguments) -> int:
-    """Print each verdict as it was and as it is; 0 where all agree."""
+    """Print each stored verdict and its repetition; return 0 when all agree."""
     with read_database(arguments) as conn:
         asked = list(_find_asked_verdicts(conn, arguments))
         told = [_describe_asked_verdict(conn, one, arguments.out) for one in asked]
@@ -145,7 +145,7 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
-    """Write everything as files, with the words by which `pki validate` judges them."""
+    """Write the material as files, with the command line of `pki validate` that validates them."""
     material = again.material
     register = material.register
     rules = register.policy.certificates
@@ -153,7 +153,7 @@ def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
     kinds = {
         "leaf": (material.leaf,),
         "anchor": register.anchors,
-        # In one file: of more than four somebody sent too many.
+        # In one file: more than four files are refused as too many certificates of a peer.
         "intermediate": (b"".join(between),) if between else (),
         "crl": register.crls,
         "ocsp": register.responses,
@@ -189,9 +189,9 @@ def _write_material_files(
 
 
 def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[VerdictReference]:
-    """Yield the verdict on the signer of each answer and call-back kept, its signature verified again.
+    """Yield the verdict on the signer of each stored answer and callback, after verifying its signature.
 
-    Which verdict counted is said by the evidence; of older evidence it is found by certificate and moment.
+    The evidence names the verdict; for older evidence it is found by certificate and time.
     """
     for request in agency_requests.list_by_case(conn, case):
         for leaf in list_subject_leaves(conn, "request", request.id):
@@ -206,7 +206,7 @@ def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[VerdictReferen
 
 
 def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -> str:
-    """Return the digest of the verdict that a reply rests on; it must be about its signer."""
+    """Return the digest of the verdict that a reply depends on; raise if it is not about its signer."""
     named = read_leaf_data(leaf).get("verdict")
     if named is not None:
         row = verdicts.find_by_digest(conn, named)
@@ -221,7 +221,7 @@ def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -
 
 
 def _find_envelope_signer(envelope: bytes, at: datetime) -> Certificate:
-    """Return the certificate whose key signed an envelope, by the strictest policy that takes it."""
+    """Return the certificate that signed an envelope, under the strictest policy that accepts it."""
     refused: GatewayError | None = None
     for policy in POLICIES.values():
         try:

@@ -1,4 +1,4 @@
-"""``gateway map check``: the five proofs over a folder of mappings, each breach with its counter-example."""
+"""``gateway map check``: the five proofs over a folder of mappings, with a counter-example per failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SAMPLES = 10
 @click.option("--seed", default="0", help="the same seed draws the same submissions")
 @mapping_path_option()
 def check_mappings(arguments: Arguments) -> int:
-    """Print what the proofs say of a folder; 1 when one of them does not hold or a file does not load."""
+    """Print the results of the proofs of a folder; return 1 when one fails or a file does not load."""
     folder = find_mappings(arguments.path)
     with show_progress("proving the mappings") as bar:
         report = _prove_mapping_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
@@ -48,7 +48,7 @@ def check_mappings(arguments: Arguments) -> int:
 
 
 def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
-    """Yield what the text alone of mappings that load breaks (GW502): quick, and nothing is drawn."""
+    """Yield the faults (GW502) found by the static proofs of loaded mappings, without drawing samples."""
     for finding in check_bundle(bundle, samples=0).findings:
         example = f"{finding.proof}; for example {finding.counter_example}"
         detail = f"{finding.field}: {finding.message} ({example})"
@@ -58,7 +58,7 @@ def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
 def _prove_mapping_folder(
     folder: Traversable, samples: int, seed: str, bar: ProgressBar
 ) -> ProofReport | ProofFinding:
-    """Return the report, or what keeps the whole folder from loading."""
+    """Return the report, or the finding that prevents the whole folder from loading."""
     faults: list[GatewayError] = []
     try:
         bundle = load_bundle(folder, faults)
@@ -69,7 +69,7 @@ def _prove_mapping_folder(
 
 
 def _describe_report(report: ProofReport) -> dict[str, Any]:
-    # Of what does not load nothing is proved.
+    # Nothing is proved for a mapping that does not load.
     nothing = not report.documents and bool(report.findings)
     proofs = {name: {"ok": v.ok and not nothing, "checked": v.checked} for name, v in report.verdicts.items()}
     boxes = report.boxes

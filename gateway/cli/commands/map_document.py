@@ -1,4 +1,4 @@
-"""``gateway map read|sample|build|matrix``: one document or notice, and the files made of mappings."""
+"""``gateway map read|sample|build|matrix``: one document or notice, and files generated from mappings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MOST_ITEMS = 999
 @json_option("one JSON object")
 @mapping_path_option()
 def read_notice_file(arguments: Arguments) -> int:
-    """Print the facts of a notice; 1 when it is not understood."""
+    """Print the facts of a notice; return 1 when it is not understood."""
     bundle = load_mappings(arguments.path)
     content = read_file(arguments.file)
     document = (
@@ -70,7 +70,7 @@ def read_notice_file(arguments: Arguments) -> int:
 @click.option("--items", type=int, default=1, help="how many items it has")
 @mapping_path_option()
 def print_sample(arguments: Arguments) -> int:
-    """Print a random submission that is valid, or a random notice."""
+    """Print a valid random submission, or a random notice."""
     bundle = load_mappings(arguments.path)
     if arguments.document in bundle.notices.notices:
         sys.stdout.write(_draw_random_notice(bundle, arguments.document, str(arguments.seed)))
@@ -87,7 +87,7 @@ def print_sample(arguments: Arguments) -> int:
 @json_option("one JSON object")
 @mapping_path_option()
 def build_files(arguments: Arguments) -> int:
-    """Write schemas, WSDLs, forms and labels that are made from the mappings."""
+    """Write the schemas, WSDLs, forms and labels that are generated from the mappings."""
     bundle = load_mappings(arguments.path)
     template = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
     written = []
@@ -107,7 +107,7 @@ def build_files(arguments: Arguments) -> int:
 @json_option("one JSON object")
 @mapping_path_option()
 def draw_matrix(arguments: Arguments) -> int:
-    """Write one mapping as a picture that any browser shows and prints."""
+    """Write one mapping as a diagram that any browser shows and prints."""
     bundle = load_mappings(arguments.path)
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     made = build_diagram(document, bundle)
@@ -129,7 +129,7 @@ def draw_matrix(arguments: Arguments) -> int:
 
 
 def _find_named_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
-    """Return a document by its id; raises GW801 with those that are known."""
+    """Return a document by its id; raise GW801 with the known ids."""
     if name not in bundle.documents:
         known = ", ".join(bundle.documents)
         raise GatewayError(SETTINGS_WRONG, f"no document {name[:70]!r}; known: {known}", location)
@@ -139,7 +139,7 @@ def _find_named_document(bundle: MappingBundle, name: str, location: str) -> Doc
 def _read_notice_facts(
     content: bytes, bundle: MappingBundle, document: DocumentMapping | None
 ) -> NoticeFacts:
-    """Read a notice; without a document it is read for the one that it names itself, if it does."""
+    """Read a notice for a document; by default for the one that the notice names, if any."""
     root = parse_xml(content)
     facts = read_notice(root, bundle.notices, document)
     if document is None:

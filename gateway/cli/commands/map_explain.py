@@ -1,4 +1,4 @@
-"""``gateway map explain``: where a value came from and where it went, for a person or as JSON."""
+"""``gateway map explain``: the source and the targets of a value, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _POINTER_WORDS = "a pointer or XPath into the submission, or the name of a field
 @json_option("one JSON object")
 @mapping_path_option()
 def explain_place(arguments: Arguments) -> int:
-    """Print the explanation; 0 when there is one, 1 when nothing is known of the place."""
+    """Print the explanation; return 0 when there is one, 1 when nothing is known about the place."""
     bundle = load_mappings(arguments.path)
     if sum(given is not None for given in (arguments.pointer, arguments.request, arguments.notice)) != 1:
         raise GatewayError(SETTINGS_WRONG, "one of POINTER, --request and --notice is wanted", "map explain")
@@ -107,7 +107,7 @@ def _find_written_values(
 
 
 def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[RequestPlace]:
-    """Return the places that the errors of a notice are about; the document must be named."""
+    """Return the places that the errors of a notice refer to; raise unless the document is named."""
     document = bundle.documents.get(arguments.document)
     if document is None or bundle.notices is None:
         raise GatewayError(
@@ -223,7 +223,7 @@ def _describe_field_story(story: FieldStory) -> dict[str, Any]:
 
 
 def _format_whole_page(facts: dict[str, Any]) -> list[str]:
-    """Return an explanation as lines for a person."""
+    """Return an explanation as lines of readable text."""
     lines: list[str] = []
     for leaf in facts["leaves"]:
         lines += _format_leaf_story(leaf)

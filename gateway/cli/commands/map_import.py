@@ -1,4 +1,4 @@
-"""``gateway map import``: turns an inventory of documents into a folder of mappings."""
+"""``gateway map import``: converts an inventory of documents to a folder of mappings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 @click.option("--replace", is_flag=True, help="put entries and documents in the place of unlike ones")
 @json_option("one JSON object")
 def import_documents(arguments: Arguments) -> int:
-    """Write the mappings of an inventory; nothing is written that does not load."""
+    """Write the mappings of an inventory; write nothing unless everything loads."""
     content = read_file(arguments.inventory)
     wanted = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
     there = _read_mapping_files(arguments.out)
@@ -57,7 +57,7 @@ def import_documents(arguments: Arguments) -> int:
 
 
 def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what the verb prints: files, counts by document, and what a person must finish."""
+    """Return the printed result: files, counts by document, and what must be finished by hand."""
     findings = [
         {"document": one.document, "field": one.field, "kind": one.kind, "text": one.text}
         for one in imported.findings
@@ -67,7 +67,7 @@ def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) 
 
 
 def _read_mapping_files(out: Path) -> dict[str, bytes] | None:
-    """Return the files of a folder of mappings that is there, None where `out` is none."""
+    """Return the files of an existing folder of mappings, None where `out` is not one."""
     if not all((out / name).is_file() for name in _BASE):
         return None
     files = {}
@@ -83,7 +83,7 @@ def _read_mapping_files(out: Path) -> dict[str, bytes] | None:
 
 
 def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool) -> None:
-    """Refuse to write over a file that says something else; a folder of mappings is merged instead."""
+    """Raise before a file with other content is overwritten; a folder of mappings is merged instead."""
     try:
         others = [name for name, content in files.items() if _is_other_content(out / name, content)]
     except OSError as error:
@@ -95,7 +95,7 @@ def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool)
 
 
 def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write files below `out`, each whole: all beside their places first, then all into them."""
+    """Write files below `out`: all as temporary files first, then all renamed to their names."""
     beside: list[tuple[Path, Path]] = []
     try:
         for name, content in files.items():

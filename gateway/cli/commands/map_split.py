@@ -1,4 +1,4 @@
-"""``gateway map split``: what a submission becomes for each agency, and the account of every leaf."""
+"""``gateway map split``: the requests made from a submission, and the fate of every leaf."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 @json_option("one JSON object")
 @mapping_path_option()
 def split_submission_file(arguments: Arguments) -> int:
-    """Print what a submission becomes; 1 when something is wrong with it."""
+    """Print the result of splitting a submission; return 1 when it has problems."""
     bundle = load_mappings(arguments.path)
     report = _split_file_content(read_file(arguments.file), bundle)
     if arguments.json:
@@ -54,7 +54,7 @@ def split_submission_file(arguments: Arguments) -> int:
 
 
 def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]:
-    """Return what the verb shows; a file that is no valid submission has problems and nothing else."""
+    """Return the printed result; a file that is not a valid submission has problems only."""
     try:
         root = parse_xml(content)
     except GatewayError as error:
@@ -70,14 +70,14 @@ def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]
         return _make_empty_split(_describe_problem(error))
     report = describe_split_result(result)
     if refusal is not None:
-        # The hub refuses the whole submission for it, so nothing would be sent to anyone.
+        # The hub refuses the whole submission for it, so no request would be sent.
         rest = [one for one in report["problems"] if one["pointer"] != refusal["pointer"]]
         report |= {"problems": [refusal, *rest], "requests": []}
     return report
 
 
 def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
-    """Return what the hub refuses before it looks at any application: places that disagree."""
+    """Return the problem for which the hub refuses the whole submission: contradictory values."""
     try:
         read_submission(root)
     except GatewayError as error:
@@ -90,7 +90,7 @@ def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
 
 
 def describe_split_result(result: SplitResult) -> dict[str, Any]:
-    """Return a split as the verb prints it."""
+    """Return a split in the form that the verb prints."""
     ledger, unaccounted = [], []
     names, xpaths = result.accounts.documents, XPathIndex()
     for entry, pointer in result.accounts.list_entry_pointers(result.facts.root):

@@ -1,4 +1,4 @@
-"""``gateway map use|list``: which mappings are in force in a gateway, running or not."""
+"""``gateway map use|list``: the mappings in force in a gateway, running or not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["list_mappings", "use_mappings"]
 @click.option("--shipped", is_flag=True, help="go back to those that came with the program")
 @home_options()
 def use_mappings(arguments: Arguments) -> int:
-    """Put a folder of mappings, or the shipped ones, in force; 0 when done."""
+    """Activate a folder of mappings, or the shipped ones; return 0 when done."""
     if (arguments.folder is None) != arguments.shipped:
         raise GatewayError(SETTINGS_WRONG, "name a folder, or --shipped", "map use")
     bundle, octets = _check_mapping_folder(arguments.folder)
@@ -66,7 +66,7 @@ def _check_mapping_folder(folder: Path | None) -> tuple[MappingBundle, bytes | N
 @verb
 @home_options()
 def list_mappings(arguments: Arguments) -> int:
-    """Print the documents in force, and every change of what was in force."""
+    """Print the documents in force; with JSON also every earlier activation."""
     with read_database(arguments) as conn:
         rules = load_active_rules(conn, load_shipped_rules())
         past = mapping_bundles.list_activations(conn)

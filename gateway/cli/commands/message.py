@@ -1,4 +1,4 @@
-"""``gateway message list|show|dump``: what was received and sent."""
+"""``gateway message list|show|dump``: received and sent messages."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def find_message(conn: Any, name: str) -> Any:
 @click.argument("id", help="the row id, or the MessageId")
 @home_options()
 def show_message(arguments: Arguments) -> int:
-    """Print one message with its payloads, transitions and evidence; 1 when there is no such message."""
+    """Print one message with its payloads, transitions and evidence; return 1 when there is none."""
     with read_database(arguments) as conn:
         row = find_message(conn, arguments.id)
         if row is None:
             return _report_missing_message(arguments.id)
         parts = messages.load_payloads(conn, row.id)
         steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
-        # Who signed what the message carried, and how he was admitted, stands with its case.
+        # The evidence of the case names the signer of the content, and how it was admitted.
         about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
         judged = [one for one in about if one.digest == row.identity_sha256]
         proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
@@ -77,7 +77,7 @@ def show_message(arguments: Arguments) -> int:
 @click.option("--answer", is_flag=True, help="what it was answered with instead")
 @home_options()
 def dump_message(arguments: Arguments) -> int:
-    """Write the octets of a message as they are stored; 1 when there is no such message."""
+    """Write the octets of a message as stored; return 1 when there is no such message."""
     with read_database(arguments) as conn:
         row = find_message(conn, arguments.id)
         if row is None:

@@ -1,4 +1,4 @@
-"""``gateway migrate``: brings the database to the version of this code."""
+"""``gateway migrate``: migrates the database to the version of this code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["apply_migrations", "migrate_database"]
 @verb
 @home_options()
 def migrate_database(arguments: Arguments) -> int:
-    """Apply the revisions that the database lacks, and say the version before and after."""
+    """Apply the revisions that the database lacks, and print the version before and after."""
     before, after = apply_migrations(read_verb_settings(arguments))
     if arguments.json:
         print_json({"before": before, "after": after})

@@ -1,4 +1,4 @@
-"""``gateway party …``: who takes part, and who may file for whom."""
+"""``gateway party …``: the registered parties, and the mandates between them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CERTIFICATE_WORDS = "a good signing certificate; repeatable"
 @click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
 @home_options()
 def add_party(arguments: Arguments) -> int:
-    """Register a party with its ids and certificates; nothing of it when a certificate is refused."""
+    """Register a party with its ids and certificates; register nothing when a certificate is refused."""
     from gateway.cli.registration import demand_usable_certificate, make_certificate_row, read_party_id
     from gateway.hub import get_current_time as clock
     from gateway.pki import read_certificate
@@ -70,7 +70,7 @@ def add_party(arguments: Arguments) -> int:
 @click.argument("party", help="its name in the register")
 @home_options()
 def suspend_party(arguments: Arguments) -> int:
-    """Take nothing more from a party."""
+    """Suspend a party: its messages are refused."""
     _set_party_status(arguments, "SUSPENDED")
     print_sentence(f"Party {arguments.party} is suspended: its messages are refused.", as_json=arguments.json)
     return 0
@@ -80,7 +80,7 @@ def suspend_party(arguments: Arguments) -> int:
 @click.argument("party", help="its name in the register")
 @home_options()
 def resume_party(arguments: Arguments) -> int:
-    """Take messages of a suspended party again."""
+    """Accept messages of a suspended party again."""
     _set_party_status(arguments, "ACTIVE")
     print_sentence(f"Party {arguments.party} is active: its messages are taken.", as_json=arguments.json)
     return 0
@@ -98,7 +98,7 @@ def _set_party_status(arguments: Arguments, status: str) -> None:
 @click.option("--until", type=MOMENT, help="until when")
 @home_options()
 def add_mandate(arguments: Arguments) -> int:
-    """Let one party file for another; 1 when one of them is not registered."""
+    """Let one party file for another; return 1 when one of them is not registered."""
     from gateway.hub import get_current_time
 
     with write_database(arguments) as conn:
@@ -120,7 +120,7 @@ def add_mandate(arguments: Arguments) -> int:
 @click.argument("mandate", type=int, help="number of the mandate")
 @home_options()
 def revoke_mandate(arguments: Arguments) -> int:
-    """End a mandate now; 1 when there is none of that number in force."""
+    """End a mandate now; return 1 when none with that number is in force."""
     from gateway.hub import get_current_time
 
     with write_database(arguments) as conn:
@@ -144,7 +144,7 @@ def list_parties(arguments: Arguments) -> int:
 @click.argument("party", help="its name in the register")
 @home_options()
 def show_party(arguments: Arguments) -> int:
-    """Print one party with its ids, certificates and mandates; 1 when there is no such party."""
+    """Print one party with its ids, certificates and mandates; return 1 when there is no such party."""
     with read_database(arguments) as conn:
         row = parties.find_party(conn, arguments.party)
         if row is None:

@@ -1,4 +1,4 @@
-"""``gateway party certificate …``: which certificates a party uses, from when and until when."""
+"""``gateway party certificate …``: the certificates of a party and their periods of use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLUMNS = ("party", "use", "state", "from", "until", "days", "sha256")
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """From when, until when; and when the certificates before it end."""
+    """The period of use, and the time when the earlier certificates end."""
 
     starts: datetime | None
     ends: datetime | None
@@ -46,7 +46,7 @@ class _Window:
 @click.option("--vouched", is_flag=True, help=_VOUCHED_WORDS)
 @home_options()
 def add_certificate(arguments: Arguments) -> int:
-    """Let a party use a certificate; raises the verdict on one that is not good."""
+    """Register a certificate for a party; raise the verdict on one that is not valid."""
     get_current_time, settings = clock(), read_verb_settings(arguments)
     found = read_certificate(read_file(arguments.file))
     window = _Window(arguments.start, arguments.until, arguments.cut)
@@ -74,7 +74,7 @@ def add_certificate(arguments: Arguments) -> int:
 
 
 def _check_time_window(window: _Window, found: Certificate) -> None:
-    """Refuse times in which the certificate never counts, or does not count at the cut."""
+    """Raise for a period in which the certificate is never valid, or not valid at the cut."""
     starts = max(window.starts or found.not_before, found.not_before)
     ends = min(window.ends or found.not_after, found.not_after)
     if starts >= ends:
@@ -88,7 +88,7 @@ def _check_time_window(window: _Window, found: Certificate) -> None:
 def _end_other_certificates(
     conn: Connection, arguments: Arguments, found: Certificate, cut: datetime
 ) -> None:
-    """End the party's other certificates for the use; one that ends sooner is left as it is."""
+    """End the party's other certificates for the use; leave one that ends sooner unchanged."""
     for row in parties.list_certificates(conn, arguments.party, arguments.use):
         if row.sha256 != found.sha256 and (row.valid_until is None or row.valid_until > cut):
             parties.limit_certificate_use(conn, row.sha256, cut, row.use)
@@ -99,7 +99,7 @@ def _end_other_certificates(
 @click.option("--at", type=MOMENT, metavar="TIME", help=f"when ({_WHEN}; default now)")
 @home_options()
 def end_certificate(arguments: Arguments) -> int:
-    """Take a certificate until a moment only; 1 when there is no such certificate."""
+    """Limit the use of a certificate to a time; return 1 when there is no such certificate."""
     at = arguments.at or clock()
     with write_database(arguments) as conn:
         if not parties.limit_certificate_use(conn, arguments.sha256.lower(), at):
@@ -114,7 +114,7 @@ def end_certificate(arguments: Arguments) -> int:
 @click.argument("sha256", help="the SHA-256 of the certificate")
 @home_options()
 def retire_certificate(arguments: Arguments) -> int:
-    """End a certificate of a party for good; 1 when there is no such certificate."""
+    """End a certificate of a party permanently; return 1 when there is no such certificate."""
     with write_database(arguments) as conn:
         if not parties.retire_certificate(conn, arguments.sha256.lower()):
             return _report_missing_certificate()
@@ -131,7 +131,7 @@ def _report_missing_certificate() -> int:
 @click.option("--party", help="of this party only")
 @home_options()
 def list_certificates(arguments: Arguments) -> int:
-    """Print certificates with their times, the soonest end first."""
+    """Print certificates with their periods, sorted by end."""
     get_current_time = clock()
     with read_database(arguments) as conn:
         found = [one for one in list_usage_periods(conn) if arguments.party in (None, one.owner)]

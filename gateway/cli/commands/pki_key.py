@@ -1,4 +1,4 @@
-"""``gateway pki key|ours``: which keys and certificates the gateway signs with, now and next."""
+"""``gateway pki key|ours``: the keys and certificates with which the gateway signs, now and next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "prob
 @click.option("--times", type=int, default=1, metavar="N", help=_TIMES_WORDS)
 @home_options()
 def show_keys(arguments: Arguments) -> int:
-    """Print which keys the gateway signs with, now and next; 1 when one of them does not sign."""
+    """Print the signing keys of the gateway, now and next; return 1 when one of them does not sign."""
     settings = read_verb_settings(arguments)
     keys: list[tuple[PkiSettings | NextKeySettings, Callable[[], Signer]]] = [
         (settings.pki, lambda: load_hub_signer(settings))
@@ -75,7 +75,7 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
 
 
 def _describe_key_source(named: PkiSettings | NextKeySettings) -> str:
-    """Return where a key is, without a word of what it says."""
+    """Return the location of a key, without its content."""
     if named.token.module is not None:
         return f"token {named.token.label}, key {named.token.key}"
     key = named.signing_key
@@ -85,7 +85,7 @@ def _describe_key_source(named: PkiSettings | NextKeySettings) -> str:
 
 
 def _measure_signing_rate(signer: Signer, times: int) -> int:
-    """Sign, and return how many signatures a second that was, after a first one that opens the token."""
+    """Return the number of signatures per second, after a first one that opens the token."""
     signer.sign(_SAMPLE)
     start = time.perf_counter()
     for _ in range(times):
@@ -97,7 +97,7 @@ def _measure_signing_rate(signer: Signer, times: int) -> int:
 @click.option("--out", type=FILE, help="write them to this file as PEM, too")
 @home_options()
 def show_certificates(arguments: Arguments) -> int:
-    """Print by which certificates we sign, now and next, and write them for partners."""
+    """Print our signing certificates, now and next, and write them for partners."""
     hub = build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)
     try:
         found, pem = list_own_periods(hub), b"".join(signer.certificate.pem for signer in hub.signers)

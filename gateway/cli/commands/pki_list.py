@@ -1,4 +1,4 @@
-"""``gateway pki list make|show|import|list``: trusted lists, ours and those of others."""
+"""``gateway pki list make|show|import|list``: trusted lists, our own and those of other parties."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SIGNER_OPTION = click.option("--signer", type=FILE, multiple=True, metavar="PEM
 @moment_option("issue it")
 @json_option()
 def make_list(arguments: Arguments) -> int:
-    """Sign a list of ours from its description, and write it."""
+    """Sign a list of our own from its description, and write it."""
     draft = read_description(arguments.file)
     at = arguments.at or datetime.now(UTC)
     signer = load_key_file(arguments)
@@ -63,7 +63,7 @@ def make_list(arguments: Arguments) -> int:
 @moment_option("judge")
 @json_option()
 def show_list(arguments: Arguments) -> int:
-    """Verify a list and print what is on it; 1 when it is not to be believed any more."""
+    """Verify a list and print its content; return 1 when it is no longer fresh."""
     at = arguments.at or datetime.now(UTC)
     found = open_trusted_list(read_file(arguments.file), read_signers(arguments.signer))
     report = _describe_list(found, at)
@@ -79,7 +79,7 @@ def show_list(arguments: Arguments) -> int:
 @moment_option("judge")
 @home_options()
 def import_list_file(arguments: Arguments) -> int:
-    """Verify a list and keep it, in a hub or in a folder; raises what is wrong with it."""
+    """Verify a list and store it, in a hub or in a folder; raise its problem."""
     at = arguments.at or datetime.now(UTC)
     kept, report = _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
     _print_list_report({**report, **_describe_list(kept, at)}, as_json=arguments.json)
@@ -87,7 +87,7 @@ def import_list_file(arguments: Arguments) -> int:
 
 
 def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
-    """Let a hub judge by the list: who may sign it, its settings say, and the lists that it has."""
+    """Activate the list in a hub, whose settings and lists determine the permitted signers."""
     if arguments.signer or arguments.named_by or not (arguments.home or arguments.config):
         raise GatewayError(
             SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
@@ -115,12 +115,12 @@ def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, 
 
 
 def _join_both_signers(held: TrustedList | None, new: TrustedList) -> bytes:
-    """Return the signers of the old list and of the new: whichever lies there can be read again."""
+    """Return the signers of the old and the new list, so that either file can be read again."""
     return (held.signer.pem if held else b"") + new.signer.pem
 
 
 def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
-    """Open a list whose signer was named on the command line, or by a list in hand for its territory."""
+    """Open a list whose signer the command line names, or a stored list names for its territory."""
     signers = read_signers(arguments.signer)
     if arguments.named_by is None:
         return open_trusted_list(data, signers)
@@ -203,8 +203,8 @@ def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
-    """Put the list of a file in force in a home; what is in force there stays when it is refused."""
-    # Loaded when it is used: it brings the database along.
+    """Activate the list of a file in a home; after a refusal the previous list stays in force."""
+    # Imported on use, because it loads the database packages.
     from gateway.cli.settings import open_engine, read_verb_settings
     from gateway.hub import import_trusted_list, load_recognition_policy
 
@@ -218,7 +218,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
 @click.option("--all", is_flag=True, help="also those whose place another one took")
 @home_options()
 def list_lists(arguments: Arguments) -> int:
-    """Print the lists in hand, whether each is in force, and with ``--all`` those before them."""
+    """Print the stored lists and whether each is in force; with ``--all`` also the earlier ones."""
     from gateway.cli.settings import read_database, read_verb_settings
     from gateway.hub import get_current_time, load_recognition_policy
     from gateway.store import trusted_lists
@@ -233,7 +233,7 @@ def list_lists(arguments: Arguments) -> int:
 
 
 def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
-    """Return of each list in force, by its digest, what it is here."""
+    """Return the state of each list in force, by its digest."""
     from gateway.hub import LoadedTrustedLists, TrustedListCache
     from gateway.pki import TrustStore
 

@@ -1,4 +1,4 @@
-"""``gateway pki recognize|vouch``: by which way a signer is admitted, and vouching for one."""
+"""``gateway pki recognize|vouch``: the way in which a signer is admitted, and vouching for one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], 
 @moment_option("judge")
 @json_option("print one JSON object")
 def recognize_signer(arguments: Arguments) -> int:
-    """Print whether and by which way a signer is admitted; 1 when he is not."""
+    """Print whether and in which way a signer is admitted; return 1 when it is not."""
     at = arguments.at or datetime.now(UTC)
     recognition, refused = _read_recognition_lists(arguments, at)
     data = read_file(arguments.file)
@@ -135,7 +135,7 @@ def _judge_signed_file(
 @signing_options()
 @moment_option("sign")
 def vouch_document(arguments: Arguments) -> int:
-    """Sign a document once more, and write it; its own signature stays."""
+    """Add our signature to a signed document, and write it; its own signature stays."""
     at = arguments.at or datetime.now(UTC)
     made = vouch_for_document(
         read_file(arguments.file), arguments.level, arguments.territory, load_key_file(arguments), now=at

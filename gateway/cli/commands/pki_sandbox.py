@@ -1,4 +1,4 @@
-"""``gateway pki demo|request|issue|cross|revoke``: a sandbox authority and what it certifies."""
+"""``gateway pki demo|request|issue|cross|revoke``: a sandbox authority and its certificates."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _read_sandbox_party(text: str) -> SandboxParty:
 @click.option("--password", type=FILE, metavar="FILE", help="encrypt the key by this password")
 @click.option("--out", type=FILE, required=True, help="the file to write the request to")
 def make_request(arguments: Arguments) -> int:
-    """Make a key and the request for its certificate; a key that is there is not written over."""
+    """Make a key and the request for its certificate; raise instead of overwriting a key."""
     key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
     password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
     if arguments.password and not password:
@@ -106,7 +106,7 @@ def make_request(arguments: Arguments) -> int:
 @click.option("--policy", multiple=True, metavar="OID", help="issued by this policy; repeatable")
 @json_option()
 def issue_certificate(arguments: Arguments) -> int:
-    """Issue the certificate of a request, as the sandbox authority, and print what it says."""
+    """Issue the certificate of a request, as the sandbox authority, and print its content."""
     if arguments.days is not None and not 0 < arguments.days <= 36_500:
         raise GatewayError(SETTINGS_WRONG, "not a number of days", "--days")
     request = read_certificate_request(read_file(arguments.request), load_shipped_policy().certificates)
@@ -150,7 +150,7 @@ def certify_authority(arguments: Arguments) -> int:
 @click.argument("certificate", type=FILE, nargs=-1, help="one that is revoked; none: renew the list")
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 def revoke_sandbox_certificates(arguments: Arguments) -> int:
-    """Write the next revocation list of the sandbox authority, with the certificates that are named."""
+    """Write the next revocation list of the sandbox authority, with the named certificates."""
     found = [read_certificate(read_file(path)) for path in arguments.certificate]
     number = revoke_certificates(arguments.ca, found, get_current_time())
     revoked = f"Revoked {count_things(len(found), 'certificate')}" if found else "Revoked nothing"

@@ -1,4 +1,4 @@
-"""``gateway pki source list|refresh|forget`` and ``pki crl``: lists in hand, how fresh they are."""
+"""``gateway pki source list|refresh|forget`` and ``pki crl``: fetched lists and their freshness."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 @verb
 @home_options()
 def list_sources(arguments: Arguments) -> int:
-    """Print what is fetched, from where, and how fresh it is; 1 when something is stale."""
+    """Print what is fetched, from where, and its freshness; return 1 when something is stale."""
     sources = read_fetch_sources(read_verb_settings(arguments))
     warn = {name: (one.settings.kind, one.settings.warn) for name, one in sources.items()}
     with read_database(arguments) as conn:
@@ -55,7 +55,7 @@ def list_sources(arguments: Arguments) -> int:
 @click.option("--wait", type=float, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
 @home_options()
 def refresh_sources(arguments: Arguments) -> int:
-    """Queue the fetching of sources, and print how each stands; 1 when one failed."""
+    """Queue the fetching of sources, and print the state of each; return 1 when one failed."""
     queued: dict[int, str] = {}
     chosen = _choose_named_sources(arguments)
     with write_database(arguments) as conn:
@@ -76,7 +76,7 @@ def _choose_named_sources(arguments: Arguments) -> list[FetchSource]:
 
 
 def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> list[dict[str, Any]]:
-    """Return how the deliveries stand when each was tried, or the time to wait is over."""
+    """Return the states of the deliveries when each was tried, or when the waiting time is over."""
     end = time.monotonic() + arguments.wait
     while True:
         with read_database(arguments) as conn:
@@ -94,7 +94,7 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
 @click.argument("name", help="the source")
 @home_options(as_json=False)
 def forget_source(arguments: Arguments) -> int:
-    """Take what was fetched from a source out of force; raises GW801 for a source that there is not."""
+    """Withdraw what was fetched from a source; raise GW801 for an unknown source."""
     with write_database(arguments) as conn:
         gone = operator_actions.withdraw_fetched_lists(conn, arguments.name, get_current_time(), _ACTOR)
     lists = count_things(gone, "list")
@@ -106,7 +106,7 @@ def forget_source(arguments: Arguments) -> int:
 @click.argument("file", type=FILE, help="a DER list, or a file of PEM lists")
 @home_options(as_json=False)
 def load_crl_file(arguments: Arguments) -> int:
-    """Keep revocation lists in the register; every process judges by them from its next message on."""
+    """Store revocation lists in the register; every process uses them from its next message on."""
     with write_database(arguments) as conn:
         for issuer, new in load_crls(conn, read_file(arguments.file), get_current_time()):
             state = "taken, certificates are judged by it from now on" if new else "in hand already"

@@ -1,7 +1,7 @@
-"""``gateway pki validate``: judges certificates by what is named on the command line alone.
+"""``gateway pki validate``: validates certificates with the data of the command line only.
 
-Nothing is looked up in a register and nothing is fetched.  The judgement is made in a process of
-its own, which is killed when a path costs too much.
+Nothing is looked up in a register and nothing is fetched. The validation runs in a separate
+process, which is killed when a path takes too much time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _USES: Final = {
     **{use.value: use for use in CertificateUse},
     "ocsp": CertificateUse.OCSP_SIGNING,
     "tsa": CertificateUse.TIME_STAMPING,
-    # Path validation alone: what the certificate is for is not looked at.
+    # Path validation only: the use of the certificate is not checked.
     "any": CertificateUse.SIGNING,
 }
 _Revocation = Literal["require", "if-present", "none"]
@@ -61,11 +61,11 @@ _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
 }
 _REVOCATION_CHOICE = click.Choice(get_args(_Revocation))
 _BATCH_WORDS: Final = "one case a line, of the same names; what a line leaves open, the options say"
-# Anybody's certificates go into a path of this length, and so many paths are tried.
+# Certificates of any origin: path validation only permits paths of this length.
 _LONGEST_ALONE: Final = 16
 _FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
 _LISTS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
-# What is longer is refused by whoever reads it; to hand it over first would cost more than the judgement.
+# Longer input is refused by its reader; sending it to the child first would cost more than the validation.
 _MOST: Final = {
     "leaf": MAX_BUNDLE_OCTETS,
     "intermediate": MAX_BUNDLE_OCTETS,
@@ -80,7 +80,7 @@ _SWITCHES: Final = ("require_explicit_policy", "inhibit_mapping", "inhibit_any")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One certificate to be judged, with all that the judgement may use; files are octets."""
+    """One certificate to be validated, with all input of the validation; files are octets."""
 
     leaf: bytes
     intermediate: tuple[bytes, ...] = ()
@@ -109,7 +109,7 @@ class Case:
             of_anchor=self.use != "any",
         )
         rules = load_shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
-        # A policy of its own says what must be known, unless somebody else does.
+        # A given trust policy sets the revocation rule, unless an option overrides it.
         if self.revocation is not None or self.rules is None:
             rules = replace(rules, revocation=_REVOCATION[self.revocation or "require"])
         if self.rules is None or policies != ANY_POLICY:
@@ -119,7 +119,7 @@ class Case:
         return rules
 
     def judge_certificate(self, examiner: CertificateExaminer, at: datetime) -> Verdict:
-        """Judge the certificate; without a time of its own, as of `at`."""
+        """Validate the certificate; as of `at` if the case has no time."""
         moment = self.at or at
         if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
             reason = f"{len(self.intermediate)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
@@ -128,7 +128,7 @@ class Case:
 
 
 def _accept_single_value(ctx: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:
-    """Return the one value of an option; of two nobody could say which was meant: misuse."""
+    """Return the one value of an option; raise misuse for two values, which would be ambiguous."""
     if len(values) > 1:
         raise click.UsageError(f"{option.opts[0]} is given twice", ctx)
     return values[0] if values else None
@@ -159,7 +159,7 @@ def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], 
 @_single_option("--batch", _BATCH_WORDS, type=FILE, metavar="FILE.jsonl")
 @json_option("print JSON, one object a case")
 def validate_certificates(arguments: Arguments) -> int:
-    """Judge one certificate, or each line of a file, and say so."""
+    """Validate one certificate, or each line of a file, and print the verdicts."""
     lines = None if arguments.batch is None else _read_batch_lines(arguments.batch)
     examiner = CertificateExaminer()
     status = 0
@@ -196,11 +196,11 @@ def _judge_all_cases(
         return
     for line in lines:
         try:
-            # What a line leaves open, the command line may say for all of them.
+            # Values that a line omits are taken from the command line.
             yield _judge_one_case(_read_case_words({**given, **_read_batch_line(line)}), examiner, at)
         except GatewayError as mistake:
             yield _describe_case_verdict("indeterminate", mistake.problem.id, mistake.detail)
-        # One line must not take the answers of those after it along.
+        # An error in one line must not prevent the results of the following ones.
         except Exception as error:
             yield _describe_case_verdict("indeterminate", OUR_MISTAKE.id, type(error).__name__)
 
@@ -223,7 +223,7 @@ def _read_batch_line(line: bytes) -> Mapping[str, Any]:
 
 
 def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
-    # After one that was ended a new process starts, which the next case does not pay for.
+    # After the end of a child a new one is started here, so that the next case is not charged for it.
     examiner.start_children()
     start = time.perf_counter()
     verdict = case.judge_certificate(examiner, at)
@@ -251,7 +251,7 @@ def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **mor
 
 
 def _read_case_words(words: Mapping[str, Any]) -> Case:
-    """Read what was asked; raises GW801 for what cannot be asked."""
+    """Return the case of these values; raise GW801 for invalid ones."""
     _check_case_words(words)
     values = {name: value for name, value in words.items() if value is not None}
     for name in _LISTS:
@@ -304,7 +304,7 @@ def _refuse_long_octets(octets: bytes, name: str) -> bytes:
 
 
 def _read_named_octets(text: str, name: str) -> bytes:
-    """Return what a file holds, or the text itself where it is PEM or base64 of DER."""
+    """Return the content of a file, or the text itself if it is PEM or base64 of DER."""
     if text.startswith("-----BEGIN "):
         return text.encode()
     if _is_readable_file(text):
@@ -319,7 +319,7 @@ def _read_named_octets(text: str, name: str) -> bytes:
 def _is_readable_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    # Base64 of a certificate is longer than any name of a file may be, and a name has no NUL.
+    # Base64 of a certificate is longer than any file name may be, and a name contains no NUL.
     except (OSError, ValueError):
         return False
 
@@ -328,7 +328,7 @@ def _read_judging_moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    # The first and the last hours that can be written are none in the zone of Greenwich.
+    # The first and the last hours of the calendar have no equivalent in UTC.
     except (ValueError, OverflowError):
         raise GatewayError(
             SETTINGS_WRONG, f"--at: {text[:80]!r} is no time (ISO 8601)", "pki validate"

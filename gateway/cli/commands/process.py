@@ -36,7 +36,7 @@ __all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _DRAIN = 40.0
-#: So many deaths within so many seconds are no accident: the keeper must look.
+#: So many ended processes within so many seconds are no accident: the operator must act.
 _MOST_DEATHS = 11
 _WINDOW = 60.0
 _DAY = 86_400.0
@@ -46,7 +46,7 @@ _DAY = 86_400.0
 @home_options(as_json=False)
 @click.option("--workers", type=int, default=1, help="delivery processes")
 def run_gateway(arguments: Arguments) -> int:
-    """Keep one process that serves and others that deliver; one that dies is started again."""
+    """Run one process that serves and others that deliver; restart a process that ends."""
     _set_up_logging()
     settings = read_verb_settings(arguments)
     _check_free_port(settings)
@@ -80,7 +80,7 @@ def run_gateway(arguments: Arguments) -> int:
 @verb
 @home_options(as_json=False)
 def serve_http(arguments: Arguments) -> int:
-    """Serve HTTP in this process until it is stopped; raises GW801 when the port is taken."""
+    """Serve HTTP in this process until it is stopped; raise GW801 when the port is taken."""
     _check_free_port(read_verb_settings(arguments))
     return serve_http_requests(arguments)
 
@@ -101,16 +101,16 @@ def _set_up_logging() -> None:
 
 
 def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
-    # A terminal sends Ctrl-C to every process of the group: only the parent heeds it.
+    # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_with_parent()
     _set_up_logging()
-    # One that is started again while the disk is full waits, instead of dying again and again.
+    # A process that is restarted while the disk is full waits, instead of ending again and again.
     sys.exit(retry_until_stored(lambda: target(arguments)))
 
 
 def _end_child_processes(children: Sequence[BaseProcess]) -> None:
-    """Ask every child to finish what it holds, and wait for it."""
+    """Ask every child to finish its work, and wait for it."""
     for child in children:
         if child.is_alive() and child.pid is not None:
             os.kill(child.pid, signal.SIGTERM)
@@ -125,12 +125,12 @@ def _check_free_port(settings: Settings) -> None:
 
 
 def serve_http_requests(arguments: Arguments) -> int:
-    """Serve HTTP until stopped; raises what would end each serving process."""
+    """Serve HTTP until stopped; raise any problem that would end each serving process."""
     _set_up_logging()
     settings = read_verb_settings(arguments)
-    # What would end each serving process is said once, in one line, before there are any.
+    # A problem that would end each serving process is reported once, before there are any.
     check_own_hub(settings)
-    # Granian takes a moment to load: other verbs do without it.
+    # Granian takes some time to load, and other verbs do not need it.
     from gateway.web import serve_application
 
     serve_application(settings, find_settings_file(arguments))
@@ -151,7 +151,7 @@ def deliver_messages(arguments: Arguments) -> int:
 
 
 def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
-    """Say in the log, now and once a day, whose certificates end, and what else of trust does."""
+    """Log the certificates and other trust data that expire, now and once a day."""
     while True:
         try:
             with open_looking_hub(settings) as hub:
@@ -160,7 +160,7 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
                 for words in (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub)):
                     _log.warning("%s", words)
         except Exception:
-            # The next day is another: the worker itself finds out about a database that is away.
+            # The check is repeated the next day; the worker itself notices an unavailable database.
             _log.warning("certificates that end could not be looked for", exc_info=True)
         if stop.wait(_DAY):
             return
@@ -168,7 +168,7 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _catch_stop_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set."""
+    """Provide an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""``gateway queue list|show|hold|release|requeue|cancel``: what is still to be handed over."""
+"""``gateway queue list|show|hold|release|requeue|cancel``: pending deliveries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLUMNS = ("id", "lane", "agent", "state", "attempt", "due_at", "problem", "ded
 @limit_option()
 @home_options()
 def list_deliveries(arguments: Arguments) -> int:
-    """Print the deliveries that are not done, or those of one state or lane."""
+    """Print the deliveries that are not finished, or those of one state or lane."""
     states = (arguments.state,) if arguments.state else _OPEN
     lane = {"lane": arguments.lane} if arguments.lane else {}
     with read_database(arguments) as conn:
@@ -52,7 +52,7 @@ def list_deliveries(arguments: Arguments) -> int:
 @click.argument("delivery", type=int, help="number of the delivery")
 @home_options()
 def show_delivery(arguments: Arguments) -> int:
-    """Print one delivery with the steps it went through; 1 when there is no such delivery."""
+    """Print one delivery with its transitions; return 1 when there is no such delivery."""
     with read_database(arguments) as conn:
         row = deliveries.find_by_id(conn, arguments.delivery)
         if row is None:
@@ -65,7 +65,7 @@ def show_delivery(arguments: Arguments) -> int:
 
 
 def _make_deed_verb(deed: str, past: str) -> VerbCommand:
-    """Return the verb that applies one operator action to each delivery that is named."""
+    """Return the verb that applies one operator action to each named delivery."""
 
     @verb
     @click.argument("delivery", type=int, nargs=-1, required=True, help="number of the delivery; repeatable")
@@ -87,7 +87,7 @@ def _make_deed_verb(deed: str, past: str) -> VerbCommand:
 
 
 def _change_one_delivery(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
-    """Change one delivery and return its lane; raises as the function does."""
+    """Change one delivery and return its lane; raise as the function does."""
     function(conn, delivery, at, _ACTOR)
     row = deliveries.find_by_id(conn, delivery)
     return f"lane {row.lane}" if row is not None else "several lanes"

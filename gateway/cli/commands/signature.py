@@ -1,4 +1,4 @@
-"""`gateway signature verify | make`: judges the XML signature of any document, or makes ours.
+"""`gateway signature verify | make`: verifies the XML signature of any document, or makes ours.
 
 Nothing is fetched or stored.
 """
@@ -41,11 +41,11 @@ def verify_signature(
     trust: Sequence[bytes] = (),
     at: datetime,
 ) -> dict[str, Any]:
-    """Return the verdict on a document as `gateway signature verify --json` prints it.
+    """Return the verdict on a document in the form of `gateway signature verify --json`.
 
-    `parts` holds signed parts by Content-ID, or by the URI as the signature has it.  With
-    anchors (`trust`, PEM or DER) the certificate is judged too, as of `at`, without
-    revocation lists.
+    `parts` are the signed parts by Content-ID, or by the URI in the signature. With anchors
+    (`trust`, PEM or DER) the certificate is validated too, as of `at`, without revocation
+    lists.
     """
     named = {_make_part_uri(name): content for name, content in parts.items()}
     judgement = verify_any_document(data, named, get_signature_policy(policy))
@@ -80,7 +80,7 @@ def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
 @signing_options()
 @moment_option("sign")
 def sign_file(arguments: Arguments) -> int:
-    """Sign a document and write it; raises GW801 for one that bears a signature."""
+    """Sign a document and write it; raise GW801 for one that is already signed."""
     root = parse_xml(read_file(arguments.file))
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
         raise GatewayError(SETTINGS_WRONG, "the document bears a signature already", str(arguments.file))
@@ -95,7 +95,7 @@ def sign_file(arguments: Arguments) -> int:
 @click.option("--part", multiple=True, metavar="cid=FILE", help=_PART_WORDS)
 @judging_options()
 def verify_file(arguments: Arguments) -> int:
-    """Print the verdict; 0 valid, 1 anything else."""
+    """Print the verdict; return 0 for valid, 1 for anything else."""
     verdict = verify_signature(
         read_file(arguments.file),
         _read_signed_parts(arguments.part),
@@ -109,7 +109,7 @@ def verify_file(arguments: Arguments) -> int:
 
 
 def _read_anchor_file(path: Path) -> bytes:
-    """Return a file of trust anchors; one that holds none was named by mistake, which is no verdict."""
+    """Return a file of trust anchors; raise GW801 for a file without any, which is misuse, not a verdict."""
     data = read_file(path)
     try:
         read_certificates(data)

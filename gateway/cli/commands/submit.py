@@ -1,4 +1,4 @@
-"""``gateway submit``: a broker's reference client, usable against any hub that speaks ebMS 2.0."""
+"""``gateway submit``: a reference client for brokers, usable with any hub that supports ebMS 2.0."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _WAIT_WORDS = "seconds to wait for the result; 0 does not"
 @click.option("--folder", type=FILE, help="keep what the hub sends in this folder")
 @json_option()
 def submit_file(arguments: Arguments) -> int:
-    """Sign and send a submission, check its receipt, wait for its result; 1 when one of them is not good."""
+    """Send a signed submission, check its receipt, wait for its result; return 1 when one of them fails."""
     member = read_membership(
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
@@ -87,7 +87,7 @@ def _read_agreed_patience(
 def _exchange_messages(
     client: BrokerClient, message: SealedSubmission, wait: float
 ) -> tuple[dict[str, Any], str | None]:
-    """Send, and wait for the result; return what came of it, and what is wrong with that."""
+    """Send, and wait for the result; return the report and the problem, if any."""
     told: dict[str, Any] = {"message_id": message.unit.message_id, "receipt_verified": False, "result": None}
     try:
         if wait > 0:

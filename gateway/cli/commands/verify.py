@@ -1,4 +1,4 @@
-"""`gateway verify`: judges a stored ebMS 2.0 message by itself; nothing is stored, nobody is told."""
+"""`gateway verify`: verifies a stored ebMS 2.0 message by itself; stores and reports nothing."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _MISUSE = 2
 
 
 def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
-    """Return a context that knows `anchors` (PEM or DER) and no agreement, party or key.
+    """Return a context with `anchors` (PEM or DER) and without agreements, parties or keys.
 
-    No revocation list is in hand, so revocation is not asked about.
+    No revocation list is loaded, so revocation is not checked.
     """
     certificates = tuple(one for pem in anchors for one in read_certificates(pem))
     trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
@@ -53,9 +53,9 @@ def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
 
 
 def verify_message_octets(raw: bytes, context: ProtocolContext, policy: str | None = None) -> dict[str, Any]:
-    """Return the verdict on an HTTP message as `gateway verify --json` prints it.
+    """Return the verdict on an HTTP message in the form of `gateway verify --json`.
 
-    With `policy` the message is judged by itself; without, by the agreements of `context`.
+    With `policy` the message is verified by itself; otherwise by the agreements of `context`.
     """
     parcel: Parcel | None = None
     try:
@@ -109,7 +109,7 @@ def _describe_refused_message(
 def verify_message_file(
     path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
 ) -> dict[str, Any]:
-    """Return the verdict on the HTTP message in a file, judged by itself at moment `now`."""
+    """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
         raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
     context = make_context([read_file(one) for one in trust], now)
@@ -117,8 +117,8 @@ def verify_message_file(
 
 
 def read_home_context(home: Path) -> ProtocolContext:
-    """Return what the hub of a home folder knows: agreements, parties, lists."""
-    # Imported when asked for: a message judged by itself needs no database.
+    """Return the context of the hub in a home folder: agreements, parties, lists."""
+    # Imported on use: a message that is verified by itself needs no database.
     from gateway.cli.settings import read_home_settings
     from gateway.hub import RejectingComposer, build_hub
 
@@ -131,7 +131,7 @@ def read_home_context(home: Path) -> ProtocolContext:
 @judging_options()
 @click.option("--home", type=FILE, help="judge by the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
-    """Print the verdict; 0 accepted, 1 refused, 2 when there was nothing to judge."""
+    """Print the verdict; return 0 for accepted, 1 for refused, 2 when there was nothing to verify."""
     try:
         verdict = _judge_message_file(arguments)
     except GatewayError as wrong:
