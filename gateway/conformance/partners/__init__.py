@@ -1,4 +1,4 @@
-"""Simulated partners: brokers, agencies and customs that behave, or misbehave, as told."""
+"""Simulated partners: brokers, agencies and customs with configurable behaviour and misbehaviour."""
 
 from __future__ import annotations
 

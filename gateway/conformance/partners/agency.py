@@ -1,4 +1,4 @@
-"""A simulated agency: takes applications, decides them by its plan, and can be told to misbehave."""
+"""A simulated agency: accepts applications, decides them by its plan, and can misbehave on request."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from gateway.errors import OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayErr
 
 
 class _NoAnswerError(Exception):
-    """The caller hears nothing."""
+    """The call is not answered."""
 
 
 @dataclass(slots=True)
 class _CallContext:
-    """What shall happen to the answer of one call."""
+    """The plan for one call and its answer."""
 
     plan: AgencyPlan = field(default_factory=AgencyPlan)
     repeated: bool = False
 
 
 class AgencySimulator(SimulatedService):
-    """One agency on one folder: effects.jsonl, calls.jsonl and refusals.jsonl outlive the process."""
+    """One agency with one folder: effects.jsonl, calls.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class AgencySimulator(SimulatedService):
         self._pending = tuple(self._load_pending_callbacks(folder_))
 
     def start(self) -> None:
-        """Begin to call back, with what an earlier process left undone first."""
+        """Start the callbacks, beginning with those that an earlier process left open."""
         for errand in self._pending:
             self._call_backs.add(errand)
         self._call_backs.start()
 
     def close(self) -> None:
-        """Make no more calls."""
+        """Stop the callbacks."""
         self._call_backs.close()
 
     def _load_pending_callbacks(self, folder_: Path) -> Iterator[Callback]:
@@ -125,7 +125,7 @@ class AgencySimulator(SimulatedService):
     def _execute_call(
         self, call: VerifiedCall, application: ReceivedApplication | None, plan: AgencyPlan
     ) -> tuple[str, tuple[Callback, ...]]:
-        """Do what a new call asks: its effect is on disk, with its answer, before anybody hears of it."""
+        """Perform a new call; its effect and its answer are on disk before the answer is sent."""
         number = application.number if application else _read_text(call.content, "ApplicationNumber")
         operation = call.operation.name
         if operation != "SubmitApplication" and number not in self._applications:
@@ -167,7 +167,7 @@ class AgencySimulator(SimulatedService):
     def _plan_answer(
         self, call: VerifiedCall, application: ReceivedApplication, plan: AgencyPlan
     ) -> tuple[etree._Element, tuple[Callback, ...]]:
-        """Return the answer to an application or supplement, and the calls that follow it."""
+        """Return the answer to an application or supplement, and the callbacks that follow it."""
         at = get_current_time()
         stem = (
             f"{self.agency}-{application.number}-{self._applications.get(application.number, ('', 0))[1] + 1}"
@@ -224,7 +224,7 @@ class AgencySimulator(SimulatedService):
                 self._call_backs.add(errand)
 
     def _apply_late_misbehavior(self, reply: HttpReply, plan: AgencyPlan) -> HttpReply:
-        """Return the answer as the plan's misbehaviours leave it."""
+        """Return the answer after the plan's misbehaviours were applied to it."""
         spoiled = self._misbehave_late(reply, plan.consume_misbehavior)
         if spoiled is not reply:
             return spoiled
@@ -234,7 +234,7 @@ class AgencySimulator(SimulatedService):
 
 
 def _forge_answer_body(body: bytes) -> bytes:
-    """Change what the answer says, in a way that every schema allows."""
+    """Change the content of the answer in a way that every schema allows."""
     for name in (b"ReceiptNumber", b"NoticeNumber"):
         body = body.replace(b"<" + name + b">", b"<" + name + b">X", 1)
     return body

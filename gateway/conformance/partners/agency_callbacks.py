@@ -1,4 +1,4 @@
-"""Calls that a simulated agency makes: the same MessageID and Body, signed anew, until the hub has them."""
+"""Callbacks of a simulated agency: the same MessageID and Body, signed again, until the hub accepts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _END_WITHIN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One call to make: its MessageID, its operation, its content as octets, when, how often."""
+    """One call to make: its MessageID, its operation, its content as text, when, and how often."""
 
     message_id: str
     operation: str
@@ -40,7 +40,7 @@ class Callback:
     times: int = 1
 
     def to_row(self) -> dict[str, Any]:
-        """Return the errand as JSON holds it."""
+        """Return the callback as a row for JSON."""
         return {
             "message_id": self.message_id,
             "operation": self.operation,
@@ -51,7 +51,7 @@ class Callback:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Callback:
-        """Read what `to_row` wrote."""
+        """Return the callback of a row that `to_row` wrote."""
         return cls(
             row["message_id"],
             row["operation"],
@@ -62,7 +62,7 @@ class Callback:
 
 
 class CallbackQueue:
-    """Makes errands when they are due; several at once, each again and again until status 200."""
+    """Makes callbacks when they are due; several at once, each repeated until status 200."""
 
     def __init__(self, identity: PartnerIdentity, hub_url: str, journal: Journal, threads: int = 4) -> None:
         self._identity = identity
@@ -75,12 +75,12 @@ class CallbackQueue:
         self._threads = [threading.Thread(target=self._run_worker, daemon=True) for _ in range(threads)]
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Begin nothing more, and wait a little for what has begun."""
+        """Start no more callbacks, and wait a short time for the active ones."""
         with self._filled:
             self._stopping = True
             self._filled.notify_all()
@@ -89,11 +89,11 @@ class CallbackQueue:
         self._poster.close()
 
     def add(self, errand: Callback) -> None:
-        """Make `errand` when it is due."""
+        """Queue `errand` for the time when it is due."""
         self._enqueue_callback(errand, (errand.due - get_current_time()).total_seconds(), 1)
 
     def call_immediately(self, errand: Callback, patience: float = 10.0) -> bool:
-        """Make `errand` at once in the caller's thread; tell whether the hub took it."""
+        """Make `errand` at once in the caller's thread; return whether the hub accepted it."""
         end = time.monotonic() + patience
         tries = 0
         while time.monotonic() < end:
@@ -134,7 +134,7 @@ class CallbackQueue:
         return None
 
     def _attempt_callback(self, errand: Callback, tries: int) -> bool:
-        """Make one attempt, `times` over, and write down what came of it."""
+        """Make one attempt, `times` over, and record its result."""
         good = True
         for _ in range(errand.times):
             status, problem = self._post_callback(errand)
@@ -168,7 +168,7 @@ class CallbackQueue:
         return answer.status, self._find_answer_problem(answer, errand)
 
     def _find_answer_problem(self, answer: HttpReply, errand: Callback) -> str | None:
-        """Return what is wrong with the hub's answer: a fault, or an answer that is not its own."""
+        """Return what is wrong with the hub's answer: a fault, or an answer that is not from the hub."""
         try:
             fault = read_hub_answer(answer.body, errand.message_id, self._identity, get_current_time())
         except GatewayError as problem:

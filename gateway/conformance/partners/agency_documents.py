@@ -1,4 +1,4 @@
-"""What an agency reads and writes: applications taken apart by their templates, decisions and notices."""
+"""Documents of an agency: reads applications by their schemas, and writes decisions and notices."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from gateway.errors import (
 from gateway.share import get_data_folder
 from gateway.wire import AGENCY, SERVICE_AGENCY, SchemaSet, make_document_namespace
 
-# The agency's own item code: three signs of the document, then the number (FR2001).
+# The agency's own item code: three characters of the document, then the number (FR2001).
 _CODE: Final = re.compile(r"[A-Z]{2}[0-9A-Z]([0-9]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class GoodsItem:
-    """One item of the goods as the agency knows it."""
+    """One item of the goods in an application."""
 
     number: int
     hs: str
@@ -41,7 +41,7 @@ class GoodsItem:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedApplication:
-    """An application that its agency can work on; `values` are all texts of its document."""
+    """A valid application; `values` are all texts of its document."""
 
     number: str
     case: str
@@ -58,9 +58,9 @@ class _DocumentForm:
 
 
 class DocumentCatalogue:
-    """The documents of one agency: schemas compiled once, laws by which it decides them.
+    """The documents of one agency: schemas compiled once, and the laws under which it decides.
 
-    `schemas` and `mappings` are the folders to read instead of the shipped ones.
+    `schemas` and `mappings` are folders that replace the shipped ones.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class DocumentCatalogue:
             yield make_document_namespace(document), _DocumentForm(document, laws, schema)
 
     def get_document_laws(self, document: str) -> tuple[str, ...]:
-        """Return the laws by which a document's items are decided."""
+        """Return the laws under which a document's items are decided."""
         return next(form.laws for form in self._forms.values() if form.document == document)
 
     def validate_document(self, root: etree._Element) -> str:
-        """Return the name of the document at `root`; GW401 or GW402 unless it is a valid one."""
+        """Return the name of the document at `root`; raise GW401 or GW402 unless it is valid."""
         form = self._forms.get(etree.QName(root).namespace or "")
         if form is None:
             raise GatewayError(DOCUMENT_UNKNOWN, f"{self.agency} has no such document", str(root.tag)[:120])
@@ -99,14 +99,14 @@ class DocumentCatalogue:
 
 
 def _read_laws(text: str) -> tuple[str, ...]:
-    # The head of the file is enough, and quicker: the rest is the mapping.
+    # Only the head of the file is parsed, which is faster: the rest is the mapping.
     head = text.split("\nneeds:", 1)[0]
     row: Any = yaml.safe_load(head)
     return tuple(str(law) for law in row.get("law", ()))
 
 
 def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> ReceivedApplication:
-    """Return the application in a SubmitApplication or SubmitSupplement, or raise why it is no good."""
+    """Return the application in a SubmitApplication or SubmitSupplement; raise for an invalid one."""
     texts = {etree.QName(child).localname: child for child in content.iterchildren("*")}
     root = next(texts["Document"].iterchildren("*"))
     document = catalogue.validate_document(root)
@@ -124,7 +124,7 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
 
 
 def _read_items(root: etree._Element) -> Iterator[GoodsItem]:
-    """Find the items in either form of document: Item with its number, or LPCO with an item code."""
+    """Yield the items of either form of document: Item with its number, or LPCO with an item code."""
     for item in root.iterfind("{*}Item"):
         yield GoodsItem(int(item.findtext("{*}ItemNumber") or 0), item.findtext("{*}Hs") or "")
     for commodity in root.iterfind("{*}LPCO/{*}Consignment/{*}ConsignmentItem/{*}Commodity"):
@@ -134,7 +134,7 @@ def _read_items(root: etree._Element) -> Iterator[GoodsItem]:
 
 
 def _check_attachment_digests(root: etree._Element, content: etree._Element) -> None:
-    """Refuse a file whose digest is not the one told, and a document that names a file that is not there."""
+    """Raise for an attachment with another digest than stated, and for a named attachment that is missing."""
     brought: Mapping[str, str] = {
         one.get("cid", ""): _digest_attachment(one) for one in content.iterchildren("{*}Attachment")
     }
@@ -161,7 +161,7 @@ _APPROVING: Final = frozenset({"APPROVED", "APPROVED_WITH_CONDITIONS", "NOT_CONC
 
 @dataclass(frozen=True, slots=True)
 class ItemDecision:
-    """One decision: item, law, what, the number of the permit, conditions."""
+    """One decision: item, law, decision code, number of the permit, date, conditions."""
 
     item: int
     law: str
@@ -173,7 +173,7 @@ class ItemDecision:
 
 @dataclass(frozen=True, slots=True)
 class DecidingNotice:
-    """A deciding notice: its number, its moment, its status code, its decisions."""
+    """A deciding notice: its number, its time, its status code, its decisions."""
 
     number: str
     issued_at: datetime
@@ -184,7 +184,7 @@ class DecidingNotice:
 def decide_application(
     application: ReceivedApplication, plan: AgencyPlan, laws: tuple[str, ...], notice: tuple[str, datetime]
 ) -> DecidingNotice:
-    """Decide every item of an application under every law of the plan; `notice` is number and moment."""
+    """Decide every item of an application under every law of the plan; `notice` is number and time."""
     number, at = notice
     decided = tuple(
         _decide_item(application, item.number, law, (plan.find_rule(item.number, item.hs), at))
@@ -204,20 +204,20 @@ def _decide_item(
 
 
 def _derive_status_code(decided: tuple[ItemDecision, ...]) -> str:
-    """Return the status code that agrees with the decisions: R01 passed, R04 failed, F02 failed in part."""
+    """Return the status code for the decisions: R01 passed, R04 failed, F02 failed in part."""
     good = [one.decision in _APPROVING for one in decided]
     return "R01" if all(good) else "F02" if any(good) else "R04"
 
 
 def build_acknowledgment(response: str, receipt: str) -> etree._Element:
-    """Return the response element (Clark notation) that says: we have it."""
+    """Return the response element (Clark notation) that acknowledges a call."""
     root, answer = _start_response(response)
     _add_text(etree.SubElement(answer, _qualify_name(root, "Acknowledged")), "ReceiptNumber", receipt)
     return root
 
 
 def build_notice_answer(response: str, said: DecidingNotice) -> etree._Element:
-    """Return the response element that decides at once."""
+    """Return the response element with an immediate decision."""
     root, answer = _start_response(response)
     notice = etree.SubElement(answer, _qualify_name(root, "Notice"))
     _write_notice(notice, said.number, said.issued_at, said.status)
@@ -234,7 +234,7 @@ def build_decision_call(application: str, said: DecidingNotice) -> etree._Elemen
 
 
 def build_status_call(application: str, number: str, issued_at: datetime, status: str) -> etree._Element:
-    """Return the SubmitDecision that tells a state and decides nothing."""
+    """Return the SubmitDecision that reports a status without a decision."""
     root = _start_call("SubmitDecision", application)
     _write_notice(root, number, issued_at, status)
     return root
@@ -243,7 +243,7 @@ def build_status_call(application: str, number: str, issued_at: datetime, status
 def build_information_call(
     application: str, number: str, issued_at: datetime, plan: AgencyPlan
 ) -> etree._Element:
-    """Return the RequestInformation that the plan words."""
+    """Return the RequestInformation with the text of the plan."""
     root = _start_call("RequestInformation", application)
     _write_notice(root, number, issued_at, None)
     for pointer in plan.pointers:
@@ -254,7 +254,7 @@ def build_information_call(
 
 
 def _start_response(name: str) -> tuple[etree._Element, etree._Element]:
-    # The stubs of lxml do not know the default namespace.
+    # The stubs of lxml do not support the default namespace.
     nsmap: Any = {None: etree.QName(name).namespace or AGENCY}
     root = etree.Element(name, nsmap=nsmap)
     return root, etree.SubElement(root, _qualify_name(root, "Answer"))

@@ -1,4 +1,4 @@
-"""What a simulated agency is told to do: how it decides, and how it misbehaves."""
+"""The plan of a simulated agency: how it decides, and how it misbehaves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DECISIONS: Final = ("APPROVED", "APPROVED_WITH_CONDITIONS", "REJECTED", "NOT_CON
 
 @dataclass(frozen=True, slots=True)
 class ItemRule:
-    """Decides items: the one with this number, those whose HS code starts so, or all."""
+    """A decision for items: the one with this number, those whose HS code has this prefix, or all."""
 
     decision: str = "APPROVED"
     number: int | None = None
@@ -39,16 +39,17 @@ class ItemRule:
             raise _make_settings_error(f"a decision is one of {', '.join(DECISIONS)}", self.decision)
 
     def matches_item(self, number: int, hs: str) -> bool:
-        """Tell whether the rule speaks of an item."""
+        """Return whether the rule applies to an item."""
         return self.number in (None, number) and hs.startswith(self.hs or "")
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyPlan:
-    """How applications are treated.
+    """The treatment of applications.
 
-    `status` is the code of the deciding notice, found from the decisions when empty; `steps`
-    are codes told in notices of their own before it.  `deadline` is in seconds from the question.
+    `status` is the code of the deciding notice, derived from the decisions when empty;
+    `steps` are codes reported in separate notices before it. `deadline` is in seconds from
+    the question.
     """
 
     behaviour: str = "immediate"
@@ -67,23 +68,23 @@ class AgencyPlan:
             raise _make_settings_error(f"a behaviour is one of {', '.join(BEHAVIOURS)}", self.behaviour)
 
     def find_rule(self, number: int, hs: str) -> ItemRule:
-        """Return the first rule that speaks of an item; approval when none does."""
+        """Return the first rule that applies to an item; approval when none does."""
         return next((one for one in self.items if one.matches_item(number, hs)), ItemRule())
 
     def consume_misbehavior(self, name: str) -> Misbehavior | None:
-        """Return the misbehaviour of that name when this call is one for it."""
+        """Return the misbehaviour of that name if it applies to this call."""
         return take_misbehavior(self.mischief, name)
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyPlans:
-    """The usual plan, and others for documents that hold a certain value."""
+    """The usual plan, and other plans for documents that contain a certain value."""
 
     usual: AgencyPlan = AgencyPlan()
     others: tuple[tuple[str, AgencyPlan], ...] = ()
 
     def select_plan(self, values: Iterable[str]) -> AgencyPlan:
-        """Return the plan of a document by its values: the first pattern that one of them fits."""
+        """Return the plan of a document by its values: the first one whose pattern matches a value."""
         if not self.others:
             return self.usual
         known = list(values)
@@ -94,7 +95,7 @@ class AgencyPlans:
 
 
 def read_agency_plans(path: Path | None, given: Mapping[str, Any]) -> AgencyPlans:
-    """Read a plan file, over which `given` goes; ``[[when]] value = "…"`` opens another plan."""
+    """Read a plan file, with the values of `given` on top; ``[[when]] value = "…"`` starts another plan."""
     table = _load_table(path) if path is not None else {}
     others = table.pop("when", [])
     usual = _override_plan(AgencyPlan(), table | dict(given))
@@ -104,7 +105,7 @@ def read_agency_plans(path: Path | None, given: Mapping[str, Any]) -> AgencyPlan
 
 
 def _load_table(path: Path) -> dict[str, Any]:
-    """Return what a TOML or, by its name, a JSON file says."""
+    """Return the content of a TOML file or, by its name, of a JSON file."""
     try:
         text = read_file(path).decode()
         table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

@@ -1,4 +1,4 @@
-"""A broker's client: seals what it sends into one message, until the receipt and the result have come."""
+"""A broker's client: seals a submission into one message, and sends it until its receipt arrives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withd
 
 @dataclass(frozen=True, slots=True)
 class SealedSubmission:
-    """A sealed submission: what is sent on every attempt, and what its receipt is held against."""
+    """A sealed submission: the octets of every attempt, and the data for checking its receipt."""
 
     unit: UserMessage
     reference: str
@@ -62,7 +62,7 @@ class SealedSubmission:
 
 
 def sign_submission(content: bytes, membership: Membership) -> etree._Element:
-    """Return the submission in `content`, signed by us unless it brings a signature."""
+    """Return the submission in `content`, signed by us unless it is already signed."""
     root = parse_xml(content)
     if root.find(f"{{{DS}}}Signature") is None:
         sign_document(root, membership.identity.signer, now=get_current_time())
@@ -76,9 +76,10 @@ def seal_submission(
     url: str = "",
     conversation: str | None = None,
 ) -> SealedSubmission:
-    """Seal a signed submission with its attachments; `url` is the hub's endpoint when not the agreed one.
+    """Seal a signed submission with its attachments; `url` replaces the agreed endpoint of the hub.
 
-    What a gateway vouches for goes as it is; what it is about stands in the party's document.
+    A vouched document is sent unchanged; its function and reference are read from the party's
+    document in it.
     """
     submission = (
         parse_xml(open_vouched_document(serialize_element(root)).document)
@@ -110,10 +111,10 @@ def seal_submission(
 
 
 def make_supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:
-    """Return the unsigned supplement to a submission: one application again, with some of its fields changed.
+    """Return the unsigned supplement to a submission: one application with some of its fields changed.
 
-    `changes` gives new texts by the local name of the field; the other applications, which
-    nobody asked about, are left out.
+    `changes` has new texts by the local name of the field; the other applications are left
+    out.
     """
     root = parse_xml(content)
     for old in root.findall(f"{{{DS}}}Signature"):
@@ -141,7 +142,7 @@ def _guess_media_type(cid: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ResendPolicy:
-    """How often a message is sent again and after how many seconds; how long an answer may take."""
+    """The number of retries, the seconds between attempts, and the longest time of an answer."""
 
     retries: int = 3
     interval: float = 1.0
@@ -149,9 +150,10 @@ class ResendPolicy:
 
 
 class BrokerClient:
-    """Sends by one agreement; listens, when asked, where the agreement says that we do.
+    """Sends under one agreement; on request, listens at the endpoint that the agreement has for us.
 
-    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    `tls` has the trust anchors and the client certificate; by default the operating system's
+    anchors are used.
     """
 
     def __init__(
@@ -196,9 +198,9 @@ class BrokerClient:
         return self.handler(request)
 
     def send_submission(self, submission: SealedSubmission) -> None:
-        """Send until the receipt has come and is good; the same octets on every attempt.
+        """Send until a valid receipt has arrived; the same octets on every attempt.
 
-        Raises GW602 for a refusal, GW309 for a receipt that does not fit, GW601 or GW308
+        Raises GW602 for a refusal, GW309 for a receipt that does not match, GW601 or GW308
         when no attempt was answered.
         """
         self.handler.expect_receipt(submission.sent)
@@ -243,7 +245,7 @@ class BrokerClient:
             raise GatewayError(RECEIPT_MISSING, "the answer holds no receipt", "eb:Acknowledgment")
 
     def _await_receipt(self, submission: SealedSubmission) -> None:
-        """Wait for the receipt that comes by a POST of the hub's own."""
+        """Wait for a receipt that the hub sends in a separate POST."""
         if self._server is None:
             raise GatewayError(
                 RECEIPT_MISSING, "the receipt comes by another way, and nobody listens", "SyncReply"
@@ -260,7 +262,7 @@ class BrokerClient:
             self._news.notify_all()
 
     def wait_for_result(self, submission: SealedSubmission, seconds: float) -> dict[str, Any] | None:
-        """Wait for the Result about a submission and return its row; tell the notices that come before it."""
+        """Wait for the Result of a submission and return its row; print the notices before it."""
         end = time.monotonic() + seconds
         while True:
             with self._news:

@@ -1,4 +1,4 @@
-"""Simulated customs: registers declarations, and is told which requirements are pending and which are met."""
+"""Simulated customs: registers declarations, and receives pending and fulfilled requirements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CustomsSimulator"]
 
 
 class CustomsSimulator(SimulatedService):
-    """One customs system on one folder: effects.jsonl and refusals.jsonl outlive the process."""
+    """One customs system with one folder: effects.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(
         self, identity: PartnerIdentity, folder: Path, mischief: tuple[Misbehavior, ...] = ()
@@ -78,7 +78,7 @@ class CustomsSimulator(SimulatedService):
         return str(row["receipt"])
 
     def _check_pending_order(self, case: str, code: str) -> None:
-        """Refuse 18 before the declaration is registered, and 19 before 18."""
+        """Raise for code 18 before the declaration is registered, and for 19 before 18."""
         needed = "registered" if code == "18" else "18"
         if needed not in self._cases.get(case, ()):
             raise GatewayError(

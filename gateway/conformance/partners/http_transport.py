@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a partner speaks it: a small threaded server, and a client that keeps its connections."""
+"""HTTP/1.1 of a partner: a small threaded server, and a client with persistent connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What is answered; `closes` ends the connection without a single octet."""
+    """A response; `closes` ends the connection without sending anything."""
 
     status: int = 200
     content_type: str = "text/xml; charset=utf-8"
@@ -41,7 +41,7 @@ class HttpReply:
     closes: bool = False
 
 
-#: Answers one POST; an exception is answered by status 500.
+#: Answers one POST; an exception is answered with status 500.
 RequestHandler = Callable[[IncomingRequest], HttpReply]
 
 
@@ -52,7 +52,7 @@ class _ThreadedListener(ThreadingHTTPServer):
     application: RequestHandler
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that their other end has cut."""
+        """Report nothing about connections that the other end has closed."""
 
 
 class _PostHandler(BaseHTTPRequestHandler):
@@ -63,20 +63,20 @@ class _PostHandler(BaseHTTPRequestHandler):
     server: _ThreadedListener
 
     def do_POST(self) -> None:
-        """Hand the request to the application."""
+        """Pass the request to the application and send its reply."""
         body = self._read_body()
         if body is None:
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
             reply = self.server.application(IncomingRequest(self.path, headers, body))
-        except Exception as mistake:  # the caller is told; the process goes on
+        except Exception as mistake:  # reported to the caller; the process continues
             words = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
             reply = HttpReply(500, "text/plain; charset=utf-8", words)
         self._send_reply(reply)
 
     def do_GET(self) -> None:
-        """Say that the partner is alive."""
+        """Answer that the partner is alive."""
         self._send_reply(HttpReply(200, "text/plain", b"alive\n"))
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -122,7 +122,7 @@ class _PostHandler(BaseHTTPRequestHandler):
 
 
 class PartnerServer:
-    """Listens as soon as it is made; answers from `start` until `close`."""
+    """Listens from its creation; answers from `start` until `close`."""
 
     def __init__(self, application: RequestHandler, host: str = "127.0.0.1", port: int = 0) -> None:
         try:
@@ -135,7 +135,7 @@ class PartnerServer:
         self.port = int(self._listener.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
 
@@ -149,7 +149,7 @@ class PartnerServer:
 def make_http_connection(
     url: SplitResult, time_out: float, tls: ssl.SSLContext | None = None
 ) -> HTTPConnection:
-    """Return a connection to the host of an address, not yet open; over TLS where there is a context."""
+    """Return an unopened connection to the host of a URL; over TLS if there is a context."""
     host = url.hostname or ""
     if tls is not None:
         return HTTPSConnection(host, url.port, timeout=time_out, context=tls)
@@ -157,14 +157,15 @@ def make_http_connection(
 
 
 def get_request_path(url: SplitResult) -> str:
-    """Return what a request line says of an address: path and query."""
+    """Return the path and query of a URL for the request line."""
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
 class HttpPoster:
-    """Posts to one address over connections that are kept; safe for threads.
+    """Posts to one URL over persistent connections; safe for threads.
 
-    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    `tls` has the trust anchors and the client certificate; by default the operating system's
+    anchors are used.
     """
 
     def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
@@ -181,7 +182,7 @@ class HttpPoster:
         self._closed = False
 
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
-        """POST once; raises GW601 when there is no answer."""
+        """POST once; raise GW601 when there is no answer."""
         connection = self._take_connection()
         try:
             if connection.sock is None:
@@ -199,7 +200,7 @@ class HttpPoster:
         return reply
 
     def close(self) -> None:
-        """Close what is kept."""
+        """Close the idle connections."""
         with self._lock:
             self._closed = True
             for connection in self._idle:
@@ -212,7 +213,7 @@ class HttpPoster:
                 kept = self._idle.pop() if self._idle else None
             if kept is None:
                 return make_http_connection(self._parts, self._time_out, self._tls)
-            # An idle connection on which there is something to read has been closed by its other end.
+            # An idle connection with data to read was closed by its other end.
             if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
                 return kept
             kept.close()

@@ -1,4 +1,4 @@
-"""What the hub says, as its reader takes it: answers to calls, results and notices, verified first."""
+"""Verifies and reads documents of the hub: answers to calls, results and notices."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
 def read_hub_answer(
     octets: bytes, message_id: str, identity: PartnerIdentity, at: datetime
 ) -> SoapFault | None:
-    """Return the fault by which the hub refuses the call `message_id`, None when it took the call.
+    """Return the fault with which the hub refuses the call `message_id`, None when it accepted the call.
 
-    Raises GatewayError when the answer is not the hub's by what `identity` knows of it, or is
-    about another call.
+    Raises GatewayError when the answer is not signed by the hub that `identity` knows, or
+    relates to another call.
     """
     root = parse_xml(octets)
     envelope = read_envelope(root)
@@ -47,7 +47,7 @@ _SIGNATURE = "/res:*/ds:Signature"
 
 
 def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[str, Any]:
-    """Return what a message of the hub says; `verified` only when schema, signature and signer are good."""
+    """Return the fields of a message of the hub; `verified` only if schema, signature and signer are valid."""
     if not message.payloads:
         return {"verified": False, "problem": "the message carries no document"}
     try:

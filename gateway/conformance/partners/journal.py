@@ -1,4 +1,4 @@
-"""A log of JSON lines that outlives its process: written before anything is answered."""
+"""A log of JSON lines that outlives its process: each line is written before an answer is sent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Journal", "read_journal"]
 
 
 class Journal:
-    """Appends one line a call, handed to the kernel at once; safe for threads."""
+    """Appends one line per call, written to the kernel at once; safe for threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        # A line that a kill cut short must not swallow the next one.
+        # A line cut short by a kill must not be joined with the next one.
         if not _ends_with_newline(path):
             os.write(self._file, b"\n")
 
@@ -34,7 +34,7 @@ class Journal:
             os.write(self._file, line)
 
     def write_refusal(self, problem: GatewayError) -> None:
-        """Append why something was refused, and when."""
+        """Append the problem and the time of a refusal."""
         row = {
             "problem": problem.problem.id,
             "detail": problem.detail[:300],
@@ -57,7 +57,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the rows of a log, as far as it has been written; none when there is no file."""
+    """Yield the rows of a log, as far as it has been written; none when there is no file."""
     if not path.is_file():
         return
     with path.open("rb") as file:

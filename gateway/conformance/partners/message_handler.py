@@ -1,4 +1,4 @@
-"""A broker's message handler: opens what the hub posts, keeps it, acknowledges it, and knows it again."""
+"""A broker's message handler: opens the hub's messages, stores and acknowledges them, finds duplicates."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def read_parcel_content(parcel: Parcel) -> bytes:
 
 
 class MessageHandler:
-    """Takes POSTs of the hub; every message kept is a row of ``messages.jsonl``, its document a file.
+    """Accepts POSTs of the hub; every message is a row of ``messages.jsonl``, its document a file.
 
-    `listener` is told each row once, after it is kept.
+    `listener` receives each row once, after it is stored.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class MessageHandler:
             return _make_parcel_reply(refusal.parcel, refusal.status)
 
     def expect_receipt(self, sent: SentUnit) -> None:
-        """Wait for the receipt of what was sent, should it come by a POST of the hub's own."""
+        """Register a sent unit, in case the hub sends its receipt in a separate POST."""
         with self._lock:
             self._expected[sent.unit.message_id] = sent
 
     def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
-        """Wait for the receipt of a message; tell whether an answer came, and what was wrong with it."""
+        """Wait for the receipt of a message; return whether an answer arrived, and its problem."""
         with self._heard:
             self._heard.wait_for(lambda: message_id in self._settled, seconds)
             return message_id in self._settled, self._settled.get(message_id)
@@ -112,7 +112,7 @@ class MessageHandler:
             self._heard.notify_all()
 
     def _keep_message(self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
-        """Keep a message once and return its receipt, the same octets each time."""
+        """Store a message once and return its receipt, with the same octets each time."""
         with self._lock:
             row = self._known.get(unit.message_id)
         if row is None:
@@ -180,7 +180,7 @@ class MessageHandler:
 
 
 def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
-    """Return the error that a signal tells; a warning is none."""
+    """Return the error that a signal reports; None for a warning."""
     worst = next((one for one in signal.errors if one.severity == "Error"), None)
     if worst is None:
         return None

@@ -1,4 +1,4 @@
-"""Misbehaviours that a simulated partner can be told: which, of how many seconds, for how many calls."""
+"""Misbehaviours of a simulated partner: which, for how many seconds, for how many calls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BROKER_MISBEHAVIORS: Final = {
 
 
 class Misbehavior:
-    """One misbehaviour: for so many calls (None: always), of so many seconds; safe for threads."""
+    """One misbehaviour: for a number of calls (None: always) and of seconds; safe for threads."""
 
     def __init__(self, name: str, seconds: float = 0.0, count: int | None = None) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Misbehavior:
 
     @classmethod
     def from_text(cls, text: str, known: Mapping[str, str]) -> Misbehavior:
-        """Read ``NAME[=SECONDS][*COUNT]``; raises GW801 for a name that is not in `known`."""
+        """Read ``NAME[=SECONDS][*COUNT]``; raise GW801 for a name that is not in `known`."""
         head, star, count = text.partition("*")
         name, equals, seconds = head.partition("=")
         if name not in known:
@@ -66,7 +66,7 @@ class Misbehavior:
             ) from None
 
     def consume_call(self) -> bool:
-        """Tell whether this call is one of those; counts it."""
+        """Count this call; return whether the misbehaviour applies to it."""
         with self._lock:
             if self._left is None:
                 return True
@@ -76,10 +76,10 @@ class Misbehavior:
             return True
 
     def sleep_seconds(self) -> None:
-        """Let its seconds pass."""
+        """Wait for its number of seconds."""
         time.sleep(self.seconds)
 
 
 def take_misbehavior(mischief: Iterable[Misbehavior], name: str) -> Misbehavior | None:
-    """Return the misbehaviour of that name when this call is one for it."""
+    """Return the misbehaviour of that name if it applies to this call."""
     return next((one for one in mischief if one.name == name and one.consume_call()), None)

@@ -1,4 +1,4 @@
-"""Who a simulated partner is, whom it believes, and what a broker has agreed with the hub."""
+"""The identity of a simulated partner, its trust anchors, and a broker's agreement with the hub."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from gateway.protocols import ProtocolContext
 
 
 def get_current_time() -> datetime:
-    """Return the time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerIdentity:
-    """A partner's own key, the authorities it trusts, and the certificates by which it knows the hub.
+    """A partner's own key, the authorities it trusts, and the hub's certificates.
 
-    Without a certificate of the hub in hand (`hub` empty) any other certificate that the
-    authorities vouch for counts as the hub's.
+    Without a certificate of the hub (`hub` empty), any other certificate of the trusted
+    authorities counts as the hub's.
     """
 
     name: str
@@ -45,11 +45,11 @@ class PartnerIdentity:
     hub: frozenset[str] = frozenset()
 
     def is_hub_certificate(self, sha256: str) -> bool:
-        """Tell whether a certificate (SHA-256) is the hub's."""
+        """Return whether a certificate (SHA-256) is the hub's."""
         return sha256 in self.hub if self.hub else sha256 != self.signer.certificate.sha256
 
     def verify_hub_certificate(self, certificate: Certificate, at: datetime, location: str) -> None:
-        """Raise GW209 unless `certificate` is the hub's, GW205 to GW208 unless it is good at that moment."""
+        """Raise GW209 unless `certificate` is the hub's, GW205 to GW208 unless it is valid at that time."""
         if not self.is_hub_certificate(certificate.sha256):
             raise GatewayError(SIGNER_MISMATCH, f"{certificate.subject[:120]} is not the hub", location)
         self.judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(location)
@@ -71,14 +71,14 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file that a partner needs; raises GW803 when it is not there."""
+    """Return the content of a file that a partner needs; raise GW803 when it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", str(path)) from None
 
 
-#: How this side calls the two parties; the names are its own and go nowhere.
+#: Local names of the two parties; they are not sent.
 HUB = "hub"
 US = "us"
 _APPLICANT = "Applicant"
@@ -87,7 +87,7 @@ _SUBMIT = "Submit"
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Who we are, what was agreed with the hub, and which of its two parties we are."""
+    """Our identity, the agreement with the hub, and the party of the agreement that we are."""
 
     identity: PartnerIdentity
     book: PModeIndex
@@ -96,13 +96,13 @@ class Membership:
 
     @property
     def listening_endpoint(self) -> str | None:
-        """Return the URL at which the agreement says that we listen."""
+        """Return our URL in the agreement."""
         urls = (one.endpoint for one in self.book.pmodes if one.to_party[0] in self.ours)
         back = (one.reply_endpoint for one in self.book.pmodes if one.from_party[0] in self.ours)
         return next((url for url in (*urls, *back) if url), None)
 
     def get_outgoing_pmode(self, action: str) -> PMode:
-        """Return the P-Mode by which we send `action`; raises GW303."""
+        """Return the P-Mode with which we send `action`; raise GW303."""
         at = get_current_time()
         for pmode in self.book.pmodes:
             if pmode.from_party[0] in self.ours and pmode.action == action and pmode.is_in_force(at):
@@ -110,7 +110,7 @@ class Membership:
         raise GatewayError(PMODE_UNKNOWN, f"no P-Mode in force lets us send {action[:40]!r}", "agreement")
 
     def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
-        """Return a message to the hub as the agreement has it; then `fields`."""
+        """Return a message to the hub with the agreed values, overridden by `fields`."""
         pmode = self.get_outgoing_pmode(action)
         terms = pmode.reliability
         agreed = UserMessage(
@@ -130,7 +130,7 @@ class Membership:
         return replace(agreed, **fields)
 
     def build_context(self) -> ProtocolContext:
-        """Return what a protocol may ask of the world, as of now."""
+        """Return the protocol context at the current time."""
         host = f"{self.identity.name}.broker.invalid"
         return ProtocolContext(
             agreements=self.book,
@@ -159,9 +159,9 @@ def read_membership(
     *,
     sends: str = _SUBMIT,
 ) -> Membership:
-    """Read a partner folder: keys, trust and ``agreement.yaml`` (or the file named).
+    """Read a partner folder: keys, trust anchors and ``agreement.yaml`` (or the named file).
 
-    Ours is the side that `sends` that action, or the one whose role is Applicant.
+    Our side is the one that `sends` that action, or the one with the role Applicant.
     """
     identity = read_identity(folder, name, hub)
     path = agreement or folder / "agreement.yaml"

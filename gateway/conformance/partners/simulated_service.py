@@ -1,4 +1,4 @@
-"""What simulated services have in common: journals, a memory of calls, and answers that come late or not."""
+"""Common parts of simulated services: journals, duplicate detection, and late or missing answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MESSAGE_ID: Final = f"/soap:Envelope/soap:Header/{{{WSA}}}MessageID"
 
 
 class SimulatedService:
-    """A SOAP service on one folder: effects.jsonl and refusals.jsonl outlive the process."""
+    """A SOAP service with one folder: effects.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(self, identity: PartnerIdentity, description: str, folder: Path) -> None:
         self.desk = SoapEndpoint(identity, load_service_description(description))
         self._effects = Journal(folder / "effects.jsonl")
         self._refusals = Journal(folder / "refusals.jsonl")
-        #: The digest of each call that had its effect, by MessageID, and what it was answered.
+        #: The digest and the answer of each performed call, by MessageID.
         self._known: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
     def _find_recorded_answer(self, call: VerifiedCall) -> str | None:
-        """Return the answer given before; refuse another Body under a MessageID that is taken."""
+        """Return the recorded answer, or None; raise for another Body with a used MessageID."""
         known = self._known.get(call.message_id)
         if known is None:
             return None
@@ -42,7 +42,7 @@ class SimulatedService:
 
     @staticmethod
     def _misbehave_late(reply: HttpReply, consume: Callable[[str], Misbehavior | None]) -> HttpReply:
-        """Return the answer as misbehaviours leave it, after the call has had its effect."""
+        """Return the answer after misbehaviours that apply when the call is already performed."""
         for name in ("slow", "late"):
             waiting = consume(name)
             if waiting is not None:

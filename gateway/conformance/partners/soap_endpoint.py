@@ -1,4 +1,4 @@
-"""A partner's SOAP service: only calls that the hub signed, that are for us and valid, are heard."""
+"""A partner's SOAP service: accepts only valid calls that are signed by the hub and addressed to it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _TO: Final = "/soap:Envelope/soap:Header/wsa:To"
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCall:
-    """A call that was verified: its MessageID, its operation, its content, and the digest of that."""
+    """A verified call: its MessageID, its operation, its content, and the digest of the content."""
 
     message_id: str
     operation: WsdlOperation
@@ -64,12 +64,12 @@ class VerifiedCall:
     sha256: str
 
 
-#: Does what a verified call asks and returns the response element; raises GatewayError to refuse.
+#: Performs a verified call and returns the response element; raises GatewayError to refuse it.
 CallHandler = Callable[[VerifiedCall], etree._Element]
 
 
 def load_service_description(name: str) -> ServiceDescription:
-    """Return the service of a shipped WSDL."""
+    """Return the service description of a shipped WSDL."""
     return read_wsdl(get_data_folder("wsdl").joinpath(name).read_bytes())
 
 
@@ -94,13 +94,13 @@ class SoapEndpoint:
     ) -> None:
         self.identity = identity
         self.description = description
-        #: The values of wsa:To that mean us; with none, whatever it says is taken.
+        #: The values of wsa:To that address this service; if empty, any value is accepted.
         self.addresses = frozenset(addresses)
 
     def serve_request(
         self, request: IncomingRequest, handle: CallHandler
     ) -> tuple[HttpReply, GatewayError | None]:
-        """Answer a request, signed either way; the problem is returned too when it was refused."""
+        """Return the signed answer to a request, and the problem if it was refused."""
         relates_to: list[str] = []
         try:
             call = self._open_request(request, relates_to)
