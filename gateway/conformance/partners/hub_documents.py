@@ -47,7 +47,7 @@ _SIGNATURE = "/res:*/ds:Signature"
 
 
 def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[str, Any]:
-    """Return the fields of a message of the hub; `verified` only if schema, signature and signer are valid."""
+    """Return the fields of a message of the hub; `verified`: schema, signature and signer are valid."""
     if not message.payloads:
         return {"verified": False, "problem": "the message carries no document"}
     try:
