@@ -1,4 +1,4 @@
-"""Applies mappings: splits a declaration into the requests of agencies; knows none of them by name."""
+"""Compiles declarative mappings and splits a declaration into agency requests; names no agency."""
 
 from __future__ import annotations
 

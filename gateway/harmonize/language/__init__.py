@@ -1,4 +1,4 @@
-"""What mappings say: sources, steps, targets, checks, notices, documents, and the bundle of them all."""
+"""The mapping language: sources, conversion steps, targets, checks, notices, documents, and their bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources over many occurrences: the exact total of numbers, and how often a group occurs."""
+"""Aggregate sources: an exact sum, the count of a group, and the one value that all items have."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """The exact total of a number over all goods items here, or over all occurrences of a group.
+    """The exact sum of a number over all goods items in scope, or over all occurrences of a group.
 
-    All values have one unit or one currency, which the total carries; it is never rounded.
+    All values must have one unit or one currency, which the sum carries; it is never rounded.
     """
 
     source: UniqueField | CommonMeaning
@@ -37,7 +37,7 @@ class Sum:
     loss = "lossy"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the total, nothing where there is no value; raises `MisfitError` for unlike values."""
+        """Return the sum, nothing where there is no value; raise `ConversionError` for different units."""
         found = [
             one
             for inner in scope.list_value_scopes(self.source)
@@ -69,7 +69,7 @@ class Sum:
         ]
 
     def _find_stated_unit(self, one: FoundValue) -> str | None:
-        """Return the unit or currency of one value, also where it need not be written."""
+        """Return the unit or currency of one value; the fixed unit where none is written."""
         if self.source.attribute is None:
             return None
         default = self.source.fixed_unit if isinstance(self.source, UniqueField) else None
@@ -93,17 +93,17 @@ class Sum:
         yield self.source
 
     def invert_value(self, _text: str) -> str | None:
-        """Return nothing: the summands cannot be told from their total."""
+        """Return None: the summands cannot be derived from their sum."""
         return None
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return the field or meaning whose unit or currency the total has."""
+        """Return the field or meaning whose unit or currency the sum has."""
         return self.source
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """How often an asked group or a group of the dictionary occurs here, and in what is below."""
+    """The number of occurrences of an asked group, or a group of the dictionary, in scope and below."""
 
     group: UniqueField | MeaningGroup
     loss = "exact"
@@ -123,7 +123,7 @@ class GroupCount:
         return True
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield nothing: only how often something is there reaches the target."""
+        """Yield nothing: only the number of occurrences reaches the target."""
         yield from ()
 
     def invert_value(self, text: str) -> str | None:
@@ -136,7 +136,7 @@ class GroupCount:
             yield self.group
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return nothing: a count has no unit."""
+        """Return None: a count has no unit."""
         return None
 
 
@@ -145,16 +145,16 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class UniformItemValue:
-    """The one value that all goods items of the application have; items that differ are refused (GW505).
+    """The one value that all goods items of the application have; different values are rejected (GW505).
 
-    It reads back as the value of each of them, so nothing is lost.
+    It reads back as the value of each item, so nothing is lost.
     """
 
     source: UniqueField | CommonMeaning
     loss = "exact"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the value, nothing where no item has one; raises `MisfitError` where two items differ."""
+        """Return the value, nothing where no item has one; raise `ConversionError` where two items differ."""
         found = [
             one for inner in scope.enter_items() for one in inner.find_local_values(self.source, rule)[:1]
         ]
@@ -177,7 +177,7 @@ class UniformItemValue:
         return self.source.shape
 
     def is_always_present(self) -> bool:
-        """Return whether there is always a value: each item must have it, so there is."""
+        """Return True: each item must have the value."""
         return True
 
     def invert_value(self, text: str) -> str | None:
@@ -193,5 +193,5 @@ class UniformItemValue:
         yield self.source
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return nothing: a text or a code has no unit."""
+        """Return None: a text or a code has no unit."""
         return None

@@ -1,4 +1,4 @@
-"""What the documents of a bundle must keep among each other: accepted notices, shared fields."""
+"""Checks of a document against the rest of its bundle: accepted notices, shared fields."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = [
 
 
 def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) -> None:
-    """Refuse (GW502) a notice that is not declared, and a certificate that does not fit the request.
+    """Raise GW502 for a notice that is not declared, or a certificate that does not fit the request.
 
-    A certificate that repeats the request must find there what it always repeats.
+    The request must have every element that the certificate always repeats.
     """
     for name, mark in document.answers.list_named_notices():
         if name not in notices.notices:
@@ -59,9 +59,9 @@ def _collect_element_paths(target: TargetElement, path: str) -> frozenset[str]:
 
 
 def check_shared_fields(document: DocumentMapping, known: dict[tuple[str, str], UniqueField]) -> None:
-    """Refuse (GW502) a shared field that could not stand for those of its meaning that are `known`.
+    """Raise GW502 for a shared field that is incompatible with the `known` field of its meaning.
 
-    These, by direction and meaning, are added to.
+    The shared fields of `document` are added to `known`, by direction and meaning.
     """
     for ask in document.asks:
         if ask.shared:

@@ -1,4 +1,4 @@
-"""Loads a folder of mappings into one bundle, with every problem at its file and line."""
+"""Loads a folder of mappings into one bundle; every error names its file and line."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 
 
 def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -> MappingBundle:
-    """Return the bundle that `folder` holds; raises GW502 naming file, line and field.
+    """Return the bundle of the mappings in `folder`; raise GW502 with file, line and field.
 
-    Where `faults` is given, what is wrong with single documents is added to it and these are
-    left out.  `Bundle.decisions` are all rows of reconciled.csv, by document and field.
+    Where `faults` is given, the errors of single documents are added to it and these documents
+    are left out.  `MappingBundle.decisions` are all rows of reconciled.csv, by document and field.
     """
     files = _BundleFiles(folder)
     registry = files.read_yaml_file("codelists.yaml")
@@ -64,7 +64,7 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
         documents[document.id] = document
     _check_shared_fields(documents, faults)
     there = folder.joinpath("reconciled.csv").is_file()
-    # With a document left out for its faults nobody can say which rows name nothing.
+    # Where a document is left out for its errors, a row that names no document cannot be detected.
     decisions = _read_field_decisions(files, None if faults else documents) if there else {}
     reconciled = _select_common_decisions(decisions)
     digest = files.compute_digest()
@@ -82,7 +82,7 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
 
 
 def _check_shared_fields(documents: dict[str, DocumentMapping], faults: list[GatewayError] | None) -> None:
-    """Refuse a document whose shared fields are unlike those of the documents before it."""
+    """Raise GW502, or add it to `faults`, where shared fields are incompatible with an earlier document."""
     known: dict[tuple[str, str], UniqueField] = {}
     for document in list(documents.values()):
         try:
@@ -97,7 +97,7 @@ def _check_shared_fields(documents: dict[str, DocumentMapping], faults: list[Gat
 def _read_field_decisions(
     files: _BundleFiles, documents: Mapping[str, DocumentMapping] | None
 ) -> dict[tuple[str, str], str]:
-    """Return, by document and field, what was decided about a field of a form, and why.
+    """Return the decision about each field of a form and its reason, by document and field.
 
     A row names one of `documents`, where these are known.
     """
@@ -115,7 +115,7 @@ def _read_field_decisions(
 
 
 def _select_common_decisions(decisions: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
-    """Return, by document and element name, where a field went that is common and so not asked."""
+    """Return the decisions about fields that are common and so not asked, by document and element name."""
     return {
         (document, ".".join(to_element_name(part) for part in name.split("."))): decision
         for (document, name), decision in decisions.items()
@@ -124,7 +124,7 @@ def _select_common_decisions(decisions: Mapping[tuple[str, str], str]) -> dict[t
 
 
 class _BundleFiles:
-    """Reads files below a folder, each once, and remembers what was read."""
+    """Reads files below a folder, each once, and keeps their content for the digest."""
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
@@ -152,7 +152,7 @@ class _BundleFiles:
         return read_yaml(self.read_file(name), name)
 
     def compute_digest(self) -> str:
-        """Return the SHA-256 over names and contents of everything read."""
+        """Return the SHA-256 over names and contents of all files read."""
         total = hashlib.sha256()
         for name in sorted(self._read):
             total.update(f"{name} {hashlib.sha256(self._read[name]).hexdigest()}\n".encode())

@@ -1,4 +1,4 @@
-"""The sources that combine: a default, texts put together; and a source with its conversions."""
+"""The combined sources: a default value, a concatenation, and the lookup of an occurrence by its keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHOWN: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class DefaultValue:
-    """What a source gives, and a constant where it gives nothing: reads back as "absent or that"."""
+    """The value of a source, or a constant where there is none; it reads back as "absent or the constant"."""
 
     source: FieldValue | OccurrenceLookup
     text: str
@@ -44,11 +44,11 @@ class DefaultValue:
         ]
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the value: the constant has that of the source."""
+        """Return the form of the value: the constant has the form of the source."""
         return self.source.infer_shape()
 
     def is_always_present(self) -> bool:
-        """Return whether there is always a value: yes."""
+        """Return True: the constant stands in for a missing value."""
         return True
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
@@ -60,23 +60,23 @@ class DefaultValue:
         yield from self.source.list_read_sources()
 
     def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield what chooses the value."""
+        """Yield the keys that select the value."""
         yield from self.source.list_key_sources() if isinstance(self.source, OccurrenceLookup) else ()
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return nothing: the constant has no attribute."""
+        """Return None: the constant has no attribute."""
         return None
 
     def invert_value(self, text: str) -> str | None:
-        """Return the value; the constant is what was absent, or given as that."""
+        """Return the value; the constant means that the value was absent, or given with this text."""
         return self.source.invert_value(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Concatenation:
-    """Texts put together by a separator that none of them holds, so that they can be taken apart again.
+    """Texts joined by a separator that none of them contains, so that they can be split again.
 
-    A part without a value is an empty piece; where only constants would stand there is no value.
+    A part without a value is an empty piece; where only constants would remain, there is no value.
     """
 
     parts: tuple[ConvertedSource, ...]
@@ -89,7 +89,7 @@ class Concatenation:
         return max((part.loss for part in self.parts), key=order.index)
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the text; raises `MisfitError` where a part cannot be told from its neighbours."""
+        """Return the text; raise `ConversionError` where the text could not be split into the same parts."""
         found, misfit = self._evaluate_parts(scope, rule)
         leaves = tuple(leaf for value in found if value is not None for leaf in value.leaves)
         if misfit is not None:
@@ -110,7 +110,7 @@ class Concatenation:
     def _evaluate_parts(
         self, scope: Scope, rule: SourceMark
     ) -> tuple[list[EvaluatedValue | None], ConversionError | None]:
-        """Return the value of each part, and the first refusal of one; the others are read all the same."""
+        """Return the value of each part, and the first conversion error; the other parts are still evaluated."""
         found: list[EvaluatedValue | None] = []
         first: ConversionError | None = None
         for part in self.parts:
@@ -128,7 +128,7 @@ class Concatenation:
         return ConversionError(VALUE_DOES_NOT_FIT, detail, (*culprit.leaves, *leaves))
 
     def invert_parts(self, text: str) -> tuple[str | None, ...] | None:
-        """Return the parts of a text, each read back: empty where there was none, None where it cannot be.
+        """Return the parts of a text, each inverted: empty for a missing part, None without an inverse.
 
         None for a text that this line does not write.
         """
@@ -147,7 +147,7 @@ class Concatenation:
         return ValueShape("text", longest=total if len(known) == len(sizes) else None)
 
     def is_always_present(self) -> bool:
-        """Return whether there is always a text: where a part that is no constant always has one."""
+        """Return whether there is always a text: a part that is not constant always has a value."""
         return any(part.is_always_present() and not isinstance(part.source, Constant) for part in self.parts)
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
@@ -156,27 +156,27 @@ class Concatenation:
             yield from part.list_forwarded_sources()
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield what the parts read, that which they forward first."""
+        """Yield what the parts read, the forwarded sources first."""
         yield from self.list_forwarded_sources()
         yield from self.list_key_sources()
 
     def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield what only chooses the value of a part, and is none of the parts itself."""
+        """Yield the sources that only select the value of a part and are not forwarded."""
         forwarded = list(self.list_forwarded_sources())
         for part in self.parts:
             yield from (one for one in part.list_read_sources() if one not in forwarded)
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
-        """Return nothing: a text of several has no attribute."""
+        """Return None: a concatenated text has no attribute."""
         return None
 
     def invert_value(self, _text: str) -> str | None:
-        """Return nothing: there are several values (see `invert_parts`)."""
+        """Return None: there are several values (see `invert_parts`)."""
         return None
 
 
 def split_by_separator(text: str, separator: str, count: int) -> list[str] | None:
-    """Return the `count` pieces that were put together by `separator`, None where there are not so many."""
+    """Return the `count` pieces of `text` between separators, None where their number is different."""
     pieces = text.split(separator)
     return pieces if len(pieces) == count else None
 
@@ -192,7 +192,7 @@ def list_enclosing_repetitions(
 ) -> tuple[str, ...]:
     """Return the repetitions around a field or meaning, the outermost first.
 
-    ``item``, ``asked:GROUP`` or ``common:GROUP``; empty for what is given once.
+    ``item``, ``asked:GROUP`` or ``common:GROUP``; empty for a value that is given once.
     """
     if isinstance(source, UniqueField):
         parts = source.group.split(".") if source.group else []
@@ -203,7 +203,7 @@ def list_enclosing_repetitions(
 
 
 def enter_repetition(scope: Scope, level: str) -> list[Scope]:
-    """Return one scope for each occurrence of a repetition, the item or group around `scope` set aside."""
+    """Return one scope for each occurrence of a repetition, without regard to the one that `scope` is in."""
     if level == _ITEM:
         return scope.enter_items()
     kind, _, name = level.partition(":")
@@ -211,7 +211,7 @@ def enter_repetition(scope: Scope, level: str) -> list[Scope]:
 
 
 def is_inside_repetition(scope: Scope, level: str) -> bool:
-    """Return whether `scope` stands in one occurrence of a repetition."""
+    """Return whether `scope` is inside one occurrence of a repetition."""
     if level == _ITEM:
         return scope.item is not None
     kind, _, name = level.partition(":")
@@ -220,7 +220,7 @@ def is_inside_repetition(scope: Scope, level: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KeyMatch:
-    """What one key of an occurrence must equal: a constant, or the value of another field."""
+    """The expected value of one key of an occurrence: a constant, or the value of another field."""
 
     key: UniqueField | CommonMeaning
     constant: str | None
@@ -233,7 +233,7 @@ class KeyMatch:
         return (parse_sequence_number(text) or text) if self.numeric else text
 
     def find_expected_key(self, scope: Scope, rule: SourceMark) -> str | None:
-        """Return what the key must be here, None where nothing says it."""
+        """Return the expected key in `scope`, None where it has no single value."""
         if self.other is None:
             return self.normalize_key(self.constant or "")
         found = scope.read_values(self.other, rule)
@@ -253,11 +253,11 @@ _Index = Mapping[tuple[str, ...], list[_KeyedOccurrence]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OccurrenceLookup:
-    """The value of that occurrence of a repetition whose keys are the wanted ones.
+    """The value of the one occurrence of a repetition whose keys match.
 
     `around` are the repetitions around the value; the keys belong to the last of the first
-    `depth` of them, which is gone over anew, while those outside it stay as they are where
-    the line stands.  No match is no value; several are GW505.
+    `depth` of them.  All its occurrences are searched, while the repetitions outside it stay
+    at the occurrences in which the line stands.  No match means no value; several are GW505.
     """
 
     taken: FieldValue
@@ -267,11 +267,11 @@ class OccurrenceLookup:
 
     @property
     def loss(self) -> str:
-        """Return what the choice loses: with constant keys nothing, the keys are known."""
+        """Return what the lookup loses: nothing with constant keys, since these are known."""
         return "exact" if all(match.other is None for match in self.matches) else "residue"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the value of the one matching occurrence; raises `MisfitError` where several match."""
+        """Return the value of the one matching occurrence; raise `ConversionError` where several match."""
         index = self._get_key_index(scope, rule)
         wanted = [match.find_expected_key(scope, rule) for match in self.matches]
         hits = index.get(tuple(text for text in wanted if text is not None), [])
@@ -299,7 +299,7 @@ class OccurrenceLookup:
         return [value for inner in scopes for value in self.taken.evaluate_values(inner, rule)]
 
     def _get_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
-        """Return the occurrences by their keys, looked up once for all lines that stand in one place."""
+        """Return the occurrences by their keys, indexed once for all lines in one place."""
         outer = [level for level in self.around[: self.depth - 1] if is_inside_repetition(scope, level)]
         marks = [_identify_occurrence(scope, level) for level in outer]
         # The tuple of item numbers is one and the same object in all scopes of one place.
@@ -319,7 +319,7 @@ class OccurrenceLookup:
         index: dict[tuple[str, ...], list[_KeyedOccurrence]] = {}
         for inner in scopes:
             for value in self._evaluate_inside(inner, rule):
-                # Whichever is chosen becomes forwarded; the others stay here by this rule.
+                # The selected value becomes forwarded later; this rule withholds the others.
                 scope.trace.record_fate(value.leaves, "withheld", rule)
             found = [inner.read_values(match.key, rule) for match in self.matches]
             if all(len(one) == 1 for one in found):
@@ -333,7 +333,7 @@ class OccurrenceLookup:
         return self.taken.infer_shape()
 
     def is_always_present(self) -> bool:
-        """Return whether there is always a value: never, an occurrence may be missing."""
+        """Return False: an occurrence may be missing."""
         return False
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:
@@ -341,14 +341,14 @@ class OccurrenceLookup:
         yield self.taken.source
 
     def list_key_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield the keys and what they are compared with: what chooses the occurrence."""
+        """Yield the keys and the sources that they are compared with: these select the occurrence."""
         for match in self.matches:
             yield match.key
             if match.other is not None:
                 yield match.other
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield the value, then what chooses it."""
+        """Yield the source of the value, then the sources that select it."""
         yield self.taken.source
         yield from self.list_key_sources()
 
@@ -362,7 +362,7 @@ class OccurrenceLookup:
 
 
 def _identify_occurrence(scope: Scope, level: str) -> object:
-    """Return what tells the occurrence of a repetition that `scope` stands in from all others."""
+    """Return the identity of the occurrence of a repetition that `scope` is in."""
     if level == _ITEM:
         return scope.item
     kind, _, name = level.partition(":")

@@ -1,4 +1,4 @@
-"""The conversions of a value: a date's form, a code's translation, a quantity's unit; and their way back."""
+"""The conversion steps of a value and their inverses: date form, code translation, unit conversion."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ _LOSSY: Final = ("date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
 
 @dataclass(frozen=True, slots=True)
 class FormatStep:
-    """Writes a date (or checks a code) in a named form; `unknown` stands for a time that was not given.
+    """Writes a date (or checks a code) in a named form; `unknown` is written where no time was given.
 
-    A time that equals `unknown` is refused: it would read back as no time at all.
+    A time that equals `unknown` is rejected: it would read back as "no time given".
     """
 
     name: str
@@ -59,7 +59,7 @@ class FormatStep:
 
     @property
     def loss(self) -> str:
-        """Return what the form loses: a day the time, a month the day, a moment its zone and fractions."""
+        """Return what the form loses: it may drop the time, the day, or the zone and fractions (lossy)."""
         return "lossy" if self.name in _LOSSY else "exact"
 
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
@@ -75,7 +75,7 @@ class FormatStep:
         return value._replace(text=text, transforms=(*value.transforms, f"form {self.name}"))
 
     def invert_value(self, text: str) -> str | None:
-        """Return the date that `text` was written from, in ISO 8601; None where it says none.
+        """Return the date that `text` was written from, in ISO 8601; None where `text` is no date.
 
         A time that stands for "not given" reads back as a date without time, never as midnight.
         """
@@ -158,8 +158,8 @@ class TranslationStep:
 class UnitConversion:
     """Converts a quantity exactly to another unit of its dimension, then rounds it as declared.
 
-    `origin` is the unit of all values where there is only one.  What was given stays in the
-    note of the transform, and so in the provenance.
+    `origin` is the unit of all values where there is only one.  The given quantity is recorded
+    in the note of the transform, and so in the provenance.
     """
 
     units: UnitTable
@@ -205,7 +205,7 @@ class UnitConversion:
     def invert_value(self, text: str, unit: str | None = None) -> str | None:
         """Return the quantity in `unit` (or in the one unit that it can have) that is exactly `text`.
 
-        None where no finite decimal is, or where it would not become `text` again.
+        None where there is no such finite decimal, or where it would not become `text` again.
         """
         origin = unit or self.origin
         if origin is None or not DECIMAL.fullmatch(text.strip()):
@@ -226,7 +226,7 @@ ConversionStep = FormatStep | TranslationStep | UnitConversion
 
 
 def _is_calendar_time(text: str) -> bool:
-    """Return whether a day, or a moment, is one of the calendar."""
+    """Return whether a date, or a date with a time, exists in the calendar."""
     try:
         return bool(datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text))
     except ValueError:
@@ -252,7 +252,7 @@ class ConvertedSource:
         return next((step.to for step in self.steps if isinstance(step, UnitConversion)), None)
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> Iterable[EvaluatedValue]:
-        """Return the converted values; raises `MisfitError` where one cannot be converted."""
+        """Return the converted values; raise `ConversionError` where one cannot be converted."""
         return (
             self._evaluate_converted_values(scope, rule)
             if self.steps
@@ -269,7 +269,7 @@ class ConvertedSource:
                 yield result
 
     def read_second_key(self, scope: Scope, rule: SourceMark) -> str:
-        """Return the value that a translation needs beside the code, noted as read; else an empty text."""
+        """Return the second key of a translation, recorded as read; an empty text where there is none."""
         for step in self.steps:
             if isinstance(step, TranslationStep) and step.beside is not None:
                 found = scope.read_values(step.beside, rule)

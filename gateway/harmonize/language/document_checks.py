@@ -1,4 +1,4 @@
-"""What must hold between values: the checks of a document, read from its mapping."""
+"""The checks of a document: rules between values, read from its mapping."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _MOST_DAYS: Final = 36_600
 class DocumentCheck:
     """One rule over values, of one of `KINDS`.
 
-    `factors` are the fields that it is about: those multiplied and added up (sum), the left
-    side (compare), or those that must be distinct, or given together.  `bound` is the right
-    side: a constant, a field or a meaning.  `around` are the repetitions that the rule goes
-    over, one by one; a sum and ``distinct`` then look at everything below.  `days` are added
-    to the right side of a comparison of dates.  With
-    `same_unit` values of unlike units or currencies are not compared, else they are refused.
+    `factors` are the fields of the rule: those multiplied and added up (sum), the left side
+    (compare), or those that must be distinct, or given together.  `bound` is the right side: a
+    constant, a field or a meaning.  The rule is evaluated in each occurrence of the repetitions
+    `around`; a sum and ``distinct`` then include everything below.  `days` are added to the
+    right side of a comparison of dates.  With `same_unit`, values of different units or
+    currencies are not compared; otherwise they are rejected.
     """
 
     id: str
@@ -63,7 +63,7 @@ class DocumentCheck:
     mark: SourceMark
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield every field and meaning that decides whether the rule holds; groups by their presence."""
+        """Yield every field and meaning that decides whether the rule holds; of a group, its presence."""
         yield from self.factors
         if isinstance(self.bound, UniqueField | CommonMeaning):
             yield self.bound
@@ -73,7 +73,7 @@ class DocumentCheck:
 
 @dataclass(frozen=True, slots=True)
 class _SymbolTable:
-    """What a check may name."""
+    """The names that a check may use."""
 
     asks: Mapping[str, UniqueField]
     dictionary: DataDictionary
@@ -96,7 +96,7 @@ class _SymbolTable:
 
 
 def get_value_family(source: UniqueField | CommonMeaning) -> str:
-    """Return of which like values a field is: number, time, boolean or text."""
+    """Return the family of values with which a field can be compared: number, time, boolean or text."""
     kind = source.shape.kind
     return _FAMILIES.get(kind, kind if kind == "boolean" else "text")
 
@@ -252,7 +252,7 @@ def _read_operator(
 
 
 def _read_day_offset(table: YamlTable, left: UniqueField | CommonMeaning) -> int:
-    """Return how many days are added to the right side of a comparison, where it is one of dates."""
+    """Return how many days are added to the right side of a comparison of dates."""
     node = table.get("days")
     if node is None:
         return 0
@@ -284,7 +284,7 @@ def _derive_repetitions(
     values: tuple[tuple[UniqueField | CommonMeaning, ...], str | UniqueField | CommonMeaning | None],
     where: tuple[_SymbolTable, SourceMark],
 ) -> tuple[str, ...]:
-    """Return the repetitions that a rule goes over; what it names must stand in one line of them."""
+    """Return the repetitions in which a rule is evaluated; all that it names must be on one chain of them."""
     (factors, bound), (names, mark) = values, where
     chains = [names.list_enclosing_repetitions(source) for source in factors]
     right = (

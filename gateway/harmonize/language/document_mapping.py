@@ -1,4 +1,4 @@
-"""One agency document: what it needs, what it asks, what it gets, what must hold."""
+"""The mapping of one agency document: its common meanings, unique fields, target tree and checks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AgreementOverride:
 
 @dataclass(frozen=True, slots=True)
 class DecisionReading:
-    """How the agency's answer is read: what names the application, the item and the status."""
+    """How the agency's answer is read: the identifiers of application and item, the list of status codes."""
 
     correlate: str
     item: str
@@ -70,7 +70,7 @@ class Fee:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMapping:
-    """One document of one organisation."""
+    """The mapping of one document of one organisation."""
 
     id: str
     organisation: str
@@ -115,7 +115,7 @@ _ANY: Final = re.compile(r"(?:[A-Z][A-Z0-9]{2})?([0-9]{1,5})")
 class ItemIdentifiers:
     """The identifiers of items: a prefix and the item's number, or the number alone.
 
-    `known` is false where the document is not known: then any prefix of three is taken.
+    `known` is false where the document is unknown: then any prefix of three characters is accepted.
     """
 
     prefix: str = ""
@@ -123,7 +123,7 @@ class ItemIdentifiers:
     known: bool = True
 
     def parse_item_number(self, identifier: str) -> str | None:
-        """Return the item's sequence number, `ALL_ITEMS` for all items, None when it is no identifier."""
+        """Return the item's sequence number, `ALL_ITEMS` for all items, None for any other text."""
         if not self.known:
             match = _ANY.fullmatch(identifier)
             return str(int(match[1])) if match else None
@@ -134,12 +134,12 @@ class ItemIdentifiers:
         return number if self.format_item_identifier(number) == identifier else None
 
     def format_item_identifier(self, number: str) -> str:
-        """Return how the item of this sequence number is named."""
+        """Return the identifier of the item with this sequence number."""
         return self.prefix + number.rjust(self.width, "0")
 
 
 def find_item_identifiers(document: DocumentMapping | None) -> ItemIdentifiers:
-    """Return how a document names its items: by its serial numbers, else by their own numbers."""
+    """Return the item identifiers of a document: its serial numbers, else the plain item numbers."""
     if document is None:
         return ItemIdentifiers(known=False)
     for target in document.root.walk_elements():
@@ -150,7 +150,7 @@ def find_item_identifiers(document: DocumentMapping | None) -> ItemIdentifiers:
 
 
 def find_type_code(document: DocumentMapping) -> str | None:
-    """Return the code by which a document's requests name their own kind; None when they do not."""
+    """Return the constant TypeCode of a document's requests, None where they have none."""
     for child in document.root.children:
         source = child.content.source if child.content is not None else None
         if child.name == "TypeCode" and isinstance(source, Constant):

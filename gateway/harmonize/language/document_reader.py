@@ -53,7 +53,7 @@ def read_document_mapping(
     organisations: Mapping[str, object],
     units: UnitTable = NO_UNITS,
 ) -> DocumentMapping:
-    """Return the document that a mapping file declares."""
+    """Return the document that a mapping file declares; raise GW502 for a wrong declaration."""
     top = node.read_table("document")
     name_node = top.get_required("document")
     name = name_node.read_text("document")
@@ -113,7 +113,7 @@ def _read_laws(node: YamlNode) -> tuple[str, ...]:
 
 
 def _read_attachments(top: YamlTable) -> None:
-    """Read the key that says which attachments an agency gets: those that its lines name, and no others."""
+    """Read the key ``attachments``: an agency gets the attachments that its lines name, and no others."""
     node = top.get("attachments")
     if node is not None:
         node.read_choice("attachments", ("listed",))
@@ -197,7 +197,7 @@ def _read_overrides(
 def _read_answer_readings(
     top: YamlTable, lists: Mapping[str, CodeList]
 ) -> tuple[AcceptedNotices, Mapping[str, DecisionReading]]:
-    """Return by which notices the document is answered, and how the answers of calls are read."""
+    """Return the notices that the document accepts, and how the answers to calls are read."""
     table = top.get_required("reads").read_table("reads")
     answers = read_accepted_notices(table)
     readings = {}
@@ -214,7 +214,7 @@ def _read_answer_readings(
 
 
 def _check_field_usage(document: DocumentMapping) -> None:
-    """Refuse a field that is asked for nothing: it must reach the agency."""
+    """Raise GW502 for an asked field that no target reads: each asked field must reach the agency."""
     used = {
         source.name
         for target in document.root.walk_elements()

@@ -1,4 +1,4 @@
-"""One value on its way from a submission to a request, and how numbers are written."""
+"""The value that a source expression evaluates to, and the plain form of decimal numbers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = [
     "format_plain_decimal",
 ]
 
-# A number has 80 digits at most (shapes.DECIMAL), so a product of ten of them is exact.
+# A number has 80 digits at most (value_shapes.DECIMAL), so a product of ten of them is exact.
 EXACT: Final = Context(prec=1000)
 MOST_FACTORS: Final = 10
 ROUNDINGS: Final = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN}
 
 
 class ConversionError(Exception):
-    """A value that cannot be made or converted: the problem, why, and the leaves it would come from.
+    """A value cannot be computed or converted: the problem, the reason, and the leaves of its source.
 
-    The first of the leaves is the one to point to.
+    An error report points to the first leaf.
     """
 
     def __init__(self, problem: Problem, detail: str, leaves: tuple[int, ...] = ()) -> None:
@@ -40,10 +40,10 @@ class ConversionError(Exception):
 
 
 class EvaluatedValue(NamedTuple):
-    """One value on its way: its text, the leaves it came from, what was done to it.
+    """One evaluated value: its text, the leaves it came from, and the conversions applied to it.
 
-    `measured` is the unit that the value was given in, with the leaves that say so; `unit`
-    the one that a conversion has put in its place.
+    `measured` is the unit in which the value was given, with the leaves that state it; `unit`
+    is the unit after a conversion.
     """
 
     text: str
@@ -56,14 +56,14 @@ class EvaluatedValue(NamedTuple):
 
 
 class SourceExpression(Protocol):
-    """Whatever gives a target its value."""
+    """The AST node that gives a target its value."""
 
     @property
     def loss(self) -> str:
         """Return what is lost: ``exact``, ``residue`` or ``lossy``."""
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the values here; raises `ConversionError` where they cannot be made."""
+        """Return the values in `scope`; raise `ConversionError` where they cannot be computed."""
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the values."""
@@ -85,6 +85,6 @@ class SourceExpression(Protocol):
 
 
 def format_plain_decimal(number: Decimal) -> str:
-    """Return a number without exponent and without zeros that say nothing."""
-    text = f"{number:f}" if number else "0"  # never "-0", which zero times a negative number makes
+    """Return a number without exponent and without trailing zeros of the fraction."""
+    text = f"{number:f}" if number else "0"  # never "-0", the product of zero and a negative number
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

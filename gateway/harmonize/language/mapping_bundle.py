@@ -1,4 +1,4 @@
-"""A bundle: dictionary, code lists, organisations and documents, read and checked together."""
+"""The mapping bundle: dictionary, code lists, organisations, documents and notices, loaded together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class MappingBundle:
-    """Everything that the mappings say, with the digest of the files that say it."""
+    """All loaded mappings, with the digest of their files."""
 
     dictionary: DataDictionary
     lists: Mapping[str, CodeList]
@@ -41,5 +41,5 @@ class MappingBundle:
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
 
     def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
-        """Return the Korean and English words for each code, by list and code."""
+        """Return the Korean and English label of each code, by list and code."""
         return {name: codes.labels for name, codes in self.lists.items() if codes.labels}

@@ -1,8 +1,8 @@
-"""Reads ``notices.yaml``: what agencies answer, in the lines of a request read backwards.
+"""Reads ``notices.yaml``: the notices of agencies, and the facts that they give.
 
-A notice is declared as a request is, one line an element, but its lines *give*: the
-element's value is a fact (`gives`), the repetition of a value that the request held
-(`echoes`), or always the same (`const`).  Facts are declared once for all notices.
+A notice is declared as a request is, with one line for each element, but its lines are read
+in the opposite direction: the element's value is a fact (`gives`), the repetition of a value
+of the request (`echoes`), or a constant (`const`).  Facts are declared once for all notices.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
 
 
 def read_accepted_notices(table: YamlTable) -> AcceptedNotices:
-    """Return the notices that the ``allows_notice`` of a document name: `notices` and `certificate`."""
+    """Return the notices that the ``reads`` of a document name: `notices` and `certificate`."""
     listed, certificate = table.get("notices"), table.get("certificate")
     notices: dict[str, SourceMark] = {}
     for node in listed.read_list("notices") if listed is not None else ():
@@ -74,7 +74,7 @@ def read_accepted_notices(table: YamlTable) -> AcceptedNotices:
 
 
 def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> NoticeCatalog:
-    """Return the facts and notices that a file declares; raises GW502."""
+    """Return the facts and notices that a file declares; raise GW502 for a wrong declaration."""
     top = node.read_table("notices")
     zone_node = top.get_required("zone")
     zone = zone_node.read_text("zone")
@@ -194,7 +194,7 @@ def _read_path_line(
 
 
 def _find_or_add_child(parent: NoticeElement, step: str, mark: SourceMark) -> NoticeElement:
-    """Return the child that `step` names, made where it is not there; likes stand together."""
+    """Return the child that `step` names, added where it is missing; elements of one name stand together."""
     match = _SEGMENT.fullmatch(step)
     if match is None:
         raise make_mapping_error(
@@ -296,7 +296,7 @@ def _read_element(
 
 
 def _check_notice_facts(notice: NoticeMapping) -> None:
-    """Refuse a notice that gives a fact twice, or says in words what it means without saying so."""
+    """Raise GW502 for a fact that a notice gives twice (by lines or ``means``), or a misplaced echo."""
     seen: dict[str, SourceMark] = {kind.name: mark for kind, _, mark in notice.means}
     for line in notice.root.list_lines():
         name = line.kind.name if line.kind is not None else f"echo of {line.echoes}" if line.echoes else ""

@@ -1,4 +1,4 @@
-"""Reads one line of a notice: a path as in a request, and the fact that stands there."""
+"""Reads one line of a notice: a path as in a request, and the fact that it gives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["NUMBERS", "SAME", "TIMES", "NoticeContext", "read_notice_line", "rea
 SAME: Final = "same"
 NUMBERS: Final = ("amount", "quantity")
 TIMES: Final = ("date", "datetime")
-# Paths name places of requests as provenance does: with the value in quotation marks.
+# Paths of requests are written as in the provenance: with the value in quotation marks.
 _QUOTED: Final = re.compile(r"\[@(\w+)=(\w+)\]")
 _GIVERS: Final = ("gives", "echoes", "const")
 _ECHO_TYPES: Final = {"text": "text", "decimal": "decimal", "digits": "digits", "day": "day"}
@@ -47,7 +47,7 @@ class NoticeContext:
     repeats: str | None = None
 
     def enter_element(self, path: str) -> NoticeContext:
-        """Return the same for the lines inside of the element at `path`."""
+        """Return the context of the lines inside the element at `path`."""
         return replace(self, path=f"{self.path}{path}/")
 
     def read_echo_path(self, node: YamlNode, path: str) -> str:
@@ -66,7 +66,7 @@ class NoticeContext:
 
 
 def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: NoticeContext) -> NoticeLine:
-    """Return the line that `table` writes for the element or attribute at `path`; raises GW502."""
+    """Return the line that `table` declares for the element or attribute at `path`; raise GW502."""
     named = [key for key in _GIVERS if key in table]
     if len(named) != 1:
         raise make_mapping_error(mark, table.name, "one of " + ", ".join(_GIVERS), ", ".join(named) or "none")
@@ -105,7 +105,7 @@ def _read_fact_type(node: YamlNode, within: NoticeContext) -> FactType:
 def _read_conversion_steps(
     table: YamlTable, kind: FactType | None, within: NoticeContext
 ) -> tuple[FormatStep | TranslationStep, ...]:
-    """Return the steps by which the value would be written: translated first, then formed."""
+    """Return the steps that would write the value: the translation first, then the form."""
     steps: list[FormatStep | TranslationStep] = []
     if (via := table.get("via")) is not None:
         steps.append(TranslationStep(_read_translation_list(via, kind, within), False))
@@ -163,7 +163,7 @@ def _infer_wire_shape(
 
 
 def _read_requirement(table: YamlTable, within: NoticeContext) -> FieldRequirement:
-    """Return when the element must be there; a condition names facts of the whole notice."""
+    """Return when the element is required; a condition tests facts of the whole notice."""
     node = table.get("req")
     if node is None:
         return FieldRequirement()
@@ -185,7 +185,7 @@ def _read_requirement(table: YamlTable, within: NoticeContext) -> FieldRequireme
 def read_unit_attribute(
     table: YamlTable, line: NoticeLine, within: NoticeContext
 ) -> tuple[NoticeLine, NoticeAttribute | None]:
-    """Return the line with the unit or currency that it declares, as an attribute or once for all."""
+    """Return the line with the unit or currency that it declares, as an attribute or as a constant."""
     named = [key for key in ("unit", "currency") if key in table]
     number = line.kind is None or line.kind.type in NUMBERS
     if len(named) > 1 or (named and not number) or (not named and line.kind is not None and number):

@@ -1,4 +1,4 @@
-"""The tree of a notice: which elements and attributes it may hold, and which fact each of them gives."""
+"""The tree of a notice: the elements and attributes that it may hold, and the fact that each gives."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FactType:
-    """One thing that agencies tell, named once for all of them.
+    """One fact that agencies report, declared once for all notices.
 
     `per` is the repetition it stands in, empty for the notice itself; `of` names the fact
-    from which the list `via` derives it, so that no notice says it.
+    from which the list `via` derives it; no notice gives a derived fact.
     """
 
     name: str
@@ -46,9 +46,9 @@ class FactType:
 class NoticeLine:
     """What one element or attribute gives: a fact, the repetition of a value of the request, or nothing.
 
-    `steps` are those by which the value would be written; they are undone from the last to
-    the first.  `shape` is the form of what stands in the notice;
-    `unit` is the unit or currency of a number that never says it.
+    `steps` are the conversions that would write the value; they are inverted from the last to
+    the first.  `shape` is the form of the value in the notice; `unit` is the unit or currency
+    of a number that is written without one.
     """
 
     kind: FactType | None
@@ -76,7 +76,7 @@ class NoticeAttribute:
 
 @dataclass(frozen=True, slots=True)
 class NoticeRepetition:
-    """A repeated element: the name of the repetition, whether an item keys it, how often it may stand."""
+    """A repeated element: the name of the repetition, whether an item is its key, how often it may occur."""
 
     name: str
     keyed: bool
@@ -86,7 +86,7 @@ class NoticeRepetition:
 
 @dataclass(slots=True)
 class NoticeElement:
-    """One element of a notice; `position` tells apart like elements that differ in their order only."""
+    """One element of a notice; `position` distinguishes elements that differ in their order only."""
 
     name: str
     mark: SourceMark
@@ -100,7 +100,7 @@ class NoticeElement:
 
     @property
     def required(self) -> bool:
-        """Return whether a valid notice always holds the element, its parent given."""
+        """Return whether a valid notice that has the parent always has the element."""
         if self.each is not None:
             return self.each.bound[0] > 0
         if self.part is not None and self.part.number > 0:
@@ -111,7 +111,7 @@ class NoticeElement:
 
     @property
     def path_label(self) -> str:
-        """Return the element's name with what tells it from its likes, as in a path."""
+        """Return the element's name with the predicate that distinguishes it, as in a path."""
         if self.fixed is not None:
             return f"{self.name}[@{self.fixed[0]}={self.fixed[1]}]"
         return f"{self.name}[{self.position}]" if self.position else self.name
@@ -130,7 +130,7 @@ class NoticeElement:
             yield from child.walk_elements()
 
     def list_lines(self) -> Iterator[NoticeLine]:
-        """Yield every line below, one that is split over several elements once."""
+        """Yield every line below; a line that is split over several elements is yielded once."""
         for slot in self.walk_elements():
             if slot.line is not None and (slot.part is None or slot.part.number == 0):
                 yield slot.line
@@ -139,7 +139,7 @@ class NoticeElement:
 
 @dataclass(frozen=True, slots=True)
 class NoticeMapping:
-    """One kind of notice: what it looks like, and what it means without saying so (`means`)."""
+    """One kind of notice: its tree, and the facts that it implies without an element (`means`)."""
 
     id: str
     namespace: str
@@ -156,26 +156,26 @@ class NoticeMapping:
 
 @dataclass(frozen=True, slots=True)
 class NoticeCatalog:
-    """Every notice that the mappings know; `zone` is that of moments that do not name one."""
+    """All facts and notices of the mappings; `zone` applies to times that are written without one."""
 
     zone: str = ""
     kinds: Mapping[str, FactType] = field(default_factory=dict)
     notices: Mapping[str, NoticeMapping] = field(default_factory=dict)
 
     def list_derived_facts(self) -> Iterator[FactType]:
-        """Yield the facts that are looked up from others, each after the one it comes from."""
+        """Yield the derived facts, each after the fact that it is derived from."""
         return (kind for kind in self.kinds.values() if kind.via is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedNotices:
-    """The notices that a document is answered by, as its mapping names them; each with its place."""
+    """The notices by which a document may be answered, as its mapping names them, each with its mark."""
 
     notices: tuple[tuple[str, SourceMark], ...] = ()
     certificate: tuple[str, SourceMark] | None = None
 
     def list_named_notices(self) -> Iterator[tuple[str, SourceMark]]:
-        """Yield every notice that is named alone."""
+        """Yield every notice that is named by its own name."""
         yield from ((name, mark) for name, mark in self.notices if name != SHARED)
         if self.certificate is not None:
             yield self.certificate

@@ -1,8 +1,8 @@
-"""What a document may look at: its read set.
+"""The read set of a document: everything that can change its request or stop it.
 
-A request is a function of its document's read set and of nothing else, so the set names
-everything that can change the request or stop it: values, the attributes that belong to
-them, guards, keys and counts, each with the rules that read it.
+A request is a function of its document's read set and of nothing else.  The set holds
+values, the attributes that belong to them, guards, keys and counts, each with the rules
+that read it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ReadableSource = UniqueField | CommonMeaning | MeaningGroup
 
 @dataclass(frozen=True, slots=True)
 class ReadUse:
-    """One way in which something is read (one of `READ_KINDS`), and the rule that does it."""
+    """One way in which a source is read (one of `READ_KINDS`), and the rule that reads it."""
 
     how: str
     mark: SourceMark
@@ -55,12 +55,12 @@ class ReadEntry:
 
     @property
     def read_kinds(self) -> frozenset[str]:
-        """Return the ways in which it is read."""
+        """Return the ways in which the source is read."""
         return frozenset(use.how for use in self.uses)
 
     @property
     def rule_marks(self) -> tuple[SourceMark, ...]:
-        """Return the rules that read it, each once."""
+        """Return the rules that read the source, each once."""
         return tuple(dict.fromkeys(use.mark for use in self.uses))
 
 
@@ -70,12 +70,12 @@ class ReadSet:
 
     `reads` is keyed by kind and name (``ask:drug_class``, ``common:importer.name``,
     ``group:container``).  `paths` says of each leaf of declaration and supplement, by its
-    path and whether it belongs to a goods item, in which ways it is read; a leaf that is
-    not there is none of the document's business.  `items` are the rules that go over the
-    goods items or count them; `supplement` is the rule that makes the keys of all values of
-    the supplement (``@path``, ``@item``, ``@n``) read, since one of them is looked for.
+    path and whether it belongs to a goods item, in which ways it is read; a leaf without an
+    entry is not read.  `items` are the rules that iterate over the goods items or count them.
+    `supplement` is the rule that reads the keys of all values of the supplement (``@path``,
+    ``@item``, ``@n``), since it searches for one of them.
     `shared` are the fields, by meaning, whose answer may stand in another application of the
-    same `direction`: it is taken from there, or compared with the document's own.
+    same `direction`: it is taken from there, or compared with the document's own answer.
     """
 
     document: str
@@ -87,22 +87,22 @@ class ReadSet:
     shared: Mapping[str, UniqueField] = field(default_factory=dict)
 
     def find_entry(self, source: ReadableSource) -> ReadEntry | None:
-        """Return how something is read, None when it is not."""
+        """Return the entry of a source, None where it is not read."""
         return self.reads.get(_make_source_key(source))
 
     def find_read_kinds(self, path: str, *, in_item: bool) -> frozenset[str]:
-        """Return the ways in which a leaf of the declaration or the supplement is read, none: not at all."""
+        """Return the ways in which a leaf of declaration or supplement is read, empty where it is unread."""
         inside, _, attribute = path.rpartition("/@")
         if self.supplement is not None and inside.startswith("SUP/") and attribute in _SUPPLEMENT_KEYS:
             return frozenset({"key"})
         found = self.paths.get((path, in_item), frozenset())
-        # Items are known by their numbers, also where a document says nothing of them.
+        # Items are identified by their numbers, also where a document does not map the number.
         return found | {"key"} if in_item and path == _ITEM_NUMBER else found
 
     def find_shared_read_kinds(self, document: DocumentMapping, ask: UniqueField | None) -> frozenset[str]:
-        """Return the ways in which an answer to `ask` of another document is read, none: not at all.
+        """Return the ways in which an answer to `ask` of another document is read, empty if unread.
 
-        Without `ask`: the number of a goods item that answers there are for.
+        Without `ask`: the ways in which the number of a goods item with such answers is read.
         """
         if document.direction != self.direction:
             return frozenset()
@@ -119,7 +119,7 @@ class ReadSet:
 
 
 def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> ReadSet:
-    """Return everything that `document` reads, told from its mapping alone."""
+    """Return everything that `document` reads, derived from its mapping alone."""
     found: dict[str, list[ReadUse]] = {}
     sources: dict[str, ReadableSource] = {}
     for source, how, mark in _list_document_reads(document, dictionary):
@@ -151,7 +151,7 @@ def _list_document_reads(
     for target in document.root.walk_elements():
         yield from _list_target_reads(target, dictionary, document)
     for need in document.needs:
-        # A document does not do without what it needs, and takes nothing that stands twice.
+        # A missing mandatory need stops the request, and so does a value that stands twice.
         yield need.meaning, "count", need.mark
         yield from _list_guard_reads(need.when, need.mark)
     for ask in walk_fields(document.asks):
@@ -209,7 +209,7 @@ def _list_content_reads(
 def _list_named_sources(
     name: str, dictionary: DataDictionary, document: DocumentMapping
 ) -> Iterator[ReadableSource]:
-    """Yield the group, or the field items are grouped by, of which a line writes the position."""
+    """Yield the group, or the grouping key of the items, whose position a line writes."""
     every: Iterable[ReadableSource | None] = (
         document.ask_names.get(name),
         dictionary.groups.get(name),
@@ -268,8 +268,8 @@ def _collect_leaf_paths(
 
     for read in reads:
         if isinstance(read.source, MeaningGroup) and read.source.name not in listed:
-            # An element of a group that holds nothing is a leaf itself, and is counted as any other;
-            # where values of the group are listed, only an element with one of them is.
+            # An empty element of a group is a leaf itself, and is counted like any other element.
+            # Where values of the group are listed, only an element with one of them is counted.
             add_read_kinds(
                 (dictionary.make_group_path(read.source), dictionary.is_per_item(read.source.per)), ("count",)
             )

@@ -1,9 +1,9 @@
-"""Answers that several applications of a submission share: asked once, taken where they are asked again.
+"""Shared answers: a field answered in one application of a submission serves all that ask its meaning.
 
 A field that documents ask with one meaning and ``shared: yes`` is given in one application.
-It counts for all others of the submission that ask it so: for the same goods item where it
-belongs to an item; a group as a whole.  Nothing that is not declared shared on both sides
-is ever looked at.
+The answer is used in all other applications of the submission that ask the field in this
+way: for the same goods item where the field belongs to an item; a group as a whole.  Only
+fields that both documents declare as shared are read.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def _is_answered(ask: UniqueField, element: etree._Element) -> bool:
 
 
 def is_same_member(first: UniqueField, second: UniqueField) -> bool:
-    """Return whether two members of shared groups are one thing: by meaning, nested groups else by name."""
+    """Return whether two members of shared groups correspond: by meaning, or by name where both have none."""
     if first.means or second.means:
         return first.means == second.means
     return first.name.rpartition(".")[2] == second.name.rpartition(".")[2]
 
 
 def find_matching_member(ask: UniqueField, members: Iterable[UniqueField]) -> UniqueField | None:
-    """Return the one of `members` that is the same thing as `ask`, None where there is none."""
+    """Return the one of `members` that corresponds to `ask`, None where there is none."""
     return next((member for member in members if is_same_member(member, ask)), None)
 
 
@@ -114,9 +114,9 @@ def list_member_answers(
 
 
 def find_first_difference(first: SharedAnswer, second: SharedAnswer) -> etree._Element | None:
-    """Return the first place of `second` that does not say what `first` says, None where they agree.
+    """Return the first element of `second` that differs from `first`, None where they agree.
 
-    Of groups only the members are compared that both documents ask.
+    Of groups, only the members that both documents ask are compared.
     """
     return _find_difference((first.elements, first.ask), (second.elements, second.ask))
 
@@ -167,6 +167,6 @@ def _select_member_answers(
 
 
 def _read_stated_value(element: etree._Element, ask: UniqueField) -> tuple[str, str | None]:
-    """Return the value of an answer with its unit or currency, also where that need not be written."""
+    """Return the value of an answer with its unit or currency; the fixed unit where none is written."""
     unit = None if ask.attribute is None else element.get(ask.attribute, ask.fixed_unit)
     return read_element_text(element).strip(), None if unit is None else str(unit)

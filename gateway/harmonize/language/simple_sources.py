@@ -1,6 +1,6 @@
-"""The sources that name one thing: a constant, a value of the hub, a field, a position, a product.
+"""The simple sources: constant, hub value, field value, item count, serial number, position, product.
 
-Each source says what form its values have, whether it always has one, which fields and
+Each source defines the form of its values, whether it always has one, which fields and
 meanings it forwards and reads, whose attribute its value carries, and what is lost:
 ``exact`` (can be read back), ``residue`` (can be read back together with other forwarded
 values) or ``lossy``.
@@ -39,7 +39,7 @@ HUB_VALUES: Final = {
 
 
 class _SourceDefaults:
-    """What a source does that takes nothing from the submission."""
+    """The methods of a source that takes nothing from the submission."""
 
     __slots__ = ()
 
@@ -86,7 +86,7 @@ class Constant(_SourceDefaults):
 
 @dataclass(frozen=True, slots=True)
 class HubValue(_SourceDefaults):
-    """A value that the hub gives: a number of its own, the function of the message."""
+    """A value that the hub supplies, such as its application number or the function of the message."""
 
     name: str
     loss = "exact"
@@ -107,7 +107,7 @@ class HubValue(_SourceDefaults):
 
 @dataclass(frozen=True, slots=True)
 class FieldValue(_SourceDefaults):
-    """What was declared under a common meaning, or answered to an asked field, as it stands."""
+    """The declared value of a common meaning, or the answer to an asked field, unchanged."""
 
     source: UniqueField | CommonMeaning
     mandatory: bool
@@ -129,7 +129,7 @@ class FieldValue(_SourceDefaults):
         return [EvaluatedValue(one.text, one.leaves, origin, (), one) for one in found]
 
     def _find_stated_unit(self, found: FoundValue, scope: Scope) -> tuple[str, tuple[int, ...]] | None:
-        """Return the unit that a value is given in, with the leaf that says so."""
+        """Return the unit in which a value is given, with the leaf that states it."""
         unit = found.element.get("unitCode")
         if unit is None:
             fixed = self.source.fixed_unit if isinstance(self.source, UniqueField) else None
@@ -175,7 +175,7 @@ class ItemCount(_SourceDefaults):
 
 @dataclass(frozen=True, slots=True)
 class SerialNumber(_SourceDefaults):
-    """An identifier made of a prefix and the item's own number, so that amendments do not move it."""
+    """An identifier of a prefix and the item's own number, so that amendments do not change it."""
 
     prefix: str
     width: int
@@ -267,7 +267,7 @@ class Product(_SourceDefaults):
         return self.factors[-1].source
 
     def invert_value(self, _text: str) -> str | None:
-        """Return nothing: the factors cannot be told from their product."""
+        """Return None: the factors cannot be derived from their product."""
         return None
 
     def infer_shape(self) -> ValueShape:

@@ -1,4 +1,4 @@
-"""Reads what a line of a mapping takes its value from, and what is done to it on the way."""
+"""Reads the source expression of a mapping line and the conversions that the line declares."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class BindingContext:
 
 
 def check_meaning_scope(per: str, mark: SourceMark, context: BindingContext) -> None:
-    """Refuse a meaning outside the repetition that it belongs to."""
+    """Raise GW502 for a meaning outside the repetition that it belongs to."""
     if per == "item" and not context.in_item:
         raise make_mapping_error(
             mark, "puts", "a line inside each item (the meaning is per item)", "a line outside"
@@ -122,7 +122,7 @@ def check_meaning_scope(per: str, mark: SourceMark, context: BindingContext) -> 
 
 
 def check_field_scope(ask: UniqueField, mark: SourceMark, context: BindingContext) -> None:
-    """Refuse an asked field outside the repetitions that it belongs to."""
+    """Raise GW502 for an asked field outside the repetitions that it belongs to."""
     outer = context.asks.get(ask.group)
     while outer is not None:
         if outer.name not in context.asked and outer.many:
@@ -135,7 +135,7 @@ def check_field_scope(ask: UniqueField, mark: SourceMark, context: BindingContex
 
 
 def read_common_meaning(node: YamlNode, context: BindingContext) -> CommonMeaning:
-    """Return the common meaning that `node` names, which may stand here."""
+    """Return the common meaning that `node` names; raise GW502 where a line in this place may not use it."""
     name = node.read_text("common")
     meaning = context.dictionary.meanings.get(name)
     if meaning is None:
@@ -149,7 +149,7 @@ def read_common_meaning(node: YamlNode, context: BindingContext) -> CommonMeanin
 
 
 def read_unique_field(node: YamlNode, context: BindingContext) -> UniqueField:
-    """Return the asked field that `node` names, which may stand here."""
+    """Return the asked field that `node` names; raise GW502 where a line in this place may not use it."""
     name = node.read_text("ask")
     ask = context.asks.get(name)
     if ask is None or ask.type == "group":
@@ -160,7 +160,7 @@ def read_unique_field(node: YamlNode, context: BindingContext) -> UniqueField:
 
 
 def read_field_value(node: YamlNode, kind: str, context: BindingContext) -> FieldValue:
-    """Return the source that takes a value as it was asked (`kind` ask) or declared (common)."""
+    """Return the source of an answered value (`kind` ask) or of a declared value (`kind` common)."""
     if kind == "ask":
         ask = read_unique_field(node, context)
         outer = context.asks.get(ask.group)
@@ -228,7 +228,7 @@ def resolve_source_name(
 ) -> UniqueField | CommonMeaning:
     """Return the asked field or common meaning `name`, which has one value.
 
-    With `here`, it must be one that a line in this place may take.
+    With `here`, it must be one that a line in this place may use.
     """
     ask, meaning = context.asks.get(name), context.dictionary.meanings.get(name)
     source = ask or meaning
@@ -297,7 +297,7 @@ def _read_key_match(name: str, node: YamlNode, mark: SourceMark, context: Bindin
 def _read_field_source(
     table: YamlTable, node: YamlNode, kind: str, context: BindingContext
 ) -> SourceExpression:
-    """Return a field or meaning: as it stands, of one occurrence (where), or with a default."""
+    """Return a field or meaning: unchanged, of one occurrence (``where``), or with a ``default``."""
     where = table.get("where")
     chosen = (
         read_field_value(node, kind, context)
@@ -369,7 +369,7 @@ def read_converted_source(table: YamlTable, mark: SourceMark, context: BindingCo
 
 
 def _check_constants(converted: ConvertedSource, mark: SourceMark) -> None:
-    """Refuse a constant or a default that the conversions of its line cannot take."""
+    """Raise GW502 for a constant or a default that the steps of its line cannot convert."""
     source = converted.source
     if not isinstance(source, Constant | DefaultValue):
         return
@@ -504,7 +504,7 @@ _MOST_DECIMALS: Final = 12
 
 
 def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
-    """Return the total that a line declares: ``{sum: field, over: items | group, decimals: n}``."""
+    """Return the sum that a line declares: ``{sum: field, over: items | group, decimals: n}``."""
     name = node.read_text("sum")
     source = context.asks.get(name) or context.dictionary.meanings.get(name)
     if source is None or source.shape.kind not in ("decimal", "integer"):
@@ -542,7 +542,7 @@ def _list_outer_groups(ask: UniqueField, context: BindingContext) -> tuple[str, 
 def _is_always_present(
     source: UniqueField | CommonMeaning, repeats: list[str], context: BindingContext
 ) -> bool:
-    """Return whether there is always something to add up."""
+    """Return whether there is always a value to add."""
     if isinstance(source, CommonMeaning):
         return source.name in context.mandatory and not set(repeats) - {_ITEMS}
     groups = [context.asks[name] for name in repeats if name != _ITEMS]

@@ -1,4 +1,4 @@
-"""The tree of a request: which elements and attributes, in which order, filled from where."""
+"""The target tree: the elements and attributes of a request, in order, each with its source."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ PathPredicates = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """What a repeated element goes over.
+    """The repetition from which a repeated element is written.
 
-    `over` is ``item`` (goods items, each known by its `key`), ``distinct`` (the values that the
-    items have of `key`), ``asked`` (the group `ask`) or ``common`` (a group of the dictionary).
-    Only the occurrences in which `when` holds are meant.
+    `over` is ``item`` (goods items, each identified by its `key`), ``distinct`` (the distinct
+    values of `key` in the items), ``asked`` (the group `ask`) or ``common`` (a group of the
+    dictionary).  Only the occurrences in which `when` holds are included.
     """
 
     over: str
@@ -68,7 +68,7 @@ class TextPiece:
 
 
 def read_text_piece(table: YamlTable, count: int) -> TextPiece:
-    """Return how a text is split over `count` elements, in a request or in a notice; raises GW502."""
+    """Return how a text is split over `count` elements, in a request or in a notice; raise GW502."""
     node = table.get_required("split")
     split = node.read_table("split")
     octets, chars = split.get("octets"), split.get("chars")
@@ -82,7 +82,7 @@ def read_text_piece(table: YamlTable, count: int) -> TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class TargetAttribute:
-    """An attribute: of its own source, or the unit, currency or content id of the element's value."""
+    """An attribute: it has a source of its own, or is the unit, currency or content id of the value."""
 
     name: str
     content: ConvertedSource | None
@@ -98,8 +98,8 @@ class TargetAttribute:
 class TargetElement:
     """One element of the request.
 
-    `fixed` attributes and `siblings` (constant children, written first) tell elements of one
-    name apart; `label` is the name with them, as a path writes it.
+    `fixed` attributes and `siblings` (constant children, written first) distinguish elements of
+    one name; `label` is the name with these predicates, as in a path.
     """
 
     name: str
@@ -133,24 +133,24 @@ class TargetElement:
 
     @property
     def own_children(self) -> list[TargetElement]:
-        """Return the children without those that only tell the element apart."""
+        """Return the children without the constant ones that distinguish the element."""
         return self.children[len(self.siblings) :]
 
     @property
     def converted_sources(self) -> list[ConvertedSource]:
-        """Return what gives the element its value and its attributes theirs."""
+        """Return the sources of the element's value and of its attributes."""
         found = [self.content, *(put.content for put in self.attributes)]
         return [content for content in found if content is not None]
 
     @property
     def path_predicates(self) -> str:
-        """Return what tells the element apart, as a path writes it."""
+        """Return the predicates that distinguish the element, as in a path."""
         return "".join(f"[@{name}='{value}']" for name, value in self.fixed) + "".join(
             f"[{name}='{value}']" for name, value in self.siblings
         )
 
     def find_or_add_child(self, name: str, unlike: PathPredicates, mark: SourceMark) -> TargetElement:
-        """Return the child of this name and these fixed attributes and siblings, made where it is not there.
+        """Return the child of this name with these fixed attributes and siblings, added where it is missing.
 
         Elements of one name stand together, at the place of the first of them.
         """
@@ -202,7 +202,7 @@ def get_leaf_path(meaning: CommonMeaning) -> tuple[str, bool]:
 
 @dataclass(frozen=True, slots=True)
 class MergedAttribute:
-    """An attribute: its name, every form that it may have, whether it must stand."""
+    """An attribute: its name, every form that it may have, whether it is required."""
 
     name: str
     shapes: tuple[ValueShape, ...]
@@ -214,8 +214,8 @@ class MergedElement:
     """One element as a schema describes it.
 
     `shapes` are the forms of its value, none where it holds elements or nothing (`empty`);
-    `fixed` are the attributes by which variants are told apart, with their values; `once`
-    are the places, as XPath, that together tell the variants apart where each stands once.
+    `fixed` are the attributes that distinguish the variants, with their values; `once` are the
+    XPath expressions that together identify a variant, where each variant occurs at most once.
     """
 
     name: str
@@ -230,17 +230,17 @@ class MergedElement:
 
 
 def merge_variants(root: TargetElement) -> MergedElement:
-    """Return the element that describes the request; raises GW502 where variants cannot be described."""
+    """Return the element that describes the request; raise GW502 for variants that no schema can describe."""
     return _merge_elements([[root]])
 
 
 def check_variants(root: TargetElement) -> None:
-    """Refuse variants that no schema can describe (GW502)."""
+    """Raise GW502 for variants that no schema can describe."""
     merge_variants(root)
 
 
 def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
-    """Merge elements of one name; those of one list stand in one element, the lists in others like it."""
+    """Merge elements of one name; each list holds those of one parent, the parents are variants."""
     likes = [target for variant in variants for target in variant]
     first = likes[0]
     for other in likes[1:]:
@@ -271,7 +271,7 @@ def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
 
 
 def _get_occurrence_bounds(target: TargetElement) -> tuple[int, int]:
-    """Return how often an element may stand in the one around it."""
+    """Return how often an element may occur in its parent."""
     if target.each is not None:
         low, high = target.each.bound
     elif target.content is not None and target.bound != (0, 1):
@@ -299,7 +299,7 @@ def _merge_children(likes: list[TargetElement]) -> Iterator[MergedElement]:
 
 
 def _order_child_names(likes: list[TargetElement]) -> list[str]:
-    """Return the names of all children in an order that is that of every variant."""
+    """Return the names of all children in one order that fits every variant; raise GW502 if there is none."""
     rows = [list(dict.fromkeys(child.name for child in target.children)) for target in likes]
     order: list[str] = []
     while any(rows):

@@ -1,4 +1,4 @@
-"""Reads the ``puts`` of a mapping: one line, one target; what a line may name depends on where it stands."""
+"""Reads the ``puts`` of a mapping: one target for each line; the place of a line decides what it may name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
 
 
 def read_target_tree(node: YamlNode, root: TargetElement, context: BindingContext) -> None:
-    """Add the lines of a ``puts`` list to the `root` of a request; raises GW502."""
+    """Add the lines of a ``puts`` list to the `root` of a request; raise GW502 for a wrong line."""
     _read_target_lines(node, root, context)
     check_variants(root)
 
@@ -84,7 +84,7 @@ def _read_target_line(
 
 
 def _find_or_add_child(parent: TargetElement, step: str, mark: SourceMark) -> TargetElement:
-    """Return the child of `parent` that `step` names, made where it is not there."""
+    """Return the child of `parent` that `step` names, added where it is missing."""
     match = _SEGMENT.fullmatch(step)
     if match is None:
         raise make_mapping_error(
@@ -104,14 +104,14 @@ def _find_or_add_child(parent: TargetElement, step: str, mark: SourceMark) -> Ta
 
 
 def _check_xml_name(name: str, mark: SourceMark) -> str:
-    """Return the name of an element or attribute; what XML keeps for itself is refused."""
+    """Return the name of an element or attribute; raise GW502 for a name that XML reserves."""
     if name[:3].lower() == "xml":
         raise make_mapping_error(mark, "target", "a name that XML does not keep for itself (xml…)", name)
     return name
 
 
 def _read_predicates(predicates: str, step: str, mark: SourceMark) -> PathPredicates:
-    """Return the attributes and the children that a step of a path demands."""
+    """Return the attributes and the children that the predicates of a step require."""
     found = re.findall(_PREDICATE, predicates)
     names = [name for name, _ in found]
     if len(set(names)) != len(names):
@@ -206,7 +206,7 @@ def _read_element(
 def _read_bound(
     node: YamlNode | None, content: ConvertedSource, mark: SourceMark, name: str
 ) -> tuple[int, int]:
-    """Return how often a leaf may stand: a bound is due exactly where its source has many values."""
+    """Return how often a leaf may occur; a bound is required exactly where its source has many values."""
     source = content.source.source if isinstance(content.source, FieldValue) else None
     if (source is not None and source.many) != (node is not None):
         found = "none" if node is None else "a bound"
@@ -269,7 +269,7 @@ def _make_value_attribute(
 
 
 def read_repetition(node: YamlNode, context: BindingContext) -> tuple[Repetition, BindingContext]:
-    """Return what ``each`` goes over, and what the lines inside it may name."""
+    """Return the repetition that ``each`` declares, and the context of the lines inside it."""
     table = node.read_table("each")
     bound_node = table.get_required("bound")
     bound = bound_node.read_bounds("bound")
@@ -312,7 +312,7 @@ def _read_item_repetition(
 
 
 def _read_grouping_key(node: YamlNode, context: BindingContext) -> UniqueField | CommonMeaning:
-    """Return what items are grouped by: a text or code that each item has exactly once."""
+    """Return the grouping key of items: a text or code that each item has exactly once."""
     name = node.read_text("group_by")
     key = context.asks.get(name) or context.dictionary.meanings.get(name)
     if key is None or key.per != "item" or key.many or key.shape.kind in ("decimal", "integer"):
@@ -352,7 +352,7 @@ def _read_common_repetition(
 
 
 def check_repeat_bounds(bound: tuple[int, int], ask: UniqueField, mark: SourceMark) -> None:
-    """Refuse a bound that does not hold all that may be asked, or demands more than is asked."""
+    """Raise GW502 for a bound that is below what may be answered, or that requires more than is asked."""
     most = max(ask.repeat[1], 1)
     if bound[1] < most:
         expected = f"room for {most} ({ask.name} may be given so often)"
@@ -363,9 +363,9 @@ def check_repeat_bounds(bound: tuple[int, int], ask: UniqueField, mark: SourceMa
 
 
 def is_occurrence_condition(condition: Condition, each: Repetition, context: BindingContext) -> bool:
-    """Return whether `condition` names something of the single occurrences, so that it chooses among them.
+    """Return whether `condition` tests a value of each occurrence, so that it selects occurrences.
 
-    `context` is that outside of the repetition.
+    `context` is the one outside the repetition.
     """
     return any(_is_occurrence_source(test.source, each, context) for test in list_guard_tests(condition))
 
