@@ -1,4 +1,4 @@
-"""Applies documents to a submission: requests, problems, and the account of every leaf."""
+"""The engine: applies mappings to a submission and returns requests, problems and the fate ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies the checks of a document to a submission: what does not hold is said with its pointer."""
+"""Evaluates the checks of a document on a submission; reports each failure with its pointer."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["evaluate_checks"]
 
 _SHOWN: Final = 40
 _DAY: Final = 10
-# Where something is wrong: a pointer, or the element that it is to be made of.
+# The place of a failure: a pointer, or the element from which the pointer is made.
 _Place = str | etree._Element
 
 
 def evaluate_checks(scope: Scope, document: DocumentMapping, place: str) -> None:
-    """Note each declared check that does not hold; `place` points to the fields."""
+    """Report each declared check that fails; `place` is the pointer of the fields."""
     for check in document.checks:
         scopes = [scope]
         for level in check.around:
             scopes = [inner for outer in scopes for inner in enter_repetition(outer, level)]
         for inner in scopes:
-            # A guard is always read, so that the read set does not depend on what it says.
+            # A guard is always read, so that the read set does not depend on its value.
             if check.when is None or check.when.is_satisfied(inner):
                 _RULES[check.kind](inner, check, _locate_scope(inner, place))
 
 
 def _locate_scope(scope: Scope, place: str) -> _Place:
-    """Return where the fields of `scope` stand: in a group, in an item, or at the top."""
+    """Return the place of the fields of `scope`: in a group, in an item, or at the top."""
     inner = [*scope.common.values(), *scope.asked.values()]
     if inner:
         return inner[-1]
@@ -50,7 +50,7 @@ def _locate_scope(scope: Scope, place: str) -> _Place:
 
 
 def _make_pointer(scope: Scope, place: _Place) -> str:
-    """Return a place as a pointer: made for what is wrong alone, as it is counted out."""
+    """Return a place as a pointer; made for failures only, since making it counts elements."""
     return place if isinstance(place, str) else scope.facts.get_pointer(place)
 
 
@@ -87,7 +87,7 @@ def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
 
 
 def _evaluate_bound(scope: Scope, check: DocumentCheck) -> tuple[Decimal, str | None] | None:
-    """Return the bound with its unit, None when there is none to compare with."""
+    """Return the bound with its unit, None where it has no single number."""
     if not isinstance(check.bound, UniqueField | CommonMeaning):
         return Decimal(check.bound or "0"), None
     found = scope.read_values(check.bound, check.mark)
@@ -96,7 +96,7 @@ def _evaluate_bound(scope: Scope, check: DocumentCheck) -> tuple[Decimal, str | 
 
 
 def _has_same_unit(scope: Scope, check: DocumentCheck, units: set[str | None], place: _Place) -> bool:
-    """Return whether values have one unit or currency; else they are refused, or left alone if declared."""
+    """Return whether values have one unit or currency; if not, report it unless ``when_same`` is set."""
     known = units - {None}
     if len(known) <= 1:
         return True
@@ -109,7 +109,7 @@ def _has_same_unit(scope: Scope, check: DocumentCheck, units: set[str | None], p
 def _read_stated_unit(
     scope: Scope, source: UniqueField | CommonMeaning, found: FoundValue, check: DocumentCheck
 ) -> str | None:
-    """Return the unit or currency of a value, also where it need not be written."""
+    """Return the unit or currency of a value; the fixed unit where none is written."""
     if source.attribute is None:
         return None
     leaf = scope.facts.attributes.get((found.element, source.attribute))
@@ -149,9 +149,9 @@ _Ordered = Decimal | datetime | str
 def _parse_comparable_values(
     source: UniqueField | CommonMeaning, left: str, right: str, days: int
 ) -> tuple[_Ordered, _Ordered] | None:
-    """Return both sides as what they are, None where one of them is none of its kind.
+    """Return both sides parsed as their kind (number, time or text), None where one cannot be parsed.
 
-    To a right side that is a date or a moment `days` are added.
+    `days` are added to a right side that is a date or a date with time.
     """
     kind = get_value_family(source)
     if kind == "number":
@@ -195,7 +195,7 @@ def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: _Place) 
 
 
 def _is_source_given(scope: Scope, source: UniqueField | CommonMeaning, check: DocumentCheck) -> bool:
-    """Return whether a field, or an occurrence of a group, is given here or below."""
+    """Return whether a field, or an occurrence of a group, is given in `scope` or below."""
     if isinstance(source, UniqueField) and source.type == "group":
         return bool(scope.list_occurrence_scopes(source))
     return bool(scope.read_values(source, check.mark))
@@ -204,7 +204,7 @@ def _is_source_given(scope: Scope, source: UniqueField | CommonMeaning, check: D
 def _locate_missing_field(
     scope: Scope, check: DocumentCheck, source: UniqueField | CommonMeaning, place: _Place
 ) -> _Place:
-    """Return where a field should stand that is not given."""
+    """Return the place where a missing field should be."""
     if not isinstance(source, UniqueField) or len(list_enclosing_repetitions(source, scope.dictionary)) > len(
         check.around
     ):

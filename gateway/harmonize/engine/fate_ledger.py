@@ -1,9 +1,9 @@
-"""The ledger: every leaf of a submission with its fate for every document in it.
+"""The fate ledger: the fate of every leaf of a submission for every document in it.
 
 A fate is ``forwarded`` (the value reached the request), ``consumed`` (read as guard, key or
-count only) or ``withheld`` (a rule keeps it back).  A leaf that a document's rules claim
-and that none of these happened to is unaccounted: the mapping or the engine is wrong.
-Customs receives the declaration whole; that is no fate.
+count only) or ``withheld`` (a rule keeps it out of the request).  A leaf that a document's
+rules claim and that has no fate is unaccounted: the mapping or the engine is wrong.
+Customs receives the whole declaration; this is not a fate.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ def build_fate_ledger(
     traces: Mapping[str, EvaluationTrace],
     unmapped: Sequence[str] = (),
 ) -> FateLedger:
-    """Return the accounts: what was noted while rules were applied, the rest withheld by rule.
+    """Return the ledger: the fates recorded by the rules; all other leaves are withheld by rule.
 
-    Nothing goes to an agency whose document, named in `unmapped`, no mapping describes.
+    For a document named in `unmapped`, which has no mapping, every leaf is withheld.
     """
     columns: list[list[Fate | None]] = [
         _build_fate_column(facts, document, traces[document.id]) for document in documents
     ]
     nothing = [Fate("withheld", SourceMark(f"no mapping for {name[:_SHOWN]}", 0)) for name in unmapped]
     columns += [[fate] * len(facts.leaves) for fate in nothing]
-    # Without a document there is still an entry for each leaf, with no fates.
+    # Without a document, each leaf still has an entry, with no fates.
     rows = zip(*columns, strict=True) if columns else iter([()] * len(facts.leaves))
     entries = tuple(map(LedgerEntry, facts.leaves, rows))
     return FateLedger((*(document.id for document in documents), *unmapped), entries)
@@ -101,7 +101,7 @@ def _build_fate_column(
             continue
         _, _, path, item, application = leaf
         if number in trace.borrowed:
-            # An answer of another application that stands for one of its own is accounted for as that.
+            # A shared answer of another application is accounted for like one of its own.
             fate = None if _needs_forwarding(facts, trace, leaf) else unlisted
         elif (path, item is not None) not in claimed and application not in own:
             fate = unlisted
@@ -114,7 +114,7 @@ def _build_fate_column(
 
 
 def _needs_forwarding(facts: SubmissionIndex, trace: EvaluationTrace, leaf: Leaf) -> bool:
-    """Return whether a leaf must have reached the request: not a blank one, nor the unit of a blank one."""
+    """Return whether a leaf must have reached the request; a blank value and its unit need not."""
     if leaf.attribute is None:
         return bool(leaf.value.strip())
     text = trace.fates.get(facts.texts.get(leaf.element, -1))

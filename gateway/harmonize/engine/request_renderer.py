@@ -1,4 +1,4 @@
-"""Writes one request from the target tree, noting for every value where it came from."""
+"""Renders one request from the target tree and records the origin of every value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ValueOrigin", "render_request", "split_text"]
 
 
 class ValueOrigin(NamedTuple):
-    """Where one value of a request came from: its path there, its leaves, its rule, what was done to it."""
+    """The origin of one value of a request: target path, source, leaves, rule and conversions."""
 
     target: str
     source: str
@@ -37,7 +37,7 @@ class ValueOrigin(NamedTuple):
 
 @dataclass(slots=True)
 class _RequestWriter:
-    """Writes elements of one document."""
+    """The writer of one request: creates elements and collects value origins."""
 
     namespace: str
     origins: list[ValueOrigin] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _RequestWriter:
 def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
     """Return the request of `document` for the application of `scope`, and the origin of each value.
 
-    What cannot be written is noted in the scope's trace, and left out.
+    A value that cannot be written is reported in the scope's trace and left out.
     """
     pen = _RequestWriter(f"{{{document.namespace}}}")
     root = etree.Element(
@@ -65,14 +65,14 @@ def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Elem
 
 
 def _make_default_nsmap(namespace: str) -> Any:
-    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    """Return the nsmap with `namespace` as default; typed as Any, since the lxml stubs do not allow it."""
     return {None: namespace}
 
 
 def split_text(text: str, part: TextPiece) -> list[str] | None:
     """Return `text` in at most as many pieces as there are parts; None when it does not fit.
 
-    No character is cut in two, nothing is dropped or added: the pieces joined are the text.
+    No character is cut; the concatenated pieces are equal to the text.
     """
     found, rest = [], text
     for _ in range(part.of):
@@ -107,7 +107,7 @@ def _count_fitting_characters(text: str, part: TextPiece) -> int:
 def _render_element(
     pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
 ) -> None:
-    """Write `target`, once or for each occurrence of what it goes over."""
+    """Write `target`, once or for each occurrence of its repetition."""
     path = f"{path}/{target.label}"
     if target.when is not None and not target.when.is_satisfied(scope):
         _withhold_target(target, scope, target.mark)
@@ -124,14 +124,14 @@ def _render_element(
         return
     written = 0
     for inner in scopes:
-        # One of which nothing is written has no place in the request.
+        # An occurrence of which nothing is written does not count as a position.
         written += _render_container(pen, target, inner, parent, f"{path}[{written + 1}]")
     if written < target.each.bound[0] <= len(scopes):
         _check_occurrence_count(target, target.each, scopes[:written], scope)
 
 
 def _select_occurrences(target: TargetElement, each: Repetition, scope: Scope) -> list[Scope]:
-    """Return the occurrences that are meant; what the others hold is withheld by the rule."""
+    """Return the selected occurrences; the leaves of the others are withheld by the rule."""
     scopes = _list_occurrences(each, scope)
     if not scopes:
         _withhold_outer_sources(target, scope, each.mark)
@@ -151,10 +151,10 @@ def _select_occurrences(target: TargetElement, each: Repetition, scope: Scope) -
 def _list_disclosed_meanings(
     target: TargetElement, each: Repetition, scope: Scope
 ) -> tuple[CommonMeaning, ...]:
-    """Return the meanings of a group of the dictionary that an element tells, where it does not tell all.
+    """Return the meanings of a dictionary group that an element discloses; empty where it discloses all.
 
-    An occurrence that has none of them but others is left out: an element that tells
-    nothing would still disclose that the occurrence is there.
+    An occurrence that has other meanings only is left out: an empty element would still
+    disclose that the occurrence exists.
     """
     key = ("told", id(target))
     told: tuple[CommonMeaning, ...] | None = scope.answers.indexes.get(key)
@@ -172,7 +172,7 @@ def _list_disclosed_meanings(
 def _check_occurrence_count(
     target: TargetElement, each: Repetition, scopes: list[Scope], scope: Scope
 ) -> None:
-    """Note that there are too many occurrences, or too few where nobody else has noted that."""
+    """Report too many occurrences, or too few where the asked field has not reported that."""
     low, high = each.bound
     where = (scope.application, each.mark)
     if len(scopes) > high:
@@ -203,7 +203,7 @@ def _list_occurrences(each: Repetition, scope: Scope) -> list[Scope]:
 
 
 def _make_occurrence_pointer(each: Repetition, scope: Scope) -> str:
-    """Return the pointer of the occurrence that `scope` stands in, empty where it is no element."""
+    """Return the pointer of the occurrence that `scope` is in, empty where it is no element."""
     inside = scope.asked.get(each.group, scope.common.get(each.group))
     if inside is None and scope.item is not None:
         inside = scope.facts.items.get(scope.item)
@@ -224,15 +224,15 @@ def _render_leaf(
 def _render_container(
     pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
 ) -> bool:
-    """Write one element that holds others; return whether there was anything to write."""
+    """Write one element that holds others; return False, and write nothing, where it would be empty."""
     written = len(pen.origins)
     element = pen.add_element(target, parent)
     for child in target.children:
         _render_element(pen, child, scope, element, path)
     for attribute in target.attributes:
         _render_attribute(pen, attribute, scope, (None, element, path))
-    # A container that holds nothing of its own says nothing; a repeated one says that it occurred,
-    # which of what is declared for others as well nobody needs to know.
+    # An empty container is left out.  In a repetition it is written, since it states an occurrence,
+    # except over a dictionary group: an occurrence declared for other agencies must not be disclosed.
     told = len(element) - len(target.siblings) + len(element.attrib) - len(target.fixed)
     if told == 0 and (target.each is None or target.each.over == "common"):
         parent.remove(element)
@@ -242,7 +242,7 @@ def _render_container(
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:
-    """Return the converted values of a leaf; one that cannot be converted is noted and marked as used."""
+    """Return the converted values of a leaf; report a conversion error and record its leaves."""
     assert target.content is not None
     try:
         found = target.content.evaluate_values(scope, target.mark)
@@ -262,14 +262,14 @@ def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[Evaluated
             scope.trace.record_fate(value.leaves, "withheld", target.mark)
         values = values[:high]
     if not values and target.content.steps:
-        # Left out by the rule (an unknown code of an open list): the leaf has been read for it.
+        # The rule omits the value (an unknown code of an open list), but it has read the leaf.
         for value in target.content.source.evaluate_values(scope, target.mark):
             scope.trace.record_fate(value.leaves, "consumed", target.mark)
     return values
 
 
 def _report_conversion_error(target: TargetElement, scope: Scope, misfit: ConversionError) -> None:
-    """Note a value that cannot be written: its leaves were meant for the target."""
+    """Report a value that cannot be written; its leaves are recorded as forwarded to the target."""
     assert target.content is not None
     leaves = list(misfit.leaves)
     try:
@@ -325,7 +325,7 @@ def _render_value(
 def _report_violation(
     scope: Scope, target: TargetElement, value: EvaluatedValue, refusal: tuple[Problem, str]
 ) -> None:
-    # A wrong answer to an asked field has been reported with the field itself.
+    # A wrong answer to an asked field was already reported with the field.
     if not _is_already_reported(target, value):
         detail = f"{target.name}: {refusal[1]}"
         scope.trace.report_problem(
@@ -361,7 +361,7 @@ def _render_attribute(
     if found is None:
         return
     refusal = put.shape.find_violation(found.text)
-    # What an applicant wrote beside an asked field was judged with the field.
+    # The attribute of an asked field was already validated with the field.
     if refusal is not None and (put.content is not None or not put.required):
         scope.trace.report_problem(
             refusal[0], refusal[1], _make_value_pointer(scope, found), (scope.application, put.mark)
@@ -407,7 +407,7 @@ def _evaluate_value_attribute(
 
 
 def _report_missing_attribute(put: TargetAttribute, scope: Scope, value: EvaluatedValue) -> None:
-    """Note that a common value lacks what the line writes beside it; asked ones have been judged."""
+    """Report a common value without the attribute that the line writes; asked ones are validated before."""
     if put.required or put.of_value is None or value.found is None:
         return
     pointer = scope.facts.get_pointer(value.found.element, put.of_value)
@@ -418,7 +418,7 @@ def _report_missing_attribute(put: TargetAttribute, scope: Scope, value: Evaluat
 def _evaluate_converted_unit(
     put: TargetAttribute, scope: Scope, value: EvaluatedValue, path: str
 ) -> EvaluatedValue | None:
-    """Return the unit that a value was converted to, translated where the line says so."""
+    """Return the unit that a value was converted to, translated where the line declares it."""
     leaves = value.measured[1] if value.measured is not None else ()
     text = value.unit or ""
     if put.via is None:
@@ -436,7 +436,7 @@ def _evaluate_converted_unit(
 
 
 def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
-    """Note that a condition kept this element, and what it would have held, out of the request."""
+    """Record as withheld the leaves of this element and of all below it, which a condition excludes."""
     scopes = _list_occurrences(target.each, scope) if target.each is not None else [scope]
     if not scopes:
         _withhold_outer_sources(target, scope, rule)
@@ -445,11 +445,11 @@ def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> N
 
 
 def _withhold_outer_sources(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
-    """Note what the lines of a repetition that does not occur here would have taken from outside of it."""
+    """Record as withheld what the lines of a repetition without occurrences would read from outside it."""
     for content in (content for inner in target.walk_elements() for content in inner.converted_sources):
         for source in content.list_read_sources():
             in_item = source.home == "item" if isinstance(source, UniqueField) else source.in_item
-            # What stands outside the items is looked at once, however many items lack the repetition.
+            # A source outside the items is handled once, however many items lack the repetition.
             key = ("outside", id(target), id(source), scope.item if in_item else None)
             if key in scope.answers.indexes or source.type == "group":
                 continue

@@ -1,4 +1,4 @@
-"""What must be there: mandatory common fields, mandatory and conditional asked fields."""
+"""Checks for required values: mandatory common meanings, mandatory and conditional unique fields."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["check_common_meanings", "check_unique_fields"]
 
 
 def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
-    """Note each mandatory common field that the submission lacks, and each that it gives twice."""
+    """Report each mandatory common meaning that the submission lacks, and each that it gives twice."""
     supplied = next((need for need in document.needs if need.meaning.supplement), None)
     if supplied is not None:
-        # To find one value of the supplement is to read the keys of all of them.
+        # A search for one value of the supplement reads the keys of all of them.
         scope.trace.record_fate_once(scope.facts.keys, "consumed", supplied.mark)
     doubtful = _find_doubtful_items(scope, document)
     for position, need in enumerate(document.needs):
@@ -33,10 +33,10 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
 def _find_doubtful_items(
     scope: Scope, document: DocumentMapping
 ) -> dict[int, list[tuple[Scope, etree._Element]]]:
-    """Return by the position of a need the goods items in which it has no value, or several.
+    """Return the goods items in which a need has no value, or several, by the position of the need.
 
-    Many items are gone through one after the other, as all that one item says lies close
-    together; what is found is told need by need.
+    The search goes item by item, since the elements of one item lie close together in memory;
+    the result is grouped by need.
     """
     facts, found = scope.facts, dict[int, list[tuple[Scope, etree._Element]]]()
     needs = [(at, need.meaning) for at, need in enumerate(document.needs) if need.meaning.per == "item"]
@@ -49,7 +49,7 @@ def _find_doubtful_items(
 
 
 def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element) -> None:
-    """Check a meaning in the element that it belongs to: the declaration, an item, one of a group."""
+    """Check a meaning below `base`: the declaration, an item, or an occurrence of a group."""
     meaning = need.meaning
     found = scope.facts.find_values(meaning, base, scope.item).found
     if not found and (need.mandatory or (need.when is not None and need.when.is_satisfied(scope))):
@@ -65,7 +65,7 @@ def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element)
 
 
 def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> None:
-    """Note each asked field that is missing, forbidden or too often there; `place` points to the fields."""
+    """Report each unique field that is missing, forbidden or given too often; `place` is their pointer."""
     items = [(inner, f"{place}/ITEM[{inner.item}]") for inner in scope.enter_items()]
     for ask in document.asks:
         for inner, where in [(scope, place)] if ask.per == "application" else items:
@@ -81,7 +81,7 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
 
 def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
     written = scope.list_written_elements(ask)
-    # A group is given by its element, a field by what stands in it.
+    # A group is given by its element, a field by its content.
     count = (
         len(written) if ask.type == "group" or not written else len(scope.find_local_values(ask, ask.mark))
     )
@@ -111,7 +111,7 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
 
 
 def _locate_group_occurrence(scope: Scope, group: UniqueField, place: str) -> str:
-    """Return where an occurrence of a group stands: its own place, or that of a shared answer."""
+    """Return the pointer of an occurrence of a group: its own place, or that of a shared answer."""
     element = scope.asked[group.name]
     return scope.facts.get_pointer(element) if element in scope.answers.borrowed else place
 

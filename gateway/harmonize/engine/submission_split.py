@@ -1,4 +1,4 @@
-"""Splits one submission into a request for each application, and accounts for every leaf of it."""
+"""Splits one submission into a request for each application, with the fate ledger of all its leaves."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AgencyRequest:
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """What a submission became: requests, accounts of every leaf, and what is wrong with it."""
+    """The result of a split: the requests, the fate ledger, and the problems of the submission."""
 
     requests: tuple[AgencyRequest, ...]
     accounts: FateLedger
@@ -64,7 +64,7 @@ class SplitResult:
 
     @property
     def unaccounted_leaves(self) -> tuple[Leaf, ...]:
-        """Return the leaves without a fate for some document; a right mapping leaves none."""
+        """Return the leaves without a fate for some document; a correct mapping leaves none."""
         return self.accounts.unaccounted_leaves
 
 
@@ -73,9 +73,9 @@ def split_submission(
 ) -> SplitResult:
     """Split the submission `root`; `hub_values` gives the hub's own values by application id.
 
-    Nothing wrong with the submission is raised: it is listed, with its pointer, and the
-    application concerned yields no request while its leaves keep their fates.  What is
-    raised is a root that is no submission, and a request that its own schema refuses.
+    A problem of the submission is listed with its pointer, not raised; the application
+    concerned gets no request, and its leaves keep their fates.  Raise DOCUMENT_INVALID (GW402)
+    for a root that is no submission, GW504 for a request that is invalid under its own schema.
     """
     facts = index_submission(root)
     traces: dict[str, EvaluationTrace] = {}
@@ -153,7 +153,7 @@ def _list_named_attachments(
 
 
 def _validate_request(bundle: MappingBundle, document: DocumentMapping, xml: etree._Element) -> None:
-    """Refuse a request that its own schema refuses: the mapping is wrong, not the submission (GW504)."""
+    """Raise GW504 for a request that is invalid under its own schema: the mapping is wrong then."""
     reason = find_violation(_get_request_schema(bundle, document), xml)
     if reason is not None:
         raise GatewayError(
@@ -170,13 +170,13 @@ def _get_request_schema(bundle: MappingBundle, document: DocumentMapping) -> Any
 
 
 def compile_request_schemas(bundle: MappingBundle) -> None:
-    """Compile the schema of every document's request now, rather than at its first split."""
+    """Compile the request schema of every document, so that the first split does not wait for it."""
     for document in bundle.documents.values():
         _get_request_schema(bundle, document)
 
 
 def make_placeholder_numbers(root: etree._Element) -> dict[str, dict[str, str]]:
-    """Return hub values for a trial split: application numbers that count from 1."""
+    """Return hub values for a trial split: application numbers from 1."""
     found = {}
     for number, application in enumerate(root.findall(f"{_SUB}Application"), 1):
         found[str(application.get("id", ""))] = {"application_number": f"T{number:012d}"}

@@ -1,4 +1,4 @@
-"""Reads the unique fields of an application and says what is wrong with them, each with its pointer."""
+"""Reads and validates the unique fields of an application; reports each problem with its pointer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _CURRENCIES: Final = "iso4217"
 
 @dataclass(slots=True)
 class _FieldReader:
-    """One reading of one application's fields."""
+    """The state of one read of an application's fields."""
 
     facts: SubmissionIndex
     document: DocumentMapping
@@ -65,7 +65,7 @@ class _FieldReader:
     attachments: Mapping[str, etree._Element]
 
     def report_problem(self, problem: Problem, detail: str, pointer: str, rule: SourceMark) -> None:
-        """Note that something is wrong with the fields."""
+        """Report a problem of the fields at `pointer`, found by `rule`."""
         self.trace.report_problem(problem, detail, pointer, (self.name, rule))
 
 
@@ -76,9 +76,9 @@ def read_field_values(
     trace: EvaluationTrace,
     application: etree._Element,
 ) -> UniqueFieldValues:
-    """Return the unique fields of `application`, by name; what is wrong is noted in `trace`.
+    """Return the unique fields of `application`, by name; report problems in `trace`.
 
-    A shared field that another application answers is answered here too (`Answers.borrowed`).
+    A shared field takes the answer of another application (`UniqueFieldValues.borrowed`).
     """
     found = {str(a.get("cid", "")): a for a in application.findall(f"{_SUB}Attachment")}
     name = str(application.get("id", ""))
@@ -132,7 +132,7 @@ def _group_listed_meanings(
 def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | None) -> None:
     """Take the answer to a shared field from another application where this one gives none.
 
-    Where two applications give it they must agree.
+    Report SOURCES_DISAGREE (GW505) where two applications give different answers.
     """
     offers = list_shared_answers(
         reader.facts, reader.bundle.documents, (reader.document.direction, ask.means, item)
@@ -164,7 +164,7 @@ def _format_application_id(offer: SharedAnswer) -> str:
 
 
 def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: UniqueField) -> None:
-    """Note that an answer was compared with another one, as far as our own field has it."""
+    """Record as consumed the leaves of an answer that was compared, as far as `ours` has their members."""
     pending = [(element, offer.ask, ours) for element in offer.elements]
     while pending:
         element, theirs, own = pending.pop()
@@ -176,7 +176,7 @@ def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: Uniqu
 
 
 def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tuple[str, ...]) -> None:
-    """Leave an answer to another application alone where this document may not be given one."""
+    """Drop a borrowed answer, and record it as withheld, where the condition of `ask` forbids one."""
     answers, when = reader.answers, ask.requirement.when
     scope = Scope(reader.facts, reader.bundle.dictionary, answers, reader.trace, reader.name, numbers, hub={})
     for place in [scope] if ask.per == "application" else scope.enter_items():
@@ -191,7 +191,7 @@ def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tupl
 def _read_borrowed_answer(
     reader: _FieldReader, element: etree._Element, asks: tuple[UniqueField, UniqueField]
 ) -> None:
-    """Read an answer given to another document's field as one to our own, which judges it anew."""
+    """Read the answer to another document's field as the answer to our own field, and validate it again."""
     theirs, ours = asks
     reader.answers.borrowed.add(element)
     attribute = reader.facts.attributes.get((element, ours.attribute or ""))
@@ -303,7 +303,7 @@ def _check_value_attribute(
         reader.report_problem(
             refusal[0], f"{ask.tag}/@{name}: {refusal[1]}", reader.facts.get_pointer(element, name), ask.mark
         )
-    # Where only one unit is possible the attribute was read to check it, and says nothing more.
+    # The attribute was read for the check, also where only one unit is possible.
     reader.trace.record_fate((reader.facts.attributes[element, name],), "consumed", ask.mark)
 
 
@@ -340,10 +340,10 @@ def _reject_other_attributes(
 
 
 def _reject_unknown_field(reader: _FieldReader, element: etree._Element, field: str) -> None:
-    """Refuse a field that is not asked; say so plainly when the declaration holds it already."""
+    """Report a field that is not asked; name its place where the declaration already holds it."""
     _withhold_element(reader, element)
     rule = reader.document.asks_mark
-    # To say it well costs a look through the dictionary, which is not made for what is not shown.
+    # The search of the dictionary is skipped where the problem would not be listed.
     declared = (
         "" if reader.trace.is_full else describe_declared_place(reader.bundle, reader.document.id, field)
     )
@@ -360,10 +360,10 @@ def _withhold_element(reader: _FieldReader, element: etree._Element) -> None:
 
 
 def describe_declared_place(bundle: MappingBundle, document: str, field: str) -> str:
-    """Return in words where the declaration holds a field that is not asked, empty when it does not.
+    """Return a text that says where the declaration holds a field that is not asked, empty if nowhere.
 
     `field` is the element's name, dotted inside a group.  Decisions of reconciled.csv are
-    looked up first; then ``ImporterName`` is taken for ``importer.name``.
+    looked up first; then ``ImporterName`` matches ``importer.name``.
     """
     decision = bundle.reconciled.get((document, field))
     if decision is not None:

@@ -110,7 +110,7 @@ class Concatenation:
     def _evaluate_parts(
         self, scope: Scope, rule: SourceMark
     ) -> tuple[list[EvaluatedValue | None], ConversionError | None]:
-        """Return the value of each part, and the first conversion error; the other parts are still evaluated."""
+        """Return the value of each part, and the first conversion error; all parts are evaluated."""
         found: list[EvaluatedValue | None] = []
         first: ConversionError | None = None
         for part in self.parts:
