@@ -1,4 +1,4 @@
-"""The terms of mappings: places, forms, code lists, units, conditions, common meanings, asked fields."""
+"""The types of mappings: nodes, shapes, code lists, units, conditions, common meanings, unique fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code lists: versioned, with a declared direction; an unknown code is an error, never passed on."""
+"""Code lists: versioned, with a declared direction; an unknown code is an error and is not forwarded."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ATOM: Final = re.compile(r"(\[[^]]*\]|\([^)]*\)|.)(\{[0-9,]+\})?")
 class CodeList:
     """One list of codes, with a translation where it has one.
 
-    `direction` ``both`` says that the translation is one to one and can be read back;
-    ``forward`` says that it loses what it translates.  `pairs` translates a code together
-    with a value beside it (then `to` is None); ``both`` is one to one for each such value.
-    An open list accepts any code of its `pattern`; its rows are the codes we happen to know.
-    `known` are the codes again, to look one up in.
-    `labels` are the Korean and English words for a code, from the columns ``ko`` and ``en``.
+    With `direction` ``both`` the translation is one to one and can be read back; with
+    ``forward`` it cannot.  `pairs` translates a code together with a value beside it (then
+    `to` is None); ``both`` is then one to one for each such value.  An open list accepts any
+    code of its `pattern`; its rows are the known codes.  `known` is the set of `codes`, for
+    look-ups.  `labels` are the Korean and English words for a code, from the columns ``ko``
+    and ``en``.
     """
 
     name: str
@@ -56,19 +56,19 @@ class CodeList:
         return tuple(sorted(set((self.to or self.pairs or {}).values())))
 
     def translate_code(self, code: str, beside: str = "") -> str | None:
-        """Return what `code` becomes, None when the list does not know it.
+        """Return the translation of `code`, None for an unknown code.
 
-        A list with two key columns is asked with the value `beside` the code.
+        A list with two key columns also needs the value `beside` the code.
         """
         if self.pairs is not None:
             return self.pairs.get((code, beside))
         return None if self.to is None else self.to.get(code)
 
     def invert_code(self, text: str, beside: str | None = None) -> str | None:
-        """Return the one code that becomes `text`, None when there is none, several, or no way back.
+        """Return the one code that is translated to `text`; None where there is none, or several.
 
-        With two key columns and nothing given `beside`, the code must be the same for all values
-        that could stand beside it.
+        None also for the direction ``forward``.  With two key columns and no `beside`, the code
+        must be the same for all values that could stand beside it.
         """
         if self.direction != "both":
             return None
@@ -80,7 +80,7 @@ class CodeList:
 
 
 def read_code_lists(registry: YamlNode, read: Callable[[str], bytes]) -> dict[str, CodeList]:
-    """Return the lists of `registry`, their rows fetched by `read`."""
+    """Return the lists of `registry`; `read` returns the content of a file."""
     top = registry.read_table("codelists")
     lists = top.get_required("lists").read_table("lists")
     top.get("units")
@@ -125,7 +125,7 @@ def _read_code_list(name: str, table: YamlTable, mark: SourceMark, read: Callabl
 
 
 def _read_labels(content: bytes, key: str) -> dict[str, tuple[str, str]]:
-    """Return the words for each code where the table has both columns of them."""
+    """Return the labels of each code where the table has the columns ``ko`` and ``en``."""
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     if not {"ko", "en"} <= set(rows.fieldnames or ()):
         return {}
@@ -188,7 +188,7 @@ def read_csv_rows(content: bytes, file: str, columns: tuple[str, ...]) -> list[t
     """Return the `columns` of a table in CSV; the first of them may not be empty.
 
     Every row has as many cells as the head, and only characters that XML can carry; empty
-    lines are none.  Raises GW502 naming the line in which a row ends.
+    lines are ignored.  Raise GW502 with the line in which the wrong row ends.
     """
     return [values for _, values in read_numbered_rows(content, file, columns)]
 
@@ -243,7 +243,7 @@ def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
 
 
 def read_pattern(table: YamlTable, longest: int | None = None) -> str | None:
-    """Return the key ``pattern`` of a table, None when it has none; a text of `longest` must fit it."""
+    """Return the key ``pattern`` of a table, None where it has none; a text of `longest` must match it."""
     node = table.get("pattern")
     if node is None:
         return None

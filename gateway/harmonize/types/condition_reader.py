@@ -1,4 +1,4 @@
-"""Conditions over declared and asked values: finite, total, readable; no expression strings."""
+"""Reads conditions over declared and asked values; each is a finite, total tree, not a string."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def read_condition(
     dictionary: DataDictionary,
     lists: Mapping[str, CodeList] = _NO_LISTS,
 ) -> Condition:
-    """Return the condition that `node` writes: one key, a field's name or ``all``, ``any``, ``not``.
+    """Return the condition in `node`, which has one key: a field's name, ``all``, ``any`` or ``not``.
 
-    `lists` are the code lists that ``in_list`` may name.
+    `lists` are the code lists that ``in_list`` may name.  Raise GW502 for a wrong condition.
     """
     entries = list(node.read_table("condition").take_unread_items())
     if len(entries) != 1:
@@ -81,7 +81,7 @@ def _read_value_test(
 def _get_code_list(
     name: str, source: UniqueField | CommonMeaning, node: YamlNode, lists: Mapping[str, CodeList]
 ) -> CodeList:
-    """Return the list that a value is looked up in: one that we hold whole, with codes that it can have."""
+    """Return the list for a value; raise GW502 for an open list or one without a code of the shape."""
     found = lists.get(node.read_text("in_list"))
     if found is None:
         raise make_mapping_error(

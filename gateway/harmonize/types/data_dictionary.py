@@ -1,7 +1,7 @@
-"""The dictionary of common meanings: each thing a declaration can say, named once.
+"""The dictionary of common meanings: each value that a declaration can hold, named once.
 
-Documents name meanings (``importer.name``), never paths.  That makes "declared once",
-"one value for all agencies" and "never asked twice" look-ups instead of analyses.
+Documents name meanings (``importer.name``), never paths.  So "declared once", "one value for
+all agencies" and "never asked twice" are proved by look-ups.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _NONE: Final = "none"
 
 @dataclass(frozen=True, slots=True)
 class SiblingSelector:
-    """Which of several like elements is meant: those whose sibling `element` has one of `values`.
+    """Selects among elements of one name those whose sibling `element` has one of `values`.
 
-    ``none`` among the values stands for "the sibling is not there".  The order of the
-    values is the order in which the elements are taken.
+    ``none`` among the values means that the sibling is missing.  The elements are taken in the
+    order of the values.
     """
 
     element: str
     values: tuple[str, ...]
 
     def find_rank(self, text: str | None) -> int | None:
-        """Return the place of a sibling's text among the values, None when it is not meant."""
+        """Return the position of a sibling's text among the values, None where it is not selected."""
         value = text if text else _NONE
         return self.values.index(value) if value in self.values else None
 
 
 @dataclass(frozen=True, slots=True)
 class MeaningGroup:
-    """Elements that repeat and hold meanings of their own, as containers or packages."""
+    """A repeated element that holds meanings of its own, such as a container or a package."""
 
     name: str
     path: str
@@ -54,10 +54,10 @@ class MeaningGroup:
 
 @dataclass(frozen=True, slots=True)
 class CommonMeaning:
-    """One common meaning: where it stands, what it looks like, what people call it.
+    """One common meaning: its path, its shape and its labels.
 
-    `in_item` says whether it belongs to one goods item, itself or in a group of it; `attribute`
-    is what belongs to the value, a currency or a unit.
+    `in_item` is true where it belongs to one goods item, directly or in a group of it;
+    `attribute` is the attribute of the value, a currency or a unit.
     """
 
     name: str
@@ -84,7 +84,7 @@ class CommonMeaning:
 
 @dataclass(frozen=True, slots=True)
 class DataDictionary:
-    """Every common meaning by name, with the groups that some of them stand in."""
+    """Every common meaning by name, with the groups that some of them belong to."""
 
     name: str
     version: str
@@ -93,7 +93,7 @@ class DataDictionary:
     mark: SourceMark
 
     def list_enclosing_groups(self, per: str) -> tuple[str, ...]:
-        """Return the groups that enclose a meaning given `per`, the outermost first."""
+        """Return the groups around a meaning whose ``per`` is `per`, the outermost first."""
         found: tuple[str, ...] = ()
         while per in self.groups:
             found = (per, *found)
@@ -105,12 +105,12 @@ class DataDictionary:
         return f"{_make_base_path(group.per, self.groups)}/{group.path}"
 
     def is_per_item(self, per: str) -> bool:
-        """Return whether something given `per` belongs to one goods item."""
+        """Return whether a meaning or group whose ``per`` is `per` belongs to one goods item."""
         return _is_in_item(per, self.groups)
 
 
 def read_data_dictionary(root: YamlNode, lists: Mapping[str, CodeList]) -> DataDictionary:
-    """Return the dictionary that a file declares."""
+    """Return the dictionary that a file declares; raise GW502 for a wrong declaration."""
     top = root.read_table("dictionary")
     name = top.get_required("dictionary").read_text("dictionary")
     version = top.get_required("version").read_text("version")
@@ -124,7 +124,7 @@ def read_data_dictionary(root: YamlNode, lists: Mapping[str, CodeList]) -> DataD
 
 
 def _check_unique_path(meaning: CommonMeaning, known: Mapping[str, CommonMeaning]) -> None:
-    """Refuse a meaning of the very elements that another has: same path, and the same where."""
+    """Raise GW502 for a meaning with the same path and the same ``where`` as another."""
     for other in known.values():
         if (
             other is not meaning
@@ -168,7 +168,7 @@ def _make_base_path(per: str, groups: Mapping[str, MeaningGroup]) -> str:
 
 
 def _make_relative_path(path: str, per: str, groups: Mapping[str, MeaningGroup], mark: SourceMark) -> str:
-    """Return the part of `path` below the element that `per` stands for."""
+    """Return the part of `path` below the element that `per` names; raise GW502 for an unknown path."""
     base = _make_base_path(per, groups)
     if not path.startswith(f"{base}/") or not all(part.isalnum() for part in path.split("/")):
         raise make_mapping_error(mark, "path", f"a path of names below {base}", path)
@@ -178,7 +178,7 @@ def _make_relative_path(path: str, per: str, groups: Mapping[str, MeaningGroup],
 
 
 def _check_declared_element(meaning: CommonMeaning) -> None:
-    """Refuse a meaning that no submission can hold: no element with a value, another id, no such sibling."""
+    """Raise GW502 for a meaning that no submission can hold: wrong kind of element, id or sibling."""
     tag, mark, name = load_wco_elements()[meaning.path], meaning.mark, meaning.name
     if tag.kind == "class":
         raise make_mapping_error(mark, f"{name}.path", "the path of an element with a value", meaning.path)

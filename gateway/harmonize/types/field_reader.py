@@ -1,4 +1,4 @@
-"""Reads the fields that a document asks for, each with type, bounds, labels and requirement."""
+"""Reads the unique fields of a document, each with type, bounds, labels and requirement."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NUMBERS: Final = ("quantity", "measure", "amount")
 def read_unique_fields(
     node: YamlNode, lists: Mapping[str, CodeList], dictionary: DataDictionary
 ) -> tuple[UniqueField, ...]:
-    """Return the fields that `node` declares, checked against the dictionary and among themselves."""
+    """Return the fields that `node` declares; raise GW502 for a meaning that is common or asked twice."""
     asks = [
         _read_field(name, value, mark, (lists, "", ""))
         for name, value, mark in node.read_table("asks").take_unread_items()
@@ -110,7 +110,7 @@ def _read_field(
 
 
 def _check_shared_field(ask: UniqueField) -> None:
-    """Refuse a shared field that no other application could give: nameless, a part, or a file."""
+    """Raise GW502 for a shared field that is without meaning, a member of a group, or an attachment."""
     if not ask.shared:
         return
     if ask.group:
@@ -161,7 +161,7 @@ def _attach_condition(
     names: Mapping[str, UniqueField],
     context: tuple[DataDictionary, Mapping[str, CodeList]],
 ) -> UniqueField:
-    """Return `ask` with its condition read; conditions name fields, so all names must be known first."""
+    """Return `ask` with its condition, read after all names are known, since conditions name fields."""
     assert isinstance(node.value, dict)
     own = node.value[ask.name.rpartition(".")[2]]
     assert isinstance(own.value, dict)
@@ -211,7 +211,7 @@ def _read_shape(
 
 
 def _read_range(table: YamlTable, lowest: str | None) -> tuple[str | None, str | None]:
-    """Return the least and the most that a number may be; without a range `lowest` is the least."""
+    """Return the minimum and the maximum of a number; without a range, `lowest` is the minimum."""
     node = table.get("range")
     if node is None:
         return lowest, None
@@ -249,7 +249,7 @@ def _read_code_shape(
 
 
 def _read_code_labels(code: str, node: YamlNode) -> tuple[str, str]:
-    """Return the Korean and the English label of an inline code; one text alone serves as both."""
+    """Return the Korean and the English label of an inline code; a single text is used for both."""
     if not isinstance(node.value, dict):
         return node.read_text(code), node.read_text(code)
     table = node.read_table(code)

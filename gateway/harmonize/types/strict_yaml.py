@@ -1,8 +1,8 @@
-"""Reads YAML strictly: every scalar a string, no duplicate or unknown key, line kept for every node.
+"""Reads YAML strictly: every scalar is a string, keys are known and unique, every node has its line.
 
-A mapping is law in small letters, so nothing in it may be guessed.  ``090``, ``NO`` and
-``1E3`` are codes and stay text; anchors, aliases, tags and several documents in one file
-are refused; a key that nobody reads is an error that names file and line (GW502).
+Types are never guessed: ``090``, ``NO`` and ``1E3`` are codes and stay text.  Anchors,
+aliases, tags and several documents in one file are rejected; a key that no reader reads is
+an error that names file and line (GW502).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "read_yaml",
 ]
 
-# What XML 1.0 cannot carry: control characters, U+FFFE, U+FFFF and halves of a pair.
+# Characters that XML 1.0 cannot carry: control characters, U+FFFE, U+FFFF and single surrogates.
 _FOREIGN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LARGEST: Final = 2_000_000
 _MOST_NODES: Final = 1_000_000
@@ -35,7 +35,7 @@ _DEEPEST: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class SourceMark:
-    """A place in a mapping file; line 0 is no place in it but what `file` says in words."""
+    """A place in a mapping file; with line 0, `file` is a description instead of a file name."""
 
     file: str
     line: int
@@ -45,7 +45,7 @@ class SourceMark:
 
 
 class MappingError(GatewayError):
-    """A mapping that does not load (GW502): its place, the field, and the proof that it breaks, if one."""
+    """A mapping that cannot be loaded (GW502): its mark, the field, and the proof that fails, if any."""
 
     def __init__(self, mark: SourceMark, name: str, detail: str, proof: str) -> None:
         super().__init__(MAPPING_WRONG, f"{name}: {detail}", str(mark))
@@ -57,9 +57,9 @@ class MappingError(GatewayError):
 def make_mapping_error(
     mark: SourceMark, name: str, expected: str, found: str, *, proof: str = ""
 ) -> MappingError:
-    """Return the error of a wrong mapping (GW502): field, expectation, finding, file and line.
+    """Return the error of a wrong mapping (GW502): field, expected and found text, file and line.
 
-    `proof` names the proof that the mapping breaks, where it is refused for that.
+    `proof` names the proof that the mapping fails, where that is the reason.
     """
     shown, wanted = (
         text if len(text) <= most else text[:most] + "…" for text, most in ((found, 80), (expected, 240))
@@ -75,7 +75,7 @@ def find_invalid_xml_character(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class YamlNode:
-    """One YAML node with its place: `value` is a text, a list of nodes, or a table of nodes by key."""
+    """One YAML node with its mark: `value` is a text, a list of nodes, or a table of nodes by key."""
 
     value: str | list[YamlNode] | dict[str, YamlNode]
     mark: SourceMark
@@ -83,11 +83,11 @@ class YamlNode:
 
     @property
     def kind_name(self) -> str:
-        """Return what the node is, in the words of an error message."""
+        """Return the kind of the node, as error messages name it."""
         return {str: "text", list: "list", dict: "table"}[type(self.value)]
 
     def read_text(self, name: str) -> str:
-        """Return the node's text; it may not be empty."""
+        """Return the node's text; raise GW502 for an empty one."""
         if not isinstance(self.value, str) or not self.value.strip():
             raise make_mapping_error(self.mark, name, "a text", self.describe_value())
         return self.value
@@ -161,7 +161,7 @@ class YamlNode:
 
 
 class YamlTable:
-    """A reader of one table that remembers which keys were read and refuses the others."""
+    """A reader of one table that records which keys were read and rejects the others."""
 
     def __init__(
         self, nodes: dict[str, YamlNode], mark: SourceMark, name: str, keys: dict[str, SourceMark]
@@ -181,7 +181,7 @@ class YamlTable:
         return self._nodes.get(key)
 
     def get_required(self, key: str) -> YamlNode:
-        """Return the node of `key`, which must be there."""
+        """Return the node of `key`; raise GW502 where it is missing."""
         node = self.get(key)
         if node is None:
             raise make_mapping_error(
@@ -190,19 +190,19 @@ class YamlTable:
         return node
 
     def read_text(self, key: str, default: str = "") -> str:
-        """Return the text of `key`, or `default` when it is not there."""
+        """Return the text of `key`, or `default` where it is missing."""
         node = self.get(key)
         return default if node is None else node.read_text(f"{self.name}.{key}")
 
     def take_unread_items(self) -> Iterator[tuple[str, YamlNode, SourceMark]]:
-        """Yield every key not read so far, with its node and the place of the key."""
+        """Yield every key not read so far, with its node and the mark of the key."""
         for key, node in self._nodes.items():
             if key not in self._read:
                 self._read.add(key)
                 yield key, node, self._keys[key]
 
     def reject_unread_keys(self) -> None:
-        """Refuse keys that nobody has read."""
+        """Raise GW502 for a key that has not been read."""
         for key in self._nodes:
             if key not in self._read:
                 known = ", ".join(sorted(self._read))
@@ -214,8 +214,8 @@ class YamlTable:
 def read_yaml(content: bytes, file: str, *, aliases: bool = False, largest: int = _LARGEST) -> YamlNode:
     """Return the one document of a strict YAML file; `file` is the name that errors show.
 
-    `largest` is in octets.  `aliases` lets a part stand for an earlier one (``*name``), as
-    programs write it that dump tables; a mapping may not have them.
+    `largest` is in octets.  `aliases` permits references to earlier nodes (``*name``), as YAML
+    dumpers write them; a mapping may not have them.  Raise GW502 for a wrong file.
     """
     start = SourceMark(file, 1)
     if len(content) > largest:
@@ -237,7 +237,7 @@ def _make_syntax_error(error: Exception, file: str) -> GatewayError:
 
 
 class _YamlReader:
-    """Makes nodes of the events of a YAML parser; no values are guessed, nothing is built twice."""
+    """Builds nodes from the events of a YAML parser; no types are guessed, no alias is copied."""
 
     def __init__(self, text: str, file: str, aliases: bool) -> None:
         self._events = yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
@@ -247,7 +247,7 @@ class _YamlReader:
         self._nodes = 0
 
     def read_document(self) -> YamlNode:
-        """Return the root of the only document."""
+        """Return the root of the one document; raise GW502 for none or several."""
         next(self._events)
         if isinstance(next(self._events), yaml.StreamEndEvent):
             raise make_mapping_error(SourceMark(self._file, 1), "file", "one YAML document", "nothing")
@@ -264,7 +264,7 @@ class _YamlReader:
         return SourceMark(self._file, event.start_mark.line + 1 if event.start_mark is not None else 1)
 
     def _read_scalar(self, event: yaml.ScalarEvent, mark: SourceMark, name: str) -> str:
-        """Return the text of a scalar, which has no tag and only characters that XML can carry."""
+        """Return the text of a scalar; raise GW502 for a tag or a character that XML cannot carry."""
         text = str(event.value)
         if event.tag is not None:
             raise make_mapping_error(mark, name, "no tags", str(event.tag))
@@ -273,7 +273,7 @@ class _YamlReader:
         return text
 
     def _read_node(self, event: yaml.Event, depth: int, name: str) -> YamlNode:
-        """Return the node that begins with `event`; `name` is the key that it stands under."""
+        """Return the node that begins with `event`; `name` is the key of the node."""
         mark = self._locate_event(event)
         self._nodes += 1
         if depth > _DEEPEST:

@@ -1,4 +1,4 @@
-"""The fields that a document asks a trader for: the only ones, each with a meaning of its own."""
+"""The unique fields: those that one document alone asks the applicant for; and conditions on values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _ATTRIBUTES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class FieldRequirement:
-    """When a field must be given: always, when `when` holds, or never; `otherwise` may forbid it."""
+    """When a field must be given: always, where `when` holds, or never.
+
+    With `forbidden_otherwise` it may not be given where `when` does not hold.
+    """
 
     mandatory: bool = False
     when: Condition | None = None
@@ -50,10 +53,10 @@ class FieldRequirement:
 class UniqueField:
     """One asked field, or a group of them; `name` is dotted inside a `group`.
 
-    `per` is ``group`` inside a group; `home` says of any field whether it belongs to one
-    goods item or to the whole application.  The answer to a `shared` field, or to a whole
-    group, counts for all applications of a submission that share its meaning.  `attribute` is
-    what the field carries, a unit, a currency or a content id, `attribute_shape` the form of that.
+    `per` is ``group`` inside a group; `home` is ``item`` or ``application`` for every field.
+    The answer to a `shared` field, or to a whole group, is used in all applications of a
+    submission that share its meaning.  `attribute` is the attribute that the field carries, a
+    unit, a currency or a content id; `attribute_shape` is the form of that attribute.
     """
 
     name: str
@@ -86,28 +89,28 @@ class UniqueField:
 
     @property
     def many(self) -> bool:
-        """Return whether there may be several values, side by side."""
+        """Return whether the field may have several values, side by side."""
         return self.repeat[1] > 1
 
     @property
     def fixed_unit(self) -> str | None:
-        """Return the unit when there is only one, so that it need not be written."""
+        """Return the unit where only one is possible, so that it need not be written."""
         return self.units[0] if len(self.units) == 1 else None
 
 
 def to_element_name(name: str) -> str:
-    """Return the element's name of a field: ``lot_no`` is ``LotNo``."""
+    """Return the element name of a field: ``lot_no`` becomes ``LotNo``."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 def make_pointer_segment(ask: UniqueField) -> str:
-    """Return the last part of the pointer at which a field stands, or would stand, for the first time."""
+    """Return the last segment of the pointer of a field's first occurrence, present or missing."""
     numbered = ask.type == "group" or (ask.home == "item" and not ask.group)
     return f"{ask.tag}[1]" if numbered else ask.tag
 
 
 def to_dotted_element_name(name: str) -> str:
-    """Return the elements' names of a dotted field: ``animal.tag_no`` is ``Animal.TagNo``."""
+    """Return the element names of a dotted field: ``animal.tag_no`` becomes ``Animal.TagNo``."""
     return ".".join(to_element_name(part) for part in name.split("."))
 
 
@@ -122,7 +125,7 @@ _TRUE: Final = {"1": "true", "0": "false"}
 
 
 class ValueReader(Protocol):
-    """Whatever can give the values of a source to a condition."""
+    """The interface from which a condition reads the values of a source."""
 
     def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> Sequence[TextValue]:
         """Return the values of `source`, read by `rule`."""
@@ -143,7 +146,7 @@ class AllOf:
     parts: tuple[Condition, ...]
 
     def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
+        """Return whether the condition holds in `scope`; all parts are always read, for a fixed read set."""
         return all([part.is_satisfied(scope) for part in self.parts])
 
 
@@ -154,7 +157,7 @@ class AnyOf:
     parts: tuple[Condition, ...]
 
     def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the condition holds in `scope`; every part is read, so that the reads are fixed."""
+        """Return whether the condition holds in `scope`; all parts are always read, for a fixed read set."""
         return any([part.is_satisfied(scope) for part in self.parts])
 
 
@@ -182,7 +185,7 @@ class ValueTest:
     listed: CodeList | None = None
 
     def is_satisfied(self, scope: ValueReader) -> bool:
-        """Return whether the value in `scope` passes; where there is none only ``present: no`` holds."""
+        """Return whether a value in `scope` passes the test; without a value only ``present: no`` holds."""
         texts = [found.text for found in scope.read_values(self.source, self.mark)]
         if self.operator == "present":
             return bool(texts) == (self.values[0] == "yes")
@@ -209,7 +212,7 @@ Condition = AllOf | AnyOf | Negation | ValueTest
 
 
 def list_guard_tests(condition: Condition) -> Iterator[ValueTest]:
-    """Yield every test of a condition: the guard values that decide it."""
+    """Yield every test of a condition: the guards that decide it."""
     if isinstance(condition, ValueTest):
         yield condition
         return

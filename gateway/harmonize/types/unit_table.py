@@ -1,4 +1,4 @@
-"""Units of measure: exact factors within one dimension, and exact conversion with declared rounding."""
+"""The table of units: exact factors within one dimension, exact conversion, declared rounding."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUNDING_NAMES: Final = ("half_up", "half_even", "down", "up", "exact")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One unit: how many of its dimension's base unit it is, exactly."""
+    """One unit: `factor` is its exact size in the base unit of its dimension."""
 
     code: str
     dimension: str
@@ -51,7 +51,7 @@ class UnitTable:
         return self.units.get(code)
 
     def convert_quantity(self, number: Fraction, origin: str, to: str) -> Fraction | None:
-        """Return `number` of the unit `origin` in the unit `to`; None where they share no dimension."""
+        """Convert `number` from the unit `origin` to the unit `to`; None where they share no dimension."""
         first, last = self.get(origin), self.get(to)
         if first is None or last is None or first.dimension != last.dimension:
             return None

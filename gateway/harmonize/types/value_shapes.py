@@ -1,4 +1,4 @@
-"""What a single value may look like: one description that checks a text and writes its XML schema type."""
+"""The shape of a single value: it validates a text and is written as an XML Schema simple type."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = [
 CHARSETS: Final = ("euc-kr", "cp949", "utf-8", "ascii")
 KINDS: Final = ("text", "decimal", "integer", "digits", "day", "date", "moment", "boolean")
 DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})")
-# A pattern is a row of characters and classes, each with a count or none, and of a few choices of
-# fixed words: Python and XML Schema read it alike, and it is matched fast as counts are bounded.
+# A pattern is a sequence of characters and classes, each with an optional count, and of a few choices
+# of fixed words.  Python and XML Schema read it alike; bounded counts keep the match fast.
 _PATTERN_FORM: Final = re.compile(
     r"(?:(?:\[[A-Za-z0-9가-힣 ._/:,;#+*=@()%'-]+\]|[A-Za-z0-9가-힣 _/-])(?:\{[0-9]{1,4}(?:,[0-9]{1,4})?\})?"
     r"|\([A-Za-z0-9가-힣 _/-]+(?:\|[A-Za-z0-9가-힣 _/-]+)*\)(?:\{0,1\})?)+"
@@ -38,7 +38,7 @@ _DAY: Final = re.compile(r"[0-9]{8}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
-    r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema knows no zone beyond fourteen hours
+    r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema has no zone beyond fourteen hours
 )
 _NUMBERS: Final = ("decimal", "integer")
 _TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
@@ -48,7 +48,7 @@ _PATTERN: Final = {"digits": r"[0-9]+", "day": _DAY.pattern, "date": _DATE.patte
 
 @dataclass(frozen=True, slots=True)
 class ValueShape:
-    """The form of one value; every bound that is None does not bind.
+    """The form of one value; a bound of None does not apply.
 
     `longest` counts characters, `octets` counts octets in `charset`; `exact` makes the
     bound a fixed length.  `total` and `fraction` are digits as in XML Schema.
@@ -73,7 +73,7 @@ class ValueShape:
         object.__setattr__(self, "_plain", self.kind == "text" and self.pattern is None and not self.exact)
 
     def find_violation(self, text: str) -> tuple[Problem, str] | None:
-        """Return why `text` does not have this shape, or None when it has."""
+        """Return the problem and a message where `text` does not have this shape, else None."""
         if self.codes is not None:
             if text in (self._members or self._cache_members(self.codes)):
                 return None
@@ -82,17 +82,17 @@ class ValueShape:
                 f"{_format_excerpt(text)} is not in the list {self.list_name or 'of the field'}",
             )
         if self._plain and 0 < len(text) <= (self.longest or 0):
-            return None  # what nearly every text is: no form of its own, and short enough
+            return None  # the common case: a plain text that is short enough
         return self._find_kind_violation(text) or self._find_length_violation(text)
 
     def _cache_members(self, codes: tuple[str, ...]) -> frozenset[str]:
-        """Return the codes as a set, made at the first question: lists can be long."""
+        """Return the codes as a set, made at the first use, since lists can be long."""
         members = frozenset(codes)
         object.__setattr__(self, "_members", members)
         return members
 
     def get_max_length(self) -> int | None:
-        """Return how many characters a value has at most, None where nothing bounds it."""
+        """Return how many characters a value has at most, None where there is no bound."""
         if self.codes is not None:
             return max(map(len, self.codes), default=0)
         if self.kind in ("day", "date"):
@@ -164,9 +164,9 @@ def is_simple_pattern(pattern: str) -> bool:
 
 
 def count_octets(text: str, charset: str) -> int | None:
-    """Return the length of `text` in octets of `charset`, None when it cannot be written in it."""
+    """Return the length of `text` in octets of `charset`, None where `charset` cannot encode it."""
     if text.isascii():
-        return len(text)  # each of the charsets writes ASCII as it is
+        return len(text)  # ASCII has the same octets in each of the charsets
     try:
         return len(text.encode(charset))
     except UnicodeEncodeError:
@@ -176,8 +176,8 @@ def count_octets(text: str, charset: str) -> int | None:
 def write_simple_type(shape: ValueShape, indent: str) -> list[str]:
     """Return the lines of an ``xs:simpleType`` that accepts what `shape` accepts.
 
-    Lengths in octets become lengths in characters, which is all XML Schema can say: the
-    exact count is checked before.
+    Lengths in octets become lengths in characters, since XML Schema has no others; the gateway
+    checks the exact count itself.
     """
     if shape.kind == "moment" and shape.codes is None:
         return [f'{indent}<xs:simpleType><xs:union memberTypes="xs:date xs:dateTime"/></xs:simpleType>']
@@ -210,7 +210,7 @@ def _list_facets(shape: ValueShape) -> list[tuple[str, str]]:
 
 
 def _is_valid_time(text: str, kind: str) -> bool:
-    """Return whether `text` names a day, or where `kind` allows it a moment, that exists."""
+    """Return whether `text` is an existing date or, for the kind ``moment``, date with time."""
     try:
         if (_DAY if kind == "day" else _DATE).fullmatch(text):
             return bool(date.fromisoformat(text))
