@@ -1,4 +1,4 @@
-"""What one submission says, as the engine reads it: values by field, scopes of evaluation, problems found."""
+"""A submission as the engine reads it: the submission index, the evaluation scopes and their trace."""
 
 from __future__ import annotations
 

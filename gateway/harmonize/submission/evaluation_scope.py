@@ -1,4 +1,4 @@
-"""Where a rule stands while it is applied: the application, the item, the repetitions around it."""
+"""The evaluation scope of a rule: its application, item and enclosing repetitions; and the trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STRENGTH: Final = {"withheld": 0, "consumed": 1, "forwarded": 2}
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing wrong with a submission: the problem, in words, and where."""
+    """One problem of a submission: its kind, the detail, the pointer and the rule."""
 
     problem: Problem
     detail: str
@@ -40,7 +40,7 @@ class Diagnostic:
 
 
 class Fate(NamedTuple):
-    """What became of a leaf for one document, by which rule, and where it went."""
+    """The fate of a leaf for one document, the rule that decided it, and the targets reached."""
 
     fate: str
     rule: SourceMark
@@ -49,10 +49,10 @@ class Fate(NamedTuple):
 
 @dataclass(slots=True)
 class EvaluationTrace:
-    """The fates of all leaves for one document, and what was wrong on the way.
+    """The fates of all leaves for one document, and the problems found during evaluation.
 
-    `borrowed` are the leaves of other applications that stand for answers of its own, `further`
-    where a leaf went after its first target: it can be very many places.
+    `borrowed` are the leaves of other applications whose shared answers are used; `further` are
+    the targets of a leaf after the first, in lists, since there can be very many.
     """
 
     document: str
@@ -65,11 +65,11 @@ class EvaluationTrace:
 
     @property
     def is_full(self) -> bool:
-        """Return whether no more troubles are listed: what would be said of a further one is not needed."""
+        """Return whether the list of troubles is full, so that further details need not be made."""
         return len(self.troubles) >= MAX_DIAGNOSTICS
 
     def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
-        """Note that leaves reached `target`."""
+        """Record that leaves reached `target`."""
         for leaf in leaves:
             old = self.fates.get(leaf)
             if old is not None and old.fate == "forwarded":
@@ -78,14 +78,14 @@ class EvaluationTrace:
                 self.fates[leaf] = Fate("forwarded", rule, (target,))
 
     def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
-        """Note leaves that stay together for the whole submission; to do so again costs nothing."""
+        """Record the fate of a constant sequence of leaves; a repeated call with it returns at once."""
         key = (id(leaves), fate, rule)
         if key not in self._noted:
-            self._noted[key] = leaves  # kept, so that nothing else gets its id
+            self._noted[key] = leaves  # referenced, so that no other object gets its id
             self.record_fate(leaves, fate, rule)
 
     def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
-        """Note that leaves were ``consumed`` or ``withheld`` by `rule`; the stronger fate stays."""
+        """Record that leaves were ``consumed`` or ``withheld`` by `rule`; a stronger fate is retained."""
         noted = Fate(fate, rule)
         for leaf in leaves:
             old = self.fates.get(leaf)
@@ -95,7 +95,7 @@ class EvaluationTrace:
     def report_problem(
         self, problem: Problem, detail: str, pointer: str, place: tuple[str, SourceMark | None]
     ) -> None:
-        """Note that something is wrong; the application then yields no request."""
+        """Report a problem; the application then gets no request."""
         application, rule = place
         self.failed.add(application)
         if not self.is_full:
@@ -104,13 +104,13 @@ class EvaluationTrace:
 
 @dataclass(slots=True)
 class SiblingFields:
-    """The unique fields that stand side by side: their elements by name, their values once looked at."""
+    """The unique fields that stand side by side: their elements by name, and a cache of their values."""
 
     elements: dict[str, list[etree._Element]] = field(default_factory=dict)
     values: dict[str, tuple[FoundValue, ...]] = field(default_factory=dict)
 
     def drop_field(self, name: str) -> None:
-        """Leave a field out."""
+        """Remove a field with its cached values."""
         del self.elements[name]
         self.values.pop(name, None)
 
@@ -119,10 +119,10 @@ class SiblingFields:
 class UniqueFieldValues:
     """The unique fields of one application: at the top, in each item, in each group element.
 
-    `indexes` are look-ups by key, made when a line first needs them; `borrowed` the elements of
-    other applications, whose answers are shared.  `listed` are the common meanings that the
-    document lists, by the group that they stand in; a group has its entry also where only one
-    inside it has some; `currencies` those that a common amount may have, none: any.
+    `indexes` are caches, filled when a line first needs them; `borrowed` are the elements of
+    other applications whose answers are shared.  `listed` are the common meanings that the
+    document lists, by their group; a group also has an entry where only an inner group has
+    meanings.  `currencies` are those that a common amount may have; empty permits any.
     """
 
     top: SiblingFields = field(default_factory=SiblingFields)
@@ -141,9 +141,9 @@ _NO_ANSWERS: Final = SiblingFields()
 class Scope:
     """One place in the evaluation of one application's rules.
 
-    `numbers` are the goods items concerned here: all of the application, or those that have
-    one value of `grouped`, which is then read as if it were declared once.  The scopes of the
-    occurrences below are made when they are first gone into, and kept for the next line.
+    `numbers` are the goods items in scope: all of the application, or those with one value of
+    `grouped`, which is then read as if it were declared once.  The scopes of the occurrences
+    below are made at their first use and cached for the next line.
     """
 
     facts: SubmissionIndex
@@ -162,9 +162,9 @@ class Scope:
     _inside: dict[tuple[str, bool], list[Scope]] | None = None
 
     def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> tuple[FoundValue, ...]:
-        """Return the values of `source` here and in every repetition below that it belongs to.
+        """Return the values of `source` in this scope and in every repetition below that it belongs to.
 
-        Its leaves are noted as read (``consumed``) by `rule`.
+        Record their leaves as read (``consumed``) by `rule`.
         """
         scopes = self.list_value_scopes(source)
         if len(scopes) == 1:
@@ -176,13 +176,13 @@ class Scope:
         return found
 
     def list_written_elements(self, ask: UniqueField) -> Sequence[etree._Element]:
-        """Return the elements of an asked field or group here, with or without content."""
+        """Return the elements of an asked field or group in this scope, with or without content."""
         return self._find_sibling_fields(ask).elements.get(ask.name, ())
 
     def find_local_values(
         self, source: UniqueField | CommonMeaning, rule: SourceMark
     ) -> tuple[FoundValue, ...]:
-        """Return the values of `source` here; only what was read to choose them is noted."""
+        """Return the values of `source` in this scope; record only the leaves read to select them."""
         if source is self.grouped and self.item is None:
             return self._find_shared_value(source, rule)
         if isinstance(source, UniqueField):
@@ -198,7 +198,7 @@ class Scope:
         return hits.found
 
     def enter_items(self) -> list[Scope]:
-        """Return one scope for each goods item of the application, in its order; not to be changed."""
+        """Return one scope for each goods item in scope, in order; callers must not change the list."""
         if self._items is None:
             there = self.facts.items
             self._items = [
@@ -209,7 +209,7 @@ class Scope:
         return self._items
 
     def enter_value_groups(self, key: UniqueField | CommonMeaning, rule: SourceMark) -> list[Scope]:
-        """Return one scope for each value that the items have of `key`, in order of first appearance."""
+        """Return one scope for each distinct value of `key` in the items, in order of first appearance."""
         numbers: dict[str, list[str]] = {}
         for inner in self.enter_items():
             for one in inner.find_local_values(key, rule)[:1]:
@@ -220,17 +220,16 @@ class Scope:
         ]
 
     def enter_field_group(self, group: UniqueField) -> list[Scope]:
-        """Return one scope for each occurrence of an asked group here; not to be changed."""
+        """Return one scope for each occurrence of an asked group; callers must not change the list."""
         scopes = self._find_cached_scopes(group.name, asked=True)
         return (
             self._enter_elements(group.name, self.list_written_elements(group)) if scopes is None else scopes
         )
 
     def enter_meaning_group(self, name: str) -> list[Scope]:
-        """Return one scope for each occurrence of a group of the dictionary here; not to be changed.
+        """Return one scope for each occurrence of a dictionary group; callers must not change the list.
 
-        One in which nothing stands that the document lists is none of the document's business:
-        it is not even counted.
+        An occurrence without a value that the document lists is left out and not counted.
         """
         scopes = self._find_cached_scopes(name, asked=False)
         if scopes is not None:
@@ -251,7 +250,7 @@ class Scope:
         )
 
     def _has_listed_value(self, name: str, element: etree._Element) -> bool:
-        """Return whether a listed value stands in an occurrence of a group, or in a group inside it."""
+        """Return whether an occurrence of a group, or a group inside it, has a listed value."""
         facts, listed = self.facts, self.answers.listed
         if any(facts.find_values(meaning, element, self.item).found for meaning in listed[name]):
             return True
@@ -263,7 +262,7 @@ class Scope:
         )
 
     def has_value(self, source: CommonMeaning) -> bool:
-        """Return whether a common meaning has a value here or in a repetition below; nothing is noted."""
+        """Return whether a common meaning has a value in this scope or below; record nothing."""
         for inner in self.list_value_scopes(source):
             base = inner._find_base_element(source.per)
             if base is not None and inner.facts.find_values(source, base, inner.item).found:
@@ -271,7 +270,7 @@ class Scope:
         return False
 
     def list_value_scopes(self, source: UniqueField | CommonMeaning) -> list[Scope]:
-        """Return every scope from here down in which `source` has its values."""
+        """Return every scope, from this one down, in which `source` has its values."""
         if source is self.grouped:
             return [self]
         if isinstance(source, UniqueField):
@@ -282,7 +281,7 @@ class Scope:
         return self._descend_groups(self.dictionary.list_enclosing_groups(source.per), in_item, asked=False)
 
     def list_occurrence_scopes(self, group: UniqueField | MeaningGroup) -> list[Scope]:
-        """Return one scope for each occurrence of a group here and in the repetitions below."""
+        """Return one scope for each occurrence of a group in this scope and in the repetitions below."""
         if isinstance(group, UniqueField):
             return self._descend_groups(_list_enclosing_names(group.name), group.home == "item", asked=True)
         return self._descend_groups(
@@ -300,7 +299,7 @@ class Scope:
         return scopes
 
     def enter_group(self, name: str, *, asked: bool) -> list[Scope]:
-        """Return one scope for each occurrence here of a group, an asked one or one of the dictionary."""
+        """Return one scope for each occurrence of a group, an asked one or one of the dictionary."""
         if not asked:
             return self.enter_meaning_group(name)
         scopes = self._find_cached_scopes(name, asked=True)
@@ -318,7 +317,7 @@ class Scope:
         )
 
     def _find_cached_scopes(self, name: str, *, asked: bool) -> list[Scope] | None:
-        """Return the scopes of the occurrences of a group where they are known."""
+        """Return the cached scopes of the occurrences of a group, None where there are none."""
         return None if self._inside is None else self._inside.get((name, asked))
 
     def _cache_scopes(self, key: tuple[str, bool], scopes: list[Scope]) -> list[Scope]:
@@ -334,7 +333,7 @@ class Scope:
         common: Mapping[str, etree._Element],
         index: Mapping[str, int],
     ) -> Scope:
-        """Return a scope inside this one; made plainly, as there are many of them."""
+        """Return a scope inside this one; positional arguments keep this frequent call fast."""
         return Scope(
             self.facts,
             self.dictionary,
@@ -361,7 +360,7 @@ class Scope:
     def _find_shared_value(
         self, source: UniqueField | CommonMeaning, rule: SourceMark
     ) -> tuple[FoundValue, ...]:
-        """Return the one value that all goods items here have, as coming from all of them."""
+        """Return the one value that all goods items in scope have, with the leaves of all of them."""
         found = [one for inner in self.enter_items() for one in inner.find_local_values(source, rule)[:1]]
         leaves = tuple(leaf for one in found for leaf in one.leaves)
         return (FoundValue(found[0].text, leaves, found[0].element),) if found else ()
@@ -381,7 +380,7 @@ class Scope:
         if not ask.group:
             top = ask.per == "application"
             return self.answers.top if top else self.answers.items.get(self.item or "", _NO_ANSWERS)
-        # A group that occurs once at most need not be gone over: its one occurrence is meant.
+        # A line may name a field of a group that occurs at most once without an ``each``.
         scope = self
         for name in _list_enclosing_names(ask.group) if ask.group not in self.asked else ():
             if name not in scope.asked:

@@ -1,4 +1,4 @@
-"""What a submission says: its leaves in document order, and where each common meaning has its value."""
+"""The submission index: the leaves in document order, and the values of each common meaning."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _Step = tuple[etree._Element, str, "str | None", "Places | None"]
 class Leaf(NamedTuple):
     """A text element or an attribute of the declaration, the supplement or the unique fields.
 
-    `path` is the way down by names (``SUP/…`` in the supplement, empty in the unique
-    fields); `item` the sequence number of the goods item that the leaf belongs to, with a
-    ``+`` where an earlier item has the same number;
-    `application` the position of the application whose unique field it is.
+    `path` is the path of element names (``SUP/…`` in the supplement, empty in the unique
+    fields); `item` is the sequence number of the goods item that the leaf belongs to, with a
+    ``+`` where an earlier item has the same number; `application` is the position of the
+    application whose unique field it is.
     """
 
     element: etree._Element
@@ -58,7 +58,7 @@ class Leaf(NamedTuple):
 
     @property
     def value(self) -> str:
-        """Return the leaf's text, exactly as it stands there."""
+        """Return the leaf's text, unchanged."""
         return (
             read_element_text(self.element)
             if self.attribute is None
@@ -82,7 +82,7 @@ class FoundValue(NamedTuple):
 
 
 class ValueMatches(NamedTuple):
-    """All values of a meaning in one place; the leaves read to choose them, and those not chosen."""
+    """All values of a meaning in one place, the leaves read to select them, and those not selected."""
 
     found: tuple[FoundValue, ...]
     consumed: tuple[int, ...] = ()
@@ -94,12 +94,12 @@ _NOTHING: Final = ValueMatches(())
 
 @dataclass(slots=True)
 class SubmissionIndex:
-    """A submission taken apart once, for all its documents.
+    """The index of a submission, made once for all its documents.
 
-    `keys` are the attributes that say which supplement value is which; `repeated` are the
-    sequence numbers that several goods items have; `offers` the answers that applications share,
-    looked up when one is first asked for.  `places` are the declaration's elements by the goods
-    item that they stand in and by their path, in document order.
+    `keys` are the attributes that identify the values of the supplement; `repeated` are the
+    sequence numbers that several goods items have; `offers` are the shared answers of the
+    applications, collected at their first use.  `places` are the declaration's elements by
+    goods item and by path, in document order.
     """
 
     root: etree._Element
@@ -120,9 +120,9 @@ class SubmissionIndex:
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
 
     def find_values(self, meaning: CommonMeaning, base: etree._Element, item: str | None) -> ValueMatches:
-        """Return what the submission says about `meaning` below `base`, which lies in goods item `item`.
+        """Return the values of `meaning` below `base`, which lies in goods item `item`.
 
-        Each place is looked at once, however many documents and lines ask about it.
+        The result is cached for all documents and lines.
         """
         key = (meaning.name, base)
         hits = self._hits.get(key)
@@ -132,7 +132,7 @@ class SubmissionIndex:
         return hits
 
     def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
-        """Return the elements of `group` below `base`, in document order; not to be changed."""
+        """Return the elements of `group` below `base`, in document order; callers must not change it."""
         key = (group.name, base)
         elements = self._groups.get(key)
         if elements is None:
@@ -141,7 +141,7 @@ class SubmissionIndex:
         return elements
 
     def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
-        """Return the pointer of an element or of its attribute; the submission must stay as it is."""
+        """Return the pointer of an element or of its attribute; the submission must not be changed."""
         return self._pointers.get_pointer(element, attribute)
 
     def get_leaf_pointer(self, number: int) -> str:
@@ -157,7 +157,7 @@ class SubmissionIndex:
         return numbers
 
     def list_leaves_below(self, element: etree._Element) -> tuple[int, ...]:
-        """Return the leaves of `element` and of everything in it."""
+        """Return the leaves of `element` and of all its descendants."""
         found: list[int] = []
         for inner in element.iter(tag=etree.Element):
             found += self._get_leaf_numbers(inner)
@@ -245,7 +245,7 @@ class SubmissionIndex:
 
 
 def index_submission(root: etree._Element) -> SubmissionIndex:
-    """Take a submission apart; it must hold exactly one declaration."""
+    """Return the index of a submission; raise GW402 unless it has exactly one declaration."""
     declarations = [
         inner
         for part in root.iterchildren(f"{_SUB}Declaration", f"{_SHELL}MetaData", f"{_DEC}Declaration")
@@ -274,7 +274,7 @@ def _index_field_leaves(facts: SubmissionIndex, fields: etree._Element, number: 
 
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
-    """Take the declaration apart in one pass, noting for each element where it stands."""
+    """Index the declaration in one pass: leaves, goods items, and elements by path."""
     below: dict[str, dict[str, str]] = {}
     inside: Places | None = facts.places.setdefault(None, {})
     pending: list[_Step] = [(facts.declaration, "Declaration", None, inside)]
@@ -286,7 +286,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             _add_element_place(inside, path, element)
         if not _add_element_leaves(facts, element, path, (item, None)):
             continue
-        # One text for each path, however many elements have it.
+        # Elements with the same path share one string.
         paths = below.setdefault(path, {})
         for child in reversed(element):
             tag = child.tag
@@ -296,7 +296,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
 
 
 def _add_element_place(inside: Places, path: str, element: etree._Element) -> None:
-    """Note an element by its path; nearly every one stands alone, and then needs no list."""
+    """Add an element by its path; a single element, the usual case, is stored without a list."""
     alike = inside.get(path)
     if alike is None:
         inside[path] = element
@@ -307,7 +307,7 @@ def _add_element_place(inside: Places, path: str, element: etree._Element) -> No
 
 
 def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, Places | None]:
-    """Return the sequence number of a goods item, and where its elements are noted."""
+    """Return the sequence number of a goods item, and the table of its elements by path."""
     sequence = element.find(f"{_DEC}SequenceNumeric")
     item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
     if facts.items.setdefault(item, element) is not element:
@@ -335,7 +335,7 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
 def _add_element_leaves(
     facts: SubmissionIndex, element: etree._Element, path: str, where: tuple[str | None, int | None]
 ) -> bool:
-    """Add the leaves of one element; return whether it holds others."""
+    """Add the leaves of one element; return whether it has child elements."""
     item, application = where
     leaves = facts.leaves
     holds = len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None
@@ -349,7 +349,7 @@ def _add_element_leaves(
 
 
 def read_element_text(element: etree._Element) -> str:
-    """Return the whole text of a text element: a comment inside it cuts nothing off."""
+    """Return the whole text of a text element, including the text after a comment."""
     text = element.text or ""
     if len(element) == 0:
         return text
@@ -357,7 +357,7 @@ def read_element_text(element: etree._Element) -> str:
 
 
 def parse_sequence_number(text: str) -> str | None:
-    """Return the canonical form of a sequence number (``01`` and ``1.0`` are ``1``), None when it is none."""
+    """Return the canonical form of a sequence number (``01`` and ``1.0`` are ``1``), None for other text."""
     match = _SEQUENCE.fullmatch(text)
     return (match[1] or "0") if match else None
 
@@ -376,7 +376,7 @@ def read_item_numbers(application: etree._Element) -> Iterator[str]:
 
 
 def make_missing_pointer(meaning: CommonMeaning, item: str | None) -> str:
-    """Return the pointer at which a value of `meaning` should stand and does not."""
+    """Return the pointer at which a missing value of `meaning` should be."""
     if meaning.supplement:
         return f"SUP/{meaning.path}" + (f"[{item}]" if item is not None else "") + "[1]"
     known: Mapping[str, object] = load_wco_elements()
@@ -399,9 +399,9 @@ def _find_first_child(element: etree._Element, tag: str) -> etree._Element | Non
 
 
 def _to_iso_datetime(text: str) -> str:
-    """Return a WCO date-time (formats 102, 203 and 304) in ISO 8601; other text as it stands.
+    """Return a WCO date-time (formats 102, 203 and 304) in ISO 8601; return other text unchanged.
 
-    A time that was not given stays absent: it never becomes midnight.
+    A missing time stays missing and does not become midnight.
     """
     match = _STAMP.fullmatch(text.strip())
     if match is None:
