@@ -1,4 +1,4 @@
-"""Reads what organisations answer, by the same primitives backwards."""
+"""Reads the notices of organisations: inverts the mapping language to turn elements into facts."""
 
 from __future__ import annotations
 

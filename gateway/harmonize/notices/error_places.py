@@ -1,10 +1,10 @@
-"""Finds the place in a request that an agency's error is about: section and two keys become a path.
+"""Finds the place in a request that an agency's error is about, from a section and two keys.
 
-An agency says where its error is in three short texts.  The section is a part of the
-request in words (a code list knows them), the end of a path in it, or the label of a field;
-of the keys one may be an item, by its identifier, and the other the name of an element (of
-which ten characters fit) or a label.  What they leave open stays open: then the place is
-the smallest element that holds all that is meant.
+An agency gives the place of an error as three short texts.  The section is a part of the
+request in words (from a code list), the end of a path in it, or the label of a field.  One
+of the keys may be the identifier of an item, the other the name of an element (its first
+ten characters) or a label.  Where they are ambiguous, the place is the smallest element
+that contains all matches.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LONGEST_SECTION: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class RequestPlace:
-    """A place in a request: its path from the root without positions, and the item, where one is meant.
+    """A place in a request: its path from the root without positions, and the item, where one is given.
 
-    `exact` says that it is one leaf; `target` is the element of the mapping.
+    `exact` is true where it is one leaf; `target` is the element of the mapping.
     """
 
     path: str
@@ -50,7 +50,7 @@ class _RequestLeaf:
 
 
 def list_request_leaves(document: DocumentMapping) -> Iterator[tuple[str, TargetElement]]:
-    """Yield every element of a document's requests that holds a value, with its path from the root."""
+    """Yield every element of a document's requests that has a value, with its path from the root."""
     return ((leaf.path, leaf.target) for leaf in _walk_leaves(document.root, document.root.name, False))
 
 
@@ -63,7 +63,7 @@ def _walk_leaves(target: TargetElement, path: str, per_item: bool) -> Iterator[_
 
 
 def list_error_places(facts: NoticeFacts) -> Iterator[tuple[Mapping[str, NoticeFact], RequestPlace]]:
-    """Yield each error, and each correction, of a notice with the place in the request it is about."""
+    """Yield each error and each correction of a notice, with its place in the request."""
     if facts.document is None:
         return
     for group in ("error", "correction"):
@@ -74,7 +74,7 @@ def list_error_places(facts: NoticeFacts) -> Iterator[tuple[Mapping[str, NoticeF
 def find_error_place(document: DocumentMapping, error: Mapping[str, NoticeFact]) -> RequestPlace:
     """Return the place in the requests of `document` that one error of an error notice is about.
 
-    A correction by the agency says in words which field it has changed: that is its section.
+    A correction by the agency names the changed field in words; these are used as the section.
     """
     said = {name.rpartition(".")[2]: fact.value for name, fact in error.items()}
     said.setdefault("section", said.get("field", ""))
@@ -98,7 +98,7 @@ def find_error_place(document: DocumentMapping, error: Mapping[str, NoticeFact])
 def _find_narrowest_place(
     document: DocumentMapping, found: list[_RequestLeaf], item: str | None
 ) -> RequestPlace:
-    """Return the one leaf that is left, or the smallest element around those that are left."""
+    """Return the one remaining leaf, or the smallest element around the remaining leaves."""
     if len({leaf.target.mark for leaf in found}) == 1:
         return RequestPlace(found[0].path, item, True, found[0].target)
     steps, target = [document.root.name], document.root
@@ -123,7 +123,7 @@ _Tests = Callable[[str, DocumentMapping], list[Callable[[_RequestLeaf], bool]]]
 def _filter_by_name(
     leaves: list[_RequestLeaf], text: str, document: DocumentMapping, tests: _Tests
 ) -> list[_RequestLeaf]:
-    """Return the leaves that `text` names by the first test that finds any; all when none does."""
+    """Return the leaves that the first successful test finds for `text`; all leaves where none does."""
     for test in tests(text, document) if text else ():
         found = [leaf for leaf in leaves if test(leaf)]
         if found:
@@ -159,8 +159,8 @@ def _list_label_texts(target: TargetElement) -> tuple[str, ...]:
 def get_error_keys(document: DocumentMapping, path: str, item: str | None) -> tuple[str, str, str]:
     """Return section, first and second key by which an error names the leaf at `path`.
 
-    Of several ways to say it the first is taken that leads back to the leaf; where none
-    does (the texts are short), the last one, which leads to an element around it.
+    Of several candidates, return the first that `find_error_place` resolves to the leaf; where
+    none does (the texts are short), return the last one, which resolves to an enclosing element.
     """
     *around, name = path.removeprefix(f"{document.root.name}/").split("/")
     key = name.partition("[")[0][:_LONGEST_KEY]
@@ -186,7 +186,7 @@ def get_error_keys(document: DocumentMapping, path: str, item: str | None) -> tu
 
 
 def _cut_path_end(steps: list[str]) -> str:
-    """Return the end of a path that fits into a section: its end is what tells."""
+    """Return the end of a path that fits into a section, since the end identifies the place."""
     while steps and (count_octets("/".join(steps), "utf-8") or 0) > _LONGEST_SECTION:
         steps = steps[1:]
     return "/".join(steps)

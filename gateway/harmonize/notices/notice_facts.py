@@ -1,9 +1,9 @@
-"""Reads a notice of an agency: every element becomes a fact, or the notice is refused with its XPath.
+"""Reads a notice of an agency: every element becomes a fact, or the notice is rejected with an XPath.
 
-Nothing is skipped and nothing is guessed: an element that no line names, one that is
-missing, out of place or twice is GW402; a code that its list does not know is GW403; two
-answers about one item are GW404; a notice of a kind that nobody declared, or about another
-document, is GW603.
+Nothing is skipped and nothing is guessed.  An element that no line names, that is missing,
+out of place or given twice is GW402; a code that its list does not have is GW403; two
+answers about one item are GW404; a notice of an undeclared kind, or about another document,
+is GW603.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class NoticeFacts:
-    """Everything that one notice says, in the order of its lines; what was looked up stands last."""
+    """All facts of one notice, in the order of its lines; the derived facts come last."""
 
     notice: NoticeMapping
     document: DocumentMapping | None
     facts: tuple[NoticeFact, ...]
 
     def find_value(self, name: str) -> str | None:
-        """Return what the notice as a whole says about `name`, None when it says nothing."""
+        """Return the value of the fact `name` of the whole notice, None where it has none."""
         return next((fact.value for fact in self.facts if fact.name == name and not fact.at), None)
 
     @property
     def item_number(self) -> str | None:
-        """Return the one goods item that the whole notice is about; None: the whole application."""
+        """Return the one goods item that the whole notice is about, None for the whole application."""
         found = self.find_value("item")
         return None if found == ALL_ITEMS else found
 
     def list_occurrences(self, name: str) -> Iterator[Mapping[str, NoticeFact]]:
-        """Yield, for each occurrence of the repetition `name`, the facts that stand right in it."""
+        """Yield, for each occurrence of the repetition `name`, the facts directly in it."""
         found: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
         for fact in self.facts:
             if fact.at and fact.at[-1][0] == name:
@@ -61,7 +61,7 @@ class NoticeFacts:
 
 
 def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
-    """Return the kind of notice that `root` is; raises GW603 when it is none that we know."""
+    """Return the mapping of the notice `root`; raise GW603 for an undeclared kind."""
     name = etree.QName(root)
     for notice in notices.notices.values():
         if notice.namespace == name.namespace and notice.root.name == name.localname:
@@ -73,7 +73,7 @@ def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeM
 
 
 def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]) -> DocumentMapping | None:
-    """Return the document whose requests name themselves `code`, None when none or several do."""
+    """Return the document whose requests have the TypeCode `code`, None where none or several have it."""
     found = [document for document in documents if code is not None and find_type_code(document) == code]
     return found[0] if len(found) == 1 else None
 
@@ -81,9 +81,9 @@ def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]
 def read_notice(
     root: etree._Element, notices: NoticeCatalog, document: DocumentMapping | None = None
 ) -> NoticeFacts:
-    """Return what the notice `root` says, about an application for `document` when that is known.
+    """Return the facts of the notice `root`, about an application for `document` where that is known.
 
-    Raises GW402, GW403, GW404 or GW603, each with the XPath of what is wrong.
+    Raise GW402, GW403, GW404 or GW603, each with the XPath of the error.
     """
     notice = find_notice_mapping(root, notices)
     path = f"/{notice.root.name}"
@@ -98,7 +98,7 @@ def read_notice(
 
 
 def derive_facts(facts: Sequence[NoticeFact], notices: NoticeCatalog) -> list[NoticeFact]:
-    """Return the facts that follow from others by a list; a value without a translation gives none."""
+    """Return the facts derived from others by a list; a value without a translation gives none."""
     found: list[NoticeFact] = []
     for kind in notices.list_derived_facts():
         assert kind.via is not None

@@ -1,4 +1,4 @@
-"""Walks the elements of a notice beside the slots that its map declares, and reads each value backwards."""
+"""Matches the elements of a notice with the slots of its mapping, and inverts each value."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ __all__ = ["NoticeFact", "NoticeReader", "make_notice_error"]
 _LOCATION: Final = f"{{{XSI}}}schemaLocation"
 _SPACE: Final = " \t\r\n"
 
-#: Where an element stands: its XPath, and the repetitions around it.
+#: The place of an element: its XPath, and the repetitions around it.
 Place: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
-#: By slot (its identity), the elements that stand in it with their XPaths.
+#: The elements of each slot (by its identity) with their XPaths.
 Assigned: TypeAlias = dict[int, list[tuple[etree._Element, str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeFact:
-    """One fact of a notice, with where it stood and what was done to it.
+    """One fact of a notice, with its place and the steps that were inverted.
 
-    `name` is that of the fact, ``echo`` where the notice repeats a value of the request:
-    then `place` is its path there.  `item` is the sequence number of the goods item it
-    belongs to, `at` the repetitions it stands in, outermost first, each with its position.
+    `name` is the name of the fact, or ``echo`` where the notice repeats a value of the
+    request; then `place` is the path in the request.  `item` is the sequence number of the
+    goods item that it belongs to, `at` are the repetitions around it, outermost first, each
+    with its position.
     """
 
     name: str
@@ -63,17 +64,17 @@ class NoticeFact:
 
     @property
     def text(self) -> str:
-        """Return the value, as conditions read it."""
+        """Return the value, for conditions."""
         return self.value
 
 
 def make_notice_error(xpath: str, detail: str, problem: Problem = DOCUMENT_INVALID) -> GatewayError:
-    """Return the error of a notice that is not understood at `xpath`."""
+    """Return the error for a notice that cannot be read at `xpath`."""
     return GatewayError(problem, detail, xpath)
 
 
 class NoticeReader:
-    """Reads one notice of the kind `notice`; moments without a zone are of `zone`."""
+    """Reads one notice of the kind `notice`; times without a zone get `zone`."""
 
     def __init__(self, zone: str, notice: NoticeMapping, document: DocumentMapping | None) -> None:
         self._zone = zone
@@ -85,7 +86,7 @@ class NoticeReader:
         self._required: set[int] = set()
 
     def read_element(self, slot: NoticeElement, element: etree._Element, place: Place) -> list[NoticeFact]:
-        """Return the facts of an element that holds others."""
+        """Return the facts of an element that has child elements, and of all below it."""
         texts = (element.text, *(child.tail for child in element))
         if any(text and text.strip(_SPACE) for text in texts):
             raise make_notice_error(place[0], "text between the elements")
@@ -98,7 +99,7 @@ class NoticeReader:
         return facts
 
     def _assign_elements(self, slot: NoticeElement, element: etree._Element, path: str) -> Assigned:
-        """Return which element stands in which slot; they stand in the order of the lines, once each."""
+        """Return the elements by slot; raise GW402 for an unknown element, or one out of order."""
         families = self._group_children(slot)
         children = [child for child in element if isinstance(child.tag, str)]
         totals: dict[str, int] = {}
@@ -121,7 +122,7 @@ class NoticeReader:
         return found
 
     def _group_children(self, slot: NoticeElement) -> dict[str, tuple[int, list[NoticeElement]]]:
-        """Return the children of a slot by name, with their rank in the order; found once a notice."""
+        """Return the children of a slot by name, with their rank in the order; cached for the notice."""
         if id(slot) not in self._known:
             known = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
             self._known[id(slot)] = known
@@ -152,7 +153,7 @@ class NoticeReader:
     def _join_pieces(
         self, parent: NoticeElement, first: NoticeElement, found: Assigned, place: Place
     ) -> Iterator[NoticeFact]:
-        """Yield the text that is split over several elements, joined; none may be left out between."""
+        """Yield the joined text of several elements; raise GW402 for a piece after a missing one."""
         assert first.line is not None
         text, start, ended = "", "", ""
         for slot in (child for child in parent.children if child.line is first.line):
@@ -191,7 +192,7 @@ class NoticeReader:
         )
 
     def _invert_text(self, line: NoticeLine, text: str, path: str) -> tuple[str, tuple[str, ...]]:
-        """Return the value that would be written as `text`, and what was undone to find it."""
+        """Return the value that would be written as `text`, and the names of the inverted steps."""
         _check_shape(line.shape.find_violation(text), path)
         value: str = text.strip(_SPACE) if line.shape.kind in ("decimal", "integer") else text
         transforms: list[str] = []
@@ -228,7 +229,7 @@ class NoticeReader:
     def _read_attributes(
         self, slot: NoticeElement, element: etree._Element, place: Place
     ) -> Iterator[NoticeFact]:
-        """Yield what the attributes give; a unit or currency has no name, it belongs to its value."""
+        """Yield the facts of the attributes; a unit or currency has no name and belongs to its value."""
         path, _ = place
         known = {one.name: one for one in slot.attributes}
         for name in map(str, element.attrib):
@@ -258,7 +259,7 @@ class NoticeReader:
         yield NoticeFact("", unit, place[0], one.mark)
 
     def check_conditions(self, facts: Sequence[NoticeFact]) -> None:
-        """Refuse what is missing although a fact demands it, or there although it may not be."""
+        """Raise GW402 for an element that its condition requires and that is missing, or that it forbids."""
         scope = _NoticeScope(facts)
         for slot, path, there in self._conditional:
             assert slot.line is not None
@@ -274,12 +275,12 @@ class NoticeReader:
 
 @dataclass(frozen=True, slots=True)
 class _NoticeScope:
-    """The facts of a notice, as conditions read them."""
+    """The facts of a notice, for the evaluation of conditions."""
 
     facts: Sequence[NoticeFact]
 
     def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[NoticeFact]:
-        """Return the facts of the kind that a condition names."""
+        """Return the facts of the whole notice that a condition names."""
         return [fact for fact in self.facts if fact.name == source.name and not fact.at]
 
 
@@ -301,7 +302,7 @@ def _assign_one(
 
 
 def _add_item_numbers(facts: list[NoticeFact], keys: set[str]) -> Iterator[NoticeFact]:
-    """Yield the facts of one item, each with the item's number; no item may come twice."""
+    """Yield the facts of one item, each with the item's number; raise GW404 for a repeated item."""
     key = next(fact for fact in facts if fact.name == "item")
     if key.value in keys:
         raise make_notice_error(key.xpath, f"item {key.value} again", RULE_BROKEN)
@@ -326,7 +327,7 @@ def _find_piece_problem(slot: NoticeElement, piece: str) -> tuple[Problem, str] 
 
 
 def _check_shape(refusal: tuple[Problem, str] | None, path: str) -> None:
-    """Raise what a shape refuses: a code as unknown, all else as against the schema of the notice."""
+    """Raise the violation of a shape: GW403 for an unknown code, GW402 for all others."""
     if refusal is not None:
         problem, detail = refusal
         raise make_notice_error(path, detail, problem if problem is CODE_UNKNOWN else DOCUMENT_INVALID)

@@ -1,4 +1,4 @@
-"""Makes valid random notices from their maps, and says what reading them must give."""
+"""Draws valid random notices from their mappings, with the facts that a reader must return."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOST: Final = 3
 
 @dataclass(slots=True)
 class _NoticeSample:
-    """One notice in the making: `facts` is what reading it must give, without places in the XML."""
+    """The state of one draw: `facts` are those that a reader must return, without places in the XML."""
 
     notice: NoticeMapping
     document: DocumentMapping | None
@@ -56,7 +56,7 @@ def draw_notice(
 ) -> tuple[etree._Element, tuple[NoticeFact, ...]]:
     """Return a valid notice drawn from `seed`, and the facts that it states, without their XPaths.
 
-    `document` is the one that the notice is about; it says how items are named.
+    `document` is the one that the notice is about; it defines the item identifiers.
     """
     ids = find_item_identifiers(document)
     maker = _NoticeSample(notice, document, notices.zone, SeededDraws(f"{notice.id}/{seed}"), ids)
@@ -74,19 +74,19 @@ def draw_notice(
 
 
 def _make_default_namespace(namespace: str) -> Any:
-    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    """Return the nsmap with `namespace` as default; typed as Any, since the lxml stubs do not allow it."""
     return {None: namespace}
 
 
 def _draw_whole_notice(maker: _NoticeSample) -> None:
-    """Draw the lines of the whole notice: those without a condition first, since conditions read them."""
+    """Draw the lines outside repetitions: those without a condition first, since conditions read them."""
     slots = [slot for slot in _list_outer_elements(maker.notice.root) if slot.line is not None]
     plain = [slot for slot in slots if slot.line is not None and slot.line.requirement.when is None]
     for slot in [*plain, *(slot for slot in slots if slot not in plain)]:
         assert slot.line is not None
         if slot.part is not None and slot.part.number > 0:
             continue
-        # The second of like elements cannot stand without the first.
+        # The second of several elements of one name requires the first.
         if slot.position > 1 and not _is_drawn_before(maker, slots, slot):
             continue
         if _is_wanted(maker, slot.line):
@@ -120,7 +120,7 @@ def _is_wanted(maker: _NoticeSample, line: NoticeLine) -> bool:
 
 
 def _draw_line(maker: _NoticeSample, line: NoticeLine) -> tuple[str, str]:
-    """Return a value that the line gives, and how it is written in the notice."""
+    """Return a value of the line, and the text by which the notice writes it."""
     if line.const is not None:
         return line.const, line.const
     if line.kind is not None and line.kind.type == "item":
@@ -162,7 +162,7 @@ def _is_date_line(line: NoticeLine) -> bool:
 
 
 def _write_line_value(line: NoticeLine, value: str) -> str | None:
-    """Return how the steps of the line write a value."""
+    """Return the text by which the steps of the line write a value, None where they cannot."""
     made: EvaluatedValue | None = EvaluatedValue(value, (), "sample")
     try:
         for step in line.steps:
@@ -243,7 +243,7 @@ def _write_drawn_value(
     assert line is not None
     slots, texts = [slot], [text]
     if slot.part is not None:
-        # Long enough to need several pieces, sometimes.
+        # Some texts must be long enough for several pieces.
         text = " ".join([text] * maker.draws.draw_number(1, 6))
         slots = [one for one in parent.children if one.line is line]
         texts = split_text(text, slot.part) or [text[:1]]
@@ -264,7 +264,7 @@ def _write_drawn_value(
 def _write_attribute(
     maker: _NoticeSample, one: NoticeAttribute, element: etree._Element, at: tuple[tuple[str, int], ...]
 ) -> str:
-    """Write an attribute; return the unit or currency that it says."""
+    """Write an attribute; return its unit or currency, empty where it has none."""
     if not one.required and maker.draws.draw_chance(40):
         return ""
     if one.line is not None:
