@@ -1,4 +1,4 @@
-"""Reads requests backwards, and holds what was read against what was given."""
+"""The inverse of the engine: reads requests back and compares them with the submission."""
 
 from __future__ import annotations
 

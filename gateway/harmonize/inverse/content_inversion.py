@@ -1,4 +1,4 @@
-"""Leads one written value back through the steps of its line to the field or meaning it came from."""
+"""Inverts one written value through the steps of its line to the field or meaning that it came from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Place = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class InvertedValue:
-    """What a written value was: its source by kind and name, its text there, or why it can be none."""
+    """The inverse of a written value: its source by kind and name, its text there, or a fault."""
 
     source: str
     text: str | None
@@ -52,19 +52,19 @@ class InvertedValue:
 
 
 def get_qualified_name(field: UniqueField | CommonMeaning) -> str:
-    """Return kind and name of a field or meaning, as ``ask:drug_class``."""
+    """Return kind and name of a field or meaning, such as ``ask:drug_class``."""
     return f"{'ask' if isinstance(field, UniqueField) else 'common'}:{field.name}"
 
 
 def get_home_place(field: UniqueField | CommonMeaning, place: Place) -> Place:
-    """Return the part of `place` that tells the values of `field` apart: its item, its groups."""
+    """Return the part of `place` that distinguishes the values of `field`: its item and its groups."""
     if isinstance(field, UniqueField):
         chain = {field.group[: match.start()] for match in re.finditer(r"\.|$", field.group)}
         per_item = field.home == "item"
     else:
         chain = set() if field.per in ("header", "item") else {name for name, _ in place}
         per_item = field.path.startswith(f"{ITEM_PATH}/")
-    chain.add(field.name)  # where items are grouped by it
+    chain.add(field.name)  # for items grouped by this field
     if per_item:
         chain.add("application.items")
     return tuple(step for step in place if step[0].partition("?")[0] in chain)
@@ -73,7 +73,7 @@ def get_home_place(field: UniqueField | CommonMeaning, place: Place) -> Place:
 def compute_line_loss(content: ConvertedSource) -> str:
     """Return what a line loses: the worst of its source and its steps.
 
-    A day written of a day loses nothing; only a moment's time would be lost.
+    A date written from a date loses nothing; only a value with a time would lose it.
     """
     whole = content.source.infer_shape().kind in ("date", "day")
     losses = [content.source.loss]
@@ -86,7 +86,7 @@ def compute_line_loss(content: ConvertedSource) -> str:
 
 
 def invert_content(content: ConvertedSource, text: str, place: Place) -> Iterator[InvertedValue]:
-    """Yield what `text`, written by `content` at `place`, was at its source; each part of a concatenation."""
+    """Yield the source value of `text`, written by `content` at `place`; for a concatenation, each part."""
     read: str | None = text
     for step in reversed(content.steps):
         read = None if read is None else step.invert_value(read)
@@ -97,7 +97,7 @@ def invert_content(content: ConvertedSource, text: str, place: Place) -> Iterato
 
 
 def invert_translation(content: ConvertedSource, put: TargetAttribute, text: str) -> InvertedValue:
-    """Return what the attribute of a value, its unit or currency, was at its source."""
+    """Return the source value of the attribute of a value, its unit or currency."""
     carrier = content.source.find_attribute_carrier()
     source = "const" if carrier is None else get_qualified_name(carrier)
     read, fault = text, ""
@@ -110,7 +110,7 @@ def invert_translation(content: ConvertedSource, put: TargetAttribute, text: str
         read = back
     if content.converted_unit is None or put.of_value != "unitCode":
         return InvertedValue(source, read, carrier, put.of_value, fault)
-    # The unit that was converted to; the one that was given is not told here.
+    # This is the unit after the conversion; the given unit is not in the request.
     fault = fault if read == content.converted_unit else f"the line always writes {content.converted_unit}"
     return InvertedValue(source, None, None, put.of_value, fault)
 
@@ -134,7 +134,7 @@ def _invert_source(source: SourceExpression, text: str | None, place: Place) -> 
     elif isinstance(source, Concatenation):
         yield from _invert_parts(source, text, place)
     elif isinstance(source, DefaultValue):
-        # The constant says "absent, or that": it is no value that others must agree with.
+        # The constant means "absent, or this value", so other lines need not agree with it.
         for undone in _invert_source(source.source, text, place):
             yield undone if text != source.text else replace(undone, field=None)
     else:
@@ -142,7 +142,7 @@ def _invert_source(source: SourceExpression, text: str | None, place: Place) -> 
 
 
 def _get_origin_name(source: SourceExpression) -> str:
-    """Return kind and name of what a value is counted, totalled, multiplied or chosen from."""
+    """Return kind and name of the sources that a value is counted, summed, multiplied or selected from."""
     if isinstance(source, ItemCount):
         return "count:items"
     if isinstance(source, GroupCount):
@@ -151,7 +151,7 @@ def _get_origin_name(source: SourceExpression) -> str:
 
 
 def _invert_parts(source: Concatenation, text: str | None, place: Place) -> Iterator[InvertedValue]:
-    """Yield what the pieces of a text were that was put together; a piece may be empty."""
+    """Yield the source values of the pieces of a concatenated text; empty pieces are skipped."""
     pieces = None if text is None else split_by_separator(text, source.separator, len(source.parts))
     if pieces is None:
         fault = f"not {len(source.parts)} pieces around {source.separator!r}"
@@ -165,7 +165,7 @@ def _invert_parts(source: Concatenation, text: str | None, place: Place) -> Iter
 
 
 def _invert_serial(source: SerialNumber, text: str | None) -> InvertedValue:
-    """Return the item's number that an identifier was made of."""
+    """Return the item number in a serial number."""
     name = f"serial:{source.source.name}"
     number = None if text is None else source.invert_value(text)
     if number is None:

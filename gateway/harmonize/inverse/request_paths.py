@@ -1,8 +1,9 @@
-"""Finds in a request what an agency's path means: with or without prefixes, by position or by item id.
+"""Resolves an agency's path in a request: with or without prefixes, by position or by item id.
 
-Agencies write paths their own way: ``/Declaration/LPCO[2]/ID``, ``dec:LPCO[FR2002]/dec:ID``,
-``LPCO[DetailContents/X='1']``.  A step is a name with predicates; a predicate is a position,
-``@name='value'``, ``child='value'``, or an item's own identifier somewhere in the element.
+Agencies write paths in different ways: ``/Declaration/LPCO[2]/ID``,
+``dec:LPCO[FR2002]/dec:ID``, ``LPCO[DetailContents/X='1']``.  A step is a name with predicates;
+a predicate is a position, ``@name='value'``, ``child='value'``, or an item's own identifier
+somewhere in the element.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _LONGEST: Final = 2000
 class PathStep:
     """One step of a path: an element or attribute with predicates.
 
-    `equal` are (is it an attribute, name, value); `ids` are identifiers that stand somewhere
-    in the element; `position` counts from 1 among the elements of this name that pass the others.
+    `equal` are tuples (is an attribute, name, value); `ids` are identifiers that must occur
+    somewhere in the element; `position` counts from 1 among the elements of this name that
+    match the other predicates.
     """
 
     name: str
@@ -41,7 +43,7 @@ class PathStep:
 
 
 def read_path(path: str) -> tuple[PathStep, ...]:
-    """Return the steps of a path; raises GW404 when it is none."""
+    """Return the steps of a path; raise GW404 for a text that is no path."""
     steps, position = [], 0
     text = path.strip().removeprefix("/")
     while len(text) <= _LONGEST:
@@ -59,7 +61,7 @@ def read_path(path: str) -> tuple[PathStep, ...]:
 
 
 def format_names(steps: tuple[PathStep, ...]) -> str:
-    """Return the path by its names and constant predicates, as lines of a mapping have it."""
+    """Return the path by its names and constant predicates, as the lines of a mapping write it."""
     words = []
     for step in steps:
         made = "".join(
@@ -72,9 +74,9 @@ def format_names(steps: tuple[PathStep, ...]) -> str:
 def find_in_request(
     xml: etree._Element, steps: tuple[PathStep, ...]
 ) -> Iterator[tuple[etree._Element, str | None]]:
-    """Yield every element of the request, or element and attribute, that a path means.
+    """Yield every element of the request that a path selects, with the name of a selected attribute.
 
-    The root's own name may be left out.  Without a position all like elements are meant.
+    The root's own name may be left out.  Without a position, all matching elements are selected.
     """
     found = [xml]
     for number, step in enumerate(steps):

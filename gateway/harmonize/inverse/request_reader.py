@@ -1,9 +1,8 @@
-"""Reads a request backwards, by the same lines that wrote it.
+"""Reads a request back, by the same lines that wrote it (get after put).
 
-What the mapping put it must be able to get: each value of a request is led back through
-its steps to the field or meaning it came from, with the occurrence it belongs to.  A value
-that its line declares lossy is listed as such; anything that no line can have written is a
-fault.
+Each value of a request is inverted through its steps to the field or meaning that it came
+from, with the occurrence that it belongs to.  A value whose line is declared lossy is marked
+as such; anything that no line can have written is a fault.
 """
 
 from __future__ import annotations
@@ -31,13 +30,14 @@ __all__ = ["ReadFault", "ReadValue", "RequestReading", "read_request"]
 
 @dataclass(frozen=True, slots=True)
 class ReadValue:
-    """One value of a request, led back to where it came from.
+    """One value of a request, inverted to its source.
 
-    `source` is a kind and a name, as ``common:importer.name``; `attribute` the attribute of
-    that source that the value was (a unit, a currency).  `place` is the occurrence by the
-    names of the repetitions around it, as ``(("items", 2), ("production", 1))``, and
-    `number` which of several values at that place it is.  `text` is None where it cannot be
-    read back from `written` alone; `loss` says what the line declares: exact, residue, lossy.
+    `source` is a kind and a name, such as ``common:importer.name``; `attribute` is the
+    attribute of that source, for a unit or a currency.  `place` is the occurrence by the
+    names of the repetitions around it, such as ``(("items", 2), ("production", 1))``, and
+    `number` is its position among several values at that place.  `text` is None where it
+    cannot be read back from `written` alone; `loss` is the declared loss of the line: exact,
+    residue or lossy.
     """
 
     path: str
@@ -53,7 +53,7 @@ class ReadValue:
 
 @dataclass(frozen=True, slots=True)
 class ReadFault:
-    """Something in a request that its mapping cannot have written."""
+    """A part of a request that its mapping cannot have written."""
 
     path: str
     detail: str
@@ -62,7 +62,7 @@ class ReadFault:
 
 @dataclass(frozen=True, slots=True)
 class RequestReading:
-    """A request read backwards: its values, what is wrong with it, and the path of every element."""
+    """A request that was read back: its values, its faults, and the path of every element."""
 
     document: str
     values: tuple[ReadValue, ...]
@@ -70,12 +70,12 @@ class RequestReading:
     paths: dict[etree._Element, str] = field(repr=False)
 
     def list_values_of(self, source: str) -> Iterator[ReadValue]:
-        """Yield the values of one source, as ``ask:drug_class``, in the order of the request."""
+        """Yield the values of one source, such as ``ask:drug_class``, in the order of the request."""
         return (value for value in self.values if value.source == source)
 
 
 def read_request(document: DocumentMapping, xml: etree._Element) -> RequestReading:
-    """Read the request `xml` of `document` backwards; nothing is raised, what is wrong is a fault."""
+    """Read the request `xml` of `document` back; errors are listed as faults, not raised."""
     reader = _RequestReader(document.namespace)
     root = document.root
     if xml.tag != f"{{{document.namespace}}}{root.name}":
@@ -98,7 +98,7 @@ class _RequestReader:
         self.faults.append(ReadFault(path, detail, rule))
 
     def read_element(self, target: TargetElement, element: etree._Element, path: str, place: Place) -> None:
-        """Read an element that holds others, and all below it."""
+        """Read an element that has child elements, and all below it."""
         self.paths[element] = path
         if (element.text or "").strip():
             self.add_fault(path, "text stands where elements are written", target.mark)
@@ -166,7 +166,7 @@ class _RequestReader:
         path: str,
         place: Place,
     ) -> None:
-        """Join what was split; it must be what a split of the whole gives."""
+        """Join the pieces of a text; a new split of the whole must give the same pieces."""
         assert first.part is not None
         texts: list[str] = []
         for target, elements in parts:
@@ -209,7 +209,7 @@ class _RequestReader:
             undone = invert_translation(target.content, put, text)
             loss = "exact" if put.via is None or put.via.direction == "both" else "lossy"
             if target.content.converted_unit is not None and put.of_value == "unitCode":
-                loss = "lossy"  # the unit that was given is told by the provenance alone
+                loss = "lossy"  # the given unit is in the provenance only
             self._add_value(undone, path, where, (text, loss, put.mark))
 
     def _check_shape(self, shape: ValueShape, text: str, path: str, rule: SourceMark) -> None:
@@ -230,7 +230,7 @@ class _RequestReader:
         self.values.append(value)
         if text is None or (undone.field is None and not undone.source.startswith("hub:")):
             return
-        # Two lines that take the same value must have written the same.
+        # Two lines that forward the same value must have written the same value.
         home = () if undone.field is None else get_home_place(undone.field, where[0])
         key = (undone.source, undone.attribute, home, where[1])
         other = self.homes.setdefault(key, value)
@@ -274,10 +274,10 @@ class _RequestReader:
 
 
 def _get_step_name(each: Repetition) -> str:
-    """Return what a step of a place is called: the group gone over, or what items are grouped by.
+    """Return the name of a step of a place: the repeated group, or the grouping key of items.
 
-    Where only some occurrences are meant, their positions are not those in the submission:
-    the name then tells the line too (``animal?110``).
+    Where a condition selects occurrences, their positions differ from those in the
+    submission; the name then includes the line (``animal?110``).
     """
     name = each.key.name if each.over == "distinct" and each.key is not None else each.group
     return name if each.when is None else f"{name}?{each.mark.line}"

@@ -1,8 +1,8 @@
-"""Holds a request, read backwards, against the submission it was made of: ``get(put(x)) = x``.
+"""Compares a request that was read back with its submission: the round trip ``get(put(x)) = x``.
 
-Every value that a line should have written is looked up again in the submission; what was
-read back must be that value, and nothing else may have been read.  Where a line declares
-that it loses something, the value is put again and must give what stands in the request.
+Every value that a line should have written is evaluated again from the submission; the value
+that was read back must be equal to it, and no other value may have been read.  Where a line
+declares a loss, the value is converted again and must give the text in the request.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = ["Difference", "compare_request"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A value of a request that is not what the submission says, or the other way round.
+    """A difference between a request and its submission.
 
-    `pointer` is the place in the submission, empty where it says nothing; `expected` and
-    `found` are None where there is nothing.
+    `pointer` is the place in the submission, empty where there is none; `expected` and `found`
+    are None where a value is missing.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _ExpectedValue:
-    """One value that stands in the request by its line: at the source, and as it is put."""
+    """One value that its line must have written: the value of the source, and the text in the request."""
 
     path: str
     value: EvaluatedValue
@@ -77,8 +77,9 @@ def compare_request(
 ) -> list[Difference]:
     """Return where `reading`, of the XML of `request`, differs from the submission of `facts`.
 
-    Empty says: each forwarded leaf was read back, equal or as its line declares; no value
-    of the request is without a source; all faults of the reading are differences.
+    An empty list proves that each forwarded leaf was read back, equal or as its line declares,
+    and that no value of the request is without a source.  All faults of the reading are
+    differences.
     """
     document = bundle.documents[request.document]
     found: dict[str, list[ReadValue]] = {}
@@ -117,7 +118,7 @@ def _compare_value(comparison: _RequestComparison, expected: _ExpectedValue) -> 
 
 
 def _is_read_back(expected: _ExpectedValue, backs: list[ReadValue]) -> bool:
-    """Return whether what was read back is the value, or what the line declares to keep of it."""
+    """Return whether the values that were read back are the expected ones, within the declared loss."""
     texts = (expected.value.text,) if expected.parts is None else expected.parts
     if len(backs) != len(texts):
         return False
@@ -126,10 +127,10 @@ def _is_read_back(expected: _ExpectedValue, backs: list[ReadValue]) -> bool:
 
 def _is_same_text(back: ReadValue, text: str) -> bool:
     if back.source.startswith("serial:"):
-        return True  # the number of an item is one however it is written: 01 is 1
+        return True  # item numbers are compared by value: 01 is 1
     if back.text is None:
         return back.loss != "exact" or back.source == "const"
-    # A date that has lost its time, or a time its zone, is the beginning of what was given.
+    # A date without its time, or a time without its zone, is a prefix of the given value.
     return back.text == text or (back.loss == "lossy" and text.startswith(back.text))
 
 
@@ -170,7 +171,7 @@ def _expect_values_below(target: TargetElement, scope: Scope, path: str) -> Iter
         if child.content is not None:
             yield from _expect_leaf_values(child, child.content, scope, here)
         elif child.each is None:
-            # What tells elements of one name apart stands only beside something else.
+            # The siblings that distinguish elements are written only beside other values.
             told = {f"{here}/{name}" for name, _ in child.siblings}
             inside = list(_expect_values_below(child, scope, here))
             yield from inside if {one.path for one in inside} - told else ()
@@ -198,7 +199,7 @@ def _expect_leaf_values(
     parts = _get_parts(content, scope, target.mark)
     for number, (value, made) in enumerate(pairs, 1):
         here = f"{path}[{number}]" if len(pairs) > 1 else path
-        if target.empty:  # an attachment: its element says nothing but that it is there
+        if target.empty:  # an attachment: its element has no text
             yield _ExpectedValue(here, value._replace(text=""), "", target.mark)
         else:
             yield _ExpectedValue(here, value, made.text, target.mark, content, parts)
@@ -212,7 +213,7 @@ def _expect_leaf_values(
 def _convert_values(
     content: ConvertedSource, scope: Scope, rule: SourceMark
 ) -> Iterator[tuple[EvaluatedValue, EvaluatedValue | None]]:
-    """Yield each value of a line with what its steps make of it; None where they leave it out."""
+    """Yield each value of a line with its converted value, None where the steps omit it."""
     try:
         values = content.source.evaluate_values(scope, rule)
     except ConversionError:
@@ -229,7 +230,7 @@ def _convert_values(
 
 
 def _get_parts(content: ConvertedSource, scope: Scope, rule: SourceMark) -> tuple[str, ...] | None:
-    """Return the values that were put together, those that are there; None where nothing was."""
+    """Return the parts of a concatenation that have a value; None where the line is no concatenation."""
     if not isinstance(content.source, Concatenation):
         return None
     found = (next(_convert_values(part, scope, rule), None) for part in content.source.parts)
@@ -247,7 +248,7 @@ def _expect_own_attribute(put: TargetAttribute, scope: Scope, path: str) -> Iter
 def _expect_carried_attribute(
     put: TargetAttribute, scope: Scope, value: EvaluatedValue, path: str
 ) -> Iterator[_ExpectedValue]:
-    """Yield the unit, currency or content id that belongs to a value, or the unit it was converted to."""
+    """Yield the unit, currency or content id of a value, or the unit that it was converted to."""
     if put.of_value is None or value.found is None:
         return
     given = value.found.element.get(put.of_value)

@@ -1,4 +1,4 @@
-"""Computes again, by plain arithmetic, what a line totals, multiplies or converts: a check of its own."""
+"""Verifies the sums, products and unit conversions of lines by an independent computation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["is_total"]
 def is_total(
     content: ConvertedSource | None, value: EvaluatedValue, put: str, facts: SubmissionIndex
 ) -> bool:
-    """Return whether `put` is what the leaves of `value` make by `content`; true for other lines.
+    """Return whether `put` is the result that `content` gives for the leaves of `value`.
 
     A product may differ by the declared rounding, a converted quantity by one step of its
-    last decimal; a total may not differ at all.
+    last decimal; a sum must be exact.  True for lines that compute nothing.
     """
     if content is None:
         return True
