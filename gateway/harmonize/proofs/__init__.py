@@ -1,8 +1,8 @@
-"""Proves of mappings, before they are used, that nothing is lost, leaked, asked twice or told in two ways.
+"""The five proofs of mappings: totality, losslessness, least disclosure, never asked twice, agreement.
 
-Five proofs: totality, losslessness, least disclosure, never asked twice, agreement.  What the
-text of a mapping tells is enumerated; what only running tells is tried over drawn
-submissions.  Each breach names file, line, field and a counter-example.
+They run before a mapping is used.  Properties that follow from the text of a mapping are
+proved by enumeration; the others are tested with drawn submissions.  Each breach names file,
+line, field and a counter-example.
 """
 
 from __future__ import annotations

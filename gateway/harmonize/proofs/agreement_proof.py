@@ -1,4 +1,4 @@
-"""Agreement: one meaning has one value for all agencies, except where an exception is declared and seen."""
+"""Agreement: one meaning has one value for all agencies, except for declared exceptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PREDICATE: Final = re.compile(r"\[[^]]*\]")
 
 
 def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]) -> ProofFindings:
-    """Return every place where agencies could be told different things of one meaning."""
+    """Return every place where agencies could receive different values of one meaning."""
     findings = ProofFindings("agreement")
     for document in documents:
         lines = list(list_lines(document))
@@ -47,7 +47,7 @@ def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]
 def _check_constants(
     dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
 ) -> None:
-    """Refuse a constant where the element is named after a common meaning."""
+    """Report a constant in an element that is named after a common meaning."""
     named = {_compact_name(name): meaning for name, meaning in dictionary.meanings.items()}
     for line in lines:
         if line.content is None or not isinstance(line.content.source, Constant) or line.put is not None:
@@ -65,7 +65,7 @@ def _check_constants(
 
 
 def _list_line_names(line: ProofLine, document: DocumentMapping) -> Iterator[str]:
-    """Yield what an element may be named after: its own name at the top, else with its parent's."""
+    """Yield the name by which an element is compared: its own at the top, else with its parent's."""
     parts = [_PREDICATE.sub("", part) for part in line.path.split("/")]
     if len(parts) == 2 and document.status == "modelled":
         yield parts[-1].lower()
@@ -74,7 +74,7 @@ def _list_line_names(line: ProofLine, document: DocumentMapping) -> Iterator[str
 
 
 def _check_hub_values(lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Refuse an element named after one value of the hub and filled with another."""
+    """Report an element that is named after one hub value and filled with another."""
     named = {_compact_name(name): name for name in HUB_VALUES}
     for line in lines:
         source = line.content.source if line.content is not None else None
@@ -90,7 +90,7 @@ def _check_hub_values(lines: list[ProofLine], findings: ProofFindings) -> None:
 def _check_crossed_names(
     dictionary: DataDictionary, document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings
 ) -> None:
-    """Refuse two elements, each named after one thing and filled with the other."""
+    """Report two elements, each named after the source that fills the other."""
     known: dict[str, UniqueField | CommonMeaning] = {
         _compact_name(name): m for name, m in dictionary.meanings.items()
     }
@@ -122,7 +122,7 @@ def _get_last_name(source: UniqueField | CommonMeaning) -> str:
 
 
 def _check_code_names(lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Refuse a code beside the name of another's code: ``CountryCode`` of one, ``CountryName`` of two."""
+    """Report a code beside the name of another: ``CountryCode`` and ``CountryName`` of two sources."""
     plain: dict[tuple[str, str], ProofLine] = {}
     named: list[tuple[tuple[str, str], ProofLine]] = []
     for line in lines:
@@ -147,7 +147,7 @@ def _check_code_names(lines: list[ProofLine], findings: ProofFindings) -> None:
 
 
 def _check_measures(lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Refuse one meaning within one number, counted in two character sets, or in characters and in octets."""
+    """Report one size limit of one meaning, counted in two charsets or in characters and octets."""
     measured: dict[tuple[str, int], ProofLine] = {}
     for line in lines:
         size, sources = _get_size_bound(line), list_value_reads(line)
@@ -162,7 +162,7 @@ def _check_measures(lines: list[ProofLine], findings: ProofFindings) -> None:
 
 
 def _get_size_bound(line: ProofLine) -> int | None:
-    """Return the bound that a line itself sets to a text; None where it sets none."""
+    """Return the size limit that a line itself sets for a text; None where it sets none."""
     if line.target.part is not None:
         return line.target.part.octets or line.target.part.chars
     if line.target.shape.octets is not None:
@@ -173,15 +173,16 @@ def _get_size_bound(line: ProofLine) -> int | None:
 
 
 def _describe_measure(line: ProofLine) -> str:
-    """Return in words what a line counts."""
+    """Return the unit in which a line counts the size of a text."""
     of = line.target.part if line.target.part is not None else line.target.shape
     return f"octets of {of.charset}" if of.octets is not None else "characters"
 
 
 def _check_charsets(document: DocumentMapping, lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Refuse a single line that is measured in another character set than the many around it.
+    """Report a single line that is measured in another character set than the other lines.
 
-    An agency stores text in one way; a few lines of each may be meant, one against many is a slip.
+    An agency usually stores text in one character set.  Several lines in another one may be
+    intended; a single one among at least ten is probably a mistake.
     """
     by_charset: dict[str, list[ProofLine]] = {}
     for line in lines:
@@ -207,7 +208,7 @@ def _get_charset(line: ProofLine) -> str:
 def _check_declared_differences(
     dictionary: DataDictionary, document: DocumentMapping, findings: ProofFindings
 ) -> None:
-    """Refuse a field that says a common meaning in another way without being declared an exception."""
+    """Report a field that refines a common meaning without a declared override."""
     for ask in document.ask_names.values():
         findings.checked += 1
         meaning = next(
@@ -223,7 +224,7 @@ def _check_declared_differences(
 
 
 def _check_translations(documents: list[DocumentMapping], findings: ProofFindings) -> None:
-    """Refuse one meaning translated by two lists that use the same words for different codes."""
+    """Report one meaning translated by two lists that use the same result for different codes."""
     used: dict[str, list[tuple[ProofLine, CodeList]]] = {}
     for line, codes in ((one, c) for d in documents for one in list_lines(d) for c in _list_code_lists(one)):
         for meaning in list_value_reads(line):
@@ -249,7 +250,7 @@ def _list_code_lists(line: ProofLine) -> Iterator[CodeList]:
 
 
 def _find_contradiction(one: CodeList, other: CodeList) -> str | None:
-    """Return a code of both lists whose translations differ, though both speak the same words."""
+    """Return a code that both lists translate differently, where one result is a result of both lists."""
     if one.name == other.name:
         return None
     here, there = dict(one.to or {}), dict(other.to or {})
@@ -261,7 +262,7 @@ def _find_contradiction(one: CodeList, other: CodeList) -> str | None:
 
 
 def list_lossy_forms(documents: list[DocumentMapping]) -> tuple[str, ...]:
-    """Return in words each common meaning that documents put in forms of different precision."""
+    """Return a note for each common meaning that documents put in forms of different precision."""
     forms: dict[str, dict[str, ProofLine]] = {}
     for line in (line for document in documents for line in list_lines(document)):
         for meaning in list_value_reads(line):

@@ -1,4 +1,4 @@
-"""Never asked twice: what the declaration holds is not asked, and one meaning is asked by one document."""
+"""Never asked twice: no field asks what the declaration holds, and one document asks a meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ASKED: Final = "asked"
 
 
 def prove_asked_once(bundle: MappingBundle, documents: list[DocumentMapping]) -> ProofFindings:
-    """Return every field that is asked though it is known, or asked by two documents of one submission."""
+    """Return every field that asks a common meaning, or that two documents of one submission ask."""
     findings = ProofFindings("never_asked_twice")
     for document in documents:
         for ask in document.ask_names.values():
@@ -48,13 +48,13 @@ def _get_tag(ask: UniqueField) -> str:
 
 
 def _find_same_meaning(dictionary: DataDictionary, ask: UniqueField) -> CommonMeaning | None:
-    """Return the common meaning that a field is by its name, its meaning's name or its label."""
+    """Return the common meaning that has the name, the meaning or the label of a field, None if none has."""
     if ask.type in ("group", "attachment"):
         return None
     for meaning in dictionary.meanings.values():
         if ask.means == meaning.name or _compact_name(ask.name) == _compact_name(meaning.name):
             return meaning
-        # A label inside a group is short for more ("Name" of a batch) and says nothing alone.
+        # A label inside a group ("Name" of a batch) depends on the group, so it is not compared.
         alike = (_normalize_label(ask.ko) == _normalize_label(meaning.ko)) + (
             _normalize_label(ask.en) == _normalize_label(meaning.en)
         )
@@ -79,7 +79,7 @@ def _normalize_label(label: str) -> str:
 
 
 def _check_single_questions(documents: list[DocumentMapping], findings: ProofFindings) -> None:
-    """Refuse a meaning asked by two documents that one submission may hold, unless they share the answer."""
+    """Report a meaning asked by two documents that one submission may hold, unless the answer is shared."""
     asked: dict[tuple[str, str], tuple[DocumentMapping, UniqueField]] = {}
     for document, ask in _list_asked_fields(documents):
         first = asked.setdefault((document.direction, ask.means), (document, ask))
@@ -103,13 +103,13 @@ def _list_asked_fields(documents: list[DocumentMapping]) -> Iterator[tuple[Docum
 def _is_shared_answer(
     first: tuple[DocumentMapping, UniqueField], second: tuple[DocumentMapping, UniqueField]
 ) -> bool:
-    """Return whether one answer counts for both: both fields, or the groups around them, are shared."""
+    """Return whether one answer serves both: both fields, or the groups around them, are shared."""
     tops = [document.ask_names[ask.name.partition(".")[0]] for document, ask in (first, second)]
     return tops[0].shared and tops[1].shared and tops[0].means == tops[1].means
 
 
 def count_boxes(documents: list[DocumentMapping]) -> BoxCount:
-    """Return the boxes of the paper forms and the distinct things that stand in them."""
+    """Return the number of boxes of the paper forms, and of the distinct meanings in them."""
     common = [need.meaning.name for document in documents for need in document.needs]
     own = [ask.means for _, ask in _list_asked_fields(documents)]
     return BoxCount(len(common), len(own), len(set(common)), len(set(own)))

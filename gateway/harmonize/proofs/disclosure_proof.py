@@ -1,4 +1,4 @@
-"""Least disclosure: an agency learns what its document lists, and nothing else makes any difference to it."""
+"""Least disclosure: a request depends on the values that its document lists, and on nothing else."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
 
 __all__ = ["prove_disclosure", "try_disclosure"]
 
-# What the hub says of a message is what the declaration in it says.
+# Hub values that repeat a value of the declaration.
 _HUB_TELLS: Final = {"function": "Declaration/FunctionCode"}
 
 
 def prove_disclosure(
     document: DocumentMapping, dictionary: DataDictionary, decisions: Mapping[tuple[str, str], str]
 ) -> ProofFindings:
-    """Return what is wrong with a document's list of what it needs and asks, as its text alone tells.
+    """Return the findings about the needs and asked fields of a document, from its text alone.
 
     `decisions` are the rows of reconciled.csv, by document and field.
     """
@@ -43,7 +43,7 @@ def prove_disclosure(
 
 
 def _check_listed_meanings(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
-    """Refuse a guard, key or check that looks at a meaning which the document does not list."""
+    """Report a guard, key or check that reads a meaning which the document does not list."""
     needs = {need.meaning.name for need in document.needs}
     for read in reads.reads.values():
         findings.checked += 1
@@ -60,7 +60,7 @@ def _check_used_needs(
     decisions: Mapping[tuple[str, str], str],
     findings: ProofFindings,
 ) -> None:
-    """Refuse a need that nothing reads, unless reconciled.csv says that it is not forwarded."""
+    """Report a need that nothing reads, unless reconciled.csv declares that it is not forwarded."""
     hub = [line.content.source for line in list_lines(document) if line.content is not None]
     told = {_HUB_TELLS.get(source.name) for source in hub if isinstance(source, HubValue)}
     decided = [text for (name, _), text in decisions.items() if name == document.id]
@@ -76,7 +76,7 @@ def _check_used_needs(
 
 
 def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
-    """Refuse a field that reaches the agency in no case in which it may be given."""
+    """Report a field that may be given in a case in which it does not reach the agency."""
     lines = list(list_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
     for ask in document.ask_names.values():
@@ -104,14 +104,14 @@ def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings:
 
 
 def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
-    """Return whether some rule reads a field as a guard, a key or for a check."""
+    """Return whether some rule reads a field as a guard, a key or a count."""
     read = reads.find_entry(ask)
     ways = ("guard", "key", "count")
     return read is not None and any(use.how in ways and use.mark != ask.mark for use in read.uses)
 
 
 def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Change leaves of a drawn submission: outside the read set nothing may change, inside something must."""
+    """Change leaves of a drawn submission: the request must change for leaves of the read set only."""
     if trial.outcome.request is None:
         return
     _check_ledger(bench, trial, findings)
@@ -120,7 +120,7 @@ def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings
 
 
 def _check_ledger(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Refuse a forwarded leaf that the mapping's own read set does not hold."""
+    """Report a forwarded leaf that is not in the read set of the mapping."""
     result = trial.outcome.result
     assert result is not None
     for entry in result.accounts.entries:
@@ -188,7 +188,7 @@ def _set_leaf_value(leaf: Leaf, value: str) -> None:
 
 
 def _check_forwarded_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Change forwarded values, each place of the submission once: the request must show it."""
+    """Change forwarded values, one for each path of the submission: the request must change."""
     result = trial.outcome.result
     assert result is not None
     for entry in result.accounts.entries:

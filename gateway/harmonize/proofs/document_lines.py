@@ -37,7 +37,7 @@ class ProofLine:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Return every condition that decides whether the line is written."""
+        """Return every condition that decides whether the line is written: those around it, then its own."""
         return self.around if self.own is None else (*self.around, self.own)
 
     @property
@@ -48,7 +48,7 @@ class ProofLine:
 
 @dataclass(frozen=True, slots=True)
 class _WalkPlace:
-    """Where the walk stands."""
+    """The current place of the walk over the target tree."""
 
     path: str
     around: tuple[Condition, ...]
@@ -65,12 +65,12 @@ def list_lines(document: DocumentMapping) -> Iterator[ProofLine]:
 
 
 def list_containers(document: DocumentMapping) -> Iterator[TargetElement]:
-    """Yield every element that holds others."""
+    """Yield every element that has child elements instead of a value."""
     return (target for target in document.root.walk_elements() if target.content is None)
 
 
 def list_conditions(document: DocumentMapping) -> Iterator[tuple[Condition, SourceMark, str]]:
-    """Yield every condition of a document, with its place and what it decides about."""
+    """Yield every condition of a document, with its mark and the name that it applies to."""
     for ask in document.ask_names.values():
         if ask.requirement.when is not None:
             yield ask.requirement.when, ask.mark, ask.name
@@ -88,7 +88,7 @@ def list_conditions(document: DocumentMapping) -> Iterator[tuple[Condition, Sour
 
 
 def _enter_target(target: TargetElement, place: _WalkPlace) -> _WalkPlace:
-    # A filter of occurrences (the `when` of an each) chooses among them; it is no guard of the fields.
+    # The `when` of an ``each`` only selects occurrences; it is no guard of the fields.
     around = (*place.around, target.when) if target.when is not None else place.around
     repeats = (*place.repeats, target.each) if target.each is not None else place.repeats
     return _WalkPlace(f"{place.path}/{target.name}{target.path_predicates}", around, repeats)

@@ -1,4 +1,4 @@
-"""Drawn submissions of one document, and what becomes of them when a leaf is changed or left out."""
+"""Trials with drawn submissions of one document: splits them, also with a leaf changed or left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NEIGHBOUR: Final = "A2"
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """What a submission became for the document on trial: a request, problems, or an error of ours."""
+    """The result of a trial for the tested document: a request, problems, or an error of the gateway."""
 
     request: AgencyRequest | None
     result: SplitResult | None
@@ -41,7 +41,7 @@ class TrialOutcome:
 
 @dataclass(slots=True)
 class TrialBench:
-    """Where the submissions of one document are tried; `tried` counts them."""
+    """The state of the trials of one document; `tried` counts the splits."""
 
     bundle: MappingBundle
     document: DocumentMapping
@@ -51,11 +51,11 @@ class TrialBench:
 
     @classmethod
     def from_bundle(cls, bundle: MappingBundle, document: DocumentMapping) -> TrialBench:
-        """Return a bench for a document."""
+        """Return the bench of a document."""
         return cls(bundle, document, ReadScope.from_document(document, bundle.dictionary))
 
     def split_root(self, root: etree._Element) -> TrialOutcome:
-        """Split a submission."""
+        """Split a submission and return the outcome."""
         self.tried += 1
         try:
             result = split_submission(root, self.bundle, make_placeholder_numbers(root))
@@ -65,7 +65,7 @@ class TrialBench:
         return TrialOutcome(own[0] if own else None, result, None)
 
     def is_first_try(self, kind: str, name: str) -> bool:
-        """Return whether `name` is tried in the way `kind` for the first time."""
+        """Return whether this is the first trial of the kind `kind` for `name`."""
         seen = self.shown.setdefault(kind, set())
         if name in seen:
             return False
@@ -75,7 +75,7 @@ class TrialBench:
 
 @dataclass(frozen=True, slots=True)
 class DrawnTrial:
-    """One drawn submission and what it became; `seed` and `items` draw it again."""
+    """One drawn submission and its outcome; the same `seed` and `items` draw it again."""
 
     seed: str
     items: int
@@ -84,13 +84,13 @@ class DrawnTrial:
 
     @classmethod
     def draw_trial(cls, bench: TrialBench, seed: str, items: int) -> DrawnTrial:
-        """Draw a submission and split it; raises what the drawing raises."""
+        """Draw a submission and split it; raise `GatewayError` where none can be drawn."""
         root = parse_xml(make_sample(bench.bundle, bench.document, seed, items))
         return cls(seed, items, root, bench.split_root(root))
 
     @property
     def submission_index(self) -> SubmissionIndex:
-        """Return the submission taken apart; only where it could be split."""
+        """Return the submission index; it must have been possible to split the submission."""
         assert self.outcome.result is not None
         return self.outcome.result.facts
 
@@ -100,17 +100,17 @@ class DrawnTrial:
         return self.outcome.request.items if self.outcome.request is not None else ()
 
     def describe_change(self, leaf: Leaf, what: str) -> str:
-        """Return a counter-example in words: the drawn submission, the leaf, what was done to it."""
+        """Return the text of a counter-example: the drawn submission, the leaf, and its change."""
         return f"{self.describe_trial()}: {leaf.pointer} {what}"
 
     def describe_trial(self) -> str:
-        """Return in words which submission was drawn."""
+        """Return the text that identifies the drawn submission."""
         return f"seed {self.seed}, {self.items} items"
 
 
 @contextmanager
 def change_leaf(leaf: Leaf, value: str) -> Iterator[None]:
-    """Give the leaf another value for a while."""
+    """Give the leaf another value while the context is active."""
     old = leaf.value
     _set_leaf_text(leaf, value)
     try:
@@ -128,7 +128,7 @@ def _set_leaf_text(leaf: Leaf, value: str) -> None:
 
 @contextmanager
 def remove_node(element: etree._Element, attribute: str | None) -> Iterator[None]:
-    """Take an element, or one attribute of it, out of the submission for a while."""
+    """Remove an element, or one attribute of it, while the context is active."""
     if attribute is not None:
         old = str(element.get(attribute))
         del element.attrib[attribute]
@@ -149,7 +149,7 @@ def remove_node(element: etree._Element, attribute: str | None) -> Iterator[None
 
 
 def list_other_values(bench: TrialBench, leaf: Leaf, seed: str) -> Iterator[str]:
-    """Yield values that differ from the leaf's own, those of its kind first."""
+    """Yield values that differ from the leaf's own, those of its shape first."""
     source = bench.reach.find_field(leaf)
     draws = SeededDraws(f"{seed}/{leaf.pointer}")
     if source is not None:
@@ -170,17 +170,17 @@ def _make_other_moment(text: str) -> str:
 
 
 def _make_near_value(value: str) -> str:
-    """Return another value near `value`, of the same kind where that is easy."""
+    """Return another value near `value`: another last digit, or a letter added."""
     if value[-1:].isdigit():
         return value[:-1] + ("7" if value[-1] != "7" else "3")
     return value + "Q"
 
 
 def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
-    """Return the submission with much around it that the document has not listed.
+    """Return a copy of the submission with added values that the document does not list.
 
     Added are every meaning of the dictionary that it neither needs nor reads, elements that
-    no dictionary knows, and another application with fields of its own.
+    are in no dictionary, and another application with fields of its own.
     """
     root = copy.deepcopy(trial.root)
     declaration = next(root.iter(f"{{{DEC}}}Declaration"))
@@ -229,7 +229,7 @@ def _add_neighbor_application(bench: TrialBench, root: etree._Element) -> None:
 
 
 def find_culprit(leaves: list[Leaf], differs: Callable[[list[Leaf]], bool]) -> Leaf | None:
-    """Return one leaf of many whose change alone makes a difference, None when it takes several."""
+    """Return one leaf whose change alone makes a difference, None where several are needed."""
     while len(leaves) > 1:
         half = leaves[: len(leaves) // 2]
         leaves = half if differs(half) else leaves[len(leaves) // 2 :]

@@ -1,8 +1,8 @@
-"""Every way in which guards can turn out: the finitely many classes of values that conditions tell apart.
+"""Guard valuations: enumerates all combinations of the values that conditions distinguish.
 
-A condition compares a value with codes and numbers that the mapping names, so two values
-that stand in the same relation to all of these cannot be told apart.  One value of each
-class is tried, and absence where the field may be absent; a combination that no valid
+A condition compares a value with codes and numbers that the mapping names.  Two values with
+the same relation to all of these are equivalent, so the classes are finite.  One value of
+each class is tried, and absence where the field may be absent; a combination that no valid
 submission can hold (a forbidden field given, a mandatory one missing) is left out.
 """
 
@@ -33,7 +33,7 @@ _NUMBERS: Final = ("decimal", "integer")
 
 
 class TooManyCombinationsError(Exception):
-    """The guards of one obligation have more combinations than are tried."""
+    """The guards of one obligation have more than `MOST_COMBINATIONS` combinations."""
 
     def __init__(self, names: Iterable[str], number: int) -> None:
         super().__init__(f"{number} combinations of {', '.join(sorted(names))}")
@@ -53,7 +53,7 @@ class Valuation:
     values: Mapping[str, str | None]
 
     def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[_TrialText]:
-        """Return the value of `source` as conditions read it."""
+        """Return the value of `source`, for conditions."""
         text = self.values.get(source.name)
         return [] if text is None else [_TrialText(text)]
 
@@ -63,7 +63,7 @@ class Valuation:
 
 
 class GuardWorld:
-    """What a document's applicants can give, as far as its guards look."""
+    """The values that applicants can give to the sources that a document's guards read."""
 
     def __init__(self, document: DocumentMapping, conditions: Iterable[Condition]) -> None:
         self._requirements = {ask.name: ask.requirement for ask in document.ask_names.values()}
@@ -79,7 +79,10 @@ class GuardWorld:
                 self._sources[test.source.name] = test.source
 
     def list_combinations(self, conditions: Iterable[Condition]) -> Iterator[Valuation]:
-        """Yield every admissible combination of the values that `conditions` read."""
+        """Yield every admissible combination of the values that `conditions` read.
+
+        Raise `TooManyCombinationsError` where there are more than `MOST_COMBINATIONS`.
+        """
         names = self._close_names(conditions)
         domains = [self._list_domain(self._sources[name]) for name in names]
         number = 1
@@ -103,7 +106,7 @@ class GuardWorld:
         return when is None or not ask.requirement.forbidden_otherwise or when.is_satisfied(valuation)
 
     def _close_names(self, conditions: Iterable[Condition]) -> list[str]:
-        """Return the names that conditions read, and those that decide whether these are given."""
+        """Return the names that conditions read, and the names that decide whether these are given."""
         pending, names = list(conditions), []
         while pending:
             for test in list_guard_tests(pending.pop()):
@@ -148,7 +151,7 @@ class GuardWorld:
 
 
 def _list_value_classes(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[str]:
-    """Return one value of each class that `tests` tell apart."""
+    """Return one value of each class that `tests` distinguish."""
     shape = source.shape
     if source.type == "boolean":
         return ["true", "false"]
@@ -162,7 +165,7 @@ def _list_value_classes(source: UniqueField | CommonMeaning, tests: list[ValueTe
 
 
 def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
-    """Return the first of all values that the same tests name: the codes of a list are many, and alike."""
+    """Return one of all values that the same tests name, since the many codes of a list are equivalent."""
     named = [frozenset(test.values) for test in tests]
     first: dict[tuple[bool, ...], str] = {}
     for value in values:
@@ -171,7 +174,7 @@ def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
 
 
 def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
-    """Yield numbers at, below, between and above thresholds, as far as the shape allows them."""
+    """Yield the numbers at, just below and just above each threshold that the shape allows."""
     points = sorted({Decimal(number) for number in numbers})
     step = Decimal(1).scaleb(-(shape.fraction or 0))
     for point in points:
@@ -182,7 +185,7 @@ def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
 
 
 def _find_other_value(shape: ValueShape, found: list[str]) -> list[str]:
-    """Return one more value that no test names, where there is one."""
+    """Return a further value that no test names, where there is one."""
     if shape.codes is not None:
         return (
             [next(code for code in shape.codes if code not in found)] if set(shape.codes) - set(found) else []

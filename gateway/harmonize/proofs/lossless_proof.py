@@ -1,4 +1,4 @@
-"""Lossless: every leaf has a fate, every target value a source, and what was put reads back exactly."""
+"""Losslessness: every leaf has a fate, every target value a source, every put value its inverse."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_SOURCE = ("const", "hub", "count", "index")
 
 
 def prove_lossless(document: DocumentMapping) -> ProofFindings:
-    """Return what a document's lines lose without saying so, as far as its text alone tells."""
+    """Return the undeclared losses of a document's lines, from its text alone."""
     findings = ProofFindings("lossless")
     lines = list(list_lines(document))
     exact = {s.name for line in lines if _is_plain_line(line) for s in list_value_reads(line)}
@@ -57,7 +57,7 @@ def prove_lossless(document: DocumentMapping) -> ProofFindings:
 
 
 def _is_plain_line(line: ProofLine) -> bool:
-    """Return whether a line puts its one source so that it can be read back from it alone."""
+    """Return whether a line puts one field or meaning so that it can be read back from the line alone."""
     content = line.content
     return (
         content is not None
@@ -67,7 +67,7 @@ def _is_plain_line(line: ProofLine) -> bool:
 
 
 def _check_residue(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
-    """Refuse a product whose factors reach the agency nowhere as they stand; a total declares its loss."""
+    """Report a product with a factor that no line forwards exactly; a sum declares its loss."""
     if line.content is None or not isinstance(line.content.source, Product):
         return
     for source in list_value_reads(line):
@@ -79,7 +79,7 @@ def _check_residue(line: ProofLine, exact: set[str], findings: ProofFindings) ->
 
 
 def _check_code_words(line: ProofLine, exact: set[str], findings: ProofFindings) -> None:
-    """Refuse a code put only as a word that cannot be read back: its loss is declared, and kept nowhere."""
+    """Report a code that is put only by a translation that cannot be inverted."""
     content = line.content
     if content is None or not isinstance(content.source, FieldValue):
         return
@@ -94,7 +94,7 @@ def _check_code_words(line: ProofLine, exact: set[str], findings: ProofFindings)
 
 
 def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> None:
-    """Refuse items known by something that two of them may share: only their number is one each."""
+    """Report items with a key other than their sequence number, since only that is unique."""
     for target in document.root.walk_elements():
         each = target.each
         if each is None or each.over != "item" or not isinstance(each.key, CommonMeaning):
@@ -106,7 +106,7 @@ def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> 
 
 
 def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Refuse a number put without its unit or currency where it may have several."""
+    """Report a number that is put without its unit or currency where several are possible."""
     carried = {source.name for line in lines if (source := find_attribute_source(line)) is not None}
     for line in lines:
         content = line.content
@@ -127,7 +127,7 @@ def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
 
 
 def _check_read_back(line: ProofLine, content: ConvertedSource, findings: ProofFindings) -> None:
-    """Put values of the source's form through the line and back."""
+    """Convert drawn values of the source's shape by the line and invert them; report a difference."""
     if not isinstance(content.source, FieldValue):
         return
     shape = content.source.infer_shape()
@@ -162,7 +162,7 @@ def _is_value_read_back(
 
 
 def _fits_target(line: ProofLine, written: str) -> bool:
-    """Return whether the line's target takes what is written; what it refuses is GW506 and goes nowhere."""
+    """Return whether the line's target accepts the text; a violation is GW506 and is not sent."""
     if line.put is not None:
         return line.put.shape.find_violation(written) is None
     if line.target.part is None:
@@ -172,13 +172,13 @@ def _fits_target(line: ProofLine, written: str) -> bool:
 
 
 def _remove_zone(content: ConvertedSource, text: str) -> str:
-    """Return a moment as a form without zone (CCYYMMDDHHMMSS) says it: the form declares that loss."""
+    """Remove the zone of a time that the form CCYYMMDDHHMMSS writes: the form declares that loss."""
     zoneless = any(isinstance(step, FormatStep) and step.name == _ZONELESS for step in content.steps)
     return _ZONE.sub("", text) if zoneless else text
 
 
 def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Account for every leaf and every value of one drawn submission, and read the request back."""
+    """Check the fate of every leaf and the source of every value of one drawn submission; read it back."""
     result, request = trial.outcome.result, trial.outcome.request
     if result is None:
         return
@@ -214,7 +214,7 @@ def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) 
 
 
 def _check_whole_request(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Read the request backwards and hold it against the submission."""
+    """Read the request back and report its differences from the submission."""
     request = trial.outcome.request
     assert request is not None
     reading = read_request(bench.document, request.xml)

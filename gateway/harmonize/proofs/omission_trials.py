@@ -1,4 +1,4 @@
-"""Totality over drawn submissions: each is served, and each omission is served or named with a pointer."""
+"""Totality over drawn submissions: each gives a request, each omission a request or a problem's pointer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gateway.harmonize.types import SourceMark, UniqueField
 
 __all__ = ["try_totality"]
 
-# A value may be found too long, unknown or against a rule: an error with a pointer, no gap.
+# A value that is too long, unknown or breaks a rule is an error with a pointer, not a gap.
 _JUDGED: Final = (VALUE_DOES_NOT_FIT, CODE_UNKNOWN, RULE_BROKEN, SOURCES_DISAGREE)
 _KEYS: Final = ("path", "item", "n", "sequence", "wcoID", "formatCode")
 
 
 def try_totality(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Judge a drawn submission and, for each place of it once, the same without that place."""
+    """Evaluate a drawn submission, and the same with each leaf left out, once for each name."""
     findings.checked += 1
     if not _check_served(bench, trial, findings):
         return
@@ -40,7 +40,7 @@ def try_totality(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) 
 
 
 def _list_omissions(bench: TrialBench, leaf: Leaf) -> list[tuple[etree._Element, str | None, str]]:
-    """Return what can be left out about a leaf: itself, and the repeated elements around it."""
+    """Return the nodes that can be left out for a leaf: itself, and the group element around it."""
     source = bench.reach.find_field(leaf)
     base = f"{source.name if source is not None else leaf.path}/{leaf.attribute or ''}"
     found: list[tuple[etree._Element, str | None, str]] = [(leaf.element, leaf.attribute, base)]
@@ -51,7 +51,7 @@ def _list_omissions(bench: TrialBench, leaf: Leaf) -> list[tuple[etree._Element,
 
 
 def _check_served(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> bool:
-    """Return whether a submission that the mapping itself drew as valid becomes a request."""
+    """Return whether a submission drawn as valid from the mapping gives a request without problems."""
     outcome, at = trial.outcome, f"seed {trial.seed}, {trial.items} items"
     if outcome.error is not None:
         _report_crash(bench, outcome, at, findings)
@@ -75,7 +75,7 @@ def _report_crash(bench: TrialBench, outcome: TrialOutcome, at: str, findings: P
 
 
 def _get_place_name(bench: TrialBench, mark: SourceMark) -> str:
-    """Return the field or target that stands at a place of the mapping."""
+    """Return the name of the field or target at a place of the mapping."""
     for ask in bench.document.ask_names.values():
         if ask.mark == mark:
             return ask.name
@@ -116,7 +116,7 @@ def _try_omission(
 
 
 def _is_demanded(bench: TrialBench, leaf: Leaf) -> bool:
-    """Return whether the mapping demands the one value that the leaf is."""
+    """Return whether the mapping requires the leaf: the only value of a mandatory field or meaning."""
     source = bench.reach.find_field(leaf)
     if source is None or leaf.value.strip() == "":
         return False

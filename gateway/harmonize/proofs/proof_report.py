@@ -1,4 +1,4 @@
-"""What the proofs found: a verdict for each proof, and every breach with its place and a counter-example."""
+"""The report of the proofs: a verdict for each, and every breach with its place and a counter-example."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LOAD: Final = "load"
 
 @dataclass(frozen=True, slots=True)
 class ProofFinding:
-    """One breach of a proof: where, about which field, in words, and what shows it.
+    """One breach of a proof: its place, its field, a message and a counter-example.
 
-    `counter_example` is something that an applicant could submit (values of fields, or the
-    seed of a drawn submission with the pointer of the leaf that was changed or left out).
+    `counter_example` is an input that an applicant could submit (values of fields, or the seed
+    of a drawn submission with the pointer of the leaf that was changed or left out).
     """
 
     proof: str
@@ -43,7 +43,7 @@ class ProofFinding:
 
 
 def make_fault_finding(error: GatewayError) -> ProofFinding:
-    """Return as a finding what keeps a mapping from loading (GW502)."""
+    """Return the finding for an error that prevents a mapping from loading (GW502)."""
     if isinstance(error, MappingError):
         detail = error.detail.removeprefix(f"{error.name}: ")
         found = detail.rpartition(", found ")[2]
@@ -57,19 +57,19 @@ def make_fault_finding(error: GatewayError) -> ProofFinding:
 
 @dataclass(slots=True)
 class ProofFindings:
-    """Collects what one proof finds: how many things were checked, and what was wrong."""
+    """The findings of one proof: the number of checked obligations, and the breaches."""
 
     proof: str
     checked: int = 0
     breaches: dict[tuple[SourceMark, str, str], ProofFinding] = field(default_factory=dict)
 
     def add_finding(self, mark: SourceMark, field: str, message: str, counter_example: str) -> None:
-        """Note a breach; the same one is noted once, with its first counter-example."""
+        """Add a breach; an equal breach is added once, with its first counter-example."""
         key = (mark, field, message)
         self.breaches.setdefault(key, ProofFinding(self.proof, mark, field, message, counter_example))
 
     def merge_findings(self, others: ProofFindings) -> None:
-        """Add what another look of the same proof found."""
+        """Add the findings of another run of the same proof."""
         self.checked += others.checked
         for key, finding in others.breaches.items():
             self.breaches.setdefault(key, finding)
@@ -85,7 +85,7 @@ class ProofVerdict:
 
 @dataclass(frozen=True, slots=True)
 class BoxCount:
-    """The boxes of the paper forms against the distinct things that the applicant says."""
+    """The number of boxes on the paper forms, and of the distinct meanings that an applicant gives."""
 
     common_boxes: int
     own_boxes: int
@@ -94,12 +94,12 @@ class BoxCount:
 
     @property
     def box_count(self) -> int:
-        """Return how many boxes all forms have together."""
+        """Return the number of boxes of all forms."""
         return self.common_boxes + self.own_boxes
 
     @property
     def field_count(self) -> int:
-        """Return how many distinct things are said."""
+        """Return the number of distinct meanings."""
         return self.common_meanings + self.own_meanings
 
 
@@ -128,7 +128,7 @@ class ProofReport:
         extra: Iterable[ProofFinding],
         rest: tuple[tuple[str, ...], BoxCount, int],
     ) -> ProofReport:
-        """Return the report of what each proof found, with findings from elsewhere (`extra`)."""
+        """Return the report of the findings of each proof, with findings from elsewhere (`extra`)."""
         by_proof = {one.proof: one for one in findings}
         every = [*extra, *(f for name in PROOFS for f in by_proof[name].breaches.values())]
         broken = {finding.proof for finding in every}

@@ -30,9 +30,10 @@ def check_bundle(
 ) -> ProofReport:
     """Return the report of all five proofs.
 
-    `samples` submissions are drawn for each document (0: what the text alone tells); `only`
-    names the documents on trial, all where it is empty: the others are still compared with
-    them.  `faults` are what kept files from loading; `tell` hears how many documents are done, of all.
+    `samples` submissions are drawn for each document (0: only proofs from the text); `only`
+    names the documents to prove, all where it is empty; the others are still compared with
+    them.  `faults` are the errors of files that could not be loaded; `tell` is called with the
+    number of documents done and of all documents.
     """
     every = list(bundle.documents.values())
     documents = [document for document in every if not only or document.id in only]
@@ -52,14 +53,14 @@ def check_bundle(
 
 
 def _list_fee_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
-    """Yield what a reader of the report should know of fees: they hold an application up."""
+    """Yield a note for each document with a fee, since a fee delays the application."""
     for document in documents:
         if document.fee.due != "none":
             yield f"fee {document.fee.due} for {document.id}: {document.fee.en} ({document.fee.ko})"
 
 
 def _list_exceptions(bundle: MappingBundle, documents: Iterable[DocumentMapping]) -> Iterator[str]:
-    """Yield every declared exception from agreement and from asking once: they are to be seen."""
+    """Yield a note for each declared exception from agreement and from asking once."""
     for document in documents:
         for name, override in document.overrides.items():
             yield f"{document.id} asks {name} in place of {override.instead_of.name}: {override.reason}"
@@ -80,7 +81,7 @@ def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFin
         try:
             trial = DrawnTrial.draw_trial(bench, f"{seed}{number}", 1 + number % _MOST_ITEMS)
         except GatewayError as error:
-            # The filler knows every bound that the lines set: what it cannot draw no applicant can give.
+            # The sample maker observes every bound of the lines; what it cannot draw, no applicant can give.
             message = f"no submission can be drawn: {error.detail}"
             found[0].add_finding(document.mark, error.location, message, f"seed {seed}{number}")
             break

@@ -1,7 +1,7 @@
-"""Which leaves of a submission a document may look at, told from its read set alone.
+"""The leaves of a submission that a document may read, derived from its read set alone.
 
-The read set comes from the mapping, not from what happened to a submission: that is what the
-isolation trials are judged by.
+The read set comes from the mapping, not from an evaluation, so the isolation trials can be
+verified against it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN: Final = frozenset({"value", "attribute"})
 
 
 def list_value_reads(line: ProofLine) -> list[UniqueField | CommonMeaning]:
-    """Return the fields and meanings whose values the line's place is made of."""
+    """Return the fields and meanings whose values the line writes."""
     content = line.content if line.content is not None else line.target.content
     if content is None:
         return []
@@ -35,14 +35,14 @@ def list_value_reads(line: ProofLine) -> list[UniqueField | CommonMeaning]:
 
 
 def find_attribute_source(line: ProofLine) -> UniqueField | CommonMeaning | None:
-    """Return the field or meaning whose unit, currency or content id an attribute without content carries."""
+    """Return the field or meaning whose unit, currency or content id a line without content carries."""
     content = line.target.content
     return None if content is None or line.content is not None else content.source.find_attribute_carrier()
 
 
 @dataclass(slots=True)
 class ReadScope:
-    """Which leaves of a submission a document's request may depend on."""
+    """The leaves of a submission that a document's request may depend on."""
 
     document: DocumentMapping
     reads: ReadSet
@@ -52,7 +52,7 @@ class ReadScope:
 
     @classmethod
     def from_document(cls, document: DocumentMapping, dictionary: DataDictionary) -> ReadScope:
-        """Return what a document may look at."""
+        """Return the read scope of a document."""
         reach = cls(document, build_read_set(document, dictionary))
         for ask in document.ask_names.values():
             reach.asks[".".join(to_element_name(part) for part in ask.name.split("."))] = ask
@@ -64,10 +64,10 @@ class ReadScope:
         return reach
 
     def classify_leaf(self, facts: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own: int) -> str:
-        """Return how a change of `leaf`'s value may show in the request of application number `own`.
+        """Return whether a change of `leaf`'s value may change the request of application number `own`.
 
-        ``inside``: its value or attribute is put; ``outside``: it may make no difference
-        whatever, though it may have to be there; ``open``: it is read as a guard or a key.
+        ``inside``: its value or attribute is put; ``outside``: its value must make no
+        difference, though it may have to be present; ``open``: it is read as a guard or a key.
         """
         if leaf.application is not None:
             return self._classify_answer(facts, leaf) if leaf.application == own else OUTSIDE
@@ -83,7 +83,7 @@ class ReadScope:
         return INSIDE if True in chosen and hows & _SHOWN else OPEN
 
     def find_field(self, leaf: Leaf) -> UniqueField | CommonMeaning | None:
-        """Return the field or meaning that a leaf is a value, or an attribute, of."""
+        """Return the field or meaning whose value, or attribute, a leaf is."""
         if leaf.application is not None:
             return self.asks.get(_get_dotted_name(leaf.element))
         known = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
@@ -97,7 +97,7 @@ class ReadScope:
 
 
 def _is_chosen_value(meaning: CommonMeaning, leaf: Leaf) -> bool | None:
-    """Return whether a leaf at the meaning's path is one of its values, None where its place decides that."""
+    """Return whether a leaf at the meaning's path is one of its values, None where its position decides."""
     if meaning.first:
         return None
     if meaning.where is None:

@@ -1,7 +1,7 @@
-"""Totality: whatever a valid submission says, every mandatory target has a source, or its lack has a pointer.
+"""Totality: for every valid submission, a mandatory target has a value, or a problem has its pointer.
 
-The guards of each obligation are enumerated (see `valuations`); code lists are tried code by
-code.  What remains open text or number is judged at run time, always with a pointer.
+The guards of each obligation are enumerated (see `guard_valuations`); code lists are tried
+code by code.  Open texts and numbers are validated at run time, always with a pointer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBERS = ("decimal", "integer")
 
 
 def prove_totality(document: DocumentMapping) -> ProofFindings:
-    """Return what is wrong with the totality of a document, as far as its text alone tells."""
+    """Return the findings about the totality of a document, from its text alone."""
     findings = ProofFindings("totality")
     lines = list(list_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
@@ -51,7 +51,7 @@ def _list_combinations(
     conditions: Iterable[Condition],
     line: tuple[ProofFindings, ProofLine | None, UniqueField | None],
 ) -> Iterator[Valuation]:
-    """Yield the combinations of an obligation; too many of them are a finding."""
+    """Yield the combinations of an obligation; report a finding where there are too many."""
     findings, at, ask = line
     try:
         for valuation in world.list_combinations(conditions):
@@ -67,7 +67,7 @@ def _list_combinations(
 def _check_satisfiable_conditions(
     document: DocumentMapping, world: GuardWorld, findings: ProofFindings
 ) -> None:
-    """Refuse a condition that no valid submission makes true: what it decides about never happens."""
+    """Report a condition that holds in no valid submission, since its rule would never apply."""
     for condition, mark, name in list_conditions(document):
         findings.checked += 1
         try:
@@ -85,7 +85,7 @@ def _check_satisfiable_conditions(
 def _check_field_arrival(
     ask: UniqueField, lines: list[ProofLine], world: GuardWorld, findings: ProofFindings
 ) -> None:
-    """Refuse a field that must be given in a case in which every line that sends it is shut."""
+    """Report a field that must be given in a case in which the conditions exclude every line with it."""
     if any(not line.conditions for line in lines):
         findings.checked += 1
         return
@@ -100,7 +100,7 @@ def _check_field_arrival(
 
 
 def _check_line_condition(line: ProofLine, world: GuardWorld, findings: ProofFindings) -> None:
-    """Refuse a line whose own condition calls for a field that need not be given then."""
+    """Report a line whose own condition holds in a case in which its field need not be given."""
     sources = list_value_reads(line)
     source = sources[0] if len(sources) == 1 else None
     if line.own is None or not isinstance(source, UniqueField) or source.requirement.when is None:
@@ -115,7 +115,7 @@ def _check_line_condition(line: ProofLine, world: GuardWorld, findings: ProofFin
 
 
 def _check_code_coverage(line: ProofLine, findings: ProofFindings) -> None:
-    """Refuse a conversion that does not know a code, or a unit, which its source may have."""
+    """Report a conversion that rejects a code, or a unit, which its source may have."""
     if line.content is None:
         _check_unit_coverage(line, findings)
         return
@@ -156,7 +156,7 @@ def _add_uncovered_finding(line: ProofLine, code: str, detail: str, findings: Pr
 
 
 def _check_value_sizes(line: ProofLine, findings: ProofFindings) -> None:
-    """Refuse a plain code that its target never takes; open text that is too long is GW506 at run time."""
+    """Report a code that its target rejects; an open text that is too long is GW506 at run time."""
     content = line.content
     if content is None or content.steps or line.target.part is not None or line.put is not None:
         return
@@ -180,7 +180,7 @@ def _describe_reads(line: ProofLine) -> str:
 
 
 def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: ProofFindings) -> None:
-    """Refuse bounds of a repetition that a valid submission can leave, below or above."""
+    """Report bounds of a repetition that a valid submission can fall below or exceed."""
     findings.checked += 1
     low, high = each.bound
     if each.over == "item":
@@ -191,7 +191,7 @@ def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: 
         return
     conditional = target.when is not None or each.when is not None
     if each.ask is None:
-        # What the declaration must repeat is named when it is missing: GW503 with a pointer.
+        # Too few occurrences of a dictionary group are reported at run time: GW503 with a pointer.
         return
     ask = each.ask
     least = max(ask.repeat[0], 1) if ask.requirement.mandatory and not conditional else 0

@@ -1,4 +1,4 @@
-"""Puts single values through the conversions of a line and back, without any submission around them."""
+"""Converts single values by the steps of a line and inverts them, without a submission."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_BESIDE = 400
 
 @dataclass(frozen=True, slots=True)
 class ConversionSetting:
-    """What stands beside a value that is converted: the value of another field, the unit it is given in."""
+    """The further inputs of a conversion: the value of another field, and the unit of the value."""
 
     beside: str = ""
     unit: str | None = None
@@ -32,7 +32,7 @@ class ConversionSetting:
 
 
 def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
-    """Yield every setting that the line's conversions tell apart; none where these are not countable."""
+    """Yield every setting that the line's conversions distinguish; none where these cannot be listed."""
     besides: list[str] = [""]
     units: list[str | None] = [None]
     for step in content.steps:
@@ -45,7 +45,7 @@ def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
 
 
 def convert_value(content: ConvertedSource, text: str, setting: ConversionSetting) -> str | None:
-    """Return what becomes of a value; None where it is left out; raises `MisfitError` where it cannot be."""
+    """Return the converted value, None where it is omitted; raise `ConversionError` where it cannot be."""
     measured = None if setting.unit is None else (setting.unit, ())
     value: EvaluatedValue | None = EvaluatedValue(text, (), "", (), None, measured)
     for step in content.steps:
@@ -69,7 +69,7 @@ def invert_value(content: ConvertedSource, written: str, setting: ConversionSett
 
 
 def convert_if_fitting(content: ConvertedSource, text: str, setting: ConversionSetting) -> str | None:
-    """Return what becomes of a value, None also where the line refuses it."""
+    """Return the converted value, None where the line omits it or cannot convert it."""
     try:
         return convert_value(content, text, setting)
     except ConversionError:
