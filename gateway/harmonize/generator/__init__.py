@@ -1,4 +1,4 @@
-"""Generates from a bundle: schemas, WSDLs, form descriptions, labels."""
+"""The generator: writes schemas, WSDLs, form descriptions and labels from a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says a condition in words, in Korean and in English, and as plain data for a program."""
+"""Writes a condition as a sentence, in Korean and in English, and as plain data for a program."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _write_korean(test: ValueTest) -> str:
 
 
 def to_data(condition: Condition) -> dict[str, Any]:
-    """Return a condition as it is written in a mapping: one key a level."""
+    """Return a condition as data in the form of a mapping: one key on each level."""
     if isinstance(condition, ValueTest) and condition.listed is not None:
         return {condition.name: {"in_list": condition.listed.name}}
     if isinstance(condition, ValueTest):

@@ -1,7 +1,8 @@
-"""Describes a document as a form: what is asked, what is taken from the declaration, with all labels.
+"""Describes a document as a form: the asked fields and the declared meanings, with all labels.
 
-Whoever draws a form (a broker's program, a web page, a training tool) needs nothing else:
-order, kind and bounds of each field, its codes with their labels, and when it must be given.
+The description is all that a program needs to display a form (a broker's program, a web page,
+a training tool): order, kind and bounds of each field, its codes with their labels, and when
+it must be given.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Labels", "describe_form", "list_labels"]
 
 #: Korean and English label of each code, by the name of its list.
 Labels = Mapping[str, Mapping[str, tuple[str, str]]]
-#: More codes than these are looked up in the list, not carried with every form.
+#: A list with more codes is not included in the form and must be looked up.
 _MOST_CODES = 100
 
 
@@ -111,7 +112,7 @@ def _describe_codes(ask: UniqueField, codes: Labels) -> list[dict[str, str]]:
 
 
 def list_labels(document: DocumentMapping) -> Iterator[tuple[str, str, str, str]]:
-    """Yield every label of a document: what kind of thing, its name, Korean, English."""
+    """Yield every label of a document: its kind, its name, the Korean and the English text."""
     yield "document", document.id, document.ko, document.en
     for need in document.needs:
         yield "declared", need.meaning.name, need.meaning.ko, need.meaning.en

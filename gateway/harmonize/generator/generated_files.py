@@ -1,7 +1,7 @@
-"""Makes from a bundle all that is made from it: schemas, WSDLs, form descriptions, labels.
+"""Generates all files from a bundle: schemas, WSDLs, form descriptions, labels.
 
-One source: none of these is written by hand, and a test compares what lies in the data
-folders with what is made here.
+None of these is written by hand; a test compares the files in the data folders with the
+generated ones.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["generate_all_files"]
 
 
 def generate_all_files(bundle: MappingBundle, template: bytes) -> dict[str, bytes]:
-    """Return every file made from a bundle, by its path beside the data folders.
+    """Return every generated file of a bundle, by its path beside the data folders.
 
-    `template` is the WSDL that each organisation's own is made from.
+    `template` is the WSDL from which the WSDL of each organisation is made.
     """
     codes = bundle.collect_code_labels()
     files = {f"xsd/agencies/{name}": text.encode("utf-8") for name, text in build_schemas(bundle).items()}

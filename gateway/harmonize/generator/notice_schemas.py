@@ -1,4 +1,4 @@
-"""Writes the XML schema of a notice from its map: closed, in the order of its lines, every value typed."""
+"""Writes the XML schema of a notice from its mapping: closed, ordered, with a type for every value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["generate_notice_schemas", "write_notice_schema"]
 
 @dataclass(slots=True)
 class _NoticeTypes:
-    """Writes one schema; each form of a value becomes one named type."""
+    """The named simple types of one schema, one for each shape."""
 
     names: dict[ValueShape, str] = field(default_factory=dict)
     rules: int = 0
@@ -29,7 +29,7 @@ class _NoticeTypes:
         return f"doc:{self.names[shape]}"
 
     def list_declarations(self) -> list[str]:
-        """Return the declarations of the types."""
+        """Return the lines of the type declarations."""
         lines: list[str] = []
         for shape, name in self.names.items():
             first, *rest = write_simple_type(shape, "  ")
@@ -43,7 +43,7 @@ def generate_notice_schemas(notices: NoticeCatalog) -> dict[str, str]:
 
 
 def write_notice_schema(notice: NoticeMapping) -> str:
-    """Return the schema of one notice; lengths in octets are checked by the reader alone."""
+    """Return the schema of one notice; only the reader checks lengths in octets."""
     pen = _NoticeTypes()
     body = _write_family([notice.root], "  ", pen, top=True)
     text = f"{notice.en} ({notice.ko}): a notice of the {notice.sender}."
@@ -58,7 +58,7 @@ def write_notice_schema(notice: NoticeMapping) -> str:
 
 
 def _format_occurrence(family: list[NoticeElement]) -> str:
-    """Return how often elements of one name may stand: the sum of their slots."""
+    """Return the occurrence attributes of the elements of one name: the sum of their slots."""
     low = high = 0
     for slot in family:
         bound = slot.each.bound if slot.each else slot.line.bound if slot.line else (0, 1)
@@ -136,7 +136,7 @@ def _write_attributes(family: list[NoticeElement], indent: str, pen: _NoticeType
 
 
 def _write_unique_rules(family: list[NoticeElement], indent: str, pen: _NoticeTypes) -> list[str]:
-    """Return the rule that each of the elements that differ by an attribute stands once."""
+    """Return the ``xs:unique`` rule that each element that differs by an attribute occurs at most once."""
     fixed = family[0].fixed
     if fixed is None or len(family) == 1:
         return []

@@ -1,4 +1,4 @@
-"""Writes the XML schemas of a document from its mapping: of the request, and of the unique fields."""
+"""Writes the XML schemas of a document from its mapping: for the request and for the unique fields."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WHOLE_MOST: Final = 999
 
 @dataclass(slots=True)
 class _SchemaTypes:
-    """The named simple types of one schema, each form once."""
+    """The named simple types of one schema, one for each shape."""
 
     names: dict[ValueShape, str] = field(default_factory=dict)
     unions: dict[tuple[str, ...], str] = field(default_factory=dict)
     rules: int = 0
 
     def get_type_name(self, shape: ValueShape, wanted: str) -> str:
-        """Return the name of the type of `shape`, made from `wanted` where it is new."""
+        """Return the name of the type of `shape`; a new one is made from `wanted`."""
         if shape not in self.names:
             self.names[shape] = self._find_free_name(f"{wanted}Type")
         return f"doc:{self.names[shape]}"
@@ -54,12 +54,12 @@ class _SchemaTypes:
         return name
 
     def make_rule_name(self, wanted: str) -> str:
-        """Return a name of a rule of uniqueness, each once in a schema."""
+        """Return a new name for an ``xs:unique`` rule, unique in the schema."""
         self.rules += 1
         return f"{wanted}Once" if self.rules == 1 else f"{wanted}Once{self.rules}"
 
     def list_declarations(self) -> list[str]:
-        """Return the declarations."""
+        """Return the lines of the type declarations."""
         found = []
         for shape, name in self.names.items():
             first, *rest = write_simple_type(shape, "  ")
@@ -77,7 +77,7 @@ def _get_widest_shape(shapes: tuple[ValueShape, ...]) -> ValueShape:
 
 
 def generate_schemas(bundle: MappingBundle) -> dict[str, str]:
-    """Return every schema made from a bundle, by its path below ``xsd/agencies``."""
+    """Return every generated schema of a bundle, by its path below ``xsd/agencies``."""
     files = {}
     for document in bundle.documents.values():
         fields = f"{document.schema_stem}-fields.xsd"
@@ -90,7 +90,7 @@ def generate_schemas(bundle: MappingBundle) -> dict[str, str]:
 
 
 def write_request_schema(document: DocumentMapping) -> str:
-    """Return the schema of the request: closed, ordered, every value typed."""
+    """Return the schema of the request: closed, ordered, with a type for every value."""
     types = _SchemaTypes()
     body = _write_element(merge_variants(document.root), "  ", types, top=True)
     head = _write_opening(
@@ -196,7 +196,7 @@ def _write_complex_type(name: str, occurs: str, inner: list[str], indent: str) -
 
 
 def _write_unique_rules(merged: MergedElement, indent: str, types: _SchemaTypes) -> list[str]:
-    """Write the rule that each variant of an element stands once."""
+    """Return the ``xs:unique`` rule that each variant of an element occurs at most once."""
     if not merged.once:
         return []
     return [
@@ -212,7 +212,7 @@ def _write_unique_rules(merged: MergedElement, indent: str, types: _SchemaTypes)
 
 def _write_field(ask: UniqueField, indent: str, types: _SchemaTypes) -> list[str]:
     low, high = max(ask.repeat[0], 1), max(ask.repeat[1], 1)
-    # What is shared may stand in another application; what need not be given is given often enough or not.
+    # A shared field may stand in another application.  An optional field has its minimum number or none.
     if ask.requirement.mandatory and not ask.shared:
         return _write_answer(ask, _format_occurrence(low, high), indent, types)
     if low == 1:
