@@ -1,4 +1,4 @@
-"""Tools around mappings: sample submissions, diagrams, provenance."""
+"""Tools for mappings: sample submissions, diagrams, provenance."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Draws one mapping: what applicants say on the left, the agency's request on the right, lines between.
+"""Draws one mapping: the applicant's fields on the left, the request on the right, lines between them.
 
-The picture is one page of HTML with SVG that needs no script and nothing from outside.
+The diagram is one page of HTML with SVG; it needs no script and no other file.
 """
 
 from __future__ import annotations

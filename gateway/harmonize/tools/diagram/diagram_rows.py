@@ -1,7 +1,7 @@
-"""What a picture of a mapping shows: rows on both sides, and what ties them together.
+"""The content of a diagram of a mapping: rows on both sides, and the links between them.
 
-Everything is told from the mapping alone.  A row on the left is a common meaning, a group of
-them, or an asked field; one on the right an element or an attribute of the request.
+It is derived from the mapping alone.  A row on the left is a common meaning, a group of them,
+or an asked field; a row on the right is an element or an attribute of the request.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LeftRow:
     """A common meaning (`kind` common), a group of them (group) or an asked field (ask).
 
     `tag` is the WCO id of a meaning, `must` is M, O or C (mandatory, optional, conditional),
-    `depth` how deep it stands in groups; `hint` is told when a reader points at the row.
+    `depth` is the number of groups around it; `hint` is the tooltip of the row.
     """
 
     key: str
@@ -59,8 +59,8 @@ class LeftRow:
 class RightRow:
     """An element or attribute of the request, in the order of the XML.
 
-    `filled` says whether a line of the mapping gives it a value; `badges` what that line and
-    the repetition do.
+    `filled` is true where a line of the mapping gives it a value; `badges` describe that line
+    and the repetition.
     """
 
     name: str
@@ -82,7 +82,7 @@ class RowLink:
 
 @dataclass(slots=True)
 class Diagram:
-    """One mapping as a picture; `arcs` tie a left row that decides to the one that it decides about."""
+    """The diagram of one mapping; `arcs` link a left row to the row whose requirement it decides."""
 
     document: DocumentMapping
     left: dict[str, LeftRow] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Diagram:
     def add_links(
         self, sources: Iterable[UniqueField | CommonMeaning | MeaningGroup], to: int, how: str
     ) -> None:
-        """Add a line from each of `sources`; between two rows there is one line, that which says most."""
+        """Add a link from each of `sources`; between two rows only the first, most important one is added."""
         for source in sources:
             known = {(link.key, link.to) for link in self.links}
             if (get_row_key(source), to) not in known:
@@ -107,7 +107,7 @@ def get_row_key(source: UniqueField | CommonMeaning | MeaningGroup) -> str:
 
 
 def build_diagram(document: DocumentMapping, bundle: MappingBundle) -> Diagram:
-    """Return the picture of a document; the left rows stand in the order of the mapping."""
+    """Return the diagram of a document; the left rows are in the order of the mapping."""
     made = Diagram(document)
     rows: list[LeftRow] = [_make_need_row(need) for need in document.needs]
     rows += [_make_field_row(ask) for ask in walk_fields(document.asks)]
@@ -163,13 +163,13 @@ def _make_group_row(group: MeaningGroup) -> LeftRow:
 
 @dataclass(frozen=True, slots=True)
 class _TargetRows:
-    """Adds the rows of the right side, each with the lines that lead to it."""
+    """Adds the rows of the right side, each with the links that end at it."""
 
     made: Diagram
     bundle: MappingBundle
 
     def add_element(self, target: TargetElement, name: str, depth: int) -> None:
-        """Add an element with all below it; elements that hold one element alone share its row."""
+        """Add an element with all below it; an element that only holds one other shares its row."""
         inner = list(target.own_children)
         if depth and len(inner) == 1 and _is_passage(target):
             self.add_element(inner[0], f"{name}/{_get_target_name(inner[0])}", depth)
@@ -240,6 +240,6 @@ def _get_target_name(target: TargetElement) -> str:
 
 
 def _is_passage(target: TargetElement) -> bool:
-    """Return whether an element does nothing but hold one other."""
+    """Return whether an element has no value, condition, repetition or attribute of its own."""
     nothing = target.content is None and target.each is None and target.when is None
     return nothing and not target.attributes and not target.siblings

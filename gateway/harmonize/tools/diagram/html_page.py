@@ -1,4 +1,4 @@
-"""Writes a picture as one page of HTML with SVG: no script, nothing from outside, ready to be printed."""
+"""Writes a diagram as one printable page of HTML with SVG; it needs no script and no other file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAID: Final = {"M": "mandatory", "C": "conditional", "O": "optional"}
 
 
 def draw_page(made: Diagram, organisation: Organisation) -> str:
-    """Return the page, which is well-formed XML and HTML alike."""
+    """Return the page, which is valid as XML and as HTML."""
     places = arrange_rows(made)
     rows = max([len(made.right), *(row + 1 for row in places.values())])
     html = etree.Element("html", {"lang": "ko", "xmlns": "http://www.w3.org/1999/xhtml"})
@@ -55,7 +55,7 @@ def draw_page(made: Diagram, organisation: Organisation) -> str:
 
 
 class _RowTies:
-    """Which rows belong together: the classes by which the page lights up lines and rows."""
+    """The rows that are linked, and the CSS classes by which the page highlights them."""
 
     def __init__(self, made: Diagram, places: dict[str, int]) -> None:
         self.made, self.places, self.alone = made, places, frozenset(list_unused_rows(made))
@@ -70,12 +70,12 @@ class _RowTies:
             self.of_left[about].append(f"s{self.number[key]}")
 
     def list_rows(self) -> list[str]:
-        """Return the ids of all rows that something is tied to."""
+        """Return the ids of all rows with a link."""
         left = [f"s{self.number[key]}" for key in self.of_left]
         return left + [f"t{number}" for number in self.of_right]
 
     def draw_lines(self, rows: int) -> etree._Element:
-        """Return the lines between the rows, those that decide below those that carry."""
+        """Return the lines between the rows; the lines of guards and keys are drawn below those of values."""
         size = {"width": str(_INTO), "height": str(rows * PITCH), "viewBox": f"0 0 {_INTO} {rows * PITCH}"}
         svg = etree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "aria-hidden": "true"})
         for key, about in self.made.arcs:
@@ -114,7 +114,7 @@ def _get_row_middle(row: int) -> int:
 
 
 def _draw_arc(one: int, other: int) -> str:
-    """Return a bow in the left margin, the wider the further it goes."""
+    """Return the SVG path of an arc in the left margin; a longer arc is wider."""
     start, end = _get_row_middle(one), _get_row_middle(other)
     depth = min(GUTTER - 8, 10 + 2 * abs(one - other))
     x = GUTTER - depth * 4 // 3
@@ -122,7 +122,7 @@ def _draw_arc(one: int, other: int) -> str:
 
 
 def _add_element(parent: etree._Element, name: str, kind: str, text: str = "", **more: str) -> etree._Element:
-    """Add an element of a class; its text is never None, since HTML knows no empty ``div/``."""
+    """Add an element of a class; its text is never None, since HTML has no empty ``<div/>``."""
     element = etree.SubElement(parent, name, {"class": kind, **more})
     element.text = text
     return element
@@ -171,7 +171,7 @@ def _add_left_row(area: etree._Element, left: LeftRow, row: int, ties: _RowTies)
 
 
 def _add_unsent_heading(area: etree._Element, made: Diagram, places: dict[str, int]) -> None:
-    """Head the rows that no line starts from: they must or may be there, and are not sent."""
+    """Add the heading of the rows without a link: the document lists them, and they are not sent."""
     alone = list_unused_rows(made)
     if alone:
         words = "요청에 없는 항목 Listed, and in no line of the request"

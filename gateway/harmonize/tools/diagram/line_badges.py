@@ -1,4 +1,4 @@
-"""What a line does to a value, in a word or two: the badges between the two sides of a picture."""
+"""The badges between the two sides of a diagram: a few words on what a line does to a value."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _DATED: Final = {"day": "CCYYMMDD", "date": "date", "moment": "moment", "boolean
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A word of the language (`kind`: source, step, split, each or guard) with what it is about."""
+    """The text of a badge, with its `kind`: source, step, split, each or guard."""
 
     kind: str
     text: str
 
 
 def list_line_badges(target: TargetElement, put: TargetAttribute | None) -> tuple[Badge, ...]:
-    """Return what the line of an element does, or that of one of its attributes; without conversions none."""
+    """Return the badges of the line of an element, or of one of its attributes."""
     if put is not None:
         found = _list_conversion_badges(put.content) if put.content is not None else []
         return (*found, Badge("step", f"via {put.via.name}")) if put.via is not None else tuple(found)
@@ -55,7 +55,7 @@ def list_line_badges(target: TargetElement, put: TargetAttribute | None) -> tupl
 
 
 def list_repeat_badges(target: TargetElement) -> tuple[Badge, ...]:
-    """Return over what an element is repeated, and how often it may stand."""
+    """Return the badges for the repetition of an element and its bounds."""
     each = target.each
     if each is None:
         return (Badge("each", f"up to {target.bound[1]} values"),) if target.bound[1] > 1 else ()
@@ -67,7 +67,7 @@ def list_repeat_badges(target: TargetElement) -> tuple[Badge, ...]:
 
 
 def format_size(shape: ValueShape) -> str:
-    """Return in a word how large a value of this shape may be, empty where nothing bounds it."""
+    """Return the size limit of a value of this shape in a few words, empty where it has none."""
     if shape.codes is not None:
         return f"{len(shape.codes)} codes" if len(shape.codes) > 1 else ""
     if shape.kind in _DATED:
@@ -87,7 +87,7 @@ def _list_conversion_badges(content: ConvertedSource) -> list[Badge]:
 
 
 def _describe_source(source: SourceExpression) -> str:
-    """Return what a source does beside taking one value as it stands, empty when nothing."""
+    """Return the text for a source that does more than take one value unchanged, else an empty text."""
     if isinstance(source, Constant):
         return f"const {source.text}"
     if isinstance(source, HubValue):

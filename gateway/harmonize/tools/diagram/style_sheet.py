@@ -1,4 +1,4 @@
-"""How the picture of a mapping looks: sizes, colours, and what lights up under the pointer."""
+"""The style sheet of a diagram: sizes, colours, and the highlight under the mouse pointer."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ _LIT: Final = "{opacity:1;stroke-width:2.6;background-color:#fff0b3}"
 
 
 def write_style_sheet(ids: Iterable[str], rows: int) -> str:
-    """Return the style sheet; pointing at the row of one of `ids` lights up what belongs to it.
+    """Return the style sheet; a row of `ids` under the pointer highlights its lines and rows.
 
-    On paper the whole picture, `rows` high, is one sheet, which a printer makes fit.
+    In print the whole diagram, `rows` high, is one sheet, which the printer scales.
     """
     width = GUTTER + LEFT + LINES + BADGES + RIGHT
     sizes = {

@@ -1,1 +1,1 @@
-"""Tells where a value came from, where it went, and who reads it."""
+"""Provenance: where a value came from, where it went, and which documents read it."""

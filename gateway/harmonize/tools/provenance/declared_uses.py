@@ -1,4 +1,4 @@
-"""What the mappings say about a place, whatever a submission holds there: who uses it, as what, and when."""
+"""The uses of a place by the mappings, without a submission: by which documents, as what, and when."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["DocumentUse", "FieldStory", "find_fields_at", "find_fields_in_reques
 
 @dataclass(frozen=True, slots=True)
 class DocumentUse:
-    """What one document does with a field or meaning.
+    """The use of a field or meaning by one document.
 
-    `needed` says in words whether it must be given, `needed_rule` where that is said;
-    `lines` are those that write it, `reasons` what else it is read for, with the rule.
+    `needed` is a text that says whether it must be given, `needed_rule` the rule for that;
+    `lines` are those that write it, `reasons` the other uses, with their rules.
     """
 
     organisation: str
@@ -58,9 +58,9 @@ class FieldStory:
 
 
 def find_fields_at(bundle: MappingBundle, place: str, document: str = "") -> tuple[FieldStory, ...]:
-    """Return what a pointer, a path by names, or a name means: meanings first, then asked fields.
+    """Return the stories for a pointer, a path of names, or a name: meanings first, then asked fields.
 
-    With `document` only that document's use is told, and only its fields are looked at.
+    With `document`, only the uses and the fields of that document are included.
     """
     documents = [one for name, one in bundle.documents.items() if document in ("", name)]
     stories = [_make_common_story(bundle, meaning, documents) for meaning in _list_meanings(bundle, place)]
@@ -77,7 +77,7 @@ def find_fields_at(bundle: MappingBundle, place: str, document: str = "") -> tup
 
 
 def find_fields_in_request(bundle: MappingBundle, path: str, document: str = "") -> tuple[FieldStory, ...]:
-    """Return what the lines at a path of requests take; raises GW404 when `path` is no path."""
+    """Return the stories of the fields that the lines at a request path read; raise GW404 for no path."""
     names = format_names(read_path(path))
     stories = []
     for name, one in bundle.documents.items():

@@ -1,4 +1,4 @@
-"""What a document does with each field and meaning: where it is written, and what it decides."""
+"""The uses of each field and meaning by a document: where it is written, and what it decides."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _POSITION: Final = re.compile(r"\[[0-9]+\]")
 
 @dataclass(frozen=True, slots=True)
 class MappingLine:
-    """One line of a mapping: what it writes (`path`, without positions) and from what.
+    """One line of a mapping: the target that it writes (`path`, without positions) and its source.
 
-    `when` are the conditions on the line and around it, `each` what it is repeated over.
+    `when` are the conditions on the line and around it, `each` the repetitions around it.
     """
 
     path: str
@@ -61,7 +61,7 @@ class MappingLine:
 
     @property
     def own_content(self) -> ConvertedSource | None:
-        """Return where the line's own value comes from; None: it is an attribute of the element's value."""
+        """Return the source of the line's own value, None for an attribute of the element's value."""
         return self.target.content if self.put is None else self.put.content
 
     @property
@@ -74,7 +74,7 @@ class MappingLine:
 
     @property
     def read_attribute(self) -> str:
-        """Return the attribute of the field that is written, empty when it is its text."""
+        """Return the attribute of the field that is written, empty where it is its text."""
         return (self.put.of_value or "") if self.put is not None else ""
 
     @property
@@ -87,7 +87,7 @@ class MappingLine:
 
     @property
     def transform_words(self) -> tuple[str, ...]:
-        """Return what the line does to a value, in order and in words."""
+        """Return the conversions of the line in order, as texts."""
         words: list[str] = []
         if self.own_content is not None:
             words = [_describe_source(self.own_content.source), *map(_describe_step, self.own_content.steps)]
@@ -104,7 +104,7 @@ class MappingLine:
 
 @dataclass(frozen=True, slots=True)
 class FieldUse:
-    """One thing that a document does with a field: `role` is value, attribute, guard, key, count or check."""
+    """One use of a field by a document: `role` is value, attribute, guard, key, count or check."""
 
     name: str
     role: str
@@ -113,7 +113,7 @@ class FieldUse:
 
 
 def list_lines(document: DocumentMapping) -> Mapping[str, MappingLine]:
-    """Return every line of a document by the path that it writes, positions left out."""
+    """Return every line of a document by the path that it writes, without positions."""
     return {line.path: line for line in _walk_lines(document.root, document.root.name, (), ())}
 
 
@@ -139,9 +139,9 @@ def _walk_lines(
 
 
 def list_uses(document: DocumentMapping, dictionary: DataDictionary) -> Iterator[FieldUse]:
-    """Yield everything that `document` does with fields and meanings, values first.
+    """Yield every use of fields and meanings by `document`, values first.
 
-    Whatever the read set names and no words are found for is told by its role alone.
+    An entry of the read set without a specific text is described by its role alone.
     """
     told: set[tuple[str, SourceMark]] = set()
     reads = build_read_set(document, dictionary).reads.values()
@@ -174,7 +174,7 @@ def _list_written_uses(document: DocumentMapping) -> Iterator[FieldUse]:
 
 
 def _list_choice_uses(document: DocumentMapping) -> Iterator[FieldUse]:
-    """Yield what only chooses or counts: keys of a choice, what a code is looked up with, counted groups."""
+    """Yield the uses as key or count: keys of a look-up, second keys of a translation, counted groups."""
     for line in list_lines(document).values():
         if line.own_content is None:
             continue
@@ -220,7 +220,7 @@ def _list_guard_uses(document: DocumentMapping) -> Iterator[FieldUse]:
 
 
 def describe_condition(condition: Condition) -> str:
-    """Return a condition in words, as ``drug_class is one of 1AG, 1BG``."""
+    """Return a condition as a text, such as ``drug_class is one of 1AG, 1BG``."""
     if isinstance(condition, ValueTest):
         return _describe_test(condition)
     if isinstance(condition, Negation):
@@ -245,7 +245,7 @@ def _describe_test(test: ValueTest) -> str:
 
 
 def _describe_source(source: SourceExpression) -> str:
-    """Return in words what a source does beside taking a value, empty when nothing."""
+    """Return the text for a source that does more than take a value, else an empty text."""
     if isinstance(source, Product):
         return f"multiply, {source.rounding} to {source.decimals} decimals"
     if isinstance(source, SerialNumber):

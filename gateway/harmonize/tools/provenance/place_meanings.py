@@ -1,4 +1,4 @@
-"""What a place of a submission means: common meanings and asked fields by path, pointer or name."""
+"""Finds the common meanings and asked fields of a place in a submission, by path, pointer or name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _APPLICATION: Final = re.compile(r"APP(?:\[[0-9]+\])?/([^/]+)/(?:ITEM(?:\[[0-9]+
 
 
 def find_common_meanings(dictionary: DataDictionary, path: str) -> Iterator[CommonMeaning]:
-    """Yield the meanings that the leaf at `path`, by names as in the ledger, has or decides."""
+    """Yield the meanings whose value, or selecting sibling, is the leaf at `path` (as in the ledger)."""
     place = path.removeprefix(_SUPPLEMENT).partition("/@")[0].removesuffix("/DateTimeString")
     for meaning in dictionary.meanings.values():
         if meaning.supplement == path.startswith(_SUPPLEMENT) and place in (
@@ -37,14 +37,14 @@ def find_common_meanings(dictionary: DataDictionary, path: str) -> Iterator[Comm
 
 
 def _get_sibling_path(meaning: CommonMeaning) -> str:
-    """Return the path of the element that tells which of several like elements a meaning is."""
+    """Return the path of the sibling that selects a meaning among elements of one name, empty if none."""
     if meaning.where is None:
         return ""
     return f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}"
 
 
 def find_field_by_element(document: DocumentMapping, element: etree._Element) -> UniqueField | None:
-    """Return the field that an element inside ``Fields`` answers, None when it answers none."""
+    """Return the field that an element inside ``Fields`` answers, None where it answers none."""
     names: list[str] = []
     current: etree._Element | None = element
     while current is not None and current.tag != f"{{{SUB}}}Fields":
@@ -56,13 +56,13 @@ def find_field_by_element(document: DocumentMapping, element: etree._Element) ->
 
 
 def parse_field_pointer(pointer: str) -> tuple[str, list[str]] | None:
-    """Return document and names of the elements that the pointer of a unique field means."""
+    """Return the document and the element names in the pointer of a unique field, None for other pointers."""
     match = _APPLICATION.fullmatch(_remove_values(pointer))
     return None if match is None else (match[1], match[2].split("/"))
 
 
 def find_field_by_names(document: DocumentMapping, names: list[str]) -> UniqueField | None:
-    """Return the field that the names of nested elements mean, None when they mean none."""
+    """Return the field for the names of nested elements, None where there is none."""
     asks: tuple[UniqueField, ...] = document.asks
     found: UniqueField | None = None
     for name in names:
@@ -78,7 +78,7 @@ def _remove_values(pointer: str) -> str:
 
 
 def convert_pointer_to_path(pointer: str) -> str:
-    """Return the path by names that a pointer means (``SUP/…`` in the supplement), empty when unknown."""
+    """Return the path of names for a pointer (``SUP/…`` in the supplement), empty for an unknown one."""
     place = _remove_values(pointer)
     if place.startswith(_SUPPLEMENT):
         return place

@@ -1,8 +1,7 @@
-"""Provenance both ways: from a value of the applicant to every agency, and from an agency's field back.
+"""Provenance in both directions: from an applicant's value to the agencies, and from a request back.
 
-Each value is told with its pointer and its octets in the message as it was signed, the
-bundle, the line of the mapping that moved it, the versions of the code lists used, what was
-done to it, and what was lost.
+Each value has its pointer and its octet range in the signed message, the line of the mapping
+that forwarded it, the code lists with their versions, the conversions, and the loss.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ __all__ = ["LeafOutcome", "LeafStory", "SubmissionExplainer", "SubmissionSpot", 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionSpot:
-    """A place in the submission: `start` and `end` are its octets in the message as it was signed.
+    """A place in the submission: `start` and `end` are its octet range in the signed message.
 
-    `value` is None where nothing stands yet; then the octets are those of what stands around
-    it, and `pointer` says where the value is to be given.
+    `value` is None where the value is missing; then the octets are those of the element around
+    it, and `pointer` is the place where the value should be.
     """
 
     pointer: str
@@ -58,11 +57,12 @@ class SubmissionSpot:
 
 @dataclass(frozen=True, slots=True)
 class WrittenValue:
-    """One value of a request with all that is known of its way there.
+    """One value of a request with its provenance.
 
-    `path` is its place in the request, `value` what stands there (None: nothing), `source`
-    the kind and name of what it is made of, `rule` the line of the mapping (file:line),
-    `lists` the code lists used, `loss` exact, residue or lossy, `spots` where it comes from.
+    `path` is its place in the request, `value` its text there (None: missing), `source` the
+    kind and name of its source, `rule` the line of the mapping (file:line), `transforms` the
+    conversions, `lists` the code lists used, `loss` exact, residue or lossy, `spots` the places
+    of its leaves.
     """
 
     organisation: str
@@ -80,7 +80,7 @@ class WrittenValue:
 
 @dataclass(frozen=True, slots=True)
 class LeafOutcome:
-    """What became of one leaf for one document; `reasons` say by which lines it is read there."""
+    """The fate of one leaf for one document; `reasons` are the lines that read it without writing it."""
 
     organisation: str
     document: str
@@ -92,7 +92,7 @@ class LeafOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LeafStory:
-    """Everything about one leaf of the submission: its place, its names, its fate at each agency."""
+    """The provenance of one leaf of the submission: its place, its names, its fate for each document."""
 
     spot: SubmissionSpot
     names: tuple[tuple[str, str, str], ...]
@@ -100,7 +100,7 @@ class LeafStory:
 
 
 class SubmissionExplainer:
-    """Explains one submission: `data` are its octets as they came, `done` what it was split into."""
+    """Explains one submission: `data` are its octets as received, `done` is the result of its split."""
 
     def __init__(self, bundle: MappingBundle, data: bytes, done: SplitResult) -> None:
         self.bundle = bundle
@@ -116,7 +116,7 @@ class SubmissionExplainer:
     def explain_leaves(self, place: str, document: str = "", application: str = "") -> tuple[LeafStory, ...]:
         """Return the stories of the leaf that a pointer or an XPath names, or of all leaves inside it.
 
-        With `document` only its outcome is told, with `application` only what went there.
+        With `document`, only its outcome is included; with `application`, only its written values.
         """
         numbers: dict[int, None] = {}
         for element, attribute in self._find_named_elements(place):
@@ -127,10 +127,10 @@ class SubmissionExplainer:
         return tuple(self._make_story(number, document, application) for number in numbers)
 
     def find_written(self, path: str, document: str = "", application: str = "") -> tuple[WrittenValue, ...]:
-        """Return what an agency's path means in the requests: of all, of one document, of one application.
+        """Return the values at an agency's path in the requests of all, one document or one application.
 
-        Where nothing stands at the path, the line that would write it is told, and where in the
-        submission its value is to be given.  Raises GW404 when `path` is no path.
+        Where there is no value at the path, return the line that would write it, with the place
+        in the submission where its value should be.  Raise GW404 where `path` is no path.
         """
         steps = read_path(path)
         found: list[WrittenValue] = []
@@ -142,7 +142,7 @@ class SubmissionExplainer:
     def find_at_place(
         self, place: RequestPlace, document: str, application: str = ""
     ) -> tuple[WrittenValue, ...]:
-        """Return what the place that an agency's error is about holds in the requests of `document`."""
+        """Return the values at the place of an agency's error in the requests of `document`."""
         found: list[WrittenValue] = []
         for request in self._list_requests(document, application):
             inside = [
@@ -159,7 +159,7 @@ class SubmissionExplainer:
         return (self._done.facts.leaves[leaf].item or "").rstrip("+") or None
 
     def get_spot(self, leaf: int) -> SubmissionSpot:
-        """Return the place of a leaf, by its number in the ledger."""
+        """Return the place of a leaf, by its number in the submission index."""
         one = self._done.facts.leaves[leaf]
         return self._make_spot(one)
 
@@ -204,7 +204,7 @@ class SubmissionExplainer:
         return LeafStory(self._make_spot(leaf), tuple(self._list_names(leaf)), tuple(outcomes))
 
     def _list_reasons(self, document: DocumentMapping, leaf: Leaf) -> Iterator[tuple[str, str]]:
-        """Yield in words, with the line, what `document` reads a leaf for without writing it."""
+        """Yield the text and the line of each use by which `document` reads a leaf without writing it."""
         names = self._list_field_names(leaf, document)
         if names and document.id not in self._uses:
             self._uses[document.id] = tuple(list_uses(document, self.bundle.dictionary))
@@ -219,7 +219,7 @@ class SubmissionExplainer:
                     yield self._make_written(request, origin)
 
     def _list_field_names(self, leaf: Leaf, document: DocumentMapping | None) -> set[str]:
-        """Return the names of the fields and meanings that a leaf is read as."""
+        """Return the names of the fields and meanings that `document` reads from a leaf."""
         if leaf.application is None:
             return {meaning.name for meaning in find_common_meanings(self.bundle.dictionary, leaf.path)}
         own = self._done.facts.applications[leaf.application].get("document")
@@ -229,7 +229,7 @@ class SubmissionExplainer:
         return set() if ask is None else {ask.name}
 
     def _list_names(self, leaf: Leaf) -> Iterator[tuple[str, str, str]]:
-        """Yield name, Korean and English label of what a leaf is."""
+        """Yield name, Korean and English label of each field or meaning of a leaf."""
         if leaf.application is None:
             for meaning in find_common_meanings(self.bundle.dictionary, leaf.path):
                 yield meaning.name, meaning.ko, meaning.en
@@ -286,7 +286,7 @@ class SubmissionExplainer:
         )
 
     def _get_text(self, request: AgencyRequest, path: str) -> str | None:
-        """Return what stands in a request at the path of an origin."""
+        """Return the text at the path of an origin in a request."""
         if request.application not in self._texts:
             reading = self._read_request(request)
             texts = {}
@@ -299,7 +299,7 @@ class SubmissionExplainer:
     def _find_absent_lines(
         self, request: AgencyRequest, steps: tuple[PathStep, ...], path: str = ""
     ) -> list[WrittenValue]:
-        """Return the lines that would write what is not there, with the place to give it at."""
+        """Return the lines that would write the missing values, with the places where to give them."""
         document = self.bundle.documents[request.document]
         names = path or format_names(steps)
         names = names if names.partition("/")[0] == document.root.name else f"{document.root.name}/{names}"
@@ -332,7 +332,7 @@ class SubmissionExplainer:
     def _list_gaps(
         self, request: AgencyRequest, line: MappingLine, steps: tuple[PathStep, ...]
     ) -> Iterator[SubmissionSpot]:
-        """Yield where the values of a line would have to be given."""
+        """Yield the places where the missing values of a line should be given."""
         items = _list_items(
             request, line, steps, find_item_identifiers(self.bundle.documents[request.document])
         )
@@ -350,7 +350,7 @@ class SubmissionExplainer:
     def _make_gap_spot(self, pointer: str) -> SubmissionSpot:
         there = self._places.find_element(pointer)
         if there is not None and there in self._done.facts.texts:
-            return self.get_spot(self._done.facts.texts[there])  # given, and kept back by a condition
+            return self.get_spot(self._done.facts.texts[there])  # given, but withheld by a condition
         around = self._places.find_nearest_element(pointer)
         span = self._offsets.find_element_range(around)
         start, end = (0, 0) if span is None else (span.start, span.end)
@@ -381,7 +381,7 @@ class SubmissionExplainer:
 def _list_items(
     request: AgencyRequest, line: MappingLine, steps: tuple[PathStep, ...], ids: ItemIdentifiers
 ) -> tuple[str, ...]:
-    """Return the goods items that a path means: one by position or number, else all of the application."""
+    """Return the goods items that a path selects: one by position or number, else all of the application."""
     if "application.items" not in line.each:
         return request.items
     for step in steps:
@@ -394,7 +394,7 @@ def _list_items(
 
 
 def _get_pointer_end(ask: UniqueField, *, per_item: bool) -> str:
-    """Return the end of the pointer of a field, its first occurrence in the first of its groups."""
+    """Return the end of the pointer of a field: its first occurrence in the first one of its groups."""
     *groups, last = ask.name.split(".")
     numbered = "[1]" if per_item and not groups else ""
     return "/".join(

@@ -1,1 +1,1 @@
-"""Draws valid submissions from mappings alone."""
+"""Draws valid random submissions from mappings alone."""

@@ -1,7 +1,7 @@
-"""Draws the values of a sample: what the declaration says, what the applicant answers, side by side.
+"""The draft of a sample: draws the declared values and the answers of the applicant.
 
-A draft is read by conditions as the submission will be, so that what is drawn later fits
-what was drawn before.
+Conditions are evaluated on the draft as later on the submission, so that later draws are
+consistent with earlier ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MASSES: Final = ("KGM", "TNE", "GRM", "LBR")
 class DrawnValue:
     """One drawn value with its unit, its goods item, and the occurrences of groups around it.
 
-    `element` is that of an asked field, in which the value is written.
+    `element` is the element of an asked field, into which the value is written.
     """
 
     text: str
@@ -49,7 +49,7 @@ class DrawnValue:
 
 @dataclass(slots=True)
 class SampleDraft:
-    """The values drawn so far; `item` and `place` say where the next one stands.
+    """The values drawn so far; `item` and `place` are the position of the next one.
 
     `concerned` are the goods items of the application.
     """
@@ -70,7 +70,7 @@ class SampleDraft:
     )
 
     def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[DrawnValue]:
-        """Return the drawn values of `source` that a rule would find here."""
+        """Return the drawn values of `source` that a rule would find at the current position."""
         name = get_qualified_name(source)
         if self.item is None:
             found = self.values.get(name, [])
@@ -79,7 +79,7 @@ class SampleDraft:
         return [one for one in found if self._is_here(one)]
 
     def read_all(self, source: UniqueField | CommonMeaning) -> list[DrawnValue]:
-        """Return all drawn values of `source`, also of goods items that the application does not concern."""
+        """Return all drawn values of `source`, including goods items outside the application."""
         return self.values.get(get_qualified_name(source), [])
 
     def _is_here(self, one: DrawnValue) -> bool:
@@ -88,11 +88,11 @@ class SampleDraft:
         return all(one.place.get(group, number) == number for group, number in self.place.items())
 
     def is_satisfied(self, condition: Condition | None) -> bool:
-        """Return whether a condition holds here, by what has been drawn."""
+        """Return whether a condition holds at the current position, for the values drawn so far."""
         return condition is not None and condition.is_satisfied(self)
 
     def decide_given(self, ask: UniqueField, *, wanted: bool) -> bool:
-        """Return whether a field is given here: as `wanted`, unless a check about what is given says else."""
+        """Return whether a field is given here: `wanted`, unless a check on given fields decides."""
         for check in self.document.checks:
             if check.kind not in ("one_of", "all_or_none") or ask not in check.factors:
                 continue
@@ -106,30 +106,30 @@ class SampleDraft:
         return wanted
 
     def enter_group(self, group: str) -> Mapping[str, int]:
-        """Stand in a new occurrence of a group; returns the place outside, to be put back."""
+        """Enter a new occurrence of a group; return the outer place, which the caller must restore."""
         outer = self.place
         self.occurrences += 1
         self.place = {**outer, group: self.occurrences}
         return outer
 
     def draw_count(self, source: UniqueField | CommonMeaning | MeaningGroup, low: int, high: int) -> int:
-        """Draw how many values or occurrences there are."""
+        """Draw the number of values or occurrences."""
         low, high = self.demands.limit_count(source, low, max(high, 1))
         return self.draws.draw_number(low, max(low, min(high, _MOST_IN_GROUP)))
 
     def draw_value(self, source: UniqueField | CommonMeaning, shape: ValueShape) -> DrawnValue:
-        """Draw a value here of `shape`, which every target of `source` takes, with its unit."""
+        """Draw a value of `shape` that every target of `source` accepts, with its unit, and add it."""
         return self.add_value(source, self.draw_fitting_text(source, shape))
 
     def add_value(self, source: UniqueField | CommonMeaning, text: str) -> DrawnValue:
-        """Add a value that is not drawn but known."""
+        """Add a value with the given text at the current position, with a drawn unit."""
         drawn = DrawnValue(text, self._draw_unit(source, text), self.item, dict(self.place))
         self.values.setdefault(get_qualified_name(source), []).append(drawn)
         self.placed.setdefault((get_qualified_name(source), self.item), []).append(drawn)
         return drawn
 
     def draw_fitting_text(self, source: UniqueField | CommonMeaning, shape: ValueShape) -> str:
-        """Draw a text of `shape` that every target of `source` takes."""
+        """Draw a text of `shape` that every target of `source` accepts; raise GW901 if none is found."""
         name = get_qualified_name(source)
         near = self.placed.get((name, self.item), ()) if name in self.demands.keys else ()
         taken = {one.text for one in near if self._is_side_by_side(one, source)}
@@ -149,7 +149,7 @@ class SampleDraft:
                 and self.demands.fits_targets(name, text)
             ):
                 return text
-        # Where there are fewer keys than occurrences, one that no line looks for may stand twice.
+        # Where there are fewer keys than occurrences, a key that no line looks up may occur twice.
         again = [
             one
             for one in sorted(taken)
@@ -162,13 +162,13 @@ class SampleDraft:
         )
 
     def _is_side_by_side(self, one: DrawnValue, source: UniqueField | CommonMeaning) -> bool:
-        """Return whether a value stands in the same place as the next one, but for its own group."""
+        """Return whether a value has the same place as the next one, apart from its own group."""
         own = source.group if isinstance(source, UniqueField) else source.per
         outside = {group: number for group, number in self.place.items() if group != own}
         return {group: number for group, number in one.place.items() if group != own} == outside
 
     def _list_known_values(self, name: str) -> list[str]:
-        """Return values that are good to be taken again: those that others are found by, or grouped by."""
+        """Return values to reuse: those by which occurrences are looked up, grouped or selected."""
         most = self.demands.distinct.get(name)
         again = name in self.demands.same or most is not None
         drawn = list(dict.fromkeys(one.text for one in self.values.get(name, ()))) if again else []
@@ -190,7 +190,7 @@ class SampleDraft:
         return []
 
     def _draw_unit(self, source: UniqueField | CommonMeaning, text: str) -> str | None:
-        """Draw a unit or a currency in which every target takes `text`; one for all that is added up."""
+        """Draw a unit or a currency with which every target accepts `text`; one for all values of a sum."""
         if source.attribute not in ("unitCode", "currencyID"):
             return None
         name = get_qualified_name(source)
@@ -200,7 +200,7 @@ class SampleDraft:
         fit = [unit for unit in fit if self.demands.fits_after_conversion(source, text, unit)] or fit
         unit = "USD" if source.attribute == "currencyID" and "USD" in fit else self.draws.choose_one(fit)
         exact = [step.to for step, _ in self.demands.converts.get(name, ()) if step.rounding == "exact"]
-        # Of many values one may be no exact number of another unit.
+        # An exact conversion may fail for some values, so the target's own unit is preferred.
         if exact and exact[0] in fit and (name in self.demands.alike or self.draws.draw_chance(80)):
             unit = exact[0]
         if name in self.demands.alike:
@@ -208,7 +208,7 @@ class SampleDraft:
         return unit
 
     def list_units(self, source: UniqueField | CommonMeaning) -> list[str]:
-        """Return the units or currencies that a value may have and every target takes."""
+        """Return the units or currencies that a value may have and that every target accepts."""
         steps = [step.to for step, _ in self.demands.converts.get(get_qualified_name(source), ())]
         usual = ("USD",) if source.attribute == "currencyID" else (*_MASSES, *steps)
         choices = (source.units if isinstance(source, UniqueField) else ()) or tuple(dict.fromkeys(usual))
@@ -216,7 +216,7 @@ class SampleDraft:
 
 
 def order_fields(asks: Iterable[UniqueField]) -> list[UniqueField]:
-    """Return fields that stand side by side so that what a condition reads comes before what it decides."""
+    """Return sibling fields in an order in which each follows the fields that its condition reads."""
     waiting = list(asks)
     ordered: list[UniqueField] = []
     while waiting:
@@ -234,7 +234,7 @@ def reads_any_of(ask: UniqueField, others: Iterable[UniqueField]) -> bool:
 
 
 def _list_dependencies(ask: UniqueField) -> set[str]:
-    """Return the fields, with the groups around them, that a field's conditions read."""
+    """Return the names of the fields that a field's conditions read, with the groups around them."""
     found: set[str] = set()
     for one in _list_with_members(ask):
         for test in list_guard_tests(one.requirement.when) if one.requirement.when is not None else ():

@@ -1,4 +1,4 @@
-"""Makes a valid random submission that holds one application of a document, from its mapping alone."""
+"""Makes a valid random submission with one application of a document, from its mapping alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFERENCE: Final = "Declaration/FunctionalReferenceID"
 
 @dataclass(slots=True)
 class _SampleMaker:
-    """One sample in the making: goods items that the application concerns, and others."""
+    """The state of one sample: the goods items that the application concerns, and others."""
 
     bundle: MappingBundle
     document: DocumentMapping
@@ -44,8 +44,8 @@ class _SampleMaker:
 def make_sample(bundle: MappingBundle, document: DocumentMapping, seed: str, items: int) -> bytes:
     """Return a submission as XML: one application of `document` for `items` goods items.
 
-    What is drawn fits most rules by the way it is drawn; where it breaks one nevertheless
-    it is drawn again.  Raises GW901 where no valid submission is found.
+    The draws observe most rules; a submission that breaks one is drawn again.  Raise GW901
+    where no valid submission is found.
     """
     found = ""
     for attempt in range(_ATTEMPTS):
@@ -93,7 +93,7 @@ def _make_submission(
 
 
 def _make_default_namespace(namespace: str) -> Any:
-    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    """Return the nsmap with `namespace` as default; typed as Any, since the lxml stubs do not allow it."""
     return {None: namespace}
 
 
@@ -121,14 +121,14 @@ def _draw_need(maker: _SampleMaker, need: MeaningNeed, item: str | None) -> None
     if known is not None:
         maker.draft.add_value(meaning, known)
         return
-    # In the declaration we cannot tell which of the elements around a value may repeat with it.
+    # In the declaration it is unknown which of the elements around a value may repeat with it.
     most = _MOST_VALUES if meaning.many and meaning.supplement else 1
     for _ in range(maker.draft.draw_count(meaning, 1, most)):
         maker.draft.draw_value(meaning, meaning.shape)
 
 
 def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | None) -> str | None:
-    """Return a value that is not drawn, since something else decides it."""
+    """Return the value of a meaning that is not drawn but determined, None for all others."""
     if meaning.path == f"{ITEM_PATH}/SequenceNumeric" and item is not None:
         return item
     if meaning.path == _FUNCTION:
@@ -139,7 +139,7 @@ def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | 
 
 
 def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
-    """Draw containers, packages, licences: whatever of the dictionary repeats and the document may use."""
+    """Draw the occurrences of the dictionary groups that the document may use, such as containers."""
     dictionary, draft = maker.bundle.dictionary, maker.draft
     found: list[GroupOccurrence] = []
     for group in dictionary.groups.values():
@@ -172,7 +172,7 @@ def _list_enclosing_places(
 
 
 def _draw_fields(maker: _SampleMaker) -> etree._Element:
-    """Draw what the applicant answers: for the whole application, and in each item."""
+    """Draw the answers of the applicant: for the whole application, and in each item."""
     fields = etree.Element(f"{{{SUB}}}Fields", nsmap={"f": maker.document.namespace})
     asks = maker.document.asks
     top = [ask for ask in asks if ask.per == "application"]
@@ -195,7 +195,7 @@ def _draw_fields(maker: _SampleMaker) -> etree._Element:
 def _draw_branch(
     maker: _SampleMaker, asks: list[UniqueField], item: str | None
 ) -> dict[str, list[etree._Element]]:
-    """Draw fields that stand side by side: what a condition reads first."""
+    """Draw fields that stand side by side, first those that conditions read."""
     maker.draft.item = item
     return {ask.name: _draw_field(maker, ask) for ask in order_fields(asks) if _is_wanted(maker, ask)}
 
@@ -243,7 +243,7 @@ def _draw_value(maker: _SampleMaker, ask: UniqueField, element: etree._Element) 
 
 
 def _write_answers(draft: SampleDraft) -> None:
-    """Write the answers, which may have been changed after they were drawn, into their elements."""
+    """Write the answers, which the tuning may have changed, into their elements."""
     for ask in walk_fields(draft.document.asks):
         for drawn in draft.read_all(ask):
             if drawn.element is not None:

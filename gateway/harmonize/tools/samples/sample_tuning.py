@@ -1,6 +1,6 @@
-"""Changes drawn values so that the checks of the document hold: totals, comparisons, values that differ.
+"""Changes drawn values so that the checks of the document hold: sums, comparisons, distinct values.
 
-What cannot be put right here stays as it is; the sample is then drawn again.
+A check that cannot be satisfied is left as it is; the sample is then drawn again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 10**9
 
 
 def tune_draft(draft: SampleDraft) -> None:
-    """Change values of `draft` until the checks hold, as far as that is easily done."""
+    """Change values of `draft` so that the checks hold, where a simple change is sufficient."""
     for check in draft.document.checks:
         for values in _list_check_places(draft, check):
             if check.kind == "sum":
@@ -37,7 +37,7 @@ def tune_draft(draft: SampleDraft) -> None:
 
 
 def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dict[str, list[DrawnValue]]]:
-    """Yield the values of everything that a check names, place by place."""
+    """Yield the values of all sources that a check names, place by place."""
     named = [*check.factors, *([check.bound] if isinstance(check.bound, UniqueField | CommonMeaning) else [])]
     found: dict[_Place, dict[str, list[DrawnValue]]] = {}
     outside: dict[str, list[DrawnValue]] = {}
@@ -51,7 +51,7 @@ def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dic
             else:
                 found.setdefault(place, {}).setdefault(get_qualified_name(source), []).append(drawn)
     for place, values in found.items():
-        # A value around the place, as one of the item beside those of its groups.
+        # Values around the place, such as one of the item beside those of its groups.
         around = {
             name: [d for d in ds if all(p in (None, q) for p, q in zip_longest(_get_place(check, d), place))]
             for name, ds in outside.items()
@@ -70,7 +70,7 @@ def _parse_number(text: str) -> Decimal | None:
 
 
 def _set_value(draft: SampleDraft, source: UniqueField | CommonMeaning, drawn: DrawnValue, text: str) -> bool:
-    """Give a value another text where its field and every target take it."""
+    """Set the text of a value; return False, without a change, where its field or a target rejects it."""
     if source.shape.find_violation(text) is not None or not draft.demands.fits_targets(
         get_qualified_name(source), text
     ):
@@ -104,7 +104,7 @@ def _align_units(
     one: tuple[UniqueField | CommonMeaning, DrawnValue],
     many: tuple[UniqueField | CommonMeaning, list[DrawnValue]],
 ) -> None:
-    """Give a value the unit of others that it is compared with, or all of them one that both may have."""
+    """Give a value and those that it is compared with one unit that both sources may have."""
     (source, drawn), (other, others) = one, many
     unit = others[0].unit if others else None
     if drawn.unit is None or unit is None or unit == drawn.unit:
@@ -119,13 +119,13 @@ def _align_units(
 
 
 def _list_same_unit_values(draft: SampleDraft, source: UniqueField | CommonMeaning) -> list[DrawnValue]:
-    """Return all values of a field where these must have one unit."""
+    """Return all values of a field whose values must have one unit, else none."""
     name = get_qualified_name(source)
     return draft.read_all(source) if name in draft.demands.alike else []
 
 
 def _get_bound(total: Decimal, operator: str) -> str:
-    """Return a bound that `total` is within."""
+    """Return a bound that `total` satisfies."""
     if operator == "equals":
         return format_plain_decimal(total)
     change = {"at_most": _ROOM, "less_than": _ROOM, "more_than": -1, "at_least": 0}[operator]
@@ -135,7 +135,7 @@ def _get_bound(total: Decimal, operator: str) -> str:
 def _share_total(
     draft: SampleDraft, check: DocumentCheck, row: list[DrawnValue], wanted: tuple[Decimal, Decimal]
 ) -> None:
-    """Give the values of a row such numbers that their total is within a constant bound."""
+    """Change the values of a row so that their sum satisfies a constant bound."""
     total, bound = wanted
     good = {
         "at_most": total <= bound,
@@ -165,7 +165,7 @@ def _share_total(
 def _get_limits(
     draft: SampleDraft, source: UniqueField | CommonMeaning
 ) -> tuple[Decimal, Decimal | None, Decimal]:
-    """Return the lowest and the highest number that a field and its targets take, and the least step."""
+    """Return the lowest and the highest number that a field and its targets accept, and the step."""
     shapes = [source.shape, *draft.demands.shapes.get(get_qualified_name(source), ())]
     shapes = [shape for shape in shapes if shape.kind in ("decimal", "integer")]
     places = min((shape.fraction for shape in shapes if shape.fraction is not None), default=0)
@@ -196,7 +196,7 @@ def _tune_side(
     sides: list[tuple[UniqueField | CommonMeaning, DrawnValue]],
     constant: str | None,
 ) -> None:
-    """Change one side of a comparison so that it holds: the right one where it is a field that takes it."""
+    """Change one side of a comparison so that it holds: the first of `sides` that accepts the change."""
     source, drawn = sides[0]
     model = constant if constant is not None else sides[1][1].text
     larger = check.operator in ("at_most", "less_than")
@@ -223,7 +223,7 @@ def _shift_date(text: str, step: int) -> str:
 
 
 def _is_comparison_true(left: str, right: str, check: DocumentCheck) -> bool:
-    """Return whether a comparison holds, dates without their time."""
+    """Return whether a comparison holds; dates are compared without their time."""
     first, second = _parse_number(left), _parse_number(right)
     if first is None or second is None:
         right = _shift_date(right, check.days) if check.days else right

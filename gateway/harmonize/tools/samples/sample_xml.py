@@ -1,4 +1,4 @@
-"""Writes what was drawn for a sample as a declaration and its supplement."""
+"""Writes the drawn values of a sample as a declaration and its supplement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GroupOccurrence:
 def write_declaration(
     draft: SampleDraft, root: etree._Element, items: Iterable[str], occurrences: Iterable[GroupOccurrence]
 ) -> None:
-    """Add the declaration to a submission, in one of the three ways in which it may stand there."""
+    """Add the declaration to a submission, in one of the three permitted places."""
     declaration = _write_shell(draft, root)
     branches: dict[str | None, etree._Element] = {None: declaration}
     for number in items:
@@ -48,7 +48,7 @@ def write_declaration(
 
 
 def write_supplement(draft: SampleDraft, root: etree._Element) -> None:
-    """Add the values that the declaration's schema has no place for."""
+    """Add the supplement: the values for which the declaration's schema has no element."""
     supplement = etree.SubElement(root, f"{{{SUB}}}Supplement")
     numbers: dict[tuple[str, str | None], int] = {}
     for meaning, drawn in _list_declared(draft):
@@ -82,7 +82,7 @@ def _write_shell(draft: SampleDraft, root: etree._Element) -> etree._Element:
 
 
 def _make_default_namespace(namespace: str) -> Any:
-    """Return the map that makes `namespace` the default one; the stubs of lxml know no such map."""
+    """Return the nsmap with `namespace` as default; typed as Any, since the lxml stubs do not allow it."""
     return {None: namespace}
 
 
@@ -130,7 +130,7 @@ def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnV
 
 
 def _complete_declaration(declaration: etree._Element) -> None:
-    """Add what the declaration's schema demands and the document does not need."""
+    """Add the elements that the declaration's schema requires and the document does not need."""
     if declaration.find(f"{{{DEC}}}FunctionCode") is None:
         etree.SubElement(declaration, f"{{{DEC}}}FunctionCode").text = "9"
     pending = [(declaration, "Declaration")]
@@ -145,7 +145,7 @@ def _complete_declaration(declaration: etree._Element) -> None:
 
 
 def _sort_children(element: etree._Element, path: str) -> None:
-    """Put the children of every element in the order of the declaration's schema."""
+    """Sort the children of every element by the order of the declaration's schema."""
     order = {known: position for position, known in enumerate(load_wco_elements())}
     pending = [(element, path)]
     while pending:

@@ -1,4 +1,4 @@
-"""Seeded draws: the same seed gives the same values, on every machine and version of Python."""
+"""Seeded draws: the same seed gives the same values on every machine and version of Python."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FIRST_DAY: Final = date(2024, 1, 1)
 
 
 class SeededDraws:
-    """A stream of numbers made from a seed by SHA-256."""
+    """A stream of pseudorandom numbers, derived from a seed by SHA-256."""
 
     def __init__(self, seed: str) -> None:
         self._numbers = self._generate_numbers(seed)
@@ -62,7 +62,7 @@ class SeededDraws:
         return low + next(self._numbers) % (high - low + 1)
 
     def draw_chance(self, percent: int) -> bool:
-        """Return true in `percent` of all cases."""
+        """Return True in `percent` of all cases."""
         return self.draw_number(1, 100) <= percent
 
     def choose_one(self, choices: Sequence[_T]) -> _T:
@@ -74,11 +74,11 @@ class SeededDraws:
         return "".join(self.choose_one(alphabet) for _ in range(length))
 
     def draw_day(self) -> date:
-        """Return a day of three years."""
+        """Return a date from 2024-01-01 to 1000 days later."""
         return _FIRST_DAY + timedelta(days=self.draw_number(0, 1000))
 
     def draw_words(self, longest: int, most_octets: int | None, charset: str) -> str:
-        """Return some words that fit."""
+        """Return a text of words with at most `longest` characters and `most_octets` octets of `charset`."""
         text = ""
         for _ in range(self.draw_number(1, 6)):
             more = f"{text} {self.choose_one(_WORDS)}".strip()
@@ -132,7 +132,7 @@ def _draw_time(draws: SeededDraws, kind: str) -> str:
 
 
 def _draw_pattern(draws: SeededDraws, pattern: str) -> str:
-    """Return a text of a pattern made of classes, characters and choices, each with a count or none."""
+    """Return a text of a pattern of classes, characters and choices, each with an optional count."""
     text, position = "", 0
     while position < len(pattern):
         choices: Sequence[str]

@@ -1,7 +1,7 @@
-"""What the targets of a document demand of the values that they take, told from its mapping.
+"""The demands of a document's targets on the values that they forward, derived from its mapping.
 
-A sample must fit every target that takes a value: its form before it is converted, its
-unit, how many there may be, whether all have one unit, and by which keys values are found.
+A sample must fit every target of a value: its form before the conversion, its unit, the
+number of values, whether all have one unit, and the keys by which values are looked up.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ __all__ = ["TargetDemands", "collect_demands", "get_qualified_name"]
 class TargetDemands:
     """The demands on each field, meaning and group, by kind and name.
 
-    `shapes` are forms of the value, `without` what it may not contain; `vias` what its unit
-    or currency is written by, `converts` what its quantity is converted by, each with the form
-    of the target; `least` and
-    `most` how often it may stand; `alike` those whose values all have one unit, `same` those
-    that are the same in all items; `distinct` how many different values there may be;
-    `keys` the constants that a key is looked for by, `links` the fields it is compared with;
-    `guards` the values that conditions look for.
+    `shapes` are forms of the value, `without` are texts that it may not contain; `vias` are the
+    attributes that write its unit or currency, `converts` the unit conversions of its quantity,
+    each with the form of the target; `least` and `most` are the number of its values; `alike`
+    are the sources whose values all have one unit, `same` those with the same value in all
+    items; `distinct` is the highest number of different values; `keys` are the constants by
+    which a key is looked up, `links` the fields that it is compared with; `guards` are the
+    values that conditions test.
     """
 
     shapes: dict[str, list[ValueShape]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class TargetDemands:
     guards: dict[str, list[str]] = field(default_factory=dict)
 
     def fits_targets(self, name: str, text: str) -> bool:
-        """Return whether every target takes `text`."""
+        """Return whether every target accepts `text`."""
         wanted = all(shape.find_violation(text) is None for shape in self.shapes.get(name, ()))
         return wanted and not any(word in text for word in self.without.get(name, ()))
 
@@ -92,7 +92,7 @@ class TargetDemands:
         )
 
     def fits_after_conversion(self, source: UniqueField | CommonMeaning, text: str, unit: str | None) -> bool:
-        """Return whether a quantity, once it is converted, fits every target that converts it."""
+        """Return whether a quantity, after its conversion, fits every target that converts it."""
         for step, shape in self.converts.get(get_qualified_name(source), ()):
             if unit is None or not DECIMAL.fullmatch(text):
                 return False
@@ -106,26 +106,26 @@ class TargetDemands:
     def limit_count(
         self, source: UniqueField | CommonMeaning | MeaningGroup, low: int, high: int
     ) -> tuple[int, int]:
-        """Return the numbers of values or occurrences between `low` and `high` that every target takes."""
+        """Return the bounds, within `low` and `high`, on the number of values that every target accepts."""
         name = get_qualified_name(source)
         high = min(high, self.most.get(name, high))
         return min(max(low, self.least.get(name, low)), high), high
 
     def add_bound(self, source: UniqueField | CommonMeaning | MeaningGroup, bound: tuple[int, int]) -> None:
-        """Add how often values or occurrences may stand in a target."""
+        """Add the bound on the number of values or occurrences in a target."""
         name = get_qualified_name(source)
         self.least[name] = max(bound[0], self.least.get(name, 0))
         self.most[name] = min(bound[1], self.most.get(name, bound[1]))
 
 
 def get_qualified_name(source: UniqueField | CommonMeaning | MeaningGroup) -> str:
-    """Return kind and name: a field and a meaning may be called alike."""
+    """Return kind and name, since a field and a meaning may have the same name."""
     kinds = {UniqueField: "ask", CommonMeaning: "common", MeaningGroup: "group"}
     return f"{kinds[type(source)]}:{source.name}"
 
 
 def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup]) -> TargetDemands:
-    """Return what the targets of `document` demand; `groups` are those of the dictionary."""
+    """Return the demands of the targets of `document`; `groups` are those of the dictionary."""
     demands = TargetDemands()
     for target in document.root.walk_elements():
         if target.each is not None:
@@ -145,7 +145,7 @@ def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup
 
 
 def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: DocumentMapping) -> None:
-    """Add what a total demands: one unit of all that it adds up, and enough values to reach a constant."""
+    """Add the demands of a sum: one unit for all its values, and enough values to reach a constant."""
     if check.kind != "sum":
         return
     factor = check.factors[-1]
@@ -167,7 +167,7 @@ def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: D
 
 
 def _list_outer_repetitions(ask: UniqueField) -> tuple[str, ...]:
-    """Return the repetitions around a field or a group, as checks name them."""
+    """Return the repetitions around a field or a group, with the names that checks use."""
     parts = ask.group.split(".") if ask.group else []
     groups = tuple(f"asked:{'.'.join(parts[: end + 1])}" for end in range(len(parts)))
     return (("item",) if ask.home == "item" else ()) + groups
@@ -203,7 +203,7 @@ def _add_content_demands(demands: TargetDemands, target: TargetElement, content:
     shape = target.shape
     if target.part is not None:
         part = target.part
-        # One character may be lost at each cut, so a little less than all pieces together is sure to fit.
+        # A cut may leave up to 3 octets of a piece unused, so the bound is a little smaller.
         room = part.octets and part.octets * part.of - 3 * part.of
         shape = replace(shape, octets=room, longest=part.chars)
     _add_line_demands(demands, content, shape)
@@ -216,7 +216,7 @@ def _add_content_demands(demands: TargetDemands, target: TargetElement, content:
 
 
 def _add_line_demands(demands: TargetDemands, content: ConvertedSource, shape: ValueShape) -> None:
-    """Add what a line demands of everything that its value is made of; `shape` is that of its target."""
+    """Add the demands of a line on the sources of its value; `shape` is that of its target."""
     source = content.source.source if isinstance(content.source, DefaultValue) else content.source
     for one, demand in _list_source_shapes(ConvertedSource(source, content.steps), shape):
         demands.shapes.setdefault(get_qualified_name(one), []).append(demand)
@@ -249,7 +249,7 @@ def _add_key_demands(demands: TargetDemands, source: OccurrenceLookup) -> None:
 
 
 def _make_share_shape(shape: ValueShape, source: Concatenation) -> ValueShape:
-    """Return the form of one of several texts that together have `shape`."""
+    """Return the form of each of several texts that together must have `shape`."""
     room, count = len(source.separator) * (len(source.parts) - 1), len(source.parts)
 
     def divide_size(size: int | None) -> int | None:
@@ -263,7 +263,7 @@ def _make_share_shape(shape: ValueShape, source: Concatenation) -> ValueShape:
 def _list_source_shapes(
     content: ConvertedSource, shape: ValueShape
 ) -> Iterator[tuple[UniqueField | CommonMeaning, ValueShape]]:
-    """Yield what a line demands of each field that its value is made of."""
+    """Yield the shape that a line demands of each source of its value."""
     source = content.source
     if isinstance(source, Sum):
         yield source.source, ValueShape("decimal", fraction=source.decimals)
@@ -276,7 +276,7 @@ def _list_source_shapes(
 
 
 def _get_shape_before(own: ValueShape, steps: tuple[ConversionStep, ...], target: ValueShape) -> ValueShape:
-    """Return the form that a target demands of a value of form `own` before it is converted by `steps`."""
+    """Return the form that a target demands of a value of form `own` before the conversion by `steps`."""
     for step in steps:
         if isinstance(step, TranslationStep) and not step.omit and step.beside is None:
             return ValueShape("text", codes=tuple(step.codes.to or ()), list_name=step.codes.name)
