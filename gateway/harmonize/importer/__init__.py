@@ -1,4 +1,4 @@
-"""Imports an inventory of documents and fields as a folder of mappings."""
+"""The importer: turns an inventory of documents and fields into a folder of mappings."""
 
 from __future__ import annotations
 

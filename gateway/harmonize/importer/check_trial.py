@@ -1,4 +1,4 @@
-"""Tries the checks that an import has written, so that none of them keeps a mapping from loading."""
+"""Reads the checks that an import has written, so that a wrong one does not prevent the load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["find_rejected_checks"]
 
 
 def find_rejected_checks(text: str, lists: ImportedLists, meanings: ImportedMeanings) -> dict[str, str]:
-    """Return, by their ids, why checks of a mapping's `text` cannot be read; empty where all can."""
+    """Return the reason for each check of a mapping's `text` that cannot be read, by the check's id."""
     root = read_yaml(text.encode(), "mapping").value
     if not isinstance(root, dict) or "checks" not in root:
         return {}
@@ -31,7 +31,7 @@ def find_rejected_checks(text: str, lists: ImportedLists, meanings: ImportedMean
     try:
         asks = {ask.name: ask for ask in walk_fields(read_unique_fields(root["asks"], known, dictionary))}
     except GatewayError:
-        return {}  # the mapping is refused when it is loaded, and named then
+        return {}  # the mapping is rejected, with the reason, when it is loaded
     found = {}
     for entry in root["checks"].read_list("checks"):
         alone = YamlTable({"checks": YamlNode([entry], entry.mark)}, entry.mark, "document", {})

@@ -1,4 +1,4 @@
-"""Finds the code list of each field: the inventory's own, a shipped one, a standard, or an open one."""
+"""Chooses the code list of each field: the inventory's own, a shipped one, a standard, or an open one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROSE: Final = re.compile(r"\s*\(.*\)\s*|\bopen\b|\blist\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ChosenList:
-    """The list of one field: its name, its codes when it is closed, and what is left to finish."""
+    """The list of one field: its name, its codes where it is closed, and the work that is left."""
 
     name: str
     codes: tuple[str, ...] | None
@@ -32,10 +32,10 @@ class ChosenList:
 
 @dataclass(slots=True)
 class ImportedLists:
-    """The code lists of an import: `shipped` by name, the `inventory`'s, `standards` by their words.
+    """The code lists of an import: `shipped` by name, those of the `inventory`, `standards` by description.
 
-    `stems` are the names of the shipped files without endings; `lines` and `files` grow
-    with what the import adds to the registry and beside it.
+    `stems` are the names of the shipped files without endings; `lines` and `files` collect the
+    additions to the registry and the new files.
     """
 
     shipped: Mapping[str, CodeList]
@@ -47,7 +47,7 @@ class ImportedLists:
     _known: dict[str, ChosenList] = field(default_factory=dict)
 
     def choose_list(self, asked: InventoryField, where: str) -> ChosenList:
-        """Return the list of a field of type code; `where` names a list that has no name."""
+        """Return the list of a field of type code; `where` gives a name to a list without one."""
         listing = asked.listing
         if isinstance(listing, str) and listing in self.inventory:
             return self._choose_own_list(listing, self.inventory[listing], f"own/{listing}")
@@ -58,7 +58,7 @@ class ImportedLists:
         return self._choose_open_list(asked, where)
 
     def _choose_own_list(self, name: str, codes: Mapping[str, str], key: str) -> ChosenList:
-        """Return a list of the inventory; a shipped list with the same codes stands for it."""
+        """Return a list of the inventory, or the shipped list of that name where it has the same codes."""
         if key in self._known:
             return self._known[key]
         shipped = self.shipped.get(name)
@@ -75,7 +75,7 @@ class ImportedLists:
         return chosen
 
     def _list_file_names(self) -> frozenset[str]:
-        """Return the names of files that may not be written over, without their endings."""
+        """Return the names of files that must not be overwritten, without their endings."""
         return self.stems | {name.removeprefix("codelists/").removesuffix(".csv") for name in self.files}
 
     def _choose_standard_list(self, listing: str, name: str, pattern: str) -> ChosenList:

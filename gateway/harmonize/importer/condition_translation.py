@@ -1,9 +1,9 @@
-"""Turns a condition that an inventory writes as a text into a condition of the mapping language.
+"""Translates a condition that an inventory writes as a text into one of the mapping language.
 
-The parser is total: each text is either a condition over known fields or `UnclearError` with
-a reason.  Known forms: ``x in ['a', 'b']``, ``x == 'v'``, ``x != 'v'``, ``x >= 5``, ``x``
-alone, ``x is present``, with and, or, not and brackets; words before a ``when`` or ``if``
-are taken for prose.
+The parser is total: each text gives either a condition over known fields or `UnclearError`
+with a reason.  Accepted forms: ``x in ['a', 'b']``, ``x == 'v'``, ``x != 'v'``, ``x >= 5``,
+``x`` alone, ``x is present``, with and, or, not and brackets; words before a ``when`` or
+``if`` are skipped as prose.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _MISSING: Final = ("absent", "empty", "missing", "null", "none")
 
 @dataclass(frozen=True, slots=True)
 class ConditionSubject:
-    """What a name in a condition stands for: its name in the mapping, its type, its codes."""
+    """The field or meaning of a name in a condition: its name in the mapping, its type, its codes."""
 
     name: str
     type: str
     codes: Sequence[str] | None = None
 
 
-#: Returns what a name stands for where the condition is written; raises `UnclearError` for nothing known.
+#: Returns the subject of a name at the place of the condition; raises `UnclearError` for an unknown name.
 Find = Callable[[str], ConditionSubject]
 
 
 def translate_condition(text: str, find: Find) -> dict[str, Any]:
-    """Return the condition that `text` writes, as the mapping language has it; raises `UnclearError`."""
+    """Return the condition in `text` in the mapping language; raise `UnclearError` with a reason."""
     try:
         return _translate_whole(text, find)
     except UnclearError:
@@ -182,7 +182,7 @@ def _check_boolean(value: str, subject: ConditionSubject) -> str:
 
 
 def _make_numeric_test(subject: ConditionSubject, operator: str, values: list[str]) -> dict[str, Any]:
-    """Return a comparison of numbers; ``5`` and ``5.0`` are equal, so that equality is two bounds."""
+    """Return a comparison of numbers; equality becomes two bounds, since ``5`` and ``5.0`` are equal."""
     if subject.type != "number":
         raise UnclearError(f"{subject.name} is no number")
     for value in values:

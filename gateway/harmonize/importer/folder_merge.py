@@ -1,4 +1,4 @@
-"""Merges what an inventory brings into a folder of mappings: what is there stays, the new is appended."""
+"""Merges the result of an import into a folder of mappings; existing entries remain, new ones are added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.harmonize.types import YamlNode, read_numbered_rows, read_yaml
 
 __all__ = ["COLUMNS", "AddedEntries", "merge_folder"]
 
-#: The columns of reconciled.csv as an import writes them.
+#: The columns of reconciled.csv in the order of an import.
 COLUMNS: Final = ("field", "document", "decision", "reason")
 _RECONCILED: Final = "reconciled.csv"
 _SHOWN: Final = 160
@@ -23,10 +23,10 @@ _SHOWN: Final = 160
 
 @dataclass(frozen=True, slots=True)
 class AddedEntries:
-    """What an inventory brings: entries of tables by (file, table), documents, code lists, decisions.
+    """The additions of an inventory: entries of tables by (file, table), documents, code lists, decisions.
 
-    `entries` are lines of YAML by the name of the entry, `documents` and `tables` contents by
-    file, `rows` have the columns of reconciled.csv.
+    `entries` are lines of YAML by the name of the entry, `documents` and `tables` are contents
+    by file, `rows` have the columns of reconciled.csv.
     """
 
     entries: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
@@ -38,10 +38,10 @@ class AddedEntries:
 def merge_folder(
     added: AddedEntries, there: Mapping[str, bytes], *, replace: bool = False
 ) -> dict[str, bytes]:
-    """Return the files of the folder `there` that change, with what is `added` at their ends.
+    """Return the changed files of the folder `there`, with the `added` entries at their ends.
 
-    An entry that is there and says the same stays as it is; one that says something else is
-    refused (GW801) naming both, or with `replace` takes its place.
+    An equal entry is left unchanged.  A different one is rejected (GW801) with both texts, or
+    replaced where `replace` is set.
     """
     files: dict[str, bytes] = {}
     for (name, table), entries in added.entries.items():
@@ -69,7 +69,7 @@ def _make_conflict_error(what: str, old: str, new: str) -> GatewayError:
 
 
 def _check_same_content(name: str, old: bytes, new: bytes) -> None:
-    """Refuse a file that says something else, naming the first lines that differ."""
+    """Raise GW801 for a file with other content; the message has the first lines that differ."""
     if old == new:
         return
     before, after = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
@@ -81,7 +81,7 @@ def _check_same_content(name: str, old: bytes, new: bytes) -> None:
 
 
 def _find_document_file(name: str, content: bytes, there: Mapping[str, bytes]) -> str:
-    """Return the file that holds a document already, else `name`; refuses to take another's file."""
+    """Return the file that already holds a document, else `name`; raise GW801 if another document has it."""
     wanted = _read_document_id(content, name)
     known = {
         _read_document_id(old, other): other
@@ -143,7 +143,7 @@ def _read_table(content: bytes, where: tuple[str, str]) -> dict[str, YamlNode]:
 
 
 def strip_places(node: YamlNode) -> object:
-    """Return what a node says, without its place."""
+    """Return the content of a node without its marks."""
     if isinstance(node.value, str):
         return node.value
     if isinstance(node.value, list):
@@ -152,7 +152,7 @@ def strip_places(node: YamlNode) -> object:
 
 
 def _find_table_bounds(lines: list[str], where: tuple[str, str]) -> tuple[int, int, str]:
-    """Return between which lines the entries of a table stand, and how far they are set in."""
+    """Return the first and the last line of a table's entries, and their indent."""
     head = re.compile(rf"{re.escape(where[1])}:\s*(?:#.*)?")
     start = next((n for n, line in enumerate(lines, 1) if head.fullmatch(line.rstrip())), None)
     if start is None:
@@ -192,7 +192,7 @@ def _find_entry_extent(lines: list[str], where: tuple[str, str], key: str) -> tu
 
 
 def _add_reconciliation_rows(content: bytes, added: AddedEntries, replace: bool) -> bytes:
-    """Return reconciled.csv with the decisions about fields that it lacks, in the order of its columns."""
+    """Return reconciled.csv with the missing decisions about fields, in the order of its columns."""
     read_numbered_rows(content, _RECONCILED, ("document", "field", "decision", "reason"))
     start = content[:3] if content.startswith(codecs.BOM_UTF8) else b""
     lines = re.findall(r"[^\n]*\n|[^\n]+", content.decode("utf-8-sig"))

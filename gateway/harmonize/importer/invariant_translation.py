@@ -1,9 +1,9 @@
-"""Turns an invariant that an inventory writes as a text into checks of the mapping language.
+"""Translates an invariant that an inventory writes as a text into checks of the mapping language.
 
-An invariant is a row of clauses, divided by ``;`` or ``and``: ``sum(f) <= 100``,
+An invariant is a sequence of clauses, divided by ``;`` or ``and``: ``sum(f) <= 100``,
 ``sum(a * b) <= invoice.amount``, ``from <= to``, ``distinct(lot.no)``, ``one_of(a, b)``,
-``all_or_none(a, b)``.  ``~=`` means within 0.5.  Each clause is judged by itself: it
-becomes a check, or `UnclearError` with a reason.
+``all_or_none(a, b)``.  ``~=`` means within 0.5.  Each clause is translated by itself: it
+becomes a check, or raises `UnclearError` with a reason.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _DATES: Final = ("date", "datetime")
 
 @dataclass(frozen=True, slots=True)
 class InvariantMember:
-    """What a name in an invariant stands for.
+    """The field or meaning of a name in an invariant.
 
     `per` is application or item; `groups` are the asked groups around it, the outermost
-    first; `asked` tells a field of the document from a common meaning; `several` says that
-    the field itself may have several values, `measured` of what kind its unit is: unit,
-    currency or empty.
+    first; `asked` is true for a field of the document, false for a common meaning; `several`
+    is true where the field itself may have several values; `measured` is the kind of its
+    unit: unit, currency or empty.
     """
 
     name: str
@@ -64,7 +64,7 @@ class InvariantMember:
     measured: str = ""
 
 
-#: Returns what a name stands for where the invariant is written; raises `UnclearError` for nothing known.
+#: Returns the member of a name at the place of the invariant; raises `UnclearError` for an unknown name.
 Locate = Callable[[str], InvariantMember]
 
 
@@ -85,11 +85,11 @@ def split_clauses(text: str) -> list[str]:
 def translate_clause(
     text: str, locate: Locate, home: tuple[str, ...], *, whole: bool = False
 ) -> dict[str, Any]:
-    """Return the check that a clause writes, without id and labels; raises `UnclearError`.
+    """Return the check for a clause, without id and labels; raise `UnclearError` with a reason.
 
-    `home` are the asked groups around the place of the invariant: it holds within each of
-    their occurrences.  With `whole` it stands at the document, so that a total and what is
-    distinct go over all items of an application.
+    `home` are the asked groups around the place of the invariant: the check applies within each
+    of their occurrences.  With `whole`, the invariant stands at the document, so sums and
+    ``distinct`` include all items of an application.
     """
     words = read_tokens(text)
     first, second = words.peek_token(), words.peek_token(1)
@@ -130,7 +130,7 @@ def _translate_name_rule(
 
 
 def _is_repeated(member: InvariantMember) -> bool:
-    """Return whether a field stands more than once in an application."""
+    """Return whether a field can occur more than once in an application."""
     return member.per == "item" or bool(member.groups)
 
 
@@ -140,7 +140,7 @@ def _list_shared_groups(first: tuple[str, ...], second: tuple[str, ...]) -> tupl
 
 
 def _choose_check_place(member: InvariantMember, groups: tuple[str, ...]) -> str:
-    """Return where a check is made: in each of the innermost group, else in each item or once."""
+    """Return the ``per`` of a check: the innermost group, else item or application."""
     return groups[-1] if groups else member.per
 
 
@@ -168,14 +168,14 @@ def _translate_comparison(
 
 
 def _require_same_unit(left: _ComparisonSide, right: _ComparisonSide) -> dict[str, str]:
-    """Return that values of unlike units are not compared, where both sides have one."""
+    """Return ``when_same`` where both sides have a unit or currency, so that unlike ones are not compared."""
     kind = left.factors[-1].measured if left.factors else ""
     both = bool(kind) and bool(right.factors) and right.factors[0].measured == kind
     return {"when_same": kind} if both else {}
 
 
 def _order_factors(left: _ComparisonSide, right: _ComparisonSide) -> _ComparisonSide:
-    """Return a product with the factor last that has the unit of what it is compared with.
+    """Return a product with the factor last whose unit is that of the right side.
 
     The last factor gives a product its unit; a quantity times an amount is an amount.
     """
@@ -227,7 +227,7 @@ def _read_member(words: TokenReader, locate: Locate) -> InvariantMember:
 def _make_sum_check(
     left: _ComparisonSide, operator: str, right: _ComparisonSide, where: tuple[tuple[str, ...], bool]
 ) -> dict[str, Any]:
-    """Return the check of a sum; a product that is not summed is the sum of itself where it stands."""
+    """Return the check of a sum; a product alone becomes the sum of one product in its own place."""
     (home, whole), factors = where, left.factors
     for factor in factors:
         if factor.type != "number" or not factor.asked:
@@ -264,7 +264,7 @@ def _name_right_side(right: _ComparisonSide) -> str:
 
 
 def _make_value_check(left: InvariantMember, operator: str, right: _ComparisonSide) -> dict[str, Any]:
-    """Return the comparison of one value with a number or with another value of like type."""
+    """Return the comparison of one value with a number or with another value of the same type."""
     if right.number and left.type != "number":
         raise UnclearError(f"{left.name} is no number")
     if right.factors:

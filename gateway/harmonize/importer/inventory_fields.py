@@ -1,4 +1,4 @@
-"""Reads the unique fields of an inventory: types, bounds, code lists, conditions, invariants, groups."""
+"""Reads the unique fields of an inventory: type, bounds, code list, condition, invariants and group."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _DEEPEST: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class InventoryInvariant:
-    """An invariant as the inventory writes it, and where."""
+    """The text of an invariant in the inventory, with its mark."""
 
     text: str
     mark: SourceMark
@@ -52,10 +52,9 @@ class InventoryInvariant:
 
 @dataclass(frozen=True, slots=True)
 class InventoryField:
-    """One unique field as the inventory has it; everything that it does not say is None or empty.
+    """One unique field of the inventory; a missing value is None or empty.
 
     `listing` is the name or description of a code list, or its codes with labels.
-    `repeat` is what the inventory says, None where it says nothing.
     """
 
     name: str
@@ -86,13 +85,13 @@ class InventoryField:
 
 
 def find_given_node(table: YamlTable, key: str) -> YamlNode | None:
-    """Return the node of `key`, None where it is left out or says nothing."""
+    """Return the node of `key`, None where it is missing or empty."""
     node = table.get(key)
     return None if node is None or (isinstance(node.value, str) and node.value.strip() in _ABSENT) else node
 
 
 def read_key_text(table: YamlTable, key: str) -> str:
-    """Return the text of `key` on one line, empty where it is left out."""
+    """Return the text of `key` on one line, empty where it is missing."""
     node = find_given_node(table, key)
     return " ".join(node.read_text(f"{table.name}.{key}").split()) if node else ""
 
@@ -115,7 +114,7 @@ def read_invariants(table: YamlTable) -> tuple[InventoryInvariant, ...]:
 
 
 def read_fields(node: YamlNode, where: str, depth: int = 1) -> tuple[InventoryField, ...]:
-    """Return the fields of a list, each name once."""
+    """Return the fields of a list; raise GW502 for a repeated name."""
     if depth > _DEEPEST:
         raise make_mapping_error(node.mark, where, f"groups at most {_DEEPEST} deep", "deeper groups")
     seen: dict[str, InventoryField] = {}
@@ -174,7 +173,7 @@ def _read_field(table: YamlTable, where: str, depth: int) -> InventoryField:
 
 
 def _check_field_type(field: InventoryField, full: str) -> None:
-    """Refuse what a field of its type cannot have."""
+    """Raise GW502 for a key that a field of this type cannot have."""
     said = {
         "code_list": (field.listing is not None, ("code",)),
         "unit": (bool(field.units), ("quantity", "measure")),
@@ -261,7 +260,7 @@ def _read_repeat(table: YamlTable) -> tuple[int, int] | None:
 
 
 def read_cardinality(node: YamlNode, name: str) -> tuple[int, int | None]:
-    """Return the bounds that ``1``, ``0..1``, ``1..n`` and the like write; None is no upper bound."""
+    """Return the bounds of a cardinality such as ``1``, ``0..1`` or ``1..n``; None is no upper bound."""
     text = node.read_text(name)
     match = _CARD.fullmatch(text.replace(" ", ""))
     low = int(match[1]) if match else 0

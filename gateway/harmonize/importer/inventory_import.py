@@ -1,8 +1,8 @@
-"""Turns an inventory of documents into a folder of mappings that a person then finishes.
+"""Turns an inventory of documents into a folder of mappings that an engineer then completes.
 
-No document or agency is known here: what a document is stands in the inventory, what a
-common meaning is in the shipped mappings.  The result loads, builds and splits at once;
-what the inventory leaves open is written as a comment and listed.
+The code names no document and no agency: documents come from the inventory, common meanings
+from the shipped mappings.  The result can be loaded, built and used for a split at once; what
+the inventory leaves open is written as a comment and listed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _KINDS = ("government", "commissioned")
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The folder that an inventory becomes: `files` by name, `counts` by document, and what is to finish.
+    """The imported folder: `files` by name, `counts` by document, and the open points (`findings`).
 
-    `added` is what the inventory alone brings into it, to be merged into another folder.
+    `added` are the additions of the inventory alone, for a merge into another folder.
     """
 
     files: Mapping[str, bytes]
@@ -68,8 +68,8 @@ def import_inventory(
     """Return the mappings of an inventory, of all its documents or of `documents` only.
 
     `file` is the inventory's name in errors; `shipped` are the mappings whose dictionary
-    and code lists the new ones share.  With `into`, a folder of mappings that the result is
-    to be merged into, its dictionary is shared.  Raises GW502 naming file, line and field.
+    and code lists the new ones share.  With `into`, a folder of mappings for a later merge, the
+    dictionary of that folder is shared.  Raise GW502 with file, line and field.
     """
     inventory = read_inventory(content, file)
     papers = _select_documents(inventory, documents, file)
@@ -103,7 +103,7 @@ def import_inventory(
 def _compose_document(
     paper: InventoryDocument, lists: ImportedLists, meanings: ImportedMeanings
 ) -> tuple[DocumentForm, str]:
-    """Return the form and the mapping of a document; what cannot be checked is left to a person."""
+    """Return the form and the mapping of a document; rejected checks are left as comments."""
     refused: dict[tuple[SourceMark, str], str] = {}
     while True:
         form, common = _make_form(paper, lists, meanings)
@@ -127,7 +127,7 @@ def _select_documents(inventory: Inventory, documents: Collection[str], file: st
 def _make_form(
     paper: InventoryDocument, lists: ImportedLists, meanings: ImportedMeanings
 ) -> tuple[DocumentForm, list[tuple[InventoryCommonField, KnownMeaning]]]:
-    """Return the asked fields of a document and its common ones; what no submission can say is asked."""
+    """Return the asked and the common fields of a document; a common one that cannot be declared is asked."""
     common, unique, unsaid = [], list(paper.unique), []
     for one in paper.common:
         known = meanings.get_or_make_meaning(one)
@@ -144,7 +144,7 @@ def _make_form(
 
 
 def _make_field(one: InventoryCommonField) -> InventoryField:
-    """Return a common field that the declaration cannot hold as a field to ask for."""
+    """Return a unique field for a common field that the declaration cannot hold."""
     below = one.path.removeprefix(f"{ITEM_PATH}/").removeprefix("Declaration/")
     return InventoryField(
         name=make_snake_case(below).replace(".", "_"),
@@ -230,7 +230,7 @@ def _insert_below_key(content: bytes, key: str, lines: list[str]) -> bytes:
 
 
 class _ShippedMappings:
-    """The shipped mappings, as far as an import shares them."""
+    """The parts of the shipped mappings that an import shares."""
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
@@ -252,7 +252,7 @@ class _ShippedMappings:
         return ImportedLists(self._lists, own, standards, frozenset(stems))
 
     def make_meanings(self, into: Traversable | None) -> ImportedMeanings:
-        """Return the common meanings, those of `into` where given, and the fields that ask them again."""
+        """Return the common meanings, of `into` where given, with the table of fields that ask them again."""
         other = self if into is None else _ShippedMappings(into)
         dictionary = read_data_dictionary(
             read_yaml(other._read_file("common.yaml"), "common.yaml"), other._lists
@@ -264,7 +264,7 @@ class _ShippedMappings:
         return read_csv_rows(self._read_file(f"importing/{name}"), f"importing/{name}", columns)
 
     def copy_common_files(self) -> dict[str, bytes]:
-        """Return the files that every folder of mappings has."""
+        """Return the content of the files that every folder of mappings has."""
         return {name: self._read_file(name) for name in self._list_names()}
 
     def _list_names(self) -> list[str]:

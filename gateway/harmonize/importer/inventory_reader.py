@@ -1,7 +1,7 @@
-"""Reads an inventory: organisations, code lists and documents with their fields, as a study lists them.
+"""Reads an inventory: organisations, code lists, and documents with their fields.
 
-The loader is strict about keys and types and lenient about what is left out.  An error
-(GW502) names file, line and field.  A value ``null`` or nothing counts as left out.
+The reader is strict about keys and types; most keys are optional.  An error (GW502) names
+file, line and field.  An empty value or ``null`` counts as missing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class InventoryCommonField:
 
 @dataclass(frozen=True, slots=True)
 class InventoryDocument:
-    """One document of the inventory, as the form has it."""
+    """One document of the inventory, with the fields of its form."""
 
     id: str
     organisation: str
@@ -102,7 +102,7 @@ class InventoryDocument:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything that an inventory says."""
+    """The content of an inventory: organisations, code lists and documents."""
 
     offices: Mapping[str, InventoryOrganization]
     lists: Mapping[str, Mapping[str, str]]
@@ -110,7 +110,7 @@ class Inventory:
 
 
 def read_inventory(content: bytes, file: str) -> Inventory:
-    """Return the inventory that a YAML file holds; `file` is the name that errors show."""
+    """Return the inventory in a YAML file; raise GW502 with the name `file` and the line."""
     top = read_yaml(content, file, aliases=True, largest=_LARGEST).read_table("inventory")
     for key in ("meta", "sources"):
         top.get(key)
@@ -213,7 +213,7 @@ def _read_document(entry: YamlNode) -> InventoryDocument:
 
 
 def _read_optional_text(table: YamlTable, key: str) -> str:
-    """Return what stands under a key that no mapping needs, when it is one text."""
+    """Return the text of a key that no mapping needs, empty where it is missing or no text."""
     node = find_given_node(table, key)
     return " ".join(node.value.split()) if node is not None and isinstance(node.value, str) else ""
 
@@ -250,7 +250,7 @@ def _read_common(node: YamlNode | None, name: str) -> tuple[InventoryCommonField
 
 
 def _check_wco_id(common: InventoryCommonField, name: str) -> None:
-    """Refuse a WCO id that is not that of the element."""
+    """Raise GW502 for a WCO id that is not that of the element."""
     tag = load_wco_elements().get(common.path)
     if tag is not None and common.wco and common.wco != tag.wco_id:
         raise make_mapping_error(

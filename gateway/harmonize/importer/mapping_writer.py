@@ -1,4 +1,4 @@
-"""Composes the mapping file of one document: what it needs, asks, gets, checks and reads."""
+"""Composes the mapping file of one document: its needs, asks, puts, checks and reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _READS: Final = "  SubmitDecision: {correlate: application_number, item: sequenc
 
 @dataclass(slots=True)
 class TargetLine:
-    """One line of ``puts``: a target with its source, or an element around lines."""
+    """One line of ``puts``: a target with its source, or an element with inner lines."""
 
     target: str
     spec: dict[str, Any]
@@ -37,7 +37,7 @@ class TargetLine:
 
 @dataclass(slots=True)
 class _NeededMeanings:
-    """The common meanings of a document, each with whether it must be there and when."""
+    """The common meanings of a document, each with its requirement and its condition."""
 
     meanings: dict[str, KnownMeaning] = field(default_factory=dict)
     mandatory: set[str] = field(default_factory=set)
@@ -45,7 +45,7 @@ class _NeededMeanings:
     most: dict[str, int] = field(default_factory=dict)
 
     def add_meaning(self, known: KnownMeaning, *, mandatory: bool, most: int = _MOST_VALUES) -> None:
-        """Add a meaning; mandatory once is mandatory."""
+        """Add a meaning; it is mandatory where one call says so, and only outside groups."""
         self.meanings[known.name] = known
         self.most[known.name] = max(most, self.most.get(known.name, 1))
         if mandatory and known.per in ("header", "item"):
@@ -59,7 +59,7 @@ def compose_mapping(
 ) -> str:
     """Return the text of the mapping file of one document.
 
-    `refused` says of clauses of invariants, by place and text, why their checks cannot be made.
+    `refused` gives, by mark and text, the reasons why clauses of invariants cannot become checks.
     """
     needs = _collect_needs(form, common)
     form.counts |= {"common": len(needs.meanings), "reconciled": len(form.again)}
@@ -179,7 +179,7 @@ def _write_ask_level(level: list[ImportedField], indent: int) -> list[str]:
 
 
 def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[TargetLine]:
-    """Return the lines of the request: the hub's own values, then once, then for each item."""
+    """Return the lines of the request: hub values, then values given once, then those of each item."""
     taken = {one.tag for one in form.asked if one.home == "header"}
     lines = [
         TargetLine(_take_element_name("ApplicationNumber", taken), {"hub": "application_number"}),
@@ -200,7 +200,7 @@ def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[Targe
 
 
 def _take_element_name(wanted: str, taken: set[str]) -> str:
-    """Return the name of an element that no other here has, and take it."""
+    """Return an element name that is not taken, and add it to `taken`."""
     name, number = wanted, 2
     if name in taken:
         name = f"Declared{wanted}"
@@ -213,7 +213,7 @@ def _take_element_name(wanted: str, taken: set[str]) -> str:
 def _make_common_lines(
     form: DocumentForm, needs: _NeededMeanings, *, item: bool, taken: set[str], done: set[str] | None = None
 ) -> list[TargetLine]:
-    """Return the lines of the common meanings of one level, those in groups of the dictionary last."""
+    """Return the lines of the common meanings of one level, those in dictionary groups last."""
     tags = {again.meaning.name: again for again in form.again}
     home, lines = ("item" if item else "header"), []
     for name, known in needs.meanings.items():
@@ -256,7 +256,7 @@ def _make_common_spec(known: KnownMeaning) -> dict[str, Any]:
 def _make_group_lines(
     form: DocumentForm, needs: _NeededMeanings, name: str, taken: set[str]
 ) -> list[TargetLine]:
-    """Return the element of a group of the dictionary, when the document needs anything in it."""
+    """Return the element of a dictionary group, nothing where the document needs no meaning in it."""
     inner: list[TargetLine] = []
     inside: set[str] = set()
     for known in needs.meanings.values():
@@ -317,7 +317,7 @@ def _write_lines(lines: list[TargetLine], indent: str) -> list[str]:
 def _write_checks(
     form: DocumentForm, needs: _NeededMeanings, refused: Mapping[tuple[SourceMark, str], str]
 ) -> list[str]:
-    """Return the lines of ``checks``, and as comments the invariants that a person must write."""
+    """Return the lines of ``checks``; an invariant that cannot be translated becomes a comment."""
     places = [(one, told) for one in form.list_fields() for told in one.source.invariants]
     lines: list[str] = []
     for place, told in [*places, *((None, told) for told in form.paper.invariants)]:
@@ -334,7 +334,7 @@ def _write_clause(
     said: tuple[str, SourceMark, ImportedField | None],
     refusal: str,
 ) -> list[str]:
-    """Return the line of one clause, or a comment that a person must write its check."""
+    """Return the line of one clause, or a comment where its check must be written by hand."""
     clause, mark, place = said
     name = place.name if place is not None else ""
     try:
@@ -357,7 +357,7 @@ def _write_clause(
 def _make_check(
     form: DocumentForm, needs: _NeededMeanings, clause: str, place: ImportedField | None
 ) -> dict[str, Any]:
-    """Return the check of a clause that stands at a field, or where `place` is None at the document."""
+    """Return the check of a clause at the field `place`, or at the document where `place` is None."""
     outside = place.groups if place is not None else ()
     groups = (*outside, place) if place is not None and place.members else outside
     home = tuple(group.name for group in outside)
@@ -372,7 +372,7 @@ def _make_check(
 def _find_member(
     form: DocumentForm, used: list[KnownMeaning], word: str, groups: tuple[ImportedField, ...]
 ) -> InvariantMember:
-    """Return what a word of a clause stands for; a common meaning is added to those `used`."""
+    """Return the member that a name in a clause means; a common meaning is added to `used`."""
     found = locate_field(form, word, groups)
     if isinstance(found, ImportedField):
         kind = "number" if found.source.type in _NUMBERS else found.source.type

@@ -1,4 +1,4 @@
-"""Finds the common meaning of a path of the declaration, and of a unique field that asks it again."""
+"""Matches common meanings with paths of the declaration and with unique fields that ask them again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_DIGITS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class KnownMeaning:
-    """A common meaning as an import needs it; `type` is that of the dictionary."""
+    """The properties of a common meaning that an import needs; `type` is that of the dictionary."""
 
     name: str
     path: str
@@ -46,7 +46,7 @@ class KnownMeaning:
 
 @dataclass(frozen=True, slots=True)
 class MeaningMatch:
-    """A unique field that has a common meaning, or where it is not `sure` may have it and is asked."""
+    """The common meaning of a unique field; where the match is not `sure`, the field is still asked."""
 
     meaning: KnownMeaning
     reason: str
@@ -55,10 +55,10 @@ class MeaningMatch:
 
 @dataclass(slots=True)
 class ImportedMeanings:
-    """The dictionary of an import: the shipped one and what the inventory's paths add to it.
+    """The dictionary of an import: the shipped one, with meanings added for the inventory's paths.
 
-    `same` says by the name of a unique field which common meaning it asks again, and why.
-    `lines` and `unfinished` grow with what is added.
+    `same` gives, by the name of a unique field, the common meaning that it asks again, and the
+    reason.  `lines` and `unfinished` collect the additions.
     """
 
     shipped: DataDictionary
@@ -77,15 +77,15 @@ class ImportedMeanings:
                 self._paths[meaning.path] = known
 
     def find_by_name(self, name: str) -> KnownMeaning | None:
-        """Return the meaning of that name."""
+        """Return the meaning of that name, None where there is none."""
         return self._names.get(name)
 
     def find_by_path(self, path: str) -> KnownMeaning | None:
-        """Return the meaning of a path, with or without ``Declaration/`` before it."""
+        """Return the meaning of a path, with or without ``Declaration/``; None where there is none."""
         return self._paths.get(path) or self._paths.get(f"Declaration/{path}")
 
     def build_dictionary(self, lists: Mapping[str, CodeList]) -> DataDictionary:
-        """Return the dictionary with all that was added to it."""
+        """Return the dictionary with all added meanings."""
         head = "dictionary: d\nversion: '1'\n"
         groups = [
             f"  {name}: {write_flow({'path': self._get_group_path(name), 'per': group.per})}"
@@ -98,11 +98,11 @@ class ImportedMeanings:
         return replace(self.shipped, meanings={**self.shipped.meanings, **added.meanings})
 
     def is_item_group(self, per: str) -> bool:
-        """Return whether something given `per` belongs to one goods item."""
+        """Return whether a meaning whose ``per`` is `per` belongs to one goods item."""
         return self.shipped.is_per_item(per)
 
     def get_or_make_meaning(self, common: InventoryCommonField) -> KnownMeaning | None:
-        """Return the meaning of a common field, made where it is new; None where no submission can say it."""
+        """Return the meaning of a common field, added where new; None where no submission can hold it."""
         known = self._paths.get(common.path)
         if (
             known is None
@@ -152,7 +152,7 @@ class ImportedMeanings:
         return [meaning.shape.list_name for meaning in self.shipped.meanings.values()]
 
     def _find_innermost_group(self, path: str) -> str:
-        """Return the innermost repetition that a path stands in."""
+        """Return the innermost repetition around a path."""
         groups = self.shipped.groups.values()
         found, best = ("item" if path.startswith(f"{ITEM_PATH}/") else "header"), 0
         for group in groups:
@@ -228,7 +228,7 @@ def _make_known_meaning(meaning: CommonMeaning) -> KnownMeaning:
 
 
 def _are_same_kind(asked: InventoryField, known: KnownMeaning, list_name: str) -> bool:
-    """Return whether a field and a meaning hold the same kind of value."""
+    """Return whether a field and a meaning have the same kind of value."""
     if known.type == "code" or known.list:
         return asked.type == "code" and list_name == known.list
     kinds = {
@@ -243,7 +243,7 @@ def _are_same_kind(asked: InventoryField, known: KnownMeaning, list_name: str) -
 
 
 def _make_shape(common: InventoryCommonField, list_name: str, lists: set[str]) -> dict[str, str | list[str]]:
-    """Return the type of a path with its bounds: by its last name, and by its format (``n..16,6``)."""
+    """Return the type and bounds of a path, derived from its last name and its format (``n..16,6``)."""
     last = common.path.rpartition("/")[2]
     match = _FORM.fullmatch(common.form.replace(" ", ""))
     kind, upto, size, decimals = match.groups() if match else ("an", "..", str(_DEFAULT_LENGTH), None)

@@ -1,4 +1,4 @@
-"""Makes names of names: of fields and elements, of meanings and lists, of labels."""
+"""Derives the names of fields, elements, meanings and code lists, and labels, from names."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def _keep_ascii(text: str) -> str:
 
 
 def make_slug(text: str) -> str:
-    """Return a document's id as the first part of a meaning's name: ``PORT-X-1`` is ``port_x_1``."""
+    """Return a document's id as the first part of a meaning's name: ``PORT-X-1`` becomes ``port_x_1``."""
     return _keep_ascii(text).lower() or "document"
 
 
 def make_snake_case(path: str) -> str:
-    """Return a WCO path as the name of a meaning: ``A/GoodsItem/ID`` is ``a.goods_item.id``."""
+    """Return a WCO path as the name of a meaning: ``A/GoodsItem/ID`` becomes ``a.goods_item.id``."""
     return ".".join(_HUMP.sub("_", part).lower() for part in path.split("/"))
 
 
 def make_camel_case(text: str) -> str:
-    """Return words as the name of a code list: ``MFDS food type`` is ``mfdsFoodType``."""
+    """Return words as the name of a code list: ``MFDS food type`` becomes ``mfdsFoodType``."""
     words = [word for word in _keep_ascii(text).split("_") if word]
     if not words:
         return "list"
@@ -58,12 +58,12 @@ def make_camel_case(text: str) -> str:
 
 
 def make_element_name(name: str) -> str:
-    """Return a name with dots as the name of an element: ``importer.name`` is ``ImporterName``."""
+    """Return a name with dots as the name of an element: ``importer.name`` becomes ``ImporterName``."""
     return to_element_name(name.replace(".", "_"))
 
 
 def make_label(name: str) -> str:
-    """Return a name as a label: ``lot_no`` is ``Lot number``."""
+    """Return a name as a label: ``lot_no`` becomes ``Lot number``."""
     words = [word for word in re.split(r"[_.\s/-]+", _HUMP.sub(" ", name)) if word]
     words = ["number" if word.lower() == "no" and len(words) > 1 else word for word in words]
     words = ["%" if word.lower() == "pct" and len(words) > 1 else word for word in words]
@@ -72,7 +72,7 @@ def make_label(name: str) -> str:
 
 
 def make_unique_name(name: str, taken: Container[str], divider: str = "_") -> str:
-    """Return `name`, or where it is taken the first of ``name_2``, ``name_3`` and so on that is not."""
+    """Return `name`, or where it is taken the first free one of ``name_2``, ``name_3`` and so on."""
     found, number = name, 2
     while found in taken:
         found, number = f"{name}{divider}{number}", number + 1

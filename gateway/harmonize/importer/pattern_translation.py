@@ -1,7 +1,7 @@
-"""Turns a regular expression of an inventory into a pattern of the mapping language.
+"""Translates a regular expression of an inventory into a pattern of the mapping language.
 
-The language knows rows of characters and classes with counts, and choices of fixed words;
-Python and XML Schema read these alike.  What a pattern cannot say is refused with a reason.
+The language has sequences of characters and classes with counts, and choices of fixed words;
+Python and XML Schema read these alike.  Any other expression is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ALPHABETS: Final = {"an": "[A-Za-z0-9]", "a": "[A-Za-z]", "n": "[0-9]"}
 
 
 def translate_pattern(pattern: str, longest: int) -> str:
-    """Return `pattern` in the form that mappings have; counts without end stop at `longest`."""
+    """Return `pattern` in the form of mappings, open counts limited to `longest`; raise `UnclearError`."""
     if len(pattern) > _LONGEST:
         raise UnclearError(f"it has more than {_LONGEST} characters")
     if (large := _LARGE.search(pattern)) is not None:
@@ -76,7 +76,7 @@ def _write_literal(letter: str) -> str:
 
 
 def _translate_class(text: str, position: int) -> tuple[str, int]:
-    """Return a class with the escapes in it resolved, and where it ends."""
+    """Return a class with its escapes resolved, and the position after it."""
     content, at = "", position + 1
     if text[at : at + 1] == "^":
         raise UnclearError("it has a class of what may not stand there")
@@ -114,7 +114,7 @@ def _translate_count(text: str, position: int, longest: int) -> tuple[str, int]:
 
 
 def make_form_pattern(text: str) -> str | None:
-    """Return the pattern that the description of an open list tells: ``an..12``, ``a3``, ``A00000.00``."""
+    """Return the pattern in the description of an open list: ``an..12``, ``a3``, ``A00000.00``; or None."""
     form = _FORM.search(text)
     if form is not None:
         low = "1," if form[2] else ""

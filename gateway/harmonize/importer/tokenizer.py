@@ -1,4 +1,4 @@
-"""Cuts the conditions and invariants of an inventory into words; what is no word of theirs is refused."""
+"""The tokenizer of the conditions and invariants of an inventory; rejects any other character."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ _LONGEST: Final = 2000
 
 
 class UnclearError(Exception):
-    """A text that the mapping language cannot say; its words tell why.  It never leaves the import."""
+    """A text that the mapping language cannot express; the message is the reason.  The import handles it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word: a ``name``, a quoted ``text``, a ``number`` or a ``sign``."""
+    """One token: a ``name``, a quoted ``text``, a ``number`` or a ``sign``."""
 
     kind: str
     text: str
 
 
 class TokenReader:
-    """The words of one text, read from left to right."""
+    """The tokens of one text, read from left to right."""
 
     def __init__(self, words: list[Token]) -> None:
         self._words = words
         self._at = 0
 
     def peek_token(self, ahead: int = 0) -> Token | None:
-        """Return a word without taking it, None at the end."""
+        """Return the token at `ahead` without taking it, None at the end."""
         place = self._at + ahead
         return self._words[place] if place < len(self._words) else None
 
     def next_token(self) -> Token:
-        """Take the next word."""
+        """Take the next token; raise `UnclearError` at the end."""
         word = self.peek_token()
         if word is None:
             raise UnclearError("it ends too early")
@@ -68,7 +68,7 @@ class TokenReader:
         return word
 
     def take_token(self, *texts: str) -> str | None:
-        """Take the next word when it is a name or sign among `texts`, and return it in lower case."""
+        """Take the next token if it is a name or sign among `texts`; return it in lower case, else None."""
         word = self.peek_token()
         if word is None or word.kind not in ("name", "sign") or word.text.lower() not in texts:
             return None
@@ -76,7 +76,7 @@ class TokenReader:
         return word.text.lower()
 
     def need_token(self, *texts: str) -> str:
-        """Take a word that must be among `texts`."""
+        """Take the next token; raise `UnclearError` unless it is among `texts`."""
         found = self.take_token(*texts)
         if found is None:
             word = self.peek_token()
@@ -86,14 +86,14 @@ class TokenReader:
         return found
 
     def check_end(self) -> None:
-        """Refuse words that are left."""
+        """Raise `UnclearError` for a remaining token."""
         word = self.peek_token()
         if word is not None:
             raise UnclearError(f"it goes on with {word.text}")
 
 
 def read_tokens(text: str) -> TokenReader:
-    """Return the words of `text`."""
+    """Return the tokens of `text`; raise `UnclearError` for an unknown character or a long text."""
     if len(text) > _LONGEST:
         raise UnclearError(f"it has more than {_LONGEST} characters")
     words, position, whole = [], 0, text.rstrip()

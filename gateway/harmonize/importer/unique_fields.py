@@ -1,4 +1,4 @@
-"""Turns the unique fields of a form into the ``asks`` of a document, save those that are common already."""
+"""Translates the unique fields of a form into the ``asks`` of a document, except fields that are common."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESERVED: Final = {"Item"}
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedItem:
-    """Something that a person must finish: in which document and field, of which kind, in words."""
+    """One point that an engineer must complete: its document, field, kind and text."""
 
     document: str
     field: str
@@ -37,10 +37,10 @@ class UnfinishedItem:
 
 @dataclass(slots=True)
 class ImportedField:
-    """A unique field on its way into a mapping.
+    """A unique field during the translation into a mapping.
 
-    `name` is its full name there, `groups` the asked groups around it, `home` header or
-    item; `spec` what ``asks`` will say.
+    `name` is its full name in the mapping, `groups` are the asked groups around it, `home` is
+    header or item; `spec` is its entry under ``asks``.
     """
 
     source: InventoryField
@@ -57,7 +57,7 @@ class ImportedField:
 
     @property
     def max_occurrences(self) -> int:
-        """Return how often the field may occur."""
+        """Return how often the field may occur at most."""
         return max((self.source.repeat or (0, 1))[1], 1)
 
     @property
@@ -68,7 +68,7 @@ class ImportedField:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedField:
-    """A unique field that is common already, so that it is not asked."""
+    """A unique field that has a common meaning and is therefore not asked."""
 
     source: InventoryField
     name: str
@@ -82,10 +82,10 @@ class RepeatedField:
 
 @dataclass(slots=True)
 class DocumentForm:
-    """The unique fields of one document, sorted into those asked and those that are common.
+    """The unique fields of one document, divided into asked fields and those that are common.
 
-    `listed` are the common meanings that the form lists itself; `clauses` are, by the id of
-    a check, the clause that it was made of and where that stands.
+    `listed` are the common meanings that the form lists itself; `clauses` are, by the id of a
+    check, the mark and the text of its clause.
     """
 
     paper: InventoryDocument
@@ -106,11 +106,11 @@ class DocumentForm:
             yield from self.list_fields(one.members)
 
     def note_unfinished(self, name: str, kind: str, text: str) -> None:
-        """Note something that a person must finish."""
+        """Add a point that an engineer must complete."""
         self.findings.append(UnfinishedItem(self.paper.id, name, kind, text))
 
     def count_one(self, key: str) -> None:
-        """Count one more of something."""
+        """Add one to the counter `key`."""
         self.counts[key] = self.counts.get(key, 0) + 1
 
 
@@ -121,7 +121,7 @@ def read_form(
     meanings: ImportedMeanings,
     listed: frozenset[str] = frozenset(),
 ) -> DocumentForm:
-    """Return the unique fields of a document, ready to be written; `listed` are its common meanings."""
+    """Return the translated unique fields of a document; `listed` are its common meanings."""
     form = DocumentForm(paper, lists, meanings, listed)
     form.asked = _read_level(form, unique, ())
     for asked in form.list_fields():
@@ -135,7 +135,7 @@ def read_form(
 def _read_level(
     form: DocumentForm, fields: tuple[InventoryField, ...], groups: tuple[ImportedField, ...]
 ) -> list[ImportedField]:
-    """Return the fields of a level that are asked; those that are common are set aside."""
+    """Return the asked fields of a level; those that are common are added to ``form.pending``."""
     found: list[ImportedField] = []
     taken = set() if groups else set(_RESERVED)
     for number, source in enumerate(fields, 1):
@@ -149,7 +149,7 @@ def _read_level(
 
 
 def _find_free_key(key: str, taken: set[str]) -> str:
-    """Return the name whose element is not taken; ``Item`` is the hub's own element."""
+    """Return a name whose element name is not taken; ``Item`` is reserved for the hub."""
     if to_element_name(key) in _RESERVED & taken:
         key = f"{key}_value"
     name, number = key, 2
@@ -196,7 +196,7 @@ def _make_field(
 
 
 def _assign_code_list(form: DocumentForm, asked: ImportedField) -> str:
-    """Give a field its code list; return the list's name, empty where its codes stand in the field."""
+    """Set the code list of a field; return the list's name, empty where the field has its codes inline."""
     source = asked.source
     if isinstance(source.listing, dict) and source.listing:
         asked.spec = {"codes": dict(source.listing)}
@@ -260,7 +260,7 @@ def _make_unit(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
 
 
 def _choose_currency_list(form: DocumentForm, asked: ImportedField) -> str:
-    """Return the list of the currencies of an amount: all of them, or those that the inventory names."""
+    """Return the list of the currencies of an amount: ISO 4217, or those that the inventory names."""
     if not asked.source.currencies:
         return "iso4217"
     listing = {code: code for code in asked.source.currencies}
@@ -270,7 +270,7 @@ def _choose_currency_list(form: DocumentForm, asked: ImportedField) -> str:
 
 
 def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
-    """Give a field its requirement, meaning, labels and note."""
+    """Set the requirement, meaning, labels and note of a field."""
     source, spec = asked.source, asked.spec
     condition = _make_condition(form, source, asked.name, asked.groups)
     note = ""
@@ -306,7 +306,7 @@ def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
 def _make_condition(
     form: DocumentForm, source: InventoryField, name: str, groups: tuple[ImportedField, ...]
 ) -> dict[str, Any] | None:
-    """Return the condition of a field, None where it has none or the language cannot say it."""
+    """Return the condition of a field, None where it has none or it cannot be translated."""
     if not source.condition:
         return None
     try:
@@ -331,10 +331,10 @@ def _make_condition(
 def _find_subject(
     form: DocumentForm, text: str, own: str, groups: tuple[ImportedField, ...]
 ) -> ConditionSubject:
-    """Return what a name in a condition stands for: a field, the nearest first, or a common meaning.
+    """Return the subject of a name in a condition: a field, the nearest first, or a common meaning.
 
-    Where a field repeats below the place of the condition, the condition holds when one of
-    its values passes.
+    Where a field repeats below the place of the condition, the condition holds if one of its
+    values passes.
     """
     found = locate_field(form, text, groups)
     if isinstance(found, KnownMeaning):
@@ -351,7 +351,7 @@ def _find_subject(
 def locate_field(
     form: DocumentForm, text: str, groups: tuple[ImportedField, ...]
 ) -> ImportedField | KnownMeaning:
-    """Return the field or common meaning that `text` names inside `groups`; raises `UnclearError`."""
+    """Return the field or common meaning that `text` names inside `groups`; raise `UnclearError`."""
     levels = [group.members for group in reversed(groups)] + [form.asked]
     for level in levels:
         for one in level:

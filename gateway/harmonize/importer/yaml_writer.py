@@ -1,4 +1,4 @@
-"""Writes YAML that the strict loader reads back text for text: one line for a field, comments beside it."""
+"""Writes YAML that the strict reader reads back unchanged: one line for a field, with comments above."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _escape_letter(letter: str) -> str:
 
 
 def write_flow(value: Any) -> str:
-    """Return texts, lists and tables of them on one line."""
+    """Return a text, or a list or table of them, as YAML on one line."""
     if isinstance(value, str):
         return write_scalar(value)
     if isinstance(value, Mapping):
@@ -45,7 +45,7 @@ def write_flow(value: Any) -> str:
 
 
 def write_comment(text: str, indent: str) -> list[str]:
-    """Return a comment as lines: what a person must finish."""
+    """Return the lines of a comment about work that is left (``to finish: …``)."""
     words, lines, line = f"to finish: {text}".split(), [], ""
     for word in words:
         word = "".join(letter for letter in word if letter.isprintable())
