@@ -1,4 +1,4 @@
-"""What a case is and what it decides; pure."""
+"""Cases: submissions, decisions, outcomes and result documents; pure functions without a store."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What an agency may say about one application, as values.
+"""The answers of an agency about one application, as values.
 
-An agency answers our call at once or calls back later; both ways it says one of two
-things: `AgencyAcknowledgment` (it has the application) or a `Notice` (something about it has
-changed: information is asked, an inspection is ordered, a fee is due, items are decided).
+An agency answers our call at once or calls back later.  In both cases the answer is an
+`AgencyAcknowledgment` (the application has been received) or a `Notice` (its status has
+changed: information is requested, an inspection is ordered, a fee is due, items are decided).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = [
 
 
 class DecisionCode(StrEnum):
-    """What was decided on one item under one law."""
+    """The decision on one item under one law."""
 
     APPROVED = "APPROVED"
     APPROVED_WITH_CONDITIONS = "APPROVED_WITH_CONDITIONS"
     REJECTED = "REJECTED"
-    NOT_CONCERNED = "NOT_CONCERNED"  #: The law does not apply to the item; neutral.
+    NOT_CONCERNED = "NOT_CONCERNED"  #: The law does not apply to the item; it does not affect the outcome.
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision: item sequence number, law code, what was decided and under which number.
+    """One decision: item sequence number, law code, decision code and the number of the decision.
 
-    `quantity` is in `unit` (UNECE Rec 20 or the agency's own code); `conditions` are
-    sentences that a human reads.
+    `quantity` is in `unit` (UNECE Rec 20 or the agency's own code); `conditions` are sentences
+    for human readers.
     """
 
     item: int
@@ -52,17 +52,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class AgencyAcknowledgment:
-    """The agency has taken the application in; `receipt_number` is its own."""
+    """The agency has received the application; `receipt_number` is the agency's own number."""
 
     receipt_number: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One notice of an agency: its number and time order it among the others.
+    """One notice of an agency; notices are ordered by issue time and number.
 
-    `status_code` is one of the requirement status codes (A00-Z05); `pointers` name the
-    fields that are asked about; `deadline` is the last instant for a supplement.
+    `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields
+    about which information is requested; `deadline` is the last instant for a supplement.
     """
 
     number: str
@@ -79,7 +79,7 @@ AgencyAnswer = AgencyAcknowledgment | Notice
 
 @dataclass(frozen=True, slots=True)
 class AgencyCallback:
-    """What an agency says in a call of its own, about `application_number` or `requirement_number`."""
+    """The answer in an agency's own call, about `application_number` or `requirement_number`."""
 
     answer: AgencyAnswer
     application_number: str | None = None
@@ -88,7 +88,7 @@ class AgencyCallback:
 
 @dataclass(frozen=True, slots=True)
 class SignedReply:
-    """The signed octets that an agency spoke by, and the SHA-256 of the certificate that signed them."""
+    """The signed octets of an agency's answer, and the SHA-256 of the signer's certificate."""
 
     envelope: bytes = field(default=b"", repr=False)
     signer: str | None = None

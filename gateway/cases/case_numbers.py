@@ -1,8 +1,8 @@
 """The hub's own numbers: of a case, and of each application in it.
 
-Both are made from the number of the message that brought the submission, so that they are
-known before anything is stored, and a repeat of the work gives the same ones.  An
-application number has 13 signs, the length agencies reserve for it.
+Both are derived from the number of the message that carried the submission, so they are known
+before anything is stored, and repeated processing gives the same numbers.  An application
+number has 13 characters, the length that agencies reserve for it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ _MOST_APPLICATIONS: Final = 999
 
 
 def make_case_number(message: int, year: int) -> str:
-    """Return the number of the case that message number `message` opens: SW, year, serial."""
+    """Return the number of the case that message number `message` opens: SW, year, serial.
+
+    Raise GatewayError (NO_ROOM) where the serial numbers of the year are exhausted.
+    """
     return f"SW{year % 100:02d}{_format_serial(message)}"
 
 
 def make_application_number(message: int, year: int, position: int) -> str:
-    """Return the number under which an agency knows application `position` (from 1)."""
+    """Return the number by which an agency identifies application `position` (from 1).
+
+    Raise GatewayError (NO_ROOM) for a position above 999, or an exhausted serial.
+    """
     if not 1 <= position <= _MOST_APPLICATIONS:
         raise GatewayError(NO_ROOM, f"a submission holds at most {_MOST_APPLICATIONS} applications")
     return f"S{year % 100:02d}{_format_serial(message)}{position:03d}"

@@ -1,8 +1,8 @@
-"""What the decisions of all agencies add up to; the same for every order of arrival.
+"""Evaluates the outcome of a case from the decisions of all agencies, for any order of arrival.
 
-Decisions stand per (request, item, law).  Of several notices about one of them the one
-with the highest (issue time, notice number) counts.  An item is as good as its most
-restrictive current decision, a case as good as all of its items together.
+Each decision is for one (request, item, law).  Of several notices about the same subject, the
+one with the highest (issue time, notice number) is in force.  The outcome of an item is its
+most restrictive current decision; the outcome of a case follows from those of all its items.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class CaseOutcome(StrEnum):
-    """How a case ended."""
+    """The outcome of a case."""
 
     APPROVED = "APPROVED"
     PARTIAL = "PARTIAL"
@@ -37,7 +37,7 @@ class CaseOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestScope:
-    """One agency request: which items it asks about, under which laws it may be decided."""
+    """One agency request: its items, and the laws under which they may be decided."""
 
     request: str
     items: frozenset[int]
@@ -46,7 +46,7 @@ class RequestScope:
 
 @dataclass(frozen=True, slots=True)
 class RankedDecision:
-    """One decision with what orders it among others about the same (request, item, law)."""
+    """One decision with its rank among others about the same (request, item, law)."""
 
     request: str
     decision: Decision
@@ -55,21 +55,21 @@ class RankedDecision:
 
     @property
     def subject(self) -> tuple[str, int, str]:
-        """Return what is decided: request, item, law."""
+        """Return the subject of the decision: request, item, law."""
         return self.request, self.decision.item, self.decision.law
 
     @property
     def rank(self) -> tuple[datetime, str]:
-        """Return what decides which of two decisions about one subject counts."""
+        """Return the rank: of two decisions about one subject, the higher rank is in force."""
         return self.issued_at, self.notice_number
 
 
-#: Most restrictive last; NOT_CONCERNED is absent because it restricts nothing.
+#: The most restrictive last; NOT_CONCERNED is absent because it does not restrict the item.
 _RESTRICTION = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, DecisionCode.REJECTED)
 
 
 def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[RankedDecision, ...]:
-    """Return the decisions that count, one a subject, in the order of their subjects."""
+    """Return the decisions in force, one for each subject, sorted by subject."""
     latest: dict[tuple[str, int, str], RankedDecision] = {}
     for standing in decisions:
         known = latest.get(standing.subject)
@@ -79,8 +79,8 @@ def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[Ranke
 
 
 def _is_superseded_by(known: RankedDecision, other: RankedDecision) -> bool:
-    # Equal ranks are two decisions of one notice about one subject: the more restrictive
-    # one counts, then the greater text, so that the order of reading changes nothing.
+    # Equal ranks are two decisions of one notice about one subject: the more restrictive one is
+    # in force, then the greater text, so that the result does not depend on the order.
     return (known.rank, _get_severity(known.decision), repr(known.decision)) < (
         other.rank,
         _get_severity(other.decision),
@@ -93,7 +93,7 @@ def _get_severity(decision: Decision) -> int:
 
 
 def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bool:
-    """Tell whether each item of the request has a decision under at least one of its laws."""
+    """Return whether each item of the request has a decision under at least one of its laws."""
     decided = {
         standing.decision.item
         for standing in decisions
@@ -103,7 +103,7 @@ def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bo
 
 
 def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
-    """Return the most restrictive of an item's decisions; only NOT_CONCERNED, or none, is approved."""
+    """Return the most restrictive of an item's decisions; NOT_CONCERNED alone, or none, gives APPROVED."""
     worst = max((_get_severity(decision) for decision in decisions), default=-1)
     return _RESTRICTION[max(worst, 0)]
 
@@ -113,7 +113,7 @@ def evaluate_case_outcome(
 ) -> CaseOutcome | None:
     """Return the outcome of a case over all `items` of its declaration; None while a request is open.
 
-    An item that no request concerns is not rejected: it may be released.
+    An item that no request concerns counts as approved: it may be released.
     """
     current = select_current_decisions(decisions)
     if not all(is_decided(concern, current) for concern in concerns):

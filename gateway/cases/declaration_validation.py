@@ -1,7 +1,7 @@
-"""What is wrong with a declaration, told so that its sender can put it right.
+"""Validates a declaration and reports each problem with its place, so that the sender can correct it.
 
-The verdict is the schema's alone.  Codes that no list knows are warnings: lists change
-faster than messages, and customs decides what it takes.
+Only the schema decides whether a declaration is accepted.  Unknown codes are warnings, since
+code lists change faster than messages and customs decides which codes it accepts.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
 
 @dataclass(frozen=True, slots=True)
 class ValidationFinding:
-    """A problem or warning with its place: pointer, XPath and line (0 when there is none)."""
+    """A problem or warning with its place: pointer, XPath and line (0 where there is none)."""
 
     problem: Problem
     pointer: str
@@ -60,7 +60,7 @@ class ValidationFinding:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """Whether a document is accepted, why not, and what else is odd about it."""
+    """The result of a validation: whether the document is accepted, its problems and its warnings."""
 
     accepted: bool
     problems: tuple[ValidationFinding, ...] = ()
@@ -68,12 +68,12 @@ class ValidationReport:
 
     @classmethod
     def make_unreadable(cls, error: GatewayError, line: int = 0) -> ValidationReport:
-        """Return the judgement on something that could not even be read."""
+        """Return the report for a document that could not be parsed."""
         return cls(False, (ValidationFinding(error.problem, "", "", line, error.detail),))
 
 
 def validate_declaration(root: etree._Element) -> ValidationReport:
-    """Judge a declaration, in its shell or bare; at most fifty problems and fifty warnings are told."""
+    """Validate a declaration, bare or in its shell; report at most fifty problems and fifty warnings."""
     if root.tag not in _SHELLED:
         return ValidationReport(False, (_make_root_finding(root),))
     accepted, problems = validate_document(root, load_shipped_schemas(DECLARATION))
@@ -83,14 +83,14 @@ def validate_declaration(root: etree._Element) -> ValidationReport:
 def validate_document(
     root: etree._Element, judge_by: SchemaSet
 ) -> tuple[bool, tuple[ValidationFinding, ...]]:
-    """Return whether the schemas allow `root`, and if not, why not."""
+    """Return whether `root` is valid under the schemas, and the violations, at most fifty."""
     found = judge_by.list_violations(root)[:_MOST_REMARKS]
-    pointers = PointerIndex(root)  # children are counted once, however many remarks there are
+    pointers = PointerIndex(root)  # shared by all findings, so that children are counted once
     return not found, tuple(_make_finding(violation, root, pointers) for violation in found)
 
 
 def unwrap_request(root: etree._Element) -> etree._Element:
-    """Return the one message that a request shell of customs carries; anything else as it is."""
+    """Return the one message in a request shell of customs; return any other root unchanged."""
     if etree.QName(root).localname != _REQUEST_SHELL:
         return root
     parts = root.iterchildren(tag=etree.Element)
@@ -119,7 +119,7 @@ def _make_finding(
 
 
 def _find_violating_element(violation: SchemaViolation, root: etree._Element) -> etree._Element | None:
-    """Return the element a violation speaks of: by its path, else by its name and line."""
+    """Return the element of a violation: by its XPath, else by its name and line; None if not found."""
     top = root.getroottree().getroot()
     prefixes = {prefix: uri for prefix, uri in top.nsmap.items() if prefix} | PREFIXES
     try:
@@ -164,7 +164,7 @@ def _get_line_number(element: Any) -> int:
 
 @cache
 def _list_coded_paths() -> tuple[tuple[str, str], ...]:
-    """Return the path below the declaration, and the code list, of each element that has a list."""
+    """Return the path below the declaration and the code list of each element with a code list."""
     return tuple(
         ("/".join(f"{_DEC}{name}" for name in tag.path.split("/")[1:]), tag.code_list)
         for tag in load_wco_elements().values()

@@ -1,4 +1,4 @@
-"""Who may file a submission for whom, judged by the registry's facts."""
+"""Authorization of a filing: which party may file a submission for which, by the party register."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Filing", "FilingRegister", "authorize_filing"]
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """The persons of one submission, as the hub knows them.
+    """The parties of one submission.
 
-    `declarant_id` and `agent_id` are Declarant/ID and Agent/ID of the declaration;
-    `signer` and `sender` are parties of the register: who signed the submission, who
-    signed the message that carried it.  `voucher` is the gateway that signed it once more.
+    `declarant_id` and `agent_id` are Declarant/ID and Agent/ID of the declaration; `signer`
+    and `sender` are parties of the register: the signer of the submission, and the signer of
+    the message that carried it.  `voucher` is the gateway that also signed the submission.
     """
 
     declarant_id: str
@@ -28,10 +28,10 @@ class Filing:
 
 @dataclass(frozen=True, slots=True)
 class FilingRegister:
-    """The two questions that are asked of the register.
+    """The two queries to the party register.
 
-    `owners(value)` returns the parties that own a party identifier of that value;
-    `mandated(holder, principal)` tells whether `holder` may now file for `principal`.
+    `find_owners(value)` returns the parties that own a party identifier of that value;
+    `has_mandate(holder, principal)` returns whether `holder` may now file for `principal`.
     """
 
     find_owners: Callable[[str], frozenset[str]]
@@ -39,11 +39,11 @@ class FilingRegister:
 
 
 def authorize_filing(filing: Filing, register: FilingRegister) -> str:
-    """Return the declarant's party; raises GW405 when signer or sender may not file for it.
+    """Return the declarant's party; raise GW405 where signer or sender may not file for it.
 
-    The signer owns Declarant/ID, or owns Agent/ID and holds the declarant's mandate.
-    The sender is the signer, the declarant, the gateway that vouches for the signer, or holds a
-    mandate of the declarant too.
+    The signer must own Declarant/ID, or own Agent/ID and hold the declarant's mandate.
+    The sender must be the signer, the declarant or the gateway that vouches for the signer, or
+    hold a mandate of the declarant.
     """
     declarants = register.find_owners(filing.declarant_id)
     if not declarants:

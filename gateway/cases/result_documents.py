@@ -1,7 +1,7 @@
-"""The documents that tell the applicant: `Result` when a case has ended, `Notice` before.
+"""Makes the documents for the applicant: `Result` when a case has ended, `Notice` before that.
 
-Each carries, beside our own elements, what a reader of the WCO Data Model understands: a
-Response with a function code, findings with their pointers, and the state of the case.
+A `Result` also has a Response of the WCO Data Model beside our own elements, with a function
+code, the problems and their pointers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 _RES: Final = f"{{{RES}}}"
 _WCO: Final = f"{{{WCO_RES}}}"
 _MOMENT: Final = "{urn:wco:datamodel:WCO:Response_DS:DMS:2}"
-#: UNTDID 1225 as WCO responses use it: what each outcome is to a reader of the Response alone.
+#: UNTDID 1225 as WCO responses use it: the function code of each outcome.
 _FUNCTION: Final = {
     CaseOutcome.APPROVED: "01",
     CaseOutcome.PARTIAL: "05",
@@ -46,7 +46,7 @@ _LONGEST_DESCRIPTION: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class CaseHeader:
-    """Which case a document is about; `reference` is empty when none could be read."""
+    """The case that a document is about; `reference` is empty where none could be read."""
 
     number: str
     reference: str
@@ -64,7 +64,7 @@ class DecidedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReportedProblem:
-    """One problem of a refused submission: id of the table, words, pointer where there is one."""
+    """One problem of a refused submission: its GW id, the text, and the pointer where there is one."""
 
     id: str
     text: str
@@ -73,7 +73,7 @@ class ReportedProblem:
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """One request as it is now, for a Notice."""
+    """The current state of one request, for a Notice."""
 
     application: str
     document: str
@@ -88,7 +88,7 @@ def make_result_document(
     decisions: tuple[tuple[DecidedRequest, RankedDecision], ...] = (),
     problems: tuple[ReportedProblem, ...] = (),
 ) -> etree._Element:
-    """Return the unsigned `Result` of a case: current decisions in the order given, then problems."""
+    """Return the unsigned `Result` of a case: the current decisions in the given order, then the problems."""
     root = _make_document_root("Result", header)
     _add_element(root, "Outcome", outcome.value)
     for request, standing in decisions:
@@ -103,7 +103,7 @@ def make_result_document(
 
 
 def make_notice_document(header: CaseHeader, request: RequestState, notice: Notice | None) -> etree._Element:
-    """Return the unsigned `Notice` of one request's new state, and of what the agency said."""
+    """Return the unsigned `Notice` of one request's new state, with the notice of the agency."""
     root = _make_document_root("Notice", header)
     element = etree.SubElement(root, f"{_RES}Request")
     element.set("application", request.application)
@@ -182,7 +182,7 @@ def _make_wco_response(
 
 
 def _write_wco_pointer(error: etree._Element, pointer: str) -> None:
-    """Write a pointer of WCO ids as its chain of steps; one into the submission's own parts has none."""
+    """Write a pointer of WCO ids as a chain of Pointer elements; other pointers write nothing."""
     steps = pointer.split("/@", 1)[0].split("/")
     matches = [_STEP.fullmatch(step) for step in steps[:-1]]
     if not pointer.startswith("42A") or not all(matches) or not steps:
@@ -203,7 +203,7 @@ def _write_pointer_step(error: etree._Element, section: str, number: str | None)
 
 
 def _make_nsmap(namespace: str) -> Any:
-    # The stubs of lxml do not know the default namespace.
+    # The lxml stubs do not allow a default namespace.
     return {None: namespace}
 
 
@@ -222,5 +222,5 @@ def _format_instant(moment: datetime) -> str:
 
 
 def _replace_unprintable(text: str, longest: int) -> str:
-    """Return text that XML can hold, cut to what the schema allows."""
+    """Return the text without unprintable characters, cut to `longest` characters as the schema allows."""
     return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in text[:longest])

@@ -1,4 +1,4 @@
-"""The requirement status codes (A00-Z05) and what each does to an agency request."""
+"""The requirement status codes (A00-Z05) and the effect of each on an agency request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["StatusCode", "check_notice_status", "read_status_codes"]
 
 @dataclass(frozen=True, slots=True)
 class StatusCode:
-    """One code: its name, who may set it, the canonical outcome it stands for.
+    """One code: its name, the party that may set it, and the outcome that it means.
 
-    `event` is the event of the request's state machine that it causes; empty for codes
-    that only the hub or customs set.
+    `event` is the event of the request's state machine that it causes; empty for codes that
+    only the hub or customs set.
     """
 
     code: str
@@ -28,7 +28,7 @@ class StatusCode:
     event: str
 
 
-#: What a status code of that outcome rules out; other outcomes agree with any decision.
+#: The decisions that a status code of an outcome contradicts; other outcomes contradict none.
 _CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
     "approved": frozenset({DecisionCode.REJECTED}),
     "conditional": frozenset({DecisionCode.REJECTED}),
@@ -48,8 +48,8 @@ def read_status_codes(table: str) -> Mapping[str, StatusCode]:
 def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> StatusCode:
     """Return the status code of a notice of an agency.
 
-    Raises GW403 for a code that is unknown or not an agency's to set, GW702 when the
-    notice contradicts itself: code against decision, or two decisions on one (item, law).
+    Raise GW403 for a code that is unknown or that an agency may not set, GW702 for a notice
+    with a contradiction: code against decision, or two decisions on one (item, law).
     """
     code = codes.get(notice.status_code)
     if code is None or not code.event:

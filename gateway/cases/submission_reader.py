@@ -1,8 +1,8 @@
-"""A submission as values: what the hub must know of it to open a case.
+"""Reads a submission as values, which the hub needs to open a case.
 
-The tree has been judged by its schema before; this room reads it and checks what a schema
-cannot say: that two places agree, that names are not given twice, that what an attachment
-promises is what has come.
+The tree has been validated against its schema before.  This module checks what a schema cannot
+express: that two places agree, that names are unique, and that each payload has the declared
+size and digest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SUB = f"{{{SUB}}}"
 _DEC = f"{{{WCO_DEC}}}"
 _MD = f"{{{WCO_MD}}}"
 _ITEM = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
-#: No longer than a column of the store holds; a fraction of zeros says nothing.
+#: At most as long as a column of the store; a fraction of zeros is accepted and ignored.
 _WHOLE = re.compile(r"\+?([0-9]{1,18})(?:\.0*)?")
 #: Where the declaration may stand: bare or in its shell, with or without the wrapper element.
 _DECLARATIONS = (
@@ -36,7 +36,7 @@ _DECLARATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What a submission promises about one further payload; `sha256` in lower-case hexadecimal."""
+    """The declared properties of one further payload; `sha256` is in lower-case hexadecimal."""
 
     content_id: str
     media_type: str
@@ -58,7 +58,7 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Disclaimer:
-    """The declarant says that a law does not apply to an item, and why (A, B, C, Z)."""
+    """The declarant's statement that a law does not apply to an item, with the reason (A, B, C, Z)."""
 
     item: int
     law: str
@@ -88,7 +88,7 @@ class Submission:
 
 
 def read_submission(root: etree._Element) -> Submission:
-    """Return the submission of a schema-valid tree; raises GW402, GW505 with the place."""
+    """Return the submission of a schema-valid tree; raise GW402, GW404 or GW505 with the place."""
     declaration = _get_declaration(root)
     items = _read_items(declaration)
     reference = _read_text(root, f"{_SUB}Reference")
@@ -114,9 +114,9 @@ def read_submission(root: etree._Element) -> Submission:
 
 
 def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> tuple[GatewayError, ...]:
-    """Hold each attachment against the payload of its content id; return a GW408 for each that differs.
+    """Compare each attachment with the payload of its content id; return a GW408 for each difference.
 
-    Payloads that no application names are wrong as well: nobody would see them.
+    A payload that no application names is reported too, since it would reach no agency.
     """
     named = {attachment.content_id: attachment for attachment in submission.attachments}
     wrong = {cid: _describe_mismatch(one, payloads.get(cid)) for cid, one in named.items()}
@@ -158,10 +158,11 @@ def _read_items(declaration: etree._Element) -> tuple[int, ...]:
 
 
 def _check_applications(applications: Iterable[Application]) -> None:
-    """Refuse (GW505) what two applications may not have in common, where it stands the second time."""
+    """Raise GW505, at the second place, for a value that two applications may not share."""
     known = tuple(applications)
     _check_distinct((one.id, f"APP[{one.position}]/@id") for one in known)
-    # Decisions stand by item and law: two applications of one document for one item would collide.
+    # Decisions are identified by item and law, so two applications of one document for one item
+    # would collide.
     _check_distinct(
         (f"{one.document} for item {item}", f"APP[{one.position}]/Items")
         for one in known
@@ -220,7 +221,7 @@ def _read_disclaimer(element: etree._Element) -> Disclaimer:
 
 
 def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
-    """Refuse a value of the supplement given twice (GW505), or for a place that is not there (GW404)."""
+    """Raise GW505 for a repeated value of the supplement, GW404 for one with a wrong item or WCO id."""
     seen: set[tuple[str, int | None, int]] = set()
     places = PointerIndex()
     for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
@@ -246,7 +247,7 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
 
 
 def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
-    """Refuse a value that stands again, at the place of its second occurrence."""
+    """Raise GW505 for a repeated value, at the place of its second occurrence."""
     seen: set[object] = set()
     for value, where in values:
         if value in seen:
@@ -255,7 +256,7 @@ def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
 
 
 def _parse_whole_number(text: str, where: str) -> int:
-    """Return a whole number, also of ``01`` or ``1.0``; raises GW402 at `where` for other text."""
+    """Return a whole number, also for ``01`` or ``1.0``; raise GW402 at `where` for other text."""
     match = _WHOLE.fullmatch(text.strip())
     if match is None:
         raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is not a whole number", where)
