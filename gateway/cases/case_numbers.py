@@ -21,7 +21,7 @@ _MOST_APPLICATIONS: Final = 999
 def make_case_number(message: int, year: int) -> str:
     """Return the number of the case that message number `message` opens: SW, year, serial.
 
-    Raise GatewayError (NO_ROOM) where the serial numbers of the year are exhausted.
+    Raise GW806 where the serial numbers of the year are exhausted.
     """
     return f"SW{year % 100:02d}{_format_serial(message)}"
 
@@ -29,7 +29,7 @@ def make_case_number(message: int, year: int) -> str:
 def make_application_number(message: int, year: int, position: int) -> str:
     """Return the number by which an agency identifies application `position` (from 1).
 
-    Raise GatewayError (NO_ROOM) for a position above 999, or an exhausted serial.
+    Raise GW806 for a position above 999, or an exhausted serial.
     """
     if not 1 <= position <= _MOST_APPLICATIONS:
         raise GatewayError(NO_ROOM, f"a submission holds at most {_MOST_APPLICATIONS} applications")

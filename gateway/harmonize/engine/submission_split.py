@@ -74,7 +74,7 @@ def split_submission(
     """Split the submission `root`; `hub_values` gives the hub's own values by application id.
 
     A problem of the submission is listed with its pointer, not raised; the application
-    concerned gets no request, and its leaves keep their fates.  Raise DOCUMENT_INVALID (GW402)
+    concerned gets no request, and its leaves still have their fates.  Raise DOCUMENT_INVALID (GW402)
     for a root that is no submission, GW504 for a request that is invalid under its own schema.
     """
     facts = index_submission(root)

@@ -118,7 +118,7 @@ def read_field_values(
 def _group_listed_meanings(
     document: DocumentMapping, dictionary: DataDictionary
 ) -> dict[str, list[CommonMeaning]]:
-    """Return the common meanings that a document lists, by the group of the dictionary that they stand in."""
+    """Return the common meanings that a document lists, by their group of the dictionary."""
     listed: dict[str, list[CommonMeaning]] = {}
     for need in document.needs:
         chain = dictionary.list_enclosing_groups(need.meaning.per)

@@ -31,7 +31,7 @@ class _SchemaTypes:
         return f"doc:{self.names[shape]}"
 
     def get_union_name(self, shapes: tuple[ValueShape, ...], wanted: str) -> str:
-        """Return the name of a type that accepts what one of `shapes` accepts."""
+        """Return the name of a type that accepts each value that one of `shapes` accepts."""
         if len(shapes) == 1:
             return self.get_type_name(shapes[0], wanted)
         if all(shape.codes is not None for shape in shapes):

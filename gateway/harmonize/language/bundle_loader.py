@@ -124,7 +124,7 @@ def _select_common_decisions(decisions: Mapping[tuple[str, str], str]) -> dict[t
 
 
 class _BundleFiles:
-    """Reads files below a folder, each once, and keeps their content for the digest."""
+    """Reads files below a folder, each once, and caches their content for the digest."""
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder

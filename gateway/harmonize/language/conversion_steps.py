@@ -77,7 +77,7 @@ class FormatStep:
     def invert_value(self, text: str) -> str | None:
         """Return the date that `text` was written from, in ISO 8601; None where `text` is no date.
 
-        A time that stands for "not given" reads back as a date without time, never as midnight.
+        A time equal to `unknown` reads back as a date without time, never as midnight.
         """
         if FORMS[self.name].find_violation(text) is not None or self.name == "CCYYMM":
             return None
@@ -126,7 +126,7 @@ class TranslationStep:
         return "exact" if self.beside is None else "residue"
 
     def convert_value(self, value: EvaluatedValue, beside: str = "") -> EvaluatedValue | None:
-        """Return the translated value, None when it is unknown and may be left out."""
+        """Return the translated value, None for an unknown code that may be omitted."""
         text = self.codes.translate_code(value.text, beside)
         if text is None and self.omit:
             return None
@@ -248,7 +248,7 @@ class ConvertedSource:
 
     @property
     def converted_unit(self) -> str | None:
-        """Return the unit that all values are converted to, None where they keep theirs."""
+        """Return the unit that all values are converted to, None without a conversion."""
         return next((step.to for step in self.steps if isinstance(step, UnitConversion)), None)
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> Iterable[EvaluatedValue]:
@@ -311,7 +311,7 @@ class ConvertedSource:
         yield from self.source.list_forwarded_sources()
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield every field and meaning that can change the outcome, those forwarded first."""
+        """Yield every field and meaning that can change the outcome, the forwarded ones first."""
         yield from self.source.list_read_sources()
         for step in self.steps:
             yield from step.list_read_sources()

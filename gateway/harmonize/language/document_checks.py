@@ -80,7 +80,7 @@ class _SymbolTable:
     lists: Mapping[str, CodeList]
 
     def get_source(self, node: YamlNode, text: str, *, groups: bool = False) -> UniqueField | CommonMeaning:
-        """Return the field or meaning of a name; raises GW502 where there is none."""
+        """Return the field or meaning of a name; raise GW502 where there is none."""
         source = self.find_source(text)
         if source is None or (not groups and source.type in ("attachment", "group")):
             raise make_mapping_error(node.mark, "check", "an asked field or a common meaning", text)
@@ -160,7 +160,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
 
 
 def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
-    """Return the repetitions that ``per`` names: none, the items, or those down to a group."""
+    """Return the repetitions that ``per`` names: none, the items, or all down to a group."""
     name = node.read_text("per")
     if name in ("application", "item"):
         return () if name == "application" else ("item",)
@@ -204,7 +204,7 @@ def _has_repeated_source(sources: list[UniqueField | CommonMeaning]) -> bool:
 def _read_field_list(
     kind: str, node: YamlNode, names: _SymbolTable
 ) -> tuple[UniqueField | CommonMeaning, ...]:
-    """Return the fields of a rule about distinct values or about what is given together."""
+    """Return the fields of a ``distinct``, ``one_of`` or ``all_or_none`` rule."""
     entries = node.read_list(kind) if isinstance(node.value, list) else [node]
     least = 1 if kind == "distinct" else 2
     if not least <= len(entries) <= MOST_FACTORS:

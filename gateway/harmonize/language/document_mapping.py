@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MeaningNeed:
-    """A common meaning that the document uses, and whether it must be there."""
+    """A common meaning that the document uses, and whether it is required."""
 
     meaning: CommonMeaning
     mandatory: bool

@@ -75,7 +75,7 @@ class SourceExpression(Protocol):
         """Yield the fields and meanings whose values reach the target."""
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield every field and meaning that can change the outcome, those forwarded first."""
+        """Yield every field and meaning that can change the outcome, the forwarded ones first."""
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
         """Return the field or meaning whose attribute (unit, currency, content id) the value carries."""

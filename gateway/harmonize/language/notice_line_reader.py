@@ -37,7 +37,7 @@ _NO_DICTIONARY: Final = cast(Any, SimpleNamespace(meanings={}, groups={}))
 
 @dataclass(frozen=True, slots=True)
 class NoticeContext:
-    """What a line of a notice may name, and the repetitions it stands in."""
+    """The names that a line of a notice may use, and the repetitions around it."""
 
     lists: Mapping[str, CodeList]
     kinds: Mapping[str, FactType]

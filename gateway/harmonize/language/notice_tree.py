@@ -117,7 +117,7 @@ class NoticeElement:
         return f"{self.name}[{self.position}]" if self.position else self.name
 
     def group_children(self) -> list[list[NoticeElement]]:
-        """Return the children in their order, those of one name together."""
+        """Return the children in their order, grouped by name."""
         found: dict[str, list[NoticeElement]] = {}
         for child in self.children:
             found.setdefault(child.name, []).append(child)

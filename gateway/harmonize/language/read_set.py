@@ -69,8 +69,8 @@ class ReadSet:
     """Everything that a document reads.
 
     `reads` is keyed by kind and name (``ask:drug_class``, ``common:importer.name``,
-    ``group:container``).  `paths` says of each leaf of declaration and supplement, by its
-    path and whether it belongs to a goods item, in which ways it is read; a leaf without an
+    ``group:container``).  `paths` has the ways in which each leaf of declaration and
+    supplement is read, by its path and whether it belongs to a goods item; a leaf without an
     entry is not read.  `items` are the rules that iterate over the goods items or count them.
     `supplement` is the rule that reads the keys of all values of the supplement (``@path``,
     ``@item``, ``@n``), since it searches for one of them.

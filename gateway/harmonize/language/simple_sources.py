@@ -48,7 +48,7 @@ class _SourceDefaults:
         yield from ()
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
-        """Yield every field and meaning that can change the outcome, those forwarded first."""
+        """Yield every field and meaning that can change the outcome, the forwarded ones first."""
         yield from self.list_forwarded_sources()
 
     def find_attribute_carrier(self) -> UniqueField | CommonMeaning | None:
@@ -92,7 +92,7 @@ class HubValue(_SourceDefaults):
     loss = "exact"
 
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
-        """Return the hub's value when it has one."""
+        """Return the hub's value, nothing where it has none."""
         text = scope.hub.get(self.name, "")
         return [EvaluatedValue(text, (), f"hub:{self.name}")] if text else []
 

@@ -97,7 +97,7 @@ SOURCES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BindingContext:
-    """What a line of a mapping may name, and the repetitions it stands in."""
+    """The names that a line of a mapping may use, and the repetitions around it."""
 
     lists: Mapping[str, CodeList]
     dictionary: DataDictionary

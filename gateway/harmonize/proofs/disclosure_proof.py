@@ -111,7 +111,7 @@ def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
 
 
 def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Change leaves of a drawn submission: the request must change for leaves of the read set only."""
+    """Change drawn leaves: outside the read set the request must not change, inside it must."""
     if trial.outcome.request is None:
         return
     _check_ledger(bench, trial, findings)

@@ -19,7 +19,7 @@ __all__ = ["ProofLine", "list_conditions", "list_containers", "list_lines"]
 
 @dataclass(frozen=True, slots=True)
 class ProofLine:
-    """One place of the request that gets a value: an element's text or an attribute.
+    """One place of the request that has a value: an element's text or an attribute.
 
     `content` is None for an attribute that carries the unit, currency or content id of the
     element's own value.  `own` is the line's own condition, `around` are those of the
