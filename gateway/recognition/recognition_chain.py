@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki import (
@@ -23,7 +24,14 @@ from gateway.recognition.own_trusted_list import open_own_list
 from gateway.recognition.trusted_list import Rules, SchemePointer, TrustedList
 from gateway.wire import DEFAULT_LIMITS, WireLimits, parse_xml
 
-__all__ = ["RecognitionContext", "gather_lists", "open_named_list", "open_trusted_list", "reaches_anchor"]
+__all__ = [
+    "RecognitionContext",
+    "compute_unchanged_until",
+    "gather_lists",
+    "open_named_list",
+    "open_trusted_list",
+    "reaches_anchor",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +184,31 @@ def _extend_rule_chain(
 
 def _wrap_rules(rules: Rules) -> tuple[Rules, ...]:
     return (rules,)
+
+
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+_SHORTEST: Final = timedelta(microseconds=1)
+
+
+def compute_unchanged_until(recognition: RecognitionContext, at: datetime) -> datetime:
+    """Return the last instant before a list ends, or a status or a rule begins or ends."""
+    moments = (
+        one
+        for found, chain in recognition.list_current_lists(at)
+        for one in _iterate_change_times(found, chain)
+    )
+    return min((one for one in moments if one > at), default=_EVER) - _SHORTEST
+
+
+def _iterate_change_times(found: TrustedList, chain: tuple[Rules, ...]) -> Iterator[datetime]:
+    if found.next_update is not None:
+        yield found.next_update
+    for service in found.services:
+        yield from (each.since for each in service.standings)
+    for rules in chain:
+        for rule in rules:
+            yield rule.since
+            if rule.until is not None:
+                yield rule.until

@@ -17,7 +17,7 @@ from typing import Final
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.pki import Certificate, CertificateUse, Mode, PolicyInputs, TrustStore, Verdict
 from gateway.recognition.list_succession import is_fresh_list
-from gateway.recognition.recognition_chain import RecognitionContext, reaches_anchor
+from gateway.recognition.recognition_chain import RecognitionContext, compute_unchanged_until, reaches_anchor
 from gateway.recognition.trusted_list import (
     VOUCHED,
     Rules,
@@ -26,7 +26,6 @@ from gateway.recognition.trusted_list import (
     TrustService,
     get_levels,
 )
-from gateway.recognition.verdict_lifetime import compute_unchanged_until
 from gateway.recognition.vouched_document import VouchedDocument
 
 __all__ = [

@@ -20,9 +20,12 @@ from gateway.pki.certificate_validation import validate_octets
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore, Verdict
 from gateway.recognition.own_trusted_list import TrustedListDraft, sign_trusted_list
-from gateway.recognition.recognition_chain import RecognitionContext, open_trusted_list
+from gateway.recognition.recognition_chain import (
+    RecognitionContext,
+    compute_unchanged_until,
+    open_trusted_list,
+)
 from gateway.recognition.trusted_list import SchemePointer
-from gateway.recognition.verdict_lifetime import compute_unchanged_until
 from gateway.store import trusted_lists
 from gateway.store.engine import make_engine, read_transaction, write_transaction
 from gateway.store.trusted_lists import NewTrustedList

@@ -9,25 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.harmonize.engine import AgencyRequest, read_field_values
 from gateway.harmonize.inverse.request_reader import ReadValue, RequestReading
-from gateway.harmonize.inverse.total_check import is_total
 from gateway.harmonize.language import (
     Concatenation,
     ConversionError,
     ConvertedSource,
     EvaluatedValue,
     MappingBundle,
+    Product,
     Repetition,
+    Sum,
     TargetAttribute,
     TargetElement,
+    UnitConversion,
 )
 from gateway.harmonize.submission import EvaluationTrace, Scope, SubmissionIndex
-from gateway.harmonize.types import SourceMark
+from gateway.harmonize.types import DECIMAL, SourceMark
 
-__all__ = ["Difference", "compare_request"]
+__all__ = [
+    "Difference",
+    "compare_request",
+    "is_total",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +270,37 @@ def _expect_carried_attribute(
         made = text if put.via is None else put.via.translate_code(text)
         carried = EvaluatedValue(text, leaves, f"{value.origin}/@{put.of_value}")
         yield _ExpectedValue(f"{path}/@{put.name}", carried, made or "", put.mark)
+
+
+def is_total(
+    content: ConvertedSource | None, value: EvaluatedValue, put: str, facts: SubmissionIndex
+) -> bool:
+    """Return whether `put` is the result that `content` gives for the leaves of `value`.
+
+    A product may differ by the declared rounding, a converted quantity by one step of its
+    last decimal; a sum must be exact.  True for lines that compute nothing.
+    """
+    if content is None:
+        return True
+    converted = next((step for step in content.steps if isinstance(step, UnitConversion)), None)
+    texts = [facts.leaves[leaf].value.strip() for leaf in value.leaves]
+    source = content.source
+    if isinstance(source, Sum | Product) and all(map(DECIMAL.fullmatch, texts)):
+        numbers = [Fraction(Decimal(text)) for text in texts]
+        made, slack = Fraction(1), Fraction(1, 10**source.decimals)
+        for number in numbers:
+            made *= number
+        if isinstance(source, Sum):
+            made, slack = sum(numbers, Fraction(0)), Fraction(0)
+        if abs(made - Fraction(Decimal(value.text))) > slack:
+            return False
+    return converted is None or _is_converted(converted, value, put)
+
+
+def _is_converted(step: UnitConversion, value: EvaluatedValue, put: str) -> bool:
+    unit = value.measured[0] if value.measured is not None else step.origin
+    known, wanted = step.units.get(unit or ""), step.units.get(step.to)
+    if known is None or wanted is None or not DECIMAL.fullmatch(put):
+        return False
+    exact = Fraction(Decimal(value.text.strip())) * known.factor / wanted.factor
+    return abs(exact - Fraction(Decimal(put))) < Fraction(1, 10**step.decimals)

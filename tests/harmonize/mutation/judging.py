@@ -19,7 +19,7 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.language.bundle_checks import check_accepted_notices
+from gateway.harmonize.language.bundle_loader import check_accepted_notices
 from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.document_reader import read_document_mapping
 from gateway.harmonize.proofs import PROOFS, check_bundle, make_fault_finding

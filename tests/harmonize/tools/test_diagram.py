@@ -13,7 +13,7 @@ from gateway.cli import main
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.harmonize.language.read_set import build_read_set
 from gateway.harmonize.tools.diagram import arrange_rows, build_diagram
-from gateway.harmonize.tools.diagram.row_layout import list_unused_rows
+from gateway.harmonize.tools.diagram.diagram_rows import list_unused_rows
 from gateway.harmonize.tools.diagram.style_sheet import PITCH
 from gateway.harmonize.tools.provenance.field_uses import list_lines
 from gateway.harmonize.types.unique_fields import list_guard_tests, walk_fields

@@ -11,9 +11,9 @@ from gateway.harmonize.tools.diagram.diagram_rows import (
     LeftRow,
     RightRow,
     RowLink,
+    arrange_rows,
     build_diagram,
 )
 from gateway.harmonize.tools.diagram.html_page import draw_page
-from gateway.harmonize.tools.diagram.row_layout import arrange_rows
 
 __all__ = ["Badge", "Diagram", "LeftRow", "RightRow", "RowLink", "arrange_rows", "build_diagram", "draw_page"]

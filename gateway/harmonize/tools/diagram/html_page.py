@@ -8,8 +8,14 @@ from typing import Final
 from lxml import etree
 
 from gateway.harmonize.language import Organisation
-from gateway.harmonize.tools.diagram.diagram_rows import Diagram, LeftRow, RightRow, RowLink
-from gateway.harmonize.tools.diagram.row_layout import arrange_rows, list_unused_rows
+from gateway.harmonize.tools.diagram.diagram_rows import (
+    Diagram,
+    LeftRow,
+    RightRow,
+    RowLink,
+    arrange_rows,
+    list_unused_rows,
+)
 from gateway.harmonize.tools.diagram.style_sheet import BADGES, GUTTER, LEFT, LINES, PITCH, write_style_sheet
 
 __all__ = ["draw_page"]
