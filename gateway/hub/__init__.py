@@ -1,7 +1,8 @@
-"""The use cases in the order of the story; each is one transaction.
+"""Contain the steps by which the hub processes a submission; each step commits one transaction.
 
-`receive` takes a parcel in, `admit` opens a case from it, `reply` takes what an agency
-says, `conclude` makes one result of it, `relay` notes that it has arrived.
+The steps are `receive`, `admit`, `split`, `forward`, `reply`, `conclude` and `notify`. `receive`
+stores a parcel, `admit` opens a case from it, `reply` applies what an agency answers, `conclude`
+makes the result.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Step 2, admit: a stored submission becomes a case, a supplement of one, or a refusal.
+"""Step 2, admit: a stored submission becomes a case, a supplement to a case, or a refusal.
 
-What comes in is the delivery of a message that `gateway.hub.receive` has stored.  The submission is
-processed (`gateway.hub.split`) and its calls are composed (`gateway.hub.forward`) before the transaction.
-When the transaction has committed, the case is in the database with its requests and calls, the message
-is PROCESSED, and the delivery that brought it has ended.  A refused submission has a case too: REFUSED,
-with every problem found.  A case with requests waits for the agencies (`gateway.hub.reply`); one
-without, and a refused one, is concluded at once (`gateway.hub.conclude`).
+The input is the delivery of a message that `gateway.hub.receive` has stored. The submission is
+processed (`gateway.hub.split`) and its calls are composed (`gateway.hub.forward`) before the
+transaction. When the transaction has committed, the case is in the database with its requests and
+calls, the message is PROCESSED, and the delivery has ended. A refused submission also has a case:
+its state is REFUSED, and it lists every problem found. A case with requests waits for the agencies
+(`gateway.hub.reply`). A case without requests, and a refused one, is concluded at once
+(`gateway.hub.conclude`).
 """
 
 from __future__ import annotations
@@ -55,14 +56,15 @@ __all__ = ["admit_submission"]
 
 
 _ACTOR = "admit"
-#: A message that FAILED is looked at again when an operator puts its task back in the queue.
+#: A FAILED message is processed again when an operator requeues its task.
 _WAITING = ("ACCEPTED", "FAILED")
 
 
 def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
     """Open, supplement or refuse the case of a stored message.
 
-    Raises the problem when it lies with us or may pass: the message is looked at again.
+    Raises a GatewayError when the fault is ours or may pass; the message is then processed again
+    later.
     """
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
@@ -185,7 +187,7 @@ def _supplement_case(
     worded: list[ComposedCall],
     now: datetime,
 ) -> None:
-    """Put the supplemented applications on their way, each behind what went to its agency before."""
+    """Queue the supplements of the applications, each after the earlier deliveries to its agency."""
     known = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
     if known is None:
         raise GatewayError(NO_OPEN_CASE, "the case is gone", "/Submission/Reference")
@@ -208,7 +210,7 @@ def _supplement_case(
 def _reject_submission(
     hub: Hub, arrived: StoredSubmission, refused: SubmissionRejectedError, finish: FinishLease, now: datetime
 ) -> None:
-    """Open the case as REFUSED, keep every problem, and let the result be told."""
+    """Open a REFUSED case with every problem found, and queue the result for the applicant."""
     row = arrived.row
     number = make_case_number(row.id, row.received_at.year)
     with write_transaction(hub.engine, "admit.refused") as conn:

@@ -1,11 +1,11 @@
-"""Step 6, conclude: a decided or refused case becomes one result for the applicant and for customs.
+"""Step 6, conclude: a decided or refused case gets one result for the applicant and for customs.
 
-What comes in is a case whose last decision has come, or whose submission was refused.  The result is
-made, signed and sealed before the transaction.  It is named by the decisions it rests on: made twice, it
-is stored once, and one that a correction has overtaken is stored by nobody.  When the transaction has
-committed, the result is a message of ours with a delivery, and customs has a call that waits.  The
-delivery worker sends both.  When the last delivery of the case has arrived, the case is closed
-(`gateway.hub.completion.case_closing`).
+The input is a case whose last decision has arrived, or whose submission was refused. The result is
+made, signed and sealed before the transaction. Its key is computed from the decisions it rests on:
+the same result is stored once, and a result that a correction has overtaken is not stored. When the
+transaction has committed, the result is stored as an outgoing message with a delivery, and the call
+to customs is queued. The delivery worker sends both. When the last delivery of the case is done,
+the case is closed (`gateway.hub.completion.case_closing`).
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = ["Conclusion", "conclude_case"]
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """One conclusion of a case: its name, and which decisions it rests on (None: on none)."""
+    """One conclusion of a case: its key, and the id of the decisions it rests on (None: no decisions)."""
 
     key: str
     rests_on: str | None = None
 
 
 def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease) -> None:
-    """Make the result of a decided or refused case and put it on its way.
+    """Make the result of a decided or refused case and queue it.
 
-    A conclusion that a correction has overtaken is told to nobody: the next one follows.
+    A conclusion that a correction has overtaken is not sent: the next conclusion follows.
     """
     now = hub.clock()
     facts = load_case_snapshot(hub, case_id)
@@ -82,7 +82,7 @@ def _is_current_conclusion(told: Conclusion, case: Row[Any], standing: Iterable[
 
 
 def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
-    """Return the result that this one corrects, while it is on its way: they arrive in their order."""
+    """Return the delivery of the result that this one corrects, unless it failed: results arrive in order."""
     told = [row for row in earlier if row.agent == "msh" and row.parameters.get("action") == "Result"]
     return max((row.id for row in told if row.state != "FAILED"), default=None)
 

@@ -1,4 +1,4 @@
-"""The engine of the database that the settings name."""
+"""Build the engine of the database that the settings name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["build_engine"]
 
 
 def build_engine(settings: Settings) -> Engine:
-    """Return the engine of the database; its pool fits the threads of this process."""
+    """Return the engine of the database; the size of its pool fits the threads of this process."""
     if not settings.home_folder.is_dir():
         detail = f"there is no home folder {str(settings.home_folder)[-120:]}: `gateway migrate` makes one"
         raise GatewayError(SETTINGS_WRONG, detail, "hub.home")

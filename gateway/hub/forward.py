@@ -1,10 +1,10 @@
 """Step 4, forward: the calls to agencies and to customs are composed and queued.
 
-What comes in is a split submission, or a case that was decided.  Every call is composed before the
-transaction: an envelope whose MessageID and Body are the same on every attempt.  When the transaction
-of the step that asked has committed, the envelope is stored and a delivery of the agent ``soap`` waits
-for it, behind the call that it must not overtake.  The delivery worker makes the call.  What the
-partner answers is applied by `gateway.hub.reply`.
+The input is a split submission, or a decided case. Every call is composed before the transaction,
+as an envelope whose MessageID and Body are the same on every attempt. When the transaction of the
+calling step has committed, the envelope is stored, and a delivery of the agent ``soap`` is queued
+for it behind the call that it must not overtake. The delivery worker makes the call.
+`gateway.hub.reply` applies the partner's answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ComposedCall:
-    """A call as it will be sent on every attempt."""
+    """A call with the envelope that is sent on every attempt."""
 
     call: OutgoingCall
     envelope: bytes
@@ -45,7 +45,7 @@ class ComposedCall:
 def compose_application_call(
     hub: Hub, intake: ProcessedSubmission, one: PreparedApplication, *, supplement: bool
 ) -> ComposedCall:
-    """Compose the call that brings an application, or its supplement, to the agency."""
+    """Compose the call that sends an application, or its supplement, to the agency."""
     call = OutgoingCall(
         destination=one.request.organisation,
         operation="SubmitSupplement" if supplement else "SubmitApplication",
@@ -58,7 +58,7 @@ def compose_application_call(
 
 
 def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[ComposedCall]:
-    """Return the calls to customs: the declaration, and 18 when agencies must approve first."""
+    """Return the calls to customs: the declaration, and pending code 18 when agencies must approve first."""
     if not hub.composer.has_destination(CUSTOMS):
         return []
     number = intake.case_number
@@ -74,7 +74,7 @@ def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[Co
 
 
 def compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
-    """Compose pending code 19 with what was approved; a case without requests, or rejected, has none."""
+    """Compose pending code 19 with the approved decisions; None for a case without requests or approval."""
     if (
         not facts.requests
         or facts.case.outcome not in ("APPROVED", "PARTIAL")
@@ -116,7 +116,7 @@ def _compose_call(hub: Hub, call: OutgoingCall) -> ComposedCall:
 def enqueue_application_call(
     conn: Connection, call: ComposedCall, case: int, asked: tuple[int, str], now: datetime
 ) -> None:
-    """Queue the call that brings an application; `asked` is the request's row id and number."""
+    """Queue the call that sends an application; `asked` is the request's row id and number."""
     request, number = asked
     _enqueue_call(conn, call, _QueuePlace(case, f"submit:{number}", ("request", request)), now)
 
@@ -124,7 +124,7 @@ def enqueue_application_call(
 def enqueue_registration_calls(
     conn: Connection, calls: Sequence[ComposedCall], case: int, now: datetime
 ) -> None:
-    """Queue the calls that tell customs of a new case, one behind the other."""
+    """Queue the calls that register a new case at customs, one behind the other."""
     previous = None
     for one in calls:
         key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}"
@@ -134,7 +134,7 @@ def enqueue_registration_calls(
 def enqueue_supplement_call(
     conn: Connection, call: ComposedCall, about: tuple[int, int], key: str, now: datetime
 ) -> None:
-    """Queue a supplement to a request behind what went to its agency before; `about` is case and request."""
+    """Queue a supplement behind earlier deliveries to the agency; `about` is the case id and request id."""
     case, request = about
     earlier = [row for row in deliveries.list_by_case(conn, case) if _is_about_request(row, request)]
     place = _QueuePlace(case, key, ("request", request), _find_preceding_delivery(earlier))
@@ -148,9 +148,10 @@ def enqueue_approval_call(
     earlier: Iterable[Row[Any]],
     now: datetime,
 ) -> None:
-    """Queue what tells customs that a case is approved; `about` is the case and its conclusion.
+    """Queue the call that reports an approval to customs; `about` is the case id and conclusion key.
 
-    `earlier` are the deliveries of the case so far: it goes behind the last one to customs.
+    `earlier` are the deliveries of the case so far; the call is queued behind the last one to
+    customs.
     """
     case, conclusion = about
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
@@ -190,10 +191,11 @@ def _enqueue_call(
 
 
 def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
-    """Return what a supplement waits for: the latest that did not fail, else the application itself.
+    """Return the delivery that a supplement waits for.
 
-    A supplement that its agency refused does not hold up the better one that follows; an
-    application that never arrived does, until an operator has sent it.
+    This is the latest delivery that did not fail, or the application itself when that failed. A
+    supplement that its agency refused does not delay the next supplement. An application that never
+    arrived does, until an operator has resent it.
     """
     if not earlier or earlier[0].state == "FAILED":
         return int(earlier[0].id) if earlier else None

@@ -1,4 +1,4 @@
-"""The hub itself: what its steps share; nothing of it changes but the register's snapshot."""
+"""Define the hub object that all steps share; only its register snapshot changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Hub", "HubResources"]
 
 @dataclass(frozen=True, slots=True)
 class HubResources:
-    """What the hub asks of the outside: a database, the time, new names, the words of its calls.
+    """The hub's external resources: database, clock, new ids, host name and call composer.
 
     `new_uuid` returns a new UUID as text; message ids are ``uuid@host``.
     """
@@ -45,11 +45,12 @@ class HubResources:
 class Hub:
     """One hub in one process; safe for many threads.
 
-    `party` is the hub's own name in the register, `signer` the key it signs with and `successor`
-    the one that takes over from it; `register` says whom it knows and trusts.  With an `examiner`, by
-    which the judges judge, the hub is at work: it ends the examiner when it is closed.  `mutual_tls`
-    names the parties that must show a TLS client certificate of theirs, whatever their P-Modes say.
-    `stamping` tells whether evidence waits too long for its time stamp; None where nobody stamps it.
+    `party` is the hub's own name in the register. `signer` is the key it signs with, and
+    `successor` the key that takes over from it. `register` holds the known parties and the trust.
+    `examiner` runs the certificate validations of a hub at work; the hub closes it when it is
+    closed itself. `mutual_tls` names the parties that must show a TLS client certificate of their
+    own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
+    stamp; it is None where no authority stamps evidence.
     """
 
     def __init__(
@@ -84,34 +85,34 @@ class Hub:
         self._examiner = examiner
 
     def start_examiner(self) -> None:
-        """Let what judges certificates start, so that the first message need not wait for it."""
+        """Start the certificate examiner now, so that the first message need not wait for it."""
         if self._examiner is not None:
             self._examiner.begin_children()
 
     def close(self) -> None:
-        """End what judges certificates, and give the connections back."""
+        """Close the certificate examiner and the database connections."""
         if self._examiner is not None:
             self._examiner.close()
         self.engine.dispose()
 
     @property
     def signer(self) -> Signer:
-        """The key that signs now: ask once for each signature, it may be another the next time."""
+        """The key that signs now. Read it for each signature: the key may change between two signatures."""
         return self._get_signer_at(self.clock())
 
     @signer.setter
     def signer(self, signer: Signer) -> None:
-        """Sign with another key from now on; whatever was to succeed the old one is forgotten."""
+        """Sign with another key from now on, and drop the successor of the old key."""
         self._signer, self._successor = signer, None
 
     @property
     def signers(self) -> tuple[Signer, ...]:
-        """Every key of ours, the first one first: partners are to accept them all."""
+        """All keys of the hub, the current one first; partners must accept every one of them."""
         return (self._signer,) if self._successor is None else (self._signer, self._successor.signer)
 
     @property
     def next_key_start(self) -> datetime | None:
-        """When the second key takes over from the first, None when there is no second one."""
+        """The time when the second key takes over from the first, None when there is no second key."""
         return None if self._successor is None else self._successor.starts
 
     def _get_signer_at(self, moment: datetime) -> Signer:
@@ -120,7 +121,7 @@ class Hub:
 
     @property
     def stamp_judge(self) -> CertificateValidator:
-        """Judges time-stamping authorities, which may have anchors of their own."""
+        """The validator for certificates of time-stamping authorities, which may have own anchors."""
         return self.register.stamp_judge
 
     @property
@@ -129,19 +130,19 @@ class Hub:
         return self.register.rules
 
     def get_snapshot(self) -> RegisterSnapshot:
-        """Return the last snapshot of the register; it may be older than the register."""
+        """Return the last snapshot of the register; the register may have changed since."""
         return self.register.get_snapshot()
 
     def refresh_snapshot(self) -> RegisterSnapshot:
-        """Take a snapshot of the register as it is now."""
+        """Return a snapshot of the register as it is now."""
         return self.register.refresh_snapshot()
 
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
-        """Tell whether the register is still as `knowledge` says."""
+        """Tell whether the register is unchanged since the snapshot `knowledge` was taken."""
         return self.register.is_snapshot_current(knowledge)
 
     def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
-        """Raise when the register has changed since `knowledge` was read."""
+        """Raise StaleSnapshotError when the register has changed since `knowledge` was read."""
         self.register.check_snapshot_current(conn, knowledge)
 
     @staticmethod
@@ -150,7 +151,7 @@ class Hub:
         return Parcel(headers, MemoryBody(content))
 
     def make_protocol_context(self, knowledge: RegisterSnapshot) -> ProtocolContext:
-        """Return what a protocol core may ask of the world, as of now."""
+        """Return the context of a protocol core at the current time: agreements, keys, parties, limits."""
         now = self.clock()
         return ProtocolContext(
             agreements=knowledge.book,

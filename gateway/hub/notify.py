@@ -1,9 +1,10 @@
-"""Step 7, notify: the applicant is told one notice of an agency while its case is under way.
+"""Step 7, notify: one notice of an agency is sent to the applicant while the case is open.
 
-What comes in is the task that `gateway.hub.reply` queued with the notice.  The document is made, signed
-and sealed before the transaction.  When the transaction has committed, the message is stored with its
-delivery, and the task has ended.  Where the agreement has no P-Mode for notices, the task ends without
-a message.  The delivery worker sends the message; the result of the case tells all of it again.
+The input is the task that `gateway.hub.reply` queued with the notice. The document is made, signed
+and sealed before the transaction. When the transaction has committed, the message is stored with
+its delivery, and the task has ended. Where the agreement has no P-Mode for notices, the task ends
+without a message. The delivery worker sends the message. The result of the case repeats the content
+of all notices.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = ["notify_applicant"]
 
 
 def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
-    """Tell the applicant one notice of an agency, where that is agreed."""
+    """Send the applicant one notice of an agency, where the agreement has a P-Mode for notices."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
         said = notices.find_by_id(conn, notice_id)

@@ -1,12 +1,12 @@
 """Step 1, receive: a parcel is opened, checked, stored with its receipt, and only then answered.
 
-What comes in are the headers and octets of one HTTP request.  The receipt is made and signed before
-the transaction.  When the transaction has committed, the message is in the database with its payloads,
-its receipt, the evidence of origin and a task that admits it (`gateway.hub.admit`): a sender who holds a
-receipt has a message that is stored, and one who has none gets the same receipt when asking again.
-Without its key the gateway stores the message all the same, answers GW803, and makes the receipt when
-the key is back.  A signal settles the delivery that it is about; a parcel that is refused stores no
-message.
+The input is the headers and octets of one HTTP request. The receipt is made and signed before the
+transaction. When the transaction has committed, the message is in the database with its payloads,
+its receipt, the evidence of origin and a task that admits it (`gateway.hub.admit`). A sender that
+has a receipt has a stored message; a sender that has none gets the same receipt by repeating the
+message. Without its key the gateway still stores the message, answers GW803, and makes the receipt
+when the key is available. A signal settles the delivery that it refers to. A refused parcel stores
+no message.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A parcel that was opened, with what it was judged by; `way` is how its signer was admitted."""
+    """An opened parcel with what it was verified by; `way` is how its signer was admitted."""
 
     hub: Hub
     protocol: ProtocolCore
@@ -66,9 +66,9 @@ class ReceivedMessage:
 def receive_parcel(
     hub: Hub, protocol: ProtocolCore, parcel: Parcel, proved: Callable[[str], None] | None = None
 ) -> HttpResponse:
-    """Take a parcel in and return what goes back on its connection; never raises for bad input.
+    """Receive a parcel and return the answer for its connection; never raises for bad input.
 
-    `proved` is told the party that signed it, as soon as that is sure.
+    `proved` is called with the party that signed the parcel, as soon as the signature is verified.
     """
     for _ in range(_ATTEMPTS):
         knowledge = hub.get_snapshot()
@@ -83,7 +83,8 @@ def receive_parcel(
         except StaleSnapshotError:
             hub.refresh_snapshot()
         except GatewayError as problem:
-            # The tree that was refused goes before the header is read again: one of them at a time.
+            # Free the tree of the refused parcel before its header is read again: one tree in memory at a
+            # time.
             clear_frames(problem.__traceback__)
             if hub.is_snapshot_current(knowledge):
                 return reject_parcel(hub, protocol, problem, parcel, context)
@@ -94,7 +95,7 @@ def receive_parcel(
 
 
 def _recall_admission(hub: Hub, opened: OpenedMessage) -> Mapping[str, Any] | None:
-    """Return by which way the signer was admitted a moment ago: nothing is judged again."""
+    """Return how the signer was admitted, from the remembered verdict; nothing is validated again."""
     if opened.signed is None:
         return None
     verdict = hub.judge.recall_verdict(opened.signed.certificate.sha256, CertificateUse.SIGNING)
@@ -114,7 +115,7 @@ def _report_signer(
 def reject_parcel(
     hub: Hub, protocol: ProtocolCore, problem: GatewayError, parcel: Parcel, context: ProtocolContext
 ) -> HttpResponse:
-    """Answer a parcel that is not taken: on its connection, or by a POST where that is agreed."""
+    """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
     refusal = protocol.reject_parcel(problem, parcel, context)
     answer = HttpResponse(refusal.status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
@@ -163,7 +164,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         if accepted.new:
             _record_new_message(conn, arrival, unit, accepted.id)
         if accepted.answer is None and made is not None:
-            # It was stored while there was no key.
+            # The message was stored while the signing key was unavailable.
             accepted = replace(accepted, answer=messages.store_response(conn, accepted.id, made))
         if accepted.answer is None and isinstance(receipt, _UnsignedReceipt):
             queue_late_receipt(conn, accepted.id, receipt.receipt, arrival.context.now)
@@ -182,7 +183,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
 
 
 def _check_time_to_live(arrival: ReceivedMessage, unit: UserMessage) -> None:
-    """Refuse what came too late, unless it came before: a late repeat gets its receipt again."""
+    """Raise for an expired message, unless it is a duplicate: a late repeat gets its receipt again."""
     if unit.expires_at is None or unit.expires_at > arrival.context.now:
         return
     if not _is_duplicate_message(arrival, unit):
@@ -190,7 +191,7 @@ def _check_time_to_live(arrival: ReceivedMessage, unit: UserMessage) -> None:
 
 
 def _check_disk_reserve(arrival: ReceivedMessage, unit: UserMessage) -> None:
-    """Refuse what is new while the disk is short: a repeat gets its receipt again, which takes no room."""
+    """Raise for a new message while disk space is short; a duplicate gets its receipt and needs no space."""
     room, octets = get_disk_reserve(arrival.hub.engine), arrival.opened.parcel.body.octet_count
     if room.find_shortage(octets) is not None and not _is_duplicate_message(arrival, unit):
         room.require_octets(octets)
@@ -205,7 +206,7 @@ def _is_duplicate_message(arrival: ReceivedMessage, unit: UserMessage) -> bool:
 
 
 def _check_stamping_current(arrival: ReceivedMessage, unit: UserMessage) -> None:
-    """Refuse what is new while time-stamping is stale, where the settings say so."""
+    """Raise GW804 for a new message while time-stamping is stale, where the settings say so."""
     stamping = arrival.hub.stamping
     problem = None if stamping is None else stamping.find_refusal_problem(arrival.context.now)
     if problem is not None and not _is_duplicate_message(arrival, unit):
@@ -214,14 +215,14 @@ def _check_stamping_current(arrival: ReceivedMessage, unit: UserMessage) -> None
 
 @dataclass(frozen=True, slots=True)
 class _UnsignedReceipt:
-    """A receipt that cannot be signed now, and why."""
+    """A receipt that cannot be signed now, and the problem."""
 
     receipt: Receipt
     problem: GatewayError
 
 
 def _make_receipt(arrival: ReceivedMessage, unit: UserMessage) -> HttpResponse | _UnsignedReceipt | None:
-    """Return the receipt, what is owed where it cannot be signed now, None where none is asked for."""
+    """Return the receipt, the unsigned one when the key does not sign, None where none is requested."""
     if unit.ack_requested is None:
         return None
     receipt = arrival.protocol.make_receipt(arrival.opened, arrival.context)
@@ -259,7 +260,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
 
 
 def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMessage, message: int) -> None:
-    """Write the evidence of origin, and put the message on its way to the application."""
+    """Record the evidence of origin, and queue the task that admits the message."""
     opened, now = arrival.opened, arrival.context.now
     signer = opened.signed.certificate.sha256 if opened.signed else None
     evidence = {
@@ -285,7 +286,7 @@ def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages
     pmode, now = arrival.opened.pmode, arrival.context.now
     if accepted.answer is None or pmode is None or pmode.reply_endpoint is None:
         return
-    # Whoever repeats a message has not had its receipt: it is sent again, the same octets.
+    # A sender that repeats a message has not had its receipt: the same octets are sent again.
     key = f"receipt:{accepted.id}" if accepted.new else f"receipt:{accepted.id}:{now.isoformat()}"
     sender = arrival.context.get_party_name(arrival.opened.unit.sender)
     enqueue_post(
@@ -294,9 +295,10 @@ def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages
 
 
 def _answer_signal(arrival: ReceivedMessage, unit: Pong | StatusResponse) -> HttpResponse:
-    """Answer a question between handlers; nothing of it is stored, it can be asked again.
+    """Answer a Ping or StatusRequest; nothing of it is stored, because it can be sent again.
 
-    By a POST it goes as refusals do: questions need no signature, and each POST leaves rows.
+    By a POST the answer goes as refusals do: these requests need no signature, and each POST leaves
+    rows.
     """
     answer = HttpResponse(
         200, *_read_parcel_content(arrival.protocol.seal((unit,), arrival.opened.pmode, arrival.context))

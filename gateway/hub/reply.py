@@ -1,11 +1,11 @@
-"""Step 5, reply: what an agency says about an application moves the request and its case.
+"""Step 5, reply: an agency's answer about an application moves the request and its case.
 
-What comes in is the answer to a call of ours, or a call of the agency's own: an acknowledgment or a
-notice.  Both may come twice, late, or before our call has returned.  The case row is locked first: of
-two last decisions that arrive together the second sees the first.  When the transaction has committed,
-the signed octets, the notice, its decisions and the new state of the request are in the database.
-Every new notice is told to the applicant (`gateway.hub.notify`).  With the last decision the case is
-DECIDED and its conclusion is queued (`gateway.hub.conclude`).
+The input is the answer to a call of ours, or a call of the agency's own: an acknowledgment or a
+notice. Both may arrive twice, late, or before our call has returned. The case row is locked first,
+so that of two last decisions that arrive together the second sees the first. When the transaction
+has committed, the signed octets, the notice, its decisions and the new state of the request are in
+the database. Every new notice is sent to the applicant (`gateway.hub.notify`). With the last
+decision the case is DECIDED and its conclusion is queued (`gateway.hub.conclude`).
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ from gateway.store import (
 __all__ = ["apply_answer", "apply_call_back", "describe_signer"]
 
 _ACTOR = "reply"
-#: For a reply whose octets nobody kept.
+#: For a reply whose signed octets are not stored.
 _UNKNOWN_REPLY = SignedReply()
-#: Events by which an agency waits for someone; the last one of them says for whom.
+#: Events by which an agency waits for an action; the latest one determines the request.
 _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
 def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply = _UNKNOWN_REPLY) -> str:
-    """Apply what `agency` says in a call of its own; returns the case number.
+    """Apply an answer that `agency` sent in a call of its own; return the case number.
 
-    `spoken` is the signed call as it came: it is kept with the request, as proof of its origin.
-    Raises GW701 when it names nothing that this agency was asked, GW403, GW404 or GW702
-    when it contradicts itself or an earlier notice, GW703 when the request was cancelled.
+    `spoken` is the signed call as received; it is stored with the request as proof of its origin.
+    Raises GW701 when the answer refers to no request of this agency; GW403, GW404 or GW702 when it
+    contradicts itself or an earlier notice; GW703 when the request was cancelled.
     """
     with write_transaction(hub.engine, "reply.call_back") as conn:
         request = _find_request(conn, agency, said)
@@ -81,7 +81,7 @@ def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedR
 def _record_signed_reply(
     conn: Connection, hub: Hub, request: Row[Any], spoken: SignedReply, now: datetime
 ) -> None:
-    """Keep the signed octets an agency spoke by, and among the evidence why their signer was believed."""
+    """Store the signed octets of an agency's reply, and record as evidence why its signer was accepted."""
     if spoken.envelope:
         digest = payloads.store_payload(conn, spoken.envelope, now)
         agency_requests.set_last_reply(conn, request.id, digest)
@@ -90,7 +90,7 @@ def _record_signed_reply(
 
 
 def describe_signer(hub: Hub, spoken: SignedReply) -> dict[str, str | None]:
-    """Return who signed, and the verdict by which that was believed, as evidence has it."""
+    """Return the signer's digest and the digest of the verdict that accepted it, for the evidence."""
     verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
     return {"signer": spoken.signer, "verdict": verdict}
 
@@ -98,9 +98,9 @@ def describe_signer(hub: Hub, spoken: SignedReply) -> dict[str, str | None]:
 def apply_answer(
     hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
 ) -> None:
-    """Apply what an agency answered to our own call, and end that delivery with it.
+    """Apply an agency's answer to our call, and end the delivery of that call.
 
-    `heard` is the answer and what it came in.
+    `heard` is the answer and the signed reply that contained it.
     """
     answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
@@ -120,7 +120,7 @@ def apply_answer(
 
 
 def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[Any]:
-    """Return the request an agency speaks of; what was not asked of it does not exist for it."""
+    """Return the request an agency refers to; raises GW701 for a request that was not sent to this agency."""
     found = None
     if said.application_number is not None:
         found = agency_requests.find_by_number(conn, said.application_number)
@@ -150,7 +150,7 @@ def _apply_to_request(
 def _apply_acknowledgment(
     conn: Connection, request: Row[Any], answer: AgencyAcknowledgment, now: datetime
 ) -> None:
-    """Keep the first receipt number; what changes nothing leaves no trace but the first."""
+    """Store the first receipt number; an acknowledgment that changes nothing is not recorded again."""
     known, said = request.receipt_number, answer.receipt_number
     moves = get_next_state(REQUEST, request.state, "acknowledge") != request.state
     if not moves and known == said:
@@ -159,7 +159,7 @@ def _apply_acknowledgment(
     agency_requests.apply_event(
         conn, request.id, StateEvent("acknowledge", now, request.agency, said[:100]), **values
     )
-    # Some agencies give one receipt number to several applications: then it names the first.
+    # Some agencies give one receipt number to several applications: it then identifies the first one.
     value = f"{request.agency}:{said}"
     if correlations.find_correlation(conn, "agency-receipt", value) is None:
         correlations.insert_correlation(conn, "agency-receipt", value, request.case_id, request.id)
@@ -197,7 +197,7 @@ def _apply_notice(
 
 
 def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
-    """Refuse decisions on what the agency was not asked: other items, other laws."""
+    """Raise GW404 for decisions on items or laws that the request does not contain."""
     asked = {(item, law) for item, law in request.required}
     for position, decision in enumerate(said, start=1):
         if (decision.item, decision.law) not in asked:
@@ -208,10 +208,10 @@ def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
 def _move_request(
     conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StoredNotice], now: datetime
 ) -> None:
-    """Move the request: decided by its decisions alone, else by the status code.
+    """Move the request: to decided by its decisions alone, otherwise by the status code.
 
-    The same notices lead to the same state in every order.  So of those that ask for
-    something the latest issued counts, and one that was overtaken on the way is only kept.
+    The same notices lead to the same state in every order. Among notices that ask for an action the
+    latest issued one counts; a notice that was overtaken on the way is only stored.
     """
     notice, stored = said
     asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
@@ -243,7 +243,7 @@ def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
 
 
 def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) -> None:
-    """Decide the case with the last decision; a decided one that changes is concluded again."""
+    """Decide the case with the last decision; a decided case that changes is concluded again."""
     if not notice.decisions:
         return
     asked = agency_requests.list_by_case(conn, case.id)
@@ -269,7 +269,7 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
 
 
 def _get_case_items(case: Row[Any]) -> list[int]:
-    """Return the items of the declaration that opened the case; without any there is nothing to decide."""
+    """Return the items of the declaration that opened the case; raises when it has none."""
     items = (case.detail or {}).get("items")
     if not items:
         detail = f"case {case.number} has no items that a decision could be about"

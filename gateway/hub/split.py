@@ -1,9 +1,9 @@
-"""Step 3, split: a stored message is read as a submission and split into one request for each application.
+"""Step 3, split: a stored message is read as a submission and split into one request per application.
 
-What comes in is a stored message with its payloads and the register as of one epoch.  Signature, signer,
+The input is a stored message with its payloads, and the register of one epoch. Signature, signer,
 schema, declarant and function are checked, and the mappings in force make the request documents.
-Nothing is written: the step runs inside `gateway.hub.admit`, before its transaction.  What follows is a
-case whose requests go to the agencies, or a refusal that names every problem found.
+Nothing is written: the step runs inside `gateway.hub.admit`, before its transaction. The output is
+a case whose requests go to the agencies, or a refusal that names every problem found.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ __all__ = [
 #: A reference is one line in every document of ours.
 _LINE_BREAK = re.compile(r"[\t\r\n]")
 
-#: What the caller's Action promises of the submission's Function (contracts of the service).
+#: The submission's Function for each Action of the caller (contracts of the service).
 _FUNCTION_OF = {"Submit": "9", "Supplement": "35"}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSubmission:
-    """A stored business message with its payloads, as the local agent hands it over."""
+    """A stored business message with its payloads, and the register snapshot to process it by."""
 
     row: Row[Any]
     payloads: tuple[Payload, ...]
@@ -73,7 +73,7 @@ class StoredSubmission:
 
 @dataclass(frozen=True, slots=True)
 class PreparedApplication:
-    """One application, ready: its request document and the number the agency will know it by."""
+    """One application that is ready to send: its request document and its number for the agency."""
 
     application: Application
     number: str
@@ -82,7 +82,7 @@ class PreparedApplication:
 
 @dataclass(frozen=True, slots=True)
 class ProcessedSubmission:
-    """A submission that may open (or supplement) a case; `bundle` is the digest of what it was split by."""
+    """A submission that may open or supplement a case; `bundle` is the digest of the mappings in use."""
 
     submission: Submission
     declarant: str
@@ -97,7 +97,7 @@ class ProcessedSubmission:
 class SubmissionRejectedError(Exception):
     """The submission is refused: every problem found, and its reference where it could be read.
 
-    `signing` says who was admitted as its signer, where it came so far.
+    `signing` is the admitted signer, where processing came that far.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class SubmissionRejectedError(Exception):
 
 
 def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> ProcessedSubmission:
-    """Judge and split the submission of a message; raises RefusedError with all that is wrong.
+    """Validate and split the submission of a message; raises SubmissionRejectedError with every problem.
 
-    What is wrong with us, or may pass, refuses nothing: such a GatewayError goes through.
+    A fault that is ours, or that may pass, refuses nothing: its GatewayError is raised unchanged.
     """
     reference = declarant = ""
     signing: SignerAdmission | None = None
@@ -131,7 +131,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
-        # Taken once: the mappings in force may change while this submission is split.
+        # Read once: the mappings in force may change while this submission is split.
         bundle = hub.rules.bundle
         prepared = _prepare_applications(bundle, submission, (numbers.applications, further), root)
     except GatewayError as error:
@@ -147,12 +147,12 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
 
 
 def is_transient_error(error: GatewayError) -> bool:
-    """Tell whether an error says nothing of the submission: a fault of ours, or one that may pass."""
+    """Tell whether an error is not about the submission: a fault of ours, or one that may pass."""
     return error.problem.ours or error.problem.retry
 
 
 def make_found_problem(error: GatewayError) -> ReportedProblem:
-    """Return an error as a problem to tell the applicant."""
+    """Return an error as a problem to report to the applicant."""
     return ReportedProblem(error.problem.id, error.detail, error.location)
 
 
@@ -197,10 +197,10 @@ def _check_declarant(
 
 
 def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> dict[str, Payload]:
-    """Return the further payloads by content id, each of the media type that the submission states.
+    """Return the further payloads by content id, each with the media type that the submission states.
 
-    What MIME calls a part no signature covers (ebMS 2.0 §4.1.3 digests its content), and the
-    type goes on to the agency with it.
+    No signature covers the MIME media type of a part (ebMS 2.0 §4.1.3 digests only its content),
+    and the type is sent on to the agency.
     """
     stated = {one.content_id: one.media_type for one in submission.attachments}
     return {
@@ -220,7 +220,7 @@ class _CaseNumbers:
 def _assign_numbers(
     hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
 ) -> _CaseNumbers:
-    """Return new numbers, or those of the case that a supplement speaks about."""
+    """Return new numbers, or for a supplement those of its case."""
     if submission.function == "9":
         message, year = arrived.row.id, arrived.row.received_at.year
         new = {
@@ -251,7 +251,7 @@ def _prepare_applications(
     given: tuple[Mapping[str, str], Mapping[str, Payload]],
     root: etree._Element,
 ) -> tuple[PreparedApplication, ...]:
-    """Return every application ready to send; refuses with what is wrong in attachments and in fields."""
+    """Return every application ready to send; raises with the problems of attachments and of fields."""
     numbers, further = given
     done = split_submission(
         root, bundle, {key: {"application_number": number} for key, number in numbers.items()}

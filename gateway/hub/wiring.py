@@ -1,4 +1,4 @@
-"""The parts list of a hub: which part is built from which settings, in the order in which they fit."""
+"""Build a hub from its settings, part by part in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _log = logging.getLogger(__name__)
 
 
 def get_current_time() -> datetime:
-    """Return the time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class HubBase:
-    """What a hub stands on: database, keys, and the register with its judges.
+    """The base of a hub: database, keys, and the register with its validators.
 
-    Whatever composes the hub's calls may be built on it before there is a hub.
+    The composer of the hub's calls may be built on it before the hub exists.
     """
 
     engine: Engine
@@ -62,10 +62,10 @@ class HubBase:
 
 
 def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
-    """Return what a hub of these settings stands on; raises GW801, GW802, GW803 naming what is wrong.
+    """Return the base of a hub for these settings; raises GW801, GW802 or GW803 naming what is wrong.
 
-    At work certificates are judged by a process of their own, which starts with the first one, and what
-    verdicts rest on is kept.
+    At work, certificates are validated by a separate process, which starts with the first
+    certificate, and the evidence of verdicts is stored.
     """
     engine = build_engine(settings)
     try:
@@ -74,7 +74,7 @@ def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
         examiner = CertificateExaminer(tell=_log_ended_examination) if at_work else None
         return HubBase(engine, signer, successor, examiner, _build_register(settings, engine, examiner))
     except BaseException:
-        # Whoever was refused a hub has nothing to close.
+        # The caller gets no hub and has nothing to close.
         engine.dispose()
         raise
 
@@ -110,8 +110,8 @@ def build_hub(
 ) -> Hub:
     """Return the hub of these settings, to be closed; raises GW801, GW802, GW803 naming what is wrong.
 
-    One that is not at work only looks: it judges certificates by itself and writes nothing.  `base` is
-    what it stands on, where that is there before.
+    A hub that is not at work only reads: it validates certificates in its own process and writes
+    nothing. `base` is used where it was built before.
     """
     base = base or build_hub_base(settings, at_work=at_work)
     return Hub(
@@ -128,7 +128,7 @@ def build_hub(
 
 
 def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> StampingMonitor | None:
-    """Return what tells whether time-stamping is stale, where the settings name an authority."""
+    """Return the stamping monitor, or None where the settings name no time-stamp authority."""
     if not settings.authorities:
         return None
     return StampingMonitor(engine, StalenessPolicy(settings.stale_after, settings.when_stale == "refuse"))
@@ -143,7 +143,7 @@ def _make_uuid() -> str:
 
 
 def build_wire_limits(settings: LimitSettings) -> WireLimits:
-    """Return the limits of the wire as the settings say them."""
+    """Return the wire limits of the settings."""
     return WireLimits(
         body=settings.body,
         parts=settings.parts,

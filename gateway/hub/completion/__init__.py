@@ -1,4 +1,4 @@
-"""How a case ends: results, their delivery, what an operator may do about both."""
+"""Contain the end of a case: results, their deliveries, and the operator's actions on both."""
 
 from __future__ import annotations
 

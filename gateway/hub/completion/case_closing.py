@@ -1,4 +1,4 @@
-"""What was sent has arrived: when everything of a case has, the case is closed."""
+"""Close a case when all its deliveries are done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DONE = ("DELIVERED", "CANCELLED")
 
 
 def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
-    """Lock the case a delivery belongs to and return it; None when it belongs to none."""
+    """Lock and return the case that a delivery belongs to; None when it belongs to no case."""
     row = deliveries.find_by_id(conn, delivery)
     if row is None or row.case_id is None:
         return None
@@ -28,9 +28,10 @@ def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
 
 @contextmanager
 def closing_transaction(engine: Engine, name: str, delivery: int, now: datetime) -> Iterator[Connection]:
-    """Run the block in the transaction `name`, in which a delivery may end that its case waits for.
+    """Run the block in the transaction `name`, which may end a delivery that its case waits for.
 
-    The case is locked before the block, and closed after it when nothing of it is left to deliver.
+    The case is locked before the block. It is closed after the block when none of its deliveries is
+    left.
     """
     with write_transaction(engine, name) as conn:
         case = lock_delivery_case(conn, delivery)
@@ -39,7 +40,7 @@ def closing_transaction(engine: Engine, name: str, delivery: int, now: datetime)
 
 
 def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> None:
-    """Close a decided, locked case when nothing of it is left to deliver."""
+    """Close a decided, locked case when none of its deliveries is left."""
     if case is None or case.state != "DECIDED":
         return
     left = [row for row in deliveries.list_by_case(conn, case.id) if row.state not in _DONE]
@@ -52,10 +53,10 @@ def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime)
 
 
 def _is_remainder_moot(conn: Connection, case: int, left: Sequence[Row[Any]]) -> bool:
-    """Tell whether all that is left has failed and makes no difference any more.
+    """Tell whether all deliveries that are left have failed and no longer matter.
 
-    That is a call about a request that is decided all the same, and a notice on the way to
-    a result: the result tells all of it again.
+    These are the calls for a request that is decided anyway, and the notices to the applicant: the
+    result repeats the content of the notices.
     """
     ended = {str(row.id) for row in agency_requests.list_by_case(conn, case) if row.state in REQUEST.final}
     return all(

@@ -1,6 +1,6 @@
-"""What an operator does with deliveries: each act moves what depends on it, and is evidence.
+"""Contain the operator's actions on deliveries; each action moves dependent objects and records evidence.
 
-The functions have the shape of the store's own: connection, delivery, time, who acts.
+The functions have the parameters of the store functions: connection, delivery, time, actor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def requeue_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
-    """Try a failed delivery again, the same octets; a request stranded by it is under way again."""
+    """Requeue a failed delivery with the same octets; a STRANDED request of it is resent."""
     case_closing.lock_delivery_case(conn, delivery)
     deliveries.requeue_delivery(conn, delivery, at, actor)
     row = deliveries.find_by_id(conn, delivery)
@@ -38,7 +38,7 @@ def requeue_delivery(conn: Connection, delivery: int, at: datetime, actor: str) 
 
 
 def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
-    """Never make a delivery that waits, is held or has failed; a case that waited for it alone is closed."""
+    """Cancel a delivery that waits, is held or has failed, and close the case that waited for it alone."""
     case = case_closing.lock_delivery_case(conn, delivery)
     row = deliveries.find_by_id(conn, delivery)
     end = (
@@ -52,19 +52,19 @@ def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -
 
 
 def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
-    """Keep a queued delivery back until it is released."""
+    """Hold a queued delivery until it is released."""
     deliveries.hold_delivery(conn, delivery, at, actor)
     _record_action(conn, "hold", delivery, at, actor)
 
 
 def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
-    """Let a held delivery go at once."""
+    """Release a held delivery at once."""
     deliveries.release_delivery(conn, delivery, at, actor)
     _record_action(conn, "release", delivery, at, actor)
 
 
 def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor: str) -> int:
-    """Fetch from a source now, beside its schedule; return the delivery."""
+    """Queue a fetch from a source now, in addition to its schedule, and return the delivery."""
     new = NewDelivery(
         agent=AGENT,
         destination=source.name,
@@ -82,7 +82,7 @@ def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor:
 
 
 def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
-    """Take what was fetched from a source out of force, from the next message on; return how much it was."""
+    """Delete what was fetched from a source, effective from the next message; return the number of rows."""
     if fetched_lists.find_source(conn, name) is None:
         raise GatewayError(SETTINGS_WRONG, f"nothing was ever fetched from {name[:40]!r}", "source")
     gone = fetched_lists.delete_source(conn, name)

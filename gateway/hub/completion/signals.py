@@ -1,4 +1,4 @@
-"""Signals between handlers: what is asked of us is answered, what answers us is settled."""
+"""Answer StatusRequests and apply receipts and errors to the deliveries that they refer to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.store import deliveries, delivery_maintenance, messages, read_trans
 
 __all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
 
-#: What became of a stored message, in the words of ebMS 2.0 §7.1.2.
+#: The status of a stored message, as ebMS 2.0 §7.1.2 names it.
 _STATUS = {
     "RECEIVED": "Received",
     "ACCEPTED": "Received",
@@ -24,10 +24,10 @@ _STATUS = {
 def answer_status_request(
     hub: Hub, protocol: ProtocolCore, unit: StatusRequest, heard: tuple[OpenedMessage, ProtocolContext]
 ) -> StatusResponse:
-    """Answer a StatusRequest; a party is told of its own messages only.
+    """Answer a StatusRequest; a party learns the status of its own messages only.
 
-    Where it has to be signed, one that is not is `UnAuthorized` whatever it asks about: who
-    has seen a MessageId, or guesses one, learns nothing by it.
+    Where a StatusRequest must be signed, an unsigned one is answered `UnAuthorized` for every
+    MessageId. A sender who has seen or guessed a MessageId learns nothing from that.
     """
     opened, context = heard
     if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
@@ -43,10 +43,10 @@ def answer_status_request(
 
 
 def settle_signals(hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext) -> None:
-    """Apply the receipts and errors among the units to the deliveries that they are about.
+    """Apply the receipts and errors among the units to the deliveries that they refer to.
 
-    One that is about nothing of ours, or about something settled before, changes nothing
-    and is not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7); one that does not match raises GW309.
+    A signal that refers to no delivery of ours, or to one that is settled already, changes nothing
+    and is not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7). A receipt that does not match raises GW309.
     """
     for unit in opened.units:
         if isinstance(unit, Receipt | ErrorSignal) and _can_settle_delivery(unit, opened):
@@ -76,7 +76,7 @@ def _settle_signal(
 def settle_delivery(
     hub: Hub, delivery: int, unit: Receipt | ErrorSignal, heard: tuple[OpenedMessage, ProtocolContext]
 ) -> None:
-    """Store that a delivery was acknowledged, or refused by the other handler."""
+    """Store that the other handler acknowledged or refused a delivery."""
     opened, context = heard
     problem = make_refusal_error(unit)
     with closing_transaction(hub.engine, "signals.settled", delivery, context.now) as conn:
@@ -94,9 +94,9 @@ def settle_delivery(
 
 
 def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
-    """Tell whether a signal that came by itself may end a delivery.
+    """Tell whether a signal that arrived in a message of its own may end a delivery.
 
-    A warning ends nothing.  Nor does an error that nobody signed: anyone may have sent it,
-    and the delivery is repeated until its P-Mode says it is enough.
+    A warning ends no delivery. An unsigned error ends none either, because anyone may have sent it;
+    the delivery is then repeated as often as its P-Mode allows.
     """
     return isinstance(unit, Receipt) or (opened.signed is not None and unit.highest_severity == "Error")

@@ -1,4 +1,4 @@
-"""Stored decisions and requests as values, and the name of the conclusion that rests on them."""
+"""Convert stored decisions and requests to values, and compute the id of a conclusion."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["compute_conclusion_id", "list_concerns", "make_concern", "make_stand
 
 
 def compute_conclusion_id(outcome: CaseOutcome, standing: Iterable[RankedDecision]) -> str:
-    """Name a conclusion by what it rests on: the same decisions conclude a case once."""
+    """Return the id of a conclusion, made from its outcome and decisions; equal decisions conclude once."""
     text = repr((outcome, select_current_decisions(standing)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_concern(request: Row[Any]) -> RequestScope:
-    """Return what a request asks: its items, and the laws that may decide them."""
+    """Return the scope of a request: its items, and the laws that may decide them."""
     pairs = [(int(item), str(law)) for item, law in request.required]
     return RequestScope(
         request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
@@ -36,12 +36,12 @@ def make_concern(request: Row[Any]) -> RequestScope:
 
 
 def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
-    """Return what the requests of a case ask; a cancelled one asks nothing."""
+    """Return the scopes of the requests of a case; a cancelled request has none."""
     return tuple(make_concern(row) for row in asked if row.state != "CANCELLED")
 
 
 def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
-    """Return stored decisions as values, each under the number of its request."""
+    """Return stored decisions as values, each with the number of its request."""
     return tuple(
         RankedDecision(
             request=numbers[row.request_id],

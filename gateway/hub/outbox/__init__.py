@@ -1,4 +1,4 @@
-"""What the hub has to send: messages and requests that wait for delivery."""
+"""Contain what the hub queues for delivery: messages, signals, calls and local tasks."""
 
 from __future__ import annotations
 

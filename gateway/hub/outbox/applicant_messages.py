@@ -1,6 +1,6 @@
-"""Messages to the applicant: a document about a case is signed, sealed, stored and queued.
+"""Sign, seal, store and queue documents about a case as messages to the applicant.
 
-Sealing is slow and happens before the transaction; the sealed octets are the same on every attempt.
+Sealing is slow and happens before the transaction. The sealed octets are the same on every attempt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CaseSnapshot:
-    """A case as it stood in one transaction."""
+    """A case with its message, requests and decisions, read in one transaction."""
 
     case: Row[Any]
     message: Row[Any]
@@ -73,7 +73,7 @@ class SealedMessage:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """What is stored and queued: under which key, once, and behind which delivery."""
+    """A sealed message, the key under which it is queued once, and the delivery it follows."""
 
     outgoing: SealedMessage
     key: str
@@ -81,7 +81,7 @@ class QueuedMessage:
 
 
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
-    """Return a case as it stands now; raises GW901 when it is gone."""
+    """Return a case as it is now; raises GW901 when it does not exist."""
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_id(conn, case_id)
         message = messages.find_by_id(conn, case.message) if case else None
@@ -94,7 +94,7 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
 
 
 def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
-    """Return the head of a document about a case."""
+    """Return the header of a document about a case."""
     refused = facts.case.state == "REFUSED"
     reference = facts.case.detail["reference"] if refused else facts.case.functional_reference
     return CaseHeader(facts.case.number, reference, now)
@@ -103,7 +103,7 @@ def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
 def seal_message(
     hub: Hub, facts: CaseSnapshot, action: str, document: etree._Element, now: datetime
 ) -> SealedMessage:
-    """Sign a document and seal it into a message to the applicant; slow, outside any transaction."""
+    """Sign a document and seal it into a message to the applicant; slow, so call it outside a transaction."""
     load_shipped_schemas(RESULT).validate_document(document)
     signed = sign_document(document, hub.signer, now=now)
     knowledge = hub.refresh_snapshot()
@@ -145,7 +145,7 @@ def _make_user_message(
 def store_message(
     conn: Connection, hub: Hub, facts: CaseSnapshot, told: QueuedMessage, now: datetime
 ) -> None:
-    """Store the sealed message and queue it, unless the same was stored before."""
+    """Store the sealed message and queue it, unless a message with the same key is queued already."""
     outgoing = told.outgoing
     unit, pmode = outgoing.unit, outgoing.pmode
     with outgoing.parcel.body.open_stream() as stream:

@@ -1,7 +1,8 @@
-"""Receipts of what was stored while there was no key: made and sent when it is back, unasked.
+"""Make and send the receipts of messages that were stored while the signing key was unavailable.
 
-What the receipt says is kept with its task; it is signed when it can be.  A key may be away for
-days and many messages may wait for it: they all follow one task, which alone tries the key.
+The content of a receipt is stored with its task; the receipt is signed when the key is available. A
+key may be unavailable for days while many messages wait. All their tasks follow one task, and only
+that task tries the key.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from gateway.store import HttpResponse, deliveries, messages, read_transaction, 
 __all__ = ["issue_late_receipt", "probe_signing_key", "queue_late_receipt"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: One task tries the key for all that was stored within an hour.
+#: One task tries the key for all messages that were stored within the same hour.
 _HOUR: Final = timedelta(hours=1)
 
 
 def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: datetime) -> None:
-    """Queue the receipt of a stored message, to be signed when the key is back; once for each message."""
+    """Queue the receipt of a stored message once, to be signed when the key is available again."""
     hour = (at - _EPOCH) // _HOUR
     key = f"key:{hour}"
     enqueue_task(conn, "key", ("key", hour), key, at)
@@ -49,7 +50,7 @@ def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: dat
 
 
 def probe_signing_key(hub: Hub, finish: FinishLease) -> None:
-    """End well when the key signs; GW803 while it does not."""
+    """Finish the task when the key signs; raises GW803 while it does not."""
     problem = find_key_problem(hub)
     if problem is not None:
         raise problem
@@ -58,9 +59,9 @@ def probe_signing_key(hub: Hub, finish: FinishLease) -> None:
 
 
 def issue_late_receipt(hub: Hub, message: int, said: dict[str, Any], finish: FinishLease) -> None:
-    """Sign the receipt of a stored message, keep it, and post it where the P-Mode says where.
+    """Sign and store the receipt of a stored message, and post it where the P-Mode has a reply endpoint.
 
-    One that the sender has had meanwhile, because it asked again, is not made twice.
+    The receipt is not made again when the sender has got it meanwhile by repeating the message.
     """
     with read_transaction(hub.engine) as conn:
         row, answered = messages.find_by_id(conn, message), messages.find_response(conn, message)
@@ -80,7 +81,7 @@ def _seal_receipt(hub: Hub, row: Any, said: dict[str, Any]) -> HttpResponse:
     knowledge = hub.refresh_snapshot()
     pmode = knowledge.book.find_by_id(row.pmode_id or "")
     if pmode is None:
-        # Without it nobody knows whether the receipt must be signed.
+        # Only the P-Mode says whether the receipt must be signed.
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {row.message_id[:80]} is gone", "pmode")
     context = hub.make_protocol_context(knowledge)
     receipt = replace(_receipt_from_json(said), timestamp=context.now)
@@ -97,7 +98,7 @@ def _enqueue_receipt_post(conn: Connection, hub: Hub, row: Any, made: HttpRespon
 
 
 def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
-    """Return what a receipt says as JSON values."""
+    """Return the content of a receipt as JSON values."""
     return {
         "message_id": receipt.message_id,
         "conversation_id": receipt.conversation_id,

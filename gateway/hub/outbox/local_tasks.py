@@ -1,4 +1,4 @@
-"""Work that the hub leaves to itself: a delivery to ourselves, repeated until it is done."""
+"""Queue local tasks: deliveries of the hub to itself, repeated until they are done."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def enqueue_task(
     follows: int | None = None,
     **parameters: Any,
 ) -> bool:
-    """Queue `task` about a subject (type, id) under a key that is queued once; False when it was before.
+    """Queue `task` for a subject (type, id); return False when its key was queued before.
 
     `follows` is a delivery that must be done first.
     """

@@ -1,4 +1,4 @@
-"""Calls that the hub wants made, and the port through which they are put into words."""
+"""Define the SOAP calls of the hub, and the port that composes their envelopes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.message_model import Payload
 
 __all__ = ["CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
 
-#: The destination of calls to customs; every other is an organisation's code.
+#: The destination of calls to customs; every other destination is an organisation's code.
 CUSTOMS = "customs"
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCall:
-    """One SOAP call: where to, what, under which MessageID; `document` goes under the wildcard."""
+    """One SOAP call: destination, operation, MessageID, arguments; `document` fills the schema's wildcard."""
 
     destination: str
     operation: str
@@ -30,23 +30,23 @@ class OutgoingCall:
 
 
 class CallComposer(Protocol):
-    """Puts a call into words: the unsigned envelope whose MessageID and Body never change again."""
+    """Composes the unsigned envelope of a call; its MessageID and Body never change afterwards."""
 
     def compose_call(self, call: OutgoingCall) -> bytes:
-        """Return the envelope to store; raises GW504 when it does not fit the partner's contract."""
+        """Return the envelope to store; raises GW504 when the call does not fit the partner's contract."""
 
     def has_destination(self, destination: str) -> bool:
         """Tell whether the destination is configured."""
 
 
 class RejectingComposer:
-    """Words no calls: for processes that take messages in and leave calling to the workers."""
+    """Composes no calls: for processes that receive messages and leave the calls to the workers."""
 
     def compose_call(self, call: OutgoingCall) -> bytes:
-        """Refuse: this process makes no calls."""
+        """Raise GW801: this process makes no calls."""
         raise GatewayError(SETTINGS_WRONG, f"this process makes no calls to {call.destination[:40]!r}")
 
     def has_destination(self, destination: str) -> bool:
-        """Return False: this process knows no partner."""
+        """Return False: this process has no partners."""
         del destination
         return False

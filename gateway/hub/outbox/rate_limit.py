@@ -1,4 +1,4 @@
-"""How many refusals are posted to one endpoint within an hour."""
+"""Limit how many refusals are posted to one endpoint within an hour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 __all__ = ["RefusalQuota"]
 
 
-#: And so many are made for it in an hour: each leaves rows, and anybody can send what is refused.
+#: Each refusal leaves rows in the database, and anyone can send a message that is refused.
 _MOST_AN_HOUR = 200
 
 
@@ -17,9 +17,9 @@ _HOUR = timedelta(hours=1)
 
 
 class RefusalQuota:
-    """How many refusals one process posts to each endpoint within an hour; safe for many threads.
+    """Counts the refusals that one process posts to each endpoint within an hour; safe for many threads.
 
-    Endpoints are those of agreements, so that what is kept here is bounded.
+    The endpoints are those of agreements, so the memory used is bounded.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class RefusalQuota:
         self._guard = threading.Lock()
 
     def acquire_slot(self, endpoint: str, now: datetime) -> bool:
-        """Count one more, unless it is one too many."""
+        """Count one more refusal and return True; return False when the limit of the hour is reached."""
         with self._guard:
             made = self._made.setdefault(endpoint, deque())
             while made and made[0] <= now - _HOUR:

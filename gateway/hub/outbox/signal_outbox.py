@@ -1,4 +1,4 @@
-"""Signals that go by a POST of our own: queued for a partner's message handler, bounded in number."""
+"""Queue signals that are sent to a partner's message handler by a POST of our own, bounded in number."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = [
     "post_answer",
 ]
 
-#: Stored; whatever we have to say about it goes by a POST of our own.
+#: The message is stored; any signal about it is sent by a separate POST.
 NOTHING_TO_SAY = HttpResponse(204, {}, b"")
-#: Refusals wait for one destination at most; a flood of bad messages must not become a queue.
+#: At most so many refusals wait for one destination, so that bad messages cannot flood the queue.
 _MOST_WAITING = 200
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPost:
-    """Where a signal goes, for whom, and the key under which it is queued once."""
+    """A POST of a signal: its endpoint and party, and the key under which it is queued once."""
 
     endpoint: str
     destination: str
@@ -36,7 +36,7 @@ class OutgoingPost:
 
 
 def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at: datetime) -> int | None:
-    """Queue a stored answer as a POST of our own; it is sent as it is, octet for octet."""
+    """Queue a stored answer as a POST of our own; exactly these octets are sent."""
     return deliveries.enqueue_delivery(
         conn,
         NewDelivery(
@@ -54,7 +54,7 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
 
 
 def has_queue_room(conn: Connection, destination: str) -> bool:
-    """Tell whether so few posts wait for the destination that one more may."""
+    """Tell whether the posts that wait for the destination are fewer than the limit."""
     return deliveries.count_queued(conn, _make_lane_name(destination), _MOST_WAITING) < _MOST_WAITING
 
 
@@ -63,15 +63,15 @@ def _make_lane_name(destination: str) -> str:
 
 
 def can_post_answer(hub: Hub, endpoint: str, now: datetime) -> bool:
-    """Tell whether what anybody may have sent may be answered by a POST: it leaves rows.
+    """Tell whether an answer to an unauthenticated sender may go by a POST, which leaves rows.
 
-    What room there is while the disk is short is for the work that was taken.
+    While disk space is short, the reserve is for work that was accepted before.
     """
     return get_disk_reserve(hub.engine).find_shortage() is None and hub.refusals.acquire_slot(endpoint, now)
 
 
 def post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now: datetime) -> HttpResponse:
-    """Queue an answer unless too many wait already: then it goes on its connection."""
+    """Queue an answer, or return it to be sent on its connection when too many wait already."""
     if not has_queue_room(conn, post.destination):
         return answer
     enqueue_post(conn, post, answer, now)

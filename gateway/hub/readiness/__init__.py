@@ -1,4 +1,4 @@
-"""Whether the hub can take work."""
+"""Check whether the hub can accept work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a hub can do its work now: its keys sign, and what trust rests on is not stale."""
+"""Check whether a hub can work now: its key signs, and its time-stamping is not stale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROBE: Final = b"gateway ready"
 
 
 def find_key_problem(hub: Hub) -> GatewayError | None:
-    """Return why the key that signs now does not, None when it does: it is asked to sign."""
+    """Sign a probe with the current key; return the problem, or None when the key signs."""
     try:
         hub.signer.sign(_PROBE)
     except GatewayError as problem:
@@ -22,10 +22,10 @@ def find_key_problem(hub: Hub) -> GatewayError | None:
 
 
 def find_unreadiness(hub: Hub) -> GatewayError | None:
-    """Return why nothing new should be sent here, None when there is no reason.
+    """Return why no new messages should be sent to this hub, None when there is no reason.
 
-    Without its key a hub takes messages in all the same, and receipts them when the key is back;
-    but another that has its key serves them better.
+    A hub without its key still stores messages, and signs their receipts when the key is available.
+    But a hub that has its key serves them better.
     """
     problem = find_key_problem(hub)
     if problem is not None or hub.stamping is None:

@@ -1,7 +1,8 @@
-"""Whether evidence waits too long for its time stamp, and what stops then.
+"""Check whether evidence waits too long for its time stamp, and apply the configured consequence.
 
-Time-stamping is stale when evidence is older than the settings allow and no stamp covers it.  The
-settings say what follows: no new message is taken (GW804), or the operator is told and no more.
+Time-stamping is stale when evidence is older than the settings allow and no time stamp covers it.
+The settings choose the consequence: new messages are refused (GW804), or only the operator is
+warned.
 """
 
 from __future__ import annotations
@@ -20,43 +21,43 @@ from gateway.store import find_unstamped_since, read_transaction
 __all__ = ["StalenessPolicy", "StampingMonitor"]
 
 _log = logging.getLogger(__name__)
-#: How often the database is asked while stamping is stale, at most.
+#: While stamping is stale, the database is queried at most once in this time.
 _LOOK: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class StalenessPolicy:
-    """How long evidence may wait for its stamp, and whether new messages are refused after that."""
+    """How long evidence may wait for its time stamp, and whether new messages are refused after that."""
 
     after: timedelta
     refuses: bool
 
 
 class StampingMonitor:
-    """Knows whether stamping is stale, for one process; safe for many threads.
+    """Reports whether stamping is stale, for one process; safe for many threads.
 
-    While it is not, a question costs a comparison: what waits now is no older than what waited
-    when the database was asked last.
+    While it is not stale, a check costs one comparison: the evidence that waits now is no older
+    than the evidence that waited at the last query.
     """
 
     def __init__(self, engine: Engine, rule: StalenessPolicy) -> None:
         self._engine = engine
         self.rule = rule
-        #: Nothing that waits is older than this; None before the database was asked.
+        #: No waiting evidence is older than this; None before the first query.
         self._since: datetime | None = None
         self._looked: datetime | None = None
         self._stale = False
         self._looking = threading.Lock()
 
     def find_staleness_problem(self, now: datetime) -> GatewayError | None:
-        """Return GW804 while stamping is stale, whatever follows from it; None while it is not."""
+        """Return GW804 while stamping is stale, whatever the policy; None while it is not stale."""
         since = self._since
         if since is None or now - since > self.rule.after:
             since = self._query_waiting_since(now)
         return self._make_staleness_problem(since, now) if now - since > self.rule.after else None
 
     def find_refusal_problem(self, now: datetime) -> GatewayError | None:
-        """Return GW804 while stamping is stale and the rule is to refuse new messages."""
+        """Return GW804 while stamping is stale and the policy refuses new messages."""
         return self.find_staleness_problem(now) if self.rule.refuses else None
 
     def _query_waiting_since(self, now: datetime) -> datetime:
@@ -69,7 +70,7 @@ class StampingMonitor:
             return self._since
 
     def _log_state_change(self, now: datetime) -> None:
-        """Say in the log when it begins to be stale, and when it no longer is."""
+        """Log when stamping becomes stale, and when it is no longer stale."""
         since = self._since or now
         stale = now - since > self.rule.after
         if stale and not self._stale:

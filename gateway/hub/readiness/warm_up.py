@@ -1,7 +1,7 @@
-"""Does once, before there are threads, what would otherwise be done at the first message.
+"""Prepare schemas, cryptography and the garbage collector once, before threads start.
 
-The first submission then takes no longer than the next; and what libraries set up at their
-first use, not always with a lock, is set up by one thread alone.
+The first submission then takes no longer than the next one. Libraries that initialise at their
+first use, not always with a lock, are initialised by one thread alone.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ __all__ = ["tune_garbage_collector", "warm_up_hub"]
 
 _log = logging.getLogger(__name__)
 
-#: A split of a large declaration makes some hundred objects an item, all of which live until it
-#: is over: collecting after every 700 of them, as Python does, looks at the same ones again and again.
+#: The split of a large declaration makes some hundred objects for each item, and all of them live until
+#: the split ends. Python's default threshold of 700 would examine the same objects again and again.
 _NEW_OBJECTS = 50_000
 
 
 def warm_up_hub(hub: Hub) -> None:
     """Compile every schema that admission and conclusion use, and sign and verify one document.
 
-    Without its key a hub starts all the same: it takes messages in, and signs when the key is back.
+    A hub without its key starts all the same: it stores messages, and signs when the key is
+    available.
     """
     hub.refresh_snapshot()
     compile_request_schemas(hub.rules.bundle)
@@ -46,7 +47,7 @@ def warm_up_hub(hub: Hub) -> None:
 
 
 def tune_garbage_collector() -> None:
-    """Let the garbage collector leave alone what was loaded once, and look at new objects less often."""
+    """Freeze the objects loaded so far, and collect new objects less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 20)

@@ -1,8 +1,8 @@
-"""The mappings in force: those that came with the program, or a folder that an operator put in their place.
+"""Load the mappings in force: the shipped ones, or a folder that an operator has activated.
 
-A folder is packed into one archive, kept in the database under the digest of the bundle it
-holds, and read from there by every process: nobody depends on the folder afterwards, and
-two processes never split by different files.
+A folder is packed into one archive and stored in the database under the digest of its bundle. Every
+process reads the archive, so the folder is not needed afterwards, and all processes split by the
+same files.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ __all__ = [
     "unpack_mapping_archive",
 ]
 
-#: Real bundles have under 1 MB in 100 files; what is larger is some other folder.
+#: Real bundles have under 1 MB in 100 files; a larger folder is not a mapping folder.
 MOST_FILES: Final = 2000
 MOST_OCTETS: Final = 32 * 1024 * 1024
 _ENDINGS: Final = (".yaml", ".csv")
 _STATUS_CODES: Final = ("codelists", "requirement-status.csv")
-#: The archive is a function of names and contents alone.
+#: A fixed time, so that the archive depends on names and contents alone.
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRules:
-    """The data the hub decides by: mappings and status codes; `version` as the database names them."""
+    """The data the hub decides by: mappings and status codes; `version` is their digest in the database."""
 
     bundle: MappingBundle
     status_codes: Mapping[str, StatusCode]
@@ -51,25 +51,25 @@ class DecisionRules:
 
 
 class ActiveRules:
-    """The rules in force as one process has them: the shipped ones until they are read again."""
+    """The rules in force in one process: the shipped ones until they are reloaded."""
 
     def __init__(self, rules: DecisionRules | None = None) -> None:
         self.current = rules or load_shipped_rules()
 
     def reload_rules(self, conn: Connection) -> None:
-        """Read which rules are in force now."""
+        """Load the rules that are in force now."""
         self.current = load_active_rules(conn, self.current)
 
 
 def load_shipped_rules() -> DecisionRules:
-    """Return the rules that came with the program."""
+    """Return the rules that are shipped with the program."""
     return load_rules(get_data_folder("mappings"))
 
 
 def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
     """Return the rules of a folder; raises GW502 naming file, line and field.
 
-    Where the folder brings no status codes the shipped ones hold.
+    Where the folder has no status codes, the shipped ones apply.
     """
     own = place.joinpath(*_STATUS_CODES)
     codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_STATUS_CODES)
@@ -77,7 +77,7 @@ def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
 
 
 def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
-    """Return the rules in force: `known` when they are these."""
+    """Return the rules in force; this is `known` when they are unchanged."""
     version = mapping_bundles.find_active_digest(conn)
     if version == known.version:
         return known
@@ -90,7 +90,7 @@ def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
 
 
 def pack_mapping_folder(place: Traversable) -> bytes:
-    """Return the files of a folder of mappings as one archive, the same octets for the same files."""
+    """Return the files of a mapping folder as one archive; the same files give the same octets."""
     packed, total = io.BytesIO(), 0
     files = sorted(_walk_mapping_files(place, ""))
     if len(files) > MOST_FILES:
@@ -108,7 +108,7 @@ def pack_mapping_folder(place: Traversable) -> bytes:
 
 
 def unpack_mapping_archive(octets: bytes) -> Traversable:
-    """Return the folder that an archive of ours holds, to be read without touching a disk."""
+    """Return the content of an archive of ours as a folder in memory."""
     with zipfile.ZipFile(io.BytesIO(octets)) as archive:
         return MemoryPath({name: archive.read(name) for name in archive.namelist()})
 

@@ -1,8 +1,8 @@
-"""What the hub knows of its partners at one epoch of the register, held in memory.
+"""Hold the parties, certificates, mandates and agreements of one register epoch in memory.
 
-Everything here was read in one transaction.  A change of the register raises the epoch,
-and the transaction that stores a message checks it: what was judged by older knowledge is
-judged again.
+All of it was read in one transaction. A change of the register raises the epoch, and the
+transaction that stores a message checks the epoch: a message that was evaluated by an older
+snapshot is evaluated again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Mandate:
     valid_until: datetime | None
 
     def allows_filing(self, holder: str, principal: str, at: datetime) -> bool:
-        """Tell whether the mandate lets `holder` act for `principal` at a moment."""
+        """Tell whether the mandate lets `holder` act for `principal` at a given time."""
         if (self.holder, self.principal) != (holder, principal) or at < self.valid_from:
             return False
         return self.valid_until is None or at < self.valid_until
@@ -48,7 +48,7 @@ class CertificateAssignment:
     valid_until: datetime | None = None
 
     def describe_invalidity(self, at: datetime) -> str | None:
-        """Say why the certificate does not count at a moment; None when it does."""
+        """Return why the certificate may not be used at a given time; None when it may."""
         if self.valid_until is not None and at >= self.valid_until:
             until = self.valid_until.isoformat(timespec="seconds")
             return f"was registered until {until}: sign with its successor"
@@ -69,8 +69,9 @@ class TlsClientCertificate:
 class RegisterSnapshot:
     """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only.
 
-    `crls` were loaded by operators; of what was `fetched` these are kinds and digests.  `vouchers`
-    are the parties that may sign and file for those whose mandate they hold.
+    `crls` were loaded by operators. `fetched` holds the kinds and digests of fetched revocation
+    data. `vouchers` are the parties that may sign and file for the parties whose mandates they
+    hold.
     """
 
     epoch: int
@@ -85,9 +86,9 @@ class RegisterSnapshot:
     tls_clients: Mapping[str, TlsClientCertificate] = field(default_factory=dict)
 
     def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
-        """Return the party that may use a certificate at a moment, None when nobody ever may.
+        """Return the party that may use a certificate at a given time, None when it is not registered.
 
-        Raises GW206 when it is registered for another time: before its start, or from its cut on.
+        Raises GW206 when it is registered for another time: before its start, or from its end on.
         """
         found = self.by_certificate.get(sha256)
         if found is None:
@@ -98,7 +99,7 @@ class RegisterSnapshot:
         return found.party
 
     def make_filing_register(self, at: datetime) -> FilingRegister:
-        """Return the register's answers as they are at a moment."""
+        """Return the filing register as of a given time."""
         return FilingRegister(
             find_owners=lambda value: self.by_value.get(value, frozenset()),
             has_mandate=lambda holder, principal: any(
@@ -108,7 +109,7 @@ class RegisterSnapshot:
 
 
 def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
-    """Read the register as it is."""
+    """Load the register as it is now."""
     epoch = register_version.get_register_version(conn)
     roles = {row.id: row.role for row in parties.list_parties(conn) if row.status == "ACTIVE"}
     active = set(roles)

@@ -1,4 +1,4 @@
-"""The register in memory, with the judges, lists and mappings that follow it, in one process."""
+"""Hold the register snapshot with the validators, lists and mappings that change with it, in one process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ __all__ = ["StaleSnapshotError", "TrustedRegister"]
 
 
 class StaleSnapshotError(Exception):
-    """The register has changed since the snapshot was taken: judge again."""
+    """The register has changed since the snapshot was taken: evaluate again."""
 
 
 class TrustedRegister:
-    """The last snapshot of the register, and what is renewed with each; safe for many threads.
+    """The last snapshot of the register, and what is renewed with each snapshot; safe for many threads.
 
-    `judge` judges certificates, `stamp_judge` those of time-stamping authorities, which may have
-    anchors of their own (None: the same judge).  `crls` are the revocation lists of the settings;
-    those of the register are added to them.  A `recognizer`, by which the judge judges then, asks
-    the trusted lists.  `verdicts` keeps what the judges find, where they tell it.
+    `judge` validates certificates. `stamp_judge` validates those of time-stamping authorities,
+    which may have anchors of their own (None: the same validator). `crls` are the revocation lists
+    of the settings; those of the register are added to them. A `recognizer`, which `judge` then
+    validates by, uses the trusted lists. `verdicts` stores the verdicts that the validators report
+    to it.
     """
 
     def __init__(
@@ -59,18 +60,19 @@ class TrustedRegister:
         return self._active_rules.current
 
     def get_snapshot(self) -> RegisterSnapshot:
-        """Return the last snapshot; it may be older than the register."""
+        """Return the last snapshot; the register may have changed since."""
         known = self._snapshot
         return known if known is not None else self.refresh_snapshot()
 
     def refresh_snapshot(self) -> RegisterSnapshot:
-        """Take a snapshot of the register as it is now."""
+        """Return a snapshot of the register as it is now."""
         with self._loading:
             with read_transaction(self._engine) as conn:
                 known = self._snapshot
                 if known is None or register_version.get_register_version(conn) != known.epoch:
                     known = load_register_snapshot(conn)
-                    # What cannot be read was refused when it was put in force: rules never half change.
+                    # What cannot be read was refused at its activation, so the rules never change in
+                    # part.
                     self._active_rules.reload_rules(conn)
                     self._renew_judges(conn, known)
                     self.verdicts.set_registered_certificates(known.by_certificate, known.tls_clients)
@@ -78,7 +80,7 @@ class TrustedRegister:
             return known
 
     def _renew_judges(self, conn: Connection, known: RegisterSnapshot) -> None:
-        """Let the judges forget; first of all, for whoever gets the snapshot must not meet an old verdict."""
+        """Renew the trust of the validators before the snapshot is visible: no old verdict is used."""
         rules = self.judge.trust.policy.certificates
         files = (*self._crls, *known.crls)
         lists = self._revocation_data.reload_revocations(conn, files, known.fetched, rules)
@@ -88,11 +90,11 @@ class TrustedRegister:
             self.stamp_judge.replace_trust(revocations=lists, epoch=known.epoch)
 
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
-        """Tell whether the register is still as `knowledge` says."""
+        """Tell whether the register is unchanged since the snapshot `knowledge` was taken."""
         with read_transaction(self._engine) as conn:
             return register_version.get_register_version(conn) == knowledge.epoch
 
     def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:
-        """Raise when the register has changed since `knowledge` was read."""
+        """Raise StaleSnapshotError when the register has changed since `knowledge` was read."""
         if register_version.get_register_version(conn) != knowledge.epoch:
             raise StaleSnapshotError

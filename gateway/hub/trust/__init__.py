@@ -1,4 +1,4 @@
-"""Whom the hub believes: registered certificates, lists in hand, recognition, verdicts kept."""
+"""Contain the hub's trust: registered certificates, loaded lists, recognition, stored verdicts."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Whether the connection that brings a message is its sender's: mutual TLS.
+"""Check that the TLS client certificate of a connection belongs to the sender: mutual TLS.
 
-The handshake proved that whoever connected has the key of a certificate.  Here that certificate
-is held against the register: it must be one that the party may use for TLS now, good by our own
-trust at this moment, and the party must be the one that signed the message.  Whoever shows a
-certificate is held to it; who must show one is said by the settings and the P-Modes.
+The handshake proved that the client has the key of a certificate. Here that certificate is compared
+with the register. The party must be allowed to use it for TLS now, it must be valid by our own
+trust at this time, and the party must be the one that signed the message. Every certificate that is
+shown is checked. The settings and the P-Modes say which party must show one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gateway.store import get_disk_reserve, write_transaction
 
 __all__ = ["EVERYBODY", "ConnectionClaim", "check_client_certificate", "check_message_connection"]
 
-#: In the place of a name: every party.
+#: In the place of a party name: every party.
 EVERYBODY = "*"
 _PLACE = "TLS"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClaim:
-    """`party` has sent something, on a connection that showed a certificate (SHA-256), or none.
+    """`party` has sent a message on a connection with a client certificate (SHA-256), or with none.
 
     `is_certificate_required`: the agreement says that it must show one.
     """
@@ -41,7 +41,7 @@ class ConnectionClaim:
 def check_message_connection(
     hub: Hub, opened: OpenedMessage, context: ProtocolContext, knowledge: RegisterSnapshot
 ) -> None:
-    """Refuse a message whose connection is another's, or shows none where it must."""
+    """Raise for a message on a connection of another party, or without a required client certificate."""
     shown = opened.parcel.client
     agreed = opened.pmode is not None and opened.pmode.security.mutual_tls
     if shown is not None or agreed or hub.mutual_tls:
@@ -59,15 +59,15 @@ def _find_sender(opened: OpenedMessage, context: ProtocolContext) -> str:
 def check_client_certificate(
     hub: Hub, claim: ConnectionClaim, knowledge: RegisterSnapshot, at: datetime
 ) -> None:
-    """Refuse a connection that is not the party's own, and keep evidence of that.
+    """Raise for a connection that is not the party's own, and record evidence of that.
 
-    Raises GW213 for a certificate that is missing, unknown or another's, GW205 to GW208 for the
-    party's own that is not good now.
+    Raises GW213 for a certificate that is missing, unknown or another party's, GW205 to GW208 for a
+    certificate of the party that is not valid now.
     """
     try:
         _validate_client_certificate(hub, claim, knowledge, at)
     except GatewayError as problem:
-        # What an old copy of the register says is not kept: it is judged again.
+        # A refusal by an outdated snapshot is not recorded: the message is evaluated again.
         if hub.is_snapshot_current(knowledge):
             _record_refusal(hub, claim, problem, at)
         raise
@@ -94,7 +94,7 @@ def _validate_client_certificate(
 
 
 def _record_refusal(hub: Hub, claim: ConnectionClaim, problem: GatewayError, at: datetime) -> None:
-    """Store who came as whom; of one party so often an hour, for whoever was refused can come again."""
+    """Record a refused connection; at most so often an hour for one party, because it can be repeated."""
     if get_disk_reserve(hub.engine).find_shortage() is not None or not hub.refusals.acquire_slot(
         f"tls {claim.party}", at
     ):

@@ -1,4 +1,4 @@
-"""From where something is fetched to judge certificates by, as the settings say it, certificates read."""
+"""Read from the settings the sources of revocation data and trusted lists, with their certificates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.pki import Certificate, read_certificate
 
 __all__ = ["AGENT", "FetchSource", "list_source_certificates", "read_fetch_sources"]
 
-#: Who makes the deliveries that fetch.
+#: The delivery agent that fetches.
 AGENT: Final = "fetch"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchSource:
-    """One address, what is fetched there, and by whom it is to be signed; see :class:`Fetch`."""
+    """One address, what is fetched there, and who must sign it; see :class:`FetchSettings`."""
 
     name: str
     settings: FetchSettings
@@ -28,12 +28,12 @@ class FetchSource:
 
     @property
     def lane(self) -> str:
-        """The lane of its fetches, of which one is made at a time."""
+        """The lane of its fetches; one fetch of a lane runs at a time."""
         return f"fetch:{self.settings.lane or self.name}"
 
     @property
     def url(self) -> str:
-        """Where it is fetched."""
+        """The address that is fetched."""
         return self.settings.url or ""
 
 

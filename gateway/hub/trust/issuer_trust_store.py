@@ -1,4 +1,4 @@
-"""By which trust a certificate is validated: that of the issuer of a list, and that of a new certificate."""
+"""Choose the trust store by which the issuer of a list, or a new certificate, is validated."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ __all__ = ["find_issuer_trust_store", "validate_new_certificate"]
 
 
 def find_issuer_trust_store(hub: Hub, issuer: Certificate | None) -> TrustStore:
-    """Return the first trust by which a path leads from an issuer to an anchor now, else our own.
+    """Return the first trust store with a path from an issuer to an anchor now, else our own.
 
-    Those whom a bridge or a trusted list in force admits are judged by lists of their own authorities.
+    Lists of authorities that a bridge or a trusted list in force admits are validated by these
+    stores.
     """
     own, at = hub.judge.trust, hub.clock()
     if issuer is None:
         return own
-    # The others only where it is none of ours: national lists are long.
+    # The other stores are tried only when ours has no path: national lists are long.
     for store in chain((own,), hub.recognizer.list_trust_stores(own, at)):
         with suppress(GatewayError):
             check_issuer_path(AcceptanceTerms(issuer, store, at))
@@ -48,11 +49,11 @@ def validate_new_certificate(
     location: str,
     examine: Examine = validate_octets,
 ) -> None:
-    """Raise the verdict on a certificate unless it is good now, and when it is to be used first.
+    """Raise the verdict on a certificate unless it is valid now and at the start of its use.
 
-    `moments` are now and the start of its use.  What begins later is judged as of then without
-    revocation, which nobody can know yet: its first message is judged with it.  `examine` judges
-    as the judge does.
+    `moments` are the current time and the start of its use. A use that starts later is validated as
+    of then without revocation, which cannot be known yet; the first message is validated with
+    revocation. `examine` validates as the validator does.
     """
     judge, trust = believed
     now, starts = moments

@@ -1,7 +1,7 @@
-"""Every revocation list and OCSP response in hand, each read once by a process.
+"""Hold every loaded revocation list and OCSP response, each parsed once by a process.
 
-A long list takes seconds to read.  When the register changes, only what is new is read, and where
-nothing is, what was in hand stays the very same object: nobody has to be given it again.
+A long list takes seconds to parse. When the register changes, only new lists are parsed. When
+nothing is new, the same object is returned, so that its users need no update.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class LoadedRevocationData:
-    """What was read so far; for one thread at a time."""
+    """The revocation data parsed so far; for one thread at a time."""
 
     def __init__(self) -> None:
         self._read: dict[str, RevocationData] = {}
@@ -35,11 +35,11 @@ class LoadedRevocationData:
         fetched: Iterable[tuple[str, str]],
         rules: CertificateRules,
     ) -> RevocationData:
-        """Return what is in hand: lists (each a file), and what was fetched (kind and digest of each).
+        """Return the revocation data of `files` (a list each) and of `fetched` (kind and digest of each).
 
-        Raises GW208 for too many lists, and for one that cannot be read; a fetched one, which could
-        be read when it was taken, proves nothing then, and the log says so: where nothing else is in
-        hand of its issuer, nothing is known.
+        Raises GW208 for too many lists, and for a file that cannot be read. A fetched list that can
+        no longer be read proves nothing, and this is logged: without another list of its issuer,
+        revocation is unknown.
         """
         found: dict[str, RevocationData] = {}
         for octets in files:

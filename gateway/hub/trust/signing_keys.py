@@ -1,4 +1,4 @@
-"""The keys the hub signs with, read from the settings: the one of now, and the one that takes over."""
+"""Load the keys the hub signs with from the settings: the current key, and the one that takes over."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NextSigningKey:
-    """The key with which a hub signs from a moment on, in place of the one before."""
+    """The key with which a hub signs from `starts` on, in place of the key before."""
 
     signer: Signer
     starts: datetime
 
 
 def load_hub_signer(settings: Settings) -> Signer:
-    """Return the hub's own signer; raises GW803 when key or certificate is not there.
+    """Return the hub's own signer; raises GW803 when the key or certificate is missing.
 
-    A token is not asked yet: it may be away now, and back when there is something to sign.
+    A token is not contacted yet: it may be unavailable now and available for the first signature.
     """
     return _load_section_signer(settings.pki, "pki")
 
 
 def load_next_signing_key(settings: Settings) -> NextSigningKey | None:
-    """Return the key that takes over and when, None when there is none; raises as `load_hub_signer` does."""
+    """Return the key that takes over, None when there is none; raises as `load_hub_signer` does."""
     pki = settings.pki.next
     return (
         NextSigningKey(_load_section_signer(pki, "pki.next"), pki.starts) if pki.starts is not None else None
@@ -69,7 +69,7 @@ def _log_key_state(problem: GatewayError | None) -> None:
 
 
 def read_key_file(path: Path, key: str) -> bytes:
-    """Return the octets of a file of a key or a certificate; raises GW803 naming the setting `key`."""
+    """Return the octets of a key file or certificate file; raises GW803 naming the setting `key`."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Who signed a submission, and by which way he was admitted: an own document, or one vouched for."""
+"""Determine who signed a submission, and how the signer was admitted: directly, or by a voucher."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _OUTER: Final = "/Vouched/ds:Signature"
 
 @dataclass(frozen=True, slots=True)
 class OpenedDocument:
-    """The tree of a party's document, and the word of the gateway that carried it, where one did.
+    """The tree of a party's document, and the vouching document that contained it, if any.
 
-    The two signatures of what was vouched for are verified; of any other none is yet.
+    The two signatures of a vouched document are verified; the signature of any other is not yet
+    verified.
     """
 
     root: etree._Element
@@ -36,7 +37,7 @@ class OpenedDocument:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionTimes:
-    """When a document came, and when it is judged."""
+    """When a document was received, and when it is checked."""
 
     received_at: datetime
     checked_at: datetime
@@ -44,7 +45,7 @@ class SubmissionTimes:
 
 @dataclass(frozen=True, slots=True)
 class SignerAdmission:
-    """The party whose signature a document bears, the one that vouches for it, and the evidence of both."""
+    """The party that signed a document, the party that vouches for it, and the evidence of both."""
 
     party: str
     voucher: str | None
@@ -52,7 +53,7 @@ class SignerAdmission:
 
 
 def open_document(content: bytes, limits: WireLimits) -> OpenedDocument:
-    """Read the tree of a submission: the party's own, from inside what a gateway vouches for."""
+    """Read the tree of a submission; from a vouched document, read the party's own document inside."""
     root = parse_xml(content, limits)
     if not is_vouched_document(root):
         return OpenedDocument(root)
@@ -63,15 +64,15 @@ def open_document(content: bytes, limits: WireLimits) -> OpenedDocument:
 def admit_signer(
     hub: Hub, opened: OpenedDocument, knowledge: RegisterSnapshot, when: SubmissionTimes
 ) -> SignerAdmission:
-    """Return whose signature a document bears; raises where it is bad, or its signer not to be admitted."""
+    """Return the party that signed a document; raises for a bad signature, or a signer not admitted."""
     if opened.vouched is not None:
         return _admit_vouched_signer(hub, opened, opened.vouched, (knowledge, when))
     certificate = verify_document(opened.root).certificate
-    # What came before the cut of a certificate counts, however long it waited here.
+    # A document received before the end of a certificate's use counts, however long it waited here.
     party = _require_registered_party(
         knowledge.find_certificate_party(certificate.sha256, when.received_at), _INNER
     )
-    # After the look at the register: strangers' certificates are not worth a judgement.
+    # After the register lookup: certificates that are not registered are not validated.
     verdict = hub.judge(certificate.der, CertificateUse.SIGNING, when.checked_at)
     verdict.raise_unless_accepted(_INNER)
     return SignerAdmission(
@@ -85,12 +86,13 @@ def _admit_vouched_signer(
     vouched: VouchedDocument,
     known: tuple[RegisterSnapshot, SubmissionTimes],
 ) -> SignerAdmission:
-    """Judge the gateway as any signer, and by our list as a voucher; it holds the party's mandate.
+    """Validate the gateway as a signer, and by our list as a voucher; it must hold the party's mandate.
 
-    Whether a path leads to the party's certificate is the gateway's affair, unless we judge it ourselves.
+    Whether a path leads to the party's certificate is checked by that gateway, unless we can
+    validate the certificate ourselves.
     """
     knowledge, when = known
-    # Takes out of this tree what the party's signature does not cover, as it did for the gateway.
+    # Removes from this tree what the party's signature does not cover, as the gateway did.
     verify_document(opened.root)
     party = _require_registered_party(
         knowledge.find_certificate_party(vouched.signer.sha256, when.received_at), _INNER
@@ -120,9 +122,9 @@ def _admit_vouched_signer(
 
 
 def _check_vouched_certificate(hub: Hub, vouched: VouchedDocument, at: datetime) -> None:
-    """Refuse a party's certificate that we refuse ourselves: who vouches for it knows it no better.
+    """Raise for a party's certificate that we reject ourselves: our own verdict prevails over a voucher.
 
-    Where we have never heard of its issuer there is nothing of ours to go by.
+    Where its issuer is unknown to us, our verdict says nothing.
     """
     verdict = hub.judge(vouched.signer.der, CertificateUse.SIGNING, at)
     if verdict.passing or hub.recognizer.is_known_issuer(vouched.signer, hub.judge.trust, at):
@@ -130,7 +132,7 @@ def _check_vouched_certificate(hub: Hub, vouched: VouchedDocument, at: datetime)
 
 
 def _check_voucher_mandate(knowledge: RegisterSnapshot, voucher: str, party: str, at: datetime) -> None:
-    """Refuse a word on a party of whom the gateway has no mandate: one of another country."""
+    """Raise when the voucher has no mandate of the party, for example of a party of another country."""
     if not knowledge.make_filing_register(at).has_mandate(voucher, party):
         detail = f"{voucher[:40]} vouches for {party[:40]} and holds no mandate of it"
         raise GatewayError(DECLARANT_NOT_ALLOWED, detail, _OUTER)
@@ -143,7 +145,7 @@ def _require_registered_party(party: str | None, where: str) -> str:
 
 
 def _describe_admission(hub: Hub, certificate: Certificate, verdict: Verdict) -> dict[str, Any]:
-    """Return by which way a signer was admitted, and under which digest it is kept what that rests on."""
+    """Return how a signer was admitted, and the digest of the stored verdict."""
     return {**verdict.admission_way, "verdict": hub.verdicts.find_verdict_digest(certificate.sha256)}
 
 

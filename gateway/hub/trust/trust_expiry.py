@@ -1,4 +1,4 @@
-"""Until when trust lasts: our own certificates, our anchors and intermediates, lists that nobody fetches."""
+"""List until when trust is valid: own certificates, anchors, intermediates, lists that are not fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["OURSELVES", "list_authority_periods", "list_expiry_remarks", "list_o
 
 
 def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
-    """Return the time of each anchor and intermediate; another of the same name goes on with it."""
+    """Return the validity of each anchor and intermediate; another one of the same name continues it."""
     trust = hub.judge.trust
     return tuple(
         UsagePeriod(one.subject, "authority", one.subject, one.sha256, one.not_before, one.not_after)
@@ -22,9 +22,10 @@ def list_authority_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
 
 
 def list_expiry_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
-    """Return what the operator is to know of the lists of files and verbs; the register is in hand.
+    """Return warnings for the operator about the revocation lists of files and commands.
 
-    Only the newest list of an issuer for a scope counts; one that is fetched is told of elsewhere.
+    Only the newest list of an issuer for a scope counts. A fetched list is reported elsewhere. The
+    current register snapshot is used.
     """
     fetched = {sha256 for _, sha256 in hub.get_snapshot().fetched}
     most = hub.judge.trust.policy.crl_age_most
@@ -46,12 +47,12 @@ def _select_newest_lists(lists: Iterable[RevocationList]) -> Iterable[Revocation
     return newest.values()
 
 
-#: The owner's name of our own certificates; a party of the register cannot be mistaken for it.
+#: The owner name of our own certificates; no party of the register can have it.
 OURSELVES = "(ourselves)"
 
 
 def list_own_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
-    """Return the time in which each key of the hub signs, the first one first."""
+    """Return the time in which each key of the hub signs, the current key first."""
     first, *rest = (signer.certificate for signer in hub.signers)
     cut = hub.next_key_start
     ends = first.not_after if cut is None else min(first.not_after, cut)

@@ -1,4 +1,4 @@
-"""Whom the hub trusts, read from the settings: anchors, intermediates, policies, signers of trusted lists."""
+"""Load the hub's trust from the settings: anchors, intermediates, policies, signers of trusted lists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["load_recognition_policy", "load_stamp_trust_store", "load_trust_stor
 
 
 def load_trust_store(settings: Settings) -> TrustStore:
-    """Return anchors, intermediates and the policy by which certificates are judged."""
+    """Return the anchors, intermediates and policy by which certificates are validated."""
     anchors = _load_all_certificates(settings.pki.anchors, "pki.anchors")
     below = (
         *_load_all_certificates(settings.pki.intermediates, "pki.intermediates"),
@@ -49,7 +49,7 @@ def _read_certificate_file(path: Path, key: str) -> tuple[Certificate, ...]:
 
 
 def load_stamp_trust_store(settings: Settings) -> TrustStore | None:
-    """Return the anchors of time-stamping authorities, None where they have none of their own."""
+    """Return the trust store of time-stamping authorities, None where they have no own anchors."""
     anchors = settings.time_stamps.anchors
     if not anchors:
         return None
@@ -58,7 +58,7 @@ def load_stamp_trust_store(settings: Settings) -> TrustStore | None:
 
 
 def load_recognition_policy(settings: Settings) -> RecognitionPolicy:
-    """Return who says whom we recognise, and what his words are good for."""
+    """Return who signs our trusted list, and which levels are accepted for which use."""
     signers = frozenset(_load_all_certificates(settings.recognition.signers, "recognition.signers"))
     uses = {CertificateUse(name): frozenset(levels) for name, levels in settings.recognition.uses.items()}
     return RecognitionPolicy(signers, uses, settings.recognition.vouched)

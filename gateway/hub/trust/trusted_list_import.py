@@ -1,7 +1,7 @@
-"""A trusted list comes in, whoever brought it: verified, held against the one in hand, and put in force.
+"""Import a trusted list from any source: verify it, compare it with the loaded one, and activate it.
 
-The octets are judged before the transaction, which only writes; the epoch that it raises makes
-every process judge by the new list from its next message on.
+The octets are verified before the transaction, which only writes. The transaction raises the epoch,
+so that every process uses the new list from its next message on.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from gateway.store import (
 __all__ = ["ImportedList", "import_trusted_list"]
 
 _ATTEMPTS: Final = 3
-#: Which list names which is no question of whom we trust ourselves.
+#: Which list names which other list does not depend on the anchors that we trust ourselves.
 _NOBODY: Final = TrustStore(())
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedList:
-    """The list in force afterwards: the one that came, or (not `was_activated`) the same octets as before.
+    """The list in force afterwards: the new one, or (not `was_activated`) the same octets as before.
 
-    `previous_sequence` is the sequence number of the list whose place it took; `named_by` the list that names
-    its signer, None for our own, whose signer the settings name.
+    `previous_sequence` is the sequence number of the list that it replaced. `named_by` is the list
+    that names its signer; it is None for our own list, whose signer the settings name.
     """
 
     list: TrustedList
@@ -62,12 +62,13 @@ def import_trusted_list(
     actor: str = "operator",
     shelf: TrustedListCache | None = None,
 ) -> ImportedList:
-    """Verify a list, ours or of others, and put it in force; what is in force stays when it is refused.
+    """Verify a list, ours or another's, and activate it; a refused list leaves the one in force.
 
-    Our own is signed by whom the settings name, another by whom a list in force names for that
-    territory.  Raises GW201 to GW206 for signature and signer, GW402 for the form, GW804 for a list
-    that is out of time or older than the one in hand, GW801 where nobody may sign a list of ours.
-    A `shelf` spares whoever imports often to open again what is in hand.
+    Our own list must be signed by a signer that the settings name; another list by a signer that a
+    list in force names for that territory. Raises GW201 to GW206 for signature and signer, GW402
+    for the form, GW804 for a list that is out of time or older than the loaded one, GW801 where the
+    settings name no signer of our list. A `shelf` saves a frequent caller from parsing the loaded
+    lists again.
     """
     if not terms.signers:
         raise GatewayError(SETTINGS_WRONG, "nobody is named who may sign our list", "recognition.signers")
@@ -86,7 +87,7 @@ def import_trusted_list(
         if not found.was_activated:
             return found
         with write_transaction(engine, "trust_list.import") as conn:
-            # Another may have come while this one was verified: it is then held against that one.
+            # Another list may have been imported meanwhile: the new one is then compared with that one.
             if shelf.load_lists(conn, terms).list_digests == lists.list_digests:
                 _store_list(conn, octets, found, (actor, now))
                 return found
@@ -107,9 +108,9 @@ def _verify_list(
 
 
 def _check_still_referenced(lists: LoadedTrustedLists, new: TrustedList, now: datetime) -> None:
-    """Refuse a list to which ours would not lead any more: one that only its predecessor names.
+    """Raise for a list that our list no longer leads to: one that only its predecessor names.
 
-    It would take the place of that one and count for nothing.
+    It would replace its predecessor and have no effect.
     """
     check_list_freshness(new, now)
     found = RecognitionContext(_NOBODY, lists.root, lists.others).list_current_lists(now)

@@ -1,7 +1,8 @@
-"""Recognition in a running hub: the trusted lists in hand, and the judge's ways beside our own anchors.
+"""Recognise signers in a running hub by the loaded trusted lists, in addition to our own anchors.
 
-Only where our own anchors do not admit a certificate is anything here asked, and the judge
-remembers the answer as any other: for whom we know ourselves recognition costs nothing.
+The lists are used only where our own anchors do not admit a certificate, and the validator
+remembers the verdict as any other. Recognition costs nothing for signers that our own anchors
+admit.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ __all__ = ["NOBODY", "LoadedTrustedLists", "RecognitionPolicy", "Recognizer", "T
 
 _log = logging.getLogger(__name__)
 _ANY: Final = "*"
-#: National lists come at least twice a year, and ours as often as we like.
+#: The operator is warned so long before a list expires. National lists are issued at least twice a year.
 _SOON: Final = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
 class RecognitionPolicy:
-    """What the settings say: who may sign our list, which levels are good for which use.
+    """The recognition settings: who may sign our list, which levels are accepted for which use.
 
-    ``vouched`` is how old the word of a gateway that vouches may be.
+    ``vouched`` is how old the statement of a vouching gateway may be.
     """
 
     signers: frozenset[Certificate] = frozenset()
@@ -60,46 +61,46 @@ class RecognitionPolicy:
     vouched: timedelta = MOST_AGE
 
     def get_accepted_levels(self, use: CertificateUse) -> frozenset[str] | None:
-        """Return the levels that are good for a use, one of which is needed; None when any is."""
+        """Return the levels accepted for a use, one of which is needed; None when every level is."""
         levels = self.uses.get(use, frozenset())
         return None if _ANY in levels else levels
 
 
-#: Nobody may sign a list of ours, so nobody of others is recognised.
+#: Names no signer of our list, so no signer of others is recognised.
 NOBODY: Final = RecognitionPolicy()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTrustedLists:
-    """The lists in hand: our own, from which recognition starts, and those of others."""
+    """The loaded lists: our own, from which recognition starts, and those of others."""
 
     root: TrustedList | None = None
     others: tuple[TrustedList, ...] = ()
 
     def find_predecessor(self, found: TrustedList) -> TrustedList | None:
-        """Return the list of others in whose place another one would come."""
+        """Return the list of others that a new list would replace."""
         place = (found.form, found.territory)
         return next((each for each in self.others if (each.form, each.territory) == place), None)
 
     def replace_list(self, new: TrustedList) -> LoadedTrustedLists:
-        """Return these lists with another one of others in its place."""
+        """Return these lists with a new list in the place of its predecessor."""
         before = self.find_predecessor(new)
         return LoadedTrustedLists(self.root, (*(each for each in self.others if each is not before), new))
 
     @property
     def list_digests(self) -> frozenset[str]:
-        """Return which lists these are."""
+        """Return the digests of these lists."""
         return frozenset(each.sha256 for each in (self.root, *self.others) if each is not None)
 
 
 class TrustedListCache:
-    """Reads the lists in hand from the database, each of them once: opening a large one takes seconds."""
+    """Loads the stored trusted lists from the database, each parsed once: a large one takes seconds."""
 
     def __init__(self) -> None:
         self._opened: dict[str, TrustedList] = {}
 
     def load_lists(self, conn: Connection, terms: RecognitionPolicy) -> LoadedTrustedLists:
-        """Return the lists in hand; the root is the last one whose signer the settings name."""
+        """Return the stored lists; the root is the last one whose signer the settings name."""
         if not terms.signers:
             return LoadedTrustedLists()
         rows = trusted_lists.list_latest(conn)
@@ -115,7 +116,7 @@ class TrustedListCache:
         if known is not None:
             return known
         try:
-            # Verified again: what lies in the database is believed no more than what came.
+            # Verified again: a list in the database is trusted no more than a received one.
             return open_trusted_list(
                 trusted_lists.get_list_content(conn, row.id), {read_certificate(row.signer)}
             )
@@ -125,9 +126,10 @@ class TrustedListCache:
 
 
 class Recognizer:
-    """Judges as `examine` does, and asks the lists about a certificate that our own anchors do not admit.
+    """Validates as `examine` does, and uses the lists for certificates that our own anchors do not admit.
 
-    It stands behind a judge, which remembers what it says; `reload_lists` must come before the judge's own.
+    It is called by a validator, which remembers its verdicts. `reload_lists` must be called before
+    the validator reloads its trust.
     """
 
     def __init__(self, terms: RecognitionPolicy = NOBODY, examine: Examine | None = None) -> None:
@@ -137,11 +139,11 @@ class Recognizer:
         self._lists = LoadedTrustedLists()
 
     def reload_lists(self, conn: Connection) -> None:
-        """Take the lists into use that are in hand now."""
+        """Use the lists that are stored now."""
         self._lists = self.shelf.load_lists(conn, self.terms)
 
     def list_due_updates(self, at: datetime) -> Iterator[str]:
-        """Yield, in words, the lists in hand that count for nothing any more, or soon will not."""
+        """Yield a text for each loaded list that has expired, or will expire soon."""
         for each in (self._lists.root, *self._lists.others):
             ends = each.next_update if each else None
             if each is not None and ends is not None and ends - at < _SOON:
@@ -151,7 +153,7 @@ class Recognizer:
     def __call__(
         self, leaf: bytes, use: CertificateUse, at: datetime, trust: TrustStore, revocations: RevocationData
     ) -> Verdict:
-        """Judge a certificate (DER); what others admit says by which way, and from which of our lists."""
+        """Validate a certificate (DER); a recognised one states the mode, and the list that admits it."""
         verdict = self._examine(leaf, use, at, trust, revocations)
         lists, wanted = self._lists, self.terms.get_accepted_levels(use)
         if verdict.is_accepted or verdict.passing or lists.root is None or wanted == frozenset():
@@ -168,11 +170,11 @@ class Recognizer:
         return replace(found.verdict, mode=found.mode, source=source, levels=found.levels)
 
     def list_trust_stores(self, trust: TrustStore, at: datetime) -> Iterator[TrustStore]:
-        """Yield the trust by which each bridge and list in force admits, beside our own `trust`."""
+        """Yield the trust store of each bridge and list in force, in addition to our own `trust`."""
         return list_trust_stores(self._build_recognition(trust), at)
 
     def is_known_issuer(self, certificate: Certificate, trust: TrustStore, at: datetime) -> bool:
-        """Tell whether we judge a certificate ourselves: its issuer is ours, or stands on a list in force."""
+        """Tell whether we can validate a certificate: its issuer is ours, or is on a list in force."""
         return is_known_certificate(certificate, at, self._build_recognition(trust))
 
     def _build_recognition(self, trust: TrustStore) -> RecognitionContext:
@@ -180,9 +182,10 @@ class Recognizer:
         return RecognitionContext(trust, lists.root, lists.others)
 
     def check_vouched_levels(self, vouched: VouchedDocument, at: datetime, since: datetime) -> frozenset[str]:
-        """Return what a vouched signer is worth, for a document that came at `since`.
+        """Return the levels of a vouched signer, for a document that was received at `since`.
 
-        Raises GW205 where our list does not say so, or says that it is not enough to sign with.
+        Raises GW205 where our list does not name the voucher, or where the levels do not suffice
+        for signing.
         """
         oldest = self.terms.vouched + max(at - since, timedelta())
         levels = get_vouched_levels(vouched, at, self._lists.root, oldest)

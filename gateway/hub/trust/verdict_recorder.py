@@ -1,8 +1,8 @@
-"""Keeps what verdicts on certificates rest on, once for each new one and never for each message.
+"""Store the evidence of certificate verdicts, once for each new verdict and not for each message.
 
-A verdict is kept before anybody hears of it: whatever is stored because of it, it is stored
-earlier.  Verdicts that take a certificate are all kept; of those that refuse one only those on
-certificates of the register, for there is no end of others.
+A verdict is stored before it is returned, so it is stored before anything that depends on it. All
+verdicts that accept a certificate are stored. Verdicts that reject one are stored only for
+certificates of the register, because the number of other certificates is unbounded.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gateway.store import NewVerdict, payloads, read_transaction, verdicts, writ
 __all__ = ["VerdictRecorder"]
 
 _log = logging.getLogger(__name__)
-#: Certificates whose verdict is known by name: as many as two judges remember, good and tolerated ones.
+#: Certificates whose verdict digest is held: as many as two validators remember, good and tolerated.
 _MOST: Final = 2 * (4096 + 1024)
 
 
 class VerdictRecorder:
-    """What is kept of verdicts; safe for many threads."""
+    """Stores verdicts and holds their digests; safe for many threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -36,11 +36,11 @@ class VerdictRecorder:
         self._naming = threading.Lock()
 
     def set_registered_certificates(self, *known: Collection[str]) -> None:
-        """Take note of the certificates (SHA-256) of the register: of these refusals are kept, too."""
+        """Set the certificates (SHA-256) of the register: their rejections are stored too."""
         self._registered = known
 
     def record_verdict(self, judged: FreshVerdict) -> None:
-        """Keep a new verdict with all that it rests on; raises where one that counts cannot be kept."""
+        """Store a new verdict with its evidence; raises where an accepting verdict cannot be stored."""
         leaf = hashlib.sha256(judged.leaf).hexdigest()
         if judged.verdict.is_accepted:
             proof = make_verdict_evidence(judged)
@@ -49,14 +49,14 @@ class VerdictRecorder:
         elif any(leaf in known for known in self._registered):
             try:
                 self._store_verdict(judged, leaf, make_verdict_evidence(judged))
-            # It is refused all the same, for the reason that it is refused for.
+            # The certificate is rejected anyway, for the reason of its verdict.
             except Exception:
                 _log.warning("the refusal of certificate %s is not kept", leaf[:16], exc_info=True)
 
     def find_verdict_digest(
         self, leaf_sha256: str, use: CertificateUse = CertificateUse.SIGNING
     ) -> str | None:
-        """Return the digest of the verdict by which a certificate is used now; None where nothing is kept."""
+        """Return the digest of the verdict by which a certificate is used now; None where none is stored."""
         return self._in_force.get((leaf_sha256, use))
 
     def _set_current_digest(self, leaf: str, use: CertificateUse, digest: str) -> None:
