@@ -1,4 +1,4 @@
-"""Hands things over, and again if need be: the queue's worker and its agents."""
+"""Contain the delivery worker and its agents, which deliver queued items and repeat failed attempts."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How an attempt ends: the lease that ends with it, the problem it leaves, the wait before the next one.
+"""Define how an attempt ends: lease completion, stored problem, and delay before the next attempt.
 
-A lease ends inside the transaction that stores what the delivery came to.  The wait before the next
-attempt doubles from the first to a ceiling, so that a destination that is down for an hour is asked
-often at first and rarely later.  Each delivery waits a little differently, so that all that piled up
-does not arrive at once when the destination comes back.
+A lease ends inside the transaction that stores the outcome of the delivery. The delay before the
+next attempt doubles from the first value to a ceiling, so that a destination that is down for an
+hour is tried often at first and rarely later. The delays of deliveries differ a little, so that a
+backlog does not arrive at once when the destination is available again.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _SPREAD = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """How often and how soon: `retries` after the first try, `first` wait, `ceiling` of waits.
+    """The retries after the first attempt, the first delay, and the ceiling of delays.
 
-    `steady` waits always the same, as ebMS 2.0 RetryInterval does.
+    `steady` means that all delays are equal, as ebMS 2.0 RetryInterval defines.
     """
 
     retries: int
@@ -44,9 +44,9 @@ class RetryPlan:
 
 
 def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta | None:
-    """Return the wait after try number `tries` (from 1), None when all are used up.
+    """Return the delay after attempt number `tries` (from 1), None when all retries are used up.
 
-    `key` names the delivery: it decides, always alike, where in the spread its wait lies.
+    `key` identifies the delivery: its delay has always the same place in the spread.
     """
     if tries > plan.retries:
         return None
@@ -59,13 +59,13 @@ def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta
 
 
 class LeaseLostError(Exception):
-    """Another worker has taken the delivery over: what was done here is undone."""
+    """Another worker has taken over the delivery; the transaction of this one is rolled back."""
 
 
 def make_lease_finisher(
     lease: DeliveryLease, clock: Callable[[], datetime], outcome: AttemptOutcome | None = None
 ) -> Callable[[Connection], None]:
-    """Return what marks the delivery delivered, and undoes everything when the lease is lost."""
+    """Return a function that marks the delivery delivered; it raises when the lease is lost."""
 
     def finish_lease(conn: Connection) -> None:
         if not delivery_leases.mark_delivered(conn, lease, clock(), outcome or AttemptOutcome()):
@@ -77,7 +77,8 @@ def make_lease_finisher(
 def make_attempt_outcome(problem: GatewayError) -> AttemptOutcome:
     """Return a problem as the outcome of an attempt.
 
-    Words of the far side may stand in it; nothing of theirs moves an operator's cursor.
+    The text may come from the far side, so unprintable characters are replaced: none may reach an
+    operator's terminal.
     """
     words = "".join(char if char.isprintable() else " " for char in str(problem)[:500])
     return AttemptOutcome(problem=problem.problem.id, detail=words)

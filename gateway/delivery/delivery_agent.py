@@ -1,4 +1,4 @@
-"""What the worker asks of an agent, and what it tells one: an attempt, a plan, a failure for good."""
+"""Define the interface between worker and agent: an attempt, a retry plan, a final failure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["DeliveryAgent", "FailedDelivery"]
 
 
 class DeliveryAgent(Protocol):
-    """Hands deliveries of one kind over."""
+    """Attempts deliveries of one kind."""
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Make one attempt and store what came of it, ending the lease in the same transaction.
+        """Make one attempt and store its effect, ending the lease in the same transaction.
 
         Raises GatewayError when the attempt failed and nothing was stored.
         """
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return how often and how soon such a delivery is tried again."""
+        """Return how often and at which intervals such a delivery is retried."""
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store what follows from it that the delivery has failed for good; its case is locked."""
+        """Store the consequences of a final failure of the delivery; its case is locked."""
 
 
 @dataclass(frozen=True, slots=True)

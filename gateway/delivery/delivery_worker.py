@@ -1,8 +1,8 @@
-"""The delivery worker: claims what is due, lane by lane, and lets agents hand it over.
+"""Claim due deliveries lane by lane, and let agents attempt them.
 
-A worker holds nothing that is not also in the database.  Killed at any moment, its leases
-run out and another worker repeats what it was doing; the repeat is recognised wherever it
-arrives, because every agent's effect is one transaction that also ends the lease.
+A worker holds nothing that is not also in the database. When it is killed, its leases run out and
+another worker repeats its attempts. The receiver recognises the repeat, because every agent's
+effect is one transaction that also ends the lease.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ __all__ = ["DeliveryWorker", "WorkerSettings"]
 
 _log = logging.getLogger(__name__)
 
-#: Until what found no room in the database is tried again, and until it is claimed from again.
+#: Delay of a delivery that found no space in the database, and pause before the next claim.
 _NO_ROOM_WAIT: Final = timedelta(seconds=5)
-#: A token may be away for days, and every try leaves a row.
+#: A token may be unavailable for days, and every attempt leaves a row.
 _NO_KEY_WAIT: Final = timedelta(seconds=30)
 _NO_ROOM_PAUSE: Final = 1.0
-#: For a delivery whose agent cannot say how often it is to be tried.
+#: For a delivery whose agent cannot return a plan.
 _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How the worker works: threads, length of a lease, wait when nothing is due, upkeep.
+    """The worker's threads, lease time, wait when nothing is due, and maintenance interval.
 
-    `crashes` workers may die over one delivery before it is put aside.
+    A delivery is put aside when `crashes` workers have died during it.
     """
 
     threads: int = 8
@@ -69,7 +69,7 @@ class WorkerSettings:
 
 
 class DeliveryWorker:
-    """Claims and hands over until told to stop, then finishes what it holds."""
+    """Claims and attempts deliveries until it is stopped, then finishes those it holds."""
 
     def __init__(
         self,
@@ -94,11 +94,11 @@ class DeliveryWorker:
         self._turn = 0
         self._pause = pace.poll
         self._suspecting = False
-        #: Attempts that have ended, for want of room not yet in the database.
+        #: Attempts that have ended but are not yet in the database, for lack of space.
         self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; returns when everything claimed has ended."""
+        """Work until `stop` is set; return when all claimed deliveries have ended."""
         with ReaderThreads(self._pace.threads, "delivery") as threads:
             keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
             while not stop.is_set():
@@ -111,14 +111,14 @@ class DeliveryWorker:
             keeper.join()
 
     def run_once(self) -> int:
-        """Claim what is due now, hand it over in this thread, return how much it was."""
+        """Claim what is due now, attempt it in this thread, and return the number of deliveries."""
         leases = self._claim_deliveries()
         for lease in leases:
             self._run_attempt(lease)
         return len(leases)
 
     def _claim_deliveries(self) -> list[DeliveryLease]:
-        """Claim from each lane in turn, so that no lane's backlog keeps another waiting."""
+        """Claim from each lane in turn, so that the backlog of one lane does not delay another."""
         room = self._reserve_threads()
         if not room:
             return []
@@ -128,7 +128,7 @@ class DeliveryWorker:
             leases = self._claim_from_lanes(room)
         except GatewayError as problem:
             self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
-            if not isinstance(problem, InsufficientStorageError):  # of which the log has been told
+            if not isinstance(problem, InsufficientStorageError):  # already logged
                 _log.warning("nothing can be claimed: %s", problem)
         except Exception:
             _log.exception("nothing can be claimed")
@@ -149,7 +149,7 @@ class DeliveryWorker:
         share = max(1, room // len(due))
         with write_transaction(self._engine, "delivery.claim") as conn:
             for lane in self._rotate_lanes(suspects) if suspects else ():
-                # The worker may die of it: one at a time, so that it is known which one it was.
+                # The worker may die from it: one at a time, so that the cause is known.
                 until = now + self._pace.lease
                 leases += delivery_leases.claim_deliveries(conn, lane, self._name, now, until, suspects=True)
                 if leases:
@@ -163,19 +163,19 @@ class DeliveryWorker:
         return leases
 
     def _find_suspect_lanes(self, conn: Connection, due: list[str], now: datetime) -> list[str]:
-        """Return those of the lanes in which a suspect is due; none while one is held here."""
+        """Return those of the lanes in which a suspect delivery is due; none while one is held here."""
         if not due or self._suspecting:
             return []
         return [lane for lane in upkeep.list_suspect_lanes(conn, now) if lane in due]
 
     def _rotate_lanes(self, due: list[str]) -> list[str]:
-        """Return the lanes, each time beginning with another one."""
+        """Return the lanes, each time starting with another one."""
         self._turn += 1
         first = self._turn % len(due)
         return due[first:] + due[:first]
 
     def _count_lane_slots(self, lane: str) -> int:
-        """Return how much more of a lane may be held here: one destination fills half the threads."""
+        """Return how many more deliveries of a lane may be held: one destination gets half the threads."""
         if lane == lanes.LOCAL:
             return self._pace.threads
         with self._counting:
@@ -224,7 +224,7 @@ class DeliveryWorker:
             return _UNKNOWN_PLAN
 
     def _handle_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
-        """Put the delivery back for another try, or give it up when no try is left."""
+        """Put the delivery back for another attempt, or fail it when no retry is left."""
         try:
             now, wait = self._clock(), None
             if isinstance(problem, InsufficientStorageError) or problem.problem is KEY_UNAVAILABLE:
@@ -247,11 +247,11 @@ class DeliveryWorker:
                 _log.warning("the failure of delivery %d could not be stored: %s", lease.id, trouble)
             self._unstored.append((lease, problem))
         except Exception:
-            # The lease runs out and the delivery is tried again: nothing is lost by going on.
+            # The lease runs out and the delivery is tried again, so nothing is lost.
             _log.exception("the failure of delivery %d could not be stored", lease.id)
 
     def _requeue_uncounted(self, lease: DeliveryLease, problem: GatewayError, now: datetime) -> None:
-        """Put back what found no room in the database, or no key: no try of its plan is used up by that."""
+        """Put back a delivery that lacked database space or the key; the attempt is not counted."""
         wait = _NO_ROOM_WAIT if isinstance(problem, InsufficientStorageError) else _NO_KEY_WAIT
         with write_transaction(self._engine, "delivery.no_room") as conn:
             delivery_leases.defer_delivery(
@@ -259,7 +259,7 @@ class DeliveryWorker:
             )
 
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
-        """Store that the delivery has failed for good, and what follows from that."""
+        """Store that the delivery has failed for good, with the consequences."""
         now = self._clock()
         with closing_transaction(self._engine, "delivery.failed", lease.id, now) as conn:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
@@ -272,8 +272,8 @@ class DeliveryWorker:
             agent.record_failure(conn, what)
 
     def run_maintenance(self) -> None:
-        """Take back leases that ran out, repeat what was not receipted, end what is too old, queue turns."""
-        # What ended here first: its lease must not run out as if its worker had died.
+        """Reclaim lost leases, requeue unreceipted messages, expire deliveries, queue recurring tasks."""
+        # Ended attempts are stored first: their leases must not run out as if the worker had died.
         for _ in range(len(self._unstored)):
             self._handle_failed_attempt(*self._unstored.popleft())
         now, crashes = self._clock(), self._pace.crashes
@@ -299,7 +299,7 @@ class DeliveryWorker:
                 self._notify_agent(conn, FailedDelivery(row, problem, now))
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
-        """Fail what workers died over, one after another, so that no further one does."""
+        """Fail a delivery during which several workers died, so that no other worker does."""
         problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
         with closing_transaction(self._engine, "delivery.put_aside", delivery, now) as conn:
             row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
@@ -314,7 +314,7 @@ class DeliveryWorker:
 def start_maintenance_thread(
     work: Callable[[], None], every: float, stop: threading.Event
 ) -> threading.Thread:
-    """Start a thread that does `work` again and again until `stop`; a failure is logged and repeated."""
+    """Start a thread that runs `work` repeatedly until `stop`; a failure is logged and `work` runs again."""
 
     def run_maintenance_loop() -> None:
         while not stop.wait(every):

@@ -1,8 +1,8 @@
-"""Reads one HTTP/1.1 answer, strictly and within bounds, from whatever gives octets.
+"""Read one HTTP/1.1 answer, strictly and within limits, from any source of octets.
 
-Whoever answers may be hostile: what two readers could read differently (two lengths, a
-length beside chunks, folded lines) is refused, nothing is inflated, and no more is kept
-than the bounds allow.  Nothing here knows sockets or clocks.
+The server may be hostile. What two readers could read differently (two lengths, a length beside
+chunks, folded lines) is rejected, nothing is decompressed, and no more than the limits allow is
+held. This module uses no sockets and no clocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["MOST_FIELDS", "MOST_HEAD", "HttpAnswer", "read_http_answer"]
 
 #: Octets of all heads and trailers of one answer, interim ones included (Apache: 100 lines of 8 KiB).
 MOST_HEAD: Final = 64 * 1024
-#: Header fields of one head, as Apache and Python's own client have it.
+#: Header fields of one head, as Apache and Python's own client allow.
 MOST_FIELDS: Final = 100
 _STEP: Final = 1 << 16
 _SIZE_LINE: Final = 256
@@ -40,7 +40,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A status line and its header fields; `persists`: HTTP/1.1, and nobody said "close"."""
+    """A status line and its header fields; `persists`: HTTP/1.1 without "Connection: close"."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class _Head:
 
 
 class _AnswerStream:
-    """Gives lines and pieces of what `receive` brings; raises ConnectionError where it ends too early."""
+    """Reads lines and pieces from `receive`; raises ConnectionError when the connection ends too early."""
 
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
@@ -56,11 +56,11 @@ class _AnswerStream:
 
     @property
     def buffered_octets(self) -> int:
-        """The number of octets received and not asked for."""
+        """The number of octets received and not yet read."""
         return len(self._held)
 
     def receive_more(self) -> bool:
-        """Receive once; tell whether anything came."""
+        """Receive once; tell whether octets arrived."""
         piece = self._receive(_STEP)
         self._held += piece
         return bool(piece)
@@ -70,7 +70,7 @@ class _AnswerStream:
         searched = 0
         while (end := self._held.find(b"\r\n", max(0, searched - 1))) < 0:
             searched = len(self._held)
-            if searched > most + 1:  # the one more may be half of the CRLF
+            if searched > most + 1:  # the extra octet may be half of the CRLF
                 break
             if not self.receive_more():
                 raise ConnectionError("the connection ended within the answer")
@@ -90,11 +90,11 @@ class _AnswerStream:
 
 
 def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAnswer, bool]:
-    """Return the answer, and whether the connection it came on may be used again.
+    """Return the answer, and whether its connection may be used again.
 
-    `receive` returns at most as many octets as it is asked for, none at the end.  Raises
-    GW603 when it is no answer in good form or its body has more than `most` octets, and
-    ConnectionError when the connection ends within it.
+    `receive` returns at most the requested number of octets, and none at the end. Raises GW603 when
+    the answer is malformed or its body has more than `most` octets, and ConnectionError when the
+    connection ends within it.
     """
     stream = _AnswerStream(receive)
     room = MOST_HEAD
@@ -119,7 +119,7 @@ def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
 
 
 def _read_fields(stream: _AnswerStream, room: int) -> tuple[dict[str, str], int]:
-    """Return the header fields up to the empty line, and how many octets of heads may still come."""
+    """Return the header fields up to the empty line, and how many octets of heads may still follow."""
     headers: dict[str, str] = {}
     count = 0
     while line := stream.read_line(max(room, 0)):
@@ -146,7 +146,7 @@ def _read_body(stream: _AnswerStream, head: _Head, most: int, room: int) -> tupl
         return _read_chunked_body(stream, most, room), True
     if length is None:
         return _read_until_end(stream, most), False
-    # A list of equal values is no length to everybody: some readers then read to the end.
+    # Some readers do not accept a list of equal lengths as a length, and read to the end instead.
     if not _LENGTH.fullmatch(length):
         raise _make_answer_error("it has no one length")
     return _read_counted_body(stream, int(length), most), True
@@ -180,7 +180,7 @@ def _read_chunked_body(stream: _AnswerStream, most: int, room: int) -> bytes:
         if not size:
             break
         around += len(line) + 4
-        # Chunks of some octets each are no crime; extensions that outweigh the content are.
+        # Small chunks are allowed; chunk extensions larger than the content are not.
         if around > MOST_HEAD + len(content) * 8:
             raise _make_answer_error("more framing than content")
         if len(content) + size > most:
@@ -203,6 +203,6 @@ def _make_answer_error(detail: str) -> GatewayError:
 
 
 def require_identity_coding(answer: HttpAnswer) -> None:
-    """Refuse an answer whose content is coded: we ask for none that is."""
+    """Raise for an answer with a content coding: we request none."""
     if not is_identity_coding(answer.headers.get("content-encoding", "identity")):
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer is in a content coding", "Content-Encoding")

@@ -1,7 +1,7 @@
-"""One HTTP POST or GET: bounded in time and size, to the address given, never redirected.
+"""Send one HTTP POST or GET, limited in time and size, to the given address, never redirected.
 
-Idle connections are kept and used again.  A request is never sent twice by this file: a
-repeat is signed anew, and that is for the caller to do.
+Idle connections are reused. This module never sends a request twice: a repeat is signed anew by the
+caller.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayErro
 __all__ = ["HttpAnswer", "HttpClient", "HttpLimits"]
 
 _PORTS: Final = {"http": 80, "https": 443}
-#: How long a connection is used again, in seconds: whom we believe over TLS may change meanwhile.
+#: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
 _MOST_AGE: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How long and how much: seconds to connect, of silence, altogether; octets of an answer."""
+    """Time limits in seconds (to connect, of silence, in total), and octets of an answer."""
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
@@ -41,13 +41,13 @@ class HttpLimits:
 
     @classmethod
     def from_time_out(cls, time_out: timedelta) -> HttpLimits:
-        """Return the bounds of a partner that may be silent so long; a call takes twice that at most."""
+        """Return the limits for a partner's time-out; a call takes at most twice the time-out."""
         seconds = time_out.total_seconds()
         return cls(connect_seconds=min(10.0, seconds), read_seconds=seconds, total_seconds=2 * seconds)
 
 
 class _ClientConnection:
-    """One connection, every step of which ends by a moment: a trickle meets no socket time-out."""
+    """One connection, with a deadline for every step: a socket time-out does not stop a slow trickle."""
 
     def __init__(self, parts: SplitResult, bounds: HttpLimits, tls: TlsConnector | None, end: float) -> None:
         self._silence = bounds.read_seconds
@@ -67,7 +67,7 @@ class _ClientConnection:
             raise
 
     def set_deadline(self, silence: float, end: float) -> None:
-        """Let the next exchange on this connection have another silence, and end by another moment."""
+        """Set the silence limit and the deadline of the next exchange on this connection."""
         self._silence, self._end = silence, end
 
     def _get_seconds_left(self, most: float) -> float:
@@ -77,7 +77,7 @@ class _ClientConnection:
         return min(most, left)
 
     def send(self, octets: bytes) -> None:
-        """Send everything."""
+        """Send all octets."""
         view = memoryview(octets)
         try:
             while view:
@@ -88,22 +88,22 @@ class _ClientConnection:
             raise
 
     def _raise_tls_alert(self) -> None:
-        """Raise what the other end said before it closed: a TLS alert lies there to be read."""
+        """Raise the TLS alert that the other end may have sent before it closed."""
         if isinstance(self._socket, ssl.SSLSocket):
             with suppress(ConnectionError, TimeoutError, ssl.SSLEOFError):
                 self._socket.recv(1)
 
     def receive(self, most: int) -> bytes:
-        """Return what came, at most `most` octets; nothing at the end."""
+        """Return what arrived, at most `most` octets; nothing at the end."""
         self._socket.settimeout(self._get_seconds_left(self._silence))
         try:
             return self._socket.recv(most)
         except TimeoutError:
-            self._get_seconds_left(self._silence)  # the end of all time is told as such, not as silence
+            self._get_seconds_left(self._silence)  # reports the deadline instead of the silence
             raise
 
     def is_reusable(self) -> bool:
-        """Tell whether it is not old, and nothing has come unasked, not even the end of the connection."""
+        """Tell whether it is young enough and nothing has arrived unrequested, including its end."""
         if time.monotonic() - self._opened > _MOST_AGE:
             return False
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
@@ -116,9 +116,9 @@ class _ClientConnection:
 
 
 class HttpClient:
-    """Sends requests and keeps idle connections, a few for each destination; safe for threads.
+    """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
-    `tls` says whom we believe over TLS; without it those whom the operating system believes.
+    `tls` determines which servers are trusted; without it the operating system's anchors apply.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class HttpClient:
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
     ) -> HttpAnswer:
-        """POST `body`; raises GW601 when no answer comes in time, GW603 when it is none or too large.
+        """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed or too large one.
 
         `bounds` are those of this destination, where it has its own.
         """
@@ -145,7 +145,7 @@ class HttpClient:
         return self._exchange_request(parts, head + body, bounds or self._bounds)
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
-        """GET what is there now; raises as `post` does."""
+        """GET the current content of an address; raises as `post` does."""
         parts = _parse_address(url)
         return self._exchange_request(parts, _write_request_head("GET", parts, headers), self._bounds)
 
@@ -162,7 +162,7 @@ class HttpClient:
         except BaseException as problem:
             if connection is not None:
                 connection.close()
-            if isinstance(problem, OSError | UnicodeError):  # the latter: a name that no host can have
+            if isinstance(problem, OSError | UnicodeError):  # UnicodeError: no host can have that name
                 raise _make_unreachable_error(problem, parts) from problem
             raise
         if again:
@@ -184,7 +184,7 @@ class HttpClient:
     def _take_idle_connection(
         self, key: tuple[str, str], bounds: HttpLimits, end: float
     ) -> _ClientConnection | None:
-        """Return an idle connection that is not old and on which nothing came since."""
+        """Return an idle connection that is not old and on which nothing has arrived since."""
         while True:
             with self._lock:
                 kept = self._idle.get(key)

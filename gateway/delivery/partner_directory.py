@@ -1,4 +1,4 @@
-"""The partners we call by SOAP: where each is, by which contract, and whose answers count as its own."""
+"""Hold the partners that are called by SOAP: endpoint, contract, and accepted signer of each."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["PartnerDirectory", "PartnerService"]
 
-#: Names the registered party that a certificate (SHA-256) belongs to; None when nobody's.
+#: Returns the registered party of a certificate (SHA-256); None when it has none.
 PartyOf = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerService:
-    """One partner of the settings: WSDL (shipped when only named), address, registered party, habits.
+    """One partner of the settings: WSDL (a name means a shipped one), address, registered party, options.
 
-    `bounds` are how long its answers may take; None: as long as anybody's.
+    `bounds` limit the time of its answers; None: the limits of the HTTP client.
     """
 
     wsdl: WsdlFile | str
@@ -37,9 +37,9 @@ class PartnerService:
 
 
 class PartnerDirectory:
-    """The configured partners by destination; composes calls and gives agents their addresses.
+    """The configured partners by destination; composes calls and gives agents their destinations.
 
-    `limits` bound what their answers may bring.
+    `limits` are the wire limits of their answers.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PartnerDirectory:
         return compose_service_call(self.resolve_destination(call.destination), words)
 
     def resolve_destination(self, name: str) -> SoapDestination:
-        """Return where calls to a destination go and how its answers are judged; raises GW801."""
+        """Return the destination of calls and the policy for its answers; raises GW801 when unknown."""
         partner = self._get_partner(name)
         rules = AnswerPolicy(
             judge=self._build_signer_check(partner.party),

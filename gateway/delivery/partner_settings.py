@@ -1,7 +1,7 @@
-"""Partners as the settings file names them now: a new agency needs no restart.
+"""Reload the partners when the settings file changes: a new agency needs no restart.
 
-The file is looked at when a partner is asked for, and read again when it has changed.  A
-file that cannot be read changes nothing: the partners stay, and the log says why.
+The file's state is checked when a partner is requested, and the file is read again when it has
+changed. A file that cannot be read changes nothing: the partners stay, and the reason is logged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TEMPLATE = "agency-template.wsdl"
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """The file that the settings came from, and how it is read."""
+    """The settings file, and the function that reads it."""
 
     path: Path
     read: Callable[[], Settings]
 
     def get_file_state(self) -> tuple[int, int]:
-        """Return what changes with the file; zeros while it is not there."""
+        """Return a value that changes with the file; zeros while the file does not exist."""
         try:
             found = self.path.stat()
         except OSError:
@@ -43,9 +43,9 @@ class SettingsFile:
 
 
 class PartnerSettings:
-    """Who is called and how often is tried, as the settings say now; safe for many threads.
+    """The partners and retry plans of the current settings; safe for many threads.
 
-    `changed` is told of new settings before anybody is called by them.
+    `changed` is called with new settings before any call uses them.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ def build_partners(settings: Settings) -> dict[str, PartnerService]:
 
 
 def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: WsdlFile) -> PartnerService:
-    """Return a partner; its WSDL is the one named, else its own where there is one, else the template."""
+    """Return a partner; its WSDL is the configured one, else its own file if it exists, else the template."""
     chosen = called.wsdl or (own.name if has_wsdl_file(own) else _TEMPLATE)
     frozen = replace(own, name=chosen, sha256=called.wsdl_sha256)
     return PartnerService(
@@ -117,7 +117,7 @@ def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: Wsd
 
 
 def build_retry_plans(settings: Settings) -> dict[str, RetryPlan]:
-    """Return the plan of each partner: its own where the settings say so."""
+    """Return the retry plan of each partner: its own where the settings have one."""
     delivery = settings.delivery
     usual = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
     called: dict[str, AgencySettings | CustomsSettings] = {**settings.agency, CUSTOMS: settings.customs}

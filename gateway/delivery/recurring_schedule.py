@@ -1,7 +1,7 @@
-"""What is done again and again is a delivery of our own queue, one for each stretch of time.
+"""Queue recurring tasks as deliveries, one for each period.
 
-A turn is queued under the number of its stretch since 1970, so that of all workers, and of all
-starts, one queues it.  It ends with its stretch: what could not be done in it is done in the next.
+A delivery is queued under the number of its period since 1970, so that only one of all workers and
+of all starts queues it. It expires with its period; an undone task is done in the next period.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class RecurringTask:
-    """Something done once every `every`, by `agent`; `name` is what its turns are known by.
+    """A task that `agent` does once in every period of `every`; `name` identifies its deliveries.
 
-    `lane` is the destination's own where none is given: what one destination lets wait holds up
-    no other.
+    Without `lane` the destination has a lane of its own, so that the backlog of one destination
+    delays no other.
     """
 
     name: str
@@ -36,15 +36,15 @@ class RecurringTask:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def get_period_number(self, at: datetime) -> int:
-        """Return the number of the stretch that holds a moment."""
+        """Return the number of the period that contains the given time."""
         return (at - _EPOCH) // self.every
 
     def get_period_end(self, turn: int) -> datetime:
-        """Return when a stretch is over."""
+        """Return the end of a period."""
         return _EPOCH + (turn + 1) * self.every
 
     def make_period_delivery(self, turn: int) -> NewDelivery:
-        """Return what is queued for one stretch."""
+        """Return the delivery that is queued for one period."""
         return NewDelivery(
             agent=self.agent,
             destination=self.destination,
@@ -58,16 +58,16 @@ class RecurringTask:
 
 
 class RecurringSchedule:
-    """Queues the turns that have come; `recurring` says, each time anew, what recurs."""
+    """Queues the deliveries of periods that have begun; `recurring` returns the current recurring tasks."""
 
     def __init__(self, engine: Engine, recurring: Callable[[], Sequence[RecurringTask]]) -> None:
         self._engine = engine
         self._recurring = recurring
-        #: The turns known to be queued: nothing is asked of the database before the next ones.
+        #: The periods known to be queued: the database is not queried before the next ones.
         self._queued: dict[str, int] = {}
 
     def queue_due_periods(self, now: datetime) -> int:
-        """Queue what this moment's turns lack; return how many that were."""
+        """Queue the deliveries that the current periods lack; return how many were queued."""
         found = self._recurring()
         come = [
             (one, turn) for one in found if self._queued.get(one.name) != (turn := one.get_period_number(now))

@@ -1,9 +1,8 @@
-"""The WSDLs that we call by, loaded once through zeep from the shipped files, and calls composed by them.
+"""Load the WSDLs of the partners once through zeep, and compose calls by them.
 
-A composed call is an unsigned envelope whose MessageID and Body never change again: it is
-stored, and each attempt to send it is signed anew.  Nothing is ever fetched: zeep is given
-the one WSDL and no way to anything else.  A WSDL is frozen (``wsdl_files``): one that has
-changed is not read.
+A composed call is an unsigned envelope whose MessageID and Body never change: it is stored, and
+signed anew for each attempt. Nothing is fetched: zeep gets the one WSDL and cannot reach anything
+else. A WSDL is frozen (``wsdl_files``): a changed one is not read.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from gateway.wire import (
 
 __all__ = ["CallAttachment", "ServiceCall", "ServiceContract", "load_contract"]
 
-# zeep wants a URL; this one names no place.
+# zeep requires a URL; this one points to no real location.
 _BASE: Final = "file:///shipped/wsdl/"
 _SETTINGS: Final[dict[str, bool]] = {
     "strict": True,
@@ -45,13 +44,13 @@ _SETTINGS: Final[dict[str, bool]] = {
     "forbid_external": True,
     "xml_huge_tree": False,
 }
-# No text of an element can hold it.
+# A marker that the text of an element cannot contain.
 _MARK: Final = b"<!--document-->"
 
 
 @dataclass(frozen=True, slots=True)
 class CallAttachment:
-    """A file that travels inside the call; its digest is computed here, from what is sent."""
+    """A file that is sent inside the call; its digest is computed here, from the sent content."""
 
     content_id: str
     media_type: str
@@ -69,7 +68,7 @@ class CallAttachment:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCall:
-    """One call: operation, simple arguments by name, the document for the open part, its identity."""
+    """One call: operation, simple arguments by name, the document for the open part, MessageID, address."""
 
     operation: str
     message_id: str
@@ -80,7 +79,7 @@ class ServiceCall:
 
 
 class _OfflineTransport(Transport):  # type: ignore[misc]
-    """Gives zeep the one WSDL that it was made for, and has no way to anything else."""
+    """Gives zeep the one WSDL that it was made for, and reaches nothing else."""
 
     def __init__(self, url: str, data: bytes) -> None:
         super().__init__()
@@ -88,24 +87,25 @@ class _OfflineTransport(Transport):  # type: ignore[misc]
         self._data = data
 
     def load(self, url: str) -> bytes:
-        """Return the WSDL, refuse every other place."""
+        """Return the WSDL; raise for every other URL."""
         if url != self._url:
             raise GatewayError(SETTINGS_WRONG, "a WSDL refers to another file", url[:200])
         return self._data
 
     def get(self, address: str, *_: Any) -> Any:
-        """Refuse: nothing is fetched."""
+        """Raise: nothing is fetched."""
         raise GatewayError(SETTINGS_WRONG, "nothing is fetched", address[:200])
 
     def post(self, address: str, *_: Any) -> Any:
-        """Refuse: calls are sent elsewhere."""
+        """Raise: calls are sent elsewhere."""
         raise GatewayError(SETTINGS_WRONG, "nothing is sent from here", address[:200])
 
 
 class ServiceContract:
     """One WSDL, ready to compose calls; safe to share between threads.
 
-    Schemas of documents that it imports are left out: documents come as elements, checked before.
+    The document schemas that it imports are left out: documents are given as elements and validated
+    before.
     """
 
     def __init__(self, name: str, data: bytes) -> None:
@@ -150,7 +150,7 @@ class ServiceContract:
             body, AddressingHeaders(operation.action, call.message_id, to=call.to)
         )
         octets = _insert_document(whole, operation, call.document)
-        if len(octets) > DEFAULT_LIMITS.text:  # attachments: what cannot be read again is not stored
+        if len(octets) > DEFAULT_LIMITS.text:  # an unreadable envelope must not be stored
             prescan_xml(octets)
         return octets
 
@@ -158,9 +158,9 @@ class ServiceContract:
 def _insert_document(
     envelope: etree._Element, operation: WsdlOperation, document: etree._Element | None
 ) -> bytes:
-    """Return the envelope with `document` in place of the element of its name that zeep was given.
+    """Return the envelope with `document` in place of the placeholder element that zeep was given.
 
-    It goes in as octets: an element that moves from tree to tree loses declarations that
+    The document is inserted as octets: an element that moves between trees loses declarations that
     repeat an outer one, and with them its prefixes.
     """
     if document is None:
@@ -173,7 +173,7 @@ def _insert_document(
 
 
 def _build_addressed_envelope(body: etree._Element, values: AddressingHeaders) -> etree._Element:
-    """Return an envelope of our own around `body`: zeep's addressing has another id at each call."""
+    """Return a new envelope around `body`: zeep's own addressing makes another id at each call."""
     envelope = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
     header = etree.SubElement(envelope, f"{{{SOAP11}}}Header")
     write_addressing(header, values)
@@ -190,6 +190,6 @@ def _load_contract_file(file: WsdlFile) -> ServiceContract:
 
 
 def load_contract(file: WsdlFile | str) -> ServiceContract:
-    """Return the contract of a WSDL (shipped when only named), loaded at the first call and then kept."""
+    """Return the contract of a WSDL (a name means a shipped one), loaded at the first call and cached."""
     with _loading:
         return _load_contract_file(WsdlFile(file) if isinstance(file, str) else file)

@@ -1,4 +1,4 @@
-"""Reads what a partner's service answered: an ``Answer`` as values, or a fault as a problem of ours."""
+"""Read the answer of a partner's service: an ``Answer`` as values, or a fault as a problem."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gateway.wire import SoapFault, collapse_whitespace, parse_instant
 
 __all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
 
-# What the far side says about these octets it would say again; everything else may pass: a fault of
-# its own, a clock, a certificate that it has not loaded yet.  A repeat is signed anew.
+# For these fault codes the partner would answer the same octets in the same way again. Everything else
+# may pass: a fault of its own, a clock, a certificate that is not loaded yet. A repeat is signed anew.
 _FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _STATUS_FOR_GOOD: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
 
 
 def read_agency_answer(wrapper: etree._Element) -> AgencyAnswer:
-    """Return what the response element `wrapper`, valid by its schema, says."""
+    """Return the content of the response element `wrapper`, which its schema has validated."""
     said = wrapper[0][0]
     try:
         if etree.QName(said).localname == "Acknowledged":
@@ -78,7 +78,7 @@ def _read_required_text(parent: etree._Element, name: str) -> str:
 def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
     """Return GW602 for a fault that will be repeated, GW601 for one that may pass.
 
-    A fault that nobody signed for never ends a delivery: it may be anyone's.
+    An unsigned fault never ends a delivery: anyone may have sent it.
     """
     code = fault.code.rpartition("}")[2].rpartition(":")[2].partition(".")[0]
     known = code in _FOR_GOOD and not fault.code.startswith("{") and not fault.code.startswith("wsse:")
@@ -91,7 +91,7 @@ def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
 
 
 def make_status_error(status: int) -> GatewayError:
-    """Return the problem that an HTTP status without SOAP envelope stands for."""
+    """Return the problem for an HTTP status without SOAP envelope."""
     if status in _STATUS_FOR_GOOD:
         return GatewayError(REFUSED_FOR_GOOD, f"HTTP status {status}", "HTTP")
     if status >= 400:

@@ -1,4 +1,4 @@
-"""Hands a composed call to a partner's SOAP service and returns what it answered."""
+"""Send a composed call to a partner's SOAP service and return its answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ __all__ = ["SoapCaller", "SoapDestination", "compose_service_call"]
 
 @dataclass(frozen=True, slots=True)
 class SoapDestination:
-    """A partner's service: its WSDL (shipped when only named), its address from the settings, its rules.
+    """A partner's service: its WSDL (a name means a shipped one), its configured address, its rules.
 
-    The address in the WSDL is never used: a WSDL may come from elsewhere, calls go where
-    the settings say.  `bounds` are how long and how much of this partner alone, None where they
-    are those of the sender.
+    The address in the WSDL is never used, because a WSDL may come from elsewhere. `bounds` are the
+    limits of this partner alone; None: those of the HTTP client.
     """
 
     wsdl: WsdlFile | str
@@ -39,7 +38,7 @@ def compose_service_call(destination: SoapDestination, call: ServiceCall) -> byt
 class SoapCaller:
     """Makes attempts: signs, sends, opens the answer; safe to share between threads.
 
-    `signer` gives the key that signs now.
+    `signer` returns the key that signs now.
     """
 
     def __init__(
@@ -58,8 +57,8 @@ class SoapCaller:
     ) -> tuple[AgencyAnswer, SignedReply]:
         """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
 
-        Returns the answer and what it came in, with whose certificate was believed.
-        Raises GW601, GW602 or GW603; the first and the last may be tried again.
+        Returns the answer and its signed octets, with the digest of the accepted certificate.
+        Raises GW601, GW602 or GW603; GW601 and GW603 may be retried.
         """
         agreed = load_contract(destination.wsdl)
         call = sign_call(envelope, agreed, self._signer(), self._clock(), destination.rules.limits)

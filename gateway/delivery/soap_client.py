@@ -1,7 +1,7 @@
-"""Seals a composed call, and opens what came back: signature, signer, addressing, meaning.
+"""Sign a composed call, and open its answer: signature, signer, addressing, content.
 
-`compose` (``soap_contracts``) makes octets whose MessageID and Body stand for ever; `sign_call`
-signs them for one attempt; `open_signed_answer` believes nothing that the agency did not sign.
+The MessageID and Body of a composed call (``service_contracts``) never change. `sign_call` signs
+them for one attempt. `open_signed_answer` accepts nothing that the agency did not sign.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gateway.xmlsec import (
 
 __all__ = ["AnswerPolicy", "SignedCall", "SignerCheck", "open_signed_answer", "sign_call"]
 
-#: Judges the certificate that signed an answer; raises GatewayError when it is not the partner's.
+#: Checks the certificate that signed an answer; raises GatewayError when it is not the partner's.
 SignerCheck = Callable[[Certificate, datetime], None]
 
 _CONTENT_TYPE: Final = "text/xml; charset=utf-8"
@@ -55,11 +55,11 @@ _UNDERSTOOD: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
-    """How answers of one partner are judged.
+    """How the answers of one partner are verified.
 
-    With `unsigned_faults` a fault that is not signed counts as the partner's own word; only
-    for one that cannot sign faults, and only over TLS with a pinned certificate.  An answer is
-    bounded by `limits` as an agency's own call is.
+    With `unsigned_faults` an unsigned fault counts as sent by the partner. This is only for a
+    partner that cannot sign faults, and only over TLS with a pinned certificate. An answer is
+    limited by `limits`, as an agency's own call is.
     """
 
     judge: SignerCheck
@@ -105,8 +105,8 @@ def open_signed_answer(
 ) -> AgencyAnswer:
     """Return what the partner answered to `call`.
 
-    Raises GW601 when another attempt may do better, GW602 when the partner refuses for
-    good, GW603 when the answer is not one, is not the partner's or answers another call.
+    Raises GW601 when another attempt may succeed; GW602 when the partner refuses for good; GW603
+    when the answer is malformed, not the partner's, or relates to another call.
     """
     envelope = _read_answer_envelope(answer, rules)
     fault = read_fault(envelope)

@@ -1,8 +1,8 @@
-"""A connection by a moment: the look-up of the name and all addresses that it has together.
+"""Open a TCP connection by a deadline that covers the name look-up and all addresses of the name.
 
-The library that looks names up waits as long as it likes, as often as it has servers to ask, and
-the time of a connection counts for each address anew.  So a look-up has a thread of its own, which
-is left behind when the time is over; a few may be, no more.
+The resolver library has no deadline of its own, and a connect time-out counts for each address
+anew. So each look-up runs in a thread of its own, which is abandoned when the time is over. The
+number of these threads is limited.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 __all__ = ["connect_by_deadline"]
 
-#: Look-ups under way at once, those left behind included.
+#: Look-ups that run at once, abandoned ones included.
 _MOST: Final = 64
 _under_way = threading.BoundedSemaphore(_MOST)
 
@@ -23,7 +23,7 @@ _under_way = threading.BoundedSemaphore(_MOST)
 def connect_by_deadline(host: str, port: int, end: float) -> socket.socket:
     """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
 
-    Raises OSError of the last address, or TimeoutError.
+    Raises the OSError of the last address, or TimeoutError.
     """
     problem: OSError = TimeoutError("timed out")
     for family, kind, protocol, _, address in _resolve_addresses(host, port, end):

@@ -1,7 +1,7 @@
-"""How we call over TLS: for each host whom we believe to be it, and what we show of ourselves.
+"""Make TLS client connections with the anchors and the client identity that the settings give each host.
 
-Nothing is sent before the other end has shown a certificate for its name, of an authority that the
-settings believe for it.  Revocation lists in hand are heeded: a certificate they name is refused.
+Nothing is sent before the server has shown a certificate for its name, issued by an authority that
+the settings trust for it. A certificate that a loaded revocation list names is rejected.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from gateway.pki import (
 
 __all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector"]
 
-#: The section of every host that has none of its own.
+#: The section of every host that has no section of its own.
 _EVERY: Final = "*"
-#: The handshake has judged path, name, time and use already.
+#: The handshake has already verified path, name, time and use.
 _LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
 
-#: Tells which lists are in hand, and the time.
+#: Returns the loaded revocation data, and the time.
 LoadedRevocations = Callable[[], tuple[RevocationData, datetime]]
 
 
 class TlsConnector(Protocol):
-    """Shakes hands with whoever listens at the other end of a connection."""
+    """Performs the client handshake on a connection."""
 
     def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
-        """Return the connection over TLS; raises OSError when the other end is not believed to be `host`."""
+        """Return the connection over TLS; raises OSError when the server is not verified as `host`."""
 
 
 class SingleContextConnector:
-    """The same context for every host; the authorities of the operating system unless one is given."""
+    """The same context for every host; with the authorities of the operating system unless one is given."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
@@ -65,7 +65,7 @@ class SingleContextConnector:
 
 
 class PerHostConnector:
-    """What the settings say of each host; files that change are read again."""
+    """The TLS settings of each host; files that change are read again."""
 
     def __init__(self, sections: Mapping[str, TlsSettings], in_hand: LoadedRevocations) -> None:
         self._contexts = {
@@ -75,7 +75,7 @@ class PerHostConnector:
         self._in_hand = in_hand
 
     def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
-        """Return the connection over TLS; the other end's certificate is not among the revoked."""
+        """Return the connection over TLS; raises when the server's certificate is revoked."""
         shown = f"[{host}]" if ":" in host else host
         named = (f"{shown}:{port}".lower(), shown.lower(), host.lower(), _EVERY)
         found = next((self._contexts[name] for name in named if name in self._contexts), None)
@@ -102,12 +102,12 @@ def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SS
 
 
 def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
-    # An end that nobody signed for may be a cut: what has no length is then no answer.
+    # An unsigned end of stream may be a truncation: an answer without a length is then rejected.
     return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
 
 
 def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at: datetime) -> None:
-    """Refuse a server whose certificate, or one above it, is revoked by a list in hand."""
+    """Raise for a server whose certificate, or one above it, is revoked by a loaded list."""
     rules: TrustPolicy = _LISTS_ONLY
     try:
         leaf, *above = (read_certificate(der, PATH_RULES) for der in chain)
@@ -121,7 +121,7 @@ def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at:
 
 
 def _check_serial_numbers(chain: tuple[bytes, ...], revocations: RevocationData) -> None:
-    """Refuse a certificate that a list of its issuer's name names; our rules do not let us read them all."""
+    """Raise for a certificate revoked by a list of its issuer's name; used when strict parsing fails."""
     for der in chain:
         try:
             one = x509.load_der_x509_certificate(der)

@@ -1,4 +1,4 @@
-"""Builds the delivery worker from the settings: hub, partners, agents."""
+"""Build the delivery worker from the settings: hub, partners, agents."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from gateway.store import lanes, write_transaction
 
 __all__ = ["build_tls_connector", "build_worker"]
 
-#: Octets of the answer of a time-stamping authority: more are none.
+#: Octets of the answer of a time-stamping authority; no valid answer is larger.
 _MOST_TOKEN: Final = 64 * 1024
 
 
 def build_worker(settings: Settings, file: SettingsFile | None = None) -> DeliveryWorker:
-    """Return a worker that delivers for the hub of these settings; a change of `file` adds partners."""
+    """Return the worker of the hub of these settings; a change of `file` reloads the partners."""
     base = build_hub_base(settings)
     watched = PartnerSettings(settings, file, partial(_set_lane_capacities, base.engine))
     partners = PartnerDirectory(
@@ -78,8 +78,8 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
 
 
 def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:
-    """Return what is done again and again."""
-    # Without an authority the evidence is sealed all the same: what nobody stamps, our signature holds.
+    """Return the recurring tasks."""
+    # Without an authority the evidence is sealed all the same: our own signature then protects it.
     sealing = RecurringTask("stamp", "tsa", "evidence", settings.time_stamps.every)
     return (sealing, *list_recurring_fetches(read_fetch_sources(settings)))
 
@@ -118,7 +118,7 @@ def _get_http_limits(settings: Settings) -> HttpLimits:
 
 
 def _set_lane_capacities(engine: Engine, settings: Settings) -> None:
-    """Let as many calls of each partner run at once as the settings say."""
+    """Set how many calls of each partner may run at once, as the settings say."""
     with write_transaction(engine, "delivery.lanes") as conn:
         for code, agency in settings.agency.items():
             lanes.set_lane_capacity(conn, code, agency.lane)
@@ -128,5 +128,5 @@ def _set_lane_capacities(engine: Engine, settings: Settings) -> None:
 
 
 def build_tls_connector(settings: Settings, hub: Hub) -> PerHostConnector:
-    """Return how these settings call; raises GW801 and GW803 for what cannot be used."""
+    """Return the TLS connector of these settings; raises GW801 and GW803 for what cannot be used."""
     return PerHostConnector(settings.tls, lambda: (hub.judge.revocations, hub.clock()))

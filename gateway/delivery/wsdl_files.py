@@ -1,8 +1,8 @@
-"""Finds the WSDLs that we call by, and refuses one that is not octet for octet what was agreed.
+"""Find the WSDLs of the partners, and reject one that differs from the agreed octets.
 
-The digests of shipped files are shipped with them, in ``wsdl/SHA256SUMS``; the digest of a
-file of one's own stands in the settings.  So a file that was exchanged, by mistake or by
-somebody else, stops the calls that it would change, until an operator writes its digest down.
+The digests of shipped files are shipped in ``wsdl/SHA256SUMS``. The digest of an operator's own
+file is in the settings. A file that was replaced, by mistake or by an attacker, stops the calls
+that use it until an operator configures its digest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.share import get_data_folder
 
 __all__ = ["SUMS", "WsdlFile", "has_wsdl_file", "read_wsdl_file"]
 
-#: The digests of the shipped files, as of sha256sum.
+#: The digests of the shipped files, in the form of sha256sum.
 SUMS: Final = "SHA256SUMS"
 #: Octets of a WSDL; the largest shipped has some ten thousand.
 _MOST: Final = 1024 * 1024
@@ -29,9 +29,9 @@ _LINE: Final = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class WsdlFile:
-    """A WSDL by its path below ``wsdl/``: there in one of `folders`, else among the shipped ones.
+    """A WSDL by its path below ``wsdl/``: in one of `folders`, else among the shipped ones.
 
-    `sha256` is what the settings say; `key` is where they would say it.
+    `sha256` is the configured digest; `key` is the name of that setting.
     """
 
     name: str
@@ -41,7 +41,7 @@ class WsdlFile:
 
 
 def read_wsdl_file(file: WsdlFile) -> bytes:
-    """Return the octets of a WSDL; raises GW801 when it is not there, too large, or not the one agreed."""
+    """Return the octets of a WSDL; raises GW801 when it is missing, too large, or has another digest."""
     found, shipped = _find_wsdl_file(file)
     with found.open("rb") as stream:
         data: bytes = stream.read(_MOST + 1)
@@ -59,7 +59,7 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
 
 
 def has_wsdl_file(file: WsdlFile) -> bool:
-    """Tell whether there is such a file, whatever is in it."""
+    """Tell whether the file exists, whatever its content."""
     return any(one.is_file() for one, _ in _list_wsdl_paths(file))
 
 

@@ -1,4 +1,4 @@
-"""One file for each way of handing something over."""
+"""Contain one delivery agent per file."""
 
 from __future__ import annotations
 

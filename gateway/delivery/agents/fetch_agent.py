@@ -1,8 +1,9 @@
-"""Fetches lists, OCSP responses and trusted lists, and puts in force what is believed.
+"""Fetch CRLs, OCSP responses and trusted lists, and activate what is accepted.
 
-Each source is a destination of the queue.  What came is held against issuer, time and what it is to
-follow before any transaction; one transaction then puts it in force, raises the epoch, leaves
-evidence and ends the delivery.  What is refused changes nothing but the word on its source.
+Each source is a destination of the queue. What was fetched is checked against issuer, time and
+predecessor before any transaction. One transaction then activates it, raises the epoch, records
+evidence and ends the delivery. What is rejected changes nothing but the recorded failure of its
+source.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from gateway.store import DeliveryLease, InsufficientStorageError, fetched_lists
 
 __all__ = ["FetchAgent", "list_recurring_fetches"]
 
-#: As long as its stretch lasts it is tried: the next one brings a delivery of its own.
+#: A fetch is retried until its period ends; the next period has a delivery of its own.
 _WITHOUT_END: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
 
 
 def list_recurring_fetches(sources: Mapping[str, FetchSource]) -> list[RecurringTask]:
-    """Return what the schedule is to queue."""
+    """Return the recurring task of each source."""
     return [
         RecurringTask(f"fetch:{source.name}", AGENT, source.name, source.settings.every, source.lane)
         for source in sources.values()
@@ -65,13 +66,13 @@ class FetchAgent:
         self._tls = tls
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return the pace of the settings, without end: a stretch ends by itself."""
+        """Return the retry intervals of the settings, with unlimited retries: a period ends by itself."""
         source = self._sources.get(lease.destination)
         every = source.settings.every if source else self._plan.ceiling
         return RetryPlan(_WITHOUT_END, min(self._plan.first, every), min(self._plan.ceiling, every))
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Fetch once from a source and store what came of it."""
+        """Fetch once from a source and store the result."""
         source = self._sources.get(lease.destination)
         if source is None:
             detail = f"there is no source {lease.destination[:40]!r} in the settings"
@@ -100,7 +101,7 @@ class FetchAgent:
                 fetch_revocation_list(work)
 
     def _record_source_failure(self, source: FetchSource, problem: GatewayError) -> None:
-        """Write down that a source failed, for the operator; the attempt itself is told by the worker."""
+        """Record for the operator that a source failed; the worker records the attempt itself."""
         words = make_attempt_outcome(problem).detail or problem.problem.id
         with write_transaction(self._hub.engine, "fetch.failed") as conn:
             fetched_lists.ensure_source(conn, source.name, source.settings.kind, source.url)
@@ -110,7 +111,7 @@ class FetchAgent:
         _log.warning("fetching %s from %s failed (%d): %s", source.name, source.url[:200], times, words)
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store that a stretch ended without success; of one source only the last such stays FAILED."""
+        """Record a period without success; only the last failed delivery of a source stays FAILED."""
         delivery, name = what.delivery, what.delivery.destination
         source = self._sources.get(name)
         if source is not None:

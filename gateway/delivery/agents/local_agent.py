@@ -1,4 +1,4 @@
-"""Hands work to ourselves: admit a submission, conclude a case, tell a notice, receipt what was stored."""
+"""Run the hub's own tasks: admit a submission, conclude a case, notify the applicant, issue late receipts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _TASKS: Final[dict[str, _Task]] = {
 
 
 class LocalAgent:
-    """Runs one task of the hub's own; a task that fails is a mistake of ours and is repeated."""
+    """Runs one task of the hub's own; a task that fails is a fault of ours and is repeated."""
 
     def __init__(self, hub: Hub, plan: RetryPlan) -> None:
         self._hub = hub
@@ -75,12 +75,12 @@ class LocalAgent:
         task(self._hub, lease, make_lease_finisher(lease, self._hub.clock))
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return the plan of the settings, the same for every task."""
+        """Return the retry plan of the settings, the same for every task."""
         del lease
         return self._plan
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Leave the task to an operator; a submission that could not be admitted is FAILED with it."""
+        """Leave the task to an operator; a message that could not be admitted becomes FAILED."""
         delivery, problem = what.delivery, what.problem.problem.id
         task = str(delivery.parameters.get("task"))
         if task == "admit":

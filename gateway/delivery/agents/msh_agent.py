@@ -1,7 +1,7 @@
-"""Hands sealed messages to a partner's message handler, the same octets on every attempt.
+"""Send sealed messages to a partner's message handler, the same octets on every attempt.
 
-A business message is delivered when its Acknowledgment has come, in the HTTP answer or by
-a POST of the partner's own; a signal is delivered when the partner has taken it.
+A business message is delivered when its Acknowledgment has arrived, in the HTTP answer or by a POST
+of the partner's own. A signal is delivered when the partner has accepted it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["MshAgent"]
 
 _SOAP_ACTION: Final = '"ebXML"'
 _SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
-# As other handlers sort them: these will be answered alike tomorrow (ebMS 2.0 leaves it open).
+# ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
 _PASSING: Final = frozenset({408, 425, 429})
 _LASTING: Final = frozenset({501, 505, 510})
 
@@ -46,14 +46,14 @@ class MshAgent:
         self._sender = sender
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return the repeats that the P-Mode agreed; a signal has a plan of its own."""
+        """Return the retries that the P-Mode agreed; signals have a plan of their own."""
         if lease.subject_type == "signal":
             return _SIGNAL_PLAN
         interval = timedelta(seconds=int(lease.parameters["retry_interval"]))
         return RetryPlan(retries=int(lease.parameters["retries"]), first=interval, steady=True)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Post the stored octets once and store what came back."""
+        """Post the stored octets once and store the answer."""
         wants_receipt = bool(lease.parameters.get("receipt"))
         if wants_receipt and lease.tries > self.get_retry_plan(lease).retries + 1:
             raise GatewayError(
@@ -82,11 +82,11 @@ class MshAgent:
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
         now = self._hub.clock()
         with write_transaction(self._hub.engine, "msh.awaiting") as conn:
-            # A receipt may have overtaken this answer: then the lease has ended, and rightly.
+            # A receipt may have arrived before this answer; then the lease has ended already.
             delivery_leases.mark_sent(conn, lease, now, now + self.get_retry_plan(lease).first)
 
     def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
-        """Hold what came back on the connection against what was sent."""
+        """Check the answer on the connection against what was sent, and apply its signal."""
         require_identity_coding(answer)
         opened = self._open_answer(lease, answer)
         unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
@@ -97,7 +97,7 @@ class MshAgent:
             self._mark_awaiting_receipt(lease)
             return
         if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
-            # Where signatures were agreed, an error of anybody ends nothing: it is sent again.
+            # Where signatures are agreed, an unsigned error ends nothing: the message is sent again.
             problem = make_refusal_error(unit)
             detail = f"an error that nobody signed: {problem.detail if problem else ''}"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "ds:Signature")
@@ -106,7 +106,7 @@ class MshAgent:
         )
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
-        """Tell whether the P-Mode of a message asks for signatures; one that is gone does."""
+        """Tell whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
         pmode = self._hub.refresh_snapshot().book.find_by_id(str(lease.parameters.get("pmode")))
         return pmode is None or pmode.security.sign
 
@@ -130,7 +130,7 @@ class MshAgent:
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, str(error)[:500], error.location) from error
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store the DeliveryFailure (ebMS 2.0 §6.5.7): case and operator see it, nothing is sent."""
+        """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent."""
         delivery, problem = what.delivery, what.problem.problem.id
         data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}
         record_evidence(

@@ -1,4 +1,4 @@
-"""Makes calls to agencies and customs, and lets the hub weigh what they answer."""
+"""Make calls to agencies and customs, and let the hub apply their answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PartnerAgent:
         self._plans = plans
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return the partner's plan; one that is no longer in the settings is not tried again."""
+        """Return the partner's plan; a partner that is no longer in the settings gets no retry."""
         return self._plans().get(lease.destination, _NO_RETRY)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
@@ -56,7 +56,7 @@ class PartnerAgent:
             self._complete_customs_call(lease, *heard)
 
     def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
-        """Store that customs has taken a call; the last one may close the case."""
+        """Store that customs has accepted a call; the last one may close the case."""
         now = self._hub.clock()
         with closing_transaction(self._hub.engine, "partner.customs", lease.id, now) as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
@@ -73,7 +73,7 @@ class PartnerAgent:
             )
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Store that the partner cannot be reached: the request is STRANDED until an operator acts."""
+        """Record that the partner cannot be reached: the request is STRANDED until an operator acts."""
         delivery, problem = what.delivery, what.problem.problem.id
         if delivery.subject_type == "request":
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))

@@ -1,6 +1,7 @@
-"""Seals the evidence so far and has the head time-stamped (RFC 3161 §3.4), by one authority or the next.
+"""Sign tree heads over the evidence and have the last one time-stamped (RFC 3161 §3.4).
 
-Where no authority is named the head is signed by ourselves alone.
+The authorities are tried in order. Where the settings name none, the head only has our own
+signature.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ __all__ = ["TimeStampAgent", "TimeStampPolicy"]
 
 _log = logging.getLogger(__name__)
 _HEADERS: Final = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
-#: Every token of an authority answers another number of so many bits.
+#: Bits of the nonce; each request has a new one.
 _NONCE_BITS: Final = 128
-#: Tries within one turn; the turn ends before they do.
+#: Retries within one period; the period ends before they are used up.
 _TRIES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TimeStampPolicy:
-    """Whom to ask in turn, under which policy, how far clocks may differ, when to ask all of them again."""
+    """Authorities in order of use, policy, allowed clock difference, and time until all are tried again."""
 
     authorities: Sequence[str]
     policy: str | None
@@ -59,7 +60,7 @@ class TimeStampPolicy:
 
 
 class TimeStampAgent:
-    """Makes the turns of time-stamping; safe for many threads."""
+    """Makes the time-stamping deliveries; safe for many threads."""
 
     def __init__(self, hub: Hub, sender: HttpClient, demand: TimeStampPolicy) -> None:
         self._hub = hub
@@ -67,12 +68,12 @@ class TimeStampAgent:
         self._demand = demand
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        """Return the steady wait of the settings: what fails all the time ends with its turn."""
+        """Return the steady interval of the settings; a delivery that keeps failing ends with its period."""
         del lease
         return RetryPlan(_TRIES, self._demand.retry, steady=True)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Seal what is new, have the last head stamped unless it is, and store the stamp."""
+        """Seal new evidence, have the last head stamped unless it is stamped, and store the time stamp."""
         self._seal_new_evidence(lease)
         head = self._find_unstamped_head() if self._demand.authorities else None
         stamp = None if head is None else self._obtain_time_stamp(head)
@@ -90,7 +91,7 @@ class TimeStampAgent:
             return None if head is None or time_stamps.list_by_head(conn, head.id) else head
 
     def _seal_new_evidence(self, lease: DeliveryLease) -> None:
-        """Seal head after head until nothing is new, or half of the lease is over."""
+        """Seal head after head until no evidence is new, or half of the lease is over."""
         hub = self._hub
         half = hub.clock() + (lease.lease_until - hub.clock()) / 2
         while (now := hub.clock()) < half:
@@ -105,7 +106,7 @@ class TimeStampAgent:
                 return
 
     def _obtain_time_stamp(self, head: Row[Any]) -> NewTimeStamp:
-        """Return the stamp of the first authority that gives a good one; raises the last problem."""
+        """Return the time stamp of the first authority that gives a valid one; raises the last problem."""
         problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
         self._hub.refresh_snapshot()
         for authority in self._demand.authorities:
@@ -121,7 +122,7 @@ class TimeStampAgent:
         raise problem
 
     def _find_authority_verdict(self, stamp: TimeStamp) -> str | None:
-        """Return the digest of what is kept of why the authority was believed."""
+        """Return the digest of the stored verdict that accepted the authority."""
         leaf, use = stamp.certificate.sha256, CertificateUse.TIME_STAMPING
         known = self._hub.verdicts.find_verdict_digest(leaf, use)
         if known is not None:
@@ -140,11 +141,11 @@ class TimeStampAgent:
         return verify_time_stamp_response(answer.body, question, self._hub.stamp_judge, demand.skew)
 
     def _report_staleness(self) -> None:
-        """Let the log say that evidence waits too long, or no longer does, whether messages come or not."""
+        """Log when stamping becomes stale or current, even while no messages arrive."""
         if self._hub.stamping is not None:
             self._hub.stamping.find_staleness_problem(self._hub.clock())
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Leave it to the next turn: the evidence waits, and the rule for stale stamping tells."""
+        """Leave the evidence to the next period; the stamping monitor reports staleness."""
         del conn
         _log.error("a turn of time-stamping is over without a stamp: %s", what.problem)

@@ -1,4 +1,4 @@
-"""Fetching revocation lists, status responses and trusted lists on schedule."""
+"""Contain the scheduled fetches of revocation lists, OCSP responses and trusted lists."""
 
 from __future__ import annotations
 

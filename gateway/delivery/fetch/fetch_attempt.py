@@ -1,8 +1,8 @@
-"""One attempt at one source: the way there, what every kind of fetch has in hand, and how it ends.
+"""Make one attempt at one source: the HTTP client, the data of every kind of fetch, and its completion.
 
-An exchange is bounded in time and size and goes to the address of the settings, to no other.  No
-redirect is followed and no proxy of the environment is used: what is fetched comes from where the
-operator said, or it does not come.
+An exchange is bounded in time and size and goes only to the address of the settings. No redirect is
+followed and no proxy of the environment is used, so that data comes only from the address that the
+operator configured.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ ACTOR: Final = "fetch"
 
 @dataclass(frozen=True, slots=True)
 class FetchAttempt:
-    """The delivery that is held, its source, and the way there; the register in `hub` is as it is now.
+    """The leased delivery, its source, the client, and a hub with a current register snapshot.
 
-    `trust` is that by which the issuer of the source is believed.
+    `trust` is the trust store by which the issuer of the source is validated.
     """
 
     hub: Hub
@@ -43,7 +43,7 @@ class FetchAttempt:
     trust: TrustStore
 
     def make_expectation(self) -> AcceptanceTerms:
-        """Return what is to be held against whatever comes now."""
+        """Return the terms by which fetched data is accepted now."""
         issuer = self.source.issuer
         if issuer is None:
             key = f"fetch.{self.source.name}.issuer"
@@ -51,18 +51,18 @@ class FetchAttempt:
         return AcceptanceTerms(issuer, self.trust, self.hub.clock())
 
     def lock_source_row(self, conn: Connection) -> None:
-        """Make the row of the source, or correct it, and lock it."""
+        """Insert or update the row of the source, and lock it."""
         fetched_lists.ensure_source(conn, self.source.name, self.source.settings.kind, self.source.url)
 
     def complete_fetch(self, conn: Connection, now: datetime, etag: str | None = None) -> None:
-        """Say that everything was believed, and end the delivery; undoes all when the lease is lost."""
+        """Record that everything was accepted, and end the delivery; raises when the lease is lost."""
         fetched_lists.record_success(conn, self.source.name, now, etag)
         cancel_earlier_failure(conn, self.source.name, None, now)
         make_lease_finisher(self.lease, self.hub.clock)(conn)
 
 
 def cancel_earlier_failure(conn: Connection, name: str, delivery: int | None, now: datetime) -> None:
-    """Cancel the delivery of a source that FAILED before; `delivery` FAILED now and stands for it, if any."""
+    """Cancel the earlier FAILED delivery of a source; `delivery`, if given, FAILED now and replaces it."""
     before = fetched_lists.replace_given_up_delivery(conn, name, delivery)
     row = deliveries.find_by_id(conn, before) if before is not None and before != delivery else None
     if row is not None and row.state == "FAILED":
@@ -79,7 +79,7 @@ _REQUEST: Final = {"Content-Type": "application/ocsp-request", "Accept": "applic
 
 
 class SourceClient:
-    """The way to a source, for one delivery; `most` bounds an exchange in seconds, whatever is set."""
+    """The HTTP client of a source, for one delivery; `most` limits an exchange in seconds in any case."""
 
     def __init__(self, source: FetchSource, most: float, tls: TlsConnector | None = None) -> None:
         seconds = min(source.settings.time_out.total_seconds(), most)
@@ -90,7 +90,7 @@ class SourceClient:
         self._sender = HttpClient(HttpLimits(min(_CONNECT, seconds), seconds, seconds, octets), tls)
 
     def __enter__(self) -> SourceClient:
-        """Return the line."""
+        """Return this client."""
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class SourceClient:
         self._sender.close()
 
     def fetch_list(self, etag: str | None = None) -> tuple[bytes, str | None] | None:
-        """Return the list that is there now and its entity tag; None: it is the one of the tag `etag`."""
+        """Return the current list and its entity tag; None when it still has the tag `etag`."""
         headers = {"Accept": _LISTS, "Connection": "close"}
         if etag is not None:
             headers["If-None-Match"] = etag
@@ -111,7 +111,7 @@ class SourceClient:
         return answer.body, _read_entity_tag(answer)
 
     def query_responder(self, request: bytes) -> bytes:
-        """Return what a responder answers to a request."""
+        """Return the OCSP responder's answer to a request."""
         answer = _pass_failpoint(self._sender.post(self._url, _REQUEST, request))
         _check_response(answer)
         return answer.body
@@ -132,7 +132,7 @@ def _check_response(answer: HttpAnswer) -> None:
 
 
 def _read_entity_tag(answer: HttpAnswer) -> str | None:
-    """Return the entity tag, unless it is one that a header field of ours could not hold."""
+    """Return the entity tag, unless it cannot be sent in a header field."""
     found = answer.headers.get("etag", "")
     good = 2 <= len(found) <= 200 and found.isascii() and found.isprintable() and found.endswith('"')
     return found if good else None

@@ -1,4 +1,4 @@
-"""Revocation lists and trusted lists: one exchange, and one list that is believed or is not."""
+"""Fetch revocation lists and trusted lists: one exchange, and one list that is accepted or rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["fetch_revocation_list", "fetch_trusted_list"]
 
 
 def fetch_revocation_list(work: FetchAttempt) -> None:
-    """Fetch a revocation list, complete or of changes, and put it in force."""
+    """Fetch a complete or delta CRL, and activate it."""
     source, hub = work.source, work.hub
     with read_transaction(hub.engine) as conn:
         row, told = (
@@ -46,7 +46,7 @@ def fetch_revocation_list(work: FetchAttempt) -> None:
 
 
 def _find_current_list(work: FetchAttempt, sha256: str) -> RevocationList | None:
-    """Return the list in force, be it one that our rules refuse by now: nothing is rolled back."""
+    """Return the list in force, even one that our rules now reject: a rollback must still be detected."""
     in_hand = work.hub.judge.revocations
     unread = (each for one in in_hand.unread if one.words for each in one.words.lists)
     return next((one for one in (*in_hand.lists, *unread) if one.sha256 == sha256), None)
@@ -64,7 +64,7 @@ def _activate_list(work: FetchAttempt, word: NewFetchedList, before: str | None,
     with write_transaction(work.hub.engine, "fetch.list") as conn:
         work.lock_source_row(conn)
         row = fetched_lists.list_by_source(conn, name).get("")
-        # What was held against `before` says nothing of a list that came into force meanwhile.
+        # The new list was compared with `before`, not with a list that was activated meanwhile.
         if (row.sha256 if row is not None else None) != before:
             raise GatewayError(FETCHED_REFUSED, "another fetch put another list in force meanwhile")
         if fetched_lists.activate_lists(conn, name, [word], now):
@@ -75,14 +75,14 @@ def _activate_list(work: FetchAttempt, word: NewFetchedList, before: str | None,
 
 
 def fetch_trusted_list(work: FetchAttempt) -> None:
-    """Fetch a trusted list and hand it to recognition, which verifies it and puts it in force."""
+    """Fetch a trusted list and import it, which verifies and activates it."""
     source, hub = work.source, work.hub
     with read_transaction(hub.engine) as conn:
         told = fetched_lists.find_source(conn, source.name)
     known = told.etag if told is not None and told.url == source.url else None
     answer = work.client.fetch_list(known)
     if answer is not None:
-        # A transaction of its own, with evidence and epoch: the same octets again change nothing.
+        # The import is a transaction of its own, with evidence and epoch; the same octets change nothing.
         _import_fetched_list(work, answer[0])
     with write_transaction(hub.engine, "fetch.trust_list") as conn:
         work.lock_source_row(conn)
@@ -97,7 +97,7 @@ def _import_fetched_list(work: FetchAttempt, octets: bytes) -> None:
     except InsufficientStorageError:
         raise
     except GatewayError as refused:
-        # What is refused today may be put right by its operator; settings are put right by ours.
+        # The source's operator may correct a rejected list; wrong settings must be corrected by ours.
         if refused.problem is SETTINGS_WRONG:
             raise
         raise GatewayError(FETCHED_REFUSED, str(refused)[:500]) from refused

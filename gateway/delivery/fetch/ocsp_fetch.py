@@ -1,4 +1,4 @@
-"""OCSP: one exchange for each certificate; what was believed counts, whatever becomes of the others."""
+"""Fetch OCSP responses: one exchange per certificate; each accepted response counts by itself."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ from gateway.store import (
 __all__ = ["fetch_ocsp_responses"]
 
 _log = logging.getLogger(__name__)
-#: Answers that are put in force together: each time every process reads its register anew.
+#: Responses that are activated together: every process reloads its register after each activation.
 _TOGETHER: Final = 64
 _NONCE: Final = 32
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def fetch_ocsp_responses(work: FetchAttempt, length: timedelta) -> None:
-    """Ask about every certificate that was not asked about since the delivery was queued.
+    """Query every certificate that was not queried since the delivery was queued.
 
-    `length` is how long a lease lasts: it is renewed with each batch that is put in force, and while
-    nothing comes that is believed.  Raises the first problem when all that can be had is in force.
+    `length` is how long a lease lasts. The lease is renewed with each activated batch, and also
+    while no response is accepted. Raises the first problem after all accepted responses are in
+    force.
     """
     asked = {one.sha256: one for one in _list_covered_certificates(work)}
     with read_transaction(work.hub.engine) as conn:
@@ -74,7 +75,7 @@ def fetch_ocsp_responses(work: FetchAttempt, length: timedelta) -> None:
 
 
 def _list_covered_certificates(work: FetchAttempt) -> Iterator[Certificate]:
-    """Yield the certificates of parties, and the intermediates, that this very issuer has issued."""
+    """Yield the certificates of parties, and the intermediates, that the issuer itself has issued."""
     issuer, trust, now = work.make_expectation().issuer, work.trust, work.hub.clock()
     name = normalize_name(issuer.subject_der)
     with read_transaction(work.hub.engine) as conn:
@@ -95,7 +96,7 @@ def _list_covered_certificates(work: FetchAttempt) -> Iterator[Certificate]:
 def _list_due_certificates(
     work: FetchAttempt, asked: Mapping[str, Certificate], rows: Mapping[str, Row[Any]]
 ) -> list[Certificate]:
-    """Return those that are still to be asked about, the one first that was so longest ago."""
+    """Return the certificates still to be queried, the one queried longest ago first."""
     seen = {key: row.fetched_at for key, row in rows.items()}
     queued = work.lease.created_at
     left = [key for key in asked if key not in seen or seen[key] < queued]
@@ -105,7 +106,7 @@ def _list_due_certificates(
 def _request_statuses(
     work: FetchAttempt, waiting: list[Certificate], rows: Mapping[str, Row[Any]]
 ) -> Iterator[tuple[Certificate, NewFetchedList | GatewayError]]:
-    """Yield what the responder says of each, or why it is not believed; one that is away ends it."""
+    """Yield the accepted response of each certificate, or its problem; an unreachable responder ends it."""
     ends = work.lease.expires_at
     for certificate in waiting:
         if ends is not None and work.hub.clock() >= ends:
@@ -144,9 +145,9 @@ def _request_status(work: FetchAttempt, certificate: Certificate, since: datetim
 def _list_obsolete_subjects(
     work: FetchAttempt, asked: Collection[str], rows: Mapping[str, Row[Any]]
 ) -> Iterator[str]:
-    """Yield whose answers may go, for nobody asks about them any more.
+    """Yield the subjects whose responses can be deleted, because their certificates are no longer queried.
 
-    Who was revoked stays so: a party that was suspended meanwhile may come back.
+    A response that states a revocation stays: a suspended party may be activated again.
     """
     answers = {one.sha256: one for one in work.hub.judge.revocations.answers}
     for subject, row in rows.items():
@@ -156,7 +157,7 @@ def _list_obsolete_subjects(
 
 
 def _activate_responses(work: FetchAttempt, words: list[NewFetchedList], length: timedelta) -> None:
-    """Put in force what was believed, be it nothing, and hold the delivery for longer."""
+    """Activate the accepted responses, possibly none, and renew the lease."""
     now, name = work.hub.clock(), work.source.name
     with write_transaction(work.hub.engine, "fetch.answers") as conn:
         work.lock_source_row(conn)
