@@ -1,4 +1,4 @@
-"""HTTP in: turns requests into parcels and calls the hub."""
+"""Contain the HTTP server side: requests become parcels, and the hub is called with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SOAP service does with a verified call of an agency: the hub's reply."""
+"""Apply a verified SOAP call of an agency to the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # 
 
 
 class HubCallBackHandler:
-    """Hands what agencies say to the hub; the party that signed is the agency that speaks."""
+    """Gives agency calls to the hub; the party that signed a call is the agency that it comes from."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -27,23 +27,23 @@ class HubCallBackHandler:
         )
 
     def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take note that the agency has an application, under its receipt number."""
+        """Record that the agency has an application, with its receipt number."""
         self._apply_call_back(said, caller)
 
     def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take a request for a supplement."""
+        """Apply a request for a supplement."""
         self._apply_call_back(said, caller)
 
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take a notice: decisions, or another state of the request."""
+        """Apply a notice: decisions, or another state of the request."""
         self._apply_call_back(said, caller)
 
 
 def build_soap_security(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurityPolicy:
-    """Return what the guard asks of the world, answered by the hub's register."""
+    """Return the security policy of the SOAP service, based on the hub's register."""
 
     def admit_signer(certificate: Certificate, at: datetime) -> str:
-        # A suspension must end the next call: the register is looked at, not the copy.
+        # A suspension must take effect at the next call, so the snapshot is refreshed.
         party = hub.refresh_snapshot().find_certificate_party(certificate.sha256, at)
         if party is None:
             raise GatewayError(

@@ -1,7 +1,7 @@
-"""The SOAP service that agencies call, ``/soap/agency``: Spyne behind the guard.
+"""Build the SOAP service that agencies call, ``/soap/agency``: Spyne behind the SOAP security gate.
 
-Spyne takes the tree that was verified, not octets, finds the operation and makes values of
-the elements; types and operations are compared with ``wsdl/hub-agency.wsdl`` by a test.
+Spyne gets the verified tree, not octets. It finds the operation and makes values of the elements. A
+test compares types and operations with ``wsdl/hub-agency.wsdl``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gateway.wire import SERVICE_AGENCY, collapse_whitespace, parse_instant, rea
 __all__ = ["WSDL", "CallBackHandler", "build_agency_service", "build_spyne_application"]
 
 WSDL: Final = "hub-agency.wsdl"
-#: Requirement status "supplement requested, with deadline": what RequestInformation means.
+#: Requirement status "supplement requested, with deadline": the meaning of RequestInformation.
 INFORMATION_REQUESTED: Final = "D01"
 _CALL: Final = "gateway.call"
 _HANDLER: Final = "gateway.handler"
@@ -44,19 +44,19 @@ _CONTEXTS: Final = "gateway.contexts"
 
 
 class CallBackHandler(Protocol):
-    """What the service does with a call; each method answers only after its commit.
+    """Applies the calls of the service; each method returns only after its commit.
 
-    A method raises GatewayError to refuse, and treats a repeated notice as done.
+    A method raises GatewayError to reject a call, and accepts a repeated notice without effect.
     """
 
     def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take note that the agency has an application, under its receipt number."""
+        """Record that the agency has an application, with its receipt number."""
 
     def request_information(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take a request for a supplement."""
+        """Apply a request for a supplement."""
 
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
-        """Take a notice: decisions, or another state of the request."""
+        """Apply a notice: decisions, or another state of the request."""
 
 
 def _make_token_type(name: str, most: int | None = None, **facets: Any) -> Any:
@@ -117,11 +117,11 @@ _EITHER: Final = "either"
 
 
 class AgencyService(ServiceBase):  # type: ignore[misc]
-    """The three operations; each turns its arguments into values and hands them to the handler."""
+    """The three operations; each converts its arguments to values and calls the handler."""
 
     @_declare_operation("Acknowledge", ApplicationNumber=Number, ReceiptNumber=Number)
     def acknowledge(ctx: Any, application: str, receipt: str) -> None:  # noqa: N805
-        """Take the agency's word that it has the application."""
+        """Handle an agency's acknowledgment that it has the application."""
         said = AgencyCallback(
             AgencyAcknowledgment(collapse_whitespace(receipt)),
             application_number=collapse_whitespace(application),
@@ -146,7 +146,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         text: str,
         deadline: datetime | None,
     ) -> None:
-        """Take the agency's request for a supplement."""
+        """Handle an agency's request for a supplement."""
         notice = Notice(
             number=collapse_whitespace(number),
             issued_at=issued_at,
@@ -176,7 +176,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         status: str,
         decisions: list[Any] | None,
     ) -> None:
-        """Take decisions, or another new state of the request."""
+        """Handle decisions, or another new state of the request."""
         notice = Notice(
             number=collapse_whitespace(number),
             issued_at=issued_at,
@@ -205,7 +205,11 @@ def _make_decision(content: Any) -> DecisionValue:
 
 
 def _call_handler(ctx: Any, operation: str, said: AgencyCallback) -> None:
-    """Call the handler.  A refusal is put aside: Spyne would log it and word the fault itself."""
+    """Call the handler.
+
+    An exception is stored in the environment, because Spyne would log it and write the fault
+    itself.
+    """
     environ = ctx.transport.req_env
     call: VerifiedCall = environ[_CALL]
     try:
@@ -216,7 +220,7 @@ def _call_handler(ctx: Any, operation: str, said: AgencyCallback) -> None:
 
 
 class _VerifiedTreeProtocol(Soap11):  # type: ignore[misc]
-    """SOAP 1.1 on the tree that the guard has verified; Spyne parses nothing itself."""
+    """SOAP 1.1 on the tree that the gate has verified; Spyne parses nothing itself."""
 
     def __init__(self) -> None:
         super().__init__(validator=None, parse_xsi_type=False)
@@ -226,11 +230,11 @@ class _VerifiedTreeProtocol(Soap11):  # type: ignore[misc]
         self._from_unicode_handlers[primitive.Integer32] = lambda _, text: _convert_text(int, text)
 
     def create_in_document(self, ctx: Any, charset: str | None = None) -> None:  # noqa: ARG002
-        """Take the verified tree; without identifiers, so that nothing is resolved by them."""
+        """Set the verified tree, without identifiers, so that no references are resolved."""
         ctx.in_document = (ctx.transport.req_env[_CALL].root, {})
 
     def generate_method_contexts(self, prime_ctx: Any) -> Any:
-        """Return what Spyne works in, one context for each service, and tell whoever is to clear them."""
+        """Return Spyne's contexts, one for each service, and record them so that they can be cleared."""
         found = super().generate_method_contexts(prime_ctx)
         prime_ctx.transport.req_env[_CONTEXTS] += (prime_ctx, *found)
         return found
@@ -247,7 +251,7 @@ def _convert_text(read: Callable[[str], Any], text: str) -> Any:
 
 def build_spyne_application() -> Any:
     """Return the Spyne application; its namespace and names are those of ``wsdl/hub-agency.wsdl``."""
-    # What Spyne logs may quote what was sent; refusals are logged by those who decide them.
+    # Spyne's log may quote the request; rejections are logged where they are decided.
     logging.getLogger("spyne").setLevel(logging.CRITICAL + 1)
     return Application(
         [AgencyService],
@@ -259,7 +263,7 @@ def build_spyne_application() -> Any:
 
 
 def build_agency_service(handler: CallBackHandler, security: SoapSecurityPolicy) -> SoapSecurityGate:
-    """Return the WSGI application for ``/soap/agency``: guard, Spyne, `handler`."""
+    """Return the WSGI application for ``/soap/agency``: security gate, Spyne, `handler`."""
     wsdl = get_data_folder("wsdl").joinpath(WSDL).read_bytes()
     inner = WsgiApplication(build_spyne_application())
 
@@ -285,13 +289,13 @@ def _call_spyne(inner: Any, handler: CallBackHandler, call: VerifiedCall) -> etr
         if isinstance(problem, Exception):
             raise problem
     finally:
-        # Spyne's contexts hold each other, and a problem is held by its traceback: the tree of the call
-        # would stay with them until the garbage collector comes.
+        # Spyne's contexts refer to each other, and the traceback of a problem refers to them: the tree of
+        # the call would stay in memory until the garbage collector runs.
         problem = None
         for context in contexts:
             vars(context).clear()
     if status != ["200 OK"]:
         raise GatewayError(OUR_MISTAKE, "the service did not take a call that fits its schema")
-    # What Spyne writes is ours, small and without any value of the call.
+    # Spyne's output is generated by us, is small, and contains no value of the call.
     body = etree.fromstring(octets)[-1]
     return body[0]

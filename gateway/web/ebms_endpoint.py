@@ -1,4 +1,4 @@
-"""``POST /msh/…``: the HTTP binding of the message handlers (ebMS 2.0 appendix B.2)."""
+"""Serve ``POST /msh/…``: the HTTP binding of the message handlers (ebMS 2.0 appendix B.2)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ StartResponse = Callable[..., Any]
 def build_ebms_endpoint(receive: Receive, refuse: Refuse, limit: int) -> WsgiApplication:
     """Return the WSGI application of one protocol.
 
-    `receive` takes the parcel and whom to tell who has signed it, and answers only after its
-    commit; `refuse` words a problem that stood before there was a parcel.
+    `receive` gets the parcel and a callback for the party that signed it, and answers only after
+    its commit. `refuse` makes the answer for a problem found before there was a parcel.
     """
 
     def answer_request(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

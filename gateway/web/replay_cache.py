@@ -1,4 +1,4 @@
-"""Remembers the calls of the last minutes: a signed call is taken once, its MessageID means one thing."""
+"""Remember recent calls: a signed call is accepted once, and its MessageID stands for one content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CAPACITY: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class SeenCall:
-    """A verified call: who, which MessageID, digest of the request element, digest of all that was signed."""
+    """A verified call: party, MessageID, digest of the request element, digest of all signed parts."""
 
     party: str
     message_id: str
@@ -26,21 +26,21 @@ class SeenCall:
 
 
 class ReplayCache(Protocol):
-    """Refuses what was here before; a memory shared by several processes has the same face."""
+    """Rejects repeated calls; a cache shared by several processes would have the same interface."""
 
     def register_call(self, call: SeenCall, now: datetime) -> None:
-        """Note a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
+        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
 
     def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        """Note that the call had its effect: from now on its MessageID stands for its content."""
+        """Record that the call had its effect: from now on its MessageID stands for its content."""
 
 
 class LocalReplayCache:
     """A `ReplayCache` of one process.
 
-    The window must be longer than a Timestamp is accepted, so that a forgotten call is
-    also an expired one.  Effects are idempotent by notice; a second process sees a replay
-    as a repeat, and a repeat changes nothing.
+    The window must be longer than a Timestamp is accepted, so that a forgotten call is also an
+    expired one. Effects are idempotent by notice: in a second process a replay is a repeat, and a
+    repeat changes nothing.
     """
 
     def __init__(self, window: timedelta = timedelta(minutes=10), capacity: int = _CAPACITY) -> None:
@@ -51,7 +51,7 @@ class LocalReplayCache:
         self._contents: OrderedDict[tuple[str, str], tuple[datetime, bytes]] = OrderedDict()
 
     def register_call(self, call: SeenCall, now: datetime) -> None:
-        """Note a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
+        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
         with self._lock:
             self._evict_expired_calls(now)
             known = self._contents.get((call.party, call.message_id))
@@ -66,7 +66,7 @@ class LocalReplayCache:
             self._signatures[call.signature] = now
 
     def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        """Note that the call had its effect: from now on its MessageID stands for its content."""
+        """Record that the call had its effect: from now on its MessageID stands for its content."""
         with self._lock:
             self._contents[(call.party, call.message_id)] = (now, call.content)
 

@@ -1,4 +1,4 @@
-"""What the settings say of HTTP, as the values that `gateway.web.server` takes."""
+"""Convert the HTTP settings to the values that `gateway.web.server` needs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gateway.web.server import (
 
 __all__ = ["build_gate_limits", "build_listener_address", "build_terminator_settings"]
 
-#: How much longer than the server may, we wait before we close a connection ourselves, in seconds.
+#: We close a connection so many seconds later than the server should have closed it.
 _GRACE: Final = 5.0
-#: How long a client may take to shake hands when it may be idle longer, in seconds.
+#: How long a handshake may take when the idle time is longer, in seconds.
 _HANDSHAKE: Final = 10.0
 
 
 def build_listener_address(settings: Settings) -> ListenerAddress:
-    """Return where these settings serve."""
+    """Return the address at which these settings serve."""
     http = settings.http
     return ListenerAddress(http.host, http.port, http.backlog)
 
 
 def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestGateLimits:
-    """Return what requests are held to; `bodies` has the octets of a body by path."""
+    """Return the limits for requests; `bodies` has the octets of a body by path."""
     http = settings.http
     seconds = http.read_time_out.total_seconds()
     return RequestGateLimits(
@@ -46,13 +46,13 @@ def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestG
 
 
 def build_terminator_settings(settings: Settings) -> TerminatorSettings | None:
-    """Return how TLS is ended by these settings; None when it is not spoken here."""
+    """Return how TLS is terminated by these settings; None when TLS is not configured."""
     http = settings.http
     if http.tls_certificate is None or http.tls_key is None:
         return None
     password = http.tls_password.read().rstrip(b"\r\n") if http.tls_password else None
     seconds = http.read_time_out.total_seconds()
-    # The process that ends TLS works in another folder.
+    # The TLS terminator works in another folder.
     key = get_key_file(http.tls_key, "http.tls_key").absolute()
     return TerminatorSettings(
         identity=TlsIdentity(http.tls_certificate.absolute(), key, password),

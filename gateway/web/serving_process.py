@@ -1,4 +1,4 @@
-"""Serves the application of the settings over HTTP: the parts list of a serving process."""
+"""Build and serve the application of the settings over HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def load_application() -> RequestGate:
     exit_with_parent(at_once=True)
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     settings = load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
-    # One that is started again while the disk is full waits, instead of dying again and again.
+    # A worker that restarts while the disk is full waits, instead of dying repeatedly.
     served = ExitingRequestGate(
         retry_until_stored(lambda: build_application(settings)),
         build_gate_limits(settings, get_body_limits(settings)),

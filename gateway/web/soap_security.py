@@ -1,7 +1,7 @@
-"""The guard before the SOAP service: nothing reaches the service that is not bounded, signed and ours.
+"""Check every request before the SOAP service: limits, signature, signer, replay, schema.
 
-Order of the checks: cheap and unauthenticated ones first, then signature, signer, replay
-and schema.  Answers and faults are sealed here; no exception gets out.
+Cheap and unauthenticated checks come first, then signature, signer, replay and schema. Answers and
+faults are signed here. Every exception becomes a fault.
 """
 
 from __future__ import annotations
@@ -82,14 +82,13 @@ _HTTP_OWN: Final = frozenset({400, 413, 415, 503})
 
 @dataclass(frozen=True, slots=True)
 class SoapSecurityPolicy:
-    """What the guard asks of the world.
+    """The keys, checks and limits of the gate.
 
-    `signer` gives the key that signs answers now.
-    `admit` judges the certificate and returns the party it belongs to, or raises; `addresses`
-    are the URLs under which the service is known (the first one is written into the WSDL):
-    a call signed for another address is not for us.  Without addresses any wsa:To is taken.
-    `admit_client` raises when a party may not come over this connection: it is told the party and
-    the SHA-256 of the certificate that was shown over TLS, or None.
+    `signer` returns the key that signs answers now. `admit` validates the certificate and returns
+    its party, or raises. `addresses` are the URLs of the service (the first one is written into the
+    WSDL): a call signed for another address is rejected. Without addresses any wsa:To is accepted.
+    `admit_client` raises when a party may not use this connection; it gets the party and the
+    SHA-256 of the TLS client certificate, or None.
     """
 
     signer: Callable[[], Signer]
@@ -106,7 +105,7 @@ class SoapSecurityPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, proved by a signature, and the octets that prove it."""
+    """The caller that the signature proves, and the signed octets."""
 
     party: str
     certificate: Certificate
@@ -116,20 +115,20 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCall:
-    """A call that passed every check: the tree that was verified, its operation, its caller."""
+    """A call that passed every check: the verified tree, its operation, its caller."""
 
     root: etree._Element
     operation: WsdlOperation
     caller: Caller
 
 
-#: Does what a verified call asks for and returns the response element; raises GatewayError.
+#: Performs a verified call and returns the response element; raises GatewayError.
 VerifiedService = Callable[[VerifiedCall], etree._Element]
 
 
 @dataclass(slots=True)
 class _ReplyContext:
-    """What is known of the call so far, so that a fault can say which call it answers."""
+    """The call's data so far, so that a fault can state which call it answers."""
 
     relates_to: str | None = None
 
@@ -167,7 +166,7 @@ class SoapSecurityGate:
             return _send_response(
                 _get_http_status(problem), self._write_signed_fault(problem, reply), start_response
             )
-        except Exception as mistake:  # whatever it is, the caller gets a fault and the log no content
+        except Exception as mistake:  # the caller gets a fault in any case, and the log gets no content
             _LOG.error("soap: %s", _describe_exception(mistake))
             ours = GatewayError(OUR_MISTAKE)
             return _send_response(
@@ -177,7 +176,7 @@ class SoapSecurityGate:
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
         security = self._security
         _check_http_headers(environ)
-        # A call is an envelope and nothing else; one has some hundred octets for each item.
+        # A call has no MIME parts; its envelope has some hundred octets for each item.
         body = read_request_body(environ, security.limits.envelope)
         envelope = _read_call_envelope(body, security.limits)
         addressing = read_addressing(_get_soap_header(envelope))
@@ -242,12 +241,12 @@ class SoapSecurityGate:
         octets = write_fault_envelope(fault)
         try:
             return self._sign_envelope(parse_xml(octets), f"{self._description.namespace}:Refusal", reply)
-        except Exception as mistake:  # no key, no signature: an unsigned fault is still an answer
+        except Exception as mistake:  # without the key the fault is sent unsigned
             _LOG.error("soap: fault not signed: %s", _describe_exception(mistake))
             return octets
 
     def _sign_envelope(self, root: etree._Element, action: str, reply: _ReplyContext) -> bytes:
-        """Address and sign an envelope that has a Body only."""
+        """Add addressing to an envelope that has only a Body, and sign it."""
         header = etree.Element(f"{{{SOAP11}}}Header")
         root.insert(0, header)
         values = AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
@@ -288,7 +287,7 @@ def _get_soap_header(envelope: SoapEnvelope) -> etree._Element:
 
 
 def _digest_signed_parts(signed: VerifiedSignature) -> bytes:
-    """Return what is the same only for the same signed octets: digests of all parts, Timestamp included."""
+    """Return a digest over all signed parts, Timestamp included; equal only for equal signed octets."""
     parts = (signed.certificate.der, *(reference.digest_value for reference in signed.references))
     return compute_digest(SHA256, b"".join(compute_digest(SHA256, part) for part in parts))
 
@@ -314,9 +313,9 @@ def _sanitize_text(text: str) -> str:
 
 
 def _get_http_status(problem: GatewayError) -> int:
-    """Return 500 for a fault (SOAP 1.1 §6.2), another status only where HTTP itself is the trouble.
+    """Return 500 for a fault (SOAP 1.1 §6.2), another status only for problems of HTTP itself.
 
-    Client stacks read a fault under 500 alone; "busy, come again" they understand from 503.
+    Client stacks read a fault only with status 500; they understand 503 as "busy, try later".
     """
     status = problem.problem.http
     return status if status in _HTTP_OWN else 500
@@ -329,7 +328,7 @@ def _send_response(status: int, body: bytes, start_response: StartResponse) -> I
 
 
 def _describe_exception(mistake: Exception) -> str:
-    """Return kind and place of an exception; its words may quote what was sent."""
+    """Return type and place of an exception; its text may quote the request."""
     frames = traceback.extract_tb(mistake.__traceback__)
     return (
         f"{type(mistake).__name__} at {frames[-1].filename}:{frames[-1].lineno}"

@@ -1,9 +1,9 @@
-"""Imports Spyne on every Python that the gateway supports, and hands its names on.
+"""Import Spyne on every Python that the gateway supports, and export its names.
 
-Spyne 2.14 carries a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12
-no longer asks it, and Python 3.11 warns at each import that fails anywhere.  A finder of
-ours answers for ``spyne.util.six.moves`` instead, and the old hook is taken away.  Spyne
-also imports ``cgi``, deprecated in 3.11 and absent from 3.13, where ``legacy-cgi`` gives it.
+Spyne 2.14 contains a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12 no
+longer calls it, and Python 3.11 warns at each import that fails anywhere. A finder of ours answers
+for ``spyne.util.six.moves`` instead, and the old hook is removed. Spyne also imports ``cgi``,
+deprecated in 3.11 and absent from 3.13, where ``legacy-cgi`` provides it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _get_moved_modules() -> dict[str, Any]:
 
 
 class _MovesFinder(MetaPathFinder, Loader):
-    """Finds ``spyne.util.six.moves`` and what lies below it."""
+    """Finds ``spyne.util.six.moves`` and the modules below it."""
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
@@ -56,11 +56,11 @@ class _MovesFinder(MetaPathFinder, Loader):
         return spec_from_loader(fullname, self, is_package=hasattr(moved, "__path__"))
 
     def create_module(self, _spec: ModuleSpec, /) -> ModuleType | None:
-        """Let the import system make an empty module: the real one keeps its own spec."""
+        """Return None, so that the import system makes an empty module: the real one keeps its own spec."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Make `module` look each name up where it really is (PEP 562)."""
+        """Make `module` resolve each name in the real module (PEP 562)."""
         moved = _get_moved_modules()[module.__name__]
         real = moved._resolve() if hasattr(moved, "_resolve") else moved
         module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
@@ -68,7 +68,7 @@ class _MovesFinder(MetaPathFinder, Loader):
 
 @contextmanager
 def _silence_import_warnings() -> Iterator[None]:
-    """Silence the warnings that Spyne's own modules cause while they are imported, and no others."""
+    """Silence the warnings that Spyne's own modules cause during their import, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", r"_SixMetaPathImporter\.find_", ImportWarning)
@@ -78,13 +78,14 @@ def _silence_import_warnings() -> Iterator[None]:
 
 
 def _install_finder() -> None:
-    """Put the finder first, import Spyne, and take the old hook out of the import system."""
+    """Install the finder first, import Spyne, and remove the old hook from the import system."""
     if not any(isinstance(finder, _MovesFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MovesFinder())
     with _silence_import_warnings():
         for name in ("spyne", "spyne.protocol.soap", "spyne.server.wsgi"):
             import_module(name)
-    # Spyne runs the garbage collector once a second, for files that its contexts might hold: none here.
+    # Spyne runs the garbage collector once a second, for files that its contexts might hold; ours hold
+    # none.
     setattr(sys.modules["spyne.const"], "MIN_GC_INTERVAL", float("inf"))  # noqa: B010
     old = sys.modules[_SIX]._importer
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not old]

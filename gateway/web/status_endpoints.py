@@ -1,4 +1,4 @@
-"""``/status/live``, ``/status/ready`` and ``/metrics``: for load balancers and monitoring."""
+"""Serve ``/status/live``, ``/status/ready`` and ``/metrics`` for load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["HubProbes", "build_status_application"]
 
 @dataclass(frozen=True, slots=True)
 class HubProbes:
-    """What is asked about the hub itself: its certificates; why its key does not sign; why it is unready."""
+    """Queries about the hub itself: its certificates, its key's problem, and why it is not ready."""
 
     certificates: Callable[[], Sequence[UsagePeriod]] = tuple
     key: Callable[[], GatewayError | None] = lambda: None
@@ -25,7 +25,7 @@ class HubProbes:
 
 
 def build_status_application(engine: Engine, ours: HubProbes | None = None) -> Flask:
-    """Return the application that says how the gateway is; `ours` is asked about the hub itself."""
+    """Return the application of the status endpoints; `ours` are the queries about the hub itself."""
     hub = ours or HubProbes()
     application = Flask("gateway", static_folder=None)
 

@@ -1,7 +1,7 @@
-"""The WSGI application: paths to rooms.
+"""Build the WSGI application, which routes paths to endpoints.
 
-Message handlers and the SOAP service are plain WSGI, because they are asked most and need
-nothing of a web framework; everything else is Flask.
+Message handlers and the SOAP service are plain WSGI, because they get the most requests and need no
+web framework. Everything else is Flask.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _AGENCY: Final = "/soap/agency"
 def build_application(settings: Settings) -> WsgiApplication:
     """Return the application of these settings."""
     hub = build_hub(settings, RejectingComposer())
-    # Once known, the register is in hand also while the database is away: a refusal needs it.
+    # A rejection needs the register; once loaded, the snapshot is available even without the database.
     hub.refresh_snapshot()
     hub.start_examiner()
     address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
@@ -46,12 +46,12 @@ def build_application(settings: Settings) -> WsgiApplication:
 
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:
-    """Return the octets that a body may have, for each path that takes messages."""
+    """Return the octets that a body may have, for each path that receives messages."""
     return {_AGENCY: settings.limits.envelope} | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
 
 
 def build_wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> WsgiApplication:
-    """Return the application of a hub; `limit` bounds a message in octets."""
+    """Return the application of a hub; `limit` is the largest message in octets."""
     routes: dict[str, Any] = {
         f"/msh/{name}": _build_protocol_endpoint(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
@@ -67,7 +67,7 @@ def build_wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()
 
 
 def _build_hub_probes(hub: Hub) -> HubProbes:
-    """Return what the addresses of status ask about a hub."""
+    """Return the queries that the status endpoints make about a hub."""
     return HubProbes(
         lambda: list_own_periods(hub),
         lambda: readiness_checks.find_key_problem(hub),

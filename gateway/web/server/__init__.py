@@ -1,4 +1,4 @@
-"""What every HTTP front has: TLS, limits, fair queue, supervision of processes."""
+"""Contain the HTTP server around the applications: TLS, limits, fair queue, process supervision."""
 
 from __future__ import annotations
 

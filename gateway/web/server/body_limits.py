@@ -1,7 +1,6 @@
-"""Bodies on their way in: how fast they must come, and how much room they may take together.
+"""Limit request bodies: their minimum rate, and the memory that they may use together.
 
-A body is read whole before any thread is given to it, so one that comes slowly, or never
-ends, costs its octets and nothing else.
+A body is read completely before it gets a thread, so a slow or endless body costs only its octets.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from gateway.web.server.request_head import RequestRejectedError
 
 __all__ = ["BodyBudget", "BodyReservation", "MinimumBodyRate", "read_whole_body"]
 
-#: One sender's part of the room, so that it takes four to fill it.
+#: One sender may use this part of the budget, so that four senders are needed to exhaust it.
 _PARTS: Final = 4
-#: Chunks that any body may have, and octets that a chunk must have on average beyond: each chunk costs as
-#: much as a hundred octets of XML, and one that is sent octet by octet costs the most of all input.
+#: Chunks that any body may have, and octets that a further chunk must have on average. Each chunk costs
+#: as much as a hundred octets of XML, so a body sent octet by octet is the most expensive input.
 _CHUNKS: Final = 64
 _MEAN_CHUNK: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class MinimumBodyRate:
-    """How fast a body must come: `octets` more in each time of `seconds`, or its end."""
+    """How fast a body must arrive: `octets` in each period of `seconds`, or its end."""
 
     seconds: float
     octets: int
 
 
 class BodyBudget:
-    """Octets that one process holds for requests that arrive or wait, in all and by address."""
+    """Octets that one process holds for requests that arrive or wait, in total and by address."""
 
     def __init__(self, whole: int, largest: int) -> None:
         self._whole = whole
@@ -45,11 +44,11 @@ class BodyBudget:
         self._by_address: Counter[str] = Counter()
 
     def make_reservation(self, address: str) -> BodyReservation:
-        """Return what one request of `address` will hold; to be given back."""
+        """Return an empty reservation for one request of `address`; the caller must release it."""
         return BodyReservation(self, address)
 
     def reserve_octets(self, address: str, octets: int) -> None:
-        """Hold more for `address`; 503 when there is no more room."""
+        """Reserve more octets for `address`; raises a 503 rejection when the budget is exceeded."""
         if self._held + octets > self._whole or self._by_address[address] + octets > self._each:
             detail = "too much arrives at once; come again"
             raise RequestRejectedError(NO_ROOM, detail, "body", HTTPStatus.SERVICE_UNAVAILABLE)
@@ -57,7 +56,7 @@ class BodyBudget:
         self._by_address[address] += octets
 
     def release_octets(self, address: str, octets: int) -> None:
-        """Hold less for `address`."""
+        """Release octets of `address`."""
         self._held -= octets
         self._by_address[address] -= octets
         if not self._by_address[address]:
@@ -65,7 +64,7 @@ class BodyBudget:
 
 
 class BodyReservation:
-    """The room that one request holds."""
+    """The octets that one request holds."""
 
     def __init__(self, room: BodyBudget, address: str) -> None:
         self._room = room
@@ -73,12 +72,12 @@ class BodyReservation:
         self._octets = 0
 
     def reserve_octets(self, octets: int) -> None:
-        """Hold so many octets more."""
+        """Reserve that many more octets."""
         self._room.reserve_octets(self._address, octets)
         self._octets += octets
 
     def release_all(self) -> None:
-        """Hold nothing any more."""
+        """Release all octets."""
         self._room.release_octets(self._address, self._octets)
         self._octets = 0
 
@@ -90,9 +89,9 @@ async def read_whole_body(
     pace: MinimumBodyRate,
     share: BodyReservation,
 ) -> bytes:
-    """Return the whole body; raises `Refusal` when it is cut short, too large or too slow.
+    """Return the whole body; raises RequestRejectedError when it is incomplete, too large or too slow.
 
-    `length` None: the body comes in chunks, and ends with the last one.
+    `length` None: the body arrives in chunks, and ends with the last one.
     """
     if length == 0:
         return b""
@@ -106,7 +105,7 @@ async def read_whole_body(
 
 @dataclass(slots=True)
 class _RateDeadline:
-    """Puts the end of the time off whenever enough has come."""
+    """Extends the deadline whenever enough octets have arrived."""
 
     pace: MinimumBodyRate
     time: asyncio.Timeout
@@ -145,8 +144,9 @@ async def _read_pieces(
         if size == length:
             return piece if len(taken) == 1 else b"".join(taken)
         slowness.record_octets(len(piece))
-    # The server ends the pieces with one empty one.  An error (a chunk that is none, an end before the
-    # last chunk) and trailers, which nothing here reads, are one more: neither is a body as it was sent.
+    # The server ends the pieces with one empty piece. An error (a malformed chunk, an end before the last
+    # chunk) and trailers, which are not read, cause another one: in both cases the body is not as it was
+    # sent.
     if length is not None or ends != 1:
         raise RequestRejectedError(
             REQUEST_MALFORMED, f"the body ends after {size} octets", "body", HTTPStatus.BAD_REQUEST

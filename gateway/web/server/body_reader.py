@@ -1,4 +1,4 @@
-"""What a WSGI request holds: made of its values, and its body read, bounded, with a length or in chunks."""
+"""Make the environment of a WSGI request, and read its body within a limit, with a length or in chunks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = [
 Environ = dict[str, Any]
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-#: Where the server, if it wants to know, leaves whom to tell which party a request proved to be of.
+#: Here the server may leave a callback for the party that a request is proved to come from.
 PARTY_CALLBACK_KEY: Final = "gateway.proved"
-#: Where the server leaves the SHA-256 of the certificate that the client showed over TLS, or None.
+#: Here the server leaves the SHA-256 of the TLS client certificate, or None.
 CERTIFICATE_KEY: Final = "gateway.certificate"
 
 _STEP = 1 << 16
@@ -33,7 +33,7 @@ _STEP = 1 << 16
 def make_wsgi_environ(
     method: str, path: str, body: bytes, *, query: str = "", host: str = "localhost"
 ) -> Environ:
-    """Return what WSGI says of a request (PEP 3333) whose body is whole, and so has a length."""
+    """Return the WSGI environment (PEP 3333) of a request whose body is complete, and so has a length."""
     return {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
@@ -53,9 +53,9 @@ def make_wsgi_environ(
 
 
 def read_request_body(environ: Environ, limit: int) -> bytes:
-    """Return the octets of the request; raises GW102 above `limit`, GW103 when cut short.
+    """Return the octets of the request; raises GW102 above `limit`, GW103 when incomplete.
 
-    A declared length above the limit is refused before an octet is read.
+    A declared length above the limit is rejected before an octet is read.
     """
     declared = _read_declared_length(environ)
     if declared is not None and declared > limit:
@@ -67,7 +67,7 @@ def read_request_body(environ: Environ, limit: int) -> bytes:
         if len(body) > limit:
             raise GatewayError(TOO_LARGE, f"the body has more than {limit} octets", "body")
         return body
-    # A server need not end the stream where the body ends (PEP 3333): no octet more is asked for.
+    # A server need not end the stream where the body ends (PEP 3333), so no further octet is requested.
     body = _read_stream(environ, declared or 0)
     if len(body) != (declared or 0):
         raise GatewayError(MIME_MALFORMED, f"{len(body)} of {declared} octets arrived", "Content-Length")
@@ -75,7 +75,7 @@ def read_request_body(environ: Environ, limit: int) -> bytes:
 
 
 def report_proven_party(environ: Environ, party: str) -> None:
-    """Tell the server who has signed the request."""
+    """Report to the server which party signed the request."""
     tell = environ.get(PARTY_CALLBACK_KEY)
     if tell is not None:
         tell(party)
@@ -91,7 +91,7 @@ def _read_declared_length(environ: Environ) -> int | None:
 
 
 def _read_stream(environ: Environ, most: int) -> bytes:
-    """Return at most `most` octets of the stream, fewer when it ends before."""
+    """Return at most `most` octets of the stream, fewer when it ends earlier."""
     stream = environ["wsgi.input"]
     pieces: list[bytes] = []
     while most > 0:

@@ -1,4 +1,4 @@
-"""Two connections made one: what comes to one side is given to the other, octet by octet."""
+"""Relay octets between two connections, in both directions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any, Final
 
 __all__ = ["RelaySide"]
 
-#: Octets on their way in one direction of a connection before its sender has to wait.
+#: Octets that are buffered in one direction of a connection before its sender has to wait.
 _UNDER_WAY: Final = 64 * 1024
 
 
 class RelaySide(asyncio.Protocol):
-    """One side of a connection: gives what comes to the other side, and no faster than that one takes it.
+    """One side of a connection: forwards its octets to the other side, no faster than that side accepts them.
 
-    `patience`: seconds that this side may take to make room, or to end; None where others bound that.
-    While it takes nothing, nothing is read from the other side, not even that side's end.
+    `patience`: seconds that this side may take to accept octets or to close; None where the time is
+    limited elsewhere. While it accepts nothing, nothing is read from the other side, not even that
+    side's end.
     """
 
     def __init__(self, patience: float | None = None) -> None:
@@ -26,7 +27,7 @@ class RelaySide(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def join_sides(self, other: RelaySide) -> None:
-        """Begin to give what comes to each other."""
+        """Start to forward octets in both directions."""
         self.other, other.other = other, self
         for side in (self, other):
             if side.ended.done():
@@ -36,7 +37,7 @@ class RelaySide(asyncio.Protocol):
                 side.transport.resume_reading()
 
     def close(self) -> None:
-        """End this side when all is taken that is for it."""
+        """Close this side after all octets for it are sent."""
         if self.transport is not None:
             self.transport.close()
             self._start_abort_timer()
@@ -52,31 +53,31 @@ class RelaySide(asyncio.Protocol):
             self._over = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Read nothing before there is another side."""
+        """Pause reading until the other side is joined."""
         self.transport = transport
         self.transport.set_write_buffer_limits(_UNDER_WAY)
         self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Hand on."""
+        """Forward the octets."""
         if self.other is not None:
             self.other.transport.write(data)
 
     def pause_writing(self) -> None:
-        """Let the other side's sender wait."""
+        """Pause the other side's sender."""
         self._start_abort_timer()
         if self.other is not None and not self.other.ended.done():
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Let it go on."""
+        """Resume the other side's sender."""
         if not self.transport.is_closing():
             self._cancel_abort_timer()
         if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the other side, too."""
+        """Close the other side, too."""
         del exc
         self._cancel_abort_timer()
         if not self.ended.done():

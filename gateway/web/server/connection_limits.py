@@ -1,11 +1,10 @@
-"""Connections that outstay: too many of one address, or nothing whole said for too long.
+"""Close connections that exceed a limit: too many of one address, or idle for too long.
 
-The server below accepts connections and bounds the time of a head; it has no bound by
-address, none for a TLS handshake that never ends, and none for a peer that does not take
-its answer.  So the sockets of the process are looked at from time to time, and those that
-break a bound are shut: the server sees the end of the connection, as if the peer had gone.
-A descriptor is doubled before it is looked at, so that its number cannot come to mean
-another connection in between.
+The server below accepts connections and limits the time of a head. It has no limit by address, none
+for a TLS handshake that never ends, and none for a peer that does not read its answer. So the
+sockets of the process are inspected from time to time, and those that exceed a limit are shut down:
+the server sees the end of the connection, as if the peer had closed it. A descriptor is duplicated
+before it is inspected, so that its number cannot be reused for another connection meanwhile.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from gateway.web.server.peer_address import PeerAddress, make_peer_address, pars
 
 __all__ = ["ConnectionLimits", "ConnectionTable", "get_client_network"]
 
-#: What a process has open, a number for each (Linux, the BSDs, macOS).
+#: The open descriptors of a process, one entry for each (Linux, the BSDs, macOS).
 _DESCRIPTORS: Final = "/dev/fd"
-#: Those of the third kind come from the process of ours that ends TLS.
+#: AF_UNIX sockets come from our own TLS terminator.
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 @lru_cache(4096)
 def get_client_network(address: str) -> str:
-    """Return by what senders are told apart: the address, of IPv6 the network that one customer is given."""
+    """Return the key of a client: its address, or for IPv6 the /64 network of one customer."""
     try:
         known = ipaddress.ip_address(address)
     except ValueError:
@@ -60,7 +59,7 @@ class _TrackedConnection:
 class ConnectionLimits:
     """Connections of this process, connections of one address, seconds that one may be idle.
 
-    `exempt` are addresses (our own proxies) whose number of connections is not bounded.
+    `exempt` are addresses (our own proxies) whose number of connections is not limited.
     """
 
     max_connections: int
@@ -71,34 +70,34 @@ class ConnectionLimits:
 
 @dataclass(slots=True)
 class ConnectionTable:
-    """What is known of each connection, by its peer."""
+    """The state of each connection, by its peer."""
 
     bounds: ConnectionLimits
     clock: Callable[[], float]
     _known: dict[PeerAddress, _TrackedConnection] = field(default_factory=dict)
 
     def begin_request(self, peer: PeerAddress) -> str | None:
-        """Take note that a head has come; return the party that proved itself on this connection."""
+        """Record that a head has arrived; return the party that was proved on this connection before."""
         known = self._known.setdefault(peer, _TrackedConnection(self.clock()))
         known.state = _ConnectionState.ARRIVING
         return known.party
 
     def begin_work(self, peer: PeerAddress) -> None:
-        """Take note that the request is whole."""
+        """Record that the request is complete."""
         self._known[peer].state = _ConnectionState.WORKING
 
     def end_request(self, peer: PeerAddress, party: str | None) -> None:
-        """Take note that the answer is made, and who had asked."""
+        """Record that the answer is made, and which party was proved by the request."""
         known = self._known[peer]
         known.state, known.since = _ConnectionState.IDLE, self.clock()
-        if peer[0] not in self.bounds.exempt:  # a proxy speaks for many
+        if peer[0] not in self.bounds.exempt:  # a proxy serves many parties
             known.party = party or known.party
 
     def close_excess_connections(self) -> int:
-        """Shut what breaks a bound; return how many connections were shut."""
+        """Shut down connections that exceed a limit; return how many."""
         now, live = self.clock(), _list_accepted_connections()
         known = {peer: self._known.get(peer) or _TrackedConnection(now) for peer in live}
-        # What has gone may still be worked for.
+        # A request of a closed connection may still be processed.
         self._known = {
             **known,
             **{p: c for p, c in self._known.items() if c.state is not _ConnectionState.IDLE},
@@ -130,7 +129,7 @@ class ConnectionTable:
         return beyond
 
     def _find_evictable_peers(self, known: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
-        """Return who must go so that others are let in: strangers who are not being worked for."""
+        """Return the peers to close when the table is nearly full: unproved and not being processed."""
         if len(known) < self.bounds.max_connections * 7 // 8:
             return set()
         exempt = self.bounds.exempt
@@ -141,7 +140,7 @@ class ConnectionTable:
 def _select_idlest_peers(
     known: dict[PeerAddress, _TrackedConnection], peers: list[PeerAddress], number: int
 ) -> list[PeerAddress]:
-    """Return so many of `peers` at most: the idle before the arriving, the old before the new."""
+    """Return at most `number` of `peers`: the idle before the arriving, the old before the new."""
     if number <= 0:
         return []
     may_go = [peer for peer in peers if known[peer].state is not _ConnectionState.WORKING]
@@ -150,7 +149,7 @@ def _select_idlest_peers(
 
 
 def _list_accepted_connections() -> dict[PeerAddress, int]:
-    """Return the connections to where we listen, each with its descriptor."""
+    """Return the connections that our listeners accepted, each with its descriptor."""
     places: set[int | str] = set()
     connected: list[tuple[int | str, PeerAddress, int]] = []
     for descriptor in map(int, os.listdir(_DESCRIPTORS)):
@@ -167,10 +166,10 @@ def _list_accepted_connections() -> dict[PeerAddress, int]:
 
 @contextmanager
 def _duplicate_socket(descriptor: int) -> Iterator[socket.socket | None]:
-    """Give a socket of our own on what a descriptor means now; None when that is no socket."""
+    """Yield a duplicate socket of a descriptor; None when it is not a socket."""
     try:
         one = socket.socket(fileno=os.dup(descriptor)) if _is_socket_descriptor(descriptor) else None
-    except OSError:  # closed in between
+    except OSError:  # closed meanwhile
         one = None
     with one or nullcontext():
         yield one
@@ -181,7 +180,7 @@ def _is_socket_descriptor(descriptor: int) -> bool:
 
 
 def _get_local_address(one: socket.socket) -> int | str:
-    """Return the port of a socket, or the path of one that has none."""
+    """Return the port of a socket, or the path of a socket without port."""
     name = one.getsockname()
     return str(name) if one.family == socket.AF_UNIX else int(name[1])
 
@@ -192,7 +191,7 @@ def _find_peer_address(connection: socket.socket) -> PeerAddress | None:
         if connection.family == socket.AF_UNIX:
             return parse_peer_name(name).peer
         return make_peer_address(*name[:2])
-    except (OSError, GatewayError):  # it has gone, or is none of those we serve
+    except (OSError, GatewayError):  # closed, or not a connection that we serve
         return None
 
 

@@ -1,10 +1,10 @@
-"""Whose turn it is: requests that are whole wait here for a thread, and nobody waits behind a crowd.
+"""Queue complete requests for a thread in round-robin order, so that no sender delays the others.
 
-Requests wait in line by sender.  A line has a path, such as ``("party", "broker1",
-"192.0.2.1")``, and the names on each level of the path take turns: parties and strangers,
-among the parties each party, among its requests each address they come from.  Whoever
-sends a thousand at once waits for its own.  How long one line may be is bounded; what is
-beyond is told to come again.
+Requests wait in a queue by sender. A queue has a path, such as ``("party", "broker1",
+"192.0.2.1")``, and the names on each level of the path are served in turn: parties and unproved
+senders, among the parties each party, among its requests each address. A sender of a thousand
+requests at once delays only its own. The length of one queue is limited; further requests are
+rejected with GW807.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.wire import ReaderThreads
 
 __all__ = ["FairQueue", "QueuePath"]
 
-#: For whom a request waits, from the largest group to the smallest.
+#: The path of a queue, from the largest group to the smallest.
 QueuePath = tuple[str, ...]
 
 
@@ -32,7 +32,7 @@ class _QueuedWork:
 
 
 class _RoundRobinNode:
-    """What waits below one name; the names take turns."""
+    """The queues below one name; their names are served in turn."""
 
     def __init__(self) -> None:
         self._below: OrderedDict[str, _RoundRobinNode] = OrderedDict()
@@ -48,7 +48,7 @@ class _RoundRobinNode:
         ring.put_work(line[1:], work)
 
     def take_next(self) -> _QueuedWork | None:
-        """Return the next work, None when there is none; a name that had its turn goes to the end."""
+        """Return the next work, None when there is none; a served name goes to the end."""
         if self._here:
             return self._here.popleft()
         if not self._below:
@@ -61,9 +61,9 @@ class _RoundRobinNode:
 
 
 class FairQueue:
-    """Threads, and the order in which requests get them; for the event loop alone.
+    """The threads, and the order in which requests get them; for the event loop alone.
 
-    `most` bounds what one line has in the house: waiting, or being worked on.
+    `most` limits the requests of one path, waiting or being processed.
     """
 
     def __init__(self, threads: int, most: int) -> None:
@@ -78,11 +78,11 @@ class FairQueue:
         self._threads.start_threads()
 
     def stop_threads(self) -> None:
-        """Let the threads end when nothing is left to do."""
+        """Stop the threads when no work is left."""
         self._threads.stop_threads()
 
     async def run_in_turn(self, line: QueuePath, do: Callable[[], Any]) -> Any:
-        """Wait for a thread to `do` it and return what it brought; GW807 when `line` is too long."""
+        """Run `do` in a thread in turn and return its result; raises GW807 when `line` is too long."""
         if self._held[line] >= self._most:
             raise GatewayError(TOO_MANY_REQUESTS, f"{self._most} requests of this sender are dealt with now")
         self._held[line] += 1
@@ -92,7 +92,7 @@ class FairQueue:
             self._start_next_work()
             return await done
         finally:
-            del done  # it holds the mistake, whose traceback holds this
+            del done  # the future refers to the exception, whose traceback refers to this frame
             self._held[line] -= 1
             if not self._held[line]:
                 del self._held[line]
@@ -103,18 +103,19 @@ class FairQueue:
             self._threads.submit_work(partial(self._run_work, work))
 
     def _run_work(self, work: _QueuedWork) -> None:
-        """Do it, in a thread."""
-        # Neither answer nor mistake is given a name here: a mistake that its own traceback holds stays.
+        """Run the work in a thread."""
+        # Neither result nor exception is bound to a name here: the exception's own traceback would keep
+        # it alive.
         tell = work.done.get_loop().call_soon_threadsafe
         try:
             tell(self._finish_work, work.done, work.do(), None)
-        except Exception as mistake:  # whoever waits for the answer sees it
+        except Exception as mistake:  # the waiting request gets the exception
             tell(self._finish_work, work.done, None, mistake)
 
     def _finish_work(self, done: asyncio.Future[Any], answer: Any, mistake: Exception | None) -> None:
         self._free += 1
         self._start_next_work()
-        if done.done():  # nobody waits any more
+        if done.done():  # the waiting request was cancelled
             return
         if mistake is None:
             done.set_result(answer)

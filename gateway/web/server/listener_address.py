@@ -1,4 +1,4 @@
-"""Where HTTP is served: the address, whether it is free, and the socket that listens there."""
+"""Define the address at which HTTP is served, check that its port is free, and open the listener."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ListenerAddress", "check_port", "open_listener"]
 
 @dataclass(frozen=True, slots=True)
 class ListenerAddress:
-    """Host and port, and how many connections may wait there to be accepted."""
+    """Host and port, and how many connections may wait to be accepted."""
 
     host: str
     port: int
@@ -24,13 +24,13 @@ class ListenerAddress:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def make_port_error(self, error: OSError) -> GatewayError:
-        """Return GW801 for an address at which nothing can listen."""
+        """Return GW801 for an address at which no listener can be opened."""
         detail = f"nothing can be served at {self.host}:{self.port}: {error.strerror}"
         return GatewayError(SETTINGS_WRONG, detail, "http.port")
 
 
 def check_port(address: ListenerAddress) -> None:
-    """Refuse a port that somebody listens on: the server would share it, and each get half the messages."""
+    """Raise for a port in use: a second server would share it, and each would get half of the messages."""
     with socket.socket(address.family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,7 +40,7 @@ def check_port(address: ListenerAddress) -> None:
 
 
 def open_listener(address: ListenerAddress) -> socket.socket:
-    """Return a socket that listens there; raises GW801 when none can."""
+    """Return a socket that listens there; raises GW801 when it cannot be opened."""
     try:
         return socket.create_server(
             (address.host, address.port), family=address.family, backlog=address.backlog

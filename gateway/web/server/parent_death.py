@@ -1,7 +1,7 @@
-"""A process that another one keeps ends with it, however the other one ended.
+"""End a process when its parent process ends, for whatever reason.
 
-Without that, the children of a keeper that was killed would go on serving with nobody to
-replace them when they die, and hold the port against whoever is started next.
+Without this, the children of a killed parent would continue to serve. No process would replace them
+when they die, and they would block the port of the next server.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final
 __all__ = ["exit_with_parent"]
 
 _LOOK_EVERY: Final = 0.5
-#: As long as the keeper itself would wait for what has begun.
+#: As long as the parent itself would wait for running requests.
 _DRAIN: Final = 40.0
 
 
 def exit_with_parent(*, at_once: bool = False) -> None:
-    """Ask this process to end when its parent is gone, and end it when it does not.
+    """Send SIGTERM to this process when its parent is gone, and SIGKILL after a time.
 
-    `at_once`: do not ask.  A serving process would hold the port meanwhile; what it has not
-    answered is sent again, and what it has answered is on disk.
+    `at_once`: send SIGKILL only. A serving process would block the port meanwhile. A request
+    without an answer is sent again, and the effect of an answered request is in the database.
     """
     parent = os.getppid()
 

@@ -1,10 +1,9 @@
-"""Who is at the other end of a connection: address, port, and over TLS the certificate shown.
+"""Read the peer of a connection: address, port, and over TLS the client certificate.
 
-The HTTP server says it in one text.  Of a connection over TCP that is ``address:port``.  Where
-TLS ends in a process of our own before the server, that process calls the server over a socket
-in a folder that nobody else can enter, and says whom it serves by the name that its own end of
-the socket has: ``address,port,certificate``.  Nothing that is sent over the connection can
-change that name.
+The HTTP server gives all of it in one text. For a TCP connection that is ``address:port``. Where
+our TLS terminator is in front of the server, it connects to the server over a socket in a private
+folder, and names the peer in the name of its own end of the socket: ``address,port,certificate``.
+No data sent over the connection can change that name.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gateway.errors import OUR_MISTAKE, GatewayError
 
 __all__ = ["ClientPeer", "PeerAddress", "make_peer_address", "make_tls_peer", "parse_peer_name"]
 
-#: Address and port of the other end; of IPv6 the port comes last, too.
+#: Address and port of the peer; the port is last for IPv6, too.
 PeerAddress = tuple[str, int]
 
 _DIGEST: Final = 32
@@ -26,7 +25,7 @@ _DIGEST: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class ClientPeer:
-    """The other end; `certificate` is the SHA-256 of the one it showed, None where it showed none."""
+    """The peer; `certificate` is the SHA-256 of its client certificate, None where it showed none."""
 
     peer: PeerAddress
     tls: bool = False
@@ -34,18 +33,18 @@ class ClientPeer:
 
     @property
     def socket_name(self) -> str:
-        """Return what a socket is named that brings this visitor; it has fewer than a hundred letters."""
+        """Return the socket name for this peer; it has fewer than a hundred characters."""
         digest = base64.urlsafe_b64encode(bytes.fromhex(self.certificate or "")).decode().rstrip("=")
         return f"{self.peer[0]},{self.peer[1]},{digest}"
 
 
 def make_peer_address(address: str, port: int) -> PeerAddress:
-    """Return the other end of that address; an interface that it may name (``fe80::1%2``) says nothing."""
+    """Return the peer of an address; a zone id (``fe80::1%2``) is dropped."""
     return address.strip("[]").partition("%")[0].removeprefix("::ffff:"), port
 
 
 def make_tls_peer(address: str, port: int, digest: bytes | None) -> ClientPeer:
-    """Return who came over TLS, with the SHA-256 of the certificate shown."""
+    """Return a peer that connected over TLS, with the SHA-256 of its client certificate."""
     return ClientPeer(
         make_peer_address(address, port), tls=True, certificate=digest.hex() if digest else None
     )
@@ -53,7 +52,7 @@ def make_tls_peer(address: str, port: int, digest: bytes | None) -> ClientPeer:
 
 @lru_cache(4096)
 def parse_peer_name(text: str) -> ClientPeer:
-    """Read what the server says of the other end; an IPv6 address stands in brackets."""
+    """Read the server's text about the peer; an IPv6 address is in brackets."""
     parts = text.split(",")
     try:
         if len(parts) == 3:

@@ -1,6 +1,6 @@
-"""Serves an application over HTTP: processes and threads, drained on SIGTERM.
+"""Serve an application over HTTP with processes and threads, drained on SIGTERM.
 
-The application is named, not given: each process makes its own by calling the function of that name.
+The application is given by name: each process makes its own by calling the function of that name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from gateway.web.server.tls_terminator import TerminatorSettings
 
 __all__ = ["ExitingRequestGate", "HttpServerSettings", "serve_http"]
 
-#: What the server reads of a head before it says 431, and of a body at once; the gate takes half as a head.
+#: Octets of a head before the server answers 431, and of a body read at once; the gate allows half for a
+#: head.
 _BUFFER: Final = 64 * 1024
 #: Descriptors of a process besides its connections: database, libraries, log.
 _DESCRIPTORS: Final = 200
@@ -35,10 +36,10 @@ _DESCRIPTORS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class HttpServerSettings:
-    """Where, by how many processes and for how many connections each HTTP is served.
+    """The address, the processes and the connections of each for serving HTTP.
 
-    `factory` is what makes the application in each process, as ``module:function``; `head_seconds`
-    is how long a head may take.  Where `tls` is given, TLS ends in a process before the server.
+    `factory` makes the application in each process, as ``module:function``; `head_seconds` is how
+    long a head may take. Where `tls` is given, a TLS terminator runs before the server.
     """
 
     factory: str
@@ -50,17 +51,17 @@ class HttpServerSettings:
 
 
 class ExitingRequestGate(RequestGate):
-    """The gate of a process that has nothing else to do, and ends with it."""
+    """The gate of a process that does nothing else, and ends with it."""
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the process, now that every request is answered.
+        """End the process after every request is answered.
 
-        Threads of the server may still let go of what they had.  To take the interpreter apart under
-        them makes them panic, and the process abort: what is to be kept is in the database anyway.
+        Threads of the server may still release objects. Shutting down the interpreter at the same
+        time makes them panic and the process abort. All lasting data is in the database anyway.
         """
         super().__rsgi_del__(loop)
         logging.shutdown()
-        # The disk of the log may be full, or its reader gone: that keeps no process.
+        # The disk of the log may be full, or its reader gone: neither may stop the exit.
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
         os._exit(0)
@@ -68,11 +69,11 @@ class ExitingRequestGate(RequestGate):
 
 def serve_http(settings: HttpServerSettings) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first."""
-    # What large messages leave behind is kept by the allocator for each arena, and threads have one each:
-    # with two, a process that is attacked stays at two thirds of the memory.
+    # The allocator keeps the memory of large messages for each arena, and each thread has an arena: with
+    # two arenas, a process under attack uses two thirds of the memory.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     tls = settings.tls
-    # The process that ends TLS has two sockets for each connection, and those of all processes.
+    # The TLS terminator has two sockets for each connection, of all processes together.
     most = settings.connections if tls is None else 2 * (tls.whole + tls.shaking)
     _raise_descriptor_limit(most + _DESCRIPTORS)
     if tls is None:
@@ -83,7 +84,7 @@ def serve_http(settings: HttpServerSettings) -> None:
 
 
 class _PatientServer(Granian):  # type: ignore[misc]
-    """The HTTP server at the port of the settings, or behind the process that ends TLS there."""
+    """The HTTP server at the port of the settings, or behind the TLS terminator."""
 
     def __init__(self, settings: HttpServerSettings, inside: Path | None) -> None:
         super().__init__(
@@ -96,7 +97,7 @@ class _PatientServer(Granian):  # type: ignore[misc]
             uds_permissions=0o600,
             workers=settings.processes,
             backlog=settings.address.backlog,
-            # Connections that a process accepts before it lets others wait.
+            # Connections that a process accepts before others have to wait.
             backpressure=settings.connections,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(
@@ -115,7 +116,7 @@ class _PatientServer(Granian):  # type: ignore[misc]
 
 
 def _raise_descriptor_limit(number: int) -> None:
-    """Let this process and its children open so many files, as far as the system allows it."""
+    """Raise the limit of open files of this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

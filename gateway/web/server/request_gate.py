@@ -1,8 +1,8 @@
-"""The door: a request is read whole, within time and room, and then gets a thread when it is its turn.
+"""Read each request completely, within time and memory limits, and then queue it for a thread.
 
-The server below (granian, hyper) speaks HTTP and hands requests over one by one (RSGI).
-Heads and bodies are judged and read here on the event loop, where a slow one costs no
-thread; the application behind is WSGI and has its whole body at hand.
+The server below (granian, hyper) implements HTTP and delivers requests one by one (RSGI). Heads and
+bodies are checked and read here on the event loop, where a slow one uses no thread. The application
+behind is WSGI and gets the complete body.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from gateway.web.server.retry_after import RetryAfterPolicy
 __all__ = ["RequestGate", "RequestGateLimits"]
 
 _LOG: Final = logging.getLogger(__name__)
-#: Bodies for paths that take no messages.
+#: The body limit of paths that receive no messages.
 _SMALL: Final = 64 * 1024
-#: How long a sender should wait that comes too often, or whose octets find no room: some tenths of a second.
+#: Retry-After for a rejected sender, in seconds; the cause usually lasts some tenths of a second.
 _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
-#: Where a message says whom it is from: the first party it names.
+#: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
 
 
 @dataclass(frozen=True)
 class RequestGateLimits:
-    """What the door holds everybody to.
+    """The limits of the gate for all requests.
 
-    `bodies` has the octets of a body by path, `room` what all bodies may take together,
-    `requests` how many requests one sender may have here.
+    `bodies` has the octets of a body by path, `room` the octets of all bodies together, `requests`
+    the number of requests of one sender.
     """
 
     threads: int
@@ -62,7 +62,7 @@ class RequestGateLimits:
 
 @dataclass(slots=True)
 class _HttpReply:
-    """What the application answered, and on whose behalf it was asked."""
+    """The application's answer, and the party that was proved."""
 
     status: int = 500
     headers: Iterable[tuple[str, str]] = ()
@@ -71,7 +71,7 @@ class _HttpReply:
 
 
 class RequestGate:
-    """An RSGI application around a WSGI one."""
+    """An RSGI application around a WSGI application."""
 
     def __init__(self, application: WsgiApplication, bounds: RequestGateLimits) -> None:
         self._application = application
@@ -83,12 +83,12 @@ class RequestGate:
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the threads, and look at the connections from now on."""
+        """Start the threads, and begin to check the connections."""
         self._turns.start_threads()
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._turns.stop_threads()
@@ -103,7 +103,7 @@ class RequestGate:
             reply = await self._answer_request(scope, protocol, visitor, party)
         except GatewayError as problem:
             reply = _make_rejection_reply(problem)
-        except Exception as mistake:  # whatever it is, the caller gets an answer
+        except Exception as mistake:  # the client gets an answer in any case
             _LOG.error("http: %s", type(mistake).__name__)
             _LOG.debug("http", exc_info=mistake)
             reply = _make_rejection_reply(GatewayError(OUR_MISTAKE))
@@ -130,7 +130,7 @@ class RequestGate:
             share.release_all()
 
     def _get_client_address(self, peer: PeerAddress, head: RequestHead) -> str:
-        """Return the address that asks: of a proxy of ours, the one it says it serves (the last it added)."""
+        """Return the client's address; behind our own proxy, the last one in X-Forwarded-For."""
         if peer[0] not in self._bounds.connections.exempt:
             return get_client_network(peer[0])
         return get_client_network(head.fields.get("x-forwarded-for", peer[0]).rpartition(",")[2].strip())
@@ -163,13 +163,13 @@ class RequestGate:
 
 
 def _find_stated_sender(body: bytes) -> str:
-    """Return whom a message says it is from; it decides its place among those of its address alone."""
+    """Return the stated sender of a message; it only orders the requests of one address."""
     found = _NAMED.search(body, 0, _LOOKED_AT)
     return found[1].decode("latin-1") if found else ""
 
 
 def _make_request_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes) -> Environ:
-    """Return what WSGI says of a request, its header fields among it."""
+    """Return the WSGI environment of a request with its header fields."""
     environ = make_wsgi_environ(
         head.method, head.path, body, query=scope.query_string, host=head.fields.get("host", "localhost")
     )
@@ -183,16 +183,16 @@ def _make_request_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPe
     for name, value in head.fields.items():
         if name == "content-type":
             environ["CONTENT_TYPE"] = value
-        # A name with an underscore would be taken for the one with a hyphen.
+        # WSGI would not distinguish a name with an underscore from the one with a hyphen.
         elif "_" not in name and name not in ("content-length", "transfer-encoding"):
             environ["HTTP_" + name.upper().replace("-", "_")] = value
     return environ
 
 
 def _make_rejection_reply(problem: GatewayError) -> _HttpReply:
-    """Return an answer of HTTP alone: nothing is signed for one whom nobody knows.
+    """Return a plain HTTP answer: nothing is signed for an unknown sender.
 
-    The connection ends with it: what is left of the body would be read as a request.
+    It closes the connection: the rest of the body would otherwise be read as a request.
     """
     words = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
     words += f" at {problem.location}\n" if problem.location else "\n"

@@ -1,9 +1,9 @@
-"""What the head of an HTTP request must be, before an octet of its body is read.
+"""Validate the head of an HTTP request before its body is read.
 
-The server below reads the syntax of RFC 9112 strictly: two lengths, a length that is no
-number, folded lines, NUL and other controls, odd chunk sizes never come as far as this.
-Here stands what it lets through: fields said twice, codings nobody undoes, names that WSGI
-would mix up, methods and hosts that are not ours.
+The server below reads the syntax of RFC 9112 strictly: it rejects two lengths, a length that is not
+a number, folded lines, NUL and other control characters, and malformed chunk sizes. This module
+rejects what that server accepts: repeated fields, unsupported codings, names that WSGI would
+confuse, and unsupported methods and hosts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gateway.errors import REQUEST_MALFORMED, TOO_LARGE, GatewayError, Problem
 
 __all__ = ["RequestHead", "RequestRejectedError", "RsgiScope", "read_request_head"]
 
-#: A head larger than this is nobody's message (nginx: 32 KiB in all, Apache: 8 KiB a line).
+#: No message has a larger head (nginx: 32 KiB in all, Apache: 8 KiB a line).
 _LARGEST_HEAD: Final = 32 * 1024
-#: What one request says once.  A second one is read by somebody else: a front, or a filter.
+#: Fields that a request may have once. Another reader, a proxy or a filter, may use a second one.
 _ONCE: Final = frozenset(
     {
         "authorization",
@@ -45,7 +45,7 @@ class _HeaderFields(Protocol):
 
 
 class RsgiScope(Protocol):
-    """What the server says of a request (RSGI)."""
+    """The server's data about a request (RSGI)."""
 
     http_version: str
     client: str
@@ -61,7 +61,7 @@ class RsgiScope(Protocol):
 
 
 class RequestRejectedError(GatewayError):
-    """A request that is not taken, and the status that says so."""
+    """A rejected request, with the HTTP status of the answer."""
 
     def __init__(self, problem: Problem, detail: str, location: str, status: HTTPStatus) -> None:
         super().__init__(problem, detail, location)
@@ -81,7 +81,7 @@ class RequestHead:
 def read_request_head(scope: RsgiScope, largest: Mapping[str, int], otherwise: int) -> RequestHead:
     """Return the head; raises `RequestRejectedError`.
 
-    `largest` has the octets that a body may have, by path, `otherwise` is for other paths.
+    `largest` has the octets that a body may have, by path; `otherwise` applies to other paths.
     """
     if scope.method not in _METHODS:
         raise _make_rejection("the method is not known here", "method", HTTPStatus.NOT_IMPLEMENTED)
@@ -93,7 +93,7 @@ def read_request_head(scope: RsgiScope, largest: Mapping[str, int], otherwise: i
 
 
 def _read_header_fields(scope: RsgiScope) -> dict[str, str]:
-    """Return the fields by name; those that may be said more than once are joined (RFC 9110 §5.3)."""
+    """Return the fields by name; repeated fields are joined where that is allowed (RFC 9110 §5.3)."""
     pairs = scope.headers.items()
     if len({name for name, _ in pairs}) != len(scope.headers.keys()):
         raise _make_rejection("a field has octets that are not ASCII", "header")

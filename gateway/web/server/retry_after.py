@@ -1,9 +1,9 @@
-"""How long a sender that is refused for now is asked to wait: a second at first, more as the trouble lasts.
+"""Compute Retry-After for refused senders: one second at first, more the longer the cause lasts.
 
-Most trouble is over in a second: a disk is cleared, a token is back.  Who is asked to wait
-longer waits for nothing.  But a refusal costs almost what a message costs, so that senders
-who all come each second are a trouble of their own when it lasts.  Half of the time that it
-has lasted is never much longer than needed, and each message comes only a few times.
+Most causes end within a second, for example when disk space is freed or a token is available again,
+and a longer wait would be wasted. But a refusal costs almost as much as a message, so senders that
+return every second are a load of their own when the cause lasts. Half of the time that it has
+lasted is never much too long, and each message is sent only a few times.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ __all__ = ["RetryAfterPolicy"]
 
 _SHORTEST: Final = 1
 _LONGEST: Final = 10
-#: Seconds without a refusal after which the next one is a new trouble; nobody is asked to wait so long.
+#: After so many seconds without a refusal the next one has a new cause; longer than any wait.
 _OVER: Final = 30.0
 
 
 class RetryAfterPolicy:
-    """What the refusals of one process have in common; `clock` counts seconds."""
+    """The state of the refusals of one process; `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._since = self._last = float("-inf")
 
     def get_wait_seconds(self) -> int:
-        """Return how long one who is refused now should wait, in whole seconds."""
+        """Return how long a sender that is refused now should wait, in whole seconds."""
         now = self._clock()
         if now - self._last > _OVER:
             self._since = now

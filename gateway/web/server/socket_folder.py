@@ -1,7 +1,8 @@
-"""The folder of the sockets between the process that ends TLS and the server; one for each gateway.
+"""Make the private folder of the sockets between the TLS terminator and the server, one per gateway.
 
-It goes with the gateway.  One that was killed leaves its folder behind, which the next to start
-takes away: whoever lives holds a lock on his, which the kernel gives back when he dies.
+The folder is deleted when the gateway ends. A killed gateway leaves its folder behind, and the next
+gateway to start deletes it: a running gateway holds a lock on its folder, which the kernel releases
+when the process dies.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Final
 __all__ = ["open_socket_folder"]
 
 _PREFIX: Final = "gateway-tls-"
-#: So many seconds a folder may be there without a lock: its gateway is about to take it.
+#: A folder may exist for so many seconds without a lock: its gateway is about to lock it.
 _YOUNG: Final = 60.0
 
 
 @contextmanager
 def open_socket_folder() -> Iterator[str]:
-    """Give a folder that nobody but we ourselves can enter; those of the dead are taken away before."""
+    """Yield a folder that only our own user can enter; abandoned folders are deleted first."""
     _remove_stale_folders(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -39,7 +40,7 @@ def open_socket_folder() -> Iterator[str]:
 
 def _remove_stale_folders(place: Path) -> None:
     for folder in place.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # somebody's else, or gone meanwhile
+        with suppress(OSError):  # of another user, or deleted meanwhile
             _remove_stale_folder(folder)
 
 

@@ -1,4 +1,4 @@
-"""Keeps the process that ends TLS before the HTTP server: started first, started again, ended last."""
+"""Supervise the TLS terminator process: started before the HTTP server, restarted, ended after it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _END: Final = 10.0
 
 @contextmanager
 def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> Iterator[Path]:
-    """Listen at an address, and give the socket at which the server is to wait for what comes."""
-    # What is wrong with the files is said before anybody can connect.
+    """Listen at an address, and yield the socket path at which the server must listen."""
+    # Errors in the files are reported before a client can connect.
     watch_tls_context(terms)
     with open_listener(address) as listener, open_socket_folder() as folder:
         keeper = _TerminatorSupervisor(listener, terms, folder)
@@ -41,7 +41,7 @@ def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> I
 
 
 class _TerminatorSupervisor(threading.Thread):
-    """Starts the process, and again when it dies; dies with all when it does so again and again."""
+    """Starts the process and restarts it when it dies; ends the gateway beyond the restart limit."""
 
     def __init__(self, listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
         super().__init__(name="front", daemon=True)
@@ -51,7 +51,7 @@ class _TerminatorSupervisor(threading.Thread):
         self._restarts = RestartLimit()
 
     def run(self) -> None:
-        """Keep the process until the end."""
+        """Restart the process until it is stopped."""
         context = multiprocessing.get_context("spawn")
         while not self._stopping.is_set():
             process = context.Process(target=run_terminator, args=self._what, name="gateway-tls")
@@ -73,7 +73,7 @@ class _TerminatorSupervisor(threading.Thread):
                 return
 
     def stop_process(self) -> None:
-        """End the process; what is on its way to clients is handed over first."""
+        """End the process; pending data is sent to the clients first."""
         self._stopping.set()
         for end in (BaseProcess.terminate, BaseProcess.kill):
             process = self._process

@@ -1,10 +1,10 @@
-"""Ends TLS before the HTTP server, in a process of its own, and hands on what is inside.
+"""Terminate TLS in a separate process before the HTTP server, and relay the octets.
 
-The HTTP server does not tell the application which certificate a client showed.  So TLS ends
-here: each connection is handed on, octet by octet, over a socket whose name says who is at the
-other end (`gateway.web.server.peer_address`).  Nothing here reads HTTP; the bounds of idle and crowded
-connections are kept behind, by the addresses that the names say.  What has no name yet, the
-handshakes, is bounded here: each in time, and all of them and those of one address in number.
+The HTTP server does not give the application the client's certificate. So TLS ends here: each
+connection is relayed, octet by octet, over a socket whose name states the peer
+(`gateway.web.server.peer_address`). This process does not read HTTP. The server limits idle and
+crowded connections, by the addresses in these names. Handshakes are limited here: each in time, and
+their number in total and by address.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from gateway.web.server.peer_address import ClientPeer, make_peer_address, make_
 __all__ = ["INSIDE", "TerminatorSettings", "run_terminator", "watch_tls_context"]
 
 _LOG: Final = logging.getLogger(__name__)
-#: The socket of the HTTP server, in the folder of the sockets.
+#: The socket of the HTTP server, in the socket folder.
 INSIDE: Final = "in"
-#: Octets of the buffer that the library keeps for what comes over each connection: two records of TLS.
-#: Its own choice is eight times that, and would be what a crowd of connections costs most.
+#: Octets of the library's receive buffer for each connection: two TLS records. Its default is eight times
+#: that, and would be the largest cost of many connections.
 _BUFFER: Final = 32 * 1024
-#: How long the server may take to have room for one more, between two looks, in seconds.
+#: The pause between two attempts to connect while the server has no capacity, in seconds.
 _LOOK: Final = 0.01
-#: As long as the keeper of the processes waits for what has begun.
+#: As long as the supervisor of the processes waits for running requests.
 _DRAIN: Final = 40.0
 _TELL_EVERY: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class TerminatorSettings:
-    """How TLS is ended.
+    """How TLS is terminated.
 
-    `handshake` and `flush`: seconds for a handshake, and for a client to take what is on its way
-    to it.  `whole` connections at once; handshakes: `shaking` of all, `each` of one address that
-    is none of `exempt`.
+    `handshake` and `flush`: seconds for a handshake, and for a client to receive pending data.
+    `whole`: connections at once. Handshakes at once: `shaking` in total, `each` of one address that
+    is not in `exempt`.
     """
 
     identity: TlsIdentity
@@ -67,7 +67,7 @@ class TerminatorSettings:
 
 
 def watch_tls_context(terms: TerminatorSettings) -> ReloadedValue[ssl.SSLContext]:
-    """Return what gives the context of the next handshake; raises GW803 when the files cannot be used."""
+    """Return the source of the context for the next handshake; raises GW803 when the files are unusable."""
     files = (terms.identity.certificate, terms.identity.key, *([terms.clients] if terms.clients else []))
     return ReloadedValue(
         files, lambda: make_server_context(terms.identity, terms.clients, required=terms.required)
@@ -75,12 +75,13 @@ def watch_tls_context(terms: TerminatorSettings) -> ReloadedValue[ssl.SSLContext
 
 
 def run_terminator(listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
-    """End TLS for whoever connects to `listener`, until SIGTERM and the end of the last connection."""
+    """Terminate TLS for the clients of `listener`, until SIGTERM and the end of the last connection."""
     exit_with_parent(at_once=True)
-    # A terminal sends these to every process of the group; new files are seen without being told.
+    # A terminal sends these signals to every process of the group; changed files are reloaded without
+    # one.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # A name of a socket is short: it is told from within the folder.
+    # Socket names are short, so they are relative to this folder.
     os.chdir(folder)
     logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
     sslproto.SSLProtocol = _AlertingSslProtocol  # type: ignore[misc]
@@ -88,9 +89,9 @@ def run_terminator(listener: socket.socket, terms: TerminatorSettings, folder: s
 
 
 class _AlertingSslProtocol(sslproto.SSLProtocol):
-    """TLS as the library has it, but for two things that it cannot be told otherwise.
+    """The library's TLS protocol with two changes that have no setting.
 
-    Its buffers are small, and whoever is refused is told why: the alert is written, not thrown away.
+    Its buffers are small, and a rejected client gets the TLS alert instead of losing it.
     """
 
     max_size = _BUFFER
@@ -102,7 +103,7 @@ class _AlertingSslProtocol(sslproto.SSLProtocol):
 
 
 class _HandshakeFailureLog:
-    """Tells the log of handshakes that fail: once a minute how many, and why the last one did."""
+    """Logs failed handshakes: once a minute their number, and the reason of the last one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -110,7 +111,7 @@ class _HandshakeFailureLog:
         self._told = float("-inf")
 
     def record_failure(self, address: str, problem: BaseException) -> None:
-        """Take note of one more."""
+        """Record one more failure."""
         self._number += 1
         reason = getattr(problem, "verify_message", "") or getattr(problem, "reason", "") or str(problem)
         words = str(reason)[:120] or type(problem).__name__
@@ -133,7 +134,7 @@ class _TlsTerminator:
         self._ending = False
 
     async def run(self, listener: socket.socket) -> None:
-        """Serve until SIGTERM, then to the end of what has begun."""
+        """Serve until SIGTERM, then until all connections have ended."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, what: _LOG.info("tls: %s", what.get("exception") or what))
         self._failures = _HandshakeFailureLog(loop.time)
@@ -153,7 +154,7 @@ class _TlsTerminator:
             await self._wait_for_capacity()
             try:
                 outer, address = await loop.sock_accept(listener)
-            except OSError as problem:  # no descriptors, or whoever came has gone
+            except OSError as problem:  # no descriptors, or the client has gone
                 _LOG.info("tls: %s", problem)
                 await asyncio.sleep(_LOOK)
                 continue
@@ -162,14 +163,14 @@ class _TlsTerminator:
             task.add_done_callback(self._connections.discard)
 
     async def _wait_for_capacity(self) -> None:
-        """Wait until one more may come; handshakes, the oldest first, make room for it."""
+        """Wait until one more connection is allowed; cancel the oldest handshake when there are too many."""
         while len(self._connections) >= self._terms.whole or len(self._shaking) >= self._terms.shaking:
             if self._shaking:
                 next(iter(self._shaking)).cancel("it gave way to others")
             await asyncio.sleep(_LOOK)
 
     async def _serve_connection(self, outer: socket.socket, address: tuple[str, int]) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it ends."""
         try:
             found = await self._perform_handshake(outer, address)
         except (OSError, TimeoutError, asyncio.CancelledError) as problem:
@@ -193,7 +194,7 @@ class _TlsTerminator:
     async def _perform_handshake(
         self, outer: socket.socket, address: tuple[str, int]
     ) -> tuple[RelaySide, ClientPeer] | None:
-        """Shake hands; None when too many of that address do so already."""
+        """Perform the handshake; return None when too many of that address run already."""
         peer, task = make_peer_address(*address), asyncio.current_task()
         assert task is not None
         whom = get_client_network(peer[0])
@@ -218,7 +219,7 @@ class _TlsTerminator:
         return side, make_tls_peer(*peer, hashlib.sha256(shown).digest() if shown else None)
 
     async def _open_inner_connection(self, visitor: ClientPeer) -> RelaySide:
-        """Return a connection to the server whose name says who is served."""
+        """Return a connection to the server whose socket name states the peer."""
         inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             inner.setblocking(False)
@@ -236,7 +237,7 @@ class _TlsTerminator:
         return side
 
     async def _connect_to_server(self, inner: socket.socket) -> None:
-        """Connect to the server; while its queue is full or it is not there yet, again and again."""
+        """Connect to the server; retry while its queue is full or it is not listening yet."""
         while True:
             try:
                 inner.connect(INSIDE)
