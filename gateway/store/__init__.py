@@ -1,7 +1,7 @@
-"""Rows in, rows out: one function for each question asked of the database.
+"""Contain the database access: one function for each query or change.
 
-Every function takes the connection of the caller's transaction first, so that what belongs
-together is committed together.  Nothing here reads the clock.
+Every function takes the connection of the caller's transaction first, so that related changes are
+committed together. No function reads the clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each agency was asked in a case, and how far it is."""
+"""Store the requests to the agencies of a case, and their states."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _OF_CASE = (
 
 @dataclass(frozen=True, slots=True)
 class NewAgencyRequest:
-    """A request about to be prepared; `required` are the [item, law] pairs it must decide.
+    """A request to be stored; `required` are the [item, law] pairs it must decide.
 
-    `number` is the ApplicationNumber the agency knows it by, `application` the id it has in
-    the applicant's submission.
+    `number` is the ApplicationNumber for the agency, `application` the id in the applicant's
+    submission.
     """
 
     case_id: int
@@ -74,13 +74,13 @@ def apply_event(conn: Connection, request: int, what: StateEvent, **values: Any)
 
 
 def set_sent_document(conn: Connection, request: int, document_sha256: str) -> None:
-    """Say which octets the agency has been sent last (a supplement replaces them)."""
+    """Set which octets were last sent to the agency (a supplement replaces them)."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(document_sha256=document_sha256))
 
 
 def set_last_reply(conn: Connection, request: int, reply_sha256: str) -> None:
-    """Say by which signed octets the agency has spoken last."""
+    """Set the signed octets of the agency's last reply."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(reply_sha256=reply_sha256))
 

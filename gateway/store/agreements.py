@@ -1,4 +1,4 @@
-"""Agreements as loaded, and the P-Modes read from them."""
+"""Store agreements as loaded, and the P-Modes read from them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INSERT = InsertIfAbsent(agreements, ("id",), "id")
 
 @dataclass(frozen=True, slots=True)
 class NewPMode:
-    """One P-Mode of an agreement; `parameters` is all of it, as JSON."""
+    """One P-Mode of an agreement; `parameters` is the complete P-Mode as JSON."""
 
     id: str
     protocol: str
@@ -47,7 +47,7 @@ class NewPMode:
 
 @dataclass(frozen=True, slots=True)
 class NewAgreement:
-    """An agreement about to be loaded; `source` is the file as it was."""
+    """An agreement to be loaded; `source` is the content of its file."""
 
     id: str
     kind: str
@@ -59,7 +59,7 @@ class NewAgreement:
 def activate_agreement(
     conn: Connection, agreement: NewAgreement, modes: Sequence[NewPMode], at: datetime, by: str
 ) -> None:
-    """Put the agreement in force with its P-Modes, in place of an earlier one of the same id."""
+    """Activate the agreement with its P-Modes, replacing an earlier one of the same id."""
     values = asdict(agreement) | {
         "sha256": compute_sha256(agreement.source),
         "status": "ACTIVE",
@@ -95,7 +95,7 @@ def list_agreements(conn: Connection) -> Sequence[Row[Any]]:
 
 
 def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
-    """Return the P-Modes of the active agreements whose time it is."""
+    """Return the P-Modes of the active agreements that are valid at a given time."""
     begun = or_(agreements.c.valid_from.is_(None), agreements.c.valid_from <= at)
     going = or_(agreements.c.valid_until.is_(None), agreements.c.valid_until > at)
     found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE", begun, going)
@@ -103,7 +103,7 @@ def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
 
 
 def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
-    """Return the P-Modes of the active agreements; each says itself when it is in force."""
+    """Return the P-Modes of the active agreements; each states its own validity."""
     found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE")
     return conn.execute(found.order_by(pmodes.c.id)).all()
 

@@ -1,4 +1,4 @@
-"""What operators and verbs have done, allowed or not."""
+"""Store the actions of operators and commands, allowed or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INSERT = insert(audit)
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to which object, in which role, and what came of it."""
+    """An action: actor, object, role, and outcome."""
 
     actor: str
     role: str
@@ -31,7 +31,7 @@ class AuditEntry:
 
 
 def record_action(conn: Connection, action: AuditEntry, at: datetime) -> None:
-    """Write the action."""
+    """Store the action."""
     conn.execute(_INSERT, asdict(action) | {"at": at})
 
 

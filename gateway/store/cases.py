@@ -1,4 +1,4 @@
-"""Cases: opened once for a declarant's reference, locked before anything about them is changed."""
+"""Store cases: opened once for a declarant's reference, and locked before every change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
     "set_due_time",
 ]
 
-# Two at the same instant: the second sees the first when it looks again.
+# Two cases opened at the same time: the second one finds the first at its next try.
 _TRIES = 5
 
 _INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
@@ -39,7 +39,7 @@ _LOCK = _GET.with_for_update(key_share=True)
 
 @dataclass(frozen=True, slots=True)
 class NewCase:
-    """A case about to be opened; `message` is the row id of the message that brought it."""
+    """A case to be opened; `message` is the row id of the message with its submission."""
 
     number: str
     document: str
@@ -57,7 +57,8 @@ class NewCase:
 def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
     """Open the case in its first state and return its id.
 
-    GW406 while the declarant has a case under the reference; a REFUSED one frees it.
+    Raises GW406 while the declarant has a case under the reference; a REFUSED case frees the
+    reference.
     """
     for _ in range(_TRIES):
         versions = _list_versions(conn, case)
@@ -71,7 +72,7 @@ def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
 
 
 def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> int:
-    """Open a case that is refused at once: it stands beside any other under the reference."""
+    """Open a case that is refused at once; it may exist beside another case under the reference."""
     for _ in range(_TRIES):
         opened = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
         if opened is not None:
@@ -89,7 +90,7 @@ def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
 
 
 def _insert_version(conn: Connection, case: NewCase, version: int, at: datetime) -> int | None:
-    """Insert the case under a version that was free when it was looked up; None when it no longer is."""
+    """Insert the case under a version that was free; return None when it has been taken since."""
     row = {
         "number": case.number,
         "document": case.document,
@@ -121,8 +122,8 @@ def _make_reference_error(case: NewCase, number: str) -> GatewayError:
 def lock_case(conn: Connection, case_id: int) -> Row[Any]:
     """Lock the case until the transaction ends and return it as it is now.
 
-    Every transaction on a case does this first: of two last decisions that arrive together,
-    the second must see the first.  SQLite has locked the file already.
+    Every transaction on a case does this first: of two last decisions that arrive together, the
+    second must see the first. SQLite has locked the file already.
     """
     row = conn.execute(_LOCK, {"wanted": case_id}).first()
     if row is None:
@@ -136,7 +137,7 @@ def apply_event(conn: Connection, case_id: int, what: StateEvent, **values: Any)
 
 
 def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:
-    """Say when the case ought to be decided."""
+    """Set when the case should be decided."""
     conn.execute(update(cases).where(cases.c.id == case_id).values(due_at=due_at))
 
 
@@ -151,7 +152,7 @@ def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
 
 
 def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
-    """Return the declarant's case under the reference: the one that stands, else the last refused one."""
+    """Return the declarant's case under the reference: the open or decided one, else the last refused one."""
     found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()

@@ -1,4 +1,4 @@
-"""Until when parties can go on signing: their certificates one after another, without a gap."""
+"""Compute until when parties can sign: their certificates one after another, without a gap."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = [
     "list_usage_periods",
 ]
 
-#: So long before the last certificate of somebody ends, the operator is told.
+#: The operator is warned this long before an owner's last certificate ends.
 WARNING: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class UsagePeriod:
-    """From when to when (exclusive) `owner` may use one certificate; `use` as in the register."""
+    """The period (end exclusive) in which `owner` may use one certificate; `use` as in the register."""
 
     owner: str
     use: str
@@ -36,7 +36,7 @@ class UsagePeriod:
     ends: datetime
 
     def state_at(self, at: datetime) -> str:
-        """Return whether it is to come, current or over at a moment."""
+        """Return whether the period is in the future, current or over at a given time."""
         if at >= self.ends:
             return "over"
         return "future" if at < self.starts else "current"
@@ -44,7 +44,7 @@ class UsagePeriod:
 
 @dataclass(frozen=True, slots=True)
 class CertificateCoverage:
-    """Until when `owner` has one certificate or another for `use`; `subject` is that of the last."""
+    """Until when `owner` has a certificate for `use` without a gap; `subject` is that of the last one."""
 
     owner: str
     use: str
@@ -52,12 +52,12 @@ class CertificateCoverage:
     ends: datetime
 
     def days_left(self, at: datetime) -> float:
-        """Return how many days are left, below zero when it is over."""
+        """Return how many days are left, negative when it has ended."""
         return (self.ends - at) / timedelta(days=1)
 
 
 def list_usage_periods(conn: Connection) -> tuple[UsagePeriod, ...]:
-    """Return the certificates that active parties may use, now or later, each with its time."""
+    """Return the usage periods of the certificates that active parties may use, now or later."""
     return tuple(_read_usage_period(row) for row in list_certificates_in_use(conn))
 
 
@@ -68,10 +68,10 @@ def _read_usage_period(row: Row[Any]) -> UsagePeriod:
 
 
 def compute_coverage(found: Iterable[UsagePeriod], at: datetime) -> tuple[CertificateCoverage, ...]:
-    """Return, soonest first, until when each owner and use is covered from a moment on.
+    """Return, soonest first, until when each owner and use is covered from a given time on.
 
-    A certificate that begins before the one at hand ends goes on with it: what is being renewed
-    is not about to end.  Whoever has only certificates to come is left out.
+    A certificate that starts before the current one ends extends the coverage, so a renewed
+    certificate causes no warning. Owners that have only future certificates are left out.
     """
     groups: dict[tuple[str, str], list[UsagePeriod]] = {}
     for one in found:

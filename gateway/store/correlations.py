@@ -1,4 +1,4 @@
-"""By which names a reply finds its case: message ids, conversations, receipt numbers."""
+"""Store the names by which a reply finds its case: message ids, conversations, receipt numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIND = select(correlations.c.case_id, correlations.c.request_id).where(
 def insert_correlation(
     conn: Connection, scheme: str, value: str, case_id: int, request_id: int | None = None
 ) -> None:
-    """Let the name lead to the case; GW702 when it leads to another one already."""
+    """Store a name of the case; raises GW702 when it belongs to another case already."""
     if scheme not in SCHEMES:
         raise ValueError(f"no scheme of correlation: {scheme}")
     row = {"scheme": scheme, "value": value, "case_id": case_id, "request_id": request_id}

@@ -1,4 +1,4 @@
-"""Decisions of agencies: every one is kept; for each (item, law) of a request the latest counts."""
+"""Store every decision of an agency; for each (item, law) of a request the latest one counts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _OF_REQUEST = select(decisions).where(decisions.c.request_id == bindparam("wante
 _OF_CASE = select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"))
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
 _CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
-# What must be the same when an agency repeats a notice.
+# These columns must be the same when an agency repeats a notice.
 _SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
 
 
 @dataclass(frozen=True, slots=True)
 class NewDecision:
-    """One decision of a notice: on which item under which law, and what."""
+    """One decision of a notice: its item, law, and content."""
 
     request_id: int
     agency: str
@@ -47,9 +47,9 @@ class NewDecision:
 
 
 def insert_decisions(conn: Connection, new: Sequence[NewDecision], at: datetime) -> tuple[int, ...]:
-    """Store the decisions that are new and return their ids; the case must be locked.
+    """Store the new decisions and return their ids; the case must be locked.
 
-    An agency may repeat a notice; GW702 when it repeats the number with other words.
+    An agency may repeat a notice. Raises GW702 when it repeats the number with other content.
     """
     stored = tuple(_insert_decision(conn, decision, at) for decision in new)
     for request in dict.fromkeys(decision.request_id for decision in new):
@@ -103,5 +103,5 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the decisions of a case that count."""
+    """Return the current decisions of a case."""
     return conn.execute(_CURRENT, {"wanted": case_id}).all()

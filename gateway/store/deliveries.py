@@ -1,4 +1,4 @@
-"""Deliveries: what is to be handed over, kept until it is; put in, looked at, moved by hand."""
+"""Store deliveries until they are delivered: enqueue, find, and change by an operator."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _BY_WIRE_ID = (
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """Something to be handed to a destination; a second one under the same `dedupe_key` is none.
+    """A delivery to be queued; a second one with the same `dedupe_key` is ignored.
 
-    `wire_id` is the name the destination knows it by, the same on every repeat.  It is not
-    claimed before the delivery that it `follows` was delivered or cancelled.
+    `wire_id` identifies it at the destination and is the same on every repeat. The delivery is not
+    claimed before the one that it `follows` is delivered or cancelled.
     """
 
     agent: str
@@ -68,7 +68,7 @@ class NewDelivery:
 
 
 def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> int | None:
-    """Put the delivery in the queue; return its id, or None when its key is there already."""
+    """Queue the delivery; return its id, or None when its key exists already."""
     row = _make_delivery_row(delivery, at)
     if row["lane"] != lanes.LOCAL:
         lanes.ensure_lanes(conn, row["lane"])
@@ -77,7 +77,7 @@ def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> i
 
 
 def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
-    """Put several in the queue."""
+    """Queue several deliveries; return their ids, or None for keys that exist already."""
     return tuple(enqueue_delivery(conn, delivery, at) for delivery in new)
 
 
@@ -110,7 +110,7 @@ def find_by_id(conn: Connection, delivery: int) -> Row[Any] | None:
 
 
 def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
-    """Return the latest delivery that went out under this name."""
+    """Return the latest delivery that was sent with this id."""
     return conn.execute(_BY_WIRE_ID, {"wanted": wire_id}).first()
 
 
@@ -149,19 +149,19 @@ def count_by_state(conn: Connection) -> dict[str, int]:
 
 
 def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
-    """Keep a queued delivery back until it is released."""
+    """Hold a queued delivery until it is released."""
     _apply_event(conn, delivery, StateEvent("hold", at, actor, why))
 
 
 def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
-    """Let a held delivery go at once."""
+    """Release a held delivery at once."""
     _apply_event(conn, delivery, StateEvent("release", at, actor), due_at=at)
 
 
 def requeue_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
 ) -> None:
-    """Try a failed delivery again from the first try on; its attempts are counted on."""
+    """Requeue a failed delivery with all its tries; the attempt numbers continue."""
     values = {"due_at": at, "tries": 0, "lost": 0, "problem": None, "finished_at": None}
     _apply_event(conn, delivery, StateEvent("requeue", at, actor), **values, expires_at=expires_at)
 
@@ -169,14 +169,14 @@ def requeue_delivery(
 def cancel_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None
 ) -> None:
-    """Never make a queued or held delivery."""
+    """Cancel a queued or held delivery."""
     _apply_event(conn, delivery, StateEvent("cancel", at, actor, why), finished_at=at)
 
 
 def give_up_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None
 ) -> None:
-    """Never make a failed delivery again."""
+    """Cancel a failed delivery."""
     _apply_event(conn, delivery, StateEvent("give_up", at, actor, why), finished_at=at)
 
 

@@ -1,7 +1,7 @@
-"""Claiming deliveries, and what a worker says of those it claimed.
+"""Claim deliveries, and store how a worker ends or renews its leases.
 
-A worker that comes back late changes nothing: each word of it names the attempt it leased,
-and counts only while that attempt is the active one.
+A worker that returns late changes nothing: each of its changes names the attempt that it leased,
+and applies only while that attempt is the active one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLease:
-    """A claimed delivery: what is to be handed over, and the attempt that is ours."""
+    """A claimed delivery with the number of the leased attempt."""
 
     id: int
     attempt: int
@@ -73,7 +73,7 @@ class DeliveryLease:
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
-    """What an attempt came to, for the record."""
+    """The outcome of an attempt, for its record."""
 
     problem: str | None = None
     http_status: int | None = None
@@ -87,7 +87,7 @@ _COLUMNS: Final = tuple(deliveries.c[name] for name in DeliveryLease.__slots__)
 
 def _build_claim_statement(*, suspects: bool) -> Update:
     d = deliveries
-    # Words in the statement itself, as the states are: the index of suspects is found by them.
+    # Literal text in the statement, as for the states, so that the index of suspects is used.
     blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
     due = (
         select(d.c.id)
@@ -121,7 +121,7 @@ def _build_claim_statement(*, suspects: bool) -> Update:
 _CLAIM: Final = _build_claim_statement(suspects=False)
 _CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
 _LANE: Final = select(lanes.c.capacity, lanes.c.open_until).where(lanes.c.name == bindparam("in_lane"))
-# Not against the key share lock that a new delivery holds on its lane.
+# FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
 _ACTIVE: Final = (
     select(func.count())
@@ -143,9 +143,9 @@ def claim_deliveries(
 ) -> tuple[DeliveryLease, ...]:
     """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
 
-    Those over which a worker died are leased with `suspects` only, and then only those.
-    The row of a lane with a capacity is locked first, so that two workers do not both count
-    the same free places; such a lane gives nothing while another worker is claiming from it.
+    Deliveries during which a worker died are leased only with `suspects`, and then no others. The
+    row of a lane with a capacity is locked first, so that two workers do not both count the same
+    free slots. Such a lane returns nothing while another worker is claiming from it.
     """
     room = _count_free_slots(conn, lane, now, limit)
     if room < 1:
@@ -178,7 +178,7 @@ def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) ->
 
 
 def lock_active_lease(conn: Connection, lease: DeliveryLease) -> bool:
-    """Say whether the attempt is still the active one, and keep it so until the transaction ends."""
+    """Lock the delivery until the transaction ends, and return whether the attempt is still active."""
     found = select(deliveries.c.id).where(
         deliveries.c.id == lease.id, deliveries.c.attempt == lease.attempt, deliveries.c.state == "ACTIVE"
     )
@@ -186,14 +186,14 @@ def lock_active_lease(conn: Connection, lease: DeliveryLease) -> bool:
 
 
 def renew_lease(conn: Connection, lease: DeliveryLease, until: datetime) -> bool:
-    """Keep the lease longer; False when it is lost."""
+    """Extend the lease; return False when it is lost."""
     return _update_leased_delivery(conn, lease, {"lease_until": until})
 
 
 def mark_delivered(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
 ) -> bool:
-    """Say that the delivery is done; False when the lease is lost and nothing was changed."""
+    """Store that the delivery is done; return False when the lease is lost and nothing was changed."""
     return _end_lease(conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None})
 
 
@@ -204,7 +204,7 @@ def mark_sent(
     receipt_due: datetime,
     outcome: AttemptOutcome = _NOTHING,
 ) -> bool:
-    """Say that it was handed over and a receipt is to come by `receipt_due`."""
+    """Store that it was sent and a receipt is due by `receipt_due`; return False when the lease is lost."""
     return _end_lease(conn, lease, "sent", at, outcome, {"due_at": receipt_due})
 
 
@@ -217,7 +217,7 @@ def defer_delivery(
     *,
     counts: bool = True,
 ) -> bool:
-    """Say that it is to be tried again at `due_at`; unless it `counts`, as if it had not been tried."""
+    """Store that it is retried at `due_at`; without `counts` the attempt uses up no try."""
     values: dict[str, Any] = {"due_at": due_at, "problem": outcome.problem}
     if not counts:
         values["tries"] = lease.tries - 1
@@ -227,7 +227,7 @@ def defer_delivery(
 def fail_delivery(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
 ) -> bool:
-    """Say that it cannot be delivered."""
+    """Store that it cannot be delivered; return False when the lease is lost."""
     return _end_lease(conn, lease, "refuse", at, outcome, {"finished_at": at, "problem": outcome.problem})
 
 
@@ -240,7 +240,7 @@ def _end_lease(
     values: dict[str, Any],
 ) -> bool:
     after = get_next_state(DELIVERY, "ACTIVE", event)
-    # Its worker came to an end of it, and lives: whoever died over it before did so for another reason.
+    # This worker has finished and is alive: earlier worker deaths had another cause.
     cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
     if not _update_leased_delivery(conn, lease, cleared | values):
         return False
@@ -287,7 +287,7 @@ _FINISH_ATTEMPT: Final = (
 def finish_attempts(
     conn: Connection, attempts: Sequence[tuple[int, int]], event: str, at: datetime, outcome: AttemptOutcome
 ) -> None:
-    """Write how the attempts (delivery, number) ended."""
+    """Store the outcome of the attempts (delivery, number)."""
     conn.execute(
         _FINISH_ATTEMPT,
         [
@@ -306,6 +306,6 @@ def finish_attempts(
 
 
 def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
-    """Return the attempts of a delivery, first one first."""
+    """Return the attempts of a delivery, the first one first."""
     found = select(delivery_attempts).where(delivery_attempts.c.delivery == delivery)
     return conn.execute(found.order_by(delivery_attempts.c.attempt)).all()

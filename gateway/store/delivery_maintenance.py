@@ -1,4 +1,4 @@
-"""What befalls deliveries without a worker's word: receipts, time-outs, lost leases, expiry."""
+"""Change deliveries without a worker: receipts, time-outs, lost leases, expiry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SUSPECT_LANES: Final = (
     select(deliveries.c.lane)
     .where(
         build_state_condition(deliveries, "QUEUED"),
-        # In the words of the index of suspects.
+        # The same literal text as in the index of suspects.
         literal_column("lost > 0", Boolean()),
         deliveries.c.due_at <= bindparam("now", type_=Instant()),
         MAY_FOLLOW,
@@ -41,16 +41,17 @@ _SUSPECT_LANES: Final = (
     .distinct()
     .order_by(deliveries.c.lane)
 )
-#: Workers that may die over one delivery, unless told.
+#: Default number of workers that may die during one delivery.
 _CRASHES: Final = 3
 
 
 def settle_receipt(
     conn: Connection, delivery: int, at: datetime, actor: str, problem: str | None = None
 ) -> bool:
-    """Apply a receipt (or, with a problem, an error) that came by itself to its delivery.
+    """Apply a receipt (or, with a problem, an error) that arrived in a message of its own to its delivery.
 
-    It may overtake the worker whose attempt it answers; False when nothing waits for it.
+    It may arrive before the worker has ended the attempt. Returns False when the delivery waits for
+    no receipt.
     """
     found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
     row = conn.execute(found.with_for_update(key_share=True)).first()
@@ -74,9 +75,9 @@ def settle_receipt(
 def reclaim_lost_leases(
     conn: Connection, now: datetime, actor: str, crashes: int = _CRASHES
 ) -> tuple[int, ...]:
-    """Put back what workers leased and never finished; return the deliveries.
+    """Requeue deliveries whose leases ran out; return their ids.
 
-    What `crashes` workers did not finish stays as it is: it is `list_poison_deliveries`.
+    Deliveries that `crashes` workers did not finish are left for `list_poison_deliveries`.
     """
     lost = (*_build_lost_condition(now), deliveries.c.lost < crashes - 1)
     values = {"due_at": now, "leased_by": None, "lease_until": None, "lost": deliveries.c.lost + 1}
@@ -88,14 +89,14 @@ def reclaim_lost_leases(
 
 
 def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[Row[Any]]:
-    """Return what so many workers, one after another, leased and never finished."""
+    """Return the deliveries that so many workers, one after another, leased and never finished."""
     return conn.execute(select(deliveries).where(*_build_poison_condition(now, crashes)).limit(_BATCH)).all()
 
 
 def put_aside_delivery(
     conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
 ) -> Row[Any] | None:
-    """Fail a delivery that is still deadly and return it as it is now; None when it no longer is."""
+    """Fail a poison delivery and return it as it is now; return None when it no longer is one."""
     one = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
     values = {"problem": PUT_ASIDE.id, "finished_at": now, "leased_by": None, "lease_until": None}
     what = StateEvent("put_aside", now, actor, f"{crashes} workers died over it")
@@ -107,7 +108,7 @@ def put_aside_delivery(
 
 
 def list_suspect_lanes(conn: Connection, now: datetime) -> Sequence[str]:
-    """Return the lanes in which something is due over which a worker died."""
+    """Return the lanes in which a delivery is due during which a worker died."""
     return conn.execute(_SUSPECT_LANES, {"now": now}).scalars().all()
 
 
@@ -120,7 +121,7 @@ def _build_poison_condition(now: datetime, crashes: int) -> tuple[ColumnElement[
 
 
 def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
-    """Queue again, under the same name, what was sent and never receipted; return the deliveries."""
+    """Requeue, with the same id, deliveries that were sent and not receipted in time; return their ids."""
     late = (build_state_condition(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now)
     rows = _apply_event_where(
         conn, late, StateEvent("timeout", now, actor), due_at=now, problem=RECEIPT_MISSING.id
@@ -129,12 +130,12 @@ def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[in
 
 
 def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[Row[Any]]:
-    """Return what is still queued after its time."""
+    """Return the deliveries that are still queued after their expiry."""
     return conn.execute(select(deliveries).where(*_build_expired_condition(now)).limit(_BATCH)).all()
 
 
 def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:
-    """Fail a delivery that is still queued after its time; False when it no longer is."""
+    """Fail a delivery that is still queued after its expiry; return False when it no longer is."""
     over = (deliveries.c.id == delivery, *_build_expired_condition(now))
     values = {"problem": ATTEMPTS_USED_UP.id, "finished_at": now}
     return bool(_apply_event_where(conn, over, StateEvent("expire", now, actor), **values))

@@ -1,8 +1,8 @@
-"""Whether there is room for what is new: measured on the database's disk, and learnt from its refusals.
+"""Track whether the database has space: from the free octets of its disk, and from its errors.
 
-A reserve of the disk is kept for what was taken before: when less is free, nothing new is
-taken, while receipts, replies and deliveries of accepted messages still find room.  What the
-database refuses all the same is told to the operator once a minute, not once a message.
+A part of the disk is reserved for messages accepted before. When less is free, no new message is
+accepted, while receipts, replies and deliveries of accepted messages still have space. Refusals are
+logged once a minute, not once per message.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-# Kept with its engine, and gone with it.
+# The attribute of the engine that holds its reserve.
 _ROOM: Final = "_gateway_room"
-#: Seconds between two lines of the log about the same trouble.
+#: Seconds between two log lines about the same problem.
 _SAID_EVERY: Final = 60.0
-#: Seconds without a refusal after which a commit shows that the trouble is over: a small one may
-#: find room where most do not.
+#: A commit after so many seconds without a refusal shows that the problem is over: a small commit may
+#: find space where most do not.
 _CALM: Final = 5.0
 
 
 class InsufficientStorageError(GatewayError):
-    """GW806 of the database: nothing is wrong with what was to be stored, and it may be stored later."""
+    """GW806 of the database: nothing is wrong with the data, and it may be stored later."""
 
     def __init__(self, detail: str, location: str = "") -> None:
         super().__init__(NO_ROOM, detail, location)
 
 
 class DiskReserve:
-    """The room of one database, as one process knows it; safe for many threads.
+    """The disk space of one database, as one process measures it; safe for many threads.
 
-    `volume` is a folder on the disk that holds the database (None: it cannot be measured),
-    `reserve` the octets of it that are kept for work taken before.
+    `volume` is a folder on the disk of the database (None: it cannot be measured). `reserve` is the
+    number of octets reserved for work accepted before.
     """
 
     def __init__(self, volume: str | None = None, reserve: int = 0) -> None:
         self.reserve = reserve
-        #: Whether something was refused, and nothing has shown since that there is room again.
+        #: True after a refusal until a commit shows that there is space again.
         self.lacking = False
         self.refusals = 0
         self._volume = volume
@@ -72,7 +72,7 @@ class DiskReserve:
         return found.f_bavail * found.f_frsize
 
     def find_shortage(self, octets: int = 0) -> InsufficientStorageError | None:
-        """Return GW806 when so many octets more would touch the reserve, None when they would not."""
+        """Return GW806 when storing `octets` more would use the reserve, else None."""
         if not self.reserve:
             return None
         free = self.measure_free_octets()
@@ -82,14 +82,14 @@ class DiskReserve:
         return InsufficientStorageError(detail, "database.reserve")
 
     def require_octets(self, octets: int) -> None:
-        """Raise GW806 when there is no room for so many octets that are new."""
+        """Raise GW806 when there is no space for so many new octets."""
         problem = self.find_shortage(octets)
         if problem is not None:
             self.record_refusal(problem)
             raise problem
 
     def record_refusal(self, problem: InsufficientStorageError) -> None:
-        """Note that something was not taken; the log says so once a minute."""
+        """Record that something was refused; log it once a minute."""
         now = time.monotonic()
         with self._guard:
             self.lacking, self._refused_at = True, now
@@ -100,7 +100,7 @@ class DiskReserve:
         _log.error("nothing new is taken: %s", problem)
 
     def record_commit(self) -> None:
-        """Note a commit: when none was refused for a while, there is room again."""
+        """Record a commit: after some time without a refusal, there is space again."""
         if not self.lacking:
             return
         with self._guard:
@@ -111,20 +111,21 @@ class DiskReserve:
 
 
 def attach_disk_reserve(engine: Engine, room: DiskReserve) -> None:
-    """Give an engine its room."""
+    """Attach the disk reserve to an engine."""
     engine.__dict__[_ROOM] = room
 
 
 def get_disk_reserve(engine: Engine) -> DiskReserve:
-    """Return the room of an engine's database."""
+    """Return the disk reserve of an engine's database."""
     room: DiskReserve = engine.__dict__[_ROOM]
     return room
 
 
 def retry_until_stored(act: Callable[[], _Result], pause: float = 1.0) -> _Result:
-    """Return what `act` returns, tried again as long as the database has no room (GW806).
+    """Return what `act` returns, retried as long as the database has no space (GW806).
 
-    For what starts while the disk is full or the server away: it begins as soon as there is room.
+    For processes that start while the disk is full or the server unavailable: they continue when
+    there is space.
     """
     said = False
     while True:

@@ -1,8 +1,8 @@
-"""The connection to the database, and the two kinds of transaction.
+"""Make the database engine, and provide the two kinds of transaction.
 
-SQLite runs in WAL with synchronous=FULL, because with NORMAL a power cut loses what was
-acknowledged.  Its writers queue at a lock of our own, in the process and between processes:
-the busy handler of SQLite sleeps, and is unfair.
+SQLite runs in WAL mode with synchronous=FULL, because with NORMAL a power cut loses acknowledged
+messages. Its writers queue at a lock of our own, within the process and between processes: the busy
+handler of SQLite sleeps and is unfair.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _PRAGMAS: Final = {
     "busy_timeout": "10000",
     "wal_autocheckpoint": "4000",
     "cache_size": "-16000",
-    # Journals of single statements: no other disk than that of the database can be full.
+    # Statement journals: in memory, so that only the disk of the database can be full.
     "temp_store": "2",
 }
-#: What the system says when there is no room for a file, and may not say later.
+#: System errors when a file cannot be written; they may pass.
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EROFS})
 _SETTINGS: Final = {
     "TimeZone": ("UTC",),
     "synchronous_commit": ("on", "local", "remote_write", "remote_apply"),
 }
 
-# Kept with its engine, and gone with it: the connection that writes, and the path of its file.
+# Attributes of the engine: its write connection, and the path of its file.
 _WRITER: Final = "_gateway_writer"
 _DATABASE: Final = "_gateway_database"
-#: For each SQLite engine the one whose connections only read.
+#: The read-only engine of each SQLite engine.
 _readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
@@ -59,8 +59,8 @@ _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgr
 def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str | None = None) -> Engine:
     """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server.
 
-    `reserve` octets of the disk are kept for work that was taken before; `volume` is a folder on
-    that disk, for SQLite the file's own unless told.
+    `reserve` octets of the disk are reserved for work accepted before; `volume` is a folder on that
+    disk, by default for SQLite that of the file.
     """
     parsed = _parse_database_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -85,8 +85,8 @@ def _parse_database_url(url: str) -> URL:
 
 
 def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
-    # Readers have connections of their own: PRAGMA query_only makes SQLite compile every statement
-    # of its connection again, so that switching it for each transaction costs more than the rows.
+    # Readers have connections of their own: PRAGMA query_only makes SQLite recompile every statement of
+    # its connection, so that switching it for each transaction costs more than the rows.
     writers, readers = (_open_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
@@ -121,7 +121,7 @@ def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
 
 
 def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
-    # `write_transaction` begins by itself; whoever goes past it must not write without one either.
+    # `write_transaction` begins by itself; other code must not write without a transaction either.
     connection.isolation_level = "IMMEDIATE"
     for name, wanted in pragmas.items():
         connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
@@ -140,7 +140,7 @@ def _check_postgresql_settings(connection: Any, _record: Any) -> None:
 
 @contextmanager
 def _close_on_failure(connection: Any) -> Iterator[None]:
-    """Close a new connection that does not do: the pool forgets it without."""
+    """Close a new connection that fails its checks: the pool forgets it without closing it."""
     try:
         yield
     except BaseException:
@@ -182,7 +182,7 @@ class _WriteLock:
         self._mutex.release()
 
     def _get_lock_descriptor(self) -> int:
-        # A lock is held by the open file, which a forked child shares: it opens its own.
+        # The lock belongs to the open file, which a forked child shares: the child opens its own.
         if self._file is None or self._pid != os.getpid():
             try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -210,7 +210,7 @@ def _get_write_lock(engine: Engine) -> _WriteLock:
 
 
 def _get_write_connection(engine: Engine) -> Connection:
-    """Return the connection that writes: who holds the write lock has it, and fetches none from the pool."""
+    """Return the write connection; the holder of the write lock uses it instead of one from the pool."""
     conn: Connection | None = engine.__dict__.get(_WRITER)
     if conn is None or conn.closed or conn.invalidated:
         conn = engine.__dict__[_WRITER] = engine.connect()
@@ -220,14 +220,14 @@ def _get_write_connection(engine: Engine) -> Connection:
 def _close_write_connection(engine: Engine) -> None:
     conn: Connection | None = engine.__dict__.pop(_WRITER, None)
     if conn is not None and not conn.closed:
-        # The pool it came from is gone: it is closed, not given back.
+        # Its pool no longer exists, so the connection is closed and not returned.
         conn.invalidate()
         conn.close()
 
 
 @contextmanager
 def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
-    """Run the block in one transaction that may write: committed at its end, or nothing of it.
+    """Run the block in one write transaction: committed completely at its end, or not at all.
 
     `name` names its commit: tests kill the process right before and right after it, at the
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
@@ -246,10 +246,10 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
 
 @contextmanager
 def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in a transaction of the driver's.
+    """Run the block in a transaction of the database driver.
 
-    SQLAlchemy's own, which begins by itself with the first statement that goes through it, costs
-    more than most statements: it is ended where there is one, and begun for nobody.
+    A SQLAlchemy transaction, which begins with the first statement executed through SQLAlchemy,
+    costs more than most statements. It is committed where there is one, and not begun here.
     """
     with _get_write_lock(engine):
         conn = _get_write_connection(engine)
@@ -261,13 +261,13 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
         except BaseException as problem:
             _roll_back_transaction(conn, driver)
             if isinstance(problem, OperationalError | sqlite3.OperationalError):
-                # What is the matter may be the connection: the next one begins with another.
+                # The connection may be the cause, so the next transaction gets a new one.
                 conn.close()
             raise
 
 
 def _roll_back_transaction(conn: Connection, driver: Any) -> None:
-    """Roll back; a connection that cannot is not used again."""
+    """Roll back; invalidate a connection that cannot roll back."""
     try:
         (conn if conn.in_transaction() else driver).rollback()
     except (DatabaseError, sqlite3.Error):
@@ -276,7 +276,7 @@ def _roll_back_transaction(conn: Connection, driver: Any) -> None:
 
 @contextmanager
 def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in one transaction that sees one moment and cannot write."""
+    """Run the block in one read transaction, which sees one state of the database and cannot write."""
     try:
         if engine.dialect.name == "sqlite":
             with _readers[engine].begin() as conn:
@@ -291,10 +291,10 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _translate_database_error(error: Exception, engine: Engine) -> Exception:
-    """Return what an error of the database means: a file that is none, no room, or a mistake of ours."""
+    """Translate a database error: GW801 for an unusable file, GW806 for no space, else the error itself."""
     told = getattr(error, "orig", error)
     if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
-        # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own: every other error has.
+        # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own, as all other errors have.
         return GatewayError(SETTINGS_WRONG, f"the database cannot be used: {told}"[:160], "database.url")
     if not _is_transient_error(error, told):
         return error
@@ -304,10 +304,10 @@ def _translate_database_error(error: Exception, engine: Engine) -> Exception:
 
 
 def _is_transient_error(error: Exception, told: Any) -> bool:
-    """Tell whether the database may take the same thing later: a full disk, a server that is away.
+    """Tell whether a retry may succeed: the disk is full, or the server is unavailable.
 
-    Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others); in
-    SQLite's are mistakes of ours as well, which are the code SQLITE_ERROR.
+    Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others). In
+    SQLite the class also contains our own mistakes, which have the code SQLITE_ERROR.
     """
     if isinstance(error, InterfaceError):
         return error.connection_invalidated

@@ -1,4 +1,4 @@
-"""What was fetched to judge certificates by: what is in force, and how each source fares."""
+"""Store fetched revocation data: what is in force, and the state of each source."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _NEW_SOURCE = InsertIfAbsent(fetch_sources, ("name",))
 
 @dataclass(frozen=True, slots=True)
 class NewFetchedList:
-    """A list or a response that is to be in force; `subject`: the certificate it was asked for about.
+    """A fetched list or response to activate; `subject`: the certificate that it was requested for.
 
-    `kind` is that of its source, `number` its number in decimal digits, `subject` a SHA-256 or empty.
+    `kind` is that of its source, `number` its number in decimal digits, `subject` a SHA-256 or
+    empty.
     """
 
     subject: str
@@ -50,7 +51,7 @@ class NewFetchedList:
 
 
 def ensure_source(conn: Connection, name: str, kind: str, url: str) -> Row[Any]:
-    """Return the row of a source, made or corrected where the settings say other than before; locked."""
+    """Return the locked row of a source, inserted or updated where the settings differ from it."""
     _NEW_SOURCE.insert_many(conn, [{"name": name, "kind": kind, "url": url, "failures": 0}])
     row = conn.execute(select(fetch_sources).where(fetch_sources.c.name == name).with_for_update()).one()
     if (row.kind, row.url) == (kind, url):
@@ -60,9 +61,9 @@ def ensure_source(conn: Connection, name: str, kind: str, url: str) -> Row[Any]:
 
 
 def activate_lists(conn: Connection, name: str, words: Iterable[NewFetchedList], at: datetime) -> int:
-    """Put words of a source in force in place of those about the same; return how many are new octets.
+    """Activate fetched lists in place of those for the same subjects; return how many have new octets.
 
-    The epoch of trust rises when any is.  The octets stay in the store, whatever follows them.
+    The epoch rises when there is any. The octets of replaced lists stay in the database.
     """
     changed = sum([_activate_list(conn, name, word, at) for word in words])
     if changed:
@@ -87,12 +88,12 @@ def _activate_list(conn: Connection, name: str, word: NewFetchedList, at: dateti
 
 
 def record_success(conn: Connection, name: str, at: datetime, etag: str | None = None) -> None:
-    """Say that everything of a source was fetched and believed."""
+    """Record that everything of a source was fetched and accepted."""
     _update_source(conn, name, fetched_at=at, etag=etag, failures=0, problem=None, detail=None)
 
 
 def record_failure(conn: Connection, name: str, at: datetime, problem: str, detail: str) -> int:
-    """Say that a fetch failed; return how often, one after another."""
+    """Record that a fetch failed; return the number of consecutive failures."""
     changed = (
         update(fetch_sources)
         .where(fetch_sources.c.name == name)
@@ -102,7 +103,7 @@ def record_failure(conn: Connection, name: str, at: datetime, problem: str, deta
 
 
 def replace_given_up_delivery(conn: Connection, name: str, delivery: int | None) -> int | None:
-    """Remember the delivery of a source that was given up, or that none is; return the one before."""
+    """Set the given-up delivery of a source, or None; return the previous one."""
     before = conn.execute(select(fetch_sources.c.given_up).where(fetch_sources.c.name == name)).scalar()
     if before != delivery:
         _update_source(conn, name, given_up=delivery)
@@ -110,7 +111,7 @@ def replace_given_up_delivery(conn: Connection, name: str, delivery: int | None)
 
 
 def delete_source(conn: Connection, name: str) -> int:
-    """Take everything of a source out of force; return how many words that were."""
+    """Delete everything fetched from a source; return how many lists that were."""
     gone = conn.execute(delete(fetched_lists).where(fetched_lists.c.source == name)).rowcount
     conn.execute(delete(fetch_sources).where(fetch_sources.c.name == name))
     if gone:
@@ -119,7 +120,7 @@ def delete_source(conn: Connection, name: str) -> int:
 
 
 def delete_lists(conn: Connection, name: str, subjects: Iterable[str]) -> None:
-    """Take the answers about certificates out that nobody asks about any more."""
+    """Delete the responses for certificates that are no longer queried."""
     for subject in subjects:
         conn.execute(
             delete(fetched_lists).where(fetched_lists.c.source == name, fetched_lists.c.subject == subject)
@@ -132,7 +133,7 @@ def find_source(conn: Connection, name: str) -> Row[Any] | None:
 
 
 def list_sources(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every source that was ever asked, by name."""
+    """Return every source that was ever fetched from, by name."""
     return conn.execute(select(fetch_sources).order_by(fetch_sources.c.name)).all()
 
 
@@ -148,7 +149,7 @@ def list_by_source(conn: Connection, name: str) -> dict[str, Row[Any]]:
 
 
 def summarize_sources(conn: Connection) -> Sequence[Row[Any]]:
-    """Return for each source how many words are in force, and from when and until when all of them are."""
+    """Return for each source how many lists are in force, and the period in which all of them are valid."""
     found = select(
         fetched_lists.c.source,
         func.count().label("words"),

@@ -1,8 +1,8 @@
-"""One commit for what several threads want to write at the same moment.
+"""Commit the writes of several threads together.
 
-A commit is durable when the disk says so, and SQLite has one writer: what arrives while one
-commit waits for the disk goes into the next one together.  Whoever calls comes back after
-the commit that holds its own writes, or with its own problem, as from a transaction alone.
+A commit is durable when the disk confirms it, and SQLite has one writer: the writes that arrive
+while one commit waits for the disk share the next commit. The caller returns after the commit of
+its own writes, or gets its own exception, as from a transaction of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Work = Callable[[Connection], _Result]
 
 
 class _CommitJob(Generic[_Result]):
-    """What one thread wants done, and what came of it."""
+    """The work of one thread, and its result or exception."""
 
     __slots__ = ("_problem", "_result", "_work", "ended")
 
@@ -34,11 +34,11 @@ class _CommitJob(Generic[_Result]):
         self.ended = False
 
     def run_alone(self, conn: Connection) -> None:
-        """Do the work; a transaction that holds nothing else fails with it."""
+        """Run the work; its exception fails the transaction, which contains nothing else."""
         self._result = self._work(conn)
 
     def run_in_savepoint(self, conn: Connection) -> None:
-        """Do the work; when it fails, nothing of it remains, and the others go on."""
+        """Run the work; when it fails, its changes are rolled back and the other jobs continue."""
         driver: Any = conn.connection.dbapi_connection
         driver.execute("SAVEPOINT job")
         try:
@@ -49,7 +49,7 @@ class _CommitJob(Generic[_Result]):
         driver.execute("RELEASE job")
 
     def mark_ended(self, problem: BaseException | None = None) -> None:
-        """Say that the commit is over; with a problem, that it was none."""
+        """Record that the commit is over, or that it failed with `problem`."""
         self._problem = self._problem or problem
         self.ended = True
 
@@ -60,7 +60,8 @@ class _CommitJob(Generic[_Result]):
             try:
                 raise problem
             finally:
-                # Held by its own traceback it would stay, with all that the message was.
+                # The traceback refers to this frame: otherwise the exception and the message would stay
+                # in memory.
                 del problem
         return cast("_Result", self._result)
 
@@ -74,7 +75,7 @@ class _CommitGroup:
         self._turn = threading.Lock()
 
     def run_job(self, engine: Engine, name: str, job: _CommitJob[Any]) -> None:
-        """Come back when the job has ended: by another thread's commit, or by our own with all that wait."""
+        """Return when the job has ended: by another thread's commit, or by our own with all waiting jobs."""
         with self._guard:
             self._waiting.append(job)
         with self._turn:

@@ -1,6 +1,6 @@
-"""Lanes: one for each destination, with room for so many deliveries at once.
+"""Store lanes: one for each destination, with a capacity of simultaneous deliveries.
 
-A worker claims lane by lane, so that a dead destination fills no batch but its own.
+A worker claims lane by lane, so that an unavailable destination fills no batch but its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "summarize_lanes",
 ]
 
-# Deliveries to ourselves: this lane is there from the first migration on.
+# The lane of local tasks; the first migration creates it.
 LOCAL: Final = "local"
 
 _INSERT = InsertIfAbsent(lanes, ("name",))
@@ -38,7 +38,7 @@ def _build_follow_condition() -> ColumnElement[bool]:
     return or_(deliveries.c.follows.is_(None), ended)
 
 
-#: The condition that what a delivery follows has ended well.
+#: The condition that the delivery which another one follows is delivered or cancelled.
 MAY_FOLLOW: Final = _build_follow_condition()
 _NOW: Final = bindparam("now", type_=Instant())
 _WAITING: Final = exists().where(
@@ -47,7 +47,7 @@ _WAITING: Final = exists().where(
     deliveries.c.due_at <= _NOW,
     MAY_FOLLOW,
 )
-# Built once, as each statement that is asked many times a second: to build it takes longer than to answer it.
+# Built once, as every frequent statement: building it takes longer than executing it.
 _DUE: Final = (
     select(lanes.c.name)
     .where(or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
@@ -56,12 +56,12 @@ _DUE: Final = (
 
 
 def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None) -> None:
-    """Make the lanes that do not exist yet."""
+    """Insert the lanes that do not exist yet."""
     _INSERT.insert_many(conn, [{"name": name, "capacity": capacity} for name in names])
 
 
 def set_lane_capacity(conn: Connection, name: str, capacity: int | None) -> None:
-    """Let so many deliveries of the lane run at once; None: as many as there are workers."""
+    """Set how many deliveries of the lane may run at once; None: as many as there are workers."""
     ensure_lanes(conn, name)
     conn.execute(update(lanes).where(lanes.c.name == name).values(capacity=capacity))
 
@@ -74,7 +74,7 @@ def set_lane_circuit(conn: Connection, name: str, open_until: datetime | None, p
 
 
 def list_due_lanes(conn: Connection, now: datetime) -> tuple[str, ...]:
-    """Return the lanes that have something due and whose circuit is closed."""
+    """Return the lanes that have a due delivery and whose circuit is closed."""
     return tuple(conn.execute(_DUE, {"now": now}).scalars())
 
 

@@ -1,4 +1,4 @@
-"""Who may act for whom, for what, and how long."""
+"""Store mandates: who may act for whom, for what, and how long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def insert_mandate(
     valid_until: datetime | None = None,
     scope: str = ANYTHING,
 ) -> int:
-    """Let `party` act on behalf of another in the scope; return the mandate's id."""
+    """Allow `party` to act on behalf of another in the scope; return the mandate's id."""
     done = conn.execute(
         insert(mandates).values(
             party_id=party,
@@ -40,7 +40,7 @@ def insert_mandate(
 
 
 def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
-    """End the mandate now; False when it has ended already."""
+    """End the mandate now; return False when it has ended already."""
     standing = (mandates.c.id == mandate, mandates.c.revoked_at.is_(None))
     changed = conn.execute(update(mandates).where(*standing).values(revoked_at=at))
     increment_register_version(conn)
@@ -48,9 +48,9 @@ def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
 
 
 def can_act_for(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope: str = ANYTHING) -> bool:
-    """Say whether `party` may act for the other at this moment; everyone acts for themselves.
+    """Tell whether `party` may act for another at a given time; every party may act for itself.
 
-    A party that is suspended or retired acts for nobody.
+    A suspended or retired party may act for no party.
     """
     active = select(parties.c.id).where(parties.c.id == party, parties.c.status == "ACTIVE")
     if conn.execute(active).first() is None:
@@ -69,11 +69,11 @@ def can_act_for(conn: Connection, party: str, on_behalf_of: str, at: datetime, s
 
 
 def list_mandates(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every mandate, those that have ended or not begun too."""
+    """Return every mandate, including ended and future ones."""
     return conn.execute(select(mandates).order_by(mandates.c.id)).all()
 
 
 def list_by_party(conn: Connection, party: str) -> Sequence[Row[Any]]:
-    """Return the mandates that a party holds or has given, ended ones too."""
+    """Return the mandates that a party holds or has given, including ended ones."""
     involved = or_(mandates.c.party_id == party, mandates.c.on_behalf_of == party)
     return conn.execute(select(mandates).where(involved).order_by(mandates.c.id)).all()

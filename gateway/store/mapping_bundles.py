@@ -1,4 +1,4 @@
-"""Bundles of mappings that an operator loaded, and which of them is in force since when."""
+"""Store the mapping bundles that operators loaded, and the history of the bundle in force."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _INSERT = InsertIfAbsent(mapping_bundles, ("digest",))
 
 
 def store_bundle(conn: Connection, digest: str, octets: bytes, at: datetime) -> None:
-    """Keep the packed files of a bundle under its digest; once is enough."""
+    """Store the packed files of a bundle under its digest, if they are not stored yet."""
     _INSERT.insert_many(conn, [{"digest": digest, "content": octets, "loaded_at": at}])
 
 
 def activate_bundle(conn: Connection, digest: str | None, at: datetime, actor: str) -> None:
-    """Put a kept bundle in force from the next message on; None: the one that came with the program."""
+    """Activate a stored bundle from the next message on; None: the shipped bundle."""
     conn.execute(insert(mapping_uses).values(digest=digest, at=at, actor=actor))
     increment_register_version(conn)
 
 
 def find_active_digest(conn: Connection) -> str | None:
-    """Return the digest of the bundle in force; None when it is the one that came with the program."""
+    """Return the digest of the bundle in force; None when it is the shipped one."""
     last = select(mapping_uses.c.digest).order_by(mapping_uses.c.id.desc()).limit(1)
     found: str | None = conn.execute(last).scalar_one_or_none()
     return found

@@ -1,4 +1,4 @@
-"""Messages: each is stored once, with the octets it came as and the octets it was answered with."""
+"""Store each message once, with the octets received and the octets of its answer."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 _BEGINNING: Final = 200
-# A parcel in its row is one insert, one tree and one index less.  A larger one lies apart, because
-# SQLite writes a row anew whenever one of its columns changes.
+# A parcel in the message row saves one insert, one tree and one index. A larger one is stored separately,
+# because SQLite rewrites a row whenever one of its columns changes.
 _LARGEST_IN_ROW: Final = 64 * 1024
 _INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
 _INSERT_PAYLOADS = PreparedStatement(insert(message_payloads))
@@ -54,14 +54,14 @@ _FIRST = select(
     messages.c.from_party == bindparam("from_party"),
     messages.c.message_id == bindparam("message_id"),
 )
-# Everything but the octets: what lists show.
+# All columns but the octets, for lists.
 _SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What HTTP answers: status, headers, octets; stored before it is sent."""
+    """An HTTP response: status, headers, octets; stored before it is sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,11 +70,11 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message about to be stored.
+    """A message to be stored.
 
-    `identity_sha256` tells the same message from another one under the same id, whatever
-    the framing: it is made from the signature's digests, or from header and payload octets.
-    `payload_digests` gives the SHA-256 of payloads, by content id, where somebody took it before.
+    `identity_sha256` distinguishes the same message from another one with the same id, whatever the
+    framing: it is made from the signature's digests, or from header and payload octets.
+    `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before.
     """
 
     message_id: str
@@ -100,7 +100,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:
-    """The stored message and its answer; `new` is false for a duplicate, answered as the first was."""
+    """The stored message and its answer; `new` is false for a duplicate, which gets the first answer."""
 
     id: int
     new: bool
@@ -112,7 +112,7 @@ def accept_message(
 ) -> AcceptedMessage:
     """Store the message with its answer, or return the first answer of the same message.
 
-    GW312 when the sender used the id before for other content.
+    Raises GW312 when the sender used the id before for other content.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
     parcel_sha256 = octets.compute_sha256(message.parcel)
@@ -139,7 +139,7 @@ def accept_message(
 
 
 def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
-    """Store a message of our own making; return its row id."""
+    """Store an outgoing message; return its row id."""
     stored = accept_message(conn, message, None, at, actor)
     if not stored.new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
@@ -175,7 +175,7 @@ def _make_message_row(
 
 
 def _fits_in_row(message: NewMessage) -> bool:
-    # What we send is read by its digest, by the delivery that sends it.
+    # A delivery reads an outgoing parcel by its digest, so it is stored separately.
     return message.direction == "in" and len(message.parcel) <= _LARGEST_IN_ROW
 
 
@@ -203,8 +203,8 @@ def _make_part_row(stored: int, position: int, payload: Payload, message: NewMes
 
 
 def _find_content_offset(parcel: bytes, content: bytes) -> int:
-    """Return where the content stands in the parcel, -1 where it does not."""
-    # Looked for by its beginning: preparing the search of a long text takes longer than the search.
+    """Return the offset of the content in the parcel, -1 where it is not there."""
+    # Searched by its beginning: preparing the search for a long text takes longer than the search.
     offset = parcel.find(content[:_BEGINNING])
     found = offset >= 0 and parcel.startswith(content, offset)
     return offset if found else parcel.find(content)
@@ -230,14 +230,14 @@ def _read_response(row: Any) -> HttpResponse | None:
 
 
 def store_response(conn: Connection, message: int, answer: HttpResponse) -> HttpResponse:
-    """Keep an answer that was made later than the message was stored; return the first one so kept."""
+    """Store an answer made after the message was stored; return the first answer stored."""
     unanswered = (messages.c.id == message) & messages.c.answer_body.is_(None)
     conn.execute(update(messages).where(unanswered).values(**_make_response_columns(answer)))
     return find_response(conn, message) or answer
 
 
 def set_message_case(conn: Connection, message: int, case_id: int) -> None:
-    """Say which case the message belongs to."""
+    """Set the case of the message."""
     conn.execute(update(messages).where(messages.c.id == message).values(case_id=case_id))
 
 
@@ -252,7 +252,7 @@ def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
 
 
 def find_by_message_id(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:
-    """Return the message a party sent under this id."""
+    """Return the message that a party sent with this id."""
     return conn.execute(
         _SUMMARY.where(
             messages.c.direction == direction,
@@ -270,7 +270,7 @@ def find_response(conn: Connection, message: int) -> HttpResponse | None:
 
 
 def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
-    """Return headers and octets of the message as carried by HTTP; empty when there is none."""
+    """Return the HTTP headers and octets of the message; empty when there is none."""
     columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel)
     row = conn.execute(select(*columns).where(messages.c.id == message)).first()
     if row is None:
@@ -281,7 +281,7 @@ def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
 
 
 def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
-    """Return the payloads of a message in their order, each checked against its digest."""
+    """Return the payloads of a message in their order, each verified against its digest."""
     rows = conn.execute(
         select(message_payloads)
         .where(message_payloads.c.message == message)

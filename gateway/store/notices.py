@@ -1,4 +1,4 @@
-"""Notices of agencies as they were said; a repeated one is recognised, whatever came between."""
+"""Store the notices of agencies as received; a repeated notice is recognised in any order of arrival."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted"))
 
 @dataclass(frozen=True, slots=True)
 class NewNotice:
-    """A notice about to be stored; `decisions` are its decisions as text, to tell it from another."""
+    """A notice to be stored; `decisions` are its decisions as text, to distinguish it from another notice."""
 
     request_id: int
     agency: str
@@ -37,15 +37,15 @@ class NewNotice:
 
     @property
     def content_sha256(self) -> str:
-        """Return the digest of everything the notice says."""
+        """Return the digest of the whole content of the notice."""
         return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
-    """A notice as stored; `latest` is false when a later one about the request was there before.
+    """A notice as stored; `latest` is False when a later one about the request was stored before.
 
-    `known` are all the notices about the request, this one too.
+    `known` are all notices about the request, including this one.
     """
 
     id: int
@@ -55,9 +55,9 @@ class StoredNotice:
 
 
 def insert_notice(conn: Connection, notice: NewNotice, at: datetime) -> StoredNotice | None:
-    """Store a notice, None when it is a repeat; the case must be locked.
+    """Store a notice, or return None for a repeat; the case must be locked.
 
-    GW702 when the agency used the number before for other words.
+    Raises GW702 when the agency used the number before for other content.
     """
     values = asdict(notice) | {
         "pointers": list(notice.pointers),

@@ -1,6 +1,6 @@
-"""The registry: parties, their identifiers and their certificates.
+"""Store the register: parties, their identifiers and their certificates.
 
-Whatever changes who is trusted raises the epoch, in the same transaction.
+Every change of trust raises the epoch in the same transaction.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ _BY_CERTIFICATE = (
 
 @dataclass(frozen=True, slots=True)
 class NewCertificate:
-    """A certificate about to be given to a party, as it was parsed.
+    """A certificate to be assigned to a party, as parsed.
 
-    It may be used from `valid_from` on and before `valid_until`, where these are given; within the
-    time that it states itself.
+    It may be used from `valid_from` on and before `valid_until`, where these are given, within its
+    own validity period.
     """
 
     sha256: str
@@ -75,7 +75,7 @@ class NewCertificate:
 
     @property
     def usage_bounds(self) -> dict[str, datetime | None]:
-        """Return the two bounds where one is given, nothing where none is."""
+        """Return the two bounds where one is given, else an empty dict."""
         given = {"valid_from": self.valid_from, "valid_until": self.valid_until}
         return given if any(given.values()) else {}
 
@@ -83,7 +83,7 @@ class NewCertificate:
 def register_party(
     conn: Connection, party: str, name: str, role: str, at: datetime, ids: Sequence[PartyId] = ()
 ) -> bool:
-    """Register a party with its identifiers; False when it was registered already (ids are added)."""
+    """Register a party with its identifiers; return False when it was registered already (ids are added)."""
     row = {"id": party, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
     new = _INSERT.insert_one(conn, row) is not None
     for identifier in ids:
@@ -93,7 +93,7 @@ def register_party(
 
 
 def add_identifier(conn: Connection, party: str, identifier: PartyId) -> None:
-    """Give a party one more identifier; GW302 when it is another party's."""
+    """Add an identifier to a party; raises GW302 when it belongs to another party."""
     row = {"type": identifier.type or "", "value": identifier.value, "party_id": _require_party(conn, party)}
     if _INSERT_ID.insert_one(conn, row) is None:
         owner = find_by_identifier(conn, identifier)
@@ -104,9 +104,10 @@ def add_identifier(conn: Connection, party: str, identifier: PartyId) -> None:
 
 
 def add_certificate(conn: Connection, party: str, certificate: NewCertificate, at: datetime) -> None:
-    """Let a party use a certificate; GW209 when it is another party's.
+    """Assign a certificate to a party; raises GW209 when it belongs to another party.
 
-    One that is in use keeps its bounds unless others are given; one that was retired starts anew.
+    A certificate in use keeps its bounds unless new ones are given; a retired one loses its old
+    bounds.
     """
     row = asdict(certificate) | {"party_id": _require_party(conn, party), "status": "ACTIVE", "added_at": at}
     if _INSERT_CERTIFICATE.insert_one(conn, row) is None:
@@ -122,7 +123,7 @@ def add_certificate(conn: Connection, party: str, certificate: NewCertificate, a
 
 
 def retire_certificate(conn: Connection, sha256: str) -> bool:
-    """Let the certificate be used no more; False when nobody uses it."""
+    """Retire the certificate; return False when no party uses it."""
     held = (certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE")
     changed = conn.execute(update(certificates).where(*held).values(status="RETIRED"))
     increment_register_version(conn)
@@ -130,7 +131,7 @@ def retire_certificate(conn: Connection, sha256: str) -> bool:
 
 
 def limit_certificate_use(conn: Connection, sha256: str, at: datetime, use: str | None = None) -> bool:
-    """Let the certificate be used before `at` only (for `use`); False when nobody uses it."""
+    """Limit the use of the certificate (for `use`) to the time before `at`; return False when unused."""
     held = [certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE"]
     if use is not None:
         held.append(certificates.c.use == use)
@@ -186,7 +187,7 @@ def list_identifiers(conn: Connection, party: str) -> tuple[PartyId, ...]:
 
 
 def list_certificates(conn: Connection, party: str, use: str | None = None) -> Sequence[Row[Any]]:
-    """Return the certificates a party may use, the one that lasts longest first."""
+    """Return the certificates that a party may use, the one with the latest end first."""
     found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = found.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()

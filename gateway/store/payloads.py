@@ -1,4 +1,4 @@
-"""Octets by their SHA-256: held once, never changed, checked when read."""
+"""Store octets by their SHA-256: stored once, never changed, verified when read."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def compute_sha256(content: bytes) -> str:
 
 
 def store_payload(conn: Connection, content: bytes, at: datetime) -> str:
-    """Store the octets unless they are there; return their digest."""
+    """Store the octets unless they are stored already; return their digest."""
     return store_payloads(conn, (content,), at)[0]
 
 
 def store_payloads(conn: Connection, contents: Iterable[bytes], at: datetime) -> tuple[str, ...]:
-    """Store several; return their digests in order."""
+    """Store several octet strings; return their digests in order."""
     rows = [_make_payload_row(compute_sha256(content), content, at) for content in contents]
     _INSERT.insert_many(conn, rows)
     return tuple(row["sha256"] for row in rows)
@@ -53,7 +53,7 @@ def _make_payload_row(digest: str, content: bytes, at: datetime) -> dict[str, An
 
 
 def get_payload_octets(conn: Connection, digest: str) -> bytes:
-    """Return the octets; GW805 when they are missing or no longer have their digest."""
+    """Return the octets; raises GW805 when they are missing or do not match their digest."""
     content = conn.execute(_CONTENT, {"wanted": digest}).scalar_one_or_none()
     if content is None:
         raise GatewayError(EVIDENCE_BROKEN, f"no stored octets have the digest {digest[:64]}")
@@ -61,7 +61,7 @@ def get_payload_octets(conn: Connection, digest: str) -> bytes:
 
 
 def verify_digest(content: bytes, digest: str) -> bytes:
-    """Return the octets; GW805 when they do not have the digest."""
+    """Return the octets; raises GW805 when they do not match the digest."""
     if compute_sha256(content) != digest:
         raise GatewayError(EVIDENCE_BROKEN, f"the stored octets no longer have the digest {digest[:64]}")
     return content

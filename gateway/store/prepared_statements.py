@@ -1,4 +1,4 @@
-"""Statements built once: those that the two databases spell differently, and those of every message."""
+"""Build statements once: those that differ between the two databases, and those of every message."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
 
 
 def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
-    """Compare the state with a word in the statement itself.
+    """Compare the state with a literal in the statement itself.
 
-    A parameter would hide it from the planner, which then uses no index of that state's rows.
+    A parameter would hide the state from the planner, which then uses no partial index of that
+    state.
     """
     if not state.isidentifier():
         raise ValueError(f"not a state: {state}")
@@ -27,7 +28,7 @@ def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _CompiledStatement:
-    """A statement in the words of the driver, and how each of its parameters is handed over."""
+    """A statement in the SQL of the driver, and the converter of each of its parameters."""
 
     sql: str
     parameters: tuple[tuple[str, Callable[[Any], Any] | None], ...]
@@ -37,10 +38,11 @@ class _CompiledStatement:
 
 
 class PreparedStatement:
-    """A statement that SQLite gets straight through its driver.
+    """A statement that SQLite executes directly through its driver.
 
-    What SQLAlchemy does around one execution takes ten times as long as SQLite needs for the
-    statement itself; a message is stored by six of them.  PostgreSQL is asked the usual way.
+    SQLAlchemy's overhead for one execution takes ten times as long as SQLite needs for the
+    statement itself, and a message is stored by six statements. PostgreSQL is called through
+    SQLAlchemy.
     """
 
     def __init__(self, statement: Any) -> None:
@@ -48,7 +50,7 @@ class PreparedStatement:
         self._compiled: dict[tuple[str, ...], _CompiledStatement] = {}
 
     def execute_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute the statement for each row; all of them name the same parameters."""
+        """Execute the statement for each row; all rows name the same parameters."""
         if conn.dialect.name != "sqlite":
             conn.execute(self._statement, list(rows))
             return
@@ -57,7 +59,7 @@ class PreparedStatement:
         driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
 
     def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Execute the statement once and return the first row it gives, as the driver has it."""
+        """Execute the statement once and return its first row in the form of the driver."""
         if conn.dialect.name != "sqlite":
             return conn.execute(self._statement, dict(row)).first()
         compiled = self._get_compiled(conn.dialect, row)
@@ -66,7 +68,7 @@ class PreparedStatement:
         return found[0] if found else None
 
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
-        """Execute an insert on SQLite and return the number of its row, None when it inserted nothing."""
+        """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
         compiled = self._get_compiled(conn.dialect, row)
         driver: Any = conn.connection.dbapi_connection
         cursor = driver.execute(compiled.sql, compiled.bind_row_values(row))
@@ -88,7 +90,7 @@ class PreparedStatement:
 
 
 class InsertIfAbsent:
-    """``INSERT … ON CONFLICT DO NOTHING``; with `returning`, the row comes back when it was new."""
+    """``INSERT … ON CONFLICT DO NOTHING``; with `returning`, a new row returns these columns."""
 
     def __init__(self, table: Table, conflict: tuple[str, ...], *returning: str) -> None:
         self._returning = returning
@@ -104,10 +106,10 @@ class InsertIfAbsent:
             (self._sqlite if conn.dialect.name == "sqlite" else self._postgresql).execute_rows(conn, rows)
 
     def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:
-        """Insert the row and return its `returning` columns, or None when it was there already."""
+        """Insert the row and return its `returning` columns, or None when it existed already."""
         if conn.dialect.name != "sqlite":
             found = self._postgresql.fetch_first_row(conn, row)
             return None if found is None else self._row(*found)
-        # RETURNING costs SQLite a table; what it gave is in the row already, but for the number of the row.
+        # RETURNING costs SQLite a temporary table; its values are in the row already, except the row id.
         number = self._sqlite.insert_row(conn, row)
         return None if number is None else self._row(*(row.get(name, number) for name in self._returning))

@@ -1,4 +1,4 @@
-"""Numbers that rise when something has changed that others hold a copy of.
+"""Store version numbers that rise with every change of data that processes hold copies of.
 
 ``trust`` stands for parties, certificates, mandates, revocations and agreements.
 """
@@ -27,12 +27,12 @@ def get_register_version(conn: Connection, name: str = TRUST) -> int:
 
 
 def probe_commit(conn: Connection) -> None:
-    """Write the numbers as they are: a commit that changes nothing, to see whether one is taken."""
+    """Write the numbers unchanged, to test whether the database accepts a commit."""
     conn.execute(update(epochs).values(value=epochs.c.value))
 
 
 def increment_register_version(conn: Connection, name: str = TRUST) -> int:
-    """Make every copy out of date; return the new number."""
+    """Make every copy outdated; return the new number."""
     _INSERT.insert_many(conn, [{"name": name, "value": 0}])
     raised = update(epochs).where(epochs.c.name == name).values(value=epochs.c.value + 1)
     return int(conn.execute(raised.returning(epochs.c.value)).scalar_one())

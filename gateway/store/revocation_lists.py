@@ -1,4 +1,4 @@
-"""The revocation lists in hand: one for each issuer counts, the highest number."""
+"""Store the loaded revocation lists; for each issuer the newest one counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INSERT = InsertIfAbsent(revocations, ("issuer_key_sha256", "crl_number"), "crl_
 
 @dataclass(frozen=True, slots=True)
 class NewRevocationList:
-    """A CRL as it was fetched or loaded."""
+    """A CRL as fetched or loaded."""
 
     issuer_key_sha256: str
     crl_number: str
@@ -30,7 +30,7 @@ class NewRevocationList:
 
 
 def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
-    """Keep the list; False when it is in hand already."""
+    """Store the list; return False when it is stored already."""
     new = _INSERT.insert_one(conn, asdict(crl) | {"fetched_at": at}) is not None
     if new:
         increment_register_version(conn)

@@ -1,7 +1,7 @@
-"""Brings a database to the schema of this code.
+"""Migrate a database to the schema of this code.
 
-A revision is one transaction on both databases: a migration that is killed half-way has
-not begun.
+A revision is one transaction on both databases, so a migration that is killed half-way has no
+effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["check_schema_version", "get_head_revision", "migrate_schema", "read_
 def migrate_schema(engine: Engine) -> tuple[str | None, str]:
     """Apply the revisions that the database lacks; return the version before and after.
 
-    GW802 when the database is newer than the code.
+    Raises GW802 when the database is newer than the code.
     """
     with write_transaction(engine) as conn:
         before = read_current_revision(conn)

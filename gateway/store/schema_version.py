@@ -1,4 +1,4 @@
-"""Which schema a database has and which this code needs; light, because every verb asks it first."""
+"""Compare the schema version of a database with that of this code; light, as every command needs it."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _REVISION: Final = re.compile(r"r([0-9]{4})_\w+\.py")
 
 @cache
 def list_known_revisions() -> tuple[str, ...]:
-    """Return the revisions of this code, the oldest first, as the names of their files say."""
+    """Return the revisions of this code, the oldest first, from the names of their files."""
     folder = Path(__file__).parent / "migrations" / "versions"
     return tuple(sorted(found[1] for one in folder.iterdir() if (found := _REVISION.fullmatch(one.name))))
 
 
 def get_head_revision() -> str:
-    """Return the version this code is written for."""
+    """Return the schema version of this code."""
     return list_known_revisions()[-1]
 
 
 def read_schema_version(engine: Engine) -> str | None:
-    """Return the version of the database; None when it has no tables."""
+    """Return the schema version of the database; None when it has no tables."""
     with read_transaction(engine) as conn:
         return read_current_revision(conn)
 
 
 def read_current_revision(conn: Connection) -> str | None:
-    """Return the version of the database of a connection; None when it has no tables."""
+    """Return the schema version of a connection's database; None when it has no tables."""
     if not inspect(conn).has_table("alembic_version"):
         return None
     found = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
@@ -51,7 +51,7 @@ def read_current_revision(conn: Connection) -> str | None:
 
 
 def check_schema_version(engine: Engine) -> None:
-    """GW802 unless the database has exactly the schema of this code."""
+    """Raise GW802 unless the database has exactly the schema of this code."""
     found, wanted = read_schema_version(engine), get_head_revision()
     if found == wanted:
         return
@@ -62,6 +62,6 @@ def check_schema_version(engine: Engine) -> None:
 
 
 def make_newer_schema_error(found: str) -> GatewayError:
-    """Return the problem of a database whose version this code does not know."""
+    """Return the problem for a database whose version this code does not know."""
     detail = f"the database has version {found[:40]}, which this code does not know: install the newer code"
     return GatewayError(SCHEMA_VERSION_WRONG, detail, "database.url")

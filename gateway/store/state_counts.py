@@ -1,4 +1,4 @@
-"""Counts of everything that is in a state, in a few statements."""
+"""Count how many rows are in each state, in a few statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
-    """Return each measure by its labels."""
+    """Return the counts of each measure by their labels."""
     return {
         "gateway_messages": _count_by_columns(conn, messages, messages.c.direction, messages.c.state),
         "gateway_cases": _count_by_columns(conn, cases, cases.c.state, cases.c.outcome),
@@ -32,7 +32,7 @@ def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
 
 
 def _count_put_aside(conn: Connection) -> dict[Labels, float]:
-    """Return how many deliveries wait for the operator because workers died over them."""
+    """Return how many deliveries wait for the operator because workers died during them."""
     found = select(func.count()).where(
         build_state_condition(deliveries, "FAILED"), deliveries.c.problem == PUT_ASIDE.id
     )

@@ -1,7 +1,7 @@
-"""The tables, once, for both databases.
+"""Define the tables, once for both databases.
 
-Every time is UTC and comes back aware.  Free-form values are JSON text with sorted keys, so
-that both databases return what was put in.  Octets are held once, by their SHA-256.
+Every time is UTC and is read as an aware datetime. Free-form values are JSON text with sorted keys,
+so that both databases return what was stored. Octets are stored once, by their SHA-256.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sor
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite."""
+    """A time in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite."""
 
     impl = BigInteger
     cache_ok = True
@@ -54,7 +54,7 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Return what the driver stores; a time without a zone is a mistake of the caller."""
+        """Return the value to store; raises ValueError for a time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -64,7 +64,7 @@ class Instant(TypeDecorator[datetime]):
         return (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the moment as an aware datetime in UTC."""
+        """Return the time as an aware datetime in UTC."""
         if value is None:
             return None
         if isinstance(value, datetime):
@@ -73,7 +73,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Json(TypeDecorator[Any]):
-    """A JSON value kept as text, keys sorted, no blanks."""
+    """A JSON value stored as text, with sorted keys and no blanks."""
 
     impl = Text
     cache_ok = True
@@ -101,7 +101,7 @@ metadata = MetaData(
 
 
 def _make_identity_column() -> Column[int]:
-    # SQLite numbers rows by itself only when the key is declared INTEGER.
+    # SQLite assigns row ids by itself only when the key is declared INTEGER.
     key = BigInteger().with_variant(Integer(), "sqlite")
     return Column("id", key, Identity(), primary_key=True)
 
@@ -154,7 +154,7 @@ certificates = Table(
     _make_required_column("status"),
     _make_required_column("der", LargeBinary),
     _make_required_column("added_at", Instant),
-    # Bounds of our own within the certificate's, from inclusive, until exclusive: for a change of keys.
+    # Our own bounds within the certificate's validity, start inclusive, end exclusive: for a key change.
     Column("valid_from", Instant),
     Column("valid_until", Instant),
     CheckConstraint("use IN ('signing', 'encryption', 'tls')", name="use"),
@@ -218,7 +218,7 @@ pmodes = Table(
     UniqueConstraint("agreement_id", "protocol", "from_party", "to_party", "service", "action"),
 )
 
-# Octets by their digest, held once.
+# Octets by their digest, stored once.
 payloads = Table(
     "payloads",
     metadata,
@@ -228,9 +228,9 @@ payloads = Table(
     _make_required_column("content", LargeBinary),
 )
 
-# `answer_*` is the receipt as sent: a duplicate gets these octets again.  The row is written before
-# the octets of its parcel, because the row decides whether it is a duplicate; SQLite would scan
-# this whole table for a deferred foreign key.  Of case and message only one refers by a key.
+# `answer_*` is the receipt as sent: a duplicate gets these octets again. The row is written before the
+# octets of its parcel, because the row decides whether it is a duplicate; SQLite would scan this whole
+# table for a deferred foreign key. Between case and message only one side has a foreign key.
 messages = Table(
     "messages",
     metadata,
@@ -259,15 +259,15 @@ messages = Table(
     Column("answer_headers", Json),
     Column("answer_sha256", Text),
     Column("answer_body", LargeBinary),
-    Column("parcel", LargeBinary),  # null where its octets lie in `payloads`
+    Column("parcel", LargeBinary),  # null where its octets are in `payloads`
     UniqueConstraint("message_id", "from_party", "direction"),
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
     _make_state_constraint(MESSAGE),
     _make_partial_index("ix_messages_case_id", "case_id"),
 )
 
-# The parts of a message.  One that lies in the parcel as it is names its place there; the octets of
-# any other are among the payloads.
+# The parts of a message. A part that is in the parcel unchanged has its offset there; the octets of any
+# other part are among the payloads.
 message_payloads = Table(
     "message_payloads",
     metadata,
@@ -337,8 +337,8 @@ agency_requests = Table(
     _make_state_constraint(REQUEST),
 )
 
-# Every notice of an agency as it was said, also one that decides nothing; the latest is known
-# by (issued_at, number), whatever the order of arrival.
+# Every notice of an agency as received, also one without decisions; the latest is determined by
+# (issued_at, number), whatever the order of arrival.
 notices = Table(
     "notices",
     metadata,
@@ -418,13 +418,13 @@ deliveries = Table(
     _make_required_column("subject_type"),
     _make_required_column("subject_id"),
     Column("case_id", BigInteger, ForeignKey("cases.id")),
-    Column("wire_id", Text),  # the name the destination knows it by: wsa:MessageID, eb:MessageId
+    Column("wire_id", Text),  # the id at the destination: wsa:MessageID, eb:MessageId
     Column("payload_sha256", Text, ForeignKey("payloads.sha256")),
     _make_required_column("parameters", Json),
     _make_required_column("state"),
-    _make_required_column("attempt", Integer),  # only ever grows: the fencing token
-    _make_required_column("tries", Integer),  # since it was last put in the queue by hand
-    # Workers that died over it, one after another.
+    _make_required_column("attempt", Integer),  # only ever rises: the fencing token
+    _make_required_column("tries", Integer),  # since an operator last requeued it
+    # Workers that died during it, one after another.
     Column("lost", Integer, nullable=False, server_default="0"),
     _make_required_column("due_at", Instant),
     Column("expires_at", Instant),
@@ -433,7 +433,7 @@ deliveries = Table(
     Column("problem", Text),
     _make_required_column("created_at", Instant),
     Column("finished_at", Instant),
-    Column("follows", BigInteger, ForeignKey("deliveries.id")),  # not before this one has ended well
+    Column("follows", BigInteger, ForeignKey("deliveries.id")),  # waits for the end of this delivery
     _make_required_column("dedupe_key"),
     UniqueConstraint("dedupe_key"),
     _make_state_constraint(DELIVERY),
@@ -473,7 +473,7 @@ transitions = Table(
     Index("ix_transitions_object", "machine", "object_id"),
 )
 
-# Append-only but for `seq`, which the sequencer gives; `data` is the very text that was hashed.
+# Append-only except `seq`, which the sequencer sets; `data` is exactly the text that was hashed.
 evidence = Table(
     "evidence",
     metadata,
@@ -487,14 +487,15 @@ evidence = Table(
     _make_required_column("data"),
     Column("seq", BigInteger),
     _make_partial_index("uq_evidence_seq", "seq", unique=True),
-    # PostgreSQL commits rows in another order than it numbers them, so those without a place are
-    # looked for; SQLite's one writer does not, and its index is of no row and costs nothing.
+    # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
+    # searched for. SQLite has one writer and keeps the order; its index contains no row and costs
+    # nothing.
     Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
     Index("ix_evidence_subject", "subject_type", "subject_id"),
 )
 
-# Heads of the tree of evidence; `head` is the very text that was signed and stamped, `peaks` are the
-# roots of the perfect trees it is made of, so that the next head needs no older leaf.
+# Heads of the tree of evidence; `head` is exactly the text that was signed and stamped, `peaks` are the
+# roots of its perfect subtrees, so that the next head needs no older leaf.
 seals = Table(
     "seals",
     metadata,
@@ -504,7 +505,7 @@ seals = Table(
     _make_required_column("root_hash"),
     _make_required_column("peaks", Json),
     _make_required_column("head"),
-    Column("signature", LargeBinary),  # none where the key was away
+    Column("signature", LargeBinary),  # null where the key was unavailable
     Column("certificate", LargeBinary),
     _make_required_column("sealed_at", Instant),
     UniqueConstraint("first_seq"),
@@ -542,8 +543,8 @@ audit = Table(
     Index("ix_audit_at", "at"),
 )
 
-# Folders of mappings as they were loaded, each once by its digest; never changed, so that what a
-# case was split by can be looked up for as long as the case.
+# Mapping folders as loaded, each once by its digest; never changed, so that the bundle that split a case
+# can be read as long as the case exists.
 mapping_bundles = Table(
     "mapping_bundles",
     metadata,
@@ -552,23 +553,24 @@ mapping_bundles = Table(
     _make_required_column("loaded_at", Instant),
 )
 
-# From where something is fetched, and how that went; the settings say what is fetched, and how often.
+# The sources of fetched data, and the results of their fetches; the settings say what is fetched, and how
+# often.
 fetch_sources = Table(
     "fetch_sources",
     metadata,
     Column("name", Text, primary_key=True),
     _make_required_column("kind"),
     _make_required_column("url"),
-    Column("fetched_at", Instant),  # the last fetch that was believed
+    Column("fetched_at", Instant),  # the last fetch that was accepted
     Column("etag", Text),
     Column("failed_at", Instant),
-    _make_required_column("failures", Integer),  # since then
-    Column("given_up", BigInteger),  # the last delivery of it that FAILED; one that follows cancels it
+    _make_required_column("failures", Integer),  # since the last accepted fetch
+    Column("given_up", BigInteger),  # its last delivery that FAILED; a later one cancels it
     Column("problem", Text),
     Column("detail", Text),
 )
 
-# What is in force of what was fetched: of a responder one row for each certificate it was asked about.
+# The fetched data in force; for a responder one row for each certificate that was queried.
 fetched_lists = Table(
     "fetched_lists",
     metadata,
@@ -580,11 +582,11 @@ fetched_lists = Table(
     Column("number", Text),
     _make_required_column("this_update", Instant),
     _make_required_column("next_update", Instant),
-    _make_required_column("taken_at", Instant),  # when these very octets came into force
+    _make_required_column("taken_at", Instant),  # when these octets came into force
     _make_required_column("fetched_at", Instant),
 )
 
-# Append-only: the last row says which bundle is in force, none: the one that came with the program.
+# Append-only: the last row names the bundle in force; NULL is the shipped one.
 mapping_uses = Table(
     "mapping_uses",
     metadata,
@@ -594,8 +596,8 @@ mapping_uses = Table(
     _make_required_column("actor"),
 )
 
-# Append-only: the last list of a territory is the one in hand; those before it say what an earlier
-# decision rested on.  `named_by` is empty for our own list, whose signer the settings name.
+# Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested
+# on. `named_by` is empty for our own list, whose signer the settings name.
 trust_lists = Table(
     "trust_lists",
     metadata,
@@ -614,8 +616,8 @@ trust_lists = Table(
     CheckConstraint("form IN ('own', 'etsi')", name="form"),
 )
 
-# Verdicts on certificates, each once for the same certificate, use and things it rests on; `digest`
-# is that of the document, among the payloads, which names all of them.
+# Verdicts on certificates, each once for the same certificate, use and evidence; `digest` is that of the
+# document, among the payloads, which names all of the evidence.
 verdicts = Table(
     "verdicts",
     metadata,
@@ -634,7 +636,7 @@ verdicts = Table(
     Index("ix_verdicts_leaf_sha256", "leaf_sha256", "use", "judged_at"),
 )
 
-# A number that rises whenever something that caches depend on has changed.
+# A number that rises whenever data that caches depend on has changed.
 epochs = Table(
     "epochs",
     metadata,

@@ -1,4 +1,4 @@
-"""Time stamps over heads of evidence, and how long evidence has waited for one."""
+"""Store time stamps over tree heads, and compute how long evidence has waited for one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSERT = InsertIfAbsent(time_stamps, ("seal", "authority"))
 
 @dataclass(frozen=True, slots=True)
 class NewTimeStamp:
-    """A stamp that was believed: over which head, by whom, when; `verdict` is the digest of why."""
+    """An accepted time stamp: head, authority, time; `verdict` is the digest of the authority's verdict."""
 
     seal: int
     authority: str
@@ -40,7 +40,7 @@ class NewTimeStamp:
 
 @dataclass(frozen=True, slots=True)
 class StampingProgress:
-    """How far evidence is sealed and stamped, in leaves; `waiting_since` is None when nothing waits."""
+    """How much evidence is sealed and stamped, in leaves; `waiting_since` is None when nothing waits."""
 
     sealed: int
     stamped: int
@@ -49,24 +49,24 @@ class StampingProgress:
 
 
 def insert_time_stamp(conn: Connection, stamp: NewTimeStamp, at: datetime) -> None:
-    """Store a stamp; a second one of the same authority over the same head says nothing new."""
+    """Store a time stamp, unless the same authority has stamped the same head before."""
     _INSERT.insert_many(conn, [asdict(stamp) | {"stored_at": at}])
 
 
 def list_by_head(conn: Connection, seal: int) -> Sequence[Row[Any]]:
-    """Return the stamps over a head."""
+    """Return the time stamps over a head."""
     return conn.execute(
         select(time_stamps).where(time_stamps.c.seal == seal).order_by(time_stamps.c.id)
     ).all()
 
 
 def list_time_stamps(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every stamp, the first one first."""
+    """Return every time stamp, the first one first."""
     return conn.execute(select(time_stamps).order_by(time_stamps.c.id)).all()
 
 
 def find_unstamped_since(conn: Connection) -> datetime | None:
-    """Return when the oldest evidence was recorded that no stamp covers; None when all of it is covered."""
+    """Return when the oldest evidence without a time stamp was recorded; None when all is covered."""
     covered = _count_stamped_leaves(conn)
     sealed = select(evidence.c.at).where(evidence.c.seq == covered + 1)
     found = conn.execute(sealed).scalar_one_or_none()
@@ -74,7 +74,7 @@ def find_unstamped_since(conn: Connection) -> datetime | None:
 
 
 def compute_stamping_progress(conn: Connection) -> StampingProgress:
-    """Return how far evidence is sealed and stamped."""
+    """Return how much evidence is sealed and stamped."""
     sealed = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
     last = conn.execute(select(func.max(time_stamps.c.at))).scalar_one()
     return StampingProgress(sealed, _count_stamped_leaves(conn), last, find_unstamped_since(conn))
@@ -86,7 +86,7 @@ def _count_stamped_leaves(conn: Connection) -> int:
 
 
 def _find_unsealed_since(conn: Connection, covered: int) -> datetime | None:
-    """Return the time of the first leaf without a place; every leaf that has one is covered."""
+    """Return the time of the first leaf without `seq`; every leaf that has one is covered."""
     found = select(evidence.c.at).where(evidence.c.seq.is_(None))
     if covered and conn.dialect.name == "sqlite":
         place = select(evidence.c.id).where(evidence.c.seq == covered).scalar_subquery()

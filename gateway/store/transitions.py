@@ -1,4 +1,4 @@
-"""Steps of the state machines, stored with what they changed."""
+"""Store the transitions of the state machines with the changes of their objects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INSERT = PreparedStatement(insert(transitions))
 
 @dataclass(frozen=True, slots=True)
 class StateEvent:
-    """One event that happens to one object: what, when, by whom, and a word on why."""
+    """One event on one object: event, time, actor, and reason."""
 
     event: str
     at: datetime
@@ -33,7 +33,7 @@ class StateEvent:
 def record_transitions(
     conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], what: StateEvent
 ) -> None:
-    """Write one row for each (object id, state before, state after)."""
+    """Store one row for each (object id, state before, state after)."""
     if changes:
         _INSERT.execute_rows(
             conn,
@@ -56,7 +56,7 @@ def record_transitions(
 def apply_event(
     conn: Connection, table: Table, machine: StateMachine, object_id: int, what: StateEvent, **values: Any
 ) -> str:
-    """Apply the event to the object's state, set `values`, record the step; return the new state."""
+    """Apply the event to the object's state, set `values`, record the transition; return the new state."""
     before = conn.execute(_build_state_query(table), {"wanted": object_id}).scalar_one_or_none()
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
@@ -78,13 +78,13 @@ def _build_state_query(table: Table) -> Select[tuple[Any]]:
 
 @lru_cache(maxsize=128)
 def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
-    """Return the statement that sets these columns and the state, where the state is as it was."""
+    """Return the statement that sets these columns and the state, if the state is unchanged."""
     kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
     return kept.values({name: bindparam(name) for name in ("state", *names)})
 
 
 def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:
-    """Return the stored steps of an object, oldest first."""
+    """Return the stored transitions of an object, oldest first."""
     return conn.execute(
         select(transitions)
         .where(transitions.c.machine == machine.name, transitions.c.object_id == object_id)

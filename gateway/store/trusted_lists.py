@@ -1,4 +1,4 @@
-"""Trusted lists as they came: every one that was ever taken, the last of a territory in force."""
+"""Store trusted lists as received: every accepted list, of which the last of a territory is in force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUMMARY = select(*(column for column in trust_lists.c if column is not trust_li
 
 @dataclass(frozen=True, slots=True)
 class NewTrustedList:
-    """A list that was verified; `named_by` is the list that names its signer, None: the settings do."""
+    """A verified list; `named_by` is the list that names its signer, None: the settings name the signer."""
 
     form: str
     territory: str
@@ -34,7 +34,7 @@ class NewTrustedList:
 
 
 def insert_trusted_list(conn: Connection, new: NewTrustedList, at: datetime) -> int:
-    """Put the list in force from the next message on; return its number."""
+    """Activate the list from the next message on; return its row id."""
     done = conn.execute(insert(trust_lists).values(asdict(new) | {"taken_at": at}))
     increment_register_version(conn)
     return int(done.inserted_primary_key[0])  # type: ignore[index]
@@ -43,7 +43,8 @@ def insert_trusted_list(conn: Connection, new: NewTrustedList, at: datetime) -> 
 def list_latest(conn: Connection) -> Sequence[Row[Any]]:
     """Return the last list of each form and territory without its octets, and each signer's last root.
 
-    A root is a list that the settings name the signer of: which of several counts they say too.
+    A root is a list whose signer the settings name; the settings also decide which of several roots
+    counts.
     """
     root = trust_lists.c.named_by.is_(None)
     others = select(func.max(trust_lists.c.id)).where(~root)
@@ -61,5 +62,5 @@ def get_list_content(conn: Connection, number: int) -> bytes:
 
 
 def list_history(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every list that was ever taken, the newest first, without the octets."""
+    """Return every list that was ever accepted, the newest first, without the octets."""
     return conn.execute(_SUMMARY.order_by(trust_lists.c.id.desc())).all()

@@ -1,4 +1,4 @@
-"""Verdicts on certificates, each kept once with what it rests on."""
+"""Store verdicts on certificates, each once with its evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BY_DIGEST = select(verdicts).where(verdicts.c.digest == bindparam("wanted"))
 
 @dataclass(frozen=True, slots=True)
 class NewVerdict:
-    """A verdict about to be kept; `digest` is that of its document, which is stored already."""
+    """A verdict to be stored; `digest` is that of its document, which is stored already."""
 
     digest: str
     leaf_sha256: str
@@ -41,7 +41,7 @@ class NewVerdict:
 
 
 def insert_verdict(conn: Connection, verdict: NewVerdict) -> int | None:
-    """Keep a verdict; return the number of its row, None when one of the same document is kept."""
+    """Store a verdict; return its row id, None when a verdict with the same document is stored."""
     row = _INSERT.insert_one(conn, asdict(verdict))
     return None if row is None else int(row.id)
 
@@ -57,7 +57,7 @@ def find_by_id(conn: Connection, number: int) -> Row[Any] | None:
 
 
 def find_verdict_in_force(conn: Connection, leaf_sha256: str, use: str, at: datetime) -> Row[Any] | None:
-    """Return the verdict by which a certificate was used at a moment: the last one that was new by then."""
+    """Return the verdict by which a certificate was used at a given time: the last one made by then."""
     told = (verdicts.c.leaf_sha256 == leaf_sha256, verdicts.c.use == use, verdicts.c.judged_at <= at)
     return conn.execute(
         select(verdicts).where(*told).order_by(verdicts.c.judged_at.desc(), verdicts.c.id.desc())

@@ -1,1 +1,1 @@
-"""The history of the database's schema: forward only, one revision after another."""
+"""Contain the migrations of the database schema: forward only, one revision after another."""

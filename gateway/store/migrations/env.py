@@ -1,4 +1,4 @@
-"""Runs revisions on the connection that `gateway.store.schema_migration` hands over."""
+"""Run revisions on the connection that `gateway.store.schema_migration` passes."""
 
 from __future__ import annotations
 

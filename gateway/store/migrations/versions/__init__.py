@@ -1,1 +1,1 @@
-"""The revisions, oldest first."""
+"""Contain the revisions, oldest first."""

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables."""
 
 from __future__ import annotations
 
@@ -562,7 +562,7 @@ def _delivery_attempts() -> None:
 
 
 def upgrade() -> None:
-    """Create every table, and the lane of deliveries to ourselves."""
+    """Create every table, and the lane of local tasks."""
     for create in (
         _agreements,
         _audit,

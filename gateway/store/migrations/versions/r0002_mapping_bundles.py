@@ -1,4 +1,4 @@
-"""Mappings that an operator put in force, and when."""
+"""Create the tables of the mapping bundles that operators activated, and when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "mapping_bundles",
         sa.Column("digest", sa.Text(), nullable=False),

@@ -1,4 +1,4 @@
-"""How many workers died over a delivery."""
+"""Add the number of workers that died during a delivery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column, and the index of what is suspected."""
+    """Add the column, and the index of suspect deliveries."""
     op.add_column("deliveries", sa.Column("lost", sa.Integer(), server_default="0", nullable=False))
     suspect = sa.text("state = 'QUEUED' AND lost > 0")
     op.create_index(

@@ -1,4 +1,4 @@
-"""From when and until when a party may use a certificate."""
+"""Add from when until when a party may use a certificate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the two columns; what is registered stays without bounds of its own."""
+    """Add the two columns; registered certificates stay without bounds of their own."""
     op.add_column("certificates", sa.Column("valid_from", Instant(), nullable=True))
     op.add_column("certificates", sa.Column("valid_until", Instant(), nullable=True))

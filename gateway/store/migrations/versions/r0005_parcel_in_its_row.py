@@ -1,4 +1,4 @@
-"""The octets of a message stand in its own row; what was stored before stays where it is."""
+"""Store the octets of a message in its own row; messages stored before stay where they are."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; rows without it are read by their digest from `payloads`."""
+    """Add the column; for rows without it the octets are read from `payloads` by their digest."""
     op.add_column("messages", sa.Column("parcel", sa.LargeBinary(), nullable=True))

@@ -1,4 +1,4 @@
-"""What a verdict on a certificate rested on."""
+"""Create the table of certificate verdicts and their evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "verdicts",

@@ -1,4 +1,4 @@
-"""Trusted lists: whom the authorities of others admit, and since when we hold that."""
+"""Create the table of trusted lists: which signers the authorities of others admit, and since when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "trust_lists",

@@ -1,4 +1,4 @@
-"""When lists and responses were fetched, and from where."""
+"""Create the tables of fetched lists and responses, and of their sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "fetch_sources",
         sa.Column("name", sa.Text(), nullable=False),

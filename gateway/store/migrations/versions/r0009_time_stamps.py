@@ -1,4 +1,4 @@
-"""Heads of the tree of evidence, and the time stamps over them."""
+"""Create the tables of tree heads over the evidence, and of their time stamps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table of heads anew, which nothing was written to before, and that of time stamps."""
+    """Recreate the table of heads, which was never written to, and create that of time stamps."""
     op.drop_table("seals")
     _seals()
     _time_stamps()
