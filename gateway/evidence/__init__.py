@@ -1,4 +1,4 @@
-"""Keeps the proof that something was said by someone: leaves of a Merkle log."""
+"""Contain the evidence of who sent what and when, as leaves of a Merkle tree."""
 
 from __future__ import annotations
 

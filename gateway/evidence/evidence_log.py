@@ -1,7 +1,7 @@
-"""The log of evidence: each event is a leaf, hashed as RFC 9162 §2.1.1 hashes leaves.
+"""Record evidence: each event is a leaf, hashed as in RFC 9162 §2.1.1.
 
-A transaction inserts its leaves without a sequence number, so that evidence never makes
-writers wait for each other; the number is given when the tree is built.
+A transaction inserts its leaves without a sequence number, so that evidence never makes writers
+wait for each other. The number is set when the tree is built.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def record_evidence(
 
 
 def encode_leaf(row: Mapping[str, Any]) -> bytes:
-    """Return the octets a row stands for: canonical JSON of everything it says."""
+    """Return the octets of a row's leaf: canonical JSON of its content."""
     return _encode_leaf_row(row, _encode(json.loads(row["data"])))
 
 
 def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
     at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     rest = _encode({name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")})
-    # "at" and "data" come first by their names, as canonical JSON has them.
+    # "at" and "data" come first by their names, as canonical JSON requires.
     return f'{{"at":"{at}","data":{data},{rest[1:]}'.encode()
 
 
@@ -64,7 +64,7 @@ def hash_leaf(leaf: bytes) -> str:
 
 
 def _canonicalize_json(value: Any) -> str:
-    # As RFC 8785 for what is stored here: text, whole numbers, truth values, lists and objects.
+    # RFC 8785 for the values stored here: text, whole numbers, truth values, lists and objects.
     _reject_fractions(value)
     return _encode(value)
 
@@ -85,7 +85,7 @@ def _reject_fractions(value: Any) -> None:
 
 
 def list_subject_leaves(conn: Connection, subject_type: str, subject_id: str | int) -> Sequence[Row[Any]]:
-    """Return the leaves about one thing, oldest first."""
+    """Return the leaves about one subject, oldest first."""
     found = select(evidence).where(
         evidence.c.subject_type == subject_type, evidence.c.subject_id == str(subject_id)
     )

@@ -1,8 +1,9 @@
-"""Looks at all evidence anew: leaves, heads, stamps, verdicts and the octets they name.
+"""Verify all evidence: leaves, heads, time stamps, verdicts and the octets they name.
 
-Whoever can write to the database can make another past that fits itself: new hashes, new roots, a
-key and an authority of his own.  So whose key and which authorities count comes from outside, and
-so can heads that somebody kept; what lies above all of these is only as good as the database.
+An attacker who can write to the database can create another consistent history: new hashes, new
+roots, a key and an authority of his own. So the trusted keys and authorities come from outside, and
+so can heads that were stored elsewhere. Without these, the result is only as reliable as the
+database.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from gateway.store.tables import payloads as octets
 
 __all__ = ["TrustedEvidence", "VerificationReport", "verify_all_evidence"]
 
-#: Leaves whose digest is that of octets which are kept.
+#: Leaves whose digest is that of stored octets.
 _KEPT: Final = frozenset({"customs", "reply", "verdict"})
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedEvidence:
-    """Whom a check believes: whose keys sign heads (SHA-256 of certificates), who certifies authorities.
+    """The keys that may sign heads (SHA-256 of certificates), and the trusted time-stamp authorities.
 
-    ``heads`` are texts of heads that were kept elsewhere: the tree must still have grown from each.
+    ``heads`` are texts of heads that were stored elsewhere: the tree must still be an extension of
+    each.
     """
 
     signers: frozenset[str]
@@ -49,10 +51,10 @@ class TrustedEvidence:
 
 @dataclass(frozen=True, slots=True)
 class VerificationReport:
-    """What a check of all evidence found good.
+    """The result of a verification of all evidence.
 
-    ``vouched`` are the leaves under a head that a key of ours signed, ``stamped`` those under one
-    that an authority of ours stamped, ``unsealed`` those that have no place yet.
+    ``vouched`` are the leaves under a head that a trusted key signed, ``stamped`` those under a
+    head that a trusted authority stamped, ``unsealed`` those without a sequence number.
     """
 
     leaves: int
@@ -67,7 +69,7 @@ class VerificationReport:
 
 
 def verify_all_evidence(conn: Connection, believed: TrustedEvidence) -> VerificationReport:
-    """Compute every leaf and head anew, and judge every signature and stamp; GW805 names what is broken."""
+    """Recompute every leaf and head, and verify every signature and stamp; raises GW805 for a fault."""
     heads = list_heads(conn)
     _check_head_order(heads)
     walk = _LeafVerifier(heads, believed)
@@ -92,13 +94,13 @@ def _check_head_order(heads: Sequence[Row[Any]]) -> None:
 
 
 class _LeafVerifier:
-    """Goes over the leaves in the order of their places, and holds each head against the tree so far."""
+    """Verifies the leaves in their order, and compares each head with the tree up to it."""
 
     def __init__(self, heads: Sequence[Row[Any]], believed: TrustedEvidence) -> None:
         self.tree = EMPTY
         self._heads = {head.last_seq: head for head in heads}
         self._known = [parse_head_text(text) for text in believed.heads]
-        #: Verdicts that evidence names, octets that it says are kept, rows that it says were written.
+        #: Verdicts that evidence names, octets that it states as stored, rows that it states as written.
         self.named, self.kept, self.written = set[str](), set[str](), set[str]()
 
     def verify_leaf(self, row: Row[Any]) -> None:
@@ -144,7 +146,7 @@ def _check_head_row(head: Row[Any], tree: MerkleTree) -> None:
 
 
 def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
-    """Return how many leaves have no place yet; a place that no head knows of is none."""
+    """Return how many leaves have no sequence number; raises for a number beyond the last head."""
     last, found = 0, 0
     outside = or_(evidence.c.seq.is_(None), evidence.c.seq < 1, evidence.c.seq > walk.tree.size)
     while True:
@@ -160,9 +162,9 @@ def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
 
 
 def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) -> tuple[int, int]:
-    """Return how many heads keys of ours signed, and how many leaves they cover.
+    """Return how many heads the trusted keys signed, and how many leaves they cover.
 
-    Who signed an older head does not matter: one that is believed covers what it covers.
+    Who signed an older head does not matter: a trusted head covers all leaves below it.
     """
     signed, vouched = 0, 0
     stranger: Certificate | None = None
@@ -183,7 +185,7 @@ def _verify_head_signatures(heads: Sequence[Row[Any]], signers: frozenset[str]) 
 def _verify_time_stamps(
     conn: Connection, heads: Sequence[Row[Any]], authorities: TimeStampAuthorities
 ) -> tuple[int, int]:
-    """Return how many stamps are good, and how many leaves they cover; of old strangers as of signers."""
+    """Return how many stamps are valid, and how many leaves they cover; untrusted ones as for signatures."""
     by_number = {head.id: head for head in heads}
     good, stamped = 0, 0
     strange: tuple[int, GatewayError] | None = None
@@ -211,7 +213,7 @@ def _verify_time_stamps(
 
 
 def _verify_kept_octets(conn: Connection) -> frozenset[str]:
-    """Return the digests of all octets that are kept, each computed anew."""
+    """Return the digests of all stored octets, each recomputed."""
     digests = conn.execute(select(octets.c.sha256)).scalars().all()
     for digest in digests:
         payloads.get_payload_octets(conn, digest)
@@ -219,7 +221,7 @@ def _verify_kept_octets(conn: Connection) -> frozenset[str]:
 
 
 def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[str]) -> int:
-    """Hold every verdict against its leaf and its document, and look for those that are no longer there."""
+    """Compare every verdict with its leaf and its document; raise for missing verdicts and octets."""
     rows = conn.execute(select(verdicts).order_by(verdicts.c.id)).all()
     for row in rows:
         check_verdict_row(conn, row)

@@ -1,9 +1,10 @@
-"""Proof that something was recorded, and when at the latest: judged anywhere, without the hub.
+"""Make and verify proofs that something was recorded by a certain time, without access to the hub.
 
-A leaf is proved by its path to a head of the tree; a head by the signature over its text and by
-time stamps over it; a stamp's authority by what was kept of the verdict on it.  The document has
-all of it in it and names nothing outside, so that whoever holds it needs no row of ours.  Whom he
-believes he says himself: anybody can make keys, authorities and a policy that fit each other.
+A leaf is proved by its path to a tree head; a head by the signature over its text and by time
+stamps over it; the authority of a stamp by the stored evidence of the verdict on it. The document
+contains all of it and refers to nothing outside, so that its verifier needs no row of the database.
+The verifier chooses whom to trust, because an attacker can make keys, authorities and a policy that
+fit each other.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ Fetch = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class VerifiedProof:
-    """What a document proves: its leaves, under a head that was signed and stamped by these."""
+    """The content of a verified proof: its leaves, under a head with this signer and these stamps."""
 
     leaves: tuple[Mapping[str, Any], ...]
     head: str
@@ -70,17 +71,18 @@ class VerifiedProof:
 
 @dataclass(frozen=True, slots=True)
 class TimeStampAuthorities:
-    """By whom time stamps are believed: the certificates (DER) that certify, and a policy of one's own.
+    """The trusted time-stamp authorities: certificates (DER) of their issuers, and the verifier's own policy.
 
-    Without certificates those of the proof itself count: then it only agrees with itself.  Without
-    a policy the kept one does, but for what a time-stamping certificate is: that is not for it to say.
+    Without certificates those of the proof count: it is then only consistent in itself. Without a
+    policy the stored one applies, except its rules for time-stamping certificates, which a proof
+    may not define.
     """
 
     anchors: tuple[bytes, ...] = ()
     policy: TrustPolicy | None = None
 
     def override_material(self, material: VerdictMaterial) -> VerdictMaterial:
-        """Return what was kept of a verdict, with these in the place of what it says of itself."""
+        """Return the stored evidence of a verdict, with these anchors and policy in place of its own."""
         kept = material.register
         policy = self.policy or _override_stamping_use(kept.policy)
         return replace(material, register=replace(kept, anchors=self.anchors or kept.anchors, policy=policy))
@@ -95,7 +97,7 @@ def _override_stamping_use(policy: TrustPolicy) -> TrustPolicy:
 def verify_head_signature(
     text: str, signature: bytes | None, certificate: bytes | None
 ) -> Certificate | None:
-    """Return whose certificate signed a head, None where it was stored unsigned; GW805 where it did not."""
+    """Return the signer's certificate of a head, None when unsigned; raises GW805 for a bad signature."""
     if signature is None or certificate is None:
         return None
     signer = read_certificate(certificate)
@@ -113,7 +115,7 @@ def verify_time_stamp(
     fetch: Fetch,
     believed: TimeStampAuthorities = TimeStampAuthorities(),
 ) -> TimeStamp:
-    """Return the stamp over a head, its authority judged again by what was kept of the verdict on it."""
+    """Return the time stamp over a head; its authority is validated again by the evidence of its verdict."""
     if verdict is None:
         raise _make_evidence_error(
             "nothing was kept of why the authority of a time stamp was believed", "time-stamp"
@@ -131,9 +133,9 @@ def verify_time_stamp(
 
 
 def make_proof(conn: Connection, subject_type: str, subject_id: str) -> dict[str, Any]:
-    """Return the document about one thing, under the first stamped head that covers all that has a place.
+    """Return the proof of one subject, under the first stamped head that covers all its sealed leaves.
 
-    GW805 where nothing about it has a place under any head yet.
+    Raises GW805 where no leaf about it is under any head yet.
     """
     rows = [row for row in list_subject_leaves(conn, subject_type, subject_id) if row.seq is not None]
     head = _find_covering_head(conn, max((row.seq for row in rows), default=0))
@@ -187,9 +189,9 @@ def _find_covering_head(conn: Connection, last: int) -> Row[Any] | None:
 def verify_proof(
     document: Mapping[str, Any], believed: TimeStampAuthorities = TimeStampAuthorities()
 ) -> VerifiedProof:
-    """Return what a document proves, everything in it computed and judged anew; GW805 where it does not.
+    """Verify a proof completely and return its content; raises GW805 where it does not hold.
 
-    GW205 where no certificate that is believed certifies the authority of a stamp.
+    Raises GW205 where no trusted certificate certifies the authority of a stamp.
     """
     try:
         return _verify_proof_parts(document, believed)
@@ -228,7 +230,7 @@ def _verify_proof_parts(document: Mapping[str, Any], believed: TimeStampAuthorit
 
 
 def parse_head_text(text: str) -> tuple[int, bytes]:
-    """Return size and root of the tree that a head is of; GW805 where it is not written so."""
+    """Return size and root of the tree of a head; raises GW805 for malformed text."""
     lines = text.split("\n")
     if len(lines) != 5 or not _SIZE.fullmatch(lines[1]) or lines[4]:
         raise _make_evidence_error("a head is not written as heads are", "head")

@@ -1,4 +1,4 @@
-"""The Merkle tree over leaves as RFC 9162 §2.1 has it: its root, and the proof that a leaf is in it."""
+"""Compute the Merkle tree over leaves as in RFC 9162 §2.1: its root, and audit paths of leaves."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _hash_children(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class MerkleTree:
-    """A tree of `size` leaves, known by the roots of its perfect trees, the largest one first."""
+    """A tree of `size` leaves, represented by the roots of its perfect subtrees, the largest one first."""
 
     size: int = 0
     peaks: tuple[bytes, ...] = ()
 
     def append_leaves(self, leaves: Iterable[bytes]) -> MerkleTree:
-        """Return the tree with these leaf hashes behind what is in it."""
+        """Return the tree with these leaf hashes appended."""
         size, peaks = self.size, list(self.peaks)
         for leaf in leaves:
             node, full = leaf, size
@@ -34,7 +34,7 @@ class MerkleTree:
 
     @property
     def root_hash(self) -> bytes:
-        """The hash of the whole tree; that of nothing where it is empty."""
+        """The root hash of the tree; for an empty tree the hash of no octets."""
         if not self.peaks:
             return hashlib.sha256().digest()
         *rest, root = self.peaks

@@ -1,8 +1,8 @@
-"""Heads of the tree of evidence: leaves get their places, and the root over them all is signed.
+"""Make tree heads over the evidence: leaves get sequence numbers, and the root over all is signed.
 
-A head is read and signed outside of any transaction, as a token may be slow, and stored in one
-that looks first whether it still follows the last head.  While the key is away a head is stored
-unsigned: it can be time-stamped all the same, and the next signed one covers what it covers.
+A head is read and signed outside of any transaction, because a token may be slow. The transaction
+that stores it checks first that it still follows the last head. While the key is unavailable a head
+is stored unsigned: it can still be time-stamped, and the next signed head covers its leaves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "visit_sealed_leaves",
 ]
 
-#: Leaves that one head adds at most: so long one transaction holds the writer of SQLite.
+#: Leaves that one head adds at most; this limits how long one transaction holds SQLite's write lock.
 MOST_LEAVES: Final = 1000
 _INSERT = InsertIfAbsent(seals, ("first_seq",), "id")
 _PLACE = PreparedStatement(
@@ -43,7 +43,7 @@ _PLACE = PreparedStatement(
 
 @dataclass(frozen=True, slots=True)
 class TreeHead:
-    """A head that is not stored yet: the tree it is of, and the rows it adds, by their ids."""
+    """A head that is not stored yet: its tree, and the row ids of the leaves it adds."""
 
     tree: MerkleTree
     first: int
@@ -54,7 +54,7 @@ class TreeHead:
     certificate: bytes | None = field(default=None, repr=False)
 
     def add_signature(self, signer: Signer) -> TreeHead:
-        """Return the head with a signature over its text; without one while the key is away."""
+        """Return the head with a signature over its text; without one while the key is unavailable."""
         try:
             signature = signer.sign(self.text.encode())
         except GatewayError as problem:
@@ -67,7 +67,7 @@ class TreeHead:
 
 
 def format_head_text(party: str, tree: MerkleTree, at: datetime) -> str:
-    """Return what is signed and stamped: a checkpoint of C2SP, with the moment on a line of its own."""
+    """Return the text to sign and stamp: a checkpoint of C2SP, with the time on a line of its own."""
     root = base64.b64encode(tree.root_hash).decode()
     moment = at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return f"{party}/evidence\n{tree.size}\n{root}\n{moment}\n"
@@ -89,14 +89,14 @@ def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | Non
 def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Any:
     found = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
     if last is not None and conn.dialect.name == "sqlite":
-        # Its one writer commits rows in the order of their ids: older ones all have their place.
+        # SQLite's one writer commits rows in the order of their ids: all older ones have their number.
         place = select(evidence.c.id).where(evidence.c.seq == last.last_seq).scalar_subquery()
         found = found.where(evidence.c.id > place)
     return found.order_by(evidence.c.id).limit(MOST_LEAVES)
 
 
 def store_head(conn: Connection, head: TreeHead) -> bool:
-    """Give the leaves their places and store the head; False when another head came before it."""
+    """Number the leaves and store the head; return False when another head was stored before it."""
     last = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
     if last != head.first - 1:
         return False
@@ -110,7 +110,7 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
         "certificate": head.certificate,
         "sealed_at": head.sealed_at,
     }
-    # One that is stored at this moment, and is not seen yet, has the same first leaf.
+    # A head that is being stored now, and is not visible yet, has the same first leaf.
     if _INSERT.insert_one(conn, row) is None:
         return False
     places = range(head.first, head.tree.size + 1)
@@ -131,7 +131,7 @@ def list_heads(conn: Connection) -> Sequence[Row[Any]]:
 
 
 def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[Row[Any]], None]) -> None:
-    """Hand over every leaf up to a place, in order; GW805 where one is missing."""
+    """Call `each` with every leaf up to `last`, in order; raises GW805 where one is missing."""
     place = 0
     while place < last:
         found = (

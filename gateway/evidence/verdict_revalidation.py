@@ -1,8 +1,8 @@
-"""Judges a certificate again by what was kept of the first judgement, and by nothing else.
+"""Validate a certificate again by the stored evidence of its first verdict, and by nothing else.
 
-Not the register of today, its lists or its policy: what was good then and is revoked or over now
-was good then.  A changed octet, document or row is found by its digest, or by that of the leaf
-of evidence that was written with it.
+The current register, lists and policy are not used: a certificate that was valid then remains so,
+even if it is revoked or expired now. A changed octet, document or row is detected by its digest, or
+by that of the leaf of evidence that was written with it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ __all__ = [
     "revalidate_verdict",
 ]
 
-#: What a row, its document and its leaf of evidence all say.
+#: Values that a row, its document and its leaf of evidence have in common.
 _SAID: Final = ("status", "problem", "tolerated", "use")
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictReference:
-    """A verdict that something rests on: of which evidence, and the moment for which it counted.
+    """A reference to a verdict: the kind of its evidence, and the time for which it counted.
 
-    ``problem`` says why it cannot be found.
+    ``problem`` is the reason why it cannot be found.
     """
 
     kind: str
@@ -50,9 +50,9 @@ class VerdictReference:
 
 @dataclass(frozen=True, slots=True)
 class RevalidatedVerdict:
-    """A verdict as it was kept and as it comes out again; `differences` is empty where they agree.
+    """A stored verdict and its revalidation; `differences` is empty where they agree.
 
-    ``place`` is that of its leaf of evidence in the tree, None while it has none.
+    ``place`` is the number of its leaf of evidence in the tree, None while it has none.
     """
 
     row: Row[Any]
@@ -64,7 +64,7 @@ class RevalidatedVerdict:
 
 
 def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = None) -> RevalidatedVerdict:
-    """Judge the certificate of a kept verdict again, as of then or `at`; GW805 for what was changed."""
+    """Validate the certificate of a stored verdict as of its time or `at`; raises GW805 if changed."""
     place = check_verdict_row(conn, row)
     material = load_material(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
     said = material.said
@@ -76,10 +76,10 @@ def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = No
 
 
 def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
-    """Hold a row against the leaf of evidence that was written with it; return the place of that leaf."""
+    """Compare a row with the leaf of evidence that was written with it; return the number of that leaf."""
     leaves = list_subject_leaves(conn, "verdict", row.id)
     if len(leaves) != 1:
-        # A second one could say something else, and be found first.
+        # A second one could have other content, and be found first.
         raise _make_evidence_error(row, f"it has {len(leaves) or 'no'} leaves of evidence")
     (leaf,) = leaves
     told = read_leaf_data(leaf)
@@ -95,7 +95,7 @@ def _make_evidence_error(row: Row[Any], words: str) -> GatewayError:
 
 
 def list_verdict_references(conn: Connection, message: Row[Any]) -> Iterator[VerdictReference]:
-    """Yield the verdicts that a message rests on: on its own signer, and on those of what it carried."""
+    """Yield the verdicts of a message: on its own signer, and on those of the documents in it."""
     about = [("message", message.id)]
     if message.case_id is not None:
         about.append(("case", message.case_id))
@@ -116,7 +116,7 @@ def _read_leaf_references(leaf: Row[Any]) -> Iterator[VerdictReference]:
 
 
 def read_leaf_data(leaf: Row[Any]) -> dict[str, Any]:
-    """Return the data of a leaf of evidence; GW805 where it is not what its hash says."""
+    """Return the data of a leaf of evidence; raises GW805 where it does not match its hash."""
     if hash_leaf(encode_leaf(leaf._asdict())) != leaf.leaf_hash:
         raise GatewayError(EVIDENCE_BROKEN, "a leaf of evidence was changed", f"evidence {leaf.id}")
     said: dict[str, Any] = json.loads(leaf.data)
@@ -124,7 +124,7 @@ def read_leaf_data(leaf: Row[Any]) -> dict[str, Any]:
 
 
 def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the verdicts that the data of a leaf names, wherever in it."""
+    """Yield the verdicts that the data of a leaf names, at any depth."""
     for name, value in data.items():
         if name == "verdict" and isinstance(value, str):
             yield value
@@ -133,7 +133,7 @@ def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def find_named_verdict(conn: Connection, name: str) -> Row[Any] | None:
-    """Return the verdict of a row number or of a digest."""
+    """Return the verdict of a row id or of a digest."""
     if name.isascii() and name.isdigit() and len(name) < 18:
         return verdicts.find_by_id(conn, int(name))
     return verdicts.find_by_digest(conn, name.lower())
