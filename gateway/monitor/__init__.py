@@ -1,4 +1,4 @@
-"""What is happening: health, metrics, log."""
+"""Contain health checks, metrics, and expiry and freshness warnings."""
 
 from __future__ import annotations
 

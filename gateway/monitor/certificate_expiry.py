@@ -1,4 +1,4 @@
-"""Tells in time whose certificates end: in words, for the log and for `gateway check`."""
+"""Warn of certificates that end soon, for the log and for `gateway check`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ExpiryWarning:
-    """Somebody whose last certificate ends soon, or has ended (`over`), in words."""
+    """An owner whose last certificate ends soon, or has ended (`over`), with the text of the warning."""
 
     over: bool
     owner: str
@@ -35,14 +35,14 @@ class ExpiryWarning:
 def list_expiry_warnings(
     engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()
 ) -> tuple[ExpiryWarning, ...]:
-    """Return whose certificates end within 30 days and are followed by no other, the soonest first."""
+    """Return a warning for each owner whose last certificate ends within 30 days, the soonest first."""
     with read_transaction(engine) as conn:
         found = list_usage_periods(conn)
     return make_expiry_warnings([*ours, *found], at)
 
 
 def make_expiry_warnings(found: Sequence[UsagePeriod], at: datetime) -> tuple[ExpiryWarning, ...]:
-    """Return which of these end within 30 days and are followed by no other, the soonest first."""
+    """Return a warning for each owner whose last period ends within 30 days, the soonest first."""
     return tuple(
         _make_expiry_warning(one, at) for one in compute_coverage(found, at) if one.ends - at < WARNING
     )
@@ -60,7 +60,7 @@ def _make_expiry_warning(found: CertificateCoverage, at: datetime) -> ExpiryWarn
 
 
 def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()) -> int:
-    """Write a line to the log for each of them; return how many."""
+    """Log each warning; return how many there are."""
     found = list_expiry_warnings(engine, at, ours)
     for one in found:
         _log.log(logging.ERROR if one.over else logging.WARNING, "%s", one.words)

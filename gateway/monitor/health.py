@@ -1,4 +1,4 @@
-"""Whether messages can be taken: asked by load balancers, answered from the real thing."""
+"""Check whether messages can be accepted, for load balancers, by a real access to the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["find_readiness_problem"]
 
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
-    """Return why no message can be taken now, None when one can."""
+    """Return why no message can be accepted now, None when one can."""
     try:
         check_schema_version(engine)
         with read_transaction(engine) as conn:
@@ -31,7 +31,7 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
 
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:
-    """Return GW806 while the disk is short, or the database takes nothing: after a refusal it is tried."""
+    """Return GW806 while disk space is short or the database refuses writes; after a refusal it is tried."""
     room = get_disk_reserve(engine)
     if room.lacking:
         with write_transaction(engine) as conn:

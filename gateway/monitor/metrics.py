@@ -1,7 +1,7 @@
-"""Counts for a monitoring system, in the text format of Prometheus, which its library writes.
+"""Write counts for a monitoring system in the text format of Prometheus, through its library.
 
-They are read from the rows, so that they are the same whichever process is asked; only what a
-process found of room is its own.
+The counts are read from the database, so that every process returns the same; only the measures of
+database space belong to the process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _HELP = {
 def render_metrics(
     engine: Engine, at: datetime | None = None, ours: Sequence[UsagePeriod] = (), *, key_away: bool = False
 ) -> str:
-    """Return every metric as text, as of a moment (now); `ours` are our own certificates."""
+    """Return every metric as text, as of a given time (default: now); `ours` are our own certificates."""
     now = at or datetime.now(UTC)
     with read_transaction(engine) as conn:
         ends = _measure_certificates(list_usage_periods(conn), ours, now)
@@ -144,13 +144,13 @@ def _measure_disk_reserve(engine: Engine) -> dict[str, dict[Labels, float]]:
 
 
 class _CountCollector(Collector):
-    """Gives counts that were read to the library, as gauges in the order of their names' table."""
+    """Gives the measured counts to the library, as gauges in the order of measurement."""
 
     def __init__(self, found: Mapping[str, Mapping[Labels, float]]) -> None:
         self._found = found
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one family of samples for each name; one that was not measured has none."""
+        """Yield one metric family for each name; a name that was not measured has no samples."""
         for name, values in self._found.items():
             family = Metric(name, _HELP[name], "gauge")
             for labels, value in sorted(values.items()):

@@ -1,4 +1,4 @@
-"""How fresh it is what was fetched to judge certificates by, source by source."""
+"""Report how fresh the fetched revocation data is, source by source."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["SourceFreshness", "list_source_freshness"]
 
 @dataclass(frozen=True, slots=True)
 class SourceFreshness:
-    """One source: what is in force of it until when, and how the last fetches went.
+    """One source: what is in force from it, until when, and the results of the last fetches.
 
     ``state``: "fresh"; "ending" when what ends first does so soon; "stale" when it has ended;
-    "never" when nothing was ever fetched; "left" when the settings know the source no more.
+    "never" when nothing was ever fetched; "left" when the settings no longer contain the source.
     """
 
     name: str
@@ -37,7 +37,7 @@ class SourceFreshness:
     detail: str | None
 
     def format_remark(self) -> str | None:
-        """Return what the operator is to know of it, None when nothing is."""
+        """Return the text of a warning for the operator, None when there is none."""
         until = f"{self.next_update:%Y-%m-%dT%H:%M:%SZ}" if self.next_update else ""
         told = {
             "never": f"nothing was fetched from {self.name} yet",
@@ -56,10 +56,10 @@ class SourceFreshness:
 def list_source_freshness(
     conn: Connection, at: datetime, warn: Mapping[str, tuple[str, timedelta | None]]
 ) -> tuple[SourceFreshness, ...]:
-    """Return every source of the settings, and every other of which something is in force.
+    """Return every source of the settings, and every other source that has data in force.
 
-    `warn` gives the kind of each, and how long before its end the operator is told; None: a
-    quarter of its time.
+    `warn` gives the kind of each, and how long before its end the operator is warned; None: a
+    quarter of its validity period.
     """
     rows = {row.name: row for row in fetched_lists.list_sources(conn)}
     ends = {row.source: row for row in fetched_lists.summarize_sources(conn)}
@@ -95,7 +95,7 @@ def _classify_freshness(
     if warn is None:
         return "left"
     if held is None:
-        # A responder may have nobody to be asked about, and trusted lists are kept elsewhere.
+        # A responder may have no certificates to be queried for, and trusted lists are stored elsewhere.
         return "fresh" if row is not None and row.fetched_at is not None else "never"
     if at > held.next_update:
         return "stale"
