@@ -1,8 +1,8 @@
-"""Reads and checks the settings: one TOML file, every key with its default and its sentence.
+"""Read and validate the settings: one TOML file, every key with its default and its description.
 
-Relative paths start at the home folder, and the home folder, when relative, at the folder
-of the file.  Unknown keys are errors.  A secret is never written in the file: it is named
-as ``{ file = "…" }`` or ``{ env = "…" }``.
+Relative paths start at the home folder, and a relative home folder starts at the folder of the
+file. Unknown keys are errors. A secret is never written in the file: the file names its place as
+``{ file = "…" }`` or ``{ env = "…" }``.
 """
 
 from __future__ import annotations

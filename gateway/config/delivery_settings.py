@@ -1,4 +1,4 @@
-"""How things are handed over, and to whom: agencies and customs."""
+"""Define the settings of deliveries, and of the agencies and customs that they are made to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
 
 
 class DeliverySettings(SettingsSection):
-    """How things are handed over, and again."""
+    """How deliveries are attempted and retried."""
 
     workers: Count = Field(8, description="Deliveries that one process makes at once.")
     lease: Duration = Field(
@@ -63,7 +63,7 @@ class _PartnerSettings(SettingsSection):
 
 
 class AgencySettings(_PartnerSettings):
-    """How one agency is reached."""
+    """How one agency is called."""
 
     channel: Literal["soap", "mailbox", "ebms2"] = Field(
         "soap", description="Called over SOAP, left to work in its mailbox, or sent ebMS messages."
@@ -78,4 +78,4 @@ class AgencySettings(_PartnerSettings):
 
 
 class CustomsSettings(_PartnerSettings):
-    """How customs is reached; without an endpoint it is told nothing."""
+    """How customs is called; without an endpoint no calls to customs are made."""

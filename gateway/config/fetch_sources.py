@@ -1,4 +1,4 @@
-"""From where revocation lists, OCSP responses and trusted lists are fetched."""
+"""Define the settings of the sources of revocation lists, OCSP responses and trusted lists."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gateway.config.value_types import Duration, Location, SettingsSection, Size
 
 __all__ = ["FetchSettings", "SourceName"]
 
-#: Names of sources stand in lanes, metrics and on command lines.
+#: Names of sources are used in lanes, metrics and command lines.
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
 _SHORTEST = timedelta(seconds=1)
 
 
 class FetchSettings(SettingsSection):
-    """One address from which something on trust is fetched on schedule."""
+    """One address from which revocation data or a trusted list is fetched on schedule."""
 
     kind: Literal["crl", "delta", "ocsp", "trust_list"] = Field(
         "crl",

@@ -1,4 +1,4 @@
-"""How we are reached."""
+"""Define the settings of the HTTP server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["HttpSettings"]
 
 
 class HttpSettings(SettingsSection):
-    """How we are reached."""
+    """How clients reach the gateway."""
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(
@@ -26,11 +26,12 @@ class HttpSettings(SettingsSection):
     threads: Count = Field(8, description="Requests that one process answers at once.")
     processes: Count = Field(1, description="Processes that answer requests.")
     backlog: Count = Field(256, description="Connections that may wait to be accepted.")
-    # A connection costs some ten kilobytes; what is short is descriptors, of which `serve` asks for enough.
+    # A connection costs some ten kilobytes; the scarce resource is descriptors, of which `serve` requests
+    # enough.
     connections: Count = Field(
         1000, description="Connections that one process holds; when few are left, idle strangers are closed."
     )
-    # A broker's whole office may come from one address; an attacker with one address gets no more.
+    # A broker's whole office may use one address; an attacker with one address gets no more.
     connections_per_address: Count = Field(
         256, description="Connections of one address to one process; the idlest beyond are closed."
     )
@@ -39,7 +40,8 @@ class HttpSettings(SettingsSection):
         description="Addresses of proxies of our own, whose connections are not bounded by address: "
         "they bound those of their clients.",
     )
-    # Sixteen times the threads: what one sender has waiting is answered within some tenths of a second.
+    # Sixteen times the threads: the waiting requests of one sender are answered within some tenths of a
+    # second.
     requests_per_party: Count = Field(
         128,
         description="Requests of one party, or of one address not known yet, that one process deals with "
@@ -50,11 +52,12 @@ class HttpSettings(SettingsSection):
         description="How long the head of a request may take to arrive, how long a connection may be idle, "
         "and how long a body may take unless it comes as fast as `slowest_body`.",
     )
-    # 16 KiB/s is slower than any line one files over; a largest message then takes over an hour.
+    # 16 KiB/s is slower than any line used for filing; a message of the largest size then takes over an
+    # hour.
     slowest_body: Size = Field(
         16 * 1024, description="Octets a second that a body must bring when it takes longer."
     )
-    # Bodies are read whole before they get a thread; this, not the threads, bounds the memory they take.
+    # Bodies are read completely before they get a thread, so this, not the threads, limits their memory.
     arriving: Size = Field(
         256 * 1024**2,
         description="Octets of requests that one process holds; one address holds a quarter at most.",

@@ -1,4 +1,4 @@
-"""Who we are, where the rows are, and the data of your own."""
+"""Define the settings of our own identity, the database, and the operator's own data folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DatabaseSettings", "HubSettings", "ShareSettings"]
 
 
 class HubSettings(SettingsSection):
-    """Who we are."""
+    """The identity of our own party, and its home folder."""
 
     party: str = Field("hub", min_length=1, description="The id of our own party in the registry.")
     name: str = Field("Single Window Hub", description="The name shown to people.")
@@ -29,7 +29,7 @@ class HubSettings(SettingsSection):
 
 
 class DatabaseSettings(SettingsSection):
-    """Where the rows are."""
+    """The database that the gateway uses."""
 
     url: str = Field(
         "",
@@ -37,8 +37,9 @@ class DatabaseSettings(SettingsSection):
         description="The SQLAlchemy URL of a SQLite file or a PostgreSQL server; "
         "a file in the home folder when empty; may be a secret.",
     )
-    # The log of SQLite (16 MiB), what the accepted messages still become (calls, replies, results,
-    # evidence), and one largest message of each of several threads that measured at the same moment.
+    # The log of SQLite (16 MiB), what the accepted messages still produce (calls, replies, results,
+    # evidence), and one message of the largest size for each of several threads that measured at the same
+    # time.
     reserve: Size = Field(
         256 * 1024**2,
         description="Octets of its disk that are kept for work taken before; "
@@ -65,7 +66,7 @@ class DatabaseSettings(SettingsSection):
 
 
 class ShareSettings(SettingsSection):
-    """Data of your own."""
+    """The operator's own data folders."""
 
     folders: tuple[Location, ...] = Field(
         (), description="Folders searched for xsd, wsdl, mappings, pki before those of the gateway."

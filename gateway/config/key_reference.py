@@ -1,4 +1,4 @@
-"""Every key of the file with its default and its sentence."""
+"""Describe every key of the settings file with its default and its description."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.config.tls import TlsSettings
 __all__ = ["SettingKey", "describe_settings"]
 
 
-#: Sections of which there may be several, each under a name.
+#: Sections that may occur several times, each under a name.
 _NAMED: Final[dict[str, type[BaseModel]]] = {
     "agency": AgencySettings,
     "fetch": FetchSettings,
@@ -28,7 +28,7 @@ _NAMED: Final[dict[str, type[BaseModel]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SettingKey:
-    """One key of the file: its name from the top, its default as written in TOML, its sentence."""
+    """One key of the file: its full name, its default as written in TOML, its description."""
 
     name: str
     default: str
@@ -36,7 +36,7 @@ class SettingKey:
 
 
 def describe_settings() -> tuple[SettingKey, ...]:
-    """Return every key, in the order of the sections; the manual's list is made from this."""
+    """Return every key, in the order of the sections; the manual's list is generated from this."""
     return tuple(_describe_section(Settings, ""))
 
 

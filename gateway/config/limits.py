@@ -1,4 +1,4 @@
-"""How much of everything a message may bring."""
+"""Define the settings of the limits for messages."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ __all__ = ["LimitSettings"]
 
 
 class LimitSettings(SettingsSection):
-    """How much of everything a message may bring."""
+    """The largest size or number of each part of a message."""
 
-    # A message is held in memory once while it is judged, by each thread that judges one.
+    # Each thread that verifies a message holds it in memory once.
     body: Size = Field(64 * 1024**2, description="Octets of a whole message.")
-    # An agreement names 99 attachments at most; each part costs a look at its boundary and its fields.
+    # An agreement names 99 attachments at most; each part costs a check of its boundary and its fields.
     parts: Count = Field(100, description="MIME parts of a message.")
     # Real parts have three to six fields in under 1 KB.
     part_headers: Size = Field(16 * 1024, description="Octets of the headers of one part.")
     part_header_count: Count = Field(32, description="Header fields of one part.")
-    # No signature covers what stands outside the boundaries, so there is nothing to say there.
+    # No signature covers the octets outside the boundaries, so nothing is needed there.
     padding: Size = Field(1024, description="Octets before the first and after the last boundary.")
-    # Clients write chunks of 4 KB and more, so 64 MiB come in fewer.
+    # Clients write chunks of 4 KB and more, so 64 MiB arrive in fewer.
     chunks: Count = Field(65_536, description="Chunks of an HTTP message that is read from a file.")
-    # The tree of a document written to hurt takes sixty times its octets, of an honest one up to twenty.
+    # The tree of a malicious document takes sixty times its octets, of an honest one up to twenty.
     xml: Size = Field(32 * 1024**2, description="Octets of one XML document.")
-    # What is read before anybody is known: SOAP envelopes, and whole calls of agencies.
+    # Read before the sender is authenticated: SOAP envelopes, and whole calls of agencies.
     envelope: Size = Field(4 * 1024**2, description="Octets of a SOAP envelope, and of a call of an agency.")
     tree: Size = Field(
         4 * 1024**2, description="Octets that the tree of any envelope may take, however small it is."
     )
-    # Envelopes written by machines come to 6, calls of thousands of short items in short lines to 13.
+    # Machine-written envelopes come to 6, calls of thousands of short items in short lines to 13.
     density: Count = Field(
         14, description="How many times its octets the tree of a larger envelope may take."
     )
     # The deepest schema in use nests 21; the parser itself stops at 256.
     depth: Count = Field(100, description="Nested elements of an XML document.")
     elements: Count = Field(200_000, description="Elements of an XML document.")
-    # Canonicalisation sorts them with a quadratic method: 50,000 on one element cost 2.6 seconds.
+    # Canonicalisation sorts them by a quadratic method: 50,000 on one element cost 2.6 seconds.
     attributes: Count = Field(64, description="Attributes of one element.")
     # Inclusive canonicalisation compares them with each other at each element, quadratic again.
     namespaces: Count = Field(64, description="Namespace declarations on the path to one element.")
@@ -54,9 +54,9 @@ class LimitSettings(SettingsSection):
     value: Count = Field(65_536, description="Characters of an attribute value.")
     # The parser itself stops at ten million.
     text: Count = Field(10_000_000, description="Characters of one run of text.")
-    # Each has a digest computed; a message with 99 attachments has 100.
+    # A digest is computed for each; a message with 99 attachments has 100.
     references: Count = Field(200, description="References of one signature.")
-    # Exclusive canonicalisation looks each of them up at every element.
+    # Exclusive canonicalisation looks up each of them at every element.
     prefixes: Count = Field(32, description="Names in one InclusiveNamespaces PrefixList.")
     clock_skew: Duration = Field(
         timedelta(minutes=5), description="How far the clock of a partner may differ from ours."

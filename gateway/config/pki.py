@@ -1,4 +1,4 @@
-"""Whom we believe, and with which keys we sign."""
+"""Define the settings of the trusted authorities and of our signing keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["NextKeySettings", "PkiSettings", "TokenSettings"]
 
 
 class TokenSettings(SettingsSection):
-    """The PKCS#11 token that signs, when one does; without a module the key is a file."""
+    """The PKCS#11 token that signs, if configured; without a module the key is a file."""
 
     module: Location | None = Field(
         None, description="The library of the token's vendor; with it `signing_key` is not read."
@@ -31,7 +31,7 @@ class TokenSettings(SettingsSection):
 
 
 class NextKeySettings(SettingsSection):
-    """The key that takes over from the one we sign with; without a start there is none."""
+    """The key that takes over from the current signing key; without a start there is none."""
 
     starts: AwareDatetime | None = Field(
         None, description="From when it signs in place of the one above; a date and time with its offset."
@@ -58,7 +58,7 @@ class NextKeySettings(SettingsSection):
 
 
 class PkiSettings(SettingsSection):
-    """Whom we believe, and with which key we sign."""
+    """The trusted authorities, and the key that signs."""
 
     anchors: tuple[Location, ...] = Field(
         (Path("pki/ca.pem"),), description="The certificates of the authorities believed, as PEM files."

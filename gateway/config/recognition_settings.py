@@ -1,4 +1,4 @@
-"""Whom we recognise beside those whom our own authorities know."""
+"""Define the settings of mutual recognition: signers that authorities of others certify."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RecognitionSettings"]
 
 
 class RecognitionSettings(SettingsSection):
-    """Who says whom we recognise, and what his words are good for."""
+    """Who may sign our trusted list, and which levels are accepted."""
 
     signers: tuple[Location, ...] = Field(
         (),

@@ -1,4 +1,4 @@
-"""What is made of files, and made again when one of them changes: others renew keys and certificates."""
+"""Rebuild a value made of files when one of them changes, such as a renewed key or certificate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Made = TypeVar("_Made")
 
 
 class ReloadedValue(Generic[_Made]):
-    """Something made of files; safe for many threads.
+    """A value made of files; safe for many threads.
 
-    The files are looked at each time it is asked for.  When they cannot be used, such as while
-    one of a pair is written, what was made before stays, and the log says why once.
+    The files are checked at each read of the value. When they cannot be used, for example while one
+    of a pair is being written, the value made before stays, and the reason is logged once.
     """
 
     def __init__(self, files: tuple[Path, ...], make: Callable[[], _Made]) -> None:
@@ -31,7 +31,7 @@ class ReloadedValue(Generic[_Made]):
         self._made = make()
 
     def __call__(self) -> _Made:
-        """Return what the files make now."""
+        """Return the value that the files make now."""
         stamp = self._read_file_stamps()
         if stamp != self._stamp:
             with self._lock:

@@ -1,4 +1,4 @@
-"""Secrets, which are named and never written in the file."""
+"""Define secrets, which the settings file names and never contains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Secret"]
 
 
 class Secret(SettingsSection):
-    """Where a secret is kept: in a file, or in a variable of the environment."""
+    """The place of a secret: a file, or an environment variable."""
 
     file: Location | None = Field(None, description="The file that holds the secret.")
     env: str | None = Field(None, description="The variable of the environment that holds the secret.")
@@ -27,7 +27,7 @@ class Secret(SettingsSection):
         return self
 
     def read(self, environ: Mapping[str, str] = os.environ) -> bytes:
-        """Return the secret; GW803 when it is not there."""
+        """Return the secret; raises GW803 when it is missing."""
         if self.env is not None:
             if self.env not in environ:
                 raise GatewayError(KEY_UNAVAILABLE, f"the environment has no variable {self.env[:80]}")

@@ -1,4 +1,4 @@
-"""All settings: the sections, each under its name in the file."""
+"""Define the settings as a whole: the sections, each under its name in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Settings"]
 
 
 class Settings(SettingsSection):
-    """All settings."""
+    """All sections of the settings."""
 
     hub: HubSettings = Field(HubSettings(), description="Who we are.")
     database: DatabaseSettings = Field(DatabaseSettings(), description="Where the rows are.")
@@ -53,7 +53,7 @@ class Settings(SettingsSection):
     @model_validator(mode="before")
     @classmethod
     def _add_missing_sections(cls, value: Any) -> Any:
-        # So that every default is made with the home folder at hand.
+        # So that every default is made with the home folder.
         empty: dict[str, Any] = {name: {} for name in cls.model_fields}
         return empty | value if isinstance(value, dict) else value
 

@@ -1,4 +1,4 @@
-"""Reads the file of settings, and says which key is wrong."""
+"""Read the settings file, and report which key is wrong."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def load_settings(
     home: Path | str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read the file named, else the one GATEWAY_CONFIG names, else take the defaults.
+    """Read the file `path`, else the one that GATEWAY_CONFIG names, else use the defaults.
 
-    `home` overrides the home folder.  GW801 names the first key that is wrong.
+    `home` overrides the home folder. Raises GW801 with the first key that is wrong.
     """
     named = path or environ.get("GATEWAY_CONFIG") or None
     source = Path(named).absolute() if named else None

@@ -1,4 +1,4 @@
-"""By whom what is kept as evidence is time-stamped, how often, and what holds when nobody does."""
+"""Define the settings of time-stamping: authorities, intervals, and what follows when stamps are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How we call over TLS: whom we believe to be the host that we call, and how we show who we are."""
+"""Define the settings of TLS client connections: the trusted authorities of a host, and our certificate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TlsSettings", "get_key_file"]
 
 
 class TlsSettings(SettingsSection):
-    """How we call one host over TLS; under the name ``*`` every host that has no section of its own."""
+    """How we call one host over TLS; the name ``*`` stands for every host without its own section."""
 
     anchors: tuple[Location, ...] = Field(
         (),
@@ -35,7 +35,7 @@ class TlsSettings(SettingsSection):
 
 
 def get_key_file(key: Secret, where: str) -> Path:
-    """Return the file of a key of TLS; the library reads it by itself, so a variable is refused (GW801)."""
+    """Return the file of a TLS key; raises GW801 for a variable: the library reads only files."""
     if key.file is None:
         raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", where)
     return key.file

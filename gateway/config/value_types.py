@@ -1,4 +1,4 @@
-"""What the values of settings are: durations, sizes, places, addresses; and what a section is."""
+"""Define the types of settings values (durations, sizes, paths, addresses) and of sections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _parse_size(value: Any) -> Any:
 
 
 def get_home_folder(info: ValidationInfo) -> Path:
-    """Return the home folder that the reader of the file handed in."""
+    """Return the home folder that the reader of the file has passed."""
     return Path((info.context or {}).get("home", "."))
 
 
@@ -61,6 +61,6 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 class SettingsSection(BaseModel):
-    """One section of the settings: unknown keys are errors, and nothing in it changes."""
+    """One section of the settings: unknown keys are errors, and its values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
