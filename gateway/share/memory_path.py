@@ -1,4 +1,4 @@
-"""A folder of files held in memory, read like one on disk."""
+"""Provide a folder of files held in memory, which is read like one on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["MemoryPath"]
 
 
 class MemoryPath(Traversable):
-    """A folder or a file that is held in memory: nothing lies on a disk, nothing is left open."""
+    """A folder or a file held in memory: nothing is on a disk, and no file handle is left open."""
 
     def __init__(self, files: Mapping[str, bytes], path: str = "") -> None:
         self._files = files
@@ -27,11 +27,11 @@ class MemoryPath(Traversable):
         return self._path in self._files
 
     def is_dir(self) -> bool:
-        """Return whether something lies below."""
+        """Return whether there is a file below this path."""
         return any(name.startswith(self._child_prefix) for name in self._files)
 
     def iterdir(self) -> Iterator[Traversable]:
-        """Yield what lies right below, each once."""
+        """Yield the direct children, each once."""
         start = len(self._child_prefix)
         names = {
             name[start:].partition("/")[0] for name in self._files if name.startswith(self._child_prefix)
@@ -40,7 +40,7 @@ class MemoryPath(Traversable):
             yield self.joinpath(name)
 
     def joinpath(self, *parts: Any) -> Traversable:
-        """Return what lies at a path below."""
+        """Return the path below this one."""
         return MemoryPath(self._files, "/".join(one for one in (self._path, *map(str, parts)) if one))
 
     def read_bytes(self) -> bytes:
