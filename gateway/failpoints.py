@@ -1,10 +1,10 @@
-"""Named places where a test makes the process kill itself, to prove that nothing is lost.
+"""Kill the process at named places in tests, to prove that no message is lost.
 
-``GATEWAY_FAILPOINT=name`` kills at the first passage of that place, ``name:n`` at the nth.
-Every named transaction has two, ``<name>.before_commit`` and ``<name>.after_commit``; every
-exchange with a partner has one between the answer and its effect.  Without the variable a
-failpoint costs one comparison.  The process ends by SIGKILL: no handler runs, nothing is
-flushed, exactly as when the machine takes it away.
+``GATEWAY_FAILPOINT=name`` kills at the first passage of that place, ``name:n`` at the nth. Every
+named transaction has two failpoints, ``<name>.before_commit`` and ``<name>.after_commit``; every
+exchange with a partner has one between the answer and its effect. Without the variable a failpoint
+costs one comparison. The process ends by SIGKILL: no handler runs and nothing is flushed, as when
+the machine fails.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The message unit and its parts, protocol-neutral, valid once constructed.
+"""Define the message units and their parts, protocol-neutral and valid once constructed.
 
-The words are those of ebMS 2.0 and 3.0.  A unit holds values only: no XML, no socket,
-no row.  What a unit says has been checked by the protocol that made it.
+The terms are those of ebMS 2.0 and 3.0. A unit holds values only: no XML, no socket, no row. The
+protocol that made a unit has validated its content.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Body(Protocol):
-    """Octets that can be read again and again: held in memory when small, elsewhere when not."""
+    """Octets that can be read repeatedly: held in memory when small, elsewhere when not."""
 
     @property
     def octet_count(self) -> int:
@@ -70,7 +70,7 @@ class MemoryBody:
 
 @dataclass(frozen=True, slots=True)
 class PartyId:
-    """A name of a party: a value within a type (ebMS 2.0 §3.1.1.1; without type a URI)."""
+    """An identifier of a party: a value within a type (ebMS 2.0 §3.1.1.1; without type a URI)."""
 
     value: str
     type: str | None = None
@@ -78,7 +78,7 @@ class PartyId:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One side of a message: its identifiers and the role it plays in it."""
+    """One side of a message: its identifiers and its role."""
 
     ids: tuple[PartyId, ...]
     role: str | None = None
@@ -96,14 +96,14 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class AckRequest:
-    """The sender wants an Acknowledgment of the To party's handler (ebMS 2.0 §6.3.1)."""
+    """The sender requests an Acknowledgment of the To party's handler (ebMS 2.0 §6.3.1)."""
 
     signed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DigestReference:
-    """One digest of a signature or of an Acknowledgment: what, how, value.
+    """One digest of a signature or of an Acknowledgment: URI, digest algorithm, digest value, transforms.
 
     Each of `transforms` is an algorithm followed by its parameters.
     """
@@ -116,7 +116,7 @@ class DigestReference:
 
 @dataclass(frozen=True, slots=True)
 class _MessageUnit:
-    """What every unit carries in its header."""
+    """The header fields that every unit has."""
 
     message_id: str
     conversation_id: str
@@ -178,21 +178,21 @@ class ErrorSignal(_MessageUnit):
 
 @dataclass(frozen=True, slots=True)
 class Ping(_MessageUnit):
-    """A question: is your handler alive."""
+    """Asks whether the receiver's message handler is available."""
 
     sync_reply: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pong(_MessageUnit):
-    """Yes; answers `ref_to_message_id`."""
+    """Confirms that the handler is available; answers `ref_to_message_id`."""
 
     ref_to_message_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest(_MessageUnit):
-    """A question: what became of message `about`."""
+    """Asks for the status of message `about`."""
 
     about: str
     sync_reply: bool = False

@@ -1,7 +1,7 @@
-"""The four state machines as tables, and the one function that applies them.
+"""Define the four state machines as tables, and the one function that applies them.
 
-The tables are the truth: the store writes no state that `get_next_state` did not return, and the
-manual's diagrams are drawn from here.  An event that a state does not list is GW705.
+The tables are authoritative: the store writes no state that `get_next_state` did not return, and
+the manual's diagrams are drawn from here. An event that a state does not list is GW705.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CASE", "DELIVERY", "MACHINES", "MESSAGE", "REQUEST", "StateMachine",
 
 @dataclass(frozen=True, slots=True)
 class StateMachine:
-    """A named table of transitions: state, event, next state; `final` states ask for no more work."""
+    """A named table of transitions: state, event, next state; objects in `final` states need no more work."""
 
     name: str
     initial: str
@@ -31,7 +31,7 @@ class StateMachine:
 
     @property
     def events(self) -> frozenset[str]:
-        """Return every event that some state takes."""
+        """Return every event that some state accepts."""
         return frozenset(event for row in self.table.values() for event in row)
 
 
@@ -49,7 +49,7 @@ MESSAGE: Final = StateMachine(
     },
 )
 
-# CLOSED asks for nothing more, yet an agency may still correct its decision.
+# CLOSED needs no more work, but an agency may still correct its decision.
 CASE: Final = StateMachine(
     name="case",
     initial="OPENED",
@@ -70,8 +70,8 @@ CASE: Final = StateMachine(
     },
 )
 
-# What every request that waits for its agency takes: call-backs come before our own POST has
-# returned, and in any order.  `decide_item` is a decision that leaves other items undecided.
+# The events that every request accepts while it waits for its agency: call-backs arrive before our own
+# POST has returned, and in any order. `decide_item` is a decision that leaves other items undecided.
 _NOTICES: Final = {
     "acknowledge": "ACKNOWLEDGED",
     "ask": "INFORMATION_REQUIRED",
@@ -90,11 +90,11 @@ def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
 
 
 def _make_settled_row(state: str, **other: str) -> dict[str, str]:
-    # Notices that come late are recorded and change nothing.
+    # Late notices are recorded and change nothing.
     return dict.fromkeys(("send", "acknowledge", "ask", "inspect", "fee"), state) | other
 
 
-# An acknowledgement that a question, an inspection or a fee has overtaken must not hide it.
+# An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
 REQUEST: Final = StateMachine(
     name="request",
     initial="PREPARED",
@@ -140,7 +140,7 @@ MACHINES: Final[Mapping[str, StateMachine]] = {
 
 
 def get_next_state(machine: StateMachine, state: str, event: str) -> str:
-    """Return the state that follows `event` in `state`; GW705 when the table has no such entry."""
+    """Return the state after `event` in `state`; raises GW705 when the table has no such entry."""
     following = machine.table.get(state, {}).get(event)
     if following is None:
         known = ", ".join(machine.table.get(state, {})) or "nothing"
