@@ -1,4 +1,4 @@
-"""Build the engine of the database that the settings name."""
+"""Builds the engine of the database that the settings name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the hub object that all steps share; only its register snapshot changes."""
+"""The hub object that all steps share; only its register snapshot changes."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Hub:
         return self.register.refresh_snapshot()
 
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
-        """Tell whether the register is unchanged since the snapshot `knowledge` was taken."""
+        """Return whether the register is unchanged since the snapshot `knowledge` was taken."""
         return self.register.is_snapshot_current(knowledge)
 
     def check_snapshot_current(self, conn: Connection, knowledge: RegisterSnapshot) -> None:

@@ -147,7 +147,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
 
 
 def is_transient_error(error: GatewayError) -> bool:
-    """Tell whether an error is not about the submission: a fault of ours, or one that may pass."""
+    """Return whether an error is not about the submission: a fault of ours, or one that may pass."""
     return error.problem.ours or error.problem.retry
 
 

@@ -1,4 +1,4 @@
-"""Build a hub from its settings, part by part in the order of their dependencies."""
+"""Builds a hub from its settings, part by part in the order of their dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contain the end of a case: results, their deliveries, and the operator's actions on both."""
+"""The end of a case: results, their deliveries, and the operator's actions on both."""
 
 from __future__ import annotations
 

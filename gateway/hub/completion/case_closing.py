@@ -1,4 +1,4 @@
-"""Close a case when all its deliveries are done."""
+"""Closes a case when all its deliveries are done."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime)
 
 
 def _is_remainder_moot(conn: Connection, case: int, left: Sequence[Row[Any]]) -> bool:
-    """Tell whether all deliveries that are left have failed and no longer matter.
+    """Return whether all deliveries that are left have failed and no longer matter.
 
     These are the calls for a request that is decided anyway, and the notices to the applicant: the
     result repeats the content of the notices.

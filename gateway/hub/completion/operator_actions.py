@@ -1,4 +1,4 @@
-"""Contain the operator's actions on deliveries; each action moves dependent objects and records evidence.
+"""The operator's actions on deliveries; each action moves dependent objects and records evidence.
 
 The functions have the parameters of the store functions: connection, delivery, time, actor.
 """

@@ -1,4 +1,4 @@
-"""Answer StatusRequests and apply receipts and errors to the deliveries that they refer to."""
+"""Answers StatusRequests and applies receipts and errors to the deliveries that they refer to."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def settle_delivery(
 
 
 def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
-    """Tell whether a signal that arrived in a message of its own may end a delivery.
+    """Return whether a signal that arrived in a message of its own may end a delivery.
 
     A warning ends no delivery. An unsigned error ends none either, because anyone may have sent it;
     the delivery is then repeated as often as its P-Mode allows.

@@ -1,4 +1,4 @@
-"""Convert stored decisions and requests to values, and compute the id of a conclusion."""
+"""Converts stored decisions and requests to values, and computes the id of a conclusion."""
 
 from __future__ import annotations
 

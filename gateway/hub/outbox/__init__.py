@@ -1,4 +1,4 @@
-"""Contain what the hub queues for delivery: messages, signals, calls and local tasks."""
+"""What the hub queues for delivery: messages, signals, calls and local tasks."""
 
 from __future__ import annotations
 

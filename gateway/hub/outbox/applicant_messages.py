@@ -1,4 +1,4 @@
-"""Sign, seal, store and queue documents about a case as messages to the applicant.
+"""Signs, seals, stores and queues documents about a case as messages to the applicant.
 
 Sealing is slow and happens before the transaction. The sealed octets are the same on every attempt.
 """

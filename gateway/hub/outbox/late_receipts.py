@@ -1,4 +1,4 @@
-"""Make and send the receipts of messages that were stored while the signing key was unavailable.
+"""Makes and sends the receipts of messages that were stored while the signing key was unavailable.
 
 The content of a receipt is stored with its task; the receipt is signed when the key is available. A
 key may be unavailable for days while many messages wait. All their tasks follow one task, and only

@@ -1,4 +1,4 @@
-"""Queue local tasks: deliveries of the hub to itself, repeated until they are done."""
+"""Queues local tasks: deliveries of the hub to itself, repeated until they are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the SOAP calls of the hub, and the port that composes their envelopes."""
+"""The SOAP calls of the hub, and the port that composes their envelopes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CallComposer(Protocol):
         """Return the envelope to store; raises GW504 when the call does not fit the partner's contract."""
 
     def has_destination(self, destination: str) -> bool:
-        """Tell whether the destination is configured."""
+        """Return whether the destination is configured."""
 
 
 class RejectingComposer:

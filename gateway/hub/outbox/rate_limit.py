@@ -1,4 +1,4 @@
-"""Limit how many refusals are posted to one endpoint within an hour."""
+"""Limits how many refusals are posted to one endpoint within an hour."""
 
 from __future__ import annotations
 

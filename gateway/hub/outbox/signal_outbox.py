@@ -1,4 +1,4 @@
-"""Queue signals that are sent to a partner's message handler by a POST of our own, bounded in number."""
+"""Queues signals that are sent to a partner's message handler by a POST of our own, bounded in number."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
 
 
 def has_queue_room(conn: Connection, destination: str) -> bool:
-    """Tell whether the posts that wait for the destination are fewer than the limit."""
+    """Return whether the posts that wait for the destination are fewer than the limit."""
     return deliveries.count_queued(conn, _make_lane_name(destination), _MOST_WAITING) < _MOST_WAITING
 
 
@@ -63,7 +63,7 @@ def _make_lane_name(destination: str) -> str:
 
 
 def can_post_answer(hub: Hub, endpoint: str, now: datetime) -> bool:
-    """Tell whether an answer to an unauthenticated sender may go by a POST, which leaves rows.
+    """Return whether an answer to an unauthenticated sender may go by a POST, which leaves rows.
 
     While disk space is short, the reserve is for work that was accepted before.
     """

@@ -1,4 +1,4 @@
-"""Check whether the hub can accept work."""
+"""Checks whether the hub can accept work."""
 
 from __future__ import annotations
 

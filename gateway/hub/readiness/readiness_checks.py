@@ -1,4 +1,4 @@
-"""Check whether a hub can work now: its key signs, and its time-stamping is not stale."""
+"""Checks whether a hub can work now: its key signs, and its time-stamping is not stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check whether evidence waits too long for its time stamp, and apply the configured consequence.
+"""Checks whether evidence waits too long for its time stamp, and applies the configured consequence.
 
 Time-stamping is stale when evidence is older than the settings allow and no time stamp covers it.
 The settings choose the consequence: new messages are refused (GW804), or only the operator is

@@ -1,4 +1,4 @@
-"""Prepare schemas, cryptography and the garbage collector once, before threads start.
+"""Prepares schemas, cryptography and the garbage collector once, before threads start.
 
 The first submission then takes no longer than the next one. Libraries that initialise at their
 first use, not always with a lock, are initialised by one thread alone.

@@ -1,4 +1,4 @@
-"""Contain the register of parties and agreements, as the hub reads it."""
+"""The register of parties and agreements, as the hub reads it."""
 
 from __future__ import annotations
 

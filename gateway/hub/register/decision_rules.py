@@ -1,4 +1,4 @@
-"""Load the mappings in force: the shipped ones, or a folder that an operator has activated.
+"""Loads the mappings in force: the shipped ones, or a folder that an operator has activated.
 
 A folder is packed into one archive and stored in the database under the digest of its bundle. Every
 process reads the archive, so the folder is not needed afterwards, and all processes split by the

@@ -1,4 +1,4 @@
-"""Hold the parties, certificates, mandates and agreements of one register epoch in memory.
+"""Holds the parties, certificates, mandates and agreements of one register epoch in memory.
 
 All of it was read in one transaction. A change of the register raises the epoch, and the
 transaction that stores a message checks the epoch: a message that was evaluated by an older
@@ -33,7 +33,7 @@ class Mandate:
     valid_until: datetime | None
 
     def allows_filing(self, holder: str, principal: str, at: datetime) -> bool:
-        """Tell whether the mandate lets `holder` act for `principal` at a given time."""
+        """Return whether the mandate lets `holder` act for `principal` at a given time."""
         if (self.holder, self.principal) != (holder, principal) or at < self.valid_from:
             return False
         return self.valid_until is None or at < self.valid_until

@@ -1,4 +1,4 @@
-"""Hold the register snapshot with the validators, lists and mappings that change with it, in one process."""
+"""Holds the register snapshot with the validators, lists and mappings that change with it, in one process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TrustedRegister:
             self.stamp_judge.replace_trust(revocations=lists, epoch=known.epoch)
 
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
-        """Tell whether the register is unchanged since the snapshot `knowledge` was taken."""
+        """Return whether the register is unchanged since the snapshot `knowledge` was taken."""
         with read_transaction(self._engine) as conn:
             return register_version.get_register_version(conn) == knowledge.epoch
 

@@ -1,4 +1,4 @@
-"""Contain the hub's trust: registered certificates, loaded lists, recognition, stored verdicts."""
+"""The hub's trust: registered certificates, loaded lists, recognition, stored verdicts."""
 
 from __future__ import annotations
 

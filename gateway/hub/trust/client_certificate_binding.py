@@ -1,4 +1,4 @@
-"""Check that the TLS client certificate of a connection belongs to the sender: mutual TLS.
+"""Checks that the TLS client certificate of a connection belongs to the sender: mutual TLS.
 
 The handshake proved that the client has the key of a certificate. Here that certificate is compared
 with the register. The party must be allowed to use it for TLS now, it must be valid by our own

@@ -1,4 +1,4 @@
-"""Read from the settings the sources of revocation data and trusted lists, with their certificates."""
+"""Reads from the settings the sources of revocation data and trusted lists, with their certificates."""
 
 from __future__ import annotations
 

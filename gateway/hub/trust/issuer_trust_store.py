@@ -1,4 +1,4 @@
-"""Choose the trust store by which the issuer of a list, or a new certificate, is validated."""
+"""Chooses the trust store by which the issuer of a list, or a new certificate, is validated."""
 
 from __future__ import annotations
 

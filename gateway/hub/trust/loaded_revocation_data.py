@@ -1,4 +1,4 @@
-"""Hold every loaded revocation list and OCSP response, each parsed once by a process.
+"""Holds every loaded revocation list and OCSP response, each parsed once by a process.
 
 A long list takes seconds to parse. When the register changes, only new lists are parsed. When
 nothing is new, the same object is returned, so that its users need no update.

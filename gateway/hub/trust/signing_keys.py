@@ -1,4 +1,4 @@
-"""Load the keys the hub signs with from the settings: the current key, and the one that takes over."""
+"""Loads the keys the hub signs with from the settings: the current key, and the one that takes over."""
 
 from __future__ import annotations
 

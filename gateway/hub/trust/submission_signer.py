@@ -1,4 +1,4 @@
-"""Determine who signed a submission, and how the signer was admitted: directly, or by a voucher."""
+"""Determines who signed a submission, and how the signer was admitted: directly, or by a voucher."""
 
 from __future__ import annotations
 

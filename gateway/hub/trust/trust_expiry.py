@@ -1,4 +1,4 @@
-"""List until when trust is valid: own certificates, anchors, intermediates, lists that are not fetched."""
+"""The expiry of trust: own certificates, anchors, intermediates, and lists that are not fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load the hub's trust from the settings: anchors, intermediates, policies, signers of trusted lists."""
+"""Loads the hub's trust from the settings: anchors, intermediates, policies, signers of trusted lists."""
 
 from __future__ import annotations
 

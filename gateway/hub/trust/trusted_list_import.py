@@ -1,4 +1,4 @@
-"""Import a trusted list from any source: verify it, compare it with the loaded one, and activate it.
+"""Imports a trusted list from any source: verify it, compare it with the loaded one, and activate it.
 
 The octets are verified before the transaction, which only writes. The transaction raises the epoch,
 so that every process uses the new list from its next message on.

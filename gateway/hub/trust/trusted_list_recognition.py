@@ -1,4 +1,4 @@
-"""Recognise signers in a running hub by the loaded trusted lists, in addition to our own anchors.
+"""Recognises signers in a running hub by the loaded trusted lists, in addition to our own anchors.
 
 The lists are used only where our own anchors do not admit a certificate, and the validator
 remembers the verdict as any other. Recognition costs nothing for signers that our own anchors
@@ -174,7 +174,7 @@ class Recognizer:
         return list_trust_stores(self._build_recognition(trust), at)
 
     def is_known_issuer(self, certificate: Certificate, trust: TrustStore, at: datetime) -> bool:
-        """Tell whether we can validate a certificate: its issuer is ours, or is on a list in force."""
+        """Return whether we can validate a certificate: its issuer is ours, or is on a list in force."""
         return is_known_certificate(certificate, at, self._build_recognition(trust))
 
     def _build_recognition(self, trust: TrustStore) -> RecognitionContext:

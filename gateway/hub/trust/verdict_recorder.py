@@ -1,4 +1,4 @@
-"""Store the evidence of certificate verdicts, once for each new verdict and not for each message.
+"""Stores the evidence of certificate verdicts, once for each new verdict and not for each message.
 
 A verdict is stored before it is returned, so it is stored before anything that depends on it. All
 verdicts that accept a certificate are stored. Verdicts that reject one are stored only for
