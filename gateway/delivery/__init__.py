@@ -1,4 +1,4 @@
-"""Contain the delivery worker and its agents, which deliver queued items and repeat failed attempts."""
+"""The delivery worker and its agents, which deliver queued items and repeat failed attempts."""
 
 from __future__ import annotations
 

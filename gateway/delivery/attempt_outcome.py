@@ -1,4 +1,4 @@
-"""Define how an attempt ends: lease completion, stored problem, and delay before the next attempt.
+"""How an attempt ends: lease completion, stored problem, and delay before the next attempt.
 
 A lease ends inside the transaction that stores the outcome of the delivery. The delay before the
 next attempt doubles from the first value to a ceiling, so that a destination that is down for an

@@ -1,4 +1,4 @@
-"""Define the interface between worker and agent: an attempt, a retry plan, a final failure."""
+"""The interface between worker and agent: an attempt, a retry plan, a final failure."""
 
 from __future__ import annotations
 

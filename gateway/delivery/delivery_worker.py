@@ -1,4 +1,4 @@
-"""Claim due deliveries lane by lane, and let agents attempt them.
+"""Claims due deliveries lane by lane, and lets agents attempt them.
 
 A worker holds nothing that is not also in the database. When it is killed, its leases run out and
 another worker repeats its attempts. The receiver recognises the repeat, because every agent's

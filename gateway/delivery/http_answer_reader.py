@@ -1,4 +1,4 @@
-"""Read one HTTP/1.1 answer, strictly and within limits, from any source of octets.
+"""Reads one HTTP/1.1 answer, strictly and within limits, from any source of octets.
 
 The server may be hostile. What two readers could read differently (two lengths, a length beside
 chunks, folded lines) is rejected, nothing is decompressed, and no more than the limits allow is

@@ -1,4 +1,4 @@
-"""Send one HTTP POST or GET, limited in time and size, to the given address, never redirected.
+"""Sends one HTTP POST or GET, limited in time and size, to the given address, never redirected.
 
 Idle connections are reused. This module never sends a request twice: a repeat is signed anew by the
 caller.
@@ -103,7 +103,7 @@ class _ClientConnection:
             raise
 
     def is_reusable(self) -> bool:
-        """Tell whether it is young enough and nothing has arrived unrequested, including its end."""
+        """Return whether it is young enough and nothing has arrived unrequested, including its end."""
         if time.monotonic() - self._opened > _MOST_AGE:
             return False
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()

@@ -1,4 +1,4 @@
-"""Hold the partners that are called by SOAP: endpoint, contract, and accepted signer of each."""
+"""Holds the partners that are called by SOAP: endpoint, contract, and accepted signer of each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PartnerDirectory:
         self._limits = limits
 
     def has_destination(self, destination: str) -> bool:
-        """Tell whether the destination is configured."""
+        """Return whether the destination is configured."""
         return destination in self._partners()
 
     def compose_call(self, call: OutgoingCall) -> bytes:

@@ -1,4 +1,4 @@
-"""Reload the partners when the settings file changes: a new agency needs no restart.
+"""Reloads the partners when the settings file changes: a new agency needs no restart.
 
 The file's state is checked when a partner is requested, and the file is read again when it has
 changed. A file that cannot be read changes nothing: the partners stay, and the reason is logged.

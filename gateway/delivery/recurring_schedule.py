@@ -1,4 +1,4 @@
-"""Queue recurring tasks as deliveries, one for each period.
+"""Queues recurring tasks as deliveries, one for each period.
 
 A delivery is queued under the number of its period since 1970, so that only one of all workers and
 of all starts queues it. It expires with its period; an undone task is done in the next period.

@@ -1,4 +1,4 @@
-"""Load the WSDLs of the partners once through zeep, and compose calls by them.
+"""Loads the WSDLs of the partners once through zeep, and composes calls by them.
 
 A composed call is an unsigned envelope whose MessageID and Body never change: it is stored, and
 signed anew for each attempt. Nothing is fetched: zeep gets the one WSDL and cannot reach anything

@@ -1,4 +1,4 @@
-"""Read the answer of a partner's service: an ``Answer`` as values, or a fault as a problem."""
+"""Reads the answer of a partner's service: an ``Answer`` as values, or a fault as a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send a composed call to a partner's SOAP service and return its answer."""
+"""Sends a composed call to a partner's SOAP service and returns its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign a composed call, and open its answer: signature, signer, addressing, content.
+"""Signs a composed call, and opens its answer: signature, signer, addressing, content.
 
 The MessageID and Body of a composed call (``service_contracts``) never change. `sign_call` signs
 them for one attempt. `open_signed_answer` accepts nothing that the agency did not sign.

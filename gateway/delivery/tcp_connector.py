@@ -1,4 +1,4 @@
-"""Open a TCP connection by a deadline that covers the name look-up and all addresses of the name.
+"""Opens a TCP connection by a deadline that covers the name look-up and all addresses of the name.
 
 The resolver library has no deadline of its own, and a connect time-out counts for each address
 anew. So each look-up runs in a thread of its own, which is abandoned when the time is over. The

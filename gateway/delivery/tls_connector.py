@@ -1,4 +1,4 @@
-"""Make TLS client connections with the anchors and the client identity that the settings give each host.
+"""Makes TLS client connections with the anchors and the client identity that the settings give each host.
 
 Nothing is sent before the server has shown a certificate for its name, issued by an authority that
 the settings trust for it. A certificate that a loaded revocation list names is rejected.

@@ -1,4 +1,4 @@
-"""Build the delivery worker from the settings: hub, partners, agents."""
+"""Builds the delivery worker from the settings: hub, partners, agents."""
 
 from __future__ import annotations
 

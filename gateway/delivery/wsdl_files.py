@@ -1,4 +1,4 @@
-"""Find the WSDLs of the partners, and reject one that differs from the agreed octets.
+"""Finds the WSDLs of the partners, and rejects one that differs from the agreed octets.
 
 The digests of shipped files are shipped in ``wsdl/SHA256SUMS``. The digest of an operator's own
 file is in the settings. A file that was replaced, by mistake or by an attacker, stops the calls
@@ -59,7 +59,7 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
 
 
 def has_wsdl_file(file: WsdlFile) -> bool:
-    """Tell whether the file exists, whatever its content."""
+    """Return whether the file exists, whatever its content."""
     return any(one.is_file() for one, _ in _list_wsdl_paths(file))
 
 

@@ -1,4 +1,4 @@
-"""Contain one delivery agent per file."""
+"""One delivery agent per file."""
 
 from __future__ import annotations
 

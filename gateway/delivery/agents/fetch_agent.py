@@ -1,4 +1,4 @@
-"""Fetch CRLs, OCSP responses and trusted lists, and activate what is accepted.
+"""Fetches CRLs, OCSP responses and trusted lists, and activates what is accepted.
 
 Each source is a destination of the queue. What was fetched is checked against issuer, time and
 predecessor before any transaction. One transaction then activates it, raises the epoch, records

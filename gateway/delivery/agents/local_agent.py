@@ -1,4 +1,4 @@
-"""Run the hub's own tasks: admit a submission, conclude a case, notify the applicant, issue late receipts."""
+"""Runs the hub's own tasks: admission, conclusion, notification of the applicant, late receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send sealed messages to a partner's message handler, the same octets on every attempt.
+"""Sends sealed messages to a partner's message handler, the same octets on every attempt.
 
 A business message is delivered when its Acknowledgment has arrived, in the HTTP answer or by a POST
 of the partner's own. A signal is delivered when the partner has accepted it.
@@ -106,7 +106,7 @@ class MshAgent:
         )
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
-        """Tell whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
+        """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
         pmode = self._hub.refresh_snapshot().book.find_by_id(str(lease.parameters.get("pmode")))
         return pmode is None or pmode.security.sign
 

@@ -1,4 +1,4 @@
-"""Make calls to agencies and customs, and let the hub apply their answers."""
+"""Makes calls to agencies and customs, and lets the hub apply their answers."""
 
 from __future__ import annotations
 

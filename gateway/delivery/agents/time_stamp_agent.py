@@ -1,4 +1,4 @@
-"""Sign tree heads over the evidence and have the last one time-stamped (RFC 3161 §3.4).
+"""Signs tree heads over the evidence and has the last one time-stamped (RFC 3161 §3.4).
 
 The authorities are tried in order. Where the settings name none, the head only has our own
 signature.

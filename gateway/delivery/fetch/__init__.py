@@ -1,4 +1,4 @@
-"""Contain the scheduled fetches of revocation lists, OCSP responses and trusted lists."""
+"""The scheduled fetches of revocation lists, OCSP responses and trusted lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make one attempt at one source: the HTTP client, the data of every kind of fetch, and its completion.
+"""Makes one attempt at one source: the HTTP client, the data of every kind of fetch, and its completion.
 
 An exchange is bounded in time and size and goes only to the address of the settings. No redirect is
 followed and no proxy of the environment is used, so that data comes only from the address that the

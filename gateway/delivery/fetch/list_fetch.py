@@ -1,4 +1,4 @@
-"""Fetch revocation lists and trusted lists: one exchange, and one list that is accepted or rejected."""
+"""Fetches revocation lists and trusted lists: one exchange, and one list that is accepted or rejected."""
 
 from __future__ import annotations
 

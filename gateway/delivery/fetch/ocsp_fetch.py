@@ -1,4 +1,4 @@
-"""Fetch OCSP responses: one exchange per certificate; each accepted response counts by itself."""
+"""Fetches OCSP responses: one exchange per certificate; each accepted response counts by itself."""
 
 from __future__ import annotations
 
