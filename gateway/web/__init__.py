@@ -1,4 +1,4 @@
-"""Contain the HTTP server side: requests become parcels, and the hub is called with them."""
+"""Receives HTTP requests, converts them to parcels, and calls the hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apply a verified SOAP call of an agency to the hub."""
+"""Applies a verified SOAP call of an agency to the hub."""
 
 from __future__ import annotations
 

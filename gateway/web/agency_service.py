@@ -1,4 +1,4 @@
-"""Build the SOAP service that agencies call, ``/soap/agency``: Spyne behind the SOAP security gate.
+"""Builds the SOAP service that agencies call, ``/soap/agency``: Spyne behind the SOAP security gate.
 
 Spyne gets the verified tree, not octets. It finds the operation and makes values of the elements. A
 test compares types and operations with ``wsdl/hub-agency.wsdl``.

@@ -1,4 +1,4 @@
-"""Serve ``POST /msh/…``: the HTTP binding of the message handlers (ebMS 2.0 appendix B.2)."""
+"""Serves ``POST /msh/…``: the HTTP binding of the message handlers (ebMS 2.0 appendix B.2)."""
 
 from __future__ import annotations
 

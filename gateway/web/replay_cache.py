@@ -1,4 +1,4 @@
-"""Remember recent calls: a signed call is accepted once, and its MessageID stands for one content."""
+"""Remembers recent calls: a signed call is accepted once, and its MessageID stands for one content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert the HTTP settings to the values that `gateway.web.server` needs."""
+"""Converts the HTTP settings to the values that `gateway.web.server` needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build and serve the application of the settings over HTTP."""
+"""Builds and serves the application of the settings over HTTP."""
 
 from __future__ import annotations
 

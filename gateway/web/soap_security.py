@@ -1,4 +1,4 @@
-"""Check every request before the SOAP service: limits, signature, signer, replay, schema.
+"""Checks every request before the SOAP service is called.
 
 Cheap and unauthenticated checks come first, then signature, signer, replay and schema. Answers and
 faults are signed here. Every exception becomes a fault.

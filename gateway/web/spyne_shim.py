@@ -1,4 +1,4 @@
-"""Import Spyne on every Python that the gateway supports, and export its names.
+"""Imports Spyne on every Python that the gateway supports, and exports its names.
 
 Spyne 2.14 contains a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12 no
 longer calls it, and Python 3.11 warns at each import that fails anywhere. A finder of ours answers

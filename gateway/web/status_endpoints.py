@@ -1,4 +1,4 @@
-"""Serve ``/status/live``, ``/status/ready`` and ``/metrics`` for load balancers and monitoring."""
+"""Serves ``/status/live``, ``/status/ready`` and ``/metrics`` for load balancers and monitoring."""
 
 from __future__ import annotations
 

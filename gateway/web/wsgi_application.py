@@ -1,4 +1,4 @@
-"""Build the WSGI application, which routes paths to endpoints.
+"""Builds the WSGI application, which routes paths to endpoints.
 
 Message handlers and the SOAP service are plain WSGI, because they get the most requests and need no
 web framework. Everything else is Flask.

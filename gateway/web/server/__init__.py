@@ -1,4 +1,4 @@
-"""Contain the HTTP server around the applications: TLS, limits, fair queue, process supervision."""
+"""The HTTP server around the applications: TLS, limits, fair queue, process supervision."""
 
 from __future__ import annotations
 

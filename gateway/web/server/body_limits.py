@@ -1,4 +1,4 @@
-"""Limit request bodies: their minimum rate, and the memory that they may use together.
+"""Limits request bodies: their minimum rate, and the memory that they may use together.
 
 A body is read completely before it gets a thread, so a slow or endless body costs only its octets.
 """

@@ -1,4 +1,4 @@
-"""Make the environment of a WSGI request, and read its body within a limit, with a length or in chunks."""
+"""Makes the environment of a WSGI request, and reads its body within a limit, with a length or in chunks."""
 
 from __future__ import annotations
 

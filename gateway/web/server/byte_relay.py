@@ -1,4 +1,4 @@
-"""Relay octets between two connections, in both directions."""
+"""Relays octets between two connections, in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Close connections that exceed a limit: too many of one address, or idle for too long.
+"""Closes connections that exceed a limit: too many of one address, or idle for too long.
 
 The server below accepts connections and limits the time of a head. It has no limit by address, none
 for a TLS handshake that never ends, and none for a peer that does not read its answer. So the

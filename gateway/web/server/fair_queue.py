@@ -1,4 +1,4 @@
-"""Queue complete requests for a thread in round-robin order, so that no sender delays the others.
+"""Queues complete requests for a thread in round-robin order, so that no sender delays the others.
 
 Requests wait in a queue by sender. A queue has a path, such as ``("party", "broker1",
 "192.0.2.1")``, and the names on each level of the path are served in turn: parties and unproved

@@ -1,4 +1,4 @@
-"""Define the address at which HTTP is served, check that its port is free, and open the listener."""
+"""The address at which HTTP is served, the check of its port, and its listener."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End a process when its parent process ends, for whatever reason.
+"""Ends a process when its parent process ends, for whatever reason.
 
 Without this, the children of a killed parent would continue to serve. No process would replace them
 when they die, and they would block the port of the next server.

@@ -1,4 +1,4 @@
-"""Read the peer of a connection: address, port, and over TLS the client certificate.
+"""Reads the peer of a connection: address, port, and over TLS the client certificate.
 
 The HTTP server gives all of it in one text. For a TCP connection that is ``address:port``. Where
 our TLS terminator is in front of the server, it connects to the server over a socket in a private

@@ -1,4 +1,4 @@
-"""Serve an application over HTTP with processes and threads, drained on SIGTERM.
+"""Serves an application over HTTP with processes and threads, drained on SIGTERM.
 
 The application is given by name: each process makes its own by calling the function of that name.
 """

@@ -1,4 +1,4 @@
-"""Read each request completely, within time and memory limits, and then queue it for a thread.
+"""Reads each request completely, within time and memory limits, and then queues it for a thread.
 
 The server below (granian, hyper) implements HTTP and delivers requests one by one (RSGI). Heads and
 bodies are checked and read here on the event loop, where a slow one uses no thread. The application

@@ -1,4 +1,4 @@
-"""Validate the head of an HTTP request before its body is read.
+"""Validates the head of an HTTP request before its body is read.
 
 The server below reads the syntax of RFC 9112 strictly: it rejects two lengths, a length that is not
 a number, folded lines, NUL and other control characters, and malformed chunk sizes. This module

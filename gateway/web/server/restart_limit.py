@@ -1,4 +1,4 @@
-"""Limit how often a process may die before serving is given up."""
+"""Limits how often a process may die before serving is given up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RestartLimit:
         self._at.append(time.monotonic() if at is None else at)
 
     def is_exceeded(self) -> bool:
-        """Tell whether there were too many restarts in the last `window` seconds."""
+        """Return whether there were too many restarts in the last `window` seconds."""
         return len(self._at) == self._at.maxlen and self._at[0] > time.monotonic() - self._window
 
 

@@ -1,4 +1,4 @@
-"""Compute Retry-After for refused senders: one second at first, more the longer the cause lasts.
+"""Computes Retry-After for refused senders: one second at first, more the longer the cause lasts.
 
 Most causes end within a second, for example when disk space is freed or a token is available again,
 and a longer wait would be wasted. But a refusal costs almost as much as a message, so senders that

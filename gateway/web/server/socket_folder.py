@@ -1,4 +1,4 @@
-"""Make the private folder of the sockets between the TLS terminator and the server, one per gateway.
+"""Makes the private folder of the sockets between the TLS terminator and the server, one per gateway.
 
 The folder is deleted when the gateway ends. A killed gateway leaves its folder behind, and the next
 gateway to start deletes it: a running gateway holds a lock on its folder, which the kernel releases

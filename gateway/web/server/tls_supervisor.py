@@ -1,4 +1,4 @@
-"""Supervise the TLS terminator process: started before the HTTP server, restarted, ended after it."""
+"""Supervises the TLS terminator process: started before the HTTP server, restarted, ended after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terminate TLS in a separate process before the HTTP server, and relay the octets.
+"""Terminates TLS in a separate process before the HTTP server, and relays the octets.
 
 The HTTP server does not give the application the client's certificate. So TLS ends here: each
 connection is relayed, octet by octet, over a socket whose name states the peer
