@@ -1,4 +1,4 @@
-"""Contain the database access: one function for each query or change.
+"""The database access: one function for each query or change.
 
 Every function takes the connection of the caller's transaction first, so that related changes are
 committed together. No function reads the clock.

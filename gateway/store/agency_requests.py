@@ -1,4 +1,4 @@
-"""Store the requests to the agencies of a case, and their states."""
+"""Stores the requests to the agencies of a case, and their states."""
 
 from __future__ import annotations
 

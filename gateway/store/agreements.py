@@ -1,4 +1,4 @@
-"""Store agreements as loaded, and the P-Modes read from them."""
+"""Stores agreements as loaded, and the P-Modes read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store the actions of operators and commands, allowed or not."""
+"""Stores the actions of operators and commands, allowed or not."""
 
 from __future__ import annotations
 

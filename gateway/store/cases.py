@@ -1,4 +1,4 @@
-"""Store cases: opened once for a declarant's reference, and locked before every change."""
+"""Stores cases: opened once for a declarant's reference, and locked before every change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute until when parties can sign: their certificates one after another, without a gap."""
+"""Computes until when parties can sign: their certificates one after another, without a gap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store the names by which a reply finds its case: message ids, conversations, receipt numbers."""
+"""Stores the names by which a reply finds its case: message ids, conversations, receipt numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store every decision of an agency; for each (item, law) of a request the latest one counts."""
+"""Stores every decision of an agency; for each (item, law) of a request the latest one counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store deliveries until they are delivered: enqueue, find, and change by an operator."""
+"""Stores deliveries until they are delivered: queueing, queries, and changes by an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim deliveries, and store how a worker ends or renews its leases.
+"""Claims deliveries, and stores how a worker ends or renews its leases.
 
 A worker that returns late changes nothing: each of its changes names the attempt that it leased,
 and applies only while that attempt is the active one.

@@ -1,4 +1,4 @@
-"""Change deliveries without a worker: receipts, time-outs, lost leases, expiry."""
+"""Changes deliveries without a worker: receipts, time-outs, lost leases, expiry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Track whether the database has space: from the free octets of its disk, and from its errors.
+"""Tracks whether the database has space: from the free octets of its disk, and from its errors.
 
 A part of the disk is reserved for messages accepted before. When less is free, no new message is
 accepted, while receipts, replies and deliveries of accepted messages still have space. Refusals are

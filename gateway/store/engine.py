@@ -1,4 +1,4 @@
-"""Make the database engine, and provide the two kinds of transaction.
+"""Makes the database engine, and provides the two kinds of transaction.
 
 SQLite runs in WAL mode with synchronous=FULL, because with NORMAL a power cut loses acknowledged
 messages. Its writers queue at a lock of our own, within the process and between processes: the busy
@@ -304,7 +304,7 @@ def _translate_database_error(error: Exception, engine: Engine) -> Exception:
 
 
 def _is_transient_error(error: Exception, told: Any) -> bool:
-    """Tell whether a retry may succeed: the disk is full, or the server is unavailable.
+    """Return whether a retry may succeed: the disk is full, or the server is unavailable.
 
     Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others). In
     SQLite the class also contains our own mistakes, which have the code SQLITE_ERROR.

@@ -1,4 +1,4 @@
-"""Store fetched revocation data: what is in force, and the state of each source."""
+"""Stores fetched revocation data: what is in force, and the state of each source."""
 
 from __future__ import annotations
 

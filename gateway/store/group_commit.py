@@ -1,4 +1,4 @@
-"""Commit the writes of several threads together.
+"""Commits the writes of several threads together.
 
 A commit is durable when the disk confirms it, and SQLite has one writer: the writes that arrive
 while one commit waits for the disk share the next commit. The caller returns after the commit of

@@ -1,4 +1,4 @@
-"""Store lanes: one for each destination, with a capacity of simultaneous deliveries.
+"""Stores lanes: one for each destination, with a capacity of simultaneous deliveries.
 
 A worker claims lane by lane, so that an unavailable destination fills no batch but its own.
 """

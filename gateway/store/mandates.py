@@ -1,4 +1,4 @@
-"""Store mandates: who may act for whom, for what, and how long."""
+"""Stores mandates: who may act for whom, for what, and how long."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
 
 
 def can_act_for(conn: Connection, party: str, on_behalf_of: str, at: datetime, scope: str = ANYTHING) -> bool:
-    """Tell whether `party` may act for another at a given time; every party may act for itself.
+    """Return whether `party` may act for another at a given time; every party may act for itself.
 
     A suspended or retired party may act for no party.
     """

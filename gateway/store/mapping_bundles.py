@@ -1,4 +1,4 @@
-"""Store the mapping bundles that operators loaded, and the history of the bundle in force."""
+"""Stores the mapping bundles that operators loaded, and the history of the bundle in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store each message once, with the octets received and the octets of its answer."""
+"""Stores each message once, with the octets received and the octets of its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store the notices of agencies as received; a repeated notice is recognised in any order of arrival."""
+"""Stores the notices of agencies as received; a repeated notice is recognised in any order of arrival."""
 
 from __future__ import annotations
 

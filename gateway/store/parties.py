@@ -1,4 +1,4 @@
-"""Store the register: parties, their identifiers and their certificates.
+"""Stores the register: parties, their identifiers and their certificates.
 
 Every change of trust raises the epoch in the same transaction.
 """

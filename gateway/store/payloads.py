@@ -1,4 +1,4 @@
-"""Store octets by their SHA-256: stored once, never changed, verified when read."""
+"""Stores octets by their SHA-256: stored once, never changed, verified when read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build statements once: those that differ between the two databases, and those of every message."""
+"""Builds statements once: those that differ between the two databases, and those of every message."""
 
 from __future__ import annotations
 

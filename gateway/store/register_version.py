@@ -1,4 +1,4 @@
-"""Store version numbers that rise with every change of data that processes hold copies of.
+"""Stores version numbers that rise with every change of data that processes hold copies of.
 
 ``trust`` stands for parties, certificates, mandates, revocations and agreements.
 """

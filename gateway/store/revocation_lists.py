@@ -1,4 +1,4 @@
-"""Store the loaded revocation lists; for each issuer the newest one counts."""
+"""Stores the loaded revocation lists; for each issuer the newest one counts."""
 
 from __future__ import annotations
 

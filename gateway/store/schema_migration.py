@@ -1,4 +1,4 @@
-"""Migrate a database to the schema of this code.
+"""Migrates a database to the schema of this code.
 
 A revision is one transaction on both databases, so a migration that is killed half-way has no
 effect.

@@ -1,4 +1,4 @@
-"""Compare the schema version of a database with that of this code; light, as every command needs it."""
+"""Compares the schema version of a database with that of this code; light, as every command needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count how many rows are in each state, in a few statements."""
+"""Counts how many rows are in each state, in a few statements."""
 
 from __future__ import annotations
 

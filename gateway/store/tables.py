@@ -1,4 +1,4 @@
-"""Define the tables, once for both databases.
+"""The tables, once for both databases.
 
 Every time is UTC and is read as an aware datetime. Free-form values are JSON text with sorted keys,
 so that both databases return what was stored. Octets are stored once, by their SHA-256.

@@ -1,4 +1,4 @@
-"""Store time stamps over tree heads, and compute how long evidence has waited for one."""
+"""Stores time stamps over tree heads, and computes how long evidence has waited for one."""
 
 from __future__ import annotations
 

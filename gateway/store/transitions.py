@@ -1,4 +1,4 @@
-"""Store the transitions of the state machines with the changes of their objects."""
+"""Stores the transitions of the state machines with the changes of their objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store trusted lists as received: every accepted list, of which the last of a territory is in force."""
+"""Stores trusted lists as received: every accepted list, of which the last of a territory is in force."""
 
 from __future__ import annotations
 

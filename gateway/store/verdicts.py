@@ -1,4 +1,4 @@
-"""Store verdicts on certificates, each once with its evidence."""
+"""Stores verdicts on certificates, each once with its evidence."""
 
 from __future__ import annotations
 

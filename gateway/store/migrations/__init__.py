@@ -1,1 +1,1 @@
-"""Contain the migrations of the database schema: forward only, one revision after another."""
+"""The migrations of the database schema: forward only, one revision after another."""

@@ -1,4 +1,4 @@
-"""Run revisions on the connection that `gateway.store.schema_migration` passes."""
+"""Runs revisions on the connection that `gateway.store.schema_migration` passes."""
 
 from __future__ import annotations
 

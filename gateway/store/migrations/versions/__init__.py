@@ -1,1 +1,1 @@
-"""Contain the revisions, oldest first."""
+"""The revisions, oldest first."""

@@ -1,4 +1,4 @@
-"""Create the first tables."""
+"""Creates the first tables."""
 
 from __future__ import annotations
 

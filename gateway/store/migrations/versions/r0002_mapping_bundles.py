@@ -1,4 +1,4 @@
-"""Create the tables of the mapping bundles that operators activated, and when."""
+"""Creates the tables of the mapping bundles that operators activated, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Add the number of workers that died during a delivery."""
+"""Adds the number of workers that died during a delivery."""
 
 from __future__ import annotations
 

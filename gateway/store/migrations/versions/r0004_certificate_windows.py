@@ -1,4 +1,4 @@
-"""Add from when until when a party may use a certificate."""
+"""Adds the period in which a party may use a certificate."""
 
 from __future__ import annotations
 

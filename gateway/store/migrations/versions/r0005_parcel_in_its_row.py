@@ -1,4 +1,4 @@
-"""Store the octets of a message in its own row; messages stored before stay where they are."""
+"""Stores the octets of a message in its own row; messages stored before stay where they are."""
 
 from __future__ import annotations
 

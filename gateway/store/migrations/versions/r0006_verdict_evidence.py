@@ -1,4 +1,4 @@
-"""Create the table of certificate verdicts and their evidence."""
+"""Creates the table of certificate verdicts and their evidence."""
 
 from __future__ import annotations
 

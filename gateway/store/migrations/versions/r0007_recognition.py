@@ -1,4 +1,4 @@
-"""Create the table of trusted lists: which signers the authorities of others admit, and since when."""
+"""Creates the table of trusted lists: which signers the authorities of others admit, and since when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Create the tables of fetched lists and responses, and of their sources."""
+"""Creates the tables of fetched lists and responses, and of their sources."""
 
 from __future__ import annotations
 

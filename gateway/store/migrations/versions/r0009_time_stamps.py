@@ -1,4 +1,4 @@
-"""Create the tables of tree heads over the evidence, and of their time stamps."""
+"""Creates the tables of tree heads over the evidence, and of their time stamps."""
 
 from __future__ import annotations
 
