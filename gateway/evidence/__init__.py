@@ -1,4 +1,4 @@
-"""Contain the evidence of who sent what and when, as leaves of a Merkle tree."""
+"""The evidence of who sent what and when, as leaves of a Merkle tree."""
 
 from __future__ import annotations
 

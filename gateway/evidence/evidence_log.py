@@ -1,4 +1,4 @@
-"""Record evidence: each event is a leaf, hashed as in RFC 9162 §2.1.1.
+"""Records evidence: each event is a leaf, hashed as in RFC 9162 §2.1.1.
 
 A transaction inserts its leaves without a sequence number, so that evidence never makes writers
 wait for each other. The number is set when the tree is built.

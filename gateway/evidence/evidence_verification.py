@@ -1,4 +1,4 @@
-"""Verify all evidence: leaves, heads, time stamps, verdicts and the octets they name.
+"""Verifies all evidence: leaves, heads, time stamps, verdicts and the octets they name.
 
 An attacker who can write to the database can create another consistent history: new hashes, new
 roots, a key and an authority of his own. So the trusted keys and authorities come from outside, and

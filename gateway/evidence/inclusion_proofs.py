@@ -1,4 +1,4 @@
-"""Make and verify proofs that something was recorded by a certain time, without access to the hub.
+"""Makes and verifies proofs that something was recorded by a certain time, without access to the hub.
 
 A leaf is proved by its path to a tree head; a head by the signature over its text and by time
 stamps over it; the authority of a stamp by the stored evidence of the verdict on it. The document

@@ -1,4 +1,4 @@
-"""Compute the Merkle tree over leaves as in RFC 9162 §2.1: its root, and audit paths of leaves."""
+"""Computes the Merkle tree over leaves as in RFC 9162 §2.1: its root, and audit paths of leaves."""
 
 from __future__ import annotations
 

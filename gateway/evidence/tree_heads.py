@@ -1,4 +1,4 @@
-"""Make tree heads over the evidence: leaves get sequence numbers, and the root over all is signed.
+"""Makes tree heads over the evidence: leaves get sequence numbers, and the root over all is signed.
 
 A head is read and signed outside of any transaction, because a token may be slow. The transaction
 that stores it checks first that it still follows the last head. While the key is unavailable a head
@@ -96,7 +96,7 @@ def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Any:
 
 
 def store_head(conn: Connection, head: TreeHead) -> bool:
-    """Number the leaves and store the head; return False when another head was stored before it."""
+    """Store the head and number its leaves; return False when another head was stored before it."""
     last = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
     if last != head.first - 1:
         return False

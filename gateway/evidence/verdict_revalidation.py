@@ -1,4 +1,4 @@
-"""Validate a certificate again by the stored evidence of its first verdict, and by nothing else.
+"""Validates a certificate again by the stored evidence of its first verdict, and by nothing else.
 
 The current register, lists and policy are not used: a certificate that was valid then remains so,
 even if it is revoked or expired now. A changed octet, document or row is detected by its digest, or
