@@ -1,4 +1,4 @@
-"""Contain health checks, metrics, and expiry and freshness warnings."""
+"""Health checks, metrics, and expiry and freshness warnings."""
 
 from __future__ import annotations
 

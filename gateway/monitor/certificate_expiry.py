@@ -1,4 +1,4 @@
-"""Warn of certificates that end soon, for the log and for `gateway check`."""
+"""Warns of certificates that end soon, for the log and for `gateway check`."""
 
 from __future__ import annotations
 

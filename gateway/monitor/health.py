@@ -1,4 +1,4 @@
-"""Check whether messages can be accepted, for load balancers, by a real access to the database."""
+"""Checks whether messages can be accepted, for load balancers, by a real access to the database."""
 
 from __future__ import annotations
 

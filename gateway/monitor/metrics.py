@@ -1,4 +1,4 @@
-"""Write counts for a monitoring system in the text format of Prometheus, through its library.
+"""Writes counts for a monitoring system in the text format of Prometheus, through its library.
 
 The counts are read from the database, so that every process returns the same; only the measures of
 database space belong to the process.

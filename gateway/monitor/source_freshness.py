@@ -1,4 +1,4 @@
-"""Report how fresh the fetched revocation data is, source by source."""
+"""Reports how fresh the fetched revocation data is, source by source."""
 
 from __future__ import annotations
 
