@@ -1,4 +1,4 @@
-"""Read and validate the settings: one TOML file, every key with its default and its description.
+"""Reads and validates the settings: one TOML file, every key with its default and its description.
 
 Relative paths start at the home folder, and a relative home folder starts at the folder of the
 file. Unknown keys are errors. A secret is never written in the file: the file names its place as

@@ -1,4 +1,4 @@
-"""Define the settings of deliveries, and of the agencies and customs that they are made to."""
+"""The settings of deliveries, and of the agencies and customs that they are made to."""
 
 from __future__ import annotations
 

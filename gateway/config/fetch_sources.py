@@ -1,4 +1,4 @@
-"""Define the settings of the sources of revocation lists, OCSP responses and trusted lists."""
+"""The settings of the sources of revocation lists, OCSP responses and trusted lists."""
 
 from __future__ import annotations
 

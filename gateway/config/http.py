@@ -1,4 +1,4 @@
-"""Define the settings of the HTTP server."""
+"""The settings of the HTTP server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the settings of our own identity, the database, and the operator's own data folders."""
+"""The settings of our own identity, the database, and the operator's own data folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe every key of the settings file with its default and its description."""
+"""Describes every key of the settings file with its default and its description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the settings of the limits for messages."""
+"""The settings of the limits for messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the settings of the trusted authorities and of our signing keys."""
+"""The settings of the trusted authorities and of our signing keys."""
 
 from __future__ import annotations
 

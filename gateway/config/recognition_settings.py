@@ -1,4 +1,4 @@
-"""Define the settings of mutual recognition: signers that authorities of others certify."""
+"""The settings of mutual recognition: signers that authorities of others certify."""
 
 from __future__ import annotations
 

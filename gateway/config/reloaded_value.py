@@ -1,4 +1,4 @@
-"""Rebuild a value made of files when one of them changes, such as a renewed key or certificate."""
+"""Rebuilds a value made of files when one of them changes, such as a renewed key or certificate."""
 
 from __future__ import annotations
 

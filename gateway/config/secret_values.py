@@ -1,4 +1,4 @@
-"""Define secrets, which the settings file names and never contains."""
+"""Secrets, which the settings file names and never contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the settings as a whole: the sections, each under its name in the file."""
+"""The settings as a whole: the sections, each under its name in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the settings file, and report which key is wrong."""
+"""Reads the settings file, and reports which key is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the settings of time-stamping: authorities, intervals, and what follows when stamps are missing."""
+"""The settings of time-stamping: authorities, intervals, and what follows when stamps are missing."""
 
 from __future__ import annotations
 

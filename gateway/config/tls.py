@@ -1,4 +1,4 @@
-"""Define the settings of TLS client connections: the trusted authorities of a host, and our certificate."""
+"""The settings of TLS client connections: the trusted authorities of a host, and our certificate."""
 
 from __future__ import annotations
 

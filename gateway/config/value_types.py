@@ -1,4 +1,4 @@
-"""Define the types of settings values (durations, sizes, paths, addresses) and of sections."""
+"""The types of settings values (durations, sizes, paths, addresses) and of sections."""
 
 from __future__ import annotations
 
