@@ -1,4 +1,4 @@
-"""Find the data folders, in a checkout or in an installed wheel.
+"""Finds the data folders, in a checkout or in an installed wheel.
 
 In the wheel each data folder is a package below this one. In a checkout it is at the top level, so
 that tests run without an installation.

@@ -1,4 +1,4 @@
-"""Provide a folder of files held in memory, which is read like one on disk."""
+"""Provides a folder of files held in memory, which is read like one on disk."""
 
 from __future__ import annotations
 
