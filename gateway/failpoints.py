@@ -1,4 +1,4 @@
-"""Kill the process at named places in tests, to prove that no message is lost.
+"""Kills the process at named places in tests, to prove that no message is lost.
 
 ``GATEWAY_FAILPOINT=name`` kills at the first passage of that place, ``name:n`` at the nth. Every
 named transaction has two failpoints, ``<name>.before_commit`` and ``<name>.after_commit``; every

@@ -1,4 +1,4 @@
-"""Define the message units and their parts, protocol-neutral and valid once constructed.
+"""The message units and their parts, protocol-neutral and valid once constructed.
 
 The terms are those of ebMS 2.0 and 3.0. A unit holds values only: no XML, no socket, no row. The
 protocol that made a unit has validated its content.

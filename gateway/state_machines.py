@@ -1,4 +1,4 @@
-"""Define the four state machines as tables, and the one function that applies them.
+"""The four state machines as tables, and the one function that applies them.
 
 The tables are authoritative: the store writes no state that `get_next_state` did not return, and
 the manual's diagrams are drawn from here. An event that a state does not list is GW705.
