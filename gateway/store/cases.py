@@ -152,7 +152,7 @@ def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
 
 
 def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[Any] | None:
-    """Return the declarant's case under the reference: the open or decided one, else the last refused one."""
+    """Return the declarant's case under the reference: the one not refused, else the last refused one."""
     found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
