@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
-from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, GatewayError
+from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
 
 __all__ = ["StatusCode", "check_notice_status", "read_status_codes"]
 
@@ -37,12 +39,60 @@ _CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
 }
 
 
-def read_status_codes(table: str) -> Mapping[str, StatusCode]:
-    """Read the code table (CSV with header code, name, set_by, outcome, event, …)."""
-    return {
-        row["code"]: StatusCode(row["code"], row["name"], row["set_by"], row["outcome"], row["event"])
-        for row in csv.DictReader(io.StringIO(table))
+_FORM: Final = re.compile("[A-Z][0-9]{2}")
+_SETTERS: Final = frozenset({"agency", "customs", "hub"})
+#: The events of a request that a notice of an agency may cause.
+_EVENTS: Final = frozenset({"acknowledge", "ask", "decide", "fee", "inspect"})
+_OUTCOMES: Final = frozenset(
+    {
+        *("pending", "query", "inspection", "fee_due", "fee_paid", "refund", "partial", "result", "cleared"),
+        *("approved", "conditional", "rejected", "revoked", "amended", "cancelled", "error"),
     }
+)
+
+
+def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mapping[str, StatusCode]:
+    """Read the code table (CSV with header code, name, set_by, outcome, event, …).
+
+    Raise GW502 with the line for a column that is missing, a code that stands twice or has another
+    form than a notice can carry, and a value of set_by, outcome or event that is not known. A code
+    has an event exactly when agencies set it.
+    """
+    rows = csv.DictReader(io.StringIO(table))
+    missing = [
+        column
+        for column in ("code", "name", "set_by", "outcome", "event")
+        if column not in (rows.fieldnames or ())
+    ]
+    if missing:
+        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    found: dict[str, StatusCode] = {}
+    for row in rows:
+        code = StatusCode(*((row[column] or "") for column in ("code", "name", "set_by", "outcome", "event")))
+        fault = _find_fault(code, found)
+        if fault:
+            raise GatewayError(
+                MAPPING_WRONG, f"status code {code.code[:20]!r}: {fault}", f"{name}:{rows.line_num}"
+            )
+        found[code.code] = code
+    return found
+
+
+def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
+    if not _FORM.fullmatch(code.code):
+        return "a code is a capital letter and two digits"
+    if code.code in earlier:
+        return "it stands twice"
+    for column, value, known in (
+        ("set_by", code.set_by, _SETTERS),
+        ("outcome", code.outcome, _OUTCOMES),
+        ("event", code.event, _EVENTS | {""}),
+    ):
+        if value not in known:
+            return f"{column} is one of {', '.join(sorted(known - {''}))}, not {value[:40]!r}"
+    if bool(code.event) != (code.set_by == "agency"):
+        return "a code has an event when agencies set it, and no event otherwise"
+    return ""
 
 
 def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> StatusCode:

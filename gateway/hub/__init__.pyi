@@ -20,7 +20,9 @@ from .readiness.warm_up import warm_up_hub as warm_up_hub
 from .receive import receive_parcel as receive_parcel
 from .receive import reject_parcel as reject_parcel
 from .register.decision_rules import load_active_rules as load_active_rules
+from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules
+from .register.decision_rules import load_status_codes as load_status_codes
 from .register.decision_rules import pack_mapping_folder as pack_mapping_folder
 from .register.decision_rules import unpack_mapping_archive as unpack_mapping_archive
 from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot

@@ -90,3 +90,34 @@ def test_two_decisions_on_one_item_and_law_must_agree() -> None:
         check_notice_status(
             notice("F02", decided(DecisionCode.REJECTED), decided(DecisionCode.APPROVED)), CODES
         )
+
+
+HEAD = "code,phase,name,set_by,carrier,terminal,outcome,event\n"
+GOOD = "E09,inspection,samples taken,agency,GOVCBRRBH,n,inspection,inspect\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "said"),
+    [
+        (HEAD.replace("event", "evnt") + GOOD, 1, "no column event"),
+        (HEAD + GOOD.replace(",inspect\n", ",inspcet\n"), 2, "event is one of acknowledge"),
+        (HEAD + GOOD.replace(",inspect\n", ",cancel\n"), 2, "event is one of acknowledge"),
+        (HEAD + GOOD.replace("agency", "hub"), 2, "no event otherwise"),
+        (HEAD + GOOD.replace(",inspect\n", ",\n"), 2, "has an event when agencies set it"),
+        (HEAD + GOOD.replace("agency", "agent"), 2, "set_by is one of agency, customs, hub"),
+        (HEAD + GOOD.replace("n,inspection", "n,inspecting"), 2, "outcome is one of"),
+        (HEAD + GOOD + GOOD, 3, "stands twice"),
+        (HEAD + GOOD.replace("E09", "EA9"), 2, "a capital letter and two digits"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused_at_its_line(table: str, line: int, said: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_status_codes(table)
+    assert caught.value.problem.id == "GW502"
+    assert caught.value.location == f"requirement-status.csv:{line}"
+    assert said in caught.value.detail
+
+
+def test_a_code_of_our_own_has_its_effect() -> None:
+    codes = read_status_codes(HEAD + GOOD)
+    assert check_notice_status(notice("E09"), codes).event == "inspect"

@@ -116,6 +116,24 @@ def test_a_broken_folder_changes_nothing_and_says_why(
     assert json.loads(capsys.readouterr().out)["uses"] == []
 
 
+def test_status_codes_that_cannot_be_read_change_nothing(
+    engine: Engine, home: Path, mappings: Path, capsys: Any
+) -> None:
+    """A misspelt event would otherwise be found by the first notice, or stop every process."""
+    story = Story(engine)
+    table = mappings / "codelists" / "requirement-status.csv"
+    table.write_text(
+        table.read_text(encoding="utf-8").replace(",inspect\n", ",inspcet\n", 1), encoding="utf-8"
+    )
+    assert use(home, str(mappings)) == 1
+    assert "codelists/requirement-status.csv" in capsys.readouterr().err
+    assert main(["map", "check", "--path", str(mappings), "--samples", "0", "--json"]) == 1
+    assert "inspcet" in json.loads(capsys.readouterr().out)["problems"][0]["message"]
+    story.submit()
+    story.tick()
+    assert type_code(story) == "GOVCBRFR2"
+
+
 def test_the_change_is_kept_as_evidence(engine: Engine, home: Path, mappings: Path, capsys: Any) -> None:
     story = Story(engine)
     assert use(home, str(mappings)) == 0

@@ -81,7 +81,7 @@ def _walk_code(node: ast.AST) -> Iterator[ast.AST]:
 def _list_changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
     match node:
         case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARISONS:
-            yield node, f"{ast.unparse(left)} {_COMPARISONS[type(operator)]} {ast.unparse(right)}"
+            yield node, f"{_write(left)} {_COMPARISONS[type(operator)]} {_write(right)}"
         case ast.BoolOp(op=operator, values=values):
             joint = " or " if isinstance(operator, ast.And) else " and "
             yield node, f"({joint.join(f'({ast.unparse(one)})' for one in values)})"
@@ -92,7 +92,7 @@ def _list_changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         case ast.Constant(value=int(value)):
             yield node, str(value + 1)
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _ARITHMETIC:
-            yield node, f"({ast.unparse(left)} {_ARITHMETIC[type(operator)]} {ast.unparse(right)})"
+            yield node, f"({_write(left)} {_ARITHMETIC[type(operator)]} {_write(right)})"
         case ast.Return(value=ast.expr() as value) if not _is_nothing(value):
             yield node, "return None"
         case ast.Raise():
@@ -105,6 +105,15 @@ def _list_changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
             yield node, "continue"
         case _:
             pass
+
+
+def _write(operand: ast.expr) -> str:
+    """Return an operand as text that stays one operand beside any operator."""
+    text = ast.unparse(operand)
+    simple = (
+        ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.Constant | ast.Tuple | ast.List | ast.Set
+    )
+    return text if isinstance(operand, simple) else f"({text})"
 
 
 def _is_nothing(value: ast.expr) -> bool:

@@ -23,6 +23,7 @@ from gateway.harmonize import (
     load_bundle,
     make_fault_finding,
 )
+from gateway.hub import load_status_codes
 
 __all__ = ["check_mappings", "find_static_problems"]
 
@@ -64,6 +65,10 @@ def _prove_mapping_folder(
         bundle = load_bundle(folder, faults)
     except GatewayError as error:
         return make_fault_finding(error)
+    try:
+        load_status_codes(folder)
+    except GatewayError as error:
+        faults.append(error)
     found = [make_fault_finding(error) for error in faults]
     return check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
 

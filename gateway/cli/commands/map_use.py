@@ -14,9 +14,15 @@ from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence
-from gateway.harmonize import MappingBundle, compile_request_schemas, load_bundle
+from gateway.harmonize import MappingBundle, compile_request_schemas
 from gateway.hub import get_current_time as clock
-from gateway.hub import load_active_rules, load_shipped_rules, pack_mapping_folder, unpack_mapping_archive
+from gateway.hub import (
+    load_active_rules,
+    load_rules,
+    load_shipped_rules,
+    pack_mapping_folder,
+    unpack_mapping_archive,
+)
 from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
@@ -56,7 +62,7 @@ def _check_mapping_folder(folder: Path | None) -> tuple[MappingBundle, bytes | N
     if not folder.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {folder}", "map use")
     octets = pack_mapping_folder(folder)
-    bundle = load_bundle(unpack_mapping_archive(octets))
+    bundle = load_rules(unpack_mapping_archive(octets)).bundle
     compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem

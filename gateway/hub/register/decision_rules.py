@@ -28,6 +28,7 @@ __all__ = [
     "load_active_rules",
     "load_rules",
     "load_shipped_rules",
+    "load_status_codes",
     "pack_mapping_folder",
     "unpack_mapping_archive",
 ]
@@ -67,13 +68,15 @@ def load_shipped_rules() -> DecisionRules:
 
 
 def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
-    """Return the rules of a folder; raises GW502 naming file, line and field.
+    """Return the rules of a folder; raises GW502 naming file, line and field."""
+    return DecisionRules(load_bundle(place), load_status_codes(place), version)
 
-    Where the folder has no status codes, the shipped ones apply.
-    """
+
+def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:
+    """Return the status codes of a folder, the shipped ones where it has none; raises GW502."""
     own = place.joinpath(*_STATUS_CODES)
     codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_STATUS_CODES)
-    return DecisionRules(load_bundle(place), read_status_codes(codes.read_text(encoding="utf-8")), version)
+    return read_status_codes(codes.read_text(encoding="utf-8"), "/".join(_STATUS_CODES))
 
 
 def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
