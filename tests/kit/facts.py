@@ -95,13 +95,13 @@ def errors(_: Words) -> str:
             faces = {"ebMS 2.0": problem.ebms2, "ebMS 3.0": problem.ebms3, "SOAP": problem.soap}
             shown = [f"{name} {code(face)}" for name, face in faces.items() if face]
             shown += [f"HTTP {problem.http}"] if problem.http else []
-            fault = "ours" if problem.ours else "the sender's"
+            fault = "the gateway or its operator" if problem.ours else "the sender"
             again = "may succeed later" if problem.retry else "fail again"
             parts.append(
                 f"### {problem.id} {problem.title}\n\n{problem.meaning}\n\n"
                 f"- Cause: {problem.cause}\n- Remedy: {problem.remedy}\n"
-                f"- Faces: {', '.join(shown) or 'none outside'}. "
-                f"The fault is {fault}; the same octets {again}.\n"
+                f"- Reported as: {', '.join(shown) or 'nothing; partners do not see it'}.\n"
+                f"- At fault: {fault}. The same octets {again}.\n"
             )
     return "\n".join(parts)
 

@@ -51,8 +51,8 @@ def format_problem(problem: Problem) -> str:
             f"  meaning  {problem.meaning}",
             f"  cause    {problem.cause}",
             f"  remedy   {problem.remedy}",
-            f"  fault    {'the gateway or its keeper' if problem.ours else 'the sender'}",
-            f"  retry    the same bytes {'may succeed later' if problem.retry else 'fail again'}",
+            f"  fault    {'the gateway or its operator' if problem.ours else 'the sender'}",
+            f"  retry    the same octets {'may succeed later' if problem.retry else 'fail again'}",
             f"  shown as {outside or 'nothing outside'}",
         )
     )
