@@ -91,7 +91,11 @@ def told(engine, ours=()):
 
 def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
     assert told(registry) == [("c", True), ("b", False)]
-    assert told(registry, [span(-1, 2, "(ourselves)")]) == [("c", True), ("(ourselves)", False), ("b", False)]
+    assert told(registry, [span(-1, 2, "(this gateway)")]) == [
+        ("c", True),
+        ("(this gateway)", False),
+        ("b", False),
+    ]
     [_, b] = list_expiry_warnings(registry, NOW)
     assert b.words.startswith("the last signing certificate of b ends in 20 days, at ")
     assert log_expiry_warnings(registry, NOW) == 2
@@ -106,7 +110,7 @@ def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
 
 
 def test_the_measures_say_it_too(registry):
-    text = render_metrics(registry, NOW, [span(-1, 12, "(ourselves)")])
+    text = render_metrics(registry, NOW, [span(-1, 12, "(this gateway)")])
     for line in (
         'gateway_certificates{state="current",use="signing"} 3.0',
         'gateway_certificates{state="over",use="signing"} 1.0',

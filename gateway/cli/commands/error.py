@@ -15,7 +15,9 @@ __all__ = ["explain_problem", "format_problem"]
 
 
 @verb
-@click.argument("id", required=False, help="a problem id such as GW206; without it all are listed")
+@click.argument(
+    "id", required=False, help="a problem id such as GW206; if not given, all problems are listed"
+)
 @json_option("print JSON, one object a line")
 def explain_problem(arguments: Arguments) -> int:
     """Print one problem, or the list of all; 2 for an id that there is not."""

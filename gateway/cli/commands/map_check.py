@@ -31,8 +31,10 @@ _SAMPLES = 10
 
 @verb
 @json_option("one JSON object")
-@click.option("--samples", type=int, default=_SAMPLES, help="submissions drawn for each document; 0: none")
-@click.option("--seed", default="0", help="the same seed draws the same submissions")
+@click.option(
+    "--samples", type=int, default=_SAMPLES, help="number of random submissions for each document; 0: none"
+)
+@click.option("--seed", default="0", help="the seed of the random submissions")
 @mapping_path_option()
 def check_mappings(arguments: Arguments) -> int:
     """Print what the proofs say of a folder; 1 when one of them does not hold or a file does not load."""

@@ -47,7 +47,7 @@ def _select_newest_lists(lists: Iterable[RevocationList]) -> Iterable[Revocation
 
 
 #: The owner's name of our own certificates; a party of the register cannot be mistaken for it.
-OURSELVES = "(ourselves)"
+OURSELVES = "(this gateway)"
 
 
 def list_own_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
