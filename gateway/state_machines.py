@@ -146,7 +146,7 @@ def get_next_state(machine: StateMachine, state: str, event: str) -> str:
         known = ", ".join(machine.table.get(state, {})) or "nothing"
         raise GatewayError(
             TRANSITION_REFUSED,
-            f"a {machine.name} in state {state[:40]} takes {known}, not {event[:40]}",
+            f"a {machine.name} in state {state[:40]} accepts {known}, not {event[:40]}",
             f"{machine.name}/{state[:40]}",
         )
     return following

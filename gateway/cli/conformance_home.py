@@ -96,7 +96,7 @@ def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
         settings = make_suite_home(home, _PUBLIC)
         invite_suite(settings, home / "partner")
         bench = read_attacker_kit(home / "partner")
-        yield bench, WsgiTarget(build_application(settings), bench.faces, "a hub of its own, in process")
+        yield bench, WsgiTarget(build_application(settings), bench.faces, "a hub in the same process")
 
 
 def make_suite_home(home: Path, more: str = "") -> Settings:

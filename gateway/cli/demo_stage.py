@@ -322,6 +322,4 @@ def _find_descendant_processes(roots: set[int]) -> set[int]:
 def check_home(home: Path) -> None:
     """Raise for a home folder that is not empty."""
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise GatewayError(
-            SETTINGS_WRONG, "the home of a demo must be an empty folder or a new one", str(home)
-        )
+        raise GatewayError(SETTINGS_WRONG, "the home folder of a demo must be empty or new", str(home))

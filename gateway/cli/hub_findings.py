@@ -70,8 +70,8 @@ def find_transport_warnings(settings: Settings, known: RegisterSnapshot, at: dat
     http = settings.http
     if http.tls_certificate is None and not _is_local_host(http.host) and not http.proxies:
         yield (
-            f"plain HTTP is spoken at {http.host}:{http.port}: name http.tls_certificate, or http.proxies, "
-            "or listen at 127.0.0.1"
+            f"the gateway serves plain HTTP at {http.host}:{http.port}: set http.tls_certificate or "
+            "http.proxies, or listen at 127.0.0.1"
         )
     yield from _find_unbound_clients(settings, known)
     for where, path in _list_tls_certificates(settings):
@@ -88,10 +88,10 @@ def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterat
     parties = {*known.by_id.values(), *(one.party for one in known.by_certificate.values()), EVERYBODY}
     for name in settings.http.mutual_tls:
         if name not in parties:
-            yield f"http.mutual_tls names {name[:80]}, which is no active party: nobody is held to it"
+            yield f"http.mutual_tls names {name[:80]}, which is not an active party: the entry has no effect"
     demanding = any(mode.security.mutual_tls for mode in known.book.pmodes)
     if demanding and settings.http.client_ca is None:
-        yield "P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"
+        yield "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
 
 
 def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Iterator[tuple[str, str]]:
@@ -193,7 +193,7 @@ def _check_next_key(settings: Settings, hub: Hub) -> None:
         return
     before, after = list_own_periods(hub)
     if before.ends < after.starts:
-        detail = f"nothing signs from {before.ends.isoformat()} to {after.starts.isoformat()}"
+        detail = f"no signing key is valid from {before.ends.isoformat()} to {after.starts.isoformat()}"
         raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
     believed, moments = (hub.judge, load_trust_store(settings)), (hub.clock(), starts)
     where = "pki.next.signing_certificate"

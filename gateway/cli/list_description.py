@@ -83,7 +83,7 @@ class _Description:
             )
             standings.append(ServiceStatus(kind, status, since, additional))
         if not standings:
-            self._refuse_key("a service without a standing", where)
+            self._refuse_key("a service without a status", where)
         name = self._read_word(table, "name", where)
         found = self._read_listed_certificates(table, "certificates", where)
         return TrustService(self._read_word(table, "provider", where), name, found, tuple(standings))
@@ -160,13 +160,13 @@ class _Description:
     def _read_word(self, table: Mapping[str, Any], name: str, where: str) -> str:
         found = table.get(name)
         if not isinstance(found, str) or not found.strip() or not found.isprintable():
-            self._refuse_key("not a word", f"{where}{name}")
+            self._refuse_key("not a text", f"{where}{name}")
         return found
 
     def _read_word_list(self, table: Mapping[str, Any], name: str, where: str) -> frozenset[str]:
         found = table.get(name, [])
         if not isinstance(found, list) or not all(isinstance(each, str) and each for each in found):
-            self._refuse_key("not a list of words", f"{where}{name}")
+            self._refuse_key("not a list of texts", f"{where}{name}")
         return frozenset(found)
 
     def _read_zoned_moment(self, table: Mapping[str, Any], name: str, where: str) -> datetime:

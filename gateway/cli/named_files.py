@@ -64,7 +64,7 @@ def replace_file(place: Path, data: bytes) -> None:
 
 
 def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
-    reason = getattr(mistake, "strerror", None) or "no such name is possible"
+    reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
     return GatewayError(SETTINGS_WRONG, f"{path} cannot be {deed}: {reason}", location or str(path))
 
 

@@ -49,7 +49,7 @@ class _Moment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
         if moment.tzinfo is None and self._zone_demanded:
-            self.fail("the time lacks its zone", param, ctx)
+            self.fail("the time has no time zone", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -75,7 +75,7 @@ def json_option(words: str = "print JSON") -> Decorator:
 
 def limit_option() -> Decorator:
     """Return ``--limit``."""
-    return click.option("--limit", type=int, default=50, help="at most so many")
+    return click.option("--limit", type=int, default=50, help="maximum number of rows")
 
 
 def home_options(*, as_json: bool = True) -> Decorator:
@@ -94,22 +94,22 @@ def judging_options() -> Decorator:
 
     choice = click.Choice(sorted(POLICIES))
     return join_options(
-        click.option("--policy", type=choice, default="strict", help="which signatures are good"),
+        click.option("--policy", type=choice, default="strict", help="the signature policy"),
         click.option("--trust", type=FILE, multiple=True, metavar="PEM", help="trust anchors"),
-        moment_option("judge"),
+        moment_option("time of validation"),
         json_option("print one JSON object"),
     )
 
 
 def moment_option(deed: str) -> Decorator:
-    """Return ``--at``: the time that the verb uses instead of the current one."""
-    words = f"{deed} as of then (ISO 8601, with zone)"
+    """Return ``--at``: the moment as of which something is done, instead of now."""
+    words = f"{deed} (ISO 8601, with zone)"
     return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
 
 
 def signing_options() -> Decorator:
     """Return ``--key``, ``--certificate`` and ``--password-file``."""
-    words = "its certificate, unless PKCS#12 brings it"
+    words = "the certificate of the key, unless the PKCS#12 file contains it"
     return join_options(
         click.option("--key", type=FILE, required=True, metavar="F", help="the key to sign with"),
         click.option("--certificate", type=FILE, metavar="F", help=words),
@@ -118,13 +118,13 @@ def signing_options() -> Decorator:
 
 
 def tls_options() -> Decorator:
-    """Return the options of TLS clients: ``--ca``, ``--client-certificate`` and ``--client-key``."""
-    believed = "over https: whom to believe, when not the operating system's"
-    shown = "over https: the certificate to show"
+    """Return what verbs that call have: ``--ca``, and ``--client-certificate`` with ``--client-key``."""
+    believed = "for https: trust anchors, if not those of the operating system"
+    shown = "for https: the client certificate"
     return join_options(
         click.option("--ca", type=FILE, metavar="PEM", help=believed),
         click.option("--client-certificate", type=FILE, metavar="PEM", help=shown),
-        click.option("--client-key", type=FILE, metavar="PEM", help="the key of that certificate"),
+        click.option("--client-key", type=FILE, metavar="PEM", help="the key of the client certificate"),
     )
 
 
@@ -135,6 +135,6 @@ def open_tls(arguments: Arguments) -> ssl.SSLContext:
 
     certificate, key = arguments.client_certificate, arguments.client_key
     if (certificate is None) != (key is None):
-        raise GatewayError(SETTINGS_WRONG, "to show a certificate needs its key, too", "--client-certificate")
+        raise GatewayError(SETTINGS_WRONG, "a client certificate needs its key", "--client-certificate")
     identity = TlsIdentity(certificate, key) if certificate is not None else None
     return make_client_context((arguments.ca,) if arguments.ca else (), identity)

@@ -119,11 +119,11 @@ class LazyGroup(click.Group):
         examples = [one.example for words, one in VERBS.items() if words.startswith(f"{self.prefix} ")]
         if not self.prefix:
             examples = [
-                "gateway demo                        play everything once, on this machine",
-                "gateway migrate --home D            make the database of a home folder",
+                "gateway demo                        run a complete demo on this machine",
+                ("gateway migrate --home D            create or update the database of a home folder"),
                 "gateway run --home D                run the gateway of that folder",
-                "gateway case list --home D          see what became of submissions",
-                "gateway error GW206                 understand a refusal",
+                "gateway case list --home D          list submissions with state and outcome",
+                "gateway error GW206                 explain a problem",
                 "gateway party add --help            every verb has help with an example",
             ]
         with formatter.section("Examples"):
@@ -173,7 +173,9 @@ def _make_help_sentence(line: str) -> str:
 
 def build_root() -> LazyGroup:
     """Return the group of all verbs, with ``--version``."""
-    root = LazyGroup("", "gateway", "The single-window gateway: one declaration in, every agency served.")
+    root = LazyGroup(
+        "", "gateway", "The single-window gateway: one declaration, one request to each agency, one result."
+    )
     root.context_settings = {"max_content_width": _WIDTH, "help_option_names": ["--help", "-h"]}
     root.params.append(
         click.Option(

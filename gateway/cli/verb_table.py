@@ -39,48 +39,48 @@ class Verb(NamedTuple):
 
 #: First words and the groups below them. A first word that is itself a verb is also in VERBS.
 NOUNS: Final[dict[str, Noun]] = {
-    "run": Noun("Run the gateway", "migrate, then serve HTTP and deliver until stopped"),
+    "run": Noun("Run the gateway", "migrate the database, then serve HTTP and make deliveries until stopped"),
     "serve": Noun("Run the gateway", "serve HTTP until stopped"),
-    "work": Noun("Run the gateway", "deliver until stopped"),
-    "check": Noun("Run the gateway", "say what is wrong with settings, keys, data and database"),
-    "migrate": Noun("Run the gateway", "bring the database to the version of this code"),
+    "work": Noun("Run the gateway", "make deliveries until stopped"),
+    "check": Noun("Run the gateway", "report problems of settings, keys, data and database"),
+    "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
-    "party certificate": Noun("Partners", "the certificates of a party, and when each counts"),
+    "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
     "agreement": Noun("Partners", "agreements: load, list, suspend"),
-    "case": Noun("Look", "cases: what became of submissions"),
-    "message": Noun("Look", "messages: what was received and sent"),
+    "case": Noun("Look", "cases: state and outcome of submissions"),
+    "message": Noun("Look", "messages received and sent"),
     "error": Noun("Look", "explain a problem by its id"),
     "queue": Noun("Act", "deliveries: list, show, hold, release, requeue, cancel"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
     "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
-    "declaration": Noun("Mappings", "judge declarations by their schema"),
+    "declaration": Noun("Mappings", "validate declarations"),
     "pki": Noun("Trust", "keys, certificates, trusted lists, sources of revocation lists"),
-    "pki list": Noun("Trust", "trusted lists, ours and those of others"),
-    "pki source": Noun("Trust", "what is fetched to judge certificates by, and how fresh it is"),
-    "signature": Noun("Trust", "XML signatures of any kind: verify, make"),
-    "verify": Noun("Trust", "judge a stored ebMS 2.0 message; nothing is stored"),
-    "evidence": Noun("Evidence", "what is kept as proof: list, check, prove, verify"),
-    "demo": Noun("Test", "play a whole declaration with simulated partners"),
-    "conformance": Noun("Test", "attack a gateway and judge its answers"),
-    "completion": Noun("Test", "print the script that completes verbs in a shell"),
+    "pki list": Noun("Trust", "trusted lists of the gateway and of other authorities"),
+    "pki source": Noun("Trust", "sources of revocation data and trusted lists, and their freshness"),
+    "signature": Noun("Trust", "XML signatures: verify, make"),
+    "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
+    "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
+    "demo": Noun("Test", "run a complete declaration with simulated partners"),
+    "conformance": Noun("Test", "attack a gateway and evaluate its answers"),
+    "completion": Noun("Test", "print the completion script for a shell"),
 }
 
 VERBS: Final[dict[str, Verb]] = {
     "run": Verb(
         "process:run_gateway",
-        "migrate, then serve HTTP and deliver until stopped",
+        "migrate the database, then serve HTTP and make deliveries until stopped",
         "gateway run --home D --workers 2",
     ),
     "serve": Verb("process:serve_http", "serve HTTP until stopped", "gateway serve --home D"),
-    "work": Verb("process:run_worker", "deliver until stopped", "gateway work --home D"),
+    "work": Verb("process:run_worker", "make deliveries until stopped", "gateway work --home D"),
     "check": Verb(
         "check:check_gateway",
-        "say what is wrong with settings, keys, data and database",
+        "report problems of settings, keys, data and database",
         "gateway check --home D",
     ),
     "migrate": Verb(
         "migrate:migrate_database",
-        "bring the database to the version of this code",
+        "migrate the database to the version of this program",
         "gateway migrate --home D",
     ),
     "party add": Verb(
@@ -91,53 +91,57 @@ VERBS: Final[dict[str, Verb]] = {
     "party list": Verb("party:list_parties", "list the parties", "gateway party list --home D"),
     "party show": Verb(
         "party:show_party",
-        "show one party with ids, certificates, mandates",
+        "show one party with its ids, certificates and mandates",
         "gateway party show broker1 --home D",
     ),
     "party suspend": Verb(
-        "party:suspend_party", "take nothing more from a party", "gateway party suspend broker1 --home D"
+        "party:suspend_party",
+        "suspend a party; its messages are refused",
+        "gateway party suspend broker1 --home D",
     ),
     "party resume": Verb(
         "party:resume_party",
-        "take messages of a suspended party again",
+        "resume a suspended party; its messages are accepted again",
         "gateway party resume broker1 --home D",
     ),
     "party mandate": Verb(
         "party:add_mandate",
-        "let one party file for another",
+        "register a mandate: one party may file for another",
         "gateway party mandate broker1 importer1 --until 2027-01-01 --home D",
     ),
-    "party revoke": Verb("party:revoke_mandate", "end a mandate", "gateway party revoke 3 --home D"),
+    "party revoke": Verb("party:revoke_mandate", "revoke a mandate", "gateway party revoke 3 --home D"),
     "party certificate add": Verb(
         "party_certificate:add_certificate",
-        "let a party use a certificate that is good by our trust",
+        "validate a certificate and register it for a party",
         "gateway party certificate add broker1 new.cert.pem --cut 2027-01-01 --home D",
     ),
     "party certificate list": Verb(
         "party_certificate:list_certificates",
-        "list certificates with their times, the soonest end first",
+        "list certificates with their periods, the earliest end first",
         "gateway party certificate list --party broker1 --home D",
     ),
     "party certificate end": Verb(
         "party_certificate:end_certificate",
-        "take a certificate until a moment only",
+        "accept a certificate only until a given time",
         "gateway party certificate end SHA256 --at 2027-01-01 --home D",
     ),
     "party certificate retire": Verb(
         "party_certificate:retire_certificate",
-        "end a certificate of a party",
+        "stop accepting a certificate of a party now",
         "gateway party certificate retire SHA256 --home D",
     ),
     "agreement load": Verb(
         "agreement:load_file",
-        "put the P-Modes of a YAML file in force",
+        "activate the P-Modes of a YAML file",
         "gateway agreement load broker1.yaml --home D",
     ),
     "agreement list": Verb(
         "agreement:list_agreements", "list the agreements", "gateway agreement list --home D"
     ),
     "agreement suspend": Verb(
-        "agreement:suspend_agreement", "end an agreement", "gateway agreement suspend broker1-hub --home D"
+        "agreement:suspend_agreement",
+        "suspend an agreement; its messages are refused",
+        "gateway agreement suspend broker1-hub --home D",
     ),
     "case list": Verb(
         "case:list_cases", "list cases, newest first", "gateway case list --state OPEN --home D"
@@ -163,16 +167,22 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway queue list --state HELD --home D",
     ),
     "queue show": Verb("queue:show_delivery", "show one delivery", "gateway queue show 12 --home D"),
-    "queue hold": Verb("queue:hold_deliveries", "keep a delivery back", "gateway queue hold 12 13 --home D"),
+    "queue hold": Verb(
+        "queue:hold_deliveries", "hold a queued delivery", "gateway queue hold 12 13 --home D"
+    ),
     "queue release": Verb(
-        "queue:release_deliveries", "let a held delivery go", "gateway queue release 12 --home D"
+        "queue:release_deliveries",
+        "put a held delivery back in the queue",
+        "gateway queue release 12 --home D",
     ),
     "queue requeue": Verb(
-        "queue:requeue_deliveries", "try a failed delivery again", "gateway queue requeue 12 --home D"
+        "queue:requeue_deliveries",
+        "put a failed delivery back in the queue",
+        "gateway queue requeue 12 --home D",
     ),
     "queue cancel": Verb(
         "queue:cancel_deliveries",
-        "never make a queued, held or failed delivery",
+        "cancel a queued, held or failed delivery",
         "gateway queue cancel 12 --home D",
     ),
     "submit": Verb(
@@ -182,22 +192,22 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "map check": Verb(
         "map_check:check_mappings",
-        "prove the mappings, or say where they break a proof",
+        "prove properties of the mappings, or report where a proof fails",
         "gateway map check --path mappings",
     ),
     "map split": Verb(
         "map_split:split_submission_file",
-        "show what a submission becomes for each agency",
+        "show the requests that a submission gives for each agency",
         "gateway map split submission.xml",
     ),
     "map explain": Verb(
         "map_explain:explain_place",
-        "tell where a value comes from and where it goes",
+        "show the source and the destinations of a value",
         "gateway map explain /Declaration/GoodsShipment --submission submission.xml",
     ),
     "map read": Verb(
         "map_document:read_notice_file",
-        "say what a notice of an agency means",
+        "show the facts in a notice of an agency",
         "gateway map read notice.xml",
     ),
     "map sample": Verb(
@@ -207,135 +217,137 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "map build": Verb(
         "map_document:build_files",
-        "write what is made from the mappings: schemas, WSDLs, forms, labels",
+        "write the files generated from the mappings: schemas, WSDLs, forms, labels",
         "gateway map build --path mappings --out built",
     ),
     "map matrix": Verb(
         "map_document:draw_matrix",
-        "draw one mapping as a page of HTML",
+        "draw one mapping as an HTML page",
         "gateway map matrix DOCUMENT --out document.html",
     ),
     "map import": Verb(
         "map_import:import_documents",
-        "turn an inventory of documents into a folder of mappings",
+        "convert an inventory of documents to a folder of mappings",
         "gateway map import inventory.yaml --out mappings",
     ),
     "map use": Verb(
         "map_use:use_mappings",
-        "put a folder of mappings in force from the next message on",
+        "activate a folder of mappings from the next message on",
         "gateway map use mappings --home D",
     ),
     "map list": Verb(
         "map_use:list_mappings",
-        "list the documents in force, and what was in force before",
+        "list the active documents, and the mappings that were active before",
         "gateway map list --home D",
     ),
     "declaration check": Verb(
         "declaration:check_declarations",
-        "say whether declarations are accepted, and why not",
+        "validate declarations and report their problems",
         "gateway declaration check declaration.xml",
     ),
     "pki demo": Verb(
         "pki_sandbox:make_authority",
-        "make a sandbox authority with parties, good and declared bad ones",
+        ("make a sandbox authority and party certificates, valid and deliberately invalid ones"),
         "gateway pki demo --out D/pki --party hub --party broker1",
     ),
     "pki request": Verb(
         "pki_sandbox:make_request",
-        "make a key, and the request (PKCS#10) for its certificate",
+        "make a key and the request (PKCS#10) for its certificate",
         "gateway pki request CN=broker1,O=Example --key broker1.key.pem --out broker1.csr",
     ),
     "pki issue": Verb(
         "pki_sandbox:issue_certificate",
-        "issue the certificate of a request, as the sandbox authority",
+        "issue the certificate for a request, as the sandbox authority",
         "gateway pki issue broker1.csr --ca D/pki --out broker1.cert.pem",
     ),
     "pki cross": Verb(
         "pki_sandbox:certify_authority",
-        "certify another authority's key: a bridge for its parties",
+        "issue a cross-certificate for another authority (a bridge)",
         "gateway pki cross other-ca.pem --ca D/pki --policy 1.2.3=1.2.4 --out bridge.pem",
     ),
     "pki revoke": Verb(
         "pki_sandbox:revoke_sandbox_certificates",
-        "write the next revocation list of the sandbox authority",
+        "revoke certificates: write the next revocation list of the sandbox authority",
         "gateway pki revoke broker1.cert.pem --ca D/pki",
     ),
     "pki key": Verb(
-        "pki_key:show_keys", "say which key the gateway signs with, and try it", "gateway pki key --home D"
+        "pki_key:show_keys",
+        "show the signing key of the gateway and make a test signature",
+        "gateway pki key --home D",
     ),
     "pki ours": Verb(
         "pki_key:show_certificates",
-        "say by which certificates we sign, now and next, for partners",
+        "show the current and the next signing certificate of the gateway, for partners",
         "gateway pki ours --out hub.pem --home D",
     ),
     "pki validate": Verb(
         "pki_validate:validate_certificates",
-        "judge a certificate by what is named here, and nothing else",
+        "validate a certificate with the given data only",
         "gateway pki validate --leaf broker1.cert.pem --anchor ca.pem --crl crl.pem",
     ),
     "pki recognize": Verb(
         "pki_recognize:recognize_signer",
-        "say whether and by which way a signer is admitted",
+        "show whether a signer is accepted, and how",
         "gateway pki recognize document.xml --root our-list.xml --signer ours.pem --list theirs.xml",
     ),
     "pki vouch": Verb(
         "pki_recognize:vouch_document",
-        "sign a document once more; its own signature stays",
+        "add a vouching signature to a signed document; its own signature stays",
         "gateway pki vouch document.xml --territory NO --level qualified --key k.pem --out vouched.xml",
     ),
     "pki list make": Verb(
         "pki_list:make_list",
-        "write and sign a list of ours from its description",
+        "make and sign a trusted list of the gateway from its description",
         "gateway pki list make list.toml --key key.pem --certificate cert.pem --out list.xml",
     ),
     "pki list show": Verb(
         "pki_list:show_list",
-        "verify a list and say what is on it",
+        "verify a trusted list and show its content",
         "gateway pki list show list.xml --signer signer.pem",
     ),
     "pki list import": Verb(
         "pki_list:import_list_file",
-        "verify a list and keep it in place of the one in hand",
+        "verify a trusted list and store it in place of the current one",
         "gateway pki list import list.xml --home D",
     ),
     "pki list list": Verb(
         "pki_list:list_lists",
-        "list the lists that a hub has in hand, and which are in force",
+        "list the stored trusted lists, and which of them are in force",
         "gateway pki list list --home D",
     ),
     "pki crl": Verb(
         "pki_source:load_crl_file",
-        "judge certificates by these revocation lists from now on",
+        "load revocation lists and use them from now on",
         "gateway pki crl crl.pem --home D",
     ),
     "pki source list": Verb(
         "pki_source:list_sources",
-        "say what is fetched, from where, and how fresh it is",
+        "list the sources, their URLs and the freshness of their data",
         "gateway pki source list --home D",
     ),
     "pki source refresh": Verb(
         "pki_source:refresh_sources",
-        "fetch now what is fetched on schedule, by the queue",
+        "fetch from the sources now, through the queue",
         "gateway pki source refresh root --wait 30 --home D",
     ),
     "pki source forget": Verb(
         "pki_source:forget_source",
-        "take what was fetched from a source out of force",
+        "deactivate the data that were fetched from a source",
         "gateway pki source forget root --home D",
     ),
     "signature verify": Verb(
         "signature:verify_file",
-        "judge the XML signature of a document; nothing is fetched",
+        "verify the XML signature of a document; nothing is fetched",
         "gateway signature verify document.xml --trust ca.pem",
     ),
     "signature make": Verb(
         "signature:sign_file",
-        "sign a document as a party signs its submission (XAdES-B)",
+        "sign a document with XAdES-B, as a party signs its submission",
         "gateway signature make document.xml --key key.pem --certificate cert.pem --out signed.xml",
     ),
     "verify": Verb(
         "verify:verify_message",
-        "judge a stored ebMS 2.0 message; nothing is stored",
+        "verify an ebMS 2.0 message in a file; nothing is stored",
         "gateway verify message.http --trust ca.pem",
     ),
     "evidence list": Verb(
@@ -344,31 +356,31 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway evidence list --home D",
     ),
     "evidence check": Verb(
-        "evidence:check_evidence", "compute and judge all of it anew", "gateway evidence check --home D"
+        "evidence:check_evidence", "recompute and verify all evidence", "gateway evidence check --home D"
     ),
     "evidence prove": Verb(
         "evidence:write_proof",
-        "write what proves the evidence about one thing",
+        "write the proof of the evidence about one object",
         "gateway evidence prove case 4 --to proof.json --home D",
     ),
     "evidence certificate": Verb(
         "evidence_certificate:judge_signers",
-        "judge a signer again, by what was kept of the first judgement alone",
+        "validate a signer again, with the stored data of the first validation only",
         "gateway evidence certificate 7 --home D",
     ),
     "evidence verify": Verb(
         "evidence:verify_proof_file",
-        "judge such a file, without the gateway that wrote it",
+        "verify a proof without the gateway that wrote it",
         "gateway evidence verify proof.json --signer hub.cert.pem",
     ),
     "demo": Verb(
         "demo:play_demo",
-        "play a whole declaration with simulated partners",
+        "run a complete declaration with simulated partners",
         "gateway demo --home demo-home",
     ),
     "conformance run": Verb(
         "conformance:run_suite",
-        "play a suite against a gateway, or against a hub of its own",
+        "run a suite against a gateway, or against a hub in its own process",
         "gateway conformance run hostile --only 'SIG-*'",
     ),
     "conformance list": Verb(
@@ -376,22 +388,22 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "conformance table": Verb(
         "conformance:print_attacks",
-        "list the known attacks, and what holds each of them off",
+        "list the known attacks, and the countermeasure to each",
         "gateway conformance table",
     ),
     "conformance cost": Verb(
         "conformance_cost:measure_message_costs",
-        "measure what attacks cost a hub before it knows their sender",
+        "measure the cost of attacks before the hub has identified their sender",
         "gateway conformance cost --only 'XML-*'",
     ),
     "conformance invite": Verb(
         "conformance:invite_suite",
-        "register the suite's parties in a sandbox home",
+        "register the parties of the suite in a sandbox home",
         "gateway conformance invite --out D/partner --home D",
     ),
     "completion": Verb(
         "completion:print_script",
-        "print the script that completes verbs in a shell",
+        "print the completion script for a shell",
         "gateway completion bash > gateway-completion.bash",
     ),
 }

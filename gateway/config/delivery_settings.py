@@ -15,50 +15,74 @@ __all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
 class DeliverySettings(SettingsSection):
     """How deliveries are attempted and retried."""
 
-    workers: Count = Field(8, description="Deliveries that one process makes at once.")
+    workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")
     lease: Duration = Field(
-        timedelta(seconds=120), description="How long a worker may be silent before another takes over."
+        timedelta(seconds=120),
+        description=(
+            "Time after which the delivery of a worker that does not renew its lease is given to another "
+            "worker."
+        ),
     )
     crashes: Count = Field(
-        3, description="Workers that may die over one delivery before it is put aside for the operator."
+        3,
+        description=(
+            "Number of workers that may crash during one delivery before the delivery is put aside for "
+            "the operator."
+        ),
     )
     poll: Duration = Field(
-        timedelta(milliseconds=50), description="How long an idle worker waits before it looks again."
+        timedelta(milliseconds=50), description="Interval at which an idle worker reads the queue."
     )
     first_retry: Duration = Field(
-        timedelta(seconds=10), description="The wait after the first try; it doubles from there."
+        timedelta(seconds=10),
+        description="Wait after the first attempt. It doubles after each further attempt.",
     )
-    longest_retry: Duration = Field(timedelta(hours=1), description="The longest wait between two tries.")
-    retries: int = Field(12, strict=True, ge=0, description="Tries after the first one.")
+    longest_retry: Duration = Field(timedelta(hours=1), description="Longest wait between two attempts.")
+    retries: int = Field(12, strict=True, ge=0, description="Number of attempts after the first one.")
     expiry: Duration = Field(
-        timedelta(days=3), description="How long a delivery is tried at all, unless it says so itself."
+        timedelta(days=3),
+        description=(
+            "Time after which a delivery is not attempted again, unless the delivery has its own limit."
+        ),
     )
     receipt: Duration = Field(
-        timedelta(seconds=60), description="How long we wait for a receipt before we send again."
+        timedelta(seconds=60), description="Time to wait for a receipt before the message is sent again."
     )
 
 
 class _PartnerSettings(SettingsSection):
     wsdl: str | None = Field(
-        None, description="The WSDL among the wsdl folders, when it is not the template."
+        None,
+        description="File name of the WSDL in the wsdl folders. If it is not set, the template is used.",
     )
     wsdl_sha256: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="The SHA-256 of the WSDL, for one of your own; of a shipped one the gateway knows it.",
+        description="SHA-256 of the WSDL. It is needed for a WSDL that is not shipped with the gateway.",
     )
-    endpoint: Url | None = Field(None, description="The URL that is called.")
+    endpoint: Url | None = Field(None, description="URL of the service.")
     time_out: Duration = Field(
         timedelta(seconds=30),
-        description="How long it may be silent while we call it; a whole call takes twice that at most.",
+        description=(
+            "Time that the service may send nothing during a call. A complete call takes at most twice "
+            "this time."
+        ),
     )
-    lane: Count = Field(4, description="Calls at once.")
-    party: str | None = Field(None, description="Its party in the registry, when not named as here.")
+    lane: Count = Field(4, description="Number of calls at the same time.")
+    party: str | None = Field(
+        None,
+        description="Id of its party in the register. If it is not set, the name of this section is used.",
+    )
     retries: int | None = Field(
-        None, strict=True, ge=0, description="Tries after the first one, when not as [delivery] says."
+        None,
+        strict=True,
+        ge=0,
+        description=(
+            "Number of attempts after the first one. If it is not set, the value in [delivery] is used."
+        ),
     )
     first_retry: Duration | None = Field(
-        None, description="The wait after the first try, when not as [delivery] says."
+        None, description="Wait after the first attempt. If it is not set, the value in [delivery] is used."
     )
 
 
@@ -66,14 +90,20 @@ class AgencySettings(_PartnerSettings):
     """How one agency is called."""
 
     channel: Literal["soap", "mailbox", "ebms2"] = Field(
-        "soap", description="Called over SOAP, left to work in its mailbox, or sent ebMS messages."
+        "soap",
+        description=(
+            "How the agency gets requests: by SOAP calls (`soap`), in its mailbox (`mailbox`), or as ebMS "
+            "messages (`ebms2`)."
+        ),
     )
-    contact: str = Field("", description="Whom to call when it does not answer.")
+    contact: str = Field(
+        "", description="Contact of the agency for the operator, for example a telephone number."
+    )
 
     @model_validator(mode="after")
     def _check_endpoint_given(self) -> AgencySettings:
         if self.channel == "soap" and self.endpoint is None:
-            raise ValueError("an agency called over SOAP needs an endpoint")
+            raise ValueError("an agency with the channel soap needs an endpoint")
         return self
 
 

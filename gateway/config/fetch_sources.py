@@ -22,41 +22,52 @@ class FetchSettings(SettingsSection):
 
     kind: Literal["crl", "delta", "ocsp", "trust_list"] = Field(
         "crl",
-        description="A complete revocation list (also one cut by points or reasons, or an indirect one), "
-        "a list of changes, OCSP responses, or a trusted list.",
+        description=(
+            "Kind of data: a complete revocation list (also divided by distribution points or reasons, or "
+            "indirect), a delta list, OCSP responses, or a trusted list."
+        ),
     )
-    url: Url | None = Field(
-        None, description="Where it is fetched; addresses that certificates name are never used."
-    )
+    url: Url | None = Field(None, description="URL of the source. Addresses in certificates are never used.")
     issuer: Location | None = Field(
         None,
-        description="The certificate of who signs the list, or of the issuer about whose certificates the "
-        "responder is asked, as PEM or DER; it also serves as an intermediate certificate.",
+        description=(
+            "Certificate, as PEM or DER: of the signer of the list, or of the issuer whose certificates "
+            "the OCSP responder covers. It is also used as an intermediate certificate."
+        ),
     )
     responder: Location | None = Field(
-        None, description="The certificate of an OCSP responder that does not send its own along."
+        None,
+        description="Certificate of an OCSP responder that does not send its certificate in the response.",
     )
     nonce: Literal["require", "send", "none"] = Field(
         "send",
-        description="Whether an OCSP request carries a nonce, and its response must; a wrong one is refused.",
+        description=(
+            "With `require`, request and response must have a nonce. With `send`, only the request must "
+            "have one. With `none`, there is no nonce. A wrong nonce is always refused."
+        ),
     )
     every: Duration = Field(
-        timedelta(hours=1), description="How often it is fetched; what fails is tried again meanwhile."
+        timedelta(hours=1), description="Interval between fetches. A failed fetch is repeated earlier."
     )
     time_out: Duration = Field(
         timedelta(seconds=30),
-        description="How long one exchange may take, from connecting to the last octet.",
+        description="Time limit for one exchange, from the connection to the last octet.",
     )
-    most: Size = Field(16 * 1024**2, le=16 * 1024**2, description="Octets of an answer.")
+    most: Size = Field(16 * 1024**2, le=16 * 1024**2, description="Maximum size of an answer.")
     warn: Duration | None = Field(
         None,
-        description="How long before what is in force ends the operator is told; a quarter of its time when "
-        "not given.",
+        description=(
+            "Time before the data in force expire at which the operator is warned. If it is not set: a "
+            "quarter of their validity period."
+        ),
     )
     lane: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$",
-        description="The lane of the fetches, when not one of its own; of a lane one is made at a time.",
+        description=(
+            "Lane of the fetches. If it is not set, the source has its own lane. A lane makes one fetch "
+            "at a time."
+        ),
     )
 
     @field_validator("url")

@@ -17,10 +17,10 @@ __all__ = ["DatabaseSettings", "HubSettings", "ShareSettings"]
 class HubSettings(SettingsSection):
     """The identity of our own party, and its home folder."""
 
-    party: str = Field("hub", min_length=1, description="The id of our own party in the registry.")
-    name: str = Field("Single Window Hub", description="The name shown to people.")
-    home: Path = Field(Path("gateway-home"), description="The folder of what the gateway keeps in files.")
-    time_zone: str = Field("Asia/Seoul", description="The time zone in which people are shown times.")
+    party: str = Field("hub", min_length=1, description="Id of the gateway's own party in the register.")
+    name: str = Field("Single Window Hub", description="Name of the gateway in texts for people.")
+    home: Path = Field(Path("gateway-home"), description="Home folder, with the files of the gateway.")
+    time_zone: str = Field("Asia/Seoul", description="Time zone of times in texts for people.")
 
     @field_validator("home")
     @classmethod
@@ -34,21 +34,27 @@ class DatabaseSettings(SettingsSection):
     url: str = Field(
         "",
         repr=False,
-        description="The SQLAlchemy URL of a SQLite file or a PostgreSQL server; "
-        "a file in the home folder when empty; may be a secret.",
+        description=(
+            "SQLAlchemy URL of a SQLite file or a PostgreSQL server. If it is empty, a file in the home "
+            "folder. It may be a secret."
+        ),
     )
     # The log of SQLite (16 MiB), what the accepted messages still produce (calls, replies, results,
     # evidence), and one message of the largest size for each of several threads that measured at the same
     # time.
     reserve: Size = Field(
         256 * 1024**2,
-        description="Octets of its disk that are kept for work taken before; "
-        "when less is free, no new message is taken.",
+        description=(
+            "Octets of the disk that are reserved for messages already accepted. If less is free, no new "
+            "message is accepted."
+        ),
     )
     volume: Location | None = Field(
         None,
-        description="A folder on the disk of the database, whose free room counts; the folder of the "
-        "SQLite file when not given. Without it the room of a PostgreSQL server is not measured.",
+        description=(
+            "A folder on the disk of the database, whose free space is measured. If it is not set, the "
+            "folder of the SQLite file. Without it, the disk of a PostgreSQL server is not measured."
+        ),
     )
 
     @field_validator("url", mode="before")
@@ -69,5 +75,6 @@ class ShareSettings(SettingsSection):
     """The operator's own data folders."""
 
     folders: tuple[Location, ...] = Field(
-        (), description="Folders searched for xsd, wsdl, mappings, pki before those of the gateway."
+        (),
+        description="Folders with xsd, wsdl, mappings, pki that are searched before those of the gateway.",
     )

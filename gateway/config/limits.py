@@ -15,7 +15,7 @@ class LimitSettings(SettingsSection):
     """The largest size or number of each part of a message."""
 
     # Each thread that verifies a message holds it in memory once.
-    body: Size = Field(64 * 1024**2, description="Octets of a whole message.")
+    body: Size = Field(64 * 1024**2, description="Octets of a complete message.")
     # An agreement names 99 attachments at most; each part costs a check of its boundary and its fields.
     parts: Count = Field(100, description="MIME parts of a message.")
     # Real parts have three to six fields in under 1 KB.
@@ -30,14 +30,18 @@ class LimitSettings(SettingsSection):
     # Read before the sender is authenticated: SOAP envelopes, and whole calls of agencies.
     envelope: Size = Field(4 * 1024**2, description="Octets of a SOAP envelope, and of a call of an agency.")
     tree: Size = Field(
-        4 * 1024**2, description="Octets that the tree of any envelope may take, however small it is."
+        4 * 1024**2,
+        description="Octets that the XML tree of an envelope may use, also if the envelope is small.",
     )
     # Machine-written envelopes come to 6, calls of thousands of short items in short lines to 13.
     density: Count = Field(
-        14, description="How many times its octets the tree of a larger envelope may take."
+        14,
+        description=(
+            "Largest ratio of the size of the XML tree of an envelope to its octets, for larger envelopes."
+        ),
     )
     # The deepest schema in use nests 21; the parser itself stops at 256.
-    depth: Count = Field(100, description="Nested elements of an XML document.")
+    depth: Count = Field(100, description="Depth of nested elements of an XML document.")
     elements: Count = Field(200_000, description="Elements of an XML document.")
     # Canonicalisation sorts them by a quadratic method: 50,000 on one element cost 2.6 seconds.
     attributes: Count = Field(64, description="Attributes of one element.")
@@ -45,10 +49,13 @@ class LimitSettings(SettingsSection):
     namespaces: Count = Field(64, description="Namespace declarations on the path to one element.")
     # 100 million steps are a third of a second; a submission of 30 MB takes 10 million.
     canonical_work: Count = Field(
-        100_000_000, description="Steps that canonicalising one document may take, computed beforehand."
+        100_000_000,
+        description=(
+            "Steps that the canonicalization of one document may take. They are computed before it begins."
+        ),
     )
     # 128 steps take half a microsecond; real envelopes take fewer than ten for each octet.
-    canonical_rate: Count = Field(128, description="Such steps for each octet of an envelope.")
+    canonical_rate: Count = Field(128, description="Canonicalization steps per octet of an envelope.")
     # The longest name in the schemas in use has 61 characters.
     name: Count = Field(256, description="Characters of the name of an element or attribute.")
     value: Count = Field(65_536, description="Characters of an attribute value.")
@@ -59,5 +66,8 @@ class LimitSettings(SettingsSection):
     # Exclusive canonicalisation looks up each of them at every element.
     prefixes: Count = Field(32, description="Names in one InclusiveNamespaces PrefixList.")
     clock_skew: Duration = Field(
-        timedelta(minutes=5), description="How far the clock of a partner may differ from ours."
+        timedelta(minutes=5),
+        description=(
+            "Largest permitted difference between the clock of a partner and the clock of the gateway."
+        ),
     )

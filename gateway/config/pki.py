@@ -17,16 +17,16 @@ class TokenSettings(SettingsSection):
     """The PKCS#11 token that signs, if configured; without a module the key is a file."""
 
     module: Location | None = Field(
-        None, description="The library of the token's vendor; with it `signing_key` is not read."
+        None, description="PKCS#11 library of the token's vendor. If it is set, `signing_key` is not read."
     )
-    label: str = Field("", description="The label of the token.")
-    key: str = Field("", description="The label of the private key in the token.")
-    pin: Secret | None = Field(None, description="The PIN of the token's user; read at each login.")
+    label: str = Field("", description="Label of the token.")
+    key: str = Field("", description="Label of the private key in the token.")
+    pin: Secret | None = Field(None, description="PIN of the token's user. It is read at each login.")
 
     @model_validator(mode="after")
     def _check_token_keys(self) -> TokenSettings:
         if self.module is not None and not (self.label and self.key and self.pin):
-            raise ValueError("a token is named by module, label, key and pin")
+            raise ValueError("a token needs module, label, key and pin")
         return self
 
 
@@ -34,24 +34,29 @@ class NextKeySettings(SettingsSection):
     """The key that takes over from the current signing key; without a start there is none."""
 
     starts: AwareDatetime | None = Field(
-        None, description="From when it signs in place of the one above; a date and time with its offset."
+        None,
+        description=(
+            "Time from which the next key signs instead of the current key: a date and time with offset."
+        ),
     )
-    signing_key: Secret | None = Field(None, description="The next private key, as `pki.signing_key`.")
+    signing_key: Secret | None = Field(
+        None, description="The next private key, in the form of `pki.signing_key`."
+    )
     signing_password: Secret | None = Field(
-        None, description="The password of the file of the next private key, when it is encrypted."
+        None, description="Password of the file of the next private key, if it is encrypted."
     )
     signing_certificate: Location | None = Field(
-        None, description="The certificate of the next key; a PKCS#12 file brings its own."
+        None, description="Certificate of the next key. A PKCS#12 file contains its own certificate."
     )
     token: TokenSettings = Field(
-        TokenSettings(), description="The PKCS#11 token that signs then, when one does."
+        TokenSettings(), description="PKCS#11 token with the next key, if the key is in a token."
     )
 
     @model_validator(mode="after")
     def _check_next_key(self) -> NextKeySettings:
         named = self.signing_key is not None or self.token.module is not None
         if (self.starts is not None) != named:
-            raise ValueError("the next key is named by starts, and signing_key or token")
+            raise ValueError("the next key needs starts, and signing_key or token")
         if self.token.module is not None and self.signing_certificate is None:
             raise ValueError("the key of a token needs signing_certificate")
         return self
@@ -61,38 +66,50 @@ class PkiSettings(SettingsSection):
     """The trusted authorities, and the key that signs."""
 
     anchors: tuple[Location, ...] = Field(
-        (Path("pki/ca.pem"),), description="The certificates of the authorities believed, as PEM files."
+        (Path("pki/ca.pem"),), description="Certificates of the trust anchors, as PEM files."
     )
     intermediates: tuple[Location, ...] = Field(
         (),
-        description="Certificates of authorities below an anchor, as PEM files; "
-        "those of the issuers and responders of `[fetch]` are known without.",
+        description=(
+            "Intermediate certificates, as PEM files. The issuers and responders in `[fetch]` need not be "
+            "repeated here."
+        ),
     )
     crls: tuple[Location, ...] = Field(
-        (Path("pki/crl.pem"),), description="The revocation lists in hand, as PEM or DER files."
+        (Path("pki/crl.pem"),), description="Revocation lists to load, as PEM or DER files."
     )
     signing_key: Secret = Field(
         Secret(file=Path("pki/hub.key.pem")),
-        description="The private key we sign with: PKCS#8 as PEM or DER, encrypted or not "
-        "(also by SEED, as Korean key files are), or a PKCS#12 file.",
+        description=(
+            "Private signing key: PKCS#8 as PEM or DER, encrypted or not (also with SEED, as in Korean "
+            "key files), or a PKCS#12 file."
+        ),
     )
     signing_password: Secret | None = Field(
-        None, description="The password of the file of the private key, when it is encrypted."
+        None, description="Password of the file of the private key, if it is encrypted."
     )
     signing_certificate: Location = Field(
         Path("pki/hub.cert.pem"),
-        description="The certificate of the key we sign with, as PEM or DER; "
-        "a PKCS#12 file brings its own, and this is not read.",
+        description=(
+            "Certificate of the signing key, as PEM or DER. It is not read for a PKCS#12 file, which "
+            "contains its own certificate."
+        ),
     )
-    token: TokenSettings = Field(TokenSettings(), description="The PKCS#11 token that signs, when one does.")
-    next: NextKeySettings = Field(NextKeySettings(), description="The key that takes over, when one does.")
+    token: TokenSettings = Field(
+        TokenSettings(), description="PKCS#11 token with the signing key, if the key is in a token."
+    )
+    next: NextKeySettings = Field(NextKeySettings(), description="The next signing key, if there is one.")
     policy: Location | None = Field(
-        None, description="The file of the trust policy, when it is not the shipped one."
+        None, description="File of the trust policy. If it is not set, the shipped policy is used."
     )
     revocation: Literal["require", "if_present"] | None = Field(
-        None, description="Whether a fresh revocation list is required; the policy's rule when not given."
+        None,
+        description=(
+            "With `require`, current revocation data are required. With `if_present`, they are used if "
+            "present. If it is not set, the policy decides."
+        ),
     )
-    signatures: str = Field("strict", description="The policy of algorithms that signatures must meet.")
+    signatures: str = Field("strict", description="Algorithm policy that signatures must satisfy.")
 
     @field_validator("signing_key", mode="before")
     @classmethod

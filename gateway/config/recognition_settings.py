@@ -17,15 +17,19 @@ class RecognitionSettings(SettingsSection):
 
     signers: tuple[Location, ...] = Field(
         (),
-        description="The certificates that may sign our own trusted list, as PEM files; "
-        "without any, nobody is recognised beside those whom our own authorities know.",
+        description=(
+            "Certificates that may sign the gateway's own trusted list, as PEM files. Without any, only "
+            "signers below the own trust anchors are accepted."
+        ),
     )
     uses: dict[Literal["signing", "encryption", "tls-client"], tuple[str, ...]] = Field(
         {"signing": ("*",)},
-        description="The levels that are good enough, for each use of a certificate (`signing`, "
-        "`encryption`, `tls-client`): one of them, or `*` for any. A use that is not named admits nobody.",
+        description=(
+            "Accepted levels for each use of a certificate (`signing`, `encryption`, `tls-client`); `*` "
+            "accepts any level. A use that is not named accepts no signer."
+        ),
     )
     vouched: Duration = Field(
         timedelta(days=1),
-        description="How old the word of a gateway that vouches for a party may be when the message comes.",
+        description="Largest age of a vouching gateway's statement when the message arrives.",
     )

@@ -17,8 +17,8 @@ __all__ = ["Secret"]
 class Secret(SettingsSection):
     """The place of a secret: a file, or an environment variable."""
 
-    file: Location | None = Field(None, description="The file that holds the secret.")
-    env: str | None = Field(None, description="The variable of the environment that holds the secret.")
+    file: Location | None = Field(None, description="File that contains the secret.")
+    env: str | None = Field(None, description="Environment variable that contains the secret.")
 
     @model_validator(mode="after")
     def _check_single_place(self) -> Secret:

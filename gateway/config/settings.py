@@ -24,30 +24,44 @@ __all__ = ["Settings"]
 class Settings(SettingsSection):
     """All sections of the settings."""
 
-    hub: HubSettings = Field(HubSettings(), description="Who we are.")
-    database: DatabaseSettings = Field(DatabaseSettings(), description="Where the rows are.")
-    http: HttpSettings = Field(HttpSettings(), description="How we are reached.")
-    limits: LimitSettings = Field(LimitSettings(), description="How much of everything a message may bring.")
-    pki: PkiSettings = Field(PkiSettings(), description="Whom we believe, and with which key we sign.")
+    hub: HubSettings = Field(HubSettings(), description="Identity and home folder of the gateway.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="The database.")
+    http: HttpSettings = Field(HttpSettings(), description="The HTTP server of the gateway.")
+    limits: LimitSettings = Field(LimitSettings(), description="Limits on the size and cost of a message.")
+    pki: PkiSettings = Field(PkiSettings(), description="Trust anchors, and the signing key of the gateway.")
     recognition: RecognitionSettings = Field(
-        RecognitionSettings(), description="Whom we recognise beside those whom our own authorities know."
+        RecognitionSettings(),
+        description=(
+            "Recognition of signers whose certificates do not lead to the gateway's own trust anchors."
+        ),
     )
     time_stamps: TimeStampSettings = Field(
-        TimeStampSettings(), description="By whom what is kept as evidence is time-stamped."
+        TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
     )
-    delivery: DeliverySettings = Field(
-        DeliverySettings(), description="How things are handed over, and again."
+    delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
+    share: ShareSettings = Field(ShareSettings(), description="Folders with your own data files.")
+    agency: dict[str, AgencySettings] = Field(
+        {}, description="How the gateway calls the agency with this code."
     )
-    share: ShareSettings = Field(ShareSettings(), description="Data of your own.")
-    agency: dict[str, AgencySettings] = Field({}, description="How each agency is reached, by its code.")
-    customs: CustomsSettings = Field(CustomsSettings(), description="How customs is reached.")
+    customs: CustomsSettings = Field(
+        CustomsSettings(),
+        description="How the gateway calls customs. Without an endpoint customs gets no calls.",
+    )
     fetch: dict[SourceName, FetchSettings] = Field(
         {},
         max_length=128,
-        description="What is fetched on schedule to judge certificates by, each under a name.",
+        description=(
+            "Revocation lists, OCSP responses and trusted lists that are fetched on a schedule. Each "
+            "source has a name."
+        ),
     )
     tls: dict[str, TlsSettings] = Field(
-        {}, max_length=1024, description="How we call each host over TLS, by its name or name:port."
+        {},
+        max_length=1024,
+        description=(
+            "How the gateway calls a host over TLS, by its name or name:port. The name `*` stands for all "
+            "other hosts."
+        ),
     )
 
     @model_validator(mode="before")

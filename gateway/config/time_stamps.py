@@ -18,36 +18,49 @@ class TimeStampSettings(SettingsSection):
     """The time-stamping authorities (RFC 3161); without any, evidence is sealed by our signature alone."""
 
     authorities: tuple[Url, ...] = Field(
-        (), max_length=8, description="Whom we ask, by URL: the next one where one gives no good stamp."
+        (),
+        max_length=8,
+        description=(
+            "URLs of the time-stamping authorities. If one gives no valid time stamp, the next one is asked."
+        ),
     )
     anchors: tuple[Location, ...] = Field(
         (),
-        description="The certificates of those who certify these authorities, as PEM files; "
-        "those of `pki.anchors` when none is named.",
+        description=(
+            "Trust anchors for the certificates of these authorities, as PEM files. If there is none, "
+            "those in `pki.anchors`."
+        ),
     )
     policy: str | None = Field(
         None,
         pattern=r"^[0-2](\.(0|[1-9][0-9]{0,17})){1,20}$",
-        description="The policy under which a stamp must be made, as an OID; any when not given.",
+        description="OID of the policy that a time stamp must have. If it is not set, any policy.",
     )
     every: Duration = Field(
-        timedelta(hours=1), description="How often the evidence so far is sealed, and stamped."
+        timedelta(hours=1), description="Interval at which the evidence is sealed and time-stamped."
     )
     retry: Duration = Field(
-        timedelta(minutes=1), description="The wait until all are asked again when none gave a good stamp."
+        timedelta(minutes=1),
+        description="Wait before the next round when no authority gave a valid time stamp.",
     )
     stale_after: Duration = Field(
         timedelta(hours=4),
-        description="How long evidence may wait for a stamp before time-stamping is stale.",
+        description="Time that evidence may wait for a time stamp before time-stamping is stale.",
     )
     when_stale: Literal["refuse", "warn"] = Field(
         "refuse",
-        description="What stops then: no new message is taken (GW804) and we are not ready, "
-        "or nothing but the log, the metrics and `gateway check` say so.",
+        description=(
+            "With `refuse`, no new message is accepted (GW804) and the gateway is not ready while "
+            "time-stamping is stale. With `warn`, only the log, the metrics and `gateway check` report "
+            "it."
+        ),
     )
-    time_out: Duration = Field(timedelta(seconds=30), description="How long an answer may take.")
+    time_out: Duration = Field(timedelta(seconds=30), description="Time limit for an answer.")
     skew: Duration = Field(
-        timedelta(minutes=5), description="How far the clock of an authority may differ from ours."
+        timedelta(minutes=5),
+        description=(
+            "Largest permitted difference between the clock of an authority and the clock of the gateway."
+        ),
     )
 
     @model_validator(mode="after")
@@ -55,5 +68,5 @@ class TimeStampSettings(SettingsSection):
         if min(self.every, self.retry, self.time_out) < _SHORTEST:
             raise ValueError("every, retry and time_out are at least a second")
         if self.stale_after < self.every:
-            raise ValueError("stale_after is not shorter than every: it would be stale before it is due")
+            raise ValueError("stale_after must not be shorter than every")
         return self

@@ -18,24 +18,26 @@ class TlsSettings(SettingsSection):
 
     anchors: tuple[Location, ...] = Field(
         (),
-        description="The authorities whose certificate the host must show, as PEM files; "
-        "without any those that the operating system believes.",
+        description=(
+            "Trust anchors for the certificate of the host, as PEM files. If there is none, those of the "
+            "operating system."
+        ),
     )
     certificate: Location | None = Field(
-        None, description="The certificate chain that we show when the host asks for one, as PEM."
+        None, description="Client certificate chain, as PEM. It is sent if the host requests one."
     )
-    key: Secret | None = Field(None, description="The private key of that certificate, as PEM; a file.")
-    password: Secret | None = Field(None, description="The password of that file, when it is encrypted.")
+    key: Secret | None = Field(None, description="Private key of the client certificate, as a PEM file.")
+    password: Secret | None = Field(None, description="Password of the key file, if it is encrypted.")
 
     @model_validator(mode="after")
     def _check_key_pair(self) -> TlsSettings:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("to show who we are needs certificate and key, both or neither")
+            raise ValueError("a client certificate needs certificate and key, both or neither")
         return self
 
 
 def get_key_file(key: Secret, where: str) -> Path:
     """Return the file of a TLS key; raises GW801 for a variable: the library reads only files."""
     if key.file is None:
-        raise GatewayError(SETTINGS_WRONG, "the key of TLS is read from a file only", where)
+        raise GatewayError(SETTINGS_WRONG, "the TLS key must be a file", where)
     return key.file

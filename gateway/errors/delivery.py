@@ -21,9 +21,15 @@ __all__ = [
 UNREACHABLE = Problem(
     id="GW601",
     title="destination unreachable, TLS, or time-out",
-    meaning="The destination did not take the delivery in time; it is tried again.",
-    cause="It is down, its name or certificate is wrong, the network is cut, or it is too slow.",
-    remedy="Usually none. If it goes on, check endpoint and TLS; `gateway queue show` lists every attempt.",
+    meaning="The destination did not accept the delivery in time. The gateway tries again.",
+    cause=(
+        "The destination is down or too slow, its host name or certificate is wrong, or the network "
+        "is interrupted."
+    ),
+    remedy=(
+        "Usually none. If the problem persists, check endpoint and TLS settings. `gateway queue show` "
+        "lists the attempts."
+    ),
     retry=True,
     ebms2="DeliveryFailure",
     ebms3="EBMS:0005",
@@ -31,12 +37,12 @@ UNREACHABLE = Problem(
 
 REFUSED_FOR_GOOD = Problem(
     id="GW602",
-    title="destination answered with a fault it will repeat",
-    meaning="The destination refused the delivery in a way that repeating will not change.",
-    cause="It answered with a fault about the content, or refuses us.",
+    title="destination refused permanently",
+    meaning="The destination refused the delivery. Another attempt would be refused, too.",
+    cause="It answered with a fault about the content, or does not accept the gateway as its caller.",
     remedy=(
-        "Read the stored answer with `gateway queue show`, settle it with the destination, then `gateway "
-        "queue requeue`."
+        "Read the reason with `gateway queue show` and resolve it with the destination. Then run "
+        "`gateway queue requeue`."
     ),
     ebms2="DeliveryFailure",
     ebms3="EBMS:0004",
@@ -45,9 +51,14 @@ REFUSED_FOR_GOOD = Problem(
 ANSWER_NOT_UNDERSTOOD = Problem(
     id="GW603",
     title="answer not understood",
-    meaning="The destination answered something that is not the answer agreed.",
-    cause="A proxy's error page, a cut-off answer, a wrong signature or a reply to another message.",
-    remedy="Look at the stored answer; the delivery is tried again under the same id.",
+    meaning="The answer of the destination is not the agreed answer.",
+    cause=(
+        "It is an error page of a proxy, is truncated, has a wrong signature, or answers another message."
+    ),
+    remedy=(
+        "Read the reason with `gateway queue show`. The gateway repeats the delivery with the same "
+        "message id."
+    ),
     retry=True,
     ebms2="DeliveryFailure",
     ebms3="EBMS:0004",
@@ -56,10 +67,11 @@ ANSWER_NOT_UNDERSTOOD = Problem(
 ATTEMPTS_USED_UP = Problem(
     id="GW604",
     title="attempts used up",
-    meaning="The delivery was given up: all tries or all of its time are used up.",
-    cause="The destination was unreachable or unwilling for too long.",
+    meaning="The delivery has failed: all attempts or all of its time are used up.",
+    cause="The destination was unreachable or refused the delivery for too long.",
     remedy=(
-        "Settle the cause, then `gateway queue requeue`; or `gateway queue cancel` if it is of no more use."
+        "Resolve the cause and run `gateway queue requeue`, or run `gateway queue cancel` if the "
+        "delivery is no longer needed."
     ),
     ebms2="DeliveryFailure",
     ebms3="EBMS:0202",
@@ -67,12 +79,14 @@ ATTEMPTS_USED_UP = Problem(
 
 PUT_ASIDE = Problem(
     id="GW605",
-    title="put aside: workers died over it",
-    meaning="So many workers died, one after another, while they made this delivery that it is made no more.",
-    cause="What it carries crashes the program or a library, takes all memory, or never ends.",
+    title="put aside: workers crashed during it",
+    meaning=(
+        "Several workers crashed, one after another, during this delivery. The gateway does not try it again."
+    ),
+    cause="Its content crashes the program or a library, exhausts the memory, or never finishes.",
     remedy=(
-        "Look at the log and at the message with `gateway message dump`; when the cause is mended, `gateway "
-        "queue requeue`, else `gateway queue cancel`."
+        "Read the log and the message (`gateway message dump`). If the cause is fixed, run "
+        "`gateway queue requeue`, else `gateway queue cancel`."
     ),
     ours=True,
     ebms2="DeliveryFailure",
@@ -81,15 +95,15 @@ PUT_ASIDE = Problem(
 
 FETCHED_REFUSED = Problem(
     id="GW606",
-    title="what was fetched is not put in force",
-    meaning="A list or response that was fetched is not believed; what was in force before stays so.",
+    title="fetched data not accepted",
+    meaning="A fetched list or response was not accepted. The previous one stays in force.",
     cause=(
-        "It is not signed by the issuer in the settings, older than what is in force, out of time, of "
-        "another kind than asked for, or malformed."
+        "It is not signed by the configured issuer, is older than the one in force, has expired, is "
+        "of another kind than requested, or is malformed."
     ),
     remedy=(
-        "Usually none: it is fetched again. If it goes on, compare url and certificates under [fetch] with "
-        "what the authority publishes; `gateway pki source list` says what is wrong."
+        "Usually none: it is fetched again. If the problem persists, `gateway pki source list` shows "
+        "the reason. Check url and certificates under [fetch]."
     ),
     retry=True,
 )
@@ -97,9 +111,9 @@ FETCHED_REFUSED = Problem(
 REPLY_UNMATCHED = Problem(
     id="GW701",
     title="reply matches no request",
-    meaning="The reply of an agency belongs to nothing we asked.",
+    meaning="The reply of an agency matches no request of the gateway.",
     cause="Its application number or RelatesTo is unknown, or belongs to another agency.",
-    remedy="Repeat the ApplicationNumber or the wsa:MessageID of our request exactly.",
+    remedy="Repeat the ApplicationNumber or the wsa:MessageID of the request exactly.",
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0001",
     soap="Client",
@@ -109,8 +123,8 @@ REPLY_UNMATCHED = Problem(
 DECISION_CONFLICT = Problem(
     id="GW702",
     title="decision conflicts with an earlier one",
-    meaning="The decision contradicts an earlier one of the same notice, or contradicts itself.",
-    cause="A notice number was used again with other words, or status code and decision do not agree.",
+    meaning="The decision contradicts an earlier decision of the same notice, or contradicts itself.",
+    cause="A notice number was reused with different content, or status code and decision do not agree.",
     remedy="Send the corrected decision under a new notice number.",
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
@@ -121,9 +135,9 @@ DECISION_CONFLICT = Problem(
 CASE_CLOSED = Problem(
     id="GW703",
     title="reply after the case was closed",
-    meaning="The reply came after its case had ended.",
-    cause="The case was withdrawn or refused meanwhile, or the application was cancelled.",
-    remedy="Nothing is stored. Settle it with the operator if the decision must stand.",
+    meaning="The reply arrived after its case had ended.",
+    cause="The case was withdrawn or refused, or the application was cancelled, before the reply arrived.",
+    remedy="The reply is not stored. Contact the operator if the decision must be recorded.",
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
     soap="Client",
@@ -133,17 +147,17 @@ CASE_CLOSED = Problem(
 DEADLINE_PASSED = Problem(
     id="GW704",
     title="deadline passed",
-    meaning="An agency or a declarant let a deadline pass; the case goes on.",
-    cause="No decision or no supplement came in time.",
-    remedy="Operator: remind whoever is late; the case shows whom it waits for.",
+    meaning="An agency or a declarant missed a deadline. The case continues.",
+    cause="No decision or no supplement arrived in time.",
+    remedy="Operator: remind the late party. `gateway case show` shows the state of each request.",
 )
 
 TRANSITION_REFUSED = Problem(
     id="GW705",
     title="transition not allowed",
-    meaning="What was asked is not possible in the present state.",
-    cause="It was done already, came too late, or another acted first.",
-    remedy="Look at the present state; the detail lists what it takes.",
+    meaning="The requested action is not possible in the current state.",
+    cause="The action was done already, came too late, or another action came first.",
+    remedy="Look at the current state. The detail lists the events that this state accepts.",
     soap="Server",
     http=409,
 )

@@ -18,8 +18,8 @@ __all__ = [
 SETTINGS_WRONG = Problem(
     id="GW801",
     title="settings wrong (names the key)",
-    meaning="The settings are wrong, so the gateway does not start.",
-    cause="A key is unknown, missing or has an unusable value; the location names it.",
+    meaning="The settings are wrong. The gateway does not start.",
+    cause="A key is unknown, is missing or has an invalid value. The location names it.",
     remedy="Correct the key in gateway.toml and run `gateway check`.",
     ours=True,
 )
@@ -27,8 +27,8 @@ SETTINGS_WRONG = Problem(
 SCHEMA_VERSION_WRONG = Problem(
     id="GW802",
     title="database older or newer than the code",
-    meaning="The database does not have the tables this version of the gateway needs.",
-    cause="The software was updated and the database was not, or the other way round.",
+    meaning="The tables of the database do not match this version of the gateway.",
+    cause="The software was updated and the database was not, or the reverse.",
     remedy="Older database: run `gateway migrate`. Newer database: install the newer gateway.",
     ours=True,
     http=503,
@@ -37,14 +37,14 @@ SCHEMA_VERSION_WRONG = Problem(
 KEY_UNAVAILABLE = Problem(
     id="GW803",
     title="private key unavailable",
-    meaning="The private key cannot be used, so nothing can be signed.",
+    meaning="The private key cannot be used, so the gateway cannot sign.",
     cause=(
-        "The file is missing or not readable, the variable or the password is wrong or not set, key and "
-        "certificate do not match, or the token is away or refuses its PIN."
+        "The file is missing or unreadable, the variable or password is wrong or not set, key and "
+        "certificate do not match, or the token is absent or rejects its PIN."
     ),
     remedy=(
-        "Operator: see what `gateway pki key` says. Sender: send the same message again later; "
-        "it may have been stored, and is receipted then."
+        "Operator: run `gateway pki key`. Sender: send the same message again later. If it was "
+        "stored, you then get its receipt."
     ),
     ours=True,
     retry=True,
@@ -54,12 +54,14 @@ KEY_UNAVAILABLE = Problem(
 
 TRUST_STALE = Problem(
     id="GW804",
-    title="time-stamping or trust data stale too long: no new messages taken",
-    meaning="The data that trust rests on is too old; no new messages are taken until it is fresh.",
-    cause="Revocation lists or time stamps could not be renewed for too long.",
+    title="time stamps or trust data outdated: no new messages accepted",
+    meaning=(
+        "Time stamps or trust data are too old. The gateway accepts no new messages until they are renewed."
+    ),
+    cause="The gateway could not renew time stamps or revocation data in time.",
     remedy=(
-        "Operator: the log says whose answer was missing or wrong; `gateway evidence list` shows the last "
-        "time stamp, `gateway pki source refresh` fetches lists at once. Sender: try again later."
+        "Operator: read the log, `gateway evidence list` (last time stamp) and "
+        "`gateway pki source list`. Run `gateway pki source refresh`. Sender: try again later."
     ),
     ours=True,
     retry=True,
@@ -71,9 +73,12 @@ TRUST_STALE = Problem(
 EVIDENCE_BROKEN = Problem(
     id="GW805",
     title="evidence chain broken",
-    meaning="Stored evidence does not have the digest it was stored with.",
-    cause="Rows or octets were changed or lost outside the gateway, or a disk is failing.",
-    remedy="Stop writing, keep the database as it is, compare with a backup, and find out who changed it.",
+    meaning="Stored evidence does not have its recorded digest.",
+    cause="Rows or octets were changed or lost outside the gateway, or a disk fails.",
+    remedy=(
+        "Stop the gateway and do not change the database. Find the rows with "
+        "`gateway evidence check`, compare them with a backup, and find the cause."
+    ),
     ours=True,
     soap="Server",
     http=503,
@@ -81,10 +86,13 @@ EVIDENCE_BROKEN = Problem(
 
 NO_ROOM = Problem(
     id="GW806",
-    title="no room: queue, disk or workers full",
-    meaning="There is no room to take the message safely, so it was not taken.",
-    cause="The database is away or busy, a disk is full, or every worker is occupied.",
-    remedy="Send the same message again later. Operator: look at /status/ready, disks and queue.",
+    title="no capacity: queue, disk or workers full",
+    meaning="The gateway has no capacity to store the message safely, so it did not accept it.",
+    cause="The database is unavailable or busy, a disk is full, or all workers are busy.",
+    remedy=(
+        "Send the same message again later. Operator: check /status/ready, the disks and "
+        "`gateway queue list`."
+    ),
     ours=True,
     retry=True,
     ebms3="EBMS:0004",
@@ -95,8 +103,11 @@ NO_ROOM = Problem(
 TOO_MANY_REQUESTS = Problem(
     id="GW807",
     title="too many requests of one sender at once",
-    meaning="As many requests of this sender as are allowed are being dealt with; this one was not taken.",
-    cause="The sender uses more connections at once than `http.requests_per_party` allows.",
+    meaning=(
+        "The gateway already processes the maximum number of requests of this sender. It did not "
+        "accept this one."
+    ),
+    cause="The sender sends more requests at once than `http.requests_per_party` allows.",
     remedy="Send the same message again after the seconds in Retry-After, over fewer connections.",
     retry=True,
     ebms3="EBMS:0004",
@@ -106,11 +117,12 @@ TOO_MANY_REQUESTS = Problem(
 
 OUR_MISTAKE = Problem(
     id="GW901",
-    title="our mistake",
-    meaning="Something went wrong inside the gateway; it is not the sender's fault.",
-    cause="A mistake in the program, recorded in the log with this id.",
+    title="internal error",
+    meaning="An error occurred inside the gateway. The sender did not cause it.",
+    cause="The program has a defect. The log records it with this id.",
     remedy=(
-        "Send the same message again later; if it goes on, report the time and the MessageId to the operator."
+        "Send the same message again later. If the problem persists, report the time and the "
+        "MessageId to the operator."
     ),
     ours=True,
     retry=True,

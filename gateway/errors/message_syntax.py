@@ -21,11 +21,13 @@ __all__ = [
 MEDIA_TYPE_REFUSED = Problem(
     id="GW101",
     title="media type not accepted",
-    meaning="The body is of a media type that this endpoint does not take.",
-    cause="The Content-Type header is missing or is neither multipart/related with a SOAP root nor text/xml.",
+    meaning="The endpoint does not accept the media type of the body.",
+    cause=(
+        "The Content-Type header is missing or is neither multipart/related with a SOAP root nor text/xml."
+    ),
     remedy=(
-        'Send multipart/related with type="text/xml" and a boundary, or bare text/xml when there is no '
-        "payload."
+        'Send multipart/related with type="text/xml" and a boundary. Send text/xml alone if there is '
+        "no payload."
     ),
     ebms2="MimeProblem",
     ebms3="EBMS:0007",
@@ -35,16 +37,15 @@ MEDIA_TYPE_REFUSED = Problem(
 
 TOO_LARGE = Problem(
     id="GW102",
-    title="too large, too many parts, or inflates too far",
-    meaning=(
-        "The message, or one part of it, is larger or more numerous than the limits allow; it was not read "
-        "further."
-    ),
+    title="too large, too many parts, or decompressed size too large",
+    meaning="The message or one of its parts exceeds a limit. The gateway did not read the rest.",
     cause=(
-        "The body, a part, the number of parts or headers, or the nesting of the XML exceeds a limit in "
-        "[limits]."
+        "The body, a part, the number of parts or headers, or the nesting of the XML exceeds a limit "
+        "in [limits]."
     ),
-    remedy="Split the attachments over several messages, or agree on a higher limit with the operator.",
+    remedy=(
+        "Split the attachments over several messages, or ask the operator for a higher limit in [limits]."
+    ),
     ebms2="MimeProblem",
     ebms3="EBMS:0007",
     soap="Client",
@@ -54,14 +55,14 @@ TOO_LARGE = Problem(
 MIME_MALFORMED = Problem(
     id="GW103",
     title="MIME malformed",
-    meaning="The multipart body cannot be taken apart.",
+    meaning="The multipart body cannot be divided into its parts.",
     cause=(
-        "A boundary is missing or never closed, a Content-ID is missing or used twice, a header cannot be "
-        "read, or a transfer encoding is wrong or unknown."
+        "A boundary is missing or not closed, a Content-ID is missing or used twice, a header cannot "
+        "be parsed, or a transfer encoding is wrong or unknown."
     ),
     remedy=(
-        "Compare the body with RFC 2387 and RFC 2046; often the boundary in Content-Type is not that of the "
-        "body."
+        "Compare the body with RFC 2387 and RFC 2046. Often the boundary in Content-Type differs from "
+        "the boundary in the body."
     ),
     ebms2="MimeProblem",
     ebms3="EBMS:0007",
@@ -72,9 +73,9 @@ MIME_MALFORMED = Problem(
 XML_MALFORMED = Problem(
     id="GW104",
     title="XML not well-formed, or with DTD or entities",
-    meaning="The XML cannot be read, or holds what is never read here.",
+    meaning="The XML cannot be parsed, or it contains a construct that the gateway does not accept.",
     cause="It is not well-formed, not UTF-8, or has a document type declaration or entity references.",
-    remedy="Write plain UTF-8 XML without a DOCTYPE; the location names the line.",
+    remedy="Write UTF-8 XML without a DOCTYPE. The location gives the line.",
     ebms2="OtherXml",
     ebms3="EBMS:0009",
     soap="Client",
@@ -84,14 +85,13 @@ XML_MALFORMED = Problem(
 NOT_SOAP = Problem(
     id="GW105",
     title="not a SOAP envelope of this version",
-    meaning="The root is not a SOAP envelope of the version that this endpoint speaks.",
+    meaning="The root element is not a SOAP envelope of the version that this endpoint accepts.",
     cause=(
-        "A SOAP 1.2 envelope came where 1.1 is spoken or the other way round, or the document is no SOAP at "
-        "all."
+        "A SOAP 1.2 envelope was sent to a SOAP 1.1 endpoint or the reverse, or the document is not SOAP."
     ),
     remedy=(
-        "Send a SOAP 1.1 envelope (http://schemas.xmlsoap.org/soap/envelope/) for ebMS 2.0 and the web "
-        "services."
+        "Send a SOAP 1.1 envelope (http://schemas.xmlsoap.org/soap/envelope/) for ebMS 2.0 and the "
+        "web services."
     ),
     soap="VersionMismatch",
     http=500,
@@ -100,10 +100,10 @@ NOT_SOAP = Problem(
 NOT_UNDERSTOOD = Problem(
     id="GW106",
     title="mandatory header not understood",
-    meaning="A header marked mustUnderstand is not one the gateway knows.",
-    cause="The sender uses an extension that was not agreed on.",
+    meaning="The gateway does not support a header that is marked mustUnderstand.",
+    cause="The sender uses an extension that is not agreed.",
     remedy=(
-        "Leave the header out or take its mustUnderstand away, or ask the operator which extensions are "
+        "Remove the header or its mustUnderstand attribute, or ask the operator which extensions are "
         "supported."
     ),
     ebms2="NotSupported",
@@ -114,13 +114,13 @@ NOT_UNDERSTOOD = Problem(
 
 HEADER_INVALID = Problem(
     id="GW107",
-    title="header against its schema",
-    meaning="A header element breaks its schema or its standard's rules.",
+    title="header violates its schema",
+    meaning="A header element violates its schema or the rules of its standard.",
     cause=(
-        "A required element or attribute is missing, stands in the wrong place, occurs too often or has a "
-        "value of the wrong form."
+        "A required element or attribute is missing, is in the wrong place, occurs too often, or has "
+        "an invalid value."
     ),
-    remedy="Correct the element at the location; the detail says what was expected there.",
+    remedy="Correct the element at the location. The detail states what is expected there.",
     ebms2="OtherXml",
     ebms3="EBMS:0009",
     soap="Client",
@@ -130,9 +130,11 @@ HEADER_INVALID = Problem(
 PART_MISSING = Problem(
     id="GW108",
     title="referenced part is missing",
-    meaning="The message refers to a part that is not in it.",
-    cause="The Manifest or a signature names a cid: that no MIME part has as its Content-ID.",
-    remedy="Send every part that the Manifest names, and write each Content-ID exactly as it is referred to.",
+    meaning="The message refers to a part that it does not contain.",
+    cause="The Manifest or a signature names a cid: URI that is not the Content-ID of any MIME part.",
+    remedy=(
+        "Send every part that the Manifest names. Write each Content-ID exactly as in the reference to it."
+    ),
     ebms2="MimeProblem",
     ebms3="EBMS:0011",
     soap="Client",
@@ -142,8 +144,8 @@ PART_MISSING = Problem(
 DECOMPRESSION_FAILED = Problem(
     id="GW109",
     title="decompression failed",
-    meaning="A compressed part cannot be unpacked.",
-    cause="The part is not gzip although it says so, is cut off, or its checksum is wrong.",
+    meaning="A compressed part cannot be decompressed.",
+    cause="The part is declared as gzip but is not gzip, is truncated, or has a wrong checksum.",
     remedy="Compress the part again and sign it after compression.",
     ebms3="EBMS:0303",
     soap="Client",
@@ -152,13 +154,13 @@ DECOMPRESSION_FAILED = Problem(
 
 REQUEST_MALFORMED = Problem(
     id="GW110",
-    title="HTTP request not taken",
-    meaning="The request is wrong as HTTP, or asks of HTTP what is not offered here.",
+    title="HTTP request not accepted",
+    meaning="The request violates HTTP/1.1, or uses an HTTP feature that the gateway does not support.",
     cause=(
-        "A field is said twice, the host is missing, the body breaks off, has trailers or a coding other "
-        "than chunked, or the method or an expectation is unknown."
+        "A header field occurs twice, Host is missing, the body is truncated, has trailers or a "
+        "coding other than chunked, or the method or expectation is unknown."
     ),
-    remedy="Send a plain HTTP/1.1 POST with a Content-Length; the location names the field.",
+    remedy="Send a plain HTTP/1.1 POST with a Content-Length. The location names the header field.",
     soap="Client",
     http=400,
 )
@@ -166,10 +168,11 @@ REQUEST_MALFORMED = Problem(
 TOO_SLOW = Problem(
     id="GW111",
     title="request too slow",
-    meaning="The body did not arrive in time, so it was not waited for any longer.",
-    cause="The connection is slow or was interrupted, or the sender stopped in the middle.",
+    meaning="The body did not arrive in time. The gateway stopped waiting for it.",
+    cause="The connection is slow or was interrupted, or the sender stopped sending.",
     remedy=(
-        "Send again. Operator: `http.read_time_out` and `http.slowest_body` say how fast a body must come."
+        "Send the request again. Operator: `http.read_time_out` and `http.slowest_body` set how fast "
+        "a body must arrive."
     ),
     retry=True,
     soap="Client",

@@ -21,10 +21,15 @@ __all__ = [
 
 AGREEMENT_UNKNOWN = Problem(
     id="GW301",
-    title="agreement unknown or not in force",
-    meaning="No agreement in force fits the CPAId of the message.",
-    cause="The id is misspelt, the agreement was never loaded, is suspended, has not begun or has ended.",
-    remedy="Compare CPAId with `gateway agreement list`; load or renew the agreement.",
+    title="agreement unknown or not active",
+    meaning="No active agreement matches the CPAId of the message.",
+    cause=(
+        "The id is misspelt, or the agreement was never loaded, is suspended, is not yet valid, or has ended."
+    ),
+    remedy=(
+        "Compare CPAId with `gateway agreement list`. Operator: load the agreement with "
+        "`gateway agreement load`."
+    ),
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0010",
     soap="Client",
@@ -34,10 +39,12 @@ AGREEMENT_UNKNOWN = Problem(
 PARTY_UNKNOWN = Problem(
     id="GW302",
     title="party unknown or suspended",
-    meaning="The sender or the receiver named is not a registered, active party.",
-    cause="A PartyId or its type is misspelt, the party was never registered, or it is suspended or retired.",
+    meaning="The sender or the receiver in the header is not a registered, active party.",
+    cause=(
+        "A PartyId or its type is misspelt, the party was never registered, or it is suspended or retired."
+    ),
     remedy=(
-        "Compare PartyId and type with `gateway party list`; ask the operator when the party is suspended."
+        "Compare PartyId and type with `gateway party list`. Ask the operator if the party is suspended."
     ),
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0001",
@@ -49,8 +56,8 @@ PMODE_UNKNOWN = Problem(
     id="GW303",
     title="no P-Mode for this service and action",
     meaning="The agreement exists but does not cover this kind of message.",
-    cause="Service, action, role or protocol differ from every P-Mode of the agreement.",
-    remedy="Use the Service and Action of the agreement, letter by letter, or have them added to it.",
+    cause="Service, action, role or protocol does not match any P-Mode of the agreement.",
+    remedy="Use exactly the Service and Action of the agreement, or ask the operator to add them to it.",
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0010",
     soap="Client",
@@ -62,10 +69,10 @@ HEADER_INCONSISTENT = Problem(
     title="header inconsistent with the agreement",
     meaning="The header contradicts the agreement or itself.",
     cause=(
-        "An acknowledgement, duplicate elimination, synchronous reply or role is asked for otherwise than "
-        "agreed."
+        "The requested acknowledgment, duplicate elimination, synchronous reply or role differs from "
+        "the agreement."
     ),
-    remedy="Set the element at the location as the agreement has it.",
+    remedy="Set the element at the location to the value in the agreement.",
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
     soap="Client",
@@ -74,19 +81,22 @@ HEADER_INCONSISTENT = Problem(
 
 DUPLICATE = Problem(
     id="GW305",
-    title="duplicate (not an error outside: first receipt again)",
-    meaning="The message was received before; the first receipt is sent again and nothing is done twice.",
-    cause="The sender did not get the first receipt, or repeated the message to be sure.",
-    remedy="Nothing is to be done. Take the receipt: it is the one of the first time.",
+    title="duplicate (no error is reported; the first receipt is sent again)",
+    meaning=(
+        "The message was received before. The gateway sends the first receipt again and does not "
+        "process the message twice."
+    ),
+    cause="The sender did not receive the first receipt, or repeated the message as a precaution.",
+    remedy="No action is needed. The receipt is the one that was made for the first copy.",
     http=200,
 )
 
 TIME_TO_LIVE_EXPIRED = Problem(
     id="GW306",
     title="time to live expired",
-    meaning="The message came after the time at which its sender said it would be of no use.",
-    cause="TimeToLive had passed on arrival: the message waited too long or a clock is wrong.",
-    remedy="Send the content in a new message with a later TimeToLive; check the clock.",
+    meaning="The message arrived after its TimeToLive.",
+    cause="The message was delayed, or a clock is wrong.",
+    remedy="Send the content in a new message with a later TimeToLive. Check the clock.",
     ebms2="TimeToLiveExpired",
     ebms3="EBMS:0202",
     soap="Client",
@@ -96,9 +106,9 @@ TIME_TO_LIVE_EXPIRED = Problem(
 REFERENCE_UNKNOWN = Problem(
     id="GW307",
     title="RefToMessageId unknown",
-    meaning="The message answers one that is not known here.",
-    cause="RefToMessageId is misspelt, or names a message of another party or one that was refused.",
-    remedy="Refer to the MessageId of a message that was acknowledged.",
+    meaning="The message refers to a message that the gateway does not know.",
+    cause="RefToMessageId is misspelt, or names a message of another party or a refused message.",
+    remedy="Refer to the MessageId of an acknowledged message.",
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0001",
     soap="Client",
@@ -108,9 +118,15 @@ REFERENCE_UNKNOWN = Problem(
 RECEIPT_MISSING = Problem(
     id="GW308",
     title="receipt missing",
-    meaning="No receipt came for a message of ours in the time agreed.",
-    cause="The partner is down, cannot reach us, or lost the message; it is sent again unchanged.",
-    remedy="Usually none. If it goes on, call the partner; `gateway queue list` shows the attempts.",
+    meaning="No receipt for a message of the gateway arrived in the agreed time.",
+    cause=(
+        "The partner is down, cannot reach the gateway, or lost the message. The gateway sends the "
+        "message again unchanged."
+    ),
+    remedy=(
+        "Usually none. If the problem persists, contact the partner. `gateway queue list` shows the "
+        "number of attempts."
+    ),
     retry=True,
     ebms2="DeliveryFailure",
     ebms3="EBMS:0301",
@@ -119,12 +135,12 @@ RECEIPT_MISSING = Problem(
 RECEIPT_MISMATCH = Problem(
     id="GW309",
     title="receipt does not match",
-    meaning="A receipt came that does not prove what we sent.",
+    meaning="A receipt arrived that does not match the message that was sent.",
     cause=(
-        "Its digests are not those of our message, it is not signed though it must be, or it refers to "
-        "another message."
+        "Its digests differ from those of the message, it is unsigned although a signature is "
+        "required, or it refers to another message."
     ),
-    remedy="Ask the partner which message it received; keep both messages, they are evidence.",
+    remedy="Ask the partner which message it received. Keep both messages as evidence.",
     ebms2="SecurityFailure",
     ebms3="EBMS:0302",
 )
@@ -132,9 +148,9 @@ RECEIPT_MISMATCH = Problem(
 NOTHING_TO_PULL = Problem(
     id="GW310",
     title="nothing to pull",
-    meaning="There is no message waiting to be fetched.",
-    cause="Everything for this party and channel has been fetched already.",
-    remedy="Nothing is to be done. Ask again later.",
+    meaning="No message is waiting to be pulled.",
+    cause="All messages for this party and channel have been pulled already.",
+    remedy="No action is needed. Pull again later.",
     ebms3="EBMS:0006",
     http=200,
 )
@@ -142,9 +158,9 @@ NOTHING_TO_PULL = Problem(
 NOT_SUPPORTED = Problem(
     id="GW311",
     title="feature not supported",
-    meaning="The message asks for something the standard offers and the gateway does not.",
-    cause="A feature such as ordered delivery or multi-hop acknowledgement is requested.",
-    remedy="Leave the feature out; the manual's page on standards says what is supported.",
+    meaning="The message requests a feature of the standard that the gateway does not support.",
+    cause="The message uses a feature such as ordered delivery or multi-hop acknowledgment.",
+    remedy="Do not use the feature. The page standards.md of the manual lists the supported features.",
     ebms2="NotSupported",
     ebms3="EBMS:0002",
     soap="Client",
@@ -154,9 +170,9 @@ NOT_SUPPORTED = Problem(
 MESSAGE_ID_REUSED = Problem(
     id="GW312",
     title="MessageId known with other content",
-    meaning="The MessageId was used before for a message with other content.",
-    cause="The sender changed a message and sent it under its old id, or its ids are not unique.",
-    remedy="Give every new or changed message a MessageId of its own; repeat only identical messages.",
+    meaning="The MessageId was used before for a message with different content.",
+    cause="The sender changed a message and reused its MessageId, or its MessageIds are not unique.",
+    remedy="Use a new MessageId for every new or changed message. Repeat only identical messages.",
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
     soap="Client",

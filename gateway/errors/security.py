@@ -23,9 +23,9 @@ __all__ = [
 SIGNATURE_MISSING = Problem(
     id="GW201",
     title="signature missing",
-    meaning="The message carries no signature though the agreement asks for one.",
-    cause="The sender's software is not set to sign, or signs for another role.",
-    remedy="Switch signing on for this agreement and send the message again under a new MessageId.",
+    meaning="The message has no signature, but the agreement requires one.",
+    cause="The sender's software is not configured to sign, or signs for another role.",
+    remedy="Enable signing for this agreement. Send the message again with a new MessageId.",
     ebms2="SecurityFailure",
     ebms3="EBMS:0103",
     soap="wsse:InvalidSecurity",
@@ -35,14 +35,14 @@ SIGNATURE_MISSING = Problem(
 SIGNATURE_INVALID = Problem(
     id="GW202",
     title="signature or digest wrong",
-    meaning="The signature does not belong to what was received.",
+    meaning="The signature does not match the received content.",
     cause=(
-        "Something was changed after signing, a digest differs, or the canonical form was made in another "
-        "way."
+        "The content was changed after signing, a digest differs, or the canonical form was computed "
+        "differently."
     ),
     remedy=(
-        "Sign as the last step before sending and let nothing reformat the message; the location names the "
-        "reference that differs."
+        "Sign as the last step before sending. Do not reformat the message after that. The location "
+        "names the reference that differs."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
@@ -52,10 +52,14 @@ SIGNATURE_INVALID = Problem(
 
 NOT_COVERED = Problem(
     id="GW203",
-    title="a part that must be signed is not",
-    meaning="Something that must be signed is outside the signature.",
-    cause="The envelope, a payload, the Timestamp or an addressing header has no reference in ds:SignedInfo.",
-    remedy="Add a reference for the part at the location; the manual lists what each profile covers.",
+    title="required part not signed",
+    meaning="A part that must be signed is not covered by the signature.",
+    cause=(
+        "The envelope, a payload, the Timestamp or an addressing header has no reference in ds:SignedInfo."
+    ),
+    remedy=(
+        "Add a reference for the part at the location. The manual lists the parts that each profile covers."
+    ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0103",
     soap="wsse:InvalidSecurity",
@@ -65,9 +69,9 @@ NOT_COVERED = Problem(
 ALGORITHM_REFUSED = Problem(
     id="GW204",
     title="algorithm or key size refused by policy",
-    meaning="The signature uses something the policy refuses.",
+    meaning="The policy does not accept an algorithm, a key or a transform of the signature.",
     cause=(
-        "An old digest (MD5, SHA-1), a short key, an unknown transform or a key source that is not allowed."
+        "A weak digest (MD5, SHA-1), a short key, an unknown transform, or a key source that is not allowed."
     ),
     remedy="Sign with RSA-SHA256 or ECDSA-SHA256 and a key of at least 2048 bits (RSA) or P-256 (EC).",
     ebms2="SecurityFailure",
@@ -79,14 +83,13 @@ ALGORITHM_REFUSED = Problem(
 CERTIFICATE_UNTRUSTED = Problem(
     id="GW205",
     title="certificate not trusted",
-    meaning="The certificate of the signer leads to no authority that is believed here.",
+    meaning="The certificate of the signer does not lead to a trusted authority.",
     cause=(
-        "The issuer is not among the configured anchors, an intermediate certificate is missing, or the "
-        "certificate may not be used for this."
+        "The issuer is not a configured trust anchor, an intermediate certificate is missing, or the "
+        "certificate does not permit this use."
     ),
     remedy=(
-        "Use a certificate of an accepted authority, or ask the operator to add the authority to [pki] "
-        "anchors."
+        "Use a certificate of a trusted authority, or ask the operator to add the authority to `pki.anchors`."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
@@ -97,14 +100,11 @@ CERTIFICATE_UNTRUSTED = Problem(
 CERTIFICATE_EXPIRED = Problem(
     id="GW206",
     title="certificate expired or not yet valid",
-    meaning="The certificate was not valid at the moment of the message.",
-    cause=(
-        "It has expired or is not valid yet, the register takes it for another time only, or one of the "
-        "clocks is wrong."
-    ),
+    meaning="The certificate was not valid at the time of the message.",
+    cause="It has expired or is not yet valid, it is registered for another period, or a clock is wrong.",
     remedy=(
-        "Renew the certificate, register the new one with the operator and sign with it; check the clock "
-        "first."
+        "Check the clock. Renew the certificate and sign with the new one. Operator: register it with "
+        "`gateway party certificate add`."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
@@ -116,8 +116,11 @@ CERTIFICATE_REVOKED = Problem(
     id="GW207",
     title="certificate revoked",
     meaning="The authority has revoked the certificate.",
-    cause="The key was lost, replaced or withdrawn, and the revocation list says so.",
-    remedy="Stop using the key, obtain a new certificate and have it registered.",
+    cause="The key was lost, replaced or withdrawn, and the revocation data of the authority states this.",
+    remedy=(
+        "Stop using the key and obtain a new certificate. Operator: register it with "
+        "`gateway party certificate add`."
+    ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
     soap="wsse:InvalidSecurityToken",
@@ -126,13 +129,14 @@ CERTIFICATE_REVOKED = Problem(
 
 REVOCATION_UNKNOWN = Problem(
     id="GW208",
-    title="revocation not known freshly enough (indeterminate)",
+    title="revocation status unknown or outdated (indeterminate)",
     meaning=(
-        "Whether the certificate has been revoked cannot be said now, so it is not believed for the moment."
+        "The gateway cannot determine whether the certificate is revoked, so it does not accept it now."
     ),
-    cause="The revocation list of its issuer is missing or too old.",
+    cause="The revocation list or OCSP response for the certificate is missing or too old.",
     remedy=(
-        "Send the same message later. Operator: put a fresh list in place with `gateway pki source refresh`."
+        "Send the same message later. Operator: fetch with `gateway pki source refresh`, or load a "
+        "list with `gateway pki crl`."
     ),
     retry=True,
     ebms2="SecurityFailure",
@@ -144,9 +148,14 @@ REVOCATION_UNKNOWN = Problem(
 SIGNER_MISMATCH = Problem(
     id="GW209",
     title="signer is not the sending party",
-    meaning="The signature is good, but not that of the party that the message names as its sender.",
-    cause="The signing certificate is registered for another party or for none.",
-    remedy="Sign with the sender's own key, or have the certificate registered for that party.",
+    meaning=(
+        "The signature is valid, but it was not made by the party that the message names as its sender."
+    ),
+    cause="The signing certificate is registered for another party or for no party.",
+    remedy=(
+        "Sign with the sender's own key. Operator: register the certificate with "
+        "`gateway party certificate add`."
+    ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
     soap="wsse:FailedAuthentication",
@@ -158,9 +167,13 @@ DECRYPTION_FAILED = Problem(
     title="decryption failed",
     meaning="An encrypted part cannot be decrypted.",
     cause=(
-        "It was encrypted for another key, with an algorithm that is not allowed, or was damaged on its way."
+        "It was encrypted for another key or with an algorithm that is not allowed, or it was damaged "
+        "in transit."
     ),
-    remedy="Encrypt for the gateway's present encryption certificate and with an algorithm of the agreement.",
+    remedy=(
+        "Encrypt for the current encryption certificate of the gateway and with an algorithm of the "
+        "agreement."
+    ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0102",
     soap="wsse:FailedCheck",
@@ -170,9 +183,9 @@ DECRYPTION_FAILED = Problem(
 TIMESTAMP_REFUSED = Problem(
     id="GW211",
     title="security timestamp outside the window",
-    meaning="The security timestamp is too old, lies in the future or has expired.",
-    cause="A clock is wrong, or the message was held back and sent again without a new timestamp.",
-    remedy="Set the clock by NTP and make timestamp and signature anew for every attempt.",
+    meaning="The security timestamp is too old, is in the future, or has expired.",
+    cause="A clock is wrong, or the message was delayed and sent again without a new timestamp.",
+    remedy="Synchronise the clock by NTP. Make a new timestamp and a new signature for every attempt.",
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
     soap="wsse:MessageExpired",
@@ -182,9 +195,9 @@ TIMESTAMP_REFUSED = Problem(
 NOT_ALLOWED = Problem(
     id="GW212",
     title="operator or party not allowed",
-    meaning="Who asked is known but may not do this.",
-    cause="The party or operator lacks the role, or asks about what belongs to another.",
-    remedy="Ask the operator for the role, or use the account that the matter belongs to.",
+    meaning="The party or operator is known but is not authorised for this request.",
+    cause="The party or operator does not have the role, or the request concerns data of another party.",
+    remedy="Ask the operator for the role, or use the account of the party that owns the data.",
     ebms2="SecurityFailure",
     ebms3="EBMS:0103",
     soap="Client",
@@ -194,14 +207,14 @@ NOT_ALLOWED = Problem(
 CLIENT_CERTIFICATE = Problem(
     id="GW213",
     title="TLS client certificate missing or not the sender's",
-    meaning="The message is signed by one party, and the connection it came by is not shown to be its own.",
+    meaning="The TLS connection is not authenticated as the party that signed the message.",
     cause=(
-        "No certificate was shown over TLS where one is agreed, the one shown is registered for another "
-        "party or for none, or a message that somebody else signed was passed on."
+        "A required client certificate is missing, it is registered for another party or for none, or "
+        "a party forwarded a message that another party signed."
     ),
     remedy=(
-        "Connect with the client certificate that is registered for the sender (`gateway party certificate "
-        "list`); where none is asked for, show none."
+        "Connect with the client certificate that is registered for the sender "
+        "(`gateway party certificate list`). Send none where none is required."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",

@@ -37,5 +37,5 @@ def _find_storage_problem(engine: Engine) -> GatewayError | None:
         with write_transaction(engine) as conn:
             register_version.probe_commit(conn)
     if room.lacking:
-        return room.find_shortage() or InsufficientStorageError("the database has just refused something")
+        return room.find_shortage() or InsufficientStorageError("the database has just refused a write")
     return room.find_shortage()

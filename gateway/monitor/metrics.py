@@ -39,25 +39,33 @@ _HELP = {
     "gateway_cases": "Cases, by state and outcome.",
     "gateway_requests": "Requests to agencies, by agency and state.",
     "gateway_deliveries": "Deliveries, by lane and state.",
-    "gateway_deliveries_put_aside": "Deliveries over which workers died: they wait for the operator.",
-    "gateway_database_free_octets": "Free octets of the disk of the database, where it can be measured.",
-    "gateway_database_reserve_octets": "Octets of it that are kept: with fewer no new message is taken.",
-    "gateway_database_short": "1 while this process takes no new message for want of room, else 0.",
-    "gateway_database_refusals": "Times that this process found no room in the database.",
-    "gateway_certificates": "Certificates of active parties and our own, by use and state.",
-    "gateway_certificate_days": "Days until the first party, by use, has none that follows; below 0: over.",
-    "gateway_own_certificate_days": "Days until our own last signing certificate ends.",
-    "gateway_certificates_ending": "Parties and uses, ourselves too, without a certificate in 30 days.",
-    "gateway_own_key_away": "1 while the key that signs now does not sign in this process, else 0.",
-    "gateway_evidence_leaves": "Leaves of evidence under a sealed head, and under a time-stamped one.",
-    "gateway_evidence_unstamped_seconds": "For how long the oldest evidence without a time stamp has waited.",
-    "gateway_time_stamp_seconds": "How long ago the last time stamp was made.",
-    "gateway_fetched_words": "Lists and responses in force that were fetched, by source.",
-    "gateway_fetched_seconds_left": "Seconds until what ends first of a source ends; below 0: stale.",
+    "gateway_deliveries_put_aside": "Deliveries during which workers crashed. They wait for the operator.",
+    "gateway_database_free_octets": "Free octets on the disk of the database, if they can be measured.",
+    "gateway_database_reserve_octets": (
+        "Reserved octets of that disk. With fewer free octets, no new message is accepted."
+    ),
+    "gateway_database_short": "1 while this process accepts no new message for lack of disk space, else 0.",
+    "gateway_database_refusals": "Number of times that this process found no space in the database.",
+    "gateway_certificates": "Certificates of active parties and of the gateway, by use and state.",
+    "gateway_certificate_days": (
+        "Days until the first party has no valid certificate, by use. Negative: expired."
+    ),
+    "gateway_own_certificate_days": "Days until the last signing certificate of the gateway expires.",
+    "gateway_certificates_ending": (
+        "Pairs of party and use that have no certificate in 30 days, the gateway included."
+    ),
+    "gateway_own_key_away": "1 while the current signing key is unavailable in this process, else 0.",
+    "gateway_evidence_leaves": (
+        "Leaves of evidence, by state: under a sealed head, or under a time-stamped head."
+    ),
+    "gateway_evidence_unstamped_seconds": "Seconds that the oldest evidence without a time stamp has waited.",
+    "gateway_time_stamp_seconds": "Seconds since the last time stamp.",
+    "gateway_fetched_words": "Fetched lists and responses in force, by source.",
+    "gateway_fetched_seconds_left": "Seconds until the first data of a source expires. Negative: stale.",
     "gateway_fetched_age_seconds": "Age of the oldest list or response in force, by source.",
-    "gateway_fetched_ago_seconds": "How long ago the last fetch was believed, by source.",
-    "gateway_fetch_failures": "Fetches that failed since then, by source.",
-    "gateway_trust_epoch": "Number of changes of the register.",
+    "gateway_fetched_ago_seconds": "Seconds since the last accepted fetch, by source.",
+    "gateway_fetch_failures": "Failed fetches since the last accepted fetch, by source.",
+    "gateway_trust_epoch": "Number of changes of the register of parties, certificates and trust data.",
 }
 
 

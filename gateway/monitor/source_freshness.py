@@ -40,10 +40,10 @@ class SourceFreshness:
         """Return the text of a warning for the operator, None when there is none."""
         until = f"{self.next_update:%Y-%m-%dT%H:%M:%SZ}" if self.next_update else ""
         told = {
-            "never": f"nothing was fetched from {self.name} yet",
-            "ending": f"what was fetched from {self.name} ends at {until}",
-            "stale": f"what was fetched from {self.name} ended at {until}",
-            "left": f"what was fetched from {self.name} is in force, but it is no more in the settings",
+            "never": f"no data have been fetched from {self.name} yet",
+            "ending": f"the data fetched from {self.name} expire at {until}",
+            "stale": f"the data fetched from {self.name} expired at {until}",
+            "left": f"the data fetched from {self.name} are in force, but it is no longer in the settings",
         }.get(self.state)
         if not self.failures:
             return told

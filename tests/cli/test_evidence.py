@@ -88,7 +88,9 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
     assert (status, found["leaves"], found["signed"], found["stamps"]) == (0, 4, 1, 1)
     assert (found["vouched"], found["stamped"], found["unsealed"]) == (4, 4, 1)
     told = said(capsys, "evidence", "check", *home)[1]
-    assert told.startswith("4 leaves under 1 heads, 1 under none yet: all as recorded\n1 heads signed by us")
+    assert told.startswith(
+        "4 leaves under 1 heads, 1 not yet under a head: all digests match\n1 heads signed by the gateway"
+    )
 
     proof, pki = house.home.parent / "proof.json", house.home / "pki"
     status, words = said(capsys, "evidence", "prove", "message", "1", "--to", str(proof), *home)
@@ -106,7 +108,8 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
     assert "unproved" not in told
     for half, other in ((believed[:2], "signer"), (believed[2:], "anchor")):
         assert (
-            f"(unproved: no --{other} was named)" in said(capsys, "evidence", "verify", str(proof), *half)[1]
+            f"(not verified: no --{other} was given)"
+            in said(capsys, "evidence", "verify", str(proof), *half)[1]
         )
     # A proof is its own witness: whoever believes nobody is told nothing.
     assert main(["evidence", "verify", str(proof)]) == 2

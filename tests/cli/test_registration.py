@@ -201,7 +201,7 @@ def test_check_warns_that_our_own_certificate_ends(
     capsys.readouterr()
     status, text = run("check", "--json")
     told = [
-        one for one in json.loads(text)["warnings"] if one.startswith("the last signing certificate of (ours")
+        one for one in json.loads(text)["warnings"] if one.startswith("the last signing certificate of (this")
     ]
     assert (status, len(told)) == (0, 1), text
     assert "ends in 20 days" in told[0]
@@ -230,7 +230,7 @@ def test_the_log_tells_of_it_once_a_day(
     monkeypatch.setattr("gateway.cli.hub_findings.build_hub", lambda *_: 1 / 0)
     waits.clear()
     log_endings_daily(read_home_settings(home), Stop())
-    assert "could not be looked for" in caplog.records[-1].getMessage()
+    assert "search for expiring certificates failed" in caplog.records[-1].getMessage()
 
 
 def succeed(home: Path, name: str, starts: str) -> None:
@@ -271,4 +271,4 @@ def test_a_next_key_that_is_not_good_or_comes_too_late_is_refused(
     succeed(home, "good", stamp(days=5000))
     capsys.readouterr()
     status, text = run("check")
-    assert (status, "nothing signs from" in text) == (1, True), text
+    assert (status, "no signing key is valid from" in text) == (1, True), text

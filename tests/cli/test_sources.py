@@ -126,7 +126,7 @@ def test_check_tells_what_is_stale_and_what_is_about_to_be(
         found.append(json.loads(run("check", "--json")[1]))
     assert [one["ok"] for one in found] == [True, True]
     assert found[0]["warnings"] == []
-    assert any("what was fetched from root ends at" in words for words in found[1]["warnings"])
+    assert any("the data fetched from root expire at" in words for words in found[1]["warnings"])
     engine = make_engine(live.database_url)
     with engine.begin() as conn:
         conn.exec_driver_sql("UPDATE fetched_lists SET next_update = this_update")

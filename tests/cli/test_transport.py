@@ -84,7 +84,7 @@ def test_files_that_cannot_be_used(home: Path, more: str, problem: str | None) -
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ('[http]\nhost = "0.0.0.0"\n', "plain HTTP is spoken at 0.0.0.0"),
+        ('[http]\nhost = "0.0.0.0"\n', "the gateway serves plain HTTP at 0.0.0.0"),
         ('[http]\nhost = "0.0.0.0"\nproxies = ["192.0.2.1"]\n', None),
         (tls("good", 'host = "0.0.0.0"\n'), None),
         ('[http]\nhost = "127.0.0.2"\n', None),
@@ -120,14 +120,16 @@ def test_who_is_bound_in_vain_is_told(home: Path) -> None:
     names = {PartyId("broker1", PARTY_TYPE): "broker1"}
     known = RegisterSnapshot(0, PModeIndex((mode,)), {}, names, {}, ())
     told = [one for one in find_transport_warnings(settings(home, asked), known, NOW) if "mutual" in one]
-    assert told == ["http.mutual_tls names brokre2, which is no active party: nobody is held to it"]
+    assert told == ["http.mutual_tls names brokre2, which is not an active party: the entry has no effect"]
     bound = replace(mode, security=replace(mode.security, mutual_tls=True))
     known = replace(known, book=PModeIndex((bound,)))
     assert not [one for one in find_transport_warnings(settings(home, asked), known, NOW) if "P-Mode" in one]
     told = [
         one for one in find_transport_warnings(settings(home, tls("good")), known, NOW) if "mutual" in one
     ]
-    assert told == ["P-Modes say mutual_tls, but without http.client_ca nobody is asked for a certificate"]
+    assert told == [
+        "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
+    ]
 
 
 def test_check_says_both(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_what_was_received_is_kept_when_asked(desk: Desk, tmp_path: Path) -> Non
         ({"by": None}, "not verified"),
         ({"by": "stranger"}, "not verified"),
         ({"spoil": lambda data: data.replace(b"APPROVED</Out", b"REJECTED</Out")}, "not verified"),
-        ({"outcome": CaseOutcome.REFUSED, "problems": (ReportedProblem("GW503", "no net mass"),)}, "refuses"),
+        ({"outcome": CaseOutcome.REFUSED, "problems": (ReportedProblem("GW503", "no net mass"),)}, "refused"),
     ],
 )
 def test_a_result_that_is_not_good_ends_with_status_1(

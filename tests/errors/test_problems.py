@@ -109,7 +109,7 @@ def test_an_error_says_what_and_where():
 
 def test_an_error_without_detail_says_its_title():
     error = GatewayError(errors.NO_ROOM)
-    assert str(error) == "GW806 no room: queue, disk or workers full"
+    assert str(error) == "GW806 no capacity: queue, disk or workers full"
     assert (error.detail, error.location) == (errors.NO_ROOM.title, "")
 
 

@@ -227,7 +227,7 @@ def test_a_list_ends_with_its_time_though_nothing_changed(abroad: Abroad) -> Non
     assert abroad.said(abroad.zed) == "Receipt"
     assert list(abroad.story.hub.recognizer.list_due_updates(abroad.clock())) == [
         "the trusted list of ZZ 6: its next update is due at 2026-11-20T11:00:00Z;"
-        " from then on it admits nobody"
+        " after that it admits no signer"
     ]
     # The verdict is remembered, but no longer than the list says what it says.
     abroad.clock.forward(hours=2)

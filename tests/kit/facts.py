@@ -95,13 +95,13 @@ def errors(_: Words) -> str:
             faces = {"ebMS 2.0": problem.ebms2, "ebMS 3.0": problem.ebms3, "SOAP": problem.soap}
             shown = [f"{name} {code(face)}" for name, face in faces.items() if face]
             shown += [f"HTTP {problem.http}"] if problem.http else []
-            fault = "ours" if problem.ours else "the sender's"
+            fault = "the gateway or its operator" if problem.ours else "the sender"
             again = "may succeed later" if problem.retry else "fail again"
             parts.append(
                 f"### {problem.id} {problem.title}\n\n{problem.meaning}\n\n"
                 f"- Cause: {problem.cause}\n- Remedy: {problem.remedy}\n"
-                f"- Faces: {', '.join(shown) or 'none outside'}. "
-                f"The fault is {fault}; the same octets {again}.\n"
+                f"- Reported as: {', '.join(shown) or 'nothing; partners do not see it'}.\n"
+                f"- At fault: {fault}. The same octets {again}.\n"
             )
     return "\n".join(parts)
 
@@ -113,10 +113,21 @@ def settings(_: Words) -> str:
         sections.setdefault(section, []).append([code(name), code(key.default), key.sentence])
     parts = []
     for section, rows in sections.items():
-        meaning = Settings.model_fields[section.split(".")[0]].description
+        meaning = _section_meaning(section)
         title = section.replace("<code>", "CODE")
         parts.append(f"## [{title}]\n\n{meaning}\n\n" + table(("key", "default", "meaning"), rows))
     return "\n".join(parts)
+
+
+def _section_meaning(section: str) -> str:
+    """Return the description of a section, or of the section in it that has one of its own."""
+    first, *inner = section.split(".")
+    field = Settings.model_fields[first]
+    for name in inner:
+        if "<" in name:
+            break
+        field = field.annotation.model_fields[name]  # type: ignore[union-attr]
+    return str(field.description)
 
 
 def unused_settings() -> list[str]:
@@ -139,7 +150,7 @@ def unused_settings() -> list[str]:
 
 def settings_unused(words: Words) -> str:
     rows = [(code(name), said(words, code(name))) for name in unused_settings()]
-    return table(("key", "today"), rows) if rows else "None.\n"
+    return table(("key", "what applies today"), rows) if rows else "None.\n"
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -212,7 +212,7 @@ def test_what_is_our_fault_shows_no_inside(context: ProtocolContext) -> None:
         GatewayError(errors.OUR_MISTAKE, "KeyError in /srv/x.py"), sample_parties.message(), context
     )
     assert signal is not None
-    assert signal.errors[0].description == "GW901 our mistake"
+    assert signal.errors[0].description == "GW901 internal error"
     answer = ebms2.make_fault_response(GatewayError(errors.KEY_UNAVAILABLE, "/srv/key.pem"))
     assert answer.parcel is not None
     assert b"/srv" not in sample_parties.octets(answer.parcel)

@@ -91,7 +91,11 @@ def told(engine, ours=()):
 
 def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
     assert told(registry) == [("c", True), ("b", False)]
-    assert told(registry, [span(-1, 2, "(ourselves)")]) == [("c", True), ("(ourselves)", False), ("b", False)]
+    assert told(registry, [span(-1, 2, "(ourselves)")]) == [
+        ("c", True),
+        ("(ourselves)", False),
+        ("b", False),
+    ]
     [_, b] = list_expiry_warnings(registry, NOW)
     assert b.words.startswith("the last signing certificate of b ends in 20 days, at ")
     assert log_expiry_warnings(registry, NOW) == 2

@@ -132,7 +132,7 @@ def test_sources_without_words_and_without_settings(engine: Engine) -> None:
     assert told[2] is None
     assert "failed 1 times" in str(told[1])
     assert "GW601 away" in str(told[1])
-    assert "no more in the settings" in str(told[3])
+    assert "no longer in the settings" in str(told[3])
 
 
 def test_it_is_measured(engine: Engine) -> None:

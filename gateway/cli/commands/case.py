@@ -35,7 +35,7 @@ def list_cases(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("number", help="case number")
+@click.argument("number", help="the case number")
 @home_options()
 def show_case(arguments: Arguments) -> int:
     """Print one case with all related data; return 1 when there is no such case."""

@@ -15,7 +15,7 @@ from gateway.cli.hub_findings import (
     open_looking_hub,
 )
 from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import print_json, print_sentence
+from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -35,7 +35,7 @@ __all__ = ["check_gateway", "find_stale_stamps"]
 def check_gateway(arguments: Arguments) -> int:
     """Print the warnings and the problems; return 1 when there is a problem."""
     warnings: list[str] = []
-    with show_progress("looking at settings, keys, data and database"):
+    with show_progress("checking settings, keys, data and database"):
         problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
     if arguments.json:
         found = {"ok": not problems, "problems": problems, "warnings": warnings}
@@ -45,7 +45,9 @@ def check_gateway(arguments: Arguments) -> int:
             print(f"warning: {words}")
         for problem in problems:
             print(f"{problem['id']} {problem['detail']} ({problem['location']})\n    {problem['remedy']}")
-        print_sentence("nothing is wrong" if not problems else f"{len(problems)} found")
+        print_sentence(
+            "nothing is wrong" if not problems else f"{count_things(len(problems), 'problem')} found"
+        )
     return 1 if problems else 0
 
 

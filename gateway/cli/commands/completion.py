@@ -13,7 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 @verb
-@click.argument("shell", type=click.Choice(_SHELLS), help="the shell that is to complete")
+@click.argument("shell", type=click.Choice(_SHELLS), help="the shell")
 def print_script(arguments: Arguments) -> int:
     """Print the script of a shell; the shell evaluates it or reads it from a file."""
     found = get_completion_class(arguments.shell)

@@ -29,28 +29,28 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 __all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite"]
 
 _SUITES = ("hostile",)
-_EVERY_WORDS = "send an honest message after every N cases"
+_EVERY_WORDS = "send a valid message after every N cases"
 
 
 @verb
-@click.argument("suite", type=click.Choice(_SUITES), help="which suite")
+@click.argument("suite", type=click.Choice(_SUITES), help="the suite")
 @click.option("--url", help="base URL of the gateway, or of its ebMS endpoint")
 @tls_options()
-@click.option("--partner", type=FILE, help="the partner folder by which the gateway knows the suite")
-@click.option("--only", metavar="GLOB", help="play the cases whose id fits, as 'SIG-*'")
+@click.option("--partner", type=FILE, help="the folder with the keys and agreements of the suite's parties")
+@click.option("--only", metavar="GLOB", help="run the cases whose id matches, for example 'SIG-*'")
 @click.option("--every", type=int, default=1, metavar="N", help=_EVERY_WORDS)
-@click.option("--has", multiple=True, metavar="FEATURE", help="the gateway has this")
+@click.option("--has", multiple=True, metavar="FEATURE", help="a feature that the gateway has; repeatable")
 @json_option("print JSON; progress goes to standard error")
 def run_suite(arguments: Arguments) -> int:
     """Run the cases and print their results; return 1 when one failed."""
     cases = select_cases(arguments.only)
     if not cases:
-        raise GatewayError(SETTINGS_WRONG, f"no case fits {str(arguments.only)[:80]!r}", "--only")
+        raise GatewayError(SETTINGS_WRONG, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
     if arguments.every < 1:
-        raise GatewayError(SETTINGS_WRONG, "an honest message is sent after every 1 or more cases", "--every")
+        raise GatewayError(SETTINGS_WRONG, "--every is 1 or more", "--every")
     unknown = sorted(set(arguments.has) - {case.feature for case in select_cases(None) if case.feature})
     if unknown:
-        raise GatewayError(SETTINGS_WRONG, f"no case asks for {unknown[0][:80]!r}", "--has")
+        raise GatewayError(SETTINGS_WRONG, f"no case needs the feature {unknown[0][:80]!r}", "--has")
     output = sys.stderr if arguments.json else sys.stdout
 
     with (
@@ -77,7 +77,7 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
     """Provide the attacker kit and the target that the options name."""
     if arguments.url is None:
         if arguments.partner is not None:
-            raise GatewayError(SETTINGS_WRONG, "a partner folder is for the gateway at a --url", "--partner")
+            raise GatewayError(SETTINGS_WRONG, "--partner needs --url", "--partner")
         # An own hub needs every package; a gateway at a URL needs no database here.
         from gateway.cli.conformance_home import open_throwaway_hub
 
@@ -101,7 +101,7 @@ def _read_partner_folder(partner: Path) -> AttackerKit:
 
 
 @verb
-@click.option("--only", metavar="GLOB", help="those whose id fits")
+@click.option("--only", metavar="GLOB", help="the cases whose id matches")
 @json_option()
 def list_suite_cases(arguments: Arguments) -> int:
     """Print the cases of the suite."""

@@ -48,9 +48,11 @@ _AT_ONCE: Final = 25
 
 
 @verb
-@click.option("--only", metavar="GLOB", help="cases whose id fits; 'worst.*' for the search")
+@click.option(
+    "--only", metavar="GLOB", help="the cases whose id matches; 'worst.*' for the search for the worst case"
+)
 @json_option()
-@click.option("--verbose", is_flag=True, help="tell each measurement on standard error")
+@click.option("--verbose", is_flag=True, help="report each measurement on standard error")
 def measure_message_costs(arguments: Arguments) -> int:
     """Measure all cases and the worst-case search, and print the table; return 1 beyond the limit."""
     if not Path("/proc/self/clear_refs").exists():
@@ -68,7 +70,7 @@ def measure_message_costs(arguments: Arguments) -> int:
                 if arguments.verbose:
                     bar.print_line(_format_cost_line(one.id, one), sys.stderr)
     if not found:
-        raise GatewayError(SETTINGS_WRONG, f"nothing fits {str(arguments.only)[:80]!r}", "--only")
+        raise GatewayError(SETTINGS_WRONG, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
     report = _make_cost_report(found)
     if arguments.json:
         print_json(report)

@@ -25,7 +25,11 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 
 @verb
 @click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, help="a declaration, bare or in its shell"
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    help="a declaration, with or without the request element around it",
 )
 @json_option("print JSON, one object a file")
 def check_declarations(arguments: Arguments) -> int:
@@ -59,7 +63,7 @@ def _read_file_start(file: str) -> bytes:
         with Path(file).open("rb") as stream:
             return stream.read(DEFAULT_LIMITS.xml + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such name is possible"
+        reason = getattr(error, "strerror", None) or "the name of the file is not possible"
         raise GatewayError(SETTINGS_WRONG, f"the file cannot be read: {reason}") from None
 
 

@@ -73,8 +73,8 @@ class _Report:
 
 @verb
 @json_option("print JSON; progress goes to standard error")
-@click.option("--home", type=FILE, help="make the home here, in an empty folder, and keep it")
-@click.option("--keep", is_flag=True, help="keep the home and say where it is")
+@click.option("--home", type=FILE, help="make the home folder here and keep it; the folder must be empty")
+@click.option("--keep", is_flag=True, help="keep the home folder and print its path")
 def play_demo(arguments: Arguments) -> int:
     """Run the demo and print its result; return 1 when a check fails."""
     output = sys.stderr if arguments.json else sys.stdout
@@ -101,7 +101,7 @@ def play_demo(arguments: Arguments) -> int:
     else:
         _print_demo_report(report)
     if kept:
-        output.write(f"the home is kept: {home}\n")
+        output.write(f"the home folder is kept: {home}\n")
     return 1 if report.problems else 0
 
 
@@ -299,10 +299,12 @@ class _Story:
         checks = {
             "the result is not verified": report.result_verified,
             f"the outcome is not {self._cast.outcome}": report.outcome == self._cast.outcome,
-            "not every agency's decision is in the result": {one["organisation"] for one in report.decisions}
+            "the result does not contain the decision of every agency": {
+                one["organisation"] for one in report.decisions
+            }
             == asked,
-            "customs was not told 18 and then 19": report.customs_codes == ["18", "19"],
-            "leaves of the submission are unaccounted for": report.ledger["unaccounted"] == 0,
+            "customs did not get code 18 and then code 19": report.customs_codes == ["18", "19"],
+            "the ledger does not account for all values of the submission": report.ledger["unaccounted"] == 0,
             "a notice is not verified": all(row["said"]["verified"] for row in self._received),
             "the case is not closed": self._read_case_state() == "CLOSED",
         }
@@ -317,7 +319,7 @@ class _Story:
                 yield f"{name} refused: {row['problem']} {row['detail']} at {row['location']}"
             for row in read_journal(place / "calls.jsonl"):
                 if not row["verified"]:
-                    yield f"{name} was not answered well: {row['problem']}"
+                    yield f"{name} got a wrong answer: {row['problem']}"
 
 
 def _count_leaf_fates(content: bytes) -> dict[str, int]:
@@ -338,7 +340,7 @@ def _print_demo_report(report: _Report) -> None:
             print(f"          on condition: {condition}")
     ledger = ", ".join(f"{number} {name}" for name, number in report.ledger.items())
     print(f"receipt verified: {report.receipt_verified}; result verified: {report.result_verified}")
-    print(f"customs was told: {', '.join(report.customs_codes) or 'nothing'}")
+    print(f"codes sent to customs: {', '.join(report.customs_codes) or 'none'}")
     print(f"ledger: {ledger}")
     print(f"{report.messages} messages, {report.processes} processes, {report.seconds:.1f} s")
     for problem in report.problems:

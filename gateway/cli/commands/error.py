@@ -15,7 +15,9 @@ __all__ = ["explain_problem", "format_problem"]
 
 
 @verb
-@click.argument("id", required=False, help="a problem id such as GW206; without it all are listed")
+@click.argument(
+    "id", required=False, help="a problem id such as GW206; if not given, all problems are listed"
+)
 @json_option("print JSON, one object a line")
 def explain_problem(arguments: Arguments) -> int:
     """Print one problem, or the list of all; return 2 for an unknown id."""
@@ -51,8 +53,8 @@ def format_problem(problem: Problem) -> str:
             f"  meaning  {problem.meaning}",
             f"  cause    {problem.cause}",
             f"  remedy   {problem.remedy}",
-            f"  fault    {'the gateway or its keeper' if problem.ours else 'the sender'}",
-            f"  retry    the same bytes {'may succeed later' if problem.retry else 'fail again'}",
+            f"  fault    {'the gateway or its operator' if problem.ours else 'the sender'}",
+            f"  retry    the same octets {'may succeed later' if problem.retry else 'fail again'}",
             f"  shown as {outside or 'nothing outside'}",
         )
     )

@@ -36,11 +36,11 @@ from gateway.store import read_transaction, time_stamps
 __all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
 
 _SUBJECTS = ("message", "case", "request", "delivery", "verdict", "source", "party", "trust_list", "bundle")
-_HEAD_WORDS = "a proof, or the text of a head, that was kept elsewhere: nothing under it may be another"
-_SIGNER_WORDS = "a certificate with which we signed before those of the settings"
-_ANCHOR_WORDS = "who certified authorities before those of the settings"
-_STAMPER_WORDS = "who may certify the authorities of its time stamps; without it the stamps prove nothing"
-_RULES_WORDS = "the trust policy by which the authorities are judged; that of the proof when not given"
+_HEAD_WORDS = "a proof or a head that was stored elsewhere: the evidence under it must be unchanged"
+_SIGNER_WORDS = "an earlier signing certificate of the gateway"
+_ANCHOR_WORDS = "an earlier trust anchor of time-stamping authorities"
+_STAMPER_WORDS = "a trust anchor of the time-stamping authorities; without it the time stamps prove nothing"
+_RULES_WORDS = "the trust policy for the time-stamping authorities; if not given, that of the proof"
 
 
 @verb
@@ -84,7 +84,7 @@ def check_evidence(arguments: Arguments) -> int:
         authorities = TimeStampAuthorities(tuple(one.der for one in anchors))
         believed = TrustedEvidence(frozenset(one.sha256 for one in signers), authorities, heads)
         with read_transaction(hub.engine) as conn:
-            with show_progress("computing the evidence anew"):
+            with show_progress("recomputing the evidence"):
                 found = verify_all_evidence(conn, believed)
             waiting = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
     vouched = not found.leaves or max(found.vouched, found.stamped) > 0
@@ -97,13 +97,14 @@ def check_evidence(arguments: Arguments) -> int:
 
 def _print_check_report(found: VerificationReport, waiting: datetime | None) -> None:
     print(
-        f"{found.leaves} leaves under {found.heads} heads, {found.unsealed} under none yet: all as recorded"
+        f"{found.leaves} leaves under {found.heads} heads, {found.unsealed} not yet under a head: "
+        "all digests match"
     )
-    print(f"{found.signed} heads signed by us, over {found.vouched} leaves")
-    print(f"{found.stamps} time stamps good, over {found.stamped} leaves")
-    print(f"{found.verdicts} verdicts and {found.octets} stored contents as recorded")
+    print(f"{found.signed} heads signed by the gateway, over {found.vouched} leaves")
+    print(f"{found.stamps} valid time stamps, over {found.stamped} leaves")
+    print(f"{found.verdicts} verdicts and {found.octets} stored contents: all digests match")
     if found.leaves and not max(found.vouched, found.stamped):
-        print("no key of ours and no authority vouches for any of it")
+        print("no signature of the gateway and no time stamp covers this evidence")
     if waiting is not None:
         print(f"evidence since {format_value(waiting)} waits for a time stamp")
 
@@ -125,13 +126,13 @@ def _read_proof_document(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise GatewayError(EVIDENCE_BROKEN, "it is not JSON", str(file)[-120:]) from None
     if not isinstance(document, dict):
-        raise GatewayError(EVIDENCE_BROKEN, "it is no proof of ours", str(file)[-120:])
+        raise GatewayError(EVIDENCE_BROKEN, "it is not a proof of a gateway", str(file)[-120:])
     return document
 
 
 @verb
-@click.argument("subject", type=click.Choice(_SUBJECTS), help="what it is")
-@click.argument("number", help="the number of its row, or the name by which evidence knows it")
+@click.argument("subject", type=click.Choice(_SUBJECTS), help="the type of the object")
+@click.argument("number", help="the row number of the object, or its name in the evidence")
 @click.option("--to", type=FILE, metavar="FILE", help="write to a file")
 @home_options(as_json=False)
 def write_proof(arguments: Arguments) -> int:
@@ -152,22 +153,20 @@ def write_proof(arguments: Arguments) -> int:
 @verb
 @click.argument("file", type=FILE, help="a proof that `gateway evidence prove` wrote")
 @click.option("--anchor", type=FILE, multiple=True, metavar="PEM", help=_STAMPER_WORDS)
-@click.option("--signer", type=FILE, metavar="PEM", help="who must have signed its head")
+@click.option("--signer", type=FILE, metavar="PEM", help="the certificate that must have signed the head")
 @click.option("--rules", type=FILE, metavar="TOML", help=_RULES_WORDS)
 @json_option()
 def verify_proof_file(arguments: Arguments) -> int:
     """Verify a proof under the trust anchors of the command line; raise its problem."""
     if not arguments.anchor and arguments.signer is None:
-        detail = (
-            "name whom you believe: --anchor, --signer or both; a proof agrees with itself whoever made it"
-        )
+        detail = "give --anchor, --signer or both: a proof alone does not show who made it"
         raise GatewayError(SETTINGS_WRONG, detail, "evidence verify")
     rules = arguments.rules
     policy = None if rules is None else read_policy(read_file(rules), str(rules)[-120:])
     anchors = tuple(one.der for one in read_certificate_files(arguments.anchor))
     found = verify_proof(_read_proof_document(arguments.file), TimeStampAuthorities(anchors, policy))
     if anchors and not found.stamps:
-        raise GatewayError(CERTIFICATE_UNTRUSTED, "no authority has stamped the head", "time-stamp")
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "the head has no time stamp", "time-stamp")
     _demand_head_signer(found, arguments.signer)
     _print_proof_verdict(found, arguments)
     return 0
@@ -176,7 +175,7 @@ def verify_proof_file(arguments: Arguments) -> int:
 def _demand_head_signer(found: VerifiedProof, file: Path | None) -> None:
     wanted = () if file is None else read_certificate_files((file,))
     if wanted and (found.signer is None or found.signer.sha256 not in {one.sha256 for one in wanted}):
-        raise GatewayError(CERTIFICATE_UNTRUSTED, "the head is not signed by the certificate named", "head")
+        raise GatewayError(CERTIFICATE_UNTRUSTED, "the head is not signed by the certificate given", "head")
 
 
 def _print_proof_verdict(found: VerifiedProof, arguments: Arguments) -> None:
@@ -197,14 +196,18 @@ def _print_proof_verdict(found: VerifiedProof, arguments: Arguments) -> None:
     for one in found.leaves:
         print(f"{one['at']}  {one['kind']}  {one['subject_type']} {one['subject_id']}")
     doubt = _describe_doubt(arguments.signer is None, "signer")
-    print(f"under a head signed by {told['signer'] or 'nobody'}{doubt}")
+    print(
+        f"under a head signed by {told['signer']}{doubt}"
+        if told["signer"]
+        else "under a head without signature"
+    )
     for stamp in found.stamps:
         doubt = _describe_doubt(not arguments.anchor, "anchor")
         print(f"stamped at {format_value(stamp.at)} by {_name_certificate_subject(stamp.certificate)}{doubt}")
 
 
 def _describe_doubt(unproved: bool, option: str) -> str:
-    return f" (unproved: no --{option} was named)" if unproved else ""
+    return f" (not verified: no --{option} was given)" if unproved else ""
 
 
 def _name_certificate_subject(certificate: Certificate | None) -> str | None:

@@ -49,10 +49,12 @@ class _Asked:
 
 
 @verb
-@click.argument("message", required=False, help="the row id, or the MessageId, of what was signed")
-@click.option("--verdict", metavar="N", help="one verdict: its row, or the digest of its document")
+@click.argument("message", required=False, help="the row id or the MessageId of the signed message")
+@click.option("--verdict", metavar="N", help="one verdict: its row number, or the digest of its document")
 @click.option("--certificate", metavar="SHA256", help="every verdict on a certificate, newest first")
-@click.option("--out", type=FILE, metavar="D", help="write what was kept as files, a folder each")
+@click.option(
+    "--out", type=FILE, metavar="D", help="write the stored data as files, one folder for each verdict"
+)
 @home_options()
 def judge_signers(arguments: Arguments) -> int:
     """Print each stored verdict and its repetition; return 0 when all agree."""
@@ -65,7 +67,7 @@ def judge_signers(arguments: Arguments) -> int:
     elif told:
         print("\n\n".join(format_facts(one) for one in told))
     if not told:
-        print_problem("no verdict on a certificate is kept for that")
+        print_problem("no verdict on a certificate is stored for it")
     return 0 if told and all(one["agree"] for one in told) else 1
 
 
@@ -73,7 +75,7 @@ def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_As
     given = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
     if len(given) != 1:
         raise GatewayError(
-            SETTINGS_WRONG, "one of MESSAGE, --verdict and --certificate", "evidence certificate"
+            SETTINGS_WRONG, "give one of MESSAGE, --verdict and --certificate", "evidence certificate"
         )
     if arguments.certificate:
         found = verdicts.list_verdicts(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
@@ -94,7 +96,7 @@ def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_As
 
 def _find_relied_verdict(conn: Connection, relied: VerdictReference) -> _Asked:
     row = find_named_verdict(conn, relied.verdict) if relied.problem is None else None
-    gone = GatewayError(EVIDENCE_BROKEN, f"the verdict {relied.verdict} is gone", relied.kind)
+    gone = GatewayError(EVIDENCE_BROKEN, f"verdict {relied.verdict} is missing", relied.kind)
     return _Asked(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
 
 
@@ -211,11 +213,11 @@ def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: Row[Any]) -
     if named is not None:
         row = verdicts.find_by_digest(conn, named)
         if row is not None and row.leaf_sha256 != signer.sha256:
-            raise GatewayError(EVIDENCE_BROKEN, "its verdict is about another certificate", leaf.kind)
+            raise GatewayError(EVIDENCE_BROKEN, "the verdict is about another certificate", leaf.kind)
         return str(named)
     row = verdicts.find_verdict_in_force(conn, signer.sha256, CertificateUse.SIGNING.value, leaf.at)
     if row is None:
-        detail = f"no verdict on certificate {signer.sha256[:16]} is kept of that time"
+        detail = f"no verdict on certificate {signer.sha256[:16]} of that time is stored"
         raise GatewayError(EVIDENCE_BROKEN, detail, leaf.kind)
     return str(row.digest)
 
@@ -228,4 +230,4 @@ def _find_envelope_signer(envelope: bytes, at: datetime) -> Certificate:
             return verify_soap_envelope(parse_xml(envelope), policy, now=at).certificate
         except GatewayError as problem:
             refused = refused or problem
-    raise refused or GatewayError(EVIDENCE_BROKEN, "nobody signed it")
+    raise refused or GatewayError(EVIDENCE_BROKEN, "it has no signer")

@@ -32,8 +32,10 @@ _SAMPLES = 10
 
 @verb
 @json_option("one JSON object")
-@click.option("--samples", type=int, default=_SAMPLES, help="submissions drawn for each document; 0: none")
-@click.option("--seed", default="0", help="the same seed draws the same submissions")
+@click.option(
+    "--samples", type=int, default=_SAMPLES, help="number of random submissions for each document; 0: none"
+)
+@click.option("--seed", default="0", help="the seed of the random submissions")
 @mapping_path_option()
 def check_mappings(arguments: Arguments) -> int:
     """Print the results of the proofs of a folder; return 1 when one fails or a file does not load."""

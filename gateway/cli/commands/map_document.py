@@ -39,7 +39,7 @@ _MOST_ITEMS = 999
 
 @verb
 @click.argument("file", type=FILE, help="the notice")
-@click.option("--document", help="read it for this document")
+@click.option("--document", help="the document to which the notice belongs")
 @json_option("one JSON object")
 @mapping_path_option()
 def read_notice_file(arguments: Arguments) -> int:
@@ -66,8 +66,8 @@ def read_notice_file(arguments: Arguments) -> int:
 
 @verb
 @click.argument("document", help="the document, or the notice")
-@click.option("--seed", type=int, default=0, help="the same seed draws the same submission")
-@click.option("--items", type=int, default=1, help="how many items it has")
+@click.option("--seed", type=int, default=0, help="the seed of the random submission")
+@click.option("--items", type=int, default=1, help="number of items")
 @mapping_path_option()
 def print_sample(arguments: Arguments) -> int:
     """Print a valid random submission, or a random notice."""

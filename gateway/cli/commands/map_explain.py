@@ -40,9 +40,9 @@ _POINTER_WORDS = "a pointer or XPath into the submission, or the name of a field
 
 @verb
 @click.argument("pointer", required=False, help=_POINTER_WORDS)
-@click.option("--request", metavar="PLACE", help="a path in a request instead, as an agency names it")
+@click.option("--request", metavar="PLACE", help="a path in a request instead, as an agency writes it")
 @click.option("--notice", type=FILE, help="an error notice of an agency")
-@click.option("--submission", type=FILE, help="the submission; without it the mappings alone speak")
+@click.option("--submission", type=FILE, help="the submission; if not given, only the mappings are explained")
 @click.option("--document", default="", help="only this document")
 @click.option("--application", default="", help="only the application of this id")
 @json_option("one JSON object")
@@ -51,7 +51,7 @@ def explain_place(arguments: Arguments) -> int:
     """Print the explanation; return 0 when there is one, 1 when nothing is known about the place."""
     bundle = load_mappings(arguments.path)
     if sum(given is not None for given in (arguments.pointer, arguments.request, arguments.notice)) != 1:
-        raise GatewayError(SETTINGS_WRONG, "one of POINTER, --request and --notice is wanted", "map explain")
+        raise GatewayError(SETTINGS_WRONG, "give one of POINTER, --request and --notice", "map explain")
     if arguments.document and arguments.document not in bundle.documents:
         known = ", ".join(bundle.documents)
         raise GatewayError(
@@ -110,9 +110,7 @@ def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[Req
     """Return the places that the errors of a notice refer to; raise unless the document is named."""
     document = bundle.documents.get(arguments.document)
     if document is None or bundle.notices is None:
-        raise GatewayError(
-            SETTINGS_WRONG, "a notice is read for one document: --document is wanted", "--notice"
-        )
+        raise GatewayError(SETTINGS_WRONG, "--notice needs --document", "--notice")
     facts = read_notice(parse_xml(read_file(arguments.notice)), bundle.notices, document)
     return [place for _, place in list_error_places(facts)]
 
@@ -252,7 +250,7 @@ def _format_file_spot(spot: dict[str, Any], indent: str) -> list[str]:
     octets = f"octets {spot['bytes']['start']} to {spot['bytes']['end']}, line {spot['line']}"
     if spot["value"] is None:
         return [
-            f"{indent}nothing stands at {spot['pointer']}; it belongs into {spot['xpath']}",
+            f"{indent}there is no value at {spot['pointer']}; its place is {spot['xpath']}",
             f"{indent}({octets})",
         ]
     return [f"{indent}value {spot['value']!r}", f"{indent}{octets}, {spot['xpath']}"]
@@ -278,7 +276,7 @@ def _format_written_value(one: dict[str, Any], indent: str, *, told: bool = Fals
 def _format_field_story(story: dict[str, Any]) -> list[str]:
     lines = [
         f"{story['name']}  {story['en']} ({story['ko']}), {story['kind']}; {story['rule']}",
-        f"  stands at {story['place']}",
+        f"  is at {story['place']}",
     ]
     if not story["documents"]:
         lines.append("  no document uses it")

@@ -24,10 +24,10 @@ _BASE = ("codelists.yaml", "common.yaml", "organisations.yaml")
 
 
 @verb
-@click.argument("inventory", type=FILE, help="a YAML file in the form of a field inventory")
+@click.argument("inventory", type=FILE, help="a field inventory in YAML")
 @click.option("--out", type=FILE, required=True, help="the folder to write")
-@click.option("--documents", help="only these documents, their ids divided by commas")
-@click.option("--replace", is_flag=True, help="put entries and documents in the place of unlike ones")
+@click.option("--documents", help="only these documents: ids separated by commas")
+@click.option("--replace", is_flag=True, help="overwrite entries and documents that differ")
 @json_option("one JSON object")
 def import_documents(arguments: Arguments) -> int:
     """Write the mappings of an inventory; write nothing unless everything loads."""
@@ -39,7 +39,7 @@ def import_documents(arguments: Arguments) -> int:
         imported = import_inventory(
             content, arguments.inventory.name, get_data_folder("mappings"), wanted, into
         )
-        bar.change_title("loading what was imported")
+        bar.change_title("loading the imported mappings")
         if there is None:
             files = imported.files
             load_bundle(MemoryPath(files))
@@ -90,7 +90,7 @@ def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool)
         reason = f"{error.filename or out} cannot be read: {error.strerror}"
         raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
     if others and not replace:
-        reason = f"{out / others[0]} says something else; --replace writes over it"
+        reason = f"{out / others[0]} differs; --replace overwrites it"
         raise GatewayError(SETTINGS_WRONG, reason, "--out")
 
 

@@ -39,7 +39,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 
 
 @verb
-@click.argument("file", type=FILE, help="the submission; its signature is not looked at")
+@click.argument("file", type=FILE, help="the submission; its signature is not verified")
 @json_option("one JSON object")
 @mapping_path_option()
 def split_submission_file(arguments: Arguments) -> int:

@@ -29,13 +29,13 @@ __all__ = ["list_mappings", "use_mappings"]
 
 
 @verb
-@click.argument("folder", type=FILE, required=False, help="the folder; what it holds is kept in the database")
-@click.option("--shipped", is_flag=True, help="go back to those that came with the program")
+@click.argument("folder", type=FILE, required=False, help="the folder; its content is stored in the database")
+@click.option("--shipped", is_flag=True, help="activate the mappings that are shipped with the program")
 @home_options()
 def use_mappings(arguments: Arguments) -> int:
     """Activate a folder of mappings, or the shipped ones; return 0 when done."""
     if (arguments.folder is None) != arguments.shipped:
-        raise GatewayError(SETTINGS_WRONG, "name a folder, or --shipped", "map use")
+        raise GatewayError(SETTINGS_WRONG, "give a folder or --shipped", "map use")
     bundle, octets = _check_mapping_folder(arguments.folder)
     now = clock()
     version = None if octets is None else bundle.digest

@@ -25,7 +25,7 @@ _COLUMNS = ("id", "direction", "from_party", "action", "state", "received_at", "
 
 @verb
 @click.option("--state", type=click.Choice(MESSAGE.states, case_sensitive=False), help="only this state")
-@click.option("--direction", type=click.Choice(("in", "out")), help="only what came in, or went out")
+@click.option("--direction", type=click.Choice(("in", "out")), help="only messages received, or sent")
 @limit_option()
 @home_options()
 def list_messages(arguments: Arguments) -> int:
@@ -47,7 +47,7 @@ def find_message(conn: Any, name: str) -> Any:
 
 
 @verb
-@click.argument("id", help="the row id, or the MessageId")
+@click.argument("id", help="the row id or the MessageId")
 @home_options()
 def show_message(arguments: Arguments) -> int:
     """Print one message with its payloads, transitions and evidence; return 1 when there is none."""
@@ -73,8 +73,8 @@ def show_message(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("id", help="the row id, or the MessageId")
-@click.option("--answer", is_flag=True, help="what it was answered with instead")
+@click.argument("id", help="the row id or the MessageId")
+@click.option("--answer", is_flag=True, help="the answer to the message instead")
 @home_options()
 def dump_message(arguments: Arguments) -> int:
     """Write the octets of a message as stored; return 1 when there is no such message."""

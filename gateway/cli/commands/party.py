@@ -23,13 +23,15 @@ __all__ = [
 
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
 _ID_WORDS = "a party id; repeatable"
-_CERTIFICATE_WORDS = "a good signing certificate; repeatable"
+_CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 
 
 @verb
-@click.argument("party", help="its name in the register")
-@click.option("--name", help="its name for people")
-@click.option("--role", type=click.Choice(_ROLES), default="applicant", help="what it is in the procedure")
+@click.argument("party", help="the name of the party in the register")
+@click.option("--name", help="the name of the party in texts for people")
+@click.option(
+    "--role", type=click.Choice(_ROLES), default="applicant", help="the role of the party in the procedure"
+)
 @click.option("--id", multiple=True, metavar="[TYPE|]VALUE", help=_ID_WORDS)
 @click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
 @home_options()
@@ -67,7 +69,7 @@ def add_party(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("party", help="its name in the register")
+@click.argument("party", help="the name of the party in the register")
 @home_options()
 def suspend_party(arguments: Arguments) -> int:
     """Suspend a party: its messages are refused."""
@@ -77,12 +79,12 @@ def suspend_party(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("party", help="its name in the register")
+@click.argument("party", help="the name of the party in the register")
 @home_options()
 def resume_party(arguments: Arguments) -> int:
     """Accept messages of a suspended party again."""
     _set_party_status(arguments, "ACTIVE")
-    print_sentence(f"Party {arguments.party} is active: its messages are taken.", as_json=arguments.json)
+    print_sentence(f"Party {arguments.party} is active: its messages are accepted.", as_json=arguments.json)
     return 0
 
 
@@ -92,10 +94,10 @@ def _set_party_status(arguments: Arguments, status: str) -> None:
 
 
 @verb
-@click.argument("holder", help="the party that files")
-@click.argument("principal", help="the party it files for")
-@click.option("--from", "start", type=MOMENT, help="from when (ISO 8601, default now)")
-@click.option("--until", type=MOMENT, help="until when")
+@click.argument("holder", help="the party that may file")
+@click.argument("principal", help="the party for which it may file")
+@click.option("--from", "start", type=MOMENT, help="start of the mandate (ISO 8601; default: now)")
+@click.option("--until", type=MOMENT, help="end of the mandate")
 @home_options()
 def add_mandate(arguments: Arguments) -> int:
     """Let one party file for another; return 1 when one of them is not registered."""
@@ -117,7 +119,7 @@ def add_mandate(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("mandate", type=int, help="number of the mandate")
+@click.argument("mandate", type=int, help="the number of the mandate")
 @home_options()
 def revoke_mandate(arguments: Arguments) -> int:
     """End a mandate now; return 1 when none with that number is in force."""
@@ -125,7 +127,7 @@ def revoke_mandate(arguments: Arguments) -> int:
 
     with write_database(arguments) as conn:
         if not mandates.revoke_mandate(conn, arguments.mandate, get_current_time()):
-            return _report_missing_row("no such mandate in force")
+            return _report_missing_row("there is no such mandate in force")
     print_sentence(f"Mandate {arguments.mandate} is revoked.", as_json=arguments.json)
     return 0
 
@@ -141,7 +143,7 @@ def list_parties(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("party", help="its name in the register")
+@click.argument("party", help="the name of the party in the register")
 @home_options()
 def show_party(arguments: Arguments) -> int:
     """Print one party with its ids, certificates and mandates; return 1 when there is no such party."""

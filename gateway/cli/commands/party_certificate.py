@@ -21,9 +21,9 @@ from gateway.store import list_usage_periods, parties
 
 __all__ = ["add_certificate", "end_certificate", "list_certificates", "retire_certificate"]
 
-_WHEN = "ISO 8601, without zone it is UTC"
-_CUT_WORDS = "the party's others for this use end then: a rollover"
-_VOUCHED_WORDS = "a gateway is to vouch for it: whether it is good, that one says"
+_WHEN = "ISO 8601, UTC if it has no zone"
+_CUT_WORDS = "end of the party's other certificates for this use (rollover)"
+_VOUCHED_WORDS = "the certificate is not validated here: a vouching gateway states whether it is valid"
 _COLUMNS = ("party", "use", "state", "from", "until", "days", "sha256")
 
 
@@ -37,11 +37,11 @@ class _Window:
 
 
 @verb
-@click.argument("party", help="its name in the register")
+@click.argument("party", help="the name of the party in the register")
 @click.argument("file", type=FILE, help="the certificate, PEM or DER")
-@click.option("--use", type=click.Choice(sorted(USES)), default="signing", help="what for")
-@click.option("--from", "start", type=MOMENT, metavar="TIME", help=f"not before ({_WHEN})")
-@click.option("--until", type=MOMENT, metavar="TIME", help="no longer than until then")
+@click.option("--use", type=click.Choice(sorted(USES)), default="signing", help="the use of the certificate")
+@click.option("--from", "start", type=MOMENT, metavar="TIME", help=f"start of its use ({_WHEN})")
+@click.option("--until", type=MOMENT, metavar="TIME", help="end of its use")
 @click.option("--cut", type=MOMENT, metavar="TIME", help=_CUT_WORDS)
 @click.option("--vouched", is_flag=True, help=_VOUCHED_WORDS)
 @home_options()
@@ -78,10 +78,11 @@ def _check_time_window(window: _Window, found: Certificate) -> None:
     starts = max(window.starts or found.not_before, found.not_before)
     ends = min(window.ends or found.not_after, found.not_after)
     if starts >= ends:
-        detail = f"it would count from {starts.isoformat()} until {ends.isoformat()}: never"
+        detail = f"the period is empty: from {starts.isoformat()} until {ends.isoformat()}"
         raise GatewayError(SETTINGS_WRONG, detail, "--from --until")
     if window.cut is not None and not starts <= window.cut < ends:
-        detail = f"at the cut the new certificate does not count: {starts.isoformat()} to {ends.isoformat()}"
+        period = f"{starts.isoformat()} to {ends.isoformat()}"
+        detail = f"the cut is outside the period of the new certificate: {period}"
         raise GatewayError(SETTINGS_WRONG, detail, "--cut")
 
 
@@ -96,7 +97,7 @@ def _end_other_certificates(
 
 @verb
 @click.argument("sha256", help="the SHA-256 of the certificate")
-@click.option("--at", type=MOMENT, metavar="TIME", help=f"when ({_WHEN}; default now)")
+@click.option("--at", type=MOMENT, metavar="TIME", help=f"end of its use ({_WHEN}; default: now)")
 @home_options()
 def end_certificate(arguments: Arguments) -> int:
     """Limit the use of a certificate to a time; return 1 when there is no such certificate."""
@@ -123,12 +124,12 @@ def retire_certificate(arguments: Arguments) -> int:
 
 
 def _report_missing_certificate() -> int:
-    print_problem("no such certificate")
+    print_problem("there is no such certificate")
     return 1
 
 
 @verb
-@click.option("--party", help="of this party only")
+@click.option("--party", help="only this party")
 @home_options()
 def list_certificates(arguments: Arguments) -> int:
     """Print certificates with their periods, sorted by end."""

@@ -20,7 +20,7 @@ from gateway.pki import Signer
 
 __all__ = ["show_certificates", "show_keys"]
 
-_TIMES_WORDS: Final = "sign so often, and say how many a second that was"
+_TIMES_WORDS: Final = "number of test signatures; the rate per second is printed"
 _SAMPLE: Final = b"gateway pki key"
 _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "problem")
 
@@ -45,7 +45,7 @@ def show_keys(arguments: Arguments) -> int:
 def _load_next_key(settings: Settings) -> Signer:
     successor = load_next_signing_key(settings)
     if successor is None:
-        raise GatewayError(KEY_UNAVAILABLE, "there is no key that takes over", "pki.next")
+        raise GatewayError(KEY_UNAVAILABLE, "there is no next key", "pki.next")
     return successor.signer
 
 
@@ -94,7 +94,7 @@ def _measure_signing_rate(signer: Signer, times: int) -> int:
 
 
 @verb
-@click.option("--out", type=FILE, help="write them to this file as PEM, too")
+@click.option("--out", type=FILE, help="also write the certificates to this file as PEM")
 @home_options()
 def show_certificates(arguments: Arguments) -> int:
     """Print our signing certificates, now and next, and write them for partners."""

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["import_list_file", "list_lists", "make_list", "show_list"]
 
 _COLUMNS = ("territory", "form", "sequence", "state", "issued", "next_update", "named_by")
-_LIST_WORDS = "the list, ours or of ETSI TS 119 612"
-_SIGNER_WORDS = "who may sign it; repeatable"
+_LIST_WORDS = "the list, in the gateway's own form or of ETSI TS 119 612"
+_SIGNER_WORDS = "a certificate that may sign the list; repeatable"
 _SIGNER_OPTION = click.option("--signer", type=FILE, multiple=True, metavar="PEM", help=_SIGNER_WORDS)
 
 
 @verb
-@click.argument("file", type=FILE, help="the description, TOML; certificates lie beside it")
+@click.argument("file", type=FILE, help="the description in TOML, with the certificates in the same folder")
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
-@moment_option("issue it")
+@moment_option("time of issue")
 @json_option()
 def make_list(arguments: Arguments) -> int:
     """Sign a list of our own from its description, and write it."""
@@ -60,7 +60,7 @@ def make_list(arguments: Arguments) -> int:
 @verb
 @click.argument("file", type=FILE, help=_LIST_WORDS)
 @_SIGNER_OPTION
-@moment_option("judge")
+@moment_option("time of validation")
 @json_option()
 def show_list(arguments: Arguments) -> int:
     """Verify a list and print its content; return 1 when it is no longer fresh."""
@@ -73,10 +73,12 @@ def show_list(arguments: Arguments) -> int:
 
 @verb
 @click.argument("file", type=FILE, help=_LIST_WORDS)
-@click.option("--into", type=FILE, metavar="DIR", help="where lists lie that no hub judges by")
+@click.option("--into", type=FILE, metavar="DIR", help="a folder of lists that no hub uses")
 @_SIGNER_OPTION
-@click.option("--named-by", type=FILE, metavar="FILE", help="a list in hand that names who may sign")
-@moment_option("judge")
+@click.option(
+    "--named-by", type=FILE, metavar="FILE", help="a list in such a folder that names the permitted signers"
+)
+@moment_option("time of validation")
 @home_options()
 def import_list_file(arguments: Arguments) -> int:
     """Verify a list and store it, in a hub or in a folder; raise its problem."""
@@ -90,7 +92,12 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
     """Activate the list in a hub, whose settings and lists determine the permitted signers."""
     if arguments.signer or arguments.named_by or not (arguments.home or arguments.config):
         raise GatewayError(
-            SETTINGS_WRONG, "name --into DIR, or --home alone: a hub knows who may sign", "--into"
+            SETTINGS_WRONG,
+            (
+                "give --into DIR, or --home without --signer and --named-by: the hub knows the permitted "
+                "signers"
+            ),
+            "--into",
         )
     done = _take_home_list(arguments, at)
     return done.list, {
@@ -135,7 +142,7 @@ def _make_file_name(found: TrustedList) -> str:
     territory = found.territory
     if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
         raise GatewayError(
-            SETTINGS_WRONG, f"territory {territory[:20]!r} makes no name of a file", "territory"
+            SETTINGS_WRONG, f"territory {territory[:20]!r} cannot be part of a file name", "territory"
         )
     return f"{territory}-{found.form}"
 
@@ -215,7 +222,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
 
 
 @verb
-@click.option("--all", is_flag=True, help="also those whose place another one took")
+@click.option("--all", is_flag=True, help="also lists that were replaced")
 @home_options()
 def list_lists(arguments: Arguments) -> int:
     """Print the stored lists and whether each is in force; with ``--all`` also the earlier ones."""

@@ -58,15 +58,17 @@ def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], 
 
 
 @verb
-@click.argument("file", type=FILE, help="a certificate, a signed document, or one vouched for")
-@_repeatable_option("--anchor", "an authority of our own")
-@_repeatable_option("--intermediate", "a certificate between the signer and an anchor")
+@click.argument(
+    "file", type=FILE, help="a certificate, a signed document, or a document with a vouching signature"
+)
+@_repeatable_option("--anchor", "a trust anchor")
+@_repeatable_option("--intermediate", "an intermediate certificate")
 @_repeatable_option("--crl", "a revocation list")
-@_repeatable_option("--list", "a trusted list of others, named by ours or by one that it names")
-@_repeatable_option("--signer", "who may sign our list")
-@click.option("--root", type=FILE, metavar="F", help="our list, from which recognition starts")
-@click.option("--revocation", type=_CHOICE, default="require", help="what must be known of it")
-@moment_option("judge")
+@_repeatable_option("--list", "a foreign trusted list, named by the own list or by a list that it names")
+@_repeatable_option("--signer", "a certificate that may sign the own trusted list")
+@click.option("--root", type=FILE, metavar="F", help="the own trusted list, from which recognition starts")
+@click.option("--revocation", type=_CHOICE, default="require", help="whether revocation data are required")
+@moment_option("time of validation")
 @json_option("print one JSON object")
 def recognize_signer(arguments: Arguments) -> int:
     """Print whether and in which way a signer is admitted; return 1 when it is not."""
@@ -129,11 +131,13 @@ def _judge_signed_file(
 
 @verb
 @click.argument("file", type=FILE, help="the document, signed by its party")
-@click.option("--territory", required=True, help="the country we vouch for")
-@click.option("--level", multiple=True, required=True, metavar="WORD", help="what the signer is; repeatable")
+@click.option("--territory", required=True, help="the country for which the gateway vouches")
+@click.option(
+    "--level", multiple=True, required=True, metavar="WORD", help="a level of the signer; repeatable"
+)
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
-@moment_option("sign")
+@moment_option("time of signing")
 def vouch_document(arguments: Arguments) -> int:
     """Add our signature to a signed document, and write it; its own signature stays."""
     at = arguments.at or datetime.now(UTC)

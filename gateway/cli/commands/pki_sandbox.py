@@ -38,15 +38,21 @@ __all__ = [
 
 _PARTIES = sorted(name for name in load_profiles() if name != "authority")
 _NAMES = "an alternative name, dns:HOST or uri:URI; repeatable"
-_CROSS_WORDS = "policy of ours that theirs is as good as; repeatable"
+_CROSS_WORDS = "own policy and the equivalent foreign policy; repeatable"
 
 
 @verb
 @click.option("--out", type=FILE, required=True, help="the folder to write")
-@click.option("--party", multiple=True, metavar="NAME[:rsa-2048|:p-256]", help="one more party")
-@click.option("--authority", metavar="NAME", help="its name, CN=…,O=…, when not the sandbox's")
-@click.option("--bridges", is_flag=True, help="it may certify authorities of others")
-@click.option("--overwrite", is_flag=True, help="replace a sandbox that is there")
+@click.option(
+    "--party", multiple=True, metavar="NAME[:rsa-2048|:p-256]", help="an additional party; repeatable"
+)
+@click.option(
+    "--authority",
+    metavar="NAME",
+    help="the name of the authority, CN=…,O=…; if not given, that of the sandbox",
+)
+@click.option("--bridges", is_flag=True, help="the authority may issue cross-certificates")
+@click.option("--overwrite", is_flag=True, help="replace an existing sandbox")
 @json_option()
 def make_authority(arguments: Arguments) -> int:
     """Make a sandbox authority with its parties, and print where their certificates are."""
@@ -78,11 +84,11 @@ def _read_sandbox_party(text: str) -> SandboxParty:
 
 
 @verb
-@click.argument("subject", help="the name to be certified: CN=…,O=… or a common name alone")
+@click.argument("subject", help="the subject: CN=…,O=… or a common name alone")
 @click.option("--kind", type=click.Choice(KEY_KINDS), default="p-256", help="the kind of key")
 @click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
 @click.option("--key", type=FILE, required=True, help="the file to write the private key to")
-@click.option("--password", type=FILE, metavar="FILE", help="encrypt the key by this password")
+@click.option("--password", type=FILE, metavar="FILE", help="encrypt the key with the password in this file")
 @click.option("--out", type=FILE, required=True, help="the file to write the request to")
 def make_request(arguments: Arguments) -> int:
     """Make a key and the request for its certificate; raise instead of overwriting a key."""
@@ -100,10 +106,10 @@ def make_request(arguments: Arguments) -> int:
 @click.argument("request", type=FILE, help="the request, PEM or DER")
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 @click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
-@click.option("--profile", type=click.Choice(_PARTIES), default="signing", help="what it is for")
-@click.option("--days", type=int, help="how long it lasts, when not as the profile says")
+@click.option("--profile", type=click.Choice(_PARTIES), default="signing", help="the certificate profile")
+@click.option("--days", type=int, help="days of validity; if not given, those of the profile")
 @click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
-@click.option("--policy", multiple=True, metavar="OID", help="issued by this policy; repeatable")
+@click.option("--policy", multiple=True, metavar="OID", help="a certificate policy; repeatable")
 @json_option()
 def issue_certificate(arguments: Arguments) -> int:
     """Issue the certificate of a request, as the sandbox authority, and print its content."""
@@ -132,7 +138,7 @@ def issue_certificate(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("certificate", type=FILE, help="the other authority's own certificate")
+@click.argument("certificate", type=FILE, help="the self-signed certificate of the other authority")
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 @click.option("--policy", multiple=True, required=True, metavar="OURS=THEIRS", help=_CROSS_WORDS)
 @click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
@@ -147,7 +153,12 @@ def certify_authority(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("certificate", type=FILE, nargs=-1, help="one that is revoked; none: renew the list")
+@click.argument(
+    "certificate",
+    type=FILE,
+    nargs=-1,
+    help="a certificate to revoke; if there is none, the list is only renewed",
+)
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 def revoke_sandbox_certificates(arguments: Arguments) -> int:
     """Write the next revocation list of the sandbox authority, with the named certificates."""

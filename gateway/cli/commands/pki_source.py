@@ -29,7 +29,7 @@ _COLUMNS: Final = (
     *("fetched_at", "failures", "problem"),
 )
 _POLL: Final = 0.2
-_WAIT_WORDS: Final = "wait so long for the first attempts to end"
+_WAIT_WORDS: Final = "time to wait for the end of the first attempts"
 _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 
 
@@ -51,7 +51,7 @@ def list_sources(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("name", nargs=-1, help="a source of the settings; all of them without")
+@click.argument("name", nargs=-1, help="a source of the settings; if not given, all sources")
 @click.option("--wait", type=float, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
 @home_options()
 def refresh_sources(arguments: Arguments) -> int:
@@ -61,7 +61,7 @@ def refresh_sources(arguments: Arguments) -> int:
     with write_database(arguments) as conn:
         for source in chosen:
             queued[operator_actions.fetch_source_now(conn, source, get_current_time(), _ACTOR)] = source.name
-    with show_progress("waiting for what is fetched") if arguments.wait else nullcontext():
+    with show_progress("waiting for the fetches") if arguments.wait else nullcontext():
         rows = _await_fetch_deliveries(arguments, queued)
     print_table(rows, as_json=arguments.json, columns=("delivery", "name", "state", "problem"))
     return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
@@ -98,7 +98,7 @@ def forget_source(arguments: Arguments) -> int:
     with write_database(arguments) as conn:
         gone = operator_actions.withdraw_fetched_lists(conn, arguments.name, get_current_time(), _ACTOR)
     lists = count_things(gone, "list")
-    print_sentence(f"Took {lists} of source {arguments.name} out of force.")
+    print_sentence(f"Deactivated {lists} of source {arguments.name}.")
     return 0
 
 
@@ -109,6 +109,6 @@ def load_crl_file(arguments: Arguments) -> int:
     """Store revocation lists in the register; every process uses them from its next message on."""
     with write_database(arguments) as conn:
         for issuer, new in load_crls(conn, read_file(arguments.file), get_current_time()):
-            state = "taken, certificates are judged by it from now on" if new else "in hand already"
+            state = "loaded, and used from now on" if new else "loaded already"
             print_sentence(f"List of {issuer}: {state}.")
     return 0

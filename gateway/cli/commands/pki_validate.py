@@ -60,7 +60,9 @@ _REVOCATION: Final[dict[str, Literal["require", "if_present", "none"]]] = {
     "none": "none",
 }
 _REVOCATION_CHOICE = click.Choice(get_args(_Revocation))
-_BATCH_WORDS: Final = "one case a line, of the same names; what a line leaves open, the options say"
+_BATCH_WORDS: Final = (
+    "one JSON object for each case, with these option names as keys; the options give the missing values"
+)
 # Certificates of any origin: path validation only permits paths of this length.
 _LONGEST_ALONE: Final = 16
 _FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
@@ -122,7 +124,9 @@ class Case:
         """Validate the certificate; as of `at` if the case has no time."""
         moment = self.at or at
         if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
-            reason = f"{len(self.intermediate)} certificates sent along, {MAX_PEER_CERTIFICATES} are allowed"
+            reason = (
+                f"{len(self.intermediate)} intermediate certificates; the limit is {MAX_PEER_CERTIFICATES}"
+            )
             return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), moment, moment)
         return examiner.validate_with_input(self.collect_register(), self.leaf, _USES[self.use], moment)
 
@@ -144,18 +148,26 @@ def _repeatable_option(name: str, words: str) -> Callable[[Callable[..., Any]], 
 
 @verb
 @_single_option("--leaf", "the certificate, DER or PEM", metavar="F")
-@_repeatable_option("--intermediate", "a certificate between it and an anchor")
-@_repeatable_option("--anchor", "a certificate that is trusted")
+@_repeatable_option("--intermediate", "an intermediate certificate")
+@_repeatable_option("--anchor", "a trust anchor")
 @_repeatable_option("--crl", "a revocation list")
 @_repeatable_option("--ocsp", "an OCSP response, DER")
-@_single_option("--at", "judge as of then (ISO 8601; without zone it is UTC)", metavar="TIME")
-@_single_option("--use", "what it is to be used for (default: signing)", type=click.Choice(tuple(_USES)))
+@_single_option("--at", "time of validation (ISO 8601; UTC if it has no zone)", metavar="TIME")
+@_single_option("--use", "the use of the certificate (default: signing)", type=click.Choice(tuple(_USES)))
 @click.option("--policy", multiple=True, metavar="OID", help="an acceptable policy; repeatable")
-@click.option("--require-explicit-policy", is_flag=True, help="a policy must be left")
-@click.option("--inhibit-mapping", is_flag=True, help="no policy is mapped to another")
-@click.option("--inhibit-any", is_flag=True, help="anyPolicy stands for no policy")
-@_single_option("--revocation", "what must be known of it (default: require)", type=_REVOCATION_CHOICE)
-@_single_option("--rules", "a trust policy in place of the one that is shipped", metavar="F")
+@click.option(
+    "--require-explicit-policy",
+    is_flag=True,
+    help="the path must have an acceptable policy (initial-explicit-policy)",
+)
+@click.option(
+    "--inhibit-mapping", is_flag=True, help="policy mappings are not applied (initial-policy-mapping-inhibit)"
+)
+@click.option("--inhibit-any", is_flag=True, help="anyPolicy matches no policy (initial-any-policy-inhibit)")
+@_single_option(
+    "--revocation", "whether revocation data are required (default: require)", type=_REVOCATION_CHOICE
+)
+@_single_option("--rules", "the trust policy file, if not the shipped one", metavar="F")
 @_single_option("--batch", _BATCH_WORDS, type=FILE, metavar="FILE.jsonl")
 @json_option("print JSON, one object a case")
 def validate_certificates(arguments: Arguments) -> int:
@@ -164,7 +176,7 @@ def validate_certificates(arguments: Arguments) -> int:
     examiner = CertificateExaminer()
     status = 0
     try:
-        with show_progress("judging certificates", 1 if lines is None else len(lines)) as bar:
+        with show_progress("validating certificates", 1 if lines is None else len(lines)) as bar:
             for report in _judge_all_cases(arguments, lines, examiner):
                 text = json.dumps(report, ensure_ascii=False) if arguments.json else format_facts(report)
                 bar.print_line(text, sys.stdout)
@@ -208,7 +220,7 @@ def _judge_all_cases(
 def _refuse_twin_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError("a key that is there twice")
+        raise ValueError("a key that occurs twice")
     return dict(pairs)
 
 
@@ -277,7 +289,7 @@ def _check_case_words(words: Mapping[str, Any]) -> None:
             raise GatewayError(SETTINGS_WRONG, f"--{name} is missing", "pki validate")
     for name, known in (("use", tuple(_USES)), ("revocation", get_args(_Revocation))):
         if words.get(name) is not None and words[name] not in known:
-            raise GatewayError(SETTINGS_WRONG, f"{name} is none of {', '.join(known)}", "pki validate")
+            raise GatewayError(SETTINGS_WRONG, f"{name} is not one of {', '.join(known)}", "pki validate")
     for name in _SWITCHES:
         if not isinstance(words.get(name), bool | None):
             raise GatewayError(SETTINGS_WRONG, f"{name} is neither true nor false", "pki validate")
@@ -286,7 +298,7 @@ def _check_case_words(words: Mapping[str, Any]) -> None:
             raise GatewayError(SETTINGS_WRONG, "a value that is not text", "pki validate")
     for each in _list_text_values(words, "policy"):
         if not _OID.fullmatch(each):
-            raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is no OID", "pki validate")
+            raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is not an OID", "pki validate")
 
 
 def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
@@ -298,7 +310,7 @@ def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
 def _refuse_long_octets(octets: bytes, name: str) -> bytes:
     if len(octets) > _MOST[name]:
         raise GatewayError(
-            SETTINGS_WRONG, f"--{name}: {len(octets):,} octets, {_MOST[name]:,} are read", "pki validate"
+            SETTINGS_WRONG, f"--{name}: {len(octets):,} octets; the limit is {_MOST[name]:,}", "pki validate"
         )
     return octets
 
@@ -312,7 +324,7 @@ def _read_named_octets(text: str, name: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        detail = f"--{name}: {text[:120]!r} is no file that can be read, and not base64"
+        detail = f"--{name}: {text[:120]!r} is neither a readable file nor base64"
         raise GatewayError(SETTINGS_WRONG, detail, text[:120]) from None
 
 
@@ -331,5 +343,5 @@ def _read_judging_moment(text: str) -> datetime:
     # The first and the last hours of the calendar have no equivalent in UTC.
     except (ValueError, OverflowError):
         raise GatewayError(
-            SETTINGS_WRONG, f"--at: {text[:80]!r} is no time (ISO 8601)", "pki validate"
+            SETTINGS_WRONG, f"--at: {text[:80]!r} is not a time (ISO 8601)", "pki validate"
         ) from None

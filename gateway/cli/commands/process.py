@@ -44,7 +44,7 @@ _DAY = 86_400.0
 
 @verb
 @home_options(as_json=False)
-@click.option("--workers", type=int, default=1, help="delivery processes")
+@click.option("--workers", type=int, default=1, help="number of delivery processes")
 def run_gateway(arguments: Arguments) -> int:
     """Run one process that serves and others that deliver; restart a process that ends."""
     _set_up_logging()
@@ -70,7 +70,7 @@ def run_gateway(arguments: Arguments) -> int:
                     restarts.record_restart()
                     children[place] = start_child(targets[place])
             if restarts.is_exceeded():
-                _log.critical("processes die again and again: giving up")
+                _log.critical("processes end abnormally again and again: giving up")
                 break
         asked = stop.is_set()
         _end_child_processes(children)
@@ -161,7 +161,7 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
                     _log.warning("%s", words)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
-            _log.warning("certificates that end could not be looked for", exc_info=True)
+            _log.warning("the search for expiring certificates failed", exc_info=True)
         if stop.wait(_DAY):
             return
 

@@ -49,7 +49,7 @@ def list_deliveries(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("delivery", type=int, help="number of the delivery")
+@click.argument("delivery", type=int, help="the number of the delivery")
 @home_options()
 def show_delivery(arguments: Arguments) -> int:
     """Print one delivery with its transitions; return 1 when there is no such delivery."""
@@ -68,7 +68,9 @@ def _make_deed_verb(deed: str, past: str) -> VerbCommand:
     """Return the verb that applies one operator action to each named delivery."""
 
     @verb
-    @click.argument("delivery", type=int, nargs=-1, required=True, help="number of the delivery; repeatable")
+    @click.argument(
+        "delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable"
+    )
     @home_options()
     def change_deliveries(arguments: Arguments) -> int:
         from gateway.hub import get_current_time, operator_actions

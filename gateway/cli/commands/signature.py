@@ -30,7 +30,7 @@ from gateway.xmlsec import (
 
 __all__ = ["sign_file", "verify_file", "verify_signature"]
 
-_PART_WORDS = "a part that the signature names by its Content-ID or URI; repeatable"
+_PART_WORDS = "a part that the signature refers to by Content-ID or URI; repeatable"
 
 
 def verify_signature(
@@ -75,15 +75,15 @@ def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
 
 
 @verb
-@click.argument("file", type=FILE, help="the document, which bears no signature")
+@click.argument("file", type=FILE, help="the document, without a signature")
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
-@moment_option("sign")
+@moment_option("time of signing")
 def sign_file(arguments: Arguments) -> int:
     """Sign a document and write it; raise GW801 for one that is already signed."""
     root = parse_xml(read_file(arguments.file))
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
-        raise GatewayError(SETTINGS_WRONG, "the document bears a signature already", str(arguments.file))
+        raise GatewayError(SETTINGS_WRONG, "the document already has a signature", str(arguments.file))
     at = arguments.at or datetime.now(UTC)
     replace_file(arguments.out, serialize_element(sign_document(root, load_key_file(arguments), now=at)))
     print_sentence(f"Signed {arguments.file}: the signed document is {arguments.out}.")
@@ -91,7 +91,7 @@ def sign_file(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("file", type=FILE, help="an XML document that holds one signature")
+@click.argument("file", type=FILE, help="an XML document with one signature")
 @click.option("--part", multiple=True, metavar="cid=FILE", help=_PART_WORDS)
 @judging_options()
 def verify_file(arguments: Arguments) -> int:

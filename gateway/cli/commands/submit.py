@@ -28,24 +28,26 @@ __all__ = ["submit_file"]
 
 _WAIT = 60.0
 _PARTNER_WORDS = "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
-_HUB_WORDS = "the hub's certificate, when not hub.cert.pem"
-_WAIT_WORDS = "seconds to wait for the result; 0 does not"
+_HUB_WORDS = "the hub's certificate, if not hub.cert.pem"
+_WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 
 
 @verb
-@click.argument("file", type=FILE, help="the submission; it is signed unless it is signed already")
-@click.option("--as", "party", required=True, metavar="PARTY", help="who sends: PARTY.key.pem")
-@click.option("--to", required=True, metavar="URL", help="the hub's endpoint, as http://…/msh/ebms2")
+@click.argument("file", type=FILE, help="the submission; it is signed if it has no signature")
+@click.option(
+    "--as", "party", required=True, metavar="PARTY", help="the sending party: its key is PARTY.key.pem"
+)
+@click.option("--to", required=True, metavar="URL", help="the hub's endpoint, for example http://…/msh/ebms2")
 @click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=_PARTNER_WORDS)
-@click.option("--agreement", type=FILE, help="the agreement, when not agreement.yaml of that folder")
+@click.option("--agreement", type=FILE, help="the agreement, if not agreement.yaml in that folder")
 @click.option("--hub-certificate", type=FILE, multiple=True, help=_HUB_WORDS)
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
 @click.option("--wait", type=float, default=_WAIT, metavar="S", help=_WAIT_WORDS)
-@click.option("--retries", type=int, help="attempts after the first one, when not as agreed")
+@click.option("--retries", type=int, help="attempts after the first one, if not as agreed")
 @click.option("--retry-interval", type=float, default=1.0, metavar="S", help="seconds between attempts")
-@click.option("--time-out", type=float, default=30.0, metavar="S", help="seconds an answer may take")
+@click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
 @tls_options()
-@click.option("--folder", type=FILE, help="keep what the hub sends in this folder")
+@click.option("--folder", type=FILE, help="store the messages of the hub in this folder")
 @json_option()
 def submit_file(arguments: Arguments) -> int:
     """Send a signed submission, check its receipt, wait for its result; return 1 when one of them fails."""
@@ -105,7 +107,7 @@ def _exchange_messages(
     if not row["said"]["verified"]:
         return told, f"the result is not verified: {row['said']['problem']}"
     refused = row["said"]["outcome"] == "REFUSED"
-    return told, "the hub refuses the submission" if refused else None
+    return told, "the hub refused the submission" if refused else None
 
 
 _LINES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (

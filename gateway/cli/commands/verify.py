@@ -127,9 +127,9 @@ def read_home_context(home: Path) -> ProtocolContext:
 
 
 @verb
-@click.argument("file", type=FILE, help="an HTTP message: start line or not, headers, empty line, body")
+@click.argument("file", type=FILE, help="an HTTP message: optional start line, headers, empty line, body")
 @judging_options()
-@click.option("--home", type=FILE, help="judge by the agreements and parties of this home folder")
+@click.option("--home", type=FILE, help="use the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; return 0 for accepted, 1 for refused, 2 when there was nothing to verify."""
     try:

@@ -148,7 +148,7 @@ class Recognizer:
             ends = each.next_update if each else None
             if each is not None and ends is not None and ends - at < _SOON:
                 when = f"its next update {'was' if ends <= at else 'is'} due at {ends:%Y-%m-%dT%H:%M:%SZ}"
-                yield f"the trusted list of {_format_list_name(each)}: {when}; from then on it admits nobody"
+                yield f"the trusted list of {_format_list_name(each)}: {when}; after that it admits no signer"
 
     def __call__(
         self, leaf: bytes, use: CertificateUse, at: datetime, trust: TrustStore, revocations: RevocationData
