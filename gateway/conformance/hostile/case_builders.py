@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import deepcopy
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from lxml import etree
 
@@ -28,9 +28,6 @@ from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     get_element,
     mutate_tree,
-    recompute_envelope_digest,
-    recompute_signature,
-    recompute_written_digests,
 )
 from gateway.errors import PROBLEMS
 from gateway.wire import WSU
@@ -51,13 +48,6 @@ SOAP_REFUSALS: Final = (
 ENVELOPE_REFERENCE: Final = "//ds:SignedInfo/ds:Reference[@URI='']"
 TRANSFORMS: Final = f"{ENVELOPE_REFERENCE}/ds:Transforms"
 CID: Final = "//ds:SignedInfo/ds:Reference[starts-with(@URI, 'cid:p1')]"
-
-#: How the digests of a message are made right again: as the standard means its transforms, or as written.
-_DIGESTS: Final[dict[str, tuple[TreeMutation, ...]]] = {
-    "meant": (recompute_envelope_digest,),
-    "written": (recompute_written_digests,),
-    "none": (),
-}
 
 #: Paths in a signed call; the first reference is that to the Body.
 HEADER: Final = "/soap:Envelope/soap:Header"
@@ -154,49 +144,6 @@ def make_both_face_cases(
     )
 
 
-def make_transit_attack(
-    name: str,
-    title: str,
-    change: TreeMutation | Callable[[Any], TreeMutation],
-    expected: str | Expectation,
-    source: str,
-    *,
-    of_bench: bool = False,
-    member: str = "a",
-    naive: bool = False,
-) -> AttackCase:
-    """Return: an honest message whose envelope is changed after it was signed.
-
-    `of_bench`: the change is made of the kit.
-    """
-
-    def make_request(kit: AttackerKit) -> Any:
-        done = cast("TreeMutation", change(cast("Any", kit))) if of_bench else change
-        return kit.build_message(member=member, tampered=mutate_tree(done))
-
-    return make_attack_case(name, title, make_request, expected, source, naive=naive)
-
-
-def make_sender_attack(
-    name: str,
-    title: str,
-    change: TreeMutation,
-    expected: str | Expectation,
-    source: str,
-    *,
-    digests: str = "meant",
-    member: str = "a",
-    naive: bool = False,
-) -> AttackCase:
-    """Return: a message that the sender has changed and signed again, its `digests` right again as well."""
-
-    def make_request(kit: AttackerKit) -> Any:
-        again = recompute_signature(kit.get_signer(member))
-        return kit.build_message(member=member, tampered=mutate_tree(change, *_DIGESTS[digests], again))
-
-    return make_attack_case(name, title, make_request, expected, source, naive=naive)
-
-
 def build_tampered_call(kit: AttackerKit, *changes: TreeMutation, **hooks: Any) -> HttpRequest:
     """Return an honest call whose envelope is changed after it was signed."""
     return kit.build_call(envelope=DECLARED, tampered=mutate_tree(*changes) if changes else None, **hooks)
@@ -213,55 +160,3 @@ def copy_element(path: str, *, with_id: bool = False) -> TreeMutation:
         original.addnext(again)
 
     return alter_tree
-
-
-def make_call_attack(
-    name: str, title: str, make: RequestMaker, expected: str, source: str, *, naive: bool = True
-) -> AttackCase:
-    """Return: a call made in any way."""
-    return make_attack_case(name, title, make, expected, source, face="soap", naive=naive)
-
-
-def make_call_transit_attack(
-    name: str,
-    title: str,
-    change: TreeMutation,
-    expected: str | Expectation,
-    source: str,
-    *,
-    naive: bool = False,
-) -> AttackCase:
-    """Return: a call changed after it was signed."""
-    return make_attack_case(
-        name,
-        title,
-        lambda kit: build_tampered_call(kit, change),
-        expected,
-        source,
-        face="soap",
-        naive=naive,
-    )
-
-
-def make_agency_attack(
-    name: str,
-    title: str,
-    change: TreeMutation,
-    expected: str | Expectation,
-    source: str,
-    *,
-    signer: str = "agency",
-    naive: bool = False,
-) -> AttackCase:
-    """Return: a call that the agency has changed and signed again, with the digests that it then has."""
-
-    def make_request(kit: AttackerKit) -> HttpRequest:
-        return build_tampered_call(
-            kit,
-            change,
-            recompute_written_digests,
-            recompute_signature(kit.get_signer(signer)),
-            signer=signer,
-        )
-
-    return make_attack_case(name, title, make_request, expected, source, face="soap", naive=naive)

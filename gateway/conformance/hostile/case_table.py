@@ -8,36 +8,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway.conformance.hostile.attack_case import AttackCase
+from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.case_builders import (
     RequestMaker,
+    build_tampered_call,
     expect_early_refusal,
     expect_refusal,
     make_attack_case,
     make_both_face_cases,
 )
-from gateway.conformance.hostile.exchange import LAWFUL, Expectation
+from gateway.conformance.hostile.exchange import LAWFUL, Expectation, HttpRequest
 from gateway.conformance.hostile.octet_mutations import OctetMutation
-from gateway.conformance.hostile.tree_mutations import TreeMutation, mutate_tree
+from gateway.conformance.hostile.tree_mutations import (
+    TreeMutation,
+    mutate_tree,
+    recompute_envelope_digest,
+    recompute_signature,
+    recompute_written_digests,
+)
 
 T = TypeVar("T")
 
 #: Makes the request of a subject.
 Placement = Callable[[T], RequestMaker]
 
-#: Variant, title, subject; then, where the table does not say it for all, the problems that refuse it
-#: ("": it must be taken), and whether the naive verifier takes it.
+#: What must come of a row: the problems that refuse it, "" where it must be taken, or an expectation.
+Outcome = str | Expectation
+#: Variant, title, subject; then, where the table does not say it for all, what must come of it, and
+#: whether the naive verifier takes it.
 Row = tuple[str, str, T]
-RefusedRow = tuple[str, str, T, str]
-FlaggedRow = tuple[str, str, T, str, bool]
-#: Variant, title, subject, problems, and where the attack is known from.
-SourcedRow = tuple[str, str, T, str, str]
+RefusedRow = tuple[str, str, T, Outcome]
+FlaggedRow = tuple[str, str, T, Outcome, bool]
+AttackTable = tuple[Row[T] | RefusedRow[T] | FlaggedRow[T], ...]
+#: Variant, title, subject, what must come of it, and where the attack is known from; then the naive verifier.
+SourcedRow = tuple[str, str, T, Outcome, str]
+FlaggedSourcedRow = tuple[str, str, T, Outcome, str, bool]
+#: Variant, title, change, and where the attack is known from, if that is another place than of the table.
+BothFaceRow = Row[OctetMutation] | tuple[str, str, OctetMutation, str]
+SourcedTable = tuple[SourcedRow[T] | FlaggedSourcedRow[T], ...]
+
+#: How the digests of a message are made right again: as the standard means its transforms, or as written.
+_DIGESTS: Final[dict[str, tuple[TreeMutation, ...]]] = {
+    "meant": (recompute_envelope_digest,),
+    "written": (recompute_written_digests,),
+    "none": (),
+}
 
 
-def read_expectation(problems: str, *, early: bool = False) -> Expectation:
+def read_expectation(problems: Outcome, *, early: bool = False) -> Expectation:
     """Return what must come of a row: a refusal by its problems, an acceptance where it names none."""
+    if not isinstance(problems, str):
+        return problems
     if not problems:
         return LAWFUL
     return expect_early_refusal(*problems.split()) if early else expect_refusal(*problems.split())
@@ -48,7 +72,7 @@ def make_table_cases(
     rows: Iterable[Row[T] | RefusedRow[T] | FlaggedRow[T]],
     place: Placement[T],
     source: str,
-    expected: str | Expectation = "",
+    expected: Outcome = "",
     *,
     face: str = "ebms2",
     early: bool = False,
@@ -65,7 +89,7 @@ def make_table_cases(
             prefix + row[0],
             row[1],
             place(row[2]),
-            read_expectation(must, early=early) if isinstance(must, str) else must,
+            read_expectation(must, early=early),
             source,
             face=face,
             feature=feature,
@@ -75,22 +99,24 @@ def make_table_cases(
 
 def make_sourced_cases(
     prefix: str,
-    rows: Iterable[SourcedRow[T]],
+    rows: Iterable[SourcedRow[T] | FlaggedSourcedRow[T]],
     place: Placement[T],
     *,
+    face: str = "ebms2",
     feature: str = "",
     naive: bool = False,
 ) -> Iterator[AttackCase]:
     """Yield the case of each row of a table whose rows are known from different places."""
-    for variant, title, subject, problems, source in rows:
-        row = (variant, title, subject, problems)
-        yield from make_table_cases(prefix, (row,), place, source, feature=feature, naive=naive)
+    for row in rows:
+        takes = row[5] if len(row) == 6 else naive
+        one = (row[0], row[1], row[2], row[3], takes)
+        yield from make_table_cases(prefix, (one,), place, row[4], face=face, feature=feature)
 
 
 def make_both_face_table(
-    prefix: str, rows: Iterable[Row[OctetMutation] | RefusedRow[OctetMutation]], problems: str, source: str
+    prefix: str, rows: Iterable[BothFaceRow], problems: str, source: str
 ) -> Iterator[AttackCase]:
-    """Yield two cases of each row, for messages and for calls; a row may name a source of its own."""
+    """Yield two cases of each row, for messages and for calls."""
     for row in rows:
         yield from make_both_face_cases(
             prefix + row[0], row[1], row[2], problems, row[3] if len(row) == 4 else source
@@ -162,6 +188,47 @@ def change_on_the_way(change: TreeMutation) -> RequestMaker:
     return lambda kit: kit.build_message(tampered=mutate_tree(change))
 
 
+def change_with_kit(make: Callable[[AttackerKit], TreeMutation]) -> RequestMaker:
+    """Return what makes a message that is changed on its way, by one who has other keys."""
+    return lambda kit: kit.build_message(tampered=mutate_tree(make(kit)))
+
+
 def change_before_signing(change: TreeMutation) -> RequestMaker:
     """Return what makes a message whose envelope is changed, and then signed by its sender."""
     return change_envelope(mutate_tree(change))
+
+
+def sign_again(change: TreeMutation, digests: str = "meant", member: str = "a") -> RequestMaker:
+    """Return what makes a message that its sender has changed and signed again.
+
+    Its `digests` are right again as its transforms are ``meant``, as they are ``written``, or not at
+    all (``none``).
+    """
+
+    def make_request(kit: AttackerKit) -> HttpRequest:
+        again = recompute_signature(kit.get_signer(member))
+        return kit.build_message(member=member, tampered=mutate_tree(change, *_DIGESTS[digests], again))
+
+    return make_request
+
+
+def sign_as_written(change: TreeMutation) -> RequestMaker:
+    """Return what makes a message that its sender has changed and signed by the words of its transforms."""
+    return sign_again(change, "written")
+
+
+def change_call_on_the_way(change: TreeMutation) -> RequestMaker:
+    """Return what makes a call that is changed after it was signed."""
+    return lambda kit: build_tampered_call(kit, change)
+
+
+def change_call_before_signing(change: TreeMutation) -> RequestMaker:
+    """Return what makes a call that is changed, and then signed by its agency."""
+    return lambda kit: kit.build_call(envelope=mutate_tree(change))
+
+
+def sign_call_again(change: TreeMutation) -> RequestMaker:
+    """Return what makes a call that the agency has changed and signed again, its digests right again."""
+    return lambda kit: build_tampered_call(
+        kit, change, recompute_written_digests, recompute_signature(kit.get_signer("agency"))
+    )

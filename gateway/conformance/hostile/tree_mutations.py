@@ -52,7 +52,9 @@ __all__ = [
     "recompute_envelope_digest",
     "recompute_signature",
     "recompute_written_digests",
+    "remove_attribute",
     "remove_element",
+    "rename_element",
     "replace_text",
     "set_attribute",
     "set_text",
@@ -184,6 +186,16 @@ def duplicate_element(path: str) -> TreeMutation:
 def set_attribute(path: str, name: str, value: str) -> TreeMutation:
     """Return the change that sets an attribute, ``prefix:name``, of the element at `path`."""
     return lambda root: get_element(root, path).set(expand_name(name), value)
+
+
+def remove_attribute(path: str, name: str) -> TreeMutation:
+    """Return the change that takes an attribute, ``prefix:name``, from the element at `path`."""
+    return lambda root: get_element(root, path).attrib.pop(expand_name(name))
+
+
+def rename_element(path: str, name: str) -> TreeMutation:
+    """Return the change that gives the element at `path` another name, as lxml has it."""
+    return lambda root: setattr(get_element(root, path), "tag", name)
 
 
 def set_text(path: str, new: str) -> TreeMutation:

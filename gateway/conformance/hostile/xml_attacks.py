@@ -14,7 +14,7 @@ from typing import Final
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.case_builders import RequestMaker, make_attack_case
 from gateway.conformance.hostile.case_table import (
-    RefusedRow,
+    BothFaceRow,
     Row,
     change_envelope,
     make_both_face_table,
@@ -276,7 +276,7 @@ _INCLUSIVE: Final = b'<d:Transform Algorithm="http://www.w3.org/TR/2001/REC-xml-
 
 
 # fmt: off
-_SIGNATURES: Final[tuple[RefusedRow[OctetMutation], ...]] = (
+_SIGNATURES: Final[tuple[BothFaceRow, ...]] = (
     ("prefixes-2000", "a PrefixList of 2,000", insert_in_signature(lambda: _build_prefix_list(2000)), _C14N),
     ("prefixes-33", "a PrefixList of 33", insert_in_signature(lambda: _build_prefix_list(33)), _C14N),
     ("references", "thousands of references",

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.conformance.hostile.reply_attacks.corpus import select_replies
 from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
+from gateway.conformance.hostile.reply_attacks.hostile_partner import select_replies
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
 from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
 from gateway.conformance.partners.agency_documents import (

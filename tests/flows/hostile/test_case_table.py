@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.conformance.hostile.case_builders import RequestMaker
 from gateway.conformance.hostile.case_table import (
     ValueTable,
+    change_call_on_the_way,
+    change_on_the_way,
     make_both_face_table,
     make_sourced_cases,
     make_table_cases,
     make_value_cases,
     read_expectation,
+    sign_again,
+    sign_as_written,
+    sign_call_again,
 )
 from gateway.conformance.hostile.exchange import LAWFUL, Expectation
+from gateway.conformance.hostile.naive_reader import accepts_request
 from gateway.conformance.hostile.octet_mutations import replace_text_of, swap_octets
+from gateway.conformance.hostile.tree_mutations import TreeMutation, set_attribute
 from tests.flows.hostile.shapes import bench
 
 
@@ -44,6 +53,24 @@ def test_what_a_row_says_comes_before_what_its_table_says() -> None:
 def test_a_row_may_name_where_it_is_known_from() -> None:
     (case,) = make_sourced_cases("", (("X-01.a", "t", "c", "GW202", "RFC 1"),), place, feature="f")
     assert (case.source, case.feature) == ("RFC 1", "f")
+
+
+def test_a_row_that_names_its_source_says_at_last_whom_it_fools() -> None:
+    rows = (("a", "t", "c", LAWFUL, "RFC 1"), ("b", "t", "c", "GW202", "RFC 2", False))
+    first, second = make_sourced_cases("X-01.", rows, place, face="soap", naive=True)
+    assert (first.source, first.face, first.naive, expected_of(first)) == ("RFC 1", "soap", True, LAWFUL)
+    assert (second.source, second.naive, expected_of(second).problems) == ("RFC 2", False, ("GW202",))
+
+
+@pytest.mark.parametrize("make", [sign_again, sign_as_written, sign_call_again])
+def test_what_is_signed_again_is_signed_rightly(make: Callable[[TreeMutation], RequestMaker]) -> None:
+    """Who has the key makes all right again; who only stands on the way does not."""
+    assert accepts_request(make(set_attribute("//ds:SignedInfo", "Id", "other"))(bench()))
+
+
+@pytest.mark.parametrize("make", [change_on_the_way, change_call_on_the_way])
+def test_what_is_changed_on_the_way_is_no_longer_signed(make: Callable[[TreeMutation], RequestMaker]) -> None:
+    assert not accepts_request(make(set_attribute("//ds:SignedInfo", "Id", "other"))(bench()))
 
 
 def test_a_row_for_both_faces_makes_two_cases() -> None:

@@ -8,7 +8,7 @@ from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.naive_reader import accepts_request, split_parts
 from gateway.conformance.hostile.tree_mutations import ACTOR, NEXT, NEXT_MSH, get_element
-from gateway.conformance.hostile.unsigned_content.corpus import CASES
+from gateway.conformance.hostile.unsigned_content import CASES
 from gateway.wire.xml import canonicalize_element, parse_xml
 from tests.flows.hostile.shapes import bench, steps
 

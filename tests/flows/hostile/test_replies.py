@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.conformance.hostile.reply_attacks.corpus import REPLIES, select_replies
+from gateway.conformance.hostile.reply_attacks.hostile_partner import REPLIES, select_replies
 from gateway.conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyScenario
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
 from gateway.conformance.partners.journal import read_journal

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
+from gateway.conformance.hostile import reference_attacks
 from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.runner import PASSED, AttackRunner
-from gateway.conformance.hostile.soap_attacks.spoofing_attacks import CASES
+from gateway.conformance.hostile.spoofing_attacks import CASES
 from gateway.web.wsgi_application import build_application
 
 HERE = "http://hub.example"
@@ -40,7 +41,7 @@ def test_a_call_for_another_address_is_refused_where_the_own_one_is_known(
 
 def test_every_part_that_must_be_signed_has_its_case() -> None:
     """The sample call has no wsa:To, so its cases add one."""
-    ids = {case.id for case in CASES}
+    ids = {case.id for case in reference_attacks.CASES}
     parts = ("body", "timestamp", "action", "message-id", "reply-to", "to-added")
     assert {f"SIG-13.call-{part}" for part in parts} <= ids
 

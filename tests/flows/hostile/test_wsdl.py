@@ -13,7 +13,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.config import load_settings
-from gateway.conformance.hostile.reply_attacks.corpus import REPLIES
+from gateway.conformance.hostile.reply_attacks.hostile_partner import REPLIES
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyServer
 from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
 from gateway.delivery.http_client import HttpClient

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.reply_attacks.reply_server import ReplyConnection, ReplyScenario
+from gateway.conformance.hostile.octet_mutations import prepend_prolog
+from gateway.conformance.hostile.reply_attacks.reply_server import (
+    ReplyBehavior,
+    ReplyConnection,
+    ReplyRow,
+    ReplyScenario,
+    make_reply_scenarios,
+    play_behavior,
+    send_changed_octets,
+)
 from gateway.conformance.partners import EBMS2, HttpReply, IncomingRequest, read_parcel_content
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import MemoryBody, Receipt, Unit
@@ -59,9 +68,9 @@ def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
     return there.forger
 
 
-def _send_changed_receipt(
-    change: Callable[[Receipt], Unit], by: str = ""
-) -> Callable[[ReplyConnection], None]:
+def _send_changed_receipt(change: Callable[[Receipt], Unit], by: str = "") -> ReplyBehavior:
+    """Return: the receipt changed, then signed by the partner, by its `other` or by its `stranger`."""
+
     def run_scenario(there: ReplyConnection) -> None:
         forger = _get_broker_forger(there)
         opened = forger.open_message(there.request)
@@ -71,12 +80,8 @@ def _send_changed_receipt(
     return run_scenario
 
 
-def _send_changed_octets(change: Callable[[bytes], bytes]) -> Callable[[ReplyConnection], None]:
-    def run_scenario(there: ReplyConnection) -> None:
-        honest = there.make_honest_reply()
-        there.send_reply(replace(honest, body=change(honest.body)))
-
-    return run_scenario
+def _change_receipt(**fields: Any) -> ReplyBehavior:
+    return _send_changed_receipt(lambda receipt: replace(receipt, **fields))
 
 
 def _remove_signatures(octets: bytes) -> bytes:
@@ -94,7 +99,7 @@ def _replay_earlier_receipt(there: ReplyConnection) -> None:
     if earlier:
         there.send_reply(earlier[-1])
     else:
-        _send_changed_receipt(_refer_to_another)(there)
+        _change_receipt(ref_to_message_id=_ELSEWHERE)(there)
 
 
 def _make_error_reply(there: ReplyConnection, about: str = "") -> HttpReply:
@@ -108,12 +113,8 @@ def _make_error_reply(there: ReplyConnection, about: str = "") -> HttpReply:
     return forger.seal_signal(replace(unit, ref_to_message_id=about or unit.ref_to_message_id), opened)
 
 
-def _send_unrelated_error(there: ReplyConnection) -> None:
-    there.send_reply(_make_error_reply(there, _ELSEWHERE))
-
-
-def _send_signed_error(there: ReplyConnection) -> None:
-    there.send_reply(_make_error_reply(there))
+def _send_signed_error(about: str = "") -> ReplyBehavior:
+    return lambda there: there.send_reply(_make_error_reply(there, about))
 
 
 def _send_unsigned_error(there: ReplyConnection) -> None:
@@ -130,69 +131,36 @@ def _send_many_parts(there: ReplyConnection) -> None:
     there.send_reply(HttpReply(200, 'multipart/related; boundary=b; type="text/xml"', parts))
 
 
-def _prepend_doctype(octets: bytes) -> bytes:
-    return b"<!DOCTYPE x>" + octets
-
-
-def _keep_receipt(unit: Receipt) -> Unit:
-    return unit
-
-
-def _remove_digests(unit: Receipt) -> Unit:
-    return replace(unit, references=())
-
-
-def _refer_to_another(unit: Receipt) -> Unit:
-    return replace(unit, ref_to_message_id=_ELSEWHERE)
-
-
 def _replace_first_digest(unit: Receipt) -> Unit:
     first = replace(unit.references[0], digest=bytes(len(unit.references[0].digest)))
     return replace(unit, references=(first, *unit.references[1:]))
 
 
-_ROWS: Final = (
-    (
-        "REP-07.unsigned-receipt",
-        "the receipt without its signature",
-        _send_changed_octets(_remove_signatures),
-    ),
-    (
-        "REP-07.receipt-by-a-stranger",
-        "a receipt by another authority's certificate",
-        _send_changed_receipt(_keep_receipt, "stranger"),
-    ),
-    (
-        "REP-07.receipt-by-another-party",
-        "a receipt by another party",
-        _send_changed_receipt(_keep_receipt, "other"),
-    ),
-    (
-        "REP-07.receipt-of-another-message",
-        "a receipt that names another message",
-        _send_changed_receipt(_refer_to_another),
-    ),
-    (
-        "REP-07.receipt-of-other-octets",
-        "a receipt with another digest",
-        _send_changed_receipt(_replace_first_digest),
-    ),
-    ("REP-07.receipt-of-nothing", "a receipt without digests", _send_changed_receipt(_remove_digests)),
+# fmt: off
+_REPLIES: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
+    ("REP-07.unsigned-receipt", "the receipt without its signature", send_changed_octets(_remove_signatures)),
+    ("REP-07.receipt-by-a-stranger", "a receipt by another authority's certificate",
+     _send_changed_receipt(replace, "stranger")),
+    ("REP-07.receipt-by-another-party", "a receipt by another party",
+     _send_changed_receipt(replace, "other")),
+    ("REP-07.receipt-of-another-message", "a receipt that names another message",
+     _change_receipt(ref_to_message_id=_ELSEWHERE)),
+    ("REP-07.receipt-of-other-octets", "a receipt with another digest",
+     _send_changed_receipt(_replace_first_digest)),
+    ("REP-07.receipt-of-nothing", "a receipt without digests", _change_receipt(references=())),
     ("REP-07.replayed-receipt", "the receipt of another message, as it was given", _replay_earlier_receipt),
     ("REP-07.unsigned-error", "an error that nobody signed", _send_unsigned_error),
-    ("REP-07.error-of-another-message", "an error about another message", _send_unrelated_error),
+    ("REP-07.error-of-another-message", "an error about another message", _send_signed_error(_ELSEWHERE)),
     ("APP-08.mirrored-message", "our own message, sent back", _reflect_message),
     ("DOS-08.many-parts", "an answer of 20,000 empty parts", _send_many_parts),
-    ("DOS-01.laughing-receipt", "a receipt with a document type", _send_changed_octets(_prepend_doctype)),
+    ("DOS-01.laughing-receipt", "a receipt with a document type",
+     send_changed_octets(prepend_prolog(lambda: b"<!DOCTYPE x>"))),
 )
 
 EBMS2_REPLIES: Final[tuple[ReplyScenario, ...]] = (
-    *(ReplyScenario(name, title, "security.md", {"ebms2": "GW603"}, play) for name, title, play in _ROWS),
-    ReplyScenario(
-        "REP-07.signed-error",
-        "the partner's own error: the delivery ends, the message is not acknowledged",
-        "ebMS 2.0 §4.2.3",
-        {"ebms2": "GW602"},
-        _send_signed_error,
-    ),
+    *make_reply_scenarios("", _REPLIES, play_behavior, {"ebms2": "GW603"}, "security.md"),
+    ReplyScenario("REP-07.signed-error",
+     "the partner's own error: the delivery ends, the message is not acknowledged", "ebMS 2.0 §4.2.3",
+     {"ebms2": "GW602"}, _send_signed_error()),
 )
+# fmt: on

@@ -7,15 +7,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.reply_attacks.corpus import select_replies
-from gateway.conformance.hostile.reply_attacks.ebms2_replies import BrokerReplyForger
+from gateway.conformance.hostile.reply_attacks.ebms2_replies import EBMS2_REPLIES, BrokerReplyForger
+from gateway.conformance.hostile.reply_attacks.octet_replies import OCTET_REPLIES
 from gateway.conformance.hostile.reply_attacks.reply_server import ReplyForger, ReplyScenario, ReplyServer
-from gateway.conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
+from gateway.conformance.hostile.reply_attacks.soap_replies import SOAP_REPLIES, AgencyReplyForger
 from gateway.conformance.partners import (
     IncomingRequest,
     Journal,
@@ -30,7 +31,10 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki import CertificateOrder, Signer, issue_certificate, load_signer, make_authority
 from gateway.wire import WsdlOperation
 
-__all__ = ["HostilePartner", "build_hostile_server"]
+__all__ = ["REPLIES", "HostilePartner", "build_hostile_server", "select_replies"]
+
+#: Every hostile answer of this suite: what a partner may do to a gateway that calls it.
+REPLIES: Final[tuple[ReplyScenario, ...]] = (*SOAP_REPLIES, *OCTET_REPLIES, *EBMS2_REPLIES)
 
 _PAST: Final = timedelta(days=1)
 
@@ -47,6 +51,11 @@ class HostilePartner:
     other: str
     face: str
     wsdl: str = "agency-template.wsdl"
+
+
+def select_replies(face: str, pattern: str = "*") -> tuple[ReplyScenario, ...]:
+    """Return the plays of a face (``soap``, ``ebms2``) whose id fits a pattern as of a shell."""
+    return tuple(one for one in REPLIES if face in one.outcome and fnmatchcase(one.id, pattern))
 
 
 def build_hostile_server(who: HostilePartner, pattern: str, folder: Path, at: tuple[str, int]) -> ReplyServer:

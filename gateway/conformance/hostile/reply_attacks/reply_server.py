@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
 
+from gateway.conformance.hostile.octet_mutations import OctetMutation
 from gateway.conformance.partners import HttpReply, IncomingRequest
 
-__all__ = ["TAKEN", "ReplyConnection", "ReplyForger", "ReplyScenario", "ReplyServer", "write_reply_head"]
+__all__ = [
+    "TAKEN",
+    "ReplyBehavior",
+    "ReplyConnection",
+    "ReplyForger",
+    "ReplyRow",
+    "ReplyScenario",
+    "ReplyServer",
+    "make_reply_scenarios",
+    "play_behavior",
+    "send_changed_octets",
+    "write_reply_head",
+]
+
+T = TypeVar("T")
 
 #: What a client makes of an answer that it must take.
 TAKEN: Final = "taken"
@@ -84,6 +99,12 @@ def write_reply_head(reply: HttpReply, *instead: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
+#: What a hostile partner does with a request.
+ReplyBehavior = Callable[[ReplyConnection], None]
+#: Variant (the id without its prefix), title, and what this answer has and no other.
+ReplyRow = tuple[str, str, T]
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyScenario:
     """One hostile answer.
@@ -97,12 +118,42 @@ class ReplyScenario:
     title: str
     source: str
     outcome: Mapping[str, str]
-    run: Callable[[ReplyConnection], None]
+    run: ReplyBehavior
 
     @property
     def attack_id(self) -> str:
         """Return the id of the attack in the table."""
         return self.id.partition(".")[0]
+
+
+def make_reply_scenarios(
+    prefix: str,
+    rows: Iterable[ReplyRow[T]],
+    behave: Callable[[T], ReplyBehavior],
+    outcome: Mapping[str, str],
+    source: str,
+) -> Iterator[ReplyScenario]:
+    """Yield the scenario of each row of a table."""
+    for variant, title, subject in rows:
+        yield ReplyScenario(prefix + variant, title, source, outcome, behave(subject))
+
+
+def play_behavior(behavior: ReplyBehavior) -> ReplyBehavior:
+    """Return the behavior: for rows that are behaviors themselves."""
+    return behavior
+
+
+def send_changed_octets(change: OctetMutation) -> ReplyBehavior:
+    """Return: the honest answer with other octets, in which ``{elsewhere}`` is where nobody may be led."""
+
+    def run_scenario(there: ReplyConnection) -> None:
+        honest = there.make_honest_reply()
+        changed = change(honest.body).replace(b"{elsewhere}", there.elsewhere.encode())
+        if changed == honest.body:
+            raise LookupError("nothing was changed")
+        there.send_reply(replace(honest, body=changed))
+
+    return run_scenario
 
 
 @dataclass

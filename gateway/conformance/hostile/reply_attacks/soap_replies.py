@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyConnection, ReplyScenario
+from gateway.conformance.hostile.case_builders import BODY, HEADER, SECURITY
+from gateway.conformance.hostile.reply_attacks.reply_server import (
+    TAKEN,
+    ReplyBehavior,
+    ReplyConnection,
+    ReplyRow,
+    ReplyScenario,
+    make_reply_scenarios,
+    play_behavior,
+)
+from gateway.conformance.hostile.tree_mutations import (
+    TreeMutation,
+    combine_mutations,
+    duplicate_element,
+    get_element,
+    remove_element,
+    set_attribute,
+)
 from gateway.conformance.partners import (
     CONTENT_TYPE,
     HttpReply,
@@ -25,7 +42,6 @@ from gateway.wire import (
     SOAP11,
     SOAP12,
     WSA,
-    WSSE,
     WSU,
     AddressingHeaders,
     ServiceDescription,
@@ -43,14 +59,13 @@ __all__ = ["SOAP_REPLIES", "AgencyReplyForger"]
 
 _BODY: Final = f"{{{SOAP11}}}Body"
 _HEADER: Final = f"{{{SOAP11}}}Header"
-_SECURITY: Final = f"{{{WSSE}}}Security"
+_WRAPPER: Final = "{urn:wrapper}Wrapper"
+_ID: Final = f"{{{WSU}}}Id"
+_STRANGE: Final = {"soap": "GW603"}
 _PAGE: Final = '<html><script>alert(1)</script>\u202egpj.exe\u0085\u009b31m "; DROP TABLE cases'
-#: Changes an envelope, or whatever is made of it.
-TreeMutation = Callable[[etree._Element], None]
-
-
-def _change_nothing(_: etree._Element) -> None:
-    """Change nothing."""
+_RELATES_TO: Final = f"{HEADER}/wsa:RelatesTo"
+#: Changes nothing.
+_NOTHING: Final = combine_mutations()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +75,8 @@ class _ReplyOptions:
     signer: Signer | None
     relates_to: str | None
     at: datetime
-    before: TreeMutation = _change_nothing
-    after: TreeMutation = _change_nothing
+    before: TreeMutation = _NOTHING
+    after: TreeMutation = _NOTHING
 
 
 @dataclass
@@ -122,35 +137,35 @@ def _send_envelope(there: ReplyConnection, octets: bytes, status: int = 200) -> 
     there.send_reply(HttpReply(status, CONTENT_TYPE, octets))
 
 
-def _send_reply_as(
-    who: str,
-    *,
-    late: float = 0.0,
-    before: TreeMutation = _change_nothing,
-    after: TreeMutation = _change_nothing,
-) -> Callable[..., None]:
-    """Answer this call, signed by `who`, `late` seconds from now, changed before or after signing."""
-
-    def run_scenario(there: ReplyConnection) -> None:
-        forger = _get_agency_forger(there)
-        message_id, _ = forger.read_unverified_call(there.request)
-        at = forger.clock() + timedelta(seconds=late)
-        signer = getattr(forger, who) if who else None
-        _send_envelope(
-            there, forger.make_reply(there.request, _ReplyOptions(signer, message_id, at, before, after))
-        )
-
-    return run_scenario
+def _send_wished(there: ReplyConnection, **wish: Any) -> None:
+    """Answer this call as wished: all that is not wished is honest."""
+    forger = _get_agency_forger(there)
+    message_id, _ = forger.read_unverified_call(there.request)
+    honest = _ReplyOptions(forger.signer, message_id, forger.clock())
+    _send_envelope(there, forger.make_reply(there.request, replace(honest, **wish)))
 
 
-def _send_reply_relating_to(to: str | None) -> Callable[[ReplyConnection], None]:
-    def run_scenario(there: ReplyConnection) -> None:
-        forger = _get_agency_forger(there)
-        _send_envelope(
-            there, forger.make_reply(there.request, _ReplyOptions(forger.signer, to, forger.clock()))
-        )
+def _sign_as(who: str) -> ReplyBehavior:
+    """Answer this call, signed by another one (`other`, `stranger`), or by nobody."""
+    return lambda there: _send_wished(there, signer=getattr(_get_agency_forger(there), who) if who else None)
 
-    return run_scenario
+
+def _sign_after(seconds: float) -> ReplyBehavior:
+    return lambda there: _send_wished(
+        there, at=_get_agency_forger(there).clock() + timedelta(seconds=seconds)
+    )
+
+
+def _relate_to(message_id: str | None) -> ReplyBehavior:
+    return lambda there: _send_wished(there, relates_to=message_id)
+
+
+def _change_signed(change: TreeMutation) -> ReplyBehavior:
+    return lambda there: _send_wished(there, after=change)
+
+
+def _change_before_signing(change: TreeMutation) -> ReplyBehavior:
+    return lambda there: _send_wished(there, before=change)
 
 
 def _send_honest_reply(there: ReplyConnection) -> None:
@@ -163,7 +178,7 @@ def _replay_earlier_reply(there: ReplyConnection) -> None:
     message_id, _ = forger.read_unverified_call(there.request)
     earlier = [octets for other, octets in forger.history.items() if other != message_id]
     if not earlier:
-        _send_reply_relating_to("urn:uuid:00000000-0000-4000-8000-000000000000")(there)
+        _relate_to("urn:uuid:00000000-0000-4000-8000-000000000000")(there)
         return
     _send_envelope(there, earlier[-1])
 
@@ -173,50 +188,36 @@ def _answer_other_call(there: ReplyConnection) -> None:
     forger = _get_agency_forger(there)
     message_id, _ = forger.read_unverified_call(there.request)
     other = next((one for one in forger.history if one != message_id), make_message_id())
-    _send_reply_relating_to(other)(there)
+    _relate_to(other)(there)
 
 
 def _reflect_call(there: ReplyConnection) -> None:
     _send_envelope(there, there.request.body)
 
 
-# Changes of the signed envelope.
-
-
-def _wrap_body_in_header(root: etree._Element) -> None:
+def _wrap_body(root: etree._Element, **attributes: str) -> None:
+    """Move the signed Body into the Header, and put another in its place."""
     body = root[-1]
-    etree.SubElement(root[0], "{urn:wrapper}Wrapper").append(body)
-    forged = etree.SubElement(root, _BODY)
-    forged.append(deepcopy(body[0]))
+    etree.SubElement(root[0], _WRAPPER).append(body)
+    etree.SubElement(root, _BODY, attributes).append(deepcopy(body[0]))
 
 
-def _duplicate_body(root: etree._Element) -> None:
-    root.append(deepcopy(root[-1]))
-
-
-def _duplicate_body_id(root: etree._Element) -> None:
-    body = root[-1]
-    holder = etree.SubElement(root[0], "{urn:wrapper}Wrapper")
-    holder.append(body)
-    forged = etree.SubElement(root, _BODY, {f"{{{WSU}}}Id": str(body.get(f"{{{WSU}}}Id"))})
-    forged.append(deepcopy(body[0]))
+def _wrap_body_under_id(root: etree._Element) -> None:
+    _wrap_body(root, **{_ID: str(root[-1].get(_ID))})
 
 
 def _wrap_relates_to(root: etree._Element) -> None:
     """Keep the signed RelatesTo aside and put another in its place."""
-    found = root.find(f".//{{{WSA}}}RelatesTo")
-    if found is None:
-        raise LookupError("wsa:RelatesTo")
-    aside = etree.SubElement(root[0], "{urn:wrapper}Wrapper")
-    found.addnext(deepcopy(found))
-    del found.getnext().attrib[f"{{{WSU}}}Id"]  # type: ignore[union-attr]
+    found = get_element(root, _RELATES_TO)
+    aside = etree.SubElement(root[0], _WRAPPER)
+    forged = deepcopy(found)
+    del forged.attrib[_ID]
+    found.addnext(forged)
     aside.append(found)
 
 
 def _append_relates_to(root: etree._Element) -> None:
-    found = root.find(f".//{{{WSA}}}RelatesTo")
-    if found is None:
-        raise LookupError("wsa:RelatesTo")
+    found = get_element(root, _RELATES_TO)
     etree.SubElement(root[0], found.tag).text = found.text
 
 
@@ -224,11 +225,6 @@ def _redirect_reply_to(root: etree._Element) -> None:
     for name in ("ReplyTo", "FaultTo"):
         there = etree.SubElement(root[0], f"{{{WSA}}}{name}")
         etree.SubElement(there, f"{{{WSA}}}Address").text = "http://169.254.169.254/latest/meta-data/"
-
-
-def _set_relationship_type(root: etree._Element) -> None:
-    for one in root.iter(f"{{{WSA}}}RelatesTo"):
-        one.set("RelationshipType", "urn:other")
 
 
 def _append_mandatory_header(root: etree._Element) -> None:
@@ -245,26 +241,16 @@ def _change_body_text(root: etree._Element) -> None:
     leaf.text = f"X{leaf.text}"
 
 
-def _remove_security(root: etree._Element) -> None:
-    for one in list(root.iter(_SECURITY)):
-        one.getparent().remove(one)  # type: ignore[union-attr]
-
-
 def _convert_to_soap12(root: etree._Element) -> None:
     for one in list(root.iter(f"{{{SOAP11}}}*")):
         one.tag = f"{{{SOAP12}}}{etree.QName(one).localname}"
 
 
-# Faults.
-
-
-def _send_fault(
-    code: str, *, by: str = "", status: int = 500, related: bool = True
-) -> Callable[[ReplyConnection], None]:
+def _send_fault(*, by: str = "", status: int = 500, related: bool = True) -> ReplyBehavior:
     def run_scenario(there: ReplyConnection) -> None:
         forger = _get_agency_forger(there)
         message_id, _ = forger.read_unverified_call(there.request)
-        root = parse_xml(write_fault_envelope(SoapFault(code, _PAGE)))
+        root = parse_xml(write_fault_envelope(SoapFault("Client", _PAGE)))
         if by:
             header = etree.Element(_HEADER)
             root.insert(0, header)
@@ -280,123 +266,61 @@ def _send_fault(
     return run_scenario
 
 
-_Row = tuple[str, str, Callable[[ReplyConnection], None]]
-_FORGED: Final[tuple[_Row, ...]] = (
-    ("SIG-13.unsigned-answer", "the answer without a signature", _send_reply_as("")),
-    ("SIG-13.signature-dropped", "the signature cut out", _send_reply_as("signer", after=_remove_security)),
-    (
-        "SIG-30.answer-by-a-stranger",
-        "signed by a certificate of another authority",
-        _send_reply_as("stranger"),
-    ),
-    (
-        "REP-09.answer-by-another-partner",
-        "signed by another partner with a good certificate",
-        _send_reply_as("other"),
-    ),
-    (
-        "REP-09.answer-to-anothers-call",
-        "signed by the partner, for another partner's call",
-        _answer_other_call,
-    ),
+# fmt: off
+#: Answers forged, replayed, late, or for somebody else.
+_FORGED: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
+    ("SIG-13.unsigned-answer", "the answer without a signature", _sign_as("")),
+    ("SIG-30.answer-by-a-stranger", "signed by a certificate of another authority", _sign_as("stranger")),
+    ("REP-09.answer-by-another-partner", "signed by another partner with a good certificate",
+     _sign_as("other")),
+    ("REP-09.answer-to-anothers-call", "signed by the partner, for another partner's call",
+     _answer_other_call),
     ("REP-09.replayed-answer", "an earlier answer, truly signed, to another call", _replay_earlier_reply),
-    ("REP-09.answer-to-nobody", "an answer that relates to nothing", _send_reply_relating_to(None)),
+    ("REP-09.answer-to-nobody", "an answer that relates to nothing", _relate_to(None)),
     ("REP-09.mirrored-call", "our own signed call, sent back", _reflect_call),
-    ("REP-05.old-answer", "an answer signed six minutes ago", _send_reply_as("signer", late=-360)),
-    ("REP-05.answer-of-the-future", "an answer signed in six minutes", _send_reply_as("signer", late=360)),
-    (
-        "SIG-07.answer-with-its-body-in-the-header",
-        "the signed Body moved aside",
-        _send_reply_as("signer", after=_wrap_body_in_header),
-    ),
-    ("SIG-07.answer-with-two-bodies", "the Body twice", _send_reply_as("signer", after=_duplicate_body)),
-    (
-        "SIG-08.answer-with-an-id-twice",
-        "another Body under the signed one's Id",
-        _send_reply_as("signer", after=_duplicate_body_id),
-    ),
-    (
-        "SIG-07.answer-with-its-relation-aside",
-        "the signed RelatesTo moved aside",
-        _send_reply_as("signer", after=_wrap_relates_to),
-    ),
-    (
-        "SIG-13.answer-with-a-relation-added",
-        "a second, unsigned RelatesTo",
-        _send_reply_as("signer", after=_append_relates_to),
-    ),
-    (
-        "SIG-13.answer-changed",
-        "a value changed after signing",
-        _send_reply_as("signer", after=_change_body_text),
-    ),
-    (
-        "REP-11.reply-to-elsewhere",
-        "ReplyTo and FaultTo name an address inside",
-        _send_reply_as("signer", before=_redirect_reply_to),
-    ),
-    (
-        "REP-09.related-otherwise",
-        "a relation of another kind",
-        _send_reply_as("signer", before=_set_relationship_type),
-    ),
-    (
-        "APP-08.must-understand",
-        "a header that must be understood",
-        _send_reply_as("signer", before=_append_mandatory_header),
-    ),
-    (
-        "DOS-12.answer-of-digits",
-        "a number of 4,000 digits, truly signed",
-        _send_reply_as("signer", before=_set_long_numbers),
-    ),
-    ("APP-08.soap-1.2", "an envelope of SOAP 1.2", _send_reply_as("signer", after=_convert_to_soap12)),
+    ("REP-05.old-answer", "an answer signed six minutes ago", _sign_after(-360)),
+    ("REP-05.answer-of-the-future", "an answer signed in six minutes", _sign_after(360)),
 )
-_FAULTS: Final = (
-    ("APP-08.unsigned-fault", "an unsigned fault Client with a page in it", _send_fault("Client"), "GW601"),
-    (
-        "APP-08.fault-by-a-stranger",
-        "a fault Client by a stranger",
-        _send_fault("Client", by="stranger"),
-        "GW601",
-    ),
-    (
-        "REP-09.fault-by-another-partner",
-        "a fault Client by another partner",
-        _send_fault("Client", by="other"),
-        "GW601",
-    ),
-    (
-        "REP-09.fault-to-another-call",
-        "a signed fault about another call",
-        _send_fault("Client", by="signer", related=False),
-        "GW601",
-    ),
-    (
-        "APP-08.fault-200",
-        "an unsigned fault Client under status 200",
-        _send_fault("Client", status=200),
-        "GW601",
-    ),
-    (
-        "APP-08.fault-with-page",
-        "a signed fault Client with a page in it",
-        _send_fault("Client", by="signer"),
-        "GW602",
-    ),
+
+#: The honest answer, changed after the partner signed it.
+_SPOILED: Final[tuple[ReplyRow[TreeMutation], ...]] = (
+    ("SIG-13.signature-dropped", "the signature cut out", remove_element(SECURITY)),
+    ("SIG-07.answer-with-its-body-in-the-header", "the signed Body moved aside", _wrap_body),
+    ("SIG-07.answer-with-two-bodies", "the Body twice", duplicate_element(BODY)),
+    ("SIG-08.answer-with-an-id-twice", "another Body under the signed one's Id", _wrap_body_under_id),
+    ("SIG-07.answer-with-its-relation-aside", "the signed RelatesTo moved aside", _wrap_relates_to),
+    ("SIG-13.answer-with-a-relation-added", "a second, unsigned RelatesTo", _append_relates_to),
+    ("SIG-13.answer-changed", "a value changed after signing", _change_body_text),
+    ("APP-08.soap-1.2", "an envelope of SOAP 1.2", _convert_to_soap12),
+)
+
+#: Answers that the partner has changed before he signed them.
+_WISHES: Final[tuple[ReplyRow[TreeMutation], ...]] = (
+    ("REP-11.reply-to-elsewhere", "ReplyTo and FaultTo name an address inside", _redirect_reply_to),
+    ("REP-09.related-otherwise", "a relation of another kind",
+     set_attribute(_RELATES_TO, "RelationshipType", "urn:other")),
+    ("APP-08.must-understand", "a header that must be understood", _append_mandatory_header),
+    ("DOS-12.answer-of-digits", "a number of 4,000 digits, truly signed", _set_long_numbers),
+)
+
+#: Faults of anyone, of which none is the partner's own.
+_FAULTS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
+    ("APP-08.unsigned-fault", "an unsigned fault Client with a page in it", _send_fault()),
+    ("APP-08.fault-by-a-stranger", "a fault Client by a stranger", _send_fault(by="stranger")),
+    ("REP-09.fault-by-another-partner", "a fault Client by another partner", _send_fault(by="other")),
+    ("REP-09.fault-to-another-call", "a signed fault about another call",
+     _send_fault(by="signer", related=False)),
+    ("APP-08.fault-200", "an unsigned fault Client under status 200", _send_fault(status=200)),
 )
 
 SOAP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
-    ReplyScenario(
-        "APP-08.honest-answer",
-        "the control: the honest answer",
-        "",
-        {"soap": TAKEN, "ebms2": TAKEN},
-        _send_honest_reply,
-    ),
-    *(ReplyScenario(name, title, "security.md", {"soap": "GW603"}, play) for name, title, play in _FORGED),
-    *(
-        ReplyScenario(name, title, "security.md APP-08", {"soap": end}, play)
-        for name, title, play, end in _FAULTS
-    ),
+    ReplyScenario("APP-08.honest-answer", "the control: the honest answer", "",
+     {"soap": TAKEN, "ebms2": TAKEN}, _send_honest_reply),
+    *make_reply_scenarios("", _FORGED, play_behavior, _STRANGE, "security.md"),
+    *make_reply_scenarios("", _SPOILED, _change_signed, _STRANGE, "security.md"),
+    *make_reply_scenarios("", _WISHES, _change_before_signing, _STRANGE, "security.md"),
+    *make_reply_scenarios("", _FAULTS, play_behavior, {"soap": "GW601"}, "security.md APP-08"),
+    ReplyScenario("APP-08.fault-with-page", "a signed fault Client with a page in it", "security.md APP-08",
+     {"soap": "GW602"}, _send_fault(by="signer")),
 )
+# fmt: on

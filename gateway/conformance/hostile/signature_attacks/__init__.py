@@ -1,1 +1,0 @@
-"""Signatures altered in form, structure, value or algorithm."""

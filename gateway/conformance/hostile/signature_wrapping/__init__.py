@@ -1,1 +1,0 @@
-"""Signature wrapping: what is signed stands elsewhere than what is read."""

@@ -1,1 +1,0 @@
-"""Hostile calls on the SOAP faces."""

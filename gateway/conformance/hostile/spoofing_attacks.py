@@ -1,0 +1,228 @@
+"""The agencies' face: who calls, about what, how often, and where the answer shall go."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.conformance.hostile.attack_case import AttackCase, Scenario
+from gateway.conformance.hostile.attacker_kit import AttackerKit
+from gateway.conformance.hostile.case_builders import (
+    BODY,
+    HEADER,
+    SECURITY,
+    RequestMaker,
+    expect_refusal,
+    make_attack_case,
+)
+from gateway.conformance.hostile.case_table import (
+    RefusedRow,
+    SourcedRow,
+    SourcedTable,
+    change_call_before_signing,
+    change_call_on_the_way,
+    make_sourced_cases,
+    make_table_cases,
+    send_request,
+)
+from gateway.conformance.hostile.exchange import ACCEPTED, LAWFUL, Answer, Exchange, HttpRequest
+from gateway.conformance.hostile.octet_mutations import swap_octets
+from gateway.conformance.hostile.tree_mutations import (
+    TreeMutation,
+    append_element,
+    duplicate_element,
+    insert_element,
+    set_attribute,
+    set_text,
+)
+from gateway.wire import ANONYMOUS, SERVICE_AGENCY
+
+_ATTACKER: Final = "http://169.254.169.254/reply"
+_DECISION: Final = f"{SERVICE_AGENCY}:SubmitDecision"
+_QUOTED_DECISION: Final = f'"{_DECISION}"'
+
+_REPLAY: Final = "WS-Attacker (replay); WS-Security §13"
+_ELSEWHERE: Final = "WS-Addressing spoofing (WS-Attacker)"
+_SPOOFED: Final = "SOAPAction spoofing (WS-Attacker)"
+_NOT_VALID: Final = "GW205 GW206 GW207 GW209"
+_NAME: Final = "one agency in another's name; cross-tenant decisions"
+_RANDOM: Final = "pysaml2: a random certificate in the message"
+_BLOCKS: Final = "SOAP 1.1 §4.2: header blocks that nobody signed"
+
+
+def _run_replay(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    post = kit.build_call()
+    yield Exchange(post, ACCEPTED)
+    yield Exchange(post, expect_refusal("GW211"))
+
+
+def _run_white_space_replay(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    """Send the same signed parts in another text: white space between header blocks is not signed."""
+    post = kit.build_call()
+    yield Exchange(post, ACCEPTED)
+    body = post.body.replace(b"<soap:Body", b"\n<soap:Body", 1)
+    yield Exchange(HttpRequest(post.face, post.headers, body), expect_refusal("GW211"))
+
+
+def _run_reused_id(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    name = f"urn:uuid:{kit.uuids()}"
+    yield Exchange(kit.build_call(addressing={"message_id": name}), ACCEPTED)
+    other = f"<ApplicationNumber>{kit.application}</ApplicationNumber><ReceiptNumber>ANOTHER</ReceiptNumber>"
+    yield Exchange(kit.build_call(content=other, addressing={"message_id": name}), expect_refusal("GW312"))
+
+
+def _run_repeat(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    """Send the same call signed anew: a repeat, which changes nothing and is answered as before."""
+    name = f"urn:uuid:{kit.uuids()}"
+    for expected in (ACCEPTED, LAWFUL):
+        at_that_time = kit.get_current_time() + timedelta(milliseconds=expected is LAWFUL)
+        yield Exchange(kit.build_call(addressing={"message_id": name}, now=at_that_time), expected)
+
+
+def _make_call(*arguments: str, **hooks: Any) -> RequestMaker:
+    return lambda kit: kit.build_call(*arguments, **hooks)
+
+
+def _hold_element(name: str) -> RequestMaker:
+    """Return: a call whose Body holds an element of that name."""
+    return lambda kit: kit.build_call(content=etree.Element(f"{{{SERVICE_AGENCY}}}{name}"))
+
+
+def _build_address(name: str) -> str:
+    return f"<wsa:{name}><wsa:Address>{_ATTACKER}</wsa:Address></wsa:{name}>"
+
+
+def _add_address(name: str) -> RequestMaker:
+    """Return: a call whose agency wants its answer somewhere else, and signs that."""
+    return change_call_before_signing(append_element(HEADER, _build_address(name)))
+
+
+def _build_decision_content(number: str) -> str:
+    return (
+        f"<ApplicationNumber>{number}</ApplicationNumber><NoticeNumber>SUITE-N1</NoticeNumber>"
+        "<IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode>"
+        "<Decision><item>1</item><law>01</law><decision>APPROVED</decision></Decision>"
+    )
+
+
+def _make_decision_call(number: str) -> RequestMaker:
+    return _make_call("SubmitDecision", _build_decision_content(number))
+
+
+_REPLY_ELSEWHERE: Final = swap_octets(
+    f"{ANONYMOUS}</wsa:Address></wsa:ReplyTo>", f"{_ATTACKER}</wsa:Address></wsa:ReplyTo>"
+)
+_OLD_REPLY_TO: Final = (
+    '<a:ReplyTo xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing">'
+    f"<a:Address>{_ATTACKER}</a:Address></a:ReplyTo>"
+)
+_REQUIREMENT: Final = _build_decision_content("x").replace("ApplicationNumber", "RequirementNumber")
+_NOT_ASKED: Final = "<ApplicationNumber>NOT-ASKED-1</ApplicationNumber>"
+_SECURITY_1_1: Final = (
+    '<s:Security xmlns:s="http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd"/>'
+)
+
+# fmt: off
+#: Calls that come again.
+_REPEATED: Final[tuple[tuple[str, str, Scenario, str], ...]] = (
+    ("REP-01.call-repeat", "a call signed anew under its MessageID: a repeat, not an attack", _run_repeat,
+     "WSDL of the service: a call may be repeated"),
+    ("REP-03.call", "the same octets of a call again", _run_replay, _REPLAY),
+    ("REP-03.call-white-space", "the same signed parts again, with other white space between them",
+     _run_white_space_replay, _REPLAY),
+    ("REP-02.call", "another call under a known MessageID", _run_reused_id, _REPLAY),
+)
+
+#: Calls changed after they were signed.
+_CHANGED: Final[SourcedTable[TreeMutation]] = (
+    ("REP-03.call-new-id", "a signed call under a new MessageID",
+     set_text(f"{HEADER}/wsa:MessageID", "urn:uuid:new"), "GW202", _REPLAY, False),
+    ("REP-03.call-second-id", "a second MessageID before the signed one",
+     insert_element(HEADER, "<wsa:MessageID>urn:uuid:new</wsa:MessageID>"), "GW107", _REPLAY),
+    ("REP-11.call-fault-to-added", "wsa:FaultTo added after the call was signed",
+     append_element(HEADER, _build_address("FaultTo")), "GW311", _ELSEWHERE),
+)
+
+#: Who has signed a call.
+_SIGNERS: Final[tuple[SourcedRow[str], ...]] = (
+    ("SIG-31.call-a", "a call that a broker has signed", "a", "GW209 GW212 GW701", _NAME),
+    ("SIG-31.call-b", "a call that another broker has signed", "b", "GW209 GW212 GW701", _NAME),
+    ("SIG-30.call-stranger", "a call signed by a key of an authority that nobody named", "stranger", "GW209",
+     _RANDOM),
+    ("SIG-30.call-selfsigned", "a call signed by a key that vouches for itself", "selfsigned", "GW209",
+     _RANDOM),
+    ("SIG-32.call-expired", "a call signed with a certificate that is expired", "expired", _NOT_VALID,
+     "RFC 5280"),
+    ("SIG-32.call-revoked", "a call signed with a certificate that is revoked", "revoked", _NOT_VALID,
+     "RFC 5280"),
+    ("SIG-32.call-encryption", "a call signed with a certificate that is for encryption only", "encryption",
+     _NOT_VALID, "RFC 5280"),
+)
+
+#: Calls that their agency has signed as they are.
+_CALLS: Final[tuple[SourcedRow[RequestMaker], ...]] = (
+    ("REP-11.call-reply-to", "wsa:ReplyTo is an attacker's address", _make_call(envelope=_REPLY_ELSEWHERE),
+     "GW311", _ELSEWHERE),
+    ("REP-11.call-fault-to", "wsa:FaultTo is an attacker's address", _add_address("FaultTo"), "GW311",
+     _ELSEWHERE),
+    ("REP-11.call-reply-to-twice", "a second wsa:ReplyTo with an attacker's address", _add_address("ReplyTo"),
+     "GW107", _ELSEWHERE),
+    ("REP-11.call-old-addressing", "ReplyTo of the addressing of 2004",
+     change_call_before_signing(append_element(HEADER, _OLD_REPLY_TO)), "GW107", _ELSEWHERE),
+    ("REP-12.call-soap-action", "SOAPAction of another operation", _make_call(action=_QUOTED_DECISION),
+     "GW304", _SPOOFED),
+    ("REP-12.call-wsa-action", "wsa:Action of another operation",
+     _make_call(addressing={"action": _DECISION}, action=f'"{SERVICE_AGENCY}:Acknowledge"'), "GW304",
+     _SPOOFED),
+    ("REP-12.call-both-actions", "SOAPAction and wsa:Action of another operation than the Body",
+     _make_call(addressing={"action": _DECISION}, action=_QUOTED_DECISION), "GW304", _SPOOFED),
+    ("REP-12.call-response", "the Body holds a response instead of a request",
+     _hold_element("AcknowledgeResponse"), "GW311", _SPOOFED),
+    ("REP-12.call-unknown", "the Body holds an operation that there is not", _hold_element("Purge"), "GW311",
+     _SPOOFED),
+    ("REP-12.call-two-requests", "the Body holds two requests",
+     change_call_before_signing(duplicate_element(f"{BODY}/*")), "GW311", _SPOOFED),
+    ("SIG-31.call-decision", "a decision about an application that went to another agency",
+     _make_decision_call("NOT-ASKED-1"), "GW701", _NAME),
+    ("SIG-31.call-acknowledge", "an acknowledgment of an application that went to another agency",
+     _make_call("Acknowledge", f"{_NOT_ASKED}<ReceiptNumber>R</ReceiptNumber>"), "GW701", _NAME),
+    ("SIG-31.call-information", "a question about an application that went to another agency",
+     _make_call("RequestInformation",
+     f"{_NOT_ASKED}<NoticeNumber>N</NoticeNumber><IssuedAt>2026-11-20T09:00:00Z</IssuedAt><Text>?</Text>"),
+     "GW701", _NAME),
+    ("SIG-31.call-wildcard", "a decision about an application whose number is a pattern",
+     _make_decision_call("%"), "GW701", _NAME),
+    ("SIG-31.call-requirement", "a decision by a requirement that nobody was asked for",
+     _make_call("SubmitDecision", _REQUIREMENT), "GW701", _NAME),
+)
+
+#: Header blocks that somebody put in.
+_HEADER_BLOCKS: Final[tuple[RefusedRow[str], ...]] = (
+    ("call-unknown", "an unknown header block", "<x:Trace>forged</x:Trace>", "GW107"),
+    ("call-demanding", "an unknown header block that must be understood",
+     '<x:Trace soap:mustUnderstand="1"/>', "GW106"),
+    ("call-other-actor", "a header block for somebody else that must be understood",
+     '<x:Trace soap:mustUnderstand="1" soap:actor="urn:example:other"/>', "GW107"),
+    ("call-message-header", "a MessageHeader of ebMS in a call", "<eb:MessageHeader/>", "GW107"),
+    ("call-session", "a wsse:Security of the version 1.1", _SECURITY_1_1, "GW107"),
+)
+
+CASES: Final[tuple[AttackCase, ...]] = (
+    *(AttackCase(name, title, "soap", source, run) for name, title, run, source in _REPEATED),
+    *make_sourced_cases("", _CHANGED, change_call_on_the_way, face="soap", naive=True),
+    *make_sourced_cases("", _SIGNERS, lambda who: _make_call(signer=who), face="soap", naive=True),
+    *make_sourced_cases("", _CALLS, send_request, face="soap", naive=True),
+    make_attack_case("REP-11.call-to", "a call signed for another service",
+     _make_call(addressing={"to": "https://another.invalid/soap"}), "GW304",
+     "a signed call brought to another service", face="soap", feature="public-url", naive=True),
+    *make_table_cases("SIG-23.", _HEADER_BLOCKS,
+     lambda block: change_call_on_the_way(append_element(HEADER, block)), _BLOCKS, face="soap", naive=True),
+    make_attack_case("SIG-23.call-security-actor", "the Security header is for another actor",
+     change_call_on_the_way(set_attribute(SECURITY, "soap:actor", "urn:example:other")), "GW107", _BLOCKS,
+     face="soap", naive=True),
+)
+# fmt: on
+"""Repetition, addresses, actions, callers and header blocks of calls."""

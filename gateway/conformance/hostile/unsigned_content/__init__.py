@@ -1,1 +1,0 @@
-"""Content where the mandated XPath or a careless reader does not look."""
