@@ -232,7 +232,8 @@ def test_a_package_offers_what_others_use() -> None:
         f"{package}.{name}"
         for package, names in read_facades().items()
         for name in names
-        if f"{package}.{name}" not in used
+        # Every problem of the catalogue has a name, also one that nothing raises yet.
+        if f"{package}.{name}" not in used and package != "gateway.errors"
     ]
     assert not unused, "\n".join(unused)
 

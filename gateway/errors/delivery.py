@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "ANSWER_NOT_UNDERSTOOD",
-    "ATTEMPTS_USED_UP",
-    "CASE_CLOSED",
-    "DEADLINE_PASSED",
-    "DECISION_CONFLICT",
-    "FETCHED_REFUSED",
-    "PUT_ASIDE",
-    "REFUSED_FOR_GOOD",
-    "REPLY_UNMATCHED",
-    "TRANSITION_REFUSED",
-    "UNREACHABLE",
-]
-
 UNREACHABLE = Problem(
     id="GW601",
     title="destination unreachable, TLS, or time-out",

@@ -4,23 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "ATTACHMENT_MISMATCH",
-    "CODE_UNKNOWN",
-    "DECLARANT_NOT_ALLOWED",
-    "DOCUMENT_INVALID",
-    "DOCUMENT_UNKNOWN",
-    "FIELD_MISSING",
-    "MAPPING_MISSING",
-    "MAPPING_WRONG",
-    "NO_OPEN_CASE",
-    "REFERENCE_REUSED",
-    "REQUEST_INVALID",
-    "RULE_BROKEN",
-    "SOURCES_DISAGREE",
-    "VALUE_DOES_NOT_FIT",
-]
-
 DOCUMENT_UNKNOWN = Problem(
     id="GW401",
     title="document type unknown",

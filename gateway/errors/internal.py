@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "EVIDENCE_BROKEN",
-    "KEY_UNAVAILABLE",
-    "NO_ROOM",
-    "OUR_MISTAKE",
-    "SCHEMA_VERSION_WRONG",
-    "SETTINGS_WRONG",
-    "TOO_MANY_REQUESTS",
-    "TRUST_STALE",
-]
-
 SETTINGS_WRONG = Problem(
     id="GW801",
     title="settings wrong (names the key)",

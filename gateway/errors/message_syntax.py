@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "DECOMPRESSION_FAILED",
-    "HEADER_INVALID",
-    "MEDIA_TYPE_REFUSED",
-    "MIME_MALFORMED",
-    "NOT_SOAP",
-    "NOT_UNDERSTOOD",
-    "PART_MISSING",
-    "REQUEST_MALFORMED",
-    "TOO_LARGE",
-    "TOO_SLOW",
-    "XML_MALFORMED",
-]
-
 MEDIA_TYPE_REFUSED = Problem(
     id="GW101",
     title="media type not accepted",

@@ -4,21 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "AGREEMENT_UNKNOWN",
-    "DUPLICATE",
-    "HEADER_INCONSISTENT",
-    "MESSAGE_ID_REUSED",
-    "NOTHING_TO_PULL",
-    "NOT_SUPPORTED",
-    "PARTY_UNKNOWN",
-    "PMODE_UNKNOWN",
-    "RECEIPT_MISMATCH",
-    "RECEIPT_MISSING",
-    "REFERENCE_UNKNOWN",
-    "TIME_TO_LIVE_EXPIRED",
-]
-
 AGREEMENT_UNKNOWN = Problem(
     id="GW301",
     title="agreement unknown or not active",

@@ -4,22 +4,6 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
-__all__ = [
-    "ALGORITHM_REFUSED",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNTRUSTED",
-    "CLIENT_CERTIFICATE",
-    "DECRYPTION_FAILED",
-    "NOT_ALLOWED",
-    "NOT_COVERED",
-    "REVOCATION_UNKNOWN",
-    "SIGNATURE_INVALID",
-    "SIGNATURE_MISSING",
-    "SIGNER_MISMATCH",
-    "TIMESTAMP_REFUSED",
-]
-
 SIGNATURE_MISSING = Problem(
     id="GW201",
     title="signature missing",

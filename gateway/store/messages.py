@@ -112,7 +112,7 @@ def accept_message(
 ) -> AcceptedMessage:
     """Store the message with its answer, or return the first answer of the same message.
 
-    Raises GW312 when the sender used the id before for other content.
+    The answer is the HTTP response with the signed receipt; its octets are the column `answer_body`. Raises GW312 when the sender used the id before for other content.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
     parcel_sha256 = octets.compute_sha256(message.parcel)
@@ -230,7 +230,10 @@ def _read_response(row: Any) -> HttpResponse | None:
 
 
 def store_response(conn: Connection, message: int, answer: HttpResponse) -> HttpResponse:
-    """Store an answer made after the message was stored; return the first answer stored."""
+    """Store an answer (the receipt) made later than its message: there was no key when the message came.
+
+    Return the answer that was stored first.
+    """
     unanswered = (messages.c.id == message) & messages.c.answer_body.is_(None)
     conn.execute(update(messages).where(unanswered).values(**_make_response_columns(answer)))
     return find_response(conn, message) or answer

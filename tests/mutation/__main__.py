@@ -23,7 +23,7 @@ from tests.mutation.mutants import Mutant, list_mutants
 
 _ROOMS = ("wire", "xmlsec", "pki", "hub")
 #: Tests of one run; the nearest come first.
-_MOST = 400
+_MOST = 150
 _PYTEST = ("-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:xdist", "-p", "no:pytest_cov", "--timeout=60")
 
 
@@ -114,7 +114,7 @@ def _run_tests(copy: Path, names: list[str]) -> tuple[str, str]:
     # The nodes of a test go by file: its parameters may hold characters that a shell would not take.
     command = [sys.executable, *_PYTEST, *names]
     try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return "timed out", ""
     if done.returncode == 0:
