@@ -112,7 +112,8 @@ def accept_message(
 ) -> AcceptedMessage:
     """Store the message with its answer, or return the first answer of the same message.
 
-    The answer is the HTTP response with the signed receipt; its octets are the column `answer_body`. Raises GW312 when the sender used the id before for other content.
+    The answer is the HTTP response with the signed receipt; its octets are in the column `answer_body`.
+    Raises GW312 when the sender used the id before for other content.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
     parcel_sha256 = octets.compute_sha256(message.parcel)
