@@ -300,7 +300,7 @@ class DeliveryWorker:
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
         """Fail what workers died over, one after another, so that no further one does."""
-        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
+        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
         with closing_transaction(self._engine, "delivery.put_aside", delivery, now) as conn:
             row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
             if row is None:
