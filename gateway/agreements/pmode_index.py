@@ -144,7 +144,7 @@ class PModeIndex:
                 where = f"{_HEADER}/eb:{side}/eb:PartyId"
                 if one in self._parties:
                     raise GatewayError(
-                        HEADER_INCONSISTENT, f"{_format_party_id(one)} is no party of the agreement", where
+                        HEADER_INCONSISTENT, f"{_format_party_id(one)} is not a party of the agreement", where
                     )
                 raise GatewayError(PARTY_UNKNOWN, f"no party {_format_party_id(one)}", where)
 

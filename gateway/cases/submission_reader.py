@@ -130,7 +130,7 @@ def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> 
 
 def _describe_mismatch(attachment: Attachment, content: bytes | None) -> str:
     if content is None:
-        return "the attachment did not come with the message"
+        return "the attachment is not in the message"
     if len(content) != attachment.size:
         return f"{len(content)} octets came, {attachment.size} were declared"
     if hashlib.sha256(content).hexdigest() != attachment.sha256:
@@ -143,7 +143,9 @@ def _get_declaration(root: etree._Element) -> etree._Element:
         raise GatewayError(DOCUMENT_INVALID, "the payload is not a Submission", "/")
     found = next((root.find(path) for path in _DECLARATIONS if root.find(path) is not None), None)
     if found is None:
-        raise GatewayError(DOCUMENT_INVALID, "the submission holds no declaration", "/Submission/Declaration")
+        raise GatewayError(
+            DOCUMENT_INVALID, "the submission contains no declaration", "/Submission/Declaration"
+        )
     return found
 
 
@@ -251,7 +253,7 @@ def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
     seen: set[object] = set()
     for value, where in values:
         if value in seen:
-            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} stands more than once", where)
+            raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} occurs more than once", where)
         seen.add(value)
 
 

@@ -52,35 +52,43 @@ def _build_parser() -> argparse.ArgumentParser:
     customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
     broker = _add_partner_parser(kinds, "broker", "a broker's message handler", _run_broker)
     broker.add_argument(
-        "--agreement", type=Path, help="the agreement, when not agreement.yaml of the partner folder"
+        "--agreement", type=Path, help="the agreement, if not agreement.yaml in the partner folder"
     )
     broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
     hostile = _add_partner_parser(
-        kinds, "hostile", "a partner whose every answer is an attack", _run_hostile_partner
+        kinds, "hostile", "a partner that answers with attacks", _run_hostile_partner
     )
-    hostile.add_argument("--face", choices=("soap", "ebms2"), default="soap", help="what it is called by")
     hostile.add_argument(
-        "--play", default="*", metavar="GLOB", help="the plays, as of REP-09.*; one a request"
+        "--face", choices=("soap", "ebms2"), default="soap", help="the partner that calls it"
     )
-    hostile.add_argument("--other", required=True, help="the NAME of another partner, whose key it has")
-    hostile.add_argument("--wsdl", default="agency-template.wsdl", help="its service, below wsdl/")
+    hostile.add_argument(
+        "--play", default="*", metavar="GLOB", help="the attacks, for example REP-09.*; one for each request"
+    )
+    hostile.add_argument("--other", required=True, help="the NAME of another partner whose key it uses")
+    hostile.add_argument(
+        "--wsdl", default="agency-template.wsdl", help="the WSDL of its service, below wsdl/"
+    )
     return parser
 
 
 def _add_partner_parser(kinds: Any, name: str, words: str, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=words)
-    parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 selects a free port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument(
         "--partner", type=Path, required=True, help="NAME.key.pem, NAME.cert.pem, ca.pem, crl.pem"
     )
     parser.add_argument("--name", required=True, help="its NAME in the partner folder")
     parser.add_argument(
-        "--hub-certificate", type=Path, action="append", default=[], help="when not hub.cert.pem"
+        "--hub-certificate",
+        type=Path,
+        action="append",
+        default=[],
+        help="the hub's certificate, if not hub.cert.pem",
     )
-    parser.add_argument("--folder", type=Path, required=True, help="where its logs are kept")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder of its logs")
     parser.add_argument(
-        "--address", action="append", default=[], help="one more wsa:To that means this partner"
+        "--address", action="append", default=[], help="another wsa:To that addresses this partner"
     )
     parser.add_argument("--leash", action="store_true", help="end when standard input ends")
     parser.set_defaults(run=run)
@@ -88,27 +96,29 @@ def _add_partner_parser(kinds: Any, name: str, words: str, run: Any) -> argparse
 
 
 def _add_agency_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--agency", required=True, help="its code, as of the folder xsd/agencies/CODE")
+    parser.add_argument("--agency", required=True, help="its code, as in the folder xsd/agencies/CODE")
     parser.add_argument("--hub", required=True, help="the hub's service that agencies call")
     parser.add_argument("--mappings", type=Path, help="a folder of mappings instead of the shipped ones")
-    parser.add_argument("--made", type=Path, help="what `gateway map build --out` made from them")
+    parser.add_argument("--made", type=Path, help="the output of `gateway map build --out`")
     parser.add_argument(
-        "--plan", type=Path, help="a plan file (TOML or JSON); the options below go before it"
+        "--plan", type=Path, help="a plan file (TOML or JSON); the options below take precedence"
     )
     parser.add_argument("--behaviour", help="immediate, later, information or wait")
-    parser.add_argument("--delay", type=float, help="seconds until it calls back")
+    parser.add_argument("--delay", type=float, help="seconds until the call-back")
     parser.add_argument("--status", help="the status code of the deciding notice")
     parser.add_argument(
-        "--step", action="append", dest="steps", help="a status code told before the decision"
+        "--step", action="append", dest="steps", help="a status code that is notified before the decision"
     )
     parser.add_argument("--law", action="append", dest="laws", help="decide under this law")
     parser.add_argument("--decide", action="append", metavar="[ITEM=|hs:PREFIX=]DECISION", help="repeatable")
     parser.add_argument(
         "--condition", action="append", default=[], help="a condition of conditional decisions"
     )
-    parser.add_argument("--pointer", action="append", dest="pointers", help="a field that is asked about")
-    parser.add_argument("--text", help="what is asked")
-    parser.add_argument("--deadline", type=float, help="seconds in which the supplement must come")
+    parser.add_argument(
+        "--pointer", action="append", dest="pointers", help="a field about which information is requested"
+    )
+    parser.add_argument("--text", help="the text of the information request")
+    parser.add_argument("--deadline", type=float, help="time for the supplement in seconds")
     parser.add_argument(
         "--misbehave", action="append", dest="mischief", metavar="NAME[=SECONDS][*COUNT]", help="repeatable"
     )

@@ -299,8 +299,8 @@ class DeliveryWorker:
                 self._notify_agent(conn, FailedDelivery(row, problem, now))
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
-        """Fail a delivery during which several workers died, so that no other worker does."""
-        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers died over it")
+        """Fail what workers died over, one after another, so that no further one does."""
+        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
         with closing_transaction(self._engine, "delivery.put_aside", delivery, now) as conn:
             row = upkeep.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
             if row is None:

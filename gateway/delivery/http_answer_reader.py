@@ -103,7 +103,7 @@ def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAn
         if head.status >= 200:
             break
         if head.status == 101:
-            raise _make_answer_error("it changes to a protocol that nobody asked for")
+            raise _make_answer_error("it switches to a protocol that was not requested")
     body, ended = _read_body(stream, head, most, room)
     return HttpAnswer(head.status, head.headers, body), head.persists and ended and not stream.buffered_octets
 

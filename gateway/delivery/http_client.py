@@ -211,7 +211,9 @@ def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, s
     fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers}
     lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
     if any(not line.isascii() or not line.isprintable() for line in lines):
-        raise GatewayError(OUR_MISTAKE, "a header field of ours holds what none may hold", "HTTP")
+        raise GatewayError(
+            OUR_MISTAKE, "a header field of the request contains a forbidden character", "HTTP"
+        )
     return "\r\n".join((*lines, "", "")).encode("ascii")
 
 

@@ -116,7 +116,7 @@ def open_signed_answer(
     if problem is not None:
         raise problem
     if answer.status != 200:
-        raise _make_answer_error(f"HTTP status {answer.status} with an answer that is no fault", "HTTP")
+        raise _make_answer_error(f"HTTP status {answer.status} with an answer that is not a fault", "HTTP")
     return _read_operation_answer(envelope, call, contract)
 
 

@@ -50,7 +50,9 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
     digest = hashlib.sha256(data).hexdigest()
     agreed = file.sha256 or (_load_shipped_digests().get(file.name) if shipped else None)
     if agreed is None:
-        detail = f'the WSDL has no digest to be held against; when it is right, write {file.key} = "{digest}"'
+        detail = (
+            f'the SHA-256 of the WSDL is not configured; if the file is correct, set {file.key} = "{digest}"'
+        )
         raise GatewayError(SETTINGS_WRONG, detail, str(found)[-200:])
     if digest != agreed:
         detail = f"the WSDL has changed: its SHA-256 is {digest}, agreed was {agreed} ({file.key})"

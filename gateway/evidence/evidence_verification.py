@@ -112,7 +112,7 @@ class _LeafVerifier:
         for size, root in self._known:
             if size == self.tree.size and root != self.tree.root_hash:
                 raise _make_evidence_error(
-                    f"the first {size} leaves are not those of a head that was kept", "head"
+                    f"the first {size} leaves are not those of the head that was stored elsewhere", "head"
                 )
 
     def read_leaf(self, row: Row[Any]) -> None:
@@ -120,7 +120,7 @@ class _LeafVerifier:
             said = read_leaf_data(row)
         except GatewayError as changed:
             where = f"evidence {row.seq or f'row {row.id}'}"
-            raise _make_evidence_error("a leaf is not what its hash says", where) from changed
+            raise _make_evidence_error("a leaf does not match its hash", where) from changed
         self.named.update(list_named_verdicts(said))
         if row.kind in _KEPT and row.digest:
             self.kept.add(row.digest)
@@ -231,7 +231,7 @@ def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[s
     )
     missing = lost or sorted({one for row in rows for one in _list_named_digests(conn, row)} - present)
     if missing:
-        raise _make_evidence_error(f"{missing[0][:64]}, which evidence names, is gone", "verdicts")
+        raise _make_evidence_error(f"{missing[0][:64]}, which the evidence names, is missing", "verdicts")
     return len(rows)
 
 

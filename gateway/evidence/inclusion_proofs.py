@@ -104,7 +104,7 @@ def verify_head_signature(
     if not verify_signature_value(
         get_signature_algorithm(signer.public_key), signer.public_key, signature, text.encode()
     ):
-        raise _make_evidence_error("the signature of a head is not good", text.partition("\n")[0][:80])
+        raise _make_evidence_error("the signature of a head is invalid", text.partition("\n")[0][:80])
     return signer
 
 
@@ -118,14 +118,14 @@ def verify_time_stamp(
     """Return the time stamp over a head; its authority is validated again by the evidence of its verdict."""
     if verdict is None:
         raise _make_evidence_error(
-            "nothing was kept of why the authority of a time stamp was believed", "time-stamp"
+            "no data are stored that show why the authority of a time stamp was trusted", "time-stamp"
         )
     material = believed.override_material(load_material(verdict, fetch))
 
     def validate_authority(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         if der != material.leaf or use is not material.use:
             raise _make_evidence_error(
-                "what was kept is about another certificate than the token's", "time-stamp"
+                "the stored data are about another certificate than that of the token", "time-stamp"
             )
         return repeat_validation(material, at)
 
@@ -140,7 +140,7 @@ def make_proof(conn: Connection, subject_type: str, subject_id: str) -> dict[str
     rows = [row for row in list_subject_leaves(conn, subject_type, subject_id) if row.seq is not None]
     head = _find_covering_head(conn, max((row.seq for row in rows), default=0))
     if head is None:
-        raise _make_evidence_error("nothing about it is sealed yet", f"{subject_type} {subject_id}"[:80])
+        raise _make_evidence_error("no evidence about it is sealed yet", f"{subject_type} {subject_id}"[:80])
     hashes = [
         bytes.fromhex(one)
         for one in conn.execute(
@@ -196,7 +196,9 @@ def verify_proof(
     try:
         return _verify_proof_parts(document, believed)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise _make_evidence_error(f"it is no proof of ours ({type(problem).__name__})", "document") from None
+        raise _make_evidence_error(
+            f"it is not a proof of a gateway ({type(problem).__name__})", "document"
+        ) from None
 
 
 def _verify_proof_parts(document: Mapping[str, Any], believed: TimeStampAuthorities) -> VerifiedProof:

@@ -69,7 +69,7 @@ def revalidate_verdict(conn: Connection, row: Row[Any], at: datetime | None = No
     material = load_material(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
     said = material.said
     if said["leaf"] != row.leaf_sha256 or any(said[name] != getattr(row, name) for name in _SAID):
-        raise _make_evidence_error(row, "its row says other than its document")
+        raise _make_evidence_error(row, "its row differs from its document")
     moment = at or row.judged_at
     verdict = repeat_validation(material, moment)
     return RevalidatedVerdict(row, place, moment, material, verdict, list_differences(said, verdict))
@@ -86,7 +86,7 @@ def check_verdict_row(conn: Connection, row: Row[Any]) -> int | None:
     if leaf.digest != row.digest or leaf.at != row.judged_at or told["leaf"] != row.leaf_sha256:
         raise _make_evidence_error(row, "its leaf of evidence is about another one")
     if told["until"] != row.valid_until.isoformat() or any(told[n] != getattr(row, n) for n in _SAID):
-        raise _make_evidence_error(row, "its row says other than its leaf of evidence")
+        raise _make_evidence_error(row, "its row differs from its leaf of evidence")
     return None if leaf.seq is None else int(leaf.seq)
 
 

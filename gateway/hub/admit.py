@@ -190,7 +190,7 @@ def _supplement_case(
     """Queue the supplements of the applications, each after the earlier deliveries to its agency."""
     known = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
     if known is None:
-        raise GatewayError(NO_OPEN_CASE, "the case is gone", "/Submission/Reference")
+        raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
     case = cases.lock_case(conn, known.id)
     messages.set_message_case(conn, arrived.row.id, case.id)
     for one, words in zip(intake.prepared, worded, strict=True):

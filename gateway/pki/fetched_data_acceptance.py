@@ -125,7 +125,7 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
     ends = found.compute_expiry(expected.trust.policy.crl_age_most)
     if found.this_update > expected.at:
-        _raise_rejection(f"it begins at {found.this_update.isoformat()}, which is to come")
+        _raise_rejection(f"it begins at {found.this_update.isoformat()}, which is in the future")
     if expected.at > ends:
         _raise_rejection(f"it ended at {ends.isoformat()}")
     return found

@@ -52,7 +52,7 @@ class _DerElement:
         """Return the elements of a sequence; the first ones must have these tags."""
         found = list(_iterate_elements(self.content)) if self.tag == _SEQUENCE else []
         if tuple(one.tag for one in found[: len(tags)]) != tags:
-            raise _make_unreadable_error("it is not built as PKCS#8 says")
+            raise _make_unreadable_error("it does not have the structure of PKCS#8")
         return found
 
 

@@ -43,5 +43,5 @@ def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
     if found.key is None or found.cert is None:
         missing = "private key" if found.key is None else "certificate that belongs to its key"
-        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file holds no {missing}", "key")
+        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file contains no {missing}", "key")
     return KeyStore(found.cert.certificate.public_bytes(Encoding.DER), found.key)

@@ -130,7 +130,7 @@ def _read_value(value: Any, kind: str, where: str) -> Any:
             return value
     elif type(value) is int and 0 < value <= 1 << 16:
         return value
-    raise GatewayError(SETTINGS_WRONG, f"not a good value of type {kind}", where)
+    raise GatewayError(SETTINGS_WRONG, f"not a valid value of type {kind}", where)
 
 
 def _get_table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

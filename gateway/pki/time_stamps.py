@@ -114,17 +114,17 @@ def verify_time_stamp_response(
     status = parsed["status"]["status"].native
     if status != "granted":
         # "Granted with modifications" is a different stamp from the requested one.
-        raise _make_rejection_error(f"the authority says {status}: {_format_status_text(parsed)}")
+        raise _make_rejection_error(f"the authority answered {status}: {_format_status_text(parsed)}")
     token = parsed["time_stamp_token"]
     if not isinstance(token, cms.ContentInfo):
-        raise _make_rejection_error("the answer holds no token")
+        raise _make_rejection_error("the answer contains no token")
     stamp, nonce = _read_token(token.dump(), question.digest, judge)
     if nonce != question.nonce:
         raise _make_rejection_error("the nonce is not that of the question")
     if question.policy is not None and stamp.policy != question.policy:
         raise _make_rejection_error(f"the policy is {stamp.policy[:80]}, not {question.policy[:80]}")
     if abs(stamp.at - question.asked_at) > skew:
-        raise _make_rejection_error(f"the time {stamp.at.isoformat()} is too far from ours")
+        raise _make_rejection_error(f"the time {stamp.at.isoformat()} differs too much from the local time")
     return stamp
 
 
@@ -159,7 +159,7 @@ def _verify_signed_data(
     ):
         raise _make_rejection_error("the digest is not that of the question")
     if info["version"].native != "v1" or not isinstance(info["extensions"], core.Void):
-        raise _make_rejection_error("the stamp says things that are not known here")
+        raise _make_rejection_error("the time stamp is not of version 1, or has extensions")
     signer = signed["signer_infos"][0]
     certificate = _find_signer_certificate(signed, signer)
     _verify_signature(signer, octets, certificate)
@@ -233,7 +233,7 @@ def _verify_signature(signer: Any, content: bytes, certificate: Certificate) -> 
     try:
         _verify_signed_octets(signer, attributes, certificate, digest)
     except InvalidSignature:
-        raise _make_rejection_error("the signature is not good") from None
+        raise _make_rejection_error("the signature is invalid") from None
 
 
 def _verify_signed_octets(
@@ -256,7 +256,7 @@ def _verify_signed_octets(
     elif isinstance(key, ec.EllipticCurvePublicKey) and kind == "ecdsa":
         key.verify(signature, data, ec.ECDSA(digest))
     else:
-        raise _make_rejection_error("the signature algorithm is not taken")
+        raise _make_rejection_error("the signature algorithm is not accepted")
 
 
 def _get_signed_attribute(signer: Any, name: str) -> Any:

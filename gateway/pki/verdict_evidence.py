@@ -150,5 +150,5 @@ def _parse_json_object(content: bytes, needed: Iterable[str]) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not set(needed) <= set(found):
-        raise GatewayError(EVIDENCE_BROKEN, "what is kept of a verdict is no such document")
+        raise GatewayError(EVIDENCE_BROKEN, "the stored document of the verdict is invalid")
     return found

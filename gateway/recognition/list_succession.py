@@ -38,7 +38,7 @@ def check_list_freshness(found: TrustedList, at: datetime) -> None:
     """
     where = f"list of {found.territory[:20]}"
     if at < found.issued:
-        raise GatewayError(TRUST_STALE, f"issued at {found.issued}, which is to come", where)
+        raise GatewayError(TRUST_STALE, f"issued at {found.issued}, which is in the future", where)
     if found.next_update is None:
         raise GatewayError(TRUST_STALE, "the list was closed by its operator", where)
     if at >= found.next_update:

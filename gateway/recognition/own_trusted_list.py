@@ -120,7 +120,7 @@ def open_own_list(
     signed = verify_document(root)
     check_pinned_signer(signed.certificate, signers)
     if not is_own_list(root) or root.get("version") != "1":
-        raise_malformed("not a trusted list of ours, version 1", root)
+        raise_malformed("not a trusted list of the gateway, version 1", root)
     _check_elements(root)
     return TrustedList(
         form="own",

@@ -132,18 +132,20 @@ def get_vouched_levels(
     or where its statement is too old.
     """
     if root is None or not is_fresh_list(root, at):
-        raise _make_untrusted_error("no list of ours in force names anybody who may vouch")
+        raise _make_untrusted_error("no own trusted list in force names a voucher")
     scheme = root.find_scheme(vouched.territory, "voucher")
     if scheme is None or vouched.voucher not in scheme.signers:
         raise _make_untrusted_error(
             f"{vouched.voucher.subject[:120]} may not vouch for '{vouched.territory[:20]}'"
         )
     if not at - oldest <= vouched.judged <= at:
-        raise _make_untrusted_error(f"vouched for at {vouched.judged}: to come, or too long ago")
+        raise _make_untrusted_error(
+            f"vouched for at {vouched.judged}, which is in the future or too long ago"
+        )
     standings = [ServiceStatus(level, VOUCHED, vouched.judged) for level in vouched.levels]
     levels = frozenset(level for each in standings for level in get_levels(each, (scheme.rules or (),), at))
     if not levels:
-        raise _make_untrusted_error(f"no rule says what the levels of '{vouched.territory[:20]}' are worth")
+        raise _make_untrusted_error(f"no rule maps the levels of '{vouched.territory[:20]}'")
     return levels
 
 

@@ -98,7 +98,7 @@ def open_vouched_document(data: bytes, *, limits: WireLimits = DEFAULT_LIMITS) -
     if get_element(root, f"{_V}Signer").get("sha256") != inner.sha256:
         raise GatewayError(SIGNER_MISMATCH, "vouched for another signer than the document's", "Signer")
     if inner == outer.certificate:
-        raise GatewayError(SIGNER_MISMATCH, "nobody vouches for himself", "Signer")
+        raise GatewayError(SIGNER_MISMATCH, "a party cannot vouch for itself", "Signer")
     if not inner.not_before <= judged <= inner.not_after:
         detail = f"the certificate of {inner.subject[:120]} was not valid when it was judged"
         raise GatewayError(SIGNER_MISMATCH, detail, "Signer")

@@ -99,7 +99,7 @@ def put_aside_delivery(
     """Fail a poison delivery and return it as it is now; return None when it no longer is one."""
     one = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
     values = {"problem": PUT_ASIDE.id, "finished_at": now, "leased_by": None, "lease_until": None}
-    what = StateEvent("put_aside", now, actor, f"{crashes} workers died over it")
+    what = StateEvent("put_aside", now, actor, f"{crashes} workers crashed during this delivery")
     rows = _apply_event_where(conn, one, what, **values, lost=deliveries.c.lost + 1)
     if not rows:
         return None

@@ -80,7 +80,9 @@ def _parse_database_url(url: str) -> URL:
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise GatewayError(SETTINGS_WRONG, "the database is sqlite or postgresql", "database.url")
     if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise GatewayError(SETTINGS_WRONG, "a database in memory keeps nothing: name a file", "database.url")
+        raise GatewayError(
+            SETTINGS_WRONG, "a database in memory is lost at the end: name a file", "database.url"
+        )
     return parsed
 
 
@@ -318,4 +320,4 @@ def _is_transient_error(error: Exception, told: Any) -> bool:
 
 def _make_unavailable_error(told: Any) -> InsufficientStorageError:
     reason = str(told).partition("\n")[0]
-    return InsufficientStorageError(f"the database takes nothing now: {reason[:120]}")
+    return InsufficientStorageError(f"the database accepts no writes now: {reason[:120]}")

@@ -81,7 +81,7 @@ def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
     if conn.execute(known).scalar_one() != notice.content_sha256:
         raise GatewayError(
             DECISION_CONFLICT,
-            f"notice {notice.number[:40]} was received before with other words",
+            f"notice {notice.number[:40]} was received before with different content",
             "NoticeNumber",
         )
 

@@ -221,7 +221,7 @@ class SoapSecurityGate:
         operation = self._description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
         if operation is None:
             raise GatewayError(
-                NOT_SUPPORTED, "the Body holds no request of this service", "/soap:Envelope/soap:Body"
+                NOT_SUPPORTED, "the Body contains no request of this service", "/soap:Envelope/soap:Body"
             )
         if addressing.action != operation.action:
             detail = f"wsa:Action does not fit the Body, which is a call of {operation.name}"
@@ -259,7 +259,7 @@ class SoapSecurityGate:
 
 def _check_http_headers(environ: Environ) -> None:
     if not is_text_xml(str(environ.get("CONTENT_TYPE", ""))):
-        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
+        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 must be sent as text/xml in UTF-8", "Content-Type")
     if not is_identity_coding(str(environ.get("HTTP_CONTENT_ENCODING", "")).strip() or "identity"):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
 

@@ -48,7 +48,7 @@ def _check_body(headers: Mapping[str, str], body: bytes, limits: WireLimits) -> 
     coding, length = headers.get("transfer-encoding"), headers.get("content-length")
     if coding is not None:
         if length is not None or coding.lower() != "chunked":
-            raise_mime_error("Transfer-Encoding is not chunked alone, or Content-Length stands beside it")
+            raise_mime_error("Transfer-Encoding is not chunked alone, or there is a Content-Length, too")
         body = _decode_chunks(body, limits)
     elif length is not None and length != str(len(body)):
         raise_mime_error(f"Content-Length is {length[:20]!r}, the body has {len(body)} octets")
@@ -65,7 +65,7 @@ def _decode_chunks(body: bytes, limits: WireLimits) -> bytes:
     for _ in range(limits.chunks):
         found = _CHUNK.match(body, position)
         if found is None:
-            raise_mime_error(f"no chunk size stands at octet {position} of the body")
+            raise_mime_error(f"there is no chunk size at octet {position} of the body")
         position = found.end() + int(found[1], 16)
         if position == found.end():
             return _check_trailer(body, position, b"".join(pieces), limits)

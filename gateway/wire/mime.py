@@ -199,7 +199,7 @@ def _check_epilogue(body: bytes, position: int, marker: bytes, limits: WireLimit
     if len(body) - position > limits.padding:
         _raise_padding_error("after the final boundary", limits, position)
     if body.find(marker, position - 1) >= 0:
-        raise_mime_error("a boundary stands after the final one")
+        raise_mime_error("there is a boundary after the final one")
 
 
 def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: WireLimits) -> MimePart:
@@ -292,11 +292,11 @@ def _check_root_part(part: MimePart) -> MimePart:
     media = parse_media_type(part.headers.get("content-type", "text/plain"))
     if media.name not in XML_TYPES:
         raise GatewayError(
-            MEDIA_TYPE_REFUSED, f"the root part is {media.name[:80]!r}, XML is wanted", "root part"
+            MEDIA_TYPE_REFUSED, f"the root part is {media.name[:80]!r}, it must be XML", "root part"
         )
     charset = media.parameters.get("charset", "utf-8").lower()
     if charset != "utf-8" and not (charset == "us-ascii" and part.content.isascii()):
-        raise GatewayError(MEDIA_TYPE_REFUSED, f"charset {charset[:40]!r}, UTF-8 is wanted", "root part")
+        raise GatewayError(MEDIA_TYPE_REFUSED, f"charset {charset[:40]!r}, it must be UTF-8", "root part")
     return part
 
 

@@ -174,7 +174,7 @@ def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
     if not _RELATIVE.fullmatch(location) or not place.is_relative_to(top) or not place.is_file():
         where = path.relative_to(top).as_posix()
         raise GatewayError(
-            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is no file here", where
+            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is not a file here", where
         )
     return place
 

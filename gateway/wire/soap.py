@@ -232,7 +232,7 @@ def _is_mandatory(block: etree._Element, version: SoapVersion) -> bool:
     flag = _FLAGS.get(value)
     if flag is None:
         raise GatewayError(
-            HEADER_INVALID, f"mustUnderstand is {value[:40]!r}, 0 or 1 is wanted", build_xpath(block)
+            HEADER_INVALID, f"mustUnderstand is {value[:40]!r}, it must be 0 or 1", build_xpath(block)
         )
     return flag
 

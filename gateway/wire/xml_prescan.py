@@ -114,7 +114,7 @@ def prescan_xml(
     for mark, encoding in _FOREIGN_ENCODINGS:
         if data.startswith(mark):
             raise GatewayError(
-                XML_MALFORMED, f"the encoding is {encoding}, UTF-8 is wanted", "line 1, column 1"
+                XML_MALFORMED, f"the encoding is {encoding}, it must be UTF-8", "line 1, column 1"
             )
     if envelope and len(data) > _SMALL and limits.attributes < _MANY:
         _reject_crowded_tags(data, limits)

@@ -163,11 +163,13 @@ def _read_permitted_signature(
     if not found:
         raise_signature_error("no signature in the document", root, errors.SIGNATURE_MISSING)
     if len(found) > 1:
-        raise_policy_violation("several signatures", f"{len(found)} signatures where one is judged", found[1])
+        raise_policy_violation(
+            "several signatures", f"{len(found)} signatures; exactly one is required", found[1]
+        )
     signature = found[0]
     check_signature_policy(signature, parts, policy)
     if signature.find(f"{{{DS}}}KeyInfo") is None:
-        raise_policy_violation("key source", "the signature brings no key", signature)
+        raise_policy_violation("key source", "the signature contains no key", signature)
     objects = sum(1 for _ in signature.iterchildren(f"{{{DS}}}Object"))
     if objects > _MOST_OBJECTS:
         raise_signature_error(f"more than {_MOST_OBJECTS} Objects", signature)
@@ -227,7 +229,7 @@ def _find_named_element(uri: str, root: etree._Element) -> etree._Element:
         if elsewhere and uri[1:] not in list_ids(root):
             raise_policy_violation(
                 "pointer",
-                f"reference '{uri[:120]}' names an attribute that is no identifier here",
+                f"reference '{uri[:120]}' names an attribute that is not an identifier here",
                 elsewhere[0],
             )
         raise

@@ -60,7 +60,7 @@ def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource
         if not set(tags) <= _SOURCES or len(set(tags)) < len(tags) or not tags:
             names = ", ".join(etree.QName(tag).localname for tag in tags) or "nothing but a name"
             raise_policy_violation(
-                "key source", f"KeyInfo brings {names}, where a certificate or key is wanted", key_info
+                "key source", f"KeyInfo contains {names} instead of a certificate or key", key_info
             )
         found = [_read_source(part, root) for part in parts]
     # a certificate first: only a certificate identifies the signer
@@ -69,7 +69,7 @@ def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource
         len({_encode_public_key(source.key) for source in found}) > 1
         or sum(1 for one in found if one.certificate) > 1
     ):
-        raise_policy_violation("key source", "KeyInfo brings more than one key or certificate", key_info)
+        raise_policy_violation("key source", "KeyInfo contains more than one key or certificate", key_info)
     return found[0]
 
 
@@ -84,7 +84,7 @@ def _read_source(element: etree._Element, root: etree._Element) -> KeySource:
             return KeySource(load_der_public_key(decode_base64(element)))
         return KeySource(_read_key_value(element))
     except (ValueError, UnsupportedAlgorithm):
-        raise_policy_violation("key source", "this is no public key", element)
+        raise_policy_violation("key source", "this is not a public key", element)
 
 
 def _read_key_value(element: etree._Element) -> object:
@@ -140,7 +140,7 @@ def _read_token_certificate(token_reference: etree._Element, root: etree._Elemen
         )
     holder = tokens[0].getparent()
     if holder is None or holder.tag != f"{{{WSSE}}}Security":
-        raise_policy_violation("key source", "the token stands outside wsse:Security", tokens[0])
+        raise_policy_violation("key source", "the token is outside wsse:Security", tokens[0])
     if tokens[0].get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
         raise_policy_violation("key source", "the token is not in base64", tokens[0])
     return decode_certificate(tokens[0])

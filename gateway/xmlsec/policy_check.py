@@ -119,9 +119,7 @@ def _check_reference(reference: etree._Element, parts: Collection[str], policy: 
 def _check_reference_uri(reference: etree._Element, parts: Collection[str]) -> None:
     uri = reference.get("URI")
     if uri is None:
-        raise_policy_violation(
-            "external reference", "a reference without URI means whatever its reader likes", reference
-        )
+        raise_policy_violation("external reference", "a reference without a URI is not accepted", reference)
     if uri == "" or normalize_part_uri(uri) in parts or _IDENTIFIER.fullmatch(uri):
         return
     if uri.startswith("cid:"):

@@ -197,7 +197,7 @@ def find_security_header(root: etree._Element) -> etree._Element | None:
         return None
     header = found[0].getparent()
     if len(found) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
-        raise_signature_error("wsse:Security stands once, in the SOAP Header", found[-1])
+        raise_signature_error("wsse:Security must occur once, in the SOAP Header", found[-1])
     return found[0]
 
 
@@ -211,7 +211,9 @@ def _get_header_and_body(root: etree._Element) -> tuple[etree._Element, etree._E
         raise_signature_error("a SOAP 1.1 Envelope belongs here", root)
     found = list(root.iter(_ENVELOPE, _HEADER, _BODY))
     if [element.tag for element in found] != [_ENVELOPE, _HEADER, _BODY] or list(root) != found[1:]:
-        raise_signature_error("an Envelope holds one Header and one Body, and no other stands anywhere", root)
+        raise_signature_error(
+            "an Envelope holds one Header and one Body, and there are no others elsewhere", root
+        )
     return found[1], found[2]
 
 

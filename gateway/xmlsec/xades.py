@@ -65,7 +65,7 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
     """Sign the document in place: ds:Signature becomes the last child of its root, which is returned."""
     if next(root.iter(_SIGNATURE), None) is not None:
-        raise_signature_error("the document holds a signature already", root, errors.OUR_MISTAKE)
+        raise_signature_error("the document already has a signature", root, errors.OUR_MISTAKE)
     if signer.algorithm == ED25519:
         raise_signature_error(
             "XAdES signatures are made by RSA and ECDSA keys", root, errors.ALGORITHM_REFUSED
@@ -112,7 +112,7 @@ def _find_signature(root: etree._Element) -> etree._Element:
         or found[0].getparent() is not root
         or next(found[0].itersiblings("*"), None) is not None
     ):
-        raise_signature_error("ds:Signature stands once, as the last child of the root", found[-1])
+        raise_signature_error("ds:Signature must occur once, as the last child of the root", found[-1])
     return found[0]
 
 
@@ -293,4 +293,4 @@ def _check_data_properties(element: etree._Element, structure: SignatureStructur
         if reference.get("Id") is not None and form.get("ObjectReference") == f"#{reference.get('Id')}"
     ]
     if len(data) != 1 or data[0].get("Type") is not None:
-        raise_signature_error("DataObjectFormat names no reference to the document", form)
+        raise_signature_error("DataObjectFormat does not name the reference to the document", form)

@@ -248,7 +248,7 @@ def test_a_stretch_that_is_over_ends_the_asking_and_who_waits_longest_comes_next
     post.turn()
     (first,) = there.serials
     assert post.row("asking").problem == "GW601"
-    assert "time is over" in post.row("asking").detail
+    assert "time limit of the query has passed" in post.row("asking").detail
     there.serials.clear()
     post.publisher.pages[PATH] = there
     post.house.clock.forward(hours=1)

@@ -278,7 +278,7 @@ def test_whom_the_settings_do_not_name_admits_nobody(sqlite_url: str, said: Reco
 
 
 def test_nobody_may_bring_a_list_where_no_signer_is_named(abroad: Abroad) -> None:
-    with pytest.raises(GatewayError, match="GW801 nobody is named"):
+    with pytest.raises(GatewayError, match="GW801 no certificate is configured"):
         import_trusted_list(abroad.engine, ours(8), abroad.clock(), RecognitionPolicy())
 
 
@@ -349,8 +349,8 @@ def other_role(conn: Any) -> None:
         ({}, suspend("yan"), "the signer's certificate is not registered"),
         ({"territory": "ZZ"}, None, "may not vouch for 'ZZ'"),
         ({"ago": timedelta(days=1, seconds=1)}, None, "too long ago"),
-        ({"ago": timedelta(seconds=-9)}, None, "to come"),
-        ({"levels": ("tin",)}, None, "no rule says what the levels of 'YY' are worth"),
+        ({"ago": timedelta(seconds=-9)}, None, "in the future"),
+        ({"levels": ("tin",)}, None, "no rule maps the levels of 'YY'"),
     ],
     ids=["role", "suspended", "territory", "old", "to come", "level"],
 )

@@ -316,7 +316,7 @@ def transactions() -> dict[str, str]:
 
 def draw_transactions(words: Words) -> str:
     rows = [(code(name), said(words, code(name))) for name in sorted(transactions())]
-    return table(("transaction", "what is in the database once it has committed"), rows)
+    return table(("transaction", "what the database contains after the commit"), rows)
 
 
 def failpoints() -> list[str]:
@@ -417,7 +417,7 @@ def draw_status_codes(_: Words) -> str:
         (row["code"], row["name"], row["set_by"], code(row["event"]) or "-", row["outcome"])
         for row in csv.DictReader(io.StringIO(text))
     ]
-    return table(("code", "name", "set by", "event of the request", "stands for"), rows)
+    return table(("code", "name", "set by", "event of the request", "outcome"), rows)
 
 
 def draw_mischief(_: Words) -> str:

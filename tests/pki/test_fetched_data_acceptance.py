@@ -83,7 +83,7 @@ def test_what_could_never_help_is_refused(world: World) -> None:
 @pytest.mark.parametrize(
     ("at", "words"),
     [
-        (NOW - HOUR - timedelta(seconds=1), "is to come"),
+        (NOW - HOUR - timedelta(seconds=1), "is in the future"),
         (NOW - HOUR, ""),
         (NOW + 7 * DAY, ""),
         (NOW + 7 * DAY + timedelta(seconds=1), "it ended"),
@@ -163,7 +163,7 @@ def test_no_number_and_no_time_is_too_large_to_be_refused(world: World) -> None:
     for long in found[1:]:
         assert "longer than 20 octets" in refusal(long, wanted, one(numbered(world, 3)))
     last = datetime(9999, 12, 31, 23, 59, tzinfo=NOW.tzinfo)
-    assert "is to come" in refusal(numbered(world, 4, starts=last, ends=last), wanted)
+    assert "is in the future" in refusal(numbered(world, 4, starts=last, ends=last), wanted)
 
 
 def test_an_issuer_that_leads_nowhere_is_refused(world: World) -> None:

@@ -125,7 +125,7 @@ def test_a_newer_list_takes_the_place() -> None:
         (numbered(7, operator="Other"), "GW804 sequence number 7, and 7 is in hand"),
         (numbered(8, issued=NOW - 2 * DAY), "GW804 issued at .* before the list in hand"),
         (own_list(territory="JP", sequence=9)[1], "GW205 a list of JP in the place of one of KR"),
-        (numbered(9, issued=NOW + DAY), "GW804 issued at .* to come"),
+        (numbered(9, issued=NOW + DAY), "GW804 issued at .* in the future"),
         (own_list(sequence=9, next_update=NOW)[1], "GW804 its next update was due"),
     ],
 )

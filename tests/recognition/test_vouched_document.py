@@ -84,14 +84,14 @@ def test_of_whom_we_judge_ourselves_no_word_is_asked() -> None:
 @pytest.mark.parametrize(
     ("data", "own", "words"),
     [
-        (made(), None, "no list of ours"),
+        (made(), None, "no own trusted list"),
         (made(), root(role="list"), "may not vouch"),
         (made(), root(territory="YY"), "may not vouch"),
         (made(territory="YY"), root(), "may not vouch"),
         (made(), root(country("Mallory").party), "may not vouch"),
-        (made("lead"), root(), "no rule says"),
+        (made("lead"), root(), "no rule maps"),
         (made(at=NOW - timedelta(days=1, seconds=1)), root(), "too long ago"),
-        (made(at=NOW + timedelta(hours=1)), root(), "to come"),
+        (made(at=NOW + timedelta(hours=1)), root(), "in the future"),
     ],
     ids=["no list", "role", "territory", "other territory", "signer", "level", "old", "future"],
 )
@@ -159,5 +159,5 @@ def test_the_outer_signature_is_looked_at_first() -> None:
 
 def test_nobody_vouches_for_himself() -> None:
     party = country("Yan").party
-    with pytest.raises(GatewayError, match="GW209 nobody vouches for himself"):
+    with pytest.raises(GatewayError, match="GW209 a party cannot vouch for itself"):
         open_vouched_document(made(gateway=party))

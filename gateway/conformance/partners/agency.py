@@ -120,7 +120,7 @@ class AgencySimulator(SimulatedService):
         if plan.consume_misbehavior("fault-server"):
             raise GatewayError(OUR_MISTAKE, "the agency's system is down")
         if plan.consume_misbehavior("fault-client"):
-            raise GatewayError(RULE_BROKEN, "the agency does not want this application")
+            raise GatewayError(RULE_BROKEN, "the agency refuses this application")
 
     def _execute_call(
         self, call: VerifiedCall, application: ReceivedApplication | None, plan: AgencyPlan
@@ -130,11 +130,11 @@ class AgencySimulator(SimulatedService):
         operation = call.operation.name
         if operation != "SubmitApplication" and number not in self._applications:
             raise GatewayError(
-                REPLY_UNMATCHED, f"no application {number[:40]!r} came here", "ApplicationNumber"
+                REPLY_UNMATCHED, f"application {number[:40]!r} is unknown", "ApplicationNumber"
             )
         if operation == "SubmitApplication" and number in self._applications:
             raise GatewayError(
-                RULE_BROKEN, f"application {number[:40]!r} is here already", "ApplicationNumber"
+                RULE_BROKEN, f"application {number[:40]!r} exists already", "ApplicationNumber"
             )
         if application is None:
             response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))

@@ -116,7 +116,7 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
         raise GatewayError(RULE_BROKEN, "the document has another application number", "ApplicationNumber")
     items = tuple(_read_items(root))
     if not items:
-        raise GatewayError(DOCUMENT_INVALID, "the document names no item", str(root.tag)[:120])
+        raise GatewayError(DOCUMENT_INVALID, "the document has no item", str(root.tag)[:120])
     values = tuple(one.text for one in root.iter("*") if one.text and not len(one))
     return ReceivedApplication(
         number, " ".join((texts["CaseNumber"].text or "").split()), document, items, values
@@ -140,11 +140,11 @@ def _check_attachment_digests(root: etree._Element, content: etree._Element) -> 
     }
     for one in content.iterchildren("{*}Attachment"):
         if brought[one.get("cid", "")] != one.get("sha256"):
-            raise GatewayError(ATTACHMENT_MISMATCH, "the digest is another's", f"cid:{one.get('cid')}")
+            raise GatewayError(ATTACHMENT_MISMATCH, "the digest does not match", f"cid:{one.get('cid')}")
     for named in root.iter("*"):
         cid = named.get("cid")
         if cid is not None and cid not in brought:
-            raise GatewayError(ATTACHMENT_MISMATCH, "the attachment did not come", f"cid:{cid[:80]}")
+            raise GatewayError(ATTACHMENT_MISMATCH, "the attachment is missing", f"cid:{cid[:80]}")
 
 
 def _digest_attachment(element: etree._Element) -> str:

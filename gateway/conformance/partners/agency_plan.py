@@ -18,9 +18,11 @@ __all__ = ["BEHAVIOURS", "AgencyPlan", "AgencyPlans", "ItemRule", "read_agency_p
 
 BEHAVIOURS: Final = {
     "immediate": "decides in the answer to the call",
-    "later": "acknowledges, and calls back with its decision after the delay",
-    "information": "acknowledges, calls back for information, decides when the supplement comes",
-    "wait": "acknowledges and never decides",
+    "later": "acknowledges the call, then calls back with its decision after the delay",
+    "information": (
+        "acknowledges the call, calls back to request information, and decides when the supplement arrives"
+    ),
+    "wait": "acknowledges the call and never decides",
 }
 DECISIONS: Final = ("APPROVED", "APPROVED_WITH_CONDITIONS", "REJECTED", "NOT_CONCERNED")
 
@@ -112,7 +114,7 @@ def _load_table(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _make_settings_error(f"the plan cannot be read: {str(error)[:200]}", str(path)) from None
     if not isinstance(table, dict):
-        raise _make_settings_error("a plan is a table", str(path))
+        raise _make_settings_error("a plan must be a table", str(path))
     return table
 
 

@@ -179,9 +179,7 @@ class BrokerClient:
         endpoint = self._membership.listening_endpoint
         parts = urlsplit(endpoint or "")
         if not parts.hostname:
-            raise GatewayError(
-                SETTINGS_WRONG, "the agreement names no endpoint of ours to wait at", "agreement"
-            )
+            raise GatewayError(SETTINGS_WRONG, "the agreement has no endpoint of this party", "agreement")
         self._path = parts.path or "/"
         self._server = PartnerServer(self._serve_request, parts.hostname, parts.port or 80)
         self._server.start()
@@ -208,7 +206,7 @@ class BrokerClient:
             self._send_until_receipt(submission, poster)
 
     def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> None:
-        last = GatewayError(RECEIPT_MISSING, "no receipt came", "eb:Acknowledgment")
+        last = GatewayError(RECEIPT_MISSING, "no receipt arrived", "eb:Acknowledgment")
         for attempt in range(self._patience.retries + 1):
             if attempt:
                 self._say(f"no receipt ({last}); sent again, the same octets")
@@ -242,19 +240,21 @@ class BrokerClient:
             if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
                 raise problem
         if not any(isinstance(unit, Receipt) for unit in opened.units):
-            raise GatewayError(RECEIPT_MISSING, "the answer holds no receipt", "eb:Acknowledgment")
+            raise GatewayError(RECEIPT_MISSING, "the answer contains no receipt", "eb:Acknowledgment")
 
     def _await_receipt(self, submission: SealedSubmission) -> None:
         """Wait for a receipt that the hub sends in a separate POST."""
         if self._server is None:
             raise GatewayError(
-                RECEIPT_MISSING, "the receipt comes by another way, and nobody listens", "SyncReply"
+                RECEIPT_MISSING,
+                "the receipt is sent asynchronously, but no endpoint listens for it",
+                "SyncReply",
             )
         came, problem = self.handler.wait_for_receipt(submission.unit.message_id, self._patience.answer)
         if problem is not None:
             raise problem
         if not came:
-            raise GatewayError(RECEIPT_MISSING, "no receipt came by a POST either", "eb:Acknowledgment")
+            raise GatewayError(RECEIPT_MISSING, "no receipt arrived by a POST either", "eb:Acknowledgment")
 
     def _record_arrival(self, row: dict[str, Any]) -> None:
         with self._news:

@@ -18,27 +18,27 @@ __all__ = [
 ]
 
 AGENCY_MISBEHAVIORS: Final = {
-    "slow": "waits some seconds before it answers",
-    "silent": "closes the connection; the call has had no effect",
-    "lost": "closes the connection though the call has had its effect",
-    "late": "as slow, meant for longer than the caller waits; the call has its effect",
-    "fault-server": "answers by a signed fault Server",
-    "fault-client": "answers by a signed fault Client",
-    "garbage": "answers by octets that are no SOAP; the call has its effect",
-    "wrong-signature": "answers by a message changed after it was signed; the call has its effect",
-    "duplicate": "calls back twice, and once more under another MessageID",
-    "overtaking": "calls back before it answers",
+    "slow": "answers after a delay of some seconds",
+    "silent": "closes the connection; the call has no effect",
+    "lost": "closes the connection without an answer; the call has its effect",
+    "late": "answers after the time-out of the caller; the call has its effect",
+    "fault-server": "answers with a signed fault Server",
+    "fault-client": "answers with a signed fault Client",
+    "garbage": "answers with octets that are not SOAP; the call has its effect",
+    "wrong-signature": "answers with a message that was changed after signing; the call has its effect",
+    "duplicate": "calls back twice, and once more with another MessageID",
+    "overtaking": "calls back before it answers the call",
 }
 CUSTOMS_MISBEHAVIORS: Final = {
     name: AGENCY_MISBEHAVIORS[name] for name in ("slow", "silent", "lost", "late", "fault-server", "garbage")
 }
 BROKER_MISBEHAVIORS: Final = {
-    "slow": "waits some seconds before it answers",
-    "no-receipt": "keeps the message and answers nothing",
-    "bad-receipt": "answers a signed receipt that is for other octets",
-    "garbage": "keeps the message and answers octets that are no message",
-    "busy": "answers HTTP status 503 and keeps nothing",
-    "silent": "closes the connection and keeps nothing",
+    "slow": "answers after a delay of some seconds",
+    "no-receipt": "stores the message and sends no receipt",
+    "bad-receipt": "sends a signed receipt with wrong digests",
+    "garbage": "stores the message and answers with octets that are not a message",
+    "busy": "answers with HTTP status 503 and stores nothing",
+    "silent": "closes the connection and stores nothing",
 }
 
 

@@ -107,7 +107,9 @@ class Membership:
         for pmode in self.book.pmodes:
             if pmode.from_party[0] in self.ours and pmode.action == action and pmode.is_in_force(at):
                 return pmode
-        raise GatewayError(PMODE_UNKNOWN, f"no P-Mode in force lets us send {action[:40]!r}", "agreement")
+        raise GatewayError(
+            PMODE_UNKNOWN, f"no active P-Mode permits this party to send {action[:40]!r}", "agreement"
+        )
 
     def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
         """Return a message to the hub with the agreed values, overridden by `fields`."""

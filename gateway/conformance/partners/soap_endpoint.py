@@ -112,7 +112,9 @@ class SoapEndpoint:
         _check_media_type(request)
         envelope = read_envelope(parse_xml(request.body))
         if envelope.version != "1.1" or envelope.header is None:
-            raise GatewayError(NOT_SOAP, "SOAP 1.1 with WS-Addressing is spoken here", "/soap:Envelope")
+            raise GatewayError(
+                NOT_SOAP, "the service accepts only SOAP 1.1 with WS-Addressing", "/soap:Envelope"
+            )
         check_must_understand(envelope, _UNDERSTOOD)
         addressing = read_addressing(envelope.header)
         relates_to.append(addressing.message_id)
@@ -132,7 +134,7 @@ class SoapEndpoint:
         operation = self.description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
         if operation is None:
             raise GatewayError(
-                NOT_SUPPORTED, "the Body holds no request of this service", "/soap:Envelope/soap:Body"
+                NOT_SUPPORTED, "the Body contains no request of this service", "/soap:Envelope/soap:Body"
             )
         if addressing.action != operation.action or soap_action.strip().strip('"') not in (
             "",
@@ -142,10 +144,14 @@ class SoapEndpoint:
             raise GatewayError(HEADER_INCONSISTENT, f"the action is not that of {operation.name}", where)
         if addressing.relates_to is not None:
             raise GatewayError(
-                HEADER_INVALID, "a call answers nothing", "/soap:Envelope/soap:Header/wsa:RelatesTo"
+                HEADER_INVALID,
+                "a call must not have wsa:RelatesTo",
+                "/soap:Envelope/soap:Header/wsa:RelatesTo",
             )
         if self.addresses and addressing.to not in self.addresses:
-            raise GatewayError(HEADER_INCONSISTENT, "wsa:To is missing or another's address", _TO)
+            raise GatewayError(
+                HEADER_INCONSISTENT, "wsa:To is missing or is the address of another service", _TO
+            )
         return operation
 
     def _build_answer(self, call: VerifiedCall, response: etree._Element) -> HttpReply:
@@ -185,7 +191,7 @@ class SoapEndpoint:
 def _check_media_type(request: IncomingRequest) -> None:
     xml = is_text_xml(request.headers.get("content-type", ""))
     if not xml or "content-encoding" in request.headers:
-        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 is sent as text/xml in UTF-8", "Content-Type")
+        raise GatewayError(MEDIA_TYPE_REFUSED, "SOAP 1.1 must be sent as text/xml in UTF-8", "Content-Type")
 
 
 def _replace_control_characters(text: str) -> str:

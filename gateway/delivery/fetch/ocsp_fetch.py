@@ -110,7 +110,7 @@ def _request_statuses(
     ends = work.lease.expires_at
     for certificate in waiting:
         if ends is not None and work.hub.clock() >= ends:
-            yield certificate, GatewayError(UNREACHABLE, "the time is over in which it was to be asked")
+            yield certificate, GatewayError(UNREACHABLE, "the time limit of the query has passed")
             return
         row = rows.get(certificate.sha256)
         try:

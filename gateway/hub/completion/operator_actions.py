@@ -76,7 +76,9 @@ def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor:
     )
     delivery = deliveries.enqueue_delivery(conn, new, at)
     if delivery is None:
-        raise GatewayError(TRANSITION_REFUSED, "it was asked for at this very moment before", source.name)
+        raise GatewayError(
+            TRANSITION_REFUSED, "the same fetch was requested at the same time before", source.name
+        )
     _record_action(conn, "fetch", delivery, at, actor)
     return delivery
 

@@ -88,7 +88,7 @@ def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
         return load_shipped_rules()
     octets = mapping_bundles.find_bundle_content(conn, version)
     if octets is None:
-        raise GatewayError(MAPPING_WRONG, f"the bundle {version[:16]} is in force and not kept", version)
+        raise GatewayError(MAPPING_WRONG, f"the bundle {version[:16]} is in force but not stored", version)
     return load_rules(unpack_mapping_archive(octets), version)
 
 
@@ -97,13 +97,13 @@ def pack_mapping_folder(place: Traversable) -> bytes:
     packed, total = io.BytesIO(), 0
     files = sorted(_walk_mapping_files(place, ""))
     if len(files) > MOST_FILES:
-        raise GatewayError(MAPPING_WRONG, f"the folder holds more than {MOST_FILES} files", "")
+        raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MOST_FILES} files", "")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, file in files:
             content = file.read_bytes()
             total += len(content)
             if total > MOST_OCTETS:
-                raise GatewayError(MAPPING_WRONG, f"the folder holds more than {MOST_OCTETS} octets", name)
+                raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MOST_OCTETS} octets", name)
             entry = zipfile.ZipInfo(name, _NO_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)

@@ -83,7 +83,7 @@ def _validate_client_certificate(
     held = knowledge.tls_clients.get(claim.certificate_sha256)
     words = f"certificate {claim.certificate_sha256[:16]}"
     if held is None:
-        raise GatewayError(CLIENT_CERTIFICATE, f"{words} is registered for no active party", _PLACE)
+        raise GatewayError(CLIENT_CERTIFICATE, f"{words} is not registered for an active party", _PLACE)
     if held.holding.party != claim.party:
         detail = f"{words} is not one of {claim.party[:80]}, which sent the message"
         raise GatewayError(CLIENT_CERTIFICATE, detail, _PLACE)

@@ -71,7 +71,9 @@ def import_trusted_list(
     lists again.
     """
     if not terms.signers:
-        raise GatewayError(SETTINGS_WRONG, "nobody is named who may sign our list", "recognition.signers")
+        raise GatewayError(
+            SETTINGS_WRONG, "no certificate is configured that may sign the own list", "recognition.signers"
+        )
     shelf = shelf or TrustedListCache()
     for _ in range(_ATTEMPTS):
         with read_transaction(engine) as conn:
@@ -91,7 +93,7 @@ def import_trusted_list(
             if shelf.load_lists(conn, terms).list_digests == lists.list_digests:
                 _store_list(conn, octets, found, (actor, now))
                 return found
-    raise GatewayError(OUR_MISTAKE, "the lists in hand change too fast")
+    raise GatewayError(OUR_MISTAKE, "the stored lists change too fast")
 
 
 def _verify_list(

@@ -271,7 +271,7 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
     )
     status = element.get(make_eb_name("messageStatus"), "")
     if status not in _STATUSES:
-        raise_header_error(element, f"{status[:80]!r} is no status", at="eb:messageStatus")
+        raise_header_error(element, f"{status[:80]!r} is not a status", at="eb:messageStatus")
     sequence = ElementSequence(element)
     about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
     received = sequence.take_optional(make_eb_name("Timestamp"))

@@ -231,7 +231,7 @@ def _parse_content_id(element: etree._Element) -> str:
     # An external payload would have to be fetched, but the gateway never fetches (ebMS 2.0 §3.2.2).
     if not href.startswith("cid:") or len(href) > 1024:
         raise_header_error(
-            element, f"payloads travel with the message: {href[:120]!r} is no cid: URI", PART_MISSING
+            element, f"a payload must be in the message: {href[:120]!r} is not a cid: URI", PART_MISSING
         )
     try:
         return unquote_to_bytes(href[4:]).decode("utf-8")

@@ -60,7 +60,7 @@ def read_request_body(environ: Environ, limit: int) -> bytes:
     declared = _read_declared_length(environ)
     if declared is not None and declared > limit:
         raise GatewayError(
-            TOO_LARGE, f"the body has {declared} octets, at most {limit} are taken", "Content-Length"
+            TOO_LARGE, f"the body has {declared} octets, the limit is {limit}", "Content-Length"
         )
     if "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower():
         body = _read_stream(environ, limit + 1)

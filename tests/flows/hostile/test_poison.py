@@ -86,7 +86,7 @@ def test_the_third_death_puts_it_aside_and_the_operator_may_try_again(engine: En
         ]
         steps = list_transitions(conn, DELIVERY, poison)
     assert json.loads(evidence.data)["workers"] == 3
-    assert steps[-1].detail == "3 workers died over it"
+    assert steps[-1].detail == "3 workers crashed during this delivery"
     assert "gateway_deliveries_put_aside 1.0\n" in metrics.render_metrics(engine)
     with write_transaction(engine) as conn:
         deliveries.requeue_delivery(conn, poison, desk.clock(), "operator")
