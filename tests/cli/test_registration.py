@@ -201,7 +201,7 @@ def test_check_warns_that_our_own_certificate_ends(
     capsys.readouterr()
     status, text = run("check", "--json")
     told = [
-        one for one in json.loads(text)["warnings"] if one.startswith("the last signing certificate of (this")
+        one for one in json.loads(text)["warnings"] if one.startswith("the last signing certificate of (our")
     ]
     assert (status, len(told)) == (0, 1), text
     assert "ends in 20 days" in told[0]
