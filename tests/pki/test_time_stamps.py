@@ -358,6 +358,17 @@ def test_the_signature_of_another_key(
     assert "is invalid" in refused(answer(thief), judge)[1]
 
 
+def spoil_signature(made: Any) -> None:
+    signer = signed(made)["signer_infos"][0]
+    octets = bytearray(signer["signature"].native)
+    octets[-1] ^= 1
+    signer["signature"] = bytes(octets)
+
+
+def test_a_signature_of_each_kind_is_checked(stamper: IssuedCertificate, judge: CertificateValidator) -> None:
+    assert "is invalid" in refused(answer(stamper, change=spoil_signature), judge)[1]
+
+
 def test_an_rsa_signature_by_pss(world: World, judge: CertificateValidator) -> None:
     issued = issue_certificate(
         world.sub, "Stamps", NOW - 10 * DAY, CertificateOrder(profile="time-stamping", key_kind="rsa-2048")
@@ -376,7 +387,12 @@ def test_an_rsa_signature_by_pss(world: World, judge: CertificateValidator) -> N
         scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
         signer["signature"] = issued.key.sign(data, scheme, hashes.SHA256())
 
+    def change_and_spoil(made: Any) -> None:
+        change(made)
+        spoil_signature(made)
+
     assert verify_time_stamp_response(answer(issued, change=change), QUESTION, judge, SKEW).at == NOW
+    assert "is invalid" in refused(answer(issued, change=change_and_spoil), judge)[1]
 
 
 def test_octets_that_are_no_answer(authority: IssuedCertificate, judge: CertificateValidator) -> None:
