@@ -77,7 +77,7 @@ BANNED_MODULES = {
 #: Tables of columns, not functions: whoever speaks SQL takes them as they are.
 BEHIND_FACADES = {"gateway.store.tables"}
 MAX_CHAIN = 16
-MAX_CHAIN_THROUGH = 25
+MAX_CHAIN_THROUGH = 23
 SQL_ROOMS = {"store", "evidence"}
 MAX_FILE = 600
 MAX_FUNCTION = 80
