@@ -21,7 +21,7 @@ from coverage import CoverageData
 from tests.kit.paths import ROOT
 from tests.mutation.mutants import Mutant, list_mutants
 
-_ROOMS = ("wire", "xmlsec", "pki", "hub")
+_PACKAGES = ("wire", "xmlsec", "pki", "hub")
 #: Tests of one run; the nearest come first.
 _MOST = 150
 _PYTEST = ("-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:xdist", "-p", "no:pytest_cov", "--timeout=60")
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     tests = _read_contexts(arguments.coverage)
     mutants = [
         mutant
-        for room in arguments.rooms
-        for path in sorted((ROOT / "gateway" / room).rglob("*.py"))
+        for package in arguments.packages
+        for path in sorted((ROOT / "gateway" / package).rglob("*.py"))
         for mutant in list_mutants(path, ROOT)
     ]
     drawn = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--coverage", required=True, help="a data file of `pytest --cov --cov-context=test`")
-    parser.add_argument("--rooms", nargs="+", default=_ROOMS)
+    parser.add_argument("--packages", nargs="+", default=_PACKAGES)
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
