@@ -213,7 +213,7 @@ def test_a_result_about_another_reference_is_not_ours(desk: Desk) -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    status, told, _ = desk.submit("--wait", "0.7")
+    status, told, _ = desk.submit("--wait", "3")
     thread.join()
     assert (status, told["result"]) == (1, None)
 
