@@ -125,7 +125,9 @@ BROKEN = Target("broken", "a reader with every fault", lambda: (b"seed",), _brok
     ],
 )
 def test_each_fault_is_found(data: bytes, kind: str) -> None:
-    finding = Harness(BROKEN, Bounds(seconds=0.5), twice=1).execute(data)
+    # Only the loop may run into the bound: making pages of memory takes long on a busy machine.
+    seconds = 0.5 if kind == "slow" else 60
+    finding = Harness(BROKEN, Bounds(seconds=seconds), twice=1).execute(data)
     assert finding is not None
     assert finding.kind == kind
 
@@ -180,9 +182,9 @@ def test_a_gateway_that_is_broken_in_one_place_is_found_out(
     target = targets()[name]
     Harness(target, PATIENT).warm()
     replacement = {
-        "same_digest": lambda *_: True,
-        "check_xades": lambda *_: None,
-        "_spans": lambda *_: [],
+        "compare_digests": lambda *_: True,
+        "verify_xades_signature": lambda *_: None,
+        "_find_canonical_spans": lambda *_: [],
     }.get(function, lambda *_: {}["a mistake"])
     monkeypatch.setattr(f"{module}.{function}", replacement)
     plan = Plan(600, executions=400, watch=False, bounds=PATIENT)
