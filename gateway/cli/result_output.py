@@ -1,7 +1,8 @@
 """Prints the results of verbs: JSON, tables, named values, and sentences about changes.
 
 On a terminal Rich draws the tables, with control characters escaped. The output to a file or
-a pipe is plain text: without escape codes, wrapping or truncation.
+a pipe is plain text: one line for each row, without escape codes, wrapping or truncation. Columns
+are measured in cells of a terminal, of which a Korean or Chinese character takes two.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from gateway.cli.display_zone import format_moment, restate_times
 from gateway.cli.terminal_text import escape_controls, open_console, write_error
 
 __all__ = [
     "count_things",
     "format_facts",
     "format_value",
+    "measure_cells",
     "print_json",
     "print_problem",
     "print_report",
@@ -35,9 +38,9 @@ _STYLES: Final[Mapping[str, str]] = {
 
 
 def format_value(value: Any) -> Any:
-    """Return a value in a form that JSON supports."""
+    """Return a value in a form that JSON supports; a time is RFC 3339 in the zone of the hub."""
     if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return format_moment(value, precision="milliseconds")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
@@ -58,17 +61,35 @@ def print_table(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Se
         for row in rows:
             print_json(row)
         return
-    cells = [[str(format_value(row[name]) or "-") for name in columns] for row in rows]
+    cells = [[_format_cell(row[name]) for name in columns] for row in rows]
     if sys.stdout.isatty():
         _draw_rich_table(columns, cells)
     else:
         _write_plain_columns(columns, cells)
 
 
+def _format_cell(value: Any) -> str:
+    """Return a value as text without line breaks and control characters, which would break the columns."""
+    text = format_moment(value) if isinstance(value, datetime) else str(format_value(value) or "-")
+    return escape_controls(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def measure_cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
 def _write_plain_columns(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    widths = [max([len(name), *(len(line[n]) for line in cells)]) for n, name in enumerate(columns)]
-    for line in ([name.upper() for name in columns], *cells):
-        print("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    lines = [[name.upper() for name in columns], *cells]
+    sizes = [[measure_cells(word) for word in line] for line in lines]
+    widths = [max(column) for column in zip(*sizes, strict=True)]
+    for line, taken in zip(lines, sizes, strict=True):
+        filled = (f"{word}{'':{widths[n] - taken[n]}}" for n, word in enumerate(line))
+        print("  ".join(filled).rstrip())
 
 
 def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -81,25 +102,25 @@ def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> 
         # A value that is too wide continues in the next line of its cell: nothing is truncated.
         table.add_column(Text(name.upper()), overflow="fold")
     for line in cells:
-        table.add_row(*(Text(escape_controls(word), style=_STYLES.get(word, "")) for word in line))
+        table.add_row(*(Text(word, style=_STYLES.get(word, "")) for word in line))
     open_console(sys.stdout).print(table)
 
 
 def format_facts(facts: Mapping[str, Any]) -> str:
     """Return named values as text, one on each line; empty ones are left out."""
     said = {name: value for name, value in facts.items() if value not in (None, [], "")}
-    return "\n".join(f"{name:12} {value}" for name, value in said.items())
+    return "\n".join(f"{name:12} {format_value(value)}" for name, value in said.items())
 
 
 def print_sentence(sentence: str, *, as_json: bool = False) -> None:
     """Print a sentence about a change; print nothing with JSON output."""
     if not as_json:
-        print(sentence)
+        print(restate_times(sentence))
 
 
 def print_problem(words: str) -> None:
     """Print one line about a problem to standard error."""
-    write_error(f"gateway: {words}")
+    write_error(restate_times(f"gateway: {words}"))
 
 
 def count_things(number: int, one: str, many: str = "") -> str:

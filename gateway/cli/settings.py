@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from gateway.cli.display_zone import set_display_zone
 from gateway.config import Settings, load_settings
 from gateway.hub import build_engine
 from gateway.store import check_schema_version, read_transaction, write_transaction
@@ -24,8 +25,13 @@ __all__ = [
 
 
 def read_verb_settings(arguments: Any) -> Settings:
-    """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key."""
-    return load_settings(find_settings_file(arguments), home=arguments.home)
+    """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key.
+
+    Times are shown in their zone from then on.
+    """
+    settings = load_settings(find_settings_file(arguments), home=arguments.home)
+    set_display_zone(settings.hub.time_zone)
+    return settings
 
 
 def read_home_settings(home: Path) -> Settings:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from gateway.cli.display_zone import keep_display_zone, restate_times
 from gateway.cli.terminal_text import guard_terminals, write_error
 from gateway.cli.verb_groups import OldSpellingError, build_root
 
@@ -24,7 +25,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if argv is None else argv)
-    with guard_terminals():
+    with guard_terminals(), keep_display_zone():
         try:
             return _invoke_named_verb(words)
         except click.exceptions.Exit as end:
@@ -72,7 +73,7 @@ def _print_failure(failure: Exception) -> int:
     from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
     if isinstance(failure, GatewayError):
-        write_error(f"{_PROGRAM}: {failure}")
+        write_error(restate_times(f"{_PROGRAM}: {failure}"))
         return _MISUSE if failure.problem is SETTINGS_WRONG else 1
     if isinstance(failure, UnicodeEncodeError):
         write_error(f"{_PROGRAM}: {SETTINGS_WRONG.id} {SETTINGS_WRONG.title}: an argument is not UTF-8")

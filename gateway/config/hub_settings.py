@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -20,7 +21,16 @@ class HubSettings(SettingsSection):
     party: str = Field("hub", min_length=1, description="Id of the gateway's own party in the register.")
     name: str = Field("Single Window Hub", description="Name of the gateway in texts for people.")
     home: Path = Field(Path("gateway-home"), description="Home folder, with the files of the gateway.")
-    time_zone: str = Field("Asia/Seoul", description="Time zone of times in texts for people.")
+    time_zone: str = Field("Asia/Seoul", description="Time zone in which verbs show times, with the offset.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("a time zone is a name of the IANA database, as Asia/Seoul or UTC") from None
+        return value
 
     @field_validator("home")
     @classmethod

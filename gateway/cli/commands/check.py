@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from gateway.cli.commands.map_check import find_static_problems
+from gateway.cli.display_zone import restate_times
 from gateway.cli.hub_findings import (
     check_own_hub,
     check_transport,
@@ -37,6 +38,7 @@ def check_gateway(arguments: Arguments) -> int:
     warnings: list[str] = []
     with show_progress("checking settings, keys, data and database"):
         problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
+    warnings = [restate_times(words) for words in warnings]
     if arguments.json:
         found = {"ok": not problems, "problems": problems, "warnings": warnings}
         print_json(found)
@@ -122,7 +124,7 @@ def _check_partner_contracts(settings: Settings) -> None:
 def _describe_problem(problem: GatewayError) -> dict[str, str]:
     return {
         "id": problem.problem.id,
-        "detail": problem.detail,
+        "detail": restate_times(problem.detail),
         "location": problem.location,
         "remedy": problem.problem.remedy,
     }

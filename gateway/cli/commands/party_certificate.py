@@ -78,10 +78,10 @@ def _check_time_window(window: _Window, found: Certificate) -> None:
     starts = max(window.starts or found.not_before, found.not_before)
     ends = min(window.ends or found.not_after, found.not_after)
     if starts >= ends:
-        detail = f"the period is empty: from {starts.isoformat()} until {ends.isoformat()}"
+        detail = f"the period is empty: from {format_value(starts)} until {format_value(ends)}"
         raise GatewayError(SETTINGS_WRONG, detail, "--from --until")
     if window.cut is not None and not starts <= window.cut < ends:
-        period = f"{starts.isoformat()} to {ends.isoformat()}"
+        period = f"{format_value(starts)} to {format_value(ends)}"
         detail = f"the cut is outside the period of the new certificate: {period}"
         raise GatewayError(SETTINGS_WRONG, detail, "--cut")
 

@@ -69,7 +69,7 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
     return {
         "subject": certificate.subject,
         "sha256": certificate.sha256,
-        "not_after": certificate.not_after.isoformat(),
+        "not_after": certificate.not_after,
         "algorithm": signer.algorithm,
     }
 

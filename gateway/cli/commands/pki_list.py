@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.list_description import read_description
 from gateway.cli.named_files import load_key_file, read_file, read_signers, replace_file
-from gateway.cli.result_output import format_facts, print_json, print_table
+from gateway.cli.result_output import format_facts, format_value, print_json, print_table
 from gateway.cli.shared_options import FILE, home_options, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
@@ -158,8 +158,8 @@ def _describe_list(found: TrustedList, at: datetime) -> dict[str, Any]:
         "operator": found.operator,
         "territory": found.territory,
         "sequence": found.sequence,
-        "issued": found.issued.isoformat(),
-        "next_update": found.next_update.isoformat() if found.next_update else None,
+        "issued": found.issued,
+        "next_update": found.next_update,
         "signer": found.signer.subject,
         "certificate": found.signer.sha256,
         "problem": problem.problem.id if problem else None,
@@ -191,7 +191,7 @@ def _describe_service(found: TrustedList, number: int, at: datetime) -> dict[str
         "name": service.name,
         "type": standing.type if standing else None,
         "status": standing.status if standing else None,
-        "since": standing.since.isoformat() if standing else None,
+        "since": standing.since if standing else None,
         "levels": sorted(get_levels(standing, (found.rules,), at)) if standing else [],
         "certificates": [each.sha256 for each in service.certificates],
         "unread": list(service.unread),
@@ -206,7 +206,7 @@ def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
     print(format_facts(counted))
     for each in report["services"]:
         levels = ", ".join(each["levels"]) or "no level"
-        print(f"  {each['name']}: {each['status']} since {each['since']}, {levels}")
+        print(f"  {each['name']}: {each['status']} since {format_value(each['since'])}, {levels}")
 
 
 def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
