@@ -51,7 +51,7 @@ class PModeIndex:
     def __init__(self, pmodes: Iterable[PMode], epoch: int = 0) -> None:
         self.epoch: Final = epoch
         self.pmodes: Final = tuple(pmodes)
-        self._by_id: dict[str, PMode] = {}
+        self._by_id: dict[str, dict[str, PMode]] = {}
         self._agreements: dict[str, list[PMode]] = {}
         self._routes: dict[_Key, PMode] = {}
         self._ends: dict[_Ends, list[PMode]] = {}
@@ -63,9 +63,10 @@ class PModeIndex:
             self._index_pmode(pmode)
 
     def _index_pmode(self, pmode: PMode) -> None:
-        if pmode.id in self._by_id:
+        same_id = self._by_id.setdefault(pmode.id, {})
+        if pmode.agreement in same_id:
             raise GatewayError(SETTINGS_WRONG, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
-        self._by_id[pmode.id] = pmode
+        same_id[pmode.agreement] = pmode
         self._agreements.setdefault(pmode.agreement, []).append(pmode)
         self._services.add((pmode.agreement, pmode.service, pmode.service_type))
         self._actions.add((pmode.agreement, pmode.service, pmode.service_type, pmode.action))
@@ -82,9 +83,16 @@ class PModeIndex:
                 self._routes[key] = pmode
                 self._ends.setdefault(ends, []).append(pmode)
 
-    def find_by_id(self, pmode_id: str) -> PMode | None:
-        """Return the P-Mode with this id, None when there is none."""
-        return self._by_id.get(pmode_id)
+    def find_by_id(self, agreement: str | None, pmode_id: str) -> PMode | None:
+        """Return the P-Mode with this id in an agreement, None when there is none.
+
+        Where the agreement is not known, as for what older versions stored, the P-Mode with this
+        id is returned if there is exactly one.
+        """
+        found = self._by_id.get(pmode_id, {})
+        if agreement is None:
+            return next(iter(found.values())) if len(found) == 1 else None
+        return found.get(agreement)
 
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
         """Return the P-Mode of a business message; raise GW301 to GW304 with the XPath of the wrong part."""

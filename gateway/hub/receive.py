@@ -252,6 +252,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
         parcel=content,
         payloads=unit.payloads,
         ref_to_message_id=unit.ref_to_message_id,
+        agreement_id=opened.pmode.agreement if opened.pmode else None,
         pmode_id=opened.pmode.id if opened.pmode else None,
         signer_sha256=opened.signed.certificate.sha256 if opened.signed else None,
         expires_at=unit.expires_at,

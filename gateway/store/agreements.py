@@ -99,16 +99,16 @@ def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
     begun = or_(agreements.c.valid_from.is_(None), agreements.c.valid_from <= at)
     going = or_(agreements.c.valid_until.is_(None), agreements.c.valid_until > at)
     found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE", begun, going)
-    return conn.execute(found.order_by(pmodes.c.id)).all()
+    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
 def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
     """Return the P-Modes of the active agreements; each states its own validity."""
     found = select(pmodes).join(agreements).where(agreements.c.status == "ACTIVE")
-    return conn.execute(found.order_by(pmodes.c.id)).all()
+    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
 def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[Row[Any]]:
     """Return the P-Modes of an agreement."""
     found = select(pmodes).where(pmodes.c.agreement_id == agreement)
-    return conn.execute(found.order_by(pmodes.c.id)).all()
+    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()

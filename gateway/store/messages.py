@@ -91,6 +91,7 @@ class NewMessage:
     payloads: Sequence[Payload] = ()
     direction: str = "in"
     ref_to_message_id: str | None = None
+    agreement_id: str | None = None
     pmode_id: str | None = None
     signer_sha256: str | None = None
     expires_at: datetime | None = None
@@ -161,6 +162,7 @@ def _make_message_row(
         "to_party": message.to_party,
         "service": message.service,
         "action": message.action,
+        "agreement_id": message.agreement_id,
         "pmode_id": message.pmode_id,
         "signer_sha256": message.signer_sha256,
         "identity_sha256": message.identity_sha256,

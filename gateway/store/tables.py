@@ -202,11 +202,13 @@ agreements = Table(
     CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
 )
 
+# A P-Mode id is unique within its agreement. Two P-Modes of an agreement for the same messages are
+# refused when the file is read; parameters that are not columns here tell some of them apart.
 pmodes = Table(
     "pmodes",
     metadata,
+    Column("agreement_id", Text, ForeignKey("agreements.id"), primary_key=True),
     Column("id", Text, primary_key=True),
-    _make_required_column("agreement_id", Text, ForeignKey("agreements.id")),
     _make_required_column("protocol"),
     _make_required_column("from_party"),
     Column("from_role", Text),
@@ -215,7 +217,6 @@ pmodes = Table(
     _make_required_column("service"),
     _make_required_column("action"),
     _make_required_column("parameters", Json),
-    UniqueConstraint("agreement_id", "protocol", "from_party", "to_party", "service", "action"),
 )
 
 # Octets by their digest, stored once.
@@ -260,6 +261,7 @@ messages = Table(
     Column("answer_sha256", Text),
     Column("answer_body", LargeBinary),
     Column("parcel", LargeBinary),  # null where its octets are in `payloads`
+    Column("agreement_id", Text),  # of the P-Mode; null where neither was known
     UniqueConstraint("message_id", "from_party", "direction"),
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
     _make_state_constraint(MESSAGE),

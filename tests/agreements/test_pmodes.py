@@ -65,8 +65,9 @@ def test_find_gives_the_pmode_of_the_direction_and_action() -> None:
     assert BOOK.match_pmode(route(), NOW).id == "submit"
     back = MessageRoute(Party((HUB,), "Hub"), Party((BROKER,), "Applicant"), "a1", "urn:s", "Result")
     assert BOOK.match_pmode(back, NOW).id == "result"
-    assert BOOK.find_by_id("second") is SECOND
-    assert BOOK.find_by_id("none") is None
+    assert BOOK.find_by_id("a2", "second") is SECOND
+    assert BOOK.find_by_id("a1", "none") is None
+    assert BOOK.find_by_id("a1", "second") is None
     assert BOOK.get_reply_pmode(pmode(), "Result") is RESULT
 
 

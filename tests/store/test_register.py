@@ -252,9 +252,14 @@ def test_an_agreement_loaded_again_replaces_its_modes(engine):
         assert agreements.list_agreement_pmodes(conn, "A-1") == []
 
 
-def test_two_modes_for_the_same_exchange_are_refused(engine):
+def test_the_id_of_a_mode_is_unique_within_its_agreement(engine):
+    with write_transaction(engine) as conn:
+        agreements.activate_agreement(conn, _agreement(), [_mode(1)], NOW, "operator")
+        agreements.activate_agreement(conn, _agreement(id="A-2"), [_mode(1)], NOW, "operator")
+        found = [(row.agreement_id, row.id) for row in agreements.list_active_pmodes(conn)]
+        assert found == [("A-1", _mode(1).id), ("A-2", _mode(1).id)]
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
-        agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(1, id="other")], NOW, "operator")
+        agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(1)], NOW, "operator")
 
 
 def test_the_newest_revocations_count(engine):

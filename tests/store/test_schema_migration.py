@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from gateway.errors import GatewayError
-from gateway.store import lanes, make_engine, read_transaction, write_transaction
+from gateway.store import agreements, lanes, make_engine, messages, read_transaction, write_transaction
 from gateway.store import schema_migration as module
 from gateway.store.schema_migration import (
     check_schema_version,
@@ -111,3 +111,48 @@ def test_the_revisions_lie_in_packages():
     folder = Path(module.__file__).parent / "migrations"
     for inner in (folder, folder / "versions"):
         assert (inner / "__init__.py").is_file()
+
+
+_OLD_AGREEMENT = (
+    "INSERT INTO agreements (id, kind, source, sha256, status, loaded_at, loaded_by)"
+    " VALUES ('A-1', 'pmode', '', 'ab', 'ACTIVE', {at}, 'operator')"
+)
+_OLD_PMODE = (
+    "INSERT INTO pmodes"
+    " (id, agreement_id, protocol, from_party, from_role, to_party, service, action, parameters) VALUES"
+    """ ('submit', 'A-1', 'ebms2', 'b', 'Applicant', 'h', 'urn:s', 'Submit', '{{"deliver_to":"case"}}')"""
+)
+_OLD_MESSAGE = (
+    "INSERT INTO messages (message_id, direction, protocol, kind, conversation_id, from_party, to_party,"
+    " service, action, pmode_id, identity_sha256, state, received_at, parcel_headers, parcel_sha256)"
+    " VALUES ('{name}', 'in', 'ebms2', 'UserMessage', 'c', 'b', 'h', 'urn:s', 'Submit', {pmode}, 'ab',"
+    " 'RECEIVED', {at}, '{{}}', 'ab')"
+)
+
+
+@pytest.mark.parametrize("revision", [one for one in list_known_revisions() if one < "0014"])
+def test_pmodes_and_messages_of_every_older_version_stay(empty, revision):
+    at = "1" if empty.dialect.name == "sqlite" else "now()"
+    with write_transaction(empty) as conn:
+        config = module._make_alembic_config()
+        config.attributes["connection"] = conn
+        module.command.upgrade(config, revision)
+        for statement in (
+            _OLD_AGREEMENT.format(at=at),
+            _OLD_PMODE.format(),
+            _OLD_MESSAGE.format(name="known", pmode="'submit'", at=at),
+            _OLD_MESSAGE.format(name="gone", pmode="'replaced'", at=at),
+            _OLD_MESSAGE.format(name="none", pmode="NULL", at=at),
+        ):
+            conn.exec_driver_sql(statement)
+    assert migrate_schema(empty) == (revision, get_head_revision())
+    with read_transaction(empty) as conn:
+        (row,) = agreements.list_active_pmodes(conn)
+        found = {
+            name: messages.find_by_message_id(conn, "in", "b", name).agreement_id
+            for name in ("known", "gone", "none")
+        }
+    assert (row.agreement_id, row.id, row.from_role, row.to_role) == ("A-1", "submit", "Applicant", None)
+    assert row.parameters == {"deliver_to": "case"}
+    assert found == {"known": "A-1", "gone": None, "none": None}
+    assert inspect(empty).get_pk_constraint("pmodes")["constrained_columns"] == ["agreement_id", "id"]

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.agreements import PMode
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
@@ -24,7 +25,7 @@ from gateway.errors import (
 )
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import Hub, closing_transaction, signals
+from gateway.hub import Hub, RegisterSnapshot, closing_transaction, signals
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage, make_refusal_error
 from gateway.store import DeliveryLease, delivery_leases, payloads, read_transaction, write_transaction
@@ -107,13 +108,13 @@ class MshAgent:
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
-        pmode = self._hub.refresh_snapshot().book.find_by_id(str(lease.parameters.get("pmode")))
+        pmode = _find_pmode(self._hub.refresh_snapshot(), lease)
         return pmode is None or pmode.security.sign
 
     def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> OpenedMessage:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
-        pmode = knowledge.book.find_by_id(str(lease.parameters.get("pmode")))
+        pmode = _find_pmode(knowledge, lease)
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
         with read_transaction(self._hub.engine) as conn:
             content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
@@ -136,6 +137,11 @@ class MshAgent:
         record_evidence(
             conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, what.at
         )
+
+
+def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease) -> PMode | None:
+    """Return the P-Mode of a queued message, None when it is gone; older versions named no agreement."""
+    return knowledge.book.find_by_id(lease.parameters.get("agreement"), str(lease.parameters.get("pmode")))
 
 
 def _check_status(answer: HttpAnswer) -> None:

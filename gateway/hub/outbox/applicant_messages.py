@@ -107,7 +107,7 @@ def seal_message(
     load_shipped_schemas(RESULT).validate_document(document)
     signed = sign_document(document, hub.signer, now=now)
     knowledge = hub.refresh_snapshot()
-    came_by = knowledge.book.find_by_id(facts.message.pmode_id or "")
+    came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "")
     if came_by is None:
         raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")
     pmode = knowledge.book.get_reply_pmode(came_by, action)
@@ -168,6 +168,7 @@ def store_message(
                 "endpoint": pmode.endpoint or "",
                 "headers": dict(outgoing.parcel.headers),
                 "action": unit.action,
+                "agreement": pmode.agreement,
                 "pmode": pmode.id,
                 "retries": terms.retries,
                 "retry_interval": terms.retry_interval,
@@ -202,6 +203,7 @@ def _make_message_row(hub: Hub, facts: CaseSnapshot, outgoing: SealedMessage, co
         payloads=unit.payloads,
         direction="out",
         ref_to_message_id=unit.ref_to_message_id,
+        agreement_id=outgoing.pmode.agreement,
         pmode_id=outgoing.pmode.id,
         signer_sha256=outgoing.signer,
         case_id=facts.case.id,
