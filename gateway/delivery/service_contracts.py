@@ -68,7 +68,10 @@ class CallAttachment:
 
 @dataclass(frozen=True, slots=True)
 class ServiceCall:
-    """One call: operation, simple arguments by name, the document for the open part, MessageID, address."""
+    """One call: operation, simple arguments by name, the document for the open part, MessageID, address.
+
+    `laws` are named beside the document where the WSDL has a place for them, and left out otherwise.
+    """
 
     operation: str
     message_id: str
@@ -76,6 +79,7 @@ class ServiceCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     document: etree._Element | None = None
     attachments: tuple[CallAttachment, ...] = ()
+    laws: tuple[str, ...] = ()
 
 
 class _OfflineTransport(Transport):  # type: ignore[misc]
@@ -131,11 +135,7 @@ class ServiceContract:
         if operation is None:
             detail = f"the WSDL has no operation {call.operation[:80]!r}"
             raise GatewayError(REQUEST_INVALID, detail, self.name)
-        arguments = dict(call.arguments)
-        if call.attachments:
-            arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
-        if call.document is not None:
-            arguments[operation.open_part or "Document"] = {"_value_1": etree.Element(call.document.tag)}
+        arguments = _build_arguments(call, operation)
         try:
             envelope = self._client.create_message(self._service, call.operation, **arguments)
         except Exception as problem:
@@ -153,6 +153,19 @@ class ServiceContract:
         if len(octets) > DEFAULT_LIMITS.text:  # an unreadable envelope must not be stored
             prescan_xml(octets)
         return octets
+
+
+def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
+    """Return the arguments for zeep, with a placeholder element in place of the document."""
+    arguments = dict(call.arguments)
+    if call.attachments:
+        arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
+    if call.document is not None:
+        content: dict[str, Any] = {"_value_1": etree.Element(call.document.tag)}
+        if operation.takes_laws and call.laws:
+            content["laws"] = list(call.laws)
+        arguments[operation.open_part or "Document"] = content
+    return arguments
 
 
 def _insert_document(

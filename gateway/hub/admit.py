@@ -176,7 +176,7 @@ def _make_request(
         mapping_version=bundle[:16],
         mapping_sha256=bundle,
         document_sha256=payloads.store_payload(conn, worded.envelope, now),
-        required=[[int(item), law] for item in one.request.items for law in one.request.laws],
+        required=[[int(item), law] for item in one.request.items for law in one.laws],
     )
 
 

@@ -73,11 +73,12 @@ class StoredSubmission:
 
 @dataclass(frozen=True, slots=True)
 class PreparedApplication:
-    """One application that is ready to send: its request document and its number for the agency."""
+    """One application that is ready to send: its request document, its number, the laws to decide under."""
 
     application: Application
     number: str
     request: AgencyRequest
+    laws: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         numbers = _assign_numbers(hub, arrived, submission, declarant)
         # Read once: the mappings in force may change while this submission is split.
         bundle = hub.rules.bundle
-        prepared = _prepare_applications(bundle, submission, (numbers.applications, further), root)
+        prepared = _prepare_applications(bundle, submission, (numbers, further), root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -211,10 +212,15 @@ def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> d
 
 @dataclass(frozen=True, slots=True)
 class _CaseNumbers:
-    """The case's number, and the number of each application by its id."""
+    """The case's number, and the number of each application by its id.
+
+    `laws` has the laws of the applications that a supplement repeats: those they were opened with,
+    also when the mappings have changed since.
+    """
 
     case: str
     applications: Mapping[str, str]
+    laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _assign_numbers(
@@ -242,23 +248,38 @@ def _assign_numbers(
         if {item for item, _ in row.required} != set(one.items):
             detail = f"a supplement concerns the items of application {one.id[:40]!r}, no others"
             raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
-    return _CaseNumbers(case.number, {one.id: str(asked[one.id].number) for one in submission.applications})
+    rows = {one.id: asked[one.id] for one in submission.applications}
+    return _CaseNumbers(
+        case.number,
+        {key: str(row.number) for key, row in rows.items()},
+        {key: tuple(dict.fromkeys(str(law) for _, law in row.required)) for key, row in rows.items()},
+    )
 
 
 def _prepare_applications(
     bundle: MappingBundle,
     submission: Submission,
-    given: tuple[Mapping[str, str], Mapping[str, Payload]],
+    given: tuple[_CaseNumbers, Mapping[str, Payload]],
     root: etree._Element,
 ) -> tuple[PreparedApplication, ...]:
     """Return every application ready to send; raises with the problems of attachments and of fields."""
     numbers, further = given
     done = split_submission(
-        root, bundle, {key: {"application_number": number} for key, number in numbers.items()}
+        root,
+        bundle,
+        {key: {"application_number": number} for key, number in numbers.applications.items()},
     )
     wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
     problems = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
     if problems or wrong:
         raise SubmissionRejectedError((*map(make_found_problem, wrong), *problems))
     by_id = {request.application: request for request in done.requests}
-    return tuple(PreparedApplication(one, numbers[one.id], by_id[one.id]) for one in submission.applications)
+    return tuple(
+        PreparedApplication(
+            one,
+            numbers.applications[one.id],
+            by_id[one.id],
+            numbers.laws.get(one.id) or by_id[one.id].laws,
+        )
+        for one in submission.applications
+    )

@@ -44,7 +44,7 @@ class WsdlOperation:
     """One operation: its name, the wrapper elements in Clark notation, and their actions.
 
     `open_part` is the child of the request that contains an agency document, None without
-    one.
+    one. `takes_laws` says that this child may name the laws to decide under.
     """
 
     name: str
@@ -53,6 +53,7 @@ class WsdlOperation:
     action: str
     reply_action: str
     open_part: str | None = None
+    takes_laws: bool = False
 
 
 class BodySchema:
@@ -190,24 +191,27 @@ def _read_operation(
     if given is None or returned is None:
         raise ValueError("an operation needs an input and an output")
     request = elements[_get_local_name(_get_attribute(given, "message"))]
+    part, content = _find_open_part(schema, etree.QName(request).localname)
     return WsdlOperation(
         name=_get_attribute(element, "name"),
         request=request,
         response=elements[_get_local_name(_get_attribute(returned, "message"))],
         action=_get_attribute(given, f"{{{WSAM}}}Action"),
         reply_action=_get_attribute(returned, f"{{{WSAM}}}Action"),
-        open_part=_find_open_part(schema, etree.QName(request).localname),
+        open_part=part,
+        takes_laws=content is not None and content.find("xsd:attribute[@name='laws']", _NAMES) is not None,
     )
 
 
-def _find_open_part(schema: etree._Element, wrapper: str) -> str | None:
-    """Return the name of the wrapper's child whose type is a wildcard."""
+def _find_open_part(schema: etree._Element, wrapper: str) -> tuple[str, etree._Element] | tuple[None, None]:
+    """Return the name and the type of the wrapper's child whose type is a wildcard."""
     types = schema.findall("xsd:complexType", _NAMES)
-    wildcards = {one.get("name") for one in types if one.find(".//xsd:any", _NAMES) is not None}
+    wildcards = {one.get("name"): one for one in types if one.find(".//xsd:any", _NAMES) is not None}
     for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMES):
-        if _get_local_name(child.get("type", "")) in wildcards:
-            return _get_attribute(child, "name")
-    return None
+        content = wildcards.get(_get_local_name(child.get("type", "")))
+        if content is not None:
+            return _get_attribute(child, "name"), content
+    return None, None
 
 
 def _get_attribute(element: etree._Element, name: str) -> str:

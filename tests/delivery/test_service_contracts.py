@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -258,3 +259,13 @@ def test_composing_is_cheap() -> None:
     for _ in range(50):
         BOUND.compose_envelope(call)
     assert (time.process_time() - started) / 50 < 0.005
+
+
+def test_laws_are_named_where_the_wsdl_has_a_place_for_them() -> None:
+    named = replace(CALL, laws=("01", "70"))
+    assert parse_xml(BOUND.compose_envelope(named)).find(f".//{{{AGENCY}}}Document").get("laws") == "01 70"
+    assert parse_xml(BOUND.compose_envelope(CALL)).find(f".//{{{AGENCY}}}Document").get("laws") is None
+    older = re.sub(rb"<xs:attribute name=\"laws\"[^>]*>", b"", TEMPLATE)
+    assert older != TEMPLATE
+    octets = ServiceContract("older", older).compose_envelope(named)
+    assert parse_xml(octets).find(f".//{{{AGENCY}}}Document").get("laws") is None

@@ -19,7 +19,10 @@ CUSTOMS = "customs"
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCall:
-    """One SOAP call: destination, operation, MessageID, arguments; `document` fills the schema's wildcard."""
+    """One SOAP call: destination, operation, MessageID, arguments; `document` fills the schema's wildcard.
+
+    `laws` are the laws under which each item of the document may be decided.
+    """
 
     destination: str
     operation: str
@@ -27,6 +30,7 @@ class OutgoingCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     document: etree._Element | None = None
     attachments: tuple[Payload, ...] = ()
+    laws: tuple[str, ...] = ()
 
 
 class CallComposer(Protocol):

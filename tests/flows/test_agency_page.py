@@ -1,0 +1,133 @@
+"""The agency page of the manual: its call is valid, is taken and decides; calls of the hub name the laws."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.hub.reply import apply_call_back
+from gateway.share import get_data_folder
+from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
+from gateway.web.agency_service import build_agency_service
+from gateway.web.soap_security import SoapSecurityGate
+from gateway.wire.addressing import AddressingHeaders
+from gateway.wire.namespaces import AGENCY, SERVICE_AGENCY
+from gateway.wire.wsdl import ServiceDescription, read_wsdl
+from gateway.wire.xml import parse_xml, serialize_element
+from gateway.xmlsec.algorithms import STRICT
+from gateway.xmlsec.wss import sign_soap_envelope, verify_soap_envelope
+from tests.flows.test_supplements import supplement
+from tests.kit.house import signer_named
+from tests.kit.paths import MANUAL
+from tests.kit.soap import envelope
+from tests.kit.story import AGENCIES, Story
+
+PAGE = (MANUAL / "agency.md").read_text(encoding="utf-8")
+SIGNED_AT = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+
+
+def example(name: str) -> bytes:
+    (found,) = re.findall(rf"^```xml {name}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return str(found).strip().encode()
+
+
+def service(name: str) -> ServiceDescription:
+    return read_wsdl(get_data_folder("wsdl").joinpath(name).read_bytes())
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    started.submit()
+    started.tick()
+    return started
+
+
+def test_the_call_of_the_page_is_valid_and_signed_as_it_stands() -> None:
+    root = parse_xml(example("decision"))
+    service("hub-agency.wsdl").schema.validate_element(root[1][0])
+    assert verify_soap_envelope(root, STRICT, now=SIGNED_AT).certificate.subject.endswith("agency.example")
+
+
+def test_the_application_of_the_page_is_valid() -> None:
+    """Its document is cut short, which the schema of the wrapper leaves open."""
+    service("agency-template.wsdl").schema.validate_element(parse_xml(example("application")))
+
+
+def call_hub(gate: SoapSecurityGate, body: bytes) -> tuple[str, bytes]:
+    started: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": "text/xml; charset=utf-8",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
+    answer = b"".join(gate(environ, lambda *line: started.append(line)))
+    return started[0][0], answer
+
+
+def signed_by_agency(story: Story, change: Callable[[etree._Element], None]) -> bytes:
+    """Return the call of the page, for the application of the story, signed by its agency."""
+    request = parse_xml(example("decision"))[1][0]
+    request[0].text = story.number_of("KPTA")
+    change(request)
+    root = envelope(request, AddressingHeaders(f"{SERVICE_AGENCY}:SubmitDecision", "urn:uuid:page"))
+    sign_soap_envelope(root, signer_named("kpta"), now=story.clock())
+    return serialize_element(root)
+
+
+def set_law(law: str) -> Callable[[etree._Element], None]:
+    def change(request: etree._Element) -> None:
+        (element,) = request.iter(f"{{{SERVICE_AGENCY}}}law")
+        element.text = law
+
+    return change
+
+
+def test_the_hub_takes_the_call_of_the_page_and_the_item_is_decided(story: Story) -> None:
+    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    status, answer = call_hub(gate, signed_by_agency(story, lambda _: None))
+    assert status == "200 OK", answer
+    assert story.request("KPTA").state == "DECIDED"
+
+
+def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:
+    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    status, answer = call_hub(gate, signed_by_agency(story, set_law("99")))
+    assert status.startswith("500")
+    assert b">GW404<" in answer
+    assert story.request("KPTA").state != "DECIDED"
+
+
+def named_laws(story: Story, operation: str) -> dict[str, str | None]:
+    return {
+        call.destination: call.body.find(f"{{{AGENCY}}}Document").get("laws")  # type: ignore[union-attr]
+        for call in story.soap.calls
+        if call.operation == operation
+    }
+
+
+def test_each_call_names_the_laws_of_its_document(story: Story) -> None:
+    assert named_laws(story, "SubmitApplication") == {"KPTA": "01 70", "KFDA": "05", "NPQS": "12"}
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    assert named_laws(story, "SubmitSupplement") == {"KPTA": "01 70", "KFDA": "05", "NPQS": "12"}
+
+
+def test_every_law_that_a_call_names_may_decide(story: Story) -> None:
+    for agency in AGENCIES:
+        item = {"KPTA": 1, "KFDA": 2, "NPQS": 3}[agency]
+        laws = (named_laws(story, "SubmitApplication")[agency] or "").split()
+        made = tuple(Decision(item, law, DecisionCode.APPROVED) for law in laws)
+        told = Notice(f"{agency}-all", story.clock(), "R01", made)
+        apply_call_back(story.hub, agency, AgencyCallback(told, story.number_of(agency)))
+    story.tick()
+    assert story.case().outcome == "APPROVED"
