@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +19,15 @@ import pytest
 from gateway.cases.case_outcome import CaseOutcome
 from gateway.cases.result_documents import ReportedProblem
 from gateway.cli import main
+from gateway.conformance.partners.broker_client import BrokerClient
+from gateway.conformance.partners.http_transport import NotConnectedError
+from gateway.conformance.partners.sending_outcome import NotTakenError, SendingState, conclude_sending
+from gateway.errors import UNREACHABLE, GatewayError
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 from tests.conformance.conftest import wait_for
 from tests.conformance.hub_messages import ReceivingHub
-from tests.conformance.simulated_hubs import LABEL, SAMPLE, signer_of
+from tests.conformance.simulated_hubs import LABEL, SAMPLE, clock, signer_of
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
@@ -65,7 +71,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+def desk(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     hub = ReceivingHub(keys)
     port = find_free_port()
     folder = tmp_path / "broker"
@@ -155,6 +164,90 @@ def test_a_wrong_receipt_by_a_post_of_its_own_is_none(desk: Desk) -> None:
     status, told, words = desk.submit("--wait", "5")
     assert (status, told["receipt_verified"]) == (1, False)
     assert "GW309" in words
+
+
+def test_the_receipt_is_told_before_the_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def wait(*_: object) -> None:
+        told.append(desk.capsys.readouterr().out)
+
+    monkeypatch.setattr(BrokerClient, "wait_for_result", wait)
+    words = ("--partner", str(desk.folder), "--to", desk.hub.url, "--wait", "1")
+    assert main(["submit", str(SAMPLE_FILE), "--as", "broker", *words]) == 1
+    assert told[0].splitlines()[1] == "receipt: verified"
+    desk.capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "repeatable", "sentence"),
+    [
+        ("silent", "unanswered", True, "it is not known whether the hub has stored the message"),
+        ("busy", "not taken", True, "the hub is busy and has stored nothing"),
+        ("gone", "refused", False, "the same octets would be refused again"),
+        ("wrong", "unproven", True, "no proof that the hub has stored"),
+        ("empty", "unanswered", True, "it is not known whether the hub has stored the message"),
+    ],
+)
+def test_what_became_of_a_message_without_receipt(
+    desk: Desk, word: str, state: str, repeatable: bool, sentence: str
+) -> None:
+    desk.hub.script = [word]
+    status, told, words = desk.submit("--wait", "0", "--retries", "0")
+    assert (status, told["sent"], "kept" in told) == (1, state, repeatable)
+    assert sentence in words
+    assert ("to send the same octets again" in words) is repeatable
+
+
+def test_a_message_that_never_left_is_not_called_sent(desk: Desk) -> None:
+    nowhere = f"http://127.0.0.1:{find_free_port()}/msh/ebms2"
+    status, told, words = desk.submit("--wait", "0", "--retries", "1", "--to", nowhere)
+    assert (status, told["sent"], told["receipt_verified"]) == (1, "not sent", False)
+    assert "not sent: no connection to the hub: GW601 Connection refused" in words
+    assert "sent again" not in words
+    assert "nothing has left this machine" in words
+
+
+def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
+    silent, away = GatewayError(UNREACHABLE, "closed"), NotConnectedError(UNREACHABLE, "refused")
+    assert conclude_sending([away]).state is SendingState.NOT_SENT
+    assert conclude_sending([silent, away]).state is SendingState.UNANSWERED
+    assert conclude_sending([NotTakenError(UNREACHABLE, "503"), away]).state is SendingState.NOT_TAKEN
+
+
+def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
+    desk.hub.script = ["silent"]
+    _, told, words = desk.submit(
+        "--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}"
+    )
+    again = shlex.split(words.split("to repeat: gateway ")[1].splitlines()[0])
+    assert main([*again, "--wait", "0"]) == 0
+    assert "receipt: verified" in desk.capsys.readouterr().out
+    assert desk.hub.got[0] == desk.hub.got[1]
+    assert desk.hub.units[-1].message_id == told["message_id"]
+
+
+def test_a_time_out_tells_case_state_and_open_question(desk: Desk, tmp_path: Path) -> None:
+    side = desk.hub.side
+    assert side is not None
+    sender = desk.afterwards(lambda: ("Notice", side.notice()))
+    words = ("--partner", str(desk.folder), "--to", desk.hub.url, "--folder", str(tmp_path / "kept"))
+    assert main(["submit", str(SAMPLE_FILE), "--as", "broker", *words, "--wait", "2"]) == 1
+    sender.join()
+    captured = desk.capsys.readouterr()
+    deadline = clock().isoformat()[:10]
+    assert "case SW1: IN_PROGRESS" in captured.out
+    assert f"KFDA asks about application A2, answer until {deadline}" in captured.out
+    assert "\n    APP[2]\n" in captured.out
+    assert "Function 35" in captured.out
+    assert "to go on waiting: gateway listen --as broker --partner" in captured.err
+
+
+def test_a_time_out_without_a_notice_says_so(desk: Desk) -> None:
+    status, told, _ = desk.submit("--wait", "0.2")
+    assert (status, told["sent"], told["case_number"], told["state"], told["questions"]) == (
+        1, "sent", None, None, [],
+    )  # fmt: skip
 
 
 def test_the_result_is_waited_for_and_verified(desk: Desk) -> None:

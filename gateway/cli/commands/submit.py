@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.named_files import read_file, split_named_file
-from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.result_output import print_json, print_problem, print_sentence
 from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
+from gateway.cli.submission_report import (
+    describe_open_questions,
+    make_listen_command,
+    make_repeat_command,
+    print_result_report,
+)
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.partners import (
     BrokerClient,
     Membership,
     ResendPolicy,
     SealedSubmission,
+    SendingError,
+    SendingState,
+    is_kept_submission,
+    keep_submission,
+    read_kept_submission,
     read_membership,
     seal_submission,
     sign_submission,
+    summarize_notices,
 )
-from gateway.errors import GatewayError
+from gateway.errors import SETTINGS_WRONG, GatewayError
 
 __all__ = ["submit_file"]
 
 _WAIT = 60.0
 _PARTNER_WORDS = "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
 _HUB_WORDS = "the hub's certificate, if not hub.cert.pem"
+_BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
+_FILE_WORDS = (
+    "the submission; it is signed if it has no signature. Or a message that this verb kept: it is sent again "
+    "unchanged"
+)
 _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 
 
 @verb
-@click.argument("file", type=FILE, help="the submission; it is signed if it has no signature")
+@click.argument("file", type=FILE, help=_FILE_WORDS)
 @click.option(
     "--as", "party", required=True, metavar="PARTY", help="the sending party: its key is PARTY.key.pem"
 )
@@ -47,35 +65,140 @@ _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 @click.option("--retry-interval", type=float, default=1.0, metavar="S", help="seconds between attempts")
 @click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
 @tls_options()
-@click.option("--folder", type=FILE, help="store the messages of the hub in this folder")
+@click.option("--folder", type=FILE, help="keep the message sent and the messages of the hub in this folder")
 @json_option()
 def submit_file(arguments: Arguments) -> int:
     """Send a signed submission, check its receipt, wait for its result; return 1 when one of them fails."""
     member = read_membership(
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
+    message = _open_message(arguments, member)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="gateway-submit-"))
+    exchange = _Exchange(arguments, member, message, folder)
+    try:
+        problem = exchange.run_exchange()
+    finally:
+        # What may be needed again, the octets or an acknowledged message, is not thrown away.
+        if arguments.folder is None and not exchange.keeps_files:
+            shutil.rmtree(folder, ignore_errors=True)
+    if arguments.json:
+        print_json(exchange.told | ({"problem": problem} if problem is not None else {}))
+    if problem is not None:
+        print_problem(problem)
+    for line in exchange.hints:
+        print_problem(line)
+    return 0 if problem is None else 1
+
+
+def _open_message(arguments: Arguments, member: Membership) -> SealedSubmission:
+    """Return the message to send: a kept one as it is, or a new one around the submission."""
+    content = read_file(arguments.file)
     named = (split_named_file(text, "--attach") for text in arguments.attach)
     files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
-    message = seal_submission(sign_submission(read_file(arguments.file), member), files, member, arguments.to)
-    with tempfile.TemporaryDirectory(prefix="gateway-submit-") as scratch:
-        client = BrokerClient(
+    if not is_kept_submission(content):
+        return seal_submission(sign_submission(content, member), files, member, arguments.to)
+    if files:
+        raise GatewayError(SETTINGS_WRONG, "a kept message contains its attachments", "--attach")
+    return read_kept_submission(content, arguments.to)
+
+
+class _Exchange:
+    """One submission from its sending to its result; `told` is the report, `hints` say how to go on."""
+
+    def __init__(
+        self, arguments: Arguments, member: Membership, message: SealedSubmission, folder: Path
+    ) -> None:
+        self._arguments = arguments
+        self._message = message
+        self._folder = folder
+        self._client = BrokerClient(
             member,
-            arguments.folder or Path(scratch),
+            folder,
             _read_agreed_patience(arguments, member, message),
             print_problem,
             open_tls(arguments),
         )
+        self.keeps_files = False
+        self.hints: list[str] = []
+        self.told: dict[str, Any] = {
+            "message_id": message.unit.message_id,
+            "sent": SendingState.NOT_SENT.value,
+            "receipt_verified": False,
+            "case_number": None,
+            "state": None,
+            "questions": [],
+            "result": None,
+        }
+
+    def run_exchange(self) -> str | None:
+        """Send, and wait for the result; return the problem, if any."""
+        self._say(f"message: {self._message.unit.message_id}")
         try:
-            told, problem = _exchange_messages(client, message, arguments.wait)
+            problem = self._send_message()
+            if problem is not None or self._arguments.wait <= 0:
+                return problem
+            return self._await_result()
         finally:
-            client.close()
-    if arguments.json:
-        print_json(told)
-    else:
-        _print_submission_report(told)
-    if problem is not None:
-        print_problem(problem)
-    return 0 if problem is None else 1
+            self._client.close()
+
+    def _send_message(self) -> str | None:
+        """Keep the octets, and send them until their receipt; return the problem, if any."""
+        try:
+            if self._arguments.wait > 0:
+                self._client.start_listening()
+            kept = keep_submission(self._folder / "sent", self._message)
+            self._client.send_submission(self._message)
+        except SendingError as failure:
+            return self._report_failure(failure, kept)
+        except GatewayError as problem:
+            if self._arguments.wait > 0 and problem.problem is SETTINGS_WRONG:
+                self.hints.append(_BUSY_HINT)
+            return f"not sent: {problem}"
+        verified = self._message.unit.ack_requested is not None
+        self.told |= {"sent": "sent", "receipt_verified": verified}
+        self._say(f"receipt: {'verified' if verified else 'none, the agreement asks for none'}")
+        return None
+
+    def _say(self, line: str) -> None:
+        print_sentence(line, as_json=self._arguments.json)
+        sys.stdout.flush()
+
+    def _report_failure(self, failure: SendingError, kept: Path) -> str:
+        state = failure.state
+        self.told["sent"] = state.value
+        self._say("receipt: none")
+        self.hints.append(state.advice)
+        if state.repeatable:
+            self.keeps_files = True
+            self.told["kept"] = str(kept)
+            self.hints.append(f"to repeat: {make_repeat_command(self._arguments, kept)}")
+        return f"{state.sentence}: {failure}"
+
+    def _await_result(self) -> str | None:
+        wait = self._arguments.wait
+        row = self._client.wait_for_result(self._message, wait)
+        news = summarize_notices(self._client.list_notices(self._message))
+        self.told |= {name: news[name] for name in ("case_number", "state", "questions")}
+        if row is None:
+            return self._report_time_out(news)
+        self.told["result"] = row["said"] | {"message_id": row["message_id"]}
+        if not self._arguments.json:
+            print_result_report(row["said"])
+        if not row["said"]["verified"]:
+            return f"the result is not verified: {row['said']['problem']}"
+        refused = row["said"]["outcome"] == "REFUSED"
+        state = "REFUSED" if refused else "DECIDED"
+        self.told |= {"case_number": row["said"]["case_number"], "state": state, "questions": []}
+        return "the hub refused the submission" if refused else None
+
+    def _report_time_out(self, news: dict[str, Any]) -> str:
+        for line in describe_open_questions(news):
+            self._say(line)
+        if news["applications"]:
+            self.keeps_files = True
+            self.hints.append(f"the notices are in {self._folder}")
+        self.hints.append(f"to go on waiting: {make_listen_command(self._arguments)}")
+        return f"no result within {self._arguments.wait:g} s"
 
 
 def _read_agreed_patience(
@@ -84,53 +207,3 @@ def _read_agreed_patience(
     agreed = member.get_outgoing_pmode(message.unit.action).reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
     return ResendPolicy(retries, arguments.retry_interval, arguments.time_out)
-
-
-def _exchange_messages(
-    client: BrokerClient, message: SealedSubmission, wait: float
-) -> tuple[dict[str, Any], str | None]:
-    """Send, and wait for the result; return the report and the problem, if any."""
-    told: dict[str, Any] = {"message_id": message.unit.message_id, "receipt_verified": False, "result": None}
-    try:
-        if wait > 0:
-            client.start_listening()
-        client.send_submission(message)
-    except GatewayError as problem:
-        return told | {"problem": str(problem)}, str(problem)
-    told["receipt_verified"] = message.unit.ack_requested is not None
-    if wait <= 0:
-        return told, None
-    row = client.wait_for_result(message, wait)
-    if row is None:
-        return told, f"no result within {wait:g} s"
-    told["result"] = row["said"] | {"message_id": row["message_id"]}
-    if not row["said"]["verified"]:
-        return told, f"the result is not verified: {row['said']['problem']}"
-    refused = row["said"]["outcome"] == "REFUSED"
-    return told, "the hub refused the submission" if refused else None
-
-
-_LINES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
-    ("message", lambda told: str(told["message_id"])),
-    ("receipt", lambda told: "verified" if told["receipt_verified"] else "none"),
-)
-
-
-def _print_submission_report(told: dict[str, Any]) -> None:
-    for name, words in _LINES:
-        print(f"{name}: {words(told)}")
-    result = told["result"]
-    if result is None:
-        return
-    if not result["verified"]:
-        print("result: not verified")
-        return
-    about = f"case {result['case_number']}, reference {result['reference']}"
-    print(f"result: {result['outcome']}, {about}, verified")
-    for one in result["decisions"]:
-        subject = f"item {one['item']} {one['organisation']} law {one['law']}"
-        print(f"  {subject}: {one['decision']} {one['number'] or ''}")
-        for condition in one["conditions"]:
-            print(f"    on condition: {condition}")
-    for one in result["problems"]:
-        print(f"  {one['id']} {one['text']} {one['pointer'] or ''}")

@@ -8,6 +8,7 @@ from .broker_client import SealedSubmission as SealedSubmission
 from .broker_client import make_supplement as make_supplement
 from .broker_client import seal_submission as seal_submission
 from .broker_client import sign_submission as sign_submission
+from .case_news import summarize_notices as summarize_notices
 from .customs import CustomsSimulator as CustomsSimulator
 from .http_transport import HttpReply as HttpReply
 from .http_transport import IncomingRequest as IncomingRequest
@@ -18,6 +19,9 @@ from .http_transport import make_http_connection as make_http_connection
 from .hub_documents import read_hub_answer as read_hub_answer
 from .journal import Journal as Journal
 from .journal import read_journal as read_journal
+from .kept_submissions import is_kept_submission as is_kept_submission
+from .kept_submissions import keep_submission as keep_submission
+from .kept_submissions import read_kept_submission as read_kept_submission
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
 from .message_handler import read_parcel_content as read_parcel_content
@@ -29,6 +33,8 @@ from .partner_identity import get_current_time as get_current_time
 from .partner_identity import read_file as read_file
 from .partner_identity import read_identity as read_identity
 from .partner_identity import read_membership as read_membership
+from .sending_outcome import SendingError as SendingError
+from .sending_outcome import SendingState as SendingState
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE
 from .soap_endpoint import build_addressed_envelope as build_addressed_envelope
 from .soap_endpoint import load_service_description as load_service_description

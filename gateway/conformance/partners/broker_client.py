@@ -9,13 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from lxml import etree
 
-from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
+from gateway.conformance.partners.http_transport import (
+    HttpPoster,
+    HttpReply,
+    IncomingRequest,
+    NotConnectedError,
+    PartnerServer,
+)
 from gateway.conformance.partners.message_handler import (
     EBMS2,
     MessageHandler,
@@ -23,9 +30,9 @@ from gateway.conformance.partners.message_handler import (
     read_signal_error,
 )
 from gateway.conformance.partners.partner_identity import Membership, get_current_time
+from gateway.conformance.partners.sending_outcome import conclude_sending, raise_for_status
 from gateway.errors import (
     RECEIPT_MISSING,
-    REFUSED_FOR_GOOD,
     RULE_BROKEN,
     SETTINGS_WRONG,
     UNREACHABLE,
@@ -198,27 +205,28 @@ class BrokerClient:
     def send_submission(self, submission: SealedSubmission) -> None:
         """Send until a valid receipt has arrived; the same octets on every attempt.
 
-        Raises GW602 for a refusal, GW309 for a receipt that does not match, GW601 or GW308
-        when no attempt was answered.
+        Raises SendingError, which says what is known: GW602 for a refusal, GW309 for a receipt
+        that does not match, GW601 or GW308 when no attempt was answered.
         """
         self.handler.expect_receipt(submission.sent)
         with closing(HttpPoster(submission.url, self._patience.answer, self._tls)) as poster:
             self._send_until_receipt(submission, poster)
 
     def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> None:
-        last = GatewayError(RECEIPT_MISSING, "no receipt arrived", "eb:Acknowledgment")
-        for attempt in range(self._patience.retries + 1):
-            if attempt:
-                self._say(f"no receipt ({last}); sent again, the same octets")
-                time.sleep(self._patience.interval)
+        failures: list[GatewayError] = []
+        attempts = self._patience.retries + 1
+        for attempt in range(1, attempts + 1):
             try:
                 self._attempt_send(submission, poster)
                 return
             except GatewayError as problem:
+                failures.append(problem)
                 if problem.problem not in (UNREACHABLE, RECEIPT_MISSING):
-                    raise
-                last = problem
-        raise last
+                    break
+                if attempt < attempts:
+                    self._say(f"{_describe_retry(problem)} (attempt {attempt + 1} of {attempts})")
+                    time.sleep(self._patience.interval)
+        raise conclude_sending(failures)
 
     def _attempt_send(self, submission: SealedSubmission, poster: HttpPoster) -> None:
         answer = poster.post(submission.http_headers, submission.body_octets)
@@ -228,10 +236,8 @@ class BrokerClient:
             self._verify_answer(submission, answer)
         elif 200 <= answer.status < 300:
             self._await_receipt(submission)
-        elif answer.status >= 500 or answer.status in (408, 425, 429):
-            raise GatewayError(UNREACHABLE, f"HTTP status {answer.status}", submission.url[:200])
         else:
-            raise GatewayError(REFUSED_FOR_GOOD, f"HTTP status {answer.status}", submission.url[:200])
+            raise_for_status(answer, submission.url)
 
     def _verify_answer(self, submission: SealedSubmission, answer: HttpReply) -> None:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
@@ -261,6 +267,16 @@ class BrokerClient:
             self._arrived.append(row)
             self._news.notify_all()
 
+    def list_notices(self, submission: SealedSubmission) -> list[dict[str, Any]]:
+        """Return the fields of the verified notices about a submission, in the order of arrival.
+
+        For a supplement, those that came before it are left out: it may be the answer to them.
+        """
+        rows = [row for row in self.handler.list_rows() if _is_about_submission(row, submission)]
+        if submission.unit.action == "Supplement":
+            rows = [row for row in rows if datetime.fromisoformat(row["at"]) >= submission.unit.timestamp]
+        return [row["said"] for row in rows if row["action"] == "Notice" and row["said"]["verified"]]
+
     def wait_for_result(self, submission: SealedSubmission, seconds: float) -> dict[str, Any] | None:
         """Wait for the Result of a submission and return its row; print the notices before it."""
         end = time.monotonic() + seconds
@@ -276,6 +292,13 @@ class BrokerClient:
                     if row["action"] == "Result":
                         return row
                     self._say(f"{row['action']}: {_format_notice(row['said'])}")
+
+
+def _describe_retry(problem: GatewayError) -> str:
+    """Return what is said before the same octets are sent again."""
+    if isinstance(problem, NotConnectedError):
+        return f"not sent ({problem}); trying again"
+    return f"no receipt ({problem}); sent again, the same octets"
 
 
 def _is_about_submission(row: dict[str, Any], submission: SealedSubmission) -> bool:

@@ -17,6 +17,11 @@ from urllib.parse import SplitResult, urlsplit
 from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
 from gateway.pki import make_client_context
 
+
+class NotConnectedError(GatewayError):
+    """GW601 before anything was sent: no connection to the destination came about."""
+
+
 _LARGEST: Final = 64 * 1024 * 1024
 _IDLE: Final = 120
 
@@ -182,16 +187,15 @@ class HttpPoster:
         self._closed = False
 
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
-        """POST once; raise GW601 when there is no answer."""
+        """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent."""
         connection = self._take_connection()
+        if connection.sock is None:
+            self._open_connection(connection)
         try:
-            if connection.sock is None:
-                self._open_connection(connection)
             reply = self._exchange_post(connection, headers, body)
         except (OSError, HTTPException) as problem:
             connection.close()
-            reason = str(problem)[:200] or type(problem).__name__
-            raise GatewayError(UNREACHABLE, reason, self.url[:200]) from problem
+            raise GatewayError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
         with self._lock:
             if not self._closed:
                 self._idle.append(connection)
@@ -218,11 +222,14 @@ class HttpPoster:
                 return kept
             kept.close()
 
-    @staticmethod
-    def _open_connection(connection: HTTPConnection) -> None:
-        connection.connect()
-        opened: Any = connection.sock
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _open_connection(self, connection: HTTPConnection) -> None:
+        try:
+            connection.connect()
+            opened: Any = connection.sock
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, HTTPException) as problem:
+            connection.close()
+            raise NotConnectedError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
 
     def _exchange_post(
         self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes
@@ -232,3 +239,11 @@ class HttpPoster:
         content = answer.read()
         kept = {name.lower(): value for name, value in answer.getheaders()}
         return HttpReply(answer.status, kept.get("content-type", ""), content, kept)
+
+
+def _format_reason(problem: Exception) -> str:
+    """Return why an exchange failed, in words without numbers of the operating system."""
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    reason = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    return str(reason)[:200]

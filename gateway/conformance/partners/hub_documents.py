@@ -107,6 +107,7 @@ def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
         "text": _read_text(request, "Text"),
         "pointers": [one.text or "" for one in request.iterfind("{*}Pointer")],
         "deadline": _read_text(request, "Deadline"),
+        "issued_at": _read_text(request, "IssuedAt"),
     }
 
 

@@ -73,6 +73,11 @@ class MessageHandler:
             refusal = EBMS2.reject_parcel(problem, parcel, context)
             return _make_parcel_reply(refusal.parcel, refusal.status)
 
+    def list_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of all messages stored so far, in the order of arrival."""
+        with self._lock:
+            return list(self._known.values())
+
     def expect_receipt(self, sent: SentUnit) -> None:
         """Register a sent unit, in case the hub sends its receipt in a separate POST."""
         with self._lock:

@@ -1,0 +1,60 @@
+"""Keeps the octets of a sealed submission in a file, so that the same octets can be sent again later."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from gateway.conformance.partners.broker_client import SealedSubmission
+from gateway.conformance.partners.message_handler import EBMS2
+from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.message_model import MemoryBody, UserMessage
+from gateway.protocols import Parcel
+from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml, read_http_message
+
+_HTTP_START: Final = re.compile(rb"(?i)POST |(?:soapaction|content-type|mime-version):")
+
+__all__ = ["is_kept_submission", "keep_submission", "read_kept_submission"]
+
+
+def is_kept_submission(content: bytes) -> bool:
+    """Return whether a file begins like an HTTP message, and not like XML."""
+    return _HTTP_START.match(content) is not None
+
+
+def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
+    """Write the HTTP headers and body of a submission durably into a new file; return its path.
+
+    Raises GW801 where the file cannot be written.
+    """
+    name = "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in submission.unit.message_id)
+    path = folder / f"{name[:120]}.http"
+    head = "".join(f"{header}: {value}\r\n" for header, value in submission.http_headers.items())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(f"{head}\r\n".encode("ascii") + submission.body_octets)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as mistake:
+        raise GatewayError(
+            SETTINGS_WRONG, f"{path} cannot be written: {mistake.strerror}", str(path)
+        ) from None
+    return path
+
+
+def read_kept_submission(content: bytes, url: str) -> SealedSubmission:
+    """Return the submission that `keep_submission` wrote, to be sent to `url` unchanged."""
+    message = read_http_message(content)
+    names = ("Content-Type", "SOAPAction")
+    headers = {name: message.headers[name.lower()] for name in names if name.lower() in message.headers}
+    parcel = Parcel(headers, MemoryBody(message.body))
+    sent = EBMS2.read_sent_unit(parcel, DEFAULT_LIMITS)
+    unit = sent.unit
+    if not isinstance(unit, UserMessage) or not unit.payloads:
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
+    root = parse_xml(unit.payloads[0].content)
+    reference = (root.findtext(f"{{{SUB}}}Reference") or "").strip()
+    return SealedSubmission(unit, reference, parcel, sent, url)
