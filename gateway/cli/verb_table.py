@@ -232,8 +232,13 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "map use": Verb(
         "map_use:use_mappings",
-        "activate a folder of mappings from the next message on",
+        "show what a folder changes in the active mappings, and activate it from the next message on",
         "gateway map use mappings --home D",
+    ),
+    "map export": Verb(
+        "map_export:export_mappings",
+        "write all active mappings to a folder, to change it and activate it again",
+        "gateway map export mappings --home D",
     ),
     "map list": Verb(
         "map_use:list_mappings",

@@ -16,6 +16,7 @@ from .documents import DOCUMENT_INVALID as DOCUMENT_INVALID
 from .documents import DOCUMENT_UNKNOWN as DOCUMENT_UNKNOWN
 from .documents import FIELD_MISSING as FIELD_MISSING
 from .documents import MAPPING_MISSING as MAPPING_MISSING
+from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
 from .documents import REFERENCE_REUSED as REFERENCE_REUSED

@@ -161,3 +161,17 @@ VALUE_DOES_NOT_FIT = Problem(
     soap="Client",
     http=200,
 )
+
+MAPPING_WOULD_GO = Problem(
+    id="GW507",
+    title="a document would go out of force unnamed",
+    meaning="A folder of mappings lacks documents that are in force, so it was not activated.",
+    cause=(
+        "The folder contains only the new documents, or a document was deleted from it. A folder "
+        "replaces everything that is in force."
+    ),
+    remedy=(
+        "Write what is in force to a folder with `gateway map export`, and change that folder. To take a "
+        "document out of force, name it: `gateway map use --remove`."
+    ),
+)

@@ -23,8 +23,13 @@ from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules
 from .register.decision_rules import load_status_codes as load_status_codes
+from .register.decision_rules import open_active_mappings as open_active_mappings
 from .register.decision_rules import pack_mapping_folder as pack_mapping_folder
 from .register.decision_rules import unpack_mapping_archive as unpack_mapping_archive
+from .register.mapping_changes import MappingChanges as MappingChanges
+from .register.mapping_changes import check_removed_documents as check_removed_documents
+from .register.mapping_changes import compare_mapping_folders as compare_mapping_folders
+from .register.mapping_changes import read_mapping_files as read_mapping_files
 from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot
 from .register.register_snapshot import load_register_snapshot as load_register_snapshot
 from .reply import apply_call_back as apply_call_back

@@ -1,10 +1,10 @@
 """The document that the manual builds from nothing: its blocks, added up and run as a reader would.
 
 A fenced block says in its first line what it is: ``file=NAME`` is a whole file of the folder,
-``add`` lines for the document, ``fields`` and ``fields item`` what the applicant answers;
-``wrong`` and ``wrong fields item`` are there for one command only.  There are also the ``submission`` and a
-``notice``.  A block ``sh`` is run in the folder above the mappings, and the ``text`` below it is
-what it prints: ``…`` stands for whatever is left out.
+``beside=NAME`` one beside it, ``add`` lines for the document, ``fields`` and ``fields item`` what
+the applicant answers; ``wrong`` and ``wrong fields item`` are there for one command only.  There are
+also the ``submission`` and a ``notice``.  A block ``sh`` is run in the folder above the mappings, and
+the ``text`` below it is what it prints: ``…`` stands for whatever is left out.
 """
 
 from __future__ import annotations
@@ -145,6 +145,8 @@ class Desk:
             path = self._file(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.content, encoding="utf-8")
+        elif block.kind.startswith("beside="):
+            (self.place / block.kind.removeprefix("beside=")).write_text(block.content, encoding="utf-8")
         elif block.kind in ("submission", "notice"):
             (self.place / f"{block.kind}.xml").write_text(block.content, encoding="utf-8")
         elif block.kind in ("add", "wrong"):

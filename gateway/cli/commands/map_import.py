@@ -42,17 +42,17 @@ def import_documents(arguments: Arguments) -> int:
         bar.change_title("loading the imported mappings")
         if there is None:
             files = imported.files
-            load_bundle(MemoryPath(files))
+            bundle = load_bundle(MemoryPath(files))
             _refuse_other_files(arguments.out, files, replace=arguments.replace)
         else:
             files = merge_folder(imported.added, there, replace=arguments.replace)
-            load_bundle(MemoryPath({**there, **files}))
+            bundle = load_bundle(MemoryPath({**there, **files}))
     _write_all_files(arguments.out, files)
-    report = describe_imported_files(imported, files)
+    report = describe_imported_files(imported, files) | {"folder_documents": sorted(bundle.documents)}
     if arguments.json:
         print_json(report)
     else:
-        _print_import_report(report, arguments.out)
+        _print_import_report(report, arguments)
     return 0
 
 
@@ -118,7 +118,7 @@ def _is_other_content(path: Path, content: bytes) -> bool:
     return path.exists() and (not path.is_file() or path.read_bytes() != content)
 
 
-def _print_import_report(report: Mapping[str, Any], out: Path) -> None:
+def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> None:
     for counts in report["documents"]:
         numbers = ", ".join(
             f"{number} {key}" for key, number in counts.items() if key != "document" and number
@@ -127,4 +127,23 @@ def _print_import_report(report: Mapping[str, Any], out: Path) -> None:
     for one in report["to_finish"]:
         place = " ".join(part for part in (one["document"], one["field"]) if part)
         print(f"to finish: {place}: {one['text']}")
-    print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {out}.")
+    print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {arguments.out}.")
+    print_sentence(_tell_folder_content(report, arguments))
+
+
+def _tell_folder_content(report: Mapping[str, Any], arguments: Arguments) -> str:
+    """Return what the folder contains beside the inventory, and how this comes into force."""
+    brought = [counts["document"] for counts in report["documents"]]
+    others = [name for name in report["folder_documents"] if name not in brought]
+    if others:
+        return (
+            f"The folder contains the imported documents ({', '.join(brought)}) and "
+            f"{count_things(len(others), 'document')} that it had before ({', '.join(others)})."
+        )
+    only = f" --documents {arguments.documents}" if arguments.documents else ""
+    return (
+        f"The folder contains only the imported documents ({', '.join(brought)}). Alone in force, they would "
+        "replace all others. To add them to what is in force: `gateway map export DIR --home D`, then "
+        f"`gateway map import {arguments.inventory} --out DIR{only}`, finish DIR, "
+        "`gateway map check --path DIR`, `gateway map use DIR --home D`."
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 
 from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
@@ -15,14 +19,19 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, compile_request_schemas
-from gateway.hub import get_current_time as clock
 from gateway.hub import (
+    MappingChanges,
+    check_removed_documents,
+    compare_mapping_folders,
     load_active_rules,
     load_rules,
     load_shipped_rules,
+    open_active_mappings,
     pack_mapping_folder,
     unpack_mapping_archive,
 )
+from gateway.hub import get_current_time as clock
+from gateway.share import get_data_folder
 from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
@@ -31,42 +40,91 @@ __all__ = ["list_mappings", "use_mappings"]
 @verb
 @click.argument("folder", type=FILE, required=False, help="the folder; its content is stored in the database")
 @click.option("--shipped", is_flag=True, help="activate the mappings that are shipped with the program")
+@click.option(
+    "--remove",
+    multiple=True,
+    metavar="ID",
+    help="take this document out of force, which the folder does not contain (repeatable)",
+)
 @home_options()
 def use_mappings(arguments: Arguments) -> int:
-    """Activate a folder of mappings, or the shipped ones; return 0 when done."""
+    """Activate a folder of mappings, or the shipped ones; return 0 when done.
+
+    Raises GW507 where a document in force would go that no ``--remove`` names.
+    """
     if (arguments.folder is None) != arguments.shipped:
         raise GatewayError(SETTINGS_WRONG, "give a folder or --shipped", "map use")
-    bundle, octets = _check_mapping_folder(arguments.folder)
-    now = clock()
-    version = None if octets is None else bundle.digest
+    folder = _check_mapping_folder(arguments.folder)
     with write_database(arguments) as conn:
-        before = mapping_bundles.find_active_digest(conn)
-        if octets is not None:
-            mapping_bundles.store_bundle(conn, bundle.digest, octets, now)
-        mapping_bundles.activate_bundle(conn, version, now, "operator")
-        data = {"before": before, "documents": sorted(bundle.documents)}
-        record_evidence(conn, "mappings", "bundle", bundle.digest, bundle.digest, data, now)
-    said = {"bundle": bundle.digest, "before": before, "documents": sorted(bundle.documents)}
+        before = load_active_rules(conn, load_shipped_rules()).bundle
+        changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
+        said = _describe_changes(changes, folder.bundle, before)
+        if not arguments.json:
+            _print_changes(said)
+        check_removed_documents(changes, arguments.remove)
+        _activate_folder(conn, folder, said)
     if arguments.json:
         print_json(said)
     else:
-        documents = count_things(len(bundle.documents), "document")
-        print_sentence(f"In force from the next message on: {documents}, bundle {bundle.digest[:16]}.")
+        documents = count_things(len(folder.bundle.documents), "document")
+        print_sentence(f"In force from the next message on: {documents}, bundle {folder.bundle.digest[:16]}.")
     return 0
 
 
-def _check_mapping_folder(folder: Path | None) -> tuple[MappingBundle, bytes | None]:
-    """Return the bundle of a folder, read as every process will read it, and its archive."""
+@dataclass(frozen=True, slots=True)
+class _CheckedFolder:
+    """A folder of mappings as every process will read it; `octets` are None for the shipped one."""
+
+    bundle: MappingBundle
+    place: Traversable
+    octets: bytes | None
+
+
+def _check_mapping_folder(folder: Path | None) -> _CheckedFolder:
+    """Return a folder that loads and whose static proofs hold; raise GW502 for another."""
     if folder is None:
-        return load_shipped_rules().bundle, None
+        return _CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
     if not folder.is_dir():
         raise GatewayError(SETTINGS_WRONG, f"there is no folder {folder}", "map use")
     octets = pack_mapping_folder(folder)
-    bundle = load_rules(unpack_mapping_archive(octets)).bundle
+    place = unpack_mapping_archive(octets)
+    bundle = load_rules(place).bundle
     compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem
-    return bundle, octets
+    return _CheckedFolder(bundle, place, octets)
+
+
+def _activate_folder(conn: Connection, folder: _CheckedFolder, said: Mapping[str, Any]) -> None:
+    """Store and activate a folder, with evidence; do nothing where it is the one in force."""
+    now, version = clock(), None if folder.octets is None else folder.bundle.digest
+    before = mapping_bundles.find_active_digest(conn)
+    if version == before:
+        return
+    if folder.octets is not None:
+        mapping_bundles.store_bundle(conn, folder.bundle.digest, folder.octets, now)
+    mapping_bundles.activate_bundle(conn, version, now, "operator")
+    data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
+    record_evidence(conn, "mappings", "bundle", folder.bundle.digest, folder.bundle.digest, data, now)
+
+
+def _describe_changes(changes: MappingChanges, after: MappingBundle, before: MappingBundle) -> dict[str, Any]:
+    return {
+        "bundle": after.digest,
+        "before": before.digest,
+        "documents": sorted(after.documents),
+        "added": list(changes.added),
+        "changed": list(changes.changed),
+        "removed": list(changes.removed),
+        "files": list(changes.files),
+    }
+
+
+def _print_changes(said: Mapping[str, Any]) -> None:
+    """Print what a folder changes in what is in force: one line for each kind of change."""
+    for title, key in (("added", "added"), ("changed", "changed"), ("removed", "removed"), ("", "files")):
+        words = f"documents {title}" if title else "other files that differ"
+        print_sentence(f"{words}: {', '.join(said[key]) or 'none'}")
 
 
 @verb

@@ -23,12 +23,15 @@ from gateway.share import MemoryPath, get_data_folder
 from gateway.store import mapping_bundles
 
 __all__ = [
+    "STATUS_CODES",
     "ActiveRules",
     "DecisionRules",
+    "list_mapping_files",
     "load_active_rules",
     "load_rules",
     "load_shipped_rules",
     "load_status_codes",
+    "open_active_mappings",
     "pack_mapping_folder",
     "unpack_mapping_archive",
 ]
@@ -37,7 +40,8 @@ __all__ = [
 MOST_FILES: Final = 2000
 MOST_OCTETS: Final = 32 * 1024 * 1024
 _ENDINGS: Final = (".yaml", ".csv")
-_STATUS_CODES: Final = ("codelists", "requirement-status.csv")
+#: The table of the status codes of agencies, in a folder of mappings.
+STATUS_CODES: Final = ("codelists", "requirement-status.csv")
 #: A fixed time, so that the archive depends on names and contents alone.
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -74,9 +78,9 @@ def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
 
 def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:
     """Return the status codes of a folder, the shipped ones where it has none; raises GW502."""
-    own = place.joinpath(*_STATUS_CODES)
-    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_STATUS_CODES)
-    return read_status_codes(codes.read_text(encoding="utf-8"), "/".join(_STATUS_CODES))
+    own = place.joinpath(*STATUS_CODES)
+    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*STATUS_CODES)
+    return read_status_codes(codes.read_text(encoding="utf-8"), "/".join(STATUS_CODES))
 
 
 def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
@@ -86,16 +90,24 @@ def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
         return known
     if version is None:
         return load_shipped_rules()
+    return load_rules(open_active_mappings(conn), version)
+
+
+def open_active_mappings(conn: Connection) -> Traversable:
+    """Return the folder of mappings in force, as it was stored; the shipped one where none was."""
+    version = mapping_bundles.find_active_digest(conn)
+    if version is None:
+        return get_data_folder("mappings")
     octets = mapping_bundles.find_bundle_content(conn, version)
     if octets is None:
         raise GatewayError(MAPPING_WRONG, f"the bundle {version[:16]} is in force but not stored", version)
-    return load_rules(unpack_mapping_archive(octets), version)
+    return unpack_mapping_archive(octets)
 
 
 def pack_mapping_folder(place: Traversable) -> bytes:
     """Return the files of a mapping folder as one archive; the same files give the same octets."""
     packed, total = io.BytesIO(), 0
-    files = sorted(_walk_mapping_files(place, ""))
+    files = list_mapping_files(place)
     if len(files) > MOST_FILES:
         raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MOST_FILES} files", "")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -108,6 +120,11 @@ def pack_mapping_folder(place: Traversable) -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return packed.getvalue()
+
+
+def list_mapping_files(place: Traversable) -> list[tuple[str, Traversable]]:
+    """Return the files of a mapping folder that are stored, with their names below it, in order."""
+    return sorted(_walk_mapping_files(place, ""), key=lambda one: one[0])
 
 
 def unpack_mapping_archive(octets: bytes) -> Traversable:

@@ -1,0 +1,95 @@
+"""Compares a folder of mappings with the one in force: which documents come, change and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Final
+
+from gateway.errors import MAPPING_WOULD_GO, GatewayError
+from gateway.harmonize import MappingBundle
+from gateway.hub.register.decision_rules import STATUS_CODES, list_mapping_files
+from gateway.share import get_data_folder
+
+__all__ = [
+    "MappingChanges",
+    "check_removed_documents",
+    "compare_mapping_folders",
+    "read_mapping_files",
+]
+
+#: Files that the gateway generates from the others; a difference in them is none of the mappings.
+_GENERATED: Final = ("forms/", "labels/")
+
+
+@dataclass(frozen=True, slots=True)
+class MappingChanges:
+    """What a folder changes in the mappings in force: ids of documents, and names of the other files."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def read_mapping_files(place: Traversable) -> dict[str, bytes]:
+    """Return every file that a folder of mappings must have, by name.
+
+    Where the folder has no status codes, those that are shipped hold, so they are among the files.
+    """
+    files = {name: file.read_bytes() for name, file in list_mapping_files(place)}
+    name = "/".join(STATUS_CODES)
+    if name not in files:
+        files[name] = get_data_folder("mappings").joinpath(*STATUS_CODES).read_bytes()
+    return files
+
+
+def compare_mapping_folders(
+    before: tuple[MappingBundle, Traversable], after: tuple[MappingBundle, Traversable]
+) -> MappingChanges:
+    """Return what the second of two loaded folders changes in the first.
+
+    A document is changed where the text of its own file is another one. What all documents share
+    (dictionary, code lists, notices) is compared file by file.
+    """
+    (old, old_place), (new, new_place) = before, after
+    old_files, new_files = read_mapping_files(old_place), read_mapping_files(new_place)
+    held_before, held_after = _find_document_files(old), _find_document_files(new)
+    changed = [
+        name
+        for name in held_after
+        if name in held_before and old_files[held_before[name]] != new_files[held_after[name]]
+    ]
+    own = {*held_before.values(), *held_after.values()}
+    shared = {name for name in {*old_files, *new_files} - own if not name.startswith(_GENERATED)}
+    return MappingChanges(
+        added=tuple(sorted(held_after.keys() - held_before.keys())),
+        changed=tuple(sorted(changed)),
+        removed=tuple(sorted(held_before.keys() - held_after.keys())),
+        files=tuple(sorted(name for name in shared if old_files.get(name) != new_files.get(name))),
+    )
+
+
+def _find_document_files(bundle: MappingBundle) -> Mapping[str, str]:
+    return {name: document.withholds.file for name, document in bundle.documents.items()}
+
+
+def check_removed_documents(changes: MappingChanges, named: Sequence[str]) -> None:
+    """Raise GW507 for a removed document that is not named, and for a name that is not removed."""
+    for name in named:
+        if name not in changes.removed:
+            gone = ", ".join(changes.removed) or "none"
+            detail = (
+                f"--remove {name}: the folder does not take this document out of force; it takes out: {gone}"
+            )
+            raise GatewayError(MAPPING_WOULD_GO, detail)
+    missing = [name for name in changes.removed if name not in named]
+    if missing:
+        options = " ".join(f"--remove {name}" for name in missing)
+        detail = (
+            f"the folder lacks {len(missing)} of the documents in force: {', '.join(missing)}. Nothing "
+            f"was changed. To keep them, start from `gateway map export`. To take them out of force, "
+            f"add {options}"
+        )
+        raise GatewayError(MAPPING_WOULD_GO, detail)

@@ -1,0 +1,169 @@
+"""``gateway map use`` and ``map export``: what changes is shown, and nothing goes out of force unnamed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from tests.cli.test_map_import import INVENTORY
+from tests.kit.paths import ROOT
+
+GONE = "KTL-ELEC-IMP"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a home folder with a database; the shipped mappings are in force."""
+    assert main(["migrate", "--home", str(tmp_path / "home")]) == 0
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Return the folder in force, exported."""
+    assert main(["map", "export", str(tmp_path / "folder"), "--home", str(home)]) == 0
+    capsys.readouterr()
+    return tmp_path / "folder"
+
+
+@pytest.fixture
+def small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Return a folder that contains one new document only."""
+    (tmp_path / "inventory.yaml").write_text(INVENTORY, encoding="utf-8")
+    assert main(["map", "import", str(tmp_path / "inventory.yaml"), "--out", str(tmp_path / "small")]) == 0
+    capsys.readouterr()
+    return tmp_path / "small"
+
+
+def documents(home: Path, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Return the documents in force."""
+    capsys.readouterr()
+    assert main(["map", "list", "--home", str(home), "--json"]) == 0
+    return {one["document"] for one in json.loads(capsys.readouterr().out)["documents"]}
+
+
+def take_out(folder: Path, document: str) -> None:
+    """Delete a document and the decisions about its fields from a folder."""
+    next(folder.glob(f"agencies/*/{document}.yaml")).unlink()
+    table = folder / "reconciled.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if document not in line), encoding="utf-8")
+
+
+def use(home: Path, *words: object) -> int:
+    return main(["map", "use", *map(str, words), "--home", str(home)])
+
+
+def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
+    home: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = documents(home, capsys)
+    assert use(home, small) == 1
+    told = capsys.readouterr()
+    assert "documents added: D-1\n" in told.out
+    assert f"documents removed: {', '.join(sorted(before))}\n" in told.out
+    assert told.err.startswith(f"gateway: GW507 the folder lacks {len(before)} of the documents in force: ")
+    assert all(f"--remove {one}" in told.err for one in before)
+    assert documents(home, capsys) == before
+    names = [word for one in before for word in ("--remove", one)]
+    assert use(home, small, *names[2:]) == 1
+    assert documents(home, capsys) == before
+    assert use(home, small, *names) == 0
+    assert documents(home, capsys) == {"D-1"}
+    assert use(home, "--shipped") == 1
+    assert use(home, "--shipped", "--remove", "D-1") == 0
+    assert documents(home, capsys) == before
+
+
+@pytest.mark.parametrize("name", ["NOBODY", "KFDA-FOOD-IMP"])
+def test_a_name_that_is_not_removed_is_refused(
+    home: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_out(folder, GONE)
+    assert use(home, folder, "--remove", GONE, "--remove", name) == 1
+    assert f"GW507 --remove {name}: " in capsys.readouterr().err
+    assert GONE in documents(home, capsys)
+    assert use(home, folder, "--remove", GONE) == 0
+    assert f"documents removed: {GONE}\n" in capsys.readouterr().out
+    assert GONE not in documents(home, capsys)
+
+
+def test_changes_are_shown_by_document_and_file(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = folder / "agencies" / "KFDA" / "KFDA-FOOD-IMP.yaml"
+    document.write_text(document.read_text("utf-8") + "note: changed\n", encoding="utf-8")
+    table = folder / "codelists" / "storage.csv"
+    table.write_bytes(table.read_bytes() + b"ZZ,\xea\xb0\x80,changed\n")
+    assert main(["map", "use", str(folder), "--home", str(home), "--json"]) == 0
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (said["added"], said["changed"], said["removed"]) == ([], ["KFDA-FOOD-IMP"], [])
+    assert said["files"] == ["codelists/storage.csv"]
+
+
+def test_what_is_exported_is_all_that_is_in_force(
+    home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("common.yaml", "codelists/requirement-status.csv", "notices.yaml", "reconciled.csv"):
+        assert (folder / name).is_file()
+    for document in documents(home, capsys):
+        for kind, end in (("agencies", "yaml"), ("forms", "json"), ("labels", "csv")):
+            assert next((folder / kind).glob(f"*/{document}.{end}")).is_file()
+    document = folder / "agencies" / "KFDA" / "KFDA-FOOD-IMP.yaml"
+    document.write_text(document.read_text("utf-8") + "note: changed\n", encoding="utf-8")
+    assert use(home, folder) == 0
+    again = tmp_path / "again"
+    assert main(["map", "export", str(again), "--home", str(home), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["map", "list", "--home", str(home), "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert use(home, again) == 0
+    assert capsys.readouterr().out.count(": none\n") == 4
+    assert main(["map", "list", "--home", str(home), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == before
+
+
+def test_an_export_writes_into_no_folder_with_content(
+    home: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(small.rglob("*"))
+    assert main(["map", "export", str(small), "--home", str(home)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert sorted(small.rglob("*")) == before
+
+
+def test_the_row_of_the_readme_adds_an_agency(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands of the row are run in their order, with its names for folders and files."""
+    before = documents(home, capsys)
+    row = re.search(r"^\| add an agency \| (.*) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert row is not None
+    commands = re.findall(r"`(gateway [^`]*)`", row[1])
+    assert [shlex.split(one)[2] for one in commands] == ["export", "import", "check", "use"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "INVENTORY.yaml").write_text(INVENTORY, encoding="utf-8")
+    (tmp_path / "H").symlink_to(home)
+    for command in commands:
+        few = ["--samples", "1"] if " check " in command else []
+        assert main([*shlex.split(command)[1:], *few]) == 0, capsys.readouterr().err
+    assert documents(home, capsys) == before | {"D-1"}
+
+
+def test_an_import_says_what_its_folder_contains(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(INVENTORY, encoding="utf-8")
+    assert main(["map", "import", str(inventory), "--out", str(tmp_path / "small")]) == 0
+    told = capsys.readouterr().out
+    assert "contains only the imported documents (D-1)" in told
+    assert f"`gateway map import {inventory} --out DIR`" in told
+    assert main(["map", "import", str(inventory), "--out", str(folder)]) == 0
+    assert "(D-1) and 8 documents that it had before (EMC-WASTE-IMP, " in capsys.readouterr().out
