@@ -1,4 +1,12 @@
+from .agreement_checks import find_agreement_findings as find_agreement_findings
+from .agreement_file import read_agreement as read_agreement
 from .agreement_file import read_pmodes as read_pmodes
+from .agreement_rules import AGREEMENT_RULES as AGREEMENT_RULES
+from .agreement_rules import AgreementDocument as AgreementDocument
+from .agreement_rules import AgreementFinding as AgreementFinding
+from .agreement_rules import AgreementSurroundings as AgreementSurroundings
+from .agreement_rules import KnownCertificate as KnownCertificate
+from .agreement_rules import KnownParty as KnownParty
 from .pmode import PMode as PMode
 from .pmode import Reliability as Reliability
 from .pmode import Security as Security

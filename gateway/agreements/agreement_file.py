@@ -7,19 +7,20 @@ file and line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NoReturn, TypeVar
 
 import yaml
 
+from gateway.agreements.agreement_rules import AgreementDocument
 from gateway.agreements.pmode import PMode, Reliability, Security, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import PartyId
 
-__all__ = ["read_pmodes"]
+__all__ = ["read_agreement", "read_pmodes"]
 
 _MAX_BYTES: Final = 1 << 20
 _MAX_DEPTH: Final = 12
@@ -289,6 +290,11 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
 
 def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
     """Return the P-Modes of one agreement file; raises GW801 with file and line."""
+    return read_agreement(data, filename).pmodes
+
+
+def read_agreement(data: bytes, filename: str) -> AgreementDocument:
+    """Return the P-Modes of an agreement file with the lines of its parts; raises GW801 with the line."""
     root = _parse_yaml(data, filename)
     fields = root.read_fields(
         ("agreement", "valid_from", "valid_until", "parties", "pmodes"), ("protocol", "defaults")
@@ -298,4 +304,21 @@ def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
     pmodes = tuple(_read_pmode(node, terms) for node in nodes)
     # The index refuses two P-Modes with one id, or for the same messages.
     fields["pmodes"].build_located(lambda: PModeIndex(pmodes))
-    return pmodes
+    places = {part: f"{filename}:{node.line}" for part, node in _list_parts(fields)}
+    return AgreementDocument(pmodes, filename, places)
+
+
+def _list_parts(fields: dict[str, _YamlNode]) -> Iterator[tuple[tuple[str, str], _YamlNode]]:
+    """Yield the parts of a file that has been read, each with the node where it begins."""
+    for name, node in fields.items():
+        yield (name, ""), node
+    for side in fields["parties"].read_mapping().values():
+        party = side.read_mapping()
+        ids = [(one.read_mapping()["value"].read_text(), one) for one in party["ids"].read_list()]
+        for value, node in ids:
+            yield ("party", value), node
+        for name in ("endpoint", "certificates"):
+            if name in party:
+                yield (name, ids[0][0]), party[name]
+    for node in fields["pmodes"].read_list():
+        yield ("pmode", node.read_mapping()["id"].read_text()), node

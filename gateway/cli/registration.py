@@ -119,7 +119,7 @@ def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str,
 
 
 def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) -> tuple[PMode, ...]:
-    """Activate the P-Modes of a YAML file; they replace those of the same agreements."""
+    """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
     found = read_pmodes(source, name)
     for agreement in dict.fromkeys(pmode.agreement for pmode in found):
         modes = [pmode for pmode in found if pmode.agreement == agreement]

@@ -46,7 +46,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
-    "agreement": Noun("Partners", "agreements: load, list, suspend"),
+    "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
     "case": Noun("Look", "cases: state and outcome of submissions"),
     "message": Noun("Look", "messages received and sent"),
     "error": Noun("Look", "explain a problem by its id"),
@@ -132,8 +132,18 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "agreement load": Verb(
         "agreement:load_file",
-        "activate the P-Modes of a YAML file",
+        "activate the P-Modes of a YAML file, unless they cannot work",
         "gateway agreement load broker1.yaml --home D",
+    ),
+    "agreement check": Verb(
+        "agreement:check_file",
+        "report what would not work in a YAML file; nothing is loaded",
+        "gateway agreement check broker1.yaml --home D",
+    ),
+    "agreement show": Verb(
+        "agreement_show:show_agreement",
+        "show one agreement: parties, P-Modes, endpoints, state, and what does not work",
+        "gateway agreement show broker1-hub --home D",
     ),
     "agreement list": Verb(
         "agreement:list_agreements", "list the agreements", "gateway agreement list --home D"

@@ -44,6 +44,8 @@ from .message_syntax import TOO_LARGE as TOO_LARGE
 from .message_syntax import TOO_SLOW as TOO_SLOW
 from .message_syntax import XML_MALFORMED as XML_MALFORMED
 from .messaging import AGREEMENT_UNKNOWN as AGREEMENT_UNKNOWN
+from .messaging import AGREEMENT_UNWORKABLE as AGREEMENT_UNWORKABLE
+from .messaging import AGREEMENT_WARNED as AGREEMENT_WARNED
 from .messaging import DUPLICATE as DUPLICATE
 from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
@@ -57,7 +59,6 @@ from .messaging import REFERENCE_UNKNOWN as REFERENCE_UNKNOWN
 from .messaging import TIME_TO_LIVE_EXPIRED as TIME_TO_LIVE_EXPIRED
 from .problem import GatewayError as GatewayError
 from .problem import Problem as Problem
-from .problem import describe_exception as describe_exception
 from .problem_catalogue import PROBLEMS as PROBLEMS
 from .security import ALGORITHM_REFUSED as ALGORITHM_REFUSED
 from .security import CERTIFICATE_EXPIRED as CERTIFICATE_EXPIRED

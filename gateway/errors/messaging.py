@@ -163,3 +163,21 @@ MESSAGE_ID_REUSED = Problem(
     soap="Client",
     http=500,
 )
+
+AGREEMENT_UNWORKABLE = Problem(
+    id="GW313",
+    title="agreement cannot work",
+    meaning="The agreement was not loaded: some of its messages would be refused or could not be sent.",
+    cause="A party is not registered, has no endpoint or certificate, or a P-Mode is missing.",
+    remedy="Correct each error: `gateway agreement check FILE` lists them all with their places.",
+    ours=True,
+)
+
+AGREEMENT_WARNED = Problem(
+    id="GW314",
+    title="agreement has warnings",
+    meaning="The agreement was not loaded: it has warnings that nobody has accepted.",
+    cause="Something in the agreement is permitted and probably not meant.",
+    remedy="Correct the file, or accept the warnings: `gateway agreement load FILE --accept-warnings`.",
+    ours=True,
+)

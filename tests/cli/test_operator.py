@@ -60,17 +60,24 @@ def test_a_partner_is_registered_and_an_agreement_loaded(
         "--name",
         "Broker One",
         "--id",
-        "urn:t|B1",
+        "urn:example:party-type|broker1",
         "--certificate",
         certificate,
     )
     status, text = run(*words)
     assert status == 0
-    assert text.startswith("Registered party broker1 as applicant, known as urn:t|B1, with certificate ")
+    assert text.startswith(
+        "Registered party broker1 as applicant, known as urn:example:party-type|broker1, with certificate "
+    )
     status, text = run("party", "show", "broker1")
     told = json.loads(text)
-    assert (told["name"], told["status"], told["ids"]) == ("Broker One", "ACTIVE", ["urn:t|B1"])
+    assert (told["name"], told["status"], told["ids"]) == (
+        "Broker One",
+        "ACTIVE",
+        ["urn:example:party-type|broker1"],
+    )
     assert len(told["certificates"]) == 1
+    assert run("party", "add", "hub", "--role", "hub", "--id", "urn:example:party-type|hub")[0] == 0
     status, text = run("agreement", "load", str(ROOT / "conformance" / "agreements" / "example.yaml"))
     assert (status, "with" in text, "broker1-submit" in text) == (0, True, True)
     assert rows(run("agreement", "list", "--json")[1])[0]["status"] == "ACTIVE"

@@ -20,6 +20,7 @@ from typing import Any
 import click
 from sqlalchemy import Column, Table, UniqueConstraint
 
+from gateway.agreements import AGREEMENT_RULES
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
 from gateway.config import Settings, describe_settings
@@ -434,6 +435,11 @@ def draw_mischief(_: Words) -> str:
     return table(("name", "an agency", "a broker", "customs as an agency"), rows)
 
 
+def draw_agreement_rules(_: Words) -> str:
+    rows = [(code(name), one.severity, one.meaning) for name, one in AGREEMENT_RULES.items()]
+    return table(("finding", "severity", "what is wrong"), rows)
+
+
 def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
@@ -453,6 +459,7 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "status-codes": draw_status_codes,
     "misbehaviours": draw_mischief,
     "behaviours": draw_behaviours,
+    "agreement-rules": draw_agreement_rules,
     **{f"states:{name}": machine_states(name) for name in MACHINES},
     **{f"steps:{name}": machine_steps(name) for name in MACHINES},
     **{f"events:{name}": machine_events(name) for name in MACHINES},

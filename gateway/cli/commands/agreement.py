@@ -1,39 +1,104 @@
-"""``gateway agreement load|list|suspend``: agreements with partners."""
+"""``gateway agreement load|check|list|suspend``: agreements with partners."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.named_files import read_file
-from gateway.cli.result_output import count_things, print_sentence, print_table
-from gateway.cli.settings import read_database, write_database
+from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence, print_table
+from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import agreements
 
-__all__ = ["list_agreements", "load_file", "suspend_agreement"]
+if TYPE_CHECKING:
+    from gateway.agreements import AgreementDocument, AgreementFinding
+    from gateway.errors import GatewayError
 
+__all__ = ["check_file", "list_agreements", "load_file", "suspend_agreement"]
+
+_ACCEPT_WORDS = "load the agreement although it has warnings"
 _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 
 
 @verb
 @click.argument("file", type=FILE, help="the agreement, in YAML")
+@click.option("--accept-warnings", is_flag=True, help=_ACCEPT_WORDS)
 @home_options()
 def load_file(arguments: Arguments) -> int:
-    """Activate the P-Modes of a file and print their ids."""
+    """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
+    from gateway.agreements import read_agreement
+    from gateway.cli.agreement_judgment import find_load_problem, judge_agreement
     from gateway.cli.registration import load_agreement
     from gateway.hub import get_current_time
 
+    source, name = read_file(arguments.file), arguments.file.name
+    document, now = read_agreement(source, name), get_current_time()
+    settings = read_verb_settings(arguments)
     with write_database(arguments) as conn:
-        loaded = load_agreement(conn, read_file(arguments.file), arguments.file.name, get_current_time())
+        findings = judge_agreement(conn, settings, document, now)
+        problem = find_load_problem(findings, name, accepted=arguments.accept_warnings)
+        if problem is None:
+            load_agreement(conn, source, name, now)
+    _print_judgment(document, findings, problem, arguments)
+    return 0 if problem is None else 1
+
+
+def _print_judgment(
+    document: AgreementDocument,
+    findings: Sequence[AgreementFinding],
+    problem: GatewayError | None,
+    arguments: Arguments,
+) -> None:
+    """Print the findings, and that the agreement is in force, or the problem that prevents this."""
+    from gateway.cli.agreement_judgment import finding_to_json, format_finding
+
+    name, modes = document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes]
     if arguments.json:
-        for pmode in loaded:
-            print(pmode.id)
-        return 0
-    names = ", ".join(dict.fromkeys(pmode.agreement for pmode in loaded))
-    modes = ", ".join(pmode.id for pmode in loaded)
-    print_sentence(f"Agreement {names} is in force with {count_things(len(loaded), 'P-Mode')}: {modes}.")
-    return 0
+        told = {"agreement": name, "loaded": problem is None, "pmodes": modes}
+        told["findings"] = [finding_to_json(one) for one in findings]
+        told["problem"] = {"id": problem.problem.id, "detail": problem.detail} if problem else None
+        print_json(told)
+        return
+    for one in findings:
+        say = print if problem is None else print_problem
+        say(format_finding(one))
+    if problem is not None:
+        print_problem(str(problem))
+    else:
+        words = f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
+        print_sentence(f"Agreement {name} is loaded with {words}.")
+
+
+@verb
+@click.argument("file", type=FILE, help="the agreement, in YAML")
+@home_options()
+def check_file(arguments: Arguments) -> int:
+    """Print what loading the file would find; return 1 when there is an error."""
+    from gateway.agreements import read_agreement
+    from gateway.cli.agreement_judgment import (
+        count_findings,
+        finding_to_json,
+        format_finding,
+        judge_agreement,
+    )
+    from gateway.hub import get_current_time
+
+    document = read_agreement(read_file(arguments.file), arguments.file.name)
+    settings = read_verb_settings(arguments)
+    with read_database(arguments) as conn:
+        findings = judge_agreement(conn, settings, document, get_current_time())
+    failed = any(one.severity == "error" for one in findings)
+    if arguments.json:
+        print_json({"ok": not failed, "findings": [finding_to_json(one) for one in findings]})
+        return 1 if failed else 0
+    for one in findings:
+        print(format_finding(one))
+    print_sentence(f"{count_findings(findings)} found")
+    return 1 if failed else 0
 
 
 @verb

@@ -1,0 +1,113 @@
+"""Judges an agreement by the register of a hub, for the verbs that load, check and show it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.agreements import (
+    AgreementDocument,
+    AgreementFinding,
+    AgreementSurroundings,
+    KnownCertificate,
+    KnownParty,
+    find_agreement_findings,
+    pmode_from_json,
+)
+from gateway.cli.result_output import count_things
+from gateway.config import Settings
+from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
+from gateway.pki import read_certificates
+from gateway.protocols import PROTOCOLS
+from gateway.store import agreements, parties
+
+__all__ = [
+    "count_findings",
+    "find_load_problem",
+    "finding_to_json",
+    "format_finding",
+    "judge_agreement",
+    "list_known_parties",
+]
+
+
+def judge_agreement(
+    conn: Connection, settings: Settings, document: AgreementDocument, at: datetime
+) -> tuple[AgreementFinding, ...]:
+    """Return the findings on an agreement at this hub, errors first; the agreement itself may be loaded."""
+    known = AgreementSurroundings(
+        hub=settings.hub.party,
+        at=at,
+        parties=list_known_parties(conn),
+        others=tuple(pmode_from_json(row.parameters) for row in agreements.list_active_pmodes(conn)),
+        own_certificates=_read_own_certificates(settings),
+        protocols=frozenset(PROTOCOLS),
+    )
+    return find_agreement_findings(document, known)
+
+
+def list_known_parties(conn: Connection) -> tuple[KnownParty, ...]:
+    """Return the registered parties of any status."""
+    return tuple(
+        KnownParty(
+            row.id,
+            row.status,
+            parties.list_identifiers(conn, row.id),
+            tuple(_make_known_certificate(one) for one in parties.list_certificates(conn, row.id)),
+        )
+        for row in parties.list_parties(conn)
+    )
+
+
+def _make_known_certificate(row: Any) -> KnownCertificate:
+    begins = max(row.not_before, row.valid_from or row.not_before)
+    return KnownCertificate(row.sha256, row.use, begins, min(row.not_after, row.valid_until or row.not_after))
+
+
+def _read_own_certificates(settings: Settings) -> frozenset[str]:
+    """Return the certificates with which the hub signs, now and next; `gateway check` judges the files."""
+    found: set[str] = set()
+    for path in (settings.pki.signing_certificate, settings.pki.next.signing_certificate):
+        found |= _read_certificate_digests(path)
+    return frozenset(found)
+
+
+def _read_certificate_digests(path: Path | None) -> set[str]:
+    with contextlib.suppress(OSError, GatewayError):
+        return {one.sha256 for one in read_certificates(path.read_bytes())} if path is not None else set()
+    return set()
+
+
+def find_load_problem(
+    findings: Sequence[AgreementFinding], place: str, *, accepted: bool
+) -> GatewayError | None:
+    """Return why an agreement is not loaded: GW313 for errors, GW314 for warnings that are not `accepted`."""
+    found = {one.severity for one in findings}
+    if "error" in found:
+        return GatewayError(AGREEMENT_UNWORKABLE, f"not loaded: {count_findings(findings)}", place)
+    if "warning" in found and not accepted:
+        detail = f"not loaded: {count_findings(findings)}; --accept-warnings loads it as it is"
+        return GatewayError(AGREEMENT_WARNED, detail, place)
+    return None
+
+
+def count_findings(findings: Iterable[AgreementFinding]) -> str:
+    """Return the number of findings of each severity in words, and "nothing" where there are none."""
+    kinds = [one.severity for one in findings]
+    counts = [count_things(kinds.count(kind), kind) for kind in ("error", "warning", "note") if kind in kinds]
+    return ", ".join(counts) or "nothing"
+
+
+def format_finding(one: AgreementFinding) -> str:
+    """Return a finding on one line: severity, rule, sentence, place."""
+    return f"{one.severity} {one.rule}: {one.text} ({one.place})"
+
+
+def finding_to_json(one: AgreementFinding) -> dict[str, str]:
+    """Return a finding as plain JSON values."""
+    return {"id": one.rule, "severity": one.severity, "place": one.place, "text": one.text}

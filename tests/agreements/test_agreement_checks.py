@@ -1,0 +1,220 @@
+"""Each rule for agreements: what breaks it, and that a good agreement breaks none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.agreements import (
+    AGREEMENT_RULES,
+    AgreementFinding,
+    AgreementSurroundings,
+    KnownCertificate,
+    KnownParty,
+    find_agreement_findings,
+    read_agreement,
+)
+from gateway.message_model import PartyId
+from tests.kit.paths import ROOT
+
+GOOD = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
+T = "urn:example:party-type"
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+SIGNING = KnownCertificate("ab" * 32, "signing", NOW - DAY, NOW + 900 * DAY)
+BROKER = KnownParty("broker1", "ACTIVE", (PartyId("broker1", T),), (SIGNING,))
+HUB = KnownParty("hub", "ACTIVE", (PartyId("hub", T),))
+KNOWN = AgreementSurroundings("hub", NOW, (BROKER, HUB), own_certificates=frozenset({"cd" * 32}))
+
+
+def find(data: bytes, known: AgreementSurroundings = KNOWN) -> tuple[AgreementFinding, ...]:
+    return find_agreement_findings(read_agreement(data, "a.yaml"), known)
+
+
+def broker(**changes: object) -> AgreementSurroundings:
+    return replace(KNOWN, parties=(replace(BROKER, **changes), HUB))  # type: ignore[arg-type]
+
+
+def drop(name: bytes) -> bytes:
+    return b"\n".join(line for line in GOOD.splitlines() if name not in line)
+
+
+def put(old: bytes, new: bytes, data: bytes = GOOD) -> bytes:
+    assert old in data
+    return data.replace(old, new)
+
+
+BROKER_ENDPOINT = b"    endpoint: http://127.0.0.1:8901/msh/ebms2\n"
+HUB_ENDPOINT = b"    endpoint: http://127.0.0.1:8900/msh/ebms2\n"
+SECOND_ID = b"- {type: urn:example:party-type, value: broker1}\n      - {type: urn:other, value: second}"
+HELD = replace(SIGNING, begins=NOW - 9 * DAY, ends=NOW - DAY)
+PINNED = HUB_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b"]\n"
+CASES = {
+    "party-unknown": (put(b"value: broker1}", b"value: nobody}"), KNOWN, b"value: nobody}", "|nobody"),
+    "party-mixed": (
+        put(b"- {type: urn:example:party-type, value: broker1}", SECOND_ID),
+        replace(
+            KNOWN, parties=(BROKER, HUB, KnownParty("other", "ACTIVE", (PartyId("second", "urn:other"),)))
+        ),
+        b"value: broker1}",
+        "broker1, other",
+    ),
+    "party-retired": (GOOD, broker(status="RETIRED"), b"value: broker1}", "party broker1 is retired"),
+    "party-suspended": (GOOD, broker(status="SUSPENDED"), b"value: broker1}", "party resume broker1"),
+    "hub-missing": (
+        GOOD,
+        replace(KNOWN, hub="centre"),
+        b"urn:example:agreement",
+        "this hub is party centre, without an id",
+    ),
+    "period-ended": (GOOD, replace(KNOWN, at=datetime(2031, 1, 1, tzinfo=UTC)), b"2031", "2031-01-01"),
+    "period-later": (GOOD, replace(KNOWN, at=datetime(2025, 1, 1, tzinfo=UTC)), b"2026-01", "2026-01-01"),
+    "protocol-unknown": (put(b"protocol: ebms2", b"protocol: as4"), KNOWN, b"protocol: as4", "speaks ebms2"),
+    "certificate-missing": (
+        GOOD,
+        broker(certificates=()),
+        b"value: broker1}",
+        "certificate add broker1 FILE",
+    ),
+    "certificate-later": (
+        GOOD,
+        broker(certificates=(replace(SIGNING, begins=NOW + DAY),)),
+        b"value: broker1}",
+        "before 2026-06-02",
+    ),
+    "pin-unknown": (
+        put(
+            BROKER_ENDPOINT,
+            BROKER_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b", " + b"ab" * 32 + b"]\n",
+        ),
+        KNOWN,
+        b"certificates: [ef",
+        "efefefef",
+    ),
+    "own-pin": (put(HUB_ENDPOINT, PINNED), KNOWN, b"certificates: [ef", "cdcdcdcd"),
+    "tls-certificate-missing": (
+        put(b"    sign: true", b"    mutual_tls: true"),
+        KNOWN,
+        b"id: broker1-submit",
+        "--use tls",
+    ),
+    "result-missing": (
+        drop(b"broker1-result"),
+        KNOWN,
+        b"id: broker1-submit",
+        "broker1-submit accepts submissions",
+    ),
+    "case-missing": (put(b", deliver_to: case", b""), KNOWN, b"id: broker1-result", "nothing answers them"),
+    "nothing-received": (
+        GOOD[: GOOD.index(b"  - {id: broker1-submit")]
+        + b"  - {id: r, from: hub, to: applicant, service: 'urn:s', action: Other}\n",
+        KNOWN,
+        b"{id: r",
+        "lets the partner send anything",
+    ),
+    "endpoint-missing": (
+        put(BROKER_ENDPOINT, b""),
+        KNOWN,
+        b"value: broker1}",
+        "broker1-result, broker1-notice",
+    ),
+    "endpoint-same": (put(b":8901", b":8900"), KNOWN, b"endpoint", "the same endpoint"),
+    "reply-endpoint-missing": (
+        put(b"mode: mshSignalsOnly", b"mode: none", put(HUB_ENDPOINT, b"")),
+        KNOWN,
+        b"id: broker1-result",
+        "broker1-result",
+    ),
+    "response-not-sent": (
+        put(b"mshSignalsOnly", b"signalsAndResponse"),
+        KNOWN,
+        b"id: broker1-submit",
+        "later",
+    ),
+    "unsigned": (put(b"    sign: true", b"    sign: false"), KNOWN, b"id: broker1-submit", "nobody signed"),
+    "retries-without-receipt": (
+        put(b"ack_requested: always", b"ack_requested: never"),
+        KNOWN,
+        b"id: broker1-submit",
+        "3",
+    ),
+    "retries-without-elimination": (
+        put(b"duplicate_elimination: always", b"duplicate_elimination: never"),
+        KNOWN,
+        b"id: broker1-submit",
+        "second effect",
+    ),
+    "same-messages": (
+        GOOD,
+        replace(KNOWN, others=read_agreement(put(b"broker1-hub", b"other"), "b.yaml").pmodes),
+        b"id: broker1-submit",
+        "urn:example:agreement:other:2026",
+    ),
+}
+
+
+def test_a_good_agreement_has_no_findings() -> None:
+    assert find(GOOD) == ()
+    loaded = replace(KNOWN, others=read_agreement(GOOD, "b.yaml").pmodes)
+    assert find(GOOD, loaded) == (), "it replaces itself"
+
+
+@pytest.mark.parametrize("rule", AGREEMENT_RULES)
+def test_a_rule_is_told_with_its_place(rule: str) -> None:
+    data, known, mark, words = CASES[rule]
+    line = data[: data.index(mark)].count(b"\n") + 1
+    place = f"a.yaml:{line}"
+    found = [one for one in find(data, known) if one.rule == rule]
+    assert found, find(data, known)
+    assert found[0].place == place
+    assert words in found[0].text
+    assert found[0].severity == AGREEMENT_RULES[rule].severity
+    for bad in ("['", "{'", "()", "None"):
+        assert bad not in found[0].text
+
+
+def test_errors_come_first() -> None:
+    severities = [
+        one.severity for one in find(put(b"    sign: true", b"    sign: false"), broker(certificates=()))
+    ]
+    assert severities == ["error", *["warning"] * 3]
+
+
+def test_a_certificate_that_ended_is_told_with_its_end() -> None:
+    (found,) = find(GOOD, broker(certificates=(HELD,)))
+    assert (found.rule, "ended at 2026-05-31T00:00:00Z" in found.text) == ("certificate-missing", True)
+
+
+def test_a_pinned_certificate_that_nobody_may_use_is_an_error_too() -> None:
+    data = put(BROKER_ENDPOINT, BROKER_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b"]\n")
+    assert [one.rule for one in find(data)] == ["certificate-missing", "pin-unknown"]
+
+
+def test_an_agreement_for_messages_that_nobody_signs_needs_no_certificate() -> None:
+    data = put(b"sign: true", b"sign: false", put(b"ack_signed: always", b"ack_signed: never"))
+    assert "certificate-missing" not in {one.rule for one in find(data, broker(certificates=()))}
+
+
+def test_without_outgoing_pmodes_no_endpoint_is_needed() -> None:
+    data = GOOD[: GOOD.index(b"  - {id: broker1-submit")] + GOOD[GOOD.index(b"  - id: broker1-store") :]
+    assert find(put(BROKER_ENDPOINT, b"", data)) == ()
+
+
+def test_agreements_that_follow_one_another_are_not_for_the_same_messages() -> None:
+    before = put(
+        b"2031-01-01", b"2027-01-01", put(b"2026-01-01", b"2020-01-01", put(b"broker1-hub", b"other"))
+    )
+    after = put(b"2026-01-01", b"2027-01-01")
+    assert [one.rule for one in find(after, replace(KNOWN, others=read_agreement(before, "b").pmodes))] == [
+        "period-later"
+    ]
+
+
+def test_the_agreement_of_the_demo_has_no_findings() -> None:
+    data = (ROOT / "conformance" / "demo" / "agreement.yaml").read_bytes()
+    kind = "urn:single-window:demo:party"
+    parties = (replace(BROKER, ids=(PartyId("broker", kind),)), replace(HUB, ids=(PartyId("hub", kind),)))
+    data = data.replace(b"{broker}", b"8901").replace(b"{hub}", b"8900")
+    assert find(data, replace(KNOWN, parties=parties)) == ()

@@ -1,0 +1,132 @@
+"""The verbs of agreements: what is told before one is loaded, and how a loaded one is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.store import agreements, parties
+from gateway.store.engine import read_transaction, write_transaction
+from tests.kit.house import AGREEMENT, House
+
+Run = Callable[..., tuple[int, str, str]]
+NAME = "urn:example:agreement:broker1-hub:2026"
+NEW = AGREEMENT.replace(b"broker1-hub:2026", b"new")
+ENDPOINT = b"    endpoint: http://127.0.0.1:8901/msh/ebms2\n"
+BROKEN = NEW.replace(ENDPOINT, b"").replace(b"value: broker1}", b"value: nobody}")
+DOUBTFUL = NEW.replace(b"    sign: true", b"    sign: false")
+
+
+@pytest.fixture
+def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> Run:
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+    House(engine)
+
+    def run(*words: Any) -> tuple[int, str, str]:
+        status = main([*map(str, words), "--home", str(tmp_path)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return status, captured.out, captured.err
+
+    return run
+
+
+def write(folder: Path, data: bytes) -> Path:
+    file = folder / "new.yaml"
+    file.write_bytes(data)
+    return file
+
+
+def loaded(engine: Engine) -> set[str]:
+    with read_transaction(engine) as conn:
+        return {row.id for row in agreements.list_agreements(conn)}
+
+
+def test_an_agreement_that_cannot_work_is_refused_and_every_error_is_told(
+    tmp_path: Path, run: Run, engine: Engine
+) -> None:
+    status, out, err = run("agreement", "load", write(tmp_path, BROKEN))
+    assert (status, out) == (1, "")
+    assert "gateway: error party-unknown: no party is registered as urn:example:party-type|nobody" in err
+    assert "(new.yaml:11)" in err
+    assert "error endpoint-missing: the partner has no endpoint" in err
+    assert err.splitlines()[-1].startswith("gateway: GW313 not loaded: 2 errors at new.yaml")
+    assert run("agreement", "load", write(tmp_path, BROKEN), "--accept-warnings")[0] == 1
+    assert loaded(engine) == {NAME}
+
+
+def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine: Engine) -> None:
+    file = write(tmp_path, DOUBTFUL)
+    status, out, err = run("agreement", "load", file)
+    assert (status, out) == (1, "")
+    assert "warning unsigned: P-Mode broker1-submit accepts messages that nobody signed" in err
+    assert "GW314 not loaded: 3 warnings" in err
+    assert "--accept-warnings" in err
+    assert loaded(engine) == {NAME}
+    status, out, err = run("agreement", "load", file, "--accept-warnings")
+    assert (status, err) == (0, "")
+    assert "warning unsigned" in out
+    assert "Agreement urn:example:agreement:new is loaded with 5 P-Modes: broker1-submit" in out
+    assert len(loaded(engine)) == 2
+
+
+def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: Engine) -> None:
+    status, out, err = run("agreement", "check", write(tmp_path, BROKEN))
+    assert (status, err) == (1, "")
+    assert out.endswith("2 errors found\n")
+    status, out, _ = run("agreement", "check", write(tmp_path, AGREEMENT))
+    assert (status, out) == (0, "nothing found\n")
+    status, out, _ = run("agreement", "check", write(tmp_path, DOUBTFUL), "--json")
+    told = json.loads(out)
+    assert (status, told["ok"]) == (0, True)
+    assert {"id", "severity", "place", "text"} == set(told["findings"][0])
+    assert loaded(engine) == {NAME}
+
+
+def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
+    status, out, err = run("agreement", "load", write(tmp_path, BROKEN), "--json")
+    told = json.loads(out)
+    assert (status, err, told["loaded"], told["problem"]["id"]) == (1, "", False, "GW313")
+    status, out, _ = run("agreement", "load", write(tmp_path, NEW), "--json")
+    told = json.loads(out)
+    assert (status, told["loaded"], told["problem"]) == (0, True, None)
+    assert told["pmodes"][0] == "broker1-submit"
+    assert {one["id"] for one in told["findings"]} == {"same-messages"}
+
+
+def test_a_loaded_agreement_is_shown(run: Run, engine: Engine) -> None:
+    status, out, err = run("agreement", "show", NAME)
+    assert (status, err) == (0, "")
+    for words in (NAME, "in force", "broker1", "http://127.0.0.1:8901/msh/ebms2", "broker1-result", "Notice"):
+        assert words in out
+    assert out.endswith("nothing is wrong with it\n")
+    with write_transaction(engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+        agreements.set_agreement_status(conn, NAME, "SUSPENDED")
+    status, out, _ = run("agreement", "show", NAME, "--json")
+    told = json.loads(out)
+    assert (status, told["id"], told["state"]) == (0, NAME, "SUSPENDED")
+    applicant = {one["party"]: one for one in told["parties"]}["broker1"]
+    assert applicant == {
+        "party": "broker1",
+        "status": "SUSPENDED",
+        "ids": ["urn:example:party-type|broker1"],
+        "role": "Applicant",
+        "endpoint": "http://127.0.0.1:8901/msh/ebms2",
+    }
+    assert told["pmodes"][0]["id"] == "broker1-submit"
+    (found,) = told["findings"]
+    assert (found["id"], found["place"]) == ("party-suspended", "loaded file:11")
+
+
+def test_an_agreement_that_is_not_loaded_is_not_shown(run: Run) -> None:
+    status, out, err = run("agreement", "show", "none")
+    assert (status, out) == (1, "")
+    assert err == "gateway: GW301 no agreement is loaded as none\n"
