@@ -19,7 +19,7 @@ from lxml import etree
 from zeep.transports import Transport
 
 from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
-from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.wire import (
     DEFAULT_LIMITS,
     SOAP11,
@@ -126,7 +126,7 @@ class ServiceContract:
         except GatewayError:
             raise
         except Exception as problem:
-            detail = f"zeep cannot read the WSDL: {str(problem)[:200]}"
+            detail = f"zeep cannot read the WSDL: {describe_exception(problem)}"
             raise GatewayError(SETTINGS_WRONG, detail, name) from problem
 
     def compose_envelope(self, call: ServiceCall) -> bytes:
@@ -139,7 +139,7 @@ class ServiceContract:
         try:
             envelope = self._client.create_message(self._service, call.operation, **arguments)
         except Exception as problem:
-            detail = f"{call.operation} cannot be composed: {str(problem)[:200]}"
+            detail = f"{call.operation} cannot be composed: {describe_exception(problem)}"
             raise GatewayError(REQUEST_INVALID, detail, self.name) from problem
         body = envelope.find(f"{{{SOAP11}}}Body")
         try:

@@ -9,7 +9,13 @@ from typing import Final
 from lxml import etree
 
 from gateway.cases import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    REFUSED_FOR_GOOD,
+    UNREACHABLE,
+    GatewayError,
+    describe_exception,
+)
 from gateway.wire import SoapFault, collapse_whitespace, parse_instant
 
 __all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
@@ -28,7 +34,7 @@ def read_agency_answer(wrapper: etree._Element) -> AgencyAnswer:
             return AgencyAcknowledgment(receipt_number=_read_required_text(said, "ReceiptNumber"))
         return _read_notice(said)
     except (ValueError, OverflowError, ArithmeticError) as problem:
-        detail = f"a value of the answer cannot be used: {str(problem)[:120]}"
+        detail = f"a value of the answer cannot be used: {describe_exception(problem)}"
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body") from problem
 
 

@@ -59,6 +59,7 @@ from .messaging import REFERENCE_UNKNOWN as REFERENCE_UNKNOWN
 from .messaging import TIME_TO_LIVE_EXPIRED as TIME_TO_LIVE_EXPIRED
 from .problem import GatewayError as GatewayError
 from .problem import Problem as Problem
+from .problem import describe_exception as describe_exception
 from .problem_catalogue import PROBLEMS as PROBLEMS
 from .security import ALGORITHM_REFUSED as ALGORITHM_REFUSED
 from .security import CERTIFICATE_EXPIRED as CERTIFICATE_EXPIRED

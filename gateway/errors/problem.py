@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["GatewayError", "Problem"]
+__all__ = ["GatewayError", "Problem", "describe_exception"]
+
+_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,16 @@ class GatewayError(Exception):
         self.detail = detail or problem.title
         self.location = location
         self.heard: object = None
+
+
+def describe_exception(error: BaseException, limit: int = 200) -> str:
+    """Return what an exception of a library says, in at most `limit` characters; never an empty text.
+
+    Many exceptions have no text. Then the words of the type are given: ``InvalidSignature`` becomes
+    "invalid signature".
+    """
+    said = " ".join(str(error).split())
+    words = _CAPITAL.sub(" ", type(error).__name__).lower()
+    if isinstance(error, KeyError):
+        return f"{said} is missing"[:limit] if said else words
+    return (said or words)[:limit].rstrip(": ") or words

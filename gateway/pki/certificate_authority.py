@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.pki.certificate_requests import CertificateRequest, make_certificate_request
 from gateway.pki.certificates import Certificate, PublicKey, read_certificate
 from gateway.pki.signing_keys import KeySigner, PrivateKey, load_signer
@@ -292,7 +292,9 @@ def _make_policies_extension(identifiers: Iterable[str]) -> x509.CertificatePoli
     try:
         named = [x509.ObjectIdentifier(each) for each in identifiers]
     except ValueError as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"no policy: {str(wrong)[:80]}", "policies") from wrong
+        raise GatewayError(
+            SETTINGS_WRONG, f"no policy: {describe_exception(wrong, 80)}", "policies"
+        ) from wrong
     return x509.CertificatePolicies(x509.PolicyInformation(each, None) for each in named)
 
 

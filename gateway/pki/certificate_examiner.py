@@ -35,6 +35,7 @@ from gateway.errors import (
     PROBLEMS,
     REVOCATION_UNKNOWN,
     GatewayError,
+    describe_exception,
 )
 from gateway.pki.certificates import PATH_RULES, CertificateRules, read_certificate
 from gateway.pki.revocation_data import RevocationData
@@ -325,7 +326,7 @@ def _validate_certificate(
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
     # A certificate that causes any other exception is not trusted.
     except Exception as error:
-        reason = f"the certificate cannot be processed ({type(error).__name__})"
+        reason = f"the certificate cannot be processed: {describe_exception(error)}"
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import ExtensionOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
 from gateway.pki.certificates import (
     DEFAULT_RULES,
     CertificateRules,
@@ -74,7 +74,7 @@ def read_certificate_request(data: bytes, rules: CertificateRules = DEFAULT_RULE
         attributes, again = len(list(parsed.attributes)), parsed.public_bytes(serialization.Encoding.DER)
     # For malformed input the parser raises ValueError, TypeError and types of its own.
     except Exception as problem:
-        _raise_untrusted(f"malformed request ({type(problem).__name__})")
+        _raise_untrusted(f"malformed request: {describe_exception(problem)}")
     if again != encoded:
         _raise_untrusted("malformed request: something follows it")
     if attributes > _MAX_ATTRIBUTES:

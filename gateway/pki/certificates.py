@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
 from gateway.pki.der_elements import (
     has_octet_signature,
     has_one_algorithm,
@@ -262,7 +262,7 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
         raise
     # For malformed input the parser below raises ValueError, TypeError and types of its own.
     except Exception as problem:
-        _raise_untrusted(f"malformed certificate: {problem}")
+        _raise_untrusted(f"malformed certificate: {describe_exception(problem)}")
 
 
 def get_parsed_certificate(certificate: Certificate) -> x509.Certificate:
@@ -300,7 +300,7 @@ def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
     """Check what the parser accepts: the serial number, of which it only warns, and the algorithms."""
     serial = read_certificate_serial(encoded)
     if serial is None:
-        _raise_untrusted("malformed certificate")
+        _raise_untrusted("malformed certificate: it is not a DER sequence that begins with a serial number")
     if rules.profile and len(serial) > MAX_SERIAL_OCTETS + (serial[0] == 0):
         _raise_untrusted(f"the serial number has more than {MAX_SERIAL_OCTETS} octets")
     if rules.positive_serial and int.from_bytes(serial, signed=True) <= 0:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
-from gateway.errors import REVOCATION_UNKNOWN, GatewayError
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
 from gateway.pki.name_normalization import normalize_name
 
@@ -146,7 +146,7 @@ def read_ocsp_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> 
         raise
     # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
-        _raise_malformed(f"malformed OCSP response: {problem}")
+        _raise_malformed(f"malformed OCSP response: {describe_exception(problem)}")
 
 
 def _build_response(data: bytes, rules: CertificateRules) -> OcspResponse:

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from pyhanko_certvalidator.registry import CertificateRegistry
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
 from gateway.pki.certificates import Certificate
 
 __all__ = ["ONE_AT_A_TIME", "CertificateChain", "CertificateIndex", "is_understood"]
@@ -145,7 +145,7 @@ def _make_known(certificate: Certificate, *, anchor: bool) -> _KnownCertificate:
             key_hash = parsed.public_key.sha1
     # Names may contain octets that the first parser accepts and this one does not.
     except Exception as error:
-        detail = f"malformed certificate ({type(error).__name__})"
+        detail = f"malformed certificate: {describe_exception(error)}"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
     return _KnownCertificate(certificate, parsed, anchor, *names, key_hash)
 

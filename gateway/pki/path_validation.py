@@ -41,6 +41,7 @@ from gateway.errors import (
     CERTIFICATE_UNTRUSTED,
     REVOCATION_UNKNOWN,
     Problem,
+    describe_exception,
 )
 from gateway.pki.certificates import PublicKey
 from gateway.pki.name_normalization import is_in_network
@@ -196,12 +197,12 @@ def validate_chain(
             _run_path_validation(chain, inquiry, index)
             wildcard = _find_forbidden_wildcard(chain)
     except (ExpiredError, NotYetValidError) as error:
-        return PathFailure(CERTIFICATE_EXPIRED, str(error))
+        return PathFailure(CERTIFICATE_EXPIRED, describe_exception(error))
     except ValidationError as error:
-        return PathFailure(CERTIFICATE_UNTRUSTED, str(error))
+        return PathFailure(CERTIFICATE_UNTRUSTED, describe_exception(error))
     # Malformed extensions cause other exceptions in the library (TypeError, KeyError, ...).
     except Exception as error:
-        reason = f"the certificate path cannot be processed ({type(error).__name__})"
+        reason = f"the certificate path cannot be processed: {describe_exception(error)}"
         return PathFailure(CERTIFICATE_UNTRUSTED, reason)
     issuing = _find_anchor_fault(chain)
     if issuing:

@@ -37,9 +37,9 @@ def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
     """
     try:
         found = pkcs12.load_pkcs12(data, password)
-    # The message may quote the input, which is secret: only the type of the error is reported.
-    except Exception as problem:
-        detail = f"the PKCS#12 file cannot be opened: wrong password or file ({type(problem).__name__})"
+    # The message may quote the input, which is secret: nothing of it is reported.
+    except Exception:
+        detail = "the PKCS#12 file cannot be opened: wrong password, or another kind of file"
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
     if found.key is None or found.cert is None:
         missing = "private key" if found.key is None else "certificate that belongs to its key"

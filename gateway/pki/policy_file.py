@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.pki.certificate_lint import KeyUsageRule
 from gateway.pki.certificates import CertificateRules
 from gateway.pki.path_validation import PolicyInputs
@@ -34,7 +34,7 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
     try:
         tables = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", filename) from wrong
+        raise GatewayError(SETTINGS_WRONG, f"not TOML: {describe_exception(wrong)}", filename) from wrong
     _check_known_keys(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
     words: dict[str, Any] = {}
     words.update(_read_revocation_table(_get_table(tables, "revocation", filename), f"{filename} revocation"))

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.x509.oid import ExtensionOID
 
-from gateway.errors import REVOCATION_UNKNOWN, GatewayError
+from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
 from gateway.pki.certificates import (
     DEFAULT_RULES,
     PATH_RULES,
@@ -286,7 +286,7 @@ def _read_encoded(encoded: bytes, rules: CertificateRules) -> RevocationList:
         raise
     # For malformed input both parsers raise ValueError, TypeError and types of their own.
     except Exception as problem:
-        _raise_malformed(f"malformed revocation list: {problem}")
+        _raise_malformed(f"malformed revocation list: {describe_exception(problem)}")
 
 
 def _build_list(encoded: bytes, rules: CertificateRules) -> RevocationList:

@@ -167,10 +167,16 @@ def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
     load = serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
     try:
         return load(data, password)
-    # The message may quote the input, which is secret: only the type of the error is reported.
-    except Exception as problem:
-        detail = f"the private key cannot be read ({type(problem).__name__})"
-        raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
+    # The message may quote the input, which is secret: only the type of the error is used.
+    except TypeError:
+        said = "it is encrypted, and no password is given"
+        if password is not None:
+            said = "a password is given, and it is not encrypted"
+    except Exception:
+        said = "it is no private key in PEM or DER"
+        if password is not None:
+            said = "the password does not open it, or it is no private key"
+    raise GatewayError(KEY_UNAVAILABLE, f"the private key cannot be read: {said}", "key")
 
 
 def _decode_pem_key(data: bytes) -> bytes:

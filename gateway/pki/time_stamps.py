@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.trust_store import CertificateUse, Verdict
 
@@ -141,7 +141,7 @@ def _read_token(token: bytes, digest: bytes, judge: Judge) -> tuple[TimeStamp, i
     try:
         return _verify_signed_data(content["content"], token, digest, judge)
     except (ValueError, TypeError, KeyError, OverflowError) as problem:
-        raise _make_rejection_error(f"the token cannot be read ({type(problem).__name__})") from None
+        raise _make_rejection_error(f"the token cannot be read: {describe_exception(problem)}") from None
 
 
 def _verify_signed_data(
@@ -279,7 +279,7 @@ def _parse_structure(kind: Any, data: bytes) -> Any:
         # The parser is lazy: errors must show here, not later.
         _ = parsed.native
     except Exception as problem:
-        raise _make_rejection_error(f"it cannot be read ({type(problem).__name__})") from None
+        raise _make_rejection_error(f"it cannot be read: {describe_exception(problem)}") from None
     return parsed
 
 

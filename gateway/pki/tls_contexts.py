@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, GatewayError, describe_exception
 
 __all__ = [
     "TlsIdentity",
@@ -134,5 +134,5 @@ def _load_trust_anchors(context: ssl.SSLContext, anchors: Sequence[Path]) -> Non
 
 
 def _make_unusable_error(path: Path, error: Exception) -> GatewayError:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or describe_exception(error)
     return GatewayError(KEY_UNAVAILABLE, f"{str(path)[-120:]} cannot be used for TLS: {reason}", "TLS")

@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 from lxml import etree
 
-from gateway.errors import XML_MALFORMED, GatewayError
+from gateway.errors import XML_MALFORMED, GatewayError, describe_exception
 
 __all__ = ["ByteRange", "ElementRanges", "TreeByteRanges", "scan_element_ranges"]
 
@@ -128,7 +128,11 @@ def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
     try:
         parser.Parse(data, True)
     except (expat.ExpatError, LookupError) as error:
-        detail = expat.ErrorString(error.code) if isinstance(error, expat.ExpatError) else str(error)
+        detail = (
+            expat.ErrorString(error.code)
+            if isinstance(error, expat.ExpatError)
+            else describe_exception(error)
+        )
         raise GatewayError(XML_MALFORMED, detail or "not well-formed") from None
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.

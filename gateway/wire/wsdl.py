@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.wire.namespaces import WSAM, WSDL, XSD
 from gateway.wire.schema_compilation import compile_schema
 from gateway.wire.schema_validation import find_violation
@@ -110,7 +110,9 @@ def read_wsdl(data: bytes) -> ServiceDescription:
     try:
         return _read_description(_parse_wsdl(data))
     except (etree.LxmlError, LookupError, ValueError, StopIteration) as problem:
-        raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
+        raise GatewayError(
+            SETTINGS_WRONG, f"the WSDL cannot be read: {describe_exception(problem)}"
+        ) from problem
 
 
 def _parse_wsdl(data: bytes) -> etree._Element:
@@ -119,7 +121,9 @@ def _parse_wsdl(data: bytes) -> etree._Element:
         prescan_xml(data)
         return etree.fromstring(data, _PARSER)
     except (GatewayError, etree.LxmlError) as problem:
-        raise GatewayError(SETTINGS_WRONG, f"the WSDL cannot be read: {str(problem)[:200]}") from problem
+        raise GatewayError(
+            SETTINGS_WRONG, f"the WSDL cannot be read: {describe_exception(problem)}"
+        ) from problem
 
 
 def remove_schema_imports(data: bytes) -> bytes:

@@ -46,7 +46,13 @@ from gateway.xmlsec.policy_check import (
     raise_policy_violation,
 )
 from gateway.xmlsec.strict_reader import raise_signature_error, remove_element, select_elements
-from gateway.xmlsec.xml_signature import SignatureStructure, apply_canonicalization, read_signature
+from gateway.xmlsec.xml_signature import (
+    WRONG_VALUE,
+    SignatureStructure,
+    apply_canonicalization,
+    describe_reference,
+    read_signature,
+)
 
 __all__ = ["VerificationReport", "validate_signer", "verify_any_document", "verify_any_signature"]
 
@@ -255,14 +261,13 @@ def _verify_digests(structure: SignatureStructure, plans: list[_ReferencePlan]) 
     known: dict[_ReferencePlan, bytes] = {}
     for reference, plan in zip(structure.references, plans, strict=True):
         if plan not in known:
-            with _map_canonical_error(f"reference '{reference.uri[:120]}'", structure.element):
+            with _map_canonical_error(describe_reference(reference.uri), structure.element):
                 known[plan] = _dereference_octets(plan)
         if not compare_digests(
             compute_digest(reference.digest_algorithm, known[plan]), reference.digest_value
         ):
-            raise_signature_error(
-                f"the digest of reference '{reference.uri[:120]}' is wrong", structure.element
-            )
+            detail = f"the digest of {describe_reference(reference.uri)} is wrong"
+            raise_signature_error(detail, structure.element)
 
 
 def _verify_signed_info(structure: SignatureStructure, source: KeySource) -> None:
@@ -271,7 +276,7 @@ def _verify_signed_info(structure: SignatureStructure, source: KeySource) -> Non
         # the strict reader has found no comments in it
         data = apply_canonicalization(structure.signed_info, _drop_comments(method))
     if not verify_signature_value(structure.algorithm, source.key, structure.value, data):
-        raise_signature_error("the signature value is wrong", structure.element)
+        raise_signature_error(WRONG_VALUE, structure.element)
 
 
 def _drop_comments(method: Transform) -> Transform:

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature as WrongValue
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 from signxml import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
+from signxml.exceptions import InvalidDigest
 from signxml.xades import (
     XAdESDataObjectFormat,
     XAdESSignatureConfiguration,
@@ -26,12 +28,17 @@ from signxml.xades import (
 )
 
 from gateway import errors
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, describe_exception
 from gateway.pki import Certificate, Signer
 from gateway.wire import DS, XADES, canonicalize_document
 from gateway.xmlsec.algorithms import C14N, EXCLUSIVE_C14N, SHA256
 from gateway.xmlsec.digest_references import Transform
-from gateway.xmlsec.xml_signature import SignatureStructure, apply_canonicalization
+from gateway.xmlsec.xml_signature import (
+    WRONG_VALUE,
+    SignatureStructure,
+    apply_canonicalization,
+    verify_reference_digests,
+)
 
 __all__ = ["append_xades_signature", "verify_xades_signature"]
 
@@ -64,8 +71,18 @@ def verify_xades_signature(
     try:
         verifier.verify(root, x509_cert=loaded, validate_schema=False, expect_config=config)
     except Exception as error:  # signxml does not catch exceptions of cryptography and lxml
-        detail = f"the signature or a digest is wrong: {str(error)[:200]}"
-        raise GatewayError(errors.SIGNATURE_INVALID, detail, "ds:Signature") from None
+        if isinstance(error, InvalidDigest):
+            # signxml numbers the references; this names the one that differs
+            verify_reference_digests(structure, lambda one: octets[one.uri])
+        raise GatewayError(errors.SIGNATURE_INVALID, _describe_failure(error), "ds:Signature") from None
+
+
+def _describe_failure(error: Exception) -> str:
+    # cryptography raises InvalidSignature without a text, and signxml quotes it
+    inner = error.__cause__ or error.__context__
+    if isinstance(error, WrongValue) or isinstance(inner, WrongValue):
+        return WRONG_VALUE
+    return f"the signature cannot be verified: {describe_exception(error)}"
 
 
 class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped

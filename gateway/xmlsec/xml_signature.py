@@ -39,6 +39,7 @@ from gateway.xmlsec.digest_references import (
 from gateway.xmlsec.strict_reader import check_attributes, decode_base64, list_children, raise_signature_error
 
 __all__ = [
+    "WRONG_VALUE",
     "CertificateCheck",
     "ReferenceResolver",
     "SignatureStructure",
@@ -47,12 +48,18 @@ __all__ = [
     "append_x509_key_info",
     "apply_canonicalization",
     "dereference_octets",
+    "describe_reference",
     "fill_signature_value",
     "read_signature",
     "verify_reference_digests",
     "verify_signature",
     "verify_signed_info",
 ]
+
+#: What is said of a signature value that its key did not make over this SignedInfo.
+WRONG_VALUE: Final = (
+    "the signature value is wrong, so SignedInfo was changed after it was signed, or another key signed it"
+)
 
 # canonical attribute values have double quotes, with no quote and no "<" inside
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
@@ -188,7 +195,7 @@ def verify_signed_info(structure: SignatureStructure, certificate: Certificate) 
     check_public_key(structure.algorithm, certificate.public_key)
     data = _canonicalize_signed_info(structure)
     if not verify_signature_value(structure.algorithm, certificate.public_key, structure.value, data):
-        raise_signature_error("the signature value is wrong", structure.element)
+        raise_signature_error(WRONG_VALUE, structure.element)
 
 
 def verify_reference_digests(structure: SignatureStructure, resolve: ReferenceResolver) -> None:
@@ -196,9 +203,13 @@ def verify_reference_digests(structure: SignatureStructure, resolve: ReferenceRe
     for reference in structure.references:
         octets = dereference_octets(reference, resolve, structure.element)
         if not compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
-            raise_signature_error(
-                f"the digest of reference '{reference.uri[:120]}' is wrong", structure.element
-            )
+            detail = f"the digest of {describe_reference(reference.uri)} is wrong"
+            raise_signature_error(detail, structure.element)
+
+
+def describe_reference(uri: str) -> str:
+    """Return a reference in words; an empty URI means the whole document (XML-DSig §4.4.3.2)."""
+    return f"reference '{uri[:120]}'" if uri else "the reference to the whole document"
 
 
 def _canonicalize_signed_info(structure: SignatureStructure) -> bytes:
@@ -218,7 +229,7 @@ def dereference_octets(
         return resolve(reference)
     except GatewayError as refusal:
         if refusal.problem is errors.XML_MALFORMED:
-            raise_signature_error(f"reference '{reference.uri[:120]}' has no canonical form", element)
+            raise_signature_error(f"{describe_reference(reference.uri)} has no canonical form", element)
         raise
 
 
