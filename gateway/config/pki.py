@@ -71,8 +71,8 @@ class PkiSettings(SettingsSection):
     intermediates: tuple[Location, ...] = Field(
         (),
         description=(
-            "Intermediate certificates, as PEM files. The issuers and responders in `[fetch]` need not be "
-            "repeated here."
+            "Intermediate certificates, as PEM files. The issuers and responders in `[fetch.CODE]` need not "
+            "be repeated here."
         ),
     )
     crls: tuple[Location, ...] = Field(
