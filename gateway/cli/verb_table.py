@@ -52,6 +52,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "error": Noun("Look", "explain a problem by its id"),
     "queue": Noun("Act", "deliveries: list, show, hold, release, requeue, cancel"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
+    "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
     "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
     "declaration": Noun("Mappings", "validate declarations"),
     "pki": Noun("Trust", "keys, certificates, trusted lists, sources of revocation lists"),
@@ -199,6 +200,11 @@ VERBS: Final[dict[str, Verb]] = {
         "submit:submit_file",
         "send a submission as a broker does, and wait for its result",
         "gateway submit submission.xml --as broker1 --to http://127.0.0.1:8080/msh/ebms2 --wait 60",
+    ),
+    "listen": Verb(
+        "listen:receive_messages",
+        "receive the hub's results and notices as a broker does, until stopped",
+        "gateway listen --as broker1 --partner partner --folder results",
     ),
     "map check": Verb(
         "map_check:check_mappings",

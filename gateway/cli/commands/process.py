@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from gateway.cli.hub_findings import (
 )
 from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.shared_options import home_options
+from gateway.cli.stop_signals import catch_stop_signals
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
@@ -60,7 +60,7 @@ def run_gateway(arguments: Arguments) -> int:
         child.start()
         return child
 
-    with _catch_stop_signals() as stop:
+    with catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
         restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
         while not stop.wait(0.2):
@@ -144,7 +144,7 @@ def deliver_messages(arguments: Arguments) -> int:
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
     worker = build_worker(settings, file)
-    with _catch_stop_signals() as stop:
+    with catch_stop_signals() as stop:
         threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0
@@ -164,14 +164,3 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
             _log.warning("the search for expiring certificates failed", exc_info=True)
         if stop.wait(_DAY):
             return
-
-
-@contextlib.contextmanager
-def _catch_stop_signals() -> Iterator[threading.Event]:
-    """Provide an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        signal.signal(number, lambda *_: stop.set())
-    yield stop

@@ -10,6 +10,7 @@ from .broker_client import seal_submission as seal_submission
 from .broker_client import sign_submission as sign_submission
 from .case_news import summarize_notices as summarize_notices
 from .customs import CustomsSimulator as CustomsSimulator
+from .endpoint_listener import EndpointListener as EndpointListener
 from .http_transport import HttpReply as HttpReply
 from .http_transport import IncomingRequest as IncomingRequest
 from .http_transport import PartnerServer as PartnerServer
@@ -22,9 +23,10 @@ from .journal import read_journal as read_journal
 from .kept_submissions import is_kept_submission as is_kept_submission
 from .kept_submissions import keep_submission as keep_submission
 from .kept_submissions import read_kept_submission as read_kept_submission
+from .message_folder import MessageFolder as MessageFolder
+from .message_folder import read_parcel_content as read_parcel_content
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
-from .message_handler import read_parcel_content as read_parcel_content
 from .misbehavior import BROKER_MISBEHAVIORS as BROKER_MISBEHAVIORS
 from .misbehavior import CUSTOMS_MISBEHAVIORS as CUSTOMS_MISBEHAVIORS
 from .misbehavior import Misbehavior as Misbehavior

@@ -12,21 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from lxml import etree
 
+from gateway.conformance.partners.endpoint_listener import EndpointListener
 from gateway.conformance.partners.http_transport import (
     HttpPoster,
     HttpReply,
-    IncomingRequest,
     NotConnectedError,
-    PartnerServer,
 )
+from gateway.conformance.partners.message_folder import read_parcel_content
 from gateway.conformance.partners.message_handler import (
     EBMS2,
     MessageHandler,
-    read_parcel_content,
     read_signal_error,
 )
 from gateway.conformance.partners.partner_identity import Membership, get_current_time
@@ -34,7 +32,6 @@ from gateway.conformance.partners.sending_outcome import conclude_sending, raise
 from gateway.errors import (
     RECEIPT_MISSING,
     RULE_BROKEN,
-    SETTINGS_WRONG,
     UNREACHABLE,
     GatewayError,
 )
@@ -178,29 +175,18 @@ class BrokerClient:
         self._arrived: list[dict[str, Any]] = []
         self._news = threading.Condition()
         self.handler = MessageHandler(membership, folder, listener=self._record_arrival)
-        self._server: PartnerServer | None = None
-        self._path = ""
+        self._listener: EndpointListener | None = None
 
     def start_listening(self) -> str:
         """Listen at the endpoint that the agreement names for us; return it."""
-        endpoint = self._membership.listening_endpoint
-        parts = urlsplit(endpoint or "")
-        if not parts.hostname:
-            raise GatewayError(SETTINGS_WRONG, "the agreement has no endpoint of this party", "agreement")
-        self._path = parts.path or "/"
-        self._server = PartnerServer(self._serve_request, parts.hostname, parts.port or 80)
-        self._server.start()
-        return endpoint or ""
+        self._listener = EndpointListener(self._membership.listening_endpoint, self.handler)
+        self._listener.start()
+        return self._listener.endpoint
 
     def close(self) -> None:
         """Stop listening."""
-        if self._server is not None:
-            self._server.close()
-
-    def _serve_request(self, request: IncomingRequest) -> HttpReply:
-        if request.path.partition("?")[0] != self._path:
-            return HttpReply(404, "text/plain", b"nothing is here\n")
-        return self.handler(request)
+        if self._listener is not None:
+            self._listener.close()
 
     def send_submission(self, submission: SealedSubmission) -> None:
         """Send until a valid receipt has arrived; the same octets on every attempt.
@@ -250,7 +236,7 @@ class BrokerClient:
 
     def _await_receipt(self, submission: SealedSubmission) -> None:
         """Wait for a receipt that the hub sends in a separate POST."""
-        if self._server is None:
+        if self._listener is None:
             raise GatewayError(
                 RECEIPT_MISSING,
                 "the receipt is sent asynchronously, but no endpoint listens for it",

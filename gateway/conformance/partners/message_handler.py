@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -12,27 +13,25 @@ from typing import Any, Final
 
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
-from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.message_folder import JournalStore, MessageStore, read_parcel_content
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import Membership
-from gateway.errors import MESSAGE_ID_REUSED, REFUSED_FOR_GOOD, GatewayError
+from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, REFUSED_FOR_GOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
 from gateway.protocols import PROTOCOLS, SOAP_ACTION, OpenedMessage, Parcel, ProtocolContext, SentUnit
 
+__all__ = ["EBMS2", "MessageHandler", "read_signal_error"]
+
 EBMS2: Final = PROTOCOLS["ebms2"]
 _NOTHING: Final = HttpReply(204)
-
-
-def read_parcel_content(parcel: Parcel) -> bytes:
-    """Return the octets of a parcel."""
-    with parcel.body.open_stream() as stream:
-        return stream.read()
+_BUSY: Final = HttpReply(503, "text/plain", b"come again\n", {"Retry-After": "1"})
 
 
 class MessageHandler:
-    """Accepts POSTs of the hub; every message is a row of ``messages.jsonl``, its document a file.
+    """Accepts POSTs of the hub, stores every message once, and acknowledges it.
 
-    `listener` receives each row once, after it is stored.
+    `store` is a journal in `folder` by default. `listener` receives each row once, after it is
+    stored. `tls` is for receipts that are sent by a POST of their own.
     """
 
     def __init__(
@@ -41,14 +40,16 @@ class MessageHandler:
         folder: Path,
         mischief: tuple[Misbehavior, ...] = (),
         listener: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        store: MessageStore | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.membership = membership
-        self._folder = folder
         self._mischief = mischief
         self._listener = listener
-        self._messages = Journal(folder / "messages.jsonl")
-        self._refusals = Journal(folder / "refusals.jsonl")
-        self._known = {row["message_id"]: row for row in read_journal(folder / "messages.jsonl")}
+        self._store = store or JournalStore(folder)
+        self._tls = tls
+        self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, SentUnit] = {}
         self._settled: dict[str, GatewayError | None] = {}
         self._lock = threading.Lock()
@@ -59,7 +60,7 @@ class MessageHandler:
         if take_misbehavior(self._mischief, "silent"):
             return HttpReply(closes=True)
         if take_misbehavior(self._mischief, "busy"):
-            return HttpReply(503, "text/plain", b"come again\n", {"Retry-After": "1"})
+            return _BUSY
         headers = {
             "Content-Type": request.headers.get("content-type", ""),
             "SOAPAction": request.headers.get("soapaction", ""),
@@ -69,9 +70,13 @@ class MessageHandler:
         try:
             return self._answer_unit(EBMS2.open(parcel, context), context)
         except GatewayError as problem:
-            self._refusals.write_refusal(problem)
+            self._store.write_refusal(problem)
             refusal = EBMS2.reject_parcel(problem, parcel, context)
             return _make_parcel_reply(refusal.parcel, refusal.status)
+        except OSError as problem:
+            # Nothing is acknowledged that is not on disk: the hub sends it again.
+            self._store.write_refusal(GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder"))
+            return _BUSY
 
     def list_rows(self) -> list[dict[str, Any]]:
         """Return the rows of all messages stored so far, in the order of arrival."""
@@ -106,6 +111,7 @@ class MessageHandler:
         with self._heard:
             sent = self._expected.get(unit.ref_to_message_id or "")
             if sent is None:
+                self._store.write_signal(opened)
                 return
             try:
                 EBMS2.check_answer(opened, sent)
@@ -124,9 +130,9 @@ class MessageHandler:
             row = self._make_message_row(unit, opened, context)
             with self._lock:
                 new = unit.message_id not in self._known
-                row = self._known.setdefault(unit.message_id, row)
                 if new:
-                    self._write_message(unit, row)
+                    self._store.write_message(row, opened)
+                row = self._known.setdefault(unit.message_id, row)
             if new and self._listener is not None:
                 self._listener(row)
         if row["identity"] != opened.identity:
@@ -149,13 +155,6 @@ class MessageHandler:
             "at": context.now.isoformat(timespec="milliseconds"),
         }
 
-    def _write_message(self, unit: UserMessage, row: dict[str, Any]) -> None:
-        name = f"{len(self._known):04d}-{unit.action}.xml"
-        if unit.payloads:
-            (self._folder / name).write_bytes(unit.payloads[0].content)
-        row["file"] = name
-        self._messages.write(row)
-
     def _make_receipt_reply(
         self, unit: UserMessage, opened: OpenedMessage, kept: tuple[dict[str, Any], ProtocolContext]
     ) -> HttpReply:
@@ -177,7 +176,7 @@ class MessageHandler:
 
     def _post_receipt(self, receipt: HttpReply, endpoint: str) -> None:
         def send_receipt() -> None:
-            with suppress(GatewayError), closing(HttpPoster(endpoint)) as poster:
+            with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
                 headers = {"Content-Type": receipt.content_type, "SOAPAction": SOAP_ACTION}
                 poster.post(headers, receipt.body)
 

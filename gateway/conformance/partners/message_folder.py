@@ -1,0 +1,184 @@
+"""A broker's durable store: each message of the hub is a folder of files, complete or not there at all.
+
+A folder ``0001-Result-SW…`` has ``message.http`` (headers, empty line, body, as received),
+``payload-1.xml`` and so on, ``summary.json``, and ``receipt.http``, the answer that is given
+again to a repeat. It is written under another name, synchronized to disk and renamed: the
+rename is the moment from which the message is stored, and only then it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.errors import GatewayError
+from gateway.message_model import UserMessage
+from gateway.protocols import OpenedMessage, Parcel
+
+__all__ = ["JournalStore", "MessageFolder", "MessageStore", "read_parcel_content"]
+
+_RECEIPT: Final = ("receipt", "receipt_type")
+_NEW: Final = ".new-"
+_NUMBERED: Final = re.compile(r"([0-9]{4,})-")
+
+
+def read_parcel_content(parcel: Parcel) -> bytes:
+    """Return the octets of a parcel."""
+    with parcel.body.open_stream() as stream:
+        return stream.read()
+
+
+class MessageStore(Protocol):
+    """Where a message handler stores what it has received."""
+
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of all stored messages, in the order of arrival."""
+
+    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+        """Store a message and its row, and add the name of its file or folder to the row."""
+
+    def write_refusal(self, problem: GatewayError) -> None:
+        """Store why a parcel was refused."""
+
+    def write_signal(self, opened: OpenedMessage) -> None:
+        """Store a signal about a message that another process has sent."""
+
+
+class JournalStore:
+    """Rows in ``messages.jsonl``, and the document of each message in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._messages = Journal(folder / "messages.jsonl")
+        self._refusals = Journal(folder / "refusals.jsonl")
+        self._count = sum(1 for _ in self.read_rows())
+
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the journal."""
+        return read_journal(self._messages.path)
+
+    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+        """Write the document, then the row."""
+        unit = opened.unit
+        name = f"{self._count + 1:04d}-{row['action']}.xml"
+        if isinstance(unit, UserMessage) and unit.payloads:
+            (self._folder / name).write_bytes(unit.payloads[0].content)
+        row["file"] = name
+        self._messages.write(row)
+        self._count += 1
+
+    def write_refusal(self, problem: GatewayError) -> None:
+        """Append the problem to ``refusals.jsonl``."""
+        self._refusals.write_refusal(problem)
+
+    def write_signal(self, opened: OpenedMessage) -> None:
+        """Store nothing: a partner that is simulated sends its messages itself."""
+
+
+class MessageFolder:
+    """One folder for each message; `tell` receives each refusal and each signal in words."""
+
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._tell = tell
+        self._refusals = Journal(folder / "refusals.jsonl")
+        for left in folder.glob(f"{_NEW}*"):
+            # Its writing was interrupted, so it was not acknowledged: the hub sends it again.
+            shutil.rmtree(left)
+        numbers = (_NUMBERED.match(path.name) for path in folder.iterdir())
+        self._last = max((int(found[1]) for found in numbers if found), default=0)
+
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the messages in the folder, in the order of arrival."""
+        for path in sorted(self._folder.glob("[0-9]*/summary.json")):
+            row = json.loads(path.read_bytes())
+            answer = path.with_name("receipt.http")
+            if answer.is_file():
+                head, _, body = answer.read_bytes().partition(b"\r\n\r\n")
+                encoded = base64.b64encode(body).decode()
+                yield row | dict(zip(_RECEIPT, (encoded, head.decode().partition(": ")[2]), strict=True))
+
+    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+        """Store the message durably, or raise OSError and store nothing."""
+        said = row["said"]
+        unit = opened.unit
+        files = {"message.http": _format_http(opened.parcel.headers, read_parcel_content(opened.parcel))}
+        payloads = []
+        for number, one in enumerate(unit.payloads if isinstance(unit, UserMessage) else (), start=1):
+            name = f"payload-{number}{_guess_suffix(one.media_type)}"
+            files[name] = one.content
+            payloads.append({"file": name, "content_id": one.content_id, "media_type": one.media_type})
+        files["receipt.http"] = _format_http(
+            {"Content-Type": row["receipt_type"]}, base64.b64decode(row["receipt"])
+        )
+        summary = {name: value for name, value in row.items() if name not in _RECEIPT}
+        files["summary.json"] = _format_summary(summary | {"payloads": payloads})
+        row["file"] = self._write_files((row["action"], said.get("case_number") or ""), files)
+
+    def write_refusal(self, problem: GatewayError) -> None:
+        """Append the problem to ``refusals.jsonl``, and tell it."""
+        self._refusals.write_refusal(problem)
+        self._tell(f"refused: {problem}")
+
+    def write_signal(self, opened: OpenedMessage) -> None:
+        """Store a receipt or an ErrorList for a message that another process has sent."""
+        unit = opened.unit
+        kind = type(unit).__name__
+        about = getattr(unit, "ref_to_message_id", None) or ""
+        summary = {"kind": kind, "message_id": unit.message_id, "ref_to": about, "checked": False}
+        files = {
+            "message.http": _format_http(opened.parcel.headers, read_parcel_content(opened.parcel)),
+            "signal.json": _format_summary(summary),
+        }
+        name = self._write_files((kind, ""), files)
+        self._tell(f"{kind} for {about or 'no message'}, not compared with what was sent: {name}")
+
+    def _write_files(self, names: tuple[str, ...], files: Mapping[str, bytes]) -> str:
+        """Write files into a new folder, synchronize it, and give it its name; return the name."""
+        told = (re.sub(r"[^A-Za-z0-9_-]", "_", one)[:60] for one in names if one)
+        name = "-".join([f"{self._last + 1:04d}", *told])
+        beside = self._folder / f"{_NEW}{name}"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        for file, content in files.items():
+            with (beside / file).open("wb") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())
+        _synchronize_folder(beside)
+        beside.rename(self._folder / name)
+        _synchronize_folder(self._folder)
+        self._last += 1
+        return name
+
+
+def _synchronize_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _format_http(headers: Mapping[str, str], body: bytes) -> bytes:
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return head.encode("utf-8") + b"\r\n" + body
+
+
+def _format_summary(summary: Mapping[str, Any]) -> bytes:
+    return json.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _guess_suffix(media_type: str) -> str:
+    known = {"application/xml": ".xml", "text/xml": ".xml"}
+    return known.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"

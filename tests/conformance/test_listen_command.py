@@ -1,0 +1,169 @@
+"""``gateway listen`` stores what the hub sends durably, acknowledges it, and knows it after a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
+from gateway.conformance.partners.message_folder import MessageFolder
+from gateway.conformance.partners.message_handler import MessageHandler
+from gateway.conformance.partners.partner_identity import read_membership
+from gateway.protocols import Parcel
+from gateway.wire import parse_xml
+from gateway.xmlsec.xades import verify_document
+from tests.conformance.hub_messages import EBMS2, MessagingHub, agreement, as_request, octets
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
+
+
+@pytest.fixture
+def side(keys: Path, tmp_path: Path) -> MessagingHub:
+    made = agreement(8900, find_free_port())
+    (tmp_path / "agreement.yaml").write_bytes(made)
+    return MessagingHub(keys, made)
+
+
+@contextmanager
+def listening(keys: Path, place: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the verb as a process, from its line "ready" on."""
+    fixed = ("--as", "broker", "--partner", str(keys), "--agreement", str(place / "agreement.yaml"))
+    command = [sys.executable, "-m", "gateway", "listen", *fixed, "--folder", str(place / "results"), *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def push(side: MessagingHub, parcel: Parcel) -> HttpReply:
+    """Send a parcel to the broker's endpoint, as the hub does."""
+    poster = HttpPoster(str(side.pmode("Result").endpoint))
+    try:
+        return poster.post({"SOAPAction": '"ebXML"', **parcel.headers}, octets(parcel))
+    finally:
+        poster.close()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
+    keys: Path, tmp_path: Path, side: MessagingHub
+) -> None:
+    parcel = side.seal(side.message("Result", side.result(), "m-1"))
+    with listening(keys, tmp_path) as process:
+        assert read_line(process).startswith("ready: http://127.0.0.1:")
+        first = push(side, parcel)
+        side.judge(first, parcel)
+        assert "Result  case SW1  reference HB2026-000123  APPROVED  0001-Result-SW1" in read_line(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert read_line(process) == "stopped: 1 message received\n"
+    with listening(keys, tmp_path) as process:
+        assert "1 message stored before" in read_line(process)
+        assert push(side, parcel).body == first.body
+        process.kill()
+    (stored,) = (tmp_path / "results").glob("*/")
+    assert sorted(path.name for path in stored.iterdir()) == [
+        "message.http", "payload-1.xml", "receipt.http", "summary.json",
+    ]  # fmt: skip
+    verify_document(parse_xml((stored / "payload-1.xml").read_bytes()))
+    summary = json.loads((stored / "summary.json").read_bytes())
+    assert (summary["said"]["outcome"], summary["said"]["verified"], summary["ref_to"]) == (
+        "APPROVED", True, "m-1",
+    )  # fmt: skip
+    assert octets(parcel) in (stored / "message.http").read_bytes()
+
+
+def test_a_notice_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
+    with listening(keys, tmp_path, "--json") as process:
+        parcel = side.seal(side.message("Notice", side.notice()))
+        while True:
+            try:
+                side.judge(push(side, parcel), parcel)
+                break
+            except Exception:
+                assert process.poll() is None
+        told = json.loads(read_line(process))
+    assert (told["action"], told["said"]["deadline"] is not None) == ("Notice", True)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def handler_of(keys: Path, place: Path, said: list[str]) -> MessageHandler:
+    member = read_membership(keys, "broker", place / "agreement.yaml")
+    return MessageHandler(member, place, store=MessageFolder(place / "results", said.append))
+
+
+def test_what_cannot_be_written_is_not_acknowledged(
+    keys: Path, tmp_path: Path, side: MessagingHub, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = handler_of(keys, tmp_path, said)
+    parcel = side.seal(side.message("Result", side.result()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        assert handler(as_request(parcel)).status == 503
+    assert said == ["refused: GW806 cannot store: No space left on device at folder"]
+    side.judge(handler(as_request(parcel)), parcel)
+    assert [path.name for path in (tmp_path / "results").glob("*/")] == ["0001-Result-SW1"]
+
+
+def full_disk(_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_message_cut_short_by_a_kill_is_taken_again(
+    keys: Path, tmp_path: Path, side: MessagingHub, said: list[str]
+) -> None:
+    handler = handler_of(keys, tmp_path, said)
+    handler(as_request(side.seal(side.message("Result", side.result()))))
+    (tmp_path / "results/.new-0002-Result-SW1").mkdir()
+    (tmp_path / "results/.new-0002-Result-SW1/message.http").write_bytes(b"half")
+    again = handler_of(keys, tmp_path, said)
+    again(as_request(side.seal(side.message("Result", side.result()))))
+    names = sorted(path.name for path in (tmp_path / "results").iterdir() if path.is_dir())
+    assert names == ["0001-Result-SW1", "0002-Result-SW1"]
+
+
+def test_a_receipt_for_another_process_is_stored(
+    keys: Path, tmp_path: Path, side: MessagingHub, said: list[str]
+) -> None:
+    handler = handler_of(keys, tmp_path, said)
+    member = read_membership(keys, "broker", tmp_path / "agreement.yaml")
+    unit = member.make_user_message("Submit", "m-9@broker", member.build_context().now)
+    context = side.context()
+
+    opened = EBMS2.open(
+        EBMS2.seal((unit,), member.get_outgoing_pmode("Submit"), member.build_context()), context
+    )
+    receipt = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
+    assert handler(as_request(receipt)).status == 204
+    assert said == ["Receipt for m-9@broker, not compared with what was sent: 0001-Receipt"]
+
+
+@pytest.mark.parametrize("address", ["8901", "here:port", ":1", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_misuse(
+    keys: Path, tmp_path: Path, side: MessagingHub, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = ("--as", "broker", "--partner", str(keys), "--agreement", str(tmp_path / "agreement.yaml"))
+    assert main(["listen", *fixed, "--folder", str(tmp_path / "r"), "--at", address]) == 2
+    assert "HOST:PORT" in capsys.readouterr().err
