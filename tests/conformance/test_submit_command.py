@@ -227,9 +227,16 @@ def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     assert desk.hub.units[-1].message_id == told["message_id"]
 
 
-def test_a_time_out_tells_case_state_and_open_question(desk: Desk, tmp_path: Path) -> None:
+def test_a_time_out_tells_case_state_and_open_question(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     side = desk.hub.side
     assert side is not None
+
+    def wait_for_notice(client: BrokerClient, *_: object) -> None:
+        wait_for(lambda: bool(client.handler.list_rows()))
+
+    monkeypatch.setattr(BrokerClient, "wait_for_result", wait_for_notice)
     sender = desk.afterwards(lambda: ("Notice", side.notice()))
     words = ("--partner", str(desk.folder), "--to", desk.hub.url, "--folder", str(tmp_path / "kept"))
     assert main(["submit", str(SAMPLE_FILE), "--as", "broker", *words, "--wait", "2"]) == 1
