@@ -1,4 +1,4 @@
-"""How an attempt ends: lease completion, stored problem, and delay before the next attempt.
+"""How an attempt ends: lease completion, and delay before the next attempt.
 
 A lease ends inside the transaction that stores the outcome of the delivery. The delay before the
 next attempt doubles from the first value to a ceiling, so that a destination that is down for an
@@ -15,14 +15,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from gateway.errors import GatewayError
 from gateway.store import AttemptOutcome, DeliveryLease, delivery_leases
 
 __all__ = [
     "LeaseLostError",
     "RetryPlan",
     "compute_retry_delay",
-    "make_attempt_outcome",
     "make_lease_finisher",
 ]
 
@@ -72,13 +70,3 @@ def make_lease_finisher(
             raise LeaseLostError
 
     return finish_lease
-
-
-def make_attempt_outcome(problem: GatewayError) -> AttemptOutcome:
-    """Return a problem as the outcome of an attempt.
-
-    The text may come from the far side, so unprintable characters are replaced: none may reach an
-    operator's terminal.
-    """
-    words = "".join(char if char.isprintable() else " " for char in str(problem)[:500])
-    return AttemptOutcome(problem=problem.problem.id, detail=words)

@@ -8,6 +8,7 @@ effect is one transaction that also ends the lease.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -22,11 +23,10 @@ from gateway.delivery.attempt_outcome import (
     LeaseLostError,
     RetryPlan,
     compute_retry_delay,
-    make_attempt_outcome,
 )
 from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, OUR_MISTAKE, PUT_ASIDE, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, NO_ADDRESS, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import closing_transaction
@@ -35,6 +35,7 @@ from gateway.store import (
     InsufficientStorageError,
     delivery_leases,
     lanes,
+    make_attempt_outcome,
     read_transaction,
     write_transaction,
 )
@@ -49,6 +50,8 @@ _log = logging.getLogger(__name__)
 _NO_ROOM_WAIT: Final = timedelta(seconds=5)
 #: A token may be unavailable for days, and every attempt leaves a row.
 _NO_KEY_WAIT: Final = timedelta(seconds=30)
+#: The settings are read again at each attempt, and every attempt leaves a row.
+_NO_ADDRESS_PLAN: Final = RetryPlan(sys.maxsize, timedelta(seconds=5), timedelta(minutes=4))
 _NO_ROOM_PAUSE: Final = 1.0
 #: For a delivery whose agent cannot return a plan.
 _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
@@ -227,13 +230,16 @@ class DeliveryWorker:
         """Put the delivery back for another attempt, or fail it when no retry is left."""
         try:
             now, wait = self._clock(), None
-            if isinstance(problem, InsufficientStorageError) or problem.problem is KEY_UNAVAILABLE:
-                self._requeue_uncounted(lease, problem, now)
+            uncounted = _find_uncounted_wait(lease, problem)
+            if uncounted is not None:
+                self._requeue_uncounted(lease, problem, now, uncounted)
                 return
             if problem.problem.retry:
                 wait = compute_retry_delay(lease.tries, self._get_retry_plan(lease), str(lease.id))
                 if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
-                    problem = GatewayError(ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}")
+                    problem = GatewayError(
+                        ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}", theirs=problem.theirs
+                    )
                     wait = None
             if wait is None:
                 self._fail_delivery(lease, problem)
@@ -250,9 +256,10 @@ class DeliveryWorker:
             # The lease runs out and the delivery is tried again, so nothing is lost.
             _log.exception("the failure of delivery %d could not be stored", lease.id)
 
-    def _requeue_uncounted(self, lease: DeliveryLease, problem: GatewayError, now: datetime) -> None:
-        """Put back a delivery that lacked database space or the key; the attempt is not counted."""
-        wait = _NO_ROOM_WAIT if isinstance(problem, InsufficientStorageError) else _NO_KEY_WAIT
+    def _requeue_uncounted(
+        self, lease: DeliveryLease, problem: GatewayError, now: datetime, wait: timedelta
+    ) -> None:
+        """Put back a delivery that lacked something of ours; the attempt is not counted."""
         with write_transaction(self._engine, "delivery.no_room") as conn:
             delivery_leases.defer_delivery(
                 conn, lease, now, now + wait, make_attempt_outcome(problem), counts=False
@@ -309,6 +316,17 @@ class DeliveryWorker:
             record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
             self._notify_agent(conn, FailedDelivery(row, problem, now))
         _log.error("delivery %d is put aside: %s", delivery, problem)
+
+
+def _find_uncounted_wait(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
+    """Return the wait after a problem that uses up no try: no space, no key, no address; else None."""
+    if isinstance(problem, InsufficientStorageError):
+        return _NO_ROOM_WAIT
+    if problem.problem is KEY_UNAVAILABLE:
+        return _NO_KEY_WAIT
+    if problem.problem is NO_ADDRESS:
+        return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
+    return None
 
 
 def start_maintenance_thread(

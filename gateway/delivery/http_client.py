@@ -6,6 +6,7 @@ caller.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -28,6 +29,8 @@ __all__ = ["HttpAnswer", "HttpClient", "HttpLimits"]
 _PORTS: Final = {"http": 80, "https": 443}
 #: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
 _MOST_AGE: Final = 300.0
+#: What OpenSSL adds to its sentences.
+_LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|\s*\(_ssl\.c:\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,14 @@ def _parse_address(url: str) -> SplitResult:
 
 
 def _make_unreachable_error(problem: Exception, parts: SplitResult) -> GatewayError:
-    words = str(problem)[:200]
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
-    return GatewayError(UNREACHABLE, f"{type(problem).__name__}: {words or 'no words'}", shown)
+    return GatewayError(UNREACHABLE, _describe_failure(problem), shown)
+
+
+def _describe_failure(problem: Exception) -> str:
+    """Return the sentence of a failed connection, without numbers and names of the library."""
+    if isinstance(problem, UnicodeError):
+        return "no host can have this name"
+    words = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
+    plain = _LIBRARY_NAMES.sub("", words).strip()[:200]
+    return f"{plain[:1].upper()}{plain[1:]}" if plain else type(problem).__name__

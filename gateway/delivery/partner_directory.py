@@ -11,8 +11,8 @@ from gateway.delivery.service_contracts import CallAttachment, ServiceCall
 from gateway.delivery.soap_caller import SoapDestination, compose_service_call
 from gateway.delivery.soap_client import AnswerPolicy
 from gateway.delivery.wsdl_files import WsdlFile
-from gateway.errors import SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
-from gateway.hub import OutgoingCall
+from gateway.errors import NO_ADDRESS, SIGNER_MISMATCH, GatewayError
+from gateway.hub import CUSTOMS, OutgoingCall
 from gateway.pki import Certificate, CertificateUse, CertificateValidator
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
@@ -72,7 +72,7 @@ class PartnerDirectory:
         return compose_service_call(self.resolve_destination(call.destination), words)
 
     def resolve_destination(self, name: str) -> SoapDestination:
-        """Return the destination of calls and the policy for its answers; raises GW801 when unknown."""
+        """Return the destination of calls and the policy for its answers; raises GW607 without address."""
         partner = self._get_partner(name)
         rules = AnswerPolicy(
             judge=self._build_signer_check(partner.party),
@@ -84,9 +84,8 @@ class PartnerDirectory:
     def _get_partner(self, name: str) -> PartnerService:
         partner = self._partners().get(name)
         if partner is None:
-            raise GatewayError(
-                SETTINGS_WRONG, f"there is no address for {name[:40]!r}", f"agency.{name[:40]}"
-            )
+            place = "customs.endpoint" if name == CUSTOMS else f"agency.{name[:40]}.endpoint"
+            raise GatewayError(NO_ADDRESS, f"there is no address for {name[:40]}", place)
         return partner
 
     def _build_signer_check(self, party: str) -> Callable[[Certificate, datetime], None]:

@@ -11,8 +11,8 @@ from lxml import etree
 from gateway.cases import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
+    PARTNER_FAULT,
     REFUSED_FOR_GOOD,
-    UNREACHABLE,
     GatewayError,
     describe_exception,
 )
@@ -82,24 +82,25 @@ def _read_required_text(parent: etree._Element, name: str) -> str:
 
 
 def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:
-    """Return GW602 for a fault that will be repeated, GW601 for one that may pass.
+    """Return GW602 for a fault that will be repeated, GW608 for one that may pass.
 
     An unsigned fault never ends a delivery: anyone may have sent it.
     """
     code = fault.code.rpartition("}")[2].rpartition(":")[2].partition(".")[0]
     known = code in _FOR_GOOD and not fault.code.startswith("{") and not fault.code.startswith("wsse:")
-    detail = f"fault {fault.code[:120]}: {fault.text[:500]}"
-    if known and authentic:
-        return GatewayError(REFUSED_FOR_GOOD, detail, "/soap:Envelope/soap:Body/soap:Fault")
-    if known:
-        detail = f"unsigned {detail}"
-    return GatewayError(UNREACHABLE, detail, "/soap:Envelope/soap:Body/soap:Fault")
+    detail = "it answered with a fault" if authentic else "it answered with a fault that it did not sign"
+    return GatewayError(
+        REFUSED_FOR_GOOD if known and authentic else PARTNER_FAULT,
+        detail,
+        "/soap:Envelope/soap:Body/soap:Fault",
+        theirs=f"fault {fault.code[:120]}: {fault.text[:500]}",
+    )
 
 
 def make_status_error(status: int) -> GatewayError:
     """Return the problem for an HTTP status without SOAP envelope."""
-    if status in _STATUS_FOR_GOOD:
-        return GatewayError(REFUSED_FOR_GOOD, f"HTTP status {status}", "HTTP")
+    theirs = f"HTTP status {status}"
     if status >= 400:
-        return GatewayError(UNREACHABLE, f"HTTP status {status}", "HTTP")
-    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"HTTP status {status} without a SOAP envelope", "HTTP")
+        problem = REFUSED_FOR_GOOD if status in _STATUS_FOR_GOOD else PARTNER_FAULT
+        return GatewayError(problem, "it answered with an error and no SOAP envelope", "HTTP", theirs=theirs)
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered without a SOAP envelope", "HTTP", theirs=theirs)

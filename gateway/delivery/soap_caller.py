@@ -58,7 +58,7 @@ class SoapCaller:
         """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
 
         Returns the answer and its signed octets, with the digest of the accepted certificate.
-        Raises GW601, GW602 or GW603; GW601 and GW603 may be retried.
+        Raises GW601, GW602, GW603 or GW608; all but GW602 may be retried.
         """
         agreed = load_contract(destination.wsdl)
         call = sign_call(envelope, agreed, self._signer(), self._clock(), destination.rules.limits)

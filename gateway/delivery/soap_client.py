@@ -105,7 +105,7 @@ def open_signed_answer(
 ) -> AgencyAnswer:
     """Return what the partner answered to `call`.
 
-    Raises GW601 when another attempt may succeed; GW602 when the partner refuses for good; GW603
+    Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603
     when the answer is malformed, not the partner's, or relates to another call.
     """
     envelope = _read_answer_envelope(answer, rules)

@@ -4,6 +4,8 @@ from .delivery import CASE_CLOSED as CASE_CLOSED
 from .delivery import DEADLINE_PASSED as DEADLINE_PASSED
 from .delivery import DECISION_CONFLICT as DECISION_CONFLICT
 from .delivery import FETCHED_REFUSED as FETCHED_REFUSED
+from .delivery import NO_ADDRESS as NO_ADDRESS
+from .delivery import PARTNER_FAULT as PARTNER_FAULT
 from .delivery import PUT_ASIDE as PUT_ASIDE
 from .delivery import REFUSED_FOR_GOOD as REFUSED_FOR_GOOD
 from .delivery import REPLY_UNMATCHED as REPLY_UNMATCHED

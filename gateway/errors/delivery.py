@@ -94,6 +94,38 @@ FETCHED_REFUSED = Problem(
     retry=True,
 )
 
+NO_ADDRESS = Problem(
+    id="GW607",
+    title="no address for this partner",
+    meaning="The settings give no address for the destination, so nothing can be sent to it.",
+    cause="The section of the agency, or [customs], has no endpoint, or the section is missing.",
+    remedy=(
+        "Set endpoint in its section of gateway.toml and run `gateway check`. The gateway reads the file "
+        "again and repeats the delivery by itself within five minutes."
+    ),
+    ours=True,
+    retry=True,
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0005",
+)
+
+PARTNER_FAULT = Problem(
+    id="GW608",
+    title="destination answered with a fault",
+    meaning=(
+        "The destination was reached, and answered with a fault or an error status that may pass. The "
+        "gateway tries again."
+    ),
+    cause="The destination has a problem of its own, or does not accept the gateway's call yet.",
+    remedy=(
+        "Read the words of the destination with `gateway queue show` and resolve it with the "
+        "destination. The gateway repeats the delivery with the same message id."
+    ),
+    retry=True,
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0004",
+)
+
 REPLY_UNMATCHED = Problem(
     id="GW701",
     title="reply matches no request",

@@ -38,15 +38,17 @@ class GatewayError(Exception):
     """A problem that occurred: its kind (`problem`), its text (`detail`), its place (`location`).
 
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
-    where no place exists. `heard` is what was read of a message before it was refused, as a
-    type of the protocol that read it, so that the answer needs no second reading.
+    where no place exists. `theirs` is what the other side said, in its own words, and is not part
+    of our text. `heard` is what was read of a message before it was refused, as a type of the
+    protocol that read it, so that the answer needs no second reading.
     """
 
-    def __init__(self, problem: Problem, detail: str = "", location: str = "") -> None:
+    def __init__(self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "") -> None:
         super().__init__(f"{problem.id} {detail or problem.title}" + (f" at {location}" if location else ""))
         self.problem = problem
         self.detail = detail or problem.title
         self.location = location
+        self.theirs = theirs
         self.heard: object = None
 
 

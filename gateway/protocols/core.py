@@ -205,4 +205,5 @@ def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
     if isinstance(unit, Receipt):
         return None
     worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
-    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description[:200]}", worst.location)
+    theirs = f"{worst.code}: {worst.description[:200]}"
+    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location, theirs=theirs)

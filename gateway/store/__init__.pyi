@@ -25,6 +25,8 @@ from . import verdicts as verdicts
 from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agreements import NewAgreement as NewAgreement
 from .agreements import NewPMode as NewPMode
+from .attempt_outcomes import AttemptOutcome as AttemptOutcome
+from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
 from .cases import NewCase as NewCase
 from .certificate_coverage import WARNING as WARNING
@@ -35,7 +37,6 @@ from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
 from .decisions import NewDecision as NewDecision
 from .deliveries import NewDelivery as NewDelivery
-from .delivery_leases import AttemptOutcome as AttemptOutcome
 from .delivery_leases import DeliveryLease as DeliveryLease
 from .disk_reserve import InsufficientStorageError as InsufficientStorageError
 from .disk_reserve import get_disk_reserve as get_disk_reserve

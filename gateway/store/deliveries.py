@@ -162,7 +162,14 @@ def requeue_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
 ) -> None:
     """Requeue a failed delivery with all its tries; the attempt numbers continue."""
-    values = {"due_at": at, "tries": 0, "lost": 0, "problem": None, "finished_at": None}
+    values = {
+        "due_at": at,
+        "tries": 0,
+        "lost": 0,
+        "problem": None,
+        "last_sentence": None,
+        "finished_at": None,
+    }
     _apply_event(conn, delivery, StateEvent("requeue", at, actor), **values, expires_at=expires_at)
 
 

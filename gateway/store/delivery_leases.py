@@ -28,13 +28,13 @@ from sqlalchemy import (
 
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
+from gateway.store.attempt_outcomes import AttemptOutcome
 from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
-    "AttemptOutcome",
     "DeliveryLease",
     "claim_deliveries",
     "defer_delivery",
@@ -69,16 +69,6 @@ class DeliveryLease:
     expires_at: datetime | None
     leased_by: str
     lease_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptOutcome:
-    """The outcome of an attempt, for its record."""
-
-    problem: str | None = None
-    http_status: int | None = None
-    answer_sha256: str | None = None
-    detail: str | None = None
 
 
 _NOTHING: Final = AttemptOutcome()
@@ -194,7 +184,9 @@ def mark_delivered(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
 ) -> bool:
     """Store that the delivery is done; return False when the lease is lost and nothing was changed."""
-    return _end_lease(conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None})
+    return _end_lease(
+        conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None, "last_sentence": None}
+    )
 
 
 def mark_sent(
@@ -218,7 +210,11 @@ def defer_delivery(
     counts: bool = True,
 ) -> bool:
     """Store that it is retried at `due_at`; without `counts` the attempt uses up no try."""
-    values: dict[str, Any] = {"due_at": due_at, "problem": outcome.problem}
+    values: dict[str, Any] = {
+        "due_at": due_at,
+        "problem": outcome.problem,
+        "last_sentence": outcome.sentence,
+    }
     if not counts:
         values["tries"] = lease.tries - 1
     return _end_lease(conn, lease, "defer", at, outcome, values)
@@ -228,7 +224,8 @@ def fail_delivery(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
 ) -> bool:
     """Store that it cannot be delivered; return False when the lease is lost."""
-    return _end_lease(conn, lease, "refuse", at, outcome, {"finished_at": at, "problem": outcome.problem})
+    values = {"finished_at": at, "problem": outcome.problem, "last_sentence": outcome.sentence}
+    return _end_lease(conn, lease, "refuse", at, outcome, values)
 
 
 def _end_lease(
@@ -280,6 +277,8 @@ _FINISH_ATTEMPT: Final = (
         http_status=bindparam("status"),
         problem=bindparam("failed"),
         answer_sha256=bindparam("answer"),
+        sentence=bindparam("ours"),
+        theirs=bindparam("theirs"),
     )
 )
 
@@ -299,6 +298,8 @@ def finish_attempts(
                 "status": outcome.http_status,
                 "failed": outcome.problem,
                 "answer": outcome.answer_sha256,
+                "ours": outcome.sentence,
+                "theirs": outcome.theirs,
             }
             for delivery, number in attempts
         ],

@@ -11,7 +11,8 @@ from sqlalchemy import Boolean, ColumnElement, Connection, Row, bindparam, liter
 from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
-from gateway.store.delivery_leases import AttemptOutcome, finish_attempts
+from gateway.store.attempt_outcomes import AttemptOutcome
+from gateway.store.delivery_leases import finish_attempts
 from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import Instant, deliveries
@@ -41,14 +42,15 @@ _SUSPECT_LANES: Final = (
     .distinct()
     .order_by(deliveries.c.lane)
 )
+_NO_RECEIPT: Final = "it accepted the message and sent no receipt in time"
 #: Default number of workers that may die during one delivery.
 _CRASHES: Final = 3
 
 
 def settle_receipt(
-    conn: Connection, delivery: int, at: datetime, actor: str, problem: str | None = None
+    conn: Connection, delivery: int, at: datetime, actor: str, outcome: AttemptOutcome | None = None
 ) -> bool:
-    """Apply a receipt (or, with a problem, an error) that arrived in a message of its own to its delivery.
+    """Apply a receipt (or, with an outcome, an error) that arrived in a message of its own to its delivery.
 
     It may arrive before the worker has ended the attempt. Returns False when the delivery waits for
     no receipt.
@@ -58,17 +60,24 @@ def settle_receipt(
     if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
         return False
     events = {"AWAITING_RECEIPT": ("receipt", "error"), "ACTIVE": ("delivered", "refuse")}
-    event = events[row.state][problem is not None]
+    event = events[row.state][outcome is not None]
+    came_to = outcome or AttemptOutcome()
     after = get_next_state(DELIVERY, row.state, event)
     conn.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)
-        .values(state=after, problem=problem, finished_at=at, leased_by=None, lease_until=None)
+        .values(
+            state=after,
+            problem=came_to.problem,
+            last_sentence=came_to.sentence,
+            finished_at=at,
+            leased_by=None,
+            lease_until=None,
+        )
     )
-    finish_attempts(conn, [(delivery, row.attempt)], event, at, AttemptOutcome(problem))
-    transitions.record_transitions(
-        conn, DELIVERY, [(delivery, row.state, after)], StateEvent(event, at, actor, problem)
-    )
+    finish_attempts(conn, [(delivery, row.attempt)], event, at, came_to)
+    what = StateEvent(event, at, actor, came_to.detail or came_to.problem)
+    transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
     return True
 
 
@@ -98,12 +107,15 @@ def put_aside_delivery(
 ) -> Row[Any] | None:
     """Fail a poison delivery and return it as it is now; return None when it no longer is one."""
     one = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
-    values = {"problem": PUT_ASIDE.id, "finished_at": now, "leased_by": None, "lease_until": None}
-    what = StateEvent("put_aside", now, actor, f"{crashes} workers crashed during this delivery")
+    words = f"{crashes} workers crashed during this delivery"
+    values = {"problem": PUT_ASIDE.id, "last_sentence": words, "finished_at": now}
+    values |= {"leased_by": None, "lease_until": None}
+    what = StateEvent("put_aside", now, actor, words)
     rows = _apply_event_where(conn, one, what, **values, lost=deliveries.c.lost + 1)
     if not rows:
         return None
-    finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, AttemptOutcome(PUT_ASIDE.id))
+    outcome = AttemptOutcome(PUT_ASIDE.id, sentence=words)
+    finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, outcome)
     return rows[0]
 
 
@@ -123,9 +135,8 @@ def _build_poison_condition(now: datetime, crashes: int) -> tuple[ColumnElement[
 def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
     """Requeue, with the same id, deliveries that were sent and not receipted in time; return their ids."""
     late = (build_state_condition(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now)
-    rows = _apply_event_where(
-        conn, late, StateEvent("timeout", now, actor), due_at=now, problem=RECEIPT_MISSING.id
-    )
+    values = {"due_at": now, "problem": RECEIPT_MISSING.id, "last_sentence": _NO_RECEIPT}
+    rows = _apply_event_where(conn, late, StateEvent("timeout", now, actor), **values)
     return tuple(row.id for row in rows)
 
 

@@ -437,6 +437,7 @@ deliveries = Table(
     Column("finished_at", Instant),
     Column("follows", BigInteger, ForeignKey("deliveries.id")),  # waits for the end of this delivery
     _make_required_column("dedupe_key"),
+    Column("last_sentence", Text),  # what we saw at the last attempt that failed
     UniqueConstraint("dedupe_key"),
     _make_state_constraint(DELIVERY),
     Index("ix_deliveries_due", "lane", "due_at", "id", sqlite_where=_queued, postgresql_where=_queued),
@@ -458,6 +459,8 @@ delivery_attempts = Table(
     Column("http_status", Integer),
     Column("problem", Text),
     Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
+    Column("sentence", Text),  # what we saw
+    Column("theirs", Text),  # the partner's own words
 )
 
 transitions = Table(

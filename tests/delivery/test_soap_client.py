@@ -232,12 +232,12 @@ def test_what_is_not_the_partners_answer_is_tried_again(body: bytes, words: str)
         (302, {"location": "http://169.254.169.254/"}, "GW603"),
         (400, {"content-type": "text/html"}, "GW602"),
         (413, {}, "GW602"),
-        (404, {"content-type": "text/html"}, "GW601"),
-        (403, {}, "GW601"),
-        (429, {}, "GW601"),
-        (500, {"content-type": "text/html"}, "GW601"),
-        (502, {"content-type": "text/html"}, "GW601"),
-        (503, {}, "GW601"),
+        (404, {"content-type": "text/html"}, "GW608"),
+        (403, {}, "GW608"),
+        (429, {}, "GW608"),
+        (500, {"content-type": "text/html"}, "GW608"),
+        (502, {"content-type": "text/html"}, "GW608"),
+        (503, {}, "GW608"),
     ],
 )
 def test_the_status_decides_where_there_is_no_soap(
@@ -247,7 +247,7 @@ def test_the_status_decides_where_there_is_no_soap(
 
 
 def test_garbage_under_status_500_is_unreachable() -> None:
-    assert problem_of(b"<html/>", 500).problem.id == "GW601"
+    assert problem_of(b"<html/>", 500).problem.id == "GW608"
 
 
 @pytest.mark.parametrize("limits", [WireLimits(depth=4), WireLimits(envelope=500), WireLimits(elements=10)])
@@ -280,13 +280,13 @@ def fault(code: str, *, by: str | None = "agency", relates_to: str | None = "urn
         (fault("Client"), "GW602"),
         (fault("VersionMismatch"), "GW602"),
         (fault("MustUnderstand"), "GW602"),
-        (fault("Server"), "GW601"),
-        (fault("wsse:MessageExpired"), "GW601"),
-        (fault("wsse:FailedCheck"), "GW601"),
-        (fault("Client", by=None), "GW601"),
-        (fault("Client", by="stranger"), "GW601"),
-        (fault("Client", relates_to="urn:uuid:other"), "GW601"),
-        (fault("Client", relates_to=None), "GW601"),
+        (fault("Server"), "GW608"),
+        (fault("wsse:MessageExpired"), "GW608"),
+        (fault("wsse:FailedCheck"), "GW608"),
+        (fault("Client", by=None), "GW608"),
+        (fault("Client", by="stranger"), "GW608"),
+        (fault("Client", relates_to="urn:uuid:other"), "GW608"),
+        (fault("Client", relates_to=None), "GW608"),
     ],
 )
 def test_a_fault_ends_the_delivery_only_when_signed_for_this_call(body: bytes, expected: str) -> None:
@@ -345,7 +345,7 @@ ODD_TYPES = st.one_of(
 @given(kind=ODD_TYPES, status=st.sampled_from([200, 202, 302, 404, 500]))
 def test_any_content_type_leads_to_a_problem_or_to_the_answer(kind: str, status: int) -> None:
     found = outcome(agency_answer("urn:uuid:call"), status, {"content-type": kind})
-    assert found in (AgencyAcknowledgment("R-1"), "GW601", "GW602", "GW603")
+    assert found in (AgencyAcknowledgment("R-1"), "GW602", "GW603", "GW608")
 
 
 GOOD = agency_answer("urn:uuid:call", NOTICE)

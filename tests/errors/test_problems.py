@@ -62,8 +62,35 @@ def test_the_text_of_a_problem_is_said_once():
 
 
 # What senders are told to do again by themselves.
-RETRIED = {"GW111", "GW208", "GW308", "GW601", "GW603", "GW606", "GW803", "GW804", "GW806", "GW807", "GW901"}
-OURS = {"GW313", "GW314", "GW504", "GW605", "GW801", "GW802", "GW803", "GW804", "GW805", "GW806", "GW901"}
+RETRIED = {
+    "GW111",
+    "GW208",
+    "GW308",
+    "GW601",
+    "GW603",
+    "GW606",
+    "GW607",
+    "GW608",
+    "GW803",
+    "GW804",
+    "GW806",
+    "GW807",
+    "GW901",
+}
+OURS = {
+    "GW313",
+    "GW314",
+    "GW504",
+    "GW605",
+    "GW607",
+    "GW801",
+    "GW802",
+    "GW803",
+    "GW804",
+    "GW805",
+    "GW806",
+    "GW901",
+}
 
 
 def test_only_what_may_pass_is_retried_and_only_our_faults_are_ours():

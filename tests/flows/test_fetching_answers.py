@@ -63,7 +63,7 @@ def test_a_revocation_counts_from_the_next_message_after_the_answer(post: Post) 
     post.publisher.pages[PATH] = status(500)
     post.house.clock.forward(hours=3)
     post.turn()
-    assert (post.said(), post.row("asking").problem) == ("GW208", "GW601")
+    assert (post.said(), post.row("asking").problem) == ("GW208", "GW608")
     responder(post, revoked={BROKER.serial})
     post.house.clock.forward(hours=1)
     assert post.said() == "GW208"
@@ -162,7 +162,7 @@ def test_what_came_before_the_responder_went_away_counts(post: Post) -> None:
 
     post.publisher.pages[PATH] = once
     post.turn()
-    assert post.row("asking").problem == "GW601"
+    assert post.row("asking").problem == "GW608"
     held = [one for one in (BROKER, HUB) if post.held("asking", one.sha256)]
     assert [one.serial for one in held] == there.serials
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyAcknowledgment
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store import delivery_leases, tables
@@ -20,7 +20,9 @@ from tests.kit.story import AGENCIES, Story, content_of, unreachable
 REFUSED = GatewayError(REFUSED_FOR_GOOD, "fault soap:Client: no such document")
 PASSING = {
     "silence": unreachable("no answer within 30 s"),
-    "fault of the server": GatewayError(UNREACHABLE, "fault soap:Server: try later"),
+    "fault of the server": GatewayError(
+        PARTNER_FAULT, "it answered with a fault", theirs="fault soap:Server: try later"
+    ),
     "garbage": GatewayError(ANSWER_NOT_UNDERSTOOD, "not XML"),
 }
 
@@ -273,3 +275,20 @@ def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     story.tick()
     assert story.customs_codes() == ["18", "19"]
     assert story.case().state == "CLOSED"
+
+
+def test_an_agency_without_an_address_is_told_and_its_case_goes_on_by_itself(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The admission waits and uses up no try; it goes on when the address is there."""
+    del caplog
+    address = story.addresses.pop("KPTA")
+    story.submit()
+    for _ in range(30):
+        story.tick(minutes=5)
+    (task,) = story.deliveries(subject_type="message")
+    assert (task.state, task.problem) == ("QUEUED", "GW607")
+    assert task.last_sentence == "there is no address for KPTA at agency.KPTA.endpoint"
+    story.addresses["KPTA"] = address
+    story.tick(minutes=5)
+    assert story.case().state == "IN_PROGRESS"

@@ -73,6 +73,7 @@ class Story:
         }
         if customs:
             addresses["customs"] = PartnerService("customs.wsdl", "http://partner.example/customs", "customs")
+        self.addresses = addresses
         hub = self.house.hub
         partners = PartnerDirectory(
             lambda: addresses,

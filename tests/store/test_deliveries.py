@@ -20,7 +20,7 @@ from gateway.store import (
     transitions,
     write_transaction,
 )
-from gateway.store.delivery_leases import AttemptOutcome
+from gateway.store.attempt_outcomes import AttemptOutcome
 from tests.kit.rows import NOW, delivery, later, open_case
 
 UNTIL = later(60)
@@ -170,7 +170,7 @@ def test_the_overview_counts(engine):
     assert rows["local"].queued == 0
 
 
-OUTCOME = AttemptOutcome("GW601", 503, None, "connection refused")
+OUTCOME = AttemptOutcome("GW601", 503, None, "connection refused", "Connection refused", "busy")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,8 @@ def test_the_word_of_a_worker_counts_once(engine, word, after, event, due, probl
     assert (attempt.attempt, attempt.started_at, attempt.finished_at) == (1, NOW, later(1))
     assert (attempt.outcome, attempt.problem) == (event, problem)
     assert attempt.http_status == (503 if problem else None)
+    assert (attempt.sentence, attempt.theirs) == (("Connection refused", "busy") if problem else (None, None))
+    assert row.last_sentence == attempt.sentence
 
 
 WORDS = {
@@ -268,7 +270,7 @@ def test_a_receipt_ends_the_waiting(engine):
         for lease in claim(conn, limit=2):
             delivery_leases.mark_sent(conn, lease, NOW, later(300))
         assert delivery_maintenance.settle_receipt(conn, good, later(1), "receive")
-        assert delivery_maintenance.settle_receipt(conn, bad, later(1), "receive", "GW602")
+        assert delivery_maintenance.settle_receipt(conn, bad, later(1), "receive", AttemptOutcome("GW602"))
         assert not delivery_maintenance.settle_receipt(conn, good, later(2), "receive")
         assert not delivery_maintenance.settle_receipt(conn, untouched, later(1), "receive")
         assert not delivery_maintenance.settle_receipt(conn, 4711, later(1), "receive")
@@ -283,7 +285,9 @@ def test_a_receipt_may_overtake_the_worker(engine, problem, after):
     with write_transaction(engine) as conn:
         row_id = queue(conn)
         (lease,) = claim(conn)
-        assert delivery_maintenance.settle_receipt(conn, row_id, later(1), "receive", problem)
+        assert delivery_maintenance.settle_receipt(
+            conn, row_id, later(1), "receive", AttemptOutcome(problem) if problem else None
+        )
         assert not delivery_leases.mark_sent(conn, lease, later(2), later(300))
         assert state(conn, row_id) == after
 

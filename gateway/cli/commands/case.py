@@ -9,6 +9,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection, Row
 
+from gateway.cli.delivery_report import format_attempt, read_delivery_report
 from gateway.cli.result_output import format_value, print_json, print_problem, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options, limit_option
@@ -65,7 +66,7 @@ def _read_case_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
             dict(row._mapping) | {"request": names[row.request_id]}
             for row in decisions.list_by_case(conn, case.id)
         ],
-        "deliveries": [dict(row._mapping) for row in deliveries.list_by_case(conn, case.id)],
+        "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
 
@@ -96,12 +97,15 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print(f"  item {decision['item']} law {decision['law']}: {what}")
     for delivery in report["deliveries"]:
         print(f"  {_describe_delivery(delivery)}")
+        for attempt in delivery["attempts"] if delivery["problem"] else ():
+            print(f"    {format_attempt(attempt)}")
 
 
 def _describe_delivery(delivery: dict[str, Any]) -> str:
     parameters = delivery["parameters"]
     words = str(parameters.get("operation") or parameters.get("action") or "")
     words = words or str(parameters.get("task", ""))
-    problem = f"  {delivery['problem']}" if delivery["problem"] else ""
+    told = [one for one in (delivery["problem"], delivery["last_sentence"]) if one]
+    problem = "".join(f"  {one}" for one in told)
     place = f"{words} to {delivery['destination']}"
     return f"delivery {delivery['id']}  {place}  {delivery['state']}{problem}"

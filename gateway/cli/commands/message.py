@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.delivery_report import read_message_deliveries
 from gateway.cli.result_output import print_json, print_problem, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options, limit_option
@@ -50,7 +51,7 @@ def find_message(conn: Any, name: str) -> Any:
 @click.argument("id", help="the row id or the MessageId")
 @home_options()
 def show_message(arguments: Arguments) -> int:
-    """Print one message with its payloads, transitions and evidence; return 1 when there is none."""
+    """Print one message with payloads, transitions, deliveries and evidence; return 1 when there is none."""
     with read_database(arguments) as conn:
         row = find_message(conn, arguments.id)
         if row is None:
@@ -61,7 +62,10 @@ def show_message(arguments: Arguments) -> int:
         about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
         judged = [one for one in about if one.digest == row.identity_sha256]
         proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
+        sent = read_message_deliveries(conn, row)
     report = dict(row._mapping) | {
+        "last_sentence": next((one["last_sentence"] for one in reversed(sent) if one["last_sentence"]), None),
+        "deliveries": sent,
         "payloads": [
             {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
         ],

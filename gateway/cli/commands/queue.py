@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.delivery_report import read_delivery_report
 from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence, print_table
 from gateway.cli.settings import read_database, write_database
 from gateway.cli.shared_options import home_options, limit_option
@@ -52,14 +53,14 @@ def list_deliveries(arguments: Arguments) -> int:
 @click.argument("delivery", type=int, help="the number of the delivery")
 @home_options()
 def show_delivery(arguments: Arguments) -> int:
-    """Print one delivery with its transitions; return 1 when there is no such delivery."""
+    """Print one delivery with its attempts and transitions; return 1 when there is no such delivery."""
     with read_database(arguments) as conn:
         row = deliveries.find_by_id(conn, arguments.delivery)
         if row is None:
             print_problem(f"there is no delivery {arguments.delivery}")
             return 1
         steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
-    report: dict[str, Any] = dict(row._mapping) | {"transitions": steps}
+        report = read_delivery_report(conn, row) | {"transitions": steps}
     print_json(report, indent=None if arguments.json else 2)
     return 0
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.delivery.attempt_outcome import RetryPlan, make_attempt_outcome
+from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.fetch import (
     FetchAttempt,
@@ -30,7 +30,13 @@ from gateway.delivery.tls_connector import TlsConnector
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub import AGENT, FetchSource, Hub, find_issuer_trust_store
-from gateway.store import DeliveryLease, InsufficientStorageError, fetched_lists, write_transaction
+from gateway.store import (
+    DeliveryLease,
+    InsufficientStorageError,
+    fetched_lists,
+    make_attempt_outcome,
+    write_transaction,
+)
 
 __all__ = ["FetchAgent", "list_recurring_fetches"]
 

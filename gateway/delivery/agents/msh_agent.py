@@ -18,9 +18,9 @@ from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
+    PARTNER_FAULT,
     RECEIPT_MISSING,
     REFUSED_FOR_GOOD,
-    UNREACHABLE,
     GatewayError,
 )
 from gateway.evidence import record_evidence
@@ -100,8 +100,12 @@ class MshAgent:
         if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
             # Where signatures are agreed, an unsigned error ends nothing: the message is sent again.
             problem = make_refusal_error(unit)
-            detail = f"an error that nobody signed: {problem.detail if problem else ''}"
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "ds:Signature")
+            raise GatewayError(
+                ANSWER_NOT_UNDERSTOOD,
+                "it answered with an error that nobody signed",
+                "ds:Signature",
+                theirs=problem.theirs if problem else "",
+            )
         signals.settle_delivery(
             self._hub, lease.id, unit, (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
         )
@@ -128,7 +132,8 @@ class MshAgent:
             # A receipt that does not match proves nothing: the message stays unacknowledged.
             if error.problem is REFUSED_FOR_GOOD:
                 raise
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, str(error)[:500], error.location) from error
+            detail = f"{error.problem.id} {error.detail}"[:500]
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent."""
@@ -149,4 +154,9 @@ def _check_status(answer: HttpAnswer) -> None:
     if 200 <= status < 300 or (status == 500 and answer.body.strip()):
         return
     lasting = status in _LASTING or (400 <= status < 500 and status not in _PASSING)
-    raise GatewayError(REFUSED_FOR_GOOD if lasting else UNREACHABLE, f"HTTP status {status}", "HTTP")
+    raise GatewayError(
+        REFUSED_FOR_GOOD if lasting else PARTNER_FAULT,
+        "it answered with an error and no message",
+        "HTTP",
+        theirs=f"HTTP status {status}",
+    )

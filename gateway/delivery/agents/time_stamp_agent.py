@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_client import HttpClient
-from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.errors import PARTNER_FAULT, SETTINGS_WRONG, GatewayError
 from gateway.evidence import tree_heads
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import Hub
@@ -137,7 +137,9 @@ class TimeStampAgent:
         question = TimeStampQuery(digest, secrets.randbits(_NONCE_BITS), demand.policy, now)
         answer = self._sender.post(authority, _HEADERS, make_time_stamp_request(question))
         if answer.status != 200:
-            raise GatewayError(UNREACHABLE, f"HTTP status {answer.status}", "HTTP")
+            raise GatewayError(
+                PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
+            )
         return verify_time_stamp_response(answer.body, question, self._hub.stamp_judge, demand.skew)
 
     def _report_staleness(self) -> None:

@@ -18,7 +18,7 @@ from gateway.delivery.attempt_outcome import make_lease_finisher
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
 from gateway.delivery.tls_connector import TlsConnector
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import FetchSource, Hub
 from gateway.pki import MAX_RESPONSE_OCTETS, AcceptanceTerms, TrustStore
@@ -127,7 +127,9 @@ def _check_response(answer: HttpAnswer) -> None:
         words = ": redirects are not followed" if "location" in answer.headers else ", which nobody asked for"
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, f"HTTP status {answer.status}{words}", "HTTP")
     if answer.status != 200:
-        raise GatewayError(UNREACHABLE, f"HTTP status {answer.status}", "HTTP")
+        raise GatewayError(
+            PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
+        )
     require_identity_coding(answer)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from gateway.delivery.attempt_outcome import LeaseLostError
 from gateway.delivery.fetch.fetch_attempt import FetchAttempt
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, UNREACHABLE, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.pki import (
     MAX_ANSWERS,
@@ -117,7 +117,7 @@ def _request_statuses(
             word = _request_status(work, certificate, row.this_update if row is not None else None)
         except GatewayError as problem:
             yield certificate, problem
-            if problem.problem in (UNREACHABLE, ANSWER_NOT_UNDERSTOOD):
+            if problem.problem in (UNREACHABLE, ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT):
                 return
             continue
         yield certificate, word

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
 from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
-from gateway.store import deliveries, delivery_maintenance, messages, read_transaction
+from gateway.store import (
+    AttemptOutcome,
+    deliveries,
+    delivery_maintenance,
+    make_attempt_outcome,
+    messages,
+    read_transaction,
+)
 
 __all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
 
@@ -81,7 +89,7 @@ def settle_delivery(
     problem = make_refusal_error(unit)
     with closing_transaction(hub.engine, "signals.settled", delivery, context.now) as conn:
         if not delivery_maintenance.settle_receipt(
-            conn, delivery, context.now, "receive", problem.problem.id if problem else None
+            conn, delivery, context.now, "receive", _make_refusal_outcome(problem)
         ):
             return
         kind = "NRR" if problem is None else "refusal"
@@ -91,6 +99,14 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+
+
+def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None:
+    """Return the refusal as an outcome, with the partner's words apart; None for a receipt."""
+    if problem is None:
+        return None
+    ours = GatewayError(problem.problem, "it refused the message", theirs=problem.theirs)
+    return make_attempt_outcome(ours)
 
 
 def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:

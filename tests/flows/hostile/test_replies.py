@@ -94,7 +94,7 @@ def reason_of(play: ReplyScenario) -> str:
     if "fault" in play.id:
         return "fault Client"
     if play.id == "REP-07.unsigned-error":
-        return "nobody signed: SecurityFailure"
+        return "SecurityFailure"
     return "allowed" if "trickling" in play.id else ""
 
 

@@ -37,7 +37,7 @@ __all__ = ["OCTET_REPLIES"]
 
 _GONE: Final = {"soap": "GW601", "ebms2": "GW601"}
 _STRANGE: Final = {"soap": "GW603", "ebms2": "GW603"}
-_MOVED: Final = {"soap": "GW603", "ebms2": "GW601"}
+_MOVED: Final = {"soap": "GW603", "ebms2": "GW608"}
 _BOTH_TAKEN: Final = {"soap": TAKEN, "ebms2": TAKEN}
 _FRAMING: Final = "RFC 9112 §6.3; HTTP desync (Kettle 2019)"
 _DESYNC: Final = "HTTP desync (Kettle 2019): the client must not take"
@@ -295,7 +295,7 @@ _HTTP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     *make_reply_scenarios("APP-08.", _CHARSETS, _spoil_reply, {"soap": "GW603"}, _GUARDS),
     *make_reply_scenarios("APP-08.", _REDIRECTS, _send_fixed_reply, _MOVED, "security.md APP-08; CWE-918"),
     ReplyScenario("APP-08.who-are-you", "status 401 that asks for a password", _GUARDS,
-     {"soap": "GW601", "ebms2": "GW602"},
+     {"soap": "GW608", "ebms2": "GW602"},
      _send_fixed_reply(HttpReply(401, "text/plain", b"", {"WWW-Authenticate": 'Basic realm="x"'}))),
     ReplyScenario("APP-08.two-answers", "an answer with another one behind it",
      f"{_DESYNC} the second for the next answer", _BOTH_TAKEN, _send_two_replies),

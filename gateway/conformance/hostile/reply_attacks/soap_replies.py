@@ -319,7 +319,7 @@ SOAP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     *make_reply_scenarios("", _FORGED, play_behavior, _STRANGE, "security.md"),
     *make_reply_scenarios("", _SPOILED, _change_signed, _STRANGE, "security.md"),
     *make_reply_scenarios("", _WISHES, _change_before_signing, _STRANGE, "security.md"),
-    *make_reply_scenarios("", _FAULTS, play_behavior, {"soap": "GW601"}, "security.md APP-08"),
+    *make_reply_scenarios("", _FAULTS, play_behavior, {"soap": "GW608"}, "security.md APP-08"),
     ReplyScenario("APP-08.fault-with-page", "a signed fault Client with a page in it", "security.md APP-08",
      {"soap": "GW602"}, _send_fault(by="signer")),
 )

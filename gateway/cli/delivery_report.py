@@ -1,0 +1,57 @@
+"""Describes deliveries with their attempts: when, how each ended, what we saw, what the partner said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cli.result_output import format_value
+from gateway.store import deliveries, delivery_leases
+
+__all__ = ["format_attempt", "read_delivery_report", "read_message_deliveries"]
+
+
+def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
+    """Return a delivery with all its columns and its attempts, the first attempt first."""
+    attempts = [_describe_attempt(one) for one in delivery_leases.list_attempts(conn, row.id)]
+    return dict(row._mapping) | {"attempts": attempts}
+
+
+def read_message_deliveries(conn: Connection, message: Row[Any]) -> list[dict[str, Any]]:
+    """Return the deliveries of a message: our tasks about it, or the one that sends it."""
+    found = {row.id: row for row in _find_message_deliveries(conn, message)}
+    return [read_delivery_report(conn, found[number]) for number in sorted(found)]
+
+
+def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Row[Any]]:
+    yield from deliveries.list_deliveries(conn, subject_type="message", subject_id=str(message.id))
+    sent = deliveries.find_by_wire_id(conn, message.message_id) if message.direction == "out" else None
+    if sent is not None:
+        yield sent
+
+
+def _describe_attempt(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "attempt": row.attempt,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "outcome": row.outcome,
+        "problem": row.problem,
+        "ours": row.sentence,
+        "theirs": row.theirs,
+    }
+
+
+def format_attempt(attempt: Mapping[str, Any]) -> str:
+    """Return an attempt as one line: number, time, outcome, our sentence, the partner's words."""
+    words: Iterable[str | None] = (
+        f"attempt {attempt['attempt']}",
+        str(format_value(attempt["started_at"])),
+        attempt["outcome"] or "under way",
+        attempt["problem"],
+        attempt["ours"],
+        f"they said: {attempt['theirs']}" if attempt["theirs"] else None,
+    )
+    return "  ".join(one for one in words if one)
