@@ -28,9 +28,23 @@ from gateway.conformance.hostile import (
     read_attacker_kit,
 )
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.hub import RejectingComposer, build_engine, build_hub, get_current_time, receive_parcel
+from gateway.hub import (
+    RejectingComposer,
+    build_engine,
+    build_hub,
+    get_current_time,
+    list_own_periods,
+    receive_parcel,
+)
 from gateway.message_model import PartyId
-from gateway.pki import SandboxParty, load_authority, make_sandbox, read_certificate, read_revocation_lists
+from gateway.pki import (
+    Certificate,
+    SandboxParty,
+    load_authority,
+    make_sandbox,
+    read_certificate,
+    read_revocation_lists,
+)
 from gateway.protocols import PROTOCOLS
 from gateway.store import (
     NewAgencyRequest,
@@ -66,7 +80,7 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
-    hub = read_certificate(settings.pki.signing_certificate.read_bytes())
+    certificates = _list_certificates_from(settings, at)
     engine = build_engine(settings)
     try:
         with read_transaction(engine) as conn:
@@ -77,7 +91,7 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(SETTINGS_WRONG, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
-        drawn = make_partner_folder(authority, (hub, ids), at, crl, features)
+        drawn = make_partner_folder(authority, (certificates, ids), at, crl, features)
         # The folder is written first: registered parties without their keys would be useless.
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
@@ -86,6 +100,17 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
         engine.dispose()
     _send_first_message(settings, read_attacker_kit(out))
     return drawn
+
+
+def _list_certificates_from(settings: Settings, at: datetime) -> tuple[Certificate, ...]:
+    """Return the certificate with which the hub signs at a given time, and the next one if it comes later."""
+    hub = build_hub(settings, RejectingComposer(), at_work=False)
+    try:
+        periods = [one for one in list_own_periods(hub) if one.ends > at]
+        wanted = {one.sha256 for one in periods}
+        return tuple(one.certificate for one in hub.signers if one.certificate.sha256 in wanted)
+    finally:
+        hub.close()
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def _add_partner_parser(kinds: Any, name: str, words: str, run: Any) -> argparse
         type=Path,
         action="append",
         default=[],
-        help="the hub's certificate, if not hub.cert.pem",
+        help="the hub's certificates, if not hub.cert.pem",
     )
     parser.add_argument("--folder", type=Path, required=True, help="the folder of its logs")
     parser.add_argument(

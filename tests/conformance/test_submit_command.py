@@ -100,6 +100,16 @@ def test_a_submission_is_signed_sent_and_receipted(desk: Desk, keys: Path) -> No
     assert signed.certificate.sha256 == signer_of(keys, "broker").certificate.sha256
 
 
+@pytest.mark.parametrize("order", [("customs", "hub"), ("hub", "customs")], ids=["now", "next"])
+def test_a_receipt_by_either_of_two_certificates_of_the_hub_is_believed(
+    desk: Desk, keys: Path, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    both = tmp_path / "hub.pem"
+    both.write_bytes(b"".join((keys / f"{name}.cert.pem").read_bytes() for name in order))
+    status, told, _ = desk.submit("--wait", "0", "--hub-certificate", str(both))
+    assert (status, told["receipt_verified"]) == (0, True)
+
+
 def test_a_submission_that_is_signed_is_sent_as_it_is(desk: Desk, tmp_path: Path) -> None:
     desk.submit("--wait", "0")
     signed = tmp_path / "signed.xml"

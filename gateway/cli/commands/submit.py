@@ -41,7 +41,7 @@ __all__ = ["submit_file"]
 
 _WAIT = 60.0
 _PARTNER_WORDS = "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
-_HUB_WORDS = "the hub's certificate, if not hub.cert.pem"
+_HUB_WORDS = "the hub's certificates, if not hub.cert.pem"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
 _FILE_WORDS = (
     "the submission; it is signed if it has no signature. Or a message that this verb kept: it is sent again "

@@ -28,14 +28,12 @@ from gateway.conformance.partners import (
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki import (
-    Certificate,
     CertificateOrder,
     CertificationAuthority,
     Signer,
     issue_certificate,
     load_signer,
     make_authority,
-    read_certificate,
 )
 from gateway.protocols import SOAP_ACTION, Parcel, ProtocolContext
 from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
@@ -66,7 +64,6 @@ class AttackerKit:
 
     members: Mapping[str, Membership]
     signers: Mapping[str, Signer]
-    hub: Certificate
     outsider: CertificationAuthority
     faces: Mapping[str, FaceAddress]
     application: str
@@ -231,7 +228,6 @@ def read_attacker_kit(
     return AttackerKit(
         members=members,
         signers=signers,
-        hub=read_certificate(read_file(folder / "hub.cert.pem")),
         outsider=outsider[0],
         faces={name: _read_face_address(table.get(name, {}), _PATHS[name]) for name in FACES},
         application=str(soap.get("application", "")),

@@ -91,17 +91,18 @@ class PartnerFolder:
 
 def make_partner_folder(
     authority: CertificationAuthority,
-    hub: tuple[Certificate, Sequence[PartyId]],
+    hub: tuple[Sequence[Certificate], Sequence[PartyId]],
     at: datetime,
     crl: bytes | None = None,
     features: Sequence[str] = (),
 ) -> PartnerFolder:
     """Make keys, certificates and agreements for a gateway that trusts `authority`.
 
-    `hub` is the gateway's certificate and its party ids, `crl` (DER) the authority's list in
-    force: what it revokes stays revoked.  `features` are those that the gateway has.
+    `hub` has the gateway's certificates (now, and next if there is one) and its party ids, `crl`
+    (DER) is the authority's list in force: what it revokes stays revoked.
+    `features` are those that the gateway has.
     """
-    certificate, ids = hub
+    certificates, ids = hub
     issued = {
         name: issue_certificate(authority, f"CN=Suite {name},O=Conformance suite", at, order)
         for name, order in _ORDERS.items()
@@ -111,7 +112,7 @@ def make_partner_folder(
     files = {
         "ca.pem": authority.certificate.pem,
         "crl.pem": x509.load_der_x509_crl(listed).public_bytes(Encoding.PEM),
-        "hub.cert.pem": certificate.pem,
+        "hub.cert.pem": b"".join(one.pem for one in certificates),
         "suite.toml": f"features = {json.dumps(list(features))}\n\n{_SUITE}".encode(),
         **{f"{name}.agreement.yaml": text for name, text in agreements.items()},
         **{f"{name}.key.pem": one.key_pem for name, one in issued.items()},
@@ -128,7 +129,7 @@ def make_sample_kit(at: datetime | None = None) -> AttackerKit:
     moment = at or datetime.now(UTC)
     authority = make_authority("CN=Sample CA", moment - timedelta(days=1))
     gateway = issue_certificate(authority, "CN=gateway", moment, CertificateOrder()).certificate
-    drawn = make_partner_folder(authority, (gateway, (PartyId("gateway", PARTY_TYPE),)), moment)
+    drawn = make_partner_folder(authority, ((gateway,), (PartyId("gateway", PARTY_TYPE),)), moment)
     with tempfile.TemporaryDirectory() as place:
         drawn.write_files(Path(place))
         return read_attacker_kit(Path(place), (lambda: at) if at else lambda: datetime.now(UTC))

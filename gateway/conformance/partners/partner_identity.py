@@ -20,7 +20,6 @@ from gateway.pki import (
     TrustPolicy,
     TrustStore,
     load_signer,
-    read_certificate,
     read_certificates,
 )
 from gateway.protocols import ProtocolContext
@@ -56,7 +55,10 @@ class PartnerIdentity:
 
 
 def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> PartnerIdentity:
-    """Read NAME.key.pem, NAME.cert.pem, ca.pem and crl.pem; hub.cert.pem unless `hub` names other files."""
+    """Read NAME.key.pem, NAME.cert.pem, ca.pem and crl.pem; hub.cert.pem unless `hub` names other files.
+
+    A file of the hub may have several certificates: the hub has two while it changes its key.
+    """
     beside = folder / "hub.cert.pem"
     known = hub or ((beside,) if beside.is_file() and name != "hub" else ())
     signer = load_signer(read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem"))
@@ -65,9 +67,8 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
     crls = (read_file(lists),) if lists.is_file() else ()
     policy = TrustPolicy(revocation="require" if crls else "if_present")
     judge = CertificateValidator(TrustStore(anchors, (), policy), RevocationData(crls))
-    return PartnerIdentity(
-        name, signer, judge, frozenset(read_certificate(read_file(path)).sha256 for path in known)
-    )
+    certificates = (one for path in known for one in read_certificates(read_file(path)))
+    return PartnerIdentity(name, signer, judge, frozenset(one.sha256 for one in certificates))
 
 
 def read_file(path: Path) -> bytes:
