@@ -67,7 +67,7 @@ class PartnerDirectory:
             call.arguments,
             call.document,
             tuple(CallAttachment(one.content_id, one.media_type, one.content) for one in call.attachments),
-            call.laws,
+            call.scope,
         )
         return compose_service_call(self.resolve_destination(call.destination), words)
 

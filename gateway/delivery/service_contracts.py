@@ -70,7 +70,8 @@ class CallAttachment:
 class ServiceCall:
     """One call: operation, simple arguments by name, the document for the open part, MessageID, address.
 
-    `laws` are named beside the document where the WSDL has a place for them, and left out otherwise.
+    `scope` has lists of values by the name of an attribute beside the document. A list is left out
+    where the WSDL has no such attribute.
     """
 
     operation: str
@@ -79,7 +80,7 @@ class ServiceCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     document: etree._Element | None = None
     attachments: tuple[CallAttachment, ...] = ()
-    laws: tuple[str, ...] = ()
+    scope: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _OfflineTransport(Transport):  # type: ignore[misc]
@@ -162,8 +163,8 @@ def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, A
         arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
     if call.document is not None:
         content: dict[str, Any] = {"_value_1": etree.Element(call.document.tag)}
-        if operation.takes_laws and call.laws:
-            content["laws"] = list(call.laws)
+        known = operation.open_part_attributes & call.scope.keys()
+        content |= {name: list(call.scope[name]) for name in sorted(known)}
         arguments[operation.open_part or "Document"] = content
     return arguments
 

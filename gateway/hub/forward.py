@@ -53,7 +53,7 @@ def compose_application_call(
         arguments={"ApplicationNumber": one.number, "CaseNumber": intake.case_number},
         document=one.request.xml,
         attachments=tuple(intake.attachments[cid] for cid in one.request.attachments),
-        laws=one.laws,
+        scope={"items": tuple(str(item) for item in one.request.items), "laws": one.laws},
     )
     return _compose_call(hub, call)
 

@@ -423,7 +423,7 @@ class Sandbox:
     signers: Mapping[str, KeySigner]
 
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _STATES: Final = ("good", "revoked", "expired", "future")
 
 
@@ -518,13 +518,18 @@ def revoke_certificates(where: Path, certificates: Iterable[Certificate], now: d
 def _check_parties(parties: Sequence[SandboxParty], password: bytes | None) -> None:
     names = [party.name for party in parties]
     for party in parties:
-        if not _NAME.fullmatch(party.name) or party.name == "ca":
-            raise GatewayError(SETTINGS_WRONG, f"not a name for files: {party.name[:80]!r}", "party name")
+        if not _NAME.fullmatch(party.name) or party.name.lower() == "ca":
+            detail = (
+                f"{party.name[:80]!r} cannot be the name of files: letters, digits, '.', '_' and '-' only, "
+                "64 at most, and not 'ca'"
+            )
+            raise GatewayError(SETTINGS_WRONG, detail, "party name")
         if party.state not in _STATES:
             raise GatewayError(SETTINGS_WRONG, f"unknown state {party.state[:40]!r}", party.name)
         if party.keystore and not password:
             raise GatewayError(SETTINGS_WRONG, "a key store needs a password", party.name)
-    if len(set(names)) != len(names):
+    # Some file systems do not tell large letters from small ones.
+    if len({name.lower() for name in names}) != len(names):
         raise GatewayError(SETTINGS_WRONG, "two parties of the same name", "party name")
 
 

@@ -44,7 +44,7 @@ class WsdlOperation:
     """One operation: its name, the wrapper elements in Clark notation, and their actions.
 
     `open_part` is the child of the request that contains an agency document, None without
-    one. `takes_laws` says that this child may name the laws to decide under.
+    one. `open_part_attributes` are the names of the attributes that this child may have.
     """
 
     name: str
@@ -53,7 +53,7 @@ class WsdlOperation:
     action: str
     reply_action: str
     open_part: str | None = None
-    takes_laws: bool = False
+    open_part_attributes: frozenset[str] = frozenset()
 
 
 class BodySchema:
@@ -203,7 +203,10 @@ def _read_operation(
         action=_get_attribute(given, f"{{{WSAM}}}Action"),
         reply_action=_get_attribute(returned, f"{{{WSAM}}}Action"),
         open_part=part,
-        takes_laws=content is not None and content.find("xsd:attribute[@name='laws']", _NAMES) is not None,
+        open_part_attributes=frozenset(
+            one.get("name", "")
+            for one in (() if content is None else content.findall("xsd:attribute", _NAMES))
+        ),
     )
 
 

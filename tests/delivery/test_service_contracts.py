@@ -261,11 +261,14 @@ def test_composing_is_cheap() -> None:
     assert (time.process_time() - started) / 50 < 0.005
 
 
-def test_laws_are_named_where_the_wsdl_has_a_place_for_them() -> None:
-    named = replace(CALL, laws=("01", "70"))
-    assert parse_xml(BOUND.compose_envelope(named)).find(f".//{{{AGENCY}}}Document").get("laws") == "01 70"
-    assert parse_xml(BOUND.compose_envelope(CALL)).find(f".//{{{AGENCY}}}Document").get("laws") is None
-    older = re.sub(rb"<xs:attribute name=\"laws\"[^>]*>", b"", TEMPLATE)
+def test_items_and_laws_are_named_where_the_wsdl_has_a_place_for_them() -> None:
+    named = replace(CALL, scope={"items": ("1", "3"), "laws": ("01", "70")})
+    assert scope_of(BOUND.compose_envelope(named)) == {"items": "1 3", "laws": "01 70"}
+    assert scope_of(BOUND.compose_envelope(CALL)) == {}
+    older = re.sub(rb"<xs:attribute name=\"(?:items|laws)\"[^>]*>", b"", TEMPLATE)
     assert older != TEMPLATE
-    octets = ServiceContract("older", older).compose_envelope(named)
-    assert parse_xml(octets).find(f".//{{{AGENCY}}}Document").get("laws") is None
+    assert scope_of(ServiceContract("older", older).compose_envelope(named)) == {}
+
+
+def scope_of(octets: bytes) -> dict[str, str]:
+    return dict(parse_xml(octets).find(f".//{{{AGENCY}}}Document").attrib)

@@ -107,27 +107,37 @@ def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:
     assert story.request("KPTA").state != "DECIDED"
 
 
-def named_laws(story: Story, operation: str) -> dict[str, str | None]:
+def named(story: Story, operation: str) -> dict[str, dict[str, str]]:
     return {
-        call.destination: call.body.find(f"{{{AGENCY}}}Document").get("laws")  # type: ignore[union-attr]
+        call.destination: dict(call.body.find(f"{{{AGENCY}}}Document").attrib)  # type: ignore[union-attr]
         for call in story.soap.calls
         if call.operation == operation
     }
 
 
-def test_each_call_names_the_laws_of_its_document(story: Story) -> None:
-    assert named_laws(story, "SubmitApplication") == {"KPTA": "01 70", "KFDA": "05", "NPQS": "12"}
+TO_DECIDE = {
+    "KPTA": {"items": "1", "laws": "01 70"},
+    "KFDA": {"items": "2", "laws": "05"},
+    "NPQS": {"items": "3", "laws": "12"},
+}
+
+
+def test_each_call_names_the_items_and_laws_to_decide(story: Story) -> None:
+    assert named(story, "SubmitApplication") == TO_DECIDE
     story.submit(story.submission(supplement), action="Supplement")
     story.tick()
-    assert named_laws(story, "SubmitSupplement") == {"KPTA": "01 70", "KFDA": "05", "NPQS": "12"}
+    assert named(story, "SubmitSupplement") == TO_DECIDE
 
 
-def test_every_law_that_a_call_names_may_decide(story: Story) -> None:
-    for agency in AGENCIES:
-        item = {"KPTA": 1, "KFDA": 2, "NPQS": 3}[agency]
-        laws = (named_laws(story, "SubmitApplication")[agency] or "").split()
-        made = tuple(Decision(item, law, DecisionCode.APPROVED) for law in laws)
-        told = Notice(f"{agency}-all", story.clock(), "R01", made)
-        apply_call_back(story.hub, agency, AgencyCallback(told, story.number_of(agency)))
+def test_every_item_and_law_that_a_call_names_may_be_decided(story: Story) -> None:
+    for agency, scope in named(story, "SubmitApplication").items():
+        if agency in AGENCIES:
+            made = tuple(
+                Decision(int(item), law, DecisionCode.APPROVED)
+                for item in scope["items"].split()
+                for law in scope["laws"].split()
+            )
+            told = Notice(f"{agency}-all", story.clock(), "R01", made)
+            apply_call_back(story.hub, agency, AgencyCallback(told, story.number_of(agency)))
     story.tick()
     assert story.case().outcome == "APPROVED"

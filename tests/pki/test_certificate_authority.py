@@ -204,7 +204,9 @@ def test_the_authority_of_a_sandbox_issues_more(tmp_path: Path):
         [SandboxParty("")],
         [SandboxParty("ca")],
         [SandboxParty("a/b")],
-        [SandboxParty("Broker")],
+        [SandboxParty("CA")],
+        [SandboxParty("a b")],
+        [SandboxParty("a"), SandboxParty("A")],
         [SandboxParty("a"), SandboxParty("a")],
         [SandboxParty("a", state="odd")],  # type: ignore[arg-type]
         [SandboxParty("a", profile="odd")],
@@ -217,6 +219,16 @@ def test_parties_that_cannot_be(tmp_path: Path, parties: list[SandboxParty]):
     with pytest.raises(GatewayError) as caught:
         make_sandbox(tmp_path / "pki", parties, NOW)
     assert caught.value.problem is errors.SETTINGS_WRONG
+
+
+def test_a_party_may_have_the_code_of_an_agency(tmp_path: Path):
+    make_sandbox(tmp_path / "pki", [SandboxParty("ORG")], NOW)
+    assert (tmp_path / "pki" / "ORG.cert.pem").is_file()
+
+
+def test_a_name_that_cannot_be_says_what_can(tmp_path: Path):
+    with pytest.raises(GatewayError, match="letters, digits"):
+        make_sandbox(tmp_path / "pki", [SandboxParty("a b")], NOW)
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS)

@@ -21,7 +21,7 @@ CUSTOMS = "customs"
 class OutgoingCall:
     """One SOAP call: destination, operation, MessageID, arguments; `document` fills the schema's wildcard.
 
-    `laws` are the laws under which each item of the document may be decided.
+    `scope` says what is to be decided, beside the document: ``items``, and the ``laws`` for each of them.
     """
 
     destination: str
@@ -30,7 +30,7 @@ class OutgoingCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     document: etree._Element | None = None
     attachments: tuple[Payload, ...] = ()
-    laws: tuple[str, ...] = ()
+    scope: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class CallComposer(Protocol):
