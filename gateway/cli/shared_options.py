@@ -19,7 +19,6 @@ __all__ = [
     "home_options",
     "json_option",
     "judging_options",
-    "limit_option",
     "moment_option",
     "open_tls",
     "signing_options",
@@ -71,11 +70,6 @@ def join_options(*options: Decorator) -> Decorator:
 def json_option(words: str = "print JSON") -> Decorator:
     """Return ``--json``."""
     return click.option("--json", is_flag=True, help=words)
-
-
-def limit_option() -> Decorator:
-    """Return ``--limit``."""
-    return click.option("--limit", type=int, default=50, help="maximum number of rows")
 
 
 def home_options(*, as_json: bool = True) -> Decorator:

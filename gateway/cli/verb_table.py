@@ -155,7 +155,9 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway agreement suspend broker1-hub --home D",
     ),
     "case list": Verb(
-        "case:list_cases", "list cases, newest first", "gateway case list --state OPEN --home D"
+        "case:list_cases",
+        "list cases, newest first",
+        "gateway case list --state IN_PROGRESS --older 2h --home D",
     ),
     "case show": Verb(
         "case:show_case", "show one case with everything about it", "gateway case show SW26000001 --home D"

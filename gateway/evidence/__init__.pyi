@@ -10,7 +10,7 @@ from .inclusion_proofs import TimeStampAuthorities as TimeStampAuthorities
 from .inclusion_proofs import VerifiedProof as VerifiedProof
 from .inclusion_proofs import make_proof as make_proof
 from .inclusion_proofs import verify_proof as verify_proof
-from .tree_heads import list_heads as list_heads
+from .tree_heads import search_heads as search_heads
 from .verdict_revalidation import RevalidatedVerdict as RevalidatedVerdict
 from .verdict_revalidation import VerdictReference as VerdictReference
 from .verdict_revalidation import find_named_verdict as find_named_verdict

@@ -18,7 +18,14 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.pki import Signer
-from gateway.store import InsertIfAbsent, PreparedStatement
+from gateway.store import (
+    InsertIfAbsent,
+    ListFilter,
+    ListPage,
+    PreparedStatement,
+    build_bounds,
+    fetch_page,
+)
 from gateway.store.tables import evidence, seals
 
 __all__ = [
@@ -128,6 +135,12 @@ def find_latest_head(conn: Connection) -> Row[Any] | None:
 def list_heads(conn: Connection) -> Sequence[Row[Any]]:
     """Return every head, the first one first."""
     return conn.execute(select(seals).order_by(seals.c.last_seq)).all()
+
+
+def search_heads(conn: Connection, wanted: ListFilter) -> ListPage:
+    """Return heads, the newest first, within the time bounds; ``last_seq`` is the key of a page."""
+    bounds = build_bounds(wanted, seals.c.last_seq, seals.c.sealed_at)
+    return fetch_page(conn, tuple(seals.c), seals, bounds, wanted, seals.c.last_seq)
 
 
 def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[Row[Any]], None]) -> None:

@@ -9,12 +9,14 @@ from . import delivery_leases as delivery_leases
 from . import delivery_maintenance as delivery_maintenance
 from . import fetched_lists as fetched_lists
 from . import lanes as lanes
+from . import list_searches as list_searches
 from . import mandates as mandates
 from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import parties as parties
 from . import payloads as payloads
+from . import register_searches as register_searches
 from . import register_version as register_version
 from . import revocation_lists as revocation_lists
 from . import state_counts as state_counts
@@ -46,6 +48,11 @@ from .engine import read_transaction as read_transaction
 from .engine import write_transaction as write_transaction
 from .fetched_lists import NewFetchedList as NewFetchedList
 from .group_commit import run_in_group_commit as run_in_group_commit
+from .list_filters import LIST_COUNT_LIMIT as LIST_COUNT_LIMIT
+from .list_filters import ListFilter as ListFilter
+from .list_filters import ListPage as ListPage
+from .list_filters import build_bounds as build_bounds
+from .list_filters import fetch_page as fetch_page
 from .messages import HttpResponse as HttpResponse
 from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice

@@ -1,14 +1,11 @@
 """The tables, once for both databases.
 
-Every time is UTC and is read as an aware datetime. Free-form values are JSON text with sorted keys,
-so that both databases return what was stored. Octets are stored once, by their SHA-256.
+Octets are stored once, by their SHA-256.
 """
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +13,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -28,66 +24,11 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
+from gateway.store.column_types import Instant, Json
 
 __all__ = ["Instant", "Json", "metadata"]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-# Made once: json.dumps makes an encoder for each value.
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
-
-
-class Instant(TypeDecorator[datetime]):
-    """A time in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column type of the dialect."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(DateTime(timezone=True))
-        return dialect.type_descriptor(BigInteger())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Return the value to store; raises ValueError for a time without a zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone: {value.isoformat()}")
-        if dialect.name == "postgresql":
-            return value
-        return (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the time as an aware datetime in UTC."""
-        if value is None:
-            return None
-        if isinstance(value, datetime):
-            return value.astimezone(UTC)
-        return _EPOCH + timedelta(microseconds=value)
-
-
-class Json(TypeDecorator[Any]):
-    """A JSON value stored as text, with sorted keys and no blanks."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Return the text of the value."""
-        if value is None:
-            return None
-        return _encode(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        """Return the value of the text."""
-        return None if value is None else json.loads(value)
-
 
 metadata = MetaData(
     naming_convention={
@@ -229,6 +170,11 @@ payloads = Table(
     _make_required_column("content", LargeBinary),
 )
 
+_came = text("direction = 'in'")
+_went = text("direction = 'out'")
+# Each state for itself: SQLite does not see that one of a list of values is in the list.
+_unprocessed = text("state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'")
+
 # `answer_*` is the receipt as sent: a duplicate gets these octets again. The row is written before the
 # octets of its parcel, because the row decides whether it is a duplicate; SQLite would scan this whole
 # table for a deferred foreign key. Between case and message only one side has a foreign key.
@@ -266,6 +212,12 @@ messages = Table(
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
     _make_state_constraint(MESSAGE),
     _make_partial_index("ix_messages_case_id", "case_id"),
+    # For the lists of operators. A message is in one of the two indexes of partners; the usual message is
+    # not in that of states.
+    Index("ix_messages_received_at", "received_at", "id"),
+    Index("ix_messages_sender", "from_party", "id", sqlite_where=_came, postgresql_where=_came),
+    Index("ix_messages_receiver", "to_party", "id", sqlite_where=_went, postgresql_where=_went),
+    Index("ix_messages_stopped", "state", "id", sqlite_where=_unprocessed, postgresql_where=_unprocessed),
 )
 
 # The parts of a message. A part that is in the parcel unchanged has its offset there; the octets of any
@@ -309,6 +261,8 @@ cases = Table(
     CheckConstraint("outcome IN ('APPROVED', 'PARTIAL', 'REJECTED', 'REFUSED', 'WITHDRAWN')", name="outcome"),
     _make_state_constraint(CASE),
     Index("ix_cases_opened_at", "opened_at"),
+    Index("ix_cases_state", "state", "id"),
+    Index("ix_cases_functional_reference", "functional_reference"),
 )
 
 agency_requests = Table(
@@ -337,6 +291,7 @@ agency_requests = Table(
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST),
+    Index("ix_agency_requests_agency", "agency", "case_id"),
 )
 
 # Every notice of an agency as received, also one without decisions; the latest is determined by
@@ -409,6 +364,7 @@ _queued = text("state = 'QUEUED'")
 _suspect = text("state = 'QUEUED' AND lost > 0")
 _leased = text("state = 'ACTIVE'")
 _awaiting = text("state = 'AWAITING_RECEIPT'")
+_stopped = text("state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'")
 
 deliveries = Table(
     "deliveries",
@@ -444,6 +400,7 @@ deliveries = Table(
     Index("ix_deliveries_suspect", "due_at", sqlite_where=_suspect, postgresql_where=_suspect),
     Index("ix_deliveries_leased", "lane", "lease_until", sqlite_where=_leased, postgresql_where=_leased),
     Index("ix_deliveries_awaiting", "due_at", sqlite_where=_awaiting, postgresql_where=_awaiting),
+    Index("ix_deliveries_stopped", "state", "id", sqlite_where=_stopped, postgresql_where=_stopped),
     _make_partial_index("ix_deliveries_wire_id", "wire_id"),
     _make_partial_index("ix_deliveries_case_id", "case_id"),
 )

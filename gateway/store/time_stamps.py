@@ -60,9 +60,10 @@ def list_by_head(conn: Connection, seal: int) -> Sequence[Row[Any]]:
     ).all()
 
 
-def list_time_stamps(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every time stamp, the first one first."""
-    return conn.execute(select(time_stamps).order_by(time_stamps.c.id)).all()
+def list_time_stamps(conn: Connection, heads: Sequence[int] | None = None) -> Sequence[Row[Any]]:
+    """Return every time stamp, or those over the heads of these row ids, the first one first."""
+    found = select(time_stamps).order_by(time_stamps.c.id)
+    return conn.execute(found if heads is None else found.where(time_stamps.c.seal.in_(heads))).all()
 
 
 def find_unstamped_since(conn: Connection) -> datetime | None:

@@ -9,11 +9,13 @@ from sqlalchemy import event
 
 from gateway.message_model import PartyId
 from gateway.store import (
+    ListFilter,
     agency_requests,
     deliveries,
     delivery_leases,
     delivery_maintenance,
     lanes,
+    list_searches,
     messages,
     parties,
     register_version,
@@ -87,6 +89,56 @@ QUESTIONS = {
         lambda conn: messages.list_messages(conn, case_id=1),
         "case_id",
         "ix_messages_case_id",
+    ),
+    "cases in a state": (
+        lambda conn: list_searches.search_cases(conn, ListFilter(states=("DECIDED",))),
+        "cases",
+        "ix_cases_state",
+    ),
+    "cases of an agency": (
+        lambda conn: list_searches.search_cases(conn, ListFilter(agency="KR-A")),
+        "agency_requests",
+        "ix_agency_requests_agency",
+    ),
+    "cases of a reference": (
+        lambda conn: list_searches.search_cases(conn, ListFilter(reference="R", states=("DECIDED",))),
+        "functional_reference",
+        "ix_cases_",
+    ),
+    "messages of a partner": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(party="broker")),
+        "from_party",
+        "ix_messages_sender",
+    ),
+    "messages to a partner": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(party="broker")),
+        "from_party",
+        "ix_messages_receiver",
+    ),
+    "messages that stopped": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(states=("FAILED",))),
+        "state",
+        "ix_messages_stopped",
+    ),
+    "messages since": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(since=NOW)),
+        "min(",
+        "ix_messages_received_at",
+    ),
+    "messages before": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(until=NOW)),
+        "max(",
+        "ix_messages_received_at",
+    ),
+    "deliveries that stopped": (
+        lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("FAILED",))),
+        "state",
+        "ix_deliveries_stopped",
+    ),
+    "deliveries that are queued": (
+        lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("QUEUED",))),
+        "state",
+        "ix_deliveries_due",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence, print_table
+from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
 from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.store import agreements
+from gateway.store import agreements, register_searches
 
 if TYPE_CHECKING:
     from gateway.agreements import AgreementDocument, AgreementFinding
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["check_file", "list_agreements", "load_file", "suspend_agreement"]
 
 _ACCEPT_WORDS = "load the agreement although it has warnings"
+_STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 
 
@@ -102,12 +104,13 @@ def check_file(arguments: Arguments) -> int:
 
 
 @verb
+@list_options(_STATES, "party", timed=False)
 @home_options()
 def list_agreements(arguments: Arguments) -> int:
-    """Print the agreements with their validity periods."""
+    """Print the agreements that the options name, with their validity periods, by name."""
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in agreements.list_agreements(conn)]
-    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+        page = register_searches.search_agreements(conn, read_list_filter(arguments, read_clock()))
+    print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 

@@ -10,29 +10,43 @@ import click
 from sqlalchemy import Connection, Row
 
 from gateway.cli.delivery_report import format_attempt, read_delivery_report
-from gateway.cli.result_output import format_value, print_json, print_problem, print_table
+from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
+from gateway.cli.result_output import format_value, print_json, print_problem
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import home_options, limit_option
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.waiting_columns import add_case_waiting
 from gateway.evidence import list_subject_leaves
-from gateway.store import cases
+from gateway.state_machines import CASE
+from gateway.store import cases, list_searches
 
 __all__ = ["list_cases", "show_case"]
 
-_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at")
+_COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at", "waits_for")
 
 
 @verb
-@click.option("--state", help="only this state")
-@limit_option()
+@list_options(CASE.states, "party", "agency", "reference")
 @home_options()
 def list_cases(arguments: Arguments) -> int:
-    """Print the cases, the newest first; those of one state with ``--state``."""
-    equal = {"state": arguments.state.upper()} if arguments.state else {}
+    """Print the cases that the options name, the newest first, each with what it waits for."""
+    now = read_clock()
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in cases.list_cases(conn, limit=arguments.limit, **equal)]
-    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+        wanted = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
+        page = list_searches.search_cases(conn, wanted)
+        add_case_waiting(conn, page.rows, now)
+    print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0
+
+
+def _find_case_number(conn: Connection, number: str | None) -> int | None:
+    """Return the row id of the case that ``--after`` names; report misuse when there is none."""
+    if number is None:
+        return None
+    case = cases.find_by_number(conn, number)
+    if case is None:
+        raise click.BadParameter(f"there is no case {number[:40]}", param_hint="'--after'")
+    return int(case.id)
 
 
 @verb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
@@ -12,9 +13,16 @@ from typing import Any
 
 import click
 
+from gateway.cli.list_options import (
+    list_options,
+    print_page,
+    read_clock,
+    read_list_filter,
+    require_row_number,
+)
 from gateway.cli.named_files import read_certificate_files, read_file, write_file
 from gateway.cli.progress_bars import show_progress
-from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
+from gateway.cli.result_output import count_things, format_value, print_json, print_sentence
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -24,14 +32,14 @@ from gateway.evidence import (
     TrustedEvidence,
     VerificationReport,
     VerifiedProof,
-    list_heads,
     make_proof,
+    search_heads,
     verify_all_evidence,
     verify_proof,
 )
 from gateway.hub import RejectingComposer, build_hub
 from gateway.pki import Certificate, read_policy
-from gateway.store import read_transaction, time_stamps
+from gateway.store import ListPage, read_transaction, time_stamps
 
 __all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
 
@@ -44,30 +52,34 @@ _RULES_WORDS = "the trust policy for the time-stamping authorities; if not given
 
 
 @verb
+@list_options((), timed=True, text=False)
 @home_options()
 def list_sealed_heads(arguments: Arguments) -> int:
-    """Print the sealed heads, each with the time stamps over it."""
+    """Print the sealed heads, the newest first, each with the time stamps over it."""
     with read_database(arguments) as conn:
+        wanted = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
+        page = search_heads(conn, wanted)
         given: dict[int, list[Any]] = {}
-        for stamp in time_stamps.list_time_stamps(conn):
+        for stamp in time_stamps.list_time_stamps(conn, tuple(row["id"] for row in page.rows)):
             given.setdefault(stamp.seal, []).append(stamp)
-        rows = [
-            {
-                "leaves": row.last_seq,
-                "sealed_at": row.sealed_at,
-                "signed": row.signature is not None,
-                "root": row.root_hash,
-                "stamped_at": min((one.at for one in given.get(row.id, ())), default=None),
-                "authorities": [one.authority for one in given.get(row.id, ())],
-            }
-            for row in list_heads(conn)
-        ]
-    print_table(
-        rows,
+    rows = [_describe_head(row, given.get(row["id"], ())) for row in page.rows]
+    print_page(
+        ListPage(rows, page.more),
         as_json=arguments.json,
         columns=("leaves", "sealed_at", "signed", "stamped_at", "authorities", "root"),
     )
     return 0
+
+
+def _describe_head(row: dict[str, Any], stamps: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "leaves": row["last_seq"],
+        "sealed_at": row["sealed_at"],
+        "signed": row["signature"] is not None,
+        "root": row["root_hash"],
+        "stamped_at": min((one.at for one in stamps), default=None),
+        "authorities": [one.authority for one in stamps],
+    }
 
 
 @verb

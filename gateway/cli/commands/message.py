@@ -11,31 +11,43 @@ from typing import Any
 import click
 
 from gateway.cli.delivery_report import read_message_deliveries
-from gateway.cli.result_output import print_json, print_problem, print_table
+from gateway.cli.list_options import (
+    list_options,
+    print_page,
+    read_clock,
+    read_list_filter,
+    require_row_number,
+)
+from gateway.cli.result_output import print_json, print_problem
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import home_options, limit_option
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.waiting_columns import add_message_waiting
 from gateway.evidence import list_subject_leaves
 from gateway.state_machines import MESSAGE
-from gateway.store import HttpResponse, messages, transitions
+from gateway.store import HttpResponse, list_searches, messages, transitions
 
 __all__ = ["dump_message", "find_message", "list_messages", "show_message"]
 
-_COLUMNS = ("id", "direction", "from_party", "action", "state", "received_at", "message_id")
+_COLUMNS = (
+    *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
+    *("case_number", "waits_for", "message_id"),
+)
 
 
 @verb
-@click.option("--state", type=click.Choice(MESSAGE.states, case_sensitive=False), help="only this state")
+@list_options(MESSAGE.states, "party", "agency", "reference")
 @click.option("--direction", type=click.Choice(("in", "out")), help="only messages received, or sent")
-@limit_option()
 @home_options()
 def list_messages(arguments: Arguments) -> int:
-    """Print the messages, the newest first; those of one state or direction with the options."""
-    wanted = {"state": arguments.state, "direction": arguments.direction}
-    equal = {name: value for name, value in wanted.items() if value}
+    """Print the messages that the options name, the newest first, each with what it waits for."""
+    now = read_clock()
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in messages.list_messages(conn, limit=arguments.limit, **equal)]
-    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+        equal = [("direction", arguments.direction)] if arguments.direction else []
+        after = require_row_number(arguments)
+        page = list_searches.search_messages(conn, read_list_filter(arguments, now, after=after, equal=equal))
+        add_message_waiting(conn, page.rows, now)
+    print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 

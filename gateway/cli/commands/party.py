@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
-from gateway.cli.result_output import format_value, print_json, print_problem, print_sentence, print_table
+from gateway.cli.result_output import format_value, print_json, print_problem, print_sentence
 from gateway.cli.settings import read_database, read_verb_settings, write_database
 from gateway.cli.shared_options import FILE, MOMENT, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.store import mandates, parties
+from gateway.store import mandates, parties, register_searches
 
 __all__ = [
     "add_mandate",
@@ -21,6 +22,7 @@ __all__ = [
     "suspend_party",
 ]
 
+_STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
 _ID_WORDS = "a party id; repeatable"
 _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
@@ -133,12 +135,15 @@ def revoke_mandate(arguments: Arguments) -> int:
 
 
 @verb
+@list_options(_STATES, timed=False)
+@click.option("--role", type=click.Choice(_ROLES), help="only parties of this role")
 @home_options()
 def list_parties(arguments: Arguments) -> int:
-    """Print the parties of the register."""
+    """Print the parties of the register that the options name, by id."""
     with read_database(arguments) as conn:
-        rows = [dict(row._mapping) for row in parties.list_parties(conn)]
-    print_table(rows, as_json=arguments.json, columns=("id", "name", "role", "status"))
+        role = [("role", arguments.role)] if arguments.role else []
+        page = register_searches.search_parties(conn, read_list_filter(arguments, read_clock(), equal=role))
+    print_page(page, as_json=arguments.json, columns=("id", "name", "role", "status"))
     return 0
 
 

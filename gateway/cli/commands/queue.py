@@ -7,13 +7,22 @@ from typing import Any
 
 import click
 
+from gateway.cli.delivery_destinations import find_destinations, load_destinations, name_destination
 from gateway.cli.delivery_report import read_delivery_report
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence, print_table
-from gateway.cli.settings import read_database, write_database
-from gateway.cli.shared_options import home_options, limit_option
+from gateway.cli.list_options import (
+    list_options,
+    print_page,
+    read_clock,
+    read_list_filter,
+    require_row_number,
+)
+from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
+from gateway.cli.settings import read_database, read_verb_settings, write_database
+from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, VerbCommand, verb
+from gateway.cli.waiting_reasons import describe_delivery_waiting
 from gateway.state_machines import DELIVERY
-from gateway.store import deliveries, transitions
+from gateway.store import deliveries, list_searches, transitions
 
 __all__ = [
     "cancel_deliveries",
@@ -25,27 +34,34 @@ __all__ = [
 ]
 
 _ACTOR = "operator"
-_OPEN = ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
-_COLUMNS = ("id", "lane", "agent", "state", "attempt", "due_at", "problem", "dedupe_key")
+_COLUMNS = (
+    *("id", "case_number", "lane", "partner", "address", "state", "attempt", "waits_for", "problem"),
+    "dedupe_key",
+)
 
 
 @verb
-@click.option("--state", type=click.Choice(DELIVERY.states, case_sensitive=False), help="only this state")
+@list_options(DELIVERY.states, "party", "agency", "reference")
 @click.option("--lane", help="only this lane")
-@limit_option()
 @home_options()
 def list_deliveries(arguments: Arguments) -> int:
-    """Print the deliveries that are not finished, or those of one state or lane."""
-    states = (arguments.state,) if arguments.state else _OPEN
-    lane = {"lane": arguments.lane} if arguments.lane else {}
+    """Print the deliveries that are not finished, or those that the options name, the oldest first."""
+    now = read_clock()
     with read_database(arguments) as conn:
-        rows = [
-            dict(row._mapping)
-            for state in states
-            for row in deliveries.list_deliveries(conn, limit=arguments.limit, state=state, **lane)
-        ]
-    rows.sort(key=lambda row: row["id"])
-    print_table(rows[: arguments.limit], as_json=arguments.json, columns=_COLUMNS)
+        known = load_destinations(conn, read_verb_settings(arguments))
+        wanted = read_list_filter(
+            arguments,
+            now,
+            after=require_row_number(arguments),
+            equal=[("lane", arguments.lane)] if arguments.lane else [],
+            destinations=find_destinations(known, arguments.text) if arguments.text else (),
+        )
+        page = list_searches.search_deliveries(conn, wanted)
+    for row in page.rows:
+        partner = name_destination(known, row)
+        row |= {"partner": partner.name, "address": partner.address}
+        row["waits_for"] = describe_delivery_waiting(row, now)
+    print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 

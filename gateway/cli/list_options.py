@@ -1,0 +1,161 @@
+"""The options of lists: filters by state, party, agency, reference, age and text, and the next page."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.cli.display_zone import get_display_zone
+from gateway.cli.result_output import print_table
+from gateway.cli.shared_options import Decorator, join_options
+from gateway.cli.terminal_text import write_error
+from gateway.cli.verb_groups import Arguments
+
+if TYPE_CHECKING:
+    from gateway.store import ListFilter, ListPage
+
+__all__ = ["AGE", "list_options", "page_options", "print_page", "read_list_filter", "require_row_number"]
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST: Final = timedelta(days=36500)
+_FILTERS: Final = {
+    "party": "only those of this party",
+    "agency": "only those of this agency",
+    "reference": "only those of this reference or case number",
+}
+
+
+def _parse_age(text: str) -> timedelta | None:
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
+    return min(_LONGEST, timedelta(seconds=float(found[1]) * _SECONDS[found[2]])) if found else None
+
+
+class _Age(click.ParamType[timedelta]):
+    """An age: a number with s, m, h, d or w."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the age of a text; report misuse for other text."""
+        found = value if isinstance(value, timedelta) else _parse_age(value)
+        if found is None:
+            self.fail(f"{value[:40]} is not an age as 90s, 30m, 2h, 7d or 4w", param, ctx)
+        return found
+
+
+class _State(click.Choice[str]):
+    """A state of those that exist, in capital or small letters."""
+
+    def __init__(self, states: Sequence[str]) -> None:
+        super().__init__(states, case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Return the message about an unknown state, which names those that exist."""
+        return f"there is no state {str(value)[:40]}; the states are {', '.join(self.choices)}"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """Return the states as they are written."""
+        return f"[{'|'.join(self.choices)}]"
+
+
+class _Start(click.ParamType[datetime | timedelta]):
+    """A time in ISO 8601, or an age."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Return the time or age of a text; report misuse for other text."""
+        if isinstance(value, datetime | timedelta):
+            return value
+        try:
+            return _parse_age(value) or datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value[:40]} is neither a time as 2026-01-31T09:00 nor an age as 2h", param, ctx)
+
+
+AGE: Final = _Age()
+
+
+def list_options(states: Sequence[str], *filters: str, timed: bool = True, text: bool = True) -> Decorator:
+    """Return the options of a list: ``--state`` with these states, `filters`, age, text, and the page."""
+    options: list[Callable[..., Any]] = []
+    if states:
+        options.append(
+            click.option("--state", type=_State(states), multiple=True, help="only this state; repeatable")
+        )
+    options += [click.option(f"--{name}", help=_FILTERS[name]) for name in filters]
+    if timed:
+        since = "only those since this time, in the zone of the hub if it names none, or of the last 2h"
+        options.append(
+            click.option("--older", type=AGE, metavar="AGE", help="only those older than this, as 2h")
+        )
+        options.append(click.option("--since", type=_Start(), metavar="TIME", help=since))
+    if text:
+        options.append(click.option("--text", help="only those whose row contains this text"))
+    return join_options(*options, page_options())
+
+
+def page_options() -> Decorator:
+    """Return ``--limit`` and ``--after``."""
+    after = "only those after this one: the first column of the last row of the page before"
+    return join_options(
+        click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="maximum number of rows"),
+        click.option("--after", help=after),
+    )
+
+
+def read_list_filter(arguments: Arguments, now: datetime, **more: Any) -> ListFilter:
+    """Return the filter of the options; the settings must have been read, for the zone of a time."""
+    from gateway.store import ListFilter
+
+    given = vars(arguments)
+    since, older = given.get("since"), given.get("older")
+    if isinstance(since, timedelta):
+        since = now - since
+    elif since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=get_display_zone())
+    values: dict[str, Any] = {
+        "states": given.get("state") or (),
+        "since": since,
+        "until": now - older if older is not None else None,
+        "limit": given["limit"],
+        "after": given["after"],
+    }
+    named = {name: given.get(name) or "" for name in ("party", "agency", "reference", "text")}
+    return ListFilter(**(values | named | more))
+
+
+def require_row_number(arguments: Arguments) -> int | None:
+    """Return ``--after`` as a row number; report misuse for other text."""
+    after = arguments.after
+    if after is None:
+        return None
+    if not re.fullmatch(r"\d{1,18}", after):
+        raise click.BadParameter(f"{after[:40]} is not a number of a row", param_hint="'--after'")
+    return int(after)
+
+
+def read_clock() -> datetime:
+    """Return the time now; that of the hub would load the packages of the hub."""
+    return datetime.now(UTC)
+
+
+def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None:
+    """Print a page of a list, and on standard error how many rows follow it and how to go on.
+
+    The first column is what ``--after`` names.
+    """
+    from gateway.store import LIST_COUNT_LIMIT
+
+    print_table(page.rows, as_json=as_json, columns=columns)
+    if page.more:
+        sys.stdout.flush()
+        counted = f"more than {LIST_COUNT_LIMIT}" if page.more >= LIST_COUNT_LIMIT else str(page.more)
+        write_error(f"… {counted} more: --after {page.rows[-1][columns[0]]}")

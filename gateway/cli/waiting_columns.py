@@ -1,0 +1,53 @@
+"""Adds to the rows of a list what each waits for, with a few statements for the whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.cli.waiting_reasons import (
+    describe_case_waiting,
+    describe_message_waiting,
+    describe_request_waiting,
+)
+from gateway.store import list_searches
+
+__all__ = ["add_case_waiting", "add_message_waiting"]
+
+
+def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these cases: the agencies that have not decided, or the deliveries left."""
+    ids = [row["id"] for row in rows if row["state"] in ("OPENED", "IN_PROGRESS", "DECIDED")]
+    asked = list_searches.list_open_requests(conn, ids) if ids else ()
+    said = list_searches.list_latest_notices(conn, [one.id for one in asked]) if asked else {}
+    left = list_searches.list_case_deliveries(conn, ids) if ids else ()
+    sending = {row["subject_id"]: row for row in left if row["subject_type"] == "request"}
+    words: dict[int, list[str]] = {}
+    for one in asked:
+        told = describe_request_waiting(one, said.get(one.id), sending.get(str(one.id)), now)
+        words.setdefault(one.case_id, []).append(told)
+    for row in rows:
+        own = [one for one in left if one["case_id"] == row["id"]]
+        row["waits_for"] = describe_case_waiting(row, words.get(row["id"], ()), own, now)
+
+
+def add_message_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these messages: processing, acknowledgement, or the result of the case."""
+    sent = [row["message_id"] for row in rows if row["direction"] == "out"]
+    tasks = [_get_task_key(row) for row in rows if row["direction"] == "in"]
+    found: dict[str, Mapping[str, Any]] = {}
+    for one in list_searches.list_message_deliveries(conn, sent, tasks):
+        found[one["dedupe_key"]] = one
+        if one["wire_id"]:
+            found[one["wire_id"]] = one
+    for row in rows:
+        key = row["message_id"] if row["direction"] == "out" else _get_task_key(row)
+        row["waits_for"] = describe_message_waiting(row, found.get(key), now)
+
+
+def _get_task_key(message: Mapping[str, Any]) -> str:
+    """Return the key of the task that admits a message."""
+    return f"admit:{message['id']}"

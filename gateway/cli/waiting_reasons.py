@@ -1,0 +1,116 @@
+"""States what a case, a message or a delivery waits for, in a few words for its row of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from gateway.cli.display_zone import format_moment
+
+__all__ = [
+    "describe_case_waiting",
+    "describe_delivery_waiting",
+    "describe_message_waiting",
+    "describe_request_waiting",
+]
+
+_DONE: Final = ("DELIVERED", "CANCELLED")
+_LONGEST: Final = 80
+#: What an agency asked of the applicant, by the state of its request.
+_ASKED: Final = {
+    "INFORMATION_REQUIRED": "an answer to its question",
+    "INSPECTION": "an inspection",
+    "FEE_DUE": "a fee",
+}
+
+
+def describe_delivery_waiting(row: Mapping[str, Any], now: datetime) -> str:
+    """Return what a delivery waits for; empty when it is finished."""
+    state = row["state"]
+    if state == "QUEUED":
+        return _describe_queued_delivery(row, now)
+    if state == "ACTIVE":
+        return f"the answer, by {format_moment(row['lease_until'])}" if row["lease_until"] else "the answer"
+    if state == "AWAITING_RECEIPT":
+        return f"the acknowledgement, by {format_moment(row['due_at'])}"
+    if state == "HELD":
+        return f"release{_describe_hold(row['hold_actor'], row['hold_at'], row['hold_reason'])}"
+    return "an operator: requeue or cancel" if state == "FAILED" else ""
+
+
+def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
+    if row["follows"] is not None and row["follows_state"] not in _DONE:
+        return f"delivery {row['follows']} before it, {row['follows_state']}"
+    if row["open_until"] is not None and row["open_until"] > now:
+        return f"lane {row['lane']}, closed until {format_moment(row['open_until'])}"
+    if row["due_at"] > now:
+        return f"next attempt at {format_moment(row['due_at'])}"
+    return "a free worker"
+
+
+def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -> str:
+    """Return by whom, since when and why something is held."""
+    told = f"; held by {actor}" if actor else ""
+    told += f" since {format_moment(at)}" if at else ""
+    return f"{told}: {reason}" if reason else told
+
+
+def describe_request_waiting(
+    request: Any, notice: Any, sending: Mapping[str, Any] | None, now: datetime
+) -> str:
+    """Return what an undecided request waits for: its delivery, the answer to its question, the decision."""
+    agency, state = request.agency, request.state
+    if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
+        number = f", delivery {sending['id']} FAILED" if sending else ""
+        return f"{agency}: could not be reached{number}"
+    if state in ("PREPARED", "STRANDED") and sending is not None:
+        return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
+    if state not in _ASKED:
+        return f"{agency}: decision"
+    deadline = f" by {format_moment(notice.deadline)}" if notice is not None and notice.deadline else ""
+    words = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
+    return f"{agency}: {_ASKED[state]}{deadline}{words}"
+
+
+def _cut_text(text: str, longest: int = _LONGEST) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def describe_case_waiting(
+    case: Mapping[str, Any], requests: Sequence[str], left: Sequence[Mapping[str, Any]], now: datetime
+) -> str:
+    """Return what a case waits for: its undecided `requests` in words, or the deliveries that are `left`."""
+    if case["state"] == "IN_PROGRESS" and requests:
+        return "; ".join(requests)
+    told = [
+        f"{_name_work(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
+        if row["agent"] in ("soap", "msh")
+        else f"{_name_work(row)}: {describe_delivery_waiting(row, now)}"
+        for row in left
+    ]
+    return "; ".join(told)
+
+
+def _name_work(row: Mapping[str, Any]) -> str:
+    """Return the operation, action or task of a delivery."""
+    given = row["parameters"]
+    return str(given.get("operation") or given.get("action") or given.get("task") or f"delivery {row['id']}")
+
+
+def describe_message_waiting(
+    message: Mapping[str, Any], sending: Mapping[str, Any] | None, now: datetime
+) -> str:
+    """Return what a message waits for: its processing, its acknowledgement, or the result of its case.
+
+    `sending` is the delivery that sends it, or the task that processes it.
+    """
+    if sending is not None and sending["state"] not in _DONE:
+        task = "processing: " if message["direction"] == "in" else ""
+        return f"{task}{describe_delivery_waiting(sending, now)}"
+    if message["direction"] == "in" and message["case_state"] in ("OPENED", "IN_PROGRESS"):
+        return f"the result of case {message['case_number']}"
+    if message["direction"] == "in" and message["case_state"] == "DECIDED":
+        return f"the delivery of the result of case {message['case_number']}"
+    return ""

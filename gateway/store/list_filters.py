@@ -1,0 +1,123 @@
+"""What a list shows: the conditions that lists of several tables share, and how a long list goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+__all__ = [
+    "LIST_COUNT_LIMIT",
+    "ListFilter",
+    "ListPage",
+    "build_bounds",
+    "build_text_condition",
+    "fetch_page",
+]
+
+#: Rows that follow a page are counted up to this number.
+LIST_COUNT_LIMIT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """The rows of a list: those that meet every condition that is given.
+
+    `since` and `until` bound the time of the row, both inclusive. `text` is a part of any text that
+    the list shows, in capital or small letters. `after` is the key of the last row of the page
+    before. `destinations` are those that the text names, by a name or address of the settings.
+    """
+
+    states: Sequence[str] = ()
+    party: str = ""
+    agency: str = ""
+    reference: str = ""
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    after: Any = None
+    equal: Sequence[tuple[str, Any]] = ()
+    destinations: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page of a list, and how many rows follow it, counted up to LIST_COUNT_LIMIT."""
+
+    rows: Sequence[dict[str, Any]]
+    more: int
+
+
+def build_text_condition(text: str, *columns: Any) -> ColumnElement[bool]:
+    """Return the condition that one of the columns contains the text."""
+    return or_(*(column.icontains(text, autoescape=True) for column in columns))
+
+
+def build_bounds(
+    wanted: ListFilter, key: Column[Any], moment: Column[Any], *, indexed: bool = False
+) -> list[ColumnElement[bool]]:
+    """Return the conditions of the time bounds.
+
+    With `indexed` the table is long and has an index of (time, key): the bounds are also stated for
+    the key, so that the list, which is in the order of the key, reads nothing beyond them.
+    """
+    found: list[ColumnElement[bool]] = []
+    # The sum keeps the planner from searching the rows in the order of the key.
+    number = key + literal_column("0")
+    if wanted.since is not None:
+        found.append(moment >= wanted.since)
+        if indexed:
+            first = select(func.min(number)).where(moment >= wanted.since).correlate(None)
+            found.append(key >= first.scalar_subquery())
+    if wanted.until is not None:
+        found.append(moment <= wanted.until)
+        if indexed:
+            last = select(func.max(number)).where(moment <= wanted.until).correlate(None)
+            found.append(key <= last.scalar_subquery())
+    return found
+
+
+def fetch_page(
+    conn: Connection,
+    columns: Sequence[Any],
+    source: FromClause,
+    conditions: Sequence[ColumnElement[bool]],
+    wanted: ListFilter,
+    key: Column[Any],
+    *,
+    rising: bool = False,
+    few: bool = False,
+) -> ListPage:
+    """Return the rows of the conditions after the key of `wanted`: falling by key, or `rising`.
+
+    With `few`, an index finds the few rows of the conditions, and they are sorted; else the planner
+    may read the whole table in the order of the key.
+    """
+    # The sum keeps the planner from reading the table in the order of the key.
+    place: ColumnElement[Any] = key + literal_column("0") if few else key
+
+    def follow(found: Select[Any], last: Any) -> Select[Any]:
+        return found if last is None else found.where(place > last if rising else place < last)
+
+    order = place.asc() if rising else place.desc()
+    found = select(*columns).select_from(source).where(*conditions).order_by(order).limit(wanted.limit)
+    rows = [dict(row._mapping) for row in conn.execute(follow(found, wanted.after))]
+    if len(rows) < wanted.limit:
+        return ListPage(rows, 0)
+    rest = select(key).select_from(source).where(*conditions).limit(LIST_COUNT_LIMIT)
+    counted = select(func.count()).select_from(follow(rest, rows[-1][key.name]).subquery())
+    return ListPage(rows, conn.execute(counted).scalar_one())
