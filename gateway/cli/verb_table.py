@@ -54,6 +54,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
     "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
     "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
+    "submission": Noun("Mappings", "judge whole submissions before they are sent"),
     "declaration": Noun("Mappings", "validate declarations"),
     "pki": Noun("Trust", "keys, certificates, trusted lists, sources of revocation lists"),
     "pki list": Noun("Trust", "trusted lists of the gateway and of other authorities"),
@@ -202,6 +203,11 @@ VERBS: Final[dict[str, Verb]] = {
         "submit:submit_file",
         "send a submission as a broker does, and wait for its result",
         "gateway submit submission.xml --as broker1 --to http://127.0.0.1:8080/msh/ebms2 --wait 60",
+    ),
+    "submission check": Verb(
+        "submission:check_submission",
+        "judge a whole submission as the hub does, and list every problem",
+        "gateway submission check submission.xml --attach label@1=label.pdf --home D",
     ),
     "listen": Verb(
         "listen:receive_messages",

@@ -33,6 +33,11 @@ from .register.mapping_changes import read_mapping_files as read_mapping_files
 from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot
 from .register.register_snapshot import load_register_snapshot as load_register_snapshot
 from .reply import apply_call_back as apply_call_back
+from .submission_inspection import InspectionFinding as InspectionFinding
+from .submission_inspection import InspectionReport as InspectionReport
+from .submission_inspection import InspectionRules as InspectionRules
+from .submission_inspection import inspect_submission as inspect_submission
+from .submission_inspection import make_inspection_rules as make_inspection_rules
 from .trust.client_certificate_binding import EVERYBODY as EVERYBODY
 from .trust.client_certificate_binding import ConnectionClaim as ConnectionClaim
 from .trust.client_certificate_binding import check_client_certificate as check_client_certificate

@@ -46,10 +46,13 @@ from gateway.store import agency_requests, cases, read_transaction
 from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
 
 __all__ = [
+    "CaseNumbers",
     "PreparedApplication",
     "ProcessedSubmission",
     "StoredSubmission",
     "SubmissionRejectedError",
+    "check_function",
+    "check_supplement",
     "is_transient_error",
     "make_found_problem",
     "process_submission",
@@ -128,7 +131,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         reference = _read_reference(root)
         signing = admit_signer(hub, opened, arrived.knowledge, SubmissionTimes(arrived.row.received_at, at))
         submission = read_submission(root)
-        _check_function(arrived.row.action, submission.function)
+        check_function(arrived.row.action, submission.function)
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
@@ -176,7 +179,8 @@ def _read_reference(root: etree._Element) -> str:
     return _LINE_BREAK.sub(" ", text.strip())[:35].strip()
 
 
-def _check_function(action: str, function: str) -> None:
+def check_function(action: str, function: str) -> None:
+    """Raise GW311 for an action that is not served, GW404 for a Function of another action."""
     if action not in _FUNCTION_OF:
         raise GatewayError(NOT_SUPPORTED, f"action {action[:40]!r} is not served yet", "eb:Action")
     if function != _FUNCTION_OF[action]:
@@ -211,7 +215,7 @@ def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> d
 
 
 @dataclass(frozen=True, slots=True)
-class _CaseNumbers:
+class CaseNumbers:
     """The case's number, and the number of each application by its id.
 
     `laws` has the laws of the applications that a supplement repeats: those they were opened with,
@@ -225,14 +229,22 @@ class _CaseNumbers:
 
 def _assign_numbers(
     hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
-) -> _CaseNumbers:
+) -> CaseNumbers:
     """Return new numbers, or for a supplement those of its case."""
     if submission.function == "9":
         message, year = arrived.row.id, arrived.row.received_at.year
         new = {
             one.id: make_application_number(message, year, one.position) for one in submission.applications
         }
-        return _CaseNumbers(make_case_number(message, year), new)
+        return CaseNumbers(make_case_number(message, year), new)
+    return check_supplement(hub, submission, declarant)
+
+
+def check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
+    """Return the numbers of the case that is supplemented and of its applications, by their ids.
+
+    Raises GW407 without an open case or application, GW404 for items of another application.
+    """
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
         if case is None or case.state in CASE.final or case.state == "DECIDED":
@@ -249,7 +261,7 @@ def _assign_numbers(
             detail = f"a supplement concerns the items of application {one.id[:40]!r}, no others"
             raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
     rows = {one.id: asked[one.id] for one in submission.applications}
-    return _CaseNumbers(
+    return CaseNumbers(
         case.number,
         {key: str(row.number) for key, row in rows.items()},
         {key: tuple(dict.fromkeys(str(law) for _, law in row.required)) for key, row in rows.items()},
@@ -259,7 +271,7 @@ def _assign_numbers(
 def _prepare_applications(
     bundle: MappingBundle,
     submission: Submission,
-    given: tuple[_CaseNumbers, Mapping[str, Payload]],
+    given: tuple[CaseNumbers, Mapping[str, Payload]],
     root: etree._Element,
 ) -> tuple[PreparedApplication, ...]:
     """Return every application ready to send; raises with the problems of attachments and of fields."""

@@ -13,13 +13,20 @@ import click
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.wire import DEFAULT_LIMITS, parse_xml
+from gateway.errors import DOCUMENT_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml
 
 __all__ = ["check_declarations", "judge_declaration_file"]
 
 # Many tools declare ASCII by default; ASCII octets are also valid UTF-8.
 _ASCII: Final = re.compile(rb"""\A(<\?xml [^<>]{0,60}encoding\s*=\s*)(["'])(?:US-)?ASCII\2""", re.IGNORECASE)
+_SUBMISSION_GIVEN: Final = ValidationFinding(
+    DOCUMENT_UNKNOWN,
+    "",
+    "/*",
+    1,
+    "this is a submission, not a declaration: `gateway submission check FILE` judges it as a whole",
+)
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
 
@@ -54,6 +61,8 @@ def judge_declaration_file(file: str) -> ValidationReport:
     except GatewayError as error:
         line = _LINE.match(error.location)
         return ValidationReport.make_unreadable(error, int(line[1]) if line else 0)
+    if root.tag == f"{{{SUB}}}Submission":
+        return ValidationReport(False, (_SUBMISSION_GIVEN,))
     return validate_declaration(unwrap_request(root))
 
 

@@ -1,0 +1,141 @@
+"""``gateway submission check``: judges a submission with its attachments as the hub would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.hub_findings import open_looking_hub
+from gateway.cli.mapping_folder import load_mappings, mapping_path_option
+from gateway.cli.named_files import read_certificate_files, read_file, split_named_file
+from gateway.cli.result_output import count_things, print_json
+from gateway.cli.settings import read_verb_settings
+from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.conformance.partners import read_membership, sign_submission
+from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.hub import (
+    InspectionFinding,
+    InspectionReport,
+    InspectionRules,
+    inspect_submission,
+    make_inspection_rules,
+)
+from gateway.pki import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
+from gateway.wire import serialize_element
+from gateway.xmlsec import verify_document
+
+__all__ = ["check_submission"]
+
+_TRUST_WORDS = "without --home: the authority of the signer's certificate"
+_SENDER_WORDS = "the party that will send the message, as registered; default: the signer"
+_SIGN_WORDS = "sign as this party, as `gateway submit` does, if there is no signature"
+
+
+@verb
+@click.argument("file", type=FILE, help="the submission")
+@click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
+@click.option("--as", "party", metavar="PARTY", help=_SIGN_WORDS)
+@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help="the folder of --as (default: .)")
+@click.option("--sender", metavar="PARTY", help=_SENDER_WORDS)
+@click.option("--trust", type=FILE, multiple=True, metavar="PEM", help=_TRUST_WORDS)
+@mapping_path_option()
+@home_options()
+def check_submission(arguments: Arguments) -> int:
+    """Print every problem of a submission; return 0 without problems, else 1."""
+    content = _read_signed_content(arguments)
+    named = (split_named_file(text, "--attach") for text in arguments.attach)
+    files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
+    undone: list[str] = []
+    with _open_rules(arguments, undone) as rules:
+        report = inspect_submission(content, files, rules)
+    report.undone[:0] = undone
+    if arguments.json:
+        print_json(_describe_report(arguments, report))
+    else:
+        _print_report(arguments, report)
+    return 1 if report.findings else 0
+
+
+def _read_signed_content(arguments: Arguments) -> bytes:
+    """Return the octets of the file; signed in memory where ``--as`` asks for it."""
+    content = read_file(arguments.file)
+    if arguments.party is None:
+        return content
+    member = read_membership(arguments.partner, arguments.party)
+    try:
+        return serialize_element(sign_submission(content, member))
+    except GatewayError:
+        # It cannot be read: the inspection says why and where.
+        return content
+
+
+@contextmanager
+def _open_rules(arguments: Arguments, undone: list[str]) -> Iterator[InspectionRules]:
+    """Provide the rules of a home, or of the shipped mappings; add what they leave undone."""
+    at = datetime.now(UTC)
+    if not (arguments.home or arguments.config):
+        yield _make_file_rules(arguments, at, undone)
+        return
+    if arguments.trust or arguments.path:
+        raise GatewayError(SETTINGS_WRONG, "a home has its own trust and mappings", "--trust, --path")
+    with open_looking_hub(read_verb_settings(arguments)) as hub:
+        yield make_inspection_rules(hub, arguments.sender, at)
+
+
+def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> InspectionRules:
+    """Return rules without a register: the signature is verified, and its certificate by ``--trust``."""
+    anchors = read_certificate_files(arguments.trust)
+    judge = CertificateValidator(TrustStore(anchors, policy=TrustPolicy(revocation="if_present")))
+    if not anchors:
+        undone.append("whether the hub trusts the signer's certificate: give --home, or --trust ca.pem")
+    undone.append("revocation of the certificate, and whether the reference is in use: give --home")
+
+    def admit(opened: Any) -> None:
+        certificate = verify_document(opened.root).certificate
+        if anchors:
+            judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
+                "/Submission/ds:Signature"
+            )
+
+    return InspectionRules(load_mappings(arguments.path), admit)
+
+
+def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str, Any]:
+    return {
+        "file": str(arguments.file),
+        "accepted": not report.findings,
+        "reference": report.reference,
+        "signer": report.signer,
+        "problems": [_describe_finding(one) for one in report.findings],
+        "not_checked": report.undone,
+    }
+
+
+def _describe_finding(finding: InspectionFinding) -> dict[str, Any]:
+    return {
+        "id": finding.problem.id,
+        "title": finding.problem.title,
+        "message": finding.message,
+        "pointer": finding.pointer,
+        "xpath": finding.xpath,
+        "line": finding.line,
+        "application": finding.application,
+    }
+
+
+def _print_report(arguments: Arguments, report: InspectionReport) -> None:
+    number = len(report.findings)
+    verdict = f"the hub would refuse it: {count_things(number, 'problem')}" if number else "no problem found"
+    print(f"{arguments.file}: {verdict}")
+    for one in report.findings:
+        line = f"line {one.line}, " if one.line else ""
+        about = f" (application {one.application})" if one.application else ""
+        print(f"  {one.problem.id} {line}{one.pointer or one.xpath or 'the file'}{about}: {one.message}")
+    for words in report.undone:
+        print(f"  not checked: {words}")

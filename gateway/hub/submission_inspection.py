@@ -1,0 +1,214 @@
+"""Inspects a submission before it is sent: every step of admission, and every problem found at once.
+
+`gateway.hub.split` stops at the first step that fails, since nothing may be read that no signature
+covers. An inspection stores and sends nothing, so it goes on: each step is done that the
+problems found so far permit. The steps themselves are the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from lxml import etree
+
+from gateway.cases import (
+    Filing,
+    Submission,
+    authorize_filing,
+    check_attachments,
+    read_submission,
+    validate_document,
+)
+from gateway.errors import REFERENCE_REUSED, GatewayError, Problem
+from gateway.harmonize import MappingBundle, make_placeholder_numbers, split_submission
+from gateway.hub.hub import Hub
+from gateway.hub.split import check_function, check_supplement
+from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
+from gateway.store import cases, read_transaction
+from gateway.wire import DEFAULT_LIMITS, SUBMISSION, ElementLocations, WireLimits, load_shipped_schemas
+
+__all__ = [
+    "InspectionFinding",
+    "InspectionReport",
+    "InspectionRules",
+    "inspect_submission",
+    "make_inspection_rules",
+]
+
+_Found = TypeVar("_Found")
+_ACTIONS = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionFinding:
+    """One problem with its place: pointer or location, XPath, and line (0 where it has none)."""
+
+    problem: Problem
+    message: str
+    pointer: str
+    xpath: str
+    line: int
+    application: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionRules:
+    """What a submission is inspected by; a step without its function is not done.
+
+    `admit` returns the signer or raises. `authorize` returns the declarant's party, or raises
+    for a signer or sender that may not file. `check_case` raises for a reference in use, or
+    a supplement without an open application.
+    """
+
+    bundle: MappingBundle
+    admit: Callable[[OpenedDocument], SignerAdmission | None]
+    authorize: Callable[[Submission, SignerAdmission], str] | None = None
+    check_case: Callable[[Submission, str], None] | None = None
+    limits: WireLimits = DEFAULT_LIMITS
+
+
+@dataclass(slots=True)
+class InspectionReport:
+    """The problems found, in the order of the steps, and the steps that were not done, in words."""
+
+    findings: list[InspectionFinding] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+    signer: str | None = None
+    reference: str = ""
+
+
+def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> InspectionRules:
+    """Return the rules of a hub as they are now; without `sender`, the signer sends the message."""
+    knowledge = hub.refresh_snapshot()
+
+    def authorize(submission: Submission, signing: SignerAdmission) -> str:
+        filing = Filing(
+            submission.declarant_id,
+            submission.agent_id,
+            signing.party,
+            sender or signing.voucher or signing.party,
+            signing.voucher,
+        )
+        return authorize_filing(filing, knowledge.make_filing_register(at))
+
+    def check_case(submission: Submission, declarant: str) -> None:
+        with read_transaction(hub.engine) as conn:
+            known = cases.find_by_reference(conn, declarant, submission.reference)
+        if submission.function != "9":
+            check_supplement(hub, submission, declarant)
+        elif known is not None and known.state != "REFUSED":
+            detail = f"{submission.reference!r} is the reference of case {known.number}"
+            raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
+
+    return InspectionRules(
+        hub.rules.bundle,
+        lambda opened: admit_signer(hub, opened, knowledge, SubmissionTimes(at, at)),
+        authorize,
+        check_case,
+        hub.limits,
+    )
+
+
+def inspect_submission(
+    content: bytes, attachments: Mapping[str, bytes], rules: InspectionRules
+) -> InspectionReport:
+    """Return every problem of a submission and its attachments (by content id)."""
+    report = InspectionReport()
+    try:
+        opened = open_document(content, rules.limits)
+    except GatewayError as error:
+        report.findings.append(_make_finding(error, None))
+        return report
+    _Inspection(opened, rules, report).run_steps(attachments)
+    return report
+
+
+class _Inspection:
+    """The steps over one document that could be read."""
+
+    def __init__(self, opened: OpenedDocument, rules: InspectionRules, report: InspectionReport) -> None:
+        self._opened = opened
+        self._rules = rules
+        self._report = report
+        self._places = ElementLocations(opened.root)
+
+    def run_steps(self, attachments: Mapping[str, bytes]) -> None:
+        """Check schema, signature, content, who may file, attachments and mappings."""
+        valid = self._check_schema()
+        signing = self._try_step(lambda: self._rules.admit(self._opened))
+        self._report.signer = signing.party if signing is not None else None
+        if not valid:
+            self._report.undone.append("content, attachments and mappings: the schema comes first")
+            return
+        submission = self._try_step(lambda: read_submission(self._opened.root))
+        if submission is not None:
+            self._report.reference = submission.reference
+            self._try_step(
+                lambda: check_function(_ACTIONS.get(submission.function, "-"), submission.function)
+            )
+            self._check_filing(submission, signing)
+            for wrong in check_attachments(submission, attachments):
+                self._add_error(wrong)
+        else:
+            self._report.undone.append("attachments and who may file: the content comes first")
+        self._check_mappings(self._opened.root)
+
+    def _check_schema(self) -> bool:
+        valid, violations = validate_document(self._opened.root, load_shipped_schemas(SUBMISSION))
+        self._report.findings += [
+            InspectionFinding(one.problem, one.message, one.pointer, one.xpath, one.line)
+            for one in violations
+        ]
+        return valid
+
+    def _check_filing(self, submission: Submission, signing: SignerAdmission | None) -> None:
+        rules = self._rules
+        if rules.authorize is None or signing is None:
+            self._report.undone.append("who may file: the signer or the register of parties is not known")
+            return
+        authorize, check_case = rules.authorize, rules.check_case
+        declarant = self._try_step(lambda: authorize(submission, signing))
+        if declarant is not None and check_case is not None:
+            self._try_step(lambda: check_case(submission, declarant))
+
+    def _check_mappings(self, root: etree._Element) -> None:
+        split = self._try_step(
+            lambda: split_submission(root, self._rules.bundle, make_placeholder_numbers(root))
+        )
+        if split is None:
+            return
+        # What the content check found at a place is not told again for each application there.
+        known = {one.pointer for one in self._report.findings if one.pointer}
+        self._report.findings += [
+            InspectionFinding(
+                one.problem, one.detail, one.pointer, *self._find_place(one.pointer), one.application
+            )
+            for one in split.problems
+            if one.pointer not in known
+        ]
+
+    def _try_step(self, step: Callable[[], _Found]) -> _Found | None:
+        try:
+            return step()
+        except GatewayError as error:
+            self._add_error(error)
+            return None
+
+    def _add_error(self, error: GatewayError) -> None:
+        self._report.findings.append(_make_finding(error, self._places))
+
+    def _find_place(self, pointer: str) -> tuple[str, int]:
+        return self._places.find_xpath(pointer) or "", self._places.find_line_number(pointer)
+
+
+def _make_finding(error: GatewayError, places: ElementLocations | None) -> InspectionFinding:
+    """Return an error with the XPath and line of its place, where its location is a pointer."""
+    where = error.location
+    if places is None or where.startswith(("/", "cid:")):
+        return InspectionFinding(error.problem, error.detail, where, "", 0)
+    return InspectionFinding(
+        error.problem, error.detail, where, places.find_xpath(where) or "", places.find_line_number(where)
+    )
