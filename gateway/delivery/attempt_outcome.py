@@ -9,23 +9,31 @@ backlog does not arrive at once when the destination is available again.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.store import AttemptOutcome, DeliveryLease, delivery_leases
+from gateway.errors import KEY_UNAVAILABLE, NO_ADDRESS, GatewayError
+from gateway.store import AttemptOutcome, DeliveryLease, InsufficientStorageError, delivery_leases
 
 __all__ = [
     "LeaseLostError",
     "RetryPlan",
     "compute_retry_delay",
+    "find_uncounted_wait",
     "make_lease_finisher",
 ]
 
 
 _SPREAD = 0.2
+#: Delay of a delivery that found no space in the database.
+_NO_ROOM_WAIT: Final = timedelta(seconds=5)
+#: A token may be unavailable for days, and every attempt leaves a row.
+_NO_KEY_WAIT: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,10 @@ def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta
     return wait * (1 + _SPREAD * part)
 
 
+#: The settings are read again at each attempt, and every attempt leaves a row.
+_NO_ADDRESS_PLAN: Final = RetryPlan(sys.maxsize, timedelta(seconds=5), timedelta(minutes=4))
+
+
 class LeaseLostError(Exception):
     """Another worker has taken over the delivery; the transaction of this one is rolled back."""
 
@@ -70,3 +82,14 @@ def make_lease_finisher(
             raise LeaseLostError
 
     return finish_lease
+
+
+def find_uncounted_wait(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
+    """Return the wait after a problem that uses up no try: no space, no key, no address; else None."""
+    if isinstance(problem, InsufficientStorageError):
+        return _NO_ROOM_WAIT
+    if problem.problem is KEY_UNAVAILABLE:
+        return _NO_KEY_WAIT
+    if problem.problem is NO_ADDRESS:
+        return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
+    return None

@@ -8,7 +8,6 @@ effect is one transaction that also ends the lease.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -23,10 +22,12 @@ from gateway.delivery.attempt_outcome import (
     LeaseLostError,
     RetryPlan,
     compute_retry_delay,
+    find_uncounted_wait,
 )
 from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
+from gateway.delivery.failure_log import FailureLog
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.errors import ATTEMPTS_USED_UP, KEY_UNAVAILABLE, NO_ADDRESS, OUR_MISTAKE, PUT_ASIDE, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import closing_transaction
@@ -46,12 +47,7 @@ __all__ = ["DeliveryWorker", "WorkerSettings"]
 
 _log = logging.getLogger(__name__)
 
-#: Delay of a delivery that found no space in the database, and pause before the next claim.
-_NO_ROOM_WAIT: Final = timedelta(seconds=5)
-#: A token may be unavailable for days, and every attempt leaves a row.
-_NO_KEY_WAIT: Final = timedelta(seconds=30)
-#: The settings are read again at each attempt, and every attempt leaves a row.
-_NO_ADDRESS_PLAN: Final = RetryPlan(sys.maxsize, timedelta(seconds=5), timedelta(minutes=4))
+#: Pause before the next claim when the database has no space.
 _NO_ROOM_PAUSE: Final = 1.0
 #: For a delivery whose agent cannot return a plan.
 _UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
@@ -98,6 +94,7 @@ class DeliveryWorker:
         self._pause = pace.poll
         self._suspecting = False
         #: Attempts that have ended but are not yet in the database, for lack of space.
+        self._told = FailureLog(engine, clock)
         self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
@@ -218,6 +215,7 @@ class DeliveryWorker:
     def _call_agent(self, lease: DeliveryLease) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
         self._agents[lease.agent].attempt_delivery(lease)
+        self._told.report_success(lease)
 
     def _get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         try:
@@ -230,7 +228,7 @@ class DeliveryWorker:
         """Put the delivery back for another attempt, or fail it when no retry is left."""
         try:
             now, wait = self._clock(), None
-            uncounted = _find_uncounted_wait(lease, problem)
+            uncounted = find_uncounted_wait(lease, problem)
             if uncounted is not None:
                 self._requeue_uncounted(lease, problem, now, uncounted)
                 return
@@ -246,6 +244,7 @@ class DeliveryWorker:
                 return
             with write_transaction(self._engine, "delivery.defer") as conn:
                 delivery_leases.defer_delivery(conn, lease, now, now + wait, make_attempt_outcome(problem))
+            self._told.report_attempt(lease, problem, now + wait)
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
         except GatewayError as trouble:
@@ -264,6 +263,7 @@ class DeliveryWorker:
             delivery_leases.defer_delivery(
                 conn, lease, now, now + wait, make_attempt_outcome(problem), counts=False
             )
+        self._told.report_attempt(lease, problem, now + wait)
 
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, with the consequences."""
@@ -272,6 +272,7 @@ class DeliveryWorker:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
                 raise LeaseLostError
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
+        self._told.report_failure(lease, problem)
 
     def _notify_agent(self, conn: Connection, what: FailedDelivery) -> None:
         agent = self._agents.get(what.delivery.agent)
@@ -283,6 +284,7 @@ class DeliveryWorker:
         # Ended attempts are stored first: their leases must not run out as if the worker had died.
         for _ in range(len(self._unstored)):
             self._handle_failed_attempt(*self._unstored.popleft())
+        self._told.report_left_out()
         now, crashes = self._clock(), self._pace.crashes
         with write_transaction(self._engine, "delivery.upkeep") as conn:
             upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
@@ -300,10 +302,13 @@ class DeliveryWorker:
             self._schedule.queue_due_periods(now)
 
     def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
-        problem = GatewayError(ATTEMPTS_USED_UP, "its time is over")
+        last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""
+        problem = GatewayError(ATTEMPTS_USED_UP, f"its time is over{last}")
         with closing_transaction(self._engine, "delivery.expired", row.id, now) as conn:
-            if upkeep.expire_delivery(conn, row.id, now, self._name):
-                self._notify_agent(conn, FailedDelivery(row, problem, now))
+            if not upkeep.expire_delivery(conn, row.id, now, self._name):
+                return
+            self._notify_agent(conn, FailedDelivery(row, problem, now))
+        self._told.report_failure(row, problem)
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
         """Fail what workers died over, one after another, so that no further one does."""
@@ -315,18 +320,7 @@ class DeliveryWorker:
             data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
             record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
             self._notify_agent(conn, FailedDelivery(row, problem, now))
-        _log.error("delivery %d is put aside: %s", delivery, problem)
-
-
-def _find_uncounted_wait(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
-    """Return the wait after a problem that uses up no try: no space, no key, no address; else None."""
-    if isinstance(problem, InsufficientStorageError):
-        return _NO_ROOM_WAIT
-    if problem.problem is KEY_UNAVAILABLE:
-        return _NO_KEY_WAIT
-    if problem.problem is NO_ADDRESS:
-        return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
-    return None
+        self._told.report_failure(row, problem)
 
 
 def start_maintenance_thread(

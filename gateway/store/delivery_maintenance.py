@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Row, bindparam, literal_column, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.state_machines import DELIVERY, get_next_state
@@ -148,7 +158,8 @@ def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[Row[Any
 def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:
     """Fail a delivery that is still queued after its expiry; return False when it no longer is."""
     over = (deliveries.c.id == delivery, *_build_expired_condition(now))
-    values = {"problem": ATTEMPTS_USED_UP.id, "finished_at": now}
+    words = func.coalesce(deliveries.c.last_sentence, "its time was over before the first attempt")
+    values = {"problem": ATTEMPTS_USED_UP.id, "last_sentence": words, "finished_at": now}
     return bool(_apply_event_where(conn, over, StateEvent("expire", now, actor), **values))
 
 

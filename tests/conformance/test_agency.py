@@ -15,7 +15,14 @@ from lxml import etree
 
 from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, DecisionCode, Notice
 from gateway.delivery.service_contracts import CallAttachment, ServiceCall
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError, Problem
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    PARTNER_FAULT,
+    REFUSED_FOR_GOOD,
+    UNREACHABLE,
+    GatewayError,
+    Problem,
+)
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
 from gateway.xmlsec.wss import sign_soap_envelope
@@ -427,7 +434,7 @@ def test_slow_takes_its_time(hub: CallingHub, agencies: Agencies) -> None:
 
 @pytest.mark.parametrize(
     ("mischief", "problem", "code"),
-    [("fault-server*1", UNREACHABLE, "Server"), ("fault-client*1", REFUSED_FOR_GOOD, "Client")],
+    [("fault-server*1", PARTNER_FAULT, "Server"), ("fault-client*1", REFUSED_FOR_GOOD, "Client")],
 )
 def test_faults_are_signed_and_have_no_effect(
     hub: CallingHub, agencies: Agencies, mischief: str, problem: Problem, code: str

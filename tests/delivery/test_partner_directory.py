@@ -48,7 +48,7 @@ def test_an_unknown_destination_is_a_fault_of_the_settings(ask: str) -> None:
     }
     with pytest.raises(GatewayError) as caught:
         asks[ask]()
-    assert (caught.value.problem.id, caught.value.location) == ("GW801", "agency.NPQS")
+    assert (caught.value.problem.id, caught.value.location) == ("GW607", "agency.NPQS.endpoint")
 
 
 def test_a_call_that_does_not_fit_the_contract_is_not_worded() -> None:

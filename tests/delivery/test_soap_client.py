@@ -292,7 +292,7 @@ def fault(code: str, *, by: str | None = "agency", relates_to: str | None = "urn
 def test_a_fault_ends_the_delivery_only_when_signed_for_this_call(body: bytes, expected: str) -> None:
     problem = problem_of(body, 500)
     assert problem.problem.id == expected
-    assert "No such office" in problem.detail
+    assert "No such office" in problem.theirs
 
 
 def test_a_partner_that_cannot_sign_faults_may_be_believed() -> None:

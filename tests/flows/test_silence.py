@@ -281,7 +281,6 @@ def test_an_agency_without_an_address_is_told_and_its_case_goes_on_by_itself(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The admission waits and uses up no try; it goes on when the address is there."""
-    del caplog
     address = story.addresses.pop("KPTA")
     story.submit()
     for _ in range(30):
@@ -289,6 +288,8 @@ def test_an_agency_without_an_address_is_told_and_its_case_goes_on_by_itself(
     (task,) = story.deliveries(subject_type="message")
     assert (task.state, task.problem) == ("QUEUED", "GW607")
     assert task.last_sentence == "there is no address for KPTA at agency.KPTA.endpoint"
+    (first, *_) = [one.message for one in caplog.records if one.name.startswith("gateway.delivery")]
+    assert "of message 1 task admit: GW607 there is no address for KPTA at agency.KPTA.endpoint" in first
     story.addresses["KPTA"] = address
     story.tick(minutes=5)
     assert story.case().state == "IN_PROGRESS"

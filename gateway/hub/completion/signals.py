@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.case_closing import closing_transaction
@@ -10,6 +12,7 @@ from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusRes
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
 from gateway.store import (
     AttemptOutcome,
+    cases,
     deliveries,
     delivery_maintenance,
     make_attempt_outcome,
@@ -18,6 +21,8 @@ from gateway.store import (
 )
 
 __all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
+
+_log = logging.getLogger(__name__)
 
 #: The status of a stored message, as ebMS 2.0 §7.1.2 names it.
 _STATUS = {
@@ -99,6 +104,15 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+        row = deliveries.find_by_id(conn, delivery)
+        case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id is not None else None
+    if problem is not None and row is not None:
+        about = "" if case is None else f" of case {case.number}"
+        words = make_attempt_outcome(problem).theirs or problem.problem.title
+        _log.error(
+            "delivery %d%s to %s has FAILED: %s it refused the message; they said: %s",
+            *(delivery, about, row.destination, problem.problem.id, words),
+        )
 
 
 def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None:

@@ -1,0 +1,105 @@
+"""Tells the operator in the log which deliveries failed and why, without flooding the log.
+
+A delivery that has failed for good is a line at ERROR. The first failed attempt at a destination that
+worked is a line at WARNING, and so is the first attempt that succeeds again. Repeated attempts are
+counted, and told once in a period for each destination and problem.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Engine, Row
+
+from gateway.errors import NO_ADDRESS, GatewayError
+from gateway.hub import AGENT, LineLimit
+from gateway.store import DeliveryLease, cases, make_attempt_outcome, read_transaction
+
+__all__ = ["FailureLog"]
+
+_log = logging.getLogger(__name__)
+
+_PERIOD: Final = timedelta(minutes=5)
+#: Final failures of one destination and problem that are told one by one within a period.
+_MOST_FAILURES: Final = 20
+
+
+class FailureLog:
+    """Logs the failures that one worker process sees; safe for many threads."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._attempts = LineLimit(_PERIOD)
+        self._failures = LineLimit(_PERIOD, _MOST_FAILURES)
+        self._broken: set[str] = set()
+        self._guard = threading.Lock()
+
+    def report_attempt(self, lease: DeliveryLease, problem: GatewayError, again: datetime) -> None:
+        """Log a failed attempt that is repeated, unless the same was told a short time ago."""
+        if lease.agent == AGENT:  # a fetch is reported with its source, by its agent
+            return
+        left_out = self._attempts.admit_line(_make_key(lease, problem), self._clock())
+        if left_out is None:
+            return
+        with self._guard:
+            self._broken.add(lease.destination)
+        end = f"; attempt {lease.attempt}, tried again at {again:%Y-%m-%dT%H:%M:%SZ}{_count(left_out)}"
+        _log.warning("%s: %s%s", self._describe_delivery(lease), _describe_problem(problem), end)
+
+    def report_failure(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> None:
+        """Log a delivery that has failed for good."""
+        left_out = self._failures.admit_line(_make_key(delivery, problem), self._clock())
+        if left_out is not None:
+            words = (self._describe_delivery(delivery), _describe_problem(problem), _count(left_out))
+            _log.error("%s has FAILED: %s%s", *words)
+
+    def report_success(self, lease: DeliveryLease) -> None:
+        """Log that a destination works again, if the log says that it did not."""
+        with self._guard:
+            if lease.destination not in self._broken:
+                return
+            self._broken.discard(lease.destination)
+        _log.warning("%s works again: delivery %d", lease.destination, lease.id)
+
+    def report_left_out(self) -> None:
+        """Log how many failures were left out of the periods that are over."""
+        now = self._clock()
+        for kind, limit in (("attempts", self._attempts), ("deliveries", self._failures)):
+            for (destination, problem), number in limit.collect_left_out(now).items():
+                _log.warning("%s: %d more %s failed with %s", destination, number, kind, problem)
+
+    def _describe_delivery(self, delivery: DeliveryLease | Row[Any]) -> str:
+        task = delivery.parameters.get("task") if delivery.agent == "local" else None
+        about = f"task {task}" if task else f"to {delivery.destination}"
+        return f"delivery {delivery.id}{self._describe_subject(delivery)} {about}"
+
+    def _describe_subject(self, delivery: DeliveryLease | Row[Any]) -> str:
+        if delivery.case_id is None:
+            return f" of message {delivery.subject_id}" if delivery.subject_type == "message" else ""
+        try:
+            with read_transaction(self._engine) as conn:
+                case = cases.find_by_id(conn, delivery.case_id)
+        except Exception:  # the line matters more than the name of the case
+            case = None
+        return f" of case {case.number if case is not None else delivery.case_id}"
+
+
+def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> tuple[str, str]:
+    """Return the destination and the problem; without an address the place names the destination."""
+    told = problem.location if problem.problem is NO_ADDRESS else delivery.destination
+    return told[:200], problem.problem.id
+
+
+def _describe_problem(problem: GatewayError) -> str:
+    outcome = make_attempt_outcome(problem)
+    said = f"; they said: {outcome.theirs}" if outcome.theirs else ""
+    return f"{outcome.problem} {outcome.sentence}{said}"
+
+
+def _count(left_out: int) -> str:
+    return f" ({left_out} more like this since the last line)" if left_out else ""

@@ -1,0 +1,105 @@
+"""The log tells the operator each failure and its reason, and is not flooded."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.errors import PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.hub.outbox.line_limit import LineLimit
+from gateway.store.delivery_leases import DeliveryLease
+from tests.flows.test_silence import story
+from tests.kit.desk import Desk
+from tests.kit.story import Story, unreachable
+
+__all__ = ["story"]
+
+DOWN = GatewayError(UNREACHABLE, "Connection refused", "http://kr-a.example/soap")
+REFUSED = GatewayError(
+    REFUSED_FOR_GOOD, "it answered with a fault", "Body", theirs="fault Client: no\nsuch law"
+)
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [one.message for one in caplog.records if one.levelno == level and "delivery" in one.name]
+
+
+def test_a_failed_delivery_is_one_line_with_both_sentences(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(_: DeliveryLease) -> None:
+        raise REFUSED
+
+    desk = Desk(engine, act)
+    (number,) = desk.queue()
+    desk.worker.run_once()
+    said = f"delivery {number} to KR-A has FAILED: GW602 it answered with a fault at Body"
+    assert lines(caplog, logging.ERROR) == [f"{said}; they said: fault Client: no such law"]
+
+
+def test_a_case_is_named_by_its_number(story: Story, caplog: pytest.LogCaptureFixture) -> None:
+    story.say("KPTA", unreachable("Connection refused"))
+    story.submit()
+    story.tick()
+    (line,) = lines(caplog, logging.WARNING)
+    assert f" of case {story.case().number} to KPTA: GW601 Connection refused; attempt 1" in line
+    story.tick(hours=1)
+    assert "KPTA works again: delivery " in lines(caplog, logging.WARNING)[-1]
+
+
+def test_a_partner_that_is_down_does_not_flood_the_log(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(_: DeliveryLease) -> None:
+        raise DOWN
+
+    desk = Desk(engine, act)
+    desk.queue(40)
+    for _ in range(20):
+        desk.worker.run_once()
+    assert len(lines(caplog, logging.WARNING)) == 1
+    desk.clock.forward(minutes=6)
+    desk.worker.run_maintenance()
+    assert lines(caplog, logging.WARNING)[-1] == "KR-A: 39 more attempts failed with GW601"
+
+
+def test_final_failures_are_told_one_by_one_within_a_bound(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(_: DeliveryLease) -> None:
+        raise REFUSED
+
+    desk = Desk(engine, act)
+    desk.queue(11)
+    while desk.worker.run_once():
+        pass
+    assert len(lines(caplog, logging.ERROR)) == 11
+    desk.queue(30)
+    while desk.worker.run_once():
+        pass
+    assert len(lines(caplog, logging.ERROR)) == 20
+
+
+def test_another_problem_of_the_same_partner_is_told_at_once(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = iter((DOWN, GatewayError(PARTNER_FAULT, "it answered with a fault", theirs="fault Server: busy")))
+
+    def act(_: DeliveryLease) -> None:
+        raise next(said)
+
+    desk = Desk(engine, act)
+    desk.queue(2)
+    desk.worker.run_once()
+    assert [line.split(": ", 1)[1][:5] for line in lines(caplog, logging.WARNING)] == ["GW601", "GW608"]
+
+
+def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
+    from tests.kit.house import START
+
+    limit = LineLimit(period=START - START.replace(year=START.year - 1))
+    for number in range(5000):
+        limit.admit_line((str(number), "GW601"), START)
+    assert len(limit._said) <= 1000
