@@ -25,9 +25,12 @@ from gateway.wire import (
     SchemaViolation,
     build_pointer,
     build_xpath,
+    describe_choices,
+    describe_unexpected_element,
     load_code_list,
     load_shipped_schemas,
     load_wco_elements,
+    quote_value,
     read_leaf_text,
 )
 
@@ -41,7 +44,6 @@ __all__ = [
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MOST_REMARKS: Final = 50
-_LONGEST_VALUE: Final = 40
 _LONGEST_NAME: Final = 100
 _REQUEST_SHELL: Final = "submitDeclarationRequest"
 _SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
@@ -100,11 +102,14 @@ def unwrap_request(root: etree._Element) -> etree._Element:
 
 def _make_root_finding(root: etree._Element) -> ValidationFinding:
     name = etree.QName(root)
-    namespace = f"in {name.namespace[:_LONGEST_NAME]!r}" if name.namespace else "in no namespace"
-    message = (
-        f"the root element is {name.localname[:_LONGEST_NAME]!r} {namespace}; "
-        f"expected is 'MetaData' in {WCO_MD!r} or 'Declaration' in {WCO_DEC!r}"
-    )
+    if name.localname in ("MetaData", "Declaration"):
+        message = describe_unexpected_element(str(root.tag), _SHELLED)
+    else:
+        namespace = f"in '{name.namespace[:_LONGEST_NAME]}'" if name.namespace else "in no namespace"
+        message = (
+            f"the root element is '{name.localname[:_LONGEST_NAME]}' {namespace}; "
+            f"expected is 'MetaData' in '{WCO_MD}' or 'Declaration' in '{WCO_DEC}'"
+        )
     return ValidationFinding(
         DOCUMENT_INVALID, build_pointer(root), build_xpath(root), _get_line_number(root), message
     )
@@ -154,7 +159,8 @@ def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
 def _make_code_finding(
     code: str, code_list: str, pointer: str, xpath: str, element: etree._Element
 ) -> ValidationFinding:
-    message = f"{code[:_LONGEST_VALUE]!r} is not in the list {code_list}"
+    known = describe_choices(sorted(load_code_list(code_list)))
+    message = f"{quote_value(code)} is not in the list {code_list}; expected is {known}"
     return ValidationFinding(CODE_UNKNOWN, pointer, xpath, _get_line_number(element), message)
 
 

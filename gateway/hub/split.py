@@ -282,7 +282,7 @@ def _prepare_applications(
         {key: {"application_number": number} for key, number in numbers.applications.items()},
     )
     wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
-    problems = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in done.problems)
+    problems = tuple(ReportedProblem(one.problem.id, one.sentence, one.pointer) for one in done.problems)
     if problems or wrong:
         raise SubmissionRejectedError((*map(make_found_problem, wrong), *problems))
     by_id = {request.application: request for request in done.requests}

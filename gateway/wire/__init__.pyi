@@ -42,6 +42,9 @@ from .namespaces import XLINK as XLINK
 from .namespaces import XML as XML
 from .namespaces import XSI as XSI
 from .namespaces import make_document_namespace as make_document_namespace
+from .pattern_words import describe_choices as describe_choices
+from .pattern_words import describe_pattern as describe_pattern
+from .pattern_words import quote_value as quote_value
 from .reader_threads import ReaderThreads as ReaderThreads
 from .schema_compilation import compile_schema as compile_schema
 from .schema_sets import SchemaSet as SchemaSet
@@ -59,6 +62,7 @@ from .soap import check_must_understand as check_must_understand
 from .soap import read_envelope as read_envelope
 from .soap import read_fault as read_fault
 from .soap import write_fault_envelope as write_fault_envelope
+from .violation_words import describe_unexpected_element as describe_unexpected_element
 from .wco_pointers import PointerIndex as PointerIndex
 from .wco_pointers import build_attribute_pointer as build_attribute_pointer
 from .wco_pointers import build_pointer as build_pointer

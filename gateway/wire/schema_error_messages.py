@@ -15,6 +15,8 @@ from lxml import etree
 from xmlschema.namespaces import NamespaceMapper
 from xmlschema.validators import ValidationContext, XMLSchemaStopValidation
 
+from gateway.wire.violation_words import describe_unexpected_element
+
 __all__ = ["ViolationExplainer"]
 
 #: Elements that are examined: one or two seconds when each is below a wildcard.
@@ -52,6 +54,9 @@ class ViolationExplainer:
                 element.raw_decode(root, "lax", context)
         except XMLSchemaStopValidation:
             pass
+        if element is None and found:
+            declared = [str(one.name) for one in schema.elements.values()]
+            found[0].reason = describe_unexpected_element(str(root.tag), declared)
         return list(found)
 
 

@@ -19,6 +19,7 @@ from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Probl
 from gateway.wire.namespaces import XSD
 from gateway.wire.schema_compilation import compile_schema
 from gateway.wire.schema_validation import LibxmlViolation, find_violation
+from gateway.wire.violation_words import describe_schema_violation
 from gateway.wire.xml import build_xpath
 
 if TYPE_CHECKING:
@@ -88,10 +89,11 @@ class SchemaSet:
         reason = find_violation(self._schema, root)
         if reason is None:
             return []
-        return [
-            _make_explained_violation(error)
-            for error in self._violation_explainer.list_violations(root, _MAX_VIOLATIONS)
-        ] or [_make_first_violation(reason, root)]
+        told = map(
+            _make_explained_violation, self._violation_explainer.list_violations(root, _MAX_VIOLATIONS)
+        )
+        # A derived type reports the same pattern twice.
+        return list(dict.fromkeys(told)) or [_make_first_violation(reason, root)]
 
     @cached_property
     def _violation_explainer(self) -> ViolationExplainer:
@@ -119,17 +121,10 @@ def _make_explained_violation(error: Any) -> SchemaViolation:
     return SchemaViolation(
         _get_line_number(element) if known else 0,
         build_xpath(element) if known else str(error.path or ""),
-        _shorten_message(_remove_library_names(str(error.reason or error.message))),
+        _shorten_message(describe_schema_violation(error)),
     )
 
 
-_FOREIGN: Final = (
-    (re.compile(r"invalid literal for int\(\) with base \d+: (.*)", re.DOTALL), r"\1 is not a whole number"),
-    (re.compile(r"\[?<class 'decimal\.\w+'>\]?"), "not a decimal number"),
-    (re.compile(r"<class '(\w+)'>"), r"\1"),
-    (re.compile(r"XsdPatternFacets\((\[.*\])\)", re.DOTALL), r"\1"),
-    (re.compile(r"Xsd\w+\((?:\w+=)?'([^']*)'[^()]*\)"), r"\1"),
-)
 _LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
 
 
@@ -177,13 +172,6 @@ def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
             SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is not a file here", where
         )
     return place
-
-
-def _remove_library_names(reason: str) -> str:
-    """Return a reason without class names of the library and of Python."""
-    for form, words in _FOREIGN:
-        reason = form.sub(words, reason)
-    return reason
 
 
 def _get_line_number(element: Any) -> int:

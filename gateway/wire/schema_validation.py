@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 from lxml import etree
 
 from gateway.wire.namespaces import EB, WSU, XML
+from gateway.wire.violation_words import describe_libxml_violation
 from gateway.wire.xml import serialize_element
 
 __all__ = ["LibxmlViolation", "find_violation"]
@@ -74,7 +75,8 @@ def find_violation(schema: etree.XMLSchema, root: etree._Element) -> LibxmlViola
 def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
     log: Any = schema.error_log
     for error in log:
-        return LibxmlViolation(str(error.message), int(error.line), str(error.path or ""))
+        message = describe_libxml_violation(str(error.message))
+        return LibxmlViolation(message, int(error.line), str(error.path or ""))
     return LibxmlViolation("not allowed by its schema")
 
 
@@ -96,7 +98,7 @@ def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlVi
         log = parser.feed_error_log
         for number in range(seen, len(log)):  # warnings are logged too, e.g. of a relative namespace name
             if log[number].domain == etree.ErrorDomains.SCHEMASV:
-                return LibxmlViolation(str(log[number].message))
+                return LibxmlViolation(describe_libxml_violation(str(log[number].message)))
         if ended:
             break
         seen = len(log)

@@ -17,7 +17,7 @@ from gateway.harmonize.language.evaluated_value import format_plain_decimal
 from gateway.harmonize.submission.submission_index import _to_iso_datetime
 from gateway.harmonize.types.value_shapes import ValueShape
 from gateway.wire import wco_pointers as pointing
-from gateway.wire.schema_sets import _remove_library_names
+from gateway.wire.violation_words import _clean_text
 from gateway.wire.wco_pointers import build_pointer, find_element, iterate_pointers
 from gateway.wire.xml import XPathIndex, build_xpath
 from tests.harmonize import small_bundle
@@ -263,18 +263,18 @@ def test_a_problem_and_the_ledger_name_one_place_alike(bundle: MappingBundle) ->
 
 
 WORDS = [
-    ("invalid literal for int() with base 10: 'x'", "'x' is not a whole number"),
     (
         "duplicated value ('A1',) for XsdUnique(name='s:ApplicationId')",
-        "duplicated value ('A1',) for s:ApplicationId",
+        "'A1' is given more than once (rule ApplicationId)",
     ),
+    ("Invalid datetime for <class 'elementpath.datatypes.Date10'>", "Invalid datetime for Date10"),
     (
-        "value doesn't match any pattern of XsdPatternFacets(['[A-Z]{2}'])",
-        "value doesn't match any pattern of ['[A-Z]{2}']",
+        "{urn:a}b: 'x' is not a valid value of the local atomic type.",
+        "b: 'x' is not a valid value of its type.",
     ),
 ]
 
 
 @pytest.mark.parametrize(("reason", "told"), WORDS)
 def test_a_schema_speaks_without_names_of_a_library(reason: str, told: str) -> None:
-    assert _remove_library_names(reason) == told
+    assert _clean_text(reason) == told

@@ -131,6 +131,7 @@ def _describe_trouble(trouble: Diagnostic, places: ElementLocations) -> dict[str
         "line": places.find_line_number(trouble.pointer),
         "document": trouble.document,
         "application": trouble.application,
+        "organisation": trouble.organisation or None,
         "rule": str(trouble.rule) if trouble.rule is not None else None,
     }
 
@@ -152,6 +153,7 @@ def _describe_problem(error: GatewayError, place: tuple[str, str, int] | None = 
         "line": line,
         "document": None,
         "application": None,
+        "organisation": None,
         "rule": None,
     }
 
@@ -177,7 +179,15 @@ def _print_split_report(report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         place = problem["pointer"] or problem["xpath"] or f"line {problem['line']}"
         rule = f" ({problem['rule']})" if problem["rule"] else ""
-        line = f"{problem['id']} {problem['message']} at {place}{rule}"
+        line = f"{problem['id']} {problem['message']}{_format_concern(problem)} at {place}{rule}"
         print(line, file=sys.stdout if "counts" in report else sys.stderr)
     if "counts" in report:
         print(", ".join(f"{number} {fate}" for fate, number in report["counts"].items()))
+
+
+def _format_concern(problem: dict[str, Any]) -> str:
+    """Return the application, document and organisation that a problem concerns; empty for the whole."""
+    if not problem["application"]:
+        return ""
+    recipient = f" of {problem['organisation']}" if problem["organisation"] else ""
+    return f" (application {problem['application']}: {problem['document']}{recipient})"

@@ -20,7 +20,8 @@ from gateway.harmonize.language import (
     TextPiece,
 )
 from gateway.harmonize.submission import Scope
-from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, count_octets
+from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, count_octets
+from gateway.wire import describe_choices, quote_value
 
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 
@@ -390,7 +391,8 @@ def _evaluate_value_attribute(
     if put.via is None:
         known = scope.answers.currencies
         if put.of_value == "currencyID" and not put.required and known and carried.text not in known:
-            detail = f"{carried.text[:60]!r} is not a currency of ISO 4217"
+            choices = describe_choices(sorted(known))
+            detail = f"{quote_value(carried.text)} is not a currency of ISO 4217; expected is {choices}"
             scope.trace.report_problem(
                 CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
             )
@@ -398,12 +400,17 @@ def _evaluate_value_attribute(
     translated = put.via.translate_code(carried.text)
     if translated is None:
         scope.trace.record_forwarding(leaves, path, put.mark)
-        detail = f"{carried.text[:60]!r} is not in the list {put.via.name}"
+        detail = _describe_unknown_code(carried.text, put.via)
         scope.trace.report_problem(
             CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
         )
         return None
     return EvaluatedValue(translated, leaves, carried.origin, (f"via {put.via.name}@{put.via.version}",))
+
+
+def _describe_unknown_code(code: str, codes: CodeList) -> str:
+    known = describe_choices(codes.codes)
+    return f"{quote_value(code)} is not in the list {codes.name}; expected is {known}"
 
 
 def _report_missing_attribute(put: TargetAttribute, scope: Scope, value: EvaluatedValue) -> None:
@@ -426,7 +433,7 @@ def _evaluate_converted_unit(
     translated = put.via.translate_code(text)
     if translated is None:
         scope.trace.record_forwarding(leaves, path, put.mark)
-        detail = f"{text!r} is not in the list {put.via.name}"
+        detail = _describe_unknown_code(text, put.via)
         scope.trace.report_problem(
             CODE_UNKNOWN, detail, _make_value_pointer(scope, value), (scope.application, put.mark)
         )

@@ -95,7 +95,7 @@ def split_submission(
                 Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
             )
             continue
-        trace = traces.setdefault(name, EvaluationTrace(name))
+        trace = traces.setdefault(name, EvaluationTrace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
         request = _build_request(facts, bundle, document, (trace, application, hub))
         if request is not None:
@@ -133,7 +133,7 @@ def _build_request(
     xml, origins = render_request(document, scope)
     if identity in trace.failed:
         return None
-    _validate_request(bundle, document, xml)
+    _validate_request(bundle, document, (identity, xml))
     cids = _list_named_attachments(facts, application, origins)
     return AgencyRequest(
         document.organisation, document.id, identity, numbers, document.laws, cids, xml, origins
@@ -152,12 +152,18 @@ def _list_named_attachments(
     return tuple(cid for cid in cids if cid in named)
 
 
-def _validate_request(bundle: MappingBundle, document: DocumentMapping, xml: etree._Element) -> None:
+def _validate_request(
+    bundle: MappingBundle, document: DocumentMapping, made: tuple[str, etree._Element]
+) -> None:
     """Raise GW504 for a request that is invalid under its own schema: the mapping is wrong then."""
+    application, xml = made
     reason = find_violation(_get_request_schema(bundle, document), xml)
     if reason is not None:
         raise GatewayError(
-            REQUEST_INVALID, f"{document.id}: {reason.message[:300]}", reason.path or str(document.mark)
+            REQUEST_INVALID,
+            f"{reason.message[:300]} "
+            f"(application {application[:40]}: {document.id} of {document.organisation})",
+            reason.path or str(document.mark),
         )
 
 

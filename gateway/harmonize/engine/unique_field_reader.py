@@ -41,7 +41,7 @@ from gateway.harmonize.types import (
     UniqueField,
     to_dotted_element_name,
 )
-from gateway.wire import SUB, XSI
+from gateway.wire import SUB, XSI, describe_choices, quote_value
 
 __all__ = ["describe_declared_place", "read_field_values"]
 
@@ -215,9 +215,8 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asks: Mappi
         reader.trace.record_fate((reader.facts.attributes[key],), "consumed", reader.document.asks_mark)
     _reject_other_attributes(reader, element, ("sequence",), reader.document.asks_mark)
     if number is None or number in reader.answers.items:
-        detail = (
-            f"an Item names its goods item once by @sequence, not {str(element.get('sequence'))[:_SHOWN]!r}"
-        )
+        found = quote_value(str(element.get("sequence", "")))
+        detail = f"an Item names its goods item once by @sequence, not {found}"
         reader.report_problem(
             RULE_BROKEN, detail, reader.facts.get_pointer(element), reader.document.asks_mark
         )
@@ -314,7 +313,13 @@ def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: 
         reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), ask.mark)
     attachment = reader.attachments.get(str(cid)) if cid else None
     if attachment is None:
-        detail = f"{ask.tag} names no attachment of the application: {str(cid)[:_SHOWN]!r}"
+        named = (
+            f"no attachment of the application has the cid {quote_value(str(cid))}"
+            if cid
+            else "it has no @cid"
+        )
+        choices = describe_choices(reader.attachments)
+        detail = f"{ask.tag} names an attachment by @cid, and {named}; expected is {choices}"
         reader.report_problem(FIELD_MISSING, detail, reader.facts.get_pointer(element), ask.mark)
         return
     media_type = str(attachment.get("mediaType", "")).partition(";")[0].strip().lower()

@@ -22,6 +22,7 @@ from gateway.harmonize.types import (
     parse_fraction,
     round_fraction,
 )
+from gateway.wire import describe_choices, quote_value
 
 __all__ = [
     "DATE_FORMS",
@@ -131,10 +132,11 @@ class TranslationStep:
         if text is None and self.omit:
             return None
         if text is None:
-            detail = f"{value.text[:_SHOWN]!r} is not in the list {self.codes.name}"
+            detail = f"{quote_value(value.text)} is not in the list {self.codes.name}"
             if self.beside is not None:
-                detail += f" beside {beside[:_SHOWN]!r} ({self.beside.name})"
-            raise ConversionError(CODE_UNKNOWN, detail)
+                detail += f" beside {quote_value(beside)} ({self.beside.name})"
+            known = self.codes.list_codes_beside(beside)
+            raise ConversionError(CODE_UNKNOWN, f"{detail}; expected is {describe_choices(known)}")
         step = f"via {self.codes.name}@{self.codes.version}"
         if self.beside is not None:
             step += f" with {beside}"
@@ -198,7 +200,9 @@ class UnitConversion:
     def _make_unit_error(self, unit: str, leaves: tuple[int, ...]) -> ConversionError:
         known, wanted = self.units.get(unit), self.units.get(self.to)
         if known is None or wanted is None:
-            return ConversionError(CODE_UNKNOWN, f"{unit[:_SHOWN]!r} is not in the table of units", leaves)
+            choices = describe_choices(self.units.list_convertible_units(self.to))
+            detail = f"{quote_value(unit)} is not in the table of units; expected is {choices}"
+            return ConversionError(CODE_UNKNOWN, detail, leaves)
         detail = f"{unit} is a unit of {known.dimension}, {self.to} one of {wanted.dimension}"
         return ConversionError(RULE_BROKEN, detail, leaves)
 

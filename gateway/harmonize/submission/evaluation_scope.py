@@ -29,7 +29,11 @@ _STRENGTH: Final = {"withheld": 0, "consumed": 1, "forwarded": 2}
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One problem of a submission: its kind, the detail, the pointer and the rule."""
+    """One problem of a submission: its kind, the detail, the pointer and the rule.
+
+    The same finding can concern several applications, so each names its application and document,
+    and the organisation where the document has a mapping.
+    """
 
     problem: Problem
     detail: str
@@ -37,6 +41,13 @@ class Diagnostic:
     document: str
     application: str
     rule: SourceMark | None = None
+    organisation: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Return the detail with the application, document and organisation that it concerns."""
+        recipient = f" of {self.organisation}" if self.organisation else ""
+        return f"{self.detail} (application {self.application[:40]}: {self.document[:70]}{recipient})"
 
 
 class Fate(NamedTuple):
@@ -56,6 +67,7 @@ class EvaluationTrace:
     """
 
     document: str
+    organisation: str = ""
     fates: dict[int, Fate] = field(default_factory=dict)
     troubles: list[Diagnostic] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
@@ -99,7 +111,9 @@ class EvaluationTrace:
         application, rule = place
         self.failed.add(application)
         if not self.is_full:
-            self.troubles.append(Diagnostic(problem, detail, pointer, self.document, application, rule))
+            self.troubles.append(
+                Diagnostic(problem, detail, pointer, self.document, application, rule, self.organisation)
+            )
 
 
 @dataclass(slots=True)

@@ -64,6 +64,12 @@ class CodeList:
             return self.pairs.get((code, beside))
         return None if self.to is None else self.to.get(code)
 
+    def list_codes_beside(self, beside: str) -> tuple[str, ...]:
+        """Return the known codes; with two key columns those that stand with the value `beside`."""
+        if self.pairs is None:
+            return self.codes
+        return tuple(code for code, other in self.pairs if other == beside)
+
     def invert_code(self, text: str, beside: str | None = None) -> str | None:
         """Return the one code that is translated to `text`; None where there is none, or several.
 

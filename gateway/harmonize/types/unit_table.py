@@ -50,6 +50,13 @@ class UnitTable:
         """Return the unit of a code, None when the table does not have it."""
         return self.units.get(code)
 
+    def list_convertible_units(self, to: str) -> tuple[str, ...]:
+        """Return the codes of the units that can be converted to the unit `to`, in the table's order."""
+        wanted = self.get(to)
+        return tuple(
+            unit.code for unit in self.units.values() if wanted and unit.dimension == wanted.dimension
+        )
+
     def convert_quantity(self, number: Fraction, origin: str, to: str) -> Fraction | None:
         """Convert `number` from the unit `origin` to the unit `to`; None where they share no dimension."""
         first, last = self.get(origin), self.get(to)

@@ -11,6 +11,7 @@ from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from gateway.errors import CODE_UNKNOWN, RULE_BROKEN, VALUE_DOES_NOT_FIT, Problem
+from gateway.wire import describe_choices, describe_pattern, quote_value
 
 __all__ = [
     "CHARSETS",
@@ -77,10 +78,8 @@ class ValueShape:
         if self.codes is not None:
             if text in (self._members or self._cache_members(self.codes)):
                 return None
-            return (
-                CODE_UNKNOWN,
-                f"{_format_excerpt(text)} is not in the list {self.list_name or 'of the field'}",
-            )
+            name, known = self.list_name or "of the field", describe_choices(self.codes)
+            return CODE_UNKNOWN, f"{quote_value(text)} is not in the list {name}; expected is {known}"
         if self._plain and 0 < len(text) <= (self.longest or 0):
             return None  # the common case: a plain text that is short enough
         return self._find_kind_violation(text) or self._find_length_violation(text)
@@ -103,34 +102,38 @@ class ValueShape:
         if self.kind in _NUMBERS:
             return self._find_number_violation(text)
         if self.kind in _TIMES and not _is_valid_time(text, self.kind):
-            return RULE_BROKEN, f"{_format_excerpt(text)} is not {_TIMES[self.kind]}"
+            return RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {_TIMES[self.kind]}"
         if self.kind == "boolean" and text not in ("true", "false", "1", "0"):
-            return RULE_BROKEN, f"{_format_excerpt(text)} is not true or false"
+            return RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is true or false"
         if self.kind == "digits" and not (text.isascii() and text.isdigit()):
-            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has other characters than digits"
+            return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has other characters than digits"
         if self.pattern is not None and not _compile_pattern(self.pattern).fullmatch(text):
-            return RULE_BROKEN, f"{_format_excerpt(text)} has not the form {self.pattern}"
+            expected = describe_pattern(self.pattern)
+            return RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {expected}"
         return None
 
     def _find_number_violation(self, text: str) -> tuple[Problem, str] | None:
         text = text.strip(_SPACE)
         form = DECIMAL if self.kind == "decimal" else _INTEGER
         if not form.fullmatch(text):
-            return RULE_BROKEN, f"{_format_excerpt(text)} is not a number"
+            return RULE_BROKEN, f"{quote_value(text)} is not a number"
         whole, _, part = text.lstrip("+-").partition(".")
         fraction, digits = len(part.rstrip("0")), len(whole.lstrip("0"))
         if self.fraction is not None and fraction > self.fraction:
-            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has more than {self.fraction} decimals"
+            return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.fraction} decimals"
         if self.total is not None and digits + fraction > self.total:
-            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has more than {self.total} digits"
+            return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.total} digits"
         return self._find_range_violation(text)
 
     def _find_range_violation(self, text: str) -> tuple[Problem, str] | None:
         if self.low is not None and Decimal(text) < Decimal(self.low):
-            return RULE_BROKEN, f"{_format_excerpt(text)} is less than {self.low}"
+            return RULE_BROKEN, f"{quote_value(text)} is less than {self.low}{self._describe_range()}"
         if self.high is not None and Decimal(text) > Decimal(self.high):
-            return RULE_BROKEN, f"{_format_excerpt(text)} is more than {self.high}"
+            return RULE_BROKEN, f"{quote_value(text)} is more than {self.high}{self._describe_range()}"
         return None
+
+    def _describe_range(self) -> str:
+        return f"; expected is {self.low} to {self.high}" if self.low and self.high else ""
 
     def _find_length_violation(self, text: str) -> tuple[Problem, str] | None:
         if self.longest is not None:
@@ -140,14 +143,14 @@ class ValueShape:
             if found is None:
                 return (
                     VALUE_DOES_NOT_FIT,
-                    f"{_format_excerpt(text)} has a character that {self.charset} does not have",
+                    f"{quote_value(text)} has a character that {self.charset} does not have",
                 )
             size, bound, what = found, self.octets, f"octets of {self.charset}"
         else:
             return None
         if size == 0 or size > bound or (self.exact and size != bound):
             word = "exactly" if self.exact else "at most"
-            return VALUE_DOES_NOT_FIT, f"{_format_excerpt(text)} has {size} {what}, {word} {bound} fit"
+            return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has {size} {what}, {word} {bound} fit"
         return None
 
 
@@ -222,7 +225,3 @@ def _is_valid_time(text: str, kind: str) -> bool:
 @cache
 def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.ASCII)
-
-
-def _format_excerpt(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "…")
