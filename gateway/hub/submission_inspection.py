@@ -52,6 +52,16 @@ class InspectionFinding:
     xpath: str
     line: int
     application: str | None = None
+    document: str | None = None
+    organisation: str | None = None
+
+    @property
+    def concern(self) -> str:
+        """Return the application, document and organisation that it concerns; empty for the whole."""
+        if self.application is None:
+            return ""
+        recipient = f" of {self.organisation}" if self.organisation else ""
+        return f"application {self.application}: {self.document}{recipient}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,13 @@ class _Inspection:
         known = {one.pointer for one in self._report.findings if one.pointer}
         self._report.findings += [
             InspectionFinding(
-                one.problem, one.detail, one.pointer, *self._find_place(one.pointer), one.application
+                one.problem,
+                one.detail,
+                one.pointer,
+                *self._find_place(one.pointer),
+                one.application,
+                one.document,
+                one.organisation or None,
             )
             for one in split.problems
             if one.pointer not in known

@@ -128,3 +128,17 @@ def test_wrong_arguments_are_misuse(words: list[str], capsys: pytest.CaptureFixt
     assert told.out == ""
     assert "Traceback" not in told.err
     assert told.err
+
+
+def test_a_finding_that_is_told_three_times_says_for_whom(split: Split, tmp_path: Path, capsys: Any) -> None:
+    shown = split(("<Name>한빛관세법인</Name>", ""))
+    concerned = [(one["application"], one["document"], one["organisation"]) for one in shown["problems"]]
+    assert len(set(concerned)) == len(concerned) == 3
+    assert all(all(one) for one in concerned)
+    assert main(["map", "split", str(tmp_path / "a.xml")]) == 1
+    told = capsys.readouterr().out
+    for application, document, organisation in concerned:
+        assert told.count(f"(application {application}: {document} of {organisation})") == 1
+    assert main(["submission", "check", str(tmp_path / "a.xml"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["problems"]
+    assert {(one["application"], one["document"], one["organisation"]) for one in found} >= set(concerned)

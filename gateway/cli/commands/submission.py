@@ -126,6 +126,8 @@ def _describe_finding(finding: InspectionFinding) -> dict[str, Any]:
         "xpath": finding.xpath,
         "line": finding.line,
         "application": finding.application,
+        "document": finding.document,
+        "organisation": finding.organisation,
     }
 
 
@@ -135,7 +137,7 @@ def _print_report(arguments: Arguments, report: InspectionReport) -> None:
     print(f"{arguments.file}: {verdict}")
     for one in report.findings:
         line = f"line {one.line}, " if one.line else ""
-        about = f" (application {one.application})" if one.application else ""
+        about = f" ({one.concern})" if one.concern else ""
         print(f"  {one.problem.id} {line}{one.pointer or one.xpath or 'the file'}{about}: {one.message}")
     for words in report.undone:
         print(f"  not checked: {words}")

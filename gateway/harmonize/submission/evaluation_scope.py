@@ -46,8 +46,13 @@ class Diagnostic:
     @property
     def sentence(self) -> str:
         """Return the detail with the application, document and organisation that it concerns."""
+        return f"{self.detail} ({self.concern})"
+
+    @property
+    def concern(self) -> str:
+        """Return the application, document and organisation that the problem concerns."""
         recipient = f" of {self.organisation}" if self.organisation else ""
-        return f"{self.detail} (application {self.application[:40]}: {self.document[:70]}{recipient})"
+        return f"application {self.application[:40]}: {self.document[:70]}{recipient}"
 
 
 class Fate(NamedTuple):
