@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.cli.audited_changes import Act, DatabaseChange
 from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
@@ -71,12 +72,12 @@ _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 
 
-def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
+def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> PartnerFolder:
     """Register the suite's parties and agreements in a sandbox home, and write the partner folder.
 
     The home's sandbox authority issues the certificates; a second call issues new ones. One
     case with one application to the suite's agency is opened, about which the agency may
-    call.
+    call. `act` is who invites, for the audit; None in a hub of our own.
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
@@ -96,6 +97,8 @@ def invite_suite(settings: Settings, out: Path) -> PartnerFolder:
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
             _register_suite_members(conn, drawn, at)
+            if act is not None:
+                _record_invitation(DatabaseChange(conn, settings, act, at), drawn)
     finally:
         engine.dispose()
     _send_first_message(settings, read_attacker_kit(out))
@@ -162,6 +165,13 @@ def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime
     for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):
         register_certificate(conn, party, issued.certificate.der, at)
     load_crls(conn, drawn.crl, at)
+
+
+def _record_invitation(change: DatabaseChange, drawn: PartnerFolder) -> None:
+    names = [*(f"suite-{member}" for member in MEMBERS), AGENCY]
+    added = [one.certificate.sha256 for one in (*drawn.member_a_certificates, *drawn.issued.values())]
+    after = {"parties": names, "certificates": sorted(set(added))}
+    change.record_trust_change("parties of the conformance suite", after=after)
 
 
 def _send_first_message(settings: Settings, bench: AttackerKit) -> None:

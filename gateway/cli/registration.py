@@ -118,14 +118,16 @@ def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str,
     return taken
 
 
-def load_agreement(conn: Connection, source: bytes, name: str, now: datetime) -> tuple[PMode, ...]:
+def load_agreement(
+    conn: Connection, source: bytes, name: str, now: datetime, by: str = "operator"
+) -> tuple[PMode, ...]:
     """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
     found = read_pmodes(source, name)
     for agreement in dict.fromkeys(pmode.agreement for pmode in found):
         modes = [pmode for pmode in found if pmode.agreement == agreement]
         starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
         new = NewAgreement(agreement, "pmode", source, starts, ends)
-        agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], now, "operator")
+        agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], now, by)
     return found
 
 

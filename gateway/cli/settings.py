@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from gateway.cli.display_zone import set_display_zone
 from gateway.config import Settings, load_settings
 from gateway.hub import build_engine
-from gateway.store import check_schema_version, read_transaction, write_transaction
+from gateway.store import check_schema_version, read_transaction
 
 __all__ = [
     "find_settings_file",
@@ -20,7 +20,6 @@ __all__ = [
     "read_database",
     "read_home_settings",
     "read_verb_settings",
-    "write_database",
 ]
 
 
@@ -53,13 +52,6 @@ def find_settings_file(arguments: Any) -> str | None:
 def read_database(arguments: Any) -> Iterator[Connection]:
     """Provide a connection that reads the database of the settings."""
     with open_engine(read_verb_settings(arguments)) as engine, read_transaction(engine) as conn:
-        yield conn
-
-
-@contextmanager
-def write_database(arguments: Any) -> Iterator[Connection]:
-    """Provide a connection that writes the database of the settings, in one transaction."""
-    with open_engine(read_verb_settings(arguments)) as engine, write_transaction(engine) as conn:
         yield conn
 
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,8 @@ __all__ = [
     "FILE",
     "MOMENT",
     "ZONED_MOMENT",
+    "by_option",
+    "change_options",
     "home_options",
     "json_option",
     "judging_options",
@@ -52,6 +54,21 @@ class _Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class _Actor(click.ParamType[str]):
+    """The name of a person in the audit: one line of at most 200 characters."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; report misuse for text that is no name."""
+        text = str(value).strip()
+        if not text or len(text) > 200 or not text.isprintable():
+            self.fail("a name is one line of 1 to 200 characters", param, ctx)
+        return text
+
+
+#: The name that ``--by`` gives.
+ACTOR: Final = _Actor()
 MOMENT = _Moment(zone_demanded=False)
 ZONED_MOMENT = _Moment(zone_demanded=True)
 
@@ -80,6 +97,17 @@ def home_options(*, as_json: bool = True) -> Decorator:
         click.option("--config", help="the settings file"),
     ]
     return join_options(*options, *([json_option()] if as_json else []))
+
+
+def change_options(*, as_json: bool = True) -> Decorator:
+    """Return the options of a verb that changes something: those of its home, and ``--by``."""
+    return join_options(home_options(as_json=as_json), by_option())
+
+
+def by_option() -> Decorator:
+    """Return ``--by``."""
+    words = "who acts, for the audit, beside the system user (default: the system user)"
+    return click.option("--by", type=ACTOR, metavar="NAME", help=words)
 
 
 def judging_options() -> Decorator:

@@ -22,7 +22,7 @@ _WIDTH = 110
 
 
 class Arguments(SimpleNamespace):
-    """The values of a verb's arguments and options, by their names."""
+    """The values of a verb's arguments and options, by their names; `verb_words` are those of the verb."""
 
 
 class OldSpellingError(click.UsageError):
@@ -49,7 +49,8 @@ def verb(function: Callable[[Arguments], int]) -> VerbCommand:
 
     @wraps(function)
     def call_verb_function(**values: Any) -> int:
-        return function(Arguments(**values))
+        words = click.get_current_context().command_path.partition(" ")[2]
+        return function(Arguments(**values, verb_words=words))
 
     return click.command(cls=VerbCommand, help="")(call_verb_function)
 
@@ -86,8 +87,10 @@ class LazyGroup(click.Group):
 
     def _refuse_unknown_word(self, ctx: click.Context, args: list[str]) -> click.UsageError:
         words = f"{self.prefix} {args[0]}".strip()
-        if words in OLD_SPELLINGS:
-            return OldSpellingError(f"`gateway {words}` is now `gateway {OLD_SPELLINGS[words]}`", ctx)
+        # A verb that has become a group is called with a value where its next word is expected.
+        for old in (words, self.prefix):
+            if old in OLD_SPELLINGS:
+                return OldSpellingError(f"`gateway {old}` is now `gateway {OLD_SPELLINGS[old]}`", ctx)
         known = self.list_commands(ctx)
         nearest = difflib.get_close_matches(args[0].lower(), known, 1)
         told = f"; the nearest is `gateway {f'{self.prefix} {nearest[0]}'.strip()}`" if nearest else ""

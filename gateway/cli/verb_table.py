@@ -30,11 +30,16 @@ class Noun(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb: its function as ``module:name`` below `gateway.cli.commands`, its help, its example."""
+    """A verb: function as ``module:name`` below `gateway.cli.commands`, help, example, effect.
+
+    The effect on database and home: `reads` leaves them as they are, `changes` leaves one row of
+    audit, `serves` is a process of the gateway, `plays` works in a home of its own.
+    """
 
     place: str
     help: str
     example: str
+    effect: str = "reads"
 
 
 #: First words and the groups below them. A first word that is itself a verb is also in VERBS.
@@ -46,9 +51,11 @@ NOUNS: Final[dict[str, Noun]] = {
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
+    "party mandate": Noun("Partners", "mandates: which party may file for which other"),
     "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
     "case": Noun("Look", "cases: state and outcome of submissions"),
     "message": Noun("Look", "messages received and sent"),
+    "audit": Noun("Look", "who changed what, and how it was before and after"),
     "error": Noun("Look", "explain a problem by its id"),
     "queue": Noun("Act", "deliveries: list, show, hold, release, requeue, cancel"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
@@ -72,9 +79,20 @@ VERBS: Final[dict[str, Verb]] = {
         "process:run_gateway",
         "migrate the database, then serve HTTP and make deliveries until stopped",
         "gateway run --home D --workers 2",
+        effect="serves",
     ),
-    "serve": Verb("process:serve_http", "serve HTTP until stopped", "gateway serve --home D"),
-    "work": Verb("process:run_worker", "make deliveries until stopped", "gateway work --home D"),
+    "serve": Verb(
+        "process:serve_http",
+        "serve HTTP until stopped",
+        "gateway serve --home D",
+        effect="serves",
+    ),
+    "work": Verb(
+        "process:run_worker",
+        "make deliveries until stopped",
+        "gateway work --home D",
+        effect="serves",
+    ),
     "check": Verb(
         "check:check_gateway",
         "report problems of settings, keys, data and database",
@@ -84,11 +102,13 @@ VERBS: Final[dict[str, Verb]] = {
         "migrate:migrate_database",
         "migrate the database to the version of this program",
         "gateway migrate --home D",
+        effect="changes",
     ),
     "party add": Verb(
         "party:add_party",
         "register a party, or give it more identifiers",
         "gateway party add broker1 --id 'urn:example|B1' --certificate broker1.cert.pem --home D",
+        effect="changes",
     ),
     "party list": Verb("party:list_parties", "list the parties", "gateway party list --home D"),
     "party show": Verb(
@@ -100,22 +120,36 @@ VERBS: Final[dict[str, Verb]] = {
         "party:suspend_party",
         "suspend a party; its messages are refused",
         "gateway party suspend broker1 --home D",
+        effect="changes",
     ),
     "party resume": Verb(
         "party:resume_party",
         "resume a suspended party; its messages are accepted again",
         "gateway party resume broker1 --home D",
+        effect="changes",
     ),
-    "party mandate": Verb(
-        "party:add_mandate",
+    "party mandate add": Verb(
+        "party_mandate:add_mandate",
         "register a mandate: one party may file for another",
-        "gateway party mandate broker1 importer1 --until 2027-01-01 --home D",
+        "gateway party mandate add broker1 importer1 --until 2027-01-01 --home D",
+        effect="changes",
     ),
-    "party revoke": Verb("party:revoke_mandate", "revoke a mandate", "gateway party revoke 3 --home D"),
+    "party mandate list": Verb(
+        "party_mandate:list_mandates",
+        "list the mandates with their periods",
+        "gateway party mandate list --party broker1 --home D",
+    ),
+    "party mandate revoke": Verb(
+        "party_mandate:revoke_mandate",
+        "revoke a mandate",
+        "gateway party mandate revoke 3 --home D",
+        effect="changes",
+    ),
     "party certificate add": Verb(
         "party_certificate:add_certificate",
         "validate a certificate and register it for a party",
         "gateway party certificate add broker1 new.cert.pem --cut 2027-01-01 --home D",
+        effect="changes",
     ),
     "party certificate list": Verb(
         "party_certificate:list_certificates",
@@ -126,16 +160,19 @@ VERBS: Final[dict[str, Verb]] = {
         "party_certificate:end_certificate",
         "accept a certificate only until a given time",
         "gateway party certificate end SHA256 --at 2027-01-01 --home D",
+        effect="changes",
     ),
     "party certificate retire": Verb(
         "party_certificate:retire_certificate",
         "stop accepting a certificate of a party now",
         "gateway party certificate retire SHA256 --home D",
+        effect="changes",
     ),
     "agreement load": Verb(
         "agreement:load_file",
         "activate the P-Modes of a YAML file, unless they cannot work",
         "gateway agreement load broker1.yaml --home D",
+        effect="changes",
     ),
     "agreement check": Verb(
         "agreement:check_file",
@@ -154,6 +191,7 @@ VERBS: Final[dict[str, Verb]] = {
         "agreement:suspend_agreement",
         "suspend an agreement; its messages are refused",
         "gateway agreement suspend broker1-hub --home D",
+        effect="changes",
     ),
     "case list": Verb(
         "case:list_cases",
@@ -174,6 +212,16 @@ VERBS: Final[dict[str, Verb]] = {
         "write the stored octets of a message as an HTTP message",
         "gateway message dump 7 --home D > message.http",
     ),
+    "audit list": Verb(
+        "audit:list_audit",
+        "list the changes by verbs and by the gateway itself, newest first",
+        "gateway audit list --since 2027-01-01 --what broker1 --home D",
+    ),
+    "audit show": Verb(
+        "audit:show_audit",
+        "show one change with its object before and after",
+        "gateway audit show 17 --home D",
+    ),
     "error": Verb("error:explain_problem", "explain a problem by its id", "gateway error GW206"),
     "queue list": Verb(
         "queue:list_deliveries",
@@ -182,22 +230,28 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "queue show": Verb("queue:show_delivery", "show one delivery", "gateway queue show 12 --home D"),
     "queue hold": Verb(
-        "queue:hold_deliveries", "hold a queued delivery", "gateway queue hold 12 13 --home D"
+        "queue:hold_deliveries",
+        "hold a queued delivery",
+        "gateway queue hold 12 13 --home D",
+        effect="changes",
     ),
     "queue release": Verb(
         "queue:release_deliveries",
         "put a held delivery back in the queue",
         "gateway queue release 12 --home D",
+        effect="changes",
     ),
     "queue requeue": Verb(
         "queue:requeue_deliveries",
         "put a failed delivery back in the queue",
         "gateway queue requeue 12 --home D",
+        effect="changes",
     ),
     "queue cancel": Verb(
         "queue:cancel_deliveries",
         "cancel a queued, held or failed delivery",
         "gateway queue cancel 12 --home D",
+        effect="changes",
     ),
     "submit": Verb(
         "submit:submit_file",
@@ -258,6 +312,7 @@ VERBS: Final[dict[str, Verb]] = {
         "map_use:use_mappings",
         "show what a folder changes in the active mappings, and activate it from the next message on",
         "gateway map use mappings --home D",
+        effect="changes",
     ),
     "map export": Verb(
         "map_export:export_mappings",
@@ -278,6 +333,7 @@ VERBS: Final[dict[str, Verb]] = {
         "pki_sandbox:make_authority",
         ("make a sandbox authority and party certificates, valid and deliberately invalid ones"),
         "gateway pki demo --out D/pki --party hub --party broker1",
+        effect="changes",
     ),
     "pki request": Verb(
         "pki_sandbox:make_request",
@@ -288,16 +344,19 @@ VERBS: Final[dict[str, Verb]] = {
         "pki_sandbox:issue_certificate",
         "issue the certificate for a request, as the sandbox authority",
         "gateway pki issue broker1.csr --ca D/pki --out broker1.cert.pem",
+        effect="changes",
     ),
     "pki cross": Verb(
         "pki_sandbox:certify_authority",
         "issue a cross-certificate for another authority (a bridge)",
         "gateway pki cross other-ca.pem --ca D/pki --policy 1.2.3=1.2.4 --out bridge.pem",
+        effect="changes",
     ),
     "pki revoke": Verb(
         "pki_sandbox:revoke_sandbox_certificates",
         "revoke certificates: write the next revocation list of the sandbox authority",
         "gateway pki revoke broker1.cert.pem --ca D/pki",
+        effect="changes",
     ),
     "pki key": Verb(
         "pki_key:show_keys",
@@ -338,6 +397,7 @@ VERBS: Final[dict[str, Verb]] = {
         "pki_list:import_list_file",
         "verify a trusted list and store it in place of the current one",
         "gateway pki list import list.xml --home D",
+        effect="changes",
     ),
     "pki list list": Verb(
         "pki_list:list_lists",
@@ -348,6 +408,7 @@ VERBS: Final[dict[str, Verb]] = {
         "pki_source:load_crl_file",
         "load revocation lists and use them from now on",
         "gateway pki crl crl.pem --home D",
+        effect="changes",
     ),
     "pki source list": Verb(
         "pki_source:list_sources",
@@ -358,11 +419,13 @@ VERBS: Final[dict[str, Verb]] = {
         "pki_source:refresh_sources",
         "fetch from the sources now, through the queue",
         "gateway pki source refresh root --wait 30 --home D",
+        effect="changes",
     ),
     "pki source forget": Verb(
         "pki_source:forget_source",
         "deactivate the data that were fetched from a source",
         "gateway pki source forget root --home D",
+        effect="changes",
     ),
     "signature verify": Verb(
         "signature:verify_file",
@@ -406,6 +469,7 @@ VERBS: Final[dict[str, Verb]] = {
         "demo:play_demo",
         "run a complete declaration with simulated partners",
         "gateway demo --home demo-home",
+        effect="plays",
     ),
     "conformance run": Verb(
         "conformance:run_suite",
@@ -429,6 +493,7 @@ VERBS: Final[dict[str, Verb]] = {
         "conformance:invite_suite",
         "register the parties of the suite in a sandbox home",
         "gateway conformance invite --out D/partner --home D",
+        effect="changes",
     ),
     "completion": Verb(
         "completion:print_script",
@@ -443,6 +508,8 @@ OLD_SPELLINGS: Final[dict[str, str]] = {
     "pki sources": "pki source list",
     "pki refresh": "pki source refresh",
     "pki forget": "pki source forget",
+    "party mandate": "party mandate add",
     "party retire": "party certificate retire",
+    "party revoke": "party mandate revoke",
     "evidence heads": "evidence list",
 }

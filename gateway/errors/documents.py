@@ -55,7 +55,7 @@ DECLARANT_NOT_ALLOWED = Problem(
         "No mandate of the declarant is registered for the signer or sender, or the mandate has ended "
         "or was revoked."
     ),
-    remedy="Let the declarant sign, or have the mandate registered. Operator: `gateway party mandate`.",
+    remedy="Let the declarant sign, or have the mandate registered. Operator: `gateway party mandate add`.",
     soap="Client",
     http=200,
 )

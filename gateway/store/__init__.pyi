@@ -30,6 +30,7 @@ from .agreements import NewPMode as NewPMode
 from .attempt_outcomes import AttemptOutcome as AttemptOutcome
 from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
+from .audit_log import AuditFilter as AuditFilter
 from .cases import NewCase as NewCase
 from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import CertificateCoverage as CertificateCoverage

@@ -11,7 +11,15 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 from gateway.store.register_version import increment_register_version
 from gateway.store.tables import mandates, parties
 
-__all__ = ["ANYTHING", "can_act_for", "insert_mandate", "list_by_party", "list_mandates", "revoke_mandate"]
+__all__ = [
+    "ANYTHING",
+    "can_act_for",
+    "find_mandate",
+    "insert_mandate",
+    "list_by_party",
+    "list_mandates",
+    "revoke_mandate",
+]
 
 # The scope of a mandate for everything.
 ANYTHING: Final = "*"
@@ -66,6 +74,11 @@ def can_act_for(conn: Connection, party: str, on_behalf_of: str, at: datetime, s
         or_(mandates.c.revoked_at.is_(None), mandates.c.revoked_at > at),
     )
     return conn.execute(found.limit(1)).first() is not None
+
+
+def find_mandate(conn: Connection, number: int) -> Row[Any] | None:
+    """Return the mandate of this number, whether it has ended or not."""
+    return conn.execute(select(mandates).where(mandates.c.id == number)).first()
 
 
 def list_mandates(conn: Connection) -> Sequence[Row[Any]]:

@@ -26,6 +26,7 @@ __all__ = [
     "find_by_identifier",
     "find_party",
     "limit_certificate_use",
+    "list_certificate_rows",
     "list_certificates",
     "list_certificates_in_use",
     "list_identifiers",
@@ -191,6 +192,12 @@ def list_certificates(conn: Connection, party: str, use: str | None = None) -> S
     found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = found.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
+
+
+def list_certificate_rows(conn: Connection, sha256: str) -> Sequence[Row[Any]]:
+    """Return the rows of one certificate, retired ones also, by use."""
+    found = select(certificates).where(certificates.c.sha256 == sha256)
+    return conn.execute(found.order_by(certificates.c.use)).all()
 
 
 def list_certificates_in_use(conn: Connection) -> Sequence[Row[Any]]:

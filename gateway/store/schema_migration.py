@@ -6,6 +6,7 @@ effect.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -26,17 +27,23 @@ from gateway.store.schema_version import (
 __all__ = ["check_schema_version", "get_head_revision", "migrate_schema", "read_schema_version"]
 
 
-def migrate_schema(engine: Engine) -> tuple[str | None, str]:
+def migrate_schema(
+    engine: Engine, record: Callable[[Connection, str | None, str], None] | None = None
+) -> tuple[str | None, str]:
     """Apply the revisions that the database lacks; return the version before and after.
 
-    Raises GW802 when the database is newer than the code.
+    `record` is called with both when they differ, in the same transaction. Raises
+    GW802 when the database is newer than the code.
     """
     with write_transaction(engine) as conn:
         before = read_current_revision(conn)
         if before is not None and before not in list_known_revisions():
             raise make_newer_schema_error(before)
         _upgrade_to_head(conn)
-        return before, get_head_revision()
+        after = get_head_revision()
+        if record is not None and before != after:
+            record(conn, before, after)
+        return before, after
 
 
 def _upgrade_to_head(conn: Connection) -> None:

@@ -502,6 +502,7 @@ audit = Table(
     Column("remote", Text),
     Column("before", Json),
     Column("after", Json),
+    Column("account", Text),
     Index("ix_audit_at", "at"),
 )
 

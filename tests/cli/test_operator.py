@@ -94,10 +94,12 @@ def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, r
         "hub": "ACTIVE",
     }
     assert run("party", "resume", "broker1")[0] == 0
-    status, number = run("party", "mandate", "broker1", "hub", "--json")
+    status, told = run("party", "mandate", "add", "broker1", "hub", "--json")
     assert status == 0
-    assert run("party", "revoke", number.strip())[0] == 0
-    assert run("party", "revoke", number.strip())[0] == 1
+    number = str(json.loads(told)["mandate"])
+    assert run("party", "mandate", "revoke", number)[0] == 0
+    assert run("party", "mandate", "revoke", number)[0] == 1
+    assert [row["principal"] for row in rows(run("party", "mandate", "list", "--json")[1])] == ["hub"]
     (sha256,) = json.loads(run("party", "show", "broker1")[1])["certificates"]
     assert run("party", "certificate", "retire", sha256)[0] == 0
     assert json.loads(run("party", "show", "broker1")[1])["certificates"] == []
@@ -108,7 +110,7 @@ def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, r
     [
         ("party", "suspend", "nobody"),
         ("party", "show", "nobody"),
-        ("party", "mandate", "nobody", "hub"),
+        ("party", "mandate", "add", "nobody", "hub"),
         ("party", "certificate", "retire", "00" * 32),
         ("agreement", "suspend", "none"),
         ("case", "show", "SW1"),
@@ -168,11 +170,12 @@ def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> 
     with write_transaction(engine) as conn:
         new = NewDelivery("soap", "AGENCY", "case", "1", "k1")
         number = str(deliveries.enqueue_delivery(conn, new, house.clock()))
-    assert run("queue", "hold", number) == (0, "Held 1 delivery of lane AGENCY.\n")
+    assert run("queue", "hold", number) == (0, "Held 1 delivery of lane AGENCY: 1.\n")
     shown = json.loads(run("queue", "show", number, "--json")[1])
     assert (shown["state"], len(shown["transitions"])) == ("HELD", 1)
     assert rows(run("queue", "list", "--json")[1])[0]["state"] == "HELD"
-    assert run("queue", "release", number, "--json") == (0, "")
+    status, told = run("queue", "release", number, "--json")
+    assert (status, json.loads(told)["deliveries"]) == (0, [int(number)])
     assert run("queue", "cancel", number)[0] == 0
     assert run("queue", "requeue", number)[0] == 1
     with read_transaction(engine) as conn:
@@ -184,10 +187,8 @@ def test_a_database_of_another_version_is_said(home: Path, run: Run, empty_datab
     status, text = run("case", "list")
     assert (status, "GW802" in text) == (1, True)
     assert run("migrate") == (0, f"The database is now at revision {get_head_revision()} (it was empty).\n")
-    assert json.loads(run("migrate", "--json")[1]) == {
-        "before": get_head_revision(),
-        "after": get_head_revision(),
-    }
+    told = json.loads(run("migrate", "--json")[1])
+    assert (told["verb"], told["before"], told["after"]) == ("migrate", *[get_head_revision()] * 2)
     assert run("case", "list")[0] == 0
     make_engine(empty_database_url).dispose()
 

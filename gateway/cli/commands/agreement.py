@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
+from gateway.cli.register_views import describe_agreements
 from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
-from gateway.cli.settings import read_database, read_verb_settings, write_database
-from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import agreements, register_searches
 
@@ -29,23 +31,27 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 @verb
 @click.argument("file", type=FILE, help="the agreement, in YAML")
 @click.option("--accept-warnings", is_flag=True, help=_ACCEPT_WORDS)
-@home_options()
+@change_options()
 def load_file(arguments: Arguments) -> int:
     """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
     from gateway.agreements import read_agreement
     from gateway.cli.agreement_judgment import find_load_problem, judge_agreement
     from gateway.cli.registration import load_agreement
-    from gateway.hub import get_current_time
 
     source, name = read_file(arguments.file), arguments.file.name
-    document, now = read_agreement(source, name), get_current_time()
-    settings = read_verb_settings(arguments)
-    with write_database(arguments) as conn:
-        findings = judge_agreement(conn, settings, document, now)
+    document = read_agreement(source, name)
+    ids = tuple(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
+    with change_database(arguments) as change:
+        findings = judge_agreement(change.conn, change.settings, document, change.at)
         problem = find_load_problem(findings, name, accepted=arguments.accept_warnings)
         if problem is None:
-            load_agreement(conn, source, name, now)
-    _print_judgment(document, findings, problem, arguments)
+            before = describe_agreements(change.conn, ids)
+            load_agreement(change.conn, source, name, change.at, change.by)
+            after = describe_agreements(change.conn, ids)
+            change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
+        else:
+            change.leave_unchanged()
+    _print_judgment(document, findings, problem, (change, arguments.json))
     return 0 if problem is None else 1
 
 
@@ -53,17 +59,19 @@ def _print_judgment(
     document: AgreementDocument,
     findings: Sequence[AgreementFinding],
     problem: GatewayError | None,
-    arguments: Arguments,
+    output: tuple[DatabaseChange, bool],
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
     from gateway.cli.agreement_judgment import finding_to_json, format_finding
 
     name, modes = document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes]
-    if arguments.json:
-        told = {"agreement": name, "loaded": problem is None, "pmodes": modes}
+    (change, as_json), words = output, f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
+    sentence = f"Agreement {name} is loaded with {words}."
+    if as_json:
+        told: dict[str, Any] = {"agreement": name, "loaded": problem is None, "pmodes": modes}
         told["findings"] = [finding_to_json(one) for one in findings]
         told["problem"] = {"id": problem.problem.id, "detail": problem.detail} if problem else None
-        print_json(told)
+        print_json(told if problem is not None else change.describe_done(sentence, **told))
         return
     for one in findings:
         say = print if problem is None else print_problem
@@ -71,8 +79,7 @@ def _print_judgment(
     if problem is not None:
         print_problem(str(problem))
     else:
-        words = f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
-        print_sentence(f"Agreement {name} is loaded with {words}.")
+        print_sentence(sentence)
 
 
 @verb
@@ -116,12 +123,15 @@ def list_agreements(arguments: Arguments) -> int:
 
 @verb
 @click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
-@home_options()
+@change_options()
 def suspend_agreement(arguments: Arguments) -> int:
     """Suspend an agreement; raise the problem of the register for an unknown one."""
-    with write_database(arguments) as conn:
-        agreements.set_agreement_status(conn, arguments.agreement, "SUSPENDED")
-    print_sentence(
-        f"Agreement {arguments.agreement} is suspended: its messages are refused.", as_json=arguments.json
-    )
+    name = arguments.agreement
+    with change_database(arguments) as change:
+        before = describe_agreements(change.conn, (name,))
+        agreements.set_agreement_status(change.conn, name, "SUSPENDED")
+        after = describe_agreements(change.conn, (name,))
+        change.record_trust_change(f"agreement {name}", before=before, after=after)
+    sentence = f"Agreement {name} is suspended: its messages are refused."
+    print_change(change, sentence, as_json=arguments.json, agreements=(name,))
     return 0

@@ -11,7 +11,7 @@ import click
 
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import print_json, print_sentence
-from gateway.cli.shared_options import FILE, home_options, json_option, open_tls, tls_options
+from gateway.cli.shared_options import FILE, change_options, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.hostile import (
     AttackerKit,
@@ -129,14 +129,19 @@ def print_attacks(arguments: Arguments) -> int:
 
 @verb
 @click.option("--out", type=FILE, required=True, help="the partner folder to write")
-@home_options(as_json=False)
+@change_options()
 def invite_suite(arguments: Arguments) -> int:
     """Register the suite's parties in a sandbox home, and write the partner folder of the suite."""
+    from gateway.cli.audited_changes import read_act
     from gateway.cli.conformance_home import invite_suite as invite
     from gateway.cli.settings import read_verb_settings
 
-    drawn = invite(read_verb_settings(arguments), arguments.out)
-    for name in sorted(drawn.files):
-        print(arguments.out / name)
-    print_sentence(f"The suite's parties are registered; {arguments.out} is their folder.")
+    drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
+    files = [str(arguments.out / name) for name in sorted(drawn.files)]
+    sentence = f"The suite's parties are registered; {arguments.out} is their folder."
+    if arguments.json:
+        print_json({"verb": arguments.verb_words, "done": sentence, "files": files})
+        return 0
+    print("\n".join(files))
+    print_sentence(sentence)
     return 0

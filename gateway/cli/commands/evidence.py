@@ -43,7 +43,18 @@ from gateway.store import ListPage, read_transaction, time_stamps
 
 __all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
 
-_SUBJECTS = ("message", "case", "request", "delivery", "verdict", "source", "party", "trust_list", "bundle")
+_SUBJECTS = (
+    "message",
+    "case",
+    "request",
+    "delivery",
+    "verdict",
+    "source",
+    "party",
+    "trust_list",
+    "bundle",
+    "register",
+)
 _HEAD_WORDS = "a proof or a head that was stored elsewhere: the evidence under it must be unchanged"
 _SIGNER_WORDS = "an earlier signing certificate of the gateway"
 _ANCHOR_WORDS = "an earlier trust anchor of time-stamping authorities"

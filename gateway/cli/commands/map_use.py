@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Connection
 
+from gateway.cli.audited_changes import DatabaseChange, change_database
 from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
-from gateway.cli.settings import read_database, write_database
-from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.settings import read_database
+from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence
@@ -30,7 +30,6 @@ from gateway.hub import (
     pack_mapping_folder,
     unpack_mapping_archive,
 )
-from gateway.hub import get_current_time as clock
 from gateway.share import get_data_folder
 from gateway.store import mapping_bundles
 
@@ -46,7 +45,7 @@ __all__ = ["list_mappings", "use_mappings"]
     metavar="ID",
     help="take this document out of force, which the folder does not contain (repeatable)",
 )
-@home_options()
+@change_options()
 def use_mappings(arguments: Arguments) -> int:
     """Activate a folder of mappings, or the shipped ones; return 0 when done.
 
@@ -55,19 +54,21 @@ def use_mappings(arguments: Arguments) -> int:
     if (arguments.folder is None) != arguments.shipped:
         raise GatewayError(SETTINGS_WRONG, "give a folder or --shipped", "map use")
     folder = _check_mapping_folder(arguments.folder)
-    with write_database(arguments) as conn:
+    with change_database(arguments) as change:
+        conn = change.conn
         before = load_active_rules(conn, load_shipped_rules()).bundle
         changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
         said = _describe_changes(changes, folder.bundle, before)
         if not arguments.json:
             _print_changes(said)
         check_removed_documents(changes, arguments.remove)
-        _activate_folder(conn, folder, said)
+        _activate_folder(change, folder, said)
+    documents = count_things(len(folder.bundle.documents), "document")
+    sentence = f"In force from the next message on: {documents}, bundle {folder.bundle.digest[:16]}."
     if arguments.json:
-        print_json(said)
+        print_json(change.describe_done(sentence, **said))
     else:
-        documents = count_things(len(folder.bundle.documents), "document")
-        print_sentence(f"In force from the next message on: {documents}, bundle {folder.bundle.digest[:16]}.")
+        print_sentence(sentence)
     return 0
 
 
@@ -95,17 +96,22 @@ def _check_mapping_folder(folder: Path | None) -> _CheckedFolder:
     return _CheckedFolder(bundle, place, octets)
 
 
-def _activate_folder(conn: Connection, folder: _CheckedFolder, said: Mapping[str, Any]) -> None:
+def _activate_folder(change: DatabaseChange, folder: _CheckedFolder, said: Mapping[str, Any]) -> None:
     """Store and activate a folder, with evidence; do nothing where it is the one in force."""
-    now, version = clock(), None if folder.octets is None else folder.bundle.digest
+    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
     before = mapping_bundles.find_active_digest(conn)
     if version == before:
+        change.leave_unchanged()
         return
+    digest = folder.bundle.digest
     if folder.octets is not None:
-        mapping_bundles.store_bundle(conn, folder.bundle.digest, folder.octets, now)
-    mapping_bundles.activate_bundle(conn, version, now, "operator")
+        mapping_bundles.store_bundle(conn, digest, folder.octets, change.at)
+    mapping_bundles.activate_bundle(conn, version, change.at, change.by)
     data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
-    record_evidence(conn, "mappings", "bundle", folder.bundle.digest, folder.bundle.digest, data, now)
+    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
+    names = ("bundle", "documents", "added", "changed", "removed")
+    after = {name: said[name] for name in names}
+    change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
 
 
 def _describe_changes(changes: MappingChanges, after: MappingBundle, before: MappingBundle) -> dict[str, Any]:

@@ -1,23 +1,25 @@
-"""``gateway party …``: the registered parties, and the mandates between them."""
+"""``gateway party …``: the registered parties."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
-from gateway.cli.result_output import format_value, print_json, print_problem, print_sentence
-from gateway.cli.settings import read_database, read_verb_settings, write_database
-from gateway.cli.shared_options import FILE, MOMENT, home_options
+from gateway.cli.register_views import describe_party
+from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.settings import read_database
+from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import mandates, parties, register_searches
 
 __all__ = [
-    "add_mandate",
     "add_party",
     "list_parties",
     "resume_party",
-    "revoke_mandate",
     "show_party",
     "suspend_party",
 ]
@@ -36,101 +38,62 @@ _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 )
 @click.option("--id", multiple=True, metavar="[TYPE|]VALUE", help=_ID_WORDS)
 @click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
-@home_options()
+@change_options()
 def add_party(arguments: Arguments) -> int:
     """Register a party with its ids and certificates; register nothing when a certificate is refused."""
-    from gateway.cli.registration import demand_usable_certificate, make_certificate_row, read_party_id
-    from gateway.hub import get_current_time as clock
-    from gateway.pki import read_certificate
+    from gateway.cli.registration import read_party_id
 
-    get_current_time = clock()
-    ids = [read_party_id(text) for text in arguments.id]
-    added = []
-    with write_database(arguments) as conn:
-        parties.register_party(
-            conn, arguments.party, arguments.name or arguments.party, arguments.role, get_current_time, ids
-        )
-        for path in arguments.certificate:
-            found = read_certificate(read_file(path))
-            demand_usable_certificate(
-                read_verb_settings(arguments),
-                conn,
-                (found, "signing"),
-                (get_current_time, get_current_time),
-                str(path),
-            )
-            parties.add_certificate(conn, arguments.party, make_certificate_row(found), get_current_time)
-            added.append(found.sha256)
-    told = f"Registered party {arguments.party} as {arguments.role}"
+    party, ids = arguments.party, [read_party_id(text) for text in arguments.id]
+    with change_database(arguments) as change:
+        before = describe_party(change.conn, party)
+        parties.register_party(change.conn, party, arguments.name or party, arguments.role, change.at, ids)
+        added = [_add_valid_certificate(change, party, path) for path in arguments.certificate]
+        after = describe_party(change.conn, party)
+        change.record_trust_change(f"party {party}", before=before, after=after)
+    told = f"Registered party {party} as {arguments.role}"
     if ids:
         told += f", known as {', '.join(arguments.id)}"
     if added:
         told += f", with certificate {', '.join(added)}"
-    print_sentence(f"{told}.", as_json=arguments.json)
+    print_change(change, f"{told}.", as_json=arguments.json, party=party)
     return 0
+
+
+def _add_valid_certificate(change: DatabaseChange, party: str, path: Path) -> str:
+    """Register a signing certificate that is valid now; return its digest."""
+    from gateway.cli.registration import demand_usable_certificate, make_certificate_row
+    from gateway.pki import read_certificate
+
+    found, moments = read_certificate(read_file(path)), (change.at, change.at)
+    demand_usable_certificate(change.settings, change.conn, (found, "signing"), moments, str(path))
+    parties.add_certificate(change.conn, party, make_certificate_row(found), change.at)
+    return found.sha256
 
 
 @verb
 @click.argument("party", help="the name of the party in the register")
-@home_options()
+@change_options()
 def suspend_party(arguments: Arguments) -> int:
     """Suspend a party: its messages are refused."""
-    _set_party_status(arguments, "SUSPENDED")
-    print_sentence(f"Party {arguments.party} is suspended: its messages are refused.", as_json=arguments.json)
-    return 0
+    return _set_party_status(arguments, "SUSPENDED", "suspended: its messages are refused")
 
 
 @verb
 @click.argument("party", help="the name of the party in the register")
-@home_options()
+@change_options()
 def resume_party(arguments: Arguments) -> int:
     """Accept messages of a suspended party again."""
-    _set_party_status(arguments, "ACTIVE")
-    print_sentence(f"Party {arguments.party} is active: its messages are accepted.", as_json=arguments.json)
-    return 0
+    return _set_party_status(arguments, "ACTIVE", "active: its messages are accepted")
 
 
-def _set_party_status(arguments: Arguments, status: str) -> None:
-    with write_database(arguments) as conn:
-        parties.set_party_status(conn, arguments.party, status)
-
-
-@verb
-@click.argument("holder", help="the party that may file")
-@click.argument("principal", help="the party for which it may file")
-@click.option("--from", "start", type=MOMENT, help="start of the mandate (ISO 8601; default: now)")
-@click.option("--until", type=MOMENT, help="end of the mandate")
-@home_options()
-def add_mandate(arguments: Arguments) -> int:
-    """Let one party file for another; return 1 when one of them is not registered."""
-    from gateway.hub import get_current_time
-
-    with write_database(arguments) as conn:
-        for party in (arguments.holder, arguments.principal):
-            if parties.find_party(conn, party) is None:
-                return _report_missing_row(f"no party {party}")
-        start = arguments.start or get_current_time()
-        number = mandates.insert_mandate(conn, arguments.holder, arguments.principal, start, arguments.until)
-    if arguments.json:
-        print(number)
-        return 0
-    until = f" until {format_value(arguments.until)}" if arguments.until else ""
-    who = f"{arguments.holder} may file for {arguments.principal}"
-    print_sentence(f"Mandate {number}: {who} from {format_value(start)}{until}.")
-    return 0
-
-
-@verb
-@click.argument("mandate", type=int, help="the number of the mandate")
-@home_options()
-def revoke_mandate(arguments: Arguments) -> int:
-    """End a mandate now; return 1 when none with that number is in force."""
-    from gateway.hub import get_current_time
-
-    with write_database(arguments) as conn:
-        if not mandates.revoke_mandate(conn, arguments.mandate, get_current_time()):
-            return _report_missing_row("there is no such mandate in force")
-    print_sentence(f"Mandate {arguments.mandate} is revoked.", as_json=arguments.json)
+def _set_party_status(arguments: Arguments, status: str, told: str) -> int:
+    party = arguments.party
+    with change_database(arguments) as change:
+        before = describe_party(change.conn, party)
+        parties.set_party_status(change.conn, party, status)
+        after = describe_party(change.conn, party)
+        change.record_trust_change(f"party {party}", before=before, after=after)
+    print_change(change, f"Party {party} is {told}.", as_json=arguments.json, party=party)
     return 0
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import click
 from sqlalchemy import Connection
 
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.named_files import read_file
+from gateway.cli.register_views import describe_certificate, describe_party
 from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row
-from gateway.cli.result_output import format_value, print_problem, print_sentence, print_table
-from gateway.cli.settings import read_database, read_verb_settings, write_database
-from gateway.cli.shared_options import FILE, MOMENT, home_options
+from gateway.cli.result_output import format_value, print_problem, print_table
+from gateway.cli.settings import read_database
+from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
 from gateway.hub import get_current_time as clock
@@ -44,32 +48,32 @@ class _Window:
 @click.option("--until", type=MOMENT, metavar="TIME", help="end of its use")
 @click.option("--cut", type=MOMENT, metavar="TIME", help=_CUT_WORDS)
 @click.option("--vouched", is_flag=True, help=_VOUCHED_WORDS)
-@home_options()
+@change_options()
 def add_certificate(arguments: Arguments) -> int:
     """Register a certificate for a party; raise the verdict on one that is not valid."""
-    get_current_time, settings = clock(), read_verb_settings(arguments)
     found = read_certificate(read_file(arguments.file))
     window = _Window(arguments.start, arguments.until, arguments.cut)
     _check_time_window(window, found)
-    with write_database(arguments) as conn:
-        if parties.find_party(conn, arguments.party) is None:
-            raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {arguments.party[:80]}")
-        moments = (get_current_time, window.starts or get_current_time)
+    with change_database(arguments) as change:
+        conn, party = change.conn, arguments.party
+        before = describe_party(conn, party)
+        if before is None:
+            raise GatewayError(PARTY_UNKNOWN, f"no party is registered as {party[:80]}")
         if not arguments.vouched:
-            demand_usable_certificate(settings, conn, (found, arguments.use), moments, str(arguments.file))
+            moments = (change.at, window.starts or change.at)
+            wanted = (found, arguments.use)
+            demand_usable_certificate(change.settings, conn, wanted, moments, str(arguments.file))
         if window.cut is not None:
             _end_other_certificates(conn, arguments, found, window.cut)
         new = make_certificate_row(found, arguments.use, window.starts, window.ends)
-        parties.add_certificate(conn, arguments.party, new, get_current_time)
-    if arguments.json:
-        print(found.sha256)
-        return 0
-    told = f"Party {arguments.party} may use certificate {found.sha256} for {arguments.use}"
+        parties.add_certificate(conn, party, new, change.at)
+        change.record_trust_change(f"party {party}", before=before, after=describe_party(conn, party))
+    told = f"Party {party} may use certificate {found.sha256} for {arguments.use}"
     if window.starts is not None:
         told += f" from {format_value(window.starts)}"
     if window.cut is not None:
         told += f"; its others end at {format_value(window.cut)}"
-    print_sentence(f"{told}.")
+    print_change(change, f"{told}.", as_json=arguments.json, party=party, certificate=found.sha256)
     return 0
 
 
@@ -98,28 +102,35 @@ def _end_other_certificates(
 @verb
 @click.argument("sha256", help="the SHA-256 of the certificate")
 @click.option("--at", type=MOMENT, metavar="TIME", help=f"end of its use ({_WHEN}; default: now)")
-@home_options()
+@change_options()
 def end_certificate(arguments: Arguments) -> int:
     """Limit the use of a certificate to a time; return 1 when there is no such certificate."""
     at = arguments.at or clock()
-    with write_database(arguments) as conn:
-        if not parties.limit_certificate_use(conn, arguments.sha256.lower(), at):
-            return _report_missing_certificate()
-    print_sentence(
-        f"Certificate {arguments.sha256.lower()} ends at {format_value(at)}.", as_json=arguments.json
+    return _change_certificate(
+        arguments, f"ends at {format_value(at)}", partial(parties.limit_certificate_use, at=at)
     )
-    return 0
 
 
 @verb
 @click.argument("sha256", help="the SHA-256 of the certificate")
-@home_options()
+@change_options()
 def retire_certificate(arguments: Arguments) -> int:
     """End a certificate of a party permanently; return 1 when there is no such certificate."""
-    with write_database(arguments) as conn:
-        if not parties.retire_certificate(conn, arguments.sha256.lower()):
+    return _change_certificate(arguments, "is retired", parties.retire_certificate)
+
+
+def _change_certificate(arguments: Arguments, told: str, function: Callable[[Connection, str], bool]) -> int:
+    sha256 = arguments.sha256.lower()
+    with change_database(arguments) as change:
+        before = describe_certificate(change.conn, sha256)
+        if not function(change.conn, sha256):
+            change.leave_unchanged()
             return _report_missing_certificate()
-    print_sentence(f"Certificate {arguments.sha256.lower()} is retired.", as_json=arguments.json)
+        after = describe_certificate(change.conn, sha256)
+        change.record_trust_change(f"certificate {sha256}", before=before, after=after)
+    owners = ", ".join(dict.fromkeys(row["party_id"] for row in after))
+    sentence = f"Certificate {sha256} of {owners} {told}."
+    print_change(change, sentence, as_json=arguments.json, certificate=sha256)
     return 0
 
 

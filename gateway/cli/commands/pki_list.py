@@ -10,8 +10,15 @@ import click
 
 from gateway.cli.list_description import read_description
 from gateway.cli.named_files import load_key_file, read_file, read_signers, replace_file
-from gateway.cli.result_output import format_facts, format_value, print_json, print_table
-from gateway.cli.shared_options import FILE, home_options, json_option, moment_option, signing_options
+from gateway.cli.result_output import format_facts, format_value, print_json, print_sentence, print_table
+from gateway.cli.shared_options import (
+    FILE,
+    change_options,
+    home_options,
+    json_option,
+    moment_option,
+    signing_options,
+)
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.recognition import (
@@ -79,13 +86,23 @@ def show_list(arguments: Arguments) -> int:
     "--named-by", type=FILE, metavar="FILE", help="a list in such a folder that names the permitted signers"
 )
 @moment_option("time of validation")
-@home_options()
+@change_options()
 def import_list_file(arguments: Arguments) -> int:
     """Verify a list and store it, in a hub or in a folder; raise its problem."""
     at = arguments.at or datetime.now(UTC)
     kept, report = _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
+    sentence = _tell_import(kept, taken=bool(report["taken"]), before=report["before"])
+    print_sentence(sentence, as_json=arguments.json)
+    report = {"verb": arguments.verb_words, "done": sentence, **report} if arguments.json else report
     _print_list_report({**report, **_describe_list(kept, at)}, as_json=arguments.json)
     return 0
+
+
+def _tell_import(kept: TrustedList, *, taken: bool, before: int | None) -> str:
+    name = f"Trusted list {kept.sequence} of {kept.territory} ({kept.form})"
+    if not taken:
+        return f"{name} was stored already: nothing was changed."
+    return f"{name} is in force, in place of {before}." if before is not None else f"{name} is in force."
 
 
 def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
@@ -212,13 +229,15 @@ def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
 def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Activate the list of a file in a home; after a refusal the previous list stays in force."""
     # Imported on use, because it loads the database packages.
+    from gateway.cli.audited_changes import read_act
     from gateway.cli.settings import open_engine, read_verb_settings
     from gateway.hub import import_trusted_list, load_recognition_policy
 
     settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
+    entry = read_act(arguments).make_entry("-", None, None)
     with open_engine(settings) as engine:
-        return import_trusted_list(engine, octets, at, load_recognition_policy(settings))
+        return import_trusted_list(engine, octets, at, load_recognition_policy(settings), entry=entry)
 
 
 @verb

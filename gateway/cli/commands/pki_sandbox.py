@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from gateway.cli.audited_changes import FileChange, change_files
 from gateway.cli.named_files import read_file, write_file
-from gateway.cli.result_output import count_things, print_sentence, print_table
-from gateway.cli.shared_options import FILE, json_option
+from gateway.cli.result_output import count_things, print_json, print_sentence, print_table
+from gateway.cli.shared_options import FILE, by_option, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub import get_current_time
 from gateway.pki import (
     KEY_KINDS,
+    Certificate,
     CertificateOrder,
     SandboxParty,
     issue_cross_certificate,
@@ -53,6 +57,7 @@ _CROSS_WORDS = "own policy and the equivalent foreign policy; repeatable"
 )
 @click.option("--bridges", is_flag=True, help="the authority may issue cross-certificates")
 @click.option("--overwrite", is_flag=True, help="replace an existing sandbox")
+@by_option()
 @json_option()
 def make_authority(arguments: Arguments) -> int:
     """Make a sandbox authority with its parties, and print where their certificates are."""
@@ -61,9 +66,18 @@ def make_authority(arguments: Arguments) -> int:
     parties = [*(party for party in load_demo_parties() if party.name not in names), *asked]
     named = {"authority": arguments.authority} if arguments.authority else {}
     length = 1 if arguments.bridges else 0
-    made = make_sandbox(
-        arguments.out, parties, get_current_time(), overwrite=arguments.overwrite, path_length=length, **named
-    )
+    with change_files(arguments, arguments.out) as change:
+        made = make_sandbox(
+            arguments.out,
+            parties,
+            get_current_time(),
+            overwrite=arguments.overwrite,
+            path_length=length,
+            **named,
+        )
+        digests = {party.name: made.signers[party.name].certificate.sha256 for party in parties}
+        after = {"folder": str(arguments.out), "certificates": digests}
+        change.record_trust_change("sandbox authority", after=after)
     rows = [
         {
             "name": party.name,
@@ -74,8 +88,18 @@ def make_authority(arguments: Arguments) -> int:
         }
         for party in parties
     ]
-    print_table(rows, as_json=arguments.json, columns=("name", "state", "key", "certificate"))
+    sentence = f"Made a sandbox authority with {count_things(len(rows), 'certificate')} in {arguments.out}."
+    if not arguments.json:
+        print_table(rows, as_json=False, columns=("name", "state", "key", "certificate"))
+    _print_act(change, sentence, as_json=arguments.json, certificates=rows)
     return 0
+
+
+def _print_act(change: FileChange, sentence: str, *, as_json: bool, **more: Any) -> None:
+    if as_json:
+        print_json(change.describe_act(sentence, **more))
+    else:
+        print_sentence(sentence)
 
 
 def _read_sandbox_party(text: str) -> SandboxParty:
@@ -90,6 +114,7 @@ def _read_sandbox_party(text: str) -> SandboxParty:
 @click.option("--key", type=FILE, required=True, help="the file to write the private key to")
 @click.option("--password", type=FILE, metavar="FILE", help="encrypt the key with the password in this file")
 @click.option("--out", type=FILE, required=True, help="the file to write the request to")
+@json_option()
 def make_request(arguments: Arguments) -> int:
     """Make a key and the request for its certificate; raise instead of overwriting a key."""
     key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
@@ -98,7 +123,12 @@ def make_request(arguments: Arguments) -> int:
         raise GatewayError(SETTINGS_WRONG, "the password is empty", str(arguments.password))
     write_private_key(arguments.key, key, password)
     write_file(arguments.out, request)
-    print_sentence(f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out}).")
+    sentence = f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out})."
+    if arguments.json:
+        files = {"key": str(arguments.key), "request": str(arguments.out)}
+        print_json({"verb": arguments.verb_words, "done": sentence, **files})
+    else:
+        print_sentence(sentence)
     return 0
 
 
@@ -110,6 +140,7 @@ def make_request(arguments: Arguments) -> int:
 @click.option("--days", type=int, help="days of validity; if not given, those of the profile")
 @click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
 @click.option("--policy", multiple=True, metavar="OID", help="a certificate policy; repeatable")
+@by_option()
 @json_option()
 def issue_certificate(arguments: Arguments) -> int:
     """Issue the certificate of a request, as the sandbox authority, and print its content."""
@@ -122,19 +153,27 @@ def issue_certificate(arguments: Arguments) -> int:
         alternative_names=tuple(arguments.name),
         policies=tuple(arguments.policy),
     )
-    made = issue_requested_certificate(load_authority(arguments.ca), request, get_current_time(), order)
-    write_file(arguments.out, made.pem)
+    with change_files(arguments, arguments.ca) as change:
+        made = issue_requested_certificate(load_authority(arguments.ca), request, get_current_time(), order)
+        write_file(arguments.out, made.pem)
+        change.record_trust_change(f"certificate {made.sha256}", after=_describe_certificate(made))
     not_granted = [name for name in request.alternative_names if name not in arguments.name]
-    row = {
+    row = {**_describe_certificate(made), "not_granted": not_granted}
+    sentence = f"Issued certificate {made.sha256} for {made.subject}: {arguments.out}."
+    if not arguments.json:
+        print_table([row], as_json=False, columns=("subject", "sha256", "from", "until", "not_granted"))
+    _print_act(change, sentence, as_json=arguments.json, **row)
+    return 0
+
+
+def _describe_certificate(made: Certificate) -> dict[str, Any]:
+    return {
         "subject": made.subject,
-        "serial": made.serial,
+        "serial": str(made.serial),
         "sha256": made.sha256,
         "from": made.not_before,
         "until": made.not_after,
-        "not_granted": not_granted,
     }
-    print_table([row], as_json=arguments.json, columns=("subject", "sha256", "from", "until", "not_granted"))
-    return 0
 
 
 @verb
@@ -142,13 +181,19 @@ def issue_certificate(arguments: Arguments) -> int:
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 @click.option("--policy", multiple=True, required=True, metavar="OURS=THEIRS", help=_CROSS_WORDS)
 @click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
+@by_option()
+@json_option()
 def certify_authority(arguments: Arguments) -> int:
     """Certify another authority's key: a bridge for its parties."""
     other = read_certificate(read_file(arguments.certificate))
     policies = {ours: theirs for ours, _, theirs in (each.partition("=") for each in arguments.policy)}
-    made = issue_cross_certificate(load_authority(arguments.ca), other, policies, get_current_time())
-    write_file(arguments.out, made.pem)
-    print_sentence(f"Certified {made.subject}: certificate {made.sha256} is {arguments.out}.")
+    with change_files(arguments, arguments.ca) as change:
+        made = issue_cross_certificate(load_authority(arguments.ca), other, policies, get_current_time())
+        write_file(arguments.out, made.pem)
+        after = _describe_certificate(made) | {"policies": policies}
+        change.record_trust_change(f"certificate {made.sha256}", after=after)
+    sentence = f"Certified {made.subject}: certificate {made.sha256} is {arguments.out}."
+    _print_act(change, sentence, as_json=arguments.json, **_describe_certificate(made))
     return 0
 
 
@@ -160,10 +205,16 @@ def certify_authority(arguments: Arguments) -> int:
     help="a certificate to revoke; if there is none, the list is only renewed",
 )
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
+@by_option()
+@json_option()
 def revoke_sandbox_certificates(arguments: Arguments) -> int:
     """Write the next revocation list of the sandbox authority, with the named certificates."""
     found = [read_certificate(read_file(path)) for path in arguments.certificate]
-    number = revoke_certificates(arguments.ca, found, get_current_time())
+    with change_files(arguments, arguments.ca) as change:
+        number = revoke_certificates(arguments.ca, found, get_current_time())
+        after = {"number": number, "revoked": [one.sha256 for one in found]}
+        change.record_trust_change(f"revocation list {arguments.ca / 'crl.pem'}", after=after)
     revoked = f"Revoked {count_things(len(found), 'certificate')}" if found else "Revoked nothing"
-    print_sentence(f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}.")
+    sentence = f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}."
+    _print_act(change, sentence, as_json=arguments.json, **after)
     return 0

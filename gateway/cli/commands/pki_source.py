@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.named_files import read_file
 from gateway.cli.progress_bars import show_progress
+from gateway.cli.register_views import describe_source
 from gateway.cli.registration import load_crls
-from gateway.cli.result_output import count_things, print_sentence, print_table
-from gateway.cli.settings import read_database, read_verb_settings, write_database
-from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.result_output import count_things, print_table
+from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub import FetchSource, get_current_time, operator_actions, read_fetch_sources
@@ -23,11 +25,11 @@ from gateway.store import deliveries
 
 __all__ = ["forget_source", "list_sources", "load_crl_file", "refresh_sources"]
 
-_ACTOR: Final = "operator"
 _COLUMNS: Final = (
     *("name", "kind", "state", "words", "number", "this_update", "next_update"),
     *("fetched_at", "failures", "problem"),
 )
+_FETCHES: Final = ("delivery", "name", "state", "problem")
 _POLL: Final = 0.2
 _WAIT_WORDS: Final = "time to wait for the end of the first attempts"
 _OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
@@ -53,17 +55,24 @@ def list_sources(arguments: Arguments) -> int:
 @verb
 @click.argument("name", nargs=-1, help="a source of the settings; if not given, all sources")
 @click.option("--wait", type=float, default=0.0, metavar="SECONDS", help=_WAIT_WORDS)
-@home_options()
+@change_options()
 def refresh_sources(arguments: Arguments) -> int:
     """Queue the fetching of sources, and print the state of each; return 1 when one failed."""
     queued: dict[int, str] = {}
     chosen = _choose_named_sources(arguments)
-    with write_database(arguments) as conn:
+    with change_database(arguments) as change:
         for source in chosen:
-            queued[operator_actions.fetch_source_now(conn, source, get_current_time(), _ACTOR)] = source.name
+            delivery = operator_actions.fetch_source_now(change.conn, source, change.at, change.by)
+            queued[delivery] = source.name
+        what = f"source {', '.join(source.name for source in chosen)}"
+        change.record_change(what, after={"deliveries": queued})
     with show_progress("waiting for the fetches") if arguments.wait else nullcontext():
         rows = _await_fetch_deliveries(arguments, queued)
-    print_table(rows, as_json=arguments.json, columns=("delivery", "name", "state", "problem"))
+    if arguments.json:
+        print_table(rows, as_json=True, columns=_FETCHES)
+    else:
+        print_change(change, f"Queued {count_things(len(queued), 'fetch', 'fetches')}.", as_json=False)
+        print_table(rows, as_json=False, columns=_FETCHES)
     return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
 
 
@@ -92,23 +101,35 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
 
 @verb
 @click.argument("name", help="the source")
-@home_options(as_json=False)
+@change_options()
 def forget_source(arguments: Arguments) -> int:
     """Withdraw what was fetched from a source; raise GW801 for an unknown source."""
-    with write_database(arguments) as conn:
-        gone = operator_actions.withdraw_fetched_lists(conn, arguments.name, get_current_time(), _ACTOR)
-    lists = count_things(gone, "list")
-    print_sentence(f"Deactivated {lists} of source {arguments.name}.")
+    name = arguments.name
+    with change_database(arguments) as change:
+        before = describe_source(change.conn, name)
+        gone = operator_actions.withdraw_fetched_lists(change.conn, name, change.at, change.by)
+        change.record_trust_change(f"source {name}", before=before)
+    sentence = f"Deactivated {count_things(gone, 'list')} of source {name}."
+    print_change(change, sentence, as_json=arguments.json, source=name, lists=gone)
     return 0
 
 
 @verb
 @click.argument("file", type=FILE, help="a DER list, or a file of PEM lists")
-@home_options(as_json=False)
+@change_options()
 def load_crl_file(arguments: Arguments) -> int:
     """Store revocation lists in the register; every process uses them from its next message on."""
-    with write_database(arguments) as conn:
-        for issuer, new in load_crls(conn, read_file(arguments.file), get_current_time()):
-            state = "loaded, and used from now on" if new else "loaded already"
-            print_sentence(f"List of {issuer}: {state}.")
+    with change_database(arguments) as change:
+        taken = load_crls(change.conn, read_file(arguments.file), change.at)
+        lists = [{"issuer": issuer, "new": new} for issuer, new in taken]
+        change.record_trust_change(_name_issuers(taken), after=lists)
+    told = [
+        f"List of {issuer}: {'loaded, and used from now on' if new else 'loaded already'}."
+        for issuer, new in taken
+    ]
+    print_change(change, "\n".join(told), as_json=arguments.json, lists=lists)
     return 0
+
+
+def _name_issuers(taken: list[tuple[str, bool]]) -> str:
+    return f"revocation list of {'; '.join(dict.fromkeys(issuer for issuer, _ in taken))}"

@@ -50,7 +50,7 @@ def run_gateway(arguments: Arguments) -> int:
     _set_up_logging()
     settings = read_verb_settings(arguments)
     _check_free_port(settings)
-    apply_migrations(settings)
+    apply_migrations(settings, arguments)
     check_own_hub(settings)
     context = multiprocessing.get_context("spawn")
     targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * max(1, arguments.workers)]

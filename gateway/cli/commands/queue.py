@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.delivery_destinations import find_destinations, load_destinations, name_destination
 from gateway.cli.delivery_report import read_delivery_report
 from gateway.cli.list_options import (
@@ -16,9 +18,10 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
-from gateway.cli.settings import read_database, read_verb_settings, write_database
-from gateway.cli.shared_options import home_options
+from gateway.cli.register_views import describe_delivery
+from gateway.cli.result_output import count_things, print_json, print_problem
+from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.verb_groups import Arguments, VerbCommand, verb
 from gateway.cli.waiting_reasons import describe_delivery_waiting
 from gateway.state_machines import DELIVERY
@@ -33,7 +36,6 @@ __all__ = [
     "show_delivery",
 ]
 
-_ACTOR = "operator"
 _COLUMNS = (
     *("id", "case_number", "lane", "partner", "address", "state", "attempt", "waits_for", "problem"),
     "dedupe_key",
@@ -88,28 +90,33 @@ def _make_deed_verb(deed: str, past: str) -> VerbCommand:
     @click.argument(
         "delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable"
     )
-    @home_options()
+    @change_options()
     def change_deliveries(arguments: Arguments) -> int:
-        from gateway.hub import get_current_time, operator_actions
+        from gateway.hub import operator_actions
 
         function: Callable[..., None] = getattr(operator_actions, f"{deed}_delivery")
-        with write_database(arguments) as conn:
-            places = [
-                _change_one_delivery(conn, function, one, get_current_time()) for one in arguments.delivery
-            ]
-        about = places[0] if len(set(places)) == 1 else "several lanes"
-        counted = count_things(len(places), "delivery", "deliveries")
-        print_sentence(f"{past} {counted} of {about}.", as_json=arguments.json)
+        numbers = tuple(dict.fromkeys(arguments.delivery))
+        with change_database(arguments) as change:
+            before = _describe_deliveries(change.conn, numbers)
+            for one in numbers:
+                function(change.conn, one, change.at, change.by)
+            after = _describe_deliveries(change.conn, numbers)
+            what = f"delivery {', '.join(map(str, numbers))}"
+            change.record_change(what, before=before, after=after)
+        lanes = {row["lane"] for row in after.values()}
+        about = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
+        counted = count_things(len(numbers), "delivery", "deliveries")
+        sentence = f"{past} {counted} of {about}: {', '.join(map(str, numbers))}."
+        print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
         return 0
 
     return change_deliveries
 
 
-def _change_one_delivery(conn: Any, function: Callable[..., None], delivery: int, at: Any) -> str:
-    """Change one delivery and return its lane; raise as the function does."""
-    function(conn, delivery, at, _ACTOR)
-    row = deliveries.find_by_id(conn, delivery)
-    return f"lane {row.lane}" if row is not None else "several lanes"
+def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int, dict[str, Any]]:
+    """Return the states of the deliveries that exist, by their numbers."""
+    found = {number: describe_delivery(conn, number) for number in numbers}
+    return {number: told for number, told in found.items() if told is not None}
 
 
 hold_deliveries = _make_deed_verb("hold", "Held")

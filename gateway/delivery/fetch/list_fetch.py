@@ -8,6 +8,7 @@ from gateway.evidence import record_evidence
 from gateway.hub import import_trusted_list
 from gateway.pki import RevocationList, accept_delta_list, accept_revocation_list
 from gateway.store import (
+    AuditEntry,
     InsufficientStorageError,
     NewFetchedList,
     fetched_lists,
@@ -93,7 +94,8 @@ def _import_fetched_list(work: FetchAttempt, octets: bytes) -> None:
     hub = work.hub
     try:
         known = hub.recognizer
-        import_trusted_list(hub.engine, octets, hub.clock(), known.terms, actor=ACTOR, shelf=known.shelf)
+        entry = AuditEntry(ACTOR, ACTOR, "trust_list.import", "-")
+        import_trusted_list(hub.engine, octets, hub.clock(), known.terms, entry=entry, shelf=known.shelf)
     except InsufficientStorageError:
         raise
     except GatewayError as refused:

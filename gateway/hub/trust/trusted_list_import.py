@@ -6,7 +6,7 @@ so that every process uses the new list from its next message on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -35,6 +35,8 @@ from gateway.store import (
 __all__ = ["ImportedList", "import_trusted_list"]
 
 _ATTEMPTS: Final = 3
+#: Who imports where the caller does not say it.
+_OPERATOR: Final = AuditEntry("operator", "operator", "trust_list.import", "-")
 #: Which list names which other list does not depend on the anchors that we trust ourselves.
 _NOBODY: Final = TrustStore(())
 
@@ -59,7 +61,7 @@ def import_trusted_list(
     now: datetime,
     terms: RecognitionPolicy,
     *,
-    actor: str = "operator",
+    entry: AuditEntry | None = None,
     shelf: TrustedListCache | None = None,
 ) -> ImportedList:
     """Verify a list, ours or another's, and activate it; a refused list leaves the one in force.
@@ -67,14 +69,14 @@ def import_trusted_list(
     Our own list must be signed by a signer that the settings name; another list by a signer that a
     list in force names for that territory. Raises GW201 to GW206 for signature and signer, GW402
     for the form, GW804 for a list that is out of time or older than the loaded one, GW801 where the
-    settings name no signer of our list. A `shelf` saves a frequent caller from parsing the loaded
-    lists again.
+    settings name no signer of our list. `entry` says for the audit who imports,
+    by which verb. A `shelf` saves a frequent caller from parsing the loaded lists again.
     """
     if not terms.signers:
         raise GatewayError(
             SETTINGS_WRONG, "no certificate is configured that may sign the own list", "recognition.signers"
         )
-    shelf = shelf or TrustedListCache()
+    shelf, entry = shelf or TrustedListCache(), entry or _OPERATOR
     for _ in range(_ATTEMPTS):
         with read_transaction(engine) as conn:
             lists = shelf.load_lists(conn, terms)
@@ -82,16 +84,14 @@ def import_trusted_list(
             found = _verify_list(octets, lists, now, terms)
         except GatewayError as refused:
             with write_transaction(engine, "trust_list.refused") as conn:
-                audit_log.record_action(
-                    conn, AuditEntry(actor, actor, "trust_list.import", "-", str(refused)[:300]), now
-                )
+                audit_log.record_action(conn, replace(entry, outcome=str(refused)[:300]), now)
             raise
         if not found.was_activated:
             return found
         with write_transaction(engine, "trust_list.import") as conn:
             # Another list may have been imported meanwhile: the new one is then compared with that one.
             if shelf.load_lists(conn, terms).list_digests == lists.list_digests:
-                _store_list(conn, octets, found, (actor, now))
+                _store_list(conn, octets, found, (entry, now))
                 return found
     raise GatewayError(OUR_MISTAKE, "the stored lists change too fast")
 
@@ -121,8 +121,10 @@ def _check_still_referenced(lists: LoadedTrustedLists, new: TrustedList, now: da
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
 
 
-def _store_list(conn: Connection, octets: bytes, found: ImportedList, deed: tuple[str, datetime]) -> None:
-    actor, now = deed
+def _store_list(
+    conn: Connection, octets: bytes, found: ImportedList, deed: tuple[AuditEntry, datetime]
+) -> None:
+    entry, now = deed
     new = found.list
     number = trusted_lists.insert_trusted_list(
         conn,
@@ -136,7 +138,7 @@ def _store_list(conn: Connection, octets: bytes, found: ImportedList, deed: tupl
             next_update=new.next_update,
             content=octets,
             named_by=found.named_by,
-            taken_by=actor,
+            taken_by=entry.actor,
         ),
         now,
     )
@@ -151,7 +153,5 @@ def _store_list(conn: Connection, octets: bytes, found: ImportedList, deed: tupl
     record_evidence(conn, "trust_list", "trust_list", number, new.sha256, data, now)
     place = f"{new.territory} {new.form}"
     before = None if found.previous_sequence is None else {"sequence": found.previous_sequence}
-    action = AuditEntry(
-        actor, actor, "trust_list.import", place, before=before, after={"sequence": new.sequence}
-    )
+    action = replace(entry, object=place, before=before, after={"sequence": new.sequence})
     audit_log.record_action(conn, action, now)

@@ -1,0 +1,274 @@
+"""Every verb that changes something leaves exactly one row of audit; no other verb leaves any."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Row
+
+from gateway.cli import main
+from gateway.cli.audited_changes import change_database
+from gateway.cli.settings import read_home_settings
+from gateway.cli.verb_groups import Arguments
+from gateway.cli.verb_table import VERBS
+from gateway.evidence import list_subject_leaves
+from gateway.store import NewDelivery, audit_log, deliveries, fetched_lists, make_engine, parties
+from gateway.store.engine import read_transaction, write_transaction
+from tests.cli.test_pki_list import AT, DESCRIPTION, party, zed_list
+from tests.kit.paths import ROOT
+from tests.recognition.sample_lists import NOW, country
+
+ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
+#: Changes of what, and not of whom we believe; a list and the mappings have evidence of their own.
+NO_TRUST = {"migrate", "map use", "pki list import", "pki source refresh"}
+SETTINGS = """
+[hub]
+home = "."
+[http]
+public_url = "http://hub.invalid"
+[recognition]
+signers = ["home-operator.pem"]
+[fetch.root]
+kind = "crl"
+url = "http://127.0.0.1:9/crl"
+issuer = "zed.pem"
+"""
+
+
+class Desk:
+    """A home, whose verbs are run one after another, with what each of them left in the audit."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home = home
+        self.capsys = capsys
+        self.engine = make_engine(read_home_settings(home).database.url)
+        self.ran: set[str] = set()
+
+    def rows(self) -> list[Row[Any]]:
+        with read_transaction(self.engine) as conn:
+            return list(reversed(audit_log.list_actions(conn, limit=1000)))
+
+    def act(self, verb: str, *words: object, home: bool = True) -> dict[str, Any]:
+        """Run a verb that changes something, check its row, and return its object."""
+        before = self.rows() if self.ran else []
+        where = ["--home", str(self.home)] if home else []
+        typed = [*verb.split(), *map(str, words), *where, "--by", "Kim", "--json"]
+        assert main(typed) in (0, 1 if verb == "pki source refresh" else 0), self.capsys.readouterr()
+        told: dict[str, Any] = json.loads(self.capsys.readouterr().out.splitlines()[0])
+        (row,) = self.rows()[len(before) :]
+        assert (row.actor, row.account, row.action, row.outcome) == ("Kim", ACCOUNT, verb, "done")
+        assert row.before is not None or row.after is not None
+        assert row.before != row.after, "nothing is changed"
+        self.check_evidence(row)
+        self.ran.add(verb)
+        return told
+
+    def check_evidence(self, row: Row[Any]) -> None:
+        with read_transaction(self.engine) as conn:
+            leaves = list_subject_leaves(conn, "register", row.object)
+        told = [json.loads(leaf.data) for leaf in leaves]
+        trusted = row.action not in NO_TRUST and not row.action.startswith("queue ")
+        assert [one["after"] for one in told if one["audit"] == row.id] == [row.after] * trusted
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "gateway.toml").write_text(SETTINGS)
+    for name in ("home", "zed", "yan"):
+        party(home, f"{name}-operator", country(name.title()).operator)
+        party(home, f"{name}-party", country(name.title()).party)
+        (home / f"{name}.pem").write_bytes(country(name.title()).authority.certificate.pem)
+    (home / "ours.toml").write_text(DESCRIPTION, encoding="utf-8")
+    (home / "zed.xml").write_bytes(zed_list())
+    return home
+
+
+def test_every_changing_verb_leaves_one_row(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    desk = Desk(home, capsys)
+    desk.act("migrate")
+    _change_files(desk)
+    _change_partners(desk)
+    _change_trust(desk)
+    _change_queue(desk)
+    mappings = desk.home / "mappings"
+    assert main(["map", "export", str(mappings), "--home", str(desk.home)]) == 0
+    capsys.readouterr()
+    desk.act("map use", mappings)
+    desk.act("conformance invite", "--out", home / "suite")
+    assert desk.ran == {words for words, verb in VERBS.items() if verb.effect == "changes"}
+    _check_no_secret(desk)
+    desk.engine.dispose()
+
+
+def _change_files(desk: Desk) -> None:
+    pki = desk.home / "pki"
+    made = ("--party", "hub", "--party", "broker1", "--party", "importer1")
+    assert main(["pki", "demo", "--out", str(desk.home.parent / "other")]) == 0
+    desk.capsys.readouterr()
+    desk.act("pki demo", "--out", pki, *made, "--bridges", home=False)
+    files = [str(desk.home / f"firm.{end}.pem") for end in ("key", "csr", "cert")]
+    assert main(["pki", "request", "CN=Firm", "--key", files[0], "--out", files[1]]) == 0
+    desk.capsys.readouterr()
+    desk.act("pki issue", files[1], "--ca", pki, "--out", files[2], home=False)
+    other = desk.home.parent / "other" / "ca.pem"
+    to = ("--ca", pki, "--policy", "1.2.3=1.2.4", "--out", desk.home / "bridge.pem")
+    desk.act("pki cross", other, *to, home=False)
+    desk.act("pki revoke", pki / "importer1.cert.pem", "--ca", pki, home=False)
+
+
+def _change_partners(desk: Desk) -> None:
+    pki, kind = desk.home / "pki", "urn:example:party-type"
+    desk.act(
+        "party add", "hub", "--role", "hub", "--id", f"{kind}|hub", "--certificate", pki / "hub.cert.pem"
+    )
+    desk.act("party add", "broker1", "--id", f"{kind}|broker1", "--certificate", pki / "broker1.cert.pem")
+    desk.act("party add", "importer1")
+    desk.act("party suspend", "broker1")
+    desk.act("party resume", "broker1")
+    mandate = desk.act("party mandate add", "broker1", "importer1")["mandate"]
+    desk.act("party mandate revoke", mandate)
+    told = desk.act("party certificate add", "broker1", desk.home / "firm.cert.pem")
+    desk.act("party certificate end", told["certificate"])
+    desk.act("party certificate retire", told["certificate"])
+    desk.act("agreement load", ROOT / "conformance" / "agreements" / "example.yaml", "--accept-warnings")
+    desk.act("agreement suspend", "urn:example:agreement:broker1-hub:2026")
+
+
+def _change_trust(desk: Desk) -> None:
+    signed = desk.home / "ours.xml"
+    key = ("--key", desk.home / "home-operator.key", "--certificate", desk.home / "home-operator.pem")
+    words = ("pki", "list", "make", desk.home / "ours.toml", "--out", signed, "--at", NOW.isoformat(), *key)
+    assert main([str(word) for word in words]) == 0
+    desk.capsys.readouterr()
+    desk.act("pki list import", signed, "--at", AT)
+    desk.act("pki crl", desk.home / "pki" / "crl.pem")
+    desk.act("pki source refresh", "root")
+    with write_transaction(desk.engine) as conn:
+        fetched_lists.ensure_source(conn, "root", "crl", "http://127.0.0.1:9/crl")
+    desk.act("pki source forget", "root")
+
+
+def _change_queue(desk: Desk) -> None:
+    new = NewDelivery(
+        agent="msh", destination="broker1", subject_type="message", subject_id="1", dedupe_key="1"
+    )
+    with write_transaction(desk.engine) as conn:
+        first = deliveries.enqueue_delivery(conn, new, NOW)
+        second = deliveries.enqueue_delivery(conn, replace(new, dedupe_key="2"), NOW)
+    desk.act("queue hold", first, second)
+    desk.act("queue release", first)
+    with write_transaction(desk.engine) as conn:
+        conn.exec_driver_sql(f"UPDATE deliveries SET state = 'FAILED' WHERE id = {first}")
+    desk.act("queue requeue", first)
+    desk.act("queue cancel", second)
+
+
+def _check_no_secret(desk: Desk) -> None:
+    told = "".join(f"{row.before}{row.after}" for row in desk.rows())
+    assert "PRIVATE KEY" not in told
+    for file in desk.home.rglob("*.key.pem"):
+        assert file.read_text().splitlines()[1] not in told, file
+
+
+@pytest.fixture
+def own(tmp_path: Path, engine: Engine) -> Path:
+    """Return a home on either database."""
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+    return tmp_path
+
+
+def _list_audit(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    assert main(["audit", "list", "--json", "--home", str(home), *words]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_audit_is_listed_and_shown(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("add", "firm"), ("suspend", "firm", "--by", "Lee"), ("add", "other")):
+        assert main(["party", *words, "--home", str(own)]) == 0
+    capsys.readouterr()
+    found = _list_audit(own, capsys)
+    assert [(row["verb"], row["object"], row["by"]) for row in found] == [
+        ("party add", "party other", ACCOUNT),
+        ("party suspend", "party firm", "Lee"),
+        ("party add", "party firm", ACCOUNT),
+    ]
+    for number, words in (
+        (1, ("--who", "Lee")),
+        (3, ("--who", ACCOUNT)),
+        (2, ("--verb", "party add")),
+        (3, ("--verb", "party")),
+        (0, ("--verb", "part")),
+        (2, ("--what", "firm")),
+        (0, ("--what", "%")),
+        (3, ("--since", "2020-01-01")),
+        (0, ("--since", "2999-01-01")),
+    ):
+        assert len(_list_audit(own, capsys, *words)) == number, words
+    assert main(["audit", "show", str(found[1]["id"]), "--json", "--home", str(own)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["before"]["status"], told["after"]["status"]) == ("ACTIVE", "SUSPENDED")
+    assert main(["audit", "show", "99", "--home", str(own)]) == 1
+
+
+def test_a_verb_that_forgets_its_record_changes_nothing(own: Path, engine: Engine) -> None:
+    arguments = Arguments(home=str(own), config=None, verb_words="party add")
+    with pytest.raises(RuntimeError, match="does not record"), change_database(arguments) as change:
+        parties.register_party(change.conn, "firm", "Firm", "applicant", NOW)
+    with read_transaction(engine) as conn:
+        assert parties.find_party(conn, "firm") is None
+    reading = Arguments(home=str(own), config=None, verb_words="party list")
+    with pytest.raises(RuntimeError, match="reading only"), change_database(reading):
+        pass
+
+
+def test_what_is_refused_leaves_no_row(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused: Sequence[Sequence[str]] = (
+        ("party", "suspend", "nobody"),
+        ("party", "mandate", "revoke", "7"),
+        ("party", "certificate", "retire", "00" * 32),
+        ("agreement", "suspend", "none"),
+        ("queue", "hold", "7"),
+    )
+    for words in refused:
+        assert main([*words, "--home", str(own)]) == 1, words
+    assert main(["party", "add", "firm", "--by", " ", "--home", str(own)]) == 2
+    assert main(["migrate", "--home", str(own)]) == 0
+    capsys.readouterr()
+    assert _list_audit(own, capsys) == []
+
+
+def test_no_verb_writes_by_another_way() -> None:
+    """A home of the suite and the demo are made by verbs that record them, or are homes of their own."""
+    allowed = {"audited_changes.py", "conformance_home.py", "demo_stage.py"}
+    for path in (ROOT / "gateway" / "cli").rglob("*.py"):
+        names = {
+            ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+        }
+        if path.name not in allowed:
+            assert not names & {"write_transaction", "run_in_group_commit"}, path.name
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (("party", "mandate", "broker1", "importer1"), "gateway party mandate add"),
+        (("party", "revoke", "3"), "gateway party mandate revoke"),
+        (("party", "retire", "3f0a"), "gateway party certificate retire"),
+    ],
+)
+def test_an_old_spelling_names_the_new_one(
+    old: tuple[str, ...], new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(old) == 2
+    assert f"is now `{new}`" in capsys.readouterr().err
