@@ -1,4 +1,4 @@
-"""Hostile input: attacks as scenarios, to be run against any gateway."""
+"""Hostile input: attacks as scenarios that run against any gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Algorithms that no policy names, and signature values that only look like some (SIG-24 to 27, 35)."""
+"""Attacks with algorithms that no policy allows and with malformed signature values (SIG-24 to 27, 35)."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC6325
 _HMAC_SHA256: Final = f"{DSIG_MORE}hmac-sha256"
 _FORGED: Final = set_text("//eb:ConversationId", "forged-conversation")
 
-#: Where the key of an HMAC is from, its algorithm, and to how many bits it is cut.
+#: The source of the HMAC key, the algorithm, and the number of bits that are kept.
 _HmacForgery = tuple[Callable[[AttackerKit], bytes], str, int | None]
-#: What stands in place of a signature value, or what is made of it.
+#: A replacement for the signature value, or a function that changes it.
 _ValueForgery = bytes | Callable[[bytes], bytes]
 
 
 def _forge_hmac(forgery: _HmacForgery) -> RequestMaker:
-    """Return: a forged message with an HMAC that the public key is the key of, cut to some bits."""
+    """Return the step that forges a message by an HMAC keyed with the public key, truncated to some bits."""
     key, algorithm, length = forgery
 
     def make_mutation(kit: AttackerKit) -> TreeMutation:
@@ -112,7 +112,7 @@ def _replace_signature_value(forgery: _ValueForgery) -> TreeMutation:
 
 
 def _forge_ecdsa_value(forgery: _ValueForgery) -> RequestMaker:
-    """Return: a message of B, whose key is elliptic, with another signature value."""
+    """Return the step that sends a message of B (elliptic curve key) with another signature value."""
     change = mutate_tree(_replace_signature_value(forgery))
     return lambda kit: kit.build_message(member="b", tampered=change)
 
@@ -126,7 +126,7 @@ def _encode_as_der(value: bytes) -> bytes:
 
 
 # fmt: off
-#: Algorithms that the sender has signed and digested by: of what, and which.
+#: Algorithms that the sender used for signature and digest: the element, and the algorithm.
 _ALGORITHMS: Final[AttackTable[tuple[str, str]]] = (
     ("rsa-sha1", "SignatureMethod rsa-sha1", (_METHOD, f"{DS}rsa-sha1"), "GW204", False),
     ("dsa-sha1", "SignatureMethod dsa-sha1", (_METHOD, f"{DS}dsa-sha1"), "GW204", False),
@@ -145,7 +145,7 @@ _ALGORITHMS: Final[AttackTable[tuple[str, str]]] = (
     ("digest-unknown", "DigestMethod unknown", (_DIGEST, "urn:example:digest")),
 )
 
-#: Messages that somebody without a key has forged and signed by an HMAC.
+#: Messages that an attacker without a key forged and signed with an HMAC.
 _HMACS: Final[SourcedTable[_HmacForgery]] = (
     ("24.public-key", "a forged message with an HMAC whose key is the public key",
      (_get_public_key, _HMAC_SHA256, None), "GW204", _HMAC),
@@ -190,7 +190,7 @@ _RSA_VALUES: Final[tuple[Row[_ValueForgery], ...]] = (
     ("rsa-long", "RSA value: a zero octet before it", lambda value: b"\x00" + value),
 )
 
-#: Base64 that is none, or that is written otherwise: of what, and how.
+#: Invalid or unusual Base64: the element, and the change.
 _TEXTS: Final[AttackTable[tuple[str, Callable[[str], str]]]] = (
     ("value", "garbage in the signature value", (_VALUE, lambda text: f"{text[:9]}!*!{text[9:]}")),
     ("certificate", "garbage in the certificate",
@@ -210,7 +210,7 @@ _CALL_TEXTS: Final[tuple[Row[tuple[str, Callable[[str], str]]], ...]] = (
     ("call-token", "garbage in the token", (TOKEN, lambda text: f"!*!{text}")),
 )
 
-#: Messages made otherwise.
+#: Messages that are built in another way.
 _MADE: Final[tuple[SourcedRow[RequestMaker], ...]] = (
     ("26.rsa-named-for-ec", "rsa-sha256 of an elliptic key",
      sign_again(set_attribute(_METHOD, "Algorithm", f"{DSIG_MORE}rsa-sha256"), member="b"), "GW204", _WEAK),

@@ -1,8 +1,8 @@
-"""What an answer says, whether it is what had to come, and whether it proves that what was sent was taken.
+"""Evaluates an answer: its content, whether it was expected, and whether it proves acceptance.
 
-A status 200 proves nothing: a proxy, or a gateway that believes everybody, says it too.  A
-message is taken when the gateway's signed Acknowledgment names it and repeats its digests,
-a call when the gateway's signed answer relates to it.
+A status 200 proves nothing: a proxy, or a gateway that verifies nothing, sends it too. A
+message is accepted if the gateway's signed Acknowledgment names it and repeats its digests.
+A call is accepted if the gateway's signed answer relates to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHOWN: Final = 160
 
 @dataclass(frozen=True, slots=True)
 class AnswerSummary:
-    """What an answer says in short.
+    """The summary of an answer.
 
     `codes` are errorCodes of an ErrorList, `fault` the local name of a SOAP fault code,
     `problems` ids of our catalogue where the gateway names one, `message` whether there is
@@ -53,12 +53,12 @@ class AnswerSummary:
 
     @property
     def is_refusal(self) -> bool:
-        """Tell whether the gateway says no by a message."""
+        """Return whether the answer is an ErrorList or a fault."""
         return bool(self.codes or self.fault)
 
     @property
     def is_acceptance(self) -> bool:
-        """Tell whether the gateway says yes."""
+        """Return whether the answer accepts the step."""
         return self.status is not None and 200 <= self.status < 300 and not self.is_refusal
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class AnswerSummary:
 
 
 def summarize_answer(answer: Answer) -> AnswerSummary:
-    """Read an answer; one that is no SOAP message has its status only."""
+    """Return the summary of an answer; for an answer that is not a SOAP message only the status is set."""
     try:
         root = read_multipart_related(answer.headers.get("content-type", ""), answer.body).root.content
         envelope = read_envelope(parse_xml(root))
@@ -98,7 +98,7 @@ def _get_local_name(code: str) -> str:
 
 
 def explain_mismatch(answer: Answer, expected: Expectation) -> str:
-    """Return why an answer is not what had to come, "" when it is."""
+    """Return why an answer differs from the expectation; an empty text when it does not."""
     if answer.timed_out:
         return "no answer in time"
     heard = summarize_answer(answer)
@@ -121,7 +121,7 @@ def explain_mismatch(answer: Answer, expected: Expectation) -> str:
 
 
 def _allows_refusal(answer: Answer, heard: AnswerSummary, expected: Expectation) -> bool:
-    """Tell whether a refusal is one that is as good as an acceptance."""
+    """Return whether the expectation allows this refusal as well as an acceptance."""
     if answer.status is None:
         return expected.silent and not answer.body
     return answer.status in expected.http or bool(set(heard.codes) & set(expected.ebms))
@@ -137,7 +137,7 @@ def _explain_wrong_refusal(heard: AnswerSummary, expected: Expectation) -> str:
 
 
 def describe_expectation(expected: Expectation) -> str:
-    """Return what had to come, in words."""
+    """Return the expectation in words."""
     if expected.accepted:
         return "accepted"
     faces = (
@@ -152,10 +152,9 @@ def describe_expectation(expected: Expectation) -> str:
 
 
 def explain_missing_proof(kit: AttackerKit, step: Step, answer: Answer) -> str:
-    """Return why an answer that refuses nothing does not prove that the step was taken, "" when it does.
+    """Return why an answer does not prove acceptance of the step; an empty text when it does.
 
-    What asks for no proof (a signal, a message without AckRequested, octets that are no
-    message) needs none.
+    A signal, a message without AckRequested, and octets that are not a message need no proof.
     """
     if not isinstance(step, HttpRequest):
         return ""
@@ -182,7 +181,7 @@ def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None
 
 
 def _read_sent_message(step: HttpRequest) -> SentUnit | None:
-    """Return the message of a step that asks for an Acknowledgment, None for what does not."""
+    """Return the message of a step if it requests an Acknowledgment, otherwise None."""
     try:
         sent = EBMS2.read_sent_unit(_make_parcel(step.headers, step.body), DEFAULT_LIMITS)
     except GatewayError:

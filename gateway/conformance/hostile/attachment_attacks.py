@@ -1,6 +1,6 @@
-"""Attachments added, removed, exchanged, written in another way, called something else (SIG-14 to SIG-16).
+"""Attacks on attachments: added, removed, swapped, re-encoded, renamed (SIG-14 to SIG-16).
 
-Wrapping is among it: two parts answer to one ``cid:``, and verifier and reader take different ones.
+Wrapping is included: two parts match one ``cid:``, and verifier and reader use different ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _make_part(name: str, content: bytes = b"<forged/>") -> MimePart:
 
 
 def _change_content(change: OctetMutation, fields: Mapping[str, str] | None = None) -> RequestMaker:
-    """Return: the first attachment with another content, and further header fields."""
+    """Return the step that changes the content of the first attachment and adds header fields."""
 
     def replace_first_part(parts: list[MimePart]) -> list[MimePart]:
         first, *others = parts
@@ -69,7 +69,7 @@ def _change_content(change: OctetMutation, fields: Mapping[str, str] | None = No
 
 
 def _swap_between_parts(field: str) -> RequestMaker:
-    """Return: both attachments have the `field` of the other one."""
+    """Return the step that swaps a header `field` of the two attachments."""
 
     def swap_field(parts: list[MimePart]) -> list[MimePart]:
         one, two = parts
@@ -80,7 +80,7 @@ def _swap_between_parts(field: str) -> RequestMaker:
 
 
 def _send_foreign_part(kit: AttackerKit) -> HttpRequest:
-    """Return a message of A with the first attachment of another one of A."""
+    """Return a message of A with the first attachment of another message of A."""
     other = kit.make_unit(payloads=(Payload("p1.other@suite.example", "application/xml", b"<other/>"),))
     return kit.build_message(
         parts=lambda parts: [replace(parts[0], content=other.payloads[0].content), *parts[1:]]
@@ -96,7 +96,7 @@ def _send_unnamed_part(kit: AttackerKit) -> HttpRequest:
 
 
 def _claim_transfer_encoding(claim: tuple[str, bytes]) -> RequestMaker:
-    """Return: a payload that is text in a transfer encoding; the part then says that it is one."""
+    """Return the step that sends encoded text as payload and then declares that transfer encoding."""
     encoding, encoded = claim
 
     def make_request(kit: AttackerKit) -> HttpRequest:
@@ -127,7 +127,7 @@ def _change_media_type(kind: str) -> RequestMaker:
 
 _BEFORE: Final = MARK + b"\r\nContent-Type: text/plain\r\nContent-ID: <before@suite.example>\r\n\r\nx\r\n"
 _LATE: Final = MARK + b"\r\nContent-ID: <late@suite.example>\r\n\r\n<forged/>\r\n" + MARK + b"--\r\n"
-#: A further part, which A has signed and did not send.
+#: An additional part that A signed and did not send.
 _GONE: Final = '<eb:Reference xlink:href="cid:gone@suite.example" xlink:type="simple"/>'
 
 # fmt: off
@@ -173,7 +173,7 @@ _CONTENTS: Final[tuple[Row[OctetMutation], ...]] = (
     ("base64-content", "an attachment in base64 that does not say so", base64.b64encode),
 )
 
-#: What its sender has encoded, without saying so: the part now says it.
+#: Content that the sender encoded without declaring it; the part now declares it.
 _CLAIMS: Final[AttackTable[tuple[str, bytes]]] = (
     ("claims-base64", "an attachment that is base64 by its sender, and now says so: a reader decodes it",
      ("base64", base64.b64encode(b"<forged/>")), "GW202"),
@@ -207,12 +207,12 @@ _TYPES: Final[AttackTable[str]] = (
 )
 # fmt: on
 
-#: Returns the forged part, with its header fields, by the Content-ID it stands for.
+#: Returns the forged part with its header fields, for the Content-ID that it imitates.
 _PartWriter = Callable[[str], str]
 
 
 class _PartVariant(NamedTuple):
-    """A forged part, what refuses it, how the naive gateway finds its payload, and what that is called."""
+    """A forged part, the problems that refuse it, how the naive gateway finds the payload, and its name."""
 
     attack: str
     name: str
@@ -225,7 +225,7 @@ class _PartVariant(NamedTuple):
 
 
 def _write_with_fields(*lines: str) -> _PartWriter:
-    """Return: a part with these header fields, ``{}`` in them being the Content-ID of the honest one."""
+    """Return the builder of a part with these header fields; ``{}`` is replaced by the honest Content-ID."""
 
     def write_part(cid: str) -> str:
         head = "\r\n".join([_FIRST_TYPE, *(line.replace("{}", cid) for line in lines)])
@@ -235,7 +235,7 @@ def _write_with_fields(*lines: str) -> _PartWriter:
 
 
 def _write_changed_id(change: Callable[[str], str]) -> _PartWriter:
-    """Return: a part whose Content-ID is made of that of the honest one."""
+    """Return the builder of a part whose Content-ID is derived from the honest one."""
     return lambda cid: _write_with_fields("Content-ID: <{}>")(change(cid))
 
 

@@ -1,8 +1,8 @@
-"""What an attack is: a scenario of exchanges with a gateway, and what must come of each.
+"""An attack: a scenario of exchanges with a gateway, and the required result of each.
 
-A scenario is a generator: it yields an exchange and is sent the answer, so that one step can
-be made from what the last one brought.  It makes everything from its kit and keeps
-nothing, so the same scenario runs against a process, a URL, or a stopwatch.
+A scenario is a generator. It yields an exchange and receives the answer, so that a step can
+use the previous answer. It builds everything from its kit and keeps no state, so the same
+scenario runs against a process, against a URL, and in a measurement.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import Answer, Exchange
 
-#: Plays an attack with a kit.
+#: Runs an attack with a kit.
 Scenario = Callable[[AttackerKit], Generator[Exchange, Answer, None]]
 
 
@@ -22,9 +22,9 @@ class AttackCase:
     """One attack.
 
     `id` is the attack's id in the table, a full stop and the variant (``SIG-07.body-in-header``);
-    `source` says where the attack is known from, `feature` what a gateway must have for the
-    case to mean something ("" for what each has).  `naive`: the last step carries a signature
-    that the naive verifier of this suite accepts, which the suite's own test holds.
+    `source` says the origin of the attack, `feature` what a gateway must have for the
+    case to apply (empty: every gateway). `naive`: the last step has a signature that the naive
+    verifier of this suite accepts; a test of the suite checks this.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The table of known attacks, and every case of the suite: family after family, their ids unique."""
+"""The table of known attacks, and all cases of the suite with unique ids, in families."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 from gateway.share import get_data_folder
 
-#: The modules that bring cases, cheap ones first.
+#: The modules with cases; modules with cheap cases come first.
 FAMILIES: Final = (
     "signature_wrapping",
     "call_wrapping",
@@ -49,9 +49,9 @@ _FACES: Final = frozenset({"problem", "ebms", "fault", "http", "rule"})
 class KnownAttack:
     """One known attack.
 
-    `expected` says by face what must come of it: problem ids, ErrorList codes, SOAP fault
-    codes, HTTP statuses, or a `rule` in words.  `held_by` are globs of case ids, and node ids
-    of this product's tests; `not_yet` names the feature that is still to come.
+    `expected` has the required result of each endpoint: problem ids, ErrorList codes, SOAP fault
+    codes, HTTP statuses, or a `rule` in words. `held_by` are globs of case ids, and node ids
+    of this product's tests. `not_yet` names a feature that is not available yet.
     """
 
     id: str
@@ -72,11 +72,11 @@ class KnownAttack:
         return tuple(one for one in self.held_by if "::" in one)
 
     def format_coverage(self) -> str:
-        """Return what holds the attack off, in one line."""
+        """Return what prevents the attack, in one line."""
         return "; ".join((*self.held_by, *((f"not yet: {self.not_yet}",) if self.not_yet else ())))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON holds it."""
+        """Return the row as a JSON object."""
         return {
             "id": self.id,
             "title": self.title,
@@ -89,7 +89,7 @@ class KnownAttack:
 
 
 def read_attack_table() -> tuple[KnownAttack, ...]:
-    """Read the shipped table; GW801 names a row that is not as it should be."""
+    """Return the shipped table; raises GW801 for an invalid row."""
     source = get_data_folder("conformance").joinpath("suites", "hostile", _FILE)
     table = yaml.safe_load(source.read_text(encoding="utf-8"))
     return tuple(_read_attack_row(name, row) for name, row in table.items())
@@ -123,5 +123,5 @@ def load_all_cases() -> tuple[AttackCase, ...]:
 
 
 def select_cases(pattern: str | None) -> tuple[AttackCase, ...]:
-    """Return the cases whose id fits a glob (``SIG-*``), every one without it."""
+    """Return the cases whose id matches a glob (``SIG-*``), or all cases without a glob."""
     return tuple(case for case in load_all_cases() if pattern is None or fnmatchcase(case.id, pattern))

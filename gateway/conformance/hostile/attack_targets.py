@@ -1,4 +1,4 @@
-"""Where a case is played: a gateway behind a URL, octets on its connections, or a WSGI application here."""
+"""The targets of a case: a gateway at a URL, raw connections, or a WSGI application in this process."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.pki import make_client_context
 
 _CONNECT: Final = 10.0
-#: After an answer: so long may a second one take to come on the same connection.
+#: How long to wait for a second answer on the same connection.
 _MORE: Final = 0.4
 _CHUNK: Final = 65536
-#: No answer to an attack is long; what is longer is cut.
+#: Longer answers are truncated.
 _LONGEST: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class WireAddress:
-    """Where connections go, over TLS by a context if there is one, and what the octets call it."""
+    """The address of connections, an optional TLS context, and the host and path in the octets."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ class WireAddress:
 
 
 def run_script(step: RawScript, wire: WireAddress) -> Answer:
-    """Play a script on all its connections at once; return the answer that is worst for the gateway."""
+    """Run a script on all its connections at once; return the answer that is worst for the gateway."""
     answers: list[Answer] = []
     threads = [
         threading.Thread(target=lambda: answers.append(_run_on_connection(step, wire)), daemon=True)
@@ -88,7 +88,7 @@ def _run_on_connection(step: RawScript, wire: WireAddress) -> Answer:
     started = time.monotonic()
     try:
         connection = wire.open_connection()
-    except OSError:  # not even let in
+    except OSError:  # the connection was not accepted
         return Answer(None, {}, b"", time.monotonic() - started)
     with connection:
         _send_script(connection, step, wire)
@@ -96,7 +96,7 @@ def _run_on_connection(step: RawScript, wire: WireAddress) -> Answer:
 
 
 def _send_script(connection: socket.socket, step: RawScript, wire: WireAddress) -> None:
-    """Send piece after piece; stop when the other end has something to say, or has gone."""
+    """Send the pieces in order; stop when the peer has answered or has closed the connection."""
     with suppress(OSError):
         connection.settimeout(step.wait)
         for octets, pause in step.script:
@@ -112,7 +112,7 @@ def _is_readable(connection: socket.socket, seconds: float) -> bool:
 
 
 def _receive_answer(connection: socket.socket, started: float, wait: float) -> Answer:
-    """Read one answer, and what else comes shortly after it."""
+    """Return one answer with the octets that follow it shortly afterwards."""
     octets, ended = bytearray(), False
     end = time.monotonic() + wait
     answer: Answer | None = None
@@ -134,10 +134,10 @@ def _receive_answer(connection: socket.socket, started: float, wait: float) -> A
 
 
 class _ReceivedOctets(io.BytesIO):
-    """What was received, as `http.client` reads it; stays open, so that what follows can be seen."""
+    """Received octets as a file for `http.client`; it stays open, so that further octets can be read."""
 
     def makefile(self, *_: Any) -> _ReceivedOctets:
-        """Return itself: there is no socket below."""
+        """Return itself, because there is no socket."""
         return self
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class _ReceivedOctets(io.BytesIO):
 
 
 def _parse_answer(octets: bytes, ended: bool) -> Answer | None:
-    """Return the answer that `octets` begin with, None as long as it is not complete."""
+    """Return the answer at the start of `octets`, None while it is incomplete."""
     if b"\n\r\n" not in octets and b"\n\n" not in octets:
         return None
     source = _ReceivedOctets(octets)
@@ -165,20 +165,20 @@ _TIME_OUT: Final = 30.0
 
 
 class Target(Protocol):
-    """A gateway that can be sent steps."""
+    """A gateway that receives steps."""
 
     @property
     def name(self) -> str:
-        """Return what a report calls it."""
+        """Return the name for reports."""
 
     def send(self, step: Step) -> Answer:
-        """Return the answer to one step; raises `NotOfferedError` for one that cannot be played here."""
+        """Return the answer to one step; raises `NotOfferedError` for a step that is impossible here."""
 
 
 class UrlTarget:
-    """A gateway somewhere; `url` is its base URL, or that of its ebMS endpoint.
+    """A gateway at a URL; `url` is its base URL, or that of its ebMS endpoint.
 
-    `tls` says whom to believe over TLS and what to show; without it those the operating system believes.
+    `tls` has the trust anchors and the client certificate. Without it the anchors of the system count.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class UrlTarget:
         connection = make_http_connection(url, self._time_out, self._find_context(url))
         try:
             connection.connect()
-            # Who refuses early closes while we still send: the answer lies there to be read.
+            # A peer that refuses early closes while we are sending: its answer can still be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(step.method, get_request_path(url), step.body, dict(step.headers))
             response = connection.getresponse()
@@ -235,7 +235,7 @@ def _parse_target_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and _get_port(parts) > 0
     except ValueError:
-        # Brackets that are no address, a port that is none.
+        # Brackets without a valid address, or an invalid port.
         known = False
     if not known:
         raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
@@ -255,7 +255,7 @@ class WsgiTarget:
     name: str = "in process"
 
     def send(self, step: Step) -> Answer:
-        """Return the answer to one step; an exception out of the application is a status 500."""
+        """Return the answer to one step; an exception of the application counts as status 500."""
         if isinstance(step, RawScript):
             raise NotOfferedError("an attack on HTTP itself needs a URL")
         started = time.monotonic()

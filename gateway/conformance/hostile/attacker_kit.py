@@ -1,7 +1,7 @@
-"""What an attacker can have: keys of two members and of strangers, what was agreed, a clock, an id source.
+"""The attacker's means: keys of two members and of strangers, agreements, a clock, an id source.
 
-A kit makes honest messages and calls, and the same with hooks at each stage; what it is
-made of stands in a partner folder, so that a suite can be pointed at any gateway.
+A kit makes honest messages and calls, and changes them by hooks at each stage. Its data are in
+a partner folder, so that the suite can attack any gateway.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
 _PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
-#: Further keys that a partner folder may hold: certificates of member A that must not be taken.
+#: Optional keys of a partner folder: certificates of member A that must not be accepted.
 _FURTHER: Final = ("expired", "revoked", "encryption")
 _PAYLOADS: Final = (
     ("application/xml", "<신고><품목 번호='1'>튤립 구근</품목></신고>".encode()),
@@ -52,14 +52,14 @@ _PAYLOADS: Final = (
 
 @dataclass(frozen=True)
 class AttackerKit:
-    """Everything an attacker can have; makes messages and calls, honest or not.
+    """The attacker's means; makes honest and hostile messages and calls.
 
     `signers` by name: members ``a`` and ``b``, ``agency``, ``stranger`` (another authority,
-    A's subject), ``selfsigned`` (A's subject), and of a partner folder that offers them
+    A's subject), ``selfsigned`` (A's subject), and if the partner folder has them
     ``expired``, ``revoked`` and ``encryption`` (registered for A).  `outsider` is the
     stranger's authority, to issue more.  `application` is a number about which the agency
     may make a call (Acknowledge) again and again, `receipt` what it then says.  `features`
-    are those that the gateway is said to have.
+    are those that the gateway has according to the caller.
     """
 
     members: Mapping[str, Membership]
@@ -82,7 +82,7 @@ class AttackerKit:
         return f"{self.uuids()}@{member}.suite.invalid"
 
     def get_signer(self, who: str | Signer) -> Signer:
-        """Return the signer of that name (or the one given); `NotOfferedError` when there is none."""
+        """Return the signer of that name (or the given one); raises `NotOfferedError` when it is missing."""
         if not isinstance(who, str):
             return who
         if who not in self.signers:
@@ -90,7 +90,7 @@ class AttackerKit:
         return self.signers[who]
 
     def build_context(self, member: str = "a") -> ProtocolContext:
-        """Return what a protocol core may ask, as that member has it: to open what the gateway answers."""
+        """Return the context of a member for the protocol core, to open answers of the gateway."""
         known = self.members[member]
         return replace(
             known.build_context(),
@@ -146,8 +146,8 @@ class AttackerKit:
     ) -> Parcel:
         """Return a message as HTTP carries it; `hooks` are those of `Craft`.
 
-        Without `unit` an honest one of `member`; without `signer` the member signs, as long
-        as it is `signed` at all.
+        Without `unit` it is an honest message of `member`. Without `signer` the member signs,
+        unless `signed` is false.
         """
         key = self.get_signer(signer or member) if signed else None
         return MutatedMessage(self.make_unit(member) if unit is None else unit, key, **hooks).build_parcel()
@@ -176,8 +176,8 @@ class AttackerKit:
     ) -> HttpRequest:
         """Return a signed call of the gateway's service for agencies; `hooks` are those of `CallCraft`.
 
-        `content` is the element in the Body, or what stands inside the operation's element;
-        without it the call acknowledges an application that this agency was asked about.
+        `content` is the element in the Body, or the content of the operation's element. Without
+        it the call acknowledges an application that was sent to this agency.
         `addressing` changes fields of the WS-Addressing headers (``action``, ``message_id``,
         ``to``, ``relates_to``).
         """
@@ -209,7 +209,7 @@ def read_attacker_kit(
     clock: Callable[[], datetime] = get_current_time,
     uuids: Callable[[], uuid.UUID] = uuid.uuid4,
 ) -> AttackerKit:
-    """Read a partner folder; strangers, of whom a gateway knows nothing, are made anew."""
+    """Return the kit of a partner folder; strangers, which no gateway knows, get new keys."""
     members = {
         name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
         for name in MEMBERS
@@ -239,7 +239,7 @@ def read_attacker_kit(
 
 
 def _make_strangers(subject: str, at: datetime) -> tuple[tuple[CertificationAuthority, Signer], Signer]:
-    """Return another authority with a signer of A's subject, and a signer who vouches for itself."""
+    """Return another authority with a signer of A's subject, and a self-signed signer."""
     authority = make_authority("CN=Somebody else", at - timedelta(days=1))
     signer = issue_certificate(authority, subject, at, CertificateOrder()).signer
     own = make_authority(subject, at - timedelta(days=1))

@@ -1,7 +1,7 @@
 """Wrapping of signed SOAP calls, whose references name what they sign by wsu:Id (SIG-02 to SIG-09).
 
-The signed element goes somewhere else, where the verifier still finds it by its Id; a
-forged one takes its place, where the service reads it.
+The signed element is moved to a place where the verifier still finds it by its Id. A
+forged element takes its place, where the service reads it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _TARGETS: Final = (
 )
 # fmt: on
 
-#: Takes the signed element of a call to another place; the forged one has its place already.
+#: Moves the signed element of a call; the forged element is already in its place.
 _SignedPlacement = Callable[[etree._Element, etree._Element, etree._Element], None]
 
 
 def _move_into(path: str, *inside: str, first: bool = False) -> _SignedPlacement:
-    """Return: the signed element below `path`, inside new elements named `inside`."""
+    """Return the move that puts the signed element below `path`, inside new elements named `inside`."""
 
     def move_signed(root: etree._Element, original: etree._Element, forged: etree._Element) -> None:
         home = forged if path == "." else get_element(root, path)
@@ -77,9 +77,9 @@ def _move_into_sender(root: etree._Element, original: etree._Element, _: etree._
 
 
 class _CallVariant(NamedTuple):
-    """How a call is wrapped, how the naive gateway finds its target, and by what the forged one is named.
+    """How a call is wrapped, how the naive gateway finds its target, and the Id of the forged element.
 
-    `problems` refuse each of the three targets: most in their structure, before any signature.
+    `problems` refuse each of the three targets, mostly for their structure, before the signature is checked.
     """
 
     attack: str
@@ -91,7 +91,7 @@ class _CallVariant(NamedTuple):
     problems: tuple[str, str, str] = ("GW107", "GW107", "GW107")
 
 
-#: How the forged element is named: by an Id of its own, by the same one, by none, in another attribute.
+#: The Id of the forged element: its own, the same, none, or in another attribute.
 _IDENTIFIERS: Final[dict[str, tuple[str, str]]] = {
     "other": ("wsu:Id", "{}-forged"),
     "same": ("wsu:Id", "{}"),

@@ -1,8 +1,8 @@
-"""How cases are made: what is sent in which scenario, and what must come of it.
+"""Builders of cases: the request, the scenario, and the required result.
 
-The usual case is one request.  Who changes a message on the way has no key; the sender and
-the agency have, and sign what nobody may sign, so that the one thing that is wrong is the
-only thing that can be refused.
+The usual case is one request. An attacker on the way has no key. The sender and the agency
+have keys and sign what must not be signed, so that the request is wrong in exactly one
+respect.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from gateway.conformance.hostile.tree_mutations import (
 from gateway.errors import PROBLEMS
 from gateway.wire import WSU
 
-#: Makes a request of what a kit has.
+#: Makes a request from a kit.
 RequestMaker = Callable[[AttackerKit], HttpRequest]
 
-#: Faults by which a SOAP stack may refuse what is wrong in WS-Security or in the envelope.
+#: Faults by which a SOAP stack may refuse errors in WS-Security or in the envelope.
 SOAP_REFUSALS: Final = (
     "FailedCheck",
     "InvalidSecurity",
@@ -60,7 +60,7 @@ EXPIRES: Final = f"{TIMESTAMP}/wsu:Expires"
 FIRST_REFERENCE: Final = "(//ds:SignedInfo/ds:Reference)[1]"
 
 
-#: Prefixes stay what they are wherever an element goes, as they do when a text is cut and pasted.
+#: An element keeps its prefixes when it is moved, as in text that is cut and pasted.
 DECLARED: Final = swap_octets(
     "<soap:Envelope ", f'<soap:Envelope xmlns:wsu="{WSU}" xmlns:x="urn:example:unknown" '
 )
@@ -69,8 +69,8 @@ DECLARED: Final = swap_octets(
 def expect_refusal(*problems: str, http: tuple[int, ...] = (), silent: bool = False) -> Expectation:
     """Return the expectation of a refusal by `problems`, with their codes in ErrorLists and faults.
 
-    A gateway that sees the forgery only when it checks the signature says SecurityFailure;
-    one that sees that the structure is wrong may say that first.
+    A gateway that detects the forgery by the signature answers SecurityFailure. A gateway
+    that detects the wrong structure first may answer that.
     """
     rows = [PROBLEMS[one] for one in problems]
     codes = dict.fromkeys(["SecurityFailure", *(row.ebms2 for row in rows if row.ebms2)])
@@ -150,7 +150,7 @@ def build_tampered_call(kit: AttackerKit, *changes: TreeMutation, **hooks: Any) 
 
 
 def copy_element(path: str, *, with_id: bool = False) -> TreeMutation:
-    """Return the change that puts a copy behind the element at `path`, without its wsu:Id unless told."""
+    """Return the change that copies the element at `path` behind it; by default without its wsu:Id."""
 
     def alter_tree(root: etree._Element) -> None:
         original = get_element(root, path)

@@ -1,7 +1,7 @@
-"""Tables of attacks: one row is one attack, and what all rows share is said once.
+"""Tables of attacks: one row is one attack; what the rows have in common is written once.
 
-A row holds the variant (the case's id without its prefix), the title, and the subject: what
-this attack has and no other.  A placement makes a request of a subject.
+A row has the variant (the case's id without its prefix), the title, and the subject, which
+differs from row to row. A placement makes a request from a subject.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from gateway.conformance.hostile.tree_mutations import (
 
 T = TypeVar("T")
 
-#: Makes the request of a subject.
+#: Makes the request from a subject.
 Placement = Callable[[T], RequestMaker]
 
-#: What must come of a row: the problems that refuse it, "" where it must be taken, or an expectation.
+#: The required result of a row: the problems that refuse it, "" for acceptance, or an expectation.
 Outcome = str | Expectation
 #: Variant, title, subject; then, where the table does not say it for all, what must come of it, and
 #: whether the naive verifier takes it.
@@ -59,7 +59,7 @@ _DIGESTS: Final[dict[str, tuple[TreeMutation, ...]]] = {
 
 
 def read_expectation(problems: Outcome, *, early: bool = False) -> Expectation:
-    """Return what must come of a row: a refusal by its problems, an acceptance where it names none."""
+    """Return the required result of a row: refusal by its problems, or acceptance if it names none."""
     if not isinstance(problems, str):
         return problems
     if not problems:
@@ -81,7 +81,7 @@ def make_table_cases(
 ) -> Iterator[AttackCase]:
     """Yield the case of each row; `expected` and `naive` hold for rows that say nothing else.
 
-    `early`: HTTP may refuse it before anybody reads the message.
+    `early`: HTTP may refuse the request before the message is read.
     """
     for row in rows:
         must = row[3] if len(row) >= 4 else expected
@@ -164,44 +164,44 @@ def make_value_cases(*tables: ValueTable) -> tuple[AttackCase, ...]:
 
 
 def send_request(make: RequestMaker) -> RequestMaker:
-    """Return what makes the request: for rows that are requests themselves."""
+    """Return the subject itself, for rows that are requests."""
     return make
 
 
 def change_body(change: OctetMutation) -> RequestMaker:
-    """Return what makes a message whose HTTP body is changed."""
+    """Return the step that sends a message with a changed HTTP body."""
     return lambda kit: kit.build_message(body=change)
 
 
 def change_content_type(change: Callable[[str], str]) -> RequestMaker:
-    """Return what makes a message whose Content-Type is changed."""
+    """Return the step that sends a message with a changed Content-Type."""
     return lambda kit: kit.build_message(content_type=change)
 
 
 def change_envelope(change: OctetMutation) -> RequestMaker:
-    """Return what makes a message whose envelope is changed before its sender signs it."""
+    """Return the step that sends a message whose envelope is changed before it is signed."""
     return lambda kit: kit.build_message(envelope=change)
 
 
 def change_on_the_way(change: TreeMutation) -> RequestMaker:
-    """Return what makes a message whose envelope is changed after it was signed."""
+    """Return the step that sends a message whose envelope is changed after it was signed."""
     return lambda kit: kit.build_message(tampered=mutate_tree(change))
 
 
 def change_with_kit(make: Callable[[AttackerKit], TreeMutation]) -> RequestMaker:
-    """Return what makes a message that is changed on its way, by one who has other keys."""
+    """Return the step that sends a message that an attacker with other keys changed on the way."""
     return lambda kit: kit.build_message(tampered=mutate_tree(make(kit)))
 
 
 def change_before_signing(change: TreeMutation) -> RequestMaker:
-    """Return what makes a message whose envelope is changed, and then signed by its sender."""
+    """Return the step that sends a message whose envelope the sender changed and then signed."""
     return change_envelope(mutate_tree(change))
 
 
 def sign_again(change: TreeMutation, digests: str = "meant", member: str = "a") -> RequestMaker:
-    """Return what makes a message that its sender has changed and signed again.
+    """Return the step that sends a message that the sender changed and signed again.
 
-    Its `digests` are right again as its transforms are ``meant``, as they are ``written``, or not at
+    Its `digests` are computed again by the ``meant`` transforms, by the ``written`` ones, or not at
     all (``none``).
     """
 
@@ -213,22 +213,22 @@ def sign_again(change: TreeMutation, digests: str = "meant", member: str = "a") 
 
 
 def sign_as_written(change: TreeMutation) -> RequestMaker:
-    """Return what makes a message that its sender has changed and signed by the words of its transforms."""
+    """Return the step that sends a message signed again by its transforms as written."""
     return sign_again(change, "written")
 
 
 def change_call_on_the_way(change: TreeMutation) -> RequestMaker:
-    """Return what makes a call that is changed after it was signed."""
+    """Return the step that sends a call that is changed after it was signed."""
     return lambda kit: build_tampered_call(kit, change)
 
 
 def change_call_before_signing(change: TreeMutation) -> RequestMaker:
-    """Return what makes a call that is changed, and then signed by its agency."""
+    """Return the step that sends a call that is changed and then signed by the agency."""
     return lambda kit: kit.build_call(envelope=mutate_tree(change))
 
 
 def sign_call_again(change: TreeMutation) -> RequestMaker:
-    """Return what makes a call that the agency has changed and signed again, its digests right again."""
+    """Return the step that sends a call that the agency changed and signed again with new digests."""
     return lambda kit: build_tampered_call(
         kit, change, recompute_written_digests, recompute_signature(kit.get_signer("agency"))
     )

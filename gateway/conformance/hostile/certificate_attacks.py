@@ -1,8 +1,8 @@
-"""Certificates that no gateway may believe, in messages and in calls: PKI-04, 07 to 09 and 11.
+"""Certificates that no gateway may trust, in messages and in calls (PKI-04, 07 to 09, 11).
 
-Each is sound enough that the signature over the message holds; what is wrong is who issued
-it, what it says of itself, what its octets are, or what comes along with it.  What counts
-of those that are no certificate is that reading them ends in a refusal, at once.
+The signature over the message is valid with each of them. The error is in the issuer, in the
+statements of the certificate, in its octets, or in the certificates beside it. Octets that are
+not a certificate must be refused quickly.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ _KEYS: Final[tuple[Row[PublicKeyInfo], ...]] = (
     ("key-exponent-even", "an RSA key with an even exponent", build_rsa_key(2048, 65_536)),
 )
 
-#: How many certificates come along, the end of the id, and beside whose.
+#: The number of additional certificates, the end of the id, and the signer.
 _ALONG: Final = (
     (3, "-stranger", "beside a stranger's", "stranger"),
     (4, "", "beside a good one", "a"),
@@ -185,7 +185,7 @@ _ALONG: Final = (
 
 
 def _sign_with(signer: SignerMaker, who: str = "a") -> RequestMaker:
-    """Return what makes a message of a member, or a call of the agency, signed by somebody else."""
+    """Return the step that sends a member's message or the agency's call, signed by another signer."""
     if who == "agency":
         return lambda kit: kit.build_call(signer=signer(kit))
     return lambda kit: kit.build_message(member=who, signer=signer(kit))
@@ -200,7 +200,7 @@ def _make_issued_cases() -> Iterator[AttackCase]:
 def _make_signer_cases(
     attack: str, rows: Iterable[Row[SignerMaker]], source: str = _ENCODED
 ) -> Iterator[AttackCase]:
-    """Yield the cases of certificates that are odd, in messages and in calls."""
+    """Yield the cases of unusual certificates, in messages and in calls."""
     for variant, title, signer in rows:
         yield make_attack_case(f"{attack}.{variant}", title, _sign_with(signer), _UNREADABLE, source)
         call = _sign_with(signer, "agency")
@@ -209,7 +209,7 @@ def _make_signer_cases(
 
 @cache
 def _issue_chain(count: int, at: datetime) -> tuple[bytes, ...]:
-    """Return so many certificates of authorities of one name, each issued by the one before it."""
+    """Return this number of authority certificates with one name, each issued by the previous one."""
     made: list[CertificationAuthority] = []
     for _ in range(count):
         issuer = made[-1] if made else None
@@ -218,12 +218,12 @@ def _issue_chain(count: int, at: datetime) -> tuple[bytes, ...]:
 
 
 def _truncate_to_hour(kit: AttackerKit) -> datetime:
-    """Return the hour: what is made once serves until the next."""
+    """Return the hour; certificates are made once for each hour."""
     return kit.get_current_time().replace(minute=0, second=0, microsecond=0)
 
 
 def _attach_issuers(count: int, who: str) -> RequestMaker:
-    """Return: a message with so many certificates of issuers beside that of its signer."""
+    """Return the step that sends a message with this number of issuer certificates."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         texts = (base64.b64encode(one).decode() for one in _issue_chain(count, _truncate_to_hour(kit)))
@@ -234,7 +234,7 @@ def _attach_issuers(count: int, who: str) -> RequestMaker:
 
 
 def _make_path_call(count: int) -> RequestMaker:
-    """Return: a call whose token is a path of so many certificates, the agency's last."""
+    """Return the step that sends a call whose token is a path of this number of certificates."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         ders = (

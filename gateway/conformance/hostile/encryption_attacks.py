@@ -1,8 +1,8 @@
-"""Encrypted content that an attacker has changed, or that nobody asked for (SIG-36, SIG-37).
+"""Encrypted content that an attacker changed, or that was not agreed (SIG-36, SIG-37).
 
-What is changed is for gateways that offer encryption.  What nobody asked for is for every
-gateway: it must be refused, at no cost, and in one way whatever is inside, for answers that
-differ are what an oracle is made of.
+Changed content is for gateways that offer encryption. Content that was not agreed is for every
+gateway: it must be refused at low cost and always in the same way, because answers that
+differ make an oracle.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MANY: Final = "XML Encryption §3.5: any number of recipients"
 _RSA_15: Final = f"{XENC}rsa-1_5"
 _OAEP: Final = f"{XENC}rsa-oaep-mgf1p"
 _CBC: Final = f"{XENC}aes256-cbc"
-#: What differs from answer to answer anyhow: ids and moments.
+#: Values that differ in every answer: ids and times.
 _RUNNING: Final = re.compile(r"[0-9A-Za-z:.-]*[0-9]{4}[0-9A-Za-z:.@-]*")
 _GCM: Final = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
 
@@ -65,12 +65,12 @@ def _build_encrypted_data(cipher: str, keys: str, octets: bytes) -> str:
 
 
 def _append_to_body(text: str) -> RequestMaker:
-    """Return: a message with encrypted content in its Body, put there after it was signed."""
+    """Return the step that adds encrypted content to the Body after the message was signed."""
     return change_on_the_way(append_element(BODY, text))
 
 
 def _make_unasked_message(text: str, member: str = "a") -> RequestMaker:
-    """Return: a message that its sender has signed with encrypted content in its Body."""
+    """Return the step that sends a message signed with encrypted content in its Body."""
     there = swap_octets("<soap:Body/>", f"<soap:Body>{text}</soap:Body>")
     return lambda kit: kit.build_message(
         kit.make_unit(member, payloads=()), member, envelope=lambda data: there(_declare_prefixes(data))
@@ -87,7 +87,7 @@ def _wrap_with_namespaces(text: str) -> str:
 
 
 def _make_unasked_call(text: str) -> RequestMaker:
-    """Return: a call that the agency has signed with encrypted content as its Body."""
+    """Return the step that sends a call signed with encrypted content as its Body."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         return kit.build_call(content=parse_xml(_wrap_with_namespaces(text).encode())[0])
@@ -96,7 +96,7 @@ def _make_unasked_call(text: str) -> RequestMaker:
 
 
 def _make_security_call(text: str) -> RequestMaker:
-    """Return: an honest call with encrypted keys put into its Security header."""
+    """Return the step that sends an honest call with encrypted keys in its Security header."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         keys = parse_xml(_wrap_with_namespaces(text).encode())
@@ -111,7 +111,7 @@ def _make_security_call(text: str) -> RequestMaker:
 
 
 def _build_variants() -> list[str]:
-    """Return what differs only within: cipher, transport, lengths, octets."""
+    """Return variants that differ only inside: cipher, transport, lengths, octets."""
     octets = (bytes(64), bytes(63) + b"\x01", bytes(range(64)), b"\x02" * 80, b"")
     return [
         _build_encrypted_data(cipher, _build_encrypted_key(transport, bytes([first]) * 256), content)
@@ -123,7 +123,7 @@ def _build_variants() -> list[str]:
 
 
 def _make_uniform_scenario(make: Callable[[str], RequestMaker]) -> Scenario:
-    """Return: every variant must be refused in the very same words."""
+    """Return the scenario in which every variant must get exactly the same refusal."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         first = ""
@@ -139,7 +139,7 @@ def _make_uniform_scenario(make: Callable[[str], RequestMaker]) -> Scenario:
     return run_scenario
 
 
-#: Many ways to say that encrypted content is not understood; none of them says what is inside.
+#: Refusals of encrypted content; none of them reveals the content.
 _REFUSED: Final = expect_early_refusal(
     "GW105", "GW106", "GW107", "GW202", "GW203", "GW210", "GW304", "GW311", "GW402"
 )

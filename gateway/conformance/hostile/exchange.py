@@ -1,6 +1,6 @@
-"""What passes between an attacker and a gateway: requests, answers, and what must come of them.
+"""The exchanges between an attacker and a gateway: requests, answers, and expectations.
 
-Nothing here knows an attack, or who makes one.
+This module has no attacks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: The open faces of a gateway: ebMS 2.0, and the SOAP service for agencies.
+#: The open endpoints of a gateway: ebMS 2.0, and the SOAP service for agencies.
 FACES: Final = ("ebms2", "soap")
 
 
@@ -22,16 +22,16 @@ class FaceAddress:
 
 
 class NotOfferedError(Exception):
-    """A scenario needs what kit or target have not: the case is not yet, never passed; the words say what."""
+    """A scenario needs something that kit or target lack: the verdict is not_yet; the text says what."""
 
 
 class WrongAnswerError(Exception):
-    """Raised by a scenario that holds answers against each other: the case has failed; the words say why."""
+    """Raised by a scenario that compares answers: the case has failed; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP request in good form; `face` is ``ebms2`` or ``soap``, the target knows its path."""
+    """One well-formed HTTP request; `face` is ``ebms2`` or ``soap``, and the target knows its path."""
 
     face: str
     headers: Mapping[str, str]
@@ -41,7 +41,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class RawScript:
-    """Octets on a connection, where HTTP itself is the attack; each followed by a pause in seconds.
+    """Octets on a connection, for attacks on HTTP itself; each is followed by a pause in seconds.
 
     The same script runs on `connections` connections at once.  `half_close` ends our side
     after the last octet; `wait` is how long an answer may take.  ``{path}`` and ``{host}``
@@ -60,7 +60,7 @@ Step = HttpRequest | RawScript
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `status` is None when the connection was closed, or timed out, without an answer.
+    """An answer; `status` is None when the connection was closed or timed out without an answer.
 
     `more` are octets that followed the answer on a raw connection: a second answer, where
     the gateway read a second request.
@@ -76,14 +76,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What must come of an exchange: accepted, or one of the refusals named.
+    """The required result of an exchange: acceptance, or one of the named refusals.
 
     `problems` are ids of our catalogue (looked at only where the gateway names one),
     `ebms` error codes of an ErrorList, `faults` local names of SOAP fault codes, `http`
-    statuses that refuse without a message.  `silent`: closing without an answer is good too.
-    `lawful` is an acceptance that the case demands: not a control, whose refusal leaves the
-    case open, but odd input that no gateway may refuse.  With `ebms`, `http` or `silent` beside
-    `accepted`, such a refusal is as good: what counts is what comes afterwards.
+    statuses that refuse without a message.  `silent`: closing without an answer is also allowed.
+    `lawful` is a required acceptance: unusual input that no gateway may refuse. (The refusal of a
+    control leaves the case open.) With `ebms`, `http` or `silent` beside `accepted`, such a refusal
+    is also allowed: only the exchanges that follow count.
     """
 
     accepted: bool = False
@@ -95,10 +95,10 @@ class Expectation:
     lawful: bool = False
 
 
-#: The control: an honest message, which must be taken, or the case proves nothing.
+#: The control: an honest message. If it is not accepted, the case proves nothing.
 ACCEPTED: Final = Expectation(accepted=True)
 
-#: What must be taken although it looks odd: its refusal is a failure of the gateway.
+#: Unusual input that must be accepted; a refusal is a failure of the gateway.
 LAWFUL: Final = Expectation(accepted=True, lawful=True)
 
 
@@ -115,7 +115,7 @@ def expect_refusal_codes(
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One step and what must come of it."""
+    """One step and its required result."""
 
     step: Step
     expected: Expectation

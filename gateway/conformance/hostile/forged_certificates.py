@@ -1,7 +1,7 @@
-"""Keys and certificates that no gateway may take: weak, of nobody, saying what is not so, or no DER at all.
+"""Keys and certificates that no gateway may accept: weak, untrusted, with false statements, or not DER.
 
-None of them would `gateway.pki` make: their octets are all that a signature takes of them,
-and the signature over a message holds.
+`gateway.pki` would make none of them. A signature uses only their octets, and the signature
+over a message is valid.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from gateway.pki import (
 )
 from gateway.wire import DS
 
-#: Makes the signer of an attack of what a kit has.
+#: Makes the signer of an attack from a kit.
 SignerMaker = Callable[[AttackerKit], Signer]
-#: Makes other octets of those of a certificate.
+#: Changes the octets of a certificate.
 CertificateMutation = Callable[[bytes], bytes]
 
 _DSA_PRIME: Final = (
@@ -60,14 +60,14 @@ _P256_PRIME: Final = 2**256 - 2**224 + 2**192 + 2**96 - 1
 
 @dataclass(frozen=True, slots=True)
 class _UnverifiedCertificate:
-    """A certificate that nobody has judged: its octets are all that a signature takes of it."""
+    """A certificate that was not checked; a signature uses only its octets."""
 
     der: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _UnverifiedSigner:
-    """A signer that shows any octets as its certificate, and signs with any key."""
+    """A signer with any octets as certificate and with any key."""
 
     certificate: _UnverifiedCertificate
     algorithm: str
@@ -150,14 +150,14 @@ def make_weak_signer(kind: str, authority: CertificationAuthority, subject: str,
 
 
 def use_weak_key(kind: str) -> SignerMaker:
-    """Return: a key of that kind with A's subject, certified by the strangers' authority."""
+    """Return the signer with a key of that kind and A's subject, certified by the strangers' authority."""
     return lambda kit: make_weak_signer(
         kind, kit.outsider, kit.get_signer("a").certificate.subject, kit.get_current_time()
     )
 
 
 def use_signer(name: str) -> SignerMaker:
-    """Return: the signer of that name in the kit."""
+    """Return the function that gets the signer of that name from the kit."""
     return lambda kit: kit.get_signer(name)
 
 
@@ -175,7 +175,7 @@ def copy_serial_from_outside(kit: AttackerKit) -> Signer:
 
 
 def issue_by_leaf(of: str, subject: str) -> SignerMaker:
-    """Return: a certificate for the subject of another, issued with the key of `of`, who is no authority."""
+    """Return the signer whose certificate was issued with the key of `of`, which is not an authority."""
 
     def make_signer(kit: AttackerKit) -> Signer:
         holder = kit.get_signer(of)
@@ -189,7 +189,7 @@ def issue_by_leaf(of: str, subject: str) -> SignerMaker:
 
 
 def copy_serial(of: str) -> SignerMaker:
-    """Return: a certificate with subject, issuer's name and serial of that of `of`, by another authority."""
+    """Return the signer with subject, issuer name and serial of `of`, certified by another authority."""
 
     def make_signer(kit: AttackerKit) -> Signer:
         known = kit.get_signer(of).certificate
@@ -208,7 +208,7 @@ def _issue_stranger(kit: AttackerKit) -> IssuedCertificate:
 
 
 def issue_with_extensions(*extensions: tuple[x509.ExtensionType, bool], subject: str = "") -> SignerMaker:
-    """Return: a stranger's certificate with further extensions (and whether critical), or another subject."""
+    """Return a stranger's signer with further (critical) extensions or another subject."""
 
     def make_signer(kit: AttackerKit) -> Signer:
         issued = _issue_stranger(kit)
@@ -233,7 +233,7 @@ def issue_with_extensions(*extensions: tuple[x509.ExtensionType, bool], subject:
 
 
 def mutate_certificate(change: CertificateMutation) -> SignerMaker:
-    """Return: a stranger's certificate whose octets are changed."""
+    """Return a stranger's signer whose certificate octets are changed."""
 
     def make_signer(kit: AttackerKit) -> Signer:
         issued = _issue_stranger(kit)
@@ -263,7 +263,7 @@ def duplicate_extension(der: bytes) -> bytes:
 
 
 def swap_der(old: bytes, new: bytes) -> CertificateMutation:
-    """Return the change of octets that must be there."""
+    """Return the change that replaces octets; they must be present."""
 
     def mutate_octets(der: bytes) -> bytes:
         if old not in der:
@@ -276,7 +276,7 @@ def swap_der(old: bytes, new: bytes) -> CertificateMutation:
 def replace_last_match(
     pattern: re.Pattern[bytes], new: Callable[[re.Match[bytes]], bytes]
 ) -> CertificateMutation:
-    """Return the change of the last place that fits: the subject stands behind the issuer."""
+    """Return the change of the last match, because the subject follows the issuer."""
 
     def mutate_octets(der: bytes) -> bytes:
         found = list(pattern.finditer(der))[-1]
@@ -322,7 +322,7 @@ def build_infinity_key() -> PublicKeyInfo:
 
 
 def build_own_curve_key() -> PublicKeyInfo:
-    """Return a key on a curve of its own, whose numbers the sender chose (CVE-2020-0601, CVE-2022-0778)."""
+    """Return a key on a curve with parameters that the sender chose (CVE-2020-0601, CVE-2022-0778)."""
     info = _build_p256_key()
     curve = SpecifiedECDomain(
         {
@@ -339,6 +339,6 @@ def build_own_curve_key() -> PublicKeyInfo:
 
 
 def build_rsa_key(bits: int, exponent: int) -> PublicKeyInfo:
-    """Return an RSA key of numbers that nobody would choose."""
+    """Return an RSA key with unsuitable numbers."""
     key = RSAPublicKey({"modulus": (1 << (bits - 1)) | 0x10001, "public_exponent": exponent})
     return PublicKeyInfo.wrap(key, "rsa")

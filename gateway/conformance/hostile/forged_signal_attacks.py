@@ -1,7 +1,7 @@
-"""Acknowledgments, errors and answers that nobody asked for, and wishes for answers elsewhere.
+"""Unrequested Acknowledgments, errors and answers, and requests for answers to another address.
 
-A signal is never answered by a signal (ebMS 2.0 §4.2.4.3, §6.3.2.7): what a gateway thinks
-of a forged one stays with it.  Whoever could make it answer would have a mail loop.
+A signal is never answered by a signal (ebMS 2.0 §4.2.4.3, §6.3.2.7): a gateway
+does not answer a forged signal. If it answered, two gateways could loop for ever.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _ACK: Final = "//eb:AckRequested"
 _SYNC: Final = "//eb:SyncReply"
 _SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
-#: Makes a signal of an honest message and of what the gateway answered to it.
+#: Makes a signal from an honest message and the gateway's answer to it.
 _AnswerUse = Callable[[AttackerKit, HttpRequest, Answer], HttpRequest]
 
 
@@ -83,7 +83,7 @@ def _check_no_message(answer: Answer) -> None:
 def _make_unanswered_cases(
     rows: Iterable[Row[RequestMaker]], source: str, prefix: str = "", times: int = 1
 ) -> Iterator[AttackCase]:
-    """Yield: signals that may be believed or not, and are never answered."""
+    """Yield the cases with signals that may be accepted or not, and are never answered."""
     for variant, title, make in rows:
         scenario = _make_unanswered_scenario(make, times)
         yield AttackCase(prefix + variant, title, "ebms2", source, scenario)
@@ -100,7 +100,7 @@ def _make_unanswered_scenario(make: RequestMaker, times: int) -> Scenario:
 
 
 def _make_after_answer_case(variant: str, title: str, make: _AnswerUse, source: str) -> AttackCase:
-    """Return: a signal made of the gateway's own answer to an honest message."""
+    """Return the case with a signal that is derived from the gateway's answer to an honest message."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         post = kit.build_message()
@@ -126,7 +126,7 @@ def _make_receipt_request(
 
 
 def _make_signal_request(kind: Callable[..., Unit], *, member: str = "a", **fields: Any) -> RequestMaker:
-    """Return: a signal of another kind than Acknowledgment, addressed like one."""
+    """Return the builder of a signal that is not an Acknowledgment and has the address of one."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         return kit.build_message(_make_signal_unit(kit, kind, member, fields), member)
@@ -207,7 +207,7 @@ _REPEATED: Final[tuple[Row[RequestMaker], ...]] = (
     ("REP-08.twice", "the same Acknowledgment three times", _make_receipt_request()),
 )
 
-#: What is made of the gateway's own answer, and what for.
+#: The signal that is derived from the gateway's answer, and its purpose.
 _REFLECTED: Final[tuple[tuple[str, str, _AnswerUse, str], ...]] = (
     ("REP-08.own-message", "an Acknowledgment of the sender's own message", _make_receipt_of_own, _FORGED),
     ("REP-10.receipt-reflected", "the gateway's own Acknowledgment sent back to it", _reflect_answer, _LOOP),
@@ -241,7 +241,7 @@ def _remove_actor(root: etree._Element) -> None:
 
 
 def _make_connection_answer_case(variant: str, title: str, make: RequestMaker) -> AttackCase:
-    """Return: a wish for an answer elsewhere, which changes nothing: it comes on the connection."""
+    """Return the case that requests an answer to another address; the answer must come on the connection."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         answer = yield Exchange(make(kit), LAWFUL)
@@ -295,7 +295,7 @@ def _change_unit(**changes: Any) -> RequestMaker:
 
 
 def _claim_signal(action: str) -> RequestMaker:
-    """Return: a business message that says it is a signal of that name."""
+    """Return the builder of a business message that claims to be a signal of that name."""
 
     def clear_service_type(root: etree._Element) -> None:
         get_element(root, "//eb:Service").attrib.clear()
@@ -324,7 +324,7 @@ _CONTRADICTIONS: Final[tuple[RefusedRow[RequestMaker], ...]] = (
      _change_unit(ack_requested=AckRequest(signed=False)), "GW304"),
 )
 
-#: Business messages that claim to be signals which nobody answers: neither taken nor answered.
+#: Business messages that claim to be signals without answer: they are neither accepted nor answered.
 _CLAIMS: Final[tuple[Row[RequestMaker], ...]] = (
     ("acknowledgment", "a business message that says it is an Acknowledgment",
      _claim_signal("Acknowledgment")),

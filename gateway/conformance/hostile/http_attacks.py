@@ -1,8 +1,8 @@
-"""HTTP itself as the attack: where a body ends, what a head may be, how long one may take.
+"""Attacks on HTTP itself: the length of a body, the form of a head, the duration of a request.
 
-A server behind a front must read every request as the front does (RFC 9112 §11.2); where two
-readers may differ, refusing is the only good answer, and a request that stands inside
-another is never carried out.  Slow cases wait as long as the gateway does.
+A server behind a proxy must read every request as the proxy does (RFC 9112 §11.2). If two
+readers may differ, the request must be refused. A request inside another one must never be
+processed. Slow cases wait as long as the gateway does.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from gateway.message_model import Payload
 
 T = TypeVar("T")
 
-#: Makes another request of an honest one; puts a second one into the body of a first.
+#: Changes an honest request; puts a second request into the body of the first.
 _Rewrite = Callable[[RawRequest], RawRequest]
 _Carrier = Callable[[RawRequest, bytes], RawRequest]
 #: Octets on a connection, each with the pause after it.
 _Script = tuple[tuple[bytes, float], ...]
 
 _TE: Final = b"Transfer-Encoding: chunked"
-#: How long a gateway may wait for one that is slow, in seconds.
+#: How long a gateway may wait for a slow sender, in seconds.
 _PATIENCE: Final = 75.0
 _MANY: Final = 60
 _END: Final = b"0\r\n\r\n"
@@ -53,7 +53,7 @@ def _get_body_length(request: RawRequest) -> int:
 
 
 def _set_framing_fields(form: str) -> _Rewrite:
-    """Return a change of the fields that say where the body ends; `n` is its length."""
+    """Return a change of the framing fields; `n` is the length of the body."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
         n = _get_body_length(request)
@@ -86,7 +86,7 @@ def _write_chunk_size(size: Callable[[int], bytes], end: bytes = b"\r\n") -> _Re
 
 
 def _send_chunks(size: int = 4096, last: bytes = _END) -> _Rewrite:
-    """Return a change into chunks of a size, and what comes after the last of them."""
+    """Return a change into chunks of a size, followed by the given trailer."""
     return lambda request: request.with_framing(_TE, body=encode_chunked(request.body, size, last))
 
 
@@ -106,7 +106,7 @@ def _set_request_line(line: bytes, *drop: bytes) -> _Rewrite:
 
 
 def _duplicate_field(name: bytes, value: bytes) -> _Rewrite:
-    """Return a change that says a field once more, first the wrong value and then the right one."""
+    """Return a change that repeats a field: first the wrong value, then the right one."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
         return replace(request, fields=(b"%b: %b" % (name, value), *request.fields))
@@ -121,7 +121,7 @@ def _set_host(value: bytes) -> _Rewrite:
 
 
 def _carry_behind_field(field: bytes) -> _Carrier:
-    """Return a carrier whose length covers all; whoever sees a coding in `field` finds its end at once."""
+    """Return a carrier whose length covers all; a reader of the coding in `field` sees the end at once."""
 
     def carry_request(request: RawRequest, hidden: bytes) -> RawRequest:
         body = _END + hidden
@@ -131,7 +131,7 @@ def _carry_behind_field(field: bytes) -> _Carrier:
 
 
 def _carry_behind_chunk(request: RawRequest, hidden: bytes) -> RawRequest:
-    """Return a request that is one chunk, and a line and the hidden request for whoever reads the length."""
+    """Return a request of one chunk, with a line and the hidden request for a reader that uses the length."""
     size = b"%x\r\n" % len(hidden)
     return request.with_framing(b"Content-Length: %d" % len(size), _TE, body=size + hidden + b"\r\n" + _END)
 
@@ -259,7 +259,7 @@ _STRANGE: Final = (
 
 
 def _run_payload_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Play an honest message one of whose payloads is an honest request."""
+    """Send an honest message with an honest request as a payload."""
 
     def carry_request(_: RawRequest, hidden: bytes) -> RawRequest:
         return build_message_request(
@@ -270,7 +270,7 @@ def _run_payload_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]
 
 
 def _make_slow_scenario(script: Callable[[RawRequest], _Script], number: int = _MANY) -> Scenario:
-    """Return the scenario of a script on many connections, which must all be ended by the gateway."""
+    """Return the scenario of a script on many connections; the gateway must end all of them."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         step = RawScript("ebms2", script(build_honest_request(kit)), connections=number, wait=_PATIENCE)
@@ -324,7 +324,7 @@ def _make_octets_scenario(octets: bytes) -> Scenario:
 def _make_crowd_scenario(number: int, octets: int) -> Scenario:
     """Return the scenario of a crowd: an honest message on many connections at once, and another member's.
 
-    The crowd is taken, or told to come again; the other member is served.
+    The crowd is accepted or told to retry; the other member is served.
     """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
@@ -360,7 +360,7 @@ def _play_coding(form: str) -> Scenario:
     return make_malformed_scenario(_send_in_chunks(form))
 
 
-#: What stands alone: the title, the source and the scenario of each.
+#: Single cases: title, source and scenario.
 # fmt: off
 _SINGLE: Final = (
     ("length-missing", "a body without a length", _FRAMING,

@@ -1,7 +1,7 @@
-"""Values that are harmless to a gateway and meant for what stands behind it: files, databases, logs, people.
+"""Values that attack what is behind a gateway: files, databases, logs, people.
 
-Most of them must be taken, for they are values like others; that nothing comes of them is
-seen when the honest message afterwards is taken too.
+Most of them must be accepted, because they are valid values. The honest message that follows
+shows that they had no effect.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATH_SOURCE: Final = "CWE-22, CWE-73"
 _SQL_SOURCE: Final = "CWE-89"
 _LOG_SOURCE: Final = "CWE-117, CVE-2021-44228"
 _MARKUP_SOURCE: Final = "CWE-79, CWE-1236"
-#: Of whom nobody knows anything; and what nobody asked the agency.
+#: An unknown party; and an application that was not sent to the agency.
 _UNKNOWN: Final = expect_early_refusal("GW302", "GW301", "GW310", "GW303", "GW107", "GW110")
 _ABSENT: Final = expect_early_refusal("GW402", "GW701", "GW702", "GW703")
 
@@ -103,7 +103,7 @@ _FILES: Final[tuple[tuple[str, str, bytes], ...]] = (
 # fmt: on
 
 
-#: What a file name may not have, though a header field comes with it.
+#: Characters that a file name must not have, although a header field may.
 # fmt: off
 _CONTROLS: Final[tuple[Row[OctetMutation], ...]] = tuple(
     (variant, f"a file name with a control character: {variant}",
@@ -119,7 +119,7 @@ def _send_payload(
     name: str = "p1",
     properties: tuple[tuple[str, str], ...] = (),
 ) -> RequestMaker:
-    """Return what makes a message with one payload."""
+    """Return the step that sends a message with one payload."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         message_id = kit.make_message_id()
@@ -146,12 +146,12 @@ def _place_in_conversation(value: str) -> RequestMaker:
 
 
 def _place_in_party(value: str) -> RequestMaker:
-    """Return what makes a message from a party of that id, signed by a member."""
+    """Return the step that sends a message from a party with that id, signed by a member."""
     return change_envelope(replace_text_of("eb:PartyId", escape(value)))
 
 
 def _place_in_numbers(value: str) -> RequestMaker:
-    """Return what makes a call in which the agency gives a receipt of that number."""
+    """Return the step that sends a call with that receipt number."""
     text = escape(value)
     return lambda kit: kit.build_call(
         content=f"<ApplicationNumber>{text}</ApplicationNumber><ReceiptNumber>{text}</ReceiptNumber>"
@@ -164,7 +164,7 @@ def _send_file(file: tuple[str, bytes]) -> RequestMaker:
 
 # fmt: off
 def _make_tables(prefix: str, what: str, rows: _Values, source: str) -> Iterator[ValueTable]:
-    """Yield the values in ids of a message, as a party, and in a call about nothing that we asked."""
+    """Yield the values in ids of a message, as a party, and in a call about an unknown application."""
     title = f"{what}: {{variant}}, "
     yield ValueTable(prefix, title + "as ConversationId", rows, _place_in_conversation, LAWFUL, source)
     yield ValueTable(prefix, title + "as the description of a payload", rows, _place_in_description, LAWFUL,
@@ -178,7 +178,7 @@ _FILE_ROWS: Final = tuple(
     (variant, f"a payload that a desk would run: {variant}", (kind, content))
     for variant, kind, content in _FILES
 )
-#: A header field has an end, and a Content-ID has no spaces.
+#: A header field must not contain line ends, and a Content-ID must not contain spaces.
 _FILE_NAMES: Final = tuple(row for row in _PATHS if len(row[1]) < 1000)
 _CONTENT_IDS: Final = tuple(row for row in _FILE_NAMES if row[1].isascii() and " " not in row[1])
 

@@ -1,4 +1,4 @@
-"""Whose key it is: weak keys, confused KeyInfo, strangers and other members (SIG-26, 28, 30 to 32)."""
+"""Attacks on the signer's key: weak keys, ambiguous KeyInfo, other signers (SIG-26, 28, 30 to 32)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _SERIAL: Final = (
 _RETRIEVAL: Final = '<ds:RetrievalMethod URI="file:///etc/ssl/cert.pem"/>'
 _REFERENCE: Final = '<wsse:SecurityTokenReference><wsse:Reference URI="#x"/></wsse:SecurityTokenReference>'
 
-#: Makes a tree mutation of what a kit has.
+#: Makes a tree mutation from a kit.
 _MutationMaker = Callable[[AttackerKit], TreeMutation]
 
 
@@ -105,7 +105,7 @@ def _build_certificate_element(certificate: Certificate) -> str:
 
 
 def _forge_with_key_value(kit: AttackerKit) -> HttpRequest:
-    """Return A's message, forged by the stranger, who puts a key beside A's certificate."""
+    """Return A's message, forged by the stranger, with a key beside A's certificate."""
     stranger = kit.get_signer("stranger")
     method = set_attribute("//ds:SignatureMethod", "Algorithm", ECDSA_SHA256)
     value = append_element(_INFO, build_key_value(stranger))
@@ -114,13 +114,13 @@ def _forge_with_key_value(kit: AttackerKit) -> HttpRequest:
 
 
 def _forge_around(kit: AttackerKit) -> HttpRequest:
-    """Return A's message, forged by the stranger, who leaves A's certificate in it."""
+    """Return A's message, forged by the stranger, with A's certificate left in it."""
     again = recompute_signature(kit.get_signer("stranger"))
     return kit.build_message(tampered=mutate_tree(_FORGED, recompute_envelope_digest, again))
 
 
 def _add_own_key_value(*, first: bool = False) -> _MutationMaker:
-    """Return: a KeyValue with the key of A's own certificate."""
+    """Return the change that adds a KeyValue with the key of A's certificate."""
 
     def make_mutation(kit: AttackerKit) -> TreeMutation:
         def alter_tree(root: etree._Element) -> None:
@@ -135,7 +135,7 @@ def _add_own_key_value(*, first: bool = False) -> _MutationMaker:
 
 
 def _add_certificates(*others: str, first: bool = False) -> _MutationMaker:
-    """Return: further certificates in X509Data, by whose they are (``authority``: the stranger's)."""
+    """Return the change that adds certificates to X509Data, by owner (``authority``: the stranger's)."""
 
     def make_mutation(kit: AttackerKit) -> TreeMutation:
         def alter_tree(root: etree._Element) -> None:
@@ -206,7 +206,7 @@ _OTHER_CERTIFICATES: Final[tuple[FlaggedRow[_MutationMaker], ...]] = (
      False),
 )
 
-#: What is odd and right.
+#: Unusual and valid.
 _RIGHT: Final[tuple[SourcedRow[_MutationMaker], ...]] = (
     ("own-key-value", "a KeyValue of the same key beside the certificate, as ebms-core sends it",
      _add_own_key_value(), "", _OWN_VALUE),
@@ -220,7 +220,7 @@ _WEAK_KEYS: Final = tuple(
     for kind in ("rsa-1024", "rsa-exponent-3", "p-192", "p-224", "secp256k1", "dsa")
 )
 
-#: Who signs in A's name.
+#: Signers that sign as A.
 _SIGNERS: Final[tuple[SourcedRow[SignerMaker], ...]] = (
     ("SIG-30.other-authority", "a certificate of an authority that nobody named, with A's subject",
      use_signer("stranger"), "GW209", _STRANGER),
@@ -243,12 +243,12 @@ _SIGNERS: Final[tuple[SourcedRow[SignerMaker], ...]] = (
 
 
 def _sign_with(signer: SignerMaker) -> RequestMaker:
-    """Return what makes A's message, signed by somebody else."""
+    """Return the step that sends A's message, signed by another signer."""
     return lambda kit: kit.build_message(signer=signer(kit))
 
 
 def _claim_other_party(kit: AttackerKit) -> HttpRequest:
-    """Return a message that A signs and that says it is B's, by B's agreement."""
+    """Return a message that A signs and that claims to come from B, under B's agreement."""
     return kit.build_message(kit.make_unit("b"), signer="a")
 
 
@@ -262,17 +262,17 @@ def _claim_two_parties(kit: AttackerKit, *, own_first: bool) -> HttpRequest:
 
 
 def _claim_other_agreement(kit: AttackerKit) -> HttpRequest:
-    """Return A's message by B's agreement."""
+    """Return A's message under B's agreement."""
     return kit.build_message(replace(kit.make_unit(), agreement=kit.make_unit("b").agreement))
 
 
 def _address_other_member(kit: AttackerKit) -> HttpRequest:
-    """Return A's message to B, handed to the gateway."""
+    """Return A's message that is addressed to B and sent to the gateway."""
     return kit.build_message(replace(kit.make_unit(), receiver=kit.make_unit("b").sender))
 
 
 def _claim_gateway_sender(kit: AttackerKit) -> HttpRequest:
-    """Return A's message in which the gateway writes to itself."""
+    """Return A's message whose From and To are the gateway."""
     unit = kit.make_unit()
     return kit.build_message(replace(unit, sender=replace(unit.receiver, role=unit.sender.role)))
 
@@ -283,7 +283,7 @@ def _claim_other_role(kit: AttackerKit) -> HttpRequest:
 
 
 def _change_unit(**changes: Any) -> RequestMaker:
-    """Return what makes a message with other values than were agreed."""
+    """Return the step that sends a message with values that differ from the agreement."""
     return lambda kit: kit.build_message(replace(kit.make_unit(), **changes))
 
 

@@ -1,7 +1,6 @@
-"""Messages and calls that are wrong in one place: changed before the signature, in it, or after it.
+"""Messages and calls with one error: before the signature, in it, or after it.
 
-Each hook stands at one stage of the making; what no hook touches is made as an honest
-sender makes it.
+Each hook belongs to one stage. Everything else is made as by an honest sender.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SignMessage = Callable[[etree._Element, Mapping[str, bytes], Signer], None]
 
 @dataclass(frozen=True)
 class MutatedMessage:
-    """One ebMS 2.0 message, and what is done to it on its way.
+    """One ebMS 2.0 message with its changes.
 
     `signer` None leaves it unsigned.  The hooks in their order: `envelope` on the octets of
     the envelope before they are signed; `signing` on the payloads that are handed to the
@@ -84,7 +83,7 @@ class MutatedMessage:
 
 @dataclass(frozen=True)
 class MutatedCall:
-    """One SOAP call of an agency, and what is done to it on its way.
+    """One SOAP call of an agency with its changes.
 
     `content` is the element of the Body.  The hooks are those of `MutatedMessage`, as far as a call
     has the stage; `sign` signs the envelope in place.

@@ -1,4 +1,4 @@
-"""Messages that come again, late, or under a name that was used before (REP-01 to REP-04)."""
+"""Messages that are repeated, late, or reuse a MessageId (REP-01 to REP-04)."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ _VALUE: Final = "//ds:SignatureValue"
 _HIDDEN_ID: Final = f'<eb:MessageId soap:actor="{NEXT}">new@suite.example</eb:MessageId>'
 _NEW_ID: Final = set_text("//eb:MessageId", "new@suite.example")
 
-#: Makes what is sent the second time from what was sent the first time.
+#: Makes the second request from the first one.
 _RepeatMaker = Callable[[AttackerKit, HttpRequest], HttpRequest]
-#: Makes a text of what a kit has.
+#: Makes a text from a kit.
 _TextMaker = Callable[[AttackerKit], str]
 
 
@@ -79,7 +79,7 @@ def _repeat_with_other_boundary(_: AttackerKit, post: HttpRequest) -> HttpReques
 
 
 def _repeat_with_envelope(change: OctetMutation) -> _RepeatMaker:
-    """Return: the envelope in the first part is changed, the rest stays."""
+    """Return the change of the envelope in the first part; the rest stays the same."""
 
     def make_repeat(_: AttackerKit, post: HttpRequest) -> HttpRequest:
         start, end = post.body.index(b"<soap:Envelope"), post.body.index(b"</soap:Envelope>") + 16
@@ -93,7 +93,7 @@ def _repeat_with_tree(change: TreeMutation) -> _RepeatMaker:
 
 
 def _negate_ecdsa_value(value: str) -> str:
-    """Return the other ECDSA value that is good for the same message: s becomes n - s."""
+    """Return the other valid ECDSA value for the same message: s becomes n - s."""
     octets = base64.b64decode(value)
     s = _ORDER - int.from_bytes(octets[32:])
     return base64.b64encode(octets[:32] + s.to_bytes(32)).decode()
@@ -104,7 +104,7 @@ def _repeat_signed_anew(kit: AttackerKit, post: HttpRequest) -> HttpRequest:
 
 
 # fmt: off
-#: Variant, title, what comes the second time, and whose message it is.
+#: Variant, title, the second request, and the sender.
 _REPEATS: Final[tuple[tuple[str, str, _RepeatMaker, str], ...]] = (
     ("exact", "the same octets again", _repeat_unchanged, "a"),
     ("boundary", "the same message with another MIME boundary", _repeat_with_other_boundary, "a"),
@@ -123,7 +123,7 @@ _REPEATS: Final[tuple[tuple[str, str, _RepeatMaker, str], ...]] = (
 
 
 def _make_repeat_case(variant: str, title: str, again: _RepeatMaker, member: str) -> AttackCase:
-    """Return: the answer to the repeat must be that to the first, octet for octet."""
+    """Return the case in which the repeat must get the same answer as the first, octet for octet."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         post = kit.build_message(member=member)
@@ -137,14 +137,14 @@ def _make_repeat_case(variant: str, title: str, again: _RepeatMaker, member: str
 
 
 def _change_unit(**changes: Any) -> Callable[[UserMessage], UserMessage]:
-    """Return the change of fields of a message; a value that can be called is made of the message."""
+    """Return the change of fields of a message; a callable value gets the message."""
     return lambda unit: replace(
         unit, **{key: value(unit) if callable(value) else value for key, value in changes.items()}
     )
 
 
 def _make_reuse_case(variant: str, title: str, change: Callable[[UserMessage], UserMessage]) -> AttackCase:
-    """Return: another message of A under a MessageId that A used; the first must stand."""
+    """Return the case of another message of A under a MessageId that A used; the first must stay valid."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         unit = kit.make_unit()
@@ -185,7 +185,7 @@ _REUSES: Final[tuple[tuple[str, str, Callable[[UserMessage], UserMessage]], ...]
 
 
 def _run_id_of_other_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """B uses an id before A does: A's message must be taken all the same."""
+    """Let B use an id before A does; A's message must be accepted."""
     unit = kit.make_unit()
     theirs = replace(kit.make_unit("b"), message_id=unit.message_id)
     yield Exchange(kit.build_message(theirs, "b"), ACCEPTED)
@@ -195,7 +195,7 @@ def _run_id_of_other_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, N
 
 
 def _run_reuse_after_refusal(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Have a forged message refused under an id; the honest one under it must then be taken."""
+    """Send a forged message under an id; then the honest message with this id must be accepted."""
     unit = kit.make_unit()
     forged = mutate_tree(set_text("//eb:ConversationId", "forged"))
     yield Exchange(kit.build_message(unit, tampered=forged), expect_refusal("GW202"))
@@ -241,7 +241,7 @@ def _write_earlier_time(**earlier: float) -> _TextMaker:
 
 
 def _write_with_offset(kit: AttackerKit) -> str:
-    """Return five minutes ago, as clocks say it in Seoul."""
+    """Return the time five minutes ago with the offset of Seoul."""
     there = kit.get_current_time() + timedelta(hours=9) - timedelta(minutes=5)
     return there.strftime("%Y-%m-%dT%H:%M:%S+09:00")
 
@@ -264,7 +264,7 @@ _LATE_TIMES: Final[tuple[RefusedRow[_TextMaker], ...]] = (
 
 
 def _run_late_twice_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Send a message too late, twice: it leaves nothing, and is refused in the same way again."""
+    """Send an expired message twice; both are refused in the same way and nothing is stored."""
     unit = kit.make_unit(expires_at=kit.get_current_time() - timedelta(minutes=1))
     post = kit.build_message(unit)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""MIME as a bomb and as a riddle: too many parts, and parts that two readers cut in two ways."""
+"""Attacks by MIME: too many parts, and parts that two readers split differently."""
 
 from __future__ import annotations
 
@@ -119,12 +119,12 @@ def _insert_two_parts(first: bytes, second: bytes) -> OctetMutation:
 
 
 def _declare_transfer_encoding(name: str) -> OctetMutation:
-    """Return the change that says of the second payload how it is encoded, and leaves it as it is."""
+    """Return the change that declares a transfer encoding of the second payload without encoding it."""
     return add_part_headers(b"Content-Transfer-Encoding: " + name.encode())
 
 
 def _encode_transfer(name: str, encode: OctetMutation) -> OctetMutation:
-    """Return the change that encodes the second payload, and says how."""
+    """Return the change that encodes the second payload and declares the encoding."""
     return encode_part_content(encode, b"Content-Transfer-Encoding: " + name.encode())
 
 
@@ -218,7 +218,7 @@ _FRAMES: Final[tuple[RefusedRow[OctetMutation], ...]] = (
      _swap_root_type("Content-Type: text/xml; charset*=utf-8''utf-16"), "GW101 GW103"),
     ("root-html", "a root that is said to be HTML", _swap_root_type("Content-Type: text/html"), "GW101"),
     ("root-untyped", "a root without media type", _swap_root_type("X-Nothing: here"), "GW101"),
-    # Odd, and right: a gateway that refuses these refuses honest senders.
+    # Unusual and valid: a gateway that refuses these refuses honest senders.
     ("right-base64", "a payload in base64, which the signature does not see",
      _encode_transfer("base64", base64.encodebytes), ""),
     ("right-printable", "a payload in quoted-printable",
@@ -233,7 +233,7 @@ _FRAMES: Final[tuple[RefusedRow[OctetMutation], ...]] = (
 
 
 def _compress_zeros(octets: int) -> bytes:
-    """Return so many zeros in gzip, made piece by piece."""
+    """Return this number of zeros in gzip, compressed piece by piece."""
     made = io.BytesIO()
     with gzip.GzipFile(fileobj=made, mode="wb", compresslevel=9, mtime=0) as stream:
         for _ in range(octets >> 20):
@@ -259,7 +259,7 @@ _CODINGS: Final[tuple[tuple[str, str, str, OctetMutation], ...]] = (
 
 
 def _make_coded_request(face: str, coding: str, encode: OctetMutation) -> RequestMaker:
-    """Return what makes an honest request in a content coding."""
+    """Return the step that sends an honest request in a content coding."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         honest = kit.build_call() if face == "soap" else kit.build_message()

@@ -1,8 +1,8 @@
-"""What a naive gateway makes of a request after its verifier was content: parts, elements, values.
+"""A naive gateway's reading of a verified request: parts, elements, values.
 
-Each way of reading here is one that products have: elements by name wherever they stand,
-parts by position, Content-IDs without regard to case.  Where it and the verifier take
-different things for the same one, a wrapped message has its effect.
+Products read in each of these ways: elements by name at any place, parts by position,
+Content-IDs without regard to case. If reader and verifier use different elements or parts,
+a wrapped message succeeds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COMMENT: Final = re.compile(r"\([^)]*\)")
 
 @dataclass(frozen=True, slots=True)
 class MimePart:
-    """One MIME part as it stands: header fields in their order, content as it came."""
+    """One MIME part as received: header fields in their order, and the content."""
 
     fields: tuple[tuple[str, str], ...]
     content: bytes
@@ -77,9 +77,9 @@ def _flatten_parts(post: HttpRequest) -> Iterator[MimePart]:
 
 
 def accepts_request(post: HttpRequest, root_by: str = "start") -> bool:
-    """Tell whether the naive verifier takes a request; `root_by` says which part it takes for the envelope.
+    """Return whether the naive verifier accepts a request; `root_by` selects the part with the envelope.
 
-    Of two parts with one Content-ID it sees the last, as whoever puts them into a table does.
+    Of two parts with the same Content-ID it uses the last, as a program with a lookup table does.
     """
     contents = {part.content_id: part.content for part in split_parts(post)}
     return naive_verifier.accepts_signature(_parse_envelope(_find_root_part(post, root_by).content), contents)
@@ -110,7 +110,7 @@ def _find_by_path(root: etree._Element, path: str) -> etree._Element | None:
 
 
 def _find_last_at_path(root: etree._Element, path: str) -> etree._Element | None:
-    """Return the last element at its path: a loop over the children that keeps what it meets."""
+    """Return the last element at its path, as a loop over the children does that keeps the last match."""
     found = root.findall(path, PREFIXES)
     return found[-1] if found else None
 
@@ -124,7 +124,7 @@ ELEMENT_STRATEGIES: Final[Mapping[str, Callable[[etree._Element, str], etree._El
 
 
 def read_value(post: HttpRequest, path: str, value: str, way: str, root_by: str = "start") -> str | None:
-    """Return what the naive gateway reads: `value`, itself a path, in the element at `path`."""
+    """Return the value that the naive gateway reads: the path `value` in the element at `path`."""
     root = _parse_envelope(_find_root_part(post, root_by).content)
     found = ELEMENT_STRATEGIES[way](root, path)
     if found is None:
@@ -185,7 +185,7 @@ PART_STRATEGIES: Final[Mapping[str, Callable[[HttpRequest, str], bytes | None]]]
 
 
 def read_content(post: HttpRequest, way: str) -> bytes | None:
-    """Return the content that the naive gateway takes for the first payload of the Manifest."""
+    """Return the content that the naive gateway uses as the first payload of the Manifest."""
     root = _parse_envelope(_find_root_part(post, "start").content)
     reference = next(root.iter(f"{{{EB}}}Reference"))
     return PART_STRATEGIES[way](post, reference.get(f"{{{XLINK}}}href", ""))

@@ -1,8 +1,8 @@
-"""A verifier as it is often written: right on every honest message, fooled by many others.
+"""A verifier as it is often written: correct for honest messages, and accepting many forged ones.
 
-It checks digests and the signature value with care, and nothing about where the signed
-things stand, which of them are signed at all, who else has the same identifier, or whether
-the key is anybody's.  A forgery counts as an attack when this verifier takes it.
+It checks digests and the signature value. It does not check where the signed elements are,
+what is signed, whether identifiers are unique, or whether the key is trusted. A forgery counts
+as an attack if this verifier accepts it.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha512": hashes.SHA512(),
 }
 
-#: What came beside an envelope, by Content-ID.
+#: The parts beside an envelope, by Content-ID.
 Parts = Mapping[str, bytes]
 
 
 def accepts_signature(root: etree._Element, parts: Parts | None = None) -> bool:
-    """Tell whether the verifier takes a document, with the parts that came with it by Content-ID."""
+    """Return whether the verifier accepts a document with its parts by Content-ID."""
     root = deepcopy(root)
     try:
         signature = find_signature(root)
@@ -73,7 +73,7 @@ def find_signature(root: etree._Element) -> etree._Element:
 
 
 def detach_element(node: etree._Element) -> None:
-    """Take an element out of its tree and leave the text behind it where it is."""
+    """Remove an element from its tree and keep the text after it."""
     parent, before = node.getparent(), node.getprevious()
     if parent is None:
         return
@@ -85,7 +85,7 @@ def detach_element(node: etree._Element) -> None:
 
 
 def derive_hmac_key(certificate: x509.Certificate) -> bytes:
-    """Return what a verifier that does not look at the kind of key takes for an HMAC: the public key."""
+    """Return the public key as the HMAC key of a verifier that does not check the kind of key."""
     return certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -94,12 +94,12 @@ def _get_child(element: etree._Element, name: str) -> etree._Element:
 
 
 def _decode_text(element: etree._Element) -> bytes:
-    # Everything that is no base64 is passed over, as most decoders do.
+    # Characters outside base64 are ignored, as most decoders do.
     return base64.b64decode("".join(cast("list[str]", element.xpath("text()"))))
 
 
 def _find_hash_by_name(algorithm: str) -> hashes.HashAlgorithm:
-    """Return a hash by the end of an algorithm's name, whatever stands before it."""
+    """Return a hash by the end of an algorithm's name, without regard to the rest."""
     name = algorithm.rpartition("-")[2].rpartition("#")[2]
     return _HASHES.get(name.lower(), hashes.SHA256())
 
@@ -115,7 +115,7 @@ def _verify_digest(signature: etree._Element, reference: etree._Element, parts: 
 
 
 def dereference_octets(signature: etree._Element, reference: etree._Element, parts: Parts) -> bytes:
-    """Return what a reference stands for: whatever answers to its name first, transformed as it says."""
+    """Return the octets of a reference: the first match of its name, after its transforms."""
     uri = reference.get("URI", "").strip()
     if uri.startswith("cid:"):
         return parts[unquote(uri[4:])]
@@ -145,7 +145,7 @@ def _apply_transforms(
 
 
 def _find_child_path(target: etree._Element, signature: etree._Element) -> list[int] | None:
-    """Return the way from a target down to the signature in it, None when it is not in it."""
+    """Return the path from a target down to the signature, None when the signature is not inside."""
     steps: list[int] = []
     node = signature
     while node is not target:
@@ -164,7 +164,7 @@ def _follow_child_path(node: etree._Element, steps: list[int]) -> etree._Element
 
 
 def _apply_xpath_filter(root: etree._Element, xpath: etree._Element) -> None:
-    """Run the XPath transform as the standard describes it, with whatever expression stands there."""
+    """Run the XPath transform as the standard describes it, with any expression."""
     names = {prefix: uri for prefix, uri in xpath.nsmap.items() if prefix}
     find = etree.XPath(xpath.text or "", namespaces=names)
     for node in [each for each in root.iter("*") if not find(each)]:
@@ -209,7 +209,7 @@ def _verify_hmac_value(signature: etree._Element, method: etree._Element, value:
 
 
 def _find_certificate(signature: etree._Element) -> x509.Certificate:
-    """Return the first certificate of the message, wherever it stands."""
+    """Return the first certificate at any place of the message."""
     root = signature.getroottree().getroot()
     texts = signature.iter(f"{{{DS}}}X509Certificate")
     found = next(texts, None)
@@ -219,7 +219,7 @@ def _find_certificate(signature: etree._Element) -> x509.Certificate:
 
 
 def _find_public_key(signature: etree._Element) -> Any:
-    """Return the key in a KeyValue where there is one, else that of the certificate."""
+    """Return the key of the KeyValue if present, otherwise that of the certificate."""
     value = next(signature.iter(f"{{{DS}}}RSAKeyValue"), None)
     if value is not None:
         modulus, exponent = (int.from_bytes(_decode_text(one), "big") for one in value)
@@ -232,7 +232,7 @@ def _find_public_key(signature: etree._Element) -> Any:
 
 
 def _verify_with_key(key: Any, value: bytes, data: bytes, algorithm: Any) -> bool:
-    """Check a signature value by the kind of key, whatever the SignatureMethod calls it."""
+    """Check a signature value by the kind of key, without regard to the SignatureMethod."""
     half = len(value) // 2
     if isinstance(key, rsa.RSAPublicKey):
         key.verify(value, data, padding.PKCS1v15(), algorithm)

@@ -1,6 +1,6 @@
-"""Numbers and dates that cost more to convert than to write, and values without end for patterns to try.
+"""Numbers and dates that are expensive to convert, and long values that are expensive for patterns.
 
-The sender signs them himself: nothing but the value is wrong.
+The sender signs them, so only the value is wrong.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _ATTRIBUTES: Final[tuple[Row[OctetMutation], ...]] = (
 )
 # fmt: on
 
-#: Fields of a decision, and what is good in them.
+#: Fields of a decision with valid values.
 _ITEM: Final = (
     ("item", "1"), ("law", "SUITE"), ("decision", "approved"), ("number", "N-1"),
     ("date", "2026-11-20"), ("quantity", "1.5"), ("unit", "KGM"), ("condition", "none"),
@@ -117,7 +117,7 @@ _DECISIONS: Final = (
 )
 # fmt: on
 
-#: What a validator tries again and again: content in the Body of a call, signed by its agency.
+#: Content on which a validator backtracks, in the Body of a call signed by its agency.
 # fmt: off
 _CROWDS: Final[tuple[Row[tuple[str, str]], ...]] = (
     ("decisions", "ten thousand decisions that hold nothing", ("SubmitDecision", "<Decision/>" * 10_000)),
@@ -144,17 +144,17 @@ _AMOUNTS: Final = (
 
 
 def _place_in_header(element: str) -> Placement[str]:
-    """Return what makes a message whose header has another value, signed by its sender."""
+    """Return the step that sends a signed message with another header value."""
     return lambda value: change_envelope(replace_text_of(f"eb:{element}", value))
 
 
 def _place_in_timestamp(moment: str) -> RequestMaker:
-    """Return what makes a call that says it was made at `moment`."""
+    """Return the step that sends a call with the creation time `moment`."""
     return lambda kit: kit.build_call(tampered=replace_text_of("wsu:Created", moment))
 
 
 def _place_in_deadline(moment: str) -> RequestMaker:
-    """Return what makes a signed request for information with such a deadline."""
+    """Return the step that sends a signed request for information with this deadline."""
     return lambda kit: kit.build_call(
         "RequestInformation",
         f"{_NOTICE.format(kit.application)}<Text>x</Text><Deadline>{moment}</Deadline>",
@@ -162,7 +162,7 @@ def _place_in_deadline(moment: str) -> RequestMaker:
 
 
 def _place_in_decision(field: str) -> Placement[str]:
-    """Return what makes a signed decision with one value that is none."""
+    """Return the step that sends a signed decision with one invalid value."""
 
     def place_value(value: str) -> RequestMaker:
         fields = "".join(f"<{key}>{value if key == field else good}</{key}>" for key, good in _ITEM)
@@ -173,7 +173,7 @@ def _place_in_decision(field: str) -> Placement[str]:
 
 
 def _place_in_submission(value: str) -> RequestMaker:
-    """Return what makes a signed submission with one number that no machine should convert."""
+    """Return the step that sends a signed submission with one number that must not be converted."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         place = get_data_folder("conformance").joinpath(*_SAMPLE)
@@ -192,11 +192,11 @@ def _place_in_submission(value: str) -> RequestMaker:
 
 
 def _send_content(call: tuple[str, str]) -> RequestMaker:
-    """Return what makes a signed call of an operation with any content."""
+    """Return the step that sends a signed call of an operation with any content."""
     return lambda kit: kit.build_call(*call)
 
 
-#: Which XML Schema allows for a deadline: white space around a moment.
+#: XML Schema allows white space around a date and time.
 _DEADLINES: Final = tuple(row for row in _MOMENTS if row[0] != "spaces")
 _AMOUNT_TITLE: Final = "a signed submission with a number of {length} characters, to be judged later"
 

@@ -1,7 +1,7 @@
-"""Changes of octets that attacks are made of: text, XML in a place of an envelope, parts of a multipart.
+"""Changes of octets for attacks: text, XML in a place of an envelope, parts of a multipart.
 
-A change that finds nothing to change raises LookupError, so that no attack can quietly become
-an honest message.  Nothing here needs a key: whoever reaches the gateway can send it.
+A change that finds nothing to change raises LookupError, so that no attack becomes an honest
+message unnoticed. None of them needs a key: anyone who reaches the gateway can send them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from gateway.wire import DS
 from gateway.xmlsec import SHA256
 
-#: Makes other octets of octets.
+#: Changes octets.
 OctetMutation = Callable[[bytes], bytes]
 
 #: The boundary of every multipart made here, so that hooks know it.
@@ -26,7 +26,7 @@ _SIGNED_INFO_END: Final = re.compile(rb"</[\w.-]+:SignedInfo>")
 _ROOT: Final = re.compile(rb"<[\w.-]+:Envelope\b")
 
 _XPATH_1_0: Final = b"http://www.w3.org/TR/1999/REC-xpath-19991116"
-#: A header block that no gateway knows and none must understand.
+#: A header block that no gateway knows and that has no mustUnderstand.
 _UNKNOWN: Final = b'<x:unknown xmlns:x="urn:example:unknown">'
 #: Where `repeat_piece` puts a running number.
 NUMBERED: Final = b"%d"
@@ -34,7 +34,7 @@ _SECOND: Final = re.compile(rb"(Content-ID: <p2\.[^>]*>\r\n)\r\n(.*?)(?=\r\n--=-
 
 
 def swap_octets(old: str, new: str, count: int = 1) -> OctetMutation:
-    """Return a change that must find what it exchanges."""
+    """Return a change that replaces octets and raises if it does not find them."""
 
     def mutate_octets(data: bytes) -> bytes:
         if old.encode() not in data:
@@ -106,24 +106,24 @@ def replace_envelope(content: Callable[[], bytes]) -> OctetMutation:
 
 
 def repeat_piece(piece: bytes, count: int) -> Callable[[], bytes]:
-    """Return what makes `piece` so many times, with a running number where it has one."""
+    """Return the function that repeats `piece`, with a running number where it has a place for one."""
     if NUMBERED not in piece:
         return lambda: piece * count
     return lambda: b"".join(piece.replace(NUMBERED, b"%d" % number) for number in range(count))
 
 
 def nest_elements(depth: int, name: bytes = b"x:n", inner: bytes = b"") -> Callable[[], bytes]:
-    """Return what nests elements so deep."""
+    """Return the function that nests elements to a depth."""
     return lambda: b"<%s>" % name * depth + inner + b"</%s>" % name * depth
 
 
 def build_attribute_element(count: int, piece: bytes = b'a%d="" ') -> Callable[[], bytes]:
-    """Return an element with so many attributes."""
+    """Return an element with this number of attributes."""
     return lambda: b"<x:a " + repeat_piece(piece, count)() + b"/>"
 
 
 def build_reference(transforms: bytes = b"", uri: bytes = b"") -> bytes:
-    """Return a ds:Reference with such transforms and a digest of nothing."""
+    """Return a ds:Reference with these transforms and the digest of empty content."""
     chain = b"<d:Transforms>%s</d:Transforms>" % transforms if transforms else b""
     return (
         b'<d:Reference xmlns:d="%s" URI="%s">%s<d:DigestMethod Algorithm="%s"/>'
@@ -137,14 +137,14 @@ def build_xpath_transform(expression: bytes) -> bytes:
 
 
 def build_declaration_element(count: int, inner: Iterable[bytes] = ()) -> Callable[[], bytes]:
-    """Return an element that declares so many namespaces, with `inner` in it."""
+    """Return an element that declares this number of namespaces and contains `inner`."""
     return lambda: (
         b"<x:d " + repeat_piece(b'xmlns:p%d="urn:p" ', count)() + b">" + b"".join(inner) + b"</x:d>"
     )
 
 
 def insert_parts(content: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that puts octets where the final boundary begins, their own boundaries included."""
+    """Return the change that inserts octets, with their boundaries, before the final boundary."""
 
     def mutate_octets(data: bytes) -> bytes:
         head, end, tail = data.rpartition(END)
@@ -178,14 +178,14 @@ def add_part_headers(*lines: bytes) -> OctetMutation:
 
 
 def encode_part_content(encode: Callable[[bytes], bytes], *lines: bytes) -> OctetMutation:
-    """Return the change that writes the second payload otherwise, under further header fields."""
+    """Return the change that re-encodes the second payload and adds header fields."""
     return _rewrite_second_part(
         lambda head, content: head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + encode(content)
     )
 
 
 def replace_in_content_type(old: str, new: str) -> Callable[[str], str]:
-    """Return the change of a Content-Type that must find what it exchanges."""
+    """Return the change of a Content-Type; raises if the replaced text is missing."""
 
     def replace_text(value: str) -> str:
         if old not in value:

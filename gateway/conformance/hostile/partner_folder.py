@@ -38,13 +38,13 @@ __all__ = [
     "make_sample_kit",
 ]
 
-#: How the suite's parties are called in a register.
+#: The names of the suite's parties in a register.
 PARTY_TYPE: Final = "urn:single-window:suite:party"
 AGENCY: Final = "SUITE-AGENCY"
-#: The application about which the suite's agency may always call, and what it then says.
+#: The application that the suite's agency may acknowledge at any time, and the receipt number.
 APPLICATION: Final = "SUITE-APPLICATION-1"
 RECEIPT: Final = "SUITE-RECEIPT-1"
-#: The law under which it is asked about the one item of its case.
+#: The law for the one item of its case.
 LAW: Final = "SUITE-LAW"
 _VALID: Final = timedelta(days=365)
 _ORDERS: Final = {
@@ -59,7 +59,7 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PartnerFolder:
-    """The files of a partner folder, and what the gateway must know of them.
+    """The files of a partner folder, and what the gateway must register.
 
     `issued` are keys with certificates by their name in the folder; ``expired``, ``revoked``
     and ``encryption`` belong to member A.  `crl` (DER) lists the revoked one.
@@ -98,9 +98,9 @@ def make_partner_folder(
 ) -> PartnerFolder:
     """Make keys, certificates and agreements for a gateway that trusts `authority`.
 
-    `hub` has the gateway's certificates (now, and next if there is one) and its party ids, `crl`
-    (DER) is the authority's list in force: what it revokes stays revoked.
-    `features` are those that the gateway has.
+    `hub` has the gateway's certificates (the current one and the next one, if any) and its party
+    ids. `crl` (DER) is the authority's list in force; its revocations are kept. `features` are
+    those that the gateway has.
     """
     certificates, ids = hub
     issued = {
@@ -122,7 +122,7 @@ def make_partner_folder(
 
 
 def make_sample_kit(at: datetime | None = None) -> AttackerKit:
-    """Return a kit for a gateway that is not there: to make attacks and look at them.
+    """Return a kit without a gateway, to build attacks and inspect them.
 
     `at` stops its clock.
     """
@@ -160,7 +160,7 @@ def _format_instant(at: datetime) -> str:
 def _make_revocation_list(
     authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
 ) -> bytes:
-    """Return a list with `revoked` on it beside all that `crl` has, one number higher."""
+    """Return a list with `revoked` and all entries of `crl`; its number is one higher."""
     before = x509.load_der_x509_crl(crl) if crl else None
     serials = [revoked.certificate.serial, *(one.serial_number for one in before or ())]
     number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0

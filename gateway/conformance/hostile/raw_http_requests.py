@@ -1,4 +1,4 @@
-"""Requests as octets, wrong as HTTP, and scenarios that see which of them were carried out."""
+"""Requests as octets that violate HTTP, and scenarios that detect which of them were processed."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ __all__ = [
 #: Statuses that refuse a request before it is a message (RFC 9110 §15.5, §15.6, RFC 6585).
 _STATUSES: Final = (400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 421, 426, 429, 431, 500, 501, 503, 505)
 _OTHER: Final = b"=-hidden--"
-#: What HTTP itself is wrong about is refused by HTTP, by the error of a message, or by hanging up.
+#: Invalid HTTP is refused by HTTP, by the error of a message, or by closing the connection.
 REFUSED: Final = replace(
     expect_refusal("GW101", "GW102", "GW103", "GW105", "GW110", "GW111", http=_STATUSES), silent=True
 )
-#: What HTTP lets a server take or refuse: which of the two is not judged, only what comes of it.
+#: HTTP lets a server accept or refuse this: both are allowed, and only the consequence is checked.
 EITHER: Final = replace(LAWFUL, http=_STATUSES, silent=True)
 
 
 @dataclass(frozen=True)
 class RawRequest:
-    """One request, line by line; ``{path}`` and ``{host}`` are put in where it is sent."""
+    """One request, line by line; ``{path}`` and ``{host}`` are replaced when it is sent."""
 
     fields: tuple[bytes, ...]
     framing: tuple[bytes, ...]
@@ -59,7 +59,7 @@ class RawRequest:
         return b"\r\n".join((self.line, *self.fields, *self.framing, b"", b"")) + self.body
 
     def with_framing(self, *framing: bytes, body: bytes | None = None) -> RawRequest:
-        """Return the same request that says otherwise where its body ends, with another body if given."""
+        """Return the same request with other framing, and with another body if given."""
         return replace(self, framing=framing, body=self.body if body is None else body)
 
     def with_fields(self, *fields: bytes) -> RawRequest:
@@ -92,7 +92,7 @@ def make_raw_script(octets: bytes, *, half_close: bool = False, wait: float = 10
 
 
 def make_duplicate_check(kit: AttackerKit, message_id: str) -> Exchange:
-    """Return the exchange that is taken only if no message of that id was: one with other content.
+    """Return an exchange with other content under that id; it is accepted only if the id is unused.
 
     A handler that removes duplicates (ebMS 2.0 §7.5) refuses a second content under an id it has.
     """
@@ -104,9 +104,9 @@ def make_duplicate_check(kit: AttackerKit, message_id: str) -> Exchange:
 def make_malformed_scenario(
     make: Callable[[RawRequest], RawRequest], expected: Expectation = REFUSED, *, half_close: bool = False
 ) -> Scenario:
-    """Return the scenario of an honest message made wrong as HTTP.
+    """Return the scenario of an honest message in invalid HTTP.
 
-    Where it is refused, or nobody says, it must not have been carried out either.
+    If it is refused or gets no answer, it must not have been processed.
     """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
@@ -124,7 +124,7 @@ def make_malformed_scenario(
 def make_smuggling_scenario(
     carry: Callable[[RawRequest, bytes], RawRequest], expected: Expectation = REFUSED
 ) -> Scenario:
-    """Return the scenario of a request in whose body another one stands, which must never be carried out.
+    """Return the scenario of a request inside the body of another one; it must never be processed.
 
     `carry` puts the octets of the second one (an honest message, whole) into the first.
     """
@@ -140,7 +140,7 @@ def make_smuggling_scenario(
             .replace(b"{path}", path)
             .replace(b"{host}", b"hidden")
         )
-        # Of another boundary: else what stands before the first one would be a preamble, and lawful.
+        # With another boundary: otherwise the text before the first one would be a valid preamble.
         hidden = hidden.replace(BOUNDARY.encode(), _OTHER)
         answer = yield Exchange(
             make_raw_script(carry(build_honest_request(kit), hidden).build_octets()), expected

@@ -1,4 +1,4 @@
-"""What signatures of messages and calls name, how often, and what they leave out (SIG-08 to 13, SIG-17)."""
+"""Attacks on the references of signatures: targets, repetitions, omissions (SIG-08 to 13, SIG-17)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _LIVE: Final = "ebms-core takes it (tried live)"
 _POLLUTION: Final = "PortSwigger, The Fragile Lock, 2025 (attribute pollution); WS-Attacker"
 
 # fmt: off
-#: What a reference to the envelope may be called instead of ""; None: nothing.
+#: URIs of the reference to the envelope instead of ""; None: no URI.
 _ENVELOPE_URIS: Final[AttackTable[str | None]] = (
     ("absent", "envelope referred to as None", None),
     ("id", "envelope referred to as '#h'", "#h"),
@@ -96,7 +96,7 @@ _ENVELOPE_URIS: Final[AttackTable[str | None]] = (
     ("hash", "envelope referred to as '#'", "#", "GW202", False),
 )
 
-#: Where a payload may be said to be instead of in the message.
+#: Locations of a payload outside the message.
 _PLACES: Final = {
     "file": "file:///etc/passwd",
     "file-relative": "../../etc/passwd",
@@ -136,7 +136,7 @@ def _refer_to_envelope(uri: str | None) -> RequestMaker:
 
 
 def _append_reference(uri: str) -> TreeMutation:
-    """Return: one more reference, which whoever resolves it must fetch."""
+    """Return the change that adds a reference to an external resource."""
 
     def alter_tree(root: etree._Element) -> None:
         reference = deepcopy(get_element(root, CID))
@@ -147,7 +147,7 @@ def _append_reference(uri: str) -> TreeMutation:
 
 
 def _make_place_cases() -> Iterator[AttackCase]:
-    """Yield two cases of each place: instead of a payload, and beside it."""
+    """Yield two cases for each place: instead of a payload, and in addition to it."""
     for name, uri in _PLACES.items():
         problem = "GW108" if name in _NOT_THERE else "GW202"
         for variant, title, change in (
@@ -158,7 +158,7 @@ def _make_place_cases() -> Iterator[AttackCase]:
 
 
 def _hide_signature_copy(root: etree._Element) -> None:
-    """Add a copy of the signature where no digest sees it."""
+    """Add a copy of the signature at a place that no digest covers."""
     get_element(root, HEADER).append(_build_hidden_holder(deepcopy(get_element(root, SIGNATURE))))
 
 
@@ -170,7 +170,7 @@ def _build_hidden_holder(content: etree._Element) -> etree._Element:
 
 
 def _insert_foreign_signature(kit: AttackerKit) -> TreeMutation:
-    """Return: a signature of B added to the message of A, over an envelope of B's own."""
+    """Return the change that adds a signature of B, over another envelope, to the message of A."""
     other = parse_xml(kit.build_message(kit.make_unit("b", payloads=()), "b").body)
     foreign = get_element(other, SIGNATURE)
 
@@ -203,7 +203,7 @@ def _duplicate_signed_info(position: int, *, forged: bool) -> TreeMutation:
 
 
 def _sign_payloads(keep: int) -> RequestMaker:
-    """Return: a message whose sender signs `keep` of the payloads that the Manifest names."""
+    """Return the step that sends a message whose sender signs only `keep` payloads of the Manifest."""
     return lambda kit: kit.build_message(signing=lambda contents: dict(list(contents.items())[:keep]))
 
 
@@ -265,7 +265,7 @@ _SIGNED: Final[SourcedTable[TreeMutation]] = (
      set_attribute(CID, "x:Id", "h"), "GW202", _TWO),
 )
 
-#: Messages made otherwise: in part signed, twice, not at all.
+#: Messages that are signed partly, twice, or not at all.
 _MADE: Final[SourcedTable[RequestMaker]] = (
     ("12.foreign-first", "B's signature over another message before A's over this one",
      change_with_kit(_insert_foreign_signature), "GW202", _NOTHING, False),
@@ -288,7 +288,7 @@ _MADE: Final[SourcedTable[RequestMaker]] = (
 
 
 def _duplicate_body_id(name: str) -> RequestMaker:
-    """Return: the Id of the Body once more, in an attribute of what stands in it."""
+    """Return the change that repeats the Id of the Body in an attribute of its content."""
     return sign_call_again(
         lambda root: get_element(root, f"{BODY}/*").set(
             expand_name(name), get_element(root, BODY).get(_ID, "")
@@ -297,7 +297,7 @@ def _duplicate_body_id(name: str) -> RequestMaker:
 
 
 def _move_body_id(name: str) -> RequestMaker:
-    """Return: the Body has its Id in another attribute, and is signed so."""
+    """Return the step in which the Body has its Id in another attribute and is signed in this form."""
 
     def alter_tree(root: etree._Element) -> None:
         body = get_element(root, BODY)
@@ -307,7 +307,7 @@ def _move_body_id(name: str) -> RequestMaker:
 
 
 def _refer_to_body(uri: str) -> RequestMaker:
-    """Return: the reference to the Body is `uri`, in which ``{}`` is its Id."""
+    """Return the step in which the reference to the Body is `uri`; ``{}`` is replaced by its Id."""
 
     def alter_tree(root: etree._Element) -> None:
         value = get_element(root, BODY).get(_ID, "")
@@ -317,7 +317,7 @@ def _refer_to_body(uri: str) -> RequestMaker:
 
 
 def _omit_reference_to(path: str) -> RequestMaker:
-    """Return: the reference to the element at `path` is left out."""
+    """Return the step that omits the reference to the element at `path`."""
     return sign_call_again(
         lambda root: remove_element(f"//ds:Reference[@URI='#{get_element(root, path).get(_ID)}']")(root)
     )
@@ -342,7 +342,7 @@ _BODY_NAMES: Final[tuple[Row[str], ...]] = (
     ("call-body-foreign", "the Body is named by x:Id alone", "x:Id"),
 )
 
-#: What the reference to the Body may be called.
+#: URIs of the reference to the Body.
 _BODY_URIS: Final[AttackTable[str]] = (
     ("call-empty", "the Body referred to as ''", "", "GW202", False),
     ("call-two-hashes", "the Body referred to as '##id'", "##{}"),
@@ -356,7 +356,7 @@ _BODY_URIS: Final[AttackTable[str]] = (
     ("call-file", "the Body referred to as 'file:///etc/passwd'", "file:///etc/passwd", "GW202", False),
 )
 
-#: What no reference names.
+#: Elements without a reference.
 _OMITTED: Final[tuple[Row[str], ...]] = (
     ("call-body", "no reference to body", BODY),
     ("call-timestamp", "no reference to timestamp", TIMESTAMP),

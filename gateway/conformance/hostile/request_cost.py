@@ -1,9 +1,8 @@
-"""What a hostile message costs before its sender is known: CPU time, and memory at its highest.
+"""Measures the cost of a hostile message before its sender is known: CPU time and peak memory.
 
-Each message is made in one process and served in another that has made nothing, so that
-what is measured is the serving alone.  CPU time is that of the process, the least of a few
-runs; memory is how far the resident size grows, as the kernel counts it, because the trees
-of libxml2 are nothing that Python sees.
+Each message is made in one process and served in another one, so that only the serving is
+measured. CPU time is that of the process, the minimum of a few runs. Memory is the growth of
+the resident size as the kernel counts it, because Python does not count the trees of libxml2.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ __all__ = [
 
 _KILOBYTE: Final = 1024
 _RUNS: Final = 3
-#: Small messages are served one after the other by one process, until they have so many octets.
+#: One process serves small messages in order until they have this number of octets.
 _TOGETHER: Final = 256 * _KILOBYTE
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR: Final = Path("/proc/self/clear_refs")
@@ -53,7 +52,7 @@ class CaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestCost:
-    """What one request cost: octets it had, milliseconds of CPU, octets of memory at the highest."""
+    """The cost of one request: its octets, milliseconds of CPU, octets of peak memory."""
 
     id: str
     octets: int
@@ -73,27 +72,27 @@ class RequestCost:
 
 @dataclass(frozen=True, slots=True)
 class CostLimit:
-    """What no request may cost: CPU for each kilobyte, memory for the request and for each of its octets."""
+    """The limit for every request: CPU for each kilobyte, memory for the request and for each octet."""
 
     cpu_ms_per_kb: float = 2.0
     memory: int = 4 * 1024 * 1024
     memory_times: int = 20
 
     def allows_cost(self, cost: RequestCost) -> bool:
-        """Tell whether a cost stays within the bound."""
+        """Return whether a cost stays within the limit."""
         return self.compute_cpu_share(cost) <= 1 and self.compute_memory_share(cost) <= 1
 
     def compute_cpu_share(self, cost: RequestCost) -> float:
-        """Return which share of the CPU time allowed was taken."""
+        """Return the used share of the allowed CPU time."""
         return cost.cpu_ms_per_kb / self.cpu_ms_per_kb
 
     def compute_memory_share(self, cost: RequestCost) -> float:
-        """Return which share of the memory allowed was taken."""
+        """Return the used share of the allowed memory."""
         return cost.memory / (self.memory + self.memory_times * cost.size_kilobytes * _KILOBYTE)
 
 
 def collect_hostile_requests(case: AttackCase, kit: AttackerKit, serve: ServeRequest) -> list[CaseRequest]:
-    """Play a case and return its requests that must be refused; those on HTTP itself are none of ours."""
+    """Run a case and return its requests that must be refused, without attacks on HTTP itself."""
     found: list[CaseRequest] = []
     answer: Answer | None = None
     scenario = case.scenario(kit)
@@ -114,9 +113,9 @@ def measure_costs(
     makers: Iterable[Callable[[], list[CaseRequest]]],
     start: Callable[[], tuple[ServeRequest, list[HttpRequest]]],
 ) -> Iterator[RequestCost]:
-    """Yield the cost of every request that `makers` make, each in a process of its own.
+    """Yield the cost of every request of `makers`, each in its own process.
 
-    `start` returns what serves, and honest and refused requests that warm it.
+    `start` returns the server function, and honest and refused requests for warming up.
     """
     for maker in makers:
         made: list[CaseRequest] = _run_in_process(maker)
@@ -150,7 +149,7 @@ def _measure_group(
 
 def _measure_request(serve: ServeRequest, posted: CaseRequest) -> RequestCost:
     _trim_heap()
-    _CLEAR.write_text("5")  # the highest size begins anew
+    _CLEAR.write_text("5")  # resets the peak size
     before = _read_resident_size("VmRSS")
     serve(posted.post)
     memory = max(0, _read_resident_size("VmHWM") - before)
@@ -170,14 +169,14 @@ def _read_resident_size(name: str) -> int:
 
 
 def _trim_heap() -> None:
-    """Return free memory to the system, so that what is taken next is seen."""
+    """Return free memory to the system, so that the next allocation is measured."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _run_in_process(work: Callable[[], list[Any]]) -> list[Any]:
-    """Do some work in a process of its own and return what it returns."""
+    """Run a function in its own process and return its result."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_send_result, args=(work, theirs))

@@ -1,7 +1,7 @@
-"""Plays cases against a target, judges what came of them, and reports it as JSON and as lines.
+"""Runs cases against a target, evaluates the answers, and reports them as JSON and as lines.
 
-The control comes first: a gateway that does not take an honest message proves nothing by
-refusing another.  And it comes last: after an attack an honest message must still be taken.
+The control comes first: if a gateway does not accept an honest message, a refusal proves
+nothing. It also comes last: after an attack an honest message must still be accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOT_YET: Final = "not_yet"
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What came of one case; `got` says why, where it has not passed."""
+    """The result of one case; `got` says why it has not passed."""
 
     id: str
     title: str
@@ -48,7 +48,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class SuiteReport:
-    """What came of a run."""
+    """The result of a run."""
 
     suite: str
     target: str
@@ -60,11 +60,11 @@ class SuiteReport:
 
     @property
     def is_successful(self) -> bool:
-        """Tell whether something passed and nothing failed."""
+        """Return whether something passed and nothing failed."""
         return self.count_verdict(PASSED) > 0 and self.count_verdict(FAILED) == 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON holds it."""
+        """Return the report as a JSON object."""
         cases = [asdict(one) | {"seconds": round(one.seconds, 3)} for one in self.results]
         counts = {verdict: self.count_verdict(verdict) for verdict in (PASSED, FAILED, NOT_YET)}
         return {"suite": self.suite, "target": self.target, "cases": cases, **counts}
@@ -78,16 +78,16 @@ class SuiteReport:
 
 _PATIENCE: Final = 15.0
 _PAUSE: Final = 0.5
-#: A gateway that is gone may come back: so many cases ask once more, and wait so long.
+#: A gateway that is away may come back: this number of cases try again, after this time.
 _ASKED_AGAIN: Final = 10
 _SHORT_PATIENCE: Final = 3.0
-#: The gateway is busy and says so: an honest sender comes again.
+#: The gateway answers that it is busy: an honest sender repeats.
 _BUSY: Final = (429, 503)
 
 
 @dataclass(slots=True)
 class _ScenarioProgress:
-    """How far a scenario came."""
+    """The progress of a scenario."""
 
     expected: list[str] = field(default_factory=list)
     got: str = ""
@@ -99,10 +99,10 @@ class _ScenarioProgress:
 
 @dataclass(slots=True)
 class AttackRunner:
-    """Plays the cases of one kit against one target.
+    """Runs the cases of one kit against one target.
 
-    `every`: after so many cases the gateway must still take an honest message; `features`
-    are those that the gateway is said to have beside those of the kit.
+    `every`: after this number of cases the gateway must still accept an honest message. `features`
+    are features of the gateway in addition to those of the kit.
     """
 
     kit: AttackerKit
@@ -116,7 +116,7 @@ class AttackRunner:
     def run_cases(
         self, cases: Iterable[AttackCase], tell: Callable[[CaseResult], None] = lambda _: None
     ) -> SuiteReport:
-        """Play all cases in their order; `tell` hears each result at once."""
+        """Run all cases in order; `tell` is called with each result."""
         results: list[CaseResult] = []
         for number, case in enumerate(cases, 1):
             result = self.run_case(case, still=number % self.every == 0)
@@ -125,7 +125,7 @@ class AttackRunner:
         return SuiteReport("hostile", self.target.name, tuple(results))
 
     def run_case(self, case: AttackCase, *, still: bool = True) -> CaseResult:
-        """Play one case; `still`: and see whether the gateway takes an honest message afterwards."""
+        """Run one case; `still`: then check that the gateway accepts an honest message."""
         started = time.monotonic()
         played = _ScenarioProgress()
         verdict, reason = self._evaluate_case(case, played)
@@ -151,7 +151,7 @@ class AttackRunner:
         except NotOfferedError as missing:
             return NOT_YET, str(missing)
         except (LookupError, GatewayError) as unmade:
-            # What other gateways agree on may lack what an attack is made of, and their answers, too.
+            # The agreements and answers of other gateways may lack what an attack needs.
             return NOT_YET, f"the attack cannot be made of what was agreed: {unmade}"
         except WrongAnswerError as wrong:
             return FAILED, str(wrong)
@@ -175,7 +175,7 @@ class AttackRunner:
         return PASSED, ""
 
     def _find_answer_problem(self, exchange: Exchange, answer: Answer) -> str:
-        """Return what is wrong with an answer; one that says yes has to prove it."""
+        """Return what is wrong with an answer; an acceptance needs a proof."""
         wrong = explain_mismatch(answer, exchange.expected)
         if wrong or not exchange.expected.accepted or not summarize_answer(answer).is_acceptance:
             return wrong
@@ -189,7 +189,7 @@ class AttackRunner:
         return FAILED, wrong
 
     def _check_control(self, face: str) -> str:
-        """Return what is wrong with an honest message on a face, "" when it is taken.
+        """Return why an honest message is not accepted on a face; an empty text when it is.
 
         Asked once; and for some cases again, where the gateway took them and then no more: the
         case after which it was gone has failed, of those that follow nothing can be said.
@@ -204,7 +204,7 @@ class AttackRunner:
         return self.controls[face]
 
     def _probe_honest_request(self, face: str, patience: float) -> str:
-        """Return what is wrong with an honest message now; one that is told to come again does."""
+        """Return why an honest message is not accepted now; it is repeated when the gateway asks for that."""
         end = time.monotonic() + patience
         while True:
             step = self.kit.build_call() if face == "soap" else self.kit.build_message()

@@ -1,4 +1,4 @@
-"""The Security header of a call: which key signed it (SIG-28, SIG-29), and when it was made (REP-05)."""
+"""Attacks on the Security header of a call: the signing key (SIG-28, SIG-29) and the time (REP-05)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _encode_certificate(kit: AttackerKit, who: str) -> str:
 
 
 def _replace_token(kit: AttackerKit) -> HttpRequest:
-    """Return an honest call in which the token is that of B."""
+    """Return an honest call with the token of B."""
     return build_tampered_call(kit, set_text(TOKEN, _encode_certificate(kit, "b")))
 
 
@@ -97,12 +97,12 @@ def _prepend_token(kit: AttackerKit) -> HttpRequest:
 
 
 def _shift_clock(shift: timedelta) -> RequestMaker:
-    """Return: an honest call by a clock that goes wrong."""
+    """Return the step that sends an honest call with a wrong clock."""
     return lambda kit: kit.build_call(now=kit.get_current_time() + shift)
 
 
 def _expire_after(lifetime: timedelta) -> RequestMaker:
-    """Return: a call whose Timestamp expires so long after now, as the agency signed it."""
+    """Return the step that sends a signed call whose Timestamp expires after this time."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         text = (kit.get_current_time() + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -112,14 +112,14 @@ def _expire_after(lifetime: timedelta) -> RequestMaker:
 
 
 # fmt: off
-#: What stands in KeyInfo beside the token reference.
+#: Content of KeyInfo beside the token reference.
 _BESIDE: Final[tuple[Row[str], ...]] = (
     ("key-name", "KeyName beside the token reference", "<ds:KeyName>hub</ds:KeyName>"),
     ("key-value", "an empty KeyValue beside the token reference", "<ds:KeyValue/>"),
     ("x509-data", "an X509Data beside the token reference", "<ds:X509Data/>"),
 )
 
-#: Token references that lead elsewhere.
+#: Token references to other targets.
 _REFERENCES: Final[AttackTable[TreeMutation]] = (
     ("call-key-identifier", "a KeyIdentifier beside the reference",
      append_element(_HOLDER, "<wsse:KeyIdentifier>AAAA</wsse:KeyIdentifier>")),
@@ -151,7 +151,7 @@ _PLACES: Final[AttackTable[TreeMutation]] = (
     ("two-tokens", "two tokens of different Ids", copy_element(TOKEN), "GW202"),
 )
 
-#: Calls by a clock that goes wrong.
+#: Calls with a wrong clock.
 _CLOCKS: Final[tuple[Row[timedelta], ...]] = (
     ("expired", "a call made an hour ago", timedelta(hours=-1)),
     ("just-expired", "a call made five minutes and a second ago", timedelta(seconds=-301)),
@@ -159,13 +159,13 @@ _CLOCKS: Final[tuple[Row[timedelta], ...]] = (
     ("far-future", "a call made in ten years", timedelta(days=3650)),
 )
 
-#: How long a Timestamp lives.
+#: Lifetimes of a Timestamp.
 _LIFETIMES: Final[tuple[Row[timedelta], ...]] = (
     ("ends-at-once", "a Timestamp that has expired a second ago, though just created", timedelta(seconds=-1)),
     ("lives-long", "a Timestamp that lives two days", timedelta(days=2)),
 )
 
-#: Moments that the agency has signed: of what, and which.
+#: Times that the agency signed: the element, and the time.
 _MOMENTS: Final[tuple[Row[tuple[str, str]], ...]] = (
     ("year-9999", "Expires in the year 9999", (EXPIRES, "9999-12-31T23:59:59Z")),
     ("year-10000", "Expires in the year 10000", (EXPIRES, "10000-01-01T00:00:00Z")),
@@ -210,7 +210,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "SIG-28.call-token-of-b",
         "the token of B over the signature of the agency",
         _replace_token,
-        "GW202 GW204 GW209",  # of keys of two kinds the algorithm does not fit
+        "GW202 GW204 GW209",  # keys of two kinds: the algorithm does not match
         _CONFUSED,
         face="soap",
     ),

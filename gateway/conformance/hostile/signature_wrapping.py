@@ -1,9 +1,9 @@
-"""Signature wrapping: what is signed stands elsewhere than what is read (SIG-01 to SIG-06).
+"""Signature wrapping: the signed element and the element that is read are different (SIG-01 to SIG-06).
 
 The signature of an ebMS 2.0 envelope covers "the document": its reference to "" is digested
-without the ds:Signature and without whatever is addressed to the next node.  So there are two
-holes for a forged element, inside the signature and under such an actor; and one question on
-which gateways differ: which Envelope of two, or which part of two, is the document.
+without the ds:Signature and without elements that are addressed to the next node. So a forged
+element has two places: inside the signature, and under such an actor. Gateways also differ in
+which of two Envelopes, or of two parts, is the document.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from gateway.wire import parse_xml, serialize_element
 
 @dataclass(frozen=True, slots=True)
 class WrappingAttack:
-    """One variant on one target: a request that the naive verifier takes and the naive gateway misreads.
+    """One variant on one target: a request that the naive verifier accepts and the naive gateway misreads.
 
     `accepts_request` is the naive verifier as this attack meets it, `read_target` the naive gateway: what it
     takes for the target.  In the attack that contains `forged`, in the honest message not.
@@ -80,7 +80,7 @@ class WrappingAttack:
 
 
 class ForgeryTarget(NamedTuple):
-    """What is forged: an element, and in it the value that the forgery changes, by a `change` of its own."""
+    """The forged element, and the value in it that a `change` forges."""
 
     name: str
     path: str
@@ -140,7 +140,7 @@ def _swap_references(found: etree._Element) -> None:
 
 
 def _remove_first_reference(found: etree._Element) -> None:
-    """Make the Body say that there is no first payload."""
+    """Remove the first payload from the Manifest in the Body."""
     detach_element(next(found.iter("{*}Reference")))
 
 
@@ -179,7 +179,7 @@ def _append_child(home: etree._Element, name: str) -> etree._Element:
 
 
 def _insert_in_signature(inside: str, place: str = HEADER) -> _ForgedPlacement:
-    """Return: forged inside the Signature, which the enveloped-signature transform leaves out.
+    """Return the insertion inside the Signature, which the enveloped-signature transform omits.
 
     `inside` are the elements around it there; the Signature comes before what is forged,
     as the first child of `place`: a signature that is left out may stand anywhere.
@@ -198,12 +198,12 @@ def _insert_in_signature(inside: str, place: str = HEADER) -> _ForgedPlacement:
 
 
 def _insert_under_actor(inside: str, actor: str) -> _ForgedPlacement:
-    """Return: forged first in the Header, itself or something around it for the next node."""
+    """Return the insertion at the start of the Header: the forged element or a wrapper for the next node."""
 
     def place_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
         outermost = forged
         if inside:
-            # A block that is there already may be moved: it is left out of the digest too.
+            # An existing block may be moved: the digest omits it, too.
             known = find_element(root, f"soap:Header/{inside}[@soap:actor='{actor}']")
             outermost = (
                 parse_element(f'<{inside} eb:version="2.0" eb:signed="false"/>') if known is None else known
@@ -225,7 +225,7 @@ def _move_signature_into_forged(
 
 
 def _surround_envelope(place: str, inside: str = "") -> _ForgedPlacement:
-    """Return: a forged Envelope around the signed one, which stands whole at `place`."""
+    """Return the insertion of a forged Envelope around the signed one, which is complete at `place`."""
 
     def place_forged(root: etree._Element, forged: etree._Element, target: ForgeryTarget) -> etree._Element:
         outer = deepcopy(root)
@@ -241,7 +241,7 @@ def _surround_envelope(place: str, inside: str = "") -> _ForgedPlacement:
 
 
 class _EnvelopeVariant(NamedTuple):
-    """How an envelope is wrapped, what refuses it, and how the naive gateway finds its target."""
+    """How an envelope is wrapped, the problems that refuse it, and how the naive gateway finds its target."""
 
     attack: str
     name: str
@@ -305,7 +305,7 @@ _DECLARED: Final = swap_octets("<soap:Envelope ", '<soap:Envelope xmlns:x="urn:e
 def _make_message(
     kit: AttackerKit, target: ForgeryTarget, change: OctetMutation | None = None
 ) -> HttpRequest:
-    """Return a message of A; with an Acknowledgment on board where that is the target."""
+    """Return a message of A, with an Acknowledgment if that is the target."""
     unit = kit.make_unit()
     riders: tuple[Unit, ...] = ()
     if target.name == "Acknowledgment":
@@ -324,7 +324,7 @@ def _make_wrapped_message(kit: AttackerKit, target: ForgeryTarget, wrap: _Forged
 
 
 def _make_two_root_message(kit: AttackerKit, target: ForgeryTarget, *, forged_first: bool) -> HttpRequest:
-    """Return a message of two envelopes: one is first, the other is named by the start parameter."""
+    """Return a message with two envelopes: the first part, and the part that the start parameter names."""
     post = _make_message(kit, target)
     signed = naive_reader.split_parts(post)[0].content
     root = parse_xml(signed)

@@ -1,4 +1,4 @@
-"""The agencies' face: who calls, about what, how often, and where the answer shall go."""
+"""Attacks on the service for agencies: caller, subject, repetition, and reply address."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _run_replay(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
 
 
 def _run_white_space_replay(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Send the same signed parts in another text: white space between header blocks is not signed."""
+    """Send the same signed parts with other white space between header blocks, which is not signed."""
     post = kit.build_call()
     yield Exchange(post, ACCEPTED)
     body = post.body.replace(b"<soap:Body", b"\n<soap:Body", 1)
@@ -75,7 +75,7 @@ def _run_reused_id(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
 
 
 def _run_repeat(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Send the same call signed anew: a repeat, which changes nothing and is answered as before."""
+    """Send the same call with a new signature: a repeat, which changes nothing and gets the same answer."""
     name = f"urn:uuid:{kit.uuids()}"
     for expected in (ACCEPTED, LAWFUL):
         at_that_time = kit.get_current_time() + timedelta(milliseconds=expected is LAWFUL)
@@ -87,7 +87,7 @@ def _make_call(*arguments: str, **hooks: Any) -> RequestMaker:
 
 
 def _hold_element(name: str) -> RequestMaker:
-    """Return: a call whose Body holds an element of that name."""
+    """Return the step that sends a call whose Body contains an element of that name."""
     return lambda kit: kit.build_call(content=etree.Element(f"{{{SERVICE_AGENCY}}}{name}"))
 
 
@@ -96,7 +96,7 @@ def _build_address(name: str) -> str:
 
 
 def _add_address(name: str) -> RequestMaker:
-    """Return: a call whose agency wants its answer somewhere else, and signs that."""
+    """Return the step that sends a signed call with another reply address."""
     return change_call_before_signing(append_element(HEADER, _build_address(name)))
 
 
@@ -126,7 +126,7 @@ _SECURITY_1_1: Final = (
 )
 
 # fmt: off
-#: Calls that come again.
+#: Repeated calls.
 _REPEATED: Final[tuple[tuple[str, str, Scenario, str], ...]] = (
     ("REP-01.call-repeat", "a call signed anew under its MessageID: a repeat, not an attack", _run_repeat,
      "WSDL of the service: a call may be repeated"),
@@ -146,7 +146,7 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
      append_element(HEADER, _build_address("FaultTo")), "GW311", _ELSEWHERE),
 )
 
-#: Who has signed a call.
+#: Signers of a call.
 _SIGNERS: Final[tuple[SourcedRow[str], ...]] = (
     ("SIG-31.call-a", "a call that a broker has signed", "a", "GW209 GW212 GW701", _NAME),
     ("SIG-31.call-b", "a call that another broker has signed", "b", "GW209 GW212 GW701", _NAME),
@@ -199,7 +199,7 @@ _CALLS: Final[tuple[SourcedRow[RequestMaker], ...]] = (
      _make_call("SubmitDecision", _REQUIREMENT), "GW701", _NAME),
 )
 
-#: Header blocks that somebody put in.
+#: Header blocks that an attacker inserted.
 _HEADER_BLOCKS: Final[tuple[RefusedRow[str], ...]] = (
     ("call-unknown", "an unknown header block", "<x:Trace>forged</x:Trace>", "GW107"),
     ("call-demanding", "an unknown header block that must be understood",

@@ -1,4 +1,4 @@
-"""Questions between handlers that would tell strangers of the messages of others: APP-05.
+"""StatusRequests about messages of other parties (APP-05).
 
 Whoever has seen a MessageId, in a log or on the way, can ask what became of the message: the
 answer is for its sender alone.  ebMS 2.0 has a word for that, UnAuthorized (§7.1.2); a
@@ -28,7 +28,7 @@ from gateway.wire import EB, parse_xml, read_envelope
 
 _SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
 _TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")
-#: An answer that says nothing, or a refusal: both keep what is asked about.
+#: An answer without information, or a refusal: both protect the message.
 _KEPT: Final = Expectation(
     accepted=True, lawful=True, ebms=("SecurityFailure",), http=(401, 403), silent=True
 )
@@ -40,7 +40,7 @@ _QuestionMaker = Callable[[AttackerKit, str], HttpRequest]
 def _make_status_question(
     asker: str = "a", signer: str | None = "a", changed: str | None = None
 ) -> _QuestionMaker:
-    """Return: `asker` asks, `signer` signs (nobody: None); then `changed` becomes what is asked about."""
+    """Return the request of `asker`, signed by `signer` (None: unsigned); `changed` changes the subject."""
 
     def make_question(kit: AttackerKit, about: str) -> HttpRequest:
         fields = {"conversation_id": "c-question", "about": changed or about, "sync_reply": True}
@@ -52,7 +52,7 @@ def _make_status_question(
 
 
 def _read_message_status(answer: Answer) -> str:
-    """Return the word of a StatusResponse, "" where the answer is none."""
+    """Return the status of a StatusResponse; an empty text for another answer."""
     try:
         body = read_envelope(parse_xml(answer.body)).body
     except GatewayError:
@@ -62,7 +62,7 @@ def _read_message_status(answer: Answer) -> str:
 
 
 def _make_status_case(variant: str, title: str, ask: _QuestionMaker) -> AttackCase:
-    """Return: A is told of its message; then somebody asks about it who must not be told."""
+    """Return the case in which A gets the status of its message, and then another party asks and must not."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         unit = kit.make_unit()

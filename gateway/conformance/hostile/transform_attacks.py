@@ -1,4 +1,4 @@
-"""Canonical forms, transforms and readings: what is digested is not what is read (SIG-18 to 21, 33, 34)."""
+"""Attacks in which the digested content and the content that is read differ (SIG-18 to 21, 33, 34)."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ _CALL_FORMS: Final[tuple[SourcedRow[TreeMutation], ...]] = (
     ("call-inclusive", "SignedInfo in inclusive C14N", _canonicalize_by(C14N), "GW204", _BSP),
 )
 
-#: One transform more.
+#: An additional transform.
 _INSERTED: Final[tuple[Row[str], ...]] = (
     ("unknown", "a transform of an unknown algorithm", "urn:example:transform"),
     ("base64", "a base64 transform", f"{DS}base64"),
@@ -199,7 +199,7 @@ _INSERTED: Final[tuple[Row[str], ...]] = (
     ("enveloped-twice", "enveloped-signature stands twice", f"{DS}enveloped-signature"),
 )
 
-#: Other transforms, which the digests are right by.
+#: Other transforms with matching digests.
 _TRANSFORMED: Final[AttackTable[TreeMutation]] = (
     ("xslt", "an XSLT transform", insert_element(TRANSFORMS, _build_transform(_XSLT, "<x:stylesheet/>"))),
     ("canonical-twice", "canonicalisation stands twice", append_element(TRANSFORMS, _build_transform(C14N))),
@@ -232,7 +232,7 @@ _CALLS_TRANSFORMED: Final[AttackTable[TreeMutation]] = (
     ("call-prefixes", "a list of forty prefixes", _FORTY_PREFIXES, "GW102"),
 )
 
-#: The signed envelope in other octets.
+#: Other octets of the signed envelope.
 _REWRITTEN: Final[SourcedTable[OctetMutation]] = (
     ("18.cdata", "Action as a CDATA section, which is the same to every reader",
      swap_octets("<eb:Action>Store</eb:Action>", "<eb:Action><![CDATA[Store]]></eb:Action>"), LAWFUL,
@@ -245,7 +245,7 @@ _REWRITTEN: Final[SourcedTable[OctetMutation]] = (
      "RFC 2045 §6.8"),
 )
 
-#: What SignedInfo inherits from the Envelope.
+#: Declarations and attributes that SignedInfo inherits from the Envelope.
 _INHERITED: Final[tuple[Row[str], ...]] = (
     ("inherited", "xml:lang, xml:space and unused prefixes on the Envelope: SignedInfo inherits them",
      'xml:lang="ko" xml:space="preserve" xmlns:unused="urn:example:unused"'),
@@ -280,7 +280,7 @@ _HINT: Final = swap_octets(
     f'<soap:Envelope xmlns:xsi="{XSI}" xsi:schemaLocation="urn:x http://169.254.169.254/x.xsd" ',
 )
 # fmt: off
-#: Values that a schema or a trimming makes other ones, signed as they are.
+#: Signed values that a schema or trimming changes.
 _READINGS: Final[tuple[RefusedRow[TreeMutation], ...]] = (
     ("no-break-space", "PartyId with no-break spaces around it", _surround_text(_PARTY, "\u00a0"), "GW107"),
     ("zero-width", "PartyId with a zero-width space in front", _surround_text(_PARTY, "\u200b"),
@@ -306,7 +306,7 @@ _CALL_READINGS: Final[tuple[RefusedRow[TreeMutation], ...]] = (
     ("call-twice", "a number stands twice", duplicate_element(_NUMBER), "GW402"),
 )
 
-#: Messages made otherwise.
+#: Messages that are built in another way.
 _MADE: Final[SourcedTable[RequestMaker]] = (
     ("18.instruction", "a processing instruction in Action", sign_again(_append_instruction), "GW104",
      _COMMENTS),
@@ -319,7 +319,7 @@ _MADE: Final[SourcedTable[RequestMaker]] = (
      LAWFUL, "XML 1.0 §2.11"),
 )
 
-#: Calls made otherwise.
+#: Calls that are built in another way.
 _CALLS_MADE: Final[SourcedTable[RequestMaker]] = (
     ("20.call", "a relative namespace name in the Body", change_call_on_the_way(_append_relative_namespace),
      "GW202", "The Fragile Lock, 2025", False),

@@ -1,7 +1,7 @@
-"""Changes of XML trees that attacks are made of: by path, in the prefixes of the gateway.
+"""Changes of XML trees for attacks, by path, with the prefixes of the gateway.
 
-A change takes the root of an envelope and works in place.  What it looks for must be there
-exactly once, so that no attack can quietly become an honest message.
+A change takes the root of an envelope and works in place. Its target must exist exactly
+once, so that no attack becomes an honest message unnoticed.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def find_element(root: etree._Element, path: str) -> etree._Element | None:
 
 
 def parse_element(text: str) -> etree._Element:
-    """Return an element written in the prefixes of the gateway; ``x`` is a name that nobody knows."""
+    """Return an element that is written with the prefixes of the gateway; ``x`` is an unknown namespace."""
     made = etree.fromstring(f"<r{_DECLARATIONS}>{text}</r>")[0]
     alone = deepcopy(made)
     etree.cleanup_namespaces(alone)
@@ -146,7 +146,7 @@ def append_element(path: str, text: str) -> TreeMutation:
 
 
 def make_first_child(parent: etree._Element, child: etree._Element) -> None:
-    """Make `child`, wherever it stands, the first child of `parent`."""
+    """Move `child` from any place to the first child of `parent`."""
     parent.insert(0, child)
 
 
@@ -214,7 +214,7 @@ def replace_text(path: str, new: Callable[[str], str]) -> TreeMutation:
 
 
 def recompute_envelope_digest(root: etree._Element) -> None:
-    """Digest the envelope of an ebMS 2.0 message again, as its XPath transform is meant."""
+    """Compute the digest of the envelope of an ebMS 2.0 message again, with the intended XPath transform."""
     signature = naive_verifier.find_signature(root)
     hidden = [one for one in root.iter("*") if one.get(ACTOR) in NEXT_ACTORS]
     value = compute_digest(SHA256, canonicalize_document(root, (signature, *hidden)))
@@ -223,21 +223,20 @@ def recompute_envelope_digest(root: etree._Element) -> None:
 
 
 def recompute_written_digests(root: etree._Element) -> None:
-    """Digest whatever each reference inside the document stands for, as the naive verifier takes it."""
+    """Compute the digest of each reference inside the document again, as the naive verifier resolves it."""
     signature = naive_verifier.find_signature(root)
     for reference in signature.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"):
         with suppress(
             LookupError, etree.LxmlError
-        ):  # what even the naive verifier cannot digest keeps its digest
+        ):  # a reference that the naive verifier cannot resolve keeps its digest
             value = compute_digest(SHA256, naive_verifier.dereference_octets(signature, reference, {}))
             get_element(reference, "ds:DigestValue").text = base64.b64encode(value).decode()
 
 
 def recompute_signature(signer: Signer) -> TreeMutation:
-    """Return the change that makes the signature value right for the SignedInfo as it stands.
+    """Return the change that signs the current SignedInfo again.
 
-    Whoever has the key can do it: then the one thing that was changed is the only thing
-    that can be refused.
+    The owner of the key can do it. Then only the one change can be refused.
     """
 
     def alter_tree(root: etree._Element) -> None:

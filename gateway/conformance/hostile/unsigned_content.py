@@ -1,8 +1,8 @@
-"""What the signature of an ebMS 2.0 envelope does not see (SIG-22, SIG-23), and doubled identifiers (SIG-09).
+"""Content that the signature of an ebMS 2.0 envelope does not cover (SIG-22, 23), and repeated ids (SIG-09).
 
-The mandated XPath transform takes out whatever is addressed to the next node.  Anybody on
-the way can put anything there; and a sender whose XPath says a little more takes out
-whatever he wants to deny later.
+The mandated XPath transform removes all elements that are addressed to the next node. An
+attacker on the way can insert anything there. A sender with a changed XPath can remove
+content from the signature and repudiate it later.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ERROR: Final = '<eb:Error eb:errorCode="Unknown" eb:severity="Error"/>'
 
 
 def _insert_hidden_block(text: str, actor: str = NEXT, *, first: bool = False) -> TreeMutation:
-    """Return: a header block that is addressed to the next node, so that no digest sees it."""
+    """Return the insertion of a header block for the next node, which no digest covers."""
 
     def alter_tree(root: etree._Element) -> None:
         block = parse_element(text)
@@ -83,7 +83,7 @@ def _hide_from_handler(text: str) -> RequestMaker:
 
 
 def _hide_inside(place: tuple[str, str]) -> RequestMaker:
-    """Return: an element for the next node, last in another one."""
+    """Return the insertion of an element for the next node as the last child of another element."""
     path, text = place
 
     def alter_tree(root: etree._Element) -> None:
@@ -95,7 +95,7 @@ def _hide_inside(place: tuple[str, str]) -> RequestMaker:
 
 
 def _address_to_next(path: str) -> TreeMutation:
-    """Return: the element at `path` is itself addressed to the next node."""
+    """Return the change that addresses the element at `path` to the next node."""
     return set_attribute(path, "soap:actor", NEXT)
 
 
@@ -165,7 +165,7 @@ _INSIDE: Final[AttackTable[tuple[str, str]]] = (
      "GW107"),
 )
 
-#: Further forms: two blocks, other places, actors that only look like one.
+#: Further forms: two blocks, other places, actors that look similar.
 _FORMS: Final[AttackTable[TreeMutation]] = (
     ("sync-reply-header", "a MessageHeader inside SyncReply",
      append_element("//eb:SyncReply", "<eb:MessageHeader/>"), "GW107"),
@@ -189,7 +189,7 @@ _FORMS: Final[AttackTable[TreeMutation]] = (
      insert_element(HEADER, f'<x:Trace actor="{NEXT}"/>'), "GW202", False),
 )
 
-#: What is itself addressed to the next node after it was signed, so that its digest is another.
+#: Elements that are addressed to the next node after signing, so that their digest differs.
 _ADDRESSED: Final[AttackTable[str]] = (
     ("actor-on-manifest", "the Manifest is addressed to the next node", "//eb:Manifest", "GW107"),
     ("actor-on-header", "the SOAP Header is addressed to the next node", HEADER, "GW203"),
@@ -198,7 +198,7 @@ _ADDRESSED: Final[AttackTable[str]] = (
     ("actor-on-message-header", "MessageHeader is addressed to the next node", "//eb:MessageHeader", "GW107"),
 )
 
-#: What the sender himself hides, and signs so.
+#: Content that the sender hides and signs.
 _DENIED: Final[AttackTable[str]] = (
     ("signed-manifest", "the sender himself hides the Manifest: he can exchange it later", "//eb:Manifest",
      "GW107"),
@@ -209,7 +209,7 @@ _DENIED: Final[AttackTable[str]] = (
      "GW107"),
 )
 
-#: One value as two identifiers: of what, by which attribute, twice.
+#: One value as two identifiers: the elements and the attributes.
 _IDENTIFIERS: Final[tuple[Row[tuple[str, str, str, str]], ...]] = (
     ("ebxml-and-xml", "one value as eb:id of MessageHeader and xml:id of the Body",
      ("//eb:MessageHeader", "eb:id", BODY, "xml:id")),
@@ -236,7 +236,7 @@ def _make_sync_reply_id_request(kit: AttackerKit) -> HttpRequest:
 
 
 def _write_xpath(template: str) -> RequestMaker:
-    """Return: another expression, ``{}`` in it being the mandated one, signed by its own words."""
+    """Return the step that signs with another expression; ``{}`` is replaced by the mandated one."""
     return sign_as_written(replace_text(_XPATH, lambda text: template.replace("{}", text)))
 
 
@@ -248,7 +248,7 @@ _SECOND_XPATH: Final = combine_mutations(
     duplicate_element(_XPATH), set_text(f"({_XPATH})[2]", "not(ancestor-or-self::soap:Body)")
 )
 # fmt: off
-#: The XPath in other words.
+#: The XPath in equivalent forms.
 _XPATHS: Final[AttackTable[str]] = (
     ("no-manifest", "the XPath leaves out the Manifest", "not(ancestor-or-self::eb:Manifest) and {}"),
     ("no-header", "the XPath leaves out the Header", "not(ancestor-or-self::soap:Header) and {}"),
@@ -273,7 +273,7 @@ _XPATHS: Final[AttackTable[str]] = (
     ("empty", "the XPath is empty", "", "GW202", False),
 )
 
-#: Words of the XPath, and others for them.
+#: Parts of the XPath, and replacements for them.
 _XPATH_WORDS: Final[AttackTable[tuple[str, str]]] = (
     ("another-actor", "the XPath leaves out what is for the To party", ("nextMSH", "toPartyMSH")),
     ("self", "the XPath looks at the element alone, not at those around it", ("ancestor-or-self", "self")),

@@ -1,7 +1,7 @@
-"""The worst that passes: messages that keep every limit and cost as much as they can.
+"""Worst-case messages: they keep every limit and cost as much as possible.
 
-For each shape and size the largest number is searched that the pre-scan lets through, so
-that limits hold the cost down, not the numbers that somebody thought of.
+For each shape and size the largest number that the pre-scan accepts is searched. So the limits
+are tested, not chosen numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.conformance.hostile.request_cost import CaseRequest
 from gateway.errors import GatewayError
 from gateway.wire import DEFAULT_LIMITS, PREFIXES, WireLimits, prescan_xml, read_multipart_related
 
-#: How large the messages are made, in octets.
+#: The sizes of the messages, in octets.
 SIZES: Final = (6 * 1024, 24 * 1024, 96 * 1024, 400 * 1024, 1_600_000, 4_150_000)
 _SOAP: Final = PREFIXES["soap"].encode()
 _EB: Final = PREFIXES["eb"].encode()
@@ -38,7 +38,7 @@ _EB: Final = PREFIXES["eb"].encode()
 
 @dataclass(frozen=True, slots=True)
 class WorstCaseShape:
-    """A way to cost: what is done to a signed envelope (or to the `whole` body) with so many of something."""
+    """A shape of an expensive message: a change of a signed envelope (or `whole` body) by a count."""
 
     name: str
     change: Callable[[int], OctetMutation]
@@ -46,7 +46,7 @@ class WorstCaseShape:
 
 
 def _repeat_spaced(piece: bytes, spaces: int) -> Callable[[int], Callable[[], bytes]]:
-    """Return what repeats a piece with white space in proportion, as dense as it may be."""
+    """Return the function that repeats a piece with the least white space that the limits require."""
     return lambda count: lambda: repeat_piece(piece, count)() + b" " * (spaces * count)
 
 
@@ -65,7 +65,7 @@ def _insert_references(count: int) -> OctetMutation:
 
 
 def _insert_expressions(count: int) -> OctetMutation:
-    """Return the change that adds references with expressions, each another one: nothing is remembered."""
+    """Return the change that adds references with different expressions, so that no cache helps."""
 
     def build_references() -> bytes:
         return b"".join(
@@ -180,7 +180,7 @@ def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:
 
 
 def _find_largest_count(passes: Callable[[int], bool]) -> int:
-    """Return the largest number that passes, found by halving; the numbers below it pass, too."""
+    """Return the largest number that passes, found by bisection; all smaller numbers pass, too."""
     low, high = 0, 1
     while high < 1 << 22 and passes(high):
         low, high = high, high * 2

@@ -1,7 +1,7 @@
-"""XML as a bomb and as a riddle: what it declares, how much it has of everything, how it is encoded.
+"""Attacks by XML: declarations, quantities, and encodings.
 
 Each attack is XML text in a place of an envelope, or instead of it, after the envelope was
-signed; it comes as a message and as a call.
+signed. It is sent as a message and as a call.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LAUGHS: Final = "CWE-776; billion laughs"
 _CONFUSION: Final = "encoding confusion; measured with libxml2 2.14, which accepts UTF-7"
 _C14N: Final = "canonicalisation is quadratic; measured with libxml2 2.14"
 _SIZE: Final = "measured with libxml2 2.14"
-#: Nobody answers there; a gateway that asks is seen by whoever watches it.
+#: Nothing answers at this address; a gateway that connects to it can be observed.
 _FILE: Final = b"file:///etc/hostname"
 _URL: Final = b"http://127.0.0.1:9/hostile.dtd"
 _XSI: Final = b'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
@@ -71,12 +71,12 @@ def _build_nested_entities(levels: int, times: int) -> bytes:
     )
 
 
-#: Six gigabytes, as far as a reader goes along.
+#: Six gigabytes, if a reader expands all of it.
 _NESTED: Final = _build_nested_entities(12, 10)
 
 
 def _prepend_external(declaration: bytes, use: bytes = b"", *, at: bytes = _URL) -> OctetMutation:
-    """Return the change that declares what stands elsewhere, where `declaration` has ``URL``."""
+    """Return the change that declares an external entity; ``URL`` in `declaration` is its address."""
     return _prepend_doctype(declaration.replace(b"URL", b'"' + at + b'"'), use)
 
 
@@ -235,7 +235,7 @@ _ATTRIBUTES: Final[tuple[Row[OctetMutation], ...]] = (
 
 
 def _stack_declarations(elements: int, each: int = 50) -> Callable[[], bytes]:
-    """Return so many elements in each other, each with declarations of its own, around two hundred."""
+    """Return this number of nested elements, each with its own declarations, around two hundred elements."""
 
     def build_stack() -> bytes:
         found = b"<x:a/>" * 200
@@ -319,7 +319,7 @@ _SIZES: Final[tuple[Row[OctetMutation], ...]] = (
 _SEARCHES: Final[tuple[Row[OctetMutation], ...]] = (
     ("declarations", "the same fifty namespaces on a thousand elements beside each other",
      insert_in_header(lambda: build_declaration_element(50)() * 1000)),
-    # What a node-set costs when each node is looked for among all that were found before.
+    # The cost of a node-set when each node is searched among all previous ones.
     ("actors", "thousands of elements with an actor",
      insert_in_header(repeat_piece(b'<x:a xmlns:s="%s" s:actor="a"/>' % PREFIXES["soap"].encode(),
      12 * _KILO))),

@@ -1,4 +1,4 @@
-"""Hostile answers to an ebMS 2.0 message: receipts and errors that prove nothing."""
+"""Hostile answers to an ebMS 2.0 message: invalid receipts and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ELSEWHERE: Final = "earlier@else.suite.invalid"
 
 @dataclass
 class BrokerReplyForger:
-    """Makes a message handler's answers: with its own key, a `stranger`'s, or `other`'s, another party."""
+    """Makes a message handler's answers, signed with its own key, or as `stranger` or `other` party."""
 
     context: Callable[[], ProtocolContext]
     other: Signer
@@ -41,7 +41,7 @@ class BrokerReplyForger:
     face: str = "ebms2"
 
     def open_message(self, request: IncomingRequest) -> OpenedMessage:
-        """Return what was sent, verified; raises GatewayError."""
+        """Return the verified message that was sent; raises GatewayError."""
         kept = {"Content-Type": "content-type", "SOAPAction": "soapaction"}
         headers = {name: request.headers.get(key, "") for name, key in kept.items()}
         return EBMS2.open(Parcel(headers, MemoryBody(request.body)), self.context())
@@ -69,7 +69,7 @@ def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
 
 
 def _send_changed_receipt(change: Callable[[Receipt], Unit], by: str = "") -> ReplyBehavior:
-    """Return: the receipt changed, then signed by the partner, by its `other` or by its `stranger`."""
+    """Return the behaviour that changes the receipt and signs it as partner, `other` or `stranger`."""
 
     def run_scenario(there: ReplyConnection) -> None:
         forger = _get_broker_forger(there)
@@ -92,7 +92,7 @@ def _remove_signatures(octets: bytes) -> bytes:
 
 
 def _replay_earlier_receipt(there: ReplyConnection) -> None:
-    """Answer by the receipt of another message, as it was given then."""
+    """Answer with the earlier receipt of another message."""
     forger = _get_broker_forger(there)
     here = forger.open_message(there.request).unit.message_id
     earlier = [reply for name, reply in forger.history.items() if name != here]

@@ -1,4 +1,4 @@
-"""A hostile partner as a process: its identity from a partner folder, its plays one after the other."""
+"""A hostile partner as a process: its identity is from a partner folder; its replies are in order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gateway.wire import WsdlOperation
 
 __all__ = ["REPLIES", "HostilePartner", "build_hostile_server", "select_replies"]
 
-#: Every hostile answer of this suite: what a partner may do to a gateway that calls it.
+#: All hostile answers of this suite to a gateway that calls a partner.
 REPLIES: Final[tuple[ReplyScenario, ...]] = (*SOAP_REPLIES, *OCTET_REPLIES, *EBMS2_REPLIES)
 
 _PAST: Final = timedelta(days=1)
@@ -41,7 +41,7 @@ _PAST: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class HostilePartner:
-    """Who is played: a NAME of a partner folder, with the key of an `other` partner at hand.
+    """The identity of the partner: a NAME of a partner folder, and the key of an `other` partner.
 
     `face` is ``soap`` (a service of the WSDL named) or ``ebms2`` (a message handler).
     """
@@ -54,14 +54,14 @@ class HostilePartner:
 
 
 def select_replies(face: str, pattern: str = "*") -> tuple[ReplyScenario, ...]:
-    """Return the plays of a face (``soap``, ``ebms2``) whose id fits a pattern as of a shell."""
+    """Return the replies of a face (``soap``, ``ebms2``) whose id matches a shell pattern."""
     return tuple(one for one in REPLIES if face in one.outcome and fnmatchcase(one.id, pattern))
 
 
 def build_hostile_server(who: HostilePartner, pattern: str, folder: Path, at: tuple[str, int]) -> ReplyServer:
-    """Return a server that answers each request by the next of the plays that fit `pattern`.
+    """Return a server that answers each request with the next reply that matches `pattern`.
 
-    After the last one it begins anew.  Each is a row of ``plays.jsonl`` in `folder`, with
+    After the last one the sequence starts again.  Each is a row of ``plays.jsonl`` in `folder`, with
     what the client must come to.
     """
     chosen = select_replies(who.face, pattern)
@@ -101,7 +101,7 @@ def _build_reply_forger(who: HostilePartner) -> ReplyForger:
 
 
 def _issue_stranger(signer: Signer) -> Signer:
-    """Return a signer with the same subject, by an authority that nobody knows."""
+    """Return a signer with the same subject, certified by an unknown authority."""
     elsewhere = make_authority("CN=Nobody knows it", get_current_time() - _PAST, "p-256")
     order = CertificateOrder(key_kind="p-256")
     return issue_certificate(elsewhere, signer.certificate.subject, get_current_time() - _PAST, order).signer

@@ -1,7 +1,7 @@
-"""Hostile answers below any protocol: framing, heads, floods, trickles, codings, redirects, XML that bites.
+"""Hostile answers below any protocol: framing, heads, floods, slow data, codings, redirects, hostile XML.
 
-What is XML is the honest answer of a face with the bite in it, so that a client that reads XML
-before it has looked at it pays.  ``{elsewhere}`` in what is sent is a URL that nobody may be led to.
+XML answers are the honest answer of a face with an attack inside, which harms a client that parses
+XML without a check. ``{elsewhere}`` is replaced by a URL that no client may fetch.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def _send_fixed_reply(reply: HttpReply) -> ReplyBehavior:
 
 
 def _spoil_reply(spoil: Callable[[HttpReply], HttpReply]) -> ReplyBehavior:
-    """Send what is made of the honest answer, in good form."""
+    """Send a changed honest answer in valid HTTP."""
     return lambda there: there.send_reply(spoil(there.make_honest_reply()))
 
 
 def _write_and_close(write: Callable[[HttpReply], bytes]) -> ReplyBehavior:
-    """Send octets that are written of the honest answer, and close."""
+    """Send octets that are derived from the honest answer, and close."""
     return lambda there: _send_and_close(write(there.make_honest_reply()))(there)
 
 
@@ -120,7 +120,7 @@ def _retype(content_type: str, **headers: str) -> Callable[[HttpReply], HttpRepl
 
 
 def _write_chunk(size: str, end: bytes = b"\r\n0\r\n\r\n") -> Callable[[HttpReply], bytes]:
-    """Return: the honest answer in one chunk whose size is written like this."""
+    """Return the behaviour that sends the honest answer in one chunk with its size in this form."""
 
     def write_octets(honest: HttpReply) -> bytes:
         head = write_reply_head(honest, "Transfer-Encoding: chunked")
@@ -142,13 +142,13 @@ def _close_connection(there: ReplyConnection) -> None:
 
 
 def _send_two_replies(there: ReplyConnection) -> None:
-    """Answer this request and, in the same breath, the next one."""
+    """Answer this request and send a second answer at once."""
     honest = there.make_honest_reply()
     there.send_octets((write_reply_head(honest) + honest.body) * 2)
 
 
 def _send_unasked_reply(there: ReplyConnection) -> None:
-    """Answer, and some time later once more."""
+    """Answer, and send a second answer later."""
     honest = there.make_honest_reply()
     there.send_reply(honest)
     there.stop.wait(0.05)
@@ -182,7 +182,7 @@ _ENDS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
      _write_and_close(_write_chunk("{:x}", b"\r\n"))),
 )
 
-#: What is sent at once, and what then now and then.
+#: Octets that are sent at once, and octets that are then sent at intervals.
 _TRICKLES: Final[tuple[ReplyRow[tuple[bytes, bytes]], ...]] = (
     ("trickling-head", "an octet of the head now and then", (b"HTTP/1.1 200 OK\r\nX: ", b"x")),
     ("trickling-body", "an octet of a long body now and then",
@@ -193,7 +193,7 @@ _TRICKLES: Final[tuple[ReplyRow[tuple[bytes, bytes]], ...]] = (
     ("trickling-interim", "an interim answer now and then", (b"", b"HTTP/1.1 100 Go on\r\n\r\n")),
 )
 
-#: What is sent at once, and what then without end.
+#: Octets that are sent at once, and octets that are then sent without end.
 _FLOODS: Final[tuple[ReplyRow[tuple[bytes, bytes]], ...]] = (
     ("gigabyte-sent", "1 GiB without a length", (_OK + b"Connection: close\r\n\r\n", _ZEROS)),
     ("endless-chunks", "chunks without end", (_CHUNKED, b"10000\r\n" + _ZEROS + b"\r\n")),
@@ -226,7 +226,7 @@ _FRAMES: Final[tuple[ReplyRow[tuple[str, ...]], ...]] = (
     ("header-with-nul", "NUL in a header field", ("X: a\0b", "Content-Length: 5")),
 )
 
-#: How the size of the only chunk is written.
+#: Forms of the size of the only chunk.
 _CHUNK_SIZES: Final[tuple[ReplyRow[str], ...]] = (
     ("negative-chunk", "a chunk of -1 octets, which some read as all", "-1"),
     ("signed-chunk", "a chunk size with a sign", "+{:x}"),
@@ -291,7 +291,7 @@ _HTTP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     *make_reply_scenarios("APP-08.", _CLOSED, _send_and_close, _STRANGE, _FRAMING),
     *make_reply_scenarios("APP-08.", _PAGES, _send_fixed_reply, _STRANGE, _GUARDS),
     *make_reply_scenarios("APP-08.", _TYPES, _spoil_reply, _STRANGE, _GUARDS),
-    # ebMS says nothing of charsets that its MIME headers do not; the XML declaration decides there.
+    # ebMS has no rule for charsets beyond its MIME headers; the XML declaration decides.
     *make_reply_scenarios("APP-08.", _CHARSETS, _spoil_reply, {"soap": "GW603"}, _GUARDS),
     *make_reply_scenarios("APP-08.", _REDIRECTS, _send_fixed_reply, _MOVED, "security.md APP-08; CWE-918"),
     ReplyScenario("APP-08.who-are-you", "status 401 that asks for a password", _GUARDS,
@@ -306,7 +306,7 @@ _HTTP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
 
 
 def _prepend_doctype(declarations: str, use: str = "") -> OctetMutation:
-    """Return the change that declares something, and uses it in the Body."""
+    """Return the change that declares an entity and uses it in the Body."""
 
     def mutate_octets(honest: bytes) -> bytes:
         body = _remove_declaration(honest)
@@ -361,7 +361,7 @@ _BITES: Final[tuple[ReplyRow[OctetMutation], ...]] = (
 
 OCTET_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     *make_reply_scenarios("", _BITES, send_changed_octets, {"soap": "GW603"}, "security.md"),
-    # Nothing forbids the attribute outside of what is signed: it must only never be followed.
+    # The attribute is allowed outside the signed content; a client must not follow it.
     ReplyScenario("DOS-02.answer-with-schema-location", "a schema elsewhere", "security.md", {"soap": TAKEN},
      send_changed_octets(add_root_attributes(lambda: _LOCATION))),
     *_HTTP_REPLIES,

@@ -1,7 +1,7 @@
-"""A server that answers as a hostile partner does: raw sockets, one play for each request.
+"""A server that answers as a hostile partner: raw sockets, one reply for each request.
 
-A `ReplyScenario` is told what was asked and does with the connection what it likes; it has the
-honest answer at hand, to spoil it.  What the client must make of it stands with the play.
+A `ReplyScenario` gets the request, the connection and the honest answer, and sends a hostile
+answer. It also has the required result of the client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: What a client makes of an answer that it must take.
+#: The result of a client for an answer that it must accept.
 TAKEN: Final = "taken"
 _LARGEST: Final = 64 * 1024 * 1024
 _HEAD: Final = 64 * 1024
@@ -43,7 +43,7 @@ class ReplyForger(Protocol):
 
     @property
     def face(self) -> str:
-        """The face that is played: ``soap`` or ``ebms2``."""
+        """The face of this forger: ``soap`` or ``ebms2``."""
 
     def make_honest_reply(self, request: IncomingRequest) -> HttpReply:
         """Return the answer that an honest partner gives."""
@@ -51,7 +51,7 @@ class ReplyForger(Protocol):
 
 @dataclass(frozen=True)
 class ReplyConnection:
-    """One request on one connection; `elsewhere` is a URL that nobody may be led to."""
+    """One request on one connection; `elsewhere` is a URL that no client may fetch."""
 
     request: IncomingRequest
     forger: ReplyForger
@@ -101,7 +101,7 @@ def write_reply_head(reply: HttpReply, *instead: str) -> bytes:
 
 #: What a hostile partner does with a request.
 ReplyBehavior = Callable[[ReplyConnection], None]
-#: Variant (the id without its prefix), title, and what this answer has and no other.
+#: Variant (the id without its prefix), title, and the subject of this answer.
 ReplyRow = tuple[str, str, T]
 
 
@@ -110,8 +110,8 @@ class ReplyScenario:
     """One hostile answer.
 
     `id` is the attack's id in the table, a full stop and the variant; `source` says where it
-    is known from.  `outcome` gives for each face what a client must come to: the id of a
-    problem of our catalogue, or `TAKEN`; a face that is not in it is not played.
+    is known from.  `outcome` gives for each face the required result of a client: the id of a
+    problem of our catalogue, or `TAKEN`. A face without an outcome is left out.
     """
 
     id: str
@@ -139,12 +139,12 @@ def make_reply_scenarios(
 
 
 def play_behavior(behavior: ReplyBehavior) -> ReplyBehavior:
-    """Return the behavior: for rows that are behaviors themselves."""
+    """Return the subject itself, for rows that are behaviours."""
     return behavior
 
 
 def send_changed_octets(change: OctetMutation) -> ReplyBehavior:
-    """Return: the honest answer with other octets, in which ``{elsewhere}`` is where nobody may be led."""
+    """Return the behaviour that changes the honest answer; ``{elsewhere}`` is a URL not to be fetched."""
 
     def run_scenario(there: ReplyConnection) -> None:
         honest = there.make_honest_reply()
@@ -158,7 +158,7 @@ def send_changed_octets(change: OctetMutation) -> ReplyBehavior:
 
 @dataclass
 class ReplyServer:
-    """Listens as soon as it is made; `choose` names the play of each request, `played` hears of it.
+    """Listens from its construction; `choose` selects the reply to each request, `played` is called with it.
 
     Connections that stay open after an answer are served again.
     """

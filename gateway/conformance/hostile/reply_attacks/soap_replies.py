@@ -1,4 +1,4 @@
-"""Hostile answers of a SOAP service: forged, replayed, wrapped, meant for another call, faults of anyone."""
+"""Hostile answers of a SOAP service: forged, replayed, wrapped, for another call, foreign faults."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class AgencyReplyForger:
     face: str = "soap"
 
     def read_unverified_call(self, request: IncomingRequest) -> tuple[str, WsdlOperation]:
-        """Return MessageID and operation of a call, unverified; raises GatewayError when it is none."""
+        """Return MessageID and operation of an unverified call; raises GatewayError for other octets."""
         envelope = read_envelope(parse_xml(request.body))
         found = (
             self.description.find_by_request(str(envelope.body_elements[0].tag))
@@ -116,7 +116,7 @@ class AgencyReplyForger:
         return HttpReply(200, CONTENT_TYPE, octets)
 
     def make_reply(self, request: IncomingRequest, wish: _ReplyOptions) -> bytes:
-        """Return an answer as wished."""
+        """Return an answer with the given options."""
         _, operation = self.read_unverified_call(request)
         values = AddressingHeaders(operation.reply_action, make_message_id(), ANONYMOUS, wish.relates_to)
         root = build_addressed_envelope(self.build_response(operation), values)
@@ -138,7 +138,7 @@ def _send_envelope(there: ReplyConnection, octets: bytes, status: int = 200) -> 
 
 
 def _send_wished(there: ReplyConnection, **wish: Any) -> None:
-    """Answer this call as wished: all that is not wished is honest."""
+    """Answer this call with the given options; everything else is honest."""
     forger = _get_agency_forger(there)
     message_id, _ = forger.read_unverified_call(there.request)
     honest = _ReplyOptions(forger.signer, message_id, forger.clock())
@@ -146,7 +146,7 @@ def _send_wished(there: ReplyConnection, **wish: Any) -> None:
 
 
 def _sign_as(who: str) -> ReplyBehavior:
-    """Answer this call, signed by another one (`other`, `stranger`), or by nobody."""
+    """Answer this call, signed by another key (`other`, `stranger`) or unsigned."""
     return lambda there: _send_wished(there, signer=getattr(_get_agency_forger(there), who) if who else None)
 
 
@@ -173,7 +173,7 @@ def _send_honest_reply(there: ReplyConnection) -> None:
 
 
 def _replay_earlier_reply(there: ReplyConnection) -> None:
-    """Answer by what was answered, truly signed, to another call; to any that there was."""
+    """Answer with the signed answer to any earlier call."""
     forger = _get_agency_forger(there)
     message_id, _ = forger.read_unverified_call(there.request)
     earlier = [octets for other, octets in forger.history.items() if other != message_id]
@@ -184,7 +184,7 @@ def _replay_earlier_reply(there: ReplyConnection) -> None:
 
 
 def _answer_other_call(there: ReplyConnection) -> None:
-    """Sign, with the service's own key, an answer to a call that somebody else got."""
+    """Sign an answer to another service's call with the service's own key."""
     forger = _get_agency_forger(there)
     message_id, _ = forger.read_unverified_call(there.request)
     other = next((one for one in forger.history if one != message_id), make_message_id())
@@ -267,7 +267,7 @@ def _send_fault(*, by: str = "", status: int = 500, related: bool = True) -> Rep
 
 
 # fmt: off
-#: Answers forged, replayed, late, or for somebody else.
+#: Answers that are forged, replayed, late, or for another caller.
 _FORGED: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("SIG-13.unsigned-answer", "the answer without a signature", _sign_as("")),
     ("SIG-30.answer-by-a-stranger", "signed by a certificate of another authority", _sign_as("stranger")),
@@ -294,7 +294,7 @@ _SPOILED: Final[tuple[ReplyRow[TreeMutation], ...]] = (
     ("APP-08.soap-1.2", "an envelope of SOAP 1.2", _convert_to_soap12),
 )
 
-#: Answers that the partner has changed before he signed them.
+#: Answers that the partner changed before signing.
 _WISHES: Final[tuple[ReplyRow[TreeMutation], ...]] = (
     ("REP-11.reply-to-elsewhere", "ReplyTo and FaultTo name an address inside", _redirect_reply_to),
     ("REP-09.related-otherwise", "a relation of another kind",
@@ -303,7 +303,7 @@ _WISHES: Final[tuple[ReplyRow[TreeMutation], ...]] = (
     ("DOS-12.answer-of-digits", "a number of 4,000 digits, truly signed", _set_long_numbers),
 )
 
-#: Faults of anyone, of which none is the partner's own.
+#: Faults that are not signed by the partner.
 _FAULTS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("APP-08.unsigned-fault", "an unsigned fault Client with a page in it", _send_fault()),
     ("APP-08.fault-by-a-stranger", "a fault Client by a stranger", _send_fault(by="stranger")),
