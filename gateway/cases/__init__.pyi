@@ -5,8 +5,10 @@ from .agency_notices import Decision as Decision
 from .agency_notices import DecisionCode as DecisionCode
 from .agency_notices import Notice as Notice
 from .agency_notices import SignedReply as SignedReply
+from .case_numbers import check_hub_number as check_hub_number
 from .case_numbers import make_application_number as make_application_number
 from .case_numbers import make_case_number as make_case_number
+from .case_numbers import normalize_hub_number as normalize_hub_number
 from .case_outcome import CaseOutcome as CaseOutcome
 from .case_outcome import RankedDecision as RankedDecision
 from .case_outcome import RequestScope as RequestScope

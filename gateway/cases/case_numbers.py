@@ -1,46 +1,87 @@
 """The hub's own numbers: of a case, and of each application in it.
 
 Both are derived from the number of the message that carried the submission, so they are known
-before anything is stored, and repeated processing gives the same numbers.  An application
-number has 13 characters, the length that agencies reserve for it.
+before anything is stored, and repeated processing gives the same numbers. The signs are those of
+Crockford's base 32 without Z: I, L, O, U and Z, which are read as other signs, do not occur. The
+last sign is a check sign: with the values 0 to 30 of the signs, and places counted from 1 at the
+right, the sum of value times place is divisible by 31. One wrong sign, or two that changed
+places, never give a valid number of this form.
+
+Numbers of the older form have no check sign, and all 36 digits and letters. They are shorter
+(a case), or begin with S (an application), so that no number has both forms.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from gateway.errors import NO_ROOM, GatewayError
+from gateway.errors import NO_ROOM, NUMBER_MISTYPED, GatewayError
 
-__all__ = ["make_application_number", "make_case_number"]
+__all__ = ["check_hub_number", "make_application_number", "make_case_number", "normalize_hub_number"]
 
-_SIGNS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_WIDTH: Final = 7
+_SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXY"
+_CASE_WIDTH: Final = 7
+_APPLICATION_WIDTH: Final = 6
 _MOST_APPLICATIONS: Final = 999
+_OLDER: Final = re.compile(r"SW[0-9]{2}[0-9A-Z]{7}|S[0-9]{2}[0-9A-Z]{7}[0-9]{3}")
+_FORM: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{6}}[0-9]{{3}}[{_SIGNS}]")
+_LOOK_ALIKE: Final = str.maketrans("ILO", "110", " -")
 
 
 def make_case_number(message: int, year: int) -> str:
-    """Return the number of the case that message number `message` opens: SW, year, serial.
+    """Return the number of the case that message number `message` opens: SW, year, serial, check sign.
 
     Raise GW806 where the serial numbers of the year are exhausted.
     """
-    return f"SW{year % 100:02d}{_format_serial(message)}"
+    return _append_check_sign(f"SW{year % 100:02d}{_format_serial(message, _CASE_WIDTH)}")
 
 
 def make_application_number(message: int, year: int, position: int) -> str:
     """Return the number by which an agency identifies application `position` (from 1).
 
-    Raise GW806 for a position above 999, or an exhausted serial.
+    It has 13 characters, the length that agencies reserve for it. Raise GW806 for a position
+    above 999, or an exhausted serial.
     """
     if not 1 <= position <= _MOST_APPLICATIONS:
         raise GatewayError(NO_ROOM, f"a submission holds at most {_MOST_APPLICATIONS} applications")
-    return f"S{year % 100:02d}{_format_serial(message)}{position:03d}"
+    serial = _format_serial(message, _APPLICATION_WIDTH)
+    return _append_check_sign(f"A{year % 100:02d}{serial}{position:03d}")
 
 
-def _format_serial(number: int) -> str:
+def normalize_hub_number(text: str) -> str:
+    """Return a number as it was meant: capitals, without spaces and hyphens, I and L as 1, O as 0.
+
+    A number of the older form keeps its letters.
+    """
+    plain = text.strip().upper()
+    return plain if _OLDER.fullmatch(plain) else plain.translate(_LOOK_ALIKE)
+
+
+def check_hub_number(number: str, location: str) -> None:
+    """Raise GW513 at `location` for a number that this hub cannot have made; accept the older form."""
+    if _OLDER.fullmatch(number):
+        return
+    shown = number[:40]
+    if not _FORM.fullmatch(number):
+        raise GatewayError(NUMBER_MISTYPED, f"{shown} has not the form of a number of the hub", location)
+    if _add_weighted_signs(number) % len(_SIGNS):
+        raise GatewayError(NUMBER_MISTYPED, f"{shown} is mistyped: its check sign does not fit", location)
+
+
+def _append_check_sign(number: str) -> str:
+    return number + _SIGNS[-_add_weighted_signs(f"{number}0") % len(_SIGNS)]
+
+
+def _add_weighted_signs(number: str) -> int:
+    return sum(_SIGNS.index(sign) * place for place, sign in enumerate(reversed(number), start=1))
+
+
+def _format_serial(number: int, width: int) -> str:
     signs = ""
     while number:
         number, rest = divmod(number, len(_SIGNS))
         signs = _SIGNS[rest] + signs
-    if len(signs) > _WIDTH:
+    if len(signs) > width:
         raise GatewayError(NO_ROOM, "the serial numbers of this year are used up")
-    return signs.rjust(_WIDTH, "0")
+    return signs.rjust(width, "0")

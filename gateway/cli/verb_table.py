@@ -199,7 +199,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway case list --state IN_PROGRESS --older 2h --home D",
     ),
     "case show": Verb(
-        "case:show_case", "show one case with everything about it", "gateway case show SW26000001 --home D"
+        "case:show_case", "show one case with everything about it", "gateway case show SW260000001X --home D"
     ),
     "message list": Verb(
         "message:list_messages",

@@ -21,6 +21,7 @@ from .documents import MAPPING_MISSING as MAPPING_MISSING
 from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
+from .documents import NUMBER_MISTYPED as NUMBER_MISTYPED
 from .documents import REFERENCE_REUSED as REFERENCE_REUSED
 from .documents import REQUEST_INVALID as REQUEST_INVALID
 from .documents import RULE_BROKEN as RULE_BROKEN

@@ -175,3 +175,18 @@ MAPPING_WOULD_GO = Problem(
         "document out of force, name it: `gateway map use --remove`."
     ),
 )
+
+NUMBER_MISTYPED = Problem(
+    id="GW513",
+    title="number mistyped",
+    meaning="A case or application number is not one that the gateway can have made.",
+    cause="A character is wrong, missing or in another place: the check sign at its end does not fit.",
+    remedy=(
+        "Copy the number from the Notice, the Result or the request. The signs I, L, O, U and Z do not occur "
+        "in it. Operator: `gateway case list` shows the numbers."
+    ),
+    ebms2="ValueNotRecognized",
+    ebms3="EBMS:0001",
+    soap="Client",
+    http=500,
+)

@@ -23,6 +23,7 @@ from gateway.cases import (
     Decision,
     Notice,
     SignedReply,
+    check_hub_number,
     check_notice_status,
     evaluate_case_outcome,
     is_decided,
@@ -66,8 +67,9 @@ def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedR
     """Apply an answer that `agency` sent in a call of its own; return the case number.
 
     `spoken` is the signed call as received; it is stored with the request as proof of its origin.
-    Raises GW701 when the answer refers to no request of this agency; GW403, GW404 or GW702 when it
-    contradicts itself or an earlier notice; GW703 when the request was cancelled.
+    Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
+    GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
+    was cancelled.
     """
     with write_transaction(hub.engine, "reply.call_back") as conn:
         request = _find_request(conn, agency, said)
@@ -124,6 +126,8 @@ def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[An
     found = None
     if said.application_number is not None:
         found = agency_requests.find_by_number(conn, said.application_number)
+        if found is None:
+            check_hub_number(said.application_number, "ApplicationNumber")
     elif said.requirement_number is not None:
         found = agency_requests.find_by_requirement(conn, agency, said.requirement_number)
     if found is None or found.agency != agency:

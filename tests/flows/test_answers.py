@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases.case_numbers import make_application_number
 from gateway.errors import GatewayError
 from gateway.hub.reply import apply_call_back
 from gateway.state_machines import CASE, REQUEST
@@ -142,10 +143,22 @@ def test_what_was_not_asked_cannot_be_decided(story: Story, item: int, law: str)
     assert refusal(story, "KPTA", said) == ("GW404", "Decision[1]")
 
 
+def test_a_mistyped_application_number_is_told_as_that(story: Story) -> None:
+    story.tick()
+    good = story.number_of("KPTA")
+    wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
+    for number in (wrong, good[:-1], good.lower(), f"{good[:5]}I{good[6:]}"):
+        said = AgencyCallback(story.notice("KPTA"), number)
+        assert refusal(story, "KPTA", said) == ("GW513", "ApplicationNumber")
+    assert (
+        apply_call_back(story.hub, "KPTA", AgencyCallback(story.notice("KPTA"), good)) == story.case().number
+    )
+
+
 def test_an_unknown_application_and_anothers_are_told_alike(story: Story) -> None:
     story.tick()
     words = set()
-    for number in ("S26000000X001", story.number_of("KFDA")):
+    for number in ("S26000000X001", make_application_number(999, 2026, 1), story.number_of("KFDA")):
         with pytest.raises(GatewayError) as caught:
             apply_call_back(story.hub, "KPTA", AgencyCallback(story.notice("KPTA"), number))
         words.add(str(caught.value).replace(number, "NUMBER"))

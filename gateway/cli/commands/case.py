@@ -9,6 +9,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection, Row
 
+from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.cli.delivery_report import format_attempt, read_delivery_report
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.result_output import format_value, print_json, print_problem
@@ -43,10 +44,19 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
     """Return the row id of the case that ``--after`` names; report misuse when there is none."""
     if number is None:
         return None
-    case = cases.find_by_number(conn, number)
+    case = _find_case(conn, number)
     if case is None:
         raise click.BadParameter(f"there is no case {number[:40]}", param_hint="'--after'")
     return int(case.id)
+
+
+def _find_case(conn: Connection, text: str) -> Row[Any] | None:
+    """Return the case of a number, however it was written; raise GW513 for a mistyped one."""
+    number = normalize_hub_number(text)
+    case = cases.find_by_number(conn, text) or cases.find_by_number(conn, number)
+    if case is None:
+        check_hub_number(number, "NUMBER")
+    return case
 
 
 @verb
@@ -55,7 +65,7 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
 def show_case(arguments: Arguments) -> int:
     """Print one case with all related data; return 1 when there is no such case."""
     with read_database(arguments) as conn:
-        case = cases.find_by_number(conn, arguments.number)
+        case = _find_case(conn, arguments.number)
         if case is None:
             print_problem(f"there is no case {arguments.number}")
             return 1
