@@ -17,7 +17,7 @@ import yaml
 from gateway.agreements.agreement_rules import AgreementDocument
 from gateway.agreements.pmode import PMode, Reliability, Security, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 
 __all__ = ["read_agreement", "read_pmodes"]
@@ -36,7 +36,7 @@ class _YamlNode:
     line: int
 
     def raise_problem(self, detail: str) -> NoReturn:
-        raise GatewayError(SETTINGS_WRONG, detail, f"{self.file}:{self.line}")
+        raise GatewayError(MISUSE, detail, f"{self.file}:{self.line}")
 
     def read_text(self) -> str:
         if not isinstance(self.value, str) or not self.value:
@@ -88,7 +88,7 @@ class _YamlNode:
             if refused.location.startswith(f"{self.file}:"):
                 raise
             where = f"{self.file}:{self.line}" + (f" ({refused.location})" if refused.location else "")
-            raise GatewayError(SETTINGS_WRONG, refused.detail, where) from refused
+            raise GatewayError(MISUSE, refused.detail, where) from refused
 
 
 class _StrictLoader(yaml.BaseLoader):
@@ -100,12 +100,12 @@ class _StrictLoader(yaml.BaseLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if getattr(event, "anchor", None) is not None:
-            raise GatewayError(SETTINGS_WRONG, "anchors and aliases are not read", f"{self.name}:{line}")
+            raise GatewayError(MISUSE, "anchors and aliases are not read", f"{self.name}:{line}")
         if getattr(event, "tag", None) is not None:
-            raise GatewayError(SETTINGS_WRONG, "tags are not read", f"{self.name}:{line}")
+            raise GatewayError(MISUSE, "tags are not read", f"{self.name}:{line}")
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise GatewayError(SETTINGS_WRONG, "nested too deeply", f"{self.name}:{line}")
+            raise GatewayError(MISUSE, "nested too deeply", f"{self.name}:{line}")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -113,7 +113,7 @@ class _StrictLoader(yaml.BaseLoader):
 
 def _parse_yaml(data: bytes, filename: str) -> _YamlNode:
     if len(data) > _MAX_BYTES:
-        raise GatewayError(SETTINGS_WRONG, "an agreement file is at most 1 MB", filename)
+        raise GatewayError(MISUSE, "an agreement file is at most 1 MB", filename)
     try:
         loader = _StrictLoader(data.decode("utf-8"))
         loader.name = filename
@@ -122,10 +122,10 @@ def _parse_yaml(data: bytes, filename: str) -> _YamlNode:
         mark = getattr(mistake, "problem_mark", None)
         where = f"{filename}:{mark.line + 1}" if mark else filename
         raise GatewayError(
-            SETTINGS_WRONG, f"not YAML: {getattr(mistake, 'problem', None) or mistake}", where
+            MISUSE, f"not YAML: {getattr(mistake, 'problem', None) or mistake}", where
         ) from mistake
     if tree is None:
-        raise GatewayError(SETTINGS_WRONG, "the file is empty", f"{filename}:1")
+        raise GatewayError(MISUSE, "the file is empty", f"{filename}:1")
     return _convert_yaml_node(tree, filename)
 
 
@@ -139,9 +139,9 @@ def _convert_yaml_node(tree: Any, filename: str) -> _YamlNode:
     for key, value in tree.value:
         where = f"{filename}:{key.start_mark.line + 1}"
         if not isinstance(key, yaml.ScalarNode):
-            raise GatewayError(SETTINGS_WRONG, "a key is a text", where)
+            raise GatewayError(MISUSE, "a key is a text", where)
         if key.value in fields:
-            raise GatewayError(SETTINGS_WRONG, f"key {key.value[:60]!r} is written twice", where)
+            raise GatewayError(MISUSE, f"key {key.value[:60]!r} is written twice", where)
         fields[key.value] = _convert_yaml_node(value, filename)
     return _YamlNode(fields, filename, line)
 
@@ -289,12 +289,12 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
 
 
 def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
-    """Return the P-Modes of one agreement file; raises GW801 with file and line."""
+    """Return the P-Modes of one agreement file; raises GW808 with file and line."""
     return read_agreement(data, filename).pmodes
 
 
 def read_agreement(data: bytes, filename: str) -> AgreementDocument:
-    """Return the P-Modes of an agreement file with the lines of its parts; raises GW801 with the line."""
+    """Return the P-Modes of an agreement file with the lines of its parts; raises GW808 with the line."""
     root = _parse_yaml(data, filename)
     fields = root.read_fields(
         ("agreement", "valid_from", "valid_until", "parties", "pmodes"), ("protocol", "defaults")

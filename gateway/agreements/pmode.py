@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
 
 __all__ = [
@@ -50,19 +50,19 @@ def is_uri(text: str) -> bool:
 
 
 def parse_instant(text: str, location: str) -> datetime:
-    """Return the UTC time of an ISO 8601 `text` with a time zone; raise GW801."""
+    """Return the UTC time of an ISO 8601 `text` with a time zone; raise GW808."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as mistake:
-        raise GatewayError(SETTINGS_WRONG, f"{text[:60]!r} is not a date and time", location) from mistake
+        raise GatewayError(MISUSE, f"{text[:60]!r} is not a date and time", location) from mistake
     if moment.tzinfo is None:
-        raise GatewayError(SETTINGS_WRONG, f"{text[:60]!r} lacks its time zone", location)
+        raise GatewayError(MISUSE, f"{text[:60]!r} lacks its time zone", location)
     return moment.astimezone(UTC)
 
 
 def _require_condition(held: bool, detail: str, location: str) -> None:
     if not held:
-        raise GatewayError(SETTINGS_WRONG, detail, location)
+        raise GatewayError(MISUSE, detail, location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ def _read_security(data: dict[str, Any]) -> Security:
 
 
 def pmode_from_json(data: Mapping[str, object]) -> PMode:
-    """Return the P-Mode that `pmode_to_json` converted to `data`; raise GW801 for anything else."""
+    """Return the P-Mode that `pmode_to_json` converted to `data`; raise GW808 for anything else."""
     values: dict[str, Any] = dict(data)
     try:
         for name in ("from_party", "to_party"):
@@ -288,4 +288,4 @@ def pmode_from_json(data: Mapping[str, object]) -> PMode:
         return PMode(**values)
     except (KeyError, TypeError, ValueError, AttributeError) as mistake:
         detail = "the stored P-Mode has another form"
-        raise GatewayError(SETTINGS_WRONG, detail, str(data.get("id", ""))) from mistake
+        raise GatewayError(MISUSE, detail, str(data.get("id", ""))) from mistake

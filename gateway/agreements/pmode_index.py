@@ -14,9 +14,9 @@ from gateway.agreements.pmode import PMode
 from gateway.errors import (
     AGREEMENT_UNKNOWN,
     HEADER_INCONSISTENT,
+    MISUSE,
     PARTY_UNKNOWN,
     PMODE_UNKNOWN,
-    SETTINGS_WRONG,
     GatewayError,
 )
 from gateway.message_model import Party, PartyId
@@ -65,7 +65,7 @@ class PModeIndex:
     def _index_pmode(self, pmode: PMode) -> None:
         same_id = self._by_id.setdefault(pmode.id, {})
         if pmode.agreement in same_id:
-            raise GatewayError(SETTINGS_WRONG, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
+            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
         same_id[pmode.agreement] = pmode
         self._agreements.setdefault(pmode.agreement, []).append(pmode)
         self._services.add((pmode.agreement, pmode.service, pmode.service_type))
@@ -79,7 +79,7 @@ class PModeIndex:
                 key = (ends, pmode.service, pmode.service_type, pmode.action)
                 if key in self._routes:
                     detail = f"P-Modes {self._routes[key].id!r} and {pmode.id!r} are for the same messages"
-                    raise GatewayError(SETTINGS_WRONG, detail, pmode.id)
+                    raise GatewayError(MISUSE, detail, pmode.id)
                 self._routes[key] = pmode
                 self._ends.setdefault(ends, []).append(pmode)
 

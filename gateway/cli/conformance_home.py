@@ -28,7 +28,7 @@ from gateway.conformance.hostile import (
     make_partner_folder,
     read_attacker_kit,
 )
-from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, OUR_MISTAKE, GatewayError
 from gateway.hub import (
     RejectingComposer,
     build_engine,
@@ -90,7 +90,7 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
         if not ids:
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
-            raise GatewayError(SETTINGS_WRONG, told, "hub.party")
+            raise GatewayError(MISUSE, told, "hub.party")
         features = ("public-url",) if settings.http.public_url else ()
         drawn = make_partner_folder(authority, (certificates, ids), at, crl, features)
         # The folder is written first: registered parties without their keys would be useless.

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
-from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.hub import build_engine
 from gateway.hub import get_current_time as clock
 from gateway.pki import Sandbox, SandboxParty, make_sandbox
@@ -322,4 +322,4 @@ def _find_descendant_processes(roots: set[int]) -> set[int]:
 def check_home(home: Path) -> None:
     """Raise for a home folder that is not empty."""
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise GatewayError(SETTINGS_WRONG, "the home folder of a demo must be empty or new", str(home))
+        raise GatewayError(MISUSE, "the home folder of a demo must be empty or new", str(home))

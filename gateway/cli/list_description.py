@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from gateway.cli.named_files import read_file
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.pki import Certificate, read_certificates
 from gateway.recognition import (
     CrossCertificateBridge,
@@ -41,11 +41,11 @@ _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "
 
 
 def read_description(path: Path) -> TrustedListDraft:
-    """Read a description; raise GW801 naming the wrong key."""
+    """Read a description; raise GW808 naming the wrong key."""
     try:
         table = tomllib.loads(read_file(path).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"not TOML: {str(wrong)[:200]}", str(path)) from wrong
+        raise GatewayError(MISUSE, f"not TOML: {str(wrong)[:200]}", str(path)) from wrong
     return _Description(path).read_draft(table)
 
 
@@ -181,4 +181,4 @@ class _Description:
             self._refuse_key("unknown key", f"{where}{unknown[0][:80]}")
 
     def _refuse_key(self, detail: str, key: str) -> NoReturn:
-        raise GatewayError(SETTINGS_WRONG, detail, f"{self._path.name} {key}")
+        raise GatewayError(MISUSE, detail, f"{self._path.name} {key}")

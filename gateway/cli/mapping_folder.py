@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.shared_options import FILE
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.share import get_data_folder
 
@@ -23,11 +23,11 @@ def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def find_mappings(path: Path | None) -> Traversable:
-    """Return a folder of mappings, the shipped one for None; raise GW801 where there is no folder."""
+    """Return a folder of mappings, the shipped one for None; raise GW808 where there is no folder."""
     if path is None:
         return get_data_folder("mappings")
     if not path.is_dir():
-        raise GatewayError(SETTINGS_WRONG, f"there is no folder {path}", str(path))
+        raise GatewayError(MISUSE, f"there is no folder {path}", str(path))
     return path
 
 

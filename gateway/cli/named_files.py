@@ -1,4 +1,4 @@
-"""Reads and writes the files that verbs name; a file that cannot be read or written is GW801."""
+"""Reads and writes the files that verbs name; a file that cannot be read or written is GW808."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 if TYPE_CHECKING:
     from gateway.cli.verb_groups import Arguments
-    from gateway.pki import Certificate, Signer
+    from gateway.pki import Certificate, Signer, TrustPolicy
 
 __all__ = [
     "load_key_file",
     "read_certificate_files",
     "read_file",
+    "read_policy_octets",
     "read_signers",
     "replace_file",
     "split_named_file",
@@ -28,14 +29,14 @@ _LONGEST_FILE: Final = 256 * 1024 * 1024
 
 
 def read_file(path: Path) -> bytes:
-    """Return the octets of a file; raise GW801 for one beyond the size limit."""
+    """Return the octets of a file; raise GW808 for one beyond the size limit."""
     try:
         with path.open("rb") as file:
             held = file.read(_LONGEST_FILE + 1)
     except (OSError, ValueError) as mistake:
         raise _make_path_problem(path, "read", mistake) from None
     if len(held) > _LONGEST_FILE:
-        raise GatewayError(SETTINGS_WRONG, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
+        raise GatewayError(MISUSE, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
     return held
 
 
@@ -65,14 +66,14 @@ def replace_file(place: Path, data: bytes) -> None:
 
 def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
     reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
-    return GatewayError(SETTINGS_WRONG, f"{path} cannot be {deed}: {reason}", location or str(path))
+    return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))
 
 
 def split_named_file(text: str, option: str) -> tuple[str, Path]:
-    """Return name and path of ``cid=FILE``; raise GW801 that names the option."""
+    """Return name and path of ``cid=FILE``; raise GW808 that names the option."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
-        raise GatewayError(SETTINGS_WRONG, f"{option} is cid=FILE, not {text[:80]!r}", option)
+        raise GatewayError(MISUSE, f"{option} is cid=FILE, not {text[:80]!r}", option)
     return name, Path(path)
 
 
@@ -81,6 +82,16 @@ def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
     from gateway.pki import read_certificates
 
     return tuple(one for each in files for one in read_certificates(read_file(each)))
+
+
+def read_policy_octets(data: bytes, name: str) -> TrustPolicy:
+    """Return the trust policy that an option gives; one that is wrong is misuse of the verb, GW808."""
+    from gateway.pki import read_policy
+
+    try:
+        return read_policy(data, name)
+    except GatewayError as wrong:
+        raise GatewayError(MISUSE, wrong.detail, wrong.location) from wrong
 
 
 def read_signers(files: Iterable[Path]) -> set[Certificate]:

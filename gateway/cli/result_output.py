@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -18,10 +21,13 @@ from gateway.cli.display_zone import format_moment, restate_times
 from gateway.cli.terminal_text import escape_controls, open_console, write_error
 
 __all__ = [
+    "ReportedFailure",
+    "choose_problem_form",
     "count_things",
     "format_facts",
     "format_value",
     "measure_cells",
+    "print_failure",
     "print_json",
     "print_problem",
     "print_report",
@@ -118,9 +124,60 @@ def print_sentence(sentence: str, *, as_json: bool = False) -> None:
         print(restate_times(sentence))
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedFailure:
+    """Why a verb failed: a sentence, the id of the problem, its place, and the command that helps."""
+
+    detail: str
+    problem: str = ""
+    location: str = ""
+    help: str = ""
+
+    def format_line(self) -> str:
+        """Return the sentence; the place is named once, and the help last."""
+        told = f"{self.problem} {self.detail}".lstrip()
+        if self.location and self.location not in self.detail:
+            told += f" at {self.location}"
+        if not self.help:
+            return told
+        return f"{told}{'' if told.endswith('?') else '.'} Try `{self.help}`."
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return the four values; what is not known is null."""
+        return {
+            "problem": self.problem or None,
+            "detail": self.detail,
+            "location": self.location or None,
+            "help": self.help or None,
+        }
+
+
+#: Whether failures are printed as JSON objects.
+_failures_as_json: Final[ContextVar[bool]] = ContextVar("failures_as_json", default=False)
+
+
+@contextmanager
+def choose_problem_form(*, as_json: bool) -> Iterator[None]:
+    """Print the problems inside the block as JSON objects, or as lines."""
+    token = _failures_as_json.set(as_json)
+    try:
+        yield
+    finally:
+        _failures_as_json.reset(token)
+
+
+def print_failure(failure: ReportedFailure) -> None:
+    """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
+    if _failures_as_json.get():
+        # Octets of an argument that are not text are escaped, as JSON knows them.
+        write_error(json.dumps(failure.to_json(), ensure_ascii=not failure.detail.isprintable()))
+    else:
+        write_error(restate_times(f"gateway: {failure.format_line()}"))
+
+
 def print_problem(words: str) -> None:
-    """Print one line about a problem to standard error."""
-    write_error(restate_times(f"gateway: {words}"))
+    """Print one line about a problem to standard error, or one JSON object with ``--json``."""
+    print_failure(ReportedFailure(words))
 
 
 def count_things(number: int, one: str, many: str = "") -> str:

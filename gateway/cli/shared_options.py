@@ -151,12 +151,12 @@ def tls_options() -> Decorator:
 
 
 def open_tls(arguments: Arguments) -> ssl.SSLContext:
-    """Return the TLS context of the options; raise GW801 and GW803."""
-    from gateway.errors import SETTINGS_WRONG, GatewayError
+    """Return the TLS context of the options; raise GW808 and GW803."""
+    from gateway.errors import MISUSE, GatewayError
     from gateway.pki import TlsIdentity, make_client_context
 
     certificate, key = arguments.client_certificate, arguments.client_key
     if (certificate is None) != (key is None):
-        raise GatewayError(SETTINGS_WRONG, "a client certificate needs its key", "--client-certificate")
+        raise GatewayError(MISUSE, "a client certificate needs its key", "--client-certificate")
     identity = TlsIdentity(certificate, key) if certificate is not None else None
     return make_client_context((arguments.ca,) if arguments.ca else (), identity)

@@ -75,6 +75,13 @@ class LazyGroup(click.Group):
             return LazyGroup(words, cmd_name, _make_help_sentence(NOUNS[words].help))
         return None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options of the group; where it was a verb once, another option names the new verb."""
+        first = args[0] if args else ""
+        if first.startswith("-") and first not in ctx.help_option_names and self.prefix in OLD_SPELLINGS:
+            raise _make_old_spelling_error(self.prefix, ctx)
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -90,7 +97,7 @@ class LazyGroup(click.Group):
         # A verb that has become a group is called with a value where its next word is expected.
         for old in (words, self.prefix):
             if old in OLD_SPELLINGS:
-                return OldSpellingError(f"`gateway {old}` is now `gateway {OLD_SPELLINGS[old]}`", ctx)
+                return _make_old_spelling_error(old, ctx)
         known = self.list_commands(ctx)
         nearest = difflib.get_close_matches(args[0].lower(), known, 1)
         told = f"; the nearest is `gateway {f'{self.prefix} {nearest[0]}'.strip()}`" if nearest else ""
@@ -145,6 +152,10 @@ class LazyGroup(click.Group):
         if not self.prefix:
             return {name: found[name] for name in NOUNS if name in found}
         return found
+
+
+def _make_old_spelling_error(old: str, ctx: click.Context) -> OldSpellingError:
+    return OldSpellingError(f"`gateway {old}` is now `gateway {OLD_SPELLINGS[old]}`", ctx)
 
 
 def load_verb(words: str) -> VerbCommand:

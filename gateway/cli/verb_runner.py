@@ -9,15 +9,19 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.display_zone import keep_display_zone, restate_times
+from gateway.cli.display_zone import keep_display_zone
+from gateway.cli.result_output import ReportedFailure, choose_problem_form, print_failure
 from gateway.cli.terminal_text import guard_terminals, write_error
 from gateway.cli.verb_groups import OldSpellingError, build_root
+from gateway.cli.verb_table import NOUNS, VERBS
 
 __all__ = ["run_words"]
 
 _PROGRAM = "gateway"
 _COMPLETION = "_GATEWAY_COMPLETE"
 _MISUSE = 2
+#: `gateway.errors.MISUSE.id`, without loading the catalogue for a mistyped word; a test compares them.
+_MISUSE_ID = "GW808"
 
 
 def run_words(argv: Sequence[str] | None = None) -> int:
@@ -25,13 +29,13 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if argv is None else argv)
-    with guard_terminals(), keep_display_zone():
+    with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in words):
         try:
             return _invoke_named_verb(words)
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.ClickException as misuse:
-            _print_misuse(misuse)
+            _print_misuse(misuse, words)
             return _MISUSE
         except BrokenPipeError:
             # The reader has closed the pipe: nothing more is written, and Python must not try at exit.
@@ -40,7 +44,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, click.Abort):
             return 1
         except Exception as failure:
-            return _print_failure(failure)
+            return _print_exception(failure, words)
 
 
 def _invoke_named_verb(words: list[str]) -> int:
@@ -56,31 +60,53 @@ def _invoke_named_verb(words: list[str]) -> int:
     return status or 0
 
 
-def _print_misuse(misuse: click.ClickException) -> None:
-    """Print the usage and the error; print help for a missing verb unchanged."""
+def _find_verb_words(words: Sequence[str]) -> str:
+    """Return the longest known verb or noun at the start of the words; empty where there is none."""
+    known = ""
+    for word in words:
+        longer = f"{known} {word}".strip()
+        if longer not in VERBS and longer not in NOUNS:
+            break
+        known = longer
+    return known
+
+
+def _name_help(words: Sequence[str]) -> str:
+    """Return the command that prints the help of the verb in the words."""
+    return " ".join([_PROGRAM, *_find_verb_words(words).split(), "--help"])
+
+
+def _print_misuse(misuse: click.ClickException, words: Sequence[str]) -> None:
+    """Print the error and where help is; print the help for a missing verb unchanged."""
     message = misuse.format_message()
-    if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
+    if isinstance(misuse, click.exceptions.NoArgsIsHelpError) and "--json" not in words:
         write_error(message)
         return
-    context = getattr(misuse, "ctx", None)
-    if context is not None and not isinstance(misuse, OldSpellingError):
-        write_error(context.get_usage())
-    write_error(f"{_PROGRAM}: {' '.join(message.split())}")
+    if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
+        message = "a verb is missing"
+    told = " ".join(message.split())
+    if not told[1:2].isupper():
+        told = told[:1].lower() + told[1:]
+    help_words = "" if isinstance(misuse, OldSpellingError) else _name_help(words)
+    print_failure(ReportedFailure(told.rstrip("."), _MISUSE_ID, help=help_words))
 
 
-def _print_failure(failure: Exception) -> int:
-    """Print one line for an exception; return 2 for wrong settings, 1 for anything else."""
-    from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+def _print_exception(failure: Exception, words: Sequence[str]) -> int:
+    """Print one line for an exception; return 2 for misuse and wrong settings, 1 for anything else."""
+    from gateway.errors import MISUSE, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
 
-    if isinstance(failure, GatewayError):
-        write_error(restate_times(f"{_PROGRAM}: {failure}"))
-        return _MISUSE if failure.problem is SETTINGS_WRONG else 1
     if isinstance(failure, UnicodeEncodeError):
-        write_error(f"{_PROGRAM}: {SETTINGS_WRONG.id} {SETTINGS_WRONG.title}: an argument is not UTF-8")
-        return _MISUSE
+        failure = GatewayError(MISUSE, "an argument is not UTF-8")
+    if isinstance(failure, GatewayError):
+        misused = failure.problem is MISUSE
+        # The verb itself is no place: the help of the verb is named after the sentence.
+        place = "" if failure.location == _find_verb_words(words) else failure.location
+        help_words = _name_help(words) if misused else ""
+        print_failure(ReportedFailure(failure.detail, failure.problem.id, place, help_words))
+        return _MISUSE if misused or failure.problem is SETTINGS_WRONG else 1
     if os.environ.get("GATEWAY_TRACE"):
         raise failure
     kind = type(failure).__name__
-    detail = f"{OUR_MISTAKE.id} {OUR_MISTAKE.title}: {kind} (GATEWAY_TRACE=1 shows where)"
-    write_error(f"{_PROGRAM}: {detail}")
+    detail = f"{OUR_MISTAKE.title}: {kind} (GATEWAY_TRACE=1 shows where)"
+    print_failure(ReportedFailure(detail, OUR_MISTAKE.id))
     return 1

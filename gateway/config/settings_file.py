@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gateway.config.key_reference import describe_settings
 from gateway.config.settings import Settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError
 
 __all__ = ["load_settings"]
 
@@ -29,7 +29,8 @@ def load_settings(
 ) -> Settings:
     """Read the file `path`, else the one that GATEWAY_CONFIG names, else use the defaults.
 
-    `home` overrides the home folder. Raises GW801 with the first key that is wrong.
+    `home` overrides the home folder. Raises GW801 naming each wrong key, and GW808 for a file that
+    cannot be read.
     """
     named = path or environ.get("GATEWAY_CONFIG") or None
     source = Path(named).absolute() if named else None
@@ -53,7 +54,7 @@ def _read_toml_file(path: Path) -> dict[str, Any]:
             raise GatewayError(SETTINGS_WRONG, "the file is larger than 1 MiB", str(path))
         return tomllib.loads(data.decode())
     except OSError as error:
-        raise GatewayError(SETTINGS_WRONG, f"the file cannot be read: {error.strerror}", str(path)) from None
+        raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", str(path)) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         detail = f"the file is not TOML: {str(error)[:200]}"
         raise GatewayError(SETTINGS_WRONG, detail, str(path)) from None
@@ -64,7 +65,7 @@ def _make_settings_error(error: ValidationError, source: str) -> GatewayError:
     details = [f"{_format_key_path(each['loc'])}: {_describe_reason(each)}" for each in found[:5]]
     if len(found) > 5:
         details.append(f"and {len(found) - 5} more")
-    return GatewayError(SETTINGS_WRONG, "; ".join(details), f"{source}: {_format_key_path(found[0]['loc'])}")
+    return GatewayError(SETTINGS_WRONG, "; ".join(details), source)
 
 
 def _format_key_path(place: tuple[int | str, ...]) -> str:

@@ -29,6 +29,7 @@ from .documents import SOURCES_DISAGREE as SOURCES_DISAGREE
 from .documents import VALUE_DOES_NOT_FIT as VALUE_DOES_NOT_FIT
 from .internal import EVIDENCE_BROKEN as EVIDENCE_BROKEN
 from .internal import KEY_UNAVAILABLE as KEY_UNAVAILABLE
+from .internal import MISUSE as MISUSE
 from .internal import NO_ROOM as NO_ROOM
 from .internal import OUR_MISTAKE as OUR_MISTAKE
 from .internal import SCHEMA_VERSION_WRONG as SCHEMA_VERSION_WRONG

@@ -7,8 +7,8 @@ from gateway.errors.problem import Problem
 SETTINGS_WRONG = Problem(
     id="GW801",
     title="settings wrong (names the key)",
-    meaning="The settings are wrong. The gateway does not start.",
-    cause="A key is unknown, is missing or has an invalid value. The location names it.",
+    meaning="The settings are wrong. The gateway does not start with them.",
+    cause="A key is unknown, is missing or has an invalid value. The message names it.",
     remedy="Correct the key in gateway.toml and run `gateway check`.",
     ours=True,
 )
@@ -102,6 +102,18 @@ TOO_MANY_REQUESTS = Problem(
     ebms3="EBMS:0004",
     soap="Server",
     http=503,
+)
+
+MISUSE = Problem(
+    id="GW808",
+    title="misuse (names the option, file or place)",
+    meaning="A verb cannot do what it was asked to do as it was asked. It changed nothing.",
+    cause=(
+        "An option or argument is wrong, a named file is missing or is not what the verb reads, a "
+        "folder is no home, or a port is in use."
+    ),
+    remedy="Correct what the message names. The verb with `--help` says what it takes.",
+    ours=True,
 )
 
 OUR_MISTAKE = Problem(

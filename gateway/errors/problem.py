@@ -44,7 +44,10 @@ class GatewayError(Exception):
     """
 
     def __init__(self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "") -> None:
-        super().__init__(f"{problem.id} {detail or problem.title}" + (f" at {location}" if location else ""))
+        told = detail or problem.title
+        # A detail that names the place already is not followed by it once more.
+        place = f" at {location}" if location and location not in told else ""
+        super().__init__(f"{problem.id} {told}{place}")
         self.problem = problem
         self.detail = detail or problem.title
         self.location = location

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from gateway.config import Settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.store import make_engine
 
 __all__ = ["build_engine"]
@@ -14,8 +14,9 @@ __all__ = ["build_engine"]
 def build_engine(settings: Settings) -> Engine:
     """Return the engine of the database; the size of its pool fits the threads of this process."""
     if not settings.home_folder.is_dir():
-        detail = f"there is no home folder {str(settings.home_folder)[-120:]}: `gateway migrate` makes one"
-        raise GatewayError(SETTINGS_WRONG, detail, "hub.home")
+        home = str(settings.home_folder)[-120:]
+        detail = f"there is no home folder {home}: `gateway migrate --new` makes one"
+        raise GatewayError(MISUSE, detail, home)
     threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database
     volume = str(database.volume) if database.volume else None

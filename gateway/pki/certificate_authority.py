@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, SETTINGS_WRONG, GatewayError, describe_exception
+from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, GatewayError, describe_exception
 from gateway.pki.certificate_requests import CertificateRequest, make_certificate_request
 from gateway.pki.certificates import Certificate, PublicKey, read_certificate
 from gateway.pki.signing_keys import KeySigner, PrivateKey, load_signer
@@ -131,7 +131,7 @@ def _read_profile(name: str, row: dict[str, Any]) -> CertificateProfile:
     usage = frozenset(row.get("key_usage", ()))
     if unknown or usage - set(_USAGES):
         wrong = ", ".join(sorted(unknown | (usage - set(_USAGES))))
-        raise GatewayError(SETTINGS_WRONG, f"not known: {wrong}", f"profiles.toml profile.{name}")
+        raise GatewayError(MISUSE, f"not known: {wrong}", f"profiles.toml profile.{name}")
     return CertificateProfile(
         usage,
         tuple(row.get("extended_key_usage", ())),
@@ -152,7 +152,7 @@ def make_private_key(kind: str = "p-256") -> PrivateKey:
         "p-521": ec.SECP521R1(),
     }
     if kind not in curves:
-        raise GatewayError(SETTINGS_WRONG, f"unknown kind of key {kind[:40]!r}", "key_kind")
+        raise GatewayError(MISUSE, f"unknown kind of key {kind[:40]!r}", "key_kind")
     return ec.generate_private_key(curves[kind])
 
 
@@ -175,11 +175,11 @@ def make_key_and_request(
 
 
 def write_private_key(path: Path, key: PrivateKey, password: bytes | None = None) -> None:
-    """Write a new private key that only its owner can read; raise GW801 when the file exists."""
+    """Write a new private key that only its owner can read; raise GW808 when the file exists."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be made: {error.strerror}", str(path)) from None
+        raise GatewayError(MISUSE, f"{path} cannot be made: {error.strerror}", str(path)) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(encode_key_pem(key, password))
 
@@ -238,7 +238,7 @@ def issue_requested_certificate(
     made = _certify_key(authority, request.subject_name, request.public_key, now, order)
     if made.not_after > authority.certificate.not_after:
         end = f"{authority.certificate.not_after:%Y-%m-%d}"
-        raise GatewayError(SETTINGS_WRONG, f"the authority itself ends on {end}", "days")
+        raise GatewayError(MISUSE, f"the authority itself ends on {end}", "days")
     return made
 
 
@@ -251,7 +251,7 @@ def _certify_key(
 ) -> Certificate:
     profile = load_profiles().get(order.profile)
     if profile is None or "keyCertSign" in profile.key_usage:
-        raise GatewayError(SETTINGS_WRONG, f"no profile of a party: {order.profile[:40]!r}", "profiles.toml")
+        raise GatewayError(MISUSE, f"no profile of a party: {order.profile[:40]!r}", "profiles.toml")
     builder = _make_certificate_builder(subject, key, now, order, profile)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     if order.alternative_names:
@@ -271,7 +271,7 @@ def issue_cross_certificate(
     §4.2.1.5).
     """
     if not other.is_ca or not policies:
-        raise GatewayError(SETTINGS_WRONG, "a bridge leads to an authority, by policies of both", "policies")
+        raise GatewayError(MISUSE, "a bridge leads to an authority, by policies of both", "policies")
     named, _ = _make_policies_extension(policies), _make_policies_extension(policies.values())
     order = CertificateOrder(profile="authority")
     subject = x509.load_der_x509_certificate(other.der).subject
@@ -292,9 +292,7 @@ def _make_policies_extension(identifiers: Iterable[str]) -> x509.CertificatePoli
     try:
         named = [x509.ObjectIdentifier(each) for each in identifiers]
     except ValueError as wrong:
-        raise GatewayError(
-            SETTINGS_WRONG, f"no policy: {describe_exception(wrong, 80)}", "policies"
-        ) from wrong
+        raise GatewayError(MISUSE, f"no policy: {describe_exception(wrong, 80)}", "policies") from wrong
     return x509.CertificatePolicies(x509.PolicyInformation(each, None) for each in named)
 
 
@@ -382,7 +380,7 @@ def _make_general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(value)
     if kind == "uri" and value:
         return x509.UniformResourceIdentifier(value)
-    raise GatewayError(SETTINGS_WRONG, f"neither dns: nor uri: {name[:80]!r}", "alternative_names")
+    raise GatewayError(MISUSE, f"neither dns: nor uri: {name[:80]!r}", "alternative_names")
 
 
 def _parse_name(subject: str) -> x509.Name:
@@ -392,7 +390,7 @@ def _parse_name(subject: str) -> x509.Name:
     try:
         return x509.Name.from_rfc4514_string(subject)
     except ValueError as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"not a name: {subject[:80]!r}", "subject") from wrong
+        raise GatewayError(MISUSE, f"not a name: {subject[:80]!r}", "subject") from wrong
 
 
 # --- the sandbox: a folder with an authority and its parties --------------------------------
@@ -439,7 +437,7 @@ def _read_party(row: dict[str, Any]) -> SandboxParty:
         return SandboxParty(**words)
     except TypeError as wrong:
         where = f"demo.toml party {str(row.get('name'))[:64]}"
-        raise GatewayError(SETTINGS_WRONG, "an unknown key, or no name", where) from wrong
+        raise GatewayError(MISUSE, "an unknown key, or no name", where) from wrong
 
 
 def make_sandbox(
@@ -453,7 +451,7 @@ def make_sandbox(
     overwrite: bool = False,
     path_length: int | None = 0,
 ) -> Sandbox:
-    """Make an authority and its parties in the folder `where`; raise GW801 if a sandbox exists there.
+    """Make an authority and its parties in the folder `where`; raise GW808 if a sandbox exists there.
 
     Writes ca.pem, ca.key.pem, crl.pem, and for each party NAME.cert.pem, NAME.key.pem and,
     where requested, NAME.p12 under `password`. Only the owner can read private keys. With
@@ -462,7 +460,7 @@ def make_sandbox(
     """
     _check_parties(parties, password)
     if (where / "ca.key.pem").exists() and not overwrite:
-        raise GatewayError(SETTINGS_WRONG, "there is a sandbox already", str(where))
+        raise GatewayError(MISUSE, "there is a sandbox already", str(where))
     where.mkdir(parents=True, exist_ok=True)
     root = make_authority(authority, now, key_kind, path_length=path_length)
     _write_file(where / "ca.key.pem", encode_key_pem(root.key), 0o600)
@@ -481,7 +479,7 @@ def load_authority(where: Path) -> CertificationAuthority:
     try:
         key, certificate = (where / "ca.key.pem").read_bytes(), (where / "ca.pem").read_bytes()
     except OSError as missing:
-        raise GatewayError(SETTINGS_WRONG, "there is no sandbox", str(where)) from missing
+        raise GatewayError(MISUSE, "there is no sandbox", str(where)) from missing
     signer = load_signer(key, certificate)
     return CertificationAuthority(signer.key, signer.certificate)
 
@@ -497,7 +495,7 @@ def revoke_certificates(where: Path, certificates: Iterable[Certificate], now: d
     try:
         old = x509.load_pem_x509_crl((where / "crl.pem").read_bytes())
     except (OSError, ValueError) as wrong:
-        raise GatewayError(SETTINGS_WRONG, "there is no revocation list", str(where / "crl.pem")) from wrong
+        raise GatewayError(MISUSE, "there is no revocation list", str(where / "crl.pem")) from wrong
     since = {one.serial_number: one.revocation_date_utc for one in old}
     serials = {one.serial: one for one in certificates}
     for one in serials.values():
@@ -523,14 +521,14 @@ def _check_parties(parties: Sequence[SandboxParty], password: bytes | None) -> N
                 f"{party.name[:80]!r} cannot be the name of files: letters, digits, '.', '_' and '-' only, "
                 "64 at most, and not 'ca'"
             )
-            raise GatewayError(SETTINGS_WRONG, detail, "party name")
+            raise GatewayError(MISUSE, detail, "party name")
         if party.state not in _STATES:
-            raise GatewayError(SETTINGS_WRONG, f"unknown state {party.state[:40]!r}", party.name)
+            raise GatewayError(MISUSE, f"unknown state {party.state[:40]!r}", party.name)
         if party.keystore and not password:
-            raise GatewayError(SETTINGS_WRONG, "a key store needs a password", party.name)
+            raise GatewayError(MISUSE, "a key store needs a password", party.name)
     # Some file systems do not tell large letters from small ones.
     if len({name.lower() for name in names}) != len(names):
-        raise GatewayError(SETTINGS_WRONG, "two parties of the same name", "party name")
+        raise GatewayError(MISUSE, "two parties of the same name", "party name")
 
 
 def _issue_party(root: CertificationAuthority, party: SandboxParty, now: datetime) -> IssuedCertificate:

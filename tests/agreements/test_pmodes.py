@@ -124,7 +124,7 @@ def test_the_book_refuses_ambiguous_pmodes() -> None:
     for twin in (pmode(), pmode("other")):
         with pytest.raises(GatewayError) as caught:
             PModeIndex((pmode(), twin))
-        assert caught.value.problem.id == "GW801"
+        assert caught.value.problem.id == "GW808"
 
 
 def test_look_up_does_not_walk_the_book() -> None:
@@ -170,7 +170,7 @@ def test_look_up_does_not_walk_the_book() -> None:
 def test_a_pmode_is_valid_once_constructed(changes: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         pmode(**changes)
-    assert caught.value.problem.id == "GW801"
+    assert caught.value.problem.id == "GW808"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_pmode_is_valid_once_constructed(changes: dict[str, object]) -> None:
 def test_security_and_reliability_have_limits(make: object) -> None:
     with pytest.raises(GatewayError) as caught:
         make()  # type: ignore[operator]
-    assert caught.value.problem.id == "GW801"
+    assert caught.value.problem.id == "GW808"
 
 
 EXAMPLE = get_data_folder("conformance").joinpath("agreements", "example.yaml").read_bytes()
@@ -254,7 +254,7 @@ def test_the_reader_refuses_with_file_and_line(old: bytes, new: bytes, needle: b
     text = EXAMPLE.replace(old, new, 1)
     with pytest.raises(GatewayError) as caught:
         read_pmodes(text, "x.yaml")
-    assert caught.value.problem.id == "GW801"
+    assert caught.value.problem.id == "GW808"
     assert caught.value.location.startswith("x.yaml:")
     if needle is not None:
         found = int(caught.value.location.split(":")[1].split(" ")[0])
@@ -279,7 +279,7 @@ def test_the_reader_refuses_with_file_and_line(old: bytes, new: bytes, needle: b
 def test_what_is_no_agreement_is_refused(data: bytes) -> None:
     with pytest.raises(GatewayError) as caught:
         read_pmodes(data, "x.yaml")
-    assert caught.value.problem.id == "GW801"
+    assert caught.value.problem.id == "GW808"
     assert caught.value.location.startswith("x.yaml")
 
 
@@ -316,4 +316,4 @@ def test_json_gives_the_same_pmode_back(one: PMode) -> None:
 def test_json_of_another_form_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         pmode_from_json({**pmode_to_json(pmode()), **change})
-    assert caught.value.problem.id == "GW801"
+    assert caught.value.problem.id == "GW808"

@@ -113,7 +113,7 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
         )
     # A proof is its own witness: whoever believes nobody is told nothing.
     assert main(["evidence", "verify", str(proof)]) == 2
-    assert "GW801" in capsys.readouterr().err
+    assert "GW808" in capsys.readouterr().err
     # Who kept it finds out when all of it was made anew.
     assert main(["evidence", "check", "--head", str(proof), *home]) == 0
     assert_not_believed(proof, pki, capsys)

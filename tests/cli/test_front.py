@@ -103,7 +103,7 @@ def test_an_old_spelling_is_refused_with_the_new_one(
     assert old not in VERBS
     assert main([*old.split(), "--home", "nowhere"]) == 2
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"gateway: `gateway {old}` is now `gateway {new}`\n")
+    assert (captured.out, captured.err) == ("", f"gateway: GW808 `gateway {old}` is now `gateway {new}`\n")
 
 
 @pytest.mark.parametrize(

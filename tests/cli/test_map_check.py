@@ -92,7 +92,7 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_folder_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["map", "check", "--path", str(tmp_path / "none")]) == 2
-    assert "GW801" in capsys.readouterr().err
+    assert "GW808" in capsys.readouterr().err
 
 
 def test_the_check_of_a_gateway_tells_what_the_text_breaks(tmp_path: Path) -> None:

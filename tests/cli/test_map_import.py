@@ -57,7 +57,7 @@ def test_the_work_of_a_person_is_not_written_over(
     mine = tmp_path / "out" / "agencies" / "O" / "D-1.yaml"
     mine.write_text("# mine\n" + mine.read_text("utf-8"), encoding="utf-8")
     assert main(words) == 2
-    assert "GW801" in capsys.readouterr().err
+    assert "GW808" in capsys.readouterr().err
     assert mine.read_text("utf-8").startswith("# mine")
     assert main([*words, "--replace"]) == 0
     assert not mine.read_text("utf-8").startswith("# mine")
@@ -89,4 +89,4 @@ def test_misuse_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["map", "import", *words]) == 2
-    assert "GW801" in capsys.readouterr().err
+    assert "GW808" in capsys.readouterr().err

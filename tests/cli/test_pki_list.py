@@ -164,7 +164,7 @@ def test_a_description_that_is_wrong(before: str, after: str, key: str, here: Pa
     (here / "ours.toml").write_text(DESCRIPTION.replace(before, after, 1), encoding="utf-8")
     out = here / "ours.xml"
     _, told = run("list", "make", here / "ours.toml", "--out", out, *signing(here, "home-operator"), status=2)
-    assert "GW801" in told
+    assert "GW808" in told
     assert key in told
     assert not out.exists()
 
@@ -187,7 +187,7 @@ def test_lists_are_imported_and_never_rolled_back(here: Path, ours: Path, run: R
     unnamed.write_bytes(sample_lists.etsi_list("ZZ", "Mallory", sequence=9))
     for refused, problem in ((here / "zed.xml", "GW804"), (forged, "GW202"), (unnamed, "GW205")):
         _, told = run("list", "import", refused, *named, status=1)
-        assert told.startswith(f"gateway: {problem}")
+        assert problem in told
         assert (hand / "ZZ-etsi.xml").read_bytes() == held, "the last good one is kept"
     assert open_trusted_list(held, {country("Zed").operator.certificate}).sequence == 6
 
@@ -202,11 +202,11 @@ def test_the_signer_of_a_list_may_change(here: Path, run: Run) -> None:
     assert (told["taken"], told["before"], told["signer"]) == (True, 5, "CN=Yan Operator")
     old = here / "zed.xml"
     _, told = run("list", "import", old, "--signer", here / "zed-operator.pem", *into, status=1)
-    assert "GW804 sequence number 5, and 6 is in hand" in told
+    assert "sequence number 5, and 6 is in hand" in told
     (here / "plain").write_bytes(b"")
     nowhere = ["--into", here / "plain", "--at", AT]
     _, told = run("list", "import", old, "--signer", here / "zed-operator.pem", *nowhere, status=2)
-    assert "GW801" in told
+    assert "GW808" in told
 
 
 def test_a_signer_named_for_another_territory(here: Path, ours: Path, run: Run) -> None:
@@ -265,4 +265,4 @@ def test_a_document_that_was_vouched_for(here: Path, ours: Path, run: Run) -> No
 def test_what_is_neither_certificate_nor_document(here: Path, run: Run) -> None:
     (here / "words.txt").write_text("hello", encoding="utf-8")
     assert "GW402" in run("recognize", here / "words.txt", status=1)[1]
-    assert "GW801" in run("recognize", here / "absent.txt", status=2)[1]
+    assert "GW808" in run("recognize", here / "absent.txt", status=2)[1]

@@ -88,16 +88,16 @@ def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
             command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
         )
     assert done.returncode == 2
-    assert b"GW801" in done.stderr
+    assert b"GW808" in done.stderr
     assert b"http.port" in done.stderr
 
 
-@pytest.mark.parametrize(("verb", "problem"), [("run", "GW803"), ("serve", "GW801"), ("work", "GW801")])
+@pytest.mark.parametrize(("verb", "problem"), [("run", "GW803"), ("serve", "GW808"), ("work", "GW808")])
 def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, verb: str, problem: str) -> None:
     command = [sys.executable, "-m", "gateway", verb, "--home", str(tmp_path / "new")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
-    assert done.returncode == (2 if problem == "GW801" else 1)
+    assert done.returncode == (2 if problem == "GW808" else 1)
     words = done.stderr.decode()
     assert "Traceback" not in words
     assert f"gateway: {problem}" in words

@@ -16,7 +16,7 @@ from gateway.conformance.partners.misbehavior import (
     Misbehavior,
     take_misbehavior,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_only_the_misbehaviour_asked_for_is_taken() -> None:
 def test_what_no_plan_can_say_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(GatewayError) as caught:
         read_agency_plans(None, wrong)
-    assert caught.value.problem is SETTINGS_WRONG
+    assert caught.value.problem is MISUSE
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_plan_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str, c
     (tmp_path / name).write_text(content, encoding="latin-1")
     with pytest.raises(GatewayError) as caught:
         read_agency_plans(tmp_path / name, {})
-    assert caught.value.problem is SETTINGS_WRONG
+    assert caught.value.problem is MISUSE
 
 
 def test_options_go_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:

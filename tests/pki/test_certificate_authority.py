@@ -181,7 +181,7 @@ def test_a_sandbox_is_not_overwritten_by_mistake(tmp_path: Path):
     before = (tmp_path / "ca.key.pem").read_bytes()
     with pytest.raises(GatewayError) as caught:
         make_sandbox(tmp_path, PARTIES[:1], NOW)
-    assert caught.value.problem is errors.SETTINGS_WRONG
+    assert caught.value.problem is errors.MISUSE
     assert (tmp_path / "ca.key.pem").read_bytes() == before
     make_sandbox(tmp_path, PARTIES[:1], NOW, overwrite=True)
     assert (tmp_path / "ca.key.pem").read_bytes() != before
@@ -194,7 +194,7 @@ def test_the_authority_of_a_sandbox_issues_more(tmp_path: Path):
     assert judge_of(tmp_path)(late.der, CertificateUse.SIGNING, NOW).status == "valid"
     with pytest.raises(GatewayError) as caught:
         load_authority(tmp_path / "elsewhere")
-    assert caught.value.problem is errors.SETTINGS_WRONG
+    assert caught.value.problem is errors.MISUSE
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_the_authority_of_a_sandbox_issues_more(tmp_path: Path):
 def test_parties_that_cannot_be(tmp_path: Path, parties: list[SandboxParty]):
     with pytest.raises(GatewayError) as caught:
         make_sandbox(tmp_path / "pki", parties, NOW)
-    assert caught.value.problem is errors.SETTINGS_WRONG
+    assert caught.value.problem is errors.MISUSE
 
 
 def test_a_party_may_have_the_code_of_an_agency(tmp_path: Path):

@@ -258,7 +258,7 @@ def test_what_a_line_leaves_open_the_options_say(files: Files, capsys: Any):
     assert main(["pki", "validate", "--batch", file, *rest, "--json"]) == 2
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["verdict"] for each in told[:3]] == ["valid", "indeterminate", "valid"]
-    assert (told[3]["problem"], "twice" in told[3]["reason"]) == ("GW801", True)
+    assert (told[3]["problem"], "twice" in told[3]["reason"]) == ("GW808", True)
 
 
 def test_a_batch_is_answered_line_by_line(files: Files, capsys: Any):
@@ -301,7 +301,7 @@ def test_a_batch_is_answered_line_by_line(files: Files, capsys: Any):
     file.write_text("\n".join(rows), "utf-8")
     assert main(["pki", "validate", "--batch", str(file), "--json"]) == 2
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    expected = [None, *["GW801"] * (len(wrong) - 1), None, "GW801"]
+    expected = [None, *["GW808"] * (len(wrong) - 1), None, "GW808"]
     assert [each["problem"] for each in told] == expected
 
 

@@ -22,7 +22,7 @@ from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
-from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
+from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import OURSELVES, list_own_periods, load_active_rules, load_shipped_rules
 from gateway.monitor import list_expiry_warnings
@@ -34,7 +34,10 @@ __all__ = ["check_gateway", "find_stale_stamps"]
 @verb
 @home_options()
 def check_gateway(arguments: Arguments) -> int:
-    """Print the warnings and the problems; return 1 when there is a problem."""
+    """Print the warnings and the problems; return 1 when there is a problem.
+
+    Raises GW808 where there is nothing to check.
+    """
     warnings: list[str] = []
     with show_progress("checking settings, keys, data and database"):
         problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
@@ -46,7 +49,8 @@ def check_gateway(arguments: Arguments) -> int:
         for words in warnings:
             print(f"warning: {words}")
         for problem in problems:
-            print(f"{problem['id']} {problem['detail']} ({problem['location']})\n    {problem['remedy']}")
+            place = "" if problem["location"] in problem["detail"] else f" ({problem['location']})"
+            print(f"{problem['id']} {problem['detail']}{place}\n    {problem['remedy']}")
         print_sentence(
             "nothing is wrong" if not problems else f"{count_things(len(problems), 'problem')} found"
         )
@@ -57,6 +61,8 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
     try:
         settings = read_verb_settings(arguments)
     except GatewayError as problem:
+        if problem.problem is MISUSE:
+            raise
         yield problem
         return
     for look in (_check_signing_keys, _check_partner_contracts, check_transport):

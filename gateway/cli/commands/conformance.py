@@ -24,7 +24,7 @@ from gateway.conformance.hostile import (
     read_attacker_kit,
     select_cases,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite"]
 
@@ -45,12 +45,12 @@ def run_suite(arguments: Arguments) -> int:
     """Run the cases and print their results; return 1 when one failed."""
     cases = select_cases(arguments.only)
     if not cases:
-        raise GatewayError(SETTINGS_WRONG, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
+        raise GatewayError(MISUSE, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
     if arguments.every < 1:
-        raise GatewayError(SETTINGS_WRONG, "--every is 1 or more", "--every")
+        raise GatewayError(MISUSE, "--every is 1 or more", "--every")
     unknown = sorted(set(arguments.has) - {case.feature for case in select_cases(None) if case.feature})
     if unknown:
-        raise GatewayError(SETTINGS_WRONG, f"no case needs the feature {unknown[0][:80]!r}", "--has")
+        raise GatewayError(MISUSE, f"no case needs the feature {unknown[0][:80]!r}", "--has")
     output = sys.stderr if arguments.json else sys.stdout
 
     with (
@@ -77,7 +77,7 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
     """Provide the attacker kit and the target that the options name."""
     if arguments.url is None:
         if arguments.partner is not None:
-            raise GatewayError(SETTINGS_WRONG, "--partner needs --url", "--partner")
+            raise GatewayError(MISUSE, "--partner needs --url", "--partner")
         # An own hub needs every package; a gateway at a URL needs no database here.
         from gateway.cli.conformance_home import open_throwaway_hub
 
@@ -85,7 +85,7 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
             yield opponents
         return
     if arguments.partner is not None and not arguments.partner.is_dir():
-        raise GatewayError(SETTINGS_WRONG, f"there is no folder {arguments.partner}", "--partner")
+        raise GatewayError(MISUSE, f"there is no folder {arguments.partner}", "--partner")
     bench = _read_partner_folder(arguments.partner) if arguments.partner else make_sample_kit()
     yield bench, UrlTarget(arguments.url, bench.faces, tls=open_tls(arguments))
 
@@ -95,9 +95,9 @@ def _read_partner_folder(partner: Path) -> AttackerKit:
     try:
         return read_attacker_kit(partner)
     except GatewayError as wrong:
-        if wrong.problem is SETTINGS_WRONG:
+        if wrong.problem is MISUSE:
             raise
-        raise GatewayError(SETTINGS_WRONG, f"{partner}: {wrong.detail}", wrong.location) from wrong
+        raise GatewayError(MISUSE, f"{partner}: {wrong.detail}", wrong.location) from wrong
 
 
 @verb

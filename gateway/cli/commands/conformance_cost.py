@@ -37,7 +37,7 @@ from gateway.conformance.hostile import (
     read_attacker_kit,
     select_cases,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.web import build_application
 
 __all__ = ["measure_message_costs"]
@@ -56,7 +56,7 @@ _AT_ONCE: Final = 25
 def measure_message_costs(arguments: Arguments) -> int:
     """Measure all cases and the worst-case search, and print the table; return 1 beyond the limit."""
     if not Path("/proc/self/clear_refs").exists():
-        raise GatewayError(SETTINGS_WRONG, "memory is measured as Linux counts it", "/proc")
+        raise GatewayError(MISUSE, "memory is measured as Linux counts it", "/proc")
     with tempfile.TemporaryDirectory(prefix="gateway-cost-") as place:
         home = Path(place)
         invite_suite(make_suite_home(home), home / "partner")
@@ -70,7 +70,7 @@ def measure_message_costs(arguments: Arguments) -> int:
                 if arguments.verbose:
                     bar.print_line(_format_cost_line(one.id, one), sys.stderr)
     if not found:
-        raise GatewayError(SETTINGS_WRONG, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
+        raise GatewayError(MISUSE, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
     report = _make_cost_report(found)
     if arguments.json:
         print_json(report)

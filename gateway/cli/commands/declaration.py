@@ -13,7 +13,7 @@ import click
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import DOCUMENT_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.errors import DOCUMENT_UNKNOWN, MISUSE, GatewayError
 from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml
 
 __all__ = ["check_declarations", "judge_declaration_file"]
@@ -45,7 +45,7 @@ def check_declarations(arguments: Arguments) -> int:
     for file in arguments.files:
         judgement = judge_declaration_file(file)
         if not judgement.accepted:
-            unreadable = any(remark.problem is SETTINGS_WRONG for remark in judgement.problems)
+            unreadable = any(remark.problem is MISUSE for remark in judgement.problems)
             status = max(status, 2 if unreadable else 1)
         if arguments.json:
             print(json.dumps(_describe_judgement(file, judgement)))
@@ -73,7 +73,7 @@ def _read_file_start(file: str) -> bytes:
             return stream.read(DEFAULT_LIMITS.xml + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "the name of the file is not possible"
-        raise GatewayError(SETTINGS_WRONG, f"the file cannot be read: {reason}") from None
+        raise GatewayError(MISUSE, f"the file cannot be read: {reason}") from None
 
 
 def _rename_ascii_encoding(data: bytes) -> bytes:

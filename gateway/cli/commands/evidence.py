@@ -20,13 +20,13 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.named_files import read_certificate_files, read_file, write_file
+from gateway.cli.named_files import read_certificate_files, read_file, read_policy_octets, write_file
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, MISUSE, GatewayError
 from gateway.evidence import (
     TimeStampAuthorities,
     TrustedEvidence,
@@ -38,7 +38,7 @@ from gateway.evidence import (
     verify_proof,
 )
 from gateway.hub import RejectingComposer, build_hub
-from gateway.pki import Certificate, read_policy
+from gateway.pki import Certificate
 from gateway.store import ListPage, read_transaction, time_stamps
 
 __all__ = ["check_evidence", "list_sealed_heads", "verify_proof_file", "write_proof"]
@@ -183,9 +183,9 @@ def verify_proof_file(arguments: Arguments) -> int:
     """Verify a proof under the trust anchors of the command line; raise its problem."""
     if not arguments.anchor and arguments.signer is None:
         detail = "give --anchor, --signer or both: a proof alone does not show who made it"
-        raise GatewayError(SETTINGS_WRONG, detail, "evidence verify")
+        raise GatewayError(MISUSE, detail, "evidence verify")
     rules = arguments.rules
-    policy = None if rules is None else read_policy(read_file(rules), str(rules)[-120:])
+    policy = None if rules is None else read_policy_octets(read_file(rules), str(rules)[-120:])
     anchors = tuple(one.der for one in read_certificate_files(arguments.anchor))
     found = verify_proof(_read_proof_document(arguments.file), TimeStampAuthorities(anchors, policy))
     if anchors and not found.stamps:

@@ -17,7 +17,7 @@ from gateway.cli.result_output import format_facts, print_json, print_problem
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, MISUSE, GatewayError
 from gateway.evidence import (
     RevalidatedVerdict,
     VerdictReference,
@@ -74,9 +74,7 @@ def judge_signers(arguments: Arguments) -> int:
 def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
     given = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
     if len(given) != 1:
-        raise GatewayError(
-            SETTINGS_WRONG, "give one of MESSAGE, --verdict and --certificate", "evidence certificate"
-        )
+        raise GatewayError(MISUSE, "give one of MESSAGE, --verdict and --certificate", "evidence certificate")
     if arguments.certificate:
         found = verdicts.list_verdicts(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
         yield from (_Asked(row) for row in found)
@@ -187,7 +185,7 @@ def _write_material_files(
         (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         detail = f"{folder} cannot be written: {error.strerror}"
-        raise GatewayError(SETTINGS_WRONG, detail, "--out") from None
+        raise GatewayError(MISUSE, detail, "--out") from None
 
 
 def _find_reply_verdicts(conn: Connection, case: int) -> Iterator[VerdictReference]:

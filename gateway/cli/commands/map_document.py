@@ -13,7 +13,7 @@ from gateway.cli.named_files import read_file, write_file
 from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
@@ -77,7 +77,7 @@ def print_sample(arguments: Arguments) -> int:
         return 0
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if not 1 <= arguments.items <= _MOST_ITEMS:
-        raise GatewayError(SETTINGS_WRONG, f"--items is between 1 and {_MOST_ITEMS}", "--items")
+        raise GatewayError(MISUSE, f"--items is between 1 and {_MOST_ITEMS}", "--items")
     sys.stdout.write(make_sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
     return 0
 
@@ -129,10 +129,10 @@ def draw_matrix(arguments: Arguments) -> int:
 
 
 def _find_named_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
-    """Return a document by its id; raise GW801 with the known ids."""
+    """Return a document by its id; raise GW808 with the known ids."""
     if name not in bundle.documents:
         known = ", ".join(bundle.documents)
-        raise GatewayError(SETTINGS_WRONG, f"no document {name[:70]!r}; known: {known}", location)
+        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {known}", location)
     return bundle.documents[name]
 
 

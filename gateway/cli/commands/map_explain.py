@@ -11,7 +11,7 @@ from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
     DocumentUse,
     FieldStory,
@@ -51,12 +51,10 @@ def explain_place(arguments: Arguments) -> int:
     """Print the explanation; return 0 when there is one, 1 when nothing is known about the place."""
     bundle = load_mappings(arguments.path)
     if sum(given is not None for given in (arguments.pointer, arguments.request, arguments.notice)) != 1:
-        raise GatewayError(SETTINGS_WRONG, "give one of POINTER, --request and --notice", "map explain")
+        raise GatewayError(MISUSE, "give one of POINTER, --request and --notice", "map explain")
     if arguments.document and arguments.document not in bundle.documents:
         known = ", ".join(bundle.documents)
-        raise GatewayError(
-            SETTINGS_WRONG, f"no document {arguments.document[:70]!r}; known: {known}", "--document"
-        )
+        raise GatewayError(MISUSE, f"no document {arguments.document[:70]!r}; known: {known}", "--document")
     facts = _explain_asked_place(arguments, bundle)
     if arguments.json:
         print_json(facts)
@@ -110,7 +108,7 @@ def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[Req
     """Return the places that the errors of a notice refer to; raise unless the document is named."""
     document = bundle.documents.get(arguments.document)
     if document is None or bundle.notices is None:
-        raise GatewayError(SETTINGS_WRONG, "--notice needs --document", "--notice")
+        raise GatewayError(MISUSE, "--notice needs --document", "--notice")
     facts = read_notice(parse_xml(read_file(arguments.notice)), bundle.notices, document)
     return [place for _, place in list_error_places(facts)]
 

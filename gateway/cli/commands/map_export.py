@@ -11,7 +11,7 @@ from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, generate_all_files, load_bundle
 from gateway.hub import open_active_mappings, read_mapping_files
 from gateway.share import MemoryPath, get_data_folder
@@ -50,7 +50,7 @@ def _refuse_used_folder(folder: Path) -> None:
         reason = "is not empty" if folder.is_dir() else "is not a folder"
     except (OSError, ValueError) as mistake:
         reason = f"cannot be read: {getattr(mistake, 'strerror', None) or 'the name is not possible'}"
-    raise GatewayError(SETTINGS_WRONG, f"{folder} {reason}")
+    raise GatewayError(MISUSE, f"{folder} {reason}")
 
 
 def _generate_missing_files(bundle: MappingBundle) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import ImportResult, import_inventory, load_bundle, merge_folder
 from gateway.share import MemoryPath, get_data_folder
 
@@ -78,7 +78,7 @@ def _read_mapping_files(out: Path) -> dict[str, bytes] | None:
                 files[name.as_posix()] = path.read_bytes()
     except OSError as error:
         reason = f"{error.filename or out} cannot be read: {error.strerror}"
-        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+        raise GatewayError(MISUSE, reason, "--out") from None
     return files
 
 
@@ -88,10 +88,10 @@ def _refuse_other_files(out: Path, files: Mapping[str, bytes], *, replace: bool)
         others = [name for name, content in files.items() if _is_other_content(out / name, content)]
     except OSError as error:
         reason = f"{error.filename or out} cannot be read: {error.strerror}"
-        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+        raise GatewayError(MISUSE, reason, "--out") from None
     if others and not replace:
         reason = f"{out / others[0]} differs; --replace overwrites it"
-        raise GatewayError(SETTINGS_WRONG, reason, "--out")
+        raise GatewayError(MISUSE, reason, "--out")
 
 
 def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
@@ -111,7 +111,7 @@ def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
         reason = f"{error.filename or out} cannot be written: {error.strerror}"
-        raise GatewayError(SETTINGS_WRONG, reason, "--out") from None
+        raise GatewayError(MISUSE, reason, "--out") from None
 
 
 def _is_other_content(path: Path, content: bytes) -> bool:

@@ -16,7 +16,7 @@ from gateway.cli.result_output import count_things, format_value, print_json, pr
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, compile_request_schemas
 from gateway.hub import (
@@ -52,7 +52,7 @@ def use_mappings(arguments: Arguments) -> int:
     Raises GW507 where a document in force would go that no ``--remove`` names.
     """
     if (arguments.folder is None) != arguments.shipped:
-        raise GatewayError(SETTINGS_WRONG, "give a folder or --shipped", "map use")
+        raise GatewayError(MISUSE, "give a folder or --shipped", "map use")
     folder = _check_mapping_folder(arguments.folder)
     with change_database(arguments) as change:
         conn = change.conn
@@ -86,7 +86,7 @@ def _check_mapping_folder(folder: Path | None) -> _CheckedFolder:
     if folder is None:
         return _CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
     if not folder.is_dir():
-        raise GatewayError(SETTINGS_WRONG, f"there is no folder {folder}", "map use")
+        raise GatewayError(MISUSE, f"there is no folder {folder}", "map use")
     octets = pack_mapping_folder(folder)
     place = unpack_mapping_archive(octets)
     bundle = load_rules(place).bundle

@@ -18,7 +18,7 @@ from gateway.cli.result_output import format_value, print_problem, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import PARTY_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, PARTY_UNKNOWN, GatewayError
 from gateway.hub import get_current_time as clock
 from gateway.pki import Certificate, read_certificate
 from gateway.store import list_usage_periods, parties
@@ -83,11 +83,11 @@ def _check_time_window(window: _Window, found: Certificate) -> None:
     ends = min(window.ends or found.not_after, found.not_after)
     if starts >= ends:
         detail = f"the period is empty: from {format_value(starts)} until {format_value(ends)}"
-        raise GatewayError(SETTINGS_WRONG, detail, "--from --until")
+        raise GatewayError(MISUSE, detail, "--from --until")
     if window.cut is not None and not starts <= window.cut < ends:
         period = f"{format_value(starts)} to {format_value(ends)}"
         detail = f"the cut is outside the period of the new certificate: {period}"
-        raise GatewayError(SETTINGS_WRONG, detail, "--cut")
+        raise GatewayError(MISUSE, detail, "--cut")
 
 
 def _end_other_certificates(

@@ -20,7 +20,7 @@ from gateway.cli.shared_options import (
     signing_options,
 )
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.recognition import (
     RecognitionContext,
     TrustedList,
@@ -109,7 +109,7 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
     """Activate the list in a hub, whose settings and lists determine the permitted signers."""
     if arguments.signer or arguments.named_by or not (arguments.home or arguments.config):
         raise GatewayError(
-            SETTINGS_WRONG,
+            MISUSE,
             (
                 "give --into DIR, or --home without --signer and --named-by: the hub knows the permitted "
                 "signers"
@@ -158,9 +158,7 @@ def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
 def _make_file_name(found: TrustedList) -> str:
     territory = found.territory
     if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
-        raise GatewayError(
-            SETTINGS_WRONG, f"territory {territory[:20]!r} cannot be part of a file name", "territory"
-        )
+        raise GatewayError(MISUSE, f"territory {territory[:20]!r} cannot be part of a file name", "territory")
     return f"{territory}-{found.form}"
 
 

@@ -11,7 +11,7 @@ from gateway.cli.named_files import read_file, write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence, print_table
 from gateway.cli.shared_options import FILE, by_option, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_current_time
 from gateway.pki import (
     KEY_KINDS,
@@ -120,7 +120,7 @@ def make_request(arguments: Arguments) -> int:
     key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
     password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
     if arguments.password and not password:
-        raise GatewayError(SETTINGS_WRONG, "the password is empty", str(arguments.password))
+        raise GatewayError(MISUSE, "the password is empty", str(arguments.password))
     write_private_key(arguments.key, key, password)
     write_file(arguments.out, request)
     sentence = f"Made a key ({arguments.key}) and the request for its certificate ({arguments.out})."
@@ -145,7 +145,7 @@ def make_request(arguments: Arguments) -> int:
 def issue_certificate(arguments: Arguments) -> int:
     """Issue the certificate of a request, as the sandbox authority, and print its content."""
     if arguments.days is not None and not 0 < arguments.days <= 36_500:
-        raise GatewayError(SETTINGS_WRONG, "not a number of days", "--days")
+        raise GatewayError(MISUSE, "not a number of days", "--days")
     request = read_certificate_request(read_file(arguments.request), load_shipped_policy().certificates)
     order = CertificateOrder(
         arguments.profile,

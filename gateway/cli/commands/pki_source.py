@@ -18,7 +18,7 @@ from gateway.cli.result_output import count_things, print_table
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import FetchSource, get_current_time, operator_actions, read_fetch_sources
 from gateway.monitor import list_source_freshness
 from gateway.store import deliveries
@@ -80,7 +80,7 @@ def _choose_named_sources(arguments: Arguments) -> list[FetchSource]:
     sources = read_fetch_sources(read_verb_settings(arguments))
     unknown = [name for name in arguments.name if name not in sources]
     if unknown:
-        raise GatewayError(SETTINGS_WRONG, f"there is no source {unknown[0][:40]!r} in the settings", "fetch")
+        raise GatewayError(MISUSE, f"there is no source {unknown[0][:40]!r} in the settings", "fetch")
     return [sources[name] for name in dict.fromkeys(arguments.name or sources)]
 
 
@@ -103,7 +103,7 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
 @click.argument("name", help="the source")
 @change_options()
 def forget_source(arguments: Arguments) -> int:
-    """Withdraw what was fetched from a source; raise GW801 for an unknown source."""
+    """Withdraw what was fetched from a source; raise GW808 for an unknown source."""
     name = arguments.name
     with change_database(arguments) as change:
         before = describe_source(change.conn, name)

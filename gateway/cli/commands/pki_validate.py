@@ -20,12 +20,12 @@ from typing import Any, Final, Literal, get_args
 
 import click
 
-from gateway.cli.named_files import read_file
+from gateway.cli.named_files import read_file, read_policy_octets
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import format_facts
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, OUR_MISTAKE, GatewayError
 from gateway.hub import get_current_time
 from gateway.pki import (
     ANY_POLICY,
@@ -40,7 +40,6 @@ from gateway.pki import (
     ValidationInput,
     Verdict,
     load_shipped_policy,
-    read_policy,
 )
 
 __all__ = ["Case", "validate_certificates"]
@@ -110,7 +109,7 @@ class Case:
             inhibit_any=self.inhibit_any,
             of_anchor=self.use != "any",
         )
-        rules = load_shipped_policy() if self.rules is None else read_policy(self.rules, "--rules")
+        rules = load_shipped_policy() if self.rules is None else read_policy_octets(self.rules, "--rules")
         # A given trust policy sets the revocation rule, unless an option overrides it.
         if self.revocation is not None or self.rules is None:
             rules = replace(rules, revocation=_REVOCATION[self.revocation or "require"])
@@ -181,9 +180,7 @@ def validate_certificates(arguments: Arguments) -> int:
                 text = json.dumps(report, ensure_ascii=False) if arguments.json else format_facts(report)
                 bar.print_line(text, sys.stdout)
                 bar.advance_one()
-                wrong = (
-                    _MISUSE if report["problem"] == SETTINGS_WRONG.id else int(report["verdict"] != "valid")
-                )
+                wrong = _MISUSE if report["problem"] == MISUSE.id else int(report["verdict"] != "valid")
                 status = max(status, wrong)
     finally:
         examiner.close()
@@ -228,9 +225,9 @@ def _read_batch_line(line: bytes) -> Mapping[str, Any]:
     try:
         words = json.loads(line, object_pairs_hook=_refuse_twin_keys)
     except (ValueError, RecursionError) as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"a line that is not JSON: {str(wrong)[:100]}") from None
+        raise GatewayError(MISUSE, f"a line that is not JSON: {str(wrong)[:100]}") from None
     if not isinstance(words, dict):
-        raise GatewayError(SETTINGS_WRONG, "a line that is not a JSON object")
+        raise GatewayError(MISUSE, "a line that is not a JSON object")
     return words
 
 
@@ -263,7 +260,7 @@ def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **mor
 
 
 def _read_case_words(words: Mapping[str, Any]) -> Case:
-    """Return the case of these values; raise GW801 for invalid ones."""
+    """Return the case of these values; raise GW808 for invalid ones."""
     _check_case_words(words)
     values = {name: value for name, value in words.items() if value is not None}
     for name in _LISTS:
@@ -283,22 +280,22 @@ def _read_case_words(words: Mapping[str, Any]) -> Case:
 def _check_case_words(words: Mapping[str, Any]) -> None:
     unknown = sorted(set(words) - set(Case.__slots__))
     if unknown:
-        raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", "pki validate")
+        raise GatewayError(MISUSE, f"unknown key {unknown[0][:80]!r}", "pki validate")
     for name in ("leaf", "anchor"):
         if not words.get(name):
-            raise GatewayError(SETTINGS_WRONG, f"--{name} is missing", "pki validate")
+            raise GatewayError(MISUSE, f"--{name} is missing", "pki validate")
     for name, known in (("use", tuple(_USES)), ("revocation", get_args(_Revocation))):
         if words.get(name) is not None and words[name] not in known:
-            raise GatewayError(SETTINGS_WRONG, f"{name} is not one of {', '.join(known)}", "pki validate")
+            raise GatewayError(MISUSE, f"{name} is not one of {', '.join(known)}", "pki validate")
     for name in _SWITCHES:
         if not isinstance(words.get(name), bool | None):
-            raise GatewayError(SETTINGS_WRONG, f"{name} is neither true nor false", "pki validate")
+            raise GatewayError(MISUSE, f"{name} is neither true nor false", "pki validate")
     for each in _list_text_values(words, "leaf", "at", "rules", *_LISTS):
         if not isinstance(each, str):
-            raise GatewayError(SETTINGS_WRONG, "a value that is not text", "pki validate")
+            raise GatewayError(MISUSE, "a value that is not text", "pki validate")
     for each in _list_text_values(words, "policy"):
         if not _OID.fullmatch(each):
-            raise GatewayError(SETTINGS_WRONG, f"--policy: {each[:80]!r} is not an OID", "pki validate")
+            raise GatewayError(MISUSE, f"--policy: {each[:80]!r} is not an OID", "pki validate")
 
 
 def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
@@ -310,7 +307,7 @@ def _list_text_values(words: Mapping[str, Any], *names: str) -> Iterator[Any]:
 def _refuse_long_octets(octets: bytes, name: str) -> bytes:
     if len(octets) > _MOST[name]:
         raise GatewayError(
-            SETTINGS_WRONG, f"--{name}: {len(octets):,} octets; the limit is {_MOST[name]:,}", "pki validate"
+            MISUSE, f"--{name}: {len(octets):,} octets; the limit is {_MOST[name]:,}", "pki validate"
         )
     return octets
 
@@ -325,7 +322,7 @@ def _read_named_octets(text: str, name: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         detail = f"--{name}: {text[:120]!r} is neither a readable file nor base64"
-        raise GatewayError(SETTINGS_WRONG, detail, text[:120]) from None
+        raise GatewayError(MISUSE, detail, text[:120]) from None
 
 
 def _is_readable_file(text: str) -> bool:
@@ -342,6 +339,4 @@ def _read_judging_moment(text: str) -> datetime:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     # The first and the last hours of the calendar have no equivalent in UTC.
     except (ValueError, OverflowError):
-        raise GatewayError(
-            SETTINGS_WRONG, f"--at: {text[:80]!r} is not a time (ISO 8601)", "pki validate"
-        ) from None
+        raise GatewayError(MISUSE, f"--at: {text[:80]!r} is not a time (ISO 8601)", "pki validate") from None

@@ -17,7 +17,7 @@ from gateway.cli.named_files import load_key_file, read_file, replace_file, spli
 from gateway.cli.result_output import print_report, print_sentence
 from gateway.cli.shared_options import FILE, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.pki import TrustPolicy, TrustStore, read_certificates
 from gateway.wire import DS, parse_xml, serialize_element
 from gateway.xmlsec import (
@@ -80,10 +80,10 @@ def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
 @signing_options()
 @moment_option("time of signing")
 def sign_file(arguments: Arguments) -> int:
-    """Sign a document and write it; raise GW801 for one that is already signed."""
+    """Sign a document and write it; raise GW808 for one that is already signed."""
     root = parse_xml(read_file(arguments.file))
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
-        raise GatewayError(SETTINGS_WRONG, "the document already has a signature", str(arguments.file))
+        raise GatewayError(MISUSE, "the document already has a signature", str(arguments.file))
     at = arguments.at or datetime.now(UTC)
     replace_file(arguments.out, serialize_element(sign_document(root, load_key_file(arguments), now=at)))
     print_sentence(f"Signed {arguments.file}: the signed document is {arguments.out}.")
@@ -109,12 +109,12 @@ def verify_file(arguments: Arguments) -> int:
 
 
 def _read_anchor_file(path: Path) -> bytes:
-    """Return a file of trust anchors; raise GW801 for a file without any, which is misuse, not a verdict."""
+    """Return a file of trust anchors; raise GW808 for a file without any, which is misuse, not a verdict."""
     data = read_file(path)
     try:
         read_certificates(data)
     except GatewayError as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", "--trust") from wrong
+        raise GatewayError(MISUSE, f"{path}: {wrong.detail}", "--trust") from wrong
     return data
 
 
@@ -123,6 +123,6 @@ def _read_signed_parts(texts: Sequence[str]) -> dict[str, bytes]:
     for text in texts:
         name, path = split_named_file(text, "--part")
         if _make_part_uri(name) in map(_make_part_uri, parts):
-            raise GatewayError(SETTINGS_WRONG, f"part {name[:80]!r} is given twice", "--part")
+            raise GatewayError(MISUSE, f"part {name[:80]!r} is given twice", "--part")
         parts[name] = read_file(path)
     return parts

@@ -18,7 +18,7 @@ from gateway.cli.settings import read_verb_settings
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.partners import read_membership, sign_submission
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import (
     InspectionFinding,
     InspectionReport,
@@ -83,7 +83,7 @@ def _open_rules(arguments: Arguments, undone: list[str]) -> Iterator[InspectionR
         yield _make_file_rules(arguments, at, undone)
         return
     if arguments.trust or arguments.path:
-        raise GatewayError(SETTINGS_WRONG, "a home has its own trust and mappings", "--trust, --path")
+        raise GatewayError(MISUSE, "a home has its own trust and mappings", "--trust, --path")
     with open_looking_hub(read_verb_settings(arguments)) as hub:
         yield make_inspection_rules(hub, arguments.sender, at)
 

@@ -35,7 +35,7 @@ from gateway.conformance.partners import (
     sign_submission,
     summarize_notices,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = ["submit_file"]
 
@@ -98,7 +98,7 @@ def _open_message(arguments: Arguments, member: Membership) -> SealedSubmission:
     if not is_kept_submission(content):
         return seal_submission(sign_submission(content, member), files, member, arguments.to)
     if files:
-        raise GatewayError(SETTINGS_WRONG, "a kept message contains its attachments", "--attach")
+        raise GatewayError(MISUSE, "a kept message contains its attachments", "--attach")
     return read_kept_submission(content, arguments.to)
 
 
@@ -151,7 +151,7 @@ class _Exchange:
         except SendingError as failure:
             return self._report_failure(failure, kept)
         except GatewayError as problem:
-            if self._arguments.wait > 0 and problem.problem is SETTINGS_WRONG:
+            if self._arguments.wait > 0 and problem.problem is MISUSE:
                 self.hints.append(_BUSY_HINT)
             return f"not sent: {problem}"
         verified = self._message.unit.ack_requested is not None

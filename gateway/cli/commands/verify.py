@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_report
 from gateway.cli.shared_options import FILE, judging_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import MemoryBody
 from gateway.pki import CertificateValidator, Keyring, TrustPolicy, TrustStore, read_certificates
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
@@ -30,8 +29,6 @@ __all__ = [
     "verify_message_file",
     "verify_message_octets",
 ]
-
-_MISUSE = 2
 
 
 def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
@@ -111,7 +108,7 @@ def verify_message_file(
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
-        raise GatewayError(SETTINGS_WRONG, f"policy is one of {', '.join(POLICIES)}", "--policy")
+        raise GatewayError(MISUSE, f"policy is one of {', '.join(POLICIES)}", "--policy")
     context = make_context([read_file(one) for one in trust], now)
     return {"file": str(path), **verify_message_octets(read_file(path), context, policy)}
 
@@ -131,12 +128,8 @@ def read_home_context(home: Path) -> ProtocolContext:
 @judging_options()
 @click.option("--home", type=FILE, help="use the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
-    """Print the verdict; return 0 for accepted, 1 for refused, 2 when there was nothing to verify."""
-    try:
-        verdict = _judge_message_file(arguments)
-    except GatewayError as wrong:
-        print(f"{wrong.problem.id} {wrong.detail}", file=sys.stderr)
-        return _MISUSE
+    """Print the verdict; return 0 for accepted, 1 for refused."""
+    verdict = _judge_message_file(arguments)
     print_report(verdict, as_json=arguments.json)
     return 0 if verdict["accepted"] else 1
 

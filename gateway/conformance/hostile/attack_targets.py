@@ -25,7 +25,7 @@ from gateway.conformance.hostile.exchange import (
     Step,
 )
 from gateway.conformance.partners import get_request_path, make_http_connection
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.pki import make_client_context
 
 _CONNECT: Final = 10.0
@@ -238,7 +238,7 @@ def _parse_target_url(url: str) -> SplitResult:
         # Brackets without a valid address, or an invalid port.
         known = False
     if not known:
-        raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
+        raise GatewayError(MISUSE, "an address is http(s)://host[:port]/path", url[:200])
     return parts
 
 

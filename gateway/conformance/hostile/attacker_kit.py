@@ -25,7 +25,7 @@ from gateway.conformance.partners import (
     read_membership,
     read_parcel_content,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki import (
     CertificateOrder,
@@ -251,16 +251,16 @@ def _load_suite_settings(folder: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(read_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GatewayError(SETTINGS_WRONG, f"not TOML: {error}"[:200], str(path)) from None
+        raise GatewayError(MISUSE, f"not TOML: {error}"[:200], str(path)) from None
     if not all(isinstance(table.get(name, {}), dict) for name in FACES):
-        raise GatewayError(SETTINGS_WRONG, f"{' and '.join(FACES)} are tables", str(path))
+        raise GatewayError(MISUSE, f"{' and '.join(FACES)} are tables", str(path))
     if not isinstance(table.get("features", []), list):
-        raise GatewayError(SETTINGS_WRONG, "features is a list of names", str(path))
+        raise GatewayError(MISUSE, "features is a list of names", str(path))
     return table
 
 
 def _read_face_address(row: Mapping[str, Any], path: str) -> FaceAddress:
     face = FaceAddress(str(row.get("path", path)), str(row.get("url", "")))
     if not face.path.startswith("/"):
-        raise GatewayError(SETTINGS_WRONG, f"a path begins with /, not as {face.path[:80]!r}", "suite.toml")
+        raise GatewayError(MISUSE, f"a path begins with /, not as {face.path[:80]!r}", "suite.toml")
     return face

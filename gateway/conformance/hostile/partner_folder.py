@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.pki import (
     Certificate,
@@ -79,9 +79,7 @@ class PartnerFolder:
                 path.touch(0o600 if name.endswith(".key.pem") else 0o644)
                 path.write_bytes(content)
         except OSError as error:
-            raise GatewayError(
-                SETTINGS_WRONG, f"{out} cannot be written: {error.strerror}", "--out"
-            ) from None
+            raise GatewayError(MISUSE, f"{out} cannot be written: {error.strerror}", "--out") from None
 
     @property
     def member_a_certificates(self) -> tuple[IssuedCertificate, ...]:

@@ -20,8 +20,8 @@ from gateway.errors import (
     ATTACHMENT_MISMATCH,
     DOCUMENT_INVALID,
     DOCUMENT_UNKNOWN,
+    MISUSE,
     RULE_BROKEN,
-    SETTINGS_WRONG,
     GatewayError,
 )
 from gateway.share import get_data_folder
@@ -70,7 +70,7 @@ class DocumentCatalogue:
         place = schemas.joinpath("agencies", agency)
         if not re.fullmatch(r"[A-Z0-9]{1,20}", agency) or not place.is_dir():
             raise GatewayError(
-                SETTINGS_WRONG, f"no schemas of an agency {agency[:40]!r}", f"xsd/agencies/{agency[:40]}"
+                MISUSE, f"no schemas of an agency {agency[:40]!r}", f"xsd/agencies/{agency[:40]}"
             )
         self.agency = agency
         self._forms = dict(self._load_forms(agency, schemas, mappings.joinpath("agencies", agency)))

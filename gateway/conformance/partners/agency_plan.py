@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.conformance.partners.misbehavior import AGENCY_MISBEHAVIORS, Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import read_file
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = ["BEHAVIOURS", "AgencyPlan", "AgencyPlans", "ItemRule", "read_agency_plans"]
 
@@ -148,4 +148,4 @@ def _make_item_rule(row: Mapping[str, Any]) -> ItemRule:
 
 
 def _make_settings_error(detail: str, where: str) -> GatewayError:
-    return GatewayError(SETTINGS_WRONG, detail, where[:80])
+    return GatewayError(MISUSE, detail, where[:80])

@@ -11,7 +11,7 @@ from gateway.conformance.partners.http_transport import (
     PartnerServer,
     RequestHandler,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = ["EndpointListener"]
 
@@ -22,10 +22,10 @@ class EndpointListener:
     """Serves the path of an endpoint at its host and port, or at `address`, the place behind a proxy."""
 
     def __init__(self, endpoint: str | None, handler: RequestHandler, address: str | None = None) -> None:
-        """Listen from now on; raise GW801 where there is no endpoint, or the port is taken."""
+        """Listen from now on; raise GW808 where there is no endpoint, or the port is taken."""
         parts = urlsplit(endpoint or "")
         if not parts.hostname:
-            raise GatewayError(SETTINGS_WRONG, "the agreement has no endpoint of this party", "agreement")
+            raise GatewayError(MISUSE, "the agreement has no endpoint of this party", "agreement")
         self.endpoint = endpoint or ""
         self._handler = handler
         self._path = parts.path or "/"
@@ -60,8 +60,8 @@ class EndpointListener:
 
 
 def _parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT; raise GW801."""
+    """Return host and port of HOST:PORT; raise GW808."""
     host, _, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise GatewayError(SETTINGS_WRONG, "an address to listen at is HOST:PORT", text[:100])
+        raise GatewayError(MISUSE, "an address to listen at is HOST:PORT", text[:100])
     return host.strip("[]"), int(port)

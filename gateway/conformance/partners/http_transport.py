@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.errors import SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.pki import make_client_context
 
 
@@ -134,7 +134,7 @@ class PartnerServer:
             self._listener = _ThreadedListener((host, port), _PostHandler)
         except OSError as error:
             detail = f"cannot listen on {host}:{port}: {error.strerror or error}"
-            raise GatewayError(SETTINGS_WRONG, detail, f"{host}:{port}") from None
+            raise GatewayError(MISUSE, detail, f"{host}:{port}") from None
         self._listener.application = application
         self._thread: threading.Thread | None = None
         self.port = int(self._listener.server_address[1])
@@ -176,7 +176,7 @@ class HttpPoster:
     def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GatewayError(SETTINGS_WRONG, "an address is http(s)://host[:port]/path", url[:200])
+            raise GatewayError(MISUSE, "an address is http(s)://host[:port]/path", url[:200])
         self.url = url
         self._parts = parts
         self._time_out = time_out

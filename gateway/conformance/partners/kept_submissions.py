@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.conformance.partners.broker_client import SealedSubmission
 from gateway.conformance.partners.message_handler import EBMS2
-from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError
+from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel
 from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml, read_http_message
@@ -27,7 +27,7 @@ def is_kept_submission(content: bytes) -> bool:
 def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
     """Write the HTTP headers and body of a submission durably into a new file; return its path.
 
-    Raises GW801 where the file cannot be written.
+    Raises GW808 where the file cannot be written.
     """
     name = "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in submission.unit.message_id)
     path = folder / f"{name[:120]}.http"
@@ -39,9 +39,7 @@ def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except OSError as mistake:
-        raise GatewayError(
-            SETTINGS_WRONG, f"{path} cannot be written: {mistake.strerror}", str(path)
-        ) from None
+        raise GatewayError(MISUSE, f"{path} cannot be written: {mistake.strerror}", str(path)) from None
     return path
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = [
     "AGENCY_MISBEHAVIORS",
@@ -53,17 +53,15 @@ class Misbehavior:
 
     @classmethod
     def from_text(cls, text: str, known: Mapping[str, str]) -> Misbehavior:
-        """Read ``NAME[=SECONDS][*COUNT]``; raise GW801 for a name that is not in `known`."""
+        """Read ``NAME[=SECONDS][*COUNT]``; raise GW808 for a name that is not in `known`."""
         head, star, count = text.partition("*")
         name, equals, seconds = head.partition("=")
         if name not in known:
-            raise GatewayError(SETTINGS_WRONG, f"a misbehaviour is one of {', '.join(known)}", name[:80])
+            raise GatewayError(MISUSE, f"a misbehaviour is one of {', '.join(known)}", name[:80])
         try:
             return cls(name, float(seconds) if equals else 0.0, int(count) if star else None)
         except ValueError:
-            raise GatewayError(
-                SETTINGS_WRONG, "a misbehaviour is NAME[=SECONDS][*COUNT]", text[:80]
-            ) from None
+            raise GatewayError(MISUSE, "a misbehaviour is NAME[=SECONDS][*COUNT]", text[:80]) from None
 
     def consume_call(self) -> bool:
         """Count this call; return whether the misbehaviour applies to it."""

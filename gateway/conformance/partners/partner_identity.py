@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
-from gateway.errors import KEY_UNAVAILABLE, PMODE_UNKNOWN, SETTINGS_WRONG, SIGNER_MISMATCH, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, MISUSE, PMODE_UNKNOWN, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import AckRequest, PartyId, UserMessage
 from gateway.pki import (
     Certificate,
@@ -171,7 +171,5 @@ def read_membership(
     pmodes = read_pmodes(read_file(path), path.name)
     ours = next((one for one in pmodes if one.action == sends or one.from_role == _APPLICANT), None)
     if ours is None:
-        raise GatewayError(
-            SETTINGS_WRONG, f"no P-Mode of the agreement lets an applicant send {sends}", path.name
-        )
+        raise GatewayError(MISUSE, f"no P-Mode of the agreement lets an applicant send {sends}", path.name)
     return Membership(identity, PModeIndex(pmodes), frozenset(ours.from_party), frozenset(ours.to_party))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize.importer.yaml_writer import write_csv
 from gateway.harmonize.types import YamlNode, read_numbered_rows, read_yaml
 
@@ -40,7 +40,7 @@ def merge_folder(
 ) -> dict[str, bytes]:
     """Return the changed files of the folder `there`, with the `added` entries at their ends.
 
-    An equal entry is left unchanged.  A different one is rejected (GW801) with both texts, or
+    An equal entry is left unchanged.  A different one is rejected (GW808) with both texts, or
     replaced where `replace` is set.
     """
     files: dict[str, bytes] = {}
@@ -65,11 +65,11 @@ def _make_conflict_error(what: str, old: str, new: str) -> GatewayError:
     shown = [" ".join(text.split()) for text in (old, new)]
     old, new = (text if len(text) <= _SHOWN else text[:_SHOWN] + "…" for text in shown)
     detail = f"{what} says {old}, the inventory {new}; --replace puts that in its place"
-    return GatewayError(SETTINGS_WRONG, detail, "--out")
+    return GatewayError(MISUSE, detail, "--out")
 
 
 def _check_same_content(name: str, old: bytes, new: bytes) -> None:
-    """Raise GW801 for a file with other content; the message has the first lines that differ."""
+    """Raise GW808 for a file with other content; the message has the first lines that differ."""
     if old == new:
         return
     before, after = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
@@ -81,7 +81,7 @@ def _check_same_content(name: str, old: bytes, new: bytes) -> None:
 
 
 def _find_document_file(name: str, content: bytes, there: Mapping[str, bytes]) -> str:
-    """Return the file that already holds a document, else `name`; raise GW801 if another document has it."""
+    """Return the file that already holds a document, else `name`; raise GW808 if another document has it."""
     wanted = _read_document_id(content, name)
     known = {
         _read_document_id(old, other): other
@@ -93,7 +93,7 @@ def _find_document_file(name: str, content: bytes, there: Mapping[str, bytes]) -
     taken = {other.lower(): other for other in there}.get(name.lower())
     if taken is not None:
         old = _read_document_id(there[taken], taken)
-        raise GatewayError(SETTINGS_WRONG, f"{taken} holds {old}, so {wanted} has no place", "--out")
+        raise GatewayError(MISUSE, f"{taken} holds {old}, so {wanted} has no place", "--out")
     return name
 
 
@@ -130,7 +130,7 @@ def _add_entries(content: bytes, where: tuple[str, str], entries: Mapping[str, s
 
 def _make_unmergeable_error(where: tuple[str, str]) -> GatewayError:
     detail = f"{where[0]}: entries can be added only where {where[1]}: stands alone on its line above them"
-    return GatewayError(SETTINGS_WRONG, detail, "--out")
+    return GatewayError(MISUSE, detail, "--out")
 
 
 def _read_table(content: bytes, where: tuple[str, str]) -> dict[str, YamlNode]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 
-from gateway.errors import MAPPING_WRONG, SETTINGS_WRONG, GatewayError
+from gateway.errors import MAPPING_WRONG, MISUSE, GatewayError
 from gateway.harmonize.importer.check_trial import find_rejected_checks
 from gateway.harmonize.importer.code_list_choice import ImportedLists
 from gateway.harmonize.importer.folder_merge import COLUMNS, AddedEntries, merge_folder
@@ -120,7 +120,7 @@ def _select_documents(inventory: Inventory, documents: Collection[str], file: st
     for name in documents:
         if name not in known:
             shown = f"no document {name[:70]!r} in {file}; it has {', '.join(known)}"
-            raise GatewayError(SETTINGS_WRONG, shown, "--documents")
+            raise GatewayError(MISUSE, shown, "--documents")
     return [paper for paper in inventory.papers if not documents or paper.id in documents]
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.errors import SETTINGS_WRONG, TRANSITION_REFUSED, GatewayError
+from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import case_closing
 from gateway.hub.trust import AGENT, FetchSource
@@ -86,7 +86,7 @@ def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor:
 def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
     """Delete what was fetched from a source, effective from the next message; return the number of rows."""
     if fetched_lists.find_source(conn, name) is None:
-        raise GatewayError(SETTINGS_WRONG, f"nothing was ever fetched from {name[:40]!r}", "source")
+        raise GatewayError(MISUSE, f"nothing was ever fetched from {name[:40]!r}", "source")
     gone = fetched_lists.delete_source(conn, name)
     record_evidence(conn, "forgotten", "source", name, None, {"words": gone, "actor": actor}, at)
     return gone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 
 __all__ = ["ListenerAddress", "check_port", "open_listener"]
 
@@ -24,9 +24,9 @@ class ListenerAddress:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def make_port_error(self, error: OSError) -> GatewayError:
-        """Return GW801 for an address at which no listener can be opened."""
-        detail = f"nothing can be served at {self.host}:{self.port}: {error.strerror}"
-        return GatewayError(SETTINGS_WRONG, detail, "http.port")
+        """Return GW808 for an address at which no listener can be opened."""
+        detail = f"http.port: nothing can be served on {self.host}:{self.port}: {error.strerror}"
+        return GatewayError(MISUSE, detail, "http.port")
 
 
 def check_port(address: ListenerAddress) -> None:
@@ -40,7 +40,7 @@ def check_port(address: ListenerAddress) -> None:
 
 
 def open_listener(address: ListenerAddress) -> socket.socket:
-    """Return a socket that listens there; raises GW801 when it cannot be opened."""
+    """Return a socket that listens there; raises GW808 when it cannot be opened."""
     try:
         return socket.create_server(
             (address.host, address.port), family=address.family, backlog=address.backlog

@@ -477,7 +477,7 @@ def test_the_table_and_the_list_are_printed(capsys: pytest.CaptureFixture[str]) 
 )
 def test_misuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["conformance", "run", "hostile", *words]) == 2
-    assert capsys.readouterr().err.startswith("gateway: GW801")
+    assert capsys.readouterr().err.startswith("gateway: GW808")
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_a_partner_folder_that_is_none_is_misuse(
         (folder / name).write_bytes(content)
     command = ["conformance", "run", "hostile", "--url", "http://127.0.0.1:9", "--partner", str(folder)]
     assert main([*command, "--only", "SIG-01.*"]) == 2
-    assert capsys.readouterr().err.startswith("gateway: GW801")
+    assert capsys.readouterr().err.startswith("gateway: GW808")
     with pytest.raises(GatewayError, match="cannot be written"):
         drawn.write_files(folder / "suite.toml" / "below")
 

@@ -126,7 +126,7 @@ def test_an_agreement_that_is_not_one_is_refused_with_its_place(
     file.write_bytes(data)
     assert main(["agreement", "load", str(file), "--home", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert re.match(r"gateway: GW801 .* at uploaded\.yaml", said)
+    assert re.match(r"gateway: GW808 .* at uploaded\.yaml", said)
     assert said.count("\n") == 1
     broker = Neighbour("broker1", house.clock)
     parcel = broker.seal(broker.message())

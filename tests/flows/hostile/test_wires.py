@@ -190,7 +190,7 @@ def test_the_url_may_be_the_base_or_the_endpoint() -> None:
         own = {**FACES, "soap": FaceAddress("/soap", f"http://127.0.0.1:{port}/own?x=1")}
         UrlTarget("http://elsewhere.invalid", own).send(HttpRequest("soap", {}, b""))
     assert paths == [b"/soap"] * 4 + [b"/own?x=1"]
-    with pytest.raises(GatewayError, match="GW801"):
+    with pytest.raises(GatewayError, match="GW808"):
         UrlTarget("gopher://x", FACES)
 
 

@@ -75,7 +75,7 @@ def test_an_entry_that_says_something_else_is_refused_naming_both(
     inventory.write_text(text, "utf-8")
     assert main(words) == 2
     shown = capsys.readouterr().err
-    assert "GW801 organisations.yaml:" in shown
+    assert "GW808 organisations.yaml:" in shown
     assert "Harbour Master Authority" in shown
     assert "Harbour Office" in shown
     assert contents(shipped) == before

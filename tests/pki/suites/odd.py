@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG
+from gateway.errors import MISUSE, OUR_MISTAKE
 from gateway.pki.certificate_examiner import TOO_LONG
 
 _VERDICTS = {"valid", "invalid", "indeterminate"}
@@ -39,7 +39,7 @@ def broken(told: dict[str, Any]) -> bool:
     """Say whether the answer is none: no verdict, misuse, or a failure inside."""
     if told["reason"] == TOO_LONG:
         return True
-    return told["verdict"] not in _VERDICTS or told["problem"] in {SETTINGS_WRONG.id, OUR_MISTAKE.id}
+    return told["verdict"] not in _VERDICTS or told["problem"] in {MISUSE.id, OUR_MISTAKE.id}
 
 
 def _good(folder: Path) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_a_verb_calls_over_tls(place: Place, capsys: pytest.CaptureFixture[str])
     assert main([*words, "--ca", str(place.home / "pki" / "ca.pem"), *shown]) == 0
     assert "1 passed, 0 failed" in capsys.readouterr().out
     assert main([*words, "--client-certificate", right]) == 2
-    assert "GW801" in capsys.readouterr().err
+    assert "GW808" in capsys.readouterr().err
 
 
 def test_whoever_does_not_believe_the_gateway_tells_it_nothing(place: Place) -> None:

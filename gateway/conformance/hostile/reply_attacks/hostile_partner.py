@@ -27,7 +27,7 @@ from gateway.conformance.partners import (
     read_identity,
     read_membership,
 )
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.pki import CertificateOrder, Signer, issue_certificate, load_signer, make_authority
 from gateway.wire import WsdlOperation
 
@@ -66,7 +66,7 @@ def build_hostile_server(who: HostilePartner, pattern: str, folder: Path, at: tu
     """
     chosen = select_replies(who.face, pattern)
     if not chosen:
-        raise GatewayError(SETTINGS_WRONG, f"no play of {who.face} fits {pattern[:80]!r}", "--play")
+        raise GatewayError(MISUSE, f"no play of {who.face} fits {pattern[:80]!r}", "--play")
     endless: Iterator[ReplyScenario] = itertools.cycle(chosen)
     turn = threading.Lock()
     journal = Journal(folder / "plays.jsonl")

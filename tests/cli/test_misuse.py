@@ -1,0 +1,130 @@
+"""Misuse of the command line: one id, one sentence, its place once, and where help is."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.verb_runner import _MISUSE_ID
+from gateway.errors import MISUSE
+
+PLACE = "PLACE"
+
+#: Misuse of each kind. PLACE is a folder with a settings file, a file of text, and a database.
+MISUSED = [
+    "frobnicate",
+    "case lst",
+    "case show",
+    "case list --hoem x",
+    "case list --limit many",
+    "case list --config PLACE/none.toml",
+    "case list --home PLACE/none",
+    "party list --home PLACE/text",
+    "check --config PLACE",
+    "agreement load PLACE/none.yaml --home PLACE",
+    "agreement load PLACE/text --home PLACE",
+    "declaration check --what PLACE/text",
+    "map check --path PLACE/none",
+    "map use --home PLACE",
+    "map use PLACE/none --home PLACE",
+    "map explain",
+    "map import PLACE/none --out PLACE/out",
+    "map split PLACE/none.xml",
+    "map read PLACE/none.xml",
+    "map sample NO-SUCH-DOCUMENT",
+    "map build --path PLACE/none --out PLACE/out",
+    "verify PLACE/none.http",
+    "verify PLACE/text --trust PLACE/none.pem",
+    "signature verify PLACE/none.xml",
+    "signature verify PLACE/text --trust PLACE/none.pem",
+    "signature make PLACE/none.xml --key PLACE/none.pem",
+    "submit PLACE/none.xml",
+    "evidence verify PLACE/none.json",
+    "evidence certificate --home PLACE",
+    "pki validate",
+    "pki validate --leaf PLACE/none.pem --anchor PLACE/none.pem",
+    "pki revoke PLACE/none.pem --ca PLACE/none",
+    "pki issue PLACE/none.csr --ca PLACE/none --out PLACE/x.pem",
+    "pki list show PLACE/none.xml --signer PLACE/none.pem",
+    "pki list make PLACE/none.toml --key PLACE/none.pem --certificate PLACE/none.pem --out PLACE/l.xml",
+    "pki crl PLACE/none.pem --home PLACE",
+    "pki source refresh nowhere --home PLACE",
+    "pki source forget nowhere --home PLACE",
+    "conformance run hostile --url ftp://nowhere",
+    "conformance run hostile --partner PLACE",
+    "conformance run hostile --url http://127.0.0.1:9 --partner PLACE/none",
+    "conformance run hostile --only NO-SUCH-CASE",
+    "serve --home PLACE",
+    "run --home PLACE",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("misuse")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (home / "gateway.toml").write_text(f"[http]\nport = {taken.getsockname()[1]}\n")
+        (home / "text").write_text("a text\n")
+        assert main(["migrate", "--home", str(home)]) == 0
+        yield home
+
+
+def provoke(capsys: pytest.CaptureFixture[str], words: str, place: Path) -> str:
+    capsys.readouterr()
+    assert main(words.replace(PLACE, str(place)).split()) == 2, words
+    printed = capsys.readouterr()
+    assert printed.out == "", words
+    return printed.err
+
+
+def find_repeated_places(sentence: str) -> list[str]:
+    """Return paths, options, keys and addresses that a sentence names more than once."""
+    told = re.sub(r" Try `[^`]*`\.$", "", sentence)
+    places = re.findall(r"/[\w./-]{4,}|--[a-z-]+|\b[a-z_]+\.[a-z_]+\b|\d+\.\d+\.\d+\.\d+:\d+", told)
+    return [one for one in set(places) if told.count(one) > 1]
+
+
+def test_the_id_is_that_of_the_catalogue() -> None:
+    assert MISUSE.id == _MISUSE_ID == "GW808"
+
+
+@pytest.mark.parametrize("words", MISUSED)
+def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
+    words: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = provoke(capsys, words, place)
+    assert re.fullmatch(
+        r"gateway: GW808 \S.*\. Try `gateway [a-z ]*--help`\.\n", told.replace("?. T", ". T")
+    ) or (re.fullmatch(r"gateway: GW808 \S.*\? Try `gateway [a-z ]*--help`\.\n", told)), told
+    assert told.count("GW808") == 1
+    assert not find_repeated_places(told.rstrip()), told
+    assert "Traceback" not in told
+    assert not re.search(r"\['|\{'|\(\)", told), told
+
+
+@pytest.mark.parametrize("words", MISUSED)
+def test_misuse_with_json_is_one_object(words: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(provoke(capsys, f"{words} --json", place))
+    assert told.keys() == {"problem", "detail", "location", "help"}
+    assert told["problem"] == "GW808"
+    assert told["help"].endswith("--help")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("[http]\nprot = 1\n", "http.prot"), ("[http]\nport = 'x'\n", "http.port"), ("[", "not TOML")],
+)
+def test_wrong_settings_are_told_as_such_and_say_their_key_once(
+    text: str, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gateway.toml").write_text(text)
+    told = provoke(capsys, "case list --home PLACE", tmp_path)
+    assert told.startswith("gateway: GW801 ")
+    assert told.count(key) == 1
+    assert told.count("gateway.toml") == 1
