@@ -117,7 +117,13 @@ DELIVERY: Final = StateMachine(
     initial="QUEUED",
     final=frozenset({"DELIVERED", "CANCELLED"}),
     table={
-        "QUEUED": {"lease": "ACTIVE", "hold": "HELD", "cancel": "CANCELLED", "expire": "FAILED"},
+        "QUEUED": {
+            "lease": "ACTIVE",
+            "try": "QUEUED",
+            "hold": "HELD",
+            "cancel": "CANCELLED",
+            "expire": "FAILED",
+        },
         "ACTIVE": {
             "delivered": "DELIVERED",
             "sent": "AWAITING_RECEIPT",

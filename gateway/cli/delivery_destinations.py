@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from gateway.config import Settings
 from gateway.store import parties
 
-__all__ = ["Destination", "find_destinations", "load_destinations", "name_destination"]
+__all__ = ["CUSTOMS", "Destination", "find_destinations", "load_destinations", "name_destination"]
 
 #: The destination of calls to customs, as in `gateway.hub`, which a list need not load.
-_CUSTOMS = "customs"
+CUSTOMS = "customs"
 
 
 class Destination(NamedTuple):
@@ -27,7 +27,7 @@ def load_destinations(conn: Connection, settings: Settings) -> dict[str, Destina
     """Return the partners by destination: registered parties, and those that the settings name."""
     names = {row.id: row.name for row in parties.list_parties(conn)}
     found = {party: Destination(name, "") for party, name in names.items()}
-    for code, called in {**settings.agency, _CUSTOMS: settings.customs}.items():
+    for code, called in {**settings.agency, CUSTOMS: settings.customs}.items():
         found[code] = Destination(names.get(called.party or code, code), called.endpoint or "")
     return found
 

@@ -10,12 +10,31 @@ from sqlalchemy import Connection
 
 from gateway.cli.waiting_reasons import (
     describe_case_waiting,
+    describe_delivery_waiting,
+    describe_held_lane,
     describe_message_waiting,
     describe_request_waiting,
 )
-from gateway.store import list_searches
+from gateway.store import lane_holds, list_searches
 
-__all__ = ["add_case_waiting", "add_message_waiting"]
+__all__ = ["add_case_waiting", "add_delivery_waiting", "add_message_waiting", "list_lane_holds"]
+
+
+def list_lane_holds(conn: Connection) -> list[str]:
+    """Return each held lane in words: by whom, since when and why, and how much waits in it."""
+    return [
+        describe_held_lane(row, lane_holds.read_lane_backlog(conn, row.name).waiting)
+        for row in lane_holds.list_held_lanes(conn)
+    ]
+
+
+def add_delivery_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Set ``waits_for`` of these deliveries."""
+    found = {
+        row["id"]: row for row in list_searches.list_waiting_deliveries(conn, [row["id"] for row in rows])
+    }
+    for row in rows:
+        row["waits_for"] = describe_delivery_waiting(found[row["id"]], now)
 
 
 def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:

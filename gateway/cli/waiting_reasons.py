@@ -11,6 +11,7 @@ from gateway.cli.display_zone import format_moment
 __all__ = [
     "describe_case_waiting",
     "describe_delivery_waiting",
+    "describe_held_lane",
     "describe_message_waiting",
     "describe_request_waiting",
 ]
@@ -40,6 +41,9 @@ def describe_delivery_waiting(row: Mapping[str, Any], now: datetime) -> str:
 
 
 def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
+    if row["lane_held_at"] is not None:
+        held = _describe_hold(row["lane_held_by"], row["lane_held_at"], row["lane_hold_reason"])
+        return f"release of lane {row['lane']}{held}"
     if row["follows"] is not None and row["follows_state"] not in _DONE:
         return f"delivery {row['follows']} before it, {row['follows_state']}"
     if row["open_until"] is not None and row["open_until"] > now:
@@ -47,6 +51,12 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
     if row["due_at"] > now:
         return f"next attempt at {format_moment(row['due_at'])}"
     return "a free worker"
+
+
+def describe_held_lane(lane: Any, waiting: int) -> str:
+    """Return by whom, since when and why a lane is held, and how many deliveries wait in it."""
+    told = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
+    return f"lane {lane.name} is{told} ({waiting} waiting)"
 
 
 def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -> str:

@@ -8,6 +8,7 @@ from . import deliveries as deliveries
 from . import delivery_leases as delivery_leases
 from . import delivery_maintenance as delivery_maintenance
 from . import fetched_lists as fetched_lists
+from . import lane_holds as lane_holds
 from . import lanes as lanes
 from . import list_searches as list_searches
 from . import mandates as mandates
@@ -49,6 +50,7 @@ from .engine import read_transaction as read_transaction
 from .engine import write_transaction as write_transaction
 from .fetched_lists import NewFetchedList as NewFetchedList
 from .group_commit import run_in_group_commit as run_in_group_commit
+from .lane_holds import LaneBacklog as LaneBacklog
 from .list_filters import LIST_COUNT_LIMIT as LIST_COUNT_LIMIT
 from .list_filters import ListFilter as ListFilter
 from .list_filters import ListPage as ListPage

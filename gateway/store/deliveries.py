@@ -31,6 +31,7 @@ __all__ = [
     "list_deliveries",
     "release_delivery",
     "requeue_delivery",
+    "try_delivery",
 ]
 
 _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id")
@@ -151,6 +152,11 @@ def count_by_state(conn: Connection) -> dict[str, int]:
 def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
     """Hold a queued delivery until it is released."""
     _apply_event(conn, delivery, StateEvent("hold", at, actor, why))
+
+
+def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Make a queued delivery due now; raises GW705 when it is not queued, or a worker has just claimed it."""
+    _apply_event(conn, delivery, StateEvent("try", at, actor), due_at=at)
 
 
 def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:

@@ -110,7 +110,11 @@ def _build_claim_statement(*, suspects: bool) -> Update:
 
 _CLAIM: Final = _build_claim_statement(suspects=False)
 _CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
-_LANE: Final = select(lanes.c.capacity, lanes.c.open_until).where(lanes.c.name == bindparam("in_lane"))
+_LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at).where(
+    lanes.c.name == bindparam("in_lane")
+)
+# FOR SHARE lets other workers claim, and makes a hold of the lane wait for this claim.
+_SHARE_LANE: Final = _LANE.with_for_update(skip_locked=True, read=True)
 # FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
 _ACTIVE: Final = (
@@ -135,7 +139,8 @@ def claim_deliveries(
 
     Deliveries during which a worker died are leased only with `suspects`, and then no others. The
     row of a lane with a capacity is locked first, so that two workers do not both count the same
-    free slots. Such a lane returns nothing while another worker is claiming from it.
+    free slots. Such a lane returns nothing while another worker is claiming from it. A lane that an
+    operator holds returns nothing.
     """
     room = _count_free_slots(conn, lane, now, limit)
     if room < 1:
@@ -157,14 +162,25 @@ def claim_deliveries(
 
 def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) -> int:
     row = conn.execute(_LANE, {"in_lane": lane}).first()
-    if row is None or (row.open_until is not None and row.open_until > now):
+    if not _may_claim(row, now):
         return 0
+    assert row is not None
+    # SQLite has locked the whole database; elsewhere the lane may have been held since it was read.
+    if conn.dialect.name != "sqlite":
+        lock = _SHARE_LANE if row.capacity is None else _LOCK_LANE
+        if not _may_claim(conn.execute(lock, {"in_lane": lane}).first(), now):
+            return 0
     if row.capacity is None:
         return limit
-    if conn.execute(_LOCK_LANE, {"in_lane": lane}).first() is None:
-        return 0
     active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
     return int(min(limit, row.capacity - active))
+
+
+def _may_claim(lane: Any, now: datetime) -> bool:
+    """Return whether a lane exists (and is not locked), is not held, and has its circuit closed."""
+    if lane is None or lane.held_at is not None:
+        return False
+    return lane.open_until is None or bool(lane.open_until <= now)
 
 
 def lock_active_lease(conn: Connection, lease: DeliveryLease) -> bool:

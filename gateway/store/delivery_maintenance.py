@@ -25,7 +25,7 @@ from gateway.store.attempt_outcomes import AttemptOutcome
 from gateway.store.delivery_leases import finish_attempts
 from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import Instant, deliveries
+from gateway.store.tables import Instant, deliveries, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -164,7 +164,10 @@ def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) 
 
 
 def _build_expired_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return build_state_condition(deliveries, "QUEUED"), deliveries.c.expires_at <= now
+    # What an operator holds back does not expire meanwhile.
+    held = select(lanes.c.name).where(lanes.c.held_at.is_not(None))
+    over = (deliveries.c.expires_at <= now, deliveries.c.lane.not_in(held))
+    return build_state_condition(deliveries, "QUEUED"), *over
 
 
 def _apply_event_where(

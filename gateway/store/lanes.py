@@ -50,7 +50,7 @@ _WAITING: Final = exists().where(
 # Built once, as every frequent statement: building it takes longer than executing it.
 _DUE: Final = (
     select(lanes.c.name)
-    .where(or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
+    .where(lanes.c.held_at.is_(None), or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
     .order_by(lanes.c.name)
 )
 
@@ -74,7 +74,7 @@ def set_lane_circuit(conn: Connection, name: str, open_until: datetime | None, p
 
 
 def list_due_lanes(conn: Connection, now: datetime) -> tuple[str, ...]:
-    """Return the lanes that have a due delivery and whose circuit is closed."""
+    """Return the lanes that have a due delivery, are not held, and whose circuit is closed."""
     return tuple(conn.execute(_DUE, {"now": now}).scalars())
 
 

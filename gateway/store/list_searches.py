@@ -197,6 +197,9 @@ _DELIVERY_COLUMNS: Final = (
     *_CASE_COLUMNS,
     lanes.c.open_until,
     lanes.c.last_problem,
+    lanes.c.held_at.label("lane_held_at"),
+    lanes.c.held_by.label("lane_held_by"),
+    lanes.c.hold_reason.label("lane_hold_reason"),
     _earlier.c.state.label("follows_state"),
     _build_hold_column("detail").label("hold_reason"),
     _build_hold_column("actor").label("hold_actor"),
@@ -250,7 +253,7 @@ def _build_delivery_conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
 
 def _build_delivery_text(conn: Connection, wanted: ListFilter) -> ColumnElement[bool]:
     d = deliveries.c
-    own = (d.lane, d.destination, d.agent, d.state, d.problem, d.dedupe_key)
+    own = (d.lane, d.destination, d.agent, d.state, d.problem, d.last_sentence, d.dedupe_key)
     given = (_build_parameter_column(conn, name) for name in ("endpoint", "operation", "action", "task"))
     said = build_text_condition(wanted.text, *own, *given, cases.c.number, cases.c.functional_reference)
     return or_(said, d.destination.in_(wanted.destinations))

@@ -357,6 +357,9 @@ lanes = Table(
     Column("capacity", Integer),  # how many at once; NULL: as many as there are workers
     Column("open_until", Instant),  # the circuit is open: nothing is claimed before
     Column("last_problem", Text),
+    Column("held_at", Instant),  # an operator holds the lane: nothing is claimed until it is released
+    Column("held_by", Text),
+    Column("hold_reason", Text),
     CheckConstraint("capacity > 0", name="capacity"),
 )
 

@@ -167,6 +167,7 @@ def _change_queue(desk: Desk) -> None:
         second = deliveries.enqueue_delivery(conn, replace(new, dedupe_key="2"), NOW)
     desk.act("queue hold", first, second)
     desk.act("queue release", first)
+    desk.act("queue try", first)
     with write_transaction(desk.engine) as conn:
         conn.exec_driver_sql(f"UPDATE deliveries SET state = 'FAILED' WHERE id = {first}")
     desk.act("queue requeue", first)

@@ -49,6 +49,7 @@ def test_delivery_steps():
     assert edges(DELIVERY) == {
         ("QUEUED", "lease", "ACTIVE"),
         ("QUEUED", "hold", "HELD"),
+        ("QUEUED", "try", "QUEUED"),
         ("QUEUED", "cancel", "CANCELLED"),
         ("QUEUED", "expire", "FAILED"),
         ("ACTIVE", "delivered", "DELIVERED"),

@@ -16,7 +16,7 @@ from gateway.cli.result_output import format_value, print_json, print_problem
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.cli.waiting_columns import add_case_waiting
+from gateway.cli.waiting_columns import add_case_waiting, add_delivery_waiting
 from gateway.evidence import list_subject_leaves
 from gateway.state_machines import CASE
 from gateway.store import cases, list_searches
@@ -70,6 +70,8 @@ def show_case(arguments: Arguments) -> int:
             print_problem(f"there is no case {arguments.number}")
             return 1
         report = dict(case._mapping) | _read_case_details(conn, case)
+        add_case_waiting(conn, [report], read_clock())
+        add_delivery_waiting(conn, report["deliveries"], read_clock())
     if arguments.json:
         print_json(report)
     else:
@@ -109,6 +111,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
     print(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
     opened = format_value(report["opened_at"])
     print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
+    if report["waits_for"]:
+        print(f"  waits for {report['waits_for']}")
     for problem in (report["detail"] or {}).get("problems", ()):
         print(f"  {problem['id']} {problem['text']} ({problem['pointer']})")
     for line in _list_admitted_signers(report["evidence"]):
@@ -121,6 +125,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print(f"  item {decision['item']} law {decision['law']}: {what}")
     for delivery in report["deliveries"]:
         print(f"  {_describe_delivery(delivery)}")
+        if delivery["waits_for"]:
+            print(f"    waits for {delivery['waits_for']}")
         for attempt in delivery["attempts"] if delivery["problem"] else ():
             print(f"    {format_attempt(attempt)}")
 

@@ -20,6 +20,7 @@ from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.waiting_columns import list_lane_holds
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
@@ -70,6 +71,9 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             look(settings)
         except GatewayError as problem:
             yield problem
+    # Held lanes are told whatever else is wrong: they need no key.
+    with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
+        warnings += list_lane_holds(conn)
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)

@@ -48,6 +48,7 @@ _SUBJECTS = (
     "case",
     "request",
     "delivery",
+    "lane",
     "verdict",
     "source",
     "party",

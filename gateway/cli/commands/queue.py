@@ -1,4 +1,4 @@
-"""``gateway queue list|show|hold|release|requeue|cancel``: pending deliveries."""
+"""``gateway queue list|show|requeue|cancel``: pending deliveries."""
 
 from __future__ import annotations
 
@@ -22,22 +22,36 @@ from gateway.cli.register_views import describe_delivery
 from gateway.cli.result_output import count_things, print_json, print_problem
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options
-from gateway.cli.verb_groups import Arguments, VerbCommand, verb
+from gateway.cli.terminal_text import write_error
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.cli.waiting_columns import add_delivery_waiting, list_lane_holds
 from gateway.cli.waiting_reasons import describe_delivery_waiting
 from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, list_searches, transitions
 
 __all__ = [
     "cancel_deliveries",
-    "hold_deliveries",
+    "change_named_deliveries",
     "list_deliveries",
-    "release_deliveries",
     "requeue_deliveries",
     "show_delivery",
 ]
 
+#: How much of the last sentence a row shows.
+_LONGEST = 60
 _COLUMNS = (
-    *("id", "case_number", "lane", "partner", "address", "state", "attempt", "waits_for", "problem"),
+    *(
+        "id",
+        "case_number",
+        "lane",
+        "partner",
+        "address",
+        "state",
+        "attempt",
+        "waits_for",
+        "problem",
+        "last_sentence",
+    ),
     "dedupe_key",
 )
 
@@ -59,12 +73,23 @@ def list_deliveries(arguments: Arguments) -> int:
             destinations=find_destinations(known, arguments.text) if arguments.text else (),
         )
         page = list_searches.search_deliveries(conn, wanted)
+        held = list_lane_holds(conn)
     for row in page.rows:
         partner = name_destination(known, row)
         row |= {"partner": partner.name, "address": partner.address}
         row["waits_for"] = describe_delivery_waiting(row, now)
+        if not arguments.json:
+            row["last_sentence"] = _shorten_sentence(row["last_sentence"])
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
+    for words in held:
+        write_error(words)
     return 0
+
+
+def _shorten_sentence(sentence: str | None) -> str:
+    """Return the beginning of the last sentence about a delivery."""
+    line = " ".join((sentence or "").split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 @verb
@@ -79,38 +104,30 @@ def show_delivery(arguments: Arguments) -> int:
             return 1
         steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
         report = read_delivery_report(conn, row) | {"transitions": steps}
+        add_delivery_waiting(conn, [report], read_clock())
     print_json(report, indent=None if arguments.json else 2)
     return 0
 
 
-def _make_deed_verb(deed: str, past: str) -> VerbCommand:
-    """Return the verb that applies one operator action to each named delivery."""
+def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past: str, *more: Any) -> int:
+    """Apply an act of an operator to each delivery that is named, all of them or none; print it.
 
-    @verb
-    @click.argument(
-        "delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable"
-    )
-    @change_options()
-    def change_deliveries(arguments: Arguments) -> int:
-        from gateway.hub import operator_actions
-
-        function: Callable[..., None] = getattr(operator_actions, f"{deed}_delivery")
-        numbers = tuple(dict.fromkeys(arguments.delivery))
-        with change_database(arguments) as change:
-            before = _describe_deliveries(change.conn, numbers)
-            for one in numbers:
-                function(change.conn, one, change.at, change.by)
-            after = _describe_deliveries(change.conn, numbers)
-            what = f"delivery {', '.join(map(str, numbers))}"
-            change.record_change(what, before=before, after=after)
-        lanes = {row["lane"] for row in after.values()}
-        about = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
-        counted = count_things(len(numbers), "delivery", "deliveries")
-        sentence = f"{past} {counted} of {about}: {', '.join(map(str, numbers))}."
-        print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
-        return 0
-
-    return change_deliveries
+    `more` are the further arguments of the act.
+    """
+    numbers = tuple(dict.fromkeys(arguments.delivery))
+    with change_database(arguments) as change:
+        before = _describe_deliveries(change.conn, numbers)
+        for one in numbers:
+            act(change.conn, one, change.at, change.by, *more)
+        after = _describe_deliveries(change.conn, numbers)
+        what = f"delivery {', '.join(map(str, numbers))}"
+        change.record_change(what, before=before, after=after)
+    lanes = {row["lane"] for row in after.values()}
+    about = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
+    counted = count_things(len(numbers), "delivery", "deliveries")
+    sentence = f"{past} {counted} of {about}: {', '.join(map(str, numbers))}."
+    print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
+    return 0
 
 
 def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int, dict[str, Any]]:
@@ -119,7 +136,21 @@ def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int
     return {number: told for number, told in found.items() if told is not None}
 
 
-hold_deliveries = _make_deed_verb("hold", "Held")
-release_deliveries = _make_deed_verb("release", "Released")
-requeue_deliveries = _make_deed_verb("requeue", "Queued again")
-cancel_deliveries = _make_deed_verb("cancel", "Cancelled")
+@verb
+@click.argument("delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable")
+@change_options()
+def requeue_deliveries(arguments: Arguments) -> int:
+    """Put failed deliveries back in the queue, with all their attempts."""
+    from gateway.hub import operator_actions
+
+    return change_named_deliveries(arguments, operator_actions.requeue_delivery, "Queued again")
+
+
+@verb
+@click.argument("delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable")
+@change_options()
+def cancel_deliveries(arguments: Arguments) -> int:
+    """Cancel deliveries that wait, are held or have failed."""
+    from gateway.hub import operator_actions
+
+    return change_named_deliveries(arguments, operator_actions.cancel_delivery, "Cancelled")

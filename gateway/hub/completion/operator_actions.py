@@ -6,21 +6,34 @@ The functions have the parameters of the store functions: connection, delivery, 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import case_closing
 from gateway.hub.trust import AGENT, FetchSource
-from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, fetched_lists
+from gateway.store import (
+    LaneBacklog,
+    NewDelivery,
+    StateEvent,
+    agency_requests,
+    deliveries,
+    fetched_lists,
+    lane_holds,
+)
 
 __all__ = [
     "cancel_delivery",
     "fetch_source_now",
     "hold_delivery",
+    "hold_lane",
     "release_delivery",
+    "release_lane",
     "requeue_delivery",
+    "try_delivery",
+    "try_lane",
     "withdraw_fetched_lists",
 ]
 
@@ -51,10 +64,44 @@ def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -
     case_closing.close_case_when_done(conn, case, at)
 
 
-def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def hold_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
     """Hold a queued delivery until it is released."""
-    deliveries.hold_delivery(conn, delivery, at, actor)
+    deliveries.hold_delivery(conn, delivery, at, actor, reason)
     _record_action(conn, "hold", delivery, at, actor)
+
+
+def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+    """Make a queued delivery due now, and close the circuit of its lane; raises GW705 when that is held."""
+    row = deliveries.find_by_id(conn, delivery)
+    deliveries.try_delivery(conn, delivery, at, actor)
+    if row is not None:
+        lane_holds.close_lane_circuit(conn, row.lane)
+    _record_action(conn, "try", delivery, at, actor)
+
+
+def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str) -> LaneBacklog:
+    """Hold a lane with a reason, also for deliveries that come later; return what it contains."""
+    lane_holds.hold_lane(conn, lane, at, actor, reason)
+    data = {"act": "hold", "actor": actor, "reason": reason}
+    record_evidence(conn, "operator", "lane", lane, None, data, at)
+    return lane_holds.read_lane_backlog(conn, lane)
+
+
+def release_lane(conn: Connection, lane: str, at: datetime, actor: str) -> tuple[Row[Any], LaneBacklog]:
+    """Release a held lane; return how it was held, and what waited in it."""
+    held = lane_holds.release_lane(conn, lane, at)
+    record_evidence(conn, "operator", "lane", lane, None, {"act": "release", "actor": actor}, at)
+    return held, lane_holds.read_lane_backlog(conn, lane)
+
+
+def try_lane(conn: Connection, lane: str, at: datetime, actor: str) -> tuple[int, ...]:
+    """Make the waiting deliveries of a lane due now, and close its circuit; return those that had to wait."""
+    tried = lane_holds.try_lane(conn, lane, at, actor)
+    data = {"act": "try", "actor": actor, "deliveries": list(tried)}
+    record_evidence(conn, "operator", "lane", lane, None, data, at)
+    return tried
 
 
 def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:

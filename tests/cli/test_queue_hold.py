@@ -1,0 +1,220 @@
+"""Lanes are held and released by lane, agency or party, and waiting deliveries are tried now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.evidence import list_subject_leaves
+from gateway.store import (
+    audit_log,
+    deliveries,
+    delivery_leases,
+    lane_holds,
+    lanes,
+    parties,
+    read_transaction,
+    write_transaction,
+)
+from tests.kit.rows import NOW, delivery, later, open_case
+
+Run = Callable[..., tuple[int, str, str]]
+FAR = later(10**9)
+REASON = "planned maintenance until 18:00"
+
+
+@pytest.fixture
+def home(tmp_path: Path, engine: Engine) -> Path:
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(
+        f'[hub]\nhome = "."\ntime_zone = "Asia/Seoul"\n[database]\nurl = "{url}"\n'
+        '[agency.KR-A]\nendpoint = "https://a.example/soap"\nparty = "food"\n'
+        '[agency.KR-B]\nendpoint = "https://b.example/soap"\n',
+        encoding="utf-8",
+    )
+    with write_transaction(engine) as conn:
+        parties.register_party(conn, "food", "식품의약품안전처", "agency", NOW)
+        parties.register_party(conn, "broker", "Broker One", "applicant", NOW)
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main([*words, "--home", str(home)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return status, captured.out, captured.err
+
+    return run
+
+
+def queue(engine: Engine, **changes: Any) -> int:
+    with write_transaction(engine) as conn:
+        number = deliveries.enqueue_delivery(conn, delivery(**changes), NOW)
+    assert number is not None
+    return number
+
+
+def claim(engine: Engine, lane: str = "KR-A") -> list[int]:
+    with write_transaction(engine) as conn:
+        found = delivery_leases.claim_deliveries(conn, lane, "w1", later(10**8), later(10**8 + 60), limit=9)
+    return [one.id for one in found]
+
+
+def list_rows(run: Run, *words: str) -> list[dict[str, Any]]:
+    status, out, _ = run(*words, "--json")
+    assert status == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_an_agency_is_held_with_what_comes_later_and_everybody_sees_why(engine: Engine, run: Run) -> None:
+    with write_transaction(engine) as conn:
+        case = open_case(conn, number="C1")
+    first = queue(engine, case_id=case)
+    status, out, _ = run("queue", "hold", "--agency", "KR-A", "--reason", REASON, "--by", "kim")
+    assert (status, out) == (
+        0,
+        f"Held lane KR-A: {REASON}. 1 delivery waits, the oldest since 2026-11-20T17:30:15+09:00; "
+        "what comes later waits too.\n",
+    )
+    second = queue(engine)
+    assert claim(engine) == []
+    told = {row["id"]: row["waits_for"] for row in list_rows(run, "queue", "list")}
+    assert set(told) == {first, second}
+    for words in told.values():
+        assert words.startswith("release of lane KR-A; held by kim since 20")
+        assert words.endswith(f"+09:00: {REASON}")
+    _, out, err = run("queue", "list", "--state", "FAILED")
+    assert err.startswith("lane KR-A is held by kim since 20")
+    assert err.endswith(f": {REASON} (2 waiting)\n")
+    assert REASON in run("case", "show", "C1")[1]
+    assert REASON in run("check")[1]
+    assert REASON in list_rows(run, "queue", "lanes")[0]["hold_reason"]
+    assert REASON in list_rows(run, "case", "list")[0]["waits_for"]
+    status, out, _ = run("queue", "release", "--agency", "KR-A")
+    assert (status, "held by kim since" in out, REASON in out) == (0, True, True)
+    assert "2 deliveries waited, the oldest since 2026-11-20T17:30:15+09:00" in out
+    assert claim(engine) == [first, second]
+
+
+def test_acts_on_lanes_are_in_the_audit_and_in_the_evidence(engine: Engine, run: Run) -> None:
+    assert run("queue", "hold", "--lane", "KR-B", "--reason", REASON, "--by", "kim")[0] == 0
+    assert run("queue", "try", "--lane", "local", "--by", "lee")[0] == 0
+    assert run("queue", "release", "--lane", "KR-B", "--by", "lee")[0] == 0
+    with read_transaction(engine) as conn:
+        found = [(row.action, row.actor, row.object) for row in audit_log.list_actions(conn)]
+        before = audit_log.list_actions(conn)[0].before
+        acts = [json.loads(one.data)["act"] for one in list_subject_leaves(conn, "lane", "KR-B")]
+    assert found == [
+        ("queue release", "lee", "lane KR-B"),
+        ("queue try", "lee", "lane local"),
+        ("queue hold", "kim", "lane KR-B"),
+    ]
+    assert (before["KR-B"]["held_by"], before["KR-B"]["hold_reason"]) == ("kim", REASON)
+    assert acts == ["hold", "release"]
+
+
+def test_a_party_is_held_as_receiver_and_as_agency(engine: Engine, run: Run) -> None:
+    status, out, _ = run("queue", "hold", "--party", "food", "--reason", "move", "--json")
+    assert (status, [one["lane"] for one in json.loads(out)["lanes"]]) == (0, ["KR-A", "msh:food"])
+    with read_transaction(engine) as conn:
+        assert [row.name for row in lane_holds.list_held_lanes(conn)] == ["KR-A", "msh:food"]
+    assert run("queue", "hold", "--party", "broker", "--reason", "move")[0] == 0
+    queue(engine, agent="msh", destination="broker", lane="msh:broker")
+    assert claim(engine, "msh:broker") == []
+    assert run("queue", "release", "--lane", "KR-A")[0] == 0
+    assert run("queue", "release", "--party", "food")[0] == 0
+    status, _, err = run("queue", "release", "--party", "food")
+    assert (status, "is not held" in err) == (1, True)
+
+
+def test_a_single_delivery_is_held_with_its_reason(engine: Engine, run: Run) -> None:
+    number = queue(engine)
+    assert run("queue", "hold", str(number), "--reason", "wrong  octets", "--by", "kim")[0] == 0
+    (row,) = list_rows(run, "queue", "list")
+    assert row["waits_for"].startswith("release; held by kim since 20")
+    assert row["waits_for"].endswith(": wrong octets")
+    assert run("queue", "release", str(number))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("hold",), "--agency"),
+        (("hold", "7", "--lane", "KR-A", "--reason", "x"), "either"),
+        (("hold", "--lane", "KR-A"), "--reason"),
+        (("hold", "--lane", "KR-A", "--reason", "  "), "--reason"),
+        (("hold", "--lane", "KR-A", "--reason", "x" * 501), "--reason"),
+        (("hold", "--agency", "KR-C", "--reason", "x"), "there are KR-A, KR-B, customs, local"),
+        (("hold", "--party", "KR-A", "--reason", "x"), "there are broker, food"),
+        (("try",), "--agency"),
+        (("try", "--lane", "nowhere"), "there is no lane nowhere"),
+        (("release",), "--agency"),
+    ],
+)
+def test_what_cannot_be_meant_is_misuse(engine: Engine, run: Run, words: tuple[str, ...], told: str) -> None:
+    status, out, err = run("queue", *words)
+    assert (status, out) == (2, "")
+    assert told in err
+    with read_transaction(engine) as conn:
+        assert audit_log.list_actions(conn) == []
+
+
+def test_what_is_held_already_is_said(run: Run) -> None:
+    assert run("queue", "hold", "--lane", "KR-A", "--reason", REASON, "--by", "kim")[0] == 0
+    status, _, err = run("queue", "hold", "--lane", "KR-A", "--reason", "other")
+    assert (status, "is held by kim since 20" in err, REASON in err) == (1, True, True)
+    assert "+09:00" in err
+
+
+def test_a_delivery_or_a_whole_lane_is_tried_now(engine: Engine, run: Run) -> None:
+    one, two, other = (
+        queue(engine, due_at=FAR),
+        queue(engine, due_at=FAR),
+        queue(engine, destination="KR-B"),
+    )
+    assert claim(engine) == []
+    assert run("queue", "try", str(one)) == (0, f"Due now: 1 delivery of lane KR-A: {one}.\n", "")
+    assert claim(engine) == [one]
+    with write_transaction(engine) as conn:
+        lanes.set_lane_circuit(conn, "KR-A", FAR, "GW601")
+    assert run("queue", "try", "--agency", "KR-A")[1] == f"Due now: 1 delivery of lane KR-A: {two}.\n"
+    assert claim(engine) == [two]
+    told = run("queue", "try", "--agency", "KR-B")[1]
+    assert told == "In lane KR-B nothing waits for a later attempt.\n"
+    assert claim(engine, "KR-B") == [other]
+    status, _, err = run("queue", "try", str(one))
+    assert (status, "ACTIVE" in err) == (1, True)
+
+
+def test_a_held_lane_is_not_tried(engine: Engine, run: Run) -> None:
+    number = queue(engine, due_at=FAR)
+    assert run("queue", "hold", "--lane", "KR-A", "--reason", REASON)[0] == 0
+    for words in (("--lane", "KR-A"), (str(number),)):
+        status, _, err = run("queue", "try", *words)
+        assert (status, "release it first" in err) == (1, True)
+    with read_transaction(engine) as conn:
+        row = deliveries.find_by_id(conn, number)
+    assert row is not None
+    assert row.due_at == FAR
+
+
+def test_the_queue_shows_the_beginning_of_the_last_sentence(engine: Engine, run: Run) -> None:
+    queue(engine)
+    with write_transaction(engine) as conn:
+        (lease,) = delivery_leases.claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
+        said = "Connection refused by a.example while the call was sent, " * 3
+        outcome = delivery_leases.AttemptOutcome("GW601", sentence=said)
+        delivery_leases.defer_delivery(conn, lease, NOW, FAR, outcome)
+    out = run("queue", "list")[1]
+    assert "Connection refused by a.example" in out
+    assert said not in out
+    assert list_rows(run, "queue", "list", "--text", "connection REFUSED")[0]["last_sentence"] == said
+    assert list_rows(run, "queue", "list", "--text", "time-out") == []
