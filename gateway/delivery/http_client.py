@@ -242,5 +242,4 @@ def _describe_failure(problem: Exception) -> str:
     if isinstance(problem, UnicodeError):
         return "no host can have this name"
     words = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
-    plain = _LIBRARY_NAMES.sub("", words).strip()[:200]
-    return f"{plain[:1].upper()}{plain[1:]}" if plain else type(problem).__name__
+    return _LIBRARY_NAMES.sub("", words).strip()[:200] or type(problem).__name__

@@ -31,6 +31,8 @@ __all__ = [
     "list_deliveries",
     "release_delivery",
     "requeue_delivery",
+    "summarize_failed",
+    "summarize_waiting",
     "try_delivery",
 ]
 
@@ -147,6 +149,33 @@ def count_by_state(conn: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     found = conn.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state))
     return dict.fromkeys(DELIVERY.states, 0) | {state: number for state, number in found}
+
+
+def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:
+    """Return, for each lane and problem, how many deliveries are FAILED (`number`) and the `newest`."""
+    d = deliveries.c
+    found = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
+    failed = found.where(d.state == "FAILED").group_by(d.lane, d.problem)
+    return conn.execute(failed.order_by(d.lane, d.problem)).all()
+
+
+def summarize_waiting(conn: Connection, before: datetime) -> Sequence[Row[Any]]:
+    """Return, for each lane and state, how many deliveries have waited since a time before `before`.
+
+    A row has the `number`, the `newest` delivery and the time of the `oldest`.
+    """
+    d = deliveries.c
+    found = select(
+        d.lane,
+        d.state,
+        func.count().label("number"),
+        func.max(d.id).label("newest"),
+        func.min(d.created_at).label("oldest"),
+    )
+    waiting = found.where(
+        d.state.in_(("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD")), d.created_at < before
+    )
+    return conn.execute(waiting.group_by(d.lane, d.state).order_by(d.lane, d.state)).all()
 
 
 def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:

@@ -15,6 +15,11 @@ from gateway.cli.hub_findings import (
     find_transport_warnings,
     open_looking_hub,
 )
+from gateway.cli.partner_findings import (
+    find_failed_deliveries,
+    find_missing_addresses,
+    find_stuck_deliveries,
+)
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import open_engine, read_verb_settings
@@ -25,7 +30,7 @@ from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub import OURSELVES, list_own_periods, load_active_rules, load_shipped_rules
+from gateway.hub import OURSELVES, get_current_time, list_own_periods, load_active_rules, load_shipped_rules
 from gateway.monitor import list_expiry_warnings
 from gateway.store import read_transaction
 
@@ -52,10 +57,15 @@ def check_gateway(arguments: Arguments) -> int:
         for problem in problems:
             place = "" if problem["location"] in problem["detail"] else f" ({problem['location']})"
             print(f"{problem['id']} {problem['detail']}{place}\n    {problem['remedy']}")
-        print_sentence(
-            "nothing is wrong" if not problems else f"{count_things(len(problems), 'problem')} found"
-        )
+        print_sentence(_summarize_findings(len(problems), len(warnings)))
     return 1 if problems else 0
+
+
+def _summarize_findings(problems: int, warnings: int) -> str:
+    if not problems and not warnings:
+        return "nothing is wrong"
+    found = count_things(problems, "problem") if problems else "no problem"
+    return f"{found} found" + (f", {count_things(warnings, 'warning')}" if warnings else "")
 
 
 def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
@@ -78,7 +88,10 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
         warnings += _find_open_ways(settings)
-        yield from find_static_problems(_load_bundle_in_force(settings))
+        bundle = _load_bundle_in_force(settings)
+        warnings += find_missing_addresses(settings, bundle)
+        yield from find_static_problems(bundle)
+        yield from _find_delivery_troubles(settings, warnings)
 
 
 def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
@@ -119,6 +132,13 @@ def _check_signing_keys(settings: Settings) -> None:
     with open_looking_hub(settings) as hub:
         for signer in hub.signers:
             signer.sign(b"gateway check")
+
+
+def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield a problem for deliveries that have failed; add a warning for those that wait too long."""
+    with open_engine(settings) as engine, read_transaction(engine) as conn:
+        warnings += find_stuck_deliveries(conn, get_current_time())
+        yield from find_failed_deliveries(conn)
 
 
 def _load_bundle_in_force(settings: Settings) -> MappingBundle:

@@ -12,8 +12,9 @@ import click
 
 from gateway.cli.audited_changes import DatabaseChange, change_database
 from gateway.cli.commands.map_check import find_static_problems
+from gateway.cli.partner_findings import find_missing_addresses
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
-from gateway.cli.settings import read_database
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -59,6 +60,7 @@ def use_mappings(arguments: Arguments) -> int:
         before = load_active_rules(conn, load_shipped_rules()).bundle
         changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
         said = _describe_changes(changes, folder.bundle, before)
+        said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
         if not arguments.json:
             _print_changes(said)
         check_removed_documents(changes, arguments.remove)
@@ -68,6 +70,8 @@ def use_mappings(arguments: Arguments) -> int:
     if arguments.json:
         print_json(change.describe_done(sentence, **said))
     else:
+        for words in said["warnings"]:
+            print(f"warning: {words}")
         print_sentence(sentence)
     return 0
 

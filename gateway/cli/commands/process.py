@@ -21,6 +21,7 @@ from gateway.cli.hub_findings import (
     find_source_problems,
     open_looking_hub,
 )
+from gateway.cli.partner_findings import find_missing_addresses
 from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.stop_signals import catch_stop_signals
@@ -151,13 +152,14 @@ def deliver_messages(arguments: Arguments) -> int:
 
 
 def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
-    """Log the certificates and other trust data that expire, now and once a day."""
+    """Log the certificates and other trust data that expire, and partners without an address, once a day."""
     while True:
         try:
             with open_looking_hub(settings) as hub:
                 hub.refresh_snapshot()
                 log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-                for words in (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub)):
+                told = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
+                for words in (*told, *find_missing_addresses(settings, hub.rules.bundle)):
                     _log.warning("%s", words)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.

@@ -1,0 +1,66 @@
+"""Findings about partners: who has no address, and which deliveries have failed or wait too long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cli.result_output import count_things
+from gateway.config import Settings
+from gateway.delivery import build_partners
+from gateway.errors import NO_ADDRESS, PROBLEMS, GatewayError
+from gateway.harmonize import MappingBundle
+from gateway.hub import CUSTOMS
+from gateway.store import deliveries
+
+__all__ = ["find_failed_deliveries", "find_missing_addresses", "find_stuck_deliveries"]
+
+#: A delivery that is older and has not ended is stuck: the longest wait between attempts is shorter.
+_STUCK: Final = timedelta(hours=1)
+
+
+def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterator[str]:
+    """Yield a warning for each agency of the mappings, and for customs, that cannot be called."""
+    called = build_partners(settings)
+    asked = Counter(document.organisation for document in bundle.documents.values())
+    for agency, number in sorted(asked.items()):
+        if agency not in called:
+            documents = count_things(number, "document")
+            yield (
+                f"{NO_ADDRESS.id} agency {agency} has no address, and {documents} of the mappings in force "
+                f"ask it: set agency.{agency}.endpoint"
+            )
+    if CUSTOMS not in called:
+        yield f"{NO_ADDRESS.id} customs has no address and is told nothing: set customs.endpoint"
+
+
+def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:
+    """Yield a problem for each lane and problem id with deliveries that are FAILED."""
+    for row in deliveries.summarize_failed(conn):
+        problem = PROBLEMS.get(row.problem or "")
+        counted = count_things(row.number, "delivery is FAILED", "deliveries are FAILED")
+        detail = f"{counted}, the last {_describe_last(conn, row)}"
+        if problem is not None:
+            yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
+
+
+def find_stuck_deliveries(conn: Connection, now: datetime) -> Iterator[str]:
+    """Yield a warning for each lane with deliveries that have waited for more than an hour."""
+    for row in deliveries.summarize_waiting(conn, now - _STUCK):
+        hours = (now - row.oldest).total_seconds() / 3600
+        counted = count_things(row.number, "delivery waits", "deliveries wait")
+        yield (
+            f"lane {row.lane[:80]}: {counted} in the state {row.state}, the oldest for {hours:.0f} h, "
+            f"the last {_describe_last(conn, row)}: run `gateway queue list`"
+        )
+
+
+def _describe_last(conn: Connection, row: Row[Any]) -> str:
+    """Return the number of the newest delivery of a summary, with its problem and sentence."""
+    last = deliveries.find_by_id(conn, row.newest)
+    told = [one for one in (last.problem, last.last_sentence) if one] if last is not None else []
+    return " ".join((str(row.newest), *told))
