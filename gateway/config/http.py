@@ -21,7 +21,18 @@ class HttpSettings(SettingsSection):
         8080, strict=True, ge=0, le=65535, description="Port to listen on. 0 selects a free port."
     )
     public_url: Url | None = Field(
-        None, description="URL of the gateway as partners see it. If it is not set: http://host:port."
+        None,
+        description=(
+            "URL of the gateway as partners see it. If it is not set, the WSDL has the address by which it "
+            "was asked for."
+        ),
+    )
+    names: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Further host names by which partners reach the gateway. Without `public_url`, the WSDL has no "
+            "other name than these, `host`, and the addresses and the name of this machine."
+        ),
     )
     threads: Count = Field(8, description="Number of requests that one process answers at the same time.")
     processes: Count = Field(1, description="Number of processes that answer requests.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from gateway.cases import AgencyCallback, SignedReply
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub import ConnectionClaim, Hub, apply_call_back, check_client_certificate
 from gateway.pki import Certificate, CertificateUse
+from gateway.web.server import Environ
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
 
 __all__ = ["HubCallBackHandler", "build_soap_security"]
@@ -39,7 +41,9 @@ class HubCallBackHandler:
         self._apply_call_back(said, caller)
 
 
-def build_soap_security(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecurityPolicy:
+def build_soap_security(
+    hub: Hub, addresses: tuple[str, ...] = (), find_address: Callable[[Environ], str] | None = None
+) -> SoapSecurityPolicy:
     """Return the security policy of the SOAP service, based on the hub's register."""
 
     def admit_signer(certificate: Certificate, at: datetime) -> str:
@@ -61,6 +65,7 @@ def build_soap_security(hub: Hub, addresses: tuple[str, ...] = ()) -> SoapSecuri
         clock=hub.clock,
         new_id=lambda: f"urn:uuid:{hub.new_uuid()}",
         addresses=addresses,
+        find_address=find_address,
         limits=hub.limits,
         admit_client=admit_connection,
     )

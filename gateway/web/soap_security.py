@@ -86,7 +86,8 @@ class SoapSecurityPolicy:
 
     `signer` returns the key that signs answers now. `admit` validates the certificate and returns
     its party, or raises. `addresses` are the URLs of the service (the first one is written into the
-    WSDL): a call signed for another address is rejected. Without addresses any wsa:To is accepted.
+    WSDL): a call signed for another address is rejected. Without addresses any wsa:To is accepted,
+    and `find_address` returns the URL for the WSDL from the request.
     `admit_client` raises when a party may not use this connection; it gets the party and the
     SHA-256 of the TLS client certificate, or None.
     """
@@ -97,6 +98,7 @@ class SoapSecurityPolicy:
     new_id: Callable[[], str]
     memory: ReplayCache = field(default_factory=LocalReplayCache)
     addresses: tuple[str, ...] = ()
+    find_address: Callable[[Environ], str] | None = None
     policy: SignaturePolicy = STRICT
     window: TimestampWindow = DEFAULT_WINDOW
     limits: WireLimits = DEFAULT_LIMITS
@@ -147,15 +149,12 @@ class SoapSecurityGate:
         self._description = description
         self._security = security
         self._wsdl = wsdl
-        if security.addresses:
-            address = security.addresses[0].replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-            self._wsdl = wsdl.replace(_PLACEHOLDER, f'location="{address}"'.encode())
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         method = environ.get("REQUEST_METHOD")
         if method == "GET" and str(environ.get("QUERY_STRING", "")).lower() in ("wsdl", "wsdl="):
-            return _send_response(200, self._wsdl, start_response)
+            return _send_response(200, self._write_wsdl(environ), start_response)
         if method != "POST":
             start_response("405 Method Not Allowed", [("Allow", "POST"), ("Content-Length", "0")])
             return [b""]
@@ -172,6 +171,15 @@ class SoapSecurityGate:
             return _send_response(
                 _get_http_status(ours), self._write_signed_fault(ours, reply), start_response
             )
+
+    def _write_wsdl(self, environ: Environ) -> bytes:
+        """Return the WSDL with the address of the settings, else the one by which the request came."""
+        security = self._security
+        address = next(iter(security.addresses), "")
+        if not address and security.find_address is not None:
+            address = security.find_address(environ)
+        shown = address.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+        return self._wsdl.replace(_PLACEHOLDER, f'location="{shown}"'.encode()) if shown else self._wsdl
 
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
         security = self._security

@@ -27,6 +27,7 @@ from gateway.store import HttpResponse
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
 from gateway.web.agency_service import build_agency_service
 from gateway.web.ebms_endpoint import build_ebms_endpoint
+from gateway.web.served_address import build_served_address
 from gateway.web.server import Environ, WsgiApplication
 from gateway.web.status_endpoints import HubProbes, build_status_application
 
@@ -42,7 +43,13 @@ def build_application(settings: Settings) -> WsgiApplication:
     hub.refresh_snapshot()
     hub.start_examiner()
     address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
-    return build_wsgi_application(hub, settings.limits.body, (address,) if address else ())
+    served = build_served_address(settings)
+    return build_wsgi_application(
+        hub,
+        settings.limits.body,
+        (address,) if address else (),
+        lambda environ: f"{served.find_base_url(environ)}{_AGENCY}",
+    )
 
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:
@@ -50,12 +57,21 @@ def get_body_limits(settings: Settings) -> Mapping[str, int]:
     return {_AGENCY: settings.limits.envelope} | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
 
 
-def build_wsgi_application(hub: Hub, limit: int, addresses: tuple[str, ...] = ()) -> WsgiApplication:
-    """Return the application of a hub; `limit` is the largest message in octets."""
+def build_wsgi_application(
+    hub: Hub,
+    limit: int,
+    addresses: tuple[str, ...] = (),
+    find_address: Callable[[Environ], str] | None = None,
+) -> WsgiApplication:
+    """Return the application of a hub; `limit` is the largest message in octets.
+
+    `addresses` are the URLs of the SOAP service; without them `find_address` returns the URL of a request.
+    """
     routes: dict[str, Any] = {
         f"/msh/{name}": _build_protocol_endpoint(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
-    routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), build_soap_security(hub, addresses))
+    security = build_soap_security(hub, addresses, find_address)
+    routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), security)
     rest = build_status_application(hub.engine, _build_hub_probes(hub))
 
     def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
