@@ -48,6 +48,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "serve": Noun("Run the gateway", "serve HTTP until stopped"),
     "work": Noun("Run the gateway", "make deliveries until stopped"),
     "check": Noun("Run the gateway", "report problems of settings, keys, data and database"),
+    "config": Noun("Run the gateway", "the settings: show"),
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
@@ -97,6 +98,11 @@ VERBS: Final[dict[str, Verb]] = {
         "check:check_gateway",
         "report problems of settings, keys, data and database",
         "gateway check --home D",
+    ),
+    "config show": Verb(
+        "config:show_settings",
+        "show every setting with its value in effect, and where the value comes from",
+        "gateway config show http --home D",
     ),
     "migrate": Verb(
         "migrate:migrate_database",

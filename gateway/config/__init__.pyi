@@ -1,5 +1,7 @@
 from .delivery_settings import AgencySettings as AgencySettings
 from .delivery_settings import CustomsSettings as CustomsSettings
+from .effective_settings import EffectiveSetting as EffectiveSetting
+from .effective_settings import list_effective_settings as list_effective_settings
 from .fetch_sources import FetchSettings as FetchSettings
 from .key_reference import describe_settings as describe_settings
 from .limits import LimitSettings as LimitSettings

@@ -15,7 +15,7 @@ from gateway.config.secret_values import Secret
 from gateway.config.settings import Settings
 from gateway.config.tls import TlsSettings
 
-__all__ = ["SettingKey", "describe_settings"]
+__all__ = ["SettingKey", "describe_settings", "format_toml"]
 
 
 #: Sections that may occur several times, each under a name.
@@ -46,17 +46,18 @@ def _describe_section(section: type[BaseModel], prefix: str) -> Iterator[Setting
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Secret:
             yield from _describe_section(inner, f"{prefix}{name}." + ("<code>." if name in _NAMED else ""))
         else:
-            yield SettingKey(f"{prefix}{name}", _format_toml(field.default), str(field.description))
+            yield SettingKey(f"{prefix}{name}", format_toml(field.default), str(field.description))
 
 
-def _format_toml(value: Any) -> str:
+def format_toml(value: Any) -> str:
+    """Return a value of the settings as TOML writes it; nothing for a value that is not set."""
     match value:
         case None:
             return ""
         case tuple():
-            return "[" + ", ".join(_format_toml(item) for item in value) + "]"
+            return "[" + ", ".join(format_toml(item) for item in value) + "]"
         case dict():
-            return "{ " + ", ".join(f"{name} = {_format_toml(item)}" for name, item in value.items()) + " }"
+            return "{ " + ", ".join(f"{name} = {format_toml(item)}" for name, item in value.items()) + " }"
         case Secret():
             return f'{{ file = "{value.file}" }}'
         case timedelta():

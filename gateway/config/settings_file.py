@@ -15,7 +15,7 @@ from gateway.config.key_reference import describe_settings
 from gateway.config.settings import Settings
 from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError
 
-__all__ = ["load_settings"]
+__all__ = ["find_settings_source", "load_settings", "read_toml_file"]
 
 
 _LARGEST: Final = 1024 * 1024
@@ -32,9 +32,8 @@ def load_settings(
     `home` overrides the home folder. Raises GW801 naming each wrong key, and GW808 for a file that
     cannot be read.
     """
-    named = path or environ.get("GATEWAY_CONFIG") or None
-    source = Path(named).absolute() if named else None
-    values = _read_toml_file(source) if source else {}
+    source = find_settings_source(path, environ)
+    values = read_toml_file(source) if source else {}
     start = source.parent if source else Path.cwd()
     hub = values.get("hub")
     inner = hub.get("home") if isinstance(hub, dict) else None
@@ -43,10 +42,17 @@ def load_settings(
     try:
         return Settings.model_validate(values, context={"home": where})
     except ValidationError as error:
-        raise _make_settings_error(error, str(named or "defaults")) from None
+        raise _make_settings_error(error, str(source or "defaults")) from None
 
 
-def _read_toml_file(path: Path) -> dict[str, Any]:
+def find_settings_source(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file `path`, else the one that GATEWAY_CONFIG names; None where the defaults are used."""
+    named = path or environ.get("GATEWAY_CONFIG") or None
+    return Path(named).absolute() if named else None
+
+
+def read_toml_file(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; raise GW801 for one that cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
