@@ -67,6 +67,8 @@ class Desk:
         assert (row.actor, row.account, row.action, row.outcome) == ("Kim", ACCOUNT, verb, "done")
         assert row.before is not None or row.after is not None
         assert row.before != row.after, "nothing is changed"
+        if verb != "pki source refresh":  # it prints a row for each fetch
+            assert (told["verb"], told["done"][0].isupper(), told["done"][-1]) == (verb, True, ".")
         self.check_evidence(row)
         self.ran.add(verb)
         return told
@@ -187,6 +189,24 @@ def own(tmp_path: Path, engine: Engine) -> Path:
     url = engine.url.render_as_string(hide_password=False)
     (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
     return tmp_path
+
+
+def test_an_act_says_in_one_sentence_what_it_did(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is printed for people is the sentence that JSON has, and nothing else."""
+    told = []
+    for words in (
+        ("add", "firm"),
+        ("add", "other"),
+        ("mandate", "add", "firm", "other"),
+        ("suspend", "firm"),
+    ):
+        assert main(["party", *words, "--home", str(own)]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == "Registered party firm as applicant.\n"
+    assert told[2].startswith("Mandate 1: firm may file for other from ")
+    assert told[3] == "Party firm is suspended: its messages are refused.\n"
+    assert main(["party", "mandate", "revoke", "1", "--home", str(own)]) == 0
+    assert capsys.readouterr().out == "Mandate 1 is revoked: firm may no longer file for other.\n"
 
 
 def _list_audit(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:

@@ -60,6 +60,8 @@ def make_list(arguments: Arguments) -> int:
     opened = open_trusted_list(made, {signer.certificate})
     check_list_freshness(opened, opened.issued)
     replace_file(arguments.out, made)
+    sentence = f"Signed list {opened.sequence} of {opened.territory}: {arguments.out}."
+    print_sentence(sentence, as_json=arguments.json)
     _print_list_report({"written": str(arguments.out), **_describe_list(opened, at)}, as_json=arguments.json)
     return 0
 
