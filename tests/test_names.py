@@ -27,8 +27,18 @@ PLAIN_FILES = {
     *("addressing", "algorithms", "certificates", "core", "http", "mime", "namespaces", "ocsp", "packaging"),
     *("pkcs11", "pkcs12", "pmode", "soap", "tls", "wsdl", "wss", "xades", "xml"),
     # things of the domain
-    *("agency", "agreements", "cases", "conditions", "correlations", "customs", "decisions", "deliveries"),
-    *("mandates", "messages", "notices", "parties", "payloads", "verdicts"),
+    *(
+        "accounts",
+        "agency",
+        "agreements",
+        "cases",
+        "conditions",
+        "correlations",
+        "customs",
+        "decisions",
+        "deliveries",
+    ),
+    *("mandates", "messages", "notices", "parties", "payloads", "sessions", "verdicts"),
     # families of problems
     *("delivery", "documents", "internal", "messaging", "problem", "security"),
     # things of a test suite

@@ -62,6 +62,8 @@ def format_toml(value: Any) -> str:
             return f'{{ file = "{value.file}" }}'
         case timedelta():
             return f'"{value.total_seconds():g}s"'
+        case bool():
+            return str(value).lower()
         case int():
             return str(value)
         case _:

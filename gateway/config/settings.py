@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from gateway.config.console_settings import ConsoleSettings
 from gateway.config.delivery_settings import AgencySettings, CustomsSettings, DeliverySettings
 from gateway.config.fetch_sources import FetchSettings, SourceName
 from gateway.config.http import HttpSettings
@@ -39,6 +40,9 @@ class Settings(SettingsSection):
         TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
     )
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
+    console: ConsoleSettings = Field(
+        ConsoleSettings(), description="The console: pages for officers, traders and operators."
+    )
     share: ShareSettings = Field(ShareSettings(), description="Folders with your own data files.")
     agency: dict[str, AgencySettings] = Field(
         {}, description="How the gateway calls the agency with this code."

@@ -1,3 +1,4 @@
+from . import accounts as accounts
 from . import agency_requests as agency_requests
 from . import agreements as agreements
 from . import audit_log as audit_log
@@ -20,11 +21,13 @@ from . import payloads as payloads
 from . import register_searches as register_searches
 from . import register_version as register_version
 from . import revocation_lists as revocation_lists
+from . import sessions as sessions
 from . import state_counts as state_counts
 from . import time_stamps as time_stamps
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
+from .accounts import NewAccount as NewAccount
 from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agreements import NewAgreement as NewAgreement
 from .agreements import NewPMode as NewPMode
@@ -66,6 +69,7 @@ from .prepared_statements import PreparedStatement as PreparedStatement
 from .revocation_lists import NewRevocationList as NewRevocationList
 from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version
+from .sessions import NewSession as NewSession
 from .state_counts import Labels as Labels
 from .time_stamps import NewTimeStamp as NewTimeStamp
 from .time_stamps import StampingProgress as StampingProgress

@@ -1,11 +1,6 @@
-"""The tables, once for both databases.
-
-Octets are stored once, by their SHA-256.
-"""
+"""The tables of the hub, once for both databases. Octets are stored once, by their SHA-256."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -14,11 +9,9 @@ from sqlalchemy import (
     Column,
     Date,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -26,29 +19,13 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
+from gateway.store import account_tables
 from gateway.store.column_types import Instant, Json
+from gateway.store.table_types import make_identity_column as _make_identity_column
+from gateway.store.table_types import make_required_column as _make_required_column
+from gateway.store.table_types import metadata
 
 __all__ = ["Instant", "Json", "metadata"]
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-    }
-)
-
-
-def _make_identity_column() -> Column[int]:
-    # SQLite assigns row ids by itself only when the key is declared INTEGER.
-    key = BigInteger().with_variant(Integer(), "sqlite")
-    return Column("id", key, Identity(), primary_key=True)
-
-
-def _make_required_column(name: str, kind: Any = Text, *more: Any) -> Column[Any]:
-    return Column(name, kind, *more, nullable=False)
 
 
 def _make_state_constraint(machine: StateMachine) -> CheckConstraint:
@@ -610,4 +587,7 @@ epochs = Table(
     _make_required_column("value", BigInteger),
 )
 
-__all__ += [table.name for table in metadata.sorted_tables]
+#: Named here so that the catalogue of tables is complete wherever it is used.
+_OTHERS = frozenset(account_tables.__all__)
+
+__all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]

@@ -15,7 +15,13 @@ from gateway.web.server import (
     TerminatorSettings,
 )
 
-__all__ = ["build_gate_limits", "build_listener_address", "build_terminator_settings"]
+__all__ = [
+    "build_console_address",
+    "build_console_limits",
+    "build_gate_limits",
+    "build_listener_address",
+    "build_terminator_settings",
+]
 
 #: We close a connection so many seconds later than the server should have closed it.
 _GRACE: Final = 5.0
@@ -42,6 +48,29 @@ def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestG
         connections=ConnectionLimits(
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
+    )
+
+
+def build_console_address(settings: Settings) -> ListenerAddress:
+    """Return the address at which the console is served."""
+    console = settings.console
+    return ListenerAddress(console.host, console.port, settings.http.backlog)
+
+
+def build_console_limits(settings: Settings) -> RequestGateLimits:
+    """Return the limits for requests to the console; `room` is shared by the uploads of all persons."""
+    http, console = settings.http, settings.console
+    seconds = http.read_time_out.total_seconds()
+    return RequestGateLimits(
+        threads=console.threads,
+        requests=console.requests_per_address,
+        bodies={},
+        room=http.arriving,
+        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
+        connections=ConnectionLimits(
+            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
+        ),
+        other_bodies=settings.limits.body,
     )
 
 

@@ -1,40 +1,61 @@
-"""Builds and serves the application of the settings over HTTP."""
+"""Builds and serves the applications of the settings over HTTP: for messages, and the console."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Final
 
 from gateway.config import Settings, load_settings
-from gateway.hub import tune_garbage_collector
+from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
 from gateway.store import retry_until_stored
+from gateway.web.console import build_console, build_console_services
 from gateway.web.server import (
     ExitingRequestGate,
     HttpServerSettings,
+    ListenerAddress,
     RequestGate,
+    WsgiApplication,
     exit_with_parent,
     serve_http,
 )
-from gateway.web.server_settings import build_gate_limits, build_listener_address, build_terminator_settings
+from gateway.web.server_settings import (
+    build_console_address,
+    build_console_limits,
+    build_gate_limits,
+    build_listener_address,
+    build_terminator_settings,
+)
 from gateway.web.wsgi_application import build_application, get_body_limits
 
-__all__ = ["load_application", "serve_application"]
+__all__ = ["load_application", "load_console", "serve_application", "serve_console"]
 
 _HOME: Final = "GATEWAY_SERVE_HOME"
 _CONFIG: Final = "GATEWAY_SERVE_CONFIG"
 
 
 def serve_application(settings: Settings, config: str | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests that have begun are answered first."""
+    """Serve messages until SIGTERM or SIGINT; requests that have begun are answered first."""
+    _serve_factory(settings, config, load_application, build_listener_address(settings))
+
+
+def serve_console(settings: Settings, config: str | None = None) -> None:
+    """Serve the console until SIGTERM or SIGINT, with processes and limits of its own."""
+    _serve_factory(settings, config, load_console, build_console_address(settings))
+
+
+def _serve_factory(
+    settings: Settings, config: str | None, factory: Callable[[], RequestGate], address: ListenerAddress
+) -> None:
     os.environ[_HOME] = str(settings.home_folder)
     os.environ[_CONFIG] = config or ""
     http = settings.http
     serve_http(
         HttpServerSettings(
-            factory=f"{__name__}:{load_application.__name__}",
-            address=build_listener_address(settings),
-            processes=http.processes,
+            factory=f"{__name__}:{factory.__name__}",
+            address=address,
+            processes=http.processes if factory is load_application else 1,
             connections=http.connections,
             head_seconds=http.read_time_out.total_seconds(),
             tls=build_terminator_settings(settings),
@@ -44,9 +65,7 @@ def serve_application(settings: Settings, config: str | None = None) -> None:
 
 def load_application() -> RequestGate:
     """Return the application of the serving process's settings; called in each worker process."""
-    exit_with_parent(at_once=True)
-    logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
-    settings = load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
+    settings = _begin_process()
     # A worker that restarts while the disk is full waits, instead of dying repeatedly.
     served = ExitingRequestGate(
         retry_until_stored(lambda: build_application(settings)),
@@ -54,3 +73,24 @@ def load_application() -> RequestGate:
     )
     tune_garbage_collector()
     return served
+
+
+def load_console() -> RequestGate:
+    """Return the console of the serving process's settings; called in each worker process."""
+    settings = _begin_process()
+
+    def build() -> WsgiApplication:
+        hub = build_hub(settings, RejectingComposer())
+        hub.refresh_snapshot()
+        return build_console(build_console_services(hub, settings))
+
+    served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
+    tune_garbage_collector()
+    return served
+
+
+def _begin_process() -> Settings:
+    """Prepare a serving process, and read its settings."""
+    exit_with_parent(at_once=True)
+    logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
+    return load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])

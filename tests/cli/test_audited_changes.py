@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import pwd
@@ -95,13 +96,16 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def test_every_changing_verb_leaves_one_row(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_changing_verb_leaves_one_row(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = Desk(home, capsys)
     desk.act("migrate")
     _change_files(desk)
     _change_partners(desk)
     _change_trust(desk)
     _change_queue(desk)
+    _change_accounts(desk, monkeypatch)
     mappings = desk.home / "mappings"
     assert main(["map", "export", str(mappings), "--home", str(desk.home)]) == 0
     capsys.readouterr()
@@ -176,9 +180,21 @@ def _change_queue(desk: Desk) -> None:
     desk.act("queue cancel", second)
 
 
+def _change_accounts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ("--organisation", "agency/KPTA")
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
+    desk.act("account add", "kim", *where, "--role", "officer")
+    desk.act("account role", "kim", *where, "--role", "approver", "--role", "head")
+    monkeypatch.setattr("sys.stdin", io.StringIO("another long sentence\n"))
+    desk.act("account password", "kim")
+    desk.act("account suspend", "kim")
+    desk.act("account resume", "kim")
+
+
 def _check_no_secret(desk: Desk) -> None:
     told = "".join(f"{row.before}{row.after}" for row in desk.rows())
     assert "PRIVATE KEY" not in told
+    assert "argon2" not in told
     for file in desk.home.rglob("*.key.pem"):
         assert file.read_text().splitlines()[1] not in told, file
 

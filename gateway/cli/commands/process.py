@@ -1,4 +1,4 @@
-"""``gateway run | serve | work``: the processes of one gateway."""
+"""``gateway run | serve | work | console``: the processes of one gateway."""
 
 from __future__ import annotations
 
@@ -31,9 +31,15 @@ from gateway.delivery import SettingsFile, build_worker
 from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.store import retry_until_stored
-from gateway.web import RestartLimit, build_listener_address, check_port, exit_with_parent
+from gateway.web import (
+    RestartLimit,
+    build_console_address,
+    build_listener_address,
+    check_port,
+    exit_with_parent,
+)
 
-__all__ = ["log_endings_daily", "run_gateway", "run_worker", "serve_http"]
+__all__ = ["log_endings_daily", "run_console", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _DRAIN = 40.0
@@ -55,6 +61,9 @@ def run_gateway(arguments: Arguments) -> int:
     check_own_hub(settings)
     context = multiprocessing.get_context("spawn")
     targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * max(1, arguments.workers)]
+    if settings.console.enabled:
+        check_port(build_console_address(settings))
+        targets.append(serve_console_requests)
 
     def start_child(target: Callable[..., int]) -> BaseProcess:
         child = context.Process(target=_run_child_process, args=(target, arguments))
@@ -84,6 +93,14 @@ def serve_http(arguments: Arguments) -> int:
     """Serve HTTP in this process until it is stopped; raise GW801 when the port is taken."""
     _check_free_port(read_verb_settings(arguments))
     return serve_http_requests(arguments)
+
+
+@verb
+@home_options(as_json=False)
+def run_console(arguments: Arguments) -> int:
+    """Serve the console in this process until it is stopped."""
+    check_port(build_console_address(read_verb_settings(arguments)))
+    return serve_console_requests(arguments)
 
 
 @verb
@@ -135,6 +152,17 @@ def serve_http_requests(arguments: Arguments) -> int:
     from gateway.web import serve_application
 
     serve_application(settings, find_settings_file(arguments))
+    return 0
+
+
+def serve_console_requests(arguments: Arguments) -> int:
+    """Serve the console until stopped; raise any problem that would end each serving process."""
+    _set_up_logging()
+    settings = read_verb_settings(arguments)
+    check_own_hub(settings)
+    from gateway.web import serve_console
+
+    serve_console(settings, find_settings_file(arguments))
     return 0
 
 

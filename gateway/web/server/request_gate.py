@@ -34,7 +34,7 @@ from gateway.web.server.retry_after import RetryAfterPolicy
 __all__ = ["RequestGate", "RequestGateLimits"]
 
 _LOG: Final = logging.getLogger(__name__)
-#: The body limit of paths that receive no messages.
+#: The body limit of paths that receive no messages, where nothing else is set.
 _SMALL: Final = 64 * 1024
 #: Retry-After for a rejected sender, in seconds; the cause usually lasts some tenths of a second.
 _RETRY_AFTER: Final = "1"
@@ -48,8 +48,8 @@ _LOOKED_AT: Final = 16 * 1024
 class RequestGateLimits:
     """The limits of the gate for all requests.
 
-    `bodies` has the octets of a body by path, `room` the octets of all bodies together, `requests`
-    the number of requests of one sender.
+    `bodies` has the octets of a body by path, `other_bodies` those on every other path, `room` the
+    octets of all bodies together, `requests` the number of requests of one sender.
     """
 
     threads: int
@@ -58,6 +58,7 @@ class RequestGateLimits:
     room: int
     pace: MinimumBodyRate
     connections: ConnectionLimits
+    other_bodies: int = _SMALL
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class RequestGate:
         self._bounds = bounds
         self._turns = FairQueue(bounds.threads, bounds.requests)
         self._patience = RetryAfterPolicy(time.monotonic)
-        self._room = BodyBudget(bounds.room, max(bounds.bodies.values(), default=_SMALL))
+        self._room = BodyBudget(bounds.room, max((*bounds.bodies.values(), bounds.other_bodies)))
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -115,11 +116,11 @@ class RequestGate:
         self, scope: RsgiScope, protocol: Any, visitor: ClientPeer, party: str | None
     ) -> _HttpReply:
         bounds, peer = self._bounds, visitor.peer
-        head = read_request_head(scope, bounds.bodies, _SMALL)
+        head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
         address = self._get_client_address(peer, head)
         share = self._room.make_reservation(address)
         try:
-            limit = bounds.bodies.get(head.path.rstrip("/"), _SMALL)
+            limit = bounds.bodies.get(head.path.rstrip("/"), bounds.other_bodies)
             body = await read_whole_body(protocol, head.length, limit, bounds.pace, share)
             self._connections.begin_work(peer)
             line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))

@@ -1,0 +1,3 @@
+from .console_application import build_console as build_console
+from .console_services import ConsoleServices as ConsoleServices
+from .console_services import build_console_services as build_console_services

@@ -1,0 +1,130 @@
+"""Builds the Flask application of the console: what holds for every page, and the sections."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import Flask, Response, abort, g, redirect, render_template, request
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from gateway.accounts import Right
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.store import sessions, write_transaction
+from gateway.web.console.account_pages import build_account_pages
+from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.page_formats import add_page_formats
+from gateway.web.console.page_guards import get_home_path
+from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
+from gateway.web.console.page_translations import LANGUAGES, get_translations
+from gateway.web.console.visitor_session import Visitor, find_visitor
+
+__all__ = ["build_console"]
+
+_LOG: Final = logging.getLogger(__name__)
+#: Octets of a form; sections that take files have a limit of their own.
+_LARGEST_FORM: Final = 1024 * 1024
+
+
+def build_console(services: ConsoleServices) -> Flask:
+    """Return the application that answers every path below ``/console``."""
+    application = Flask(__name__, static_folder="static", static_url_path="/console/static")
+    application.config |= {"MAX_CONTENT_LENGTH": _LARGEST_FORM, "MAX_FORM_MEMORY_SIZE": _LARGEST_FORM}
+    _prepare_templates(application, services)
+    application.before_request(lambda: _begin_request(services))
+    application.after_request(add_security_headers)
+    application.register_error_handler(HTTPException, _answer_http_error)
+    application.register_error_handler(GatewayError, _answer_problem)
+    application.register_error_handler(Exception, _answer_mistake)
+    application.register_blueprint(build_account_pages(services))
+    application.add_url_rule("/console/", "home", _answer_home)
+    return application
+
+
+def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
+    environment = application.jinja_env
+    environment.add_extension("jinja2.ext.i18n")
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda one: get_translations(g.language).gettext(one),
+        lambda one, more, number: get_translations(g.language).ngettext(one, more, number),
+        newstyle=True,
+    )
+    add_page_formats(environment, services.settings.hub.time_zone)
+    application.context_processor(lambda: _list_page_values(services))
+
+
+def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
+    """Return what every template may use."""
+    return {
+        "hub_name": services.settings.hub.name,
+        "languages": LANGUAGES,
+        "language": g.get("language", services.settings.console.language),
+        "visitor": g.get("visitor"),
+        "notice": lambda: _take_notice(services),
+        "Right": Right,
+        "form_token_field": _make_form_token_field,
+    }
+
+
+def _make_form_token_field() -> Markup:
+    """Return the hidden field that every form of a signed-in person contains."""
+    field = Markup('<input type="hidden" name="{}" value="{}">')
+    return field.format(FORM_TOKEN, g.visitor.form_token if g.visitor else "")
+
+
+def _take_notice(services: ConsoleServices) -> str | None:
+    visitor: Visitor | None = g.get("visitor")
+    if visitor is None or not g.get("has_notice"):
+        return None
+    with write_transaction(services.engine, "console.notice") as conn:
+        return sessions.take_notice(conn, visitor.session)
+
+
+def _begin_request(services: ConsoleServices) -> AnyResponse | None:
+    """Find the person and the language of a request; refuse a request that may be forged."""
+    g.visitor = None
+    g.language = _choose_language(services.settings.console.language)
+    if request.path.startswith("/console/static/"):
+        return None
+    visitor = find_visitor(services, request.cookies.get(COOKIE))
+    g.visitor = visitor
+    if visitor is not None:
+        g.language = visitor.language
+        g.has_notice = visitor.has_notice
+    forgery = find_forgery(request, visitor, services.public_url)
+    if forgery is not None:
+        abort(HTTPStatus.FORBIDDEN, forgery)
+    return None
+
+
+def _choose_language(fallback: str) -> str:
+    chosen = request.cookies.get("language", "")
+    if chosen in LANGUAGES:
+        return chosen
+    return request.accept_languages.best_match(list(LANGUAGES), fallback) or fallback
+
+
+def _answer_home() -> AnyResponse:
+    return redirect(get_home_path(g.visitor))
+
+
+def _answer_http_error(error: HTTPException) -> AnyResponse | tuple[str, int]:
+    if isinstance(error.response, Response) or (error.code or 500) < HTTPStatus.BAD_REQUEST:
+        return error.get_response()
+    code = error.code or 500
+    return render_template("error.html", status=code, sentence=error.description), code
+
+
+def _answer_problem(problem: GatewayError) -> tuple[str, int]:
+    status = int(problem.problem.http or 500)
+    return render_template("problem.html", problem=problem), status
+
+
+def _answer_mistake(mistake: Exception) -> tuple[str, int]:
+    """Answer a mistake of ours: the page names no detail; the log does."""
+    _LOG.error("console: %s at %s", type(mistake).__name__, request.path)
+    _LOG.debug("console", exc_info=mistake)
+    return _answer_problem(GatewayError(OUR_MISTAKE))

@@ -1,0 +1,75 @@
+"""Guards of pages: who may see a page, and where a person begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Final, ParamSpec, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from flask import abort, g, redirect, request
+
+from gateway.accounts import OrganisationKind, Right
+from gateway.web.console.visitor_session import Visitor
+
+__all__ = ["check_return_path", "get_home_path", "get_visitor", "require_right", "require_sign_in"]
+
+_Parameters = ParamSpec("_Parameters")
+_Answer = TypeVar("_Answer")
+_SIGN_IN: Final = "/console/sign-in"
+#: The first page of a person, by the kind of the organisation.
+_HOMES: Final = {
+    OrganisationKind.AGENCY: "/console/work",
+    OrganisationKind.PARTY: "/console/cases",
+    OrganisationKind.OPERATOR: "/console/operations",
+}
+
+
+def get_home_path(visitor: Visitor | None) -> str:
+    """Return the path of a person's first page; of the sign-in page without a person."""
+    return _SIGN_IN if visitor is None else _HOMES[visitor.organisation.kind]
+
+
+def get_visitor() -> Visitor:
+    """Return the signed-in person of this request; without one, the answer is the sign-in page."""
+    visitor: Visitor | None = g.get("visitor")
+    if visitor is None:
+        wanted = request.full_path.rstrip("?") if request.method == "GET" else "/console/"
+        abort(redirect(f"{_SIGN_IN}?{urlencode({'next': wanted})}"))
+    return visitor
+
+
+def require_sign_in(page: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
+    """Let only signed-in persons see a page."""
+
+    @wraps(page)
+    def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Answer:
+        get_visitor()
+        return page(*arguments, **named)
+
+    return guarded
+
+
+def require_right(
+    right: Right,
+) -> Callable[[Callable[_Parameters, _Answer]], Callable[_Parameters, _Answer]]:
+    """Let only persons with this right see a page; others get status 403."""
+
+    def decorate(page: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
+        @wraps(page)
+        def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Answer:
+            if not get_visitor().may(right):
+                abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
+            return page(*arguments, **named)
+
+        return guarded
+
+    return decorate
+
+
+def check_return_path(path: str) -> str:
+    """Return a path of the console to go to after the sign-in; any other value becomes the first page."""
+    parts = urlsplit(path)
+    inside = not parts.scheme and not parts.netloc and parts.path.startswith("/console/")
+    return path if inside and "\\" not in path and path.isprintable() else "/console/"

@@ -1,0 +1,37 @@
+"""Translations of the pages: English in the source, the others in `translations/LANGUAGE.po` (gettext)."""
+
+from __future__ import annotations
+
+from functools import cache
+from gettext import NullTranslations
+from importlib.resources import files
+from io import BytesIO
+from typing import Final
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import Translations
+from flask import g
+
+__all__ = ["LANGUAGES", "get_translations", "translate"]
+
+#: The languages, each with its own name.
+LANGUAGES: Final = {"en": "English", "ko": "한국어"}
+
+
+@cache
+def get_translations(language: str) -> NullTranslations:
+    """Return the translations of a language; an unknown one gets the sentences of the source."""
+    if language not in LANGUAGES or language == "en":
+        return NullTranslations()
+    source = files(__package__) / "translations" / f"{language}.po"
+    compiled = BytesIO()
+    with source.open("rb") as stream:
+        write_mo(compiled, read_po(stream, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def translate(sentence: str) -> str:
+    """Return a sentence in the language of the present request."""
+    return get_translations(g.language).gettext(sentence)

@@ -1,0 +1,77 @@
+"""``gateway account``: people who sign in to the console; the first one is made by a verb."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+
+PASSWORD = "correct horse battery"
+KPTA = ("--organisation", "agency/KPTA")
+
+
+class Verbs:
+    """Runs ``gateway account …`` on one home, with a line of standard input."""
+
+    def __init__(
+        self, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.home, self.capsys, self.monkeypatch = home, capsys, monkeypatch
+
+    def run(self, *words: str, typed: str = PASSWORD) -> tuple[int, str, str]:
+        self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
+        status = main(["account", *words, "--home", str(self.home)])
+        told = self.capsys.readouterr()
+        return status, told.out, told.err
+
+
+@pytest.fixture
+def verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Verbs:
+    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    capsys.readouterr()
+    return Verbs(tmp_path, capsys, monkeypatch)
+
+
+def test_a_person_is_added_shown_and_suspended(verbs: Verbs) -> None:
+    status, out, _ = verbs.run("add", "Kim", *KPTA, "--role", "officer", "--display-name", "김지훈")
+    assert status == 0
+    assert "김지훈 may sign in as Kim: agency/KPTA:officer." in out
+    assert verbs.run("role", "kim", *KPTA, "--role", "approver")[0] == 0
+    shown = json.loads(verbs.run("show", "KIM")[1])
+    assert (shown["roles"], shown["status"], shown["sessions"]) == ("agency/KPTA:approver", "ACTIVE", [])
+    assert verbs.run("suspend", "kim")[1].startswith("kim is suspended")
+    (listed,) = verbs.run("list", *KPTA, "--json")[1].splitlines()
+    assert json.loads(listed)["status"] == "SUSPENDED"
+    assert verbs.run("list", "--organisation", "agency/KFDA", "--json")[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "sentence"),
+    [
+        (("add", "kim", *KPTA, "--role", "officer"), "too short", "at least 15 characters"),
+        (("add", "kim", *KPTA, "--role", "king"), PASSWORD, "the role king does not exist"),
+        (("add", "kim", *KPTA, "--role", "filer"), PASSWORD, "belongs to another kind of organisation"),
+        (("add", "kim", "--organisation", "KPTA", "--role", "officer"), PASSWORD, "not KIND/CODE"),
+        (("add", "kim", *KPTA), PASSWORD, "--role"),
+    ],
+)
+def test_misuse_is_refused_and_adds_nobody(
+    verbs: Verbs, words: tuple[str, ...], typed: str, sentence: str
+) -> None:
+    status, _, err = verbs.run(*words, typed=typed)
+    assert status == 2
+    assert sentence in err
+    assert typed not in err
+    assert verbs.run("list", "--json")[1] == ""
+
+
+def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
+    assert verbs.run("add", "kim", *KPTA, "--role", "officer")[0] == 0
+    assert verbs.run("add", "KIM", *KPTA, "--role", "officer")[0] == 1
+    for verb in ("show", "suspend", "resume", "password"):
+        status, _, err = verbs.run(verb, "lee")
+        assert (status, "there is no account lee" in err) == (1, True)

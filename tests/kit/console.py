@@ -1,0 +1,66 @@
+"""A console in process: its application over the hub of a `House`, and persons who click through it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from gateway.accounts import hash_password
+from gateway.config import Settings
+from gateway.hub import Hub
+from gateway.store import NewAccount, accounts, write_transaction
+from gateway.web.console import ConsoleServices, build_console
+
+PASSWORD = "correct horse battery staple"
+_HASHED = hash_password(PASSWORD, b"s" * 16)
+_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
+
+
+class Console:
+    """The console of a hub; `visit` gives a browser without a session."""
+
+    def __init__(self, hub: Hub, **sections: Any) -> None:
+        self.services = ConsoleServices(hub, Settings(**sections), hub.clock)
+        self.application = build_console(self.services)
+
+    def visit(self) -> Browser:
+        return Browser(self.application.test_client())
+
+    def add_account(self, name: str, organisation: tuple[str, str], *roles: str) -> int:
+        """Store an account with `PASSWORD` and these roles; return its id."""
+        now = self.services.clock()
+        with write_transaction(self.services.engine, "test") as conn:
+            new = NewAccount(name, name.title(), "test", password=_HASHED)
+            account = accounts.insert_account(conn, new, now)
+            accounts.set_roles(conn, account, organisation, roles, now)
+        return account
+
+    def sign_in(self, name: str) -> Browser:
+        browser = self.visit()
+        answer = browser.post("/console/sign-in", name=name, password=PASSWORD)
+        assert answer.status_code == 302, answer.text
+        return browser
+
+
+@dataclass
+class Browser:
+    """A browser without scripts: it keeps cookies, and sends the form token of the last page."""
+
+    client: FlaskClient
+    token: str = ""
+
+    def get(self, path: str, **more: Any) -> TestResponse:
+        answer = self.client.get(path, **more)
+        found = _TOKEN.search(answer.text) if answer.mimetype == "text/html" else None
+        self.token = found[1] if found else self.token
+        return answer
+
+    def post(self, path: str, **fields: Any) -> TestResponse:
+        """Send a form as a browser does: with its token, from a page of the console."""
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        data = {"form_token": self.token} | fields
+        return self.client.post(path, data=data, headers=headers)
