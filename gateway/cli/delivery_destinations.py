@@ -10,7 +10,14 @@ from sqlalchemy import Connection
 from gateway.config import Settings
 from gateway.store import parties
 
-__all__ = ["CUSTOMS", "Destination", "find_destinations", "load_destinations", "name_destination"]
+__all__ = [
+    "CUSTOMS",
+    "Destination",
+    "find_destinations",
+    "list_party_destinations",
+    "load_destinations",
+    "name_destination",
+]
 
 #: The destination of calls to customs, as in `gateway.hub`, which a list need not load.
 CUSTOMS = "customs"
@@ -41,6 +48,12 @@ def name_destination(known: Mapping[str, Destination], delivery: Mapping[str, An
         return Destination(code, "")
     address = delivery["parameters"].get("endpoint") if delivery["agent"] == "msh" else partner.address
     return Destination(name, str(address or ""))
+
+
+def list_party_destinations(settings: Settings, party: str) -> tuple[str, ...]:
+    """Return the destinations at which a party is called as an agency or as customs."""
+    called = {**settings.agency, CUSTOMS: settings.customs}
+    return tuple(code for code, one in called.items() if party == (one.party or code))
 
 
 def find_destinations(known: Mapping[str, Destination], text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.delivery_destinations import CUSTOMS
+from gateway.cli.delivery_destinations import CUSTOMS, list_party_destinations
 from gateway.cli.shared_options import Decorator, join_options
 from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
@@ -56,8 +56,7 @@ def _list_named_lanes(conn: Connection, settings: Settings, arguments: Arguments
     if arguments.party:
         _require_known("party", arguments.party, {row.id for row in parties.list_parties(conn)})
         yield f"msh:{arguments.party}"
-        called = {**settings.agency, CUSTOMS: settings.customs}
-        yield from (code for code, one in called.items() if arguments.party == (one.party or code))
+        yield from list_party_destinations(settings, arguments.party)
 
 
 def _require_known(kind: str, name: str, known: Iterable[str]) -> None:

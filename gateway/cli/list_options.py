@@ -92,7 +92,7 @@ def list_options(states: Sequence[str], *filters: str, timed: bool = True, text:
         )
     options += [click.option(f"--{name}", help=_FILTERS[name]) for name in filters]
     if timed:
-        since = "only those since this time, in the zone of the hub if it names none, or of the last 2h"
+        since = "only those since this time (without a zone: that of the hub), or since so long ago, as 2h"
         options.append(
             click.option("--older", type=AGE, metavar="AGE", help="only those older than this, as 2h")
         )

@@ -76,7 +76,14 @@ def print_table(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Se
 
 def _format_cell(value: Any) -> str:
     """Return a value as text without line breaks and control characters, which would break the columns."""
-    text = format_moment(value) if isinstance(value, datetime) else str(format_value(value) or "-")
+    if isinstance(value, datetime):
+        return format_moment(value)
+    if isinstance(value, list | tuple):
+        text = ", ".join(str(format_value(one)) for one in value) or "-"
+    else:
+        # A number is shown also when it is 0.
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        text = str(value) if is_number else str(format_value(value) or "-")
     return escape_controls(text).replace("\n", "\\n").replace("\t", "\\t")
 
 

@@ -38,7 +38,8 @@ class ListFilter:
 
     `since` and `until` bound the time of the row, both inclusive. `text` is a part of any text that
     the list shows, in capital or small letters. `after` is the key of the last row of the page
-    before. `destinations` are those that the text names, by a name or address of the settings.
+    before. `destinations` are those that the text names, by a name or address of the settings, and
+    `partners` those at which the party is called.
     """
 
     states: Sequence[str] = ()
@@ -52,6 +53,7 @@ class ListFilter:
     after: Any = None
     equal: Sequence[tuple[str, Any]] = ()
     destinations: Sequence[str] = ()
+    partners: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,10 @@ def _build_delivery_conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
     d = deliveries.c
     found = build_bounds(wanted, d.id, d.created_at)
     found += [d[name] == value for name, value in wanted.equal]
-    found += [d.destination == name for name in (wanted.party, wanted.agency) if name]
+    if wanted.party:
+        found.append(d.destination.in_((wanted.party, *wanted.partners)))
+    if wanted.agency:
+        found.append(d.destination == wanted.agency)
     if wanted.reference:
         of_case = select(cases.c.id).where(_build_reference_condition(wanted.reference))
         found.append(or_(d.case_id.in_(of_case), d.wire_id == wanted.reference))

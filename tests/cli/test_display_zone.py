@@ -123,3 +123,9 @@ def test_korean_text_keeps_the_columns_on_a_terminal(monkeypatch: pytest.MonkeyP
 def test_a_line_break_in_a_value_keeps_a_row_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([{"id": "a\nb\t\x1b[2J", "state": "HELD"}], as_json=False, columns=("id", "state"))
     assert capsys.readouterr().out.splitlines()[1] == "a\\nb\\t\\u001b[2J  HELD"
+
+
+def test_a_number_and_a_list_are_shown_as_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"count": 0, "names": ["a", "b"], "none": None, "empty": [], "signed": False}
+    print_table([row], as_json=False, columns=tuple(row))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["0", "a,", "b", "-", "-", "-"]

@@ -321,6 +321,7 @@ def test_a_delivery_tells_its_case_its_partner_and_what_it_waits_for(run: Run, q
         (("--state", "HELD", "--state", "failed"), ["failed", "held"]),
         (("--agency", "KR-B"), ["failed", "behind"]),
         (("--party", "broker"), ["awaiting"]),
+        (("--party", "food"), ["active"]),
         (("--lane", "msh:broker"), ["awaiting"]),
         (("--reference", "REF-B"), ["active"]),
         (("--text", "식품"), ["active"]),

@@ -17,6 +17,7 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import add_case_waiting, add_delivery_waiting
+from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.state_machines import CASE
 from gateway.store import cases, list_searches
@@ -44,7 +45,10 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
     """Return the row id of the case that ``--after`` names; report misuse when there is none."""
     if number is None:
         return None
-    case = _find_case(conn, number)
+    try:
+        case = _find_case(conn, number)
+    except GatewayError as mistyped:
+        raise click.BadParameter(mistyped.detail, param_hint="'--after'") from None
     if case is None:
         raise click.BadParameter(f"there is no case {number[:40]}", param_hint="'--after'")
     return int(case.id)

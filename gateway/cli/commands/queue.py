@@ -9,7 +9,12 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.delivery_destinations import find_destinations, load_destinations, name_destination
+from gateway.cli.delivery_destinations import (
+    find_destinations,
+    list_party_destinations,
+    load_destinations,
+    name_destination,
+)
 from gateway.cli.delivery_report import read_delivery_report
 from gateway.cli.list_options import (
     list_options,
@@ -64,12 +69,14 @@ def list_deliveries(arguments: Arguments) -> int:
     """Print the deliveries that are not finished, or those that the options name, the oldest first."""
     now = read_clock()
     with read_database(arguments) as conn:
-        known = load_destinations(conn, read_verb_settings(arguments))
+        settings = read_verb_settings(arguments)
+        known = load_destinations(conn, settings)
         wanted = read_list_filter(
             arguments,
             now,
             after=require_row_number(arguments),
             equal=[("lane", arguments.lane)] if arguments.lane else [],
+            partners=list_party_destinations(settings, arguments.party) if arguments.party else (),
             destinations=find_destinations(known, arguments.text) if arguments.text else (),
         )
         page = list_searches.search_deliveries(conn, wanted)
