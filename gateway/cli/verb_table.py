@@ -266,6 +266,11 @@ VERBS: Final[dict[str, Verb]] = {
         "write the stored octets of a message as an HTTP message",
         "gateway message dump 7 --home D > message.http",
     ),
+    "message refusals": Verb(
+        "message:list_refused",
+        "count refused messages and calls, by sender and problem",
+        "gateway message refusals --problem GW209 --home D",
+    ),
     "audit list": Verb(
         "audit:list_audit",
         "list the changes by verbs and by the gateway itself, newest first",

@@ -101,7 +101,7 @@ NO_ADDRESS = Problem(
     cause="The section of the agency, or [customs], has no endpoint, or the section is missing.",
     remedy=(
         "Set endpoint in its section of gateway.toml and run `gateway check`. The gateway reads the file "
-        "again and repeats the delivery by itself within five minutes."
+        "again and repeats the delivery by itself within five minutes, or at once after `gateway queue try`."
     ),
     ours=True,
     retry=True,

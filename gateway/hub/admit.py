@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases import make_case_number
-from gateway.errors import NO_OPEN_CASE, GatewayError
+from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.forward import (
     ComposedCall,
@@ -240,3 +240,6 @@ def _reject_submission(
             data |= {"signer": refused.signing.party, "admitted": refused.signing.way}
         record_evidence(conn, "refused", "case", case, row.identity_sha256, data, now)
         finish(conn)
+    for one in {each.id: each for each in refused.problems}.values():
+        words = f"submission {row.message_id[:80]}: {one.text}"
+        hub.tally.count_refusal(row.from_party, GatewayError(PROBLEMS[one.id], words, one.pointer))

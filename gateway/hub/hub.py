@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
+from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
@@ -78,6 +79,7 @@ class Hub:
         self.verdicts = register.verdicts
         self.limits = limits
         self.refusals = RefusalQuota()
+        self.tally = RefusalTally(world.engine, world.clock)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self._signer = signer
@@ -90,7 +92,8 @@ class Hub:
             self._examiner.begin_children()
 
     def close(self) -> None:
-        """Close the certificate examiner and the database connections."""
+        """Store what was counted, and close the certificate examiner and the database connections."""
+        self.tally.store_counts()
         if self._examiner is not None:
             self._examiner.close()
         self.engine.dispose()

@@ -117,6 +117,7 @@ def reject_parcel(
 ) -> HttpResponse:
     """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
     refusal = protocol.reject_parcel(problem, parcel, context)
+    hub.tally.count_refusal(_find_claimed_sender(refusal.unit, context), problem)
     answer = HttpResponse(refusal.status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
     if refusal.unit is None or endpoint is None or refusal.is_synchronous:
@@ -126,6 +127,14 @@ def reject_parcel(
         return answer
     with write_transaction(hub.engine, "receive.refused") as conn:
         return post_answer(conn, post, answer, context.now)
+
+
+def _find_claimed_sender(answer: ErrorSignal | None, context: ProtocolContext) -> str | None:
+    """Return the registered party that a refused message names as its sender, None for any other."""
+    try:
+        return None if answer is None else context.get_party_name(answer.receiver)
+    except GatewayError:
+        return None
 
 
 def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:

@@ -40,6 +40,8 @@ _HELP = {
     "gateway_requests": "Requests to agencies, by agency and state.",
     "gateway_deliveries": "Deliveries, by lane and state.",
     "gateway_deliveries_put_aside": "Deliveries during which workers crashed. They wait for the operator.",
+    "gateway_delivery_problems": "Deliveries that have a problem and are not done, by problem and state.",
+    "gateway_refusals": "Messages and calls refused, by problem.",
     "gateway_database_free_octets": "Free octets on the disk of the database, if they can be measured.",
     "gateway_database_reserve_octets": (
         "Reserved octets of that disk. With fewer free octets, no new message is accepted."

@@ -18,6 +18,7 @@ from . import messages as messages
 from . import notices as notices
 from . import parties as parties
 from . import payloads as payloads
+from . import refusal_counts as refusal_counts
 from . import register_searches as register_searches
 from . import register_version as register_version
 from . import revocation_lists as revocation_lists
@@ -66,6 +67,7 @@ from .notices import StoredNotice as StoredNotice
 from .parties import NewCertificate as NewCertificate
 from .prepared_statements import InsertIfAbsent as InsertIfAbsent
 from .prepared_statements import PreparedStatement as PreparedStatement
+from .refusal_counts import RefusalCount as RefusalCount
 from .revocation_lists import NewRevocationList as NewRevocationList
 from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version

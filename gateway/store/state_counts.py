@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, func, select
 
 from gateway.errors import PUT_ASIDE
-from gateway.store import register_version
+from gateway.store import refusal_counts, register_version
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import agency_requests, cases, deliveries, messages
 
@@ -27,6 +27,11 @@ def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
         ),
         "gateway_deliveries": _count_by_columns(conn, deliveries, deliveries.c.lane, deliveries.c.state),
         "gateway_deliveries_put_aside": _count_put_aside(conn),
+        "gateway_delivery_problems": _count_delivery_problems(conn),
+        "gateway_refusals": {
+            (("problem", problem),): float(number)
+            for problem, number in refusal_counts.count_by_problem(conn).items()
+        },
         "gateway_trust_epoch": {(): float(register_version.get_register_version(conn))},
     }
 
@@ -37,6 +42,15 @@ def _count_put_aside(conn: Connection) -> dict[Labels, float]:
         build_state_condition(deliveries, "FAILED"), deliveries.c.problem == PUT_ASIDE.id
     )
     return {(): float(conn.execute(found).scalar_one())}
+
+
+def _count_delivery_problems(conn: Connection) -> dict[Labels, float]:
+    d = deliveries.c
+    found = select(d.problem, d.state, func.count()).where(
+        d.problem.is_not(None), d.state.in_(("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED"))
+    )
+    rows = conn.execute(found.group_by(d.problem, d.state))
+    return {(("problem", problem), ("state", state)): float(number) for problem, state, number in rows}
 
 
 def _count_by_columns(conn: Connection, table: Table, *columns: Column[Any]) -> dict[Labels, float]:

@@ -486,6 +486,18 @@ audit = Table(
     Index("ix_audit_at", "at"),
 )
 
+# How many messages were refused, by sender (a registered party, or empty) and problem.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("problem", Text, primary_key=True),
+    _make_required_column("number", BigInteger),
+    _make_required_column("first_at", Instant),
+    _make_required_column("last_at", Instant),
+    _make_required_column("last_sentence"),
+)
+
 # Mapping folders as loaded, each once by its digest; never changed, so that the bundle that split a case
 # can be read as long as the case exists.
 mapping_bundles = Table(

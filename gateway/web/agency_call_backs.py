@@ -68,4 +68,5 @@ def build_soap_security(
         find_address=find_address,
         limits=hub.limits,
         admit_client=admit_connection,
+        tell_refusal=hub.tally.count_refusal,
     )

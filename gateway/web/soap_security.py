@@ -89,7 +89,8 @@ class SoapSecurityPolicy:
     WSDL): a call signed for another address is rejected. Without addresses any wsa:To is accepted,
     and `find_address` returns the URL for the WSDL from the request.
     `admit_client` raises when a party may not use this connection; it gets the party and the
-    SHA-256 of the TLS client certificate, or None.
+    SHA-256 of the TLS client certificate, or None. `tell_refusal` gets each refused call with the
+    party that signed it, or None.
     """
 
     signer: Callable[[], Signer]
@@ -103,6 +104,7 @@ class SoapSecurityPolicy:
     window: TimestampWindow = DEFAULT_WINDOW
     limits: WireLimits = DEFAULT_LIMITS
     admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
+    tell_refusal: Callable[[str | None, GatewayError], None] = lambda _party, _problem: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class _ReplyContext:
     """The call's data so far, so that a fault can state which call it answers."""
 
     relates_to: str | None = None
+    party: str | None = None
 
 
 class SoapSecurityGate:
@@ -162,6 +165,7 @@ class SoapSecurityGate:
         try:
             return _send_response(200, self._answer_call(environ, reply), start_response)
         except GatewayError as problem:
+            self._security.tell_refusal(reply.party, problem)
             return _send_response(
                 _get_http_status(problem), self._write_signed_fault(problem, reply), start_response
             )
@@ -201,6 +205,7 @@ class SoapSecurityGate:
             limits=security.limits,
         )
         (party,) = parties
+        reply.party = party
         security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
         report_proven_party(environ, party)
         content = envelope.body_elements[0]

@@ -6,6 +6,8 @@ web framework. Everything else is Flask.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -34,6 +36,7 @@ from gateway.web.status_endpoints import HubProbes, build_status_application
 __all__ = ["build_application", "build_wsgi_application", "get_body_limits"]
 
 _AGENCY: Final = "/soap/agency"
+_TALLY_SECONDS: Final = 2.0
 
 
 def build_application(settings: Settings) -> WsgiApplication:
@@ -42,6 +45,7 @@ def build_application(settings: Settings) -> WsgiApplication:
     # A rejection needs the register; once loaded, the snapshot is available even without the database.
     hub.refresh_snapshot()
     hub.start_examiner()
+    threading.Thread(target=_store_refusals, args=(hub,), name="refusals", daemon=True).start()
     address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
     served = build_served_address(settings)
     return build_wsgi_application(
@@ -50,6 +54,13 @@ def build_application(settings: Settings) -> WsgiApplication:
         (address,) if address else (),
         lambda environ: f"{served.find_base_url(environ)}{_AGENCY}",
     )
+
+
+def _store_refusals(hub: Hub) -> None:
+    """Store the counts of refused messages every few seconds, so that the last ones are stored, too."""
+    while True:
+        time.sleep(_TALLY_SECONDS)
+        hub.tally.store_counts()
 
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""``gateway message list|show|dump``: received and sent messages."""
+"""``gateway message list|show|dump|refusals``: messages received, sent and refused."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.result_output import print_json, print_problem, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import add_message_waiting
 from gateway.evidence import list_subject_leaves
 from gateway.state_machines import MESSAGE
-from gateway.store import HttpResponse, list_searches, messages, transitions
+from gateway.store import HttpResponse, list_searches, messages, refusal_counts, transitions
 
-__all__ = ["dump_message", "find_message", "list_messages", "show_message"]
+__all__ = ["dump_message", "find_message", "list_messages", "list_refused", "show_message"]
 
 _COLUMNS = (
     *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
@@ -117,3 +117,18 @@ def dump_message(arguments: Arguments) -> int:
 def _report_missing_message(name: str) -> int:
     print_problem(f"there is no message {name}")
     return 1
+
+
+@verb
+@click.option("--sender", help="only this party; an empty word means senders that are no party")
+@click.option("--problem", help="only this problem id")
+@home_options()
+def list_refused(arguments: Arguments) -> int:
+    """Print how many messages and calls were refused, by sender and problem, the latest first."""
+    problem = arguments.problem.upper() if arguments.problem else None
+    with read_database(arguments) as conn:
+        found = refusal_counts.list_refusals(conn, sender=arguments.sender, problem=problem)
+        rows = [dict(row._mapping) for row in found]
+    columns = ("sender", "problem", "number", "first_at", "last_at", "last_sentence")
+    print_table(rows, as_json=arguments.json, columns=columns)
+    return 0

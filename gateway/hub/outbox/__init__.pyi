@@ -5,6 +5,7 @@ from .applicant_messages import make_case_header as make_case_header
 from .applicant_messages import seal_message as seal_message
 from .applicant_messages import store_message as store_message
 from .late_receipts import queue_late_receipt as queue_late_receipt
+from .line_limit import LineLimit as LineLimit
 from .local_tasks import FinishLease as FinishLease
 from .local_tasks import enqueue_task as enqueue_task
 from .outgoing_calls import CUSTOMS as CUSTOMS

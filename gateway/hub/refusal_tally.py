@@ -1,0 +1,91 @@
+"""Counts the messages that are refused, by sender and problem, and tells them in the log.
+
+Anyone can send a message that is refused, so neither the log nor the database may grow with it. A
+sender that is not a registered party is counted without a name. The counts are kept in memory and
+added to the database at most once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+
+from gateway.errors import GatewayError
+from gateway.hub.outbox import LineLimit
+from gateway.store import RefusalCount, make_attempt_outcome, refusal_counts, write_transaction
+
+__all__ = ["RefusalTally"]
+
+_log = logging.getLogger(__name__)
+
+_PERIOD: Final = timedelta(minutes=1)
+_EVERY: Final = timedelta(seconds=1)
+_Counts = dict[tuple[str, str], RefusalCount]
+
+
+class RefusalTally:
+    """The refusals that one process has seen and not yet stored; safe for many threads."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lines = LineLimit(_PERIOD)
+        self._counts: _Counts = {}
+        self._stored_at: datetime | None = None
+        self._guard = threading.Lock()
+
+    def count_refusal(self, sender: str | None, problem: GatewayError) -> None:
+        """Count a refused message; `sender` is a registered party, None for anybody else."""
+        now = self._clock()
+        outcome = make_attempt_outcome(problem)
+        words = outcome.sentence or problem.problem.title
+        self._log_refusal(sender, problem, words, now)
+        one = RefusalCount(sender or "", problem.problem.id, 1, now, now, words)
+        with self._guard:
+            key = (one.sender, one.problem)
+            known = self._counts.get(key)
+            if known is not None:
+                one = replace(one, number=known.number + 1, first_at=known.first_at)
+            self._counts[key] = one
+            due = self._stored_at is None or now - self._stored_at >= _EVERY
+            if due:
+                self._stored_at = now
+        if due:
+            self.store_counts()
+
+    def store_counts(self) -> None:
+        """Add the counts to the database; keep them where it does not take them now."""
+        with self._guard:
+            taken, self._counts = self._counts, {}
+        if not taken:
+            return
+        try:
+            with write_transaction(self._engine, "receive.tally") as conn:
+                refusal_counts.add_refusals(conn, taken.values())
+        except Exception:  # a refusal is answered also while the database is away
+            _log.warning("refused messages cannot be counted in the database now")
+            self._put_back(taken)
+
+    def _put_back(self, taken: _Counts) -> None:
+        with self._guard:
+            for key, one in taken.items():
+                later = self._counts.get(key)
+                kept = (
+                    one
+                    if later is None
+                    else replace(later, number=later.number + one.number, first_at=one.first_at)
+                )
+                self._counts[key] = kept
+
+    def _log_refusal(self, sender: str | None, problem: GatewayError, words: str, now: datetime) -> None:
+        left_out = self._lines.admit_line((sender or "", problem.problem.id), now)
+        if left_out is not None:
+            more = f" ({left_out} more like this since the last line)" if left_out else ""
+            whom = sender or "a sender that is not known"
+            _log.warning("refused a message of %s: %s %s%s", whom, problem.problem.id, words, more)

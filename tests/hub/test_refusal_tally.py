@@ -1,0 +1,84 @@
+"""Refused messages are counted by sender and problem, and neither log nor database grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine
+
+from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.hub.refusal_tally import RefusalTally
+from gateway.message_model import MemoryBody
+from gateway.monitor.metrics import render_metrics
+from gateway.protocols import Parcel
+from gateway.store import refusal_counts
+from gateway.store.engine import read_transaction
+from tests.kit.house import START, Clock, House, Neighbour
+
+WRONG = GatewayError(SIGNER_MISMATCH, "CN=x\x1b[2J does not sign for broker1", "ds:Signature")
+
+
+def stored(engine: Engine) -> list[tuple[str, str, int]]:
+    with read_transaction(engine) as conn:
+        return [(row.sender, row.problem, row.number) for row in refusal_counts.list_refusals(conn)]
+
+
+def test_a_refused_message_is_counted_for_the_party_it_names(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(engine)
+    broker = Neighbour("broker1", house.clock)
+    parcel = broker.seal(broker.message())
+    with parcel.body.open_stream() as stream:
+        octets = stream.read().replace(b"<a/>", b"<b/>")
+    assert b"ErrorList" in house.post(Parcel(parcel.headers, MemoryBody(octets))).body
+    ((sender, problem, number),) = stored(engine)
+    assert (sender, number) == ("broker1", 1)
+    assert f"refused a message of broker1: {problem} " in caplog.text
+    assert f'gateway_refusals{{problem="{problem}"}} 1.0' in render_metrics(engine, START)
+
+
+def test_many_refusals_are_one_row_and_few_lines(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    tally = RefusalTally(engine, clock)
+    for _ in range(500):
+        tally.count_refusal("broker1", WRONG)
+    clock.forward(minutes=2)
+    tally.count_refusal("broker1", WRONG)
+    assert stored(engine) == [("broker1", "GW209", 501)]
+    lines = [one.message for one in caplog.records]
+    assert len(lines) == 2
+    assert lines[0].isprintable()
+    assert lines[1].endswith("(499 more like this since the last line)")
+
+
+def test_strangers_share_one_row_for_each_problem(engine: Engine) -> None:
+    tally = RefusalTally(engine, Clock())
+    for number in range(50):
+        tally.count_refusal(None, GatewayError(PARTY_UNKNOWN, f"party {number} is unknown"))
+    tally.store_counts()
+    assert stored(engine) == [("", "GW302", 50)]
+
+
+def test_what_cannot_be_stored_now_is_stored_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    tally = RefusalTally(engine, clock)
+    real: Callable[..., None] = refusal_counts.add_refusals
+
+    def away(conn: Connection, counted: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(refusal_counts, "add_refusals", away)
+    tally.count_refusal("broker1", WRONG)
+    tally.count_refusal("broker1", WRONG)
+    monkeypatch.setattr(refusal_counts, "add_refusals", real)
+    clock.forward(seconds=2)
+    tally.count_refusal("broker1", WRONG)
+    assert stored(engine) == [("broker1", "GW209", 3)]
+    with read_transaction(engine) as conn:
+        (row,) = refusal_counts.list_refusals(conn, sender="broker1")
+        assert refusal_counts.list_refusals(conn, problem="GW302") == []
+    assert row.last_at - row.first_at == timedelta(seconds=2)
