@@ -39,11 +39,11 @@ def verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def test_a_person_is_added_shown_and_suspended(verbs: Verbs) -> None:
     status, out, _ = verbs.run("add", "Kim", *KPTA, "--role", "officer", "--display-name", "김지훈")
     assert status == 0
-    assert "김지훈 may sign in as Kim: agency/KPTA:officer." in out
+    assert "Account Kim: 김지훈 may sign in, with agency/KPTA:officer." in out
     assert verbs.run("role", "kim", *KPTA, "--role", "approver")[0] == 0
     shown = json.loads(verbs.run("show", "KIM")[1])
     assert (shown["roles"], shown["status"], shown["sessions"]) == ("agency/KPTA:approver", "ACTIVE", [])
-    assert verbs.run("suspend", "kim")[1].startswith("kim is suspended")
+    assert verbs.run("suspend", "kim")[1].startswith("Account kim is suspended")
     (listed,) = verbs.run("list", *KPTA, "--json")[1].splitlines()
     assert json.loads(listed)["status"] == "SUSPENDED"
     assert verbs.run("list", "--organisation", "agency/KFDA", "--json")[1] == ""

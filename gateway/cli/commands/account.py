@@ -81,7 +81,7 @@ def add_account(arguments: Arguments) -> int:
         _store_roles(change.conn, number, arguments.organisation, arguments.roles, change.at)
         after = _describe_account(change.conn, number)
         change.record_trust_change(f"account {arguments.name}", after=after)
-    sentence = f"{shown} may sign in as {arguments.name}: {after['roles']}."
+    sentence = f"Account {arguments.name}: {shown} may sign in, with {after['roles']}."
     print_change(change, sentence, as_json=arguments.json)
     return 0
 
@@ -98,7 +98,7 @@ def set_account_roles(arguments: Arguments) -> int:
     def apply(conn: Connection, row: Row[Any], at: Any) -> str:
         _store_roles(conn, row.id, arguments.organisation, arguments.roles, at)
         place = f"{arguments.organisation.kind}/{arguments.organisation.code}"
-        return f"{row.name} has now in {place}: {', '.join(arguments.roles) or 'no role'}."
+        return f"Account {row.name} has now in {place}: {', '.join(arguments.roles) or 'no role'}."
 
     return _change_account(arguments, apply)
 
@@ -112,7 +112,7 @@ def set_account_password(arguments: Arguments) -> int:
 
     def apply(conn: Connection, row: Row[Any], at: Any) -> str:
         accounts.set_password(conn, row.id, hashed, at)
-        return f"{row.name} has a new password."
+        return f"Account {row.name} has a new password."
 
     return _change_account(arguments, apply)
 
@@ -125,7 +125,7 @@ def suspend_account(arguments: Arguments) -> int:
 
     def apply(conn: Connection, row: Row[Any], at: Any) -> str:
         accounts.set_status(conn, row.id, "SUSPENDED", at)
-        return f"{row.name} is suspended and can no longer sign in."
+        return f"Account {row.name} is suspended and can no longer sign in."
 
     return _change_account(arguments, apply)
 
@@ -138,7 +138,7 @@ def resume_account(arguments: Arguments) -> int:
 
     def apply(conn: Connection, row: Row[Any], at: Any) -> str:
         accounts.set_status(conn, row.id, "ACTIVE", at)
-        return f"{row.name} can sign in again."
+        return f"Account {row.name} can sign in again."
 
     return _change_account(arguments, apply)
 
