@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
 from gateway.conformance.partners.message_folder import MessageFolder
 from gateway.conformance.partners.message_handler import MessageHandler
 from gateway.conformance.partners.partner_identity import read_membership
+from gateway.errors import GatewayError
+from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
 from gateway.wire import parse_xml
 from gateway.xmlsec.xades import verify_document
@@ -91,15 +94,29 @@ def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
     assert octets(parcel) in (stored / "message.http").read_bytes()
 
 
+def test_a_refusal_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
+    sealed = side.seal(side.message("Result", side.result()))
+    parcel = Parcel(sealed.headers, MemoryBody(octets(sealed).replace(b"APPROVED", b"REJECTED")))
+    with listening(keys, tmp_path, "--json") as process:
+        push_until_taken(side, parcel)
+        assert process.stderr is not None
+        assert "GW202" in json.loads(process.stderr.readline())["detail"]
+
+
+def push_until_taken(side: MessagingHub, parcel: Parcel) -> HttpReply:
+    """Push a parcel as soon as the verb listens, which says nothing of that with ``--json``."""
+    for _ in range(200):
+        try:
+            return push(side, parcel)
+        except GatewayError:
+            time.sleep(0.1)
+    raise AssertionError("nobody listens")
+
+
 def test_a_notice_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
     with listening(keys, tmp_path, "--json") as process:
         parcel = side.seal(side.message("Notice", side.notice()))
-        while True:
-            try:
-                side.judge(push(side, parcel), parcel)
-                break
-            except Exception:
-                assert process.poll() is None
+        side.judge(push_until_taken(side, parcel), parcel)
         told = json.loads(read_line(process))
     assert (told["action"], told["said"]["deadline"] is not None) == ("Notice", True)
 

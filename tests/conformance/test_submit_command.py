@@ -205,8 +205,8 @@ def test_what_became_of_a_message_without_receipt(
     desk.hub.script = [word]
     status, told, words = desk.submit("--wait", "0", "--retries", "0")
     assert (status, told["sent"], "kept" in told) == (1, state, repeatable)
-    assert sentence in words
-    assert ("to send the same octets again" in words) is repeatable
+    assert sentence in f"{words} {told['advice']}"
+    assert ("to send the same octets again" in told["advice"][0]) is repeatable
 
 
 def test_a_message_that_never_left_is_not_called_sent(desk: Desk) -> None:
@@ -215,7 +215,7 @@ def test_a_message_that_never_left_is_not_called_sent(desk: Desk) -> None:
     assert (status, told["sent"], told["receipt_verified"]) == (1, "not sent", False)
     assert "not sent: no connection to the hub: GW601 Connection refused" in words
     assert "sent again" not in words
-    assert "nothing has left this machine" in words
+    assert "nothing has left this machine" in told["advice"][0]
 
 
 def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
@@ -227,10 +227,8 @@ def test_an_answer_that_is_missing_outlives_a_refused_connection() -> None:
 
 def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     desk.hub.script = ["silent"]
-    _, told, words = desk.submit(
-        "--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}"
-    )
-    again = shlex.split(words.split("to repeat: gateway ")[1].splitlines()[0])
+    _, told, _ = desk.submit("--wait", "0", "--retries", "0", "--attach", f"korean-label@sample={LABEL_FILE}")
+    again = shlex.split(told["advice"][1].removeprefix("to repeat: gateway "))
     assert main([*again, "--wait", "0"]) == 0
     assert "receipt: verified" in desk.capsys.readouterr().out
     assert desk.hub.got[0] == desk.hub.got[1]

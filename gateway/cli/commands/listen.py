@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def receive_messages(arguments: Arguments) -> int:
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
     said = _Announcer(arguments.json)
-    store = MessageFolder(arguments.folder, print_problem)
+    # Requests are answered in threads, which do not know how this verb prints its problems.
+    context = copy_context()
+    store = MessageFolder(arguments.folder, lambda words: context.copy().run(print_problem, words))
     tls = open_tls(arguments)
     handler = MessageHandler(member, arguments.folder, listener=said.announce_message, store=store, tls=tls)
     with catch_stop_signals() as stop:

@@ -19,6 +19,7 @@ from gateway.cli.submission_report import (
     make_repeat_command,
     print_result_report,
 )
+from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.partners import (
     BrokerClient,
@@ -82,11 +83,13 @@ def submit_file(arguments: Arguments) -> int:
         if arguments.folder is None and not exchange.keeps_files:
             shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
-        print_json(exchange.told | ({"problem": problem} if problem is not None else {}))
+        print_json(
+            exchange.told | ({"problem": problem, "advice": exchange.hints} if problem is not None else {})
+        )
     if problem is not None:
         print_problem(problem)
-    for line in exchange.hints:
-        print_problem(line)
+    for line in () if arguments.json else exchange.hints:
+        write_error(f"gateway: {line}")
     return 0 if problem is None else 1
 
 
