@@ -1,3 +1,5 @@
+from .engine.declaration_findings import DeclarationFinding as DeclarationFinding
+from .engine.declaration_findings import find_broken_rules as find_broken_rules
 from .engine.submission_split import AgencyRequest as AgencyRequest
 from .engine.submission_split import SplitResult as SplitResult
 from .engine.submission_split import compile_request_schemas as compile_request_schemas
@@ -40,3 +42,5 @@ from .tools.provenance.submission_explainer import SubmissionExplainer as Submis
 from .tools.provenance.submission_explainer import SubmissionSpot as SubmissionSpot
 from .tools.provenance.submission_explainer import WrittenValue as WrittenValue
 from .tools.samples.sample_maker import make_sample as make_sample
+from .tools.samples.sendable_sample import SampleFiling as SampleFiling
+from .tools.samples.sendable_sample import make_sendable_sample as make_sendable_sample

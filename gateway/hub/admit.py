@@ -153,8 +153,14 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         message=arrived.row.id,
         agent=submission.agent_id,
         ucr=submission.ucr,
-        detail={"items": list(submission.items)},
+        detail={"items": list(submission.items)} | _describe_warnings(intake),
     )
+
+
+def _describe_warnings(intake: ProcessedSubmission) -> dict[str, Any]:
+    """Return the warnings of an admitted submission for the row of its case; nothing without one."""
+    found = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in intake.warnings]
+    return {"warnings": found} if found else {}
 
 
 def _make_request(

@@ -9,7 +9,7 @@ a case whose requests go to the agencies, or a refusal that names every problem 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,13 @@ from gateway.errors import (
     RULE_BROKEN,
     GatewayError,
 )
-from gateway.harmonize import AgencyRequest, MappingBundle, split_submission
+from gateway.harmonize import (
+    AgencyRequest,
+    DeclarationFinding,
+    MappingBundle,
+    find_broken_rules,
+    split_submission,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -96,6 +102,7 @@ class ProcessedSubmission:
     prepared: tuple[PreparedApplication, ...]
     attachments: Mapping[str, Payload]
     root: etree._Element = field(repr=False)
+    warnings: tuple[ReportedProblem, ...] = ()
 
 
 class SubmissionRejectedError(Exception):
@@ -137,7 +144,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         numbers = _assign_numbers(hub, arrived, submission, declarant)
         # Read once: the mappings in force may change while this submission is split.
         bundle = hub.rules.bundle
-        prepared = _prepare_applications(bundle, submission, (numbers, further), root)
+        broken = find_broken_rules(root, bundle, arrived.row.received_at)
+        prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -145,8 +153,9 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
     except SubmissionRejectedError as error:
         found = error.reference or reference
         raise SubmissionRejectedError(error.problems, found, declarant, signing) from error
+    warnings = tuple(_report_finding(one) for one in broken if not one.is_error)
     return ProcessedSubmission(
-        submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root
+        submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root, warnings
     )
 
 
@@ -268,21 +277,28 @@ def check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseNu
     )
 
 
+def _report_finding(finding: DeclarationFinding) -> ReportedProblem:
+    return ReportedProblem(finding.problem.id, finding.detail, finding.pointer)
+
+
 def _prepare_applications(
     bundle: MappingBundle,
     submission: Submission,
-    given: tuple[CaseNumbers, Mapping[str, Payload]],
+    given: tuple[CaseNumbers, Mapping[str, Payload], Sequence[DeclarationFinding]],
     root: etree._Element,
 ) -> tuple[PreparedApplication, ...]:
     """Return every application ready to send; raises with the problems of attachments and of fields."""
-    numbers, further = given
+    numbers, further, broken = given
     done = split_submission(
         root,
         bundle,
         {key: {"application_number": number} for key, number in numbers.applications.items()},
     )
     wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
-    problems = tuple(ReportedProblem(one.problem.id, one.sentence, one.pointer) for one in done.problems)
+    problems = (
+        *(_report_finding(one) for one in broken if one.is_error),
+        *(ReportedProblem(one.problem.id, one.sentence, one.pointer) for one in done.problems),
+    )
     if problems or wrong:
         raise SubmissionRejectedError((*map(make_found_problem, wrong), *problems))
     by_id = {request.application: request for request in done.requests}

@@ -23,7 +23,7 @@ from gateway.cases import (
     validate_document,
 )
 from gateway.errors import REFERENCE_REUSED, GatewayError, Problem
-from gateway.harmonize import MappingBundle, make_placeholder_numbers, split_submission
+from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
 from gateway.hub.hub import Hub
 from gateway.hub.split import check_function, check_supplement
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -78,13 +78,18 @@ class InspectionRules:
     authorize: Callable[[Submission, SignerAdmission], str] | None = None
     check_case: Callable[[Submission, str], None] | None = None
     limits: WireLimits = DEFAULT_LIMITS
+    at: datetime | None = None
 
 
 @dataclass(slots=True)
 class InspectionReport:
-    """The problems found, in the order of the steps, and the steps that were not done, in words."""
+    """The problems found, in the order of the steps, and the steps that were not done, in words.
+
+    The `warnings` refuse nothing.
+    """
 
     findings: list[InspectionFinding] = field(default_factory=list)
+    warnings: list[InspectionFinding] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
     signer: str | None = None
     reference: str = ""
@@ -119,6 +124,7 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         authorize,
         check_case,
         hub.limits,
+        at,
     )
 
 
@@ -188,6 +194,7 @@ class _Inspection:
         split = self._try_step(
             lambda: split_submission(root, self._rules.bundle, make_placeholder_numbers(root))
         )
+        self._check_rules(root)
         if split is None:
             return
         # What the content check found at a place is not told again for each application there.
@@ -205,6 +212,13 @@ class _Inspection:
             for one in split.problems
             if one.pointer not in known
         ]
+
+    def _check_rules(self, root: etree._Element) -> None:
+        for one in find_broken_rules(root, self._rules.bundle, self._rules.at):
+            told = self._report.findings if one.is_error else self._report.warnings
+            told.append(
+                InspectionFinding(one.problem, one.detail, one.pointer, *self._find_place(one.pointer))
+            )
 
     def _try_step(self, step: Callable[[], _Found]) -> _Found | None:
         try:

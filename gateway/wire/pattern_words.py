@@ -18,7 +18,6 @@ _LONGEST_VALUE: Final = 60
 _LONGEST_PATTERN: Final = 120
 #: Patterns that have a name of their own.
 _KNOWN: Final = {
-    r"[0-9]{8}": "a date as CCYYMMDD",
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+\-][0-9]{2}:[0-9]{2})": (
         "a date and time with zone as 2026-01-31T12:00:00Z"

@@ -117,8 +117,9 @@ def _print_case_report(report: dict[str, Any]) -> None:
     print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
     if report["waits_for"]:
         print(f"  waits for {report['waits_for']}")
-    for problem in (report["detail"] or {}).get("problems", ()):
-        print(f"  {problem['id']} {problem['text']} ({problem['pointer']})")
+    for kind, key in (("", "problems"), ("warning ", "warnings")):
+        for problem in (report["detail"] or {}).get(key, ()):
+            print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
     for line in _list_admitted_signers(report["evidence"]):
         print(f"  {line}")
     for request in report["requests"]:

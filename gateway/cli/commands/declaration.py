@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import sys
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from lxml import etree
 
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
+from gateway.cli.mapping_folder import load_mappings
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_UNKNOWN, MISUSE, GatewayError
-from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml
+from gateway.harmonize import MappingBundle, find_broken_rules
+from gateway.wire import DEFAULT_LIMITS, SUB, ElementLocations, parse_xml
 
 __all__ = ["check_declarations", "judge_declaration_file"]
 
@@ -63,7 +68,24 @@ def judge_declaration_file(file: str) -> ValidationReport:
         return ValidationReport.make_unreadable(error, int(line[1]) if line else 0)
     if root.tag == f"{{{SUB}}}Submission":
         return ValidationReport(False, (_SUBMISSION_GIVEN,))
-    return validate_declaration(unwrap_request(root))
+    declaration = unwrap_request(root)
+    report = validate_declaration(declaration)
+    return _add_broken_rules(report, declaration) if report.accepted else report
+
+
+def _add_broken_rules(report: ValidationReport, declaration: etree._Element) -> ValidationReport:
+    """Return the report with the rules of the shipped mappings that a valid declaration breaks."""
+    places = ElementLocations(declaration)
+    told: dict[bool, list[ValidationFinding]] = {True: [], False: []}
+    for one in find_broken_rules(declaration, _load_shipped_mappings(), datetime.now(UTC)):
+        xpath, line = places.find_xpath(one.pointer), places.find_line_number(one.pointer)
+        told[one.is_error].append(ValidationFinding(one.problem, one.pointer, xpath or "", line, one.detail))
+    return ValidationReport(not told[True], tuple(told[True]), (*report.warnings, *told[False]))
+
+
+@cache
+def _load_shipped_mappings() -> MappingBundle:
+    return load_mappings(None)
 
 
 def _read_file_start(file: str) -> bytes:

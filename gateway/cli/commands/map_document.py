@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from lxml import etree
 
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file, write_file
-from gateway.cli.result_output import print_json, print_sentence
+from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -19,6 +20,7 @@ from gateway.harmonize import (
     MappingBundle,
     NoticeFact,
     NoticeFacts,
+    SampleFiling,
     build_diagram,
     draw_notice,
     draw_page,
@@ -27,6 +29,7 @@ from gateway.harmonize import (
     generate_all_files,
     list_error_places,
     make_sample,
+    make_sendable_sample,
     read_notice,
 )
 from gateway.share import get_data_folder
@@ -35,6 +38,7 @@ from gateway.wire import parse_xml
 __all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
 
 _MOST_ITEMS = 999
+_LONGEST_REFERENCE = 35
 
 
 @verb
@@ -68,18 +72,51 @@ def read_notice_file(arguments: Arguments) -> int:
 @click.argument("document", help="the document, or the notice")
 @click.option("--seed", type=int, default=0, help="the seed of the random submission")
 @click.option("--items", type=int, default=1, help="number of items")
+@click.option("--declarant", metavar="ID", help="make a sample that can be sent: the declarant's identifier")
+@click.option(
+    "--reference", metavar="TEXT", help="with --declarant: its reference (default: made of the time)"
+)
+@click.option(
+    "--out", type=FILE, metavar="DIR", help="with --declarant: the folder for the sample and its files"
+)
 @mapping_path_option()
 def print_sample(arguments: Arguments) -> int:
-    """Print a valid random submission, or a random notice."""
+    """Print a valid random submission, or a random notice; or write a submission that can be sent."""
     bundle = load_mappings(arguments.path)
-    if arguments.document in bundle.notices.notices:
+    if (arguments.declarant is None) != (arguments.out is None):
+        raise GatewayError(MISUSE, "--declarant and --out belong together", "map sample")
+    if arguments.document in bundle.notices.notices and arguments.out is None:
         sys.stdout.write(_draw_random_notice(bundle, arguments.document, str(arguments.seed)))
         return 0
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if not 1 <= arguments.items <= _MOST_ITEMS:
         raise GatewayError(MISUSE, f"--items is between 1 and {_MOST_ITEMS}", "--items")
+    if arguments.out is not None:
+        _write_sendable_sample(bundle, document, arguments)
+        return 0
     sys.stdout.write(make_sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
     return 0
+
+
+def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arguments: Arguments) -> None:
+    """Write a sample with its attachments to a folder, and print how it is sent."""
+    now = datetime.now(UTC)
+    reference = arguments.reference or f"SAMPLE-{now:%y%m%d%H%M%S}-{arguments.seed}"
+    if not 1 <= len(reference) <= _LONGEST_REFERENCE:
+        raise GatewayError(MISUSE, f"--reference has at most {_LONGEST_REFERENCE} characters", "--reference")
+    filing = SampleFiling(arguments.declarant, reference, now)
+    made = make_sendable_sample(bundle, document, (str(arguments.seed), arguments.items), filing)
+    file = arguments.out / "submission.xml"
+    write_file(file, made.xml, location="--out", make_folder=True)
+    words = ["gateway submit", str(file)]
+    for one in made.attachments:
+        write_file(arguments.out / one.name, one.content, location="--out")
+        words += ["--attach", f"{one.content_id}={arguments.out / one.name}"]
+    files = count_things(len(made.attachments), "attachment")
+    print_sentence(
+        f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
+    )
+    print_sentence(f"Send it: {' '.join(words)} --as PARTY --to URL")
 
 
 @verb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -17,10 +18,12 @@ from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import GatewayError
 from gateway.harmonize import (
+    DeclarationFinding,
     Diagnostic,
     Fate,
     MappingBundle,
     SplitResult,
+    find_broken_rules,
     make_placeholder_numbers,
     split_submission,
 )
@@ -64,6 +67,7 @@ def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]
     if not accepted:
         return _make_empty_split(*(_describe_remark(remark) for remark in remarks))
     refusal = _find_whole_refusal(root)
+    broken = find_broken_rules(root, bundle, datetime.now(UTC))
     try:
         result = split_submission(root, bundle, make_placeholder_numbers(root))
     except GatewayError as error:
@@ -73,7 +77,11 @@ def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]
         # The hub refuses the whole submission for it, so no request would be sent.
         rest = [one for one in report["problems"] if one["pointer"] != refusal["pointer"]]
         report |= {"problems": [refusal, *rest], "requests": []}
-    return report
+    places = ElementLocations(root)
+    wrong = [_describe_broken_rule(one, places) for one in broken if one.is_error]
+    if wrong:
+        report |= {"problems": [*wrong, *report["problems"]], "requests": []}
+    return report | {"warnings": [_describe_broken_rule(one, places) for one in broken if not one.is_error]}
 
 
 def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
@@ -159,7 +167,18 @@ def _describe_problem(error: GatewayError, place: tuple[str, str, int] | None = 
 
 
 def _make_empty_split(*problems: dict[str, Any]) -> dict[str, Any]:
-    return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems)}
+    return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems), "warnings": []}
+
+
+def _describe_broken_rule(finding: DeclarationFinding, places: ElementLocations) -> dict[str, Any]:
+    """Return a broken rule of the declaration, which concerns the whole submission."""
+    where = (
+        finding.pointer,
+        places.find_xpath(finding.pointer),
+        places.find_line_number(finding.pointer),
+    )
+    described = _describe_problem(GatewayError(finding.problem, finding.detail), place=where)
+    return described | {"rule": str(finding.rule.mark)}
 
 
 def _describe_leaf_fate(document: str, fate: Fate) -> dict[str, Any]:
@@ -176,10 +195,11 @@ def _print_split_report(report: dict[str, Any]) -> None:
     for request in report["requests"]:
         print(f"{request['document']} for {request['organisation']} (application {request['application']})")
         print(request["xml"])
-    for problem in report["problems"]:
+    warnings = [("warning ", one) for one in report["warnings"]]
+    for kind, problem in [*(("", one) for one in report["problems"]), *warnings]:
         place = problem["pointer"] or problem["xpath"] or f"line {problem['line']}"
         rule = f" ({problem['rule']})" if problem["rule"] else ""
-        line = f"{problem['id']} {problem['message']}{_format_concern(problem)} at {place}{rule}"
+        line = f"{kind}{problem['id']} {problem['message']}{_format_concern(problem)} at {place}{rule}"
         print(line, file=sys.stdout if "counts" in report else sys.stderr)
     if "counts" in report:
         print(", ".join(f"{number} {fate}" for fate, number in report["counts"].items()))

@@ -103,7 +103,7 @@ def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> I
                 "/Submission/ds:Signature"
             )
 
-    return InspectionRules(load_mappings(arguments.path), admit)
+    return InspectionRules(load_mappings(arguments.path), admit, at=at)
 
 
 def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str, Any]:
@@ -113,6 +113,7 @@ def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str
         "reference": report.reference,
         "signer": report.signer,
         "problems": [_describe_finding(one) for one in report.findings],
+        "warnings": [_describe_finding(one) for one in report.warnings],
         "not_checked": report.undone,
     }
 
@@ -135,9 +136,12 @@ def _print_report(arguments: Arguments, report: InspectionReport) -> None:
     number = len(report.findings)
     verdict = f"the hub would refuse it: {count_things(number, 'problem')}" if number else "no problem found"
     print(f"{arguments.file}: {verdict}")
-    for one in report.findings:
+    pairs = [("", one) for one in report.findings] + [("warning ", one) for one in report.warnings]
+    for kind, one in pairs:
         line = f"line {one.line}, " if one.line else ""
         about = f" ({one.concern})" if one.concern else ""
-        print(f"  {one.problem.id} {line}{one.pointer or one.xpath or 'the file'}{about}: {one.message}")
+        print(
+            f"  {kind}{one.problem.id} {line}{one.pointer or one.xpath or 'the file'}{about}: {one.message}"
+        )
     for words in report.undone:
         print(f"  not checked: {words}")

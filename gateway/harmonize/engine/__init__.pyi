@@ -1,3 +1,4 @@
+from .declaration_findings import find_broken_rules as find_broken_rules
 from .request_renderer import ValueOrigin as ValueOrigin
 from .request_renderer import split_text as split_text
 from .submission_split import AgencyRequest as AgencyRequest

@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from typing import Final
 
 from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.harmonize.language.declaration_rules import read_declaration_rules
 from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.language.document_reader import read_document_mapping
 from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation
@@ -35,6 +36,7 @@ __all__ = [
     "load_bundle",
 ]
 
+_RULES: Final = "rules.yaml"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 
 
@@ -48,6 +50,8 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
     registry = files.read_yaml_file("codelists.yaml")
     lists, units = read_code_lists(registry, files.read_file), read_unit_table(registry, files.read_file)
     dictionary = read_data_dictionary(files.read_yaml_file("common.yaml"), lists)
+    there = folder.joinpath(_RULES).is_file()
+    rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists) if there else ()
     organisations = _read_organisations(files.read_yaml_file("organisations.yaml"))
     there = folder.joinpath("notices.yaml").is_file()
     notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
@@ -81,6 +85,7 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
         units=units,
         decisions=decisions,
         notices=notices,
+        rules=rules,
     )
 
 

@@ -14,6 +14,7 @@ from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.tools.samples.ruled_draws import draw_ruled_text, is_text_ruled_out
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
 from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
 from gateway.harmonize.types import (
@@ -133,28 +134,23 @@ class SampleDraft:
         name = get_qualified_name(source)
         near = self.placed.get((name, self.item), ()) if name in self.demands.keys else ()
         taken = {one.text for one in near if self._is_side_by_side(one, source)}
+        rules = [one for one in self.bundle.rules if one.meaning is source and one.kind != "compare"]
+
+        def fits(text: str) -> bool:
+            accepted = shape.find_violation(text) is None and self.demands.fits_targets(name, text)
+            return accepted and not is_text_ruled_out(rules, text)
+
         for text in self._list_known_values(name):
-            if (
-                text not in taken
-                and shape.find_violation(text) is None
-                and self.demands.fits_targets(name, text)
-            ):
+            if text not in taken and fits(text):
                 return text
         demands = [shape, *self.demands.shapes.get(name, ())]
         for attempt in range(_TRIES):
-            text = draw_text(self.draws, demands[attempt % len(demands)])
-            if (
-                text not in taken
-                and shape.find_violation(text) is None
-                and self.demands.fits_targets(name, text)
-            ):
+            one = demands[attempt % len(demands)]
+            text = draw_ruled_text(self.draws, rules) if rules else draw_text(self.draws, one)
+            if text not in taken and fits(text):
                 return text
         # Where there are fewer keys than occurrences, a key that no line looks up may occur twice.
-        again = [
-            one
-            for one in sorted(taken)
-            if shape.find_violation(one) is None and self.demands.fits_targets(name, one)
-        ]
+        again = [one for one in sorted(taken) if fits(one)]
         if again:
             return self.draws.choose_one(again)
         raise GatewayError(

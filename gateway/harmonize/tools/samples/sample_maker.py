@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.engine import make_placeholder_numbers, split_submission
+from gateway.harmonize.engine import find_broken_rules, make_placeholder_numbers, split_submission
 from gateway.harmonize.language import DocumentMapping, MappingBundle, MeaningNeed
 from gateway.harmonize.tools.samples.sample_draft import SampleDraft, order_fields, reads_any_of
 from gateway.harmonize.tools.samples.sample_tuning import tune_draft
-from gateway.harmonize.tools.samples.sample_xml import GroupOccurrence, write_declaration, write_supplement
+from gateway.harmonize.tools.samples.sample_xml import (
+    GroupOccurrence,
+    put_declared_text,
+    write_declaration,
+    write_supplement,
+)
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
 from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField, walk_fields
 from gateway.wire import SUB
 
-__all__ = ["make_sample"]
+__all__ = ["draw_sample", "make_sample", "write_sample"]
 
 _ATTEMPTS: Final = 60
 _MOST_VALUES: Final = 3
@@ -30,7 +37,10 @@ _REFERENCE: Final = "Declaration/FunctionalReferenceID"
 
 @dataclass(slots=True)
 class _SampleMaker:
-    """The state of one sample: the goods items that the application concerns, and others."""
+    """The state of one sample: the goods items that the application concerns, and others.
+
+    `decided` are the texts of the declaration that are not drawn, by path.
+    """
 
     bundle: MappingBundle
     document: DocumentMapping
@@ -39,6 +49,7 @@ class _SampleMaker:
     numbers: list[str]
     others: list[str]
     attachments: list[tuple[str, str, str]] = field(default_factory=list)
+    decided: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_sample(bundle: MappingBundle, document: DocumentMapping, seed: str, items: int) -> bytes:
@@ -47,26 +58,49 @@ def make_sample(bundle: MappingBundle, document: DocumentMapping, seed: str, ite
     The draws observe most rules; a submission that breaks one is drawn again.  Raise GW901
     where no valid submission is found.
     """
-    found = ""
+    return write_sample(draw_sample(bundle, document, (seed, items), {}))
+
+
+def write_sample(root: etree._Element) -> bytes:
+    """Return a drawn submission as an indented XML document."""
+    etree.indent(root)
+    return etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
+
+
+def draw_sample(
+    bundle: MappingBundle,
+    document: DocumentMapping,
+    size: tuple[str, int],
+    decided: Mapping[str, str],
+    received: datetime | None = None,
+) -> etree._Element:
+    """Return a valid drawn submission; `size` is the seed and the number of goods items.
+
+    `decided` gives texts of the declaration by path, which are not drawn. With `received`, the
+    rules about the day of receipt hold too.  Raise GW901 where no valid submission is found.
+    """
+    (seed, items), found = size, ""
     for attempt in range(_ATTEMPTS):
-        root = _make_submission(bundle, document, f"{seed}/{attempt}" if attempt else seed, items)
+        drawn = f"{seed}/{attempt}" if attempt else seed
+        root = _make_submission(bundle, document, (drawn, items), decided)
         problems = split_submission(root, bundle, make_placeholder_numbers(root)).problems
-        if not problems:
-            etree.indent(root)
-            return etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
-        found = found or f"{problems[0].detail} at {problems[0].pointer}"
+        broken = problems or find_broken_rules(root, bundle, received)
+        if not broken:
+            return root
+        found = found or f"{broken[0].detail} at {broken[0].pointer}"
     raise GatewayError(OUR_MISTAKE, f"no valid sample of {document.id} found: {found}", document.id)
 
 
 def _make_submission(
-    bundle: MappingBundle, document: DocumentMapping, seed: str, items: int
+    bundle: MappingBundle, document: DocumentMapping, size: tuple[str, int], decided: Mapping[str, str]
 ) -> etree._Element:
+    seed, items = size
     draws = SeededDraws(f"{document.id}/{seed}")
     numbers = [str(number) for number in range(1, items + 1)]
     others = [str(items + 1)] if items < 999 and draws.draw_chance(40) else []
     demands = collect_demands(document, bundle.dictionary.groups)
     draft = SampleDraft(bundle, document, draws, demands, frozenset(numbers))
-    maker = _SampleMaker(bundle, document, draws, draft, numbers, others)
+    maker = _SampleMaker(bundle, document, draws, draft, numbers, others, decided=decided)
     _draw_needs(maker, [need for need in document.needs if need.when is None])
     places = _draw_groups(maker)
     fields = _draw_fields(maker)
@@ -74,7 +108,7 @@ def _make_submission(
     tune_draft(draft)
     _write_answers(draft)
     root = etree.Element(f"{{{SUB}}}Submission", nsmap=_make_default_namespace(SUB), version="1")
-    reference = next(
+    reference = decided.get(_REFERENCE) or next(
         (text for meaning, text in _list_stated_meanings(maker) if meaning.path == _REFERENCE),
         draws.draw_code(12),
     )
@@ -86,10 +120,17 @@ def _make_submission(
     etree.SubElement(application, f"{{{SUB}}}Items").text = " ".join(numbers)
     application.append(fields)
     for cid, media_type, kind in maker.attachments:
-        digest, size = draws.draw_code(64, "0123456789abcdef"), str(draws.draw_number(1, 900_000))
-        names = {"cid": cid, "mediaType": media_type, "sha256": digest, "size": size, "kind": kind}
+        digest, octets = draws.draw_code(64, "0123456789abcdef"), str(draws.draw_number(1, 900_000))
+        names = {"cid": cid, "mediaType": media_type, "sha256": digest, "size": octets, "kind": kind}
         etree.SubElement(application, f"{{{SUB}}}Attachment", names)
+    for path, text in decided.items():
+        put_declared_text(root, path, _to_declared_form(text) if path.endswith("DateTime") else text)
     return root
+
+
+def _to_declared_form(moment: str) -> str:
+    """Return an ISO time of UTC as the declaration writes it (format 304)."""
+    return f"{re.sub('[-:T]', '', moment[:19])}Z"
 
 
 def _make_default_namespace(namespace: str) -> Any:
@@ -135,7 +176,7 @@ def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | 
         return "9"
     if meaning.path == _ITEM_COUNT:
         return str(len(maker.numbers) + len(maker.others))
-    return None
+    return maker.decided.get(meaning.path)
 
 
 def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:

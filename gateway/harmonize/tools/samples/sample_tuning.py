@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from itertools import zip_longest
 from typing import Final
 
-from gateway.harmonize.language import DocumentCheck, format_plain_decimal
+from gateway.harmonize.language import DeclarationRule, DocumentCheck, format_plain_decimal
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.tools.samples.target_demands import get_qualified_name
 from gateway.harmonize.types import DECIMAL, CommonMeaning, UniqueField
@@ -34,6 +34,17 @@ def tune_draft(draft: SampleDraft) -> None:
                 _tune_compare(draft, check, values)
             elif check.kind == "distinct":
                 _tune_distinct(draft, check, values)
+    for rule in draft.bundle.rules:
+        _tune_dates(draft, rule)
+
+
+def _tune_dates(draft: SampleDraft, rule: DeclarationRule) -> None:
+    """Move a date of the declaration to the bound of a rule that it breaks."""
+    bounds = draft.read_all(rule.bound) if rule.bound is not None else []
+    for drawn in draft.read_all(rule.meaning) if len(bounds) == 1 else ():
+        if rule.find_date_violation(drawn.text, bounds[0].text) is not None:
+            day = date.fromisoformat(bounds[0].text[:10]) + timedelta(days=rule.days)
+            _set_value(draft, rule.meaning, drawn, day.isoformat() + drawn.text[10:])
 
 
 def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dict[str, list[DrawnValue]]]:

@@ -13,7 +13,7 @@ from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning
 from gateway.wire import SUB, load_wco_elements
 
-__all__ = ["GroupOccurrence", "write_declaration", "write_supplement"]
+__all__ = ["GroupOccurrence", "put_declared_text", "write_declaration", "write_supplement"]
 
 _DS: Final = "urn:wco:datamodel:WCO:Declaration_DS:DMS:2"
 _MD: Final = "urn:wco:datamodel:WCO:DocumentMetaData-DMS:2"
@@ -142,6 +142,21 @@ def _complete_declaration(declaration: etree._Element) -> None:
             etree.SubElement(element, f"{{{DEC}}}SequenceNumeric").text = str(position)
         children = [child for child in element if str(child.tag).startswith(f"{{{DEC}}}")]
         pending += [(child, f"{path}/{etree.QName(child).localname}") for child in children]
+
+
+def put_declared_text(root: etree._Element, path: str, text: str) -> None:
+    """Write the text of one element of a submission's declaration, which is added where it is missing.
+
+    A date and time is written in its own element, to the second.
+    """
+    declaration = next(root.iter(f"{{{DEC}}}Declaration"))
+    element = _descend_path(declaration, path.split("/")[1:])
+    if path.endswith("DateTime"):
+        for old in list(element):
+            element.remove(old)
+        element = etree.SubElement(element, f"{{{_DS}}}DateTimeString", nsmap={"dt": _DS}, formatCode="304")
+    element.text = text
+    _sort_children(declaration, "Declaration")
 
 
 def _sort_children(element: etree._Element, path: str) -> None:

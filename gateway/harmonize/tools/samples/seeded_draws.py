@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from gateway.harmonize.types import ValueShape, count_octets
 
-__all__ = ["SeededDraws", "draw_text"]
+__all__ = ["SeededDraws", "draw_pattern", "draw_text"]
 
 _T = TypeVar("_T")
 _WORDS: Final = (
@@ -103,7 +103,7 @@ def draw_text(draws: SeededDraws, shape: ValueShape) -> str:
         length = shape.longest or 2
         return draws.draw_code(length if shape.exact else draws.draw_number(1, length), "123456789")
     if shape.pattern is not None:
-        return _draw_pattern(draws, shape.pattern)
+        return draw_pattern(draws, shape.pattern)
     longest = min(shape.longest or 60, 60)
     if shape.exact:
         return draws.draw_code(shape.octets or shape.longest or 1)
@@ -131,7 +131,7 @@ def _draw_time(draws: SeededDraws, kind: str) -> str:
     return f"{day.isoformat()}T{time}{draws.choose_one(('Z', '+09:00'))}"
 
 
-def _draw_pattern(draws: SeededDraws, pattern: str) -> str:
+def draw_pattern(draws: SeededDraws, pattern: str) -> str:
     """Return a text of a pattern of classes, characters and choices, each with an optional count."""
     text, position = "", 0
     while position < len(pattern):
