@@ -7,14 +7,14 @@ from gateway.errors.problem import Problem
 UNREACHABLE = Problem(
     id="GW601",
     title="destination unreachable, TLS, or time-out",
-    meaning="The destination did not accept the delivery in time. The gateway tries again.",
+    meaning="The destination was not reached, or gave no answer in time. The gateway tries again.",
     cause=(
         "The destination is down or too slow, its host name or certificate is wrong, or the network "
         "is interrupted."
     ),
     remedy=(
-        "Usually none. If the problem persists, check endpoint and TLS settings. `gateway queue show` "
-        "lists the attempts."
+        "Usually none. If the problem persists, check endpoint and TLS settings. "
+        "`gateway queue show DELIVERY` lists the attempts."
     ),
     retry=True,
     ebms2="DeliveryFailure",
@@ -27,8 +27,8 @@ REFUSED_FOR_GOOD = Problem(
     meaning="The destination refused the delivery. Another attempt would be refused, too.",
     cause="It answered with a fault about the content, or does not accept the gateway as its caller.",
     remedy=(
-        "Read the reason with `gateway queue show` and resolve it with the destination. Then run "
-        "`gateway queue requeue`."
+        "Read the reason with `gateway queue show DELIVERY` and resolve it with the destination. Then run "
+        "`gateway queue requeue DELIVERY`."
     ),
     ebms2="DeliveryFailure",
     ebms3="EBMS:0004",
@@ -42,7 +42,7 @@ ANSWER_NOT_UNDERSTOOD = Problem(
         "It is an error page of a proxy, is truncated, has a wrong signature, or answers another message."
     ),
     remedy=(
-        "Read the reason with `gateway queue show`. The gateway repeats the delivery with the same "
+        "Read the reason with `gateway queue show DELIVERY`. The gateway repeats the delivery with the same "
         "message id."
     ),
     retry=True,
@@ -56,8 +56,8 @@ ATTEMPTS_USED_UP = Problem(
     meaning="The delivery has failed: all attempts or all of its time are used up.",
     cause="The destination was unreachable or refused the delivery for too long.",
     remedy=(
-        "Resolve the cause and run `gateway queue requeue`, or run `gateway queue cancel` if the "
-        "delivery is no longer needed."
+        "Resolve the cause and run `gateway queue requeue DELIVERY`, or run "
+        "`gateway queue cancel DELIVERY` if the delivery is no longer needed."
     ),
     ebms2="DeliveryFailure",
     ebms3="EBMS:0202",
@@ -71,8 +71,8 @@ PUT_ASIDE = Problem(
     ),
     cause="Its content crashes the program or a library, exhausts the memory, or never finishes.",
     remedy=(
-        "Read the log and the message (`gateway message dump`). If the cause is fixed, run "
-        "`gateway queue requeue`, else `gateway queue cancel`."
+        "Read the log and the message (`gateway message dump ID`). If the cause is fixed, run "
+        "`gateway queue requeue DELIVERY`, else `gateway queue cancel DELIVERY`."
     ),
     ours=True,
     ebms2="DeliveryFailure",
@@ -118,7 +118,7 @@ PARTNER_FAULT = Problem(
     ),
     cause="The destination has a problem of its own, or does not accept the gateway's call yet.",
     remedy=(
-        "Read the words of the destination with `gateway queue show` and resolve it with the "
+        "Read the words of the destination with `gateway queue show DELIVERY` and resolve it with the "
         "destination. The gateway repeats the delivery with the same message id."
     ),
     retry=True,
@@ -167,7 +167,7 @@ DEADLINE_PASSED = Problem(
     title="deadline passed",
     meaning="An agency or a declarant missed a deadline. The case continues.",
     cause="No decision or no supplement arrived in time.",
-    remedy="Operator: remind the late party. `gateway case show` shows the state of each request.",
+    remedy="Operator: remind the late party. `gateway case show NUMBER` shows the state of each request.",
 )
 
 TRANSITION_REFUSED = Problem(

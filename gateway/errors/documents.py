@@ -20,7 +20,7 @@ DOCUMENT_INVALID = Problem(
     meaning="The document does not conform to its schema.",
     cause="An element is missing, occurs too often, is in the wrong order, or has an invalid value.",
     remedy=(
-        "Correct the element that the pointer names. `gateway declaration check` finds the same "
+        "Correct the element that the pointer names. `gateway declaration check FILE` finds the same "
         "problem before sending."
     ),
     soap="Client",
@@ -55,7 +55,10 @@ DECLARANT_NOT_ALLOWED = Problem(
         "No mandate of the declarant is registered for the signer or sender, or the mandate has ended "
         "or was revoked."
     ),
-    remedy="Let the declarant sign, or have the mandate registered. Operator: `gateway party mandate add`.",
+    remedy=(
+        "Let the declarant sign, or have the mandate registered. Operator: "
+        "`gateway party mandate add HOLDER PRINCIPAL`."
+    ),
     soap="Client",
     http=200,
 )
@@ -171,8 +174,8 @@ MAPPING_WOULD_GO = Problem(
         "replaces everything that is in force."
     ),
     remedy=(
-        "Write what is in force to a folder with `gateway map export`, and change that folder. To take a "
-        "document out of force, name it: `gateway map use --remove`."
+        "Write what is in force to a folder with `gateway map export FOLDER`, and change that folder. To "
+        "take a document out of force, name it: `gateway map use FOLDER --remove ID`."
     ),
 )
 

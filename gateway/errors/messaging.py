@@ -13,7 +13,7 @@ AGREEMENT_UNKNOWN = Problem(
     ),
     remedy=(
         "Compare CPAId with `gateway agreement list`. Operator: load the agreement with "
-        "`gateway agreement load`."
+        "`gateway agreement load FILE`."
     ),
     ebms2="ValueNotRecognized",
     ebms3="EBMS:0010",

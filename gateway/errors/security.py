@@ -88,7 +88,7 @@ CERTIFICATE_EXPIRED = Problem(
     cause="It has expired or is not yet valid, it is registered for another period, or a clock is wrong.",
     remedy=(
         "Check the clock. Renew the certificate and sign with the new one. Operator: register it with "
-        "`gateway party certificate add`."
+        "`gateway party certificate add PARTY FILE`."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
@@ -103,7 +103,7 @@ CERTIFICATE_REVOKED = Problem(
     cause="The key was lost, replaced or withdrawn, and the revocation data of the authority states this.",
     remedy=(
         "Stop using the key and obtain a new certificate. Operator: register it with "
-        "`gateway party certificate add`."
+        "`gateway party certificate add PARTY FILE`."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",
@@ -120,7 +120,7 @@ REVOCATION_UNKNOWN = Problem(
     cause="The revocation list or OCSP response for the certificate is missing or too old.",
     remedy=(
         "Send the same message later. Operator: fetch with `gateway pki source refresh`, or load a "
-        "list with `gateway pki crl`."
+        "list with `gateway pki crl FILE`."
     ),
     retry=True,
     ebms2="SecurityFailure",
@@ -138,7 +138,7 @@ SIGNER_MISMATCH = Problem(
     cause="The signing certificate is registered for another party or for no party.",
     remedy=(
         "Sign with the sender's own key. Operator: register the certificate with "
-        "`gateway party certificate add`."
+        "`gateway party certificate add PARTY FILE`."
     ),
     ebms2="SecurityFailure",
     ebms3="EBMS:0101",

@@ -15,7 +15,7 @@ def build_engine(settings: Settings) -> Engine:
     """Return the engine of the database; the size of its pool fits the threads of this process."""
     if not settings.home_folder.is_dir():
         home = str(settings.home_folder)[-120:]
-        detail = f"there is no home folder {home}: `gateway migrate --new` makes one"
+        detail = f"there is no home folder {home}: `gateway migrate` makes one"
         raise GatewayError(MISUSE, detail, home)
     threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database
