@@ -217,7 +217,7 @@ def test_a_stranger_is_refused_by_the_agency_and_asked_again_later(line: Callabl
     office = line("STRANGER")
     with pytest.raises(GatewayError) as caught:
         office.deliver(office.compose("A-1"), "stranger")
-    assert caught.value.problem.id == "GW601"
+    assert caught.value.problem.id == "GW608"
 
 
 def test_a_notice(line: Callable[[str], Line]) -> None:
@@ -302,4 +302,4 @@ def test_customs_checks_the_declaration_in_its_shell_and_bare(
         with pytest.raises(GatewayError) as caught:
             register(wrong)
     sender.close()
-    assert "Nonsense" in caught.value.detail
+    assert "Nonsense" in caught.value.theirs
