@@ -13,7 +13,7 @@ from tests.harmonize.isolation.trials import Trial, generated, trials
 from tests.kit.filling import shipped
 
 pytestmark = pytest.mark.long
-SUBMISSIONS = 440
+SUBMISSIONS = 560
 
 
 @pytest.fixture(scope="module")
