@@ -19,13 +19,14 @@ from tests.kit.source_tree import (
 )
 from tests.kit.source_tree import get_place as place
 
-EVERYWHERE = {"errors", "message_model", "failpoints", ""}
+EVERYWHERE = {"errors", "message_model", "failpoints", "process_log", ""}
 MAY_IMPORT: dict[str, set[str]] = {
     "message_model": set(),
     "errors": set(),
     "state_machines": set(),
     "share": set(),
     "failpoints": set(),
+    "process_log": set(),
     "config": {"share"},
     "wire": {"share"},
     "pki": {"share"},
@@ -134,7 +135,7 @@ def test_a_room_imports_only_what_it_may() -> None:
 
 def test_the_http_server_knows_nothing_of_what_it_serves() -> None:
     """It takes values and the name of a function: another application could be served by it."""
-    rooms = ("gateway.errors", "gateway.pki", "gateway.wire", "gateway.web.server")
+    rooms = ("gateway.errors", "gateway.pki", "gateway.process_log", "gateway.wire", "gateway.web.server")
     for path in sorted((PACKAGE / "web" / "server").glob("*.py")):
         for name in imports(path, ast.parse(path.read_text(encoding="utf-8"))):
             if name.startswith("gateway"):

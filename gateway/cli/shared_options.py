@@ -89,14 +89,14 @@ def json_option(words: str = "print JSON") -> Decorator:
     return click.option("--json", is_flag=True, help=words)
 
 
-def home_options(*, as_json: bool = True) -> Decorator:
+def home_options(*, as_json: bool = True, json_words: str = "print JSON") -> Decorator:
     """Return ``--home``, ``--config`` and, if requested, ``--json``."""
     words = "the home folder (settings file gateway.toml in it, where there is one)"
     options = [
         click.option("--home", help=words),
         click.option("--config", help="the settings file"),
     ]
-    return join_options(*options, *([json_option()] if as_json else []))
+    return join_options(*options, *([json_option(json_words)] if as_json else []))
 
 
 def change_options(*, as_json: bool = True) -> Decorator:

@@ -49,6 +49,7 @@ from .delivery_leases import DeliveryLease as DeliveryLease
 from .disk_reserve import InsufficientStorageError as InsufficientStorageError
 from .disk_reserve import get_disk_reserve as get_disk_reserve
 from .disk_reserve import retry_until_stored as retry_until_stored
+from .engine import describe_database as describe_database
 from .engine import make_engine as make_engine
 from .engine import read_transaction as read_transaction
 from .engine import write_transaction as write_transaction

@@ -29,7 +29,7 @@ from gateway.store.disk_reserve import (
     get_disk_reserve,
 )
 
-__all__ = ["make_engine", "read_transaction", "write_transaction"]
+__all__ = ["describe_database", "make_engine", "read_transaction", "write_transaction"]
 
 _PRAGMAS: Final = {
     "journal_mode": "wal",
@@ -70,6 +70,14 @@ def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str 
         engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size)
     attach_disk_reserve(engine, DiskReserve(volume, reserve))
     return engine
+
+
+def describe_database(url: str) -> str:
+    """Return the URL of a database without its password and parameters, for people."""
+    parsed = _parse_database_url(url)
+    # What is left out by `URL.set` stays, so a URL without password and parameters is made anew.
+    plain = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database)
+    return plain.render_as_string(hide_password=False)
 
 
 def _parse_database_url(url: str) -> URL:

@@ -1,5 +1,8 @@
 from .server.listener_address import check_port as check_port
 from .server.parent_death import exit_with_parent as exit_with_parent
+from .server.ready_notice import announce_readiness as announce_readiness
+from .server.ready_notice import is_listening as is_listening
+from .server.ready_notice import report_ready as report_ready
 from .server.restart_limit import RestartLimit as RestartLimit
 from .server.tls_terminator import watch_tls_context as watch_tls_context
 from .server_settings import build_console_address as build_console_address

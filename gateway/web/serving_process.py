@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from typing import Final
 
 from gateway.config import Settings, load_settings
 from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
+from gateway.process_log import set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web.console import build_console, build_console_services
 from gateway.web.server import (
@@ -18,6 +18,7 @@ from gateway.web.server import (
     RequestGate,
     WsgiApplication,
     exit_with_parent,
+    report_ready,
     serve_http,
 )
 from gateway.web.server_settings import (
@@ -72,6 +73,7 @@ def load_application() -> RequestGate:
         build_gate_limits(settings, get_body_limits(settings)),
     )
     tune_garbage_collector()
+    report_ready()
     return served
 
 
@@ -86,11 +88,12 @@ def load_console() -> RequestGate:
 
     served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
     tune_garbage_collector()
+    report_ready()
     return served
 
 
 def _begin_process() -> Settings:
     """Prepare a serving process, and read its settings."""
     exit_with_parent(at_once=True)
-    logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
+    set_up_logging()
     return load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])

@@ -158,7 +158,7 @@ def _read_proof_document(file: Path) -> dict[str, Any]:
 @click.argument("subject", type=click.Choice(_SUBJECTS), help="the type of the object")
 @click.argument("number", help="the row number of the object, or its name in the evidence")
 @click.option("--to", type=FILE, metavar="FILE", help="write to a file")
-@home_options(as_json=False)
+@home_options()
 def write_proof(arguments: Arguments) -> int:
     """Write the proof of the evidence about one object, to a file or to standard output."""
     with read_database(arguments) as conn:
@@ -166,8 +166,12 @@ def write_proof(arguments: Arguments) -> int:
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     if arguments.to is None:
         sys.stdout.write(text)
+        return 0
+    write_file(arguments.to, text.encode())
+    if arguments.json:
+        numbers = {name: len(document[name]) for name in ("leaves", "stamps")}
+        print_json({"written": str(arguments.to), **numbers})
     else:
-        write_file(arguments.to, text.encode())
         leaves = count_things(len(document["leaves"]), "leaf", "leaves")
         stamped = count_things(len(document["stamps"]), "time stamp")
         print_sentence(f"Wrote the proof of {leaves} with {stamped} to {arguments.to}.")

@@ -79,6 +79,7 @@ def read_notice_file(arguments: Arguments) -> int:
 @click.option(
     "--out", type=FILE, metavar="DIR", help="with --declarant: the folder for the sample and its files"
 )
+@json_option("print one JSON object with the XML, or with the files")
 @mapping_path_option()
 def print_sample(arguments: Arguments) -> int:
     """Print a valid random submission, or a random notice; or write a submission that can be sent."""
@@ -86,15 +87,23 @@ def print_sample(arguments: Arguments) -> int:
     if (arguments.declarant is None) != (arguments.out is None):
         raise GatewayError(MISUSE, "--declarant and --out belong together", "map sample")
     if arguments.document in bundle.notices.notices and arguments.out is None:
-        sys.stdout.write(_draw_random_notice(bundle, arguments.document, str(arguments.seed)))
-        return 0
+        notice = _draw_random_notice(bundle, arguments.document, str(arguments.seed))
+        return _print_sample_text(arguments, notice)
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
     if not 1 <= arguments.items <= _MOST_ITEMS:
         raise GatewayError(MISUSE, f"--items is between 1 and {_MOST_ITEMS}", "--items")
     if arguments.out is not None:
         _write_sendable_sample(bundle, document, arguments)
         return 0
-    sys.stdout.write(make_sample(bundle, document, str(arguments.seed), arguments.items).decode("utf-8"))
+    made = make_sample(bundle, document, str(arguments.seed), arguments.items)
+    return _print_sample_text(arguments, made.decode("utf-8"))
+
+
+def _print_sample_text(arguments: Arguments, xml: str) -> int:
+    if arguments.json:
+        print_json({"document": arguments.document, "seed": arguments.seed, "xml": xml})
+    else:
+        sys.stdout.write(xml)
     return 0
 
 
@@ -113,10 +122,14 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
         write_file(arguments.out / one.name, one.content, location="--out")
         words += ["--attach", f"{one.content_id}={arguments.out / one.name}"]
     files = count_things(len(made.attachments), "attachment")
-    print_sentence(
-        f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
-    )
-    print_sentence(f"Send it: {' '.join(words)} --as PARTY --to URL")
+    done = f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
+    send = f"{' '.join(words)} --as PARTY --to URL"
+    if arguments.json:
+        written = [str(arguments.out / name) for name in (file.name, *(one.name for one in made.attachments))]
+        print_json({"verb": "map sample", "done": done, "written": written, "send": send})
+        return
+    print_sentence(done)
+    print_sentence(f"Send it: {send}")
 
 
 @verb

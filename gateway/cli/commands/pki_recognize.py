@@ -16,7 +16,7 @@ from gateway.cli.named_files import (
     read_signers,
     replace_file,
 )
-from gateway.cli.result_output import print_report, print_sentence
+from gateway.cli.result_output import print_json, print_report, print_sentence
 from gateway.cli.shared_options import FILE, json_option, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, GatewayError
@@ -138,6 +138,7 @@ def _judge_signed_file(
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
 @moment_option("time of signing")
+@json_option("print one JSON object")
 def vouch_document(arguments: Arguments) -> int:
     """Add our signature to a signed document, and write it; its own signature stays."""
     at = arguments.at or datetime.now(UTC)
@@ -146,7 +147,9 @@ def vouch_document(arguments: Arguments) -> int:
     )
     replace_file(arguments.out, made)
     levels = ", ".join(arguments.level)
-    print_sentence(
-        f"Vouched for the signer of {arguments.file} as {levels}: the document is {arguments.out}."
-    )
+    sentence = f"Vouched for the signer of {arguments.file} as {levels}: the document is {arguments.out}."
+    if arguments.json:
+        print_json({"verb": "pki vouch", "done": sentence, "written": str(arguments.out)})
+    else:
+        print_sentence(sentence)
     return 0

@@ -24,12 +24,14 @@ from gateway.cli.hub_findings import (
 from gateway.cli.partner_findings import find_missing_addresses
 from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.shared_options import home_options
+from gateway.cli.start_log import Processes, announce_start
 from gateway.cli.stop_signals import catch_stop_signals
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
+from gateway.process_log import START_LOG, set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web import (
     RestartLimit,
@@ -37,11 +39,14 @@ from gateway.web import (
     build_listener_address,
     check_port,
     exit_with_parent,
+    report_ready,
 )
 
 __all__ = ["log_endings_daily", "run_console", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
+_start_log = logging.getLogger(START_LOG)
+_LOG_WORDS = "write the log as JSON Lines, on standard error"
 _DRAIN = 40.0
 #: So many ended processes within so many seconds are no accident: the operator must act.
 _MOST_DEATHS = 11
@@ -50,17 +55,17 @@ _DAY = 86_400.0
 
 
 @verb
-@home_options(as_json=False)
-@click.option("--workers", type=int, default=1, help="number of delivery processes")
+@home_options(json_words=_LOG_WORDS)
+@click.option("--workers", type=click.IntRange(1), default=1, help="number of delivery processes")
 def run_gateway(arguments: Arguments) -> int:
     """Run one process that serves and others that deliver; restart a process that ends."""
-    _set_up_logging()
+    set_up_logging(as_json=arguments.json)
     settings = read_verb_settings(arguments)
     _check_free_port(settings)
     apply_migrations(settings, arguments)
     check_own_hub(settings)
     context = multiprocessing.get_context("spawn")
-    targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * max(1, arguments.workers)]
+    targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * arguments.workers]
     if settings.console.enabled:
         check_port(build_console_address(settings))
         targets.append(serve_console_requests)
@@ -70,7 +75,8 @@ def run_gateway(arguments: Arguments) -> int:
         child.start()
         return child
 
-    with catch_stop_signals() as stop:
+    starting = Processes(serves=True, console=settings.console.enabled, workers=arguments.workers)
+    with announce_start(settings, starting), catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
         restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
         while not stop.wait(0.2):
@@ -83,20 +89,21 @@ def run_gateway(arguments: Arguments) -> int:
                 _log.critical("processes end abnormally again and again: giving up")
                 break
         asked = stop.is_set()
+        _start_log.info("stops: work that has begun is ended first")
         _end_child_processes(children)
     return 0 if asked else 1
 
 
 @verb
-@home_options(as_json=False)
+@home_options(json_words=_LOG_WORDS)
 def serve_http(arguments: Arguments) -> int:
-    """Serve HTTP in this process until it is stopped; raise GW801 when the port is taken."""
+    """Serve HTTP in this process until it is stopped; raise GW808 when the port is taken."""
     _check_free_port(read_verb_settings(arguments))
     return serve_http_requests(arguments)
 
 
 @verb
-@home_options(as_json=False)
+@home_options(json_words=_LOG_WORDS)
 def run_console(arguments: Arguments) -> int:
     """Serve the console in this process until it is stopped."""
     check_port(build_console_address(read_verb_settings(arguments)))
@@ -104,25 +111,17 @@ def run_console(arguments: Arguments) -> int:
 
 
 @verb
-@home_options(as_json=False)
+@home_options(json_words=_LOG_WORDS)
 def run_worker(arguments: Arguments) -> int:
     """Deliver in this process until it is stopped."""
     return deliver_messages(arguments)
-
-
-def _set_up_logging() -> None:
-    logging.basicConfig(
-        level=os.environ.get("GATEWAY_LOG", "WARNING"),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
 
 
 def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
     # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_with_parent()
-    _set_up_logging()
+    set_up_logging()
     # A process that is restarted while the disk is full waits, instead of ending again and again.
     sys.exit(retry_until_stored(lambda: target(arguments)))
 
@@ -144,36 +143,39 @@ def _check_free_port(settings: Settings) -> None:
 
 def serve_http_requests(arguments: Arguments) -> int:
     """Serve HTTP until stopped; raise any problem that would end each serving process."""
-    _set_up_logging()
+    set_up_logging(as_json=arguments.json)
     settings = read_verb_settings(arguments)
     # A problem that would end each serving process is reported once, before there are any.
     check_own_hub(settings)
     # Granian takes some time to load, and other verbs do not need it.
     from gateway.web import serve_application
 
-    serve_application(settings, find_settings_file(arguments))
+    with announce_start(settings, Processes(serves=True)):
+        serve_application(settings, find_settings_file(arguments))
     return 0
 
 
 def serve_console_requests(arguments: Arguments) -> int:
     """Serve the console until stopped; raise any problem that would end each serving process."""
-    _set_up_logging()
+    set_up_logging(as_json=arguments.json)
     settings = read_verb_settings(arguments)
     check_own_hub(settings)
     from gateway.web import serve_console
 
-    serve_console(settings, find_settings_file(arguments))
+    with announce_start(settings, Processes(console=True)):
+        serve_console(settings, find_settings_file(arguments))
     return 0
 
 
 def deliver_messages(arguments: Arguments) -> int:
     """Deliver until stopped."""
-    _set_up_logging()
+    set_up_logging(as_json=arguments.json)
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
-    worker = build_worker(settings, file)
-    with catch_stop_signals() as stop:
+    with announce_start(settings, Processes(workers=1)), catch_stop_signals() as stop:
+        worker = build_worker(settings, file)
+        report_ready()
         threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0

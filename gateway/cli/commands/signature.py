@@ -14,8 +14,8 @@ from urllib.parse import quote
 import click
 
 from gateway.cli.named_files import load_key_file, read_file, replace_file, split_named_file
-from gateway.cli.result_output import print_report, print_sentence
-from gateway.cli.shared_options import FILE, judging_options, moment_option, signing_options
+from gateway.cli.result_output import print_json, print_report, print_sentence
+from gateway.cli.shared_options import FILE, json_option, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.pki import TrustPolicy, TrustStore, read_certificates
@@ -79,6 +79,7 @@ def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
 @click.option("--out", type=FILE, required=True, help="the file to write")
 @signing_options()
 @moment_option("time of signing")
+@json_option("print one JSON object")
 def sign_file(arguments: Arguments) -> int:
     """Sign a document and write it; raise GW808 for one that is already signed."""
     root = parse_xml(read_file(arguments.file))
@@ -86,7 +87,11 @@ def sign_file(arguments: Arguments) -> int:
         raise GatewayError(MISUSE, "the document already has a signature", str(arguments.file))
     at = arguments.at or datetime.now(UTC)
     replace_file(arguments.out, serialize_element(sign_document(root, load_key_file(arguments), now=at)))
-    print_sentence(f"Signed {arguments.file}: the signed document is {arguments.out}.")
+    sentence = f"Signed {arguments.file}: the signed document is {arguments.out}."
+    if arguments.json:
+        print_json({"verb": "signature make", "done": sentence, "written": str(arguments.out)})
+    else:
+        print_sentence(sentence)
     return 0
 
 

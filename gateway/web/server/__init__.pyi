@@ -11,6 +11,7 @@ from .parent_death import exit_with_parent as exit_with_parent
 from .process_supervision import ExitingRequestGate as ExitingRequestGate
 from .process_supervision import HttpServerSettings as HttpServerSettings
 from .process_supervision import serve_http as serve_http
+from .ready_notice import report_ready as report_ready
 from .request_gate import RequestGate as RequestGate
 from .request_gate import RequestGateLimits as RequestGateLimits
 from .tls_terminator import TerminatorSettings as TerminatorSettings

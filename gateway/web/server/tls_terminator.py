@@ -26,6 +26,7 @@ from typing import Final
 
 from gateway.config import ReloadedValue
 from gateway.pki import TlsIdentity, make_connection_context, make_server_context
+from gateway.process_log import set_up_logging
 from gateway.web.server.byte_relay import RelaySide
 from gateway.web.server.connection_limits import get_client_network
 from gateway.web.server.parent_death import exit_with_parent
@@ -83,7 +84,7 @@ def run_terminator(listener: socket.socket, terms: TerminatorSettings, folder: s
         signal.signal(number, signal.SIG_IGN)
     # Socket names are short, so they are relative to this folder.
     os.chdir(folder)
-    logging.basicConfig(level=os.environ.get("GATEWAY_LOG", "WARNING"))
+    set_up_logging()
     sslproto.SSLProtocol = _AlertingSslProtocol  # type: ignore[misc]
     asyncio.run(_TlsTerminator(terms).run(listener))
 
