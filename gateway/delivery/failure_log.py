@@ -23,6 +23,9 @@ __all__ = ["FailureLog"]
 
 _log = logging.getLogger(__name__)
 
+_STAMPING: Final = "tsa"
+#: Their agents report each failed attempt themselves, with source or authority.
+_SELF_REPORTING: Final = frozenset({AGENT, _STAMPING})
 _PERIOD: Final = timedelta(minutes=5)
 #: Final failures of one destination and problem that are told one by one within a period.
 _MOST_FAILURES: Final = 20
@@ -41,7 +44,7 @@ class FailureLog:
 
     def report_attempt(self, lease: DeliveryLease, problem: GatewayError, again: datetime) -> None:
         """Log a failed attempt that is repeated, unless the same was told a short time ago."""
-        if lease.agent == AGENT:  # a fetch is reported with its source, by its agent
+        if lease.agent in _SELF_REPORTING:
             return
         left_out = self._attempts.admit_line(_make_key(lease, problem), self._clock())
         if left_out is None:
@@ -53,6 +56,8 @@ class FailureLog:
 
     def report_failure(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> None:
         """Log a delivery that has failed for good."""
+        if delivery.agent == _STAMPING:
+            return
         left_out = self._failures.admit_line(_make_key(delivery, problem), self._clock())
         if left_out is not None:
             words = (self._describe_delivery(delivery), _describe_problem(problem), _count(left_out))

@@ -33,7 +33,16 @@ from gateway.hub.outbox import (
 )
 from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.trust import check_message_connection
-from gateway.message_model import ErrorSignal, Ping, Pong, Receipt, StatusRequest, StatusResponse, UserMessage
+from gateway.message_model import (
+    ErrorSignal,
+    Party,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    UserMessage,
+)
 from gateway.pki import CertificateUse
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ProtocolCore
 from gateway.store import (
@@ -117,7 +126,7 @@ def reject_parcel(
 ) -> HttpResponse:
     """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
     refusal = protocol.reject_parcel(problem, parcel, context)
-    hub.tally.count_refusal(_find_claimed_sender(refusal.unit, context), problem)
+    hub.tally.count_refusal(_find_claimed_sender(refusal.sender, context), problem)
     answer = HttpResponse(refusal.status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
     if refusal.unit is None or endpoint is None or refusal.is_synchronous:
@@ -129,10 +138,10 @@ def reject_parcel(
         return post_answer(conn, post, answer, context.now)
 
 
-def _find_claimed_sender(answer: ErrorSignal | None, context: ProtocolContext) -> str | None:
+def _find_claimed_sender(sender: Party | None, context: ProtocolContext) -> str | None:
     """Return the registered party that a refused message names as its sender, None for any other."""
     try:
-        return None if answer is None else context.get_party_name(answer.receiver)
+        return None if sender is None else context.get_party_name(sender)
     except GatewayError:
         return None
 

@@ -45,7 +45,8 @@ class RefusalTally:
         now = self._clock()
         outcome = make_attempt_outcome(problem)
         words = outcome.sentence or problem.problem.title
-        self._log_refusal(sender, problem, words, now)
+        if not problem.problem.ours:  # what is ours is told where it arises
+            self._log_refusal(sender, problem, words, now)
         one = RefusalCount(sender or "", problem.problem.id, 1, now, now, words)
         with self._guard:
             key = (one.sender, one.problem)

@@ -138,7 +138,8 @@ class RejectionResponse:
     """The answer to a refused parcel: HTTP status, parcel if any, and the signal in it.
 
     `pmode` is one between the parties. Unless the answer `is_synchronous`, on the same
-    connection, it is sent to the `reply_endpoint` of that P-Mode.
+    connection, it is sent to the `reply_endpoint` of that P-Mode. `sender` is whom the parcel names
+    as its sender, verified or not.
     """
 
     status: int
@@ -146,6 +147,7 @@ class RejectionResponse:
     unit: ErrorSignal | None = None
     pmode: PMode | None = None
     is_synchronous: bool = True
+    sender: Party | None = None
 
 
 class ProtocolCore(typing.Protocol):

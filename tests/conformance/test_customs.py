@@ -17,7 +17,7 @@ from gateway.conformance.partners.journal import read_journal
 from gateway.conformance.partners.misbehavior import CUSTOMS_MISBEHAVIORS, Misbehavior
 from gateway.conformance.partners.partner_identity import read_identity
 from gateway.delivery.service_contracts import ServiceCall
-from gateway.errors import UNREACHABLE, GatewayError
+from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.wire.namespaces import WCO_DEC, WCO_MD
 from gateway.wire.xml import parse_xml
 from tests.conformance.simulated_hubs import SAMPLE, CallingHub
@@ -147,7 +147,7 @@ def test_customs_misbehaves_as_told(
         call = register(running.url, declaration())
         with pytest.raises(GatewayError) as caught:
             hub.call(running.url, call)
-        assert caught.value.problem is UNREACHABLE
+        assert caught.value.problem is (PARTNER_FAULT if "fault" in mischief else UNREACHABLE)
         assert len(running.effects()) == effects
         assert isinstance(hub.call(running.url, call), AgencyAcknowledgment)
         assert len(running.effects()) == 1

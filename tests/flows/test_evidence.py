@@ -35,6 +35,7 @@ SILENT = {
     "delivery.upkeep",
     "msh.awaiting",
     "msh.delivered",
+    "receive.tally",
 }
 
 

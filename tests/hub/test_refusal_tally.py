@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, TRUST_STALE, GatewayError
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.message_model import MemoryBody
 from gateway.monitor.metrics import render_metrics
@@ -82,3 +82,10 @@ def test_what_cannot_be_stored_now_is_stored_later(engine: Engine, monkeypatch: 
         (row,) = refusal_counts.list_refusals(conn, sender="broker1")
         assert refusal_counts.list_refusals(conn, problem="GW302") == []
     assert row.last_at - row.first_at == timedelta(seconds=2)
+
+
+def test_what_is_ours_is_counted_and_told_elsewhere(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    tally = RefusalTally(engine, Clock())
+    tally.count_refusal("broker1", GatewayError(TRUST_STALE, "evidence has waited too long"))
+    assert stored(engine) == [("broker1", "GW804", 1)]
+    assert caplog.records == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.agreements import PMode
@@ -318,6 +318,13 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     is any message without an identifiable sender.
     """
     header, sync_reply = _find_reply_address(problem, parcel, context.limits)
+    answer = _answer_refusal(problem, header, sync_reply, context)
+    return answer if header is None else replace(answer, sender=header.sender)
+
+
+def _answer_refusal(
+    problem: GatewayError, header: MessageHeader | None, sync_reply: bool, context: ProtocolContext
+) -> RejectionResponse:
     if header is not None and not is_answerable(header):
         return RejectionResponse(204)
     signal = None if header is None else answer_signals.make_error_signal(problem, header, context)
