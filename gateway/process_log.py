@@ -10,10 +10,12 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["START_LOG", "set_up_logging"]
+__all__ = ["START_LOG", "pass_log_form", "set_up_logging"]
 
 #: The place of the lines about start and readiness, which are logged at the default level, too.
 START_LOG: Final = "gateway.start"
@@ -54,12 +56,25 @@ def _format_time(record: logging.LogRecord) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def set_up_logging(*, as_json: bool = False) -> None:
-    """Log to standard error at the level of ``GATEWAY_LOG``, in this process and those it starts."""
+@contextmanager
+def pass_log_form(*, as_json: bool) -> Iterator[None]:
+    """Let the processes that are started inside the block log in this form."""
+    before = os.environ.get(_FORM)
     if as_json:
         os.environ[_FORM] = "json"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FORM, None)
+        if before is not None:
+            os.environ[_FORM] = before
+
+
+def set_up_logging(*, as_json: bool = False) -> None:
+    """Log to standard error at the level of ``GATEWAY_LOG``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if os.environ.get(_FORM) == "json" else _LineFormatter())
+    wanted = as_json or os.environ.get(_FORM) == "json"
+    handler.setFormatter(_JsonFormatter() if wanted else _LineFormatter())
     level = os.environ.get(_LEVEL)
     logging.basicConfig(level=level or _DEFAULT_LEVEL, handlers=[handler])
     if not level:

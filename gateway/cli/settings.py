@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from gateway.cli.display_zone import set_display_zone
+from gateway.cli.home_folder import check_home_folder, make_home_folder
 from gateway.config import Settings, load_settings
 from gateway.hub import build_engine
 from gateway.store import check_schema_version, read_transaction
@@ -26,9 +27,14 @@ __all__ = [
 def read_verb_settings(arguments: Any) -> Settings:
     """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key.
 
-    Times are shown in their zone from then on.
+    The home must be one, or ``--new`` makes it; GW808 otherwise. Times are shown in their zone from
+    then on.
     """
     settings = load_settings(find_settings_file(arguments), home=arguments.home)
+    if getattr(arguments, "new", False):
+        make_home_folder(settings)
+    else:
+        check_home_folder(settings, arguments)
     set_display_zone(settings.hub.time_zone)
     return settings
 

@@ -22,6 +22,7 @@ __all__ = [
     "json_option",
     "judging_options",
     "moment_option",
+    "new_home_option",
     "open_tls",
     "signing_options",
     "tls_options",
@@ -97,6 +98,12 @@ def home_options(*, as_json: bool = True, json_words: str = "print JSON") -> Dec
         click.option("--config", help="the settings file"),
     ]
     return join_options(*options, *([json_option(json_words)] if as_json else []))
+
+
+def new_home_option() -> Decorator:
+    """Return ``--new``."""
+    words = "make the home folder; without it a folder that is no home is refused"
+    return click.option("--new", is_flag=True, help=words)
 
 
 def change_options(*, as_json: bool = True) -> Decorator:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway import __version__
+from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import count_things
 from gateway.config import Settings
-from gateway.process_log import START_LOG
+from gateway.process_log import START_LOG, pass_log_form
 from gateway.store import describe_database
 from gateway.web import announce_readiness, build_console_address, build_listener_address, is_listening
 
@@ -47,8 +48,11 @@ class Processes:
 
 
 @contextmanager
-def announce_start(settings: Settings, starting: Processes) -> Iterator[None]:
-    """Log what starts, and inside the block that it is ready; a child process logs neither."""
+def announce_start(settings: Settings, starting: Processes, *, as_json: bool = False) -> Iterator[None]:
+    """Log what starts, and inside the block that it is ready; a child process logs neither.
+
+    Files that are made inside the block are private, and processes log in the form of this one.
+    """
     if multiprocessing.parent_process() is None:
         parts = [f"gateway {__version__} starts", f"home {settings.home_folder}"]
         parts.append(f"database {describe_database(settings.database.url)}")
@@ -61,7 +65,15 @@ def announce_start(settings: Settings, starting: Processes) -> Iterator[None]:
     def is_reachable() -> bool:
         return not probed or is_listening(address)
 
-    with announce_readiness(starting.count_all(settings), lambda: _log.info("ready"), is_reachable):
+    def announce() -> None:
+        _log.info("ready")
+
+    count = starting.count_all(settings)
+    with (
+        pass_log_form(as_json=as_json),
+        keep_files_private(),
+        announce_readiness(count, announce, is_reachable),
+    ):
         yield
 
 

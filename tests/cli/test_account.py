@@ -31,7 +31,7 @@ class Verbs:
 
 @pytest.fixture
 def verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Verbs:
-    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     capsys.readouterr()
     return Verbs(tmp_path, capsys, monkeypatch)
 

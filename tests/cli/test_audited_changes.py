@@ -280,7 +280,7 @@ def test_what_is_refused_leaves_no_row(own: Path, capsys: pytest.CaptureFixture[
     for words in refused:
         assert main([*words, "--home", str(own)]) == 1, words
     assert main(["party", "add", "firm", "--by", " ", "--home", str(own)]) == 2
-    assert main(["migrate", "--home", str(own)]) == 0
+    assert main(["migrate", "--new", "--home", str(own)]) == 0
     capsys.readouterr()
     assert _list_audit(own, capsys) == []
 

@@ -234,7 +234,9 @@ def on_terminal(words: list[str], **more: str) -> str:
 
 def test_colour_and_bars_are_for_terminals_without_no_color(tmp_path: Path) -> None:
     home = str(tmp_path)
-    assert "The database is now at revision" in on_terminal(["migrate", "--home", home], NO_COLOR="1")
+    assert "The database is now at revision" in on_terminal(
+        ["migrate", "--new", "--home", home], NO_COLOR="1"
+    )
     assert ESCAPE in on_terminal(["case", "list", "--home", home])
     assert ESCAPE not in on_terminal(["case", "list", "--home", home], NO_COLOR="1")
 

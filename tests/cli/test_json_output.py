@@ -21,7 +21,7 @@ SAMPLE = "PLACE/submission.xml"
 #: One simple good case of each verb that needs nothing but a home, in this order.
 GOOD = {
     "pki demo": "--out HOME/pki --party hub --party broker1",
-    "migrate": HOME,
+    "migrate": f"--new {HOME}",
     "check": HOME,
     "party add": f"broker1 --id urn:t|B1 --certificate HOME/pki/broker1.cert.pem {HOME}",
     "party list": HOME,
@@ -124,7 +124,7 @@ def test_good_cases_print_the_form_that_the_manual_tells(
 
 
 def test_what_is_not_there_is_an_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("migrate --home PLACE", tmp_path, capsys)[0] == 0
+    assert run("migrate --new --home PLACE", tmp_path, capsys)[0] == 0
     for words in ("case show SW26000001", "message show 9", "queue show 9", "party show none"):
         status, out, err = run(f"{words} --home PLACE", tmp_path, capsys)
         assert (status, out) == (1, ""), words

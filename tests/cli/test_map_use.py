@@ -20,7 +20,7 @@ GONE = "KTL-ELEC-IMP"
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Return a home folder with a database; the shipped mappings are in force."""
-    assert main(["migrate", "--home", str(tmp_path / "home")]) == 0
+    assert main(["migrate", "--new", "--home", str(tmp_path / "home")]) == 0
     return tmp_path / "home"
 
 

@@ -71,7 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (home / "gateway.toml").write_text(f"[http]\nport = {taken.getsockname()[1]}\n")
         (home / "text").write_text("a text\n")
-        assert main(["migrate", "--home", str(home)]) == 0
+        assert main(["migrate", "--new", "--home", str(home)]) == 0
         yield home
 
 

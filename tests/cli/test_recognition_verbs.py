@@ -121,7 +121,7 @@ def test_a_list_is_taken_into_a_folder_or_by_a_hub_that_knows_who_signs(
 
 def test_a_hub_that_names_no_signer_takes_no_list(sandboxes: Run) -> None:
     Path("list.xml").write_text("<list/>", encoding="utf-8")
-    assert sandboxes("migrate", "--home", ".")[0] == 0
+    assert sandboxes("migrate", "--new", "--home", ".")[0] == 0
     status, text = sandboxes("pki", "list", "import", "list.xml", "--home", ".")
     assert (status, "GW801" in text, "recognition.signers" in text) == (2, True, True), text
     assert sandboxes("pki", "list", "list", "--home", ".", "--json") == (0, "")

@@ -31,7 +31,7 @@ def served(
         f'[hub]\nhome = "."\n[http]\nport = {port}\nclient_ca = "pki/ca.pem"\n'
         'tls_certificate = "pki/gateway-tls.cert.pem"\ntls_key = { file = "pki/gateway-tls.key.pem" }\n'
     )
-    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
@@ -92,9 +92,9 @@ def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
     assert b"http.port" in done.stderr
 
 
-@pytest.mark.parametrize(("verb", "problem"), [("run", "GW803"), ("serve", "GW808"), ("work", "GW808")])
+@pytest.mark.parametrize(("verb", "problem"), [("run --new", "GW803"), ("serve", "GW808"), ("work", "GW808")])
 def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, verb: str, problem: str) -> None:
-    command = [sys.executable, "-m", "gateway", verb, "--home", str(tmp_path / "new")]
+    command = [sys.executable, "-m", "gateway", *verb.split(), "--home", str(tmp_path / "new")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
     assert done.returncode == (2 if problem == "GW808" else 1)

@@ -76,7 +76,7 @@ def test_run_says_what_starts_and_that_it_is_ready(home: Path) -> None:
 
 
 def test_the_log_can_be_json_lines(home: Path) -> None:
-    assert main(["migrate", "--home", str(home)]) == 0
+    assert main(["migrate", "--new", "--home", str(home)]) == 0
     with running("work", "--home", str(home), "--json") as lines:
         pass
     told = [json.loads(line) for line in lines]

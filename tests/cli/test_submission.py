@@ -60,7 +60,7 @@ def home(tmp_path: Path, sqlite_url: str, keys: Path) -> Path:
     place.mkdir()
     (place / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{sqlite_url}"\n')
     (place / "pki").symlink_to(keys)
-    assert main(["migrate", "--home", str(place)]) == 0
+    assert main(["migrate", "--new", "--home", str(place)]) == 0
     party = ["party", "add", "broker", "--id", "urn:x|6N001"]
     assert main([*party, "--certificate", str(keys / "broker.cert.pem"), "--home", str(place)]) == 0
     return place

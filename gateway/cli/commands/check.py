@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.display_zone import restate_times
+from gateway.cli.home_folder import find_wide_permissions
 from gateway.cli.hub_findings import (
     check_own_hub,
     check_transport,
@@ -22,7 +23,7 @@ from gateway.cli.partner_findings import (
 )
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
-from gateway.cli.settings import open_engine, read_verb_settings
+from gateway.cli.settings import find_settings_file, open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import list_lane_holds
@@ -76,6 +77,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             raise
         yield problem
         return
+    warnings += find_wide_permissions(settings, find_settings_file(arguments))
     for look in (_check_signing_keys, _check_partner_contracts, check_transport):
         try:
             look(settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.home_folder import keep_files_private
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.shared_options import FILE, change_options, json_option, open_tls, tls_options
@@ -136,7 +137,8 @@ def invite_suite(arguments: Arguments) -> int:
     from gateway.cli.conformance_home import invite_suite as invite
     from gateway.cli.settings import read_verb_settings
 
-    drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
+    with keep_files_private():
+        drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
     files = [str(arguments.out / name) for name in sorted(drawn.files)]
     sentence = f"The suite's parties are registered; {arguments.out} is their folder."
     if arguments.json:

@@ -18,6 +18,7 @@ import click
 from lxml import etree
 
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
+from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -85,7 +86,7 @@ def play_demo(arguments: Arguments) -> int:
         output.flush()
 
     report = _Report()
-    with _make_demo_home(arguments) as home, _catch_end_signals():
+    with keep_files_private(), _make_demo_home(arguments) as home, _catch_end_signals():
         try:
             _play_whole_story(Stage(home, read_cast()), report, tell_progress)
         except GatewayError as problem:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import read_act
+from gateway.cli.home_folder import keep_files_private
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.settings import read_verb_settings
-from gateway.cli.shared_options import change_options
+from gateway.cli.shared_options import change_options, new_home_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.hub import build_engine, get_current_time
@@ -19,6 +20,7 @@ __all__ = ["apply_migrations", "migrate_database"]
 
 @verb
 @change_options()
+@new_home_option()
 def migrate_database(arguments: Arguments) -> int:
     """Apply the revisions that the database lacks, and print the version before and after."""
     before, after = apply_migrations(read_verb_settings(arguments), arguments)
@@ -35,7 +37,7 @@ def migrate_database(arguments: Arguments) -> int:
 
 
 def apply_migrations(settings: Settings, arguments: Arguments) -> tuple[str | None, str]:
-    """Make the home folder and migrate its database; return the version before and after.
+    """Migrate the database of a home; return the version before and after.
 
     A migration that changes something leaves its row of audit in the same transaction.
     """
@@ -45,10 +47,9 @@ def apply_migrations(settings: Settings, arguments: Arguments) -> tuple[str | No
         versions = ({"revision": before}, {"revision": after})
         audit_log.record_action(conn, act.make_entry("database", *versions), get_current_time())
 
-    settings.home_folder.mkdir(parents=True, exist_ok=True)
     engine = build_engine(settings)
     try:
-        with show_progress("migrating the database"):
+        with keep_files_private(), show_progress("migrating the database"):
             return migrate_schema(engine, record_migration)
     finally:
         engine.dispose()

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli.audited_changes import FileChange, change_files
+from gateway.cli.home_folder import keep_files_private
 from gateway.cli.named_files import read_file, write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence, print_table
 from gateway.cli.shared_options import FILE, by_option, json_option
@@ -66,7 +67,7 @@ def make_authority(arguments: Arguments) -> int:
     parties = [*(party for party in load_demo_parties() if party.name not in names), *asked]
     named = {"authority": arguments.authority} if arguments.authority else {}
     length = 1 if arguments.bridges else 0
-    with change_files(arguments, arguments.out) as change:
+    with keep_files_private(), change_files(arguments, arguments.out) as change:
         made = make_sandbox(
             arguments.out,
             parties,

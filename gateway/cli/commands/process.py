@@ -23,7 +23,7 @@ from gateway.cli.hub_findings import (
 )
 from gateway.cli.partner_findings import find_missing_addresses
 from gateway.cli.settings import find_settings_file, read_verb_settings
-from gateway.cli.shared_options import home_options
+from gateway.cli.shared_options import home_options, new_home_option
 from gateway.cli.start_log import Processes, announce_start
 from gateway.cli.stop_signals import catch_stop_signals
 from gateway.cli.verb_groups import Arguments, verb
@@ -56,6 +56,7 @@ _DAY = 86_400.0
 
 @verb
 @home_options(json_words=_LOG_WORDS)
+@new_home_option()
 @click.option("--workers", type=click.IntRange(1), default=1, help="number of delivery processes")
 def run_gateway(arguments: Arguments) -> int:
     """Run one process that serves and others that deliver; restart a process that ends."""
@@ -76,7 +77,7 @@ def run_gateway(arguments: Arguments) -> int:
         return child
 
     starting = Processes(serves=True, console=settings.console.enabled, workers=arguments.workers)
-    with announce_start(settings, starting), catch_stop_signals() as stop:
+    with announce_start(settings, starting, as_json=arguments.json), catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
         restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
         while not stop.wait(0.2):
@@ -150,7 +151,7 @@ def serve_http_requests(arguments: Arguments) -> int:
     # Granian takes some time to load, and other verbs do not need it.
     from gateway.web import serve_application
 
-    with announce_start(settings, Processes(serves=True)):
+    with announce_start(settings, Processes(serves=True), as_json=arguments.json):
         serve_application(settings, find_settings_file(arguments))
     return 0
 
@@ -162,7 +163,7 @@ def serve_console_requests(arguments: Arguments) -> int:
     check_own_hub(settings)
     from gateway.web import serve_console
 
-    with announce_start(settings, Processes(console=True)):
+    with announce_start(settings, Processes(console=True), as_json=arguments.json):
         serve_console(settings, find_settings_file(arguments))
     return 0
 
@@ -173,7 +174,8 @@ def deliver_messages(arguments: Arguments) -> int:
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
-    with announce_start(settings, Processes(workers=1)), catch_stop_signals() as stop:
+    announced = announce_start(settings, Processes(workers=1), as_json=arguments.json)
+    with announced, catch_stop_signals() as stop:
         worker = build_worker(settings, file)
         report_ready()
         threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
