@@ -46,7 +46,7 @@ class RefusalTally:
         outcome = make_attempt_outcome(problem)
         words = outcome.sentence or problem.problem.title
         if not problem.problem.ours:  # what is ours is told where it arises
-            self._log_refusal(sender, problem, words, now)
+            self._log_refusal(sender, problem, now)
         one = RefusalCount(sender or "", problem.problem.id, 1, now, now, words)
         with self._guard:
             key = (one.sender, one.problem)
@@ -84,9 +84,11 @@ class RefusalTally:
                 )
                 self._counts[key] = kept
 
-    def _log_refusal(self, sender: str | None, problem: GatewayError, words: str, now: datetime) -> None:
+    def _log_refusal(self, sender: str | None, problem: GatewayError, now: datetime) -> None:
         left_out = self._lines.admit_line((sender or "", problem.problem.id), now)
         if left_out is not None:
             more = f" ({left_out} more like this since the last line)" if left_out else ""
             whom = sender or "a sender that is not known"
-            _log.warning("refused a message of %s: %s %s%s", whom, problem.problem.id, words, more)
+            # The sentence may repeat words of a stranger: `gateway message refusals` shows it, no log does.
+            told = f"{problem.problem.id} {problem.problem.title}"
+            _log.warning("refused a message of %s: %s%s", whom, told, more)

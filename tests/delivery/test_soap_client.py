@@ -191,9 +191,9 @@ STRANGE = {
     "both answers": (answer_with("<Answer>" + 2 * ACKNOWLEDGED[8:-9] + "</Answer>"), "not expected"),
     "unknown decision": (
         agency_answer("urn:uuid:call", NOTICE.replace("NOT_CONCERNED", "MAYBE")),
-        "enumeration",
+        "expected is one of APPROVED",
     ),
-    "time without zone": (agency_answer("urn:uuid:call", NOTICE.replace("00:00Z", "00:00")), "pattern"),
+    "time without zone": (agency_answer("urn:uuid:call", NOTICE.replace("00:00Z", "00:00")), "with zone"),
     "hour 24": (agency_answer("urn:uuid:call", NOTICE.replace("T00:00:00Z", "T24:00:00Z")), "cannot be used"),
     "before the first year": (
         agency_answer("urn:uuid:call", NOTICE.replace("2026-12-01T00:00:00Z", "0001-01-01T00:00:00+14:00")),

@@ -81,7 +81,7 @@ def test_misuse_is_no_verdict(line: str, files: Path, capsys: pytest.CaptureFixt
     assert verify(*[files / word if not word.startswith("--") else word for word in line.split()]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("GW")
+    assert said.err.startswith("gateway: GW808 ")
 
 
 ODD = (b"", b"\r\n", b"\r\n\r\n", b"a: b\r\n\r\nc", b"\x00" * 100, b"Content-Type: text/xml\n\n<a/>")

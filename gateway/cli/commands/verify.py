@@ -109,8 +109,18 @@ def verify_message_file(
     """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
         raise GatewayError(MISUSE, f"policy is one of {', '.join(POLICIES)}", "--policy")
-    context = make_context([read_file(one) for one in trust], now)
+    context = make_context([_read_anchor_file(one) for one in trust], now)
     return {"file": str(path), **verify_message_octets(read_file(path), context, policy)}
+
+
+def _read_anchor_file(path: Path) -> bytes:
+    """Return a file of trust anchors; one without a certificate is misuse, not a verdict."""
+    octets = read_file(path)
+    try:
+        read_certificates(octets)
+    except GatewayError as problem:
+        raise GatewayError(MISUSE, f"{path}: {problem.detail}", str(path)) from None
+    return octets
 
 
 def read_home_context(home: Path) -> ProtocolContext:

@@ -214,6 +214,9 @@ def read_attacker_kit(
         name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
         for name in MEMBERS
     }
+    if not members["a"].identity.hub:
+        detail = "the folder has no certificate of the gateway, by which its receipts are verified"
+        raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
     for name in ("agency", *_FURTHER):
         if (folder / f"{name}.key.pem").is_file():

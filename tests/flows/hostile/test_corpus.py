@@ -372,7 +372,7 @@ def test_a_case_is_played_or_said_not_to_be_whatever_was_agreed(tmp_path: Path) 
     authority = make_authority("CN=Sample CA", at - timedelta(days=1))
     gateway = issue_certificate(authority, "CN=gateway", at, CertificateOrder()).certificate
     make_partner_folder(
-        authority, (gateway, (PartyId("gateway", "urn:example:party-type"),)), at
+        authority, ((gateway,), (PartyId("gateway", "urn:example:party-type"),)), at
     ).write_files(tmp_path)
     for member in ("a", "b"):
         path = tmp_path / f"{member}.agreement.yaml"
@@ -501,7 +501,7 @@ def test_a_partner_folder_that_is_none_is_misuse(
     at = datetime.now(UTC)
     authority = make_authority("CN=Any", at - timedelta(days=1))
     gateway = issue_certificate(authority, "CN=gateway", at, CertificateOrder()).certificate
-    drawn = make_partner_folder(authority, (gateway, (PartyId("gateway", "urn:any"),)), at)
+    drawn = make_partner_folder(authority, ((gateway,), (PartyId("gateway", "urn:any"),)), at)
     drawn.write_files(folder)
     if content is None:
         (folder / name).unlink()

@@ -59,6 +59,9 @@ def test_a_moment_is_measured_before_it_is_matched(monkeypatch: pytest.MonkeyPat
 
 #: Where text becomes a number or a date, and why what it is made of is bounded.
 READ = {
+    "web/console/console_application.py": "a status of the catalogue",
+    "web/console/page_formats.py": "seconds of our own",
+    "web/served_address.py": "by the pattern, at most five digits",
     "web/server/body_reader.py": "at most 18 ASCII digits",
     "wire/http_message.py": "at most eight hexadecimal digits, by the pattern",
     "wire/wco_pointers.py": "by the pattern",
