@@ -14,7 +14,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["find_readiness_problem"]
+__all__ = ["can_read_database", "find_readiness_problem"]
 
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
@@ -28,6 +28,16 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
         return problem
     except Exception as mistake:
         return GatewayError(OUR_MISTAKE, type(mistake).__name__)
+
+
+def can_read_database(engine: Engine) -> bool:
+    """Return whether a query is answered now."""
+    try:
+        with read_transaction(engine) as conn:
+            register_version.get_register_version(conn)
+    except Exception:
+        return False
+    return True
 
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:

@@ -29,7 +29,7 @@ from gateway.store import (
     time_stamps,
 )
 
-__all__ = ["CONTENT_TYPE", "render_metrics"]
+__all__ = ["CONTENT_TYPE", "render_metrics", "render_process_metrics"]
 
 #: The version of the text format that `render_metrics` writes.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -46,6 +46,7 @@ _HELP = {
     "gateway_database_reserve_octets": (
         "Reserved octets of that disk. With fewer free octets, no new message is accepted."
     ),
+    "gateway_database_up": "1 while this process can read the database, else 0.",
     "gateway_database_short": "1 while this process accepts no new message for lack of disk space, else 0.",
     "gateway_database_refusals": "Number of times that this process found no space in the database.",
     "gateway_certificates": "Certificates of active parties and of the gateway, by use and state.",
@@ -85,8 +86,21 @@ def render_metrics(
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
         }
         found |= _measure_sources(conn, now)
-    found["gateway_own_key_away"] = {(): float(key_away)}
+    found |= _measure_process(key_away=key_away, database_up=True)
     return generate_latest(_CountCollector(found)).decode()
+
+
+def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
+    """Return as text what this process measures by itself: without any query, so always."""
+    found = _measure_disk_reserve(engine) | _measure_process(key_away=key_away, database_up=database_up)
+    return generate_latest(_CountCollector(found)).decode()
+
+
+def _measure_process(*, key_away: bool, database_up: bool) -> dict[str, dict[Labels, float]]:
+    return {
+        "gateway_own_key_away": {(): float(key_away)},
+        "gateway_database_up": {(): float(database_up)},
+    }
 
 
 def _measure_certificates(

@@ -48,6 +48,11 @@ _SETTINGS: Final = {
     "synchronous_commit": ("on", "local", "remote_write", "remote_apply"),
 }
 
+_NO_DRIVER: Final = (
+    "a PostgreSQL database needs the extra postgresql, which is not installed: "
+    "`pip install 'singlewindow-gateway[postgresql]'`"
+)
+
 # Attributes of the engine: its write connection, and the path of its file.
 _WRITER: Final = "_gateway_writer"
 _DATABASE: Final = "_gateway_database"
@@ -119,13 +124,16 @@ def _open_sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
 
 
 def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=-1,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
-    )
+    try:
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=-1,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+        )
+    except ImportError:
+        raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
     event.listen(engine, "connect", _check_postgresql_settings)
     return engine
 

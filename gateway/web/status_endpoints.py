@@ -1,4 +1,4 @@
-"""Serves ``/status/live``, ``/status/ready`` and ``/metrics`` for load balancers and monitoring."""
+"""Serves the pages for load balancers and monitoring: live, ready, and two of metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask import Flask, Response
 from sqlalchemy import Engine
 
-from gateway.errors import GatewayError
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.monitor import health, metrics
 from gateway.store import UsagePeriod
 
@@ -42,7 +42,20 @@ def build_status_application(engine: Engine, ours: HubProbes | None = None) -> F
 
     @application.get("/metrics")
     def answer_metrics() -> Response:
-        text = metrics.render_metrics(engine, ours=hub.certificates(), key_away=hub.key() is not None)
+        try:
+            text = metrics.render_metrics(engine, ours=hub.certificates(), key_away=hub.key() is not None)
+        except Exception:
+            # It is asked every few seconds: the answer says it, and workers log it once.
+            problem = health.find_readiness_problem(engine) or GatewayError(NO_ROOM)
+            words = f"{problem.problem.id} the database cannot be read: /metrics/process goes on\n"
+            return Response(words, status=503, mimetype="text/plain")
+        return Response(text, content_type=metrics.CONTENT_TYPE)
+
+    @application.get("/metrics/process")
+    def answer_process_metrics() -> Response:
+        text = metrics.render_process_metrics(
+            engine, key_away=hub.key() is not None, database_up=health.can_read_database(engine)
+        )
         return Response(text, content_type=metrics.CONTENT_TYPE)
 
     return application

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.store import make_engine, read_transaction, register_version, write_transaction
 from gateway.store import tables as t
@@ -28,6 +29,17 @@ def test_only_two_databases_and_none_in_memory(url):
         make_engine(url)
     assert caught.value.problem.id == "GW801"
     assert caught.value.location == "database.url"
+
+
+def test_a_driver_that_is_not_installed_is_told_with_the_extra_that_brings_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    (tmp_path / "gateway.toml").write_text('[database]\nurl = "postgresql://me:secret@db.example/gateway"\n')
+    assert main(["case", "list", "--home", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("gateway: GW801 a PostgreSQL database needs the extra postgresql")
+    assert "pip install 'singlewindow-gateway[postgresql]'" in told
+    assert told.count("database.url") == 1
+    assert "secret" not in told
 
 
 def test_a_url_without_driver_uses_ours(engine):

@@ -1,0 +1,33 @@
+"""The pages for monitoring while the database is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.store import make_engine
+from gateway.web.status_endpoints import build_status_application
+from tests.kit.ports import find_free_port
+
+
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_without_a_database_metrics_are_one_line_and_those_of_the_process_go_on(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "damaged").write_bytes(b"this is no database, " * 400)
+    url = f"sqlite:///{tmp_path}/damaged"
+    if kind == "server":
+        url = f"postgresql://nobody@127.0.0.1:{find_free_port()}/none"
+    engine = make_engine(url)
+    client = build_status_application(engine).test_client()
+    answer = client.get("/metrics")
+    assert (answer.status_code, answer.text.count("\n")) == (503, 1)
+    assert answer.text.startswith("GW80")
+    assert "the database cannot be read" in answer.text
+    process = client.get("/metrics/process")
+    assert process.status_code == 200
+    assert "gateway_database_up 0.0\n" in process.text
+    assert "gateway_database_reserve_octets" in process.text
+    assert "Traceback" not in caplog.text
+    engine.dispose()
