@@ -18,8 +18,11 @@ from gateway.conformance.hostile import (
     AttackerKit,
     AttackRunner,
     CaseResult,
+    RefusedControl,
+    SuiteReport,
     Target,
     UrlTarget,
+    find_refused_control,
     make_sample_kit,
     read_attack_table,
     read_attacker_kit,
@@ -63,14 +66,25 @@ def run_suite(arguments: Arguments) -> int:
             bar.print_line(result.format_line(), output)
             bar.advance_one()
 
-        report = AttackRunner(bench, target, arguments.every, frozenset(arguments.has)).run_cases(
-            cases, print_result
-        )
+        runner = AttackRunner(bench, target, arguments.every, frozenset(arguments.has))
+        if refused := find_refused_control(runner, cases):
+            return _print_refused_control(arguments, target, refused)
+        report = runner.run_cases(cases, print_result)
     if arguments.json:
         print_json(report.to_json())
     else:
         print(report.format_summary())
     return 0 if report.is_successful else 1
+
+
+def _print_refused_control(arguments: Arguments, target: Target, refused: RefusedControl) -> int:
+    """Print why no attack was made, and what to do first; return 1."""
+    if arguments.json:
+        report = SuiteReport(arguments.suite, target.name, ())
+        print_json(report.to_json() | {"stopped": refused.to_json()})
+    else:
+        print(refused.format_lines())
+    return 1
 
 
 @contextlib.contextmanager

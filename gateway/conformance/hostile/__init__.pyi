@@ -8,6 +8,8 @@ from .attacker_kit import MEMBERS as MEMBERS
 from .attacker_kit import AttackerKit as AttackerKit
 from .attacker_kit import read_attacker_kit as read_attacker_kit
 from .exchange import HttpRequest as HttpRequest
+from .first_contact import RefusedControl as RefusedControl
+from .first_contact import find_refused_control as find_refused_control
 from .partner_folder import AGENCY as AGENCY
 from .partner_folder import APPLICATION as APPLICATION
 from .partner_folder import LAW as LAW
@@ -26,6 +28,7 @@ from .request_cost import collect_hostile_requests as collect_hostile_requests
 from .request_cost import measure_costs as measure_costs
 from .runner import AttackRunner as AttackRunner
 from .runner import CaseResult as CaseResult
+from .runner import SuiteReport as SuiteReport
 from .worst_case_messages import SHAPES as SHAPES
 from .worst_case_messages import SIZES as SIZES
 from .worst_case_messages import WorstCaseShape as WorstCaseShape

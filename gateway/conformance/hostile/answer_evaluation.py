@@ -101,6 +101,8 @@ def explain_mismatch(answer: Answer, expected: Expectation) -> str:
     """Return why an answer differs from the expectation; an empty text when it does not."""
     if answer.timed_out:
         return "no answer in time"
+    if answer.trouble:
+        return answer.trouble
     heard = summarize_answer(answer)
     if any(trace in answer.body for trace in _TRACE):
         return f"a traceback reached the sender ({heard})"

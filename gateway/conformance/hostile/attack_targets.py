@@ -214,7 +214,8 @@ class UrlTarget:
         started = time.monotonic()
         connection = make_http_connection(url, self._time_out, self._find_context(url))
         try:
-            connection.connect()
+            if trouble := _open_connection(connection, url):
+                return Answer(None, {}, b"", time.monotonic() - started, trouble=trouble)
             # A peer that refuses early closes while we are sending: its answer can still be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(step.method, get_request_path(url), step.body, dict(step.headers))
@@ -228,6 +229,20 @@ class UrlTarget:
             return Answer(None, {}, b"", time.monotonic() - started)
         finally:
             connection.close()
+
+
+def _open_connection(connection: http.client.HTTPConnection, url: SplitResult) -> str:
+    """Connect; return why nobody can be reached, an empty text when somebody is."""
+    place = f"{url.hostname}:{_get_port(url)}"
+    try:
+        connection.connect()
+    except ConnectionRefusedError:
+        return f"nothing listens at {place}: the connection is refused"
+    except socket.gaierror:
+        return f"the name {str(url.hostname)[:200]} has no address"
+    except ssl.SSLCertVerificationError as wrong:
+        return f"the TLS certificate of {place} is not accepted: {wrong.verify_message}"
+    return ""
 
 
 def _parse_target_url(url: str) -> SplitResult:

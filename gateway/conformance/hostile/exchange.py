@@ -63,7 +63,7 @@ class Answer:
     """An answer; `status` is None when the connection was closed or timed out without an answer.
 
     `more` are octets that followed the answer on a raw connection: a second answer, where
-    the gateway read a second request.
+    the gateway read a second request. `trouble` says why there was no connection.
     """
 
     status: int | None
@@ -72,6 +72,7 @@ class Answer:
     seconds: float = 0.0
     timed_out: bool = False
     more: bytes = b""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,13 +203,17 @@ class AttackRunner:
             )
         return self.controls[face]
 
+    def send_control(self, face: str) -> tuple[str, Answer]:
+        """Send one honest message; return why it is not accepted, and the answer."""
+        step = self.kit.build_call() if face == "soap" else self.kit.build_message()
+        answer = self.target.send(step)
+        return self._find_answer_problem(Exchange(step, ACCEPTED), answer), answer
+
     def _probe_honest_request(self, face: str, patience: float) -> str:
         """Return why an honest message is not accepted now; it is repeated when the gateway asks for that."""
         end = time.monotonic() + patience
         while True:
-            step = self.kit.build_call() if face == "soap" else self.kit.build_message()
-            answer = self.target.send(step)
-            wrong = self._find_answer_problem(Exchange(step, ACCEPTED), answer)
+            wrong, answer = self.send_control(face)
             busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)
             if not (wrong and busy and time.monotonic() < end):
                 return wrong
