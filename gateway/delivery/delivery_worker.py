@@ -79,9 +79,11 @@ class DeliveryWorker:
         name: str,
         pace: WorkerSettings,
         schedule: RecurringSchedule | None = None,
+        maintain_hub: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._schedule = schedule
+        self._maintain_hub = maintain_hub
         self._agents = agents
         self._clock = clock
         self._name = name
@@ -285,6 +287,7 @@ class DeliveryWorker:
         for _ in range(len(self._unstored)):
             self._handle_failed_attempt(*self._unstored.popleft())
         self._told.report_left_out()
+        self._maintain_hub()
         now, crashes = self._clock(), self._pace.crashes
         with write_transaction(self._engine, "delivery.upkeep") as conn:
             upkeep.reclaim_lost_leases(conn, now, self._name, crashes)

@@ -23,6 +23,7 @@ __all__ = ["FailureLog"]
 
 _log = logging.getLogger(__name__)
 
+_LOCAL: Final = "local"
 _STAMPING: Final = "tsa"
 #: Their agents report each failed attempt themselves, with source or authority.
 _SELF_REPORTING: Final = frozenset({AGENT, _STAMPING})
@@ -49,8 +50,10 @@ class FailureLog:
         left_out = self._attempts.admit_line(_make_key(lease, problem), self._clock())
         if left_out is None:
             return
-        with self._guard:
-            self._broken.add(lease.destination)
+        partner = _find_partner(lease)
+        if partner is not None:
+            with self._guard:
+                self._broken.add(partner)
         end = f"; attempt {lease.attempt}, tried again at {again:%Y-%m-%dT%H:%M:%SZ}{_count(left_out)}"
         _log.warning("%s: %s%s", self._describe_delivery(lease), _describe_problem(problem), end)
 
@@ -64,12 +67,13 @@ class FailureLog:
             _log.error("%s has FAILED: %s%s", *words)
 
     def report_success(self, lease: DeliveryLease) -> None:
-        """Log that a destination works again, if the log says that it did not."""
+        """Log that a partner works again, if the log says that it did not."""
+        partner = _find_partner(lease)
         with self._guard:
-            if lease.destination not in self._broken:
+            if partner is None or partner not in self._broken:
                 return
-            self._broken.discard(lease.destination)
-        _log.warning("%s works again: delivery %d", lease.destination, lease.id)
+            self._broken.discard(partner)
+        _log.warning("%s works again: delivery %d", partner, lease.id)
 
     def report_left_out(self) -> None:
         """Log how many failures were left out of the periods that are over."""
@@ -79,7 +83,7 @@ class FailureLog:
                 _log.warning("%s: %d more %s failed with %s", destination, number, kind, problem)
 
     def _describe_delivery(self, delivery: DeliveryLease | Row[Any]) -> str:
-        task = delivery.parameters.get("task") if delivery.agent == "local" else None
+        task = delivery.parameters.get("task") if delivery.agent == _LOCAL else None
         about = f"task {task}" if task else f"to {delivery.destination}"
         return f"delivery {delivery.id}{self._describe_subject(delivery)} {about}"
 
@@ -98,6 +102,11 @@ def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> tupl
     """Return the destination and the problem; without an address the place names the destination."""
     told = problem.location if problem.problem is NO_ADDRESS else delivery.destination
     return told[:200], problem.problem.id
+
+
+def _find_partner(lease: DeliveryLease) -> str | None:
+    """Return whom an attempt reaches; None for a task of our own, which says nothing about a partner."""
+    return None if lease.agent == _LOCAL else lease.destination
 
 
 def _describe_problem(problem: GatewayError) -> str:

@@ -74,7 +74,15 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
     agents = _build_agents(hub, settings, (partners, watched))
     turns = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(hub.engine, lambda: turns)
-    return DeliveryWorker(hub.engine, agents, get_current_time, name=name, pace=pace, schedule=schedule)
+    return DeliveryWorker(
+        hub.engine,
+        agents,
+        get_current_time,
+        name=name,
+        pace=pace,
+        schedule=schedule,
+        maintain_hub=hub.tally.run_maintenance,
+    )
 
 
 def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:

@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from gateway.errors import GatewayError
+from gateway.errors import PROBLEMS, GatewayError
 from gateway.hub.outbox import LineLimit
 from gateway.store import RefusalCount, make_attempt_outcome, refusal_counts, write_transaction
 
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _PERIOD: Final = timedelta(minutes=1)
 _EVERY: Final = timedelta(seconds=1)
+_STRANGER: Final = "a sender that is not known"
 _Counts = dict[tuple[str, str], RefusalCount]
 
 
@@ -36,6 +37,7 @@ class RefusalTally:
         self._engine = engine
         self._clock = clock
         self._lines = LineLimit(_PERIOD)
+        self._troubles = LineLimit(_PERIOD)
         self._counts: _Counts = {}
         self._stored_at: datetime | None = None
         self._guard = threading.Lock()
@@ -60,6 +62,13 @@ class RefusalTally:
         if due:
             self.store_counts()
 
+    def run_maintenance(self) -> None:
+        """Store the counts, and log how many refusals were left out of the periods that are over."""
+        self.store_counts()
+        for (sender, problem), number in self._lines.collect_left_out(self._clock()).items():
+            told = f"{problem} {PROBLEMS[problem].title}"
+            _log.warning("refused %d more messages of %s: %s", number, sender or _STRANGER, told)
+
     def store_counts(self) -> None:
         """Add the counts to the database; keep them where it does not take them now."""
         with self._guard:
@@ -70,8 +79,14 @@ class RefusalTally:
             with write_transaction(self._engine, "receive.tally") as conn:
                 refusal_counts.add_refusals(conn, taken.values())
         except Exception:  # a refusal is answered also while the database is away
-            _log.warning("refused messages cannot be counted in the database now")
+            self._log_trouble()
             self._put_back(taken)
+
+    def _log_trouble(self) -> None:
+        left_out = self._troubles.admit_line(("database", ""), self._clock())
+        if left_out is not None:
+            more = _describe_left_out(left_out)
+            _log.warning("refused messages cannot be counted in the database now%s", more)
 
     def _put_back(self, taken: _Counts) -> None:
         with self._guard:
@@ -87,8 +102,11 @@ class RefusalTally:
     def _log_refusal(self, sender: str | None, problem: GatewayError, now: datetime) -> None:
         left_out = self._lines.admit_line((sender or "", problem.problem.id), now)
         if left_out is not None:
-            more = f" ({left_out} more like this since the last line)" if left_out else ""
-            whom = sender or "a sender that is not known"
             # The sentence may repeat words of a stranger: `gateway message refusals` shows it, no log does.
             told = f"{problem.problem.id} {problem.problem.title}"
-            _log.warning("refused a message of %s: %s%s", whom, told, more)
+            more = _describe_left_out(left_out)
+            _log.warning("refused a message of %s: %s%s", sender or _STRANGER, told, more)
+
+
+def _describe_left_out(number: int) -> str:
+    return f" ({number} more like this since the last line)" if number else ""

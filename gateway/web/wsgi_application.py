@@ -57,10 +57,10 @@ def build_application(settings: Settings) -> WsgiApplication:
 
 
 def _store_refusals(hub: Hub) -> None:
-    """Store the counts of refused messages every few seconds, so that the last ones are stored, too."""
+    """Store and tell what was refused every few seconds, so that the last ones are stored, too."""
     while True:
         time.sleep(_TALLY_SECONDS)
-        hub.tally.store_counts()
+        hub.tally.run_maintenance()
 
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.errors import PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.delivery.failure_log import FailureLog
+from gateway.errors import NO_ADDRESS, PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.hub.outbox.line_limit import LineLimit
 from gateway.store.delivery_leases import DeliveryLease
 from tests.flows.test_silence import story
 from tests.kit.desk import Desk
+from tests.kit.house import START, Clock
 from tests.kit.story import Story, unreachable
 
 __all__ = ["story"]
@@ -20,6 +24,15 @@ DOWN = GatewayError(UNREACHABLE, "Connection refused", "http://kr-a.example/soap
 REFUSED = GatewayError(
     REFUSED_FOR_GOOD, "it answered with a fault", "Body", theirs="fault Client: no\nsuch law"
 )
+
+
+def lease_of(**changes: Any) -> DeliveryLease:
+    lease = DeliveryLease(
+        id=1, attempt=1, tries=1, lost=0, agent="soap", destination="KR-A", lane="KR-A",
+        subject_type="test", subject_id="1", case_id=None, wire_id=None, payload_sha256=None, parameters={},
+        created_at=START, expires_at=None, leased_by="w1", lease_until=START,
+    )  # fmt: skip
+    return replace(lease, **changes)
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -97,9 +110,22 @@ def test_another_problem_of_the_same_partner_is_told_at_once(
 
 
 def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
-    from tests.kit.house import START
-
     limit = LineLimit(period=START - START.replace(year=START.year - 1))
     for number in range(5000):
         limit.admit_line((str(number), "GW601"), START)
     assert len(limit._said) <= 1000
+
+
+def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    log = FailureLog(engine, clock)
+    task = lease_of(agent="local", destination="local", parameters={"task": "admit"})
+    log.report_attempt(task, GatewayError(NO_ADDRESS, "no address", "agency.KR-A.endpoint"), clock())
+    log.report_attempt(lease_of(id=2), DOWN, clock())
+    log.report_success(lease_of(id=3, agent="local", destination="local"))
+    assert len(lines(caplog, logging.WARNING)) == 2
+    log.report_success(lease_of(id=4))
+    assert lines(caplog, logging.WARNING)[-1] == "KR-A works again: delivery 4"
+    assert "local works again" not in caplog.text

@@ -13,8 +13,8 @@ from gateway.hub.completion import operator_actions
 from gateway.message_model import Payload
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_revocation_list
 from gateway.state_machines import CASE, MESSAGE
-from gateway.store import revocation_lists
-from gateway.store.engine import write_transaction
+from gateway.store import refusal_counts, revocation_lists
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import serialize_element
 from tests.flows.craft import Change, all_of, at, attribute, reference, supplement, text, with_agent, without
 from tests.kit.house import START, authority, signer_named
@@ -26,6 +26,17 @@ KFDA = "Application[@document='KFDA-FOOD-IMP']"
 @pytest.fixture
 def story(engine: Engine) -> Story:
     return Story(engine)
+
+
+def test_a_worker_stores_each_refusal_that_it_counted(story: Story) -> None:
+    for _ in range(2):
+        story.submit(b"<nothing/>")
+        story.worker.run_once()
+    story.tick(seconds=1)
+    with read_transaction(story.house.engine) as conn:
+        counted = {(row.sender, row.problem): row.number for row in refusal_counts.list_refusals(conn)}
+    assert set(counted.values()) == {2}
+    assert {sender for sender, _ in counted} == {"broker1"}
 
 
 def refused(story: Story, number: int = 1) -> list[tuple[str, str]]:

@@ -89,3 +89,50 @@ def test_what_is_ours_is_counted_and_told_elsewhere(engine: Engine, caplog: pyte
     tally.count_refusal("broker1", GatewayError(TRUST_STALE, "evidence has waited too long"))
     assert stored(engine) == [("broker1", "GW804", 1)]
     assert caplog.records == []
+
+
+def test_a_new_sender_is_told_however_many_were_told_before(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    tally = RefusalTally(engine, clock)
+    for number in range(1100):
+        tally.count_refusal(f"party{number}", WRONG)
+    clock.forward(minutes=2)
+    tally.run_maintenance()
+    tally.count_refusal("broker1", WRONG)
+    assert "refused a message of broker1: GW209" in caplog.records[-1].message
+
+
+def test_the_last_refusals_of_a_period_are_told_when_it_is_over(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    tally = RefusalTally(engine, clock)
+    for _ in range(4):
+        tally.count_refusal(None, WRONG)
+    tally.run_maintenance()
+    assert len(caplog.records) == 1
+    clock.forward(minutes=2)
+    tally.run_maintenance()
+    tally.run_maintenance()
+    (_, last) = [one.message for one in caplog.records]
+    assert last == f"refused 3 more messages of a sender that is not known: GW209 {SIGNER_MISMATCH.title}"
+
+
+def test_a_database_that_stays_away_is_told_once_a_minute(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(conn: Connection, counted: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(refusal_counts, "add_refusals", away)
+    clock = Clock()
+    tally = RefusalTally(engine, clock)
+    tally.count_refusal("broker1", GatewayError(TRUST_STALE, "evidence has waited too long"))
+    for _ in range(31):
+        clock.forward(seconds=2)
+        tally.run_maintenance()
+    told = "refused messages cannot be counted in the database now"
+    again = f"{told} (29 more like this since the last line)"
+    assert [one.message for one in caplog.records] == [told, again]

@@ -1,11 +1,13 @@
 """Tells the process that was started first when every process serves or delivers.
 
 A process that is ready leaves a file with its number in a private folder, which it knows from its
-environment. The first process counts the files.
+environment, and keeps it locked. The first process counts the locked files: the lock of a process that
+ended is gone, so a process that takes its place is not counted twice.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import tempfile
@@ -21,13 +23,15 @@ __all__ = ["announce_readiness", "is_listening", "report_ready"]
 
 _FOLDER: Final = "GATEWAY_READY_FOLDER"
 _PAUSE: Final = 0.1
+#: The locked files of this process, which stay open until it ends.
+_reported: Final[dict[Path, int]] = {}
 
 
 @contextmanager
 def announce_readiness(
     processes: int, announce: Callable[[], None], is_reachable: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Call `announce` once, when so many processes have reported and the address is reachable.
+    """Call `announce` once, when so many processes are ready at the same time and the address is reachable.
 
     In a process whose parent watches already, nothing is announced.
     """
@@ -40,7 +44,7 @@ def announce_readiness(
 
         def await_processes() -> None:
             while not stop.wait(_PAUSE):
-                if len(os.listdir(folder)) >= processes and is_reachable():
+                if _count_ready(Path(folder)) >= processes and is_reachable():
                     announce()
                     return
 
@@ -55,10 +59,28 @@ def announce_readiness(
 def report_ready() -> None:
     """Report that this process is ready; the first report counts."""
     folder = os.environ.get(_FOLDER)
-    if folder:
-        # The disk may be full: readiness is only told, nothing depends on it.
-        with suppress(OSError):
-            Path(folder, str(os.getpid())).touch()
+    if not folder:
+        return
+    path = Path(folder, str(os.getpid()))
+    # The disk may be full: readiness is only told, nothing depends on it.
+    with suppress(OSError):
+        if path not in _reported:
+            _reported[path] = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+            fcntl.flock(_reported[path], fcntl.LOCK_EX)
+
+
+def _count_ready(folder: Path) -> int:
+    """Return how many files are locked, each by a process that is ready and lives."""
+    return sum(_is_locked(path) for path in folder.iterdir())
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def is_listening(address: ListenerAddress) -> bool:
