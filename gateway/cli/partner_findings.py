@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 from gateway.cli.result_output import count_things
 from gateway.config import Settings
 from gateway.delivery import build_partners
-from gateway.errors import NO_ADDRESS, PROBLEMS, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, NO_ADDRESS, PROBLEMS, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import CUSTOMS
 from gateway.store import deliveries
@@ -39,13 +39,15 @@ def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterato
 
 
 def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:
-    """Yield a problem for each lane and problem id with deliveries that are FAILED."""
+    """Yield a problem for each lane and problem id with deliveries that are FAILED.
+
+    A row without a known problem is told as GW604: the delivery has failed, and its row does not say why.
+    """
     for row in deliveries.summarize_failed(conn):
-        problem = PROBLEMS.get(row.problem or "")
+        problem = PROBLEMS.get(row.problem or "", ATTEMPTS_USED_UP)
         counted = count_things(row.number, "delivery is FAILED", "deliveries are FAILED")
         detail = f"{counted}, the last {_describe_last(conn, row)}"
-        if problem is not None:
-            yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
+        yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
 
 
 def find_stuck_deliveries(conn: Connection, now: datetime) -> Iterator[str]:

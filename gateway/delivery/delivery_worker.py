@@ -245,7 +245,9 @@ class DeliveryWorker:
                 self._fail_delivery(lease, problem)
                 return
             with write_transaction(self._engine, "delivery.defer") as conn:
-                delivery_leases.defer_delivery(conn, lease, now, now + wait, make_attempt_outcome(problem))
+                outcome = make_attempt_outcome(problem)
+                if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome):
+                    raise LeaseLostError
             self._told.report_attempt(lease, problem, now + wait)
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
@@ -262,9 +264,9 @@ class DeliveryWorker:
     ) -> None:
         """Put back a delivery that lacked something of ours; the attempt is not counted."""
         with write_transaction(self._engine, "delivery.no_room") as conn:
-            delivery_leases.defer_delivery(
-                conn, lease, now, now + wait, make_attempt_outcome(problem), counts=False
-            )
+            outcome = make_attempt_outcome(problem)
+            if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome, counts=False):
+                raise LeaseLostError
         self._told.report_attempt(lease, problem, now + wait)
 
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Interval, Row, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import DELIVERY
 from gateway.store import transitions
 from gateway.store.lanes import ensure_lanes
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import deliveries, lanes
+from gateway.store.tables import Instant, deliveries, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
     "release_lane",
     "try_lane",
 ]
-
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +55,14 @@ def hold_lane(conn: Connection, name: str, at: datetime, actor: str, reason: str
 def release_lane(conn: Connection, name: str, at: datetime) -> Row[Any]:
     """Release a held lane and return how it was held; raises GW705 when it is not held.
 
-    A delivery does not expire while its lane is held: its time limit moves by the time of the hold.
+    A delivery does not expire while its lane is held: its time limit moves by the time it was held back.
     """
     row = _lock_lane(conn, name)
     if row is None or row.held_at is None:
         raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is not held", "lane")
     nothing = {"held_at": None, "held_by": None, "hold_reason": None}
     conn.execute(update(lanes).where(lanes.c.name == name).values(nothing))
-    _extend_time_limits(conn, name, max(timedelta(0), at - row.held_at))
+    _extend_time_limits(conn, name, row.held_at, at)
     return row
 
 
@@ -78,12 +76,24 @@ def _format_utc(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _extend_time_limits(conn: Connection, name: str, held: timedelta) -> None:
-    on_postgresql = conn.dialect.name == "postgresql"
-    more: Any = literal(held, Interval()) if on_postgresql else literal(held // _MICROSECOND)
-    limited = deliveries.c.expires_at.is_not(None)
-    waiting = (deliveries.c.lane == name, build_state_condition(deliveries, "QUEUED"), limited)
-    conn.execute(update(deliveries).where(*waiting).values(expires_at=deliveries.c.expires_at.op("+")(more)))
+def _extend_time_limits(conn: Connection, name: str, held_at: datetime, at: datetime) -> None:
+    """Move each time limit by the time since `held_at`, or since the delivery was queued if that is later.
+
+    No message carries its limit in its octets: the hub seals no TimeToLive.
+    """
+    d = deliveries.c
+    waiting = (d.lane == name, build_state_condition(deliveries, "QUEUED"), d.expires_at.is_not(None))
+    _lock_deliveries(conn, *waiting)
+    since = case((d.created_at > held_at, d.created_at), else_=literal(held_at, Instant()))
+    more = literal(at, Instant()).op("-")(since)
+    extended = update(deliveries).where(*waiting, since < at)
+    conn.execute(extended.values(expires_at=d.expires_at.op("+")(more)))
+
+
+def _lock_deliveries(conn: Connection, *which: ColumnElement[bool]) -> None:
+    """Lock deliveries in the order of their numbers, as every act on several deliveries does."""
+    found = select(deliveries.c.id).where(*which).order_by(deliveries.c.id)
+    conn.execute(found.with_for_update(key_share=True)).all()
 
 
 def list_held_lanes(conn: Connection) -> Sequence[Row[Any]]:
@@ -121,6 +131,7 @@ def try_lane(conn: Connection, name: str, at: datetime, actor: str) -> tuple[int
         build_state_condition(deliveries, "QUEUED"),
         deliveries.c.due_at > at,
     )
+    _lock_deliveries(conn, *waiting)
     changed = update(deliveries).where(*waiting).values(due_at=at).returning(deliveries.c.id)
     tried = tuple(sorted(conn.execute(changed).scalars()))
     steps = [(number, "QUEUED", "QUEUED") for number in tried]

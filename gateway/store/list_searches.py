@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
 )
 
+from gateway.errors import NO_ADDRESS
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
 from gateway.store.prepared_statements import build_state_condition
@@ -215,8 +216,9 @@ _DELIVERY_SOURCE: Final = (
 def search_deliveries(conn: Connection, wanted: ListFilter) -> ListPage:
     """Return deliveries, oldest first, with their case, their lane, and the delivery they wait for.
 
-    Without states those that are not finished. The party or agency is the destination. The reference
-    is one of the case, or the id at the destination.
+    Without states those that are not finished. The party or agency is the destination; a task that
+    waits for the address of the agency is found too. The reference is one of the case,
+    or the id at the destination.
     """
     conditions = _build_delivery_conditions(wanted)
     if wanted.text:
@@ -247,11 +249,22 @@ def _build_delivery_conditions(wanted: ListFilter) -> list[ColumnElement[bool]]:
     if wanted.party:
         found.append(d.destination.in_((wanted.party, *wanted.partners)))
     if wanted.agency:
-        found.append(d.destination == wanted.agency)
+        found.append(_build_destination_condition(wanted.agency))
     if wanted.reference:
         of_case = select(cases.c.id).where(_build_reference_condition(wanted.reference))
         found.append(or_(d.case_id.in_(of_case), d.wire_id == wanted.reference))
     return found
+
+
+def _build_destination_condition(agency: str) -> ColumnElement[bool]:
+    """Return the condition for deliveries to an agency, and for tasks that wait for its address.
+
+    The sentence of such a task ends with the setting that is missing.
+    """
+    d = deliveries.c
+    setting = f" at agency.{agency[:40]}.endpoint"
+    waits = and_(d.problem == NO_ADDRESS.id, d.last_sentence.endswith(setting, autoescape=True))
+    return or_(d.destination == agency, waits)
 
 
 def _build_delivery_text(conn: Connection, wanted: ListFilter) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from gateway.cli.commands.process import log_endings_daily
 from gateway.cli.partner_findings import (
@@ -18,8 +18,9 @@ from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.hub import load_shipped_rules
+from gateway.store import tables
 from gateway.store.delivery_leases import DeliveryLease
-from gateway.store.engine import read_transaction
+from gateway.store.engine import read_transaction, write_transaction
 from tests.cli.test_registration import Run, home, keys, run
 from tests.kit.desk import Desk
 
@@ -109,3 +110,24 @@ def test_check_finds_a_failed_delivery_in_the_database(home: Path, run: Run) -> 
     status, text = run("check")
     assert status == 1
     assert "GW604 1 delivery is FAILED, the last 1 GW604 its time was over before the first attempt" in text
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [(None, "the last 1 it answered with a fault at Body"), ("GW699", "the last 1 GW699 it answered")],
+)
+def test_a_failed_delivery_without_a_known_problem_is_told_too(
+    engine: Engine, problem: str | None, told: str
+) -> None:
+    def act(_: DeliveryLease) -> None:
+        raise GatewayError(REFUSED_FOR_GOOD, "it answered with a fault", "Body")
+
+    desk = Desk(engine, act)
+    desk.queue()
+    desk.worker.run_once()
+    with write_transaction(engine) as conn:
+        conn.execute(update(tables.deliveries).values(problem=problem))
+    with read_transaction(engine) as conn:
+        (found,) = find_failed_deliveries(conn)
+    assert (found.problem.id, found.location) == ("GW604", "lane KR-A")
+    assert found.detail.startswith(f"1 delivery is FAILED, {told}")

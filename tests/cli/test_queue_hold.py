@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event, select
 
 from gateway.cli import main
+from gateway.errors import NO_ADDRESS, GatewayError
 from gateway.evidence import list_subject_leaves
+from gateway.hub import operator_actions
 from gateway.store import (
     audit_log,
     deliveries,
     delivery_leases,
     lane_holds,
     lanes,
+    make_attempt_outcome,
     parties,
     read_transaction,
     write_transaction,
 )
+from gateway.store.tables import transitions
 from tests.kit.rows import NOW, delivery, later, open_case
 
 Run = Callable[..., tuple[int, str, str]]
@@ -218,3 +225,92 @@ def test_the_queue_shows_the_beginning_of_the_last_sentence(engine: Engine, run:
     assert said not in out
     assert list_rows(run, "queue", "list", "--text", "connection REFUSED")[0]["last_sentence"] == said
     assert list_rows(run, "queue", "list", "--text", "time-out") == []
+
+
+def act_at_once(engine: Engine, *acts: Callable[[Connection], Any]) -> None:
+    """Run each act in a transaction and a thread of its own; the first one commits last."""
+    begun, failed = threading.Event(), []
+
+    def run_act(number: int, act: Callable[[Connection], Any]) -> None:
+        try:
+            if number:
+                assert begun.wait(30)
+            with write_transaction(engine) as conn:
+                act(conn)
+        except BaseException as error:
+            failed.append(error)
+
+    def act_first(conn: Connection) -> None:
+        watched = {"deliveries", "lanes"}
+
+        def after_lock(*told: Any) -> None:
+            words = told[2]
+            if any(f"UPDATE {name}" in words or "FOR NO KEY UPDATE" in words for name in watched):
+                begun.set()
+                time.sleep(0.4)  # the other act takes what it locks first
+
+        event.listen(conn, "after_cursor_execute", after_lock)
+        acts[0](conn)
+        begun.set()
+
+    threads = [
+        threading.Thread(target=run_act, args=(number, act))
+        for number, act in enumerate((act_first, *acts[1:]))
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(60)
+    assert failed == []
+
+
+@pytest.mark.parametrize("of_lane", ["try", "release"])
+def test_acts_on_a_delivery_and_on_its_lane_do_not_wait_for_each_other(engine: Engine, of_lane: str) -> None:
+    """Each locks the lane first; on PostgreSQL another order is a deadlock."""
+    one = queue(engine, due_at=FAR, expires_at=FAR)
+
+    def act_on_delivery(conn: Connection) -> None:
+        refused = pytest.raises(GatewayError, match="release it first") if of_lane == "release" else None
+        with refused or nullcontext():
+            operator_actions.try_delivery(conn, one, later(1), "kim")
+
+    def act_on_lane(conn: Connection) -> None:
+        if of_lane == "try":
+            operator_actions.try_lane(conn, "KR-A", later(2), "lee")
+        else:
+            operator_actions.release_lane(conn, "KR-A", later(2), "lee")
+
+    if of_lane == "release":
+        with write_transaction(engine) as conn:
+            lane_holds.hold_lane(conn, "KR-A", NOW, "lee", REASON)
+    act_at_once(engine, act_on_delivery, act_on_lane)
+    with read_transaction(engine) as conn:
+        assert lane_holds.list_held_lanes(conn) == []
+
+
+def test_named_deliveries_are_changed_lane_by_lane(engine: Engine, run: Run) -> None:
+    """In the order of lane and number, however they are named: so that no two verbs wait for each other."""
+    one, two, three = queue(engine, destination="KR-B"), queue(engine), queue(engine)
+    status, out, _ = run("queue", "hold", str(three), str(one), str(two))
+    assert (status, out) == (0, f"Held 3 deliveries of several lanes: {three}, {one}, {two}.\n")
+    with read_transaction(engine) as conn:
+        done = conn.execute(select(transitions.c.object_id).order_by(transitions.c.id)).scalars().all()
+    assert list(done) == [two, three, one]
+
+
+def test_an_agency_without_an_address_has_what_waits_for_it(engine: Engine, run: Run) -> None:
+    found = {}
+    for agency in ("KR-A", "KR_A", "R-A"):
+        found[agency] = queue(engine, agent="local", destination="local", dedupe_key=f"admit:{agency}")
+        with write_transaction(engine) as conn:
+            (lease,) = delivery_leases.claim_deliveries(conn, "local", "w1", NOW, later(60))
+            problem = GatewayError(
+                NO_ADDRESS, f"there is no address for {agency}", f"agency.{agency}.endpoint"
+            )
+            delivery_leases.defer_delivery(conn, lease, NOW, FAR, make_attempt_outcome(problem))
+    called = queue(engine)
+    assert [row["id"] for row in list_rows(run, "queue", "list", "--agency", "KR-A")] == [
+        found["KR-A"],
+        called,
+    ]
+    assert [row["id"] for row in list_rows(run, "queue", "list", "--agency", "KR_A")] == [found["KR_A"]]

@@ -184,3 +184,13 @@ def test_an_address_that_is_none_is_misuse(
     fixed = ("--as", "broker", "--partner", str(keys), "--agreement", str(tmp_path / "agreement.yaml"))
     assert main(["listen", *fixed, "--folder", str(tmp_path / "r"), "--at", address]) == 2
     assert "HOST:PORT" in capsys.readouterr().err
+
+
+def test_messages_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10_000, 9999, 10_001, 2):
+        stored = tmp_path / f"{number:04d}-Result"
+        stored.mkdir()
+        (stored / "summary.json").write_text(json.dumps({"number": number}))
+        (stored / "receipt.http").write_bytes(b"Content-Type: text/xml\r\n\r\n<receipt/>")
+    rows = MessageFolder(tmp_path, print).read_rows()
+    assert [row["number"] for row in rows] == [2, 9999, 10_000, 10_001]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.delivery.failure_log import FailureLog
-from gateway.errors import NO_ADDRESS, PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.errors import NO_ADDRESS, PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError, Problem
 from gateway.hub.outbox.line_limit import LineLimit
+from gateway.store import delivery_maintenance, write_transaction
 from gateway.store.delivery_leases import DeliveryLease
 from tests.flows.test_silence import story
 from tests.kit.desk import Desk
@@ -129,3 +131,19 @@ def test_a_task_of_the_hub_says_nothing_about_a_partner_that_works_again(
     log.report_success(lease_of(id=4))
     assert lines(caplog, logging.WARNING)[-1] == "KR-A works again: delivery 4"
     assert "local works again" not in caplog.text
+
+
+@pytest.mark.parametrize("problem", [UNREACHABLE, NO_ADDRESS])
+def test_a_lost_lease_is_not_told_as_a_repeat(
+    engine: Engine, caplog: pytest.LogCaptureFixture, problem: Problem
+) -> None:
+    def act(_: DeliveryLease) -> None:
+        with write_transaction(engine) as conn:
+            delivery_maintenance.reclaim_lost_leases(conn, desk.clock() + timedelta(hours=1), "w2")
+        raise GatewayError(problem, "it is away", "there")
+
+    desk = Desk(engine, act)
+    (number,) = desk.queue()
+    desk.worker.run_once()
+    assert lines(caplog, logging.WARNING) == [f"delivery {number} was taken over by another worker"]
+    assert desk.events(number) == ["lease", "lease_lost"]

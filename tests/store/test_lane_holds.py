@@ -241,3 +241,22 @@ def test_a_delivery_that_a_worker_claims_meanwhile_is_left_to_it(engine):
     with write_transaction(engine) as conn:
         row = deliveries.find_by_id(conn, number)
         assert (tried, row.state, row.attempt) == ([], "ACTIVE", 1)
+
+
+def test_what_was_queued_during_a_hold_gains_only_the_time_since_then(engine):
+    with write_transaction(engine) as conn:
+        before = queue(conn, expires_at=later(60))
+        hold(conn, at=later(10))
+        meanwhile = deliveries.enqueue_delivery(conn, delivery(expires_at=later(36_040)), later(35_980))
+        endless = deliveries.enqueue_delivery(conn, delivery(), later(35_980))
+        lane_holds.release_lane(conn, "KR-A", later(36_010))
+        limits = [deliveries.find_by_id(conn, one).expires_at for one in (before, meanwhile, endless)]
+    assert limits == [later(36_060), later(36_070), None]
+
+
+def test_a_clock_that_was_set_back_shortens_no_time_limit(engine):
+    with write_transaction(engine) as conn:
+        number = queue(conn, expires_at=later(60))
+        hold(conn, at=later(10))
+        lane_holds.release_lane(conn, "KR-A", later(5))
+        assert deliveries.find_by_id(conn, number).expires_at == later(60)

@@ -124,7 +124,8 @@ def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past
     numbers = tuple(dict.fromkeys(arguments.delivery))
     with change_database(arguments) as change:
         before = _describe_deliveries(change.conn, numbers)
-        for one in numbers:
+        # In the order in which acts on lanes lock them: else two acts wait for each other.
+        for one in sorted(numbers, key=lambda number: (before.get(number, {}).get("lane", ""), number)):
             act(change.conn, one, change.at, change.by, *more)
         after = _describe_deliveries(change.conn, numbers)
         what = f"delivery {', '.join(map(str, numbers))}"

@@ -94,12 +94,13 @@ class MessageFolder:
         for left in folder.glob(f"{_NEW}*"):
             # Its writing was interrupted, so it was not acknowledged: the hub sends it again.
             shutil.rmtree(left)
-        numbers = (_NUMBERED.match(path.name) for path in folder.iterdir())
-        self._last = max((int(found[1]) for found in numbers if found), default=0)
+        self._last = max((_read_number(path.name) for path in folder.iterdir()), default=0)
 
     def read_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of the messages in the folder, in the order of arrival."""
-        for path in sorted(self._folder.glob("[0-9]*/summary.json")):
+        found = self._folder.glob("[0-9]*/summary.json")
+        # By number, not by name: 10000 comes after 9999.
+        for path in sorted(found, key=lambda path: (_read_number(path.parent.name), path)):
             row = json.loads(path.read_bytes())
             answer = path.with_name("receipt.http")
             if answer.is_file():
@@ -159,6 +160,12 @@ class MessageFolder:
         _synchronize_folder(self._folder)
         self._last += 1
         return name
+
+
+def _read_number(name: str) -> int:
+    """Return the number at the beginning of the name of a folder; 0 when it has none."""
+    found = _NUMBERED.match(name)
+    return int(found[1]) if found else 0
 
 
 def _synchronize_folder(folder: Path) -> None:

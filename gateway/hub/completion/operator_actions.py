@@ -75,9 +75,10 @@ def hold_delivery(
 def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
     """Make a queued delivery due now, and close the circuit of its lane; raises GW705 when that is held."""
     row = deliveries.find_by_id(conn, delivery)
-    deliveries.try_delivery(conn, delivery, at, actor)
     if row is not None:
+        # Every act on a lane locks it before its deliveries: else two acts wait for each other.
         lane_holds.close_lane_circuit(conn, row.lane)
+    deliveries.try_delivery(conn, delivery, at, actor)
     _record_action(conn, "try", delivery, at, actor)
 
 
