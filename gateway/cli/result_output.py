@@ -8,11 +8,12 @@ are measured in cells of a terminal, of which a Korean or Chinese character take
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -33,6 +34,7 @@ __all__ = [
     "print_report",
     "print_sentence",
     "print_table",
+    "report_wrong_row",
 ]
 
 #: The colour of a row's state, by its value.
@@ -139,6 +141,8 @@ class ReportedFailure:
     problem: str = ""
     location: str = ""
     help: str = ""
+    #: What the verb found before it failed; only in JSON.
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def format_line(self) -> str:
         """Return the sentence; the place is named once, and the help last."""
@@ -149,16 +153,18 @@ class ReportedFailure:
             return told
         return f"{told}{'' if told.endswith('?') else '.'} Try `{self.help}`."
 
-    def to_json(self) -> dict[str, str | None]:
-        """Return the four values; what is not known is null."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the four values, and what was found; what is not known is null."""
         return {
             "problem": self.problem or None,
             "detail": self.detail,
             "location": self.location or None,
             "help": self.help or None,
+            **self.more,
         }
 
 
+_PROBLEM_ID: Final = re.compile(r"\bGW[0-9]{3}\b")
 #: Whether failures are printed as JSON objects.
 _failures_as_json: Final[ContextVar[bool]] = ContextVar("failures_as_json", default=False)
 
@@ -177,14 +183,24 @@ def print_failure(failure: ReportedFailure) -> None:
     """Print why a verb failed to standard error: one line, or one JSON object with ``--json``."""
     if _failures_as_json.get():
         # Octets of an argument that are not text are escaped, as JSON knows them.
-        write_error(json.dumps(failure.to_json(), ensure_ascii=not failure.detail.isprintable()))
+        told = failure.to_json()
+        write_error(json.dumps(told, default=format_value, ensure_ascii=not failure.detail.isprintable()))
     else:
         write_error(restate_times(f"gateway: {failure.format_line()}"))
 
 
 def print_problem(words: str) -> None:
-    """Print one line about a problem to standard error, or one JSON object with ``--json``."""
-    print_failure(ReportedFailure(words))
+    """Print one line about a problem to standard error, or one JSON object with the id that it names."""
+    named = _PROBLEM_ID.search(words) if _failures_as_json.get() else None
+    print_failure(ReportedFailure(words, named[0] if named is not None else ""))
+
+
+def report_wrong_row(words: str) -> int:
+    """Print that a row which was named is not there, or is there already: GW808; return the status, 1."""
+    from gateway.errors import MISUSE
+
+    print_failure(ReportedFailure(words, MISUSE.id))
+    return 1
 
 
 def count_things(number: int, one: str, many: str = "") -> str:

@@ -7,7 +7,7 @@ names with their namespaces. An element with the right name in a wrong namespace
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from lxml import etree
@@ -157,7 +157,23 @@ def _describe_wrong_child(error: Any) -> str | None:
     if parent not in wanted and any(_read_local_name(one) == _read_local_name(parent) for one in wanted):
         # A wrapper of ours has the name of the element in it: the inner one has our namespace by mistake.
         return describe_unexpected_element(parent, wanted)
-    return describe_unexpected_element(str(error.invalid_tag), wanted)
+    tag = str(error.invalid_tag)
+    if not wanted:
+        wanted = list(_list_wildcard_names(error.validator, _read_local_name(tag)))
+    return describe_unexpected_element(tag, wanted)
+
+
+def _list_wildcard_names(group: Any, name: str) -> Iterator[str]:
+    """Yield the known elements of a local name that the wildcards of a group accept.
+
+    xmlschema says nothing of a wildcard in what it expects.
+    """
+    for particle in group.iter_elements():
+        if getattr(particle, "process_contents", None) is None:
+            continue
+        for space in particle.namespace:
+            if f"{{{space}}}{name}" in group.maps.elements:
+                yield f"{{{space}}}{name}"
 
 
 def describe_libxml_violation(message: str) -> str:

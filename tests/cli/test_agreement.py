@@ -92,8 +92,11 @@ def test_a_file_is_checked_without_loading_it(tmp_path: Path, run: Run, engine: 
 
 def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     status, out, err = run("agreement", "load", write(tmp_path, BROKEN), "--json")
-    told = json.loads(out)
-    assert (status, err, told["loaded"], told["problem"]["id"]) == (1, "", False, "GW313")
+    told = json.loads(err)
+    assert (status, out, told["loaded"], told["problem"]) == (1, "", False, "GW313")
+    assert told["detail"].startswith("not loaded: ")
+    assert told["location"]
+    assert {"error"} <= {one["severity"] for one in told["findings"]}
     status, out, _ = run("agreement", "load", write(tmp_path, NEW), "--json")
     told = json.loads(out)
     assert (status, told["loaded"], told["problem"]) == (0, True, None)

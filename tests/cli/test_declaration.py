@@ -104,10 +104,11 @@ def test_hostile_files_are_answered(capsys: pytest.CaptureFixture[str], write, n
 def test_what_is_no_file_is_misuse(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
     good = tmp_path / "good.xml"
     good.write_bytes(GOOD)
-    status, lines = check(capsys, tmp_path / name, good)
-    assert status == 2
-    assert [line["accepted"] for line in lines] == [False, True]
-    assert lines[0]["problems"][0]["id"] == "GW808"
+    assert main(["declaration", "check", "--json", str(tmp_path / name), str(good)]) == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["accepted"] is True
+    told = json.loads(printed.err)
+    assert (told["problem"], told["detail"].count("cannot be read")) == ("GW808", 1)
 
 
 @pytest.mark.parametrize("words", [["check"], ["check", "--what", "f"], [], ["judge", "f"]])

@@ -125,7 +125,12 @@ def test_good_cases_print_the_form_that_the_manual_tells(
 
 def test_what_is_not_there_is_an_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("migrate --new --home PLACE", tmp_path, capsys)[0] == 0
-    for words in ("case show SW26000001", "message show 9", "queue show 9", "party show none"):
+    rows = ("party mandate revoke 9", "party certificate retire 00", "audit show 9", "account show none")
+    for words in ("case show SW250000001", "message show 9", "queue show 9", "party show none", *rows):
         status, out, err = run(f"{words} --home PLACE", tmp_path, capsys)
         assert (status, out) == (1, ""), words
-        assert [one.keys() for one in read_lines(err)] == [{"problem", "detail", "location", "help"}], words
+        (told,) = read_lines(err)
+        assert told.keys() == {"problem", "detail", "location", "help"}, words
+        assert told["problem"] == "GW808", words
+        assert main([*words.split(), "--home", str(tmp_path / "home")]) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == f"gateway: GW808 {told['detail']}"

@@ -81,6 +81,18 @@ def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     assert documents(home, capsys) == before
 
 
+def test_a_refusal_in_json_has_the_changes_with_it(
+    home: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = documents(home, capsys)
+    assert use(home, small, "--json") == 1
+    printed = capsys.readouterr()
+    told = json.loads(printed.err)
+    assert (printed.out, told["problem"], told["added"], told["changed"]) == ("", "GW507", ["D-1"], [])
+    assert told["removed"] == sorted(before)
+    assert documents(home, capsys) == before
+
+
 @pytest.mark.parametrize("name", ["NOBODY", "KFDA-FOOD-IMP"])
 def test_a_name_that_is_not_removed_is_refused(
     home: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -124,7 +136,10 @@ def test_what_is_exported_is_all_that_is_in_force(
     assert main(["map", "list", "--home", str(home), "--json"]) == 0
     before = json.loads(capsys.readouterr().out)
     assert use(home, again) == 0
-    assert capsys.readouterr().out.count(": none\n") == 4
+    told = capsys.readouterr().out
+    assert told.count(": none\n") == 4
+    assert "Already in force; nothing was changed: " in told
+    assert "next message" not in told
     assert main(["map", "list", "--home", str(home), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == before
 

@@ -105,6 +105,15 @@ def test_the_schema_and_the_signature_are_told_together(check: Check) -> None:
     assert "content, attachments and mappings: the schema comes first" in told["not_checked"]
 
 
+def test_a_wrong_namespace_inside_is_told_as_that(check: Check) -> None:
+    """The elements around a declaration accept any of its namespace: the words name both namespaces."""
+    right, wrong = (f"urn:wco:datamodel:WCO:DEC-DMS:{number}" for number in (2, 3))
+    told = check(changes={f'xmlns="{right}"': f'xmlns="{wrong}"'}, by=None)["problems"]
+    assert [one["message"] for one in told if one["id"] == "GW402"] == [
+        f"the namespace of Declaration is '{wrong}'; expected is '{right}'"
+    ]
+
+
 def test_a_supplement_needs_an_open_case(check: Check, home: Path) -> None:
     changes = {"<Function>9<": "<Function>35<"}
     told = check("--attach", LABEL, "--home", str(home), changes=changes)

@@ -45,12 +45,17 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
 
     def submit(self, *words: str, file: Path = SAMPLE_FILE) -> tuple[int, dict[str, Any], str]:
-        """Run the verb; return status, its JSON and what it said beside."""
+        """Run the verb; return status, its report and the sentences in it, or the problem alone."""
         fixed = ("--partner", str(self.folder), "--retry-interval", "0.05", "--json")
         status = main(["submit", str(file), "--as", "broker", "--to", self.hub.url, *fixed, *words])
         captured = self.capsys.readouterr()
         assert "Traceback" not in captured.err
-        return status, json.loads(captured.out) if captured.out else {}, captured.err
+        if not captured.out:
+            return status, {}, captured.err
+        # One object is all that is printed.
+        assert captured.err == ""
+        told = json.loads(captured.out)
+        return status, told, "\n".join([*told["progress"], told.get("problem", "")])
 
     def afterwards(self, *contents: Callable[[], tuple[str, bytes]]) -> threading.Thread:
         """Let the hub send documents once the submission has come."""
@@ -340,7 +345,7 @@ def test_an_endpoint_that_is_taken_is_said_plainly(desk: Desk) -> None:
     ("words", "status"),
     [
         (("submit",), 2),
-        (("submit", "nowhere.xml", "--as", "broker", "--to", "http://127.0.0.1:1/"), 1),
+        (("submit", "nowhere.xml", "--as", "broker", "--to", "http://127.0.0.1:1/"), 2),
         (("submit", str(SAMPLE_FILE), "--as", "broker", "--to", "http://127.0.0.1:1/", "--wait", "soon"), 2),
     ],
 )
@@ -354,7 +359,7 @@ def test_misuse(words: tuple[str, ...], status: int, capsys: pytest.CaptureFixtu
     [
         (("--attach", "nothing"), 2, "cid=FILE"),
         (("--attach", "a=/nowhere/at/all"), 2, "cannot be read"),
-        (("--agreement", "/nowhere.yaml"), 1, "cannot be read"),
+        (("--agreement", "/nowhere.yaml"), 2, "cannot be read"),
     ],
 )
 def test_misuse_with_a_good_folder(desk: Desk, words: tuple[str, ...], status: int, said: str) -> None:

@@ -23,7 +23,7 @@ from gateway.accounts import (
     list_roles,
 )
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.result_output import print_json, print_problem, print_table
+from gateway.cli.result_output import print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -75,7 +75,7 @@ def add_account(arguments: Arguments) -> int:
     with change_database(arguments) as change:
         if accounts.find_by_name(change.conn, arguments.name) is not None:
             change.leave_unchanged()
-            return _report_refusal(f"there is an account {arguments.name} already")
+            return report_wrong_row(f"there is an account {arguments.name} already")
         new = NewAccount(arguments.name, shown, change.by, hashed, language=arguments.language)
         number = accounts.insert_account(change.conn, new, change.at)
         _store_roles(change.conn, number, arguments.organisation, arguments.roles, change.at)
@@ -164,7 +164,7 @@ def show_account(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = accounts.find_by_name(conn, arguments.name)
         if row is None:
-            return _report_refusal(f"there is no account {arguments.name}")
+            return report_wrong_row(f"there is no account {arguments.name}")
         told = _describe_account(conn, row.id)
         told["sessions"] = [
             {"began": one.created_at, "seen": one.seen_at, "ended": one.ended_at, "method": one.method}
@@ -174,18 +174,13 @@ def show_account(arguments: Arguments) -> int:
     return 0
 
 
-def _report_refusal(sentence: str) -> int:
-    print_problem(sentence)
-    return 1
-
-
 def _change_account(arguments: Arguments, apply: Any) -> int:
     """Apply a change to the account of the arguments, with its row of audit."""
     with change_database(arguments) as change:
         row = accounts.find_by_name(change.conn, arguments.name)
         if row is None:
             change.leave_unchanged()
-            return _report_refusal(f"there is no account {arguments.name}")
+            return report_wrong_row(f"there is no account {arguments.name}")
         before = _describe_account(change.conn, row.id)
         sentence = apply(change.conn, row, change.at)
         after = _describe_account(change.conn, row.id)

@@ -11,7 +11,14 @@ from gateway.cli.audited_changes import DatabaseChange, change_database, print_c
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
 from gateway.cli.register_views import describe_agreements
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
+from gateway.cli.result_output import (
+    ReportedFailure,
+    count_things,
+    print_failure,
+    print_json,
+    print_problem,
+    print_sentence,
+)
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -70,8 +77,10 @@ def _print_judgment(
     if as_json:
         told: dict[str, Any] = {"agreement": name, "loaded": problem is None, "pmodes": modes}
         told["findings"] = [finding_to_json(one) for one in findings]
-        told["problem"] = {"id": problem.problem.id, "detail": problem.detail} if problem else None
-        print_json(told if problem is not None else change.describe_done(sentence, **told))
+        if problem is not None:
+            print_failure(ReportedFailure(problem.detail, problem.problem.id, problem.location, more=told))
+        else:
+            print_json(change.describe_done(sentence, **told, problem=None))
         return
     for one in findings:
         say = print if problem is None else print_problem

@@ -14,7 +14,7 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import format_facts, format_value, print_json, print_problem
+from gateway.cli.result_output import format_facts, format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -53,8 +53,7 @@ def show_audit(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = audit_log.find_action(conn, arguments.change)
     if row is None:
-        print_problem(f"there is no change {arguments.change} in the audit")
-        return 1
+        return report_wrong_row(f"there is no change {arguments.change} in the audit")
     report = _describe_row(dict(row._mapping))
     if arguments.json:
         print_json(report)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.cli.delivery_report import format_attempt, read_delivery_report
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
-from gateway.cli.result_output import format_value, print_json, print_problem
+from gateway.cli.result_output import format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -71,8 +71,7 @@ def show_case(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         case = _find_case(conn, arguments.number)
         if case is None:
-            print_problem(f"there is no case {arguments.number}")
-            return 1
+            return report_wrong_row(f"there is no case {arguments.number}")
         report = dict(case._mapping) | _read_case_details(conn, case)
         add_case_waiting(conn, [report], read_clock())
         add_delivery_waiting(conn, report["deliveries"], read_clock())

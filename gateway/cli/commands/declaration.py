@@ -15,6 +15,7 @@ from lxml import etree
 
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
 from gateway.cli.mapping_folder import load_mappings
+from gateway.cli.result_output import ReportedFailure, print_failure
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_UNKNOWN, MISUSE, GatewayError
@@ -32,6 +33,7 @@ _SUBMISSION_GIVEN: Final = ValidationFinding(
     1,
     "this is a submission, not a declaration: `gateway submission check FILE` judges it as a whole",
 )
+_HELP: Final = "gateway declaration check --help"
 _LINE: Final = re.compile(r"line ([0-9]+)")
 
 
@@ -48,10 +50,14 @@ def check_declarations(arguments: Arguments) -> int:
     """Validate each file; return 0 when all are accepted, 1 when some are not, 2 when one is unreadable."""
     status = 0
     for file in arguments.files:
-        judgement = judge_declaration_file(file)
+        try:
+            judgement = judge_declaration_file(file)
+        except GatewayError as missing:
+            print_failure(ReportedFailure(missing.detail, missing.problem.id, help=_HELP))
+            status = 2
+            continue
         if not judgement.accepted:
-            unreadable = any(remark.problem is MISUSE for remark in judgement.problems)
-            status = max(status, 2 if unreadable else 1)
+            status = max(status, 1)
         if arguments.json:
             print(json.dumps(_describe_judgement(file, judgement)))
         else:
@@ -60,9 +66,10 @@ def check_declarations(arguments: Arguments) -> int:
 
 
 def judge_declaration_file(file: str) -> ValidationReport:
-    """Validate one file with any content; never raise for its content."""
+    """Validate one file with any content; raise GW808 if it cannot be read, never for its content."""
+    content = _read_file_start(file)
     try:
-        root = parse_xml(_rename_ascii_encoding(_read_file_start(file)))
+        root = parse_xml(_rename_ascii_encoding(content))
     except GatewayError as error:
         line = _LINE.match(error.location)
         return ValidationReport.make_unreadable(error, int(line[1]) if line else 0)
@@ -95,7 +102,7 @@ def _read_file_start(file: str) -> bytes:
             return stream.read(DEFAULT_LIMITS.xml + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "the name of the file is not possible"
-        raise GatewayError(MISUSE, f"the file cannot be read: {reason}") from None
+        raise GatewayError(MISUSE, f"{file} cannot be read: {reason}") from None
 
 
 def _rename_ascii_encoding(data: bytes) -> bytes:

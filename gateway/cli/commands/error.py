@@ -6,10 +6,10 @@ import dataclasses
 
 import click
 
-from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import PROBLEMS, Problem
+from gateway.errors import MISUSE, PROBLEMS, GatewayError, Problem
 
 __all__ = ["explain_problem", "format_problem"]
 
@@ -26,8 +26,7 @@ def explain_problem(arguments: Arguments) -> int:
     elif arguments.id.upper() in PROBLEMS:
         chosen = [PROBLEMS[arguments.id.upper()]]
     else:
-        print_problem(f"there is no problem {arguments.id!r}; `gateway error` lists all")
-        return 2
+        raise GatewayError(MISUSE, f"there is no problem {arguments.id[:40]}; `gateway error` lists all")
     for problem in chosen:
         if arguments.json:
             print_json(dataclasses.asdict(problem))

@@ -13,7 +13,7 @@ import click
 from sqlalchemy import Connection, Row
 
 from gateway.cli.commands.message import find_message
-from gateway.cli.result_output import format_facts, print_json, print_problem
+from gateway.cli.result_output import format_facts, print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -67,8 +67,8 @@ def judge_signers(arguments: Arguments) -> int:
     elif told:
         print("\n\n".join(format_facts(one) for one in told))
     if not told:
-        print_problem("no verdict on a certificate is stored for it")
-    return 0 if told and all(one["agree"] for one in told) else 1
+        return report_wrong_row("no verdict on a certificate is stored for it")
+    return 0 if all(one["agree"] for one in told) else 1
 
 
 def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:

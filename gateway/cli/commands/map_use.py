@@ -13,7 +13,15 @@ import click
 from gateway.cli.audited_changes import DatabaseChange, change_database
 from gateway.cli.commands.map_check import find_static_problems
 from gateway.cli.partner_findings import find_missing_addresses
-from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
+from gateway.cli.result_output import (
+    ReportedFailure,
+    count_things,
+    format_value,
+    print_failure,
+    print_json,
+    print_sentence,
+    print_table,
+)
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -63,10 +71,11 @@ def use_mappings(arguments: Arguments) -> int:
         said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
         if not arguments.json:
             _print_changes(said)
-        check_removed_documents(changes, arguments.remove)
-        _activate_folder(change, folder, said)
+        _check_removals(changes, arguments)
+        is_new = _activate_folder(change, folder, said)
     documents = count_things(len(folder.bundle.documents), "document")
-    sentence = f"In force from the next message on: {documents}, bundle {folder.bundle.digest[:16]}."
+    words = "In force from the next message on" if is_new else "Already in force; nothing was changed"
+    sentence = f"{words}: {documents}, bundle {folder.bundle.digest[:16]}."
     if arguments.json:
         print_json(change.describe_done(sentence, **said))
     else:
@@ -100,13 +109,26 @@ def _check_mapping_folder(folder: Path | None) -> _CheckedFolder:
     return _CheckedFolder(bundle, place, octets)
 
 
-def _activate_folder(change: DatabaseChange, folder: _CheckedFolder, said: Mapping[str, Any]) -> None:
-    """Store and activate a folder, with evidence; do nothing where it is the one in force."""
+def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
+    """Raise GW507 for what goes out of force and is not named; with JSON it has the changes with it."""
+    try:
+        check_removed_documents(changes, arguments.remove)
+    except GatewayError as refused:
+        if not arguments.json:
+            raise
+        told = {name: list(getattr(changes, name)) for name in ("added", "changed", "removed")}
+        print_failure(ReportedFailure(refused.detail, refused.problem.id, more=told))
+        # The end of the verb takes the transaction back.
+        raise click.exceptions.Exit(1) from refused
+
+
+def _activate_folder(change: DatabaseChange, folder: _CheckedFolder, said: Mapping[str, Any]) -> bool:
+    """Store and activate a folder, with evidence; return whether it was not the one in force already."""
     conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
     before = mapping_bundles.find_active_digest(conn)
     if version == before:
         change.leave_unchanged()
-        return
+        return False
     digest = folder.bundle.digest
     if folder.octets is not None:
         mapping_bundles.store_bundle(conn, digest, folder.octets, change.at)
@@ -116,6 +138,7 @@ def _activate_folder(change: DatabaseChange, folder: _CheckedFolder, said: Mappi
     names = ("bundle", "documents", "added", "changed", "removed")
     after = {name: said[name] for name in names}
     change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
+    return True
 
 
 def _describe_changes(changes: MappingChanges, after: MappingBundle, before: MappingBundle) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import print_json, print_problem, print_table
+from gateway.cli.result_output import print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -115,8 +115,7 @@ def dump_message(arguments: Arguments) -> int:
 
 
 def _report_missing_message(name: str) -> int:
-    print_problem(f"there is no message {name}")
-    return 1
+    return report_wrong_row(f"there is no message {name}")
 
 
 @verb

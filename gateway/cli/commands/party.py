@@ -10,7 +10,7 @@ from gateway.cli.audited_changes import DatabaseChange, change_database, print_c
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
 from gateway.cli.register_views import describe_party
-from gateway.cli.result_output import print_json, print_problem
+from gateway.cli.result_output import print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -118,7 +118,7 @@ def show_party(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = parties.find_party(conn, arguments.party)
         if row is None:
-            return _report_missing_row(f"no party {arguments.party}")
+            return report_wrong_row(f"there is no party {arguments.party}")
         report = dict(row._mapping) | {
             "ids": [
                 f"{one.type}|{one.value}" if one.type else one.value
@@ -137,8 +137,3 @@ def show_party(arguments: Arguments) -> int:
         }
     print_json(report)
     return 0
-
-
-def _report_missing_row(words: str) -> int:
-    print_problem(words)
-    return 1

@@ -14,7 +14,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.named_files import read_file
 from gateway.cli.register_views import describe_certificate, describe_party
 from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row
-from gateway.cli.result_output import format_value, print_problem, print_table
+from gateway.cli.result_output import format_value, print_table, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -135,8 +135,7 @@ def _change_certificate(arguments: Arguments, told: str, function: Callable[[Con
 
 
 def _report_missing_certificate() -> int:
-    print_problem("there is no such certificate")
-    return 1
+    return report_wrong_row("there is no such certificate")
 
 
 @verb

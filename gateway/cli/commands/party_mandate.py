@@ -6,7 +6,7 @@ import click
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.register_views import describe_mandate
-from gateway.cli.result_output import format_value, print_problem, print_table
+from gateway.cli.result_output import format_value, print_table, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -29,7 +29,7 @@ def add_mandate(arguments: Arguments) -> int:
         for party in (arguments.holder, arguments.principal):
             if parties.find_party(change.conn, party) is None:
                 change.leave_unchanged()
-                return _report_missing_row(f"no party {party}")
+                return report_wrong_row(f"there is no party {party}")
         start = arguments.start or change.at
         number = mandates.insert_mandate(
             change.conn, arguments.holder, arguments.principal, start, arguments.until
@@ -52,7 +52,7 @@ def revoke_mandate(arguments: Arguments) -> int:
         before = describe_mandate(change.conn, number)
         if not mandates.revoke_mandate(change.conn, number, change.at):
             change.leave_unchanged()
-            return _report_missing_row(f"there is no mandate {number} in force")
+            return report_wrong_row(f"there is no mandate {number} in force")
         after = describe_mandate(change.conn, number)
         change.record_trust_change(f"mandate {number}", before=before, after=after)
     who = f"{after['party_id']} may no longer file for {after['on_behalf_of']}" if after else ""
@@ -83,8 +83,3 @@ def list_mandates(arguments: Arguments) -> int:
     ]
     print_table(rows, as_json=arguments.json, columns=_COLUMNS)
     return 0
-
-
-def _report_missing_row(words: str) -> int:
-    print_problem(words)
-    return 1

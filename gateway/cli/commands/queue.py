@@ -24,7 +24,7 @@ from gateway.cli.list_options import (
     require_row_number,
 )
 from gateway.cli.register_views import describe_delivery
-from gateway.cli.result_output import count_things, print_json, print_problem
+from gateway.cli.result_output import count_things, print_json, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.terminal_text import write_error
@@ -107,8 +107,7 @@ def show_delivery(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         row = deliveries.find_by_id(conn, arguments.delivery)
         if row is None:
-            print_problem(f"there is no delivery {arguments.delivery}")
-            return 1
+            return report_wrong_row(f"there is no delivery {arguments.delivery}")
         steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
         report = read_delivery_report(conn, row) | {"transitions": steps}
         add_delivery_waiting(conn, [report], read_clock())

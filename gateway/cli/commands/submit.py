@@ -86,10 +86,10 @@ def submit_file(arguments: Arguments) -> int:
         print_json(
             exchange.told | ({"problem": problem, "advice": exchange.hints} if problem is not None else {})
         )
-    if problem is not None:
+    elif problem is not None:
         print_problem(problem)
-    for line in () if arguments.json else exchange.hints:
-        write_error(f"gateway: {line}")
+        for line in exchange.hints:
+            write_error(f"gateway: {line}")
     return 0 if problem is None else 1
 
 
@@ -118,7 +118,7 @@ class _Exchange:
             member,
             folder,
             _read_agreed_patience(arguments, member, message),
-            print_problem,
+            self._tell_progress,
             open_tls(arguments),
         )
         self.keeps_files = False
@@ -131,6 +131,7 @@ class _Exchange:
             "state": None,
             "questions": [],
             "result": None,
+            "progress": [],
         }
 
     def run_exchange(self) -> str | None:
@@ -165,6 +166,13 @@ class _Exchange:
     def _say(self, line: str) -> None:
         print_sentence(line, as_json=self._arguments.json)
         sys.stdout.flush()
+
+    def _tell_progress(self, words: str) -> None:
+        """Print what happens while the verb waits; with JSON the report alone has it."""
+        if self._arguments.json:
+            self.told["progress"].append(words)
+        else:
+            print_problem(words)
 
     def _report_failure(self, failure: SendingError, kept: Path) -> str:
         state = failure.state

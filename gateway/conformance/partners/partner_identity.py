@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
-from gateway.errors import KEY_UNAVAILABLE, MISUSE, PMODE_UNKNOWN, SIGNER_MISMATCH, GatewayError
+from gateway.errors import MISUSE, PMODE_UNKNOWN, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import AckRequest, PartyId, UserMessage
 from gateway.pki import (
     Certificate,
@@ -72,11 +72,11 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file that a partner needs; raise GW803 when it cannot be read."""
+    """Return the content of a file that a partner needs; raise GW808 when it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", str(path)) from None
+        raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", str(path)) from None
 
 
 #: Local names of the two parties; they are not sent.
