@@ -132,5 +132,5 @@ def test_what_is_not_there_is_an_object(tmp_path: Path, capsys: pytest.CaptureFi
         (told,) = read_lines(err)
         assert told.keys() == {"problem", "detail", "location", "help"}, words
         assert told["problem"] == "GW808", words
-        assert main([*words.split(), "--home", str(tmp_path / "home")]) == 1
+        assert main([*words.split(), "--home", str(tmp_path)]) == 1
         assert capsys.readouterr().err.splitlines()[-1] == f"gateway: GW808 {told['detail']}"
