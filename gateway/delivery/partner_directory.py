@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.delivery.http_client import HttpLimits
-from gateway.delivery.service_contracts import CallAttachment, ServiceCall
+from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract, load_contract
 from gateway.delivery.soap_caller import SoapDestination, compose_service_call
 from gateway.delivery.soap_client import AnswerPolicy
 from gateway.delivery.wsdl_files import WsdlFile
@@ -39,7 +39,8 @@ class PartnerService:
 class PartnerDirectory:
     """The configured partners by destination; composes calls and gives agents their destinations.
 
-    `limits` are the wire limits of their answers.
+    `limits` are the wire limits of their answers. `find_wsdl` returns the WSDL by which calls to an
+    agency without an address are composed; these calls wait in the queue.
     """
 
     def __init__(
@@ -48,28 +49,45 @@ class PartnerDirectory:
         judge: CertificateValidator,
         party_of: PartyOf,
         limits: WireLimits = DEFAULT_LIMITS,
+        find_wsdl: Callable[[str], WsdlFile | str] | None = None,
     ) -> None:
         self._partners = partners
         self._judge = judge
         self._party_of = party_of
         self._limits = limits
+        self._find_wsdl = find_wsdl
 
     def has_destination(self, destination: str) -> bool:
         """Return whether the destination is configured."""
         return destination in self._partners()
 
     def compose_call(self, call: OutgoingCall) -> bytes:
-        """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract."""
+        """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract.
+
+        The envelope for an agency without an address names none: each attempt adds it. Raises GW607
+        where nobody has agreed to the agency's WSDL yet, and for customs.
+        """
+        partner = self._partners().get(call.destination)
         words = ServiceCall(
             call.operation,
             call.message_id,
-            self._get_partner(call.destination).endpoint,
+            partner.endpoint if partner is not None else None,
             call.arguments,
             call.document,
             tuple(CallAttachment(one.content_id, one.media_type, one.content) for one in call.attachments),
             call.scope,
         )
-        return compose_service_call(self.resolve_destination(call.destination), words)
+        if partner is not None:
+            return compose_service_call(self.resolve_destination(call.destination), words)
+        return self._load_expected_contract(call.destination).compose_envelope(words)
+
+    def _load_expected_contract(self, name: str) -> ServiceContract:
+        if self._find_wsdl is None or name == CUSTOMS:
+            raise _make_address_problem(name)
+        try:
+            return load_contract(self._find_wsdl(name))
+        except GatewayError as problem:
+            raise _make_address_problem(name) from problem
 
     def resolve_destination(self, name: str) -> SoapDestination:
         """Return the destination of calls and the policy for its answers; raises GW607 without address."""
@@ -84,8 +102,7 @@ class PartnerDirectory:
     def _get_partner(self, name: str) -> PartnerService:
         partner = self._partners().get(name)
         if partner is None:
-            place = "customs.endpoint" if name == CUSTOMS else f"agency.{name[:40]}.endpoint"
-            raise GatewayError(NO_ADDRESS, f"there is no address for {name[:40]}", place)
+            raise _make_address_problem(name)
         return partner
 
     def _build_signer_check(self, party: str) -> Callable[[Certificate, datetime], None]:
@@ -99,3 +116,8 @@ class PartnerDirectory:
             )
 
         return check_partner_signer
+
+
+def _make_address_problem(name: str) -> GatewayError:
+    place = "customs.endpoint" if name == CUSTOMS else f"agency.{name[:40]}.endpoint"
+    return GatewayError(NO_ADDRESS, f"there is no address for {name[:40]}", place)

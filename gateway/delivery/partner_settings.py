@@ -20,7 +20,7 @@ from gateway.delivery.wsdl_files import WsdlFile, has_wsdl_file
 from gateway.errors import GatewayError
 from gateway.hub import CUSTOMS
 
-__all__ = ["PartnerSettings", "SettingsFile", "build_partners", "build_retry_plans"]
+__all__ = ["PartnerSettings", "SettingsFile", "build_partners", "build_retry_plans", "find_expected_wsdl"]
 
 _log = logging.getLogger(__name__)
 _TEMPLATE = "agency-template.wsdl"
@@ -93,18 +93,25 @@ class PartnerSettings:
 
 def build_partners(settings: Settings) -> dict[str, PartnerService]:
     """Return the partners that are called over SOAP, by destination."""
-    folders = settings.share.folders
     found = {
-        code: _build_partner(
-            code, agency, WsdlFile(f"agencies/{code}.wsdl", None, folders, f"agency.{code}.wsdl_sha256")
-        )
+        code: _build_partner(code, agency, _name_own_wsdl(settings, code))
         for code, agency in settings.agency.items()
         if agency.channel == "soap" and agency.endpoint
     }
     if settings.customs.endpoint:
-        own = WsdlFile("customs.wsdl", None, folders, "customs.wsdl_sha256")
+        own = WsdlFile("customs.wsdl", None, settings.share.folders, "customs.wsdl_sha256")
         found[CUSTOMS] = _build_partner(CUSTOMS, settings.customs, own)
     return found
+
+
+def find_expected_wsdl(settings: Settings, agency: str) -> WsdlFile:
+    """Return the WSDL of an agency that is not in the settings: what it has when it gets an endpoint."""
+    own = _name_own_wsdl(settings, agency)
+    return own if has_wsdl_file(own) else replace(own, name=_TEMPLATE)
+
+
+def _name_own_wsdl(settings: Settings, agency: str) -> WsdlFile:
+    return WsdlFile(f"agencies/{agency}.wsdl", None, settings.share.folders, f"agency.{agency}.wsdl_sha256")
 
 
 def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: WsdlFile) -> PartnerService:

@@ -70,13 +70,15 @@ class CallAttachment:
 class ServiceCall:
     """One call: operation, simple arguments by name, the document for the open part, MessageID, address.
 
+    `to` is None where the address is not known yet.
+
     `scope` has lists of values by the name of an attribute beside the document. A list is left out
     where the WSDL has no such attribute.
     """
 
     operation: str
     message_id: str
-    to: str
+    to: str | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     document: etree._Element | None = None
     attachments: tuple[CallAttachment, ...] = ()

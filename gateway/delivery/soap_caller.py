@@ -61,7 +61,14 @@ class SoapCaller:
         Raises GW601, GW602, GW603 or GW608; all but GW602 may be retried.
         """
         agreed = load_contract(destination.wsdl)
-        call = sign_call(envelope, agreed, self._signer(), self._clock(), destination.rules.limits)
+        call = sign_call(
+            envelope,
+            agreed,
+            self._signer(),
+            self._clock(),
+            destination.rules.limits,
+            address=destination.endpoint,
+        )
         answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
         believed: list[str] = []
 

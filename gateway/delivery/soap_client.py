@@ -24,6 +24,7 @@ from gateway.wire import (
     SoapEnvelope,
     WireLimits,
     WsdlOperation,
+    add_destination,
     check_must_understand,
     is_text_xml,
     parse_xml,
@@ -85,8 +86,13 @@ def sign_call(
     signer: Signer,
     now: datetime,
     limits: WireLimits = DEFAULT_LIMITS,
+    *,
+    address: str | None = None,
 ) -> SignedCall:
-    """Sign the stored `envelope` with a Timestamp of `now`; MessageID and Body stay as they are."""
+    """Sign the stored `envelope` with a Timestamp of `now`; MessageID and Body stay as they are.
+
+    An envelope that was composed before the partner had an address gets `address` as its ``To``.
+    """
     root = parse_xml(envelope, limits)
     soap = read_envelope(root)
     operation = (
@@ -95,6 +101,8 @@ def sign_call(
     if operation is None or soap.header is None:
         raise GatewayError(REQUEST_INVALID, "the stored call is of another contract", contract.name)
     addressing = read_addressing(soap.header)
+    if addressing.to is None and address is not None:
+        add_destination(soap.header, address)
     sign_soap_envelope(root, signer, now=now)
     headers = {"Content-Type": _CONTENT_TYPE, "SOAPAction": f'"{addressing.action}"'}
     return SignedCall(addressing.message_id, operation, headers, serialize_element(root))

@@ -24,7 +24,7 @@ from gateway.delivery.delivery_agent import DeliveryAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.partner_settings import PartnerSettings, SettingsFile
+from gateway.delivery.partner_settings import PartnerSettings, SettingsFile, find_expected_wsdl
 from gateway.delivery.recurring_schedule import RecurringSchedule, RecurringTask
 from gateway.delivery.service_contracts import load_contract
 from gateway.delivery.soap_caller import SoapCaller
@@ -57,6 +57,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
         base.register.judge,
         lambda sha256: base.register.refresh_snapshot().find_certificate_party(sha256, get_current_time()),
         build_wire_limits(settings.limits),
+        partial(find_expected_wsdl, settings),
     )
     hub = build_hub(settings, partners, base=base)
     warm_up_hub(hub)

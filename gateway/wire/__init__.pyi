@@ -1,4 +1,5 @@
 from .addressing import AddressingHeaders as AddressingHeaders
+from .addressing import add_destination as add_destination
 from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import TreeByteRanges as TreeByteRanges

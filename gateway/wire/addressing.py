@@ -15,7 +15,7 @@ from lxml import etree
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
 from gateway.wire.namespaces import ANONYMOUS, WSA
 
-__all__ = ["AddressingHeaders", "read_addressing", "write_addressing"]
+__all__ = ["AddressingHeaders", "add_destination", "read_addressing", "write_addressing"]
 
 _ONCE: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
 _ENDPOINTS: Final = ("From", "ReplyTo", "FaultTo")
@@ -44,6 +44,11 @@ def write_addressing(header: etree._Element, values: AddressingHeaders) -> None:
         return
     reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo", nsmap={"wsa": WSA})
     _append_header(reply_to, "Address", ANONYMOUS)
+
+
+def add_destination(header: etree._Element, address: str) -> None:
+    """Append ``To`` to a SOAP Header that was written before its address was known."""
+    _append_header(header, "To", address)
 
 
 def _append_header(parent: etree._Element, name: str, text: str) -> None:

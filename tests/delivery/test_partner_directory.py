@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,14 +13,19 @@ import pytest
 from gateway.config import load_settings
 from gateway.delivery.http_client import HttpAnswer, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
-from gateway.delivery.partner_settings import PartnerSettings, SettingsFile, build_partners
+from gateway.delivery.partner_settings import (
+    PartnerSettings,
+    SettingsFile,
+    build_partners,
+    find_expected_wsdl,
+)
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.errors import GatewayError
 from gateway.hub.outbox.outgoing_calls import OutgoingCall
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
 from gateway.pki.certificate_validation import CertificateValidator
-from gateway.wire.xml_prescan import WireLimits
+from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 from tests.kit.house import authority, signer_named, trust
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -186,3 +192,19 @@ def test_new_settings_are_told_before_anybody_is_called_by_them(tmp_path: Any) -
     path.write_text(KPTA_ALONE.replace("KPTA", "KFDA") + KPTA_ALONE)
     assert sorted(found.get_partners()) == ["KFDA", "KPTA"]
     assert told == [["KFDA", "KPTA"]]
+
+
+def test_an_agency_without_an_address_has_its_own_contract_else_the_template(tmp_path: Any) -> None:
+    settings = load_settings(None, home=tmp_path)
+    found = partial(find_expected_wsdl, settings)
+    known = PartnerDirectory(
+        dict, CertificateValidator(*trust()), lambda _: None, DEFAULT_LIMITS, find_wsdl=found
+    )
+    assert (found("KPTA").name, found("NEW").name) == ("agencies/KPTA.wsdl", "agency-template.wsdl")
+    words = {"ApplicationNumber": "A-1", "Reason": "x"}
+    for agency in ("KPTA", "NEW"):
+        envelope = known.compose_call(OutgoingCall(agency, "CancelApplication", "urn:uuid:1", words))
+        assert b"urn:uuid:1" in envelope
+    with pytest.raises(GatewayError) as caught:
+        known.compose_call(OutgoingCall("customs", "RegisterDeclaration", "urn:uuid:1"))
+    assert caught.value.location == "customs.endpoint"

@@ -361,3 +361,18 @@ def test_no_change_of_a_signed_answer_changes_what_is_read(data: st.DataObject) 
         st.one_of(st.binary(max_size=12), st.just(GOOD[start:end] * 2), st.sampled_from([b"<", b"&x;"]))
     )
     assert outcome(GOOD[:start] + new + GOOD[end:], 200, XML) in (MEANING, "GW603")
+
+
+def test_a_call_that_was_composed_without_an_address_gets_it_when_it_is_sent() -> None:
+    words = ServiceCall(
+        "CancelApplication", "urn:uuid:call", None, {"ApplicationNumber": "A-1", "Reason": "x"}
+    )
+    stored = AGREED.compose_envelope(words)
+    assert b":To" not in stored
+    sent = sign_call(stored, AGREED, signer("hub"), NOW, address=ENDPOINT)
+    root = parse_xml(sent.body)
+    assert [one.text for one in root.iterfind(f".//{{{WSA}}}To")] == [ENDPOINT]
+    assert sent.message_id == "urn:uuid:call"
+    assert len(verify_soap_envelope(root, STRICT, now=NOW).covered) == 6, "To is signed, too"
+    again = sign_call(STORED, AGREED, signer("hub"), NOW, address="http://other.example/")
+    assert [one.text for one in parse_xml(again.body).iterfind(f".//{{{WSA}}}To")] == [ENDPOINT]

@@ -277,19 +277,40 @@ def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-def test_an_agency_without_an_address_is_told_and_its_case_goes_on_by_itself(
+def test_an_agency_without_an_address_holds_back_only_its_own_call(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The admission waits and uses up no try; it goes on when the address is there."""
+    """The other agencies are asked at once; the call that waits uses up no try and goes on by itself."""
     address = story.addresses.pop("KPTA")
     story.submit()
     for _ in range(30):
         story.tick(minutes=5)
+    assert story.case().state == "IN_PROGRESS"
+    (waiting,) = story.deliveries(destination="KPTA")
+    assert (waiting.agent, waiting.state, waiting.problem) == ("soap", "QUEUED", "GW607")
+    assert waiting.last_sentence == "there is no address for KPTA at agency.KPTA.endpoint"
+    others = [row for row in story.deliveries(case_id=story.case().id) if row.id != waiting.id]
+    assert {"KFDA", "customs"} <= {row.destination for row in others}
+    assert {row.state for row in others} == {"DELIVERED"}
+    (first, *_) = [one.message for one in caplog.records if one.name.startswith("gateway.delivery")]
+    assert " to KPTA: GW607 there is no address for KPTA at agency.KPTA.endpoint" in first
+    story.addresses["KPTA"] = address
+    story.tick(minutes=5)
+    (sent,) = story.deliveries(destination="KPTA")
+    assert (sent.id, sent.state) == (waiting.id, "DELIVERED")
+    assert "KPTA works again: delivery " in caplog.text
+
+
+def test_an_agency_whose_contract_is_not_agreed_holds_back_the_admission(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be composed by a WSDL that nobody has agreed to."""
+    address = story.addresses.pop("KPTA")
+    monkeypatch.setattr(story.hub.composer, "_find_wsdl", lambda _: "agencies/NONE.wsdl")
+    story.submit()
+    story.tick()
     (task,) = story.deliveries(subject_type="message")
     assert (task.state, task.problem) == ("QUEUED", "GW607")
-    assert task.last_sentence == "there is no address for KPTA at agency.KPTA.endpoint"
-    (first, *_) = [one.message for one in caplog.records if one.name.startswith("gateway.delivery")]
-    assert "of message 1 task admit: GW607 there is no address for KPTA at agency.KPTA.endpoint" in first
     story.addresses["KPTA"] = address
     story.tick(minutes=5)
     assert story.case().state == "IN_PROGRESS"

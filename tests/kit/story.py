@@ -79,6 +79,7 @@ class Story:
             lambda: addresses,
             hub.judge,
             lambda sha: hub.refresh_snapshot().find_certificate_party(sha, hub.clock()),
+            find_wsdl=_wsdl,
         )
         hub.composer = partners
         self.hub = hub
