@@ -20,10 +20,10 @@ from gateway.harmonize import (
     make_sample,
     make_sendable_sample,
 )
-from gateway.message_model import Payload
+from gateway.message_model import PartyId, Payload
 from gateway.share import get_data_folder
-from gateway.store import cases
-from gateway.store.engine import read_transaction
+from gateway.store import cases, parties
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.xades import sign_document
 from tests.cli.test_submission import home, keys  # noqa: F401
@@ -41,6 +41,8 @@ def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("Wrote the submission ")
     assert told[1].startswith("Send it: gateway submit ")
+    assert told[1].endswith(" --as PARTY --partner DIR --to URL")
+    assert told[2].startswith("Fill in: PARTY is ")
     return shlex.split(told[1].removeprefix("Send it: gateway submit "))
 
 
@@ -62,10 +64,8 @@ def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
     assert told["signer"] == "broker"
 
 
-@pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "NPQS-PLA-IMP"])
-def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, document: str) -> None:
-    story = Story(engine)
-    filing = SampleFiling("6N001", "SAMPLE-1", story.clock())
+def send_sample(story: Story, document: str, filing: SampleFiling, declarant: str) -> cases.Case:
+    """Let the broker sign and send a sample of a document; return its case."""
     made = make_sendable_sample(BUNDLE, BUNDLE.documents[document], ("7", 2), filing)
     root = sign_document(parse_xml(made.xml), signer_named("broker1"), now=story.clock())
     files = tuple(Payload(one.content_id, "application/pdf", one.content) for one in made.attachments)
@@ -73,18 +73,57 @@ def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, doc
     unit = story.broker.message("Submit", serialize_element(root), payloads=(unit.payloads[0], *files))
     assert story.house.post(story.broker.seal(unit)).status in (200, 204)
     story.tick()
-    with read_transaction(engine) as conn:
-        case = cases.find_by_reference(conn, "broker1", "SAMPLE-1")
+    with read_transaction(story.house.engine) as conn:
+        case = cases.find_by_reference(conn, declarant, filing.reference)
     assert case is not None
     assert case.state != "REFUSED", case.detail
+    return case
+
+
+@pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "NPQS-PLA-IMP"])
+def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, document: str) -> None:
+    story = Story(engine)
+    case = send_sample(story, document, SampleFiling("6N001", "SAMPLE-1", story.clock()), "broker1")
     assert "warnings" not in case.detail
     (call,) = [one for one in story.soap.calls if one.destination == BUNDLE.documents[document].organisation]
     assert call.destination in document
 
 
+def test_a_broker_that_files_for_an_importer_is_the_agent_of_its_sample(engine: Engine) -> None:
+    story = Story(engine)
+    importer = PartyId("1248612345", "urn:example:business-number")
+    with write_transaction(engine) as conn:
+        parties.register_party(conn, "importer1", "An importer", "trader", story.clock(), (importer,))
+    story.mandate("broker1", "importer1")
+    filing = SampleFiling("1248612345", "SAMPLE-2", story.clock(), "6N001")
+    send_sample(story, "KFDA-FOOD-IMP", filing, "importer1")
+
+
+def test_the_agent_of_a_sample_is_the_one_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = write_sample("KFDA-FOOD-IMP", tmp_path / "sample", capsys, "--agent", "7B002")
+    root = parse_xml(Path(words[0]).read_bytes())
+    assert root.findtext(".//{*}Declaration/{*}Agent/{*}ID") == "7B002"
+    assert root.findtext(".//{*}Declaration/{*}Declarant/{*}ID") == "6N001"
+
+
+def test_the_agent_of_a_sample_without_agent_is_its_declarant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(write_sample("KFDA-FOOD-IMP", tmp_path / "sample", capsys)[0])
+    (agent,) = parse_xml(file.read_bytes()).iterfind(".//{*}Declaration/{*}Agent/{*}ID")
+    assert agent.text == "6N001"
+
+
 @pytest.mark.parametrize(
     "words",
-    [["--declarant", "X"], ["--out", "d"], ["--declarant", "X", "--out", "d", "--reference", "R" * 36]],
+    [
+        ["--declarant", "X"],
+        ["--out", "d"],
+        ["--agent", "X"],
+        ["--declarant", "X", "--out", "d", "--reference", "R" * 36],
+    ],
 )
 def test_misuse_is_told(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -177,6 +177,31 @@ def test_a_receipt_for_another_process_is_stored(
     assert said == ["Receipt for m-9@broker, not compared with what was sent: 0001-Receipt"]
 
 
+def test_what_is_stored_is_read_by_its_owner_alone(
+    keys: Path, tmp_path: Path, side: MessagingHub, said: list[str]
+) -> None:
+    before = os.umask(0o022)
+    try:
+        handler = handler_of(keys, tmp_path, said)
+        parcel = side.seal(side.message("Result", side.result()))
+        side.judge(handler(as_request(parcel)), parcel)
+    finally:
+        os.umask(before)
+    stored = [tmp_path / "results", *(tmp_path / "results").rglob("*")]
+    assert {oct(path.stat().st_mode & 0o777) for path in stored if path.is_dir()} == {"0o700"}
+    assert {oct(path.stat().st_mode & 0o777) for path in stored if path.is_file()} == {"0o600"}
+
+
+@pytest.mark.parametrize("name", ["agreement.yaml", "agreement.yaml/below"])
+def test_a_folder_that_is_a_file_is_misuse(
+    keys: Path, tmp_path: Path, side: MessagingHub, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = ("--as", "broker", "--partner", str(keys), "--agreement", str(tmp_path / "agreement.yaml"))
+    assert main(["listen", *fixed, "--folder", str(tmp_path / name)]) == 2
+    told = capsys.readouterr().err
+    assert f"GW808 {tmp_path / name} is no folder for messages: it is a file" in told
+
+
 @pytest.mark.parametrize("address", ["8901", "here:port", ":1", "127.0.0.1:99999"])
 def test_an_address_that_is_none_is_misuse(
     keys: Path, tmp_path: Path, side: MessagingHub, address: str, capsys: pytest.CaptureFixture[str]

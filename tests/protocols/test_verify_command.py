@@ -53,7 +53,7 @@ def test_a_bad_one(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(files / "bad", "--trust", files / "ca.pem", *AT, "--json") == 1
     verdict = json.loads(capsys.readouterr().out)
     assert set(verdict) >= KEYS
-    assert (verdict["accepted"], verdict["problem"], verdict["http"]) == (False, "GW202", 500)
+    assert (verdict["accepted"], verdict["problem"], verdict["http"]) == (False, "GW202", 200)
     assert verdict["ebms"] == {"code": "SecurityFailure", "severity": "Error"}
     assert (verdict["message_id"], verdict["kind"]) == ("m-1@broker.example", "UserMessage")
     assert verdict["signed"] == []
@@ -61,7 +61,19 @@ def test_a_bad_one(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_words_for_people(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(files / "bad", "--trust", files / "ca.pem", *AT) == 1
-    assert "problem      GW202" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "problem      GW202" in told
+    assert "accepted     no\n" in told
+    assert "ebms         SecurityFailure (Error)\n" in told
+    assert "http         200\n" in told
+
+
+def test_a_message_without_a_header_is_answered_with_the_status_of_its_fault(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "none").write_bytes(b"Content-Type: text/xml\r\n\r\n<no/>")
+    assert verify(files / "none", "--trust", files / "ca.pem", *AT, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["http"] >= 400
 
 
 def test_a_home_brings_its_agreements(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

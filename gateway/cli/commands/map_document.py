@@ -39,6 +39,12 @@ __all__ = ["build_files", "draw_matrix", "print_sample", "read_notice_file"]
 
 _MOST_ITEMS = 999
 _LONGEST_REFERENCE = 35
+_AGENT_WORDS = (
+    "with --declarant: the identifier of the broker that signs for it (default: the declarant signs itself)"
+)
+_FILL_WORDS = (
+    "PARTY is who signs and sends, DIR the folder with its key and agreement, URL the hub's endpoint"
+)
 
 
 @verb
@@ -73,6 +79,7 @@ def read_notice_file(arguments: Arguments) -> int:
 @click.option("--seed", type=int, default=0, help="the seed of the random submission")
 @click.option("--items", type=int, default=1, help="number of items")
 @click.option("--declarant", metavar="ID", help="make a sample that can be sent: the declarant's identifier")
+@click.option("--agent", metavar="ID", help=_AGENT_WORDS)
 @click.option(
     "--reference", metavar="TEXT", help="with --declarant: its reference (default: made of the time)"
 )
@@ -86,6 +93,8 @@ def print_sample(arguments: Arguments) -> int:
     bundle = load_mappings(arguments.path)
     if (arguments.declarant is None) != (arguments.out is None):
         raise GatewayError(MISUSE, "--declarant and --out belong together", "map sample")
+    if arguments.agent is not None and arguments.declarant is None:
+        raise GatewayError(MISUSE, "--agent belongs to --declarant", "--agent")
     if arguments.document in bundle.notices.notices and arguments.out is None:
         notice = _draw_random_notice(bundle, arguments.document, str(arguments.seed))
         return _print_sample_text(arguments, notice)
@@ -113,7 +122,7 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
     reference = arguments.reference or f"SAMPLE-{now:%y%m%d%H%M%S}-{arguments.seed}"
     if not 1 <= len(reference) <= _LONGEST_REFERENCE:
         raise GatewayError(MISUSE, f"--reference has at most {_LONGEST_REFERENCE} characters", "--reference")
-    filing = SampleFiling(arguments.declarant, reference, now)
+    filing = SampleFiling(arguments.declarant, reference, now, arguments.agent or "")
     made = make_sendable_sample(bundle, document, (str(arguments.seed), arguments.items), filing)
     file = arguments.out / "submission.xml"
     write_file(file, made.xml, location="--out", make_folder=True)
@@ -123,13 +132,16 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
         words += ["--attach", f"{one.content_id}={arguments.out / one.name}"]
     files = count_things(len(made.attachments), "attachment")
     done = f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
-    send = f"{' '.join(words)} --as PARTY --to URL"
+    send = f"{' '.join(words)} --as PARTY --partner DIR --to URL"
     if arguments.json:
         written = [str(arguments.out / name) for name in (file.name, *(one.name for one in made.attachments))]
-        print_json({"verb": "map sample", "done": done, "written": written, "send": send})
+        print_json(
+            {"verb": "map sample", "done": done, "written": written, "send": send, "fill_in": _FILL_WORDS}
+        )
         return
     print_sentence(done)
     print_sentence(f"Send it: {send}")
+    print_sentence(f"Fill in: {_FILL_WORDS}.")
 
 
 @verb

@@ -15,7 +15,7 @@ from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_report
 from gateway.cli.shared_options import FILE, judging_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import MemoryBody
 from gateway.pki import CertificateValidator, Keyring, TrustPolicy, TrustStore, read_certificates
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
@@ -99,8 +99,21 @@ def _describe_refused_message(
         "detail": refused.detail,
         "location": refused.location,
         "ebms": {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None,
-        "http": problem.http,
+        "http": _find_answer_status(
+            refused, answerable=None if header is None else ebms2.is_answerable(header)
+        ),
     }
+
+
+def _find_answer_status(refused: GatewayError, *, answerable: bool | None) -> int:
+    """Return the status of a hub's answer: 200 with an ErrorList, 204 with none, else that of the Fault.
+
+    `answerable` is None for a message whose header cannot be read.
+    """
+    if answerable is False:
+        return 204
+    told_by_list = answerable and refused.problem.ebms2 and refused.problem is not NOT_UNDERSTOOD
+    return 200 if told_by_list else refused.problem.http or 500
 
 
 def verify_message_file(
@@ -140,8 +153,17 @@ def read_home_context(home: Path) -> ProtocolContext:
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; return 0 for accepted, 1 for refused."""
     verdict = _judge_message_file(arguments)
-    print_report(verdict, as_json=arguments.json)
+    print_report(verdict if arguments.json else _put_into_words(verdict), as_json=arguments.json)
     return 0 if verdict["accepted"] else 1
+
+
+def _put_into_words(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return the verdict for people: no value has a structure of its own."""
+    reported = verdict["ebms"]
+    return verdict | {
+        "accepted": "yes" if verdict["accepted"] else "no",
+        "ebms": f"{reported['code']} ({reported['severity']})" if reported else None,
+    }
 
 
 def _judge_message_file(arguments: Arguments) -> dict[str, Any]:

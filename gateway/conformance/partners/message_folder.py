@@ -9,6 +9,7 @@ rename is the moment from which the message is stored, and only then it is ackno
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import mimetypes
 import os
@@ -16,10 +17,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from gateway.conformance.partners.journal import Journal, read_journal
-from gateway.errors import GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import UserMessage
 from gateway.protocols import OpenedMessage, Parcel
 
@@ -87,7 +88,7 @@ class MessageFolder:
     """One folder for each message; `tell` receives each refusal and each signal in words."""
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_store_folder(folder)
         self._folder = folder
         self._tell = tell
         self._refusals = Journal(folder / "refusals.jsonl")
@@ -149,9 +150,9 @@ class MessageFolder:
         name = "-".join([f"{self._last + 1:04d}", *told])
         beside = self._folder / f"{_NEW}{name}"
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
+        beside.mkdir(mode=0o700)
         for file, content in files.items():
-            with (beside / file).open("wb") as written:
+            with _create_private_file(beside / file) as written:
                 written.write(content)
                 written.flush()
                 os.fsync(written.fileno())
@@ -166,6 +167,25 @@ def _read_number(name: str) -> int:
     """Return the number at the beginning of the name of a folder; 0 when it has none."""
     found = _NUMBERED.match(name)
     return int(found[1]) if found else 0
+
+
+def _make_store_folder(folder: Path) -> None:
+    """Make the folder, for its owner alone; raise GW808 where that cannot be."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as mistake:
+        reason = (
+            "it is a file" if isinstance(mistake, FileExistsError | NotADirectoryError) else mistake.strerror
+        )
+        raise GatewayError(MISUSE, f"{folder} is no folder for messages: {reason}", str(folder)) from None
+
+
+def _create_private_file(path: Path) -> BinaryIO:
+    """Open a new file that nobody but its owner reads: messages hold what people declare."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def _synchronize_folder(folder: Path) -> None:

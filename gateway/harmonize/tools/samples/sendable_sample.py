@@ -17,6 +17,7 @@ from gateway.wire import SUB
 __all__ = ["SampleAttachment", "SampleFiling", "SendableSample", "make_sendable_sample"]
 
 _DECLARANT: Final = "Declaration/Declarant/ID"
+_AGENT: Final = "Declaration/Agent/ID"
 _REFERENCE: Final = "Declaration/FunctionalReferenceID"
 _ISSUED: Final = "Declaration/IssueDateTime"
 _ENDINGS: Final = {"application/pdf": "pdf", "image/tiff": "tiff", "image/jpeg": "jpeg", "image/png": "png"}
@@ -24,11 +25,15 @@ _ENDINGS: Final = {"application/pdf": "pdf", "image/tiff": "tiff", "image/jpeg":
 
 @dataclass(frozen=True, slots=True)
 class SampleFiling:
-    """Who files a sample, under which reference, and when; the reference has at most 35 characters."""
+    """Who files a sample, under which reference, and when; the reference has at most 35 characters.
+
+    The agent is who signs; without one it is the declarant, who signs itself then.
+    """
 
     declarant: str
     reference: str
     at: datetime
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,13 @@ def make_sendable_sample(
     Raise GW901 where no valid submission is found.
     """
     moment = filing.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    decided = {_DECLARANT: filing.declarant, _REFERENCE: filing.reference, _ISSUED: moment}
+    agent = filing.agent or filing.declarant
+    decided = {
+        _DECLARANT: filing.declarant,
+        _AGENT: agent,
+        _REFERENCE: filing.reference,
+        _ISSUED: moment,
+    }
     root = draw_sample(bundle, document, size, decided, filing.at)
     attachments = tuple(_write_attachments(root))
     return SendableSample(write_sample(root), attachments)
