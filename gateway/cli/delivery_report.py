@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cli.result_output import format_value
-from gateway.store import deliveries, delivery_leases
+from gateway.store import cases, deliveries, delivery_leases
 
-__all__ = ["format_attempt", "read_delivery_report", "read_message_deliveries"]
+__all__ = ["find_last_sentence", "format_attempt", "read_delivery_report", "read_message_deliveries"]
 
 
 def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
@@ -23,6 +23,15 @@ def read_message_deliveries(conn: Connection, message: Row[Any]) -> list[dict[st
     """Return the deliveries of a message: our tasks about it, or the one that sends it."""
     found = {row.id: row for row in _find_message_deliveries(conn, message)}
     return [read_delivery_report(conn, found[number]) for number in sorted(found)]
+
+
+def find_last_sentence(conn: Connection, message: Row[Any], sent: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the sentence that belongs to the problem of a message: of its refusal, else of a delivery."""
+    case = cases.find_by_id(conn, message.case_id) if message.problem and message.case_id else None
+    problems = (case.detail or {}).get("problems", ()) if case is not None else ()
+    told = [f"{one['text']} at {one['pointer']}" for one in problems if one["id"] == message.problem]
+    said = [one["last_sentence"] for one in sent if one["last_sentence"]]
+    return next(iter((*told, *reversed(said))), None)
 
 
 def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Row[Any]]:

@@ -9,18 +9,20 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cli.result_output import count_things
+from gateway.cli.result_output import count_things, shorten_sentence
 from gateway.config import Settings
 from gateway.delivery import build_partners
 from gateway.errors import ATTEMPTS_USED_UP, NO_ADDRESS, PROBLEMS, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import CUSTOMS
-from gateway.store import deliveries
+from gateway.store import deliveries, delivery_leases
 
 __all__ = ["find_failed_deliveries", "find_missing_addresses", "find_stuck_deliveries"]
 
 #: A delivery that is older and has not ended is stuck: the longest wait between attempts is shorter.
 _STUCK: Final = timedelta(hours=1)
+#: How much of a partner's words a finding repeats.
+_LONGEST: Final = 200
 
 
 def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterator[str]:
@@ -46,7 +48,8 @@ def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:
     for row in deliveries.summarize_failed(conn):
         problem = PROBLEMS.get(row.problem or "", ATTEMPTS_USED_UP)
         counted = count_things(row.number, "delivery is FAILED", "deliveries are FAILED")
-        detail = f"{counted}, the last {_describe_last(conn, row)}"
+        newest = _describe_newest(conn, row, named=row.problem != problem.id)
+        detail = f"{counted}, the newest is delivery {newest}"
         yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
 
 
@@ -57,12 +60,20 @@ def find_stuck_deliveries(conn: Connection, now: datetime) -> Iterator[str]:
         counted = count_things(row.number, "delivery waits", "deliveries wait")
         yield (
             f"lane {row.lane[:80]}: {counted} in the state {row.state}, the oldest for {hours:.0f} h, "
-            f"the last {_describe_last(conn, row)}: run `gateway queue list`"
+            f"the newest is delivery {_describe_newest(conn, row, named=True)} (see `gateway queue list`)"
         )
 
 
-def _describe_last(conn: Connection, row: Row[Any]) -> str:
-    """Return the number of the newest delivery of a summary, with its problem and sentence."""
+def _describe_newest(conn: Connection, row: Row[Any], *, named: bool) -> str:
+    """Return the number of the newest delivery of a summary, our sentence about it, the partner's words.
+
+    `named` says that the id of its problem is told nowhere else.
+    """
     last = deliveries.find_by_id(conn, row.newest)
-    told = [one for one in (last.problem, last.last_sentence) if one] if last is not None else []
-    return " ".join((str(row.newest), *told))
+    if last is None:
+        return str(row.newest)
+    said = delivery_leases.list_last_words(conn, [last.id]).get(last.id)
+    ours = " ".join(one for one in (last.problem if named else None, last.last_sentence) if one)
+    theirs = f"they said: {shorten_sentence(said, _LONGEST)}" if said else ""
+    told = "; ".join(one for one in (ours, theirs) if one)
+    return f"{last.id}: {told}" if told else str(last.id)

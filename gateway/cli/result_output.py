@@ -35,6 +35,7 @@ __all__ = [
     "print_sentence",
     "print_table",
     "report_wrong_row",
+    "shorten_sentence",
 ]
 
 #: The colour of a row's state, by its value.
@@ -206,6 +207,12 @@ def report_wrong_row(words: str) -> int:
 def count_things(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: ``1 delivery``, ``3 deliveries``."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def shorten_sentence(sentence: str, longest: int | None) -> str:
+    """Return a sentence on one line; where `longest` is given, only its beginning of so many characters."""
+    line = " ".join(sentence.split())
+    return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def print_report(report: Mapping[str, Any], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import signals
 from gateway.hub.hub import Hub
@@ -126,7 +126,7 @@ def reject_parcel(
 ) -> HttpResponse:
     """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
     refusal = protocol.reject_parcel(problem, parcel, context)
-    hub.tally.count_refusal(_find_claimed_sender(refusal.sender, context), problem)
+    _count_refused_parcel(hub, refusal.sender, problem, context)
     answer = HttpResponse(refusal.status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
     if refusal.unit is None or endpoint is None or refusal.is_synchronous:
@@ -136,6 +136,19 @@ def reject_parcel(
         return answer
     with write_transaction(hub.engine, "receive.refused") as conn:
         return post_answer(conn, post, answer, context.now)
+
+
+def _count_refused_parcel(
+    hub: Hub, sender: Party | None, problem: GatewayError, context: ProtocolContext
+) -> None:
+    """Count a refusal for the party that the message names; the operator is told that it is suspended."""
+    name = _find_claimed_sender(sender, context)
+    if name is None and sender is not None and problem.problem is PARTY_UNKNOWN:
+        closed_out = hub.get_snapshot().closed_out
+        for name, status in {closed_out[one] for one in sender.ids if one in closed_out}:
+            problem = GatewayError(PARTY_UNKNOWN, f"party {name[:80]} is {status.lower()}", problem.location)
+            break
+    hub.tally.count_refusal(name, problem)
 
 
 def _find_claimed_sender(sender: Party | None, context: ProtocolContext) -> str | None:

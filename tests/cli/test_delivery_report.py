@@ -14,6 +14,7 @@ from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.store import deliveries, messages
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction
+from tests.flows.craft import text
 from tests.kit.desk import Desk
 from tests.kit.story import Story, unreachable
 
@@ -72,3 +73,14 @@ def test_a_case_shows_why_its_agency_has_nothing(engine: Engine, run: Run) -> No
     told = json.loads(run("message", "show", str(message.id), "--json"))
     assert [one["id"] for one in told["deliveries"]] == [task.id]
     assert told["deliveries"][0]["attempts"][0]["outcome"] == "delivered"
+
+
+def test_a_refused_submission_shows_the_sentence_of_its_refusal(engine: Engine, run: Run) -> None:
+    story = Story(engine)
+    story.submit(story.submission(text(".//Declarant/ID", "6N999")))
+    story.tick()
+    told = json.loads(run("message", "show", str(story.case().message), "--json"))
+    ((problem, pointer),) = story.problems()
+    assert (told["problem"], pointer) == (problem, "Declarant/ID")
+    (stored,) = story.case().detail["problems"]
+    assert told["last_sentence"] == f"{stored['text']} at {pointer}"

@@ -84,6 +84,23 @@ def test_a_partner_is_registered_and_an_agreement_loaded(
     assert rows(run("agreement", "list", "--json")[1])[0]["status"] == "ACTIVE"
 
 
+def test_adding_a_known_party_says_what_was_changed(run: Run) -> None:
+    assert run("party", "add", "desk", "--role", "agency")[1] == "Registered party desk as agency.\n"
+    unchanged = "Party desk is registered already; nothing was changed.\n"
+    assert run("party", "add", "desk") == (0, unchanged)
+    assert run("party", "add", "desk", "--role", "agency", "--name", "desk") == (0, unchanged)
+    status, text = run("party", "add", "desk", "--role", "applicant")
+    told = "party desk is registered already with the role agency, which --role applicant does not change."
+    assert (status, text.startswith(f"gateway: GW808 {told}")) == (2, True)
+    assert run("party", "add", "desk", "--name", "Other")[0] == 2
+    assert run("party", "add", "desk", "--id", "urn:t|D1") == (
+        0,
+        "Party desk (agency) was registered already; it is now also known as urn:t|D1.\n",
+    )
+    assert run("party", "resume", "desk")[1].endswith("accepted; nothing was changed.\n")
+    assert len(rows(run("audit", "list", "--json")[1])) == 2, "a verb that changes nothing leaves no row"
+
+
 def test_suspension_mandate_and_retirement_change_the_register(engine: Engine, run: Run) -> None:
     House(engine)
     assert run("party", "suspend", "broker1") == (

@@ -48,7 +48,9 @@ def test_agencies_and_customs_without_an_address_are_named(tmp_path: Path) -> No
 
 def test_failed_deliveries_are_problems_with_the_last_sentence(engine: Engine) -> None:
     def act(_: DeliveryLease) -> None:
-        raise GatewayError(REFUSED_FOR_GOOD, "it answered with a fault", "Body")
+        raise GatewayError(
+            REFUSED_FOR_GOOD, "it answered with a fault", "Body", theirs="fault: " + "no " * 99
+        )
 
     desk = Desk(engine, act)
     desk.queue(3)
@@ -57,7 +59,11 @@ def test_failed_deliveries_are_problems_with_the_last_sentence(engine: Engine) -
     with read_transaction(engine) as conn:
         (problem,) = find_failed_deliveries(conn)
     assert (problem.problem.id, problem.location) == ("GW602", "lane KR-A")
-    assert problem.detail == "3 deliveries are FAILED, the last 3 GW602 it answered with a fault at Body"
+    assert problem.detail == (
+        "3 deliveries are FAILED, the newest is delivery 3: it answered with a fault at Body; "
+        f"they said: {('fault: ' + 'no ' * 99)[:199]}…"
+    )
+    assert str(problem).count("GW602") == 1
 
 
 def test_deliveries_that_wait_for_long_are_told(engine: Engine) -> None:
@@ -71,7 +77,7 @@ def test_deliveries_that_wait_for_long_are_told(engine: Engine) -> None:
         assert list(find_stuck_deliveries(conn, desk.clock() + timedelta(minutes=50))) == []
         (words,) = find_stuck_deliveries(conn, desk.clock() + timedelta(hours=3))
     assert words.startswith(
-        "lane KR-A: 1 delivery waits in the state QUEUED, the oldest for 3 h, the last 1 "
+        "lane KR-A: 1 delivery waits in the state QUEUED, the oldest for 3 h, the newest is delivery 1: "
     )
     assert "GW601 Connection refused at http://a.example/" in words
 
@@ -109,12 +115,18 @@ def test_check_finds_a_failed_delivery_in_the_database(home: Path, run: Run) -> 
     engine.dispose()
     status, text = run("check")
     assert status == 1
-    assert "GW604 1 delivery is FAILED, the last 1 GW604 its time was over before the first attempt" in text
+    assert (
+        "GW604 1 delivery is FAILED, the newest is delivery 1: its time was over before the first attempt"
+        in text
+    )
 
 
 @pytest.mark.parametrize(
     ("problem", "told"),
-    [(None, "the last 1 it answered with a fault at Body"), ("GW699", "the last 1 GW699 it answered")],
+    [
+        (None, "the newest is delivery 1: it answered with a fault at Body"),
+        ("GW699", "the newest is delivery 1: GW699 it answered"),
+    ],
 )
 def test_a_failed_delivery_without_a_known_problem_is_told_too(
     engine: Engine, problem: str | None, told: str

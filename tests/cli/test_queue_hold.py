@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, select
 
 from gateway.cli import main
+from gateway.cli.result_output import _write_plain_columns
 from gateway.errors import NO_ADDRESS, GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub import operator_actions
@@ -26,6 +27,7 @@ from gateway.store import (
     make_attempt_outcome,
     parties,
     read_transaction,
+    tables,
     write_transaction,
 )
 from gateway.store.tables import transitions
@@ -213,16 +215,40 @@ def test_a_held_lane_is_not_tried(engine: Engine, run: Run) -> None:
     assert row.due_at == FAR
 
 
-def test_the_queue_shows_the_beginning_of_the_last_sentence(engine: Engine, run: Run) -> None:
+def test_a_refused_act_names_the_verbs_that_the_state_allows(engine: Engine, run: Run) -> None:
+    number = queue(engine)
+    claim(engine)
+    told = run("queue", "hold", str(number))[2]
+    assert told.startswith(f"gateway: GW705 delivery {number} is ACTIVE: wait until its attempt ends")
+    for state, words in (
+        ("FAILED", f"run `gateway queue requeue {number}` or `gateway queue cancel {number}`"),
+        ("HELD", f"run `gateway queue release {number}` or `gateway queue cancel {number}`"),
+        ("DELIVERED", "nothing is left to do"),
+    ):
+        with write_transaction(engine) as conn:
+            conn.execute(tables.deliveries.update().values(state=state))
+        told = run("queue", "hold", str(number))[2]
+        assert told.startswith(f"gateway: GW705 delivery {number} is {state}: {words}")
+        assert "accepts" not in told
+
+
+def test_a_terminal_shows_the_beginning_of_both_sentences_and_a_pipe_all(
+    engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue(engine)
     with write_transaction(engine) as conn:
         (lease,) = delivery_leases.claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
         said = "Connection refused by a.example while the call was sent, " * 3
-        outcome = delivery_leases.AttemptOutcome("GW601", sentence=said)
+        outcome = delivery_leases.AttemptOutcome("GW608", sentence=said, theirs=f"fault Client: {said}")
         delivery_leases.defer_delivery(conn, lease, NOW, FAR, outcome)
+    assert f"{said.strip()}; they said: fault Client: {said.strip()}" in run("queue", "list")[1]
+    assert list_rows(run, "queue", "list")[0]["theirs"] == f"fault Client: {said}"
+    monkeypatch.setattr("gateway.cli.commands.queue.sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("gateway.cli.result_output._draw_rich_table", _write_plain_columns)
     out = run("queue", "list")[1]
-    assert "Connection refused by a.example" in out
-    assert said not in out
+    assert "…; they said: fault Client: Connection refused by a.example" in out
+    assert said.strip() not in out
+    monkeypatch.undo()
     assert list_rows(run, "queue", "list", "--text", "connection REFUSED")[0]["last_sentence"] == said
     assert list_rows(run, "queue", "list", "--text", "time-out") == []
 

@@ -20,7 +20,15 @@ from gateway.message_model import (
     StatusResponse,
 )
 from gateway.protocols import Parcel
-from gateway.store import agreements, deliveries, delivery_leases, messages, parties, tables
+from gateway.store import (
+    agreements,
+    deliveries,
+    delivery_leases,
+    messages,
+    parties,
+    refusal_counts,
+    tables,
+)
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import HttpResponse
 from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour, pmodes, signer_named
@@ -159,6 +167,11 @@ def test_a_suspended_party_is_refused_at_its_next_message(house: House, broker: 
     with write_transaction(house.engine) as conn:
         parties.set_party_status(conn, "broker1", "SUSPENDED")
     assert problem_of(broker, house.post(broker.seal(broker.message()))) == "GW302"
+    house.hub.tally.store_counts()
+    with write_transaction(house.engine) as conn:
+        (counted,) = refusal_counts.list_refusals(conn)
+        assert (counted.sender, counted.problem) == ("broker1", "GW302")
+        assert counted.last_sentence == "party broker1 is suspended"
     with write_transaction(house.engine) as conn:
         parties.set_party_status(conn, "broker1", "ACTIVE")
     parcel = broker.seal(broker.message())

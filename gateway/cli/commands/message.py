@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.delivery_report import read_message_deliveries
+from gateway.cli.delivery_report import find_last_sentence, read_message_deliveries
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -75,8 +75,9 @@ def show_message(arguments: Arguments) -> int:
         judged = [one for one in about if one.digest == row.identity_sha256]
         proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
         sent = read_message_deliveries(conn, row)
+        told = find_last_sentence(conn, row, sent)
     report = dict(row._mapping) | {
-        "last_sentence": next((one["last_sentence"] for one in reversed(sent) if one["last_sentence"]), None),
+        "last_sentence": told,
         "deliveries": sent,
         "payloads": [
             {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts

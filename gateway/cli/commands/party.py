@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +16,7 @@ from gateway.cli.result_output import print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import MISUSE, GatewayError
 from gateway.store import mandates, parties, register_searches
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
 
 _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
+#: The role of a party that is registered without one.
+_ROLE = "applicant"
 _ID_WORDS = "a party id; repeatable"
 _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 
@@ -33,41 +38,66 @@ _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 @verb
 @click.argument("party", help="the name of the party in the register")
 @click.option("--name", help="the name of the party in texts for people")
-@click.option(
-    "--role", type=click.Choice(_ROLES), default="applicant", help="the role of the party in the procedure"
-)
+@click.option("--role", type=click.Choice(_ROLES), help=f"the role of the party in the procedure ({_ROLE})")
 @click.option("--id", multiple=True, metavar="[TYPE|]VALUE", help=_ID_WORDS)
 @click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
 @change_options()
 def add_party(arguments: Arguments) -> int:
-    """Register a party with its ids and certificates; register nothing when a certificate is refused."""
+    """Register a party, or add ids and certificates; register nothing when a certificate is refused."""
     from gateway.cli.registration import read_party_id
 
     party, ids = arguments.party, [read_party_id(text) for text in arguments.id]
     with change_database(arguments) as change:
         before = describe_party(change.conn, party)
-        parties.register_party(change.conn, party, arguments.name or party, arguments.role, change.at, ids)
-        added = [_add_valid_certificate(change, party, path) for path in arguments.certificate]
+        _check_same_party(arguments, before)
+        name, role = arguments.name or party, arguments.role or _ROLE
+        parties.register_party(change.conn, party, name, role, change.at, ids)
+        for path in arguments.certificate:
+            _add_valid_certificate(change, party, path)
         after = describe_party(change.conn, party)
-        change.record_trust_change(f"party {party}", before=before, after=after)
-    told = f"Registered party {party} as {arguments.role}"
-    if ids:
-        told += f", known as {', '.join(arguments.id)}"
-    if added:
-        told += f", with certificate {', '.join(added)}"
-    print_change(change, f"{told}.", as_json=arguments.json, party=party)
+        if before == after:
+            change.leave_unchanged()
+        else:
+            change.record_trust_change(f"party {party}", before=before, after=after)
+    print_change(change, _describe_added(party, before, after), as_json=arguments.json, party=party)
     return 0
 
 
-def _add_valid_certificate(change: DatabaseChange, party: str, path: Path) -> str:
-    """Register a signing certificate that is valid now; return its digest."""
+def _check_same_party(arguments: Arguments, before: Mapping[str, Any] | None) -> None:
+    """Raise GW808 for another name or role than the party is registered with."""
+    for one in ("role", "name"):
+        wanted = getattr(arguments, one)
+        if before is not None and wanted and wanted != before[one]:
+            detail = (
+                f"party {arguments.party[:80]} is registered already with the {one} {before[one]}, "
+                f"which --{one} {wanted[:80]} does not change"
+            )
+            raise GatewayError(MISUSE, detail, f"--{one}")
+
+
+def _describe_added(party: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    """Return what is registered now that was not: the party, its ids, its certificates."""
+    known, now = before or {"ids": [], "certificates": []}, after or {}
+    ids = [one for one in now["ids"] if one not in known["ids"]]
+    added = [one["sha256"] for one in now["certificates"] if one not in known["certificates"]]
+    told = [f"known as {', '.join(ids)}"] if ids else []
+    if added:
+        told.append(f"with certificate {', '.join(added)}")
+    if before is None:
+        return ", ".join((f"Registered party {party} as {now['role']}", *told)) + "."
+    if not told:
+        return f"Party {party} is registered already; nothing was changed."
+    return f"Party {party} ({now['role']}) was registered already; it is now also {', '.join(told)}."
+
+
+def _add_valid_certificate(change: DatabaseChange, party: str, path: Path) -> None:
+    """Register a signing certificate that is valid now."""
     from gateway.cli.registration import demand_usable_certificate, make_certificate_row
     from gateway.pki import read_certificate
 
     found, moments = read_certificate(read_file(path)), (change.at, change.at)
     demand_usable_certificate(change.settings, change.conn, (found, "signing"), moments, str(path))
     parties.add_certificate(change.conn, party, make_certificate_row(found), change.at)
-    return found.sha256
 
 
 @verb
@@ -92,7 +122,11 @@ def _set_party_status(arguments: Arguments, status: str, told: str) -> int:
         before = describe_party(change.conn, party)
         parties.set_party_status(change.conn, party, status)
         after = describe_party(change.conn, party)
-        change.record_trust_change(f"party {party}", before=before, after=after)
+        if before == after:
+            change.leave_unchanged()
+            told += "; nothing was changed"
+        else:
+            change.record_trust_change(f"party {party}", before=before, after=after)
     print_change(change, f"Party {party} is {told}.", as_json=arguments.json, party=party)
     return 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -24,15 +25,16 @@ from gateway.cli.list_options import (
     require_row_number,
 )
 from gateway.cli.register_views import describe_delivery
-from gateway.cli.result_output import count_things, print_json, report_wrong_row
+from gateway.cli.result_output import count_things, print_json, report_wrong_row, shorten_sentence
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import add_delivery_waiting, list_lane_holds
 from gateway.cli.waiting_reasons import describe_delivery_waiting
+from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import DELIVERY
-from gateway.store import deliveries, list_searches, transitions
+from gateway.store import deliveries, delivery_leases, list_searches, transitions
 
 __all__ = [
     "cancel_deliveries",
@@ -42,8 +44,18 @@ __all__ = [
     "show_delivery",
 ]
 
-#: How much of the last sentence a row shows.
+#: How much of our last sentence, and of the partner's words, a row shows on a terminal.
 _LONGEST = 60
+#: The verbs that apply an event of an operator to a delivery.
+_VERBS = {
+    **{event: f"gateway queue {event}" for event in ("try", "hold", "release", "requeue", "cancel")},
+    "give_up": "gateway queue cancel",
+}
+#: What a delivery that no verb changes is waiting for.
+_NO_VERB = {
+    "ACTIVE": "wait until its attempt ends",
+    "AWAITING_RECEIPT": "wait for its receipt",
+}
 _COLUMNS = (
     *(
         "id",
@@ -81,22 +93,25 @@ def list_deliveries(arguments: Arguments) -> int:
         )
         page = list_searches.search_deliveries(conn, wanted)
         held = list_lane_holds(conn)
+        said = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
     for row in page.rows:
         partner = name_destination(known, row)
         row |= {"partner": partner.name, "address": partner.address}
         row["waits_for"] = describe_delivery_waiting(row, now)
+        row["theirs"] = said.get(row["id"])
         if not arguments.json:
-            row["last_sentence"] = _shorten_sentence(row["last_sentence"])
+            row["last_sentence"] = _join_sentences(row["last_sentence"], row["theirs"])
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
     for words in held:
         write_error(words)
     return 0
 
 
-def _shorten_sentence(sentence: str | None) -> str:
-    """Return the beginning of the last sentence about a delivery."""
-    line = " ".join((sentence or "").split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+def _join_sentences(ours: str | None, theirs: str | None) -> str:
+    """Return our last sentence about a delivery and the partner's words; on a terminal their beginnings."""
+    told = [ours or "", f"they said: {theirs}" if theirs else ""]
+    longest = _LONGEST if sys.stdout.isatty() else None
+    return "; ".join(shorten_sentence(one, longest) for one in told if one)
 
 
 @verb
@@ -125,7 +140,10 @@ def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past
         before = _describe_deliveries(change.conn, numbers)
         # In the order in which acts on lanes lock them: else two acts wait for each other.
         for one in sorted(numbers, key=lambda number: (before.get(number, {}).get("lane", ""), number)):
-            act(change.conn, one, change.at, change.by, *more)
+            try:
+                act(change.conn, one, change.at, change.by, *more)
+            except GatewayError as refused:
+                raise _name_possible_verbs(refused, one, before) from refused
         after = _describe_deliveries(change.conn, numbers)
         what = f"delivery {', '.join(map(str, numbers))}"
         change.record_change(what, before=before, after=after)
@@ -135,6 +153,18 @@ def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past
     sentence = f"{past} {counted} of {about}: {', '.join(map(str, numbers))}."
     print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
     return 0
+
+
+def _name_possible_verbs(
+    refused: GatewayError, number: int, known: Mapping[int, Mapping[str, Any]]
+) -> GatewayError:
+    """Return a refused act with the verbs that the state of the delivery allows; another problem as it is."""
+    state = str(known.get(number, {}).get("state"))
+    if refused.problem is not TRANSITION_REFUSED or refused.location != f"{DELIVERY.name}/{state}":
+        return refused
+    verbs = [f"`{_VERBS[event]} {number}`" for event in DELIVERY.table[state] if event in _VERBS]
+    what = f"run {' or '.join(verbs)}" if verbs else _NO_VERB.get(state, "nothing is left to do")
+    return GatewayError(TRANSITION_REFUSED, f"delivery {number} is {state}: {what}")
 
 
 def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int, dict[str, Any]]:

@@ -71,7 +71,8 @@ class RegisterSnapshot:
 
     `crls` were loaded by operators. `fetched` holds the kinds and digests of fetched revocation
     data. `vouchers` are the parties that may sign and file for the parties whose mandates they
-    hold.
+    hold. `closed_out` are the parties that are not active, each with its status, by their ids: only
+    what the operator is told about a refused message needs them.
     """
 
     epoch: int
@@ -84,6 +85,7 @@ class RegisterSnapshot:
     fetched: tuple[tuple[str, str], ...] = ()
     vouchers: frozenset[str] = frozenset()
     tls_clients: Mapping[str, TlsClientCertificate] = field(default_factory=dict)
+    closed_out: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
 
     def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
         """Return the party that may use a certificate at a given time, None when it is not registered.
@@ -111,7 +113,8 @@ class RegisterSnapshot:
 def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
     """Load the register as it is now."""
     epoch = register_version.get_register_version(conn)
-    roles = {row.id: row.role for row in parties.list_parties(conn) if row.status == "ACTIVE"}
+    everybody = parties.list_parties(conn)
+    roles = {row.id: row.role for row in everybody if row.status == "ACTIVE"}
     active = set(roles)
     in_use = parties.list_certificates_in_use(conn)
     by_certificate = {
@@ -148,6 +151,12 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         tuple((row.kind, row.sha256) for row in fetched.list_in_force(conn) if row.kind != "trust_list"),
         frozenset(party for party, role in roles.items() if role == "voucher"),
         tls_clients,
+        {
+            one: (row.id, row.status)
+            for row in everybody
+            if row.status != "ACTIVE"
+            for one in parties.list_identifiers(conn, row.id)
+        },
     )
 
 
