@@ -17,7 +17,7 @@ import yaml
 from gateway.agreements.agreement_rules import AgreementDocument
 from gateway.agreements.pmode import PMode, Reliability, Security, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import PartyId
 
 __all__ = ["read_agreement", "read_pmodes"]
@@ -122,7 +122,7 @@ def _parse_yaml(data: bytes, filename: str) -> _YamlNode:
         mark = getattr(mistake, "problem_mark", None)
         where = f"{filename}:{mark.line + 1}" if mark else filename
         raise GatewayError(
-            MISUSE, f"not YAML: {getattr(mistake, 'problem', None) or mistake}", where
+            MISUSE, f"not YAML: {getattr(mistake, 'problem', None) or describe_exception(mistake)}", where
         ) from mistake
     if tree is None:
         raise GatewayError(MISUSE, "the file is empty", f"{filename}:1")

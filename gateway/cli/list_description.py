@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from gateway.cli.named_files import read_file
-from gateway.errors import MISUSE, GatewayError
-from gateway.pki import Certificate, read_certificates
+from gateway.cli.named_files import read_certificate_files, read_file
+from gateway.errors import MISUSE, GatewayError, describe_exception
+from gateway.pki import Certificate
 from gateway.recognition import (
     CrossCertificateBridge,
     EquivalenceRule,
@@ -45,7 +45,7 @@ def read_description(path: Path) -> TrustedListDraft:
     try:
         table = tomllib.loads(read_file(path).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
-        raise GatewayError(MISUSE, f"not TOML: {str(wrong)[:200]}", str(path)) from wrong
+        raise GatewayError(MISUSE, f"not TOML: {describe_exception(wrong)}", str(path)) from wrong
     return _Description(path).read_draft(table)
 
 
@@ -58,6 +58,10 @@ class _Description:
     def read_draft(self, table: Mapping[str, Any]) -> TrustedListDraft:
         self._refuse_unknown_keys(table, _LIST, "")
         sequence = table.get("sequence")
+        if not table:
+            raise GatewayError(MISUSE, "the description is empty", self._path.name)
+        if sequence is None:
+            self._refuse_key("missing", "sequence")
         if type(sequence) is not int or not 0 < sequence < 10**9:
             self._refuse_key("not a number above 0", "sequence")
         return TrustedListDraft(
@@ -155,7 +159,7 @@ class _Description:
         return tuple(one for each in files for one in self._read_certificate_file(each))
 
     def _read_certificate_file(self, name: str) -> tuple[Certificate, ...]:
-        return read_certificates(read_file(self._path.parent / name))
+        return read_certificate_files([self._path.parent / name])
 
     def _read_word(self, table: Mapping[str, Any], name: str, where: str) -> str:
         found = table.get(name)

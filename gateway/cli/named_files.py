@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "load_key_file",
+    "name_file",
+    "read_certificate_file",
     "read_certificate_files",
     "read_file",
     "read_policy_octets",
@@ -69,6 +72,18 @@ def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str 
     return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))
 
 
+@contextmanager
+def name_file(path: Path) -> Iterator[None]:
+    """Put the name of the file into a problem of its content; misuse names its place itself."""
+    try:
+        yield
+    except GatewayError as problem:
+        if problem.problem is MISUSE or str(path) in problem.detail:
+            raise
+        detail = f"{path}: {problem.detail}"
+        raise GatewayError(problem.problem, detail, problem.location, theirs=problem.theirs) from problem
+
+
 def split_named_file(text: str, option: str) -> tuple[str, Path]:
     """Return name and path of ``cid=FILE``; raise GW808 that names the option."""
     name, equals, path = text.partition("=")
@@ -81,7 +96,19 @@ def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
     """Return the certificates in files, PEM or DER, in their order."""
     from gateway.pki import read_certificates
 
-    return tuple(one for each in files for one in read_certificates(read_file(each)))
+    found: list[Certificate] = []
+    for each in files:
+        with name_file(each):
+            found += read_certificates(read_file(each))
+    return tuple(found)
+
+
+def read_certificate_file(path: Path) -> Certificate:
+    """Return the one certificate in a file, PEM or DER."""
+    from gateway.pki import read_certificate
+
+    with name_file(path):
+        return read_certificate(read_file(path))
 
 
 def read_policy_octets(data: bytes, name: str) -> TrustPolicy:
@@ -105,4 +132,5 @@ def load_key_file(arguments: Arguments) -> Signer:
 
     certificate = read_file(arguments.certificate) if arguments.certificate else None
     password = read_file(arguments.password_file).rstrip(b"\r\n") if arguments.password_file else None
-    return load_signer(read_file(arguments.key), certificate, password)
+    with name_file(arguments.key):
+        return load_signer(read_file(arguments.key), certificate, password)

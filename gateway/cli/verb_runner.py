@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,17 @@ _COMPLETION = "_GATEWAY_COMPLETE"
 _MISUSE = 2
 #: `gateway.errors.MISUSE.id`, without loading the catalogue for a mistyped word; a test compares them.
 _MISUSE_ID = "GW808"
+_FOREIGN = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"(\S+) is not in the range (\d+)<=x<=(\d+)", r"\1 is not between \2 and \3"),
+        (r"(\S+) is not in the range x>=(\d+)", r"\1 is less than \2"),
+        (r"(\S+) is not in the range x<=(\d+)", r"\1 is more than \2"),
+        (r"is not a valid integer(?: range)?", "is not a whole number"),
+        (r"is not a valid float(?: range)?", "is not a number"),
+        (r"^Invalid value for '[\[{][^'{}\[\]]*[\]}]': ", ""),
+    )
+)
 
 
 def run_words(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +88,13 @@ def _name_help(words: Sequence[str]) -> str:
     return " ".join([_PROGRAM, *_find_verb_words(words).split(), "--help"])
 
 
+def _reword_misuse(message: str) -> str:
+    """Return what Click says without notations of Python: intervals, names of types, sets of words."""
+    for pattern, words in _FOREIGN:
+        message = pattern.sub(words, message)
+    return message
+
+
 def _print_misuse(misuse: click.ClickException, words: Sequence[str]) -> None:
     """Print the error and where help is; print the help for a missing verb unchanged."""
     message = misuse.format_message()
@@ -84,7 +103,7 @@ def _print_misuse(misuse: click.ClickException, words: Sequence[str]) -> None:
         return
     if isinstance(misuse, click.exceptions.NoArgsIsHelpError):
         message = "a verb is missing"
-    told = " ".join(message.split())
+    told = _reword_misuse(" ".join(message.split()))
     if not told[1:2].isupper():
         told = told[:1].lower() + told[1:]
     help_words = "" if isinstance(misuse, OldSpellingError) else _name_help(words)

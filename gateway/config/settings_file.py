@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gateway.config.key_reference import describe_settings
 from gateway.config.settings import Settings
-from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError
+from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError, describe_exception
 
 __all__ = ["find_settings_source", "load_settings", "read_toml_file"]
 
@@ -62,7 +62,7 @@ def read_toml_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", str(path)) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        detail = f"the file is not TOML: {str(error)[:200]}"
+        detail = f"the file is not TOML: {describe_exception(error)}"
         raise GatewayError(SETTINGS_WRONG, detail, str(path)) from None
 
 

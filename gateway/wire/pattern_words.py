@@ -22,7 +22,9 @@ _KNOWN: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+\-][0-9]{2}:[0-9]{2})": (
         "a date and time with zone as 2026-01-31T12:00:00Z"
     ),
-    r"20\d{6}(\d{6}(Z|[+\-]\d\d))?": "a date as 20260131, or with time and zone as 20260131120000Z",
+    r"20\d{6}(\d{6}(Z|[+\-]\d\d))?": (
+        "a date from 2000 to 2099 as 20260131, or with time and zone as 20260131120000Z"
+    ),
     r".*\S.*": "at least one character that is not a space",
     r"[^/\s]+/\S.*": "a media type as application/pdf",
     r"[^\s/;]+/[^\s/;]+(\s*;.*)?": "a media type as application/pdf",

@@ -146,8 +146,14 @@ def check_must_understand(
     """Raise when the envelope has a mandatory header block that is not understood."""
     strangers = list_not_understood_blocks(envelope, understood, actors)
     if strangers:
-        names = ", ".join(str(block.tag)[:200] for block in strangers[:5])
-        raise GatewayError(NOT_UNDERSTOOD, f"not understood: {names}", build_xpath(strangers[0]))
+        names = " and ".join(_describe_name(block) for block in strangers[:5])
+        raise GatewayError(NOT_UNDERSTOOD, f"the header {names} is not understood", build_xpath(strangers[0]))
+
+
+def _describe_name(block: etree._Element) -> str:
+    """Return the name of a header block in words, with its namespace."""
+    name = etree.QName(block)
+    return f"{name.localname[:100]} of '{name.namespace[:200]}'" if name.namespace else name.localname[:100]
 
 
 def read_fault(envelope: SoapEnvelope) -> SoapFault | None:

@@ -65,8 +65,21 @@ MISUSED = [
     "conformance run hostile --url http://127.0.0.1:9 --partner PLACE/none",
     "conformance run hostile --only NO-SUCH-CASE",
     "serve --home PLACE",
+    "message list --limit -1",
+    "message list --limit x",
+    "map sample NO-SUCH-DOCUMENT --seed a",
+    "conformance run hostil",
+    "agreement load PLACE/octets --home PLACE",
+    "pki list make PLACE/octets --key PLACE/none.pem --certificate PLACE/none.pem --out PLACE/l.xml",
+    "pki list make PLACE/empty --key PLACE/none.pem --certificate PLACE/none.pem --out PLACE/l.xml",
+    "submit PLACE/text --as nobody --to foo --partner PLACE",
+    "submit PLACE/text --as nobody --to ftp://other --partner PLACE",
     "run --home PLACE",
 ]
+
+
+#: Notations of Python and of its libraries, which nobody who calls a verb has to know.
+FOREIGN = r"\['|\{'|\(\)|codec|<=x|x>=|valid integer|'\{\w+\}'|Error\b"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +88,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (home / "gateway.toml").write_text(f"[http]\nport = {taken.getsockname()[1]}\n")
         (home / "text").write_text("a text\n")
+        (home / "octets").write_bytes(b"\x98\x00")
+        (home / "empty").write_bytes(b"")
         assert main(["migrate", "--new", "--home", str(home)]) == 0
         yield home
 
@@ -109,7 +124,42 @@ def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
     assert told.count("GW808") == 1
     assert not find_repeated_places(told.rstrip()), told
     assert "Traceback" not in told
-    assert not re.search(r"\['|\{'|\(\)", told), told
+    assert not re.search(FOREIGN, told), told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("message list --limit -1", "invalid value for '--limit': -1 is not between 1 and 100000"),
+        ("message list --limit x", "invalid value for '--limit': 'x' is not a whole number"),
+        ("agreement load PLACE/octets --home PLACE", "octet 1 is no text in UTF-8"),
+        ("pki list make PLACE/empty --key k --certificate c --out l", "the description is empty"),
+        ("submit PLACE/text --as nobody --to foo --partner PLACE", "'foo' is no URL as https://"),
+        ("conformance run hostil", "GW808 'hostil' is not"),
+    ],
+)
+def test_misuse_is_told_in_plain_words(
+    words: str, sentence: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in provoke(capsys, words, place)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("party add pp --certificate PLACE/empty --home PLACE", "GW205"),
+        ("submission check PLACE/text --trust PLACE/empty", "GW205"),
+        ("signature make PLACE/text --key PLACE/text --out PLACE/out", "GW"),
+        ("map read PLACE/text", "GW104"),
+    ],
+)
+def test_what_is_wrong_in_a_file_names_the_file(
+    words: str, problem: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.replace("PLACE", str(place)).split()) != 0
+    told = capsys.readouterr().err
+    assert problem in told
+    assert told.count(str(place)) == 1
 
 
 @pytest.mark.parametrize("words", MISUSED)

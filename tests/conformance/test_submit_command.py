@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from gateway.cases.result_documents import ReportedProblem
 from gateway.cli import main
 from gateway.conformance.partners.broker_client import BrokerClient
 from gateway.conformance.partners.http_transport import NotConnectedError
+from gateway.conformance.partners.message_handler import read_signal_error
 from gateway.conformance.partners.sending_outcome import NotTakenError, SendingState, conclude_sending
 from gateway.errors import UNREACHABLE, GatewayError
+from gateway.message_model import ErrorEntry
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 from tests.conformance.conftest import wait_for
@@ -377,3 +380,10 @@ def test_a_file_that_is_no_submission(desk: Desk, tmp_path: Path, content: bytes
     assert status == 1
     assert "GW" in words
     assert desk.hub.got == []
+
+
+def test_an_error_of_the_hub_is_one_sentence_with_one_id() -> None:
+    said = ErrorEntry("SecurityFailure", "Error", "", "GW202 the digest of reference 'cid:a' is wrong")
+    signal: Any = SimpleNamespace(errors=(said,))
+    told = "GW602 the other side says SecurityFailure: the digest of reference 'cid:a' is wrong"
+    assert str(read_signal_error(signal)) == told

@@ -43,7 +43,7 @@ def test_a_warning_is_kept_and_shown_with_the_case(
         (row,) = cases.list_cases(conn, limit=5)
     (warning,) = row.detail["warnings"]
     assert warning["id"] == "GW403"
-    assert "'3004889900' is not in the list hsSubheading" in warning["text"]
+    assert "'3004889900' begins with 300488, which is no code of WCO" in warning["text"]
     assert {call.destination for call in story.soap.calls} >= {"KPTA", "KFDA", "NPQS"}
     url = engine.url.render_as_string(hide_password=False)
     (tmp_path / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')

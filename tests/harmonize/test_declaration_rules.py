@@ -53,8 +53,8 @@ def test_a_broken_rule_says_what_is_allowed_and_where(bundle: MappingBundle) -> 
     assert one.pointer == "42A/67A[1]/68A[1]/23A[1]/21A[1]/145"
     assert one.detail.startswith("The HS code is not in HS 2022 (")
     assert one.detail.endswith(
-        "'3004889900' is not in the list hsSubheading; expected is a code that begins with "
-        "one of 300410, 300420, 300431, 300432, 300439, 300441, 300442, 300443, 300449, 300450, 300460 "
+        "'3004889900' begins with 300488, which is no code of WCO Harmonized System 2022; near it: "
+        "300410, 300420, 300431, 300432, 300439, 300441, 300442, 300443, 300449, 300450, 300460 "
         "or 300490"
     )
 

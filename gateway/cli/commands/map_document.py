@@ -10,7 +10,7 @@ import click
 from lxml import etree
 
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
-from gateway.cli.named_files import read_file, write_file
+from gateway.cli.named_files import name_file, read_file, write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -60,7 +60,8 @@ def read_notice_file(arguments: Arguments) -> int:
         None if arguments.document is None else _find_named_document(bundle, arguments.document, "--document")
     )
     try:
-        facts = _read_notice_facts(content, bundle, document)
+        with name_file(arguments.file):
+            facts = _read_notice_facts(content, bundle, document)
     except GatewayError as error:
         if not arguments.json:
             raise

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
-from gateway.cli.named_files import read_file
+from gateway.cli.named_files import read_certificate_file
 from gateway.cli.register_views import describe_party
 from gateway.cli.result_output import print_json, report_wrong_row
 from gateway.cli.settings import read_database
@@ -93,9 +93,8 @@ def _describe_added(party: str, before: Mapping[str, Any] | None, after: Mapping
 def _add_valid_certificate(change: DatabaseChange, party: str, path: Path) -> None:
     """Register a signing certificate that is valid now."""
     from gateway.cli.registration import demand_usable_certificate, make_certificate_row
-    from gateway.pki import read_certificate
 
-    found, moments = read_certificate(read_file(path)), (change.at, change.at)
+    found, moments = read_certificate_file(path), (change.at, change.at)
     demand_usable_certificate(change.settings, change.conn, (found, "signing"), moments, str(path))
     parties.add_certificate(change.conn, party, make_certificate_row(found), change.at)
 

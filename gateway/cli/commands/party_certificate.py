@@ -11,7 +11,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.named_files import read_file
+from gateway.cli.named_files import read_certificate_file
 from gateway.cli.register_views import describe_certificate, describe_party
 from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row
 from gateway.cli.result_output import format_value, print_table, report_wrong_row
@@ -20,7 +20,7 @@ from gateway.cli.shared_options import FILE, MOMENT, change_options, home_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, PARTY_UNKNOWN, GatewayError
 from gateway.hub import get_current_time as clock
-from gateway.pki import Certificate, read_certificate
+from gateway.pki import Certificate
 from gateway.store import list_usage_periods, parties
 
 __all__ = ["add_certificate", "end_certificate", "list_certificates", "retire_certificate"]
@@ -51,7 +51,7 @@ class _Window:
 @change_options()
 def add_certificate(arguments: Arguments) -> int:
     """Register a certificate for a party; raise the verdict on one that is not valid."""
-    found = read_certificate(read_file(arguments.file))
+    found = read_certificate_file(arguments.file)
     window = _Window(arguments.start, arguments.until, arguments.cut)
     _check_time_window(window, found)
     with change_database(arguments) as change:

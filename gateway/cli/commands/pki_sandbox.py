@@ -8,7 +8,7 @@ import click
 
 from gateway.cli.audited_changes import FileChange, change_files
 from gateway.cli.home_folder import keep_files_private
-from gateway.cli.named_files import read_file, write_file
+from gateway.cli.named_files import read_certificate_file, read_file, write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence, print_table
 from gateway.cli.shared_options import FILE, by_option, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -27,7 +27,6 @@ from gateway.pki import (
     load_shipped_policy,
     make_key_and_request,
     make_sandbox,
-    read_certificate,
     read_certificate_request,
     revoke_certificates,
     write_private_key,
@@ -186,7 +185,7 @@ def _describe_certificate(made: Certificate) -> dict[str, Any]:
 @json_option()
 def certify_authority(arguments: Arguments) -> int:
     """Certify another authority's key: a bridge for its parties."""
-    other = read_certificate(read_file(arguments.certificate))
+    other = read_certificate_file(arguments.certificate)
     policies = {ours: theirs for ours, _, theirs in (each.partition("=") for each in arguments.policy)}
     with change_files(arguments, arguments.ca) as change:
         made = issue_cross_certificate(load_authority(arguments.ca), other, policies, get_current_time())
@@ -210,7 +209,7 @@ def certify_authority(arguments: Arguments) -> int:
 @json_option()
 def revoke_sandbox_certificates(arguments: Arguments) -> int:
     """Write the next revocation list of the sandbox authority, with the named certificates."""
-    found = [read_certificate(read_file(path)) for path in arguments.certificate]
+    found = [read_certificate_file(path) for path in arguments.certificate]
     with change_files(arguments, arguments.ca) as change:
         number = revoke_certificates(arguments.ca, found, get_current_time())
         after = {"number": number, "revoked": [one.sha256 for one in found]}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import click
 
-from gateway.cli.named_files import load_key_file, read_file, replace_file, split_named_file
+from gateway.cli.named_files import load_key_file, name_file, read_file, replace_file, split_named_file
 from gateway.cli.result_output import print_json, print_report, print_sentence
 from gateway.cli.shared_options import FILE, json_option, judging_options, moment_option, signing_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -82,7 +82,8 @@ def _describe_judgement(judgement: VerificationReport) -> dict[str, Any]:
 @json_option("print one JSON object")
 def sign_file(arguments: Arguments) -> int:
     """Sign a document and write it; raise GW808 for one that is already signed."""
-    root = parse_xml(read_file(arguments.file))
+    with name_file(arguments.file):
+        root = parse_xml(read_file(arguments.file))
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
         raise GatewayError(MISUSE, "the document already has a signature", str(arguments.file))
     at = arguments.at or datetime.now(UTC)

@@ -7,10 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from gateway.cli.named_files import read_file, split_named_file
+from gateway.cli.named_files import name_file, read_file, split_named_file
 from gateway.cli.result_output import print_json, print_problem, print_sentence
 from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
 from gateway.cli.submission_report import (
@@ -70,6 +71,7 @@ _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 @json_option()
 def submit_file(arguments: Arguments) -> int:
     """Send a signed submission, check its receipt, wait for its result; return 1 when one of them fails."""
+    _check_address(arguments.to)
     member = read_membership(
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
@@ -93,16 +95,30 @@ def submit_file(arguments: Arguments) -> int:
     return 0 if problem is None else 1
 
 
+def _check_address(address: str) -> None:
+    """Raise GW808 for an address that is no URL of HTTP, before anything is signed or opened."""
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise GatewayError(MISUSE, f"{address[:80]!r} is no URL as https://hub.example/msh/ebms2", "--to")
+
+
 def _open_message(arguments: Arguments, member: Membership) -> SealedSubmission:
     """Return the message to send: a kept one as it is, or a new one around the submission."""
     content = read_file(arguments.file)
     named = (split_named_file(text, "--attach") for text in arguments.attach)
     files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
     if not is_kept_submission(content):
-        return seal_submission(sign_submission(content, member), files, member, arguments.to)
+        with name_file(arguments.file):
+            signed = sign_submission(content, member)
+        return seal_submission(signed, files, member, arguments.to)
     if files:
         raise GatewayError(MISUSE, "a kept message contains its attachments", "--attach")
-    return read_kept_submission(content, arguments.to)
+    with name_file(arguments.file):
+        return read_kept_submission(content, arguments.to)
 
 
 class _Exchange:

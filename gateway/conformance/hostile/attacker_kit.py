@@ -25,7 +25,7 @@ from gateway.conformance.partners import (
     read_membership,
     read_parcel_content,
 )
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki import (
     CertificateOrder,
@@ -254,7 +254,7 @@ def _load_suite_settings(folder: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(read_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GatewayError(MISUSE, f"not TOML: {error}"[:200], str(path)) from None
+        raise GatewayError(MISUSE, f"not TOML: {describe_exception(error)}", str(path)) from None
     if not all(isinstance(table.get(name, {}), dict) for name in FACES):
         raise GatewayError(MISUSE, f"{' and '.join(FACES)} are tables", str(path))
     if not isinstance(table.get("features", []), list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import ssl
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from gateway.protocols import PROTOCOLS, SOAP_ACTION, OpenedMessage, Parcel, Pro
 __all__ = ["EBMS2", "MessageHandler", "read_signal_error"]
 
 EBMS2: Final = PROTOCOLS["ebms2"]
+_OWN_ID: Final = re.compile(r"^GW[0-9]{3} ")
 _NOTHING: Final = HttpReply(204)
 _BUSY: Final = HttpReply(503, "text/plain", b"come again\n", {"Retry-After": "1"})
 
@@ -188,7 +190,10 @@ def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
     worst = next((one for one in signal.errors if one.severity == "Error"), None)
     if worst is None:
         return None
-    return GatewayError(REFUSED_FOR_GOOD, f"{worst.code}: {worst.description}"[:500], worst.location[:300])
+    # A hub of our kind begins with an id of its own: the sentence has one id, that of what happened here.
+    words = _OWN_ID.sub("", worst.description)
+    detail = f"the other side says {worst.code}: {words}"[:500]
+    return GatewayError(REFUSED_FOR_GOOD, detail, worst.location[:300], theirs=worst.description[:500])
 
 
 def _make_bad_receipt(opened: OpenedMessage, context: ProtocolContext) -> Parcel:

@@ -69,8 +69,9 @@ class DeclarationRule:
             expected = " or ".join(describe_pattern(one) for one in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
         if self.codes is not None and text[: self.first] not in self.codes.known:
-            start = f"a code that begins with {self._describe_near_codes(text[: self.first])}"
-            return f"{quote_value(text)} is not in the list {self.codes.name}; expected is {start}"
+            start, table = text[: self.first], f"{self.codes.source} {self.codes.version}"
+            near = self._describe_near_codes(start).removeprefix("one of ")
+            return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"
         return None
 
     def find_date_violation(self, text: str, bound: str) -> str | None:
