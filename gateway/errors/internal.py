@@ -61,12 +61,13 @@ TRUST_STALE = Problem(
 
 EVIDENCE_BROKEN = Problem(
     id="GW805",
-    title="evidence chain broken",
-    meaning="Stored evidence does not have its recorded digest.",
+    title="evidence chain broken, or database damaged",
+    meaning="Stored evidence does not have its recorded digest, or the file of the database is damaged.",
     cause="Rows or octets were changed or lost outside the gateway, or a disk fails.",
     remedy=(
-        "Stop the gateway and do not change the database. Find the rows with "
-        "`gateway evidence check`, compare them with a backup, and find the cause."
+        "Stop the gateway and do not change the database. A damaged file: keep it, and restore the "
+        "backup. Else find the rows with `gateway evidence check`, compare them with a backup, and find "
+        "the cause."
     ),
     ours=True,
     soap="Server",
@@ -79,8 +80,8 @@ NO_ROOM = Problem(
     meaning="The gateway has no capacity to store the message safely, so it did not accept it.",
     cause="The database is unavailable or busy, a disk is full, or all workers are busy.",
     remedy=(
-        "Send the same message again later. Operator: check /status/ready, the disks and "
-        "`gateway queue list`."
+        "Send the same message again later. Operator: check that the database runs and has space "
+        "(`gateway config show` names its `database.url`), and read the log."
     ),
     ours=True,
     retry=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.store import (
     InsufficientStorageError,
     check_schema_version,
@@ -14,7 +14,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["can_read_database", "find_readiness_problem"]
+__all__ = ["can_read_database", "describe_unreadiness", "find_readiness_problem"]
 
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
@@ -38,6 +38,18 @@ def can_read_database(engine: Engine) -> bool:
     except Exception:
         return False
     return True
+
+
+def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
+    """Return a problem of readiness with what is so; the detail may name addresses, and anybody may ask."""
+    words = problem.problem.title
+    if problem.problem is EVIDENCE_BROKEN:
+        words = "the file of the database is damaged"
+    elif problem.problem is NO_ROOM:
+        words = "the database has no space for new messages, or accepts no writes"
+        if not can_read_database(engine):
+            words = "the database cannot be reached"
+    return f"{problem.problem.id} {words}"
 
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.store.disk_reserve import (
     DiskReserve,
@@ -305,18 +305,19 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
                 yield conn
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
-        raise _translate_database_error(error, engine) from error
+        raise _translate_database_error(error, engine, reading=True) from error
 
 
-def _translate_database_error(error: Exception, engine: Engine) -> Exception:
-    """Translate a database error: GW801 for an unusable file, GW806 for no space, else the error itself."""
+def _translate_database_error(error: Exception, engine: Engine, *, reading: bool = False) -> Exception:
+    """Translate a database error: GW805 for a damaged file, GW806 for no space, else the error itself."""
     told = getattr(error, "orig", error)
     if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
         # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own, as all other errors have.
-        return GatewayError(SETTINGS_WRONG, f"the database cannot be used: {told}"[:160], "database.url")
+        detail = f"the file of the database is damaged, restore it from a backup: {told}"
+        return GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url")
     if not _is_transient_error(error, told):
         return error
-    problem = _make_unavailable_error(told)
+    problem = _make_unavailable_error(told, reading=reading)
     get_disk_reserve(engine).record_refusal(problem)
     return problem
 
@@ -334,6 +335,7 @@ def _is_transient_error(error: Exception, told: Any) -> bool:
     return isinstance(error, OperationalError | sqlite3.OperationalError)
 
 
-def _make_unavailable_error(told: Any) -> InsufficientStorageError:
+def _make_unavailable_error(told: Any, *, reading: bool = False) -> InsufficientStorageError:
     reason = str(told).partition("\n")[0]
-    return InsufficientStorageError(f"the database accepts no writes now: {reason[:120]}")
+    words = "cannot be reached" if reading else "accepts no writes"
+    return InsufficientStorageError(f"the database {words} now: {reason[:120]}")

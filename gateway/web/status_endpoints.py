@@ -38,7 +38,8 @@ def build_status_application(engine: Engine, ours: HubProbes | None = None) -> F
         problem = health.find_readiness_problem(engine) or hub.unready()
         if problem is None:
             return Response("ready\n", mimetype="text/plain")
-        return Response(f"{problem.problem.id} {problem.problem.title}\n", status=503, mimetype="text/plain")
+        words = health.describe_unreadiness(engine, problem)
+        return Response(f"{words}\n", status=503, mimetype="text/plain")
 
     @application.get("/metrics")
     def answer_metrics() -> Response:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.cli.verb_table import VERBS
+from gateway.errors import PROBLEMS
 from gateway.store import deliveries
 from gateway.store.deliveries import NewDelivery
 from gateway.store.engine import make_engine, read_transaction, write_transaction
@@ -21,6 +22,7 @@ from gateway.store.schema_version import get_head_revision
 from gateway.wire.mime import read_http_message
 from tests.kit.house import House, Neighbour
 from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
 
 Run = Callable[..., tuple[int, str]]
 
@@ -178,9 +180,10 @@ def test_a_file_that_is_no_database_is_named_as_such(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "gateway.sqlite3").write_bytes(b"this is not a database at all, " * 200)
-    assert main(["case", "list", "--home", str(tmp_path)]) == 2
-    assert "GW801" in (told := capsys.readouterr().err)
-    assert "not a database" in told
+    assert main(["case", "list", "--home", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    damaged = "GW805 the file of the database is damaged, restore it from a backup: file is not a database"
+    assert damaged in told
 
 
 def test_a_delivery_is_held_released_and_cancelled(engine: Engine, run: Run) -> None:
@@ -239,3 +242,16 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().out
     assert f"Usage: gateway {verb}" in told
     assert VERBS[verb].example in told
+
+
+def test_a_list_says_that_the_database_cannot_be_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{find_free_port()}/none"
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+    assert main(["case", "list", "--home", str(tmp_path)]) != 0
+    told = capsys.readouterr().err
+    assert "GW806 the database cannot be reached now: " in told
+    assert "accepts no writes" not in told
+    assert main(["config", "show", "--home", str(tmp_path)]) == 0, "the remedy of GW806 needs no database"
+    assert "gateway config show" in PROBLEMS["GW806"].remedy

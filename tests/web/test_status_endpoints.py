@@ -25,6 +25,12 @@ def test_without_a_database_metrics_are_one_line_and_those_of_the_process_go_on(
     assert (answer.status_code, answer.text.count("\n")) == (503, 1)
     assert answer.text.startswith("GW80")
     assert "the database cannot be read" in answer.text
+    ready = client.get("/status/ready")
+    told = {
+        "file": "GW805 the file of the database is damaged\n",
+        "server": "GW806 the database cannot be reached\n",
+    }
+    assert (ready.status_code, ready.text) == (503, told[kind])
     process = client.get("/metrics/process")
     assert process.status_code == 200
     assert "gateway_database_up 0.0\n" in process.text
