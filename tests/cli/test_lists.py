@@ -108,9 +108,8 @@ def three(engine: Engine) -> dict[str, int]:
         (("--state", "OPENED", "--state", "DECIDED"), ["C3", "C1"]),
         (("--party", "broker"), ["C3", "C2", "C1"]),
         (("--party", "한글상사"), ["C3"]),
-        (("--party", "brok"), []),
         (("--agency", "KR-B"), ["C2"]),
-        (("--agency", "KR-C"), []),
+        (("--agency", "KR-A", "--state", "DECIDED"), []),
         (("--reference", "REF-A"), ["C1"]),
         (("--reference", "C3"), ["C3"]),
         (("--text", "ref"), ["C3", "C2", "C1"]),
@@ -189,6 +188,28 @@ def test_a_state_that_there_is_not_is_refused_with_those_that_exist(
 @pytest.mark.parametrize(
     "words",
     [
+        ("case", "list", "--party", "brok"),
+        ("case", "list", "--agency", "KR-C"),
+        ("message", "list", "--party", "nobody"),
+        ("message", "list", "--agency", "nobody"),
+        ("queue", "list", "--party", "nobody"),
+        ("queue", "list", "--agency", "nobody"),
+        ("agreement", "list", "--party", "nobody"),
+        ("party", "mandate", "list", "--party", "nobody"),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_a_partner_whom_nobody_knows_is_misuse_and_no_empty_list(run: Run, words: tuple[str, ...]) -> None:
+    status, rows, told = run(*words)
+    assert (status, rows) == (2, [])
+    detail = json.loads(told)["detail"]
+    assert words[-1] in detail
+    assert ("is registered" if words[-2] == "--party" else "is known") in detail
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ("case", "list", "--limit", "0"),
         ("case", "list", "--older", "soon"),
         ("case", "list", "--since", "2026-13-01"),
@@ -231,7 +252,7 @@ def _make_sent(message_id: str, case: int) -> messages.NewMessage:
     [
         (("--party", "b1"), ["m3@hub", "m1@b"]),
         (("--party", "b2"), ["m2@b"]),
-        (("--party", "hub"), []),
+        (("--party", "food"), []),
         (("--party", "b1", "--direction", "in"), ["m1@b"]),
         (("--state", "FAILED"), ["m2@b"]),
         (("--agency", "KR-B"), ["m3@hub", "m1@b", "c2@b"]),

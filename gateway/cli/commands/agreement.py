@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
+from gateway.cli.delivery_destinations import check_partner_names
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
 from gateway.cli.register_views import describe_agreements
@@ -126,6 +127,7 @@ def list_agreements(arguments: Arguments) -> int:
     """Print the agreements that the options name, with their validity periods, by name."""
     with read_database(arguments) as conn:
         page = register_searches.search_agreements(conn, read_list_filter(arguments, read_clock()))
+        check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0
 

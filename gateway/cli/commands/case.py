@@ -10,10 +10,11 @@ import click
 from sqlalchemy import Connection, Row
 
 from gateway.cases import check_hub_number, normalize_hub_number
+from gateway.cli.delivery_destinations import check_partner_names
 from gateway.cli.delivery_report import format_attempt, read_delivery_report
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.result_output import format_value, print_json, report_wrong_row
-from gateway.cli.settings import read_database
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import add_case_waiting, add_delivery_waiting
@@ -36,6 +37,7 @@ def list_cases(arguments: Arguments) -> int:
     with read_database(arguments) as conn:
         wanted = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
         page = list_searches.search_cases(conn, wanted)
+        check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
         add_case_waiting(conn, page.rows, now)
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0

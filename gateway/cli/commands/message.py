@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.delivery_destinations import check_partner_names
 from gateway.cli.delivery_report import find_last_sentence, read_message_deliveries
 from gateway.cli.list_options import (
     list_options,
@@ -19,7 +20,7 @@ from gateway.cli.list_options import (
     require_row_number,
 )
 from gateway.cli.result_output import print_json, print_table, report_wrong_row
-from gateway.cli.settings import read_database
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.cli.waiting_columns import add_message_waiting
@@ -46,6 +47,7 @@ def list_messages(arguments: Arguments) -> int:
         equal = [("direction", arguments.direction)] if arguments.direction else []
         after = require_row_number(arguments)
         page = list_searches.search_messages(conn, read_list_filter(arguments, now, after=after, equal=equal))
+        check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
         add_message_waiting(conn, page.rows, now)
     print_page(page, as_json=arguments.json, columns=_COLUMNS)
     return 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from gateway.cli.audited_changes import change_database, print_change
+from gateway.cli.delivery_destinations import check_partner_names
 from gateway.cli.register_views import describe_mandate
 from gateway.cli.result_output import format_value, print_table, report_wrong_row
-from gateway.cli.settings import read_database
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import mandates, parties
@@ -69,6 +70,7 @@ def list_mandates(arguments: Arguments) -> int:
         found = (
             mandates.list_by_party(conn, arguments.party) if arguments.party else mandates.list_mandates(conn)
         )
+        check_partner_names(conn, read_verb_settings(arguments), arguments, found)
     rows = [
         {
             "id": row.id,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.delivery_destinations import (
+    check_partner_names,
     find_destinations,
     list_party_destinations,
     load_destinations,
@@ -92,6 +93,7 @@ def list_deliveries(arguments: Arguments) -> int:
             destinations=find_destinations(known, arguments.text) if arguments.text else (),
         )
         page = list_searches.search_deliveries(conn, wanted)
+        check_partner_names(conn, settings, arguments, page.rows)
         held = list_lane_holds(conn)
         said = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
     for row in page.rows:
