@@ -10,7 +10,13 @@ from sqlalchemy import Connection, Row
 from gateway.cli.result_output import format_value
 from gateway.store import cases, deliveries, delivery_leases
 
-__all__ = ["find_last_sentence", "format_attempt", "read_delivery_report", "read_message_deliveries"]
+__all__ = [
+    "find_last_sentence",
+    "list_delivery_lines",
+    "list_transition_lines",
+    "read_delivery_report",
+    "read_message_deliveries",
+]
 
 
 def read_delivery_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def _describe_attempt(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def format_attempt(attempt: Mapping[str, Any]) -> str:
+def _format_attempt(attempt: Mapping[str, Any]) -> str:
     """Return an attempt as one line: number, time, outcome, our sentence, the partner's words."""
     words: Iterable[str | None] = (
         f"attempt {attempt['attempt']}",
@@ -64,3 +70,29 @@ def format_attempt(attempt: Mapping[str, Any]) -> str:
         f"they said: {attempt['theirs']}" if attempt["theirs"] else None,
     )
     return "  ".join(one for one in words if one)
+
+
+def list_delivery_lines(delivery: Mapping[str, Any], *, with_attempts: bool) -> Iterator[str]:
+    """Yield the lines about a delivery: what goes where, its state, what it waits for, its attempts."""
+    yield _describe_delivery(delivery)
+    if delivery.get("waits_for"):
+        yield f"  waits for {delivery['waits_for']}"
+    for attempt in delivery["attempts"] if with_attempts else ():
+        yield f"  {_format_attempt(attempt)}"
+
+
+def _describe_delivery(delivery: Mapping[str, Any]) -> str:
+    parameters = delivery["parameters"]
+    words = str(parameters.get("operation") or parameters.get("action") or "")
+    words = words or str(parameters.get("task", ""))
+    told = [one for one in (delivery["problem"], delivery["last_sentence"]) if one]
+    problem = "".join(f"  {one}" for one in told)
+    place = f"{words} to {delivery['destination']}"
+    return f"delivery {delivery['id']}  {place}  {delivery['state']}{problem}"
+
+
+def list_transition_lines(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each transition: when, from which state to which, by what event, by whom."""
+    for one in steps:
+        words = f"{format_value(one['at'])}  {one['from_state']} to {one['to_state']}"
+        yield f"{words}  {one['event']} by {one['actor']}" + (f": {one['detail']}" if one["detail"] else "")

@@ -55,6 +55,10 @@ def test_a_delivery_shows_every_attempt_with_our_sentence_and_theirs(engine: Eng
         ("defer", "GW601", "Connection refused at http://kr-a.example/soap", None),
         ("defer", "GW608", "it answered with a fault at Body", "fault Server: GW209  [2J too old"),
     ]
+    text = run("queue", "show", str(number))
+    assert text.startswith(f"delivery {number}  ")
+    assert "\n  attempt 1  " in text
+    assert "they said: fault Server: GW209" in text
     (row,) = (json.loads(line) for line in run("queue", "list", "--json").splitlines())
     assert row["last_sentence"] == told["last_sentence"]
 
@@ -73,6 +77,12 @@ def test_a_case_shows_why_its_agency_has_nothing(engine: Engine, run: Run) -> No
     told = json.loads(run("message", "show", str(message.id), "--json"))
     assert [one["id"] for one in told["deliveries"]] == [task.id]
     assert told["deliveries"][0]["attempts"][0]["outcome"] == "delivered"
+    text = run("message", "show", str(message.id))
+    assert text.startswith(f"message {message.id}  in  {message.state}\n")
+    assert f"\n  delivery {task.id}  " in text
+    assert "\n    attempt 1  " in text
+    assert "\n  evidence NRO  " in text
+    assert "{'" not in text
 
 
 def test_a_refused_submission_shows_the_sentence_of_its_refusal(engine: Engine, run: Run) -> None:

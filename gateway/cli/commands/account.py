@@ -122,12 +122,7 @@ def set_account_password(arguments: Arguments) -> int:
 @change_options()
 def suspend_account(arguments: Arguments) -> int:
     """Suspend a person; the sessions of the person end at once."""
-
-    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
-        accounts.set_status(conn, row.id, "SUSPENDED", at)
-        return f"Account {row.name} is suspended and can no longer sign in."
-
-    return _change_account(arguments, apply)
+    return _set_account_status(arguments, "SUSPENDED", "is suspended and can no longer sign in")
 
 
 @verb
@@ -135,12 +130,7 @@ def suspend_account(arguments: Arguments) -> int:
 @change_options()
 def resume_account(arguments: Arguments) -> int:
     """Let a suspended person sign in again."""
-
-    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
-        accounts.set_status(conn, row.id, "ACTIVE", at)
-        return f"Account {row.name} can sign in again."
-
-    return _change_account(arguments, apply)
+    return _set_account_status(arguments, "ACTIVE", "can sign in again")
 
 
 @verb
@@ -172,6 +162,16 @@ def show_account(arguments: Arguments) -> int:
         ]
     print_json(told)
     return 0
+
+
+def _set_account_status(arguments: Arguments, status: str, told: str) -> int:
+    """Set the status of the account of the arguments; `told` says of it what this means."""
+
+    def apply(conn: Connection, row: Row[Any], at: Any) -> str:
+        accounts.set_status(conn, row.id, status, at)
+        return f"Account {row.name} {told}."
+
+    return _change_account(arguments, apply)
 
 
 def _change_account(arguments: Arguments, apply: Any) -> int:

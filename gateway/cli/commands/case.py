@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.cli.delivery_destinations import check_partner_names
-from gateway.cli.delivery_report import format_attempt, read_delivery_report
+from gateway.cli.delivery_report import list_delivery_lines, read_delivery_report
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.result_output import format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
@@ -130,18 +130,5 @@ def _print_case_report(report: dict[str, Any]) -> None:
         what = f"{decision['decision']} {decision['number'] or ''}{past}"
         print(f"  item {decision['item']} law {decision['law']}: {what}")
     for delivery in report["deliveries"]:
-        print(f"  {_describe_delivery(delivery)}")
-        if delivery["waits_for"]:
-            print(f"    waits for {delivery['waits_for']}")
-        for attempt in delivery["attempts"] if delivery["problem"] else ():
-            print(f"    {format_attempt(attempt)}")
-
-
-def _describe_delivery(delivery: dict[str, Any]) -> str:
-    parameters = delivery["parameters"]
-    words = str(parameters.get("operation") or parameters.get("action") or "")
-    words = words or str(parameters.get("task", ""))
-    told = [one for one in (delivery["problem"], delivery["last_sentence"]) if one]
-    problem = "".join(f"  {one}" for one in told)
-    place = f"{words} to {delivery['destination']}"
-    return f"delivery {delivery['id']}  {place}  {delivery['state']}{problem}"
+        for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
+            print(f"  {line}")

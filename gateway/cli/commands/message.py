@@ -11,7 +11,12 @@ from typing import Any
 import click
 
 from gateway.cli.delivery_destinations import check_partner_names
-from gateway.cli.delivery_report import find_last_sentence, read_message_deliveries
+from gateway.cli.delivery_report import (
+    find_last_sentence,
+    list_delivery_lines,
+    list_transition_lines,
+    read_message_deliveries,
+)
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -19,7 +24,14 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import print_json, print_table, report_wrong_row
+from gateway.cli.result_output import (
+    count_things,
+    format_facts,
+    format_value,
+    print_json,
+    print_table,
+    report_wrong_row,
+)
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -33,6 +45,12 @@ __all__ = ["dump_message", "find_message", "list_messages", "list_refused", "sho
 _COLUMNS = (
     *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
     *("case_number", "waits_for", "message_id"),
+)
+
+#: What the text of one message shows of its row.
+_FIELDS = (
+    *("message_id", "ref_to_message_id", "conversation_id", "from_party", "to_party", "action"),
+    *("received_at", "case_id", "problem", "last_sentence"),
 )
 
 
@@ -87,8 +105,28 @@ def show_message(arguments: Arguments) -> int:
         "transitions": steps,
         "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
     }
-    print_json(report, indent=None if arguments.json else 2)
+    if arguments.json:
+        print_json(report)
+    else:
+        _print_message_report(report)
     return 0
+
+
+def _print_message_report(report: dict[str, Any]) -> None:
+    """Print a message as text: its fields, payloads, deliveries, transitions and evidence."""
+    fields = {name: report[name] for name in _FIELDS}
+    print(f"message {report['id']}  {report['direction']}  {report['state']}")
+    print(format_facts(fields))
+    for part in report["payloads"]:
+        print(f"  payload {part['cid']}  {part['media_type']}  {count_things(part['size'], 'octet')}")
+    for delivery in report["deliveries"]:
+        for line in list_delivery_lines(delivery, with_attempts=True):
+            print(f"  {line}")
+    for line in list_transition_lines(report["transitions"]):
+        print(f"  {line}")
+    for proof in report["evidence"]:
+        told = json.dumps(proof["data"], ensure_ascii=False)
+        print(f"  evidence {proof['kind']}  {format_value(proof['at'])}  {told}")
 
 
 @verb

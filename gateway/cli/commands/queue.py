@@ -17,7 +17,11 @@ from gateway.cli.delivery_destinations import (
     load_destinations,
     name_destination,
 )
-from gateway.cli.delivery_report import read_delivery_report
+from gateway.cli.delivery_report import (
+    list_delivery_lines,
+    list_transition_lines,
+    read_delivery_report,
+)
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -26,7 +30,13 @@ from gateway.cli.list_options import (
     require_row_number,
 )
 from gateway.cli.register_views import describe_delivery
-from gateway.cli.result_output import count_things, print_json, report_wrong_row, shorten_sentence
+from gateway.cli.result_output import (
+    count_things,
+    format_facts,
+    print_json,
+    report_wrong_row,
+    shorten_sentence,
+)
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.terminal_text import write_error
@@ -128,7 +138,15 @@ def show_delivery(arguments: Arguments) -> int:
         steps = [dict(step._mapping) for step in transitions.list_transitions(conn, DELIVERY, row.id)]
         report = read_delivery_report(conn, row) | {"transitions": steps}
         add_delivery_waiting(conn, [report], read_clock())
-    print_json(report, indent=None if arguments.json else 2)
+    if arguments.json:
+        print_json(report)
+        return 0
+    facts = ("lane", "dedupe_key", "attempt", "due_at", "wire_id", "case_id")
+    for line in list_delivery_lines(report, with_attempts=True):
+        print(line)
+    print(format_facts({name: report[name] for name in facts}))
+    for line in list_transition_lines(steps):
+        print(f"  {line}")
     return 0
 
 
