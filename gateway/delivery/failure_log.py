@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -41,21 +41,30 @@ class FailureLog:
         self._attempts = LineLimit(_PERIOD)
         self._failures = LineLimit(_PERIOD, _MOST_FAILURES)
         self._broken: set[str] = set()
+        # What was counted about each partner since it last worked.
+        self._counted: dict[str, set[tuple[str, str]]] = {}
         self._guard = threading.Lock()
 
     def report_attempt(self, lease: DeliveryLease, problem: GatewayError, again: datetime) -> None:
         """Log a failed attempt that is repeated, unless the same was told a short time ago."""
         if lease.agent in _SELF_REPORTING:
             return
-        left_out = self._attempts.admit_line(_make_key(lease, problem), self._clock())
+        key, partner = _make_key(lease, problem), _find_partner(lease)
+        left_out = self._attempts.admit_line(key, self._clock())
         if left_out is None:
+            self._remember_key(partner, key)
             return
-        partner = _find_partner(lease)
         if partner is not None:
             with self._guard:
                 self._broken.add(partner)
         end = f"; attempt {lease.attempt}, tried again at {again:%Y-%m-%dT%H:%M:%SZ}{_count(left_out)}"
         _log.warning("%s: %s%s", self._describe_delivery(lease), _describe_problem(problem), end)
+
+    def _remember_key(self, partner: str | None, key: tuple[str, str]) -> None:
+        """Remember what was left out about a partner, which is told when it works again."""
+        if partner is not None:
+            with self._guard:
+                self._counted.setdefault(partner, set()).add(key)
 
     def report_failure(self, delivery: DeliveryLease | Row[Any], problem: GatewayError) -> None:
         """Log a delivery that has failed for good."""
@@ -73,14 +82,16 @@ class FailureLog:
             if partner is None or partner not in self._broken:
                 return
             self._broken.discard(partner)
+            counted = self._counted.pop(partner, set())
+        # Before the good news: what is told after it would read as a new failure.
+        _log_left_out("attempts", self._attempts.take_left_out(counted))
         _log.warning("%s works again: delivery %d", partner, lease.id)
 
     def report_left_out(self) -> None:
         """Log how many failures were left out of the periods that are over."""
         now = self._clock()
         for kind, limit in (("attempts", self._attempts), ("deliveries", self._failures)):
-            for (destination, problem), number in limit.collect_left_out(now).items():
-                _log.warning("%s: %d more %s failed with %s", destination, number, kind, problem)
+            _log_left_out(kind, limit.collect_left_out(now))
 
     def _describe_delivery(self, delivery: DeliveryLease | Row[Any]) -> str:
         task = delivery.parameters.get("task") if delivery.agent == _LOCAL else None
@@ -96,6 +107,11 @@ class FailureLog:
         except Exception:  # the line matters more than the name of the case
             case = None
         return f" of case {case.number if case is not None else delivery.case_id}"
+
+
+def _log_left_out(kind: str, left_out: Mapping[tuple[str, str], int]) -> None:
+    for (destination, problem), number in left_out.items():
+        _log.warning("%s: %d more %s failed with %s", destination, number, kind, problem)
 
 
 def _make_key(delivery: DeliveryLease | Row[Any], problem: GatewayError) -> tuple[str, str]:

@@ -80,6 +80,23 @@ def test_a_partner_that_is_down_does_not_flood_the_log(
     assert lines(caplog, logging.WARNING)[-1] == "KR-A: 39 more attempts failed with GW601"
 
 
+def test_what_was_left_out_is_told_before_the_partner_works_again(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    log = FailureLog(engine, clock)
+    for number in range(6):
+        log.report_attempt(lease_of(id=number), DOWN, clock())
+    log.report_success(lease_of(id=7))
+    assert lines(caplog, logging.WARNING)[1:] == [
+        "KR-A: 5 more attempts failed with GW601",
+        "KR-A works again: delivery 7",
+    ]
+    clock.forward(minutes=6)
+    log.report_left_out()
+    assert len(lines(caplog, logging.WARNING)) == 3
+
+
 def test_final_failures_are_told_one_by_one_within_a_bound(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

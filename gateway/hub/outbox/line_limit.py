@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -37,6 +38,11 @@ class LineLimit:
             if key in self._said:
                 self._left_out[key] = self._left_out.get(key, 0) + 1
             return None
+
+    def take_left_out(self, keys: Iterable[LineKey]) -> dict[LineKey, int]:
+        """Return what was left out about these things so far; their periods go on, and count from 0."""
+        with self._guard:
+            return {key: self._left_out.pop(key) for key in sorted(keys) if key in self._left_out}
 
     def collect_left_out(self, now: datetime) -> dict[LineKey, int]:
         """Return what was left out of periods that are over, and forget these periods."""
