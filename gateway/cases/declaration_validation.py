@@ -44,6 +44,7 @@ __all__ = [
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MOST_REMARKS: Final = 50
+_CODED_ATTRIBUTES: Final = (("currencyID", "iso4217"), ("unitCode", "rec20"))
 _LONGEST_NAME: Final = 100
 _REQUEST_SHELL: Final = "submitDeclarationRequest"
 _SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
@@ -148,12 +149,13 @@ def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
                         code, code_list, pointers.get_pointer(element), build_xpath(element), element
                     )
         for element in top.iter(tag=etree.Element):
-            code = element.get("currencyID", "")
-            if "currencyID" in element.attrib and code not in load_code_list("iso4217"):
-                place = f"{build_xpath(element)}/@currencyID"
-                yield _make_code_finding(
-                    code, "iso4217", pointers.get_pointer(element, "currencyID"), place, element
-                )
+            for name, code_list in _CODED_ATTRIBUTES:
+                code = element.get(name)
+                if code is not None and code not in load_code_list(code_list):
+                    place = f"{build_xpath(element)}/@{name}"
+                    yield _make_code_finding(
+                        code, code_list, pointers.get_pointer(element, name), place, element
+                    )
 
 
 def _make_code_finding(

@@ -64,7 +64,7 @@ def describe_exception(error: BaseException, limit: int = 200) -> str:
     said = " ".join(str(error).split())
     words = _CAPITAL.sub(" ", type(error).__name__).lower()
     if isinstance(error, UnicodeDecodeError):
-        return f"octet {error.start + 1} is no text in UTF-8"
+        return f"octet {error.start} is no text in UTF-8"
     if isinstance(error, KeyError):
         return f"{said} is missing"[:limit] if said else words
     return (said or words)[:limit].rstrip(": ") or words

@@ -83,6 +83,7 @@ def test_a_problem_names_place_line_and_reason(body: str, pointer: str, line: in
         (goods("<Origin><CountryCode>ZZ</CountryCode></Origin>"), "42A/67A[1]/68A[2]/92A[1]/063", "'ZZ'"),
         ("<InvoiceAmount currencyID='QQQ'>1</InvoiceAmount>", "42A/109/@currencyID", "'QQQ'"),
         (EXCHANGE.format("krw"), "42A/40A[1]/135", "'krw'"),
+        ("<TotalGrossMassMeasure unitCode='1X'>1</TotalGrossMassMeasure>", "42A/131/@unitCode", "'1X'"),
     ],
 )
 def test_an_unknown_code_is_a_warning_and_changes_no_verdict(body: str, place: str, value: str) -> None:

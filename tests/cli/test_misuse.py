@@ -132,7 +132,7 @@ def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
     [
         ("message list --limit -1", "invalid value for '--limit': -1 is not between 1 and 100000"),
         ("message list --limit x", "invalid value for '--limit': 'x' is not a whole number"),
-        ("agreement load PLACE/octets --home PLACE", "octet 1 is no text in UTF-8"),
+        ("agreement load PLACE/octets --home PLACE", "octet 0 is no text in UTF-8"),
         ("pki list make PLACE/empty --key k --certificate c --out l", "the description is empty"),
         ("submit PLACE/text --as nobody --to foo --partner PLACE", "'foo' is no URL as https://"),
         ("conformance run hostil", "GW808 'hostil' is not"),

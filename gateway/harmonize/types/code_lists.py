@@ -232,7 +232,7 @@ def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise make_mapping_error(
-            SourceMark(file, 1), "code list", "a UTF-8 table", f"octet {error.start + 1}"
+            SourceMark(file, 1), "code list", "a UTF-8 table", f"octet {error.start}"
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

@@ -223,7 +223,7 @@ def read_yaml(content: bytes, file: str, *, aliases: bool = False, largest: int 
     try:
         return _YamlReader(content.decode("utf-8"), file, aliases).read_document()
     except UnicodeDecodeError as error:
-        raise make_mapping_error(start, "file", "UTF-8", f"octet {error.start + 1}") from None
+        raise make_mapping_error(start, "file", "UTF-8", f"octet {error.start}") from None
     except yaml.YAMLError as error:
         raise _make_syntax_error(error, file) from None
 
