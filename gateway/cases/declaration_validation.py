@@ -150,11 +150,11 @@ def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
                     )
         for element in top.iter(tag=etree.Element):
             for name, code_list in _CODED_ATTRIBUTES:
-                code = element.get(name)
-                if code is not None and code not in load_code_list(code_list):
+                unknown = element.get(name)
+                if unknown is not None and unknown not in load_code_list(code_list):
                     place = f"{build_xpath(element)}/@{name}"
                     yield _make_code_finding(
-                        code, code_list, pointers.get_pointer(element, name), place, element
+                        unknown, code_list, pointers.get_pointer(element, name), place, element
                     )
 
 
