@@ -140,7 +140,8 @@ class House:
         self.clock = Clock()
         self.agreement = agreement
         register_parties(engine, self.clock(), agreement)
-        self._ids = (str(uuid.UUID(int=number)) for number in itertools.count(1))
+        # A generator would refuse two threads at once.
+        self._ids = map(lambda number: str(uuid.UUID(int=number)), itertools.count(1))
         self.hub = self.new_hub(composer)
 
     def new_hub(self, composer: CallComposer | None = None) -> Hub:
