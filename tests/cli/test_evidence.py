@@ -77,6 +77,7 @@ def said(capsys: Print, *words: str) -> tuple[int, Any]:
     return status, json.loads(out) if out.startswith("{") else out
 
 
+@pytest.mark.long
 def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Tsa, capsys: Print) -> None:
     recorded(house)
     worked(house)

@@ -114,6 +114,7 @@ def test_a_source_is_shown_fetched_at_once_and_forgotten(
     engine.dispose()
 
 
+@pytest.mark.long
 def test_check_tells_what_is_stale_and_what_is_about_to_be(
     live: LiveHouse, publisher: Publisher, run: Run
 ) -> None:

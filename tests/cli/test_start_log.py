@@ -61,6 +61,7 @@ def running(*words: str) -> Iterator[list[str]]:
         process.wait(10)
 
 
+@pytest.mark.long
 def test_run_says_what_starts_and_that_it_is_ready(home: Path) -> None:
     with running("run", "--home", str(home), "--workers", "2") as lines:
         first, last = lines[0], lines[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.kit.paths import ROOT
 from tests.mutation.mutants import list_mutants
 
@@ -38,6 +40,7 @@ def test_the_changes_of_a_function(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_every_change_is_a_program_and_another_one() -> None:
     for path in sorted((ROOT / "gateway" / "wire").glob("*.py")):
         source = path.read_bytes()

@@ -19,6 +19,7 @@ def test_a_number_is_always_the_same_case():
     )
 
 
+@pytest.mark.long
 def test_what_every_validator_agreed_on_is_still_said():
     """OpenSSL and Java were asked once (`--write`); a point stands where anybody differs."""
     known = AGREED.read_text("ascii").split()

@@ -402,6 +402,7 @@ def test_a_play_may_find_fault_itself(opponents: Opponents) -> None:
     assert (result.verdict, result.got) == (FAILED, "two answers differ")
 
 
+@pytest.mark.long
 def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "home", read_cast())
     stage.build()

@@ -238,6 +238,7 @@ def test_the_refusal_says_when_to_come_again(hub: Hub) -> None:
         assert answer.getheader("Connection") == "close"
 
 
+@pytest.mark.long
 def test_what_has_begun_is_answered_before_the_end(tmp_path: Path) -> None:
     with serving(tmp_path / "home", 'read_time_out = "10s"\n') as hub, hub.connect() as begun:
         whole = octets(hub.message())

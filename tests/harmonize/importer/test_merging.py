@@ -48,6 +48,7 @@ def organisations(code: str, label: str) -> AddedEntries:
     return AddedEntries({("organisations.yaml", "organisations"): {code: line}})
 
 
+@pytest.mark.long
 def test_the_eighteenth_agency_joins_the_shipped_ones(shipped: Path) -> None:
     before, old = contents(shipped), load_bundle(shipped)
     assert main(["map", "import", str(HARBOUR), "--out", str(shipped)]) == 0
