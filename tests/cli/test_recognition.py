@@ -157,7 +157,7 @@ def test_the_three_modes_of_the_page(port: int, tmp_path: Path, capsys: pytest.C
         ]
         status, text = shell.type(next(shell.lines))
         assert status == 1
-        assert "GW205 CA for traders is 'withdrawn' on the list of ZZ" in text
+        assert "CA for traders is 'withdrawn' on the list of ZZ" in text
         assert list(shell.lines) == []
         listed = shell.type("gateway case list --home . --json")[1].splitlines()
         (number,) = [row["number"] for row in map(json.loads, listed) if row["declarant"] == "xx-firm"]
