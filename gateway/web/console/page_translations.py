@@ -1,4 +1,7 @@
-"""Translations of the pages: English in the source, the others in `translations/LANGUAGE.po` (gettext)."""
+"""Translations of the pages: English in the source, the others in `translations/LANGUAGE` (gettext).
+
+Each section of pages has a file of its own there, `SECTION.po`; a sentence stands in one of them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from importlib.resources import files
 from io import BytesIO
 from typing import Final
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
@@ -24,10 +28,13 @@ def get_translations(language: str) -> NullTranslations:
     """Return the translations of a language; an unknown one gets the sentences of the source."""
     if language not in LANGUAGES or language == "en":
         return NullTranslations()
-    source = files(__package__) / "translations" / f"{language}.po"
+    catalogue = Catalog(locale=language)
+    for source in (files(__package__) / "translations" / language).iterdir():
+        with source.open("rb") as stream:
+            for message in read_po(stream, locale=language):
+                catalogue[message.id] = message
     compiled = BytesIO()
-    with source.open("rb") as stream:
-        write_mo(compiled, read_po(stream, locale=language))
+    write_mo(compiled, catalogue)
     compiled.seek(0)
     return Translations(compiled)
 
