@@ -38,7 +38,7 @@ PLAIN_FILES = {
         "decisions",
         "deliveries",
     ),
-    *("mandates", "messages", "notices", "parties", "payloads", "sessions", "verdicts"),
+    *("mandates", "messages", "notices", "parties", "payloads", "sessions", "verdicts", "charts"),
     # families of problems
     *("delivery", "documents", "internal", "messaging", "problem", "security"),
     # things of a test suite
