@@ -23,6 +23,8 @@ from .declaration_validation import validate_document as validate_document
 from .filing_authorization import Filing as Filing
 from .filing_authorization import FilingRegister as FilingRegister
 from .filing_authorization import authorize_filing as authorize_filing
+from .filing_receipts import FilingFacts as FilingFacts
+from .filing_receipts import make_receipt_document as make_receipt_document
 from .result_documents import CaseHeader as CaseHeader
 from .result_documents import DecidedRequest as DecidedRequest
 from .result_documents import ReportedProblem as ReportedProblem

@@ -19,12 +19,13 @@ from lxml import etree
 from sqlalchemy import Row
 
 from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
-from gateway.hub.completion import compute_conclusion_id, make_standing_decisions
+from gateway.hub.completion import case_closing, compute_conclusion_id, make_standing_decisions
 from gateway.hub.forward import compose_approval_call, enqueue_approval_call
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
     CaseSnapshot,
     FinishLease,
+    KeptDocument,
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
@@ -73,6 +74,9 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
             if customs is not None:
                 enqueue_approval_call(conn, customs, (case_id, told.key), earlier, now)
         finish(conn)
+        if isinstance(outgoing, KeptDocument):
+            # Nothing is sent to the applicant, so perhaps no delivery is left that closes the case.
+            case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 
 
 def _is_current_conclusion(told: Conclusion, case: Row[Any], standing: Iterable[RankedDecision]) -> bool:

@@ -22,8 +22,10 @@ from .namespaces import DS11 as DS11
 from .namespaces import DSIG_MORE as DSIG_MORE
 from .namespaces import EB as EB
 from .namespaces import PREFIXES as PREFIXES
+from .namespaces import RECEIPT as RECEIPT
 from .namespaces import RES as RES
 from .namespaces import SERVICE_AGENCY as SERVICE_AGENCY
+from .namespaces import SERVICE_DECLARATION as SERVICE_DECLARATION
 from .namespaces import SOAP11 as SOAP11
 from .namespaces import SOAP11_NEXT as SOAP11_NEXT
 from .namespaces import SOAP12 as SOAP12
@@ -53,6 +55,7 @@ from .schema_sets import SchemaViolation as SchemaViolation
 from .schema_sets import collapse_whitespace as collapse_whitespace
 from .schema_validation import find_violation as find_violation
 from .shipped_schemas import DECLARATION as DECLARATION
+from .shipped_schemas import FILING_RECEIPT as FILING_RECEIPT
 from .shipped_schemas import RESULT as RESULT
 from .shipped_schemas import SUBMISSION as SUBMISSION
 from .shipped_schemas import load_code_list as load_code_list

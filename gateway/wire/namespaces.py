@@ -20,6 +20,7 @@ __all__ = [
     "EB",
     "EB3",
     "PREFIXES",
+    "RECEIPT",
     "RES",
     "SERVICE_AGENCY",
     "SERVICE_DECLARATION",
@@ -101,6 +102,7 @@ WCO_RES: Final = "urn:wco:datamodel:WCO:RES-DMS:2"
 
 SUB: Final = "urn:single-window:submission:1"
 RES: Final = "urn:single-window:result:1"
+RECEIPT: Final = "urn:single-window:receipt:1"
 DOCUMENT: Final = "urn:single-window:document:"
 AGENCY: Final = "urn:single-window:agency:1"
 CUSTOMS: Final = "urn:single-window:customs:1"
@@ -133,6 +135,7 @@ PREFIXES: Final[dict[str, str]] = {
     "wcores": WCO_RES,
     "sub": SUB,
     "res": RES,
+    "receipt": RECEIPT,
     "agency": AGENCY,
     "customs": CUSTOMS,
 }

@@ -10,7 +10,15 @@ from typing import Final
 from gateway.share import get_data_folder
 from gateway.wire.schema_sets import SchemaSet
 
-__all__ = ["ANSWER", "DECLARATION", "RESULT", "SUBMISSION", "load_code_list", "load_shipped_schemas"]
+__all__ = [
+    "ANSWER",
+    "DECLARATION",
+    "FILING_RECEIPT",
+    "RESULT",
+    "SUBMISSION",
+    "load_code_list",
+    "load_shipped_schemas",
+]
 
 DECLARATION: Final = "wco/submit.xsd"
 """A declaration in its metadata envelope, or bare."""
@@ -20,6 +28,9 @@ SUBMISSION: Final = "hub/submission.xsd"
 """A submission; the fields of its applications are validated by the documents' own schemas."""
 RESULT: Final = "hub/result.xsd"
 """A result or a notice to the applicant."""
+
+FILING_RECEIPT: Final = "hub/receipt.xsd"
+"""The receipt of a submission that came without ebXML."""
 
 
 def load_shipped_schemas(entry: str) -> SchemaSet:

@@ -18,6 +18,7 @@ from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import make_standing_decisions
 from gateway.hub.hub import Hub
+from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
 from gateway.message_model import AckRequest, Payload, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
@@ -73,9 +74,12 @@ class SealedMessage:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A sealed message, the key under which it is queued once, and the delivery it follows."""
+    """A sealed message, the key under which it is queued once, and the delivery it follows.
 
-    outgoing: SealedMessage
+    A document for an applicant without an agreement is kept under the key instead.
+    """
+
+    outgoing: SealedMessage | KeptDocument
     key: str
     follows: int | None = None
 
@@ -102,10 +106,16 @@ def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
 
 def seal_message(
     hub: Hub, facts: CaseSnapshot, action: str, document: etree._Element, now: datetime
-) -> SealedMessage:
-    """Sign a document and seal it into a message to the applicant; slow, so call it outside a transaction."""
+) -> SealedMessage | KeptDocument:
+    """Sign a document and seal it into a message to the applicant; slow, so call it outside a transaction.
+
+    For an applicant that filed without ebXML the document is only signed.
+    """
     load_shipped_schemas(RESULT).validate_document(document)
-    signed = sign_document(document, hub.signer, now=now)
+    key = hub.signer
+    signed = sign_document(document, key, now=now)
+    if is_filed_without_ebxml(facts.message):
+        return KeptDocument(action, serialize_element(signed), key.certificate.sha256)
     knowledge = hub.refresh_snapshot()
     came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "")
     if came_by is None:
@@ -147,6 +157,9 @@ def store_message(
 ) -> None:
     """Store the sealed message and queue it, unless a message with the same key is queued already."""
     outgoing = told.outgoing
+    if isinstance(outgoing, KeptDocument):
+        keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
+        return
     unit, pmode = outgoing.unit, outgoing.pmode
     with outgoing.parcel.body.open_stream() as stream:
         content = stream.read()

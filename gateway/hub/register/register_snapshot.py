@@ -72,7 +72,7 @@ class RegisterSnapshot:
     `crls` were loaded by operators. `fetched` holds the kinds and digests of fetched revocation
     data. `vouchers` are the parties that may sign and file for the parties whose mandates they
     hold. `closed_out` are the parties that are not active, each with its status, by their ids: only
-    what the operator is told about a refused message needs them.
+    what the operator is told about a refused message needs them. `parties` are all active parties.
     """
 
     epoch: int
@@ -86,6 +86,7 @@ class RegisterSnapshot:
     vouchers: frozenset[str] = frozenset()
     tls_clients: Mapping[str, TlsClientCertificate] = field(default_factory=dict)
     closed_out: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
+    parties: frozenset[str] = frozenset()
 
     def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
         """Return the party that may use a certificate at a given time, None when it is not registered.
@@ -157,6 +158,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             if row.status != "ACTIVE"
             for one in parties.list_identifiers(conn, row.id)
         },
+        frozenset(active),
     )
 
 

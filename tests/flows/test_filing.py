@@ -1,0 +1,176 @@
+"""A submission without ebXML: stored with a signed receipt, and from there on as any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.errors import GatewayError
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.submission_intake import FiledSubmission, FilingReceipt, file_submission
+from gateway.message_model import Payload
+from gateway.store import cases, messages, parties
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire import FILING_RECEIPT, load_shipped_schemas
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import verify_document
+from tests.flows.craft import supplement, text, without_applications
+from tests.kit.house import Away, signer_named
+from tests.kit.story import LABEL, Story
+
+ATTACHED = (Payload("korean-label@sample", "application/pdf", LABEL),)
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return Story(engine, customs=False)
+
+
+def filing(story: Story, change: Any = None, **more: Any) -> FiledSubmission:
+    content = serialize_element(story.submission(change))
+    attached = () if change is without_applications else ATTACHED
+    made = FiledSubmission(content, attached, "api", "broker1", {"method": "test"}, "order-1")
+    return replace(made, **more)
+
+
+def refused(story: Story, filed: FiledSubmission) -> str:
+    with pytest.raises(GatewayError) as caught:
+        file_submission(story.hub, filed)
+    with read_transaction(story.house.engine) as conn:
+        kept = [one.message_id for one in messages.list_messages(conn) if one.from_party != "hub"]
+    assert kept == [] or kept == ["order-1"]
+    return caught.value.problem.id
+
+
+def row_of(story: Story, told: FilingReceipt) -> Any:
+    with read_transaction(story.house.engine) as conn:
+        return messages.find_by_id(conn, told.message)
+
+
+def kept(story: Story, action: str) -> list[etree._Element]:
+    with read_transaction(story.house.engine) as conn:
+        rows = [one for one in messages.list_messages(conn, direction="out") if one.action == action]
+        return [etree.fromstring(messages.load_payloads(conn, one.id)[0].content) for one in rows]
+
+
+def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> None:
+    filed = filing(story)
+    told = file_submission(story.hub, filed)
+    receipt = etree.fromstring(told.receipt.body)
+    load_shipped_schemas(FILING_RECEIPT).validate_document(receipt)
+    assert verify_document(receipt).certificate.sha256 == signer_named("hub").certificate.sha256
+    found = receipt.find("{*}Submission")
+    assert found is not None
+    assert found.get("sha256") == hashlib.sha256(filed.content).hexdigest()
+    row = row_of(story, told)
+    assert (row.from_party, row.action, row.protocol, row.state) == ("broker1", "Submit", "api", "ACCEPTED")
+    with read_transaction(story.house.engine) as conn:
+        assert [one.content for one in messages.load_payloads(conn, row.id)] == [filed.content, LABEL]
+        assert messages.find_response(conn, row.id) == told.receipt
+        (leaf,) = list_subject_leaves(conn, "message", row.id)
+    assert (leaf.kind, json.loads(leaf.data)["way"]) == ("filed", {"method": "test"})
+
+
+def test_a_filed_case_ends_in_a_kept_result(story: Story) -> None:
+    file_submission(story.hub, filing(story))
+    story.tick()
+    story.decide_all()
+    story.tick()
+    (result,) = kept(story, "Result")
+    assert verify_document(result).certificate.sha256 == signer_named("hub").certificate.sha256
+    assert result.findtext("{*}Outcome") == "APPROVED"
+    assert story.case().state == "CLOSED"
+    assert story.deliveries(agent="msh") == []
+
+
+def test_notices_and_a_correction_of_a_filed_case_are_kept_each_once(story: Story) -> None:
+    file_submission(story.hub, filing(story))
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert len(kept(story, "Notice")) >= 1
+    story.decide("KPTA", number="N2")
+    story.tick()
+    story.tick(minutes=5)
+    assert [one.findtext("{*}Outcome") for one in kept(story, "Result")] == ["APPROVED", "APPROVED"]
+
+
+def test_a_filed_declaration_alone_is_closed_without_any_delivery(story: Story) -> None:
+    file_submission(story.hub, filing(story, without_applications))
+    story.tick()
+    assert (story.case().state, story.case().outcome) == ("CLOSED", "APPROVED")
+
+
+def test_a_wrong_submission_is_refused_by_its_case(story: Story) -> None:
+    file_submission(story.hub, filing(story, text("{*}Application[1]/{*}Items", "9")))
+    story.tick()
+    assert story.case().state == "REFUSED"
+    (result,) = kept(story, "Result")
+    assert [one.get("id") for one in result.findall("{*}Problem")]
+
+
+def test_a_supplement_may_be_filed_to_a_case_that_came_by_a_message(story: Story) -> None:
+    story.submit()
+    story.tick()
+    told = file_submission(story.hub, filing(story, supplement))
+    story.tick()
+    with read_transaction(story.house.engine) as conn:
+        assert len(cases.list_cases(conn)) == 1
+    assert row_of(story, told).case_id == story.case().id
+
+
+def test_the_same_submission_gets_the_same_receipt(story: Story) -> None:
+    filed = filing(story)
+    first = file_submission(story.hub, filed)
+    story.clock.forward(minutes=3)
+    again = file_submission(story.hub, filed)
+    assert (first.new, again.new) == (True, False)
+    assert (again.receipt, again.message) == (first.receipt, first.message)
+    assert refused(story, filing(story, without_applications)) == "GW312"
+
+
+def test_an_id_is_made_where_none_is_given(story: Story) -> None:
+    filed = filing(story, message_id="")
+    first, second = file_submission(story.hub, filed), file_submission(story.hub, filed)
+    assert first.message_id.endswith("@hub.example")
+    assert second.message_id != first.message_id
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"content": b"<a"}, "GW104"),
+        ({"content": b"<a/>"}, "GW402"),
+        ({"message_id": "a b"}, "GW107"),
+        ({"message_id": "x" * 201}, "GW107"),
+        ({"message_id": "<a>"}, "GW107"),
+        ({"attachments": ATTACHED * 2}, "GW103"),
+        ({"attachments": (Payload("submission", "a/b", b""),)}, "GW103"),
+        ({"attachments": (Payload("a b", "a/b", b""),)}, "GW103"),
+        ({"party": "nobody"}, "GW302"),
+    ],
+)
+def test_what_cannot_be_filed_is_not_stored(story: Story, change: dict[str, Any], problem: str) -> None:
+    assert refused(story, filing(story, **change)) == problem
+
+
+def test_a_function_that_is_not_served_is_not_stored(story: Story) -> None:
+    assert refused(story, filing(story, text("{*}Function", "13"))) == "GW311"
+
+
+def test_nothing_is_stored_without_the_key(story: Story) -> None:
+    story.hub.signer = Away()
+    assert refused(story, filing(story)) == "GW803"
+
+
+def test_a_suspended_party_files_nothing(story: Story) -> None:
+    filed = filing(story)
+    with write_transaction(story.house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    assert refused(story, filed) == "GW302"
