@@ -82,7 +82,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
         name=name,
         pace=pace,
         schedule=schedule,
-        maintain_hub=hub.tally.run_maintenance,
+        maintain_hub=hub.run_maintenance,
     )
 
 

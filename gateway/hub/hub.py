@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy import Connection, Engine
 
@@ -20,6 +20,7 @@ from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
+from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
 from gateway.pki import CertificateExaminer, CertificateValidator, Signer
@@ -51,7 +52,8 @@ class Hub:
     `examiner` runs the certificate validations of a hub at work; the hub closes it when it is
     closed itself. `mutual_tls` names the parties that must show a TLS client certificate of their
     own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
-    stamp; it is None where no authority stamps evidence.
+    stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
+    statistics.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Hub:
         examiner: CertificateExaminer | None = None,
         mutual_tls: frozenset[str] = frozenset(),
         stamping: StampingMonitor | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -79,7 +82,8 @@ class Hub:
         self.verdicts = register.verdicts
         self.limits = limits
         self.refusals = RefusalQuota()
-        self.tally = RefusalTally(world.engine, world.clock)
+        self.tally = RefusalTally(world.engine, world.clock, zone)
+        self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self._signer = signer
@@ -90,6 +94,11 @@ class Hub:
         """Start the certificate examiner now, so that the first message need not wait for it."""
         if self._examiner is not None:
             self._examiner.begin_children()
+
+    def run_maintenance(self) -> None:
+        """Store and log what was refused, and count what is new for the statistics."""
+        self.tally.run_maintenance()
+        self.statistics.count_new_steps()
 
     def close(self) -> None:
         """Store what was counted, and close the certificate examiner and the database connections."""

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from sqlalchemy import Engine
@@ -33,8 +33,9 @@ _Counts = dict[tuple[str, str], RefusalCount]
 class RefusalTally:
     """The refusals that one process has seen and not yet stored; safe for many threads."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], zone: tzinfo = UTC) -> None:
         self._engine = engine
+        self._zone = zone
         self._clock = clock
         self._lines = LineLimit(_PERIOD)
         self._troubles = LineLimit(_PERIOD)
@@ -77,7 +78,7 @@ class RefusalTally:
             return
         try:
             with write_transaction(self._engine, "receive.tally") as conn:
-                refusal_counts.add_refusals(conn, taken.values())
+                refusal_counts.add_refusals(conn, taken.values(), self._zone)
         except Exception:  # a refusal is answered also while the database is away
             self._log_trouble()
             self._put_back(taken)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
@@ -124,6 +125,7 @@ def build_hub(
         examiner=base.examiner,
         mutual_tls=frozenset(settings.http.mutual_tls),
         stamping=_build_stamping_monitor(settings.time_stamps, base.engine),
+        zone=ZoneInfo(settings.hub.time_zone),
     )
 
 

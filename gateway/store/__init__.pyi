@@ -4,6 +4,7 @@ from . import agreements as agreements
 from . import audit_log as audit_log
 from . import cases as cases
 from . import correlations as correlations
+from . import daily_statistics as daily_statistics
 from . import decisions as decisions
 from . import deliveries as deliveries
 from . import delivery_leases as delivery_leases
@@ -24,6 +25,7 @@ from . import register_version as register_version
 from . import revocation_lists as revocation_lists
 from . import sessions as sessions
 from . import state_counts as state_counts
+from . import statistics_sources as statistics_sources
 from . import time_stamps as time_stamps
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
@@ -43,6 +45,9 @@ from .certificate_coverage import UsagePeriod as UsagePeriod
 from .certificate_coverage import compute_coverage as compute_coverage
 from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
+from .daily_statistics import DailyCount as DailyCount
+from .daily_statistics import StatisticsFilter as StatisticsFilter
+from .daily_statistics import choose_band as choose_band
 from .decisions import NewDecision as NewDecision
 from .deliveries import NewDelivery as NewDelivery
 from .delivery_leases import DeliveryLease as DeliveryLease
@@ -74,6 +79,8 @@ from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version
 from .sessions import NewSession as NewSession
 from .state_counts import Labels as Labels
+from .statistics_sources import CountedOutcome as CountedOutcome
+from .statistics_sources import StatisticsProgress as StatisticsProgress
 from .time_stamps import NewTimeStamp as NewTimeStamp
 from .time_stamps import StampingProgress as StampingProgress
 from .time_stamps import find_unstamped_since as find_unstamped_since

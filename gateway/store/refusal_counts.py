@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from gateway.store.daily_statistics import DailyCount, add_counts
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import refusals
 
@@ -32,8 +34,9 @@ class RefusalCount:
     last_sentence: str
 
 
-def add_refusals(conn: Connection, counted: Iterable[RefusalCount]) -> None:
-    """Add to the counts."""
+def add_refusals(conn: Connection, counted: Iterable[RefusalCount], zone: tzinfo = UTC) -> None:
+    """Add to the counts, and to the statistics of the day in this time zone."""
+    days: Counter[DailyCount] = Counter()
     # In a fixed order, so that two processes do not lock the rows in different orders.
     for one in sorted(counted, key=lambda each: (each.sender, each.problem)):
         row = {
@@ -54,6 +57,10 @@ def add_refusals(conn: Connection, counted: Iterable[RefusalCount]) -> None:
                 last_sentence=one.last_sentence,
             )
         )
+        day = one.last_at.astimezone(zone).date()
+        for party in {"", one.sender}:
+            days[DailyCount("message_refused", day, party, problem=one.problem)] += one.number
+    add_counts(conn, {about: (number, 0) for about, number in days.items()})
 
 
 def list_refusals(

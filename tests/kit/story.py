@@ -93,7 +93,7 @@ class Story:
     def new_worker(self, name: str, threads: int = 4) -> DeliveryWorker:
         """Return another worker on the same database."""
         pace = WorkerSettings(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-        maintain = self.hub.tally.run_maintenance
+        maintain = self.hub.run_maintenance
         return DeliveryWorker(
             self.house.engine, self.agents, self.clock, name=name, pace=pace, maintain_hub=maintain
         )

@@ -10,7 +10,9 @@ from sqlalchemy import event
 from gateway.message_model import PartyId
 from gateway.store import (
     ListFilter,
+    StatisticsFilter,
     agency_requests,
+    daily_statistics,
     deliveries,
     delivery_leases,
     delivery_maintenance,
@@ -139,6 +141,20 @@ QUESTIONS = {
         lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("QUEUED",))),
         "state",
         "ix_deliveries_due",
+    ),
+    "statistics of a party": (
+        lambda conn: daily_statistics.sum_statistics(
+            conn, StatisticsFilter("case_outcome", NOW.date(), NOW.date(), party="broker"), ("day",)
+        ),
+        "daily_statistics",
+        "_daily_statistics",
+    ),
+    "statistics of an agency": (
+        lambda conn: daily_statistics.sum_statistics(
+            conn, StatisticsFilter("request_outcome", NOW.date(), NOW.date(), agency="KR-A"), ("day",)
+        ),
+        "daily_statistics",
+        "ix_daily_statistics_agency",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

@@ -1,0 +1,163 @@
+"""What the steps of cases and requests add to the statistics of each day; reads and writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, tzinfo
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from gateway.cases import DecisionCode
+from gateway.state_machines import CASE, REQUEST
+from gateway.store import CountedOutcome, DailyCount, choose_band
+
+__all__ = ["StatisticsCounts", "StepContext", "count_steps", "summarize_decisions"]
+
+_ASKING: Final = frozenset({"ask", "inspect", "fee"})
+_ASKED: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
+#: Steps after which an outcome is counted, or counted anew.
+_DECIDING: Final = {
+    CASE.name: frozenset({"refuse", "none_concerned", "last_decision", "withdraw", "correct"}),
+    REQUEST.name: frozenset({"decide", "correct", "cancel"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What is known of the objects of some steps, by their ids.
+
+    `histories` has every step of each object, by machine. `decided` are the decisions in force on
+    each request, `asked` the cases of which an agency asked anything, and `counted` the outcomes as
+    they are counted, by machine.
+    """
+
+    cases: Mapping[int, Row[Any]]
+    requests: Mapping[int, Row[Any]]
+    histories: Mapping[str, Mapping[int, Sequence[Row[Any]]]]
+    decided: Mapping[int, frozenset[str]]
+    asked: frozenset[int]
+    counted: Mapping[str, Mapping[int, CountedOutcome]]
+
+
+@dataclass(slots=True)
+class StatisticsCounts:
+    """Sums to be added, and outcomes as they are counted from now on."""
+
+    numbers: Counter[DailyCount] = field(default_factory=Counter)
+    seconds: Counter[DailyCount] = field(default_factory=Counter)
+    outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
+
+    def add_count(self, parties: Iterable[str], count: DailyCount, number: int = 1, seconds: int = 0) -> None:
+        """Add to the sums of all parties, and of each of these."""
+        for party in {"", *parties}:
+            about = replace(count, party=party)
+            self.numbers[about] += number
+            self.seconds[about] += seconds
+
+    def list_sums(self) -> dict[DailyCount, tuple[int, int]]:
+        """Return number and seconds of each sum."""
+        return {about: (number, self.seconds[about]) for about, number in self.numbers.items()}
+
+
+def count_steps(steps: Iterable[Row[Any]], known: StepContext, zone: tzinfo) -> StatisticsCounts:
+    """Return what these steps, in their order, add to the statistics; days are those of the zone."""
+    counts = StatisticsCounts()
+    for step in steps:
+        objects = known.cases if step.machine == CASE.name else known.requests
+        about = objects.get(step.object_id)
+        if about is None or step.machine not in _DECIDING:
+            continue
+        _count_step(counts, step, about, (known, zone))
+    return counts
+
+
+def _count_step(
+    counts: StatisticsCounts, step: Row[Any], about: Row[Any], given: tuple[StepContext, tzinfo]
+) -> None:
+    known, zone = given
+    kind, day = step.machine, _find_day(step.at, zone)
+    base = _make_base(kind, about, day)
+    earlier = [one for one in known.histories[kind].get(step.object_id, ()) if one.id < step.id]
+    if not earlier:
+        opened = replace(base, measure=f"{kind}_opened", day=_find_day(about.opened_at, zone))
+        counts.add_count(_list_parties(about), opened)
+    if step.from_state != step.to_state:
+        entered = next(
+            (one.at for one in reversed(earlier) if one.from_state != one.to_state), about.opened_at
+        )
+        seconds = _count_seconds(entered, step.at)
+        left = replace(base, measure=f"{kind}_state", state=step.from_state, band=choose_band(seconds))
+        counts.add_count(_list_parties(about), left, seconds=seconds)
+    if step.event in _ASKING and step.to_state in _ASKED:
+        asked = replace(base, measure="request_asked", state=step.to_state)
+        counts.add_count(_list_parties(about), asked)
+    if step.event == "refuse":
+        for problem in sorted(_list_problems(about)):
+            counts.add_count(_list_parties(about), replace(base, measure="case_problem", problem=problem))
+    if step.event in _DECIDING[kind]:
+        _count_outcome(counts, step, about, given)
+
+
+def _count_outcome(
+    counts: StatisticsCounts, step: Row[Any], about: Row[Any], given: tuple[StepContext, tzinfo]
+) -> None:
+    """Count the outcome as it is now; one that is counted already is taken back first."""
+    known, zone = given
+    kind, key = step.machine, (step.machine, about.id)
+    outcome = about.outcome if kind == CASE.name else summarize_decisions(about, known.decided)
+    if not outcome:
+        return
+    before = counts.outcomes.get(key) or known.counted[kind].get(about.id)
+    first_right = kind == CASE.name and outcome != "REFUSED" and about.id not in known.asked
+    day, seconds = _find_day(step.at, zone), _count_seconds(about.opened_at, step.at)
+    now = CountedOutcome(kind, about.id, day, outcome, seconds, first_right)
+    if before is not None:
+        now = replace(before, outcome=outcome, first_right=first_right)
+        _add_outcome(counts, before, about, -1)
+    _add_outcome(counts, now, about, 1)
+    counts.outcomes[key] = now
+
+
+def _add_outcome(counts: StatisticsCounts, one: CountedOutcome, about: Row[Any], number: int) -> None:
+    base, parties = _make_base(one.machine, about, one.day), _list_parties(about)
+    band = choose_band(one.seconds)
+    told = replace(base, measure=f"{one.machine}_outcome", outcome=one.outcome, band=band)
+    counts.add_count(parties, told, number, number * one.seconds)
+    if one.first_right:
+        counts.add_count(parties, replace(base, measure="case_first_right"), number)
+
+
+def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]) -> str:
+    """Return the outcome of a request in one word; empty while nothing is decided."""
+    if request.state == "CANCELLED":
+        return "CANCELLED"
+    said = decided.get(request.id, frozenset())
+    if not said:
+        return ""
+    if DecisionCode.REJECTED.value not in said:
+        return "APPROVED"
+    return "REJECTED" if said == {DecisionCode.REJECTED.value} else "PARTIAL"
+
+
+def _make_base(kind: str, about: Row[Any], day: date) -> DailyCount:
+    agency = about.agency if kind == REQUEST.name else ""
+    return DailyCount("", day, agency=agency, document=about.document)
+
+
+def _list_parties(about: Row[Any]) -> set[str]:
+    return {about.declarant, about.applicant}
+
+
+def _list_problems(case: Row[Any]) -> set[str]:
+    return {one["id"] for one in (case.detail or {}).get("problems", ())}
+
+
+def _find_day(moment: datetime, zone: tzinfo) -> date:
+    return moment.astimezone(zone).date()
+
+
+def _count_seconds(since: datetime, until: datetime) -> int:
+    return max(int((until - since).total_seconds()), 0)

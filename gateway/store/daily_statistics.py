@@ -1,0 +1,140 @@
+"""Stores and sums what happened on each day. Pages read these sums alone, never the rows behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.store.statistics_tables import daily_statistics, statistics_progress
+
+__all__ = [
+    "BAND_LIMITS",
+    "DailyCount",
+    "StatisticsFilter",
+    "add_counts",
+    "choose_band",
+    "estimate_quantile",
+    "read_progress",
+    "sum_statistics",
+]
+
+_HOUR: Final = 3600
+_DAY: Final = 24 * _HOUR
+#: The upper limits of the bands of durations, in seconds; the last band has none.
+BAND_LIMITS: Final = (
+    _HOUR,
+    4 * _HOUR,
+    *(days * _DAY for days in (1, 2, 3, 5, 7, 14, 30, 90)),
+)
+_LONGEST: Final = timedelta(days=366)
+_NO_BAND: Final = -1
+_KEY: Final = tuple(column.name for column in daily_statistics.primary_key)
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCount:
+    """What is counted of one event: its dimensions; the number and the seconds are added apart."""
+
+    measure: str
+    day: date
+    party: str = ""
+    agency: str = ""
+    document: str = ""
+    state: str = ""
+    outcome: str = ""
+    problem: str = ""
+    band: int = _NO_BAND
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsFilter:
+    """The sums of one measure: from `since` to `until`, both inclusive, at most 366 days.
+
+    The party is '' for all parties; any other condition that is None is not set.
+    """
+
+    measure: str
+    since: date
+    until: date
+    party: str = ""
+    agency: str | None = None
+    document: str | None = None
+    state: str | None = None
+    outcome: str | None = None
+
+
+def add_counts(conn: Connection, counts: Mapping[DailyCount, tuple[int, int]]) -> None:
+    """Add a number and seconds to the sums of each of these dimensions."""
+    # In a fixed order, so that two processes do not lock the rows in different orders.
+    rows = [
+        dict(zip(_NAMES, astuple(count), strict=True)) | {"number": number, "seconds": seconds}
+        for count, (number, seconds) in sorted(counts.items(), key=lambda one: astuple(one[0]))
+        if number or seconds
+    ]
+    if rows:
+        conn.execute(_UPSERTS[conn.dialect.name], rows)
+
+
+def _build_upsert(insert: Any) -> Any:
+    new = insert(daily_statistics)
+    summed = {name: daily_statistics.c[name] + getattr(new.excluded, name) for name in ("number", "seconds")}
+    return new.on_conflict_do_update(index_elements=_KEY, set_=summed)
+
+
+_NAMES: Final = tuple(field.name for field in fields(DailyCount))
+_UPSERTS: Final = {"sqlite": _build_upsert(sqlite.insert), "postgresql": _build_upsert(postgresql.insert)}
+
+
+def sum_statistics(conn: Connection, wanted: StatisticsFilter, by: Sequence[str]) -> Sequence[Row[Any]]:
+    """Return the sums of a measure for each value of the dimensions `by`, in their order.
+
+    Each row has the columns of `by`, `number`, and `seconds`.
+    """
+    c = daily_statistics.c
+    since = max(wanted.since, wanted.until - _LONGEST)
+    conditions = [c.measure == wanted.measure, c.party == wanted.party, c.day.between(since, wanted.until)]
+    for name in ("agency", "document", "state", "outcome"):
+        value = getattr(wanted, name)
+        if value is not None:
+            conditions.append(c[name] == value)
+    columns: list[Any] = [c[name] for name in by]
+    sums: list[Any] = [func.sum(c.number).label("number"), func.sum(c.seconds).label("seconds")]
+    found = select(*columns, *sums).where(*conditions)
+    # Without columns the sum of no row is a row without a value.
+    found = found.group_by(*columns).order_by(*columns) if columns else found.having(func.count() > 0)
+    return conn.execute(found.having(func.sum(c.number) != 0) if columns else found).all()
+
+
+def choose_band(seconds: int) -> int:
+    """Return the number of the band in which a duration lies."""
+    return next((band for band, limit in enumerate(BAND_LIMITS) if seconds <= limit), len(BAND_LIMITS))
+
+
+def estimate_quantile(bands: Mapping[int, int], share: float) -> float | None:
+    """Return the duration in seconds that this share does not exceed, estimated within its band.
+
+    Returns None without durations, and the lower limit of the last band when it lies there.
+    """
+    total = sum(bands.values())
+    if total <= 0:
+        return None
+    left = share * total
+    for band, number in sorted(bands.items()):
+        if left <= number and number > 0:
+            lower = BAND_LIMITS[band - 1] if band > 0 else 0
+            if band >= len(BAND_LIMITS):
+                return float(lower)
+            return lower + (BAND_LIMITS[band] - lower) * max(left, 0) / number
+        left -= number
+    return float(BAND_LIMITS[-1])
+
+
+def read_progress(conn: Connection) -> datetime | None:
+    """Return the time up to which everything is counted; None before the first count."""
+    counted: datetime | None = conn.execute(select(statistics_progress.c.counted_until)).scalar()
+    return counted
