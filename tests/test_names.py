@@ -38,7 +38,8 @@ PLAIN_FILES = {
         "decisions",
         "deliveries",
     ),
-    *("mandates", "messages", "notices", "parties", "payloads", "sessions", "verdicts", "charts"),
+    *("mandates", "messages", "notices", "parties", "passkeys", "payloads", "sessions", "verdicts"),
+    "charts",
     # families of problems
     *("delivery", "documents", "internal", "messaging", "problem", "security"),
     # things of a test suite

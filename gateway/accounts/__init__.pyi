@@ -1,3 +1,17 @@
+from .passkeys import Passkey as Passkey
+from .passkeys import PasskeyError as PasskeyError
+from .passkeys import RelyingParty as RelyingParty
+from .passkeys import build_assertion_options as build_assertion_options
+from .passkeys import build_registration_options as build_registration_options
+from .passkeys import decode_base64url as decode_base64url
+from .passkeys import derive_document_challenge as derive_document_challenge
+from .passkeys import encode_base64url as encode_base64url
+from .passkeys import find_relying_party as find_relying_party
+from .passkeys import read_answer_challenge as read_answer_challenge
+from .passkeys import read_answer_credential as read_answer_credential
+from .passkeys import verify_assertion as verify_assertion
+from .passkeys import verify_confirmation as verify_confirmation
+from .passkeys import verify_registration as verify_registration
 from .password_hashes import find_password_problem as find_password_problem
 from .password_hashes import hash_password as hash_password
 from .password_hashes import verify_password as verify_password

@@ -18,6 +18,7 @@ from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import parties as parties
+from . import passkeys as passkeys
 from . import payloads as payloads
 from . import refusal_counts as refusal_counts
 from . import register_searches as register_searches
@@ -71,6 +72,8 @@ from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .parties import NewCertificate as NewCertificate
+from .passkeys import NewChallenge as NewChallenge
+from .passkeys import NewPasskey as NewPasskey
 from .prepared_statements import InsertIfAbsent as InsertIfAbsent
 from .prepared_statements import PreparedStatement as PreparedStatement
 from .refusal_counts import RefusalCount as RefusalCount

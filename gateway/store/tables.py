@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
-from gateway.store import account_tables, statistics_tables
+from gateway.store import account_tables, sign_in_tables, statistics_tables
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_required_column as _make_required_column
@@ -603,6 +603,6 @@ epochs = Table(
 )
 
 #: Named here so that the catalogue of tables is complete wherever it is used.
-_OTHERS = frozenset((*account_tables.__all__, *statistics_tables.__all__))
+_OTHERS = frozenset((*account_tables.__all__, *sign_in_tables.__all__, *statistics_tables.__all__))
 
 __all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]

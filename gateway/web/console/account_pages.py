@@ -13,14 +13,13 @@ from gateway.accounts import (
     OrganisationKind,
     find_password_problem,
     hash_password,
-    verify_password,
 )
 from gateway.store import AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.page_guards import check_return_path, get_visitor, require_sign_in
 from gateway.web.console.page_security import clear_session_cookie, set_session_cookie
 from gateway.web.console.page_translations import LANGUAGES, translate
-from gateway.web.console.sign_in import sign_in_with_password
+from gateway.web.console.sign_in import check_present_password, sign_in_with_password
 from gateway.web.console.visitor_session import Visitor, begin_session, leave_session, switch_organisation
 
 __all__ = ["build_account_pages"]
@@ -34,7 +33,9 @@ def build_account_pages(services: ConsoleServices) -> Blueprint:
     pages = Blueprint("account", __name__, url_prefix="/console")
 
     @pages.get("/sign-in")
-    def show_sign_in() -> str:
+    def show_sign_in() -> Response | str:
+        if g.visitor is not None:
+            return redirect(check_return_path(request.args.get("next", "")))
         return render_template("sign_in.html", next=check_return_path(request.args.get("next", "")))
 
     @pages.post("/sign-in")
@@ -107,14 +108,12 @@ def _render_account(services: ConsoleServices, visitor: Visitor, **more: Any) ->
 def _answer_password(services: ConsoleServices, visitor: Visitor) -> Response | tuple[str, int]:
     """Change the password; every session ends, and this one is replaced by a new one."""
     old, new = request.form.get("old", ""), request.form.get("new", "")
-    with read_transaction(services.engine) as conn:
-        account = accounts.find_by_id(conn, visitor.account)
-    assert account is not None
-    problem = find_password_problem(new, (visitor.name, visitor.display_name))
-    if not verify_password(account.password, old):
-        problem = "The present password is wrong."
+    refusal = find_password_problem(new, (visitor.name, visitor.display_name))
+    problem = check_present_password(services, visitor, old, _get_network())
+    if problem is None and refusal is not None:
+        problem = translate(refusal)
     if problem is not None:
-        page = _render_account(services, visitor, problem=translate(problem))
+        page = _render_account(services, visitor, problem=problem)
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
     hashed = hash_password(new, services.random(_SALT))
     with write_transaction(services.engine, "console.password") as conn:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from gateway.accounts import Right
+from gateway.accounts import Right, find_relying_party
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
@@ -20,6 +20,7 @@ from gateway.web.console.page_formats import add_page_formats
 from gateway.web.console.page_guards import get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
 from gateway.web.console.page_translations import LANGUAGES, get_translations
+from gateway.web.console.passkey_pages import build_passkey_pages
 from gateway.web.console.visitor_session import Visitor, find_visitor
 
 __all__ = ["build_console"]
@@ -40,6 +41,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_error_handler(GatewayError, _answer_problem)
     application.register_error_handler(Exception, _answer_mistake)
     application.register_blueprint(build_account_pages(services))
+    application.register_blueprint(build_passkey_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 
@@ -66,6 +68,7 @@ def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
         "notice": lambda: _take_notice(services),
         "Right": Right,
         "form_token_field": _make_form_token_field,
+        "passkeys_work": find_relying_party(services.public_url) is not None,
     }
 
 

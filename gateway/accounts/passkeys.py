@@ -1,0 +1,319 @@
+"""Passkeys (Web Authentication Level 2): sign-in, and the confirmation of an act.
+
+A passkey signs a challenge that the gateway has given. At the sign-in the challenge is random. When a
+person confirms an act, the challenge is the SHA-256 of the document of the act: the signature is then
+made over that document, and is kept as evidence that anybody can verify later. A use always asks for
+verification of the person (PIN, fingerprint) by the authenticator.
+
+All texts of octets are base64url without padding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from webauthn import (
+    generate_authentication_options,
+    generate_registration_options,
+    options_to_json,
+    verify_authentication_response,
+    verify_registration_response,
+)
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.structs import (
+    AttestationConveyancePreference,
+    AuthenticatorSelectionCriteria,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+__all__ = [
+    "CONFIRMATION_TYPE",
+    "Passkey",
+    "PasskeyError",
+    "PasskeyUse",
+    "RelyingParty",
+    "build_assertion_options",
+    "build_registration_options",
+    "decode_base64url",
+    "derive_document_challenge",
+    "encode_base64url",
+    "find_relying_party",
+    "read_answer_challenge",
+    "read_answer_credential",
+    "verify_assertion",
+    "verify_confirmation",
+    "verify_registration",
+]
+
+#: Media type of the evidence of a confirmation.
+CONFIRMATION_TYPE: Final = "application/vnd.gateway.passkey-confirmation+json"
+_LONGEST_ANSWER: Final = 64 * 1024
+_TIMEOUT: Final = 5 * 60 * 1000
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ALGORITHMS: Final = [
+    COSEAlgorithmIdentifier.EDDSA,
+    COSEAlgorithmIdentifier.ECDSA_SHA_256,
+    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
+]
+
+
+class PasskeyError(Exception):
+    """An answer of a passkey that is not accepted; its text is for the log, not for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelyingParty:
+    """For whom passkeys are made: the host of the console, and its origin."""
+
+    id: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A registered passkey: its id, its public key (COSE, RFC 9053), and the counter of its last use."""
+
+    credential_id: str
+    public_key: bytes
+    sign_count: int
+    backed_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyUse:
+    """A verified use of a passkey: the new counter, and the octets of the evidence."""
+
+    credential_id: str
+    sign_count: int
+    evidence: bytes
+
+
+def find_relying_party(public_url: str) -> RelyingParty | None:
+    """Return for whom passkeys of a console are made; None when browsers allow none at its URL.
+
+    Browsers ask for HTTPS and for a host that is not an IP address; `localhost` needs no HTTPS
+    (Web Authentication 5.1.2, W3C Secure Contexts 3.1).
+    """
+    parts = urlsplit(public_url)
+    host = parts.hostname or ""
+    if not host or _is_address(host) or (parts.scheme != "https" and host != "localhost"):
+        return None
+    usual = {"https": 443, "http": 80}[parts.scheme]
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return RelyingParty(host, f"{parts.scheme}://{host}{port}")
+
+
+def derive_document_challenge(document: bytes) -> bytes:
+    """Return the challenge by which a document is confirmed: its SHA-256."""
+    return sha256(document).digest()
+
+
+def build_registration_options(
+    party: RelyingParty, challenge: bytes, person: tuple[int, str, str], known: tuple[str, ...]
+) -> str:
+    """Return the options of `navigator.credentials.create()` as JSON.
+
+    `person` is the id, the sign-in name and the shown name of the account; `known` are the ids of its
+    passkeys, so that an authenticator is registered once.
+    """
+    account, name, display_name = person
+    options = generate_registration_options(
+        rp_id=party.id,
+        rp_name=party.id,
+        user_id=_derive_user_id(party, account),
+        user_name=name,
+        user_display_name=display_name,
+        challenge=challenge,
+        timeout=_TIMEOUT,
+        attestation=AttestationConveyancePreference.NONE,
+        authenticator_selection=AuthenticatorSelectionCriteria(
+            resident_key=ResidentKeyRequirement.REQUIRED,
+            user_verification=UserVerificationRequirement.REQUIRED,
+        ),
+        exclude_credentials=_describe_credentials(known),
+        supported_pub_key_algs=_ALGORITHMS,
+    )
+    return options_to_json(options)
+
+
+def build_assertion_options(party: RelyingParty, challenge: bytes, known: tuple[str, ...] = ()) -> str:
+    """Return the options of `navigator.credentials.get()` as JSON; without ids, any passkey may answer."""
+    options = generate_authentication_options(
+        rp_id=party.id,
+        challenge=challenge,
+        timeout=_TIMEOUT,
+        allow_credentials=_describe_credentials(known),
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    return options_to_json(options)
+
+
+def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> Passkey:
+    """Return the passkey that answers a challenge; raises PasskeyError."""
+    told = _read_answer(answer)
+    _check_client_data(told)
+    try:
+        made = verify_registration_response(
+            credential=told,
+            expected_challenge=challenge,
+            expected_rp_id=party.id,
+            expected_origin=party.origin,
+            require_user_verification=True,
+            supported_pub_key_algs=_ALGORITHMS,
+        )
+    except Exception as problem:  # the library raises errors of several libraries for octets of strangers
+        raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
+    credential = encode_base64url(made.credential_id)
+    return Passkey(credential, made.credential_public_key, made.sign_count, made.credential_backed_up)
+
+
+def verify_assertion(
+    party: RelyingParty, challenge: bytes, answer: str, passkey: Passkey, account: int | None = None
+) -> PasskeyUse:
+    """Return the use of a passkey that answers a challenge; raises PasskeyError.
+
+    A counter that does not rise is an error: a copy of the passkey may exist. When the answer names a
+    person, it must be the `account`.
+    """
+    told = _read_answer(answer)
+    _check_client_data(told)
+    handle = told["response"].get("userHandle")
+    if handle and account is not None and handle != encode_base64url(_derive_user_id(party, account)):
+        raise PasskeyError("the passkey was made for another account")
+    if told.get("id") != passkey.credential_id:
+        raise PasskeyError("another passkey answers")
+    try:
+        used = verify_authentication_response(
+            credential=told,
+            expected_challenge=challenge,
+            expected_rp_id=party.id,
+            expected_origin=party.origin,
+            credential_public_key=passkey.public_key,
+            credential_current_sign_count=passkey.sign_count,
+            require_user_verification=True,
+        )
+    except Exception as problem:  # as above
+        raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
+    evidence = _write_evidence(party, challenge, told, passkey)
+    return PasskeyUse(passkey.credential_id, used.new_sign_count, evidence)
+
+
+def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
+    """Verify the evidence of a confirmation against the document, without a database; raises PasskeyError.
+
+    The evidence names the public key, the host and the origin: whether these are those of the person and
+    of the gateway is known from the rows that name the credential.
+    """
+    told = _read_answer(evidence.decode("utf-8", "replace"))
+    try:
+        party = RelyingParty(told["rp_id"], told["origin"])
+        passkey = Passkey(told["credential_id"], decode_base64url(told["public_key"]), 0)
+        response = {name: told[name] for name in ("clientDataJSON", "authenticatorData", "signature")}
+    except (KeyError, TypeError, ValueError) as problem:
+        raise PasskeyError("the evidence lacks a field") from problem
+    answer = {"id": passkey.credential_id, "rawId": passkey.credential_id, "type": "public-key"}
+    return verify_assertion(
+        party, derive_document_challenge(document), json.dumps(answer | {"response": response}), passkey
+    )
+
+
+def read_answer_challenge(answer: str) -> str:
+    """Return the challenge that an answer says to answer, not verified; raises PasskeyError."""
+    said = _read_client_data(_read_answer(answer)).get("challenge")
+    if not isinstance(said, str):
+        raise PasskeyError("the answer names no challenge")
+    return said
+
+
+def read_answer_credential(answer: str) -> str:
+    """Return the id of the passkey that an answer names, not verified; raises PasskeyError."""
+    said = _read_answer(answer).get("id")
+    if not isinstance(said, str) or len(said) > 2048 or not _BASE64URL.fullmatch(said):
+        raise PasskeyError("the answer names no passkey")
+    return said
+
+
+def encode_base64url(octets: bytes) -> str:
+    """Return octets as base64url without padding (RFC 4648 section 5)."""
+    return urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: str) -> bytes:
+    """Return the octets of base64url without padding; raises ValueError."""
+    if not _BASE64URL.fullmatch(text):
+        raise ValueError("not base64url")
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _read_answer(answer: str) -> dict[str, Any]:
+    if len(answer) > _LONGEST_ANSWER:
+        raise PasskeyError("the answer is too long")
+    try:
+        told = json.loads(answer)
+    except (ValueError, RecursionError) as problem:
+        raise PasskeyError("the answer is not JSON") from problem
+    if not isinstance(told, dict):
+        raise PasskeyError("the answer is not an object")
+    return told
+
+
+def _read_client_data(told: dict[str, Any]) -> dict[str, Any]:
+    response = told.get("response")
+    if not isinstance(response, dict):
+        raise PasskeyError("the answer has no response")
+    try:
+        said = json.loads(decode_base64url(response["clientDataJSON"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        raise PasskeyError("the client data cannot be read") from problem
+    if not isinstance(said, dict):
+        raise PasskeyError("the client data are not an object")
+    return said
+
+
+def _check_client_data(told: dict[str, Any]) -> None:
+    """Refuse what was signed within a frame of another site (Web Authentication 5.8.1); library leaves it."""
+    if _read_client_data(told).get("crossOrigin"):
+        raise PasskeyError("the answer was made within a page of another site")
+
+
+def _write_evidence(party: RelyingParty, challenge: bytes, told: dict[str, Any], passkey: Passkey) -> bytes:
+    """Return a use as JSON with sorted names: everything that a later verification needs."""
+    response = told["response"]
+    fields = {
+        "type": CONFIRMATION_TYPE,
+        "rp_id": party.id,
+        "origin": party.origin,
+        "challenge": encode_base64url(challenge),
+        "credential_id": passkey.credential_id,
+        "public_key": encode_base64url(passkey.public_key),
+        "clientDataJSON": response["clientDataJSON"],
+        "authenticatorData": response["authenticatorData"],
+        "signature": response["signature"],
+    }
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _describe_credentials(known: tuple[str, ...]) -> list[PublicKeyCredentialDescriptor]:
+    return [PublicKeyCredentialDescriptor(id=decode_base64url(one)) for one in known]
+
+
+def _derive_user_id(party: RelyingParty, account: int) -> bytes:
+    """Return the id by which authenticators know an account; it says nothing about the person."""
+    return sha256(f"{party.id} account {account}".encode()).digest()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
