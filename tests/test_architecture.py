@@ -48,9 +48,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cases", "state_machines",
     },
     "monitor": {"store"},
+    # what operators see and do, for verbs and for the console
+    "operations": {
+        "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols", "pki",
+        "monitor", "cases", "state_machines", "config", "share",
+    },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
-        "accounts",
+        "accounts", "operations",
     },
     "conformance": {"wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "share", "cases"},
 }  # fmt: skip
@@ -81,6 +86,7 @@ BANNED_MODULES = {
 BEHIND_FACADES = {
     *("gateway.store.tables", "gateway.store.account_tables", "gateway.store.table_types"),
     "gateway.store.statistics_tables",
+    "gateway.store.operations_tables",
 }
 MAX_CHAIN = 16
 MAX_CHAIN_THROUGH = 23

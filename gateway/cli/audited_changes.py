@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
-
-from gateway.cli.result_output import format_value, print_json, print_sentence
+from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.settings import open_engine, read_home_settings, read_verb_settings
 from gateway.cli.verb_groups import Arguments
 from gateway.cli.verb_table import VERBS
 from gateway.config import Settings
 from gateway.errors import SCHEMA_VERSION_WRONG, GatewayError
-from gateway.evidence import record_evidence
-from gateway.hub import build_engine, get_current_time
-from gateway.store import AuditEntry, audit_log, check_schema_version, write_transaction
+from gateway.hub import build_engine
+from gateway.operations import Act, DatabaseChange, make_plain, open_change
+from gateway.store import check_schema_version
 
 __all__ = [
-    "Act",
-    "DatabaseChange",
     "FileChange",
     "change_database",
     "change_files",
@@ -37,82 +32,8 @@ __all__ = [
     "read_act",
 ]
 
-#: The role of everybody who acts by verbs.
-_ROLE: Final = "operator"
 #: The file of the database of a home without settings.
 _DATABASE: Final = "gateway.sqlite3"
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """A verb that somebody runs: its words, who acts, and the account that runs it."""
-
-    verb: str
-    by: str
-    account: str
-
-    def make_entry(self, what: str, before: Any, after: Any) -> AuditEntry:
-        """Return the entry of the audit for a change of `what`; times become texts."""
-        plain = (make_plain(before), make_plain(after))
-        return AuditEntry(
-            self.by, _ROLE, self.verb, what, before=plain[0], after=plain[1], account=self.account
-        )
-
-
-@dataclass(slots=True)
-class DatabaseChange:
-    """A transaction of a verb, which must record what it changes, or state that nothing changes."""
-
-    conn: Connection
-    settings: Settings
-    act: Act
-    at: datetime
-    entry: AuditEntry | None = None
-    #: The number of the row of audit.
-    number: int | None = None
-    _is_unchanged: bool = field(default=False, repr=False)
-
-    @property
-    def by(self) -> str:
-        """Return who acts."""
-        return self.act.by
-
-    def record_change(self, what: str, *, before: Any = None, after: Any = None) -> None:
-        """Record the one change of this verb: `what` it acts on, and how that was and is."""
-        if self.entry is not None:
-            raise RuntimeError(f"gateway {self.act.verb} records two changes")
-        self.entry = self.act.make_entry(what, before, after)
-        self.number = audit_log.record_action(self.conn, self.entry, self.at)
-
-    def record_trust_change(self, what: str, *, before: Any = None, after: Any = None) -> None:
-        """Record a change of whom we believe: in the audit, and as evidence."""
-        self.record_change(what, before=before, after=after)
-        assert self.entry is not None
-        data = {
-            "verb": self.act.verb,
-            "by": self.act.by,
-            "account": self.act.account,
-            "audit": self.number,
-            "before": self.entry.before,
-            "after": self.entry.after,
-        }
-        record_evidence(self.conn, "register", "register", what, None, data, self.at)
-
-    def leave_unchanged(self) -> None:
-        """State that this verb changes nothing, so that nothing is recorded."""
-        self._is_unchanged = True
-
-    def describe_done(self, sentence: str, **more: Any) -> dict[str, Any]:
-        """Return for JSON what was done to what, with the number of its row of audit."""
-        told = {"verb": self.act.verb, "done": sentence, "audit": self.number, "by": self.act.by}
-        if self.entry is not None:
-            told |= {"object": self.entry.object, "before": self.entry.before, "after": self.entry.after}
-        return told | {name: make_plain(value) for name, value in more.items()}
-
-    def check_record(self) -> None:
-        """Raise unless the change is recorded, or there is none."""
-        if (self.entry is None) != self._is_unchanged:
-            raise RuntimeError(f"gateway {self.act.verb} does not record what it changes")
 
 
 @dataclass(slots=True)
@@ -154,23 +75,12 @@ def find_account() -> str:
 
 
 @contextmanager
-def change_database(arguments: Arguments) -> Iterator[DatabaseChange]:
+def change_database(arguments: Arguments, reason: str | None = None) -> Iterator[DatabaseChange]:
     """Provide one transaction on the database of the settings, which is committed with its audit."""
     settings = read_verb_settings(arguments)
-    with open_engine(settings) as engine, open_change(engine, settings, arguments) as change:
+    act = replace(read_act(arguments), reason=reason)
+    with open_engine(settings) as engine, open_change(engine, settings, act) as change:
         yield change
-
-
-@contextmanager
-def open_change(
-    engine: Engine, settings: Settings, arguments: Arguments, name: str = ""
-) -> Iterator[DatabaseChange]:
-    """Provide one transaction of an engine, which is committed with its audit; `name` names its commit."""
-    act = read_act(arguments)
-    with write_transaction(engine, name) as conn:
-        change = DatabaseChange(conn, settings, act, get_current_time())
-        yield change
-        change.check_record()
 
 
 @contextmanager
@@ -185,7 +95,7 @@ def change_files(arguments: Arguments, folder: Path) -> Iterator[FileChange]:
     if settings is None:
         yield FileChange(act, None)
         return
-    with open_engine(settings) as engine, open_change(engine, settings, arguments) as change:
+    with open_engine(settings) as engine, open_change(engine, settings, act) as change:
         yield FileChange(act, change)
 
 
@@ -221,16 +131,3 @@ def print_change(change: DatabaseChange, sentence: str, *, as_json: bool, **more
         print_sentence(sentence)
         return
     print_json(change.describe_done(sentence, **more))
-
-
-def make_plain(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON lacks becomes text."""
-    if isinstance(value, Mapping):
-        return {str(name): make_plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [make_plain(inner) for inner in value]
-    if isinstance(value, datetime):
-        # What is kept as evidence does not depend on the zone of the reader.
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = format_value(value)
-    return told if told is None or isinstance(told, str | int) else str(told)

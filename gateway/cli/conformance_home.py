@@ -12,7 +12,6 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.audited_changes import Act, DatabaseChange
 from gateway.cli.registration import load_agreement, load_crls, register_certificate
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
@@ -38,6 +37,7 @@ from gateway.hub import (
     receive_parcel,
 )
 from gateway.message_model import PartyId
+from gateway.operations import Act, DatabaseChange
 from gateway.pki import (
     Certificate,
     SandboxParty,

@@ -17,7 +17,6 @@ from gateway.delivery import PerHostConnector
 from gateway.errors import (
     CERTIFICATE_EXPIRED,
     KEY_UNAVAILABLE,
-    REVOCATION_UNKNOWN,
     SETTINGS_WRONG,
     GatewayError,
 )
@@ -27,25 +26,17 @@ from gateway.hub import (
     RegisterSnapshot,
     RejectingComposer,
     build_hub,
-    find_issuer_trust_store,
     get_current_time,
-    list_authority_periods,
-    list_expiry_remarks,
     list_own_periods,
     load_trust_store,
-    read_fetch_sources,
     validate_new_certificate,
 )
-from gateway.monitor import SourceFreshness, list_source_freshness, make_expiry_warnings
-from gateway.pki import AcceptanceTerms, CertificateUse, RevocationData, check_issuer_path
-from gateway.store import read_transaction
+from gateway.pki import CertificateUse, RevocationData
 from gateway.web import build_terminator_settings, watch_tls_context
 
 __all__ = [
     "check_own_hub",
     "check_transport",
-    "collect_trust_remarks",
-    "find_source_problems",
     "find_transport_warnings",
     "open_looking_hub",
 ]
@@ -133,37 +124,6 @@ def _is_local_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
-    """Return all remarks for the operator except those on stale sources; the register must be loaded."""
-    at = hub.clock()
-    told = (one.format_remark() for one in _read_source_standing(settings, hub) if one.state != "stale")
-    ends = (one.words for one in make_expiry_warnings(list_authority_periods(hub), at))
-    return (*(words for words in told if words), *list_expiry_remarks(hub, at), *ends)
-
-
-def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
-    """Yield GW208 where data in force has expired, GW606 for an issuer without a path to an anchor."""
-    for one in _read_source_standing(settings, hub):
-        if one.state == "stale":
-            yield GatewayError(REVOCATION_UNKNOWN, one.format_remark() or "", f"fetch.{one.name}")
-    for name, source in read_fetch_sources(settings).items():
-        if source.issuer is not None and source.settings.kind != "trust_list":
-            try:
-                check_issuer_path(
-                    AcceptanceTerms(source.issuer, find_issuer_trust_store(hub, source.issuer), hub.clock())
-                )
-            except GatewayError as refused:
-                yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
-
-
-def _read_source_standing(settings: Settings, hub: Hub) -> tuple[SourceFreshness, ...]:
-    warn = {
-        name: (one.settings.kind, one.settings.warn) for name, one in read_fetch_sources(settings).items()
-    }
-    with read_transaction(hub.engine) as conn:
-        return list_source_freshness(conn, hub.clock(), warn)
 
 
 def check_own_hub(settings: Settings) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.delivery_destinations import CUSTOMS, list_party_destinations
 from gateway.cli.shared_options import Decorator, join_options
 from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
+from gateway.operations import CUSTOMS, list_party_destinations
 from gateway.store import lanes, parties
 
 __all__ = ["lane_options", "require_deliveries_or_lanes", "select_lanes"]

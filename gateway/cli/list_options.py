@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.display_zone import get_display_zone
 from gateway.cli.result_output import print_table
 from gateway.cli.shared_options import Decorator, join_options
 from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments
+from gateway.operations import get_display_zone
 
 if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.agreements import PMode, pmode_to_json, read_pmodes
 from gateway.config import Settings
 from gateway.hub import (
     LoadedRevocationData,
@@ -18,6 +17,7 @@ from gateway.hub import (
     validate_new_certificate,
 )
 from gateway.message_model import PartyId
+from gateway.operations import load_agreement
 from gateway.pki import (
     Certificate,
     CertificateRules,
@@ -28,11 +28,8 @@ from gateway.pki import (
     read_revocation_lists,
 )
 from gateway.store import (
-    NewAgreement,
     NewCertificate,
-    NewPMode,
     NewRevocationList,
-    agreements,
     parties,
     revocation_lists,
 )
@@ -116,30 +113,3 @@ def load_crls(conn: Connection, content: bytes, at: datetime) -> list[tuple[str,
         new = NewRevocationList(issuer, found.sha256, found.this_update, found.next_update, found.der)
         taken.append((found.issuer, revocation_lists.insert_crl(conn, new, at)))
     return taken
-
-
-def load_agreement(
-    conn: Connection, source: bytes, name: str, now: datetime, by: str = "operator"
-) -> tuple[PMode, ...]:
-    """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
-    found = read_pmodes(source, name)
-    for agreement in dict.fromkeys(pmode.agreement for pmode in found):
-        modes = [pmode for pmode in found if pmode.agreement == agreement]
-        starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
-        new = NewAgreement(agreement, "pmode", source, starts, ends)
-        agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], now, by)
-    return found
-
-
-def _make_pmode_row(pmode: PMode) -> NewPMode:
-    return NewPMode(
-        id=pmode.id,
-        protocol=pmode.protocol,
-        from_party=pmode.from_party[0].value,
-        to_party=pmode.to_party[0].value,
-        service=pmode.service,
-        action=pmode.action,
-        parameters=pmode_to_json(pmode),
-        from_role=pmode.from_role,
-        to_role=pmode.to_role,
-    )

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any, Final
 
-from gateway.cli.display_zone import format_moment, restate_times
 from gateway.cli.terminal_text import escape_controls, open_console, write_error
+from gateway.operations import count_things, format_moment, format_value, restate_times, shorten_sentence
 
 __all__ = [
     "ReportedFailure",
@@ -44,19 +43,6 @@ _STYLES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("HELD", "SUSPENDED", "ending", "future", "never", "QUEUED"), "yellow"),
     **dict.fromkeys(("FAILED", "REFUSED", "CANCELLED", "stale", "over"), "red"),
 }
-
-
-def format_value(value: Any) -> Any:
-    """Return a value in a form that JSON supports; a time is RFC 3339 in the zone of the hub."""
-    if isinstance(value, datetime):
-        return format_moment(value, precision="milliseconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, bytes):
-        return f"{len(value)} octets"
-    return value
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -202,17 +188,6 @@ def report_wrong_row(words: str) -> int:
 
     print_failure(ReportedFailure(words, MISUSE.id))
     return 1
-
-
-def count_things(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: ``1 delivery``, ``3 deliveries``."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
-
-
-def shorten_sentence(sentence: str, longest: int | None) -> str:
-    """Return a sentence on one line; where `longest` is given, only its beginning of so many characters."""
-    line = " ".join(sentence.split())
-    return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def print_report(report: Mapping[str, Any], *, as_json: bool) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from gateway.cli.display_zone import set_display_zone
 from gateway.cli.home_folder import check_home_folder, make_home_folder
 from gateway.config import Settings, load_settings
 from gateway.hub import build_engine
+from gateway.operations import set_display_zone
 from gateway.store import check_schema_version, read_transaction
 
 __all__ = [

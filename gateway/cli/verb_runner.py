@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.display_zone import keep_display_zone
 from gateway.cli.result_output import ReportedFailure, choose_problem_form, print_failure
 from gateway.cli.terminal_text import guard_terminals, write_error
 from gateway.cli.verb_groups import OldSpellingError, build_root
 from gateway.cli.verb_table import NOUNS, VERBS
+from gateway.operations import keep_display_zone
 
 __all__ = ["run_words"]
 

@@ -23,7 +23,8 @@ class AuditEntry:
     """An action: actor, object, role, and outcome.
 
     `actor` is who acted, as told; `account` is the account of the operating system that ran the
-    command, None for an action of the gateway itself.
+    command, None for an action of the gateway itself or of a person of the console. `reason` is why, where
+    one is asked for.
     """
 
     actor: str
@@ -35,6 +36,7 @@ class AuditEntry:
     before: Any = None
     after: Any = None
     account: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

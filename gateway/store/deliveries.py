@@ -183,18 +183,25 @@ def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why
     _apply_event(conn, delivery, StateEvent("hold", at, actor, why))
 
 
-def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:
     """Make a queued delivery due now; raises GW705 when it is not queued, or a worker has just claimed it."""
-    _apply_event(conn, delivery, StateEvent("try", at, actor), due_at=at)
+    _apply_event(conn, delivery, StateEvent("try", at, actor, why), due_at=at)
 
 
-def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def release_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None
+) -> None:
     """Release a held delivery at once."""
-    _apply_event(conn, delivery, StateEvent("release", at, actor), due_at=at)
+    _apply_event(conn, delivery, StateEvent("release", at, actor, why), due_at=at)
 
 
 def requeue_delivery(
-    conn: Connection, delivery: int, at: datetime, actor: str, expires_at: datetime | None = None
+    conn: Connection,
+    delivery: int,
+    at: datetime,
+    actor: str,
+    expires_at: datetime | None = None,
+    why: str | None = None,
 ) -> None:
     """Requeue a failed delivery with all its tries; the attempt numbers continue."""
     values = {
@@ -205,7 +212,7 @@ def requeue_delivery(
         "last_sentence": None,
         "finished_at": None,
     }
-    _apply_event(conn, delivery, StateEvent("requeue", at, actor), **values, expires_at=expires_at)
+    _apply_event(conn, delivery, StateEvent("requeue", at, actor, why), **values, expires_at=expires_at)
 
 
 def cancel_delivery(

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Subquery,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.tables import Instant, deliveries, lanes
@@ -18,6 +30,7 @@ __all__ = [
     "LOCAL",
     "MAY_FOLLOW",
     "ensure_lanes",
+    "find_lanes",
     "list_due_lanes",
     "set_lane_capacity",
     "set_lane_circuit",
@@ -79,15 +92,29 @@ def list_due_lanes(conn: Connection, now: datetime) -> tuple[str, ...]:
 
 
 def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:
-    """Return every lane with its number of queued, active, awaiting, held and failed deliveries."""
-    counted = (
-        func.count(deliveries.c.id).filter(deliveries.c.state == state).label(state.lower())
-        for state in ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
-    )
-    joined = lanes.outerjoin(
-        deliveries,
-        and_(deliveries.c.lane == lanes.c.name, deliveries.c.state.not_in(("DELIVERED", "CANCELLED"))),
-    )
-    return conn.execute(
-        select(lanes, *counted).select_from(joined).group_by(lanes.c.name).order_by(lanes.c.name)
-    ).all()
+    """Return every lane with its number of queued, active, awaiting, held and failed deliveries.
+
+    `oldest` is the number of the delivery that has been queued for the longest time.
+    """
+    # Each state for itself: deliveries that are not done are few, and have an index for each state.
+    counted = {
+        state: _count_by_lane(state) for state in ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
+    }
+    source: FromClause = lanes
+    for found in counted.values():
+        source = source.outerjoin(found, found.c.lane == lanes.c.name)
+    numbers = (func.coalesce(one.c.number, 0).label(state.lower()) for state, one in counted.items())
+    oldest = counted["QUEUED"].c.oldest.label("oldest")
+    return conn.execute(select(lanes, *numbers, oldest).select_from(source).order_by(lanes.c.name)).all()
+
+
+def _count_by_lane(state: str) -> Subquery:
+    d = deliveries.c
+    found = select(d.lane, func.count().label("number"), func.min(d.id).label("oldest"))
+    return found.where(build_state_condition(deliveries, state)).group_by(d.lane).subquery(state.lower())
+
+
+def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
+    """Return the lanes of these names that exist."""
+    found = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
+    return {row.name: row for row in found}

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
-from gateway.store import account_tables, sign_in_tables, statistics_tables
+from gateway.store import account_tables, operations_tables, sign_in_tables, statistics_tables
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_required_column as _make_required_column
@@ -150,6 +150,7 @@ payloads = Table(
 _came = text("direction = 'in'")
 _went = text("direction = 'out'")
 # Each state for itself: SQLite does not see that one of a list of values is in the list.
+_troubled = text("problem IS NOT NULL")
 _unprocessed = text("state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'")
 
 # `answer_*` is the receipt as sent: a duplicate gets these octets again. The row is written before the
@@ -195,6 +196,7 @@ messages = Table(
     Index("ix_messages_sender", "from_party", "id", sqlite_where=_came, postgresql_where=_came),
     Index("ix_messages_receiver", "to_party", "id", sqlite_where=_went, postgresql_where=_went),
     Index("ix_messages_stopped", "state", "id", sqlite_where=_unprocessed, postgresql_where=_unprocessed),
+    Index("ix_messages_problem", "problem", "id", sqlite_where=_troubled, postgresql_where=_troubled),
 )
 
 # The parts of a message. A part that is in the parcel unchanged has its offset there; the octets of any
@@ -243,6 +245,7 @@ cases = Table(
     # For the lists of parties: the cases of each state are read in their order.
     Index("ix_cases_declarant", "declarant", "state", "id"),
     Index("ix_cases_applicant", "applicant", "state", "id"),
+    _make_partial_index("ix_cases_ucr", "ucr"),
 )
 
 agency_requests = Table(
@@ -347,6 +350,7 @@ _queued = text("state = 'QUEUED'")
 _suspect = text("state = 'QUEUED' AND lost > 0")
 _leased = text("state = 'ACTIVE'")
 _awaiting = text("state = 'AWAITING_RECEIPT'")
+_done = text("state = 'DELIVERED'")
 _stopped = text("state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'")
 
 deliveries = Table(
@@ -384,6 +388,8 @@ deliveries = Table(
     Index("ix_deliveries_leased", "lane", "lease_until", sqlite_where=_leased, postgresql_where=_leased),
     Index("ix_deliveries_awaiting", "due_at", sqlite_where=_awaiting, postgresql_where=_awaiting),
     Index("ix_deliveries_stopped", "state", "id", sqlite_where=_stopped, postgresql_where=_stopped),
+    # The last good delivery of a lane, and how many there were in an hour.
+    Index("ix_deliveries_done", "lane", "finished_at", sqlite_where=_done, postgresql_where=_done),
     _make_partial_index("ix_deliveries_wire_id", "wire_id"),
     _make_partial_index("ix_deliveries_case_id", "case_id"),
 )
@@ -401,6 +407,13 @@ delivery_attempts = Table(
     Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
     Column("sentence", Text),  # what we saw
     Column("theirs", Text),  # the partner's own words
+    Index(
+        "ix_delivery_attempts_problem",
+        "problem",
+        "delivery",
+        sqlite_where=_troubled,
+        postgresql_where=_troubled,
+    ),
 )
 
 transitions = Table(
@@ -486,6 +499,7 @@ audit = Table(
     Column("before", Json),
     Column("after", Json),
     Column("account", Text),
+    Column("reason", Text),
     Index("ix_audit_at", "at"),
 )
 
@@ -603,6 +617,13 @@ epochs = Table(
 )
 
 #: Named here so that the catalogue of tables is complete wherever it is used.
-_OTHERS = frozenset((*account_tables.__all__, *sign_in_tables.__all__, *statistics_tables.__all__))
+_OTHERS = frozenset(
+    (
+        *account_tables.__all__,
+        *operations_tables.__all__,
+        *sign_in_tables.__all__,
+        *statistics_tables.__all__,
+    )
+)
 
 __all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]

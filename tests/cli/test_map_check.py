@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway import cli
-from gateway.cli.commands.map_check import find_static_problems
 from gateway.harmonize import load_bundle
+from gateway.operations import find_static_problems
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, line_of, plant, write
 
 PROOFS = {"totality", "lossless", "least_disclosure", "never_asked_twice", "agreement"}

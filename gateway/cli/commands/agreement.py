@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
-from gateway.cli.delivery_destinations import check_partner_names
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_file
-from gateway.cli.register_views import describe_agreements
+from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import (
     ReportedFailure,
     count_things,
@@ -23,6 +22,7 @@ from gateway.cli.result_output import (
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.operations import DatabaseChange, describe_agreements
 from gateway.store import agreements, register_searches
 
 if TYPE_CHECKING:
@@ -43,22 +43,14 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 def load_file(arguments: Arguments) -> int:
     """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
     from gateway.agreements import read_agreement
-    from gateway.cli.agreement_judgment import find_load_problem, judge_agreement
-    from gateway.cli.registration import load_agreement
+    from gateway.operations import load_judged_agreement
 
     source, name = read_file(arguments.file), arguments.file.name
     document = read_agreement(source, name)
-    ids = tuple(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
     with change_database(arguments) as change:
-        findings = judge_agreement(change.conn, change.settings, document, change.at)
-        problem = find_load_problem(findings, name, accepted=arguments.accept_warnings)
-        if problem is None:
-            before = describe_agreements(change.conn, ids)
-            load_agreement(change.conn, source, name, change.at, change.by)
-            after = describe_agreements(change.conn, ids)
-            change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
-        else:
-            change.leave_unchanged()
+        findings, problem = load_judged_agreement(
+            change, document, source, name, accepted=arguments.accept_warnings
+        )
     _print_judgment(document, findings, problem, (change, arguments.json))
     return 0 if problem is None else 1
 
@@ -70,7 +62,7 @@ def _print_judgment(
     output: tuple[DatabaseChange, bool],
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
-    from gateway.cli.agreement_judgment import finding_to_json, format_finding
+    from gateway.operations import finding_to_json, format_finding
 
     name, modes = document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes]
     (change, as_json), words = output, f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
@@ -98,13 +90,13 @@ def _print_judgment(
 def check_file(arguments: Arguments) -> int:
     """Print what loading the file would find; return 1 when there is an error."""
     from gateway.agreements import read_agreement
-    from gateway.cli.agreement_judgment import (
+    from gateway.hub import get_current_time
+    from gateway.operations import (
         count_findings,
         finding_to_json,
         format_finding,
         judge_agreement,
     )
-    from gateway.hub import get_current_time
 
     document = read_agreement(read_file(arguments.file), arguments.file.name)
     settings = read_verb_settings(arguments)

@@ -17,12 +17,6 @@ from gateway.agreements import (
     pmode_to_json,
     read_agreement,
 )
-from gateway.cli.agreement_judgment import (
-    finding_to_json,
-    format_finding,
-    judge_agreement,
-    list_known_parties,
-)
 from gateway.cli.result_output import format_facts, format_value, print_json, print_table
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
@@ -30,6 +24,12 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
 from gateway.hub import get_current_time
 from gateway.message_model import PartyId
+from gateway.operations import (
+    finding_to_json,
+    format_finding,
+    judge_agreement,
+    list_known_parties,
+)
 from gateway.store import agreements
 
 __all__ = ["show_agreement"]

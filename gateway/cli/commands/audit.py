@@ -75,6 +75,7 @@ def _describe_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "verb": row["action"],
         "object": row["object"],
         "outcome": row["outcome"],
+        "reason": row["reason"] or "",
         "before": row["before"],
         "after": row["after"],
     }

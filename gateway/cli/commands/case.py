@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from gateway.cases import check_hub_number, normalize_hub_number
-from gateway.cli.delivery_destinations import check_partner_names
-from gateway.cli.delivery_report import list_delivery_lines, read_delivery_report
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
+from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.cli.waiting_columns import add_case_waiting, add_delivery_waiting
 from gateway.errors import GatewayError
-from gateway.evidence import list_subject_leaves
+from gateway.operations import (
+    add_case_waiting,
+    add_delivery_waiting,
+    find_case,
+    list_admitted_signers,
+    list_delivery_lines,
+    read_case_report,
+)
 from gateway.state_machines import CASE
-from gateway.store import cases, list_searches
+from gateway.store import list_searches
 
 __all__ = ["list_cases", "show_case"]
 
@@ -48,21 +50,12 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
     if number is None:
         return None
     try:
-        case = _find_case(conn, number)
+        case = find_case(conn, number)
     except GatewayError as mistyped:
         raise click.BadParameter(mistyped.detail, param_hint="'--after'") from None
     if case is None:
         raise click.BadParameter(f"there is no case {number[:40]}", param_hint="'--after'")
     return int(case.id)
-
-
-def _find_case(conn: Connection, text: str) -> Row[Any] | None:
-    """Return the case of a number, however it was written; raise GW513 for a mistyped one."""
-    number = normalize_hub_number(text)
-    case = cases.find_by_number(conn, text) or cases.find_by_number(conn, number)
-    if case is None:
-        check_hub_number(number, "NUMBER")
-    return case
 
 
 @verb
@@ -71,10 +64,10 @@ def _find_case(conn: Connection, text: str) -> Row[Any] | None:
 def show_case(arguments: Arguments) -> int:
     """Print one case with all related data; return 1 when there is no such case."""
     with read_database(arguments) as conn:
-        case = _find_case(conn, arguments.number)
+        case = find_case(conn, arguments.number)
         if case is None:
             return report_wrong_row(f"there is no case {arguments.number}")
-        report = dict(case._mapping) | _read_case_details(conn, case)
+        report = read_case_report(conn, case)
         add_case_waiting(conn, [report], read_clock())
         add_delivery_waiting(conn, report["deliveries"], read_clock())
     if arguments.json:
@@ -82,34 +75,6 @@ def show_case(arguments: Arguments) -> int:
     else:
         _print_case_report(report)
     return 0
-
-
-def _read_case_details(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return the requests, notices, decisions, deliveries and evidence of a case."""
-    from gateway.store import agency_requests, decisions, deliveries, notices
-
-    asked = agency_requests.list_by_case(conn, case.id)
-    names = {row.id: row.number for row in asked}
-    return {
-        "requests": [dict(row._mapping) for row in asked],
-        "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
-        "decisions": [
-            dict(row._mapping) | {"request": names[row.request_id]}
-            for row in decisions.list_by_case(conn, case.id)
-        ],
-        "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
-        "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
-    }
-
-
-def _list_admitted_signers(evidence: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the signer of each submission of the case, and the way in which it was admitted."""
-    for one in evidence:
-        data = json.loads(one["data"])
-        way = data.get("admitted")
-        if way:
-            levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
-            yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
 
 
 def _print_case_report(report: dict[str, Any]) -> None:
@@ -121,7 +86,7 @@ def _print_case_report(report: dict[str, Any]) -> None:
     for kind, key in (("", "problems"), ("warning ", "warnings")):
         for problem in (report["detail"] or {}).get(key, ()):
             print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
-    for line in _list_admitted_signers(report["evidence"]):
+    for line in list_admitted_signers(report["evidence"]):
         print(f"  {line}")
     for request in report["requests"]:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")

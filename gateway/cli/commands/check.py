@@ -5,34 +5,35 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from gateway.cli.commands.map_check import find_static_problems
-from gateway.cli.display_zone import restate_times
 from gateway.cli.home_folder import find_wide_permissions
 from gateway.cli.hub_findings import (
     check_own_hub,
     check_transport,
-    collect_trust_remarks,
-    find_source_problems,
     find_transport_warnings,
     open_looking_hub,
-)
-from gateway.cli.partner_findings import (
-    find_failed_deliveries,
-    find_missing_addresses,
-    find_stuck_deliveries,
 )
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import find_settings_file, open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.cli.waiting_columns import list_lane_holds
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import OURSELVES, get_current_time, list_own_periods, load_active_rules, load_shipped_rules
 from gateway.monitor import list_expiry_warnings
+from gateway.operations import (
+    collect_trust_remarks,
+    find_failed_deliveries,
+    find_missing_addresses,
+    find_source_problems,
+    find_stamping_problem,
+    find_static_problems,
+    find_stuck_deliveries,
+    list_lane_holds,
+    restate_times,
+)
 from gateway.store import read_transaction
 
 __all__ = ["check_gateway", "find_stale_stamps"]
@@ -120,8 +121,7 @@ def _find_open_ways(settings: Settings) -> list[str]:
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield GW804 where stale time-stamping makes the hub refuse messages; otherwise add a warning."""
     with open_looking_hub(settings) as hub:
-        problem = hub.stamping.find_staleness_problem(hub.clock()) if hub.stamping is not None else None
-        refuses = hub.stamping is not None and hub.stamping.rule.refuses
+        problem, refuses = find_stamping_problem(hub)
     if problem is not None and refuses:
         yield problem
     elif problem is not None:

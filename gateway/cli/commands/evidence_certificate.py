@@ -12,7 +12,6 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection, Row
 
-from gateway.cli.commands.message import find_message
 from gateway.cli.result_output import format_facts, print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
@@ -27,6 +26,7 @@ from gateway.evidence import (
     read_leaf_data,
     revalidate_verdict,
 )
+from gateway.operations import find_message
 from gateway.pki import Certificate, CertificateUse, Verdict, read_certificate
 from gateway.store import agency_requests, payloads, verdicts
 from gateway.wire import parse_xml

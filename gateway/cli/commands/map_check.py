@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -13,10 +12,9 @@ from gateway.cli.progress_bars import ProgressBar, show_progress
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.errors import GatewayError
 from gateway.harmonize import (
     PROOFS,
-    MappingBundle,
     ProofFinding,
     ProofReport,
     check_bundle,
@@ -25,7 +23,7 @@ from gateway.harmonize import (
 )
 from gateway.hub import load_status_codes
 
-__all__ = ["check_mappings", "find_static_problems"]
+__all__ = ["check_mappings"]
 
 _SAMPLES = 10
 
@@ -48,14 +46,6 @@ def check_mappings(arguments: Arguments) -> int:
     else:
         _print_proof_report(facts)
     return 1 if facts["problems"] else 0
-
-
-def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
-    """Yield the faults (GW502) found by the static proofs of loaded mappings, without drawing samples."""
-    for finding in check_bundle(bundle, samples=0).findings:
-        example = f"{finding.proof}; for example {finding.counter_example}"
-        detail = f"{finding.field}: {finding.message} ({example})"
-        yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
 
 
 def _prove_mapping_folder(

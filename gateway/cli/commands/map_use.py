@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.cli.audited_changes import DatabaseChange, change_database
-from gateway.cli.commands.map_check import find_static_problems
-from gateway.cli.partner_findings import find_missing_addresses
+from gateway.cli.audited_changes import change_database
 from gateway.cli.result_output import (
     ReportedFailure,
     count_things,
@@ -26,20 +22,20 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.evidence import record_evidence
-from gateway.harmonize import MappingBundle, compile_request_schemas
 from gateway.hub import (
     MappingChanges,
     check_removed_documents,
-    compare_mapping_folders,
     load_active_rules,
-    load_rules,
     load_shipped_rules,
-    open_active_mappings,
-    pack_mapping_folder,
-    unpack_mapping_archive,
 )
-from gateway.share import get_data_folder
+from gateway.operations import (
+    CheckedFolder,
+    activate_folder,
+    check_mapping_folder,
+    compare_with_active,
+    describe_mapping_changes,
+    find_missing_addresses,
+)
 from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
@@ -62,17 +58,15 @@ def use_mappings(arguments: Arguments) -> int:
     """
     if (arguments.folder is None) != arguments.shipped:
         raise GatewayError(MISUSE, "give a folder or --shipped", "map use")
-    folder = _check_mapping_folder(arguments.folder)
+    folder = _check_folder(arguments.folder)
     with change_database(arguments) as change:
-        conn = change.conn
-        before = load_active_rules(conn, load_shipped_rules()).bundle
-        changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
-        said = _describe_changes(changes, folder.bundle, before)
+        changes, before = compare_with_active(change.conn, folder)
+        said = describe_mapping_changes(changes, folder.bundle, before)
         said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
         if not arguments.json:
             _print_changes(said)
         _check_removals(changes, arguments)
-        is_new = _activate_folder(change, folder, said)
+        is_new = activate_folder(change, folder, said)
     documents = count_things(len(folder.bundle.documents), "document")
     words = "In force from the next message on" if is_new else "Already in force; nothing was changed"
     sentence = f"{words}: {documents}, bundle {folder.bundle.digest[:16]}."
@@ -85,28 +79,10 @@ def use_mappings(arguments: Arguments) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckedFolder:
-    """A folder of mappings as every process will read it; `octets` are None for the shipped one."""
-
-    bundle: MappingBundle
-    place: Traversable
-    octets: bytes | None
-
-
-def _check_mapping_folder(folder: Path | None) -> _CheckedFolder:
-    """Return a folder that loads and whose static proofs hold; raise GW502 for another."""
-    if folder is None:
-        return _CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
-    if not folder.is_dir():
+def _check_folder(folder: Path | None) -> CheckedFolder:
+    if folder is not None and not folder.is_dir():
         raise GatewayError(MISUSE, f"there is no folder {folder}", "map use")
-    octets = pack_mapping_folder(folder)
-    place = unpack_mapping_archive(octets)
-    bundle = load_rules(place).bundle
-    compile_request_schemas(bundle)
-    for problem in find_static_problems(bundle):
-        raise problem
-    return _CheckedFolder(bundle, place, octets)
+    return check_mapping_folder(folder)
 
 
 def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
@@ -120,37 +96,6 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
         print_failure(ReportedFailure(refused.detail, refused.problem.id, more=told))
         # The end of the verb takes the transaction back.
         raise click.exceptions.Exit(1) from refused
-
-
-def _activate_folder(change: DatabaseChange, folder: _CheckedFolder, said: Mapping[str, Any]) -> bool:
-    """Store and activate a folder, with evidence; return whether it was not the one in force already."""
-    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
-    before = mapping_bundles.find_active_digest(conn)
-    if version == before:
-        change.leave_unchanged()
-        return False
-    digest = folder.bundle.digest
-    if folder.octets is not None:
-        mapping_bundles.store_bundle(conn, digest, folder.octets, change.at)
-    mapping_bundles.activate_bundle(conn, version, change.at, change.by)
-    data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
-    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
-    names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: said[name] for name in names}
-    change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
-    return True
-
-
-def _describe_changes(changes: MappingChanges, after: MappingBundle, before: MappingBundle) -> dict[str, Any]:
-    return {
-        "bundle": after.digest,
-        "before": before.digest,
-        "documents": sorted(after.documents),
-        "added": list(changes.added),
-        "changed": list(changes.changed),
-        "removed": list(changes.removed),
-        "files": list(changes.files),
-    }
 
 
 def _print_changes(said: Mapping[str, Any]) -> None:

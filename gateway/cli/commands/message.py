@@ -10,13 +10,6 @@ from typing import Any
 
 import click
 
-from gateway.cli.delivery_destinations import check_partner_names
-from gateway.cli.delivery_report import (
-    find_last_sentence,
-    list_delivery_lines,
-    list_transition_lines,
-    read_message_deliveries,
-)
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -24,6 +17,7 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
+from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import (
     count_things,
     format_facts,
@@ -35,12 +29,17 @@ from gateway.cli.result_output import (
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.cli.waiting_columns import add_message_waiting
-from gateway.evidence import list_subject_leaves
+from gateway.operations import (
+    add_message_waiting,
+    find_message,
+    list_delivery_lines,
+    list_transition_lines,
+    read_message_report,
+)
 from gateway.state_machines import MESSAGE
-from gateway.store import HttpResponse, list_searches, messages, refusal_counts, transitions
+from gateway.store import HttpResponse, list_searches, messages, refusal_counts
 
-__all__ = ["dump_message", "find_message", "list_messages", "list_refused", "show_message"]
+__all__ = ["dump_message", "list_messages", "list_refused", "show_message"]
 
 _COLUMNS = (
     *("id", "direction", "from_party", "to_party", "action", "state", "received_at"),
@@ -71,14 +70,6 @@ def list_messages(arguments: Arguments) -> int:
     return 0
 
 
-def find_message(conn: Any, name: str) -> Any:
-    """Return the message of a row id or a MessageId, the newest one; None when there is none."""
-    if name.isascii() and name.isdigit() and len(name) < 18:
-        return messages.find_by_id(conn, int(name))
-    found = messages.list_messages(conn, limit=1, message_id=name)
-    return found[0] if found else None
-
-
 @verb
 @click.argument("id", help="the row id or the MessageId")
 @home_options()
@@ -88,23 +79,7 @@ def show_message(arguments: Arguments) -> int:
         row = find_message(conn, arguments.id)
         if row is None:
             return _report_missing_message(arguments.id)
-        parts = messages.load_payloads(conn, row.id)
-        steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
-        # The evidence of the case names the signer of the content, and how it was admitted.
-        about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
-        judged = [one for one in about if one.digest == row.identity_sha256]
-        proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
-        sent = read_message_deliveries(conn, row)
-        told = find_last_sentence(conn, row, sent)
-    report = dict(row._mapping) | {
-        "last_sentence": told,
-        "deliveries": sent,
-        "payloads": [
-            {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
-        ],
-        "transitions": steps,
-        "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
-    }
+        report = read_message_report(conn, row)
     if arguments.json:
         print_json(report)
     else:

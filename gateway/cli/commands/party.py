@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.named_files import read_certificate_file
-from gateway.cli.register_views import describe_party
 from gateway.cli.result_output import print_json, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
+from gateway.operations import DatabaseChange, describe_party
 from gateway.store import mandates, parties, register_searches
 
 __all__ = [
@@ -104,7 +104,7 @@ def _add_valid_certificate(change: DatabaseChange, party: str, path: Path) -> No
 @change_options()
 def suspend_party(arguments: Arguments) -> int:
     """Suspend a party: its messages are refused."""
-    return _set_party_status(arguments, "SUSPENDED", "suspended: its messages are refused")
+    return _change_party_status(arguments, "SUSPENDED")
 
 
 @verb
@@ -112,21 +112,15 @@ def suspend_party(arguments: Arguments) -> int:
 @change_options()
 def resume_party(arguments: Arguments) -> int:
     """Accept messages of a suspended party again."""
-    return _set_party_status(arguments, "ACTIVE", "active: its messages are accepted")
+    return _change_party_status(arguments, "ACTIVE")
 
 
-def _set_party_status(arguments: Arguments, status: str, told: str) -> int:
-    party = arguments.party
+def _change_party_status(arguments: Arguments, status: str) -> int:
+    from gateway.operations import set_party_status
+
     with change_database(arguments) as change:
-        before = describe_party(change.conn, party)
-        parties.set_party_status(change.conn, party, status)
-        after = describe_party(change.conn, party)
-        if before == after:
-            change.leave_unchanged()
-            told += "; nothing was changed"
-        else:
-            change.record_trust_change(f"party {party}", before=before, after=after)
-    print_change(change, f"Party {party} is {told}.", as_json=arguments.json, party=party)
+        told = set_party_status(change, arguments.party, status)
+    print_change(change, told, as_json=arguments.json, party=arguments.party)
     return 0
 
 

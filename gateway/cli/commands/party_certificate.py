@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.named_files import read_certificate_file
-from gateway.cli.register_views import describe_certificate, describe_party
 from gateway.cli.registration import USES, demand_usable_certificate, make_certificate_row
 from gateway.cli.result_output import format_value, print_table, report_wrong_row
 from gateway.cli.settings import read_database
@@ -20,6 +19,7 @@ from gateway.cli.shared_options import FILE, MOMENT, change_options, home_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, PARTY_UNKNOWN, GatewayError
 from gateway.hub import get_current_time as clock
+from gateway.operations import describe_certificate, describe_party
 from gateway.pki import Certificate
 from gateway.store import list_usage_periods, parties
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.delivery_destinations import check_partner_names
-from gateway.cli.register_views import describe_mandate
+from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import format_value, print_table, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.operations import describe_mandate
 from gateway.store import mandates, parties
 
 __all__ = ["add_mandate", "list_mandates", "revoke_mandate"]

@@ -12,7 +12,6 @@ import click
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.named_files import read_file
 from gateway.cli.progress_bars import show_progress
-from gateway.cli.register_views import describe_source
 from gateway.cli.registration import load_crls
 from gateway.cli.result_output import count_things, print_table
 from gateway.cli.settings import read_database, read_verb_settings
@@ -21,6 +20,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import FetchSource, get_current_time, operator_actions, read_fetch_sources
 from gateway.monitor import list_source_freshness
+from gateway.operations import describe_source
 from gateway.store import deliveries
 
 __all__ = ["forget_source", "list_sources", "load_crl_file", "refresh_sources"]

@@ -17,11 +17,8 @@ import click
 from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.hub_findings import (
     check_own_hub,
-    collect_trust_remarks,
-    find_source_problems,
     open_looking_hub,
 )
-from gateway.cli.partner_findings import find_missing_addresses
 from gateway.cli.settings import find_settings_file, read_verb_settings
 from gateway.cli.shared_options import home_options, new_home_option
 from gateway.cli.start_log import Processes, announce_start
@@ -31,6 +28,7 @@ from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
+from gateway.operations import collect_trust_remarks, find_missing_addresses, find_source_problems
 from gateway.process_log import START_LOG, set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web import (

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import click
-from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.delivery_destinations import (
-    check_partner_names,
-    find_destinations,
-    list_party_destinations,
-    load_destinations,
-    name_destination,
-)
-from gateway.cli.delivery_report import (
-    list_delivery_lines,
-    list_transition_lines,
-    read_delivery_report,
-)
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -29,7 +14,7 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.register_views import describe_delivery
+from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import (
     count_things,
     format_facts,
@@ -41,9 +26,18 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.cli.waiting_columns import add_delivery_waiting, list_lane_holds
-from gateway.cli.waiting_reasons import describe_delivery_waiting
-from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.operations import (
+    add_delivery_waiting,
+    describe_delivery_waiting,
+    find_destinations,
+    list_delivery_lines,
+    list_lane_holds,
+    list_party_destinations,
+    list_transition_lines,
+    load_destinations,
+    name_destination,
+    read_delivery_report,
+)
 from gateway.state_machines import DELIVERY
 from gateway.store import deliveries, delivery_leases, list_searches, transitions
 
@@ -57,16 +51,6 @@ __all__ = [
 
 #: How much of our last sentence, and of the partner's words, a row shows on a terminal.
 _LONGEST = 60
-#: The verbs that apply an event of an operator to a delivery.
-_VERBS = {
-    **{event: f"gateway queue {event}" for event in ("try", "hold", "release", "requeue", "cancel")},
-    "give_up": "gateway queue cancel",
-}
-#: What a delivery that no verb changes is waiting for.
-_NO_VERB = {
-    "ACTIVE": "wait until its attempt ends",
-    "AWAITING_RECEIPT": "wait for its receipt",
-}
 _COLUMNS = (
     *(
         "id",
@@ -150,23 +134,13 @@ def show_delivery(arguments: Arguments) -> int:
     return 0
 
 
-def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past: str, *more: Any) -> int:
-    """Apply an act of an operator to each delivery that is named, all of them or none; print it.
+def change_named_deliveries(arguments: Arguments, act: str, past: str, reason: str | None = None) -> int:
+    """Apply an act of an operator to each delivery that is named, all of them or none; print it."""
+    from gateway.operations import change_deliveries
 
-    `more` are the further arguments of the act.
-    """
     numbers = tuple(dict.fromkeys(arguments.delivery))
-    with change_database(arguments) as change:
-        before = _describe_deliveries(change.conn, numbers)
-        # In the order in which acts on lanes lock them: else two acts wait for each other.
-        for one in sorted(numbers, key=lambda number: (before.get(number, {}).get("lane", ""), number)):
-            try:
-                act(change.conn, one, change.at, change.by, *more)
-            except GatewayError as refused:
-                raise _name_possible_verbs(refused, one, before) from refused
-        after = _describe_deliveries(change.conn, numbers)
-        what = f"delivery {', '.join(map(str, numbers))}"
-        change.record_change(what, before=before, after=after)
+    with change_database(arguments, reason) as change:
+        after = change_deliveries(change, act, numbers)
     lanes = {row["lane"] for row in after.values()}
     about = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
     counted = count_things(len(numbers), "delivery", "deliveries")
@@ -175,32 +149,12 @@ def change_named_deliveries(arguments: Arguments, act: Callable[..., None], past
     return 0
 
 
-def _name_possible_verbs(
-    refused: GatewayError, number: int, known: Mapping[int, Mapping[str, Any]]
-) -> GatewayError:
-    """Return a refused act with the verbs that the state of the delivery allows; another problem as it is."""
-    state = str(known.get(number, {}).get("state"))
-    if refused.problem is not TRANSITION_REFUSED or refused.location != f"{DELIVERY.name}/{state}":
-        return refused
-    verbs = [f"`{_VERBS[event]} {number}`" for event in DELIVERY.table[state] if event in _VERBS]
-    what = f"run {' or '.join(verbs)}" if verbs else _NO_VERB.get(state, "nothing is left to do")
-    return GatewayError(TRANSITION_REFUSED, f"delivery {number} is {state}: {what}")
-
-
-def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int, dict[str, Any]]:
-    """Return the states of the deliveries that exist, by their numbers."""
-    found = {number: describe_delivery(conn, number) for number in numbers}
-    return {number: told for number, told in found.items() if told is not None}
-
-
 @verb
 @click.argument("delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable")
 @change_options()
 def requeue_deliveries(arguments: Arguments) -> int:
     """Put failed deliveries back in the queue, with all their attempts."""
-    from gateway.hub import operator_actions
-
-    return change_named_deliveries(arguments, operator_actions.requeue_delivery, "Queued again")
+    return change_named_deliveries(arguments, "requeue", "Queued again")
 
 
 @verb
@@ -208,6 +162,4 @@ def requeue_deliveries(arguments: Arguments) -> int:
 @change_options()
 def cancel_deliveries(arguments: Arguments) -> int:
     """Cancel deliveries that wait, are held or have failed."""
-    from gateway.hub import operator_actions
-
-    return change_named_deliveries(arguments, operator_actions.cancel_delivery, "Cancelled")
+    return change_named_deliveries(arguments, "cancel", "Cancelled")

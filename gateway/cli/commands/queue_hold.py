@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import click
-from sqlalchemy import Connection
 
-from gateway.cli.audited_changes import DatabaseChange, change_database, print_change
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.commands.queue import change_named_deliveries
-from gateway.cli.display_zone import format_moment
 from gateway.cli.lane_selection import lane_options, require_deliveries_or_lanes, select_lanes
 from gateway.cli.result_output import count_things, print_table
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.store import LaneBacklog, lane_holds, lanes
+from gateway.operations import DatabaseChange, format_moment
+from gateway.store import LaneBacklog, lanes
 
 __all__ = ["hold_deliveries", "list_lanes", "release_deliveries", "try_deliveries"]
 
@@ -34,21 +32,15 @@ _COLUMNS = (
 @change_options()
 def hold_deliveries(arguments: Arguments) -> int:
     """Hold queued deliveries, or whole lanes with what comes later; print what waits."""
-    from gateway.hub import operator_actions
+    from gateway.operations import hold_lanes
 
     reason = _read_reason(arguments)
     if not require_deliveries_or_lanes(arguments):
-        return change_named_deliveries(arguments, operator_actions.hold_delivery, "Held", reason)
+        return change_named_deliveries(arguments, "hold", "Held", reason)
     if reason is None:
         raise click.UsageError("a lane is held with a --reason, such as 'planned maintenance until 18:00'")
-    with change_database(arguments) as change:
-        names = select_lanes(change.conn, change.settings, arguments)
-        before = _describe_lanes(change.conn, names)
-        found = {
-            name: operator_actions.hold_lane(change.conn, name, change.at, change.by, reason)
-            for name in names
-        }
-        change.record_change(_name_lanes(names), before=before, after=_describe_lanes(change.conn, names))
+    with change_database(arguments, reason) as change:
+        found = hold_lanes(change, select_lanes(change.conn, change.settings, arguments))
     told = [f"Held lane {name}: {reason}. {_describe_backlog(one)}" for name, one in found.items()]
     _print_lane_change(change, told, found, as_json=arguments.json)
     return 0
@@ -71,28 +63,19 @@ def _read_reason(arguments: Arguments) -> str | None:
 @change_options()
 def release_deliveries(arguments: Arguments) -> int:
     """Release held deliveries, or held lanes; print what waited."""
-    from gateway.hub import operator_actions
+    from gateway.operations import release_lanes
 
     if not require_deliveries_or_lanes(arguments):
-        return change_named_deliveries(arguments, operator_actions.release_delivery, "Released")
+        return change_named_deliveries(arguments, "release", "Released")
     with change_database(arguments) as change:
-        names = _find_held_lanes(change, select_lanes(change.conn, change.settings, arguments))
-        before = _describe_lanes(change.conn, names)
-        found, told = {}, []
-        for name in names:
-            held, left = operator_actions.release_lane(change.conn, name, change.at, change.by)
-            found[name] = left
-            since = f"held by {held.held_by} since {format_moment(held.held_at)}: {held.hold_reason}"
-            told.append(f"Released lane {name}, {since}. {_describe_backlog(left, past=True)}")
-        change.record_change(_name_lanes(names), before=before, after=_describe_lanes(change.conn, names))
+        released = release_lanes(change, select_lanes(change.conn, change.settings, arguments))
+    told = []
+    for name, (held, left) in released.items():
+        since = f"held by {held.held_by} since {format_moment(held.held_at)}: {held.hold_reason}"
+        told.append(f"Released lane {name}, {since}. {_describe_backlog(left, past=True)}")
+    found = {name: left for name, (_, left) in released.items()}
     _print_lane_change(change, told, found, as_json=arguments.json)
     return 0
-
-
-def _find_held_lanes(change: DatabaseChange, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the lanes that are held; all of them when none is, so that the release says so."""
-    held = {row.name for row in lane_holds.list_held_lanes(change.conn)}
-    return tuple(name for name in names if name in held) or tuple(names)
 
 
 @verb
@@ -100,17 +83,12 @@ def _find_held_lanes(change: DatabaseChange, names: Sequence[str]) -> tuple[str,
 @change_options()
 def try_deliveries(arguments: Arguments) -> int:
     """Try waiting deliveries now, or those of whole lanes, and close the circuit of their lanes."""
-    from gateway.hub import operator_actions
+    from gateway.operations import try_lanes
 
     if not require_deliveries_or_lanes(arguments):
-        return change_named_deliveries(arguments, operator_actions.try_delivery, "Due now:")
+        return change_named_deliveries(arguments, "try", "Due now:")
     with change_database(arguments) as change:
-        names = select_lanes(change.conn, change.settings, arguments)
-        before = _describe_lanes(change.conn, names)
-        tried = {name: operator_actions.try_lane(change.conn, name, change.at, change.by) for name in names}
-        change.record_change(
-            _name_lanes(names), before=before, after={name: {"due": tried[name]} for name in names}
-        )
+        tried = try_lanes(change, select_lanes(change.conn, change.settings, arguments))
     told = [_describe_tried_lane(name, numbers) for name, numbers in tried.items()]
     print_change(change, "\n".join(told), as_json=arguments.json, tried=tried)
     return 0
@@ -121,17 +99,6 @@ def _describe_tried_lane(name: str, numbers: Sequence[int]) -> str:
         return f"In lane {name} nothing waits for a later attempt."
     counted = count_things(len(numbers), "delivery", "deliveries")
     return f"Due now: {counted} of lane {name}: {', '.join(map(str, numbers))}."
-
-
-def _name_lanes(names: Sequence[str]) -> str:
-    return f"lane {', '.join(names)}"
-
-
-def _describe_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Any]:
-    """Return how the lanes are held, for the audit."""
-    columns = ("held_at", "held_by", "hold_reason", "open_until")
-    rows = {row.name: row for row in lanes.summarize_lanes(conn)}
-    return {name: {one: getattr(rows.get(name), one, None) for one in columns} for name in names}
 
 
 def _describe_backlog(found: LaneBacklog, *, past: bool = False) -> str:

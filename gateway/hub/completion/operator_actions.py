@@ -38,19 +38,23 @@ __all__ = [
 ]
 
 
-def requeue_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def requeue_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
     """Requeue a failed delivery with the same octets; a STRANDED request of it is resent."""
     case_closing.lock_delivery_case(conn, delivery)
-    deliveries.requeue_delivery(conn, delivery, at, actor)
+    deliveries.requeue_delivery(conn, delivery, at, actor, why=reason)
     row = deliveries.find_by_id(conn, delivery)
     if row is not None and row.subject_type == "request":
         request = agency_requests.find_by_id(conn, int(row.subject_id))
         if request is not None and request.state == "STRANDED":
             agency_requests.apply_event(conn, request.id, StateEvent("resend", at, actor))
-    _record_action(conn, "requeue", delivery, at, actor)
+    _record_action(conn, "requeue", delivery, at, actor, reason)
 
 
-def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def cancel_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
     """Cancel a delivery that waits, is held or has failed, and close the case that waited for it alone."""
     case = case_closing.lock_delivery_case(conn, delivery)
     row = deliveries.find_by_id(conn, delivery)
@@ -59,8 +63,8 @@ def cancel_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -
         if row is not None and row.state == "FAILED"
         else deliveries.cancel_delivery
     )
-    end(conn, delivery, at, actor)
-    _record_action(conn, "cancel", delivery, at, actor)
+    end(conn, delivery, at, actor, reason)
+    _record_action(conn, "cancel", delivery, at, actor, reason)
     case_closing.close_case_when_done(conn, case, at)
 
 
@@ -69,17 +73,19 @@ def hold_delivery(
 ) -> None:
     """Hold a queued delivery until it is released."""
     deliveries.hold_delivery(conn, delivery, at, actor, reason)
-    _record_action(conn, "hold", delivery, at, actor)
+    _record_action(conn, "hold", delivery, at, actor, reason)
 
 
-def try_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def try_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
     """Make a queued delivery due now, and close the circuit of its lane; raises GW705 when that is held."""
     row = deliveries.find_by_id(conn, delivery)
     if row is not None:
         # Every act on a lane locks it before its deliveries: else two acts wait for each other.
         lane_holds.close_lane_circuit(conn, row.lane)
-    deliveries.try_delivery(conn, delivery, at, actor)
-    _record_action(conn, "try", delivery, at, actor)
+    deliveries.try_delivery(conn, delivery, at, actor, reason)
+    _record_action(conn, "try", delivery, at, actor, reason)
 
 
 def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str) -> LaneBacklog:
@@ -90,25 +96,31 @@ def hold_lane(conn: Connection, lane: str, at: datetime, actor: str, reason: str
     return lane_holds.read_lane_backlog(conn, lane)
 
 
-def release_lane(conn: Connection, lane: str, at: datetime, actor: str) -> tuple[Row[Any], LaneBacklog]:
+def release_lane(
+    conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
+) -> tuple[Row[Any], LaneBacklog]:
     """Release a held lane; return how it was held, and what waited in it."""
     held = lane_holds.release_lane(conn, lane, at)
-    record_evidence(conn, "operator", "lane", lane, None, {"act": "release", "actor": actor}, at)
+    record_evidence(conn, "operator", "lane", lane, None, _describe_act("release", actor, reason), at)
     return held, lane_holds.read_lane_backlog(conn, lane)
 
 
-def try_lane(conn: Connection, lane: str, at: datetime, actor: str) -> tuple[int, ...]:
+def try_lane(
+    conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
+) -> tuple[int, ...]:
     """Make the waiting deliveries of a lane due now, and close its circuit; return those that had to wait."""
     tried = lane_holds.try_lane(conn, lane, at, actor)
-    data = {"act": "try", "actor": actor, "deliveries": list(tried)}
+    data = _describe_act("try", actor, reason) | {"deliveries": list(tried)}
     record_evidence(conn, "operator", "lane", lane, None, data, at)
     return tried
 
 
-def release_delivery(conn: Connection, delivery: int, at: datetime, actor: str) -> None:
+def release_delivery(
+    conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
     """Release a held delivery at once."""
-    deliveries.release_delivery(conn, delivery, at, actor)
-    _record_action(conn, "release", delivery, at, actor)
+    deliveries.release_delivery(conn, delivery, at, actor, reason)
+    _record_action(conn, "release", delivery, at, actor, reason)
 
 
 def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor: str) -> int:
@@ -140,5 +152,12 @@ def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str
     return gone
 
 
-def _record_action(conn: Connection, what: str, delivery: int, at: datetime, actor: str) -> None:
-    record_evidence(conn, "operator", "delivery", delivery, None, {"act": what, "actor": actor}, at)
+def _record_action(
+    conn: Connection, what: str, delivery: int, at: datetime, actor: str, reason: str | None = None
+) -> None:
+    data = _describe_act(what, actor, reason)
+    record_evidence(conn, "operator", "delivery", delivery, None, data, at)
+
+
+def _describe_act(what: str, actor: str, reason: str | None) -> dict[str, Any]:
+    return {"act": what, "actor": actor} | ({"reason": reason} if reason else {})

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.display_zone import format_moment, keep_display_zone, restate_times, set_display_zone
 from gateway.cli.result_output import format_value, measure_cells, print_table
+from gateway.operations import format_moment, keep_display_zone, restate_times, set_display_zone
 from gateway.store import write_transaction
 from tests.kit.rows import NOW, open_case
 

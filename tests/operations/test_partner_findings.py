@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cli.commands.process import log_endings_daily
-from gateway.cli.partner_findings import (
-    find_failed_deliveries,
-    find_missing_addresses,
-    find_stuck_deliveries,
-)
 from gateway.cli.settings import read_home_settings
 from gateway.config import Settings
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.hub import load_shipped_rules
+from gateway.operations import (
+    find_failed_deliveries,
+    find_missing_addresses,
+    find_stuck_deliveries,
+)
 from gateway.store import tables
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.cli.display_zone import format_moment
+from gateway.operations.display_zone import format_moment
 
 __all__ = [
     "describe_case_waiting",

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cli.result_output import count_things, shorten_sentence
 from gateway.config import Settings
 from gateway.delivery import build_partners
 from gateway.errors import ATTEMPTS_USED_UP, NO_ADDRESS, PROBLEMS, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import CUSTOMS
+from gateway.operations.plain_values import count_things, shorten_sentence
 from gateway.store import deliveries, delivery_leases
 
 __all__ = ["find_failed_deliveries", "find_missing_addresses", "find_stuck_deliveries"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.cli.waiting_reasons import (
+from gateway.operations.waiting_reasons import (
     describe_case_waiting,
     describe_delivery_waiting,
     describe_held_lane,

@@ -19,9 +19,9 @@ from gateway.agreements import (
     find_agreement_findings,
     pmode_from_json,
 )
-from gateway.cli.result_output import count_things
 from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
+from gateway.operations.plain_values import count_things
 from gateway.pki import read_certificates
 from gateway.protocols import PROTOCOLS
 from gateway.store import agreements, parties

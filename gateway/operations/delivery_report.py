@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cli.result_output import format_value
+from gateway.operations.plain_values import format_value
 from gateway.store import cases, deliveries, delivery_leases
 
 __all__ = [

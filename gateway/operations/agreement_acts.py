@@ -1,0 +1,63 @@
+"""Puts an agreement into force after it has been judged by the register of the hub."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_pmodes
+from gateway.errors import GatewayError
+from gateway.operations.agreement_judgment import find_load_problem, judge_agreement
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.operations.register_views import describe_agreements
+from gateway.store import NewAgreement, NewPMode, agreements
+
+__all__ = ["load_agreement", "load_judged_agreement"]
+
+
+def load_judged_agreement(
+    change: DatabaseChange, document: AgreementDocument, source: bytes, name: str, *, accepted: bool
+) -> tuple[tuple[AgreementFinding, ...], GatewayError | None]:
+    """Activate the P-Modes of a document unless its findings refuse it; return findings and problem.
+
+    `accepted` says that warnings do not refuse it.
+    """
+    ids = tuple(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
+    findings = judge_agreement(change.conn, change.settings, document, change.at)
+    problem = find_load_problem(findings, name, accepted=accepted)
+    if problem is not None:
+        change.leave_unchanged()
+        return findings, problem
+    before = describe_agreements(change.conn, ids)
+    load_agreement(change.conn, source, name, change.at, change.by)
+    after = describe_agreements(change.conn, ids)
+    change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
+    return findings, None
+
+
+def load_agreement(
+    conn: Connection, source: bytes, name: str, now: datetime, by: str = "operator"
+) -> tuple[PMode, ...]:
+    """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
+    found = read_pmodes(source, name)
+    for agreement in dict.fromkeys(pmode.agreement for pmode in found):
+        modes = [pmode for pmode in found if pmode.agreement == agreement]
+        starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
+        new = NewAgreement(agreement, "pmode", source, starts, ends)
+        agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], now, by)
+    return found
+
+
+def _make_pmode_row(pmode: PMode) -> NewPMode:
+    return NewPMode(
+        id=pmode.id,
+        protocol=pmode.protocol,
+        from_party=pmode.from_party[0].value,
+        to_party=pmode.to_party[0].value,
+        service=pmode.service,
+        action=pmode.action,
+        parameters=pmode_to_json(pmode),
+        from_role=pmode.from_role,
+        to_role=pmode.to_role,
+    )

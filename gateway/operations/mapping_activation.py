@@ -1,0 +1,115 @@
+"""Puts a folder of mappings into force: reads it as every process will, shows the difference, activates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import MappingBundle, check_bundle, compile_request_schemas
+from gateway.hub import (
+    MappingChanges,
+    compare_mapping_folders,
+    load_active_rules,
+    load_rules,
+    load_shipped_rules,
+    open_active_mappings,
+    pack_mapping_folder,
+    unpack_mapping_archive,
+)
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.share import get_data_folder
+from gateway.store import mapping_bundles
+
+__all__ = [
+    "CheckedFolder",
+    "activate_folder",
+    "check_mapping_archive",
+    "check_mapping_folder",
+    "compare_with_active",
+    "describe_mapping_changes",
+    "find_static_problems",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFolder:
+    """A folder of mappings as every process will read it; `octets` are None for the shipped one."""
+
+    bundle: MappingBundle
+    place: Traversable
+    octets: bytes | None
+
+
+def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
+    """Yield the faults (GW502) found by the static proofs of loaded mappings, without drawing samples."""
+    for finding in check_bundle(bundle, samples=0).findings:
+        example = f"{finding.proof}; for example {finding.counter_example}"
+        detail = f"{finding.field}: {finding.message} ({example})"
+        yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
+
+
+def check_mapping_folder(place: Traversable | None) -> CheckedFolder:
+    """Return a folder (None: the shipped one) that loads and whose static proofs hold; raise GW502."""
+    if place is None:
+        return CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
+    return check_mapping_archive(pack_mapping_folder(place))
+
+
+def check_mapping_archive(octets: bytes) -> CheckedFolder:
+    """Return the folder of an archive of ours; raise GW502 unless it loads and its static proofs hold."""
+    place = unpack_mapping_archive(octets)
+    bundle = load_rules(place).bundle
+    compile_request_schemas(bundle)
+    for problem in find_static_problems(bundle):
+        raise problem
+    return CheckedFolder(bundle, place, octets)
+
+
+def compare_with_active(conn: Connection, folder: CheckedFolder) -> tuple[MappingChanges, MappingBundle]:
+    """Return what a folder changes in the mappings in force, and those."""
+    before = load_active_rules(conn, load_shipped_rules()).bundle
+    changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
+    return changes, before
+
+
+def describe_mapping_changes(
+    changes: MappingChanges, after: MappingBundle, before: MappingBundle
+) -> dict[str, Any]:
+    """Return a change of the mappings in force as plain values, for the audit and for readers."""
+    return {
+        "bundle": after.digest,
+        "before": before.digest,
+        "documents": sorted(after.documents),
+        "added": list(changes.added),
+        "changed": list(changes.changed),
+        "removed": list(changes.removed),
+        "files": list(changes.files),
+    }
+
+
+def activate_folder(change: DatabaseChange, folder: CheckedFolder, said: Mapping[str, Any]) -> bool:
+    """Store and activate a folder, with evidence; return whether it was not the one in force already.
+
+    `said` is its difference from what is in force, as plain values.
+    """
+    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
+    before = mapping_bundles.find_active_digest(conn)
+    if version == before:
+        change.leave_unchanged()
+        return False
+    digest = folder.bundle.digest
+    if folder.octets is not None:
+        mapping_bundles.store_bundle(conn, digest, folder.octets, change.at)
+    mapping_bundles.activate_bundle(conn, version, change.at, change.by)
+    data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
+    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
+    names = ("bundle", "documents", "added", "changed", "removed")
+    after = {name: said[name] for name in names}
+    change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
+    return True

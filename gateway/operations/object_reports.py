@@ -1,0 +1,90 @@
+"""Everything that the hub knows of one case or one message, for an operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import check_hub_number, normalize_hub_number
+from gateway.evidence import list_subject_leaves
+from gateway.operations.delivery_report import (
+    find_last_sentence,
+    read_delivery_report,
+    read_message_deliveries,
+)
+from gateway.state_machines import MESSAGE
+from gateway.store import agency_requests, cases, decisions, deliveries, messages, notices, transitions
+
+__all__ = [
+    "find_case",
+    "find_message",
+    "list_admitted_signers",
+    "read_case_report",
+    "read_message_report",
+]
+
+
+def find_case(conn: Connection, text: str) -> Row[Any] | None:
+    """Return the case of a number, however it was written; raise GW513 for a mistyped one."""
+    number = normalize_hub_number(text)
+    case = cases.find_by_number(conn, text) or cases.find_by_number(conn, number)
+    if case is None:
+        check_hub_number(number, "NUMBER")
+    return case
+
+
+def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+    """Return a case with its requests, notices, decisions, deliveries and evidence."""
+    asked = agency_requests.list_by_case(conn, case.id)
+    names = {row.id: row.number for row in asked}
+    return dict(case._mapping) | {
+        "requests": [dict(row._mapping) for row in asked],
+        "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
+        "decisions": [
+            dict(row._mapping) | {"request": names[row.request_id]}
+            for row in decisions.list_by_case(conn, case.id)
+        ],
+        "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
+        "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
+    }
+
+
+def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the signer of each submission of a case, and the way in which it was admitted."""
+    for one in evidence:
+        data = json.loads(one["data"])
+        way = data.get("admitted")
+        if way:
+            levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
+            yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
+
+
+def find_message(conn: Connection, name: str) -> Row[Any] | None:
+    """Return the message of a row id or a MessageId, the newest one; None when there is none."""
+    if name.isascii() and name.isdigit() and len(name) < 18:
+        return messages.find_by_id(conn, int(name))
+    found = messages.list_messages(conn, limit=1, message_id=name)
+    return found[0] if found else None
+
+
+def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
+    """Return a message with payloads, transitions, deliveries and evidence, without its octets."""
+    parts = messages.load_payloads(conn, row.id)
+    steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
+    # The evidence of the case names the signer of the content, and how it was admitted.
+    about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
+    judged = [one for one in about if one.digest == row.identity_sha256]
+    proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
+    sent = read_message_deliveries(conn, row)
+    return dict(row._mapping) | {
+        "last_sentence": find_last_sentence(conn, row, sent),
+        "deliveries": sent,
+        "payloads": [
+            {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
+        ],
+        "transitions": steps,
+        "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
+    }
