@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
-from gateway.store import account_tables, operations_tables, sign_in_tables, statistics_tables
+from gateway.store import account_tables, officer_tables, operations_tables, sign_in_tables, statistics_tables
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_required_column as _make_required_column
@@ -620,6 +620,7 @@ epochs = Table(
 _OTHERS = frozenset(
     (
         *account_tables.__all__,
+        *officer_tables.__all__,
         *operations_tables.__all__,
         *sign_in_tables.__all__,
         *statistics_tables.__all__,
