@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -219,8 +220,12 @@ def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(
     full.engine.dispose()
     full.disk.fill()
     waited = []
+    sleep, own = time.sleep, threading.get_ident()
 
-    def wait(_seconds: float) -> None:
+    def wait(seconds: float) -> None:
+        if threading.get_ident() != own:  # the server of another test, that looks around
+            sleep(seconds)
+            return
         waited.append(1)
         full.disk.empty()
 
