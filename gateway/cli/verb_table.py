@@ -62,6 +62,8 @@ NOUNS: Final[dict[str, Noun]] = {
     "error": Noun("Look", "explain a problem by its id"),
     "queue": Noun("Act", "deliveries: list, show, lanes, hold, release, try, requeue, cancel"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
+    "form": Noun("Mappings", "one form for several documents: show, compose a submission, read one"),
+    "sign": Noun("Act", "sign a submission with your own key, as the console asks"),
     "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
     "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
     "submission": Noun("Mappings", "judge whole submissions before they are sent"),
@@ -332,6 +334,26 @@ VERBS: Final[dict[str, Verb]] = {
         "submission:check_submission",
         "judge a whole submission as the hub does, and list every problem",
         "gateway submission check submission.xml --attach label@1=label.pdf --home D",
+    ),
+    "form show": Verb(
+        "form:show_form",
+        "print the form of some documents: what they share once, then what each one asks",
+        "gateway form show DOCUMENT OTHER --json",
+    ),
+    "form compose": Verb(
+        "form:compose_file",
+        "write the submission that the values of a form make",
+        "gateway form compose values.json --out submission.xml",
+    ),
+    "form read": Verb(
+        "form:read_submission_file",
+        "write the values that a submission has in the form of its documents",
+        "gateway form read submission.xml --out values.json",
+    ),
+    "sign": Verb(
+        "sign:sign_submission_file",
+        "sign a submission with your own key, as the console asks",
+        "gateway sign submission.xml --key key.pem --certificate cert.pem",
     ),
     "listen": Verb(
         "listen:receive_messages",

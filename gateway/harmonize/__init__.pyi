@@ -5,6 +5,12 @@ from .engine.submission_split import SplitResult as SplitResult
 from .engine.submission_split import compile_request_schemas as compile_request_schemas
 from .engine.submission_split import make_placeholder_numbers as make_placeholder_numbers
 from .engine.submission_split import split_submission as split_submission
+from .forms.filing_form import compose_form as compose_form
+from .forms.form_listing import describe_filing_form as describe_filing_form
+from .forms.form_values import parse_form_values as parse_form_values
+from .forms.form_values import write_form_values as write_form_values
+from .forms.submission_composer import compose_submission as compose_submission
+from .forms.submission_reader import read_form_values as read_form_values
 from .generator.generated_files import generate_all_files as generate_all_files
 from .generator.request_schemas import generate_schemas as generate_schemas
 from .importer.folder_merge import merge_folder as merge_folder

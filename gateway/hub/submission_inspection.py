@@ -70,7 +70,9 @@ class InspectionRules:
 
     `admit` returns the signer or raises. `authorize` returns the declarant's party, or raises
     for a signer or sender that may not file. `check_case` raises for a reference in use, or
-    a supplement without an open application.
+    a supplement without an open application. With `thorough` the mappings are applied also where the
+    schema does not hold: that is for a document whose structure is known to be right, such as that of
+    a form which is not complete yet.
     """
 
     bundle: MappingBundle
@@ -79,6 +81,7 @@ class InspectionRules:
     check_case: Callable[[Submission, str], None] | None = None
     limits: WireLimits = DEFAULT_LIMITS
     at: datetime | None = None
+    thorough: bool = False
 
 
 @dataclass(slots=True)
@@ -156,6 +159,9 @@ class _Inspection:
         valid = self._check_schema()
         signing = self._try_step(lambda: self._rules.admit(self._opened))
         self._report.signer = signing.party if signing is not None else None
+        if not valid and self._rules.thorough:
+            self._check_mappings(self._opened.root)
+            return
         if not valid:
             self._report.undone.append("content, attachments and mappings: the schema comes first")
             return

@@ -6,6 +6,7 @@ This module reads and checks the structure itself; signxml makes and verifies th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ from gateway.xmlsec.xml_signature import (
     read_signature,
 )
 
-__all__ = ["sign_document", "verify_document"]
+__all__ = ["compute_unsigned_digest", "sign_document", "verify_document"]
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
@@ -72,6 +73,15 @@ def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etr
         )
     append_xades_signature(root, signer, now)
     return root
+
+
+def compute_unsigned_digest(root: etree._Element) -> str:
+    """Return the SHA-256 of a document's canonical form without its signature, in hexadecimal.
+
+    It is the same before and after the signing, so both sides can see that it is one document.
+    """
+    signatures = tuple(root.iterchildren(_SIGNATURE))
+    return hashlib.sha256(canonicalize_document(root, signatures)).hexdigest()
 
 
 def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -> VerifiedSignature:

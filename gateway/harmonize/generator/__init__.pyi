@@ -1,2 +1,4 @@
+from .condition_sentences import to_data as to_data
+from .condition_sentences import write_sentence as write_sentence
 from .generated_files import generate_all_files as generate_all_files
 from .request_schemas import write_request_schema as write_request_schema

@@ -1,3 +1,5 @@
+from .declaration_tree import add_sequence_numbers as add_sequence_numbers
+from .declaration_tree import sort_declaration as sort_declaration
 from .evaluation_scope import MAX_DIAGNOSTICS as MAX_DIAGNOSTICS
 from .evaluation_scope import Diagnostic as Diagnostic
 from .evaluation_scope import EvaluationTrace as EvaluationTrace

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.harmonize.submission import DEC
+from gateway.harmonize.submission import DEC, add_sequence_numbers, sort_declaration
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning
-from gateway.wire import SUB, load_wco_elements
+from gateway.wire import SUB
 
 __all__ = ["GroupOccurrence", "put_declared_text", "write_declaration", "write_supplement"]
 
@@ -44,7 +44,7 @@ def write_declaration(
         if not meaning.supplement:
             _write_meaning(base, meaning, drawn)
     _complete_declaration(declaration)
-    _sort_children(declaration, "Declaration")
+    sort_declaration(declaration)
 
 
 def write_supplement(draft: SampleDraft, root: etree._Element) -> None:
@@ -133,15 +133,7 @@ def _complete_declaration(declaration: etree._Element) -> None:
     """Add the elements that the declaration's schema requires and the document does not need."""
     if declaration.find(f"{{{DEC}}}FunctionCode") is None:
         etree.SubElement(declaration, f"{{{DEC}}}FunctionCode").text = "9"
-    pending = [(declaration, "Declaration")]
-    while pending:
-        element, path = pending.pop()
-        number = f"{path}/SequenceNumeric"
-        if number in load_wco_elements() and element.find(f"{{{DEC}}}SequenceNumeric") is None:
-            position = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
-            etree.SubElement(element, f"{{{DEC}}}SequenceNumeric").text = str(position)
-        children = [child for child in element if str(child.tag).startswith(f"{{{DEC}}}")]
-        pending += [(child, f"{path}/{etree.QName(child).localname}") for child in children]
+    add_sequence_numbers(declaration)
 
 
 def put_declared_text(root: etree._Element, path: str, text: str) -> None:
@@ -156,18 +148,4 @@ def put_declared_text(root: etree._Element, path: str, text: str) -> None:
             element.remove(old)
         element = etree.SubElement(element, f"{{{_DS}}}DateTimeString", nsmap={"dt": _DS}, formatCode="304")
     element.text = text
-    _sort_children(declaration, "Declaration")
-
-
-def _sort_children(element: etree._Element, path: str) -> None:
-    """Sort the children of every element by the order of the declaration's schema."""
-    order = {known: position for position, known in enumerate(load_wco_elements())}
-    pending = [(element, path)]
-    while pending:
-        element, path = pending.pop()
-        children = [child for child in element if str(child.tag).startswith(f"{{{DEC}}}")]
-        named = [(child, f"{path}/{etree.QName(child).localname}") for child in children]
-        named.sort(key=lambda pair: order.get(pair[1], 0))
-        for child, _ in named:
-            element.append(child)
-        pending.extend(named)
+    sort_declaration(declaration)

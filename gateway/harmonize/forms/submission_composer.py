@@ -1,0 +1,402 @@
+"""Composes the submission of a filled form, and remembers which element each value went to.
+
+The declaration has its values in the order of its schema. A value that is shared by several documents
+is written into the first application that asks it. What has been left empty is not written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.harmonize.forms.filing_form import REFERENCE_PATH, DocumentSection, FilingForm, FormField
+from gateway.harmonize.forms.form_values import FiledApplication, FormValues, count_occurrences
+from gateway.harmonize.submission import DEC, add_sequence_numbers, sort_declaration
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField
+from gateway.wire import SUB, WCO_MD
+
+__all__ = ["POSITION", "ComposedSubmission", "ValuePlace", "compose_submission", "find_reference"]
+
+_DEC: Final = f"{{{DEC}}}"
+_SUB: Final = f"{{{SUB}}}"
+_MD: Final = f"{{{WCO_MD}}}"
+_DS: Final = "urn:wco:datamodel:WCO:Declaration_DS:DMS:2"
+_STEP: Final = re.compile(r"((?:\{[^}]*\})?[^\[\]/@]+)\[([0-9]{1,5})\]")
+_SHELL: Final = {"WCODataModelVersionCode": "3.6", "WCOTypeName": "DEC"}
+#: The end of a further key: where an occurrence that a sibling selects stood among the others of its group.
+POSITION: Final = "|position"
+_ZONE: Final = re.compile(r"(.*?)(Z|[+-][0-9]{2}:[0-9]{2})?")
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePlace:
+    """Where a value of the form went: an element, or an attribute of it."""
+
+    element: etree._Element
+    attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedSubmission:
+    """A composed submission, without a signature, and the place of each value by its key."""
+
+    root: etree._Element
+    places: Mapping[str, ValuePlace] = field(repr=False)
+
+
+def compose_submission(form: FilingForm, values: FormValues) -> ComposedSubmission:
+    """Return the submission that the values of a form make.
+
+    Raises GW402 for a value with a character that XML does not permit; the location is its key.
+    """
+    return _Composer(form, values.drop_empty_values()).compose()
+
+
+def find_reference(form: FilingForm, values: Mapping[str, str]) -> tuple[str, str]:
+    """Return the key of the declarant's reference, and the reference."""
+    for one in form.header:
+        if isinstance(one.source, CommonMeaning) and one.source.path == REFERENCE_PATH:
+            return f"h/{one.name}", values.get(f"h/{one.name}", "").strip()
+    return "h/reference", values.get("h/reference", "").strip()
+
+
+class _Composer:
+    """The submission while it is written; `special` are elements that a value or a group has for itself."""
+
+    def __init__(self, form: FilingForm, values: FormValues) -> None:
+        self._form = form
+        self._given = values
+        self._values = values.values
+        self._places: dict[str, ValuePlace] = {}
+        self._special: dict[etree._Element, None] = {}
+        self._supplement: list[tuple[str, CommonMeaning, str | None, int | None]] = []
+        self._further = _group_further_values(values.further)
+        self._positions = {
+            key.removesuffix(POSITION): [text]
+            for key, text in values.further.items()
+            if key.endswith(POSITION) and text.isdigit()
+        }
+
+    def compose(self) -> ComposedSubmission:
+        """Write the whole document."""
+        root = etree.Element(f"{_SUB}Submission", nsmap=_make_nsmap(SUB), version="1")
+        key, reference = find_reference(self._form, self._values)
+        self._put_text(key, etree.SubElement(root, f"{_SUB}Reference"), reference)
+        etree.SubElement(root, f"{_SUB}Function").text = self._given.function
+        self._write_declaration(root)
+        self._write_supplement(root)
+        for number, application in enumerate(self._given.applications, 1):
+            self._write_application(root, number, application)
+        for one in self._given.disclaimers:
+            names = {"item": one.item, "law": one.law, "reason": one.reason}
+            etree.SubElement(root, f"{_SUB}Disclaimer", names).text = one.text
+        etree.indent(root)
+        return ComposedSubmission(root, self._places)
+
+    def _write_declaration(self, root: etree._Element) -> None:
+        shell = etree.SubElement(root, f"{_MD}MetaData", nsmap={"md": WCO_MD})
+        for name, text in {**_SHELL, **self._read_shell()}.items():
+            etree.SubElement(shell, f"{_MD}{name}").text = text
+        declaration = etree.SubElement(shell, f"{_DEC}Declaration", nsmap=_make_nsmap(DEC))
+        self._write_derived(declaration, "FunctionCode", self._given.function)
+        self._write_derived(declaration, "GoodsItemQuantity", str(len(self._given.items)))
+        self._write_place(declaration, "h", self._form.header, None)
+        for number in self._given.items:
+            parent = self._descend(declaration, ITEM_PATH.split("/")[1:-1])
+            item = self._add_special(parent, ITEM_PATH.rpartition("/")[2])
+            self._write_derived(item, "SequenceNumeric", number)
+            self._write_place(item, f"i#{number}", self._form.item, number)
+        add_sequence_numbers(declaration)
+        sort_declaration(declaration)
+
+    def _read_shell(self) -> dict[str, str]:
+        return {path.partition("[")[0]: text for path, _, text in self._further.get("m", ())}
+
+    def _write_derived(self, parent: etree._Element, name: str, text: str) -> None:
+        etree.SubElement(parent, f"{_DEC}{name}").text = text
+
+    def _write_place(
+        self, base: etree._Element, place: str, fields: Iterable[FormField], item: str | None
+    ) -> None:
+        """Write the values of fields that stand side by side, and what a copied declaration had there."""
+        moved: list[tuple[int, etree._Element]] = []
+        for one in fields:
+            if one.pinned is not None:
+                self._write_pinned_group(base, (place, moved), one, item)
+            elif one.is_group:
+                self._write_group(base, place, one, item)
+            elif isinstance(one.source, CommonMeaning):
+                self._write_meaning(base, place, one, item)
+        for position, element in sorted(moved, key=lambda pair: pair[0]):
+            self._move_element(element, position)
+        self._write_further(base, place)
+
+    def _move_element(self, element: etree._Element, position: int) -> None:
+        """Put an occurrence of a group where a copied declaration had it among the others."""
+        parent = element.getparent()
+        assert parent is not None
+        others = [
+            one for one in parent.iterchildren(element.tag) if one in self._special and one is not element
+        ]
+        if position <= len(others):
+            others[position - 1].addprevious(element)
+        elif others:
+            others[-1].addnext(element)
+
+    def _write_further(self, base: etree._Element, place: str) -> None:
+        for path, attribute, text in self._further.get(place, ()):
+            element = self._reach(base, path)
+            if attribute is None:
+                element.text = text
+            else:
+                element.set(attribute, text)
+
+    def _write_group(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
+        assert one.group is not None
+        count = count_occurrences([*self._values, *self._further], place, one.name)
+        for number in range(1, count + 1):
+            inner = f"{place}/{one.name}#{number}"
+            if self._is_given(inner):
+                *above, last = one.group.path.split("/")
+                element = self._add_special(self._descend(base, above), last)
+                self._write_place(element, inner, one.fields, item)
+
+    def _is_given(self, place: str) -> bool:
+        return any(key.startswith(f"{place}/") for key in self._values) or any(
+            key == place or key.startswith(f"{place}/") for key in self._further
+        )
+
+    def _write_pinned_group(
+        self,
+        base: etree._Element,
+        where: tuple[str, list[tuple[int, etree._Element]]],
+        one: FormField,
+        item: str | None,
+    ) -> None:
+        place, moved = where
+        inner = f"{place}/{one.name}"
+        if not any(key.startswith(f"{inner}/") for key in self._values):
+            return
+        meaning = one.pinned
+        assert meaning is not None
+        *above, last = meaning.relative[:-1]
+        element = self._add_special(self._descend(base, above), last)
+        self._write_sibling(element, meaning)
+        first, *beside = one.fields
+        text = self._values.get(f"{inner}/{first.name}", "")
+        if text:
+            self._put_value(f"{inner}/{first.name}", element, meaning.relative[-1], first)
+        self._write_place(element, inner, beside, item)
+        moved += [(int(text), element) for text in self._positions.get(inner, ())]
+
+    def _write_sibling(self, element: etree._Element, meaning: CommonMeaning) -> None:
+        assert meaning.where is not None
+        if meaning.where.values[0] != "none":
+            etree.SubElement(element, f"{_DEC}{meaning.where.element}").text = meaning.where.values[0]
+
+    def _write_meaning(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
+        meaning, key = one.source, f"{place}/{one.name}"
+        assert isinstance(meaning, CommonMeaning)
+        if one.is_repeated:
+            for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+                if f"{key}#{number}" in self._values:
+                    self._supplement.append((f"{key}#{number}", meaning, item, number))
+        elif key not in self._values:
+            return
+        elif meaning.supplement:
+            self._supplement.append((key, meaning, item, None))
+        elif meaning.where is not None:
+            *above, last = meaning.relative[:-1]
+            element = self._add_special(self._descend(base, above), last)
+            self._write_sibling(element, meaning)
+            self._put_value(key, element, meaning.relative[-1], one)
+            self._write_further(element, key)
+        else:
+            self._put_value(key, self._descend(base, meaning.relative[:-1]), meaning.relative[-1], one)
+
+    def _put_value(self, key: str, parent: etree._Element, name: str, one: FormField) -> None:
+        element = etree.SubElement(parent, f"{_DEC}{name}")
+        if one.kind != "datetime":
+            self._put_text(key, element, self._values[key])
+            self._put_attribute(key, element, one)
+            return
+        digits, code = _format_moment(self._values[key])
+        inner = etree.SubElement(element, f"{{{_DS}}}DateTimeString", nsmap={"dt": _DS}, formatCode=code)
+        self._put_text(key, inner, digits)
+
+    def _put_text(self, key: str, element: etree._Element, text: str) -> None:
+        try:
+            element.text = text
+        except ValueError:
+            detail = "the value has a character that XML does not permit"
+            raise GatewayError(DOCUMENT_INVALID, detail, key) from None
+        self._places[key] = ValuePlace(element)
+
+    def _put_attribute(self, key: str, element: etree._Element, one: FormField) -> None:
+        if one.attribute is None:
+            return
+        self._places[f"{key}@"] = ValuePlace(element, one.attribute)
+        unit = self._values.get(f"{key}@")
+        if unit:
+            try:
+                element.set(one.attribute, unit)
+            except ValueError:
+                detail = "the unit has a character that XML does not permit"
+                raise GatewayError(DOCUMENT_INVALID, detail, f"{key}@") from None
+
+    def _write_supplement(self, root: etree._Element) -> None:
+        further = self._further.get("x", ())
+        if not self._supplement and not further:
+            return
+        supplement = etree.SubElement(root, f"{_SUB}Supplement")
+        for key, meaning, item, number in self._supplement:
+            value = etree.SubElement(supplement, f"{_SUB}Value", path=meaning.path, wcoID=meaning.wco)
+            if item is not None:
+                value.set("item", item)
+            if number is not None:
+                value.set("n", str(number))
+            self._put_text(key, value, self._values[key])
+        for path, _, text in further:
+            value = etree.SubElement(supplement, f"{_SUB}Value")
+            for part in path.split(";"):
+                name, _, stated = part.partition("=")
+                value.set(name, stated)
+            value.text = text
+
+    def _write_application(self, root: etree._Element, number: int, filed: FiledApplication) -> None:
+        section = self._form.sections[filed.document]
+        element = etree.SubElement(root, f"{_SUB}Application", id=filed.id, document=filed.document)
+        items = etree.SubElement(element, f"{_SUB}Items")
+        self._put_text(f"a#{number}/items", items, " ".join(filed.items))
+        fields = etree.SubElement(element, f"{_SUB}Fields", nsmap={"f": section.document.namespace})
+        self._write_answers(fields, (number, section, None))
+        for item in filed.items:
+            inner = etree.Element(f"{{{section.document.namespace}}}Item", sequence=item)
+            self._write_answers(inner, (number, section, item))
+            if len(inner):
+                fields.append(inner)
+        for one in self._given.attachments:
+            if one.application == number:
+                names = {"cid": one.cid, "mediaType": one.media_type, "sha256": one.sha256}
+                kind = {"kind": one.kind} if one.kind else {}
+                etree.SubElement(element, f"{_SUB}Attachment", {**names, "size": str(one.size), **kind})
+
+    def _write_answers(self, parent: etree._Element, where: tuple[int, DocumentSection, str | None]) -> None:
+        """Write the answers of one application, in the order in which its document asks."""
+        number, section, item = where
+        place = f"a#{number}" if item is None else f"a#{number}/i#{item}"
+        own = {one.name: one for one in (section.application if item is None else section.item)}
+        for ask in section.document.asks:
+            if (ask.per == "item") != (item is not None):
+                continue
+            if ask.name in own:
+                self._write_answer(parent, place, own[ask.name], section.document.namespace)
+            elif self._is_first_asker(number, ask, item):
+                shared = self._find_shared_field(ask, item)
+                if shared is not None:
+                    base = "s" if item is None else f"s/i#{item}"
+                    self._write_answer(parent, base, shared, section.document.namespace, ask.tag)
+
+    def _find_shared_field(self, ask: UniqueField, item: str | None) -> FormField | None:
+        fields = self._form.shared_header if item is None else self._form.shared_item
+        return next((one for one in fields if one.name == ask.means), None)
+
+    def _is_first_asker(self, number: int, ask: UniqueField, item: str | None) -> bool:
+        for position, one in enumerate(self._given.applications, 1):
+            asks = self._form.sections[one.document].document.asks
+            alike = any(other.shared and other.means == ask.means for other in asks)
+            if alike and (item is None or item in one.items):
+                return position == number
+        return False
+
+    def _write_answer(
+        self, parent: etree._Element, place: str, one: FormField, namespace: str, tag: str = ""
+    ) -> None:
+        ask, key = one.source, f"{place}/{one.name}"
+        assert isinstance(ask, UniqueField)
+        tag = f"{{{namespace}}}{tag or ask.tag}"
+        if one.is_group:
+            for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+                inner = etree.Element(tag)
+                for member in one.fields:
+                    self._write_answer(inner, f"{key}#{number}", member, namespace)
+                if len(inner):
+                    parent.append(inner)
+            return
+        for name in self._list_value_keys(place, one):
+            element = etree.SubElement(parent, tag)
+            if ask.type == "attachment":
+                element.set("cid", self._values[name])
+                self._places[name] = ValuePlace(element)
+            else:
+                self._put_text(name, element, self._values[name])
+                self._put_attribute(name, element, one)
+
+    def _list_value_keys(self, place: str, one: FormField) -> Iterator[str]:
+        key = f"{place}/{one.name}"
+        if not one.is_repeated:
+            if key in self._values:
+                yield key
+            return
+        for number in range(1, count_occurrences(self._values, place, one.name) + 1):
+            if f"{key}#{number}" in self._values:
+                yield f"{key}#{number}"
+
+    def _descend(self, element: etree._Element, names: Iterable[str]) -> etree._Element:
+        for name in names:
+            element = self._reach_child(element, f"{_DEC}{name}", 1)
+        return element
+
+    def _reach(self, element: etree._Element, path: str) -> etree._Element:
+        for name, number in _STEP.findall(path):
+            tag = name if name.startswith("{") else f"{_DEC}{name}"
+            element = self._reach_child(element, tag, int(number))
+        return element
+
+    def _reach_child(self, element: etree._Element, tag: str, number: int) -> etree._Element:
+        """Return the child of this name and number that no value or group has for itself."""
+        found = [child for child in element.iterchildren(tag) if child not in self._special]
+        while len(found) < number:
+            found.append(etree.SubElement(element, tag))
+        return found[number - 1]
+
+    def _add_special(self, parent: etree._Element, name: str) -> etree._Element:
+        element = etree.SubElement(parent, f"{_DEC}{name}")
+        self._special[element] = None
+        return element
+
+
+def _group_further_values(further: Mapping[str, str]) -> dict[str, list[tuple[str, str | None, str]]]:
+    """Return path, attribute and text of the further values, by their place."""
+    found: dict[str, list[tuple[str, str | None, str]]] = {}
+    for key, text in further.items():
+        if key.endswith(POSITION):
+            continue
+        place, _, rest = key.partition("|")
+        path, mark, attribute = rest.partition("]@")
+        path = f"{path}]" if mark else path
+        found.setdefault(place, []).append((path, attribute if mark else None, text))
+    return found
+
+
+def _format_moment(text: str) -> tuple[str, str]:
+    """Return a date or a time as the declaration writes it, with its format code; other text unchanged."""
+    moment, zone = _ZONE.fullmatch(text.strip()).groups()  # type: ignore[union-attr]
+    digits = re.sub(r"[-:T]", "", moment)
+    if not digits.isdigit() or len(digits) not in (8, 12, 14):
+        return text, "304"
+    if len(digits) == 8:
+        return digits, "102"
+    if zone and zone != "Z":
+        zone = zone[:3] if zone.endswith(":00") else zone.replace(":", "")
+    return f"{digits.ljust(14, '0')}{zone or ''}", "304"
+
+
+def _make_nsmap(namespace: str) -> Any:
+    # The lxml stubs do not allow a default namespace.
+    return {None: namespace}

@@ -1,0 +1,357 @@
+"""Reads a submission back into the values of a form: the inverse of the composition.
+
+What the declaration has and the form has no field for is kept as further values, with the place where it
+stood; the composition writes it back. What can have no place in the form is listed by its pointer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from lxml import etree
+
+from gateway.harmonize.forms.filing_form import FilingForm, FormField, compose_form
+from gateway.harmonize.forms.form_values import FiledApplication, FiledDisclaimer, FormAttachment, FormValues
+from gateway.harmonize.forms.submission_composer import POSITION
+from gateway.harmonize.language import MappingBundle
+from gateway.harmonize.submission import (
+    DEC,
+    FoundValue,
+    SubmissionIndex,
+    index_submission,
+    parse_sequence_number,
+    read_element_text,
+)
+from gateway.harmonize.types import CommonMeaning, UniqueField
+from gateway.wire import SUB, WCO_MD
+
+__all__ = ["FormReading", "read_form_values"]
+
+_DEC: Final = f"{{{DEC}}}"
+_SUB: Final = f"{{{SUB}}}"
+_MD: Final = f"{{{WCO_MD}}}"
+_NUMBER: Final = f"{_DEC}SequenceNumeric"
+_SHELL: Final = {"WCODataModelVersionCode": "3.6", "WCOTypeName": "DEC"}
+
+
+@dataclass(frozen=True, slots=True)
+class FormReading:
+    """The form of a submission's documents, its values, and the pointers of what the form cannot hold."""
+
+    form: FilingForm
+    values: FormValues
+    lost: tuple[str, ...]
+
+
+def read_form_values(bundle: MappingBundle, root: etree._Element) -> FormReading:
+    """Return the values of a submission for the form of its documents.
+
+    Raises GW402 for another document, GW501 for a document without a mapping.
+    """
+    facts = index_submission(root)
+    form = compose_form(bundle, [str(one.get("document", "")) for one in facts.applications])
+    return _Reader(facts, form).read()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """What has been read so far; `taken` are elements whose content is in a value of the form.
+
+    `apart` are elements that a value or a group has for itself: they do not count among their siblings.
+    """
+
+    facts: SubmissionIndex
+    form: FilingForm
+    values: dict[str, str] = field(default_factory=dict)
+    further: dict[str, str] = field(default_factory=dict)
+    taken: dict[etree._Element, None] = field(default_factory=dict)
+    apart: dict[etree._Element, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+    def read(self) -> FormReading:
+        """Read the whole document."""
+        facts, root = self.facts, self.facts.root
+        function = (root.findtext(f"{_SUB}Function") or "9").strip()
+        self._take_derived(facts.declaration, "FunctionCode", function)
+        self._take_derived(facts.declaration, "GoodsItemQuantity", None)
+        for number, element in facts.items.items():
+            self._take_derived(element, "SequenceNumeric", None)
+            self.apart[element] = f"i#{number}"
+        self._read_place(facts.declaration, "h", self.form.header, None)
+        for number, element in facts.items.items():
+            self._read_place(element, f"i#{number}", self.form.item, number)
+        self._read_reference(root)
+        self._keep_rest(facts.declaration, "h", "")
+        for number, element in facts.items.items():
+            self._keep_rest(element, f"i#{number}", "")
+        self._keep_shell()
+        self._keep_supplement()
+        applications = tuple(self._read_application(one, at) for at, one in enumerate(facts.applications, 1))
+        values = FormValues(
+            applications=applications,
+            items=tuple(facts.items),
+            values=self.values,
+            attachments=tuple(self._list_attachments()),
+            function=function,
+            disclaimers=tuple(_list_disclaimers(root)),
+            further=self.further,
+        )
+        return FormReading(self.form, values, tuple(self.lost))
+
+    def _take_derived(self, parent: etree._Element, name: str, expected: str | None) -> None:
+        """Leave out what the composition writes by itself; another function code is lost, and told."""
+        element = parent.find(f"{_DEC}{name}")
+        if element is None:
+            return
+        self.taken[element] = None
+        if expected is not None and read_element_text(element).strip() != expected:
+            self.lost.append(self.facts.get_pointer(element))
+
+    def _read_reference(self, root: etree._Element) -> None:
+        if any(one.name == "reference" and one.source is None for one in self.form.header):
+            self.values["h/reference"] = (root.findtext(f"{_SUB}Reference") or "").strip()
+
+    def _read_place(
+        self, base: etree._Element, place: str, fields: Iterable[FormField], item: str | None
+    ) -> None:
+        """Read fields that stand side by side: first those that have an element for themselves."""
+        ordered = sorted(fields, key=lambda one: (one.pinned is None, not one.is_group))
+        pinned = 0
+        for one in ordered:
+            if one.pinned is not None:
+                pinned += self._read_pinned_group(base, (place, pinned), one, item)
+            elif one.is_group:
+                self._read_group(base, place, one, item)
+            elif isinstance(one.source, CommonMeaning):
+                self._read_meaning(base, place, one, item)
+
+    def _read_pinned_group(
+        self, base: etree._Element, where: tuple[str, int], one: FormField, item: str | None
+    ) -> int:
+        """Read the occurrence of a group that a sibling selects, where its selecting value is the usual one.
+
+        Return how many there are, none or one; `where` has the number of those before it.
+        """
+        (place, before), meaning = where, one.pinned
+        assert meaning is not None
+        assert meaning.where is not None
+        assert one.group is not None
+        for found in self.facts.find_values(meaning, base, item).found:
+            parent = found.element.getparent()
+            if parent is None or parent in self.apart:
+                continue
+            sibling = parent.find(f"{_DEC}{meaning.where.element}")
+            stated = "none" if sibling is None else read_element_text(sibling)
+            if stated != meaning.where.values[0]:
+                continue
+            inner = f"{place}/{one.name}"
+            self._set_apart(parent, inner, sibling)
+            first, *beside = one.fields
+            self.values[f"{inner}/{first.name}"] = found.text
+            self._take(found)
+            self._read_place(parent, inner, beside, item)
+            self._keep_rest(parent, inner, "")
+            present = [
+                e for e in self.facts.list_group_elements(one.group, base) if e is parent or _has_value(e)
+            ]
+            position = 1 + present.index(parent)
+            if position != before + 1:
+                self.further[f"{inner}{POSITION}"] = str(position)
+            return 1
+        return 0
+
+    def _set_apart(self, element: etree._Element, place: str, sibling: etree._Element | None) -> None:
+        self.apart[element] = place
+        for one in (sibling, self._find_plain_number(element)):
+            if one is not None:
+                self.taken[one] = None
+
+    def _find_plain_number(self, element: etree._Element) -> etree._Element | None:
+        """Return the sequence number of an element where it is only its position."""
+        number = element.find(_NUMBER)
+        position = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
+        if number is not None and parse_sequence_number(read_element_text(number)) == str(position):
+            return number
+        return None
+
+    def _read_group(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
+        assert one.group is not None
+        number = 1
+        for element in [e for e in self.facts.list_group_elements(one.group, base) if e not in self.apart]:
+            inner = f"{place}/{one.name}#{number}"
+            self._set_apart(element, inner, None)
+            before = len(self.values) + len(self.further)
+            self._read_place(element, inner, one.fields, item)
+            self._keep_rest(element, inner, "")
+            # An occurrence without any value says nothing.
+            number += before < len(self.values) + len(self.further)
+
+    def _read_meaning(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
+        meaning, key = one.source, f"{place}/{one.name}"
+        assert isinstance(meaning, CommonMeaning)
+        found = self.facts.find_values(meaning, base, item).found
+        if one.is_repeated:
+            for number, value in enumerate(found, 1):
+                self.values[f"{key}#{number}"] = value.text
+                self._take(value)
+            return
+        if not found or not self._is_readable(base, meaning, found[0].element):
+            return
+        self.values[key] = found[0].text
+        self._take(found[0])
+        if one.attribute is not None and found[0].element.get(one.attribute) is not None:
+            self.values[f"{key}@"] = str(found[0].element.get(one.attribute))
+        if meaning.where is not None:
+            self._dissolve(key, meaning, found[0])
+
+    def _dissolve(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
+        """Set apart the elements that a selected value came from: the composition writes one of its own."""
+        assert meaning.where is not None
+        for leaf in value.leaves:
+            parent = self.facts.leaves[leaf].element.getparent()
+            if parent is not None:
+                self._set_apart(parent, key, parent.find(f"{_DEC}{meaning.where.element}"))
+                if meaning.join:
+                    self._lose_rest(parent)
+                else:
+                    self._keep_rest(parent, key, "")
+
+    def _is_readable(self, base: etree._Element, meaning: CommonMeaning, element: etree._Element) -> bool:
+        """Return whether a value stands where the composition would write it: in first elements only."""
+        if meaning.supplement or meaning.where is not None:
+            return True
+        while element.getparent() is not base:
+            parent = element.getparent()
+            if parent is None:
+                return False
+            if str(element.tag).startswith(_DEC) and next(self._list_plain_siblings(element)) is not element:
+                return False
+            element = parent
+        return next(self._list_plain_siblings(element)) is element
+
+    def _list_plain_siblings(self, element: etree._Element) -> Iterator[etree._Element]:
+        """Yield the elements of one parent and name that nothing has for itself."""
+        parent = element.getparent()
+        assert parent is not None
+        return (one for one in parent.iterchildren(element.tag) if one is element or one not in self.apart)
+
+    def _take(self, value: FoundValue) -> None:
+        for leaf in value.leaves:
+            self.taken[self.facts.leaves[leaf].element] = None
+
+    def _keep_rest(self, element: etree._Element, place: str, path: str) -> None:
+        """Keep the leaves below an element that no value has taken, by their path from the place."""
+        for child in element.iterchildren(tag=etree.Element):
+            if child in self.apart or child in self.taken:
+                continue
+            siblings = [one for one in self._list_plain_siblings(child)]
+            number = 1 + next(at for at, one in enumerate(siblings) if one is child)
+            name = str(child.tag).removeprefix(_DEC)
+            inner = f"{path}/{name}[{number}]" if path else f"{name}[{number}]"
+            if len(child):
+                self._keep_rest(child, place, inner)
+            elif child is not self._find_plain_number(element):
+                self.further[f"{place}|{inner}"] = read_element_text(child)
+            for attribute, text in child.attrib.items():
+                self.further[f"{place}|{inner}@{attribute!s}"] = str(text)
+
+    def _lose_rest(self, element: etree._Element) -> None:
+        for leaf in element.iter(tag=etree.Element):
+            if not len(leaf) and leaf not in self.taken:
+                self.lost.append(self.facts.get_pointer(leaf))
+
+    def _keep_shell(self) -> None:
+        shell = self.facts.root.find(f".//{_MD}MetaData")
+        for child in () if shell is None else shell.iterchildren(tag=etree.Element):
+            name, text = etree.QName(child).localname, read_element_text(child)
+            if str(child.tag).startswith(_MD) and not len(child) and _SHELL.get(name) != text:
+                self.further[f"m|{name}[1]"] = text
+
+    def _keep_supplement(self) -> None:
+        for value in self.facts.root.findall(f"{_SUB}Supplement/{_SUB}Value"):
+            if value not in self.taken:
+                names = ";".join(f"{name!s}={text!s}" for name, text in value.attrib.items())
+                self.further[f"x|{names}"] = read_element_text(value)
+
+    def _read_application(self, element: etree._Element, number: int) -> FiledApplication:
+        section = self.form.sections[str(element.get("document", ""))]
+        namespace = section.document.namespace
+        places: list[tuple[etree._Element, str | None]] = []
+        for fields in element.findall(f"{_SUB}Fields")[:1]:
+            places.append((fields, None))
+            for child in fields.iterchildren(f"{{{namespace}}}Item"):
+                places.append((child, parse_sequence_number(str(child.get("sequence", "")))))
+        for place, item in places:
+            self._read_answers(place, (number, section.document.asks, namespace), item)
+        items = self.facts.list_item_numbers(element)
+        return FiledApplication(str(element.get("id", "")), section.document.id, items)
+
+    def _read_answers(
+        self, element: etree._Element, where: tuple[int, tuple[UniqueField, ...], str], item: str | None
+    ) -> None:
+        number, asks, namespace = where
+        document = str(self.facts.applications[number - 1].get("document", ""))
+        section = self.form.sections[document]
+        own = {one.name: one for one in (section.application if item is None else section.item)}
+        shared = {
+            one.name: one for one in (self.form.shared_header if item is None else self.form.shared_item)
+        }
+        for ask in asks:
+            if (ask.per == "item") != (item is not None):
+                continue
+            found = list(element.iterchildren(f"{{{namespace}}}{ask.tag}"))
+            if ask.name in own:
+                place = f"a#{number}" if item is None else f"a#{number}/i#{item}"
+                self._read_answer(found, place, own[ask.name], namespace)
+            elif ask.means in shared and found:
+                place = "s" if item is None else f"s/i#{item}"
+                if not any(key.startswith(f"{place}/{ask.means}") for key in self.values):
+                    self._read_answer(found, place, shared[ask.means], namespace)
+
+    def _read_answer(self, found: list[etree._Element], place: str, one: FormField, namespace: str) -> None:
+        ask, key = one.source, f"{place}/{one.name}"
+        assert isinstance(ask, UniqueField)
+        if one.is_group:
+            for number, element in enumerate(found, 1):
+                for member in one.fields:
+                    assert isinstance(member.source, UniqueField)
+                    inner = list(element.iterchildren(f"{{{namespace}}}{member.source.tag}"))
+                    self._read_answer(inner, f"{key}#{number}", member, namespace)
+            return
+        for number, element in enumerate(found, 1):
+            name = f"{key}#{number}" if one.is_repeated else key
+            if number > 1 and not one.is_repeated:
+                self.lost.append(self.facts.get_pointer(element))
+                continue
+            text = str(element.get("cid", "")) if ask.type == "attachment" else read_element_text(element)
+            if text.strip():
+                self.values[name] = text
+            if one.attribute is not None and element.get(one.attribute) is not None and text.strip():
+                self.values[f"{name}@"] = str(element.get(one.attribute))
+
+    def _list_attachments(self) -> Iterator[FormAttachment]:
+        for number, application in enumerate(self.facts.applications, 1):
+            for one in application.findall(f"{_SUB}Attachment"):
+                size = parse_sequence_number(str(one.get("size", "0"))) or "0"
+                yield FormAttachment(
+                    str(one.get("cid", "")),
+                    number,
+                    str(one.get("mediaType", "")),
+                    str(one.get("sha256", "")).lower(),
+                    int(size),
+                    str(one.get("kind", "")),
+                )
+
+
+def _has_value(element: etree._Element) -> bool:
+    """Return whether an element holds a value, apart from sequence numbers."""
+    leaves = (leaf for leaf in element.iter(tag=etree.Element) if not len(leaf) and leaf.tag != _NUMBER)
+    return any(read_element_text(leaf).strip() or leaf.attrib for leaf in leaves)
+
+
+def _list_disclaimers(root: etree._Element) -> Iterator[FiledDisclaimer]:
+    for one in root.findall(f"{_SUB}Disclaimer"):
+        item, law, reason = (str(one.get(name, "")) for name in ("item", "law", "reason"))
+        yield FiledDisclaimer(item, law, reason, (one.text or "").strip())

@@ -1,0 +1,98 @@
+"""Goods items as a table: the template's own columns, and every fault with its line and column."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from gateway.harmonize.forms.filing_form import FilingForm, compose_form
+from gateway.harmonize.forms.form_values import FiledApplication, FormValues
+from gateway.harmonize.forms.item_table import (
+    MOST_ITEMS,
+    format_item_template,
+    list_item_columns,
+    read_item_table,
+)
+from tests.kit.house import bundle
+
+VALUES = FormValues(
+    (FiledApplication("A1", "KFDA-FOOD-IMP", ("1",)), FiledApplication("A2", "NPQS-PLA-IMP", ())), ("1",)
+)
+ROW = (
+    "item.hs,item.net_mass,item.net_mass@,KFDA-FOOD-IMP/gmo,"
+    "KFDA-FOOD-IMP/ingredient#2/ingredient.name,documents"
+)
+
+
+@pytest.fixture(scope="module")
+def form() -> FilingForm:
+    return compose_form(bundle(), VALUES.documents)
+
+
+def test_rows_become_items_of_the_applications_that_they_name(form: FilingForm) -> None:
+    rows = f"{ROW}\n# a comment,,,,,\n0303540000,12.5,KGM,N,소금,KFDA-FOOD-IMP\n\n0601101000,3,TNE,,,\n"
+    done = read_item_table(form, VALUES, rows.encode())
+    assert (done.faults, done.added) == ((), 2)
+    assert done.values.items == ("1", "2", "3")
+    assert [one.items for one in done.values.applications] == [("1", "2", "3"), ("3",)]
+    assert done.values.values == {
+        "i#2/item.hs": "0303540000",
+        "i#2/item.net_mass": "12.5",
+        "i#2/item.net_mass@": "KGM",
+        "a#1/i#2/gmo": "N",
+        "a#1/i#2/ingredient#2/ingredient.name": "소금",
+        "i#3/item.hs": "0601101000",
+        "i#3/item.net_mass": "3",
+        "i#3/item.net_mass@": "TNE",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_of_korean_spreadsheets_are_read(form: FilingForm, encoding: str, delimiter: str) -> None:
+    text = delimiter.join(["item.hs", "item.description"]) + "\r\n" + delimiter.join(["0303540000", "고등어"])
+    done = read_item_table(form, VALUES, text.encode(encoding))
+    assert done.values.values["i#2/item.description"] == "고등어"
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("", [(1, "", "empty")]),
+        ("item.hs,nonsense,item.hs\n1,2,3", [(1, "nonsense", "column"), (1, "item.hs", "repeated")]),
+        ("item.net_mass\n1\nmany\n2\nx", [(3, "item.net_mass", "value"), (5, "item.net_mass", "value")]),
+        ("item.hs\n1,2", [(2, "", "cells")]),
+        ("item.hs,documents\n0303540000,NONE", [(2, "documents", "document")]),
+        ("KFDA-FOOD-IMP/gmo\nQ", [(2, "KFDA-FOOD-IMP/gmo", "value")]),
+        ("KFDA-FOOD-IMP/unit_content@\nXXX", [(2, "KFDA-FOOD-IMP/unit_content@", "value")]),
+        ("KFDA-FOOD-IMP/ingredient#1000/ingredient.name\nx", [(1, None, "column")]),
+        ("item.hs\n" + "1\n" * MOST_ITEMS, [(1, "", "rows")]),
+        ('item.hs\n"' + "x" * 200_000, [(2, "", "cells")]),
+    ],
+)
+def test_every_fault_has_its_line_and_column(
+    form: FilingForm, text: str, faults: list[tuple[int, str | None, str]]
+) -> None:
+    done = read_item_table(form, VALUES, text.encode())
+    assert done.values == VALUES
+    told: list[tuple[int, str | None, str]] = [(one.line, one.column, one.kind) for one in done.faults]
+    if faults[0][1] is None:
+        told = [(line, None, kind) for line, _, kind in told]
+    assert told == faults
+
+
+def test_octets_that_are_no_text_are_told(form: FilingForm) -> None:
+    assert read_item_table(form, VALUES, b"\xff\xfe\x00a").faults[0].kind == "encoding"
+
+
+def test_the_template_is_a_table_without_items(form: FilingForm) -> None:
+    columns = list_item_columns(form)
+    text = format_item_template(columns, "ko")
+    names, labels = list(csv.reader(text.splitlines()))
+    assert names[0] == "documents"
+    assert "licence=phytosanitary.certificate/phytosanitary.certificate" in names
+    assert "package#1/package.count" in names
+    assert labels[0] == "# 신청서"
+    done = read_item_table(form, VALUES, text.encode())
+    assert (done.faults, done.added) == ((), 0)

@@ -1,0 +1,110 @@
+"""What a form composes is what it reads: values to submission to values, and sample to values to sample."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from gateway.cases.declaration_validation import validate_document
+from gateway.errors import DOCUMENT_INVALID, MAPPING_MISSING, GatewayError
+from gateway.harmonize.engine.submission_split import make_placeholder_numbers, split_submission
+from gateway.harmonize.forms.filing_form import compose_form
+from gateway.harmonize.forms.form_values import FormValues, parse_form_values, write_form_values
+from gateway.harmonize.forms.submission_composer import compose_submission
+from gateway.harmonize.forms.submission_reader import read_form_values
+from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.wire import SUBMISSION, load_shipped_schemas
+from tests.harmonize.forms.forms_kit import draw_values
+from tests.kit.house import bundle
+from tests.kit.paths import ROOT
+
+DOCUMENTS = tuple(bundle().documents)
+SAMPLES = [
+    *sorted((ROOT / "conformance" / "submissions").glob("*/valid.xml")),
+    ROOT / "conformance" / "samples" / "import-three-items.xml",
+]
+
+
+def say_requests(root: etree._Element) -> list[bytes]:
+    """Return what each agency is told, in canonical form."""
+    done = split_submission(root, bundle(), make_placeholder_numbers(root))
+    assert not done.problems
+    return [etree.tostring(one.xml, method="c14n", exclusive=True) for one in done.requests]
+
+
+def check_sample(content: bytes) -> None:
+    root = etree.fromstring(content)
+    reading = read_form_values(bundle(), root)
+    assert reading.lost == ()
+    composed = compose_submission(reading.form, reading.values).root
+    assert validate_document(composed, load_shipped_schemas(SUBMISSION))[1] == ()
+    assert say_requests(composed) == say_requests(root)
+    written = etree.fromstring(etree.tostring(composed))
+    assert read_form_values(bundle(), written).values == reading.values
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.parent.name)
+def test_every_sample_can_be_made_through_the_form(path: Path) -> None:
+    check_sample(path.read_bytes())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_drawn_submissions_can_be_made_through_the_form(document: str) -> None:
+    for seed in range(3):
+        check_sample(make_sample(bundle(), bundle().documents[document], f"form {seed}", 1 + seed))
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [*((one,) for one in DOCUMENTS), *itertools.combinations(DOCUMENTS[:5], 2), DOCUMENTS],
+    ids=lambda names: "+".join(names)[:60],
+)
+def test_values_to_submission_to_values_is_the_identity(documents: tuple[str, ...]) -> None:
+    form = compose_form(bundle(), documents)
+    for seed in range(3):
+        given = draw_values(form, seed)
+        composed = etree.fromstring(etree.tostring(compose_submission(form, given).root))
+        reading = read_form_values(bundle(), composed)
+        assert reading.values == given
+        assert reading.lost == ()
+
+
+def test_values_are_kept_as_json() -> None:
+    values = draw_values(compose_form(bundle(), DOCUMENTS), 7)
+    assert parse_form_values(write_form_values(values)) == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"x": 1}',
+        '{"values": {"h/a": 1}}',
+        '{"values": {"../x": "1"}}',
+        '{"items": ["x"]}',
+        '{"applications": [{"id": "A1"}]}',
+        '{"attachments": [{"cid": "c", "media_type": "a", "sha256": "b", "size": true}]}',
+    ],
+)
+def test_other_json_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(GatewayError) as raised:
+        parse_form_values(text)
+    assert raised.value.problem is DOCUMENT_INVALID
+
+
+def test_a_document_without_a_mapping_has_no_form() -> None:
+    with pytest.raises(GatewayError) as raised:
+        compose_form(bundle(), ["NONE"])
+    assert raised.value.problem is MAPPING_MISSING
+
+
+def test_a_character_that_xml_does_not_permit_is_named_with_its_field() -> None:
+    form = compose_form(bundle(), DOCUMENTS[:1])
+    with pytest.raises(GatewayError) as raised:
+        compose_submission(form, FormValues(values={"h/importer.name": "a\x00b"}))
+    assert (raised.value.problem, raised.value.location) == (DOCUMENT_INVALID, "h/importer.name")
