@@ -21,8 +21,7 @@ from lxml import etree
 from sqlalchemy import create_engine
 
 from gateway import cli
-from gateway.agreements import read_pmodes
-from gateway.agreements.pmode import Reliability
+from gateway.agreements import Reliability, read_pmodes
 from gateway.cli.verb_table import OLD_SPELLINGS
 from gateway.config import describe_settings, load_settings
 from gateway.conformance.__main__ import _build_parser as conformance_parser

@@ -8,11 +8,11 @@ from .agreement_rules import AgreementSurroundings as AgreementSurroundings
 from .agreement_rules import KnownCertificate as KnownCertificate
 from .agreement_rules import KnownParty as KnownParty
 from .pmode import PMode as PMode
-from .pmode import Reliability as Reliability
-from .pmode import Security as Security
 from .pmode import is_uri as is_uri
-from .pmode import pmode_from_json as pmode_from_json
-from .pmode import pmode_to_json as pmode_to_json
 from .pmode_index import SIGNAL_SERVICE as SIGNAL_SERVICE
 from .pmode_index import MessageRoute as MessageRoute
 from .pmode_index import PModeIndex as PModeIndex
+from .pmode_json import pmode_from_json as pmode_from_json
+from .pmode_json import pmode_to_json as pmode_to_json
+from .pmode_values import Reliability as Reliability
+from .pmode_values import Security as Security

@@ -15,8 +15,9 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 
 from gateway.agreements.agreement_rules import AgreementDocument
-from gateway.agreements.pmode import PMode, Reliability, Security, parse_instant
+from gateway.agreements.pmode import PMode, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
+from gateway.agreements.pmode_values import Reliability, Security, require_condition
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import PartyId
 
@@ -188,6 +189,7 @@ def _read_party(node: _YamlNode) -> _AgreementParty:
 
 
 _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
+_WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
 _MODES: Final = ("security", "reliability", "sync_reply_mode")
 
 
@@ -220,9 +222,17 @@ def _read_reliability(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Reli
     fields = _merge_defaults(terms, own, "reliability", _RELIABILITY)
     values: dict[str, Any] = {}
     for name, node in fields.items():
-        words = name in ("ack_requested", "ack_signed", "duplicate_elimination")
-        values[name] = node.read_text() if words else node.read_integer()
-    return Reliability(**values)
+        if name == "message_order":
+            values[name] = node.read_boolean()
+        else:
+            values[name] = node.read_text() if name in _WORDS else node.read_integer()
+    found = Reliability(**values)
+    require_condition(
+        found.persists_long_enough,
+        "persist_duration must last for all repeats: (retries + 1) x retry_interval",
+        "reliability/persist_duration",
+    )
+    return found
 
 
 def _read_service(node: _YamlNode) -> tuple[str, str | None]:

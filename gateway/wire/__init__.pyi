@@ -30,6 +30,7 @@ from .namespaces import SOAP11 as SOAP11
 from .namespaces import SOAP11_NEXT as SOAP11_NEXT
 from .namespaces import SOAP12 as SOAP12
 from .namespaces import SUB as SUB
+from .namespaces import TP as TP
 from .namespaces import WCO_DEC as WCO_DEC
 from .namespaces import WCO_MD as WCO_MD
 from .namespaces import WCO_RES as WCO_RES

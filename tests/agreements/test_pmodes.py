@@ -183,9 +183,9 @@ def test_a_pmode_is_valid_once_constructed(changes: dict[str, object]) -> None:
         lambda: Reliability(ack_signed=""),
         lambda: Reliability(duplicate_elimination="yes"),
         lambda: Reliability(retries=-1),
-        lambda: Reliability(retries=101),
+        lambda: Reliability(retries=10_001),
         lambda: Reliability(retry_interval=0),
-        lambda: Reliability(retries=3, retry_interval=100, persist_duration=399),
+        lambda: Reliability(ack_actor="everybody"),
     ],
 )
 def test_security_and_reliability_have_limits(make: object) -> None:
@@ -220,6 +220,15 @@ def test_a_pmode_may_differ_from_the_defaults() -> None:
     notice = read_pmodes(text, "x.yaml")[3]
     assert notice.reliability == Reliability("never", "always", "always", 0, 300, 432_000)
     assert (notice.security.sign, notice.security.policy, notice.sync_reply_mode) == (False, "strict", "none")
+
+
+def test_a_receiver_that_forgets_before_the_last_repeat_is_not_agreed_in_yaml() -> None:
+    text = EXAMPLE.replace(b"action: Notice}", b"action: Notice, reliability: {persist_duration: 60}}")
+    with pytest.raises(GatewayError) as caught:
+        read_pmodes(text, "x.yaml")
+    assert "persist_duration must last for all repeats" in str(caught.value)
+    assert "x.yaml:" in caught.value.location
+    assert not Reliability(retries=3, retry_interval=100, persist_duration=399).persists_long_enough
 
 
 def line(text: bytes, part: bytes) -> int:
@@ -312,7 +321,9 @@ def test_json_gives_the_same_pmode_back(one: PMode) -> None:
     assert pmode_from_json(json.loads(json.dumps(pmode_to_json(one)))) == one
 
 
-@pytest.mark.parametrize("change", [{"from_party": 3}, {"security": {}}, {"extra": 1}, {"valid_from": None}])
+@pytest.mark.parametrize(
+    "change", [{"from_party": 3}, {"security": {"seal": True}}, {"extra": 1}, {"valid_from": None}]
+)
 def test_json_of_another_form_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:
         pmode_from_json({**pmode_to_json(pmode()), **change})

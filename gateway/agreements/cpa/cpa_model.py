@@ -1,0 +1,399 @@
+"""What a CPA or CPP of CPPA 2.0 says, as values: its parties, channels, bindings, packages.
+
+The names are those of the standard. A reference holds the id as written; the rules say where it
+leads nowhere. Each part knows its place in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+__all__ = [
+    "ActionBinding",
+    "Algorithm",
+    "BusinessCharacteristics",
+    "CertificateHolder",
+    "CollaborationRole",
+    "Composite",
+    "Constituent",
+    "CpaDocument",
+    "CpaParty",
+    "DeliveryChannel",
+    "DigitalEnvelope",
+    "DocExchange",
+    "DocumentBinding",
+    "Endpoint",
+    "MshOverride",
+    "NonRepudiation",
+    "PackagingTerms",
+    "PartyName",
+    "Place",
+    "SecurityDetails",
+    "SimplePart",
+    "Transport",
+    "TransportSecurity",
+    "TransportSide",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The XPath and the line of a part of a document."""
+
+    xpath: str
+    line: int = 0
+
+    def find_attribute(self, name: str) -> Place:
+        """Return the place of an attribute of this element."""
+        return Place(f"{self.xpath}/@tp:{name}", self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class PartyName:
+    """An identifier of a party (``PartyId``)."""
+
+    place: Place
+    value: str
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateHolder:
+    """A certificate (``Certificate``): the DER octets of the leaf first, or a digest that names one.
+
+    `broken` says why the octets could not be read from the document.
+    """
+
+    place: Place
+    id: str
+    chain: tuple[bytes, ...] = ()
+    digest: str | None = None
+    broken: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityDetails:
+    """Whom a party believes: the ids of its trust anchors."""
+
+    place: Place
+    id: str
+    anchors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessCharacteristics:
+    """``BusinessTransactionCharacteristics``: None is what the document does not say; times in seconds."""
+
+    place: Place
+    non_repudiation: bool | None = None
+    non_repudiation_receipt: bool | None = None
+    authorization: bool | None = None
+    intelligible_check: bool | None = None
+    confidential: str | None = None
+    authenticated: str | None = None
+    tamper_proof: str | None = None
+    time_to_acknowledge_receipt: int | None = None
+    time_to_acknowledge_acceptance: int | None = None
+    time_to_perform: int | None = None
+    retry_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBinding:
+    """``CanSend`` or ``CanReceive`` with its ``ThisPartyActionBinding``; `nested` are synchronous answers."""
+
+    place: Place
+    sends: bool
+    id: str
+    action: str
+    package: str
+    business: BusinessCharacteristics
+    channels: tuple[str, ...]
+    other: str | None = None
+    nested: tuple[ActionBinding, ...] = ()
+    context: Mapping[str, str] | None = None
+    #: The terms of the gateway that CPPA has no word for, by attribute.
+    extension: Mapping[str, str] | None = None
+    #: The names of elements of other namespaces.
+    foreign: tuple[str, ...] = ()
+
+    def list_with_nested(self) -> Iterator[tuple[ActionBinding, ActionBinding | None]]:
+        """Yield this binding and those inside, each with the binding that holds it."""
+        yield self, None
+        for one in self.nested:
+            for found, holder in one.list_with_nested():
+                yield found, holder or self
+
+
+@dataclass(frozen=True, slots=True)
+class CollaborationRole:
+    """A role of a party in a process, with one service."""
+
+    place: Place
+    process: str
+    process_version: str
+    process_uri: str
+    role: str
+    role_uri: str
+    service: str
+    service_type: str | None
+    bindings: tuple[ActionBinding, ...]
+    service_place: Place
+    application_certificates: tuple[str, ...] = ()
+    application_security: str | None = None
+
+    def list_bindings(self) -> Iterator[tuple[ActionBinding, ActionBinding | None]]:
+        """Yield every binding of the role with the binding that holds it, nested ones after their holder."""
+        for one in self.bindings:
+            yield from one.list_with_nested()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChannel:
+    """A transport and a document exchange together, with ``MessagingCharacteristics``."""
+
+    place: Place
+    id: str
+    transport: str
+    doc_exchange: str
+    sync_reply_mode: str
+    ack_requested: str
+    ack_signature_requested: str
+    duplicate_elimination: str
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL of a receiver and its kind."""
+
+    place: Place
+    uri: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """An algorithm as the document names it: text, URI (``w3c``), object identifier."""
+
+    place: Place
+    text: str
+    w3c: str | None = None
+    oid: str | None = None
+    minimum_strength: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the URI where there is one, else the text."""
+        return self.w3c or self.text
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSecurity:
+    """``TransportClientSecurity`` or ``TransportServerSecurity``: own certificate, whom one believes."""
+
+    place: Place
+    protocol: str
+    version: str | None
+    certificate: str | None
+    peer_security: str | None
+    ciphers: tuple[Algorithm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSide:
+    """``TransportSender`` or ``TransportReceiver``."""
+
+    place: Place
+    protocol: str
+    version: str | None
+    authentication: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    security: TransportSecurity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How a party sends and receives."""
+
+    place: Place
+    id: str
+    sender: TransportSide | None = None
+    receiver: TransportSide | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NonRepudiation:
+    """Signatures: `certificate` where the party signs, `security` where it verifies."""
+
+    place: Place
+    protocol: str
+    hash_function: str
+    algorithms: tuple[Algorithm, ...]
+    certificate: str | None = None
+    security: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DigitalEnvelope:
+    """Encryption: `certificate` where the party decrypts, `security` where it encrypts."""
+
+    place: Place
+    protocol: str
+    version: str | None
+    algorithms: tuple[Algorithm, ...]
+    certificate: str | None = None
+    security: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentBinding:
+    """``ebXMLSenderBinding`` or ``ebXMLReceiverBinding``; durations in seconds."""
+
+    place: Place
+    version: str
+    reliable: bool = False
+    retries: int | None = None
+    retry_interval: int | None = None
+    ordered: bool = False
+    persist_duration: int | None = None
+    non_repudiation: NonRepudiation | None = None
+    envelope: DigitalEnvelope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocExchange:
+    """How documents are protected and repeated, for each direction."""
+
+    place: Place
+    id: str
+    sender: DocumentBinding | None = None
+    receiver: DocumentBinding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MshOverride:
+    """The channel of one signal (``OverrideMshActionBinding``)."""
+
+    place: Place
+    action: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class CpaParty:
+    """A ``PartyInfo``."""
+
+    place: Place
+    name: str
+    default_channel: str
+    default_package: str
+    ids: tuple[PartyName, ...]
+    roles: tuple[CollaborationRole, ...]
+    certificates: Mapping[str, CertificateHolder]
+    security: Mapping[str, SecurityDetails]
+    channels: Mapping[str, DeliveryChannel]
+    transports: Mapping[str, Transport]
+    exchanges: Mapping[str, DocExchange]
+    overrides: tuple[MshOverride, ...]
+
+    def find_binding(self, wanted: str) -> ActionBinding | None:
+        """Return the binding with an id, None when the party has none."""
+        return next((one for _, one, _ in self.list_bindings() if one.id == wanted), None)
+
+    def list_bindings(self) -> Iterator[tuple[CollaborationRole, ActionBinding, ActionBinding | None]]:
+        """Yield every binding with its role and the binding that holds it."""
+        for role in self.roles:
+            for binding, holder in role.list_bindings():
+                yield role, binding, holder
+
+    def find_transport(self, channel: DeliveryChannel | None) -> Transport | None:
+        """Return the transport of a channel."""
+        return self.transports.get(channel.transport) if channel is not None else None
+
+    def find_exchange(self, channel: DeliveryChannel | None) -> DocExchange | None:
+        """Return the document exchange of a channel."""
+        return self.exchanges.get(channel.doc_exchange) if channel is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class SimplePart:
+    """A kind of part of messages."""
+
+    place: Place
+    id: str
+    mime_type: str
+    parameters: str | None = None
+    role: str | None = None
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Constituent:
+    """A part within a composite or an encapsulation."""
+
+    place: Place
+    idref: str
+    excluded_from_signature: bool = False
+    min_occurs: int | None = None
+    max_occurs: int | None = None
+    transforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """Parts put together (`is_encapsulation` false), or one part wrapped."""
+
+    place: Place
+    id: str
+    mime_type: str
+    parameters: str | None
+    constituents: tuple[Constituent, ...]
+    is_encapsulation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackagingTerms:
+    """A ``Packaging``: the last composite is the whole message."""
+
+    place: Place
+    id: str
+    parse: bool
+    generate: bool
+    composites: tuple[Composite, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CpaDocument:
+    """A CPA, or a CPP where `status` is None; a CPP has neither period nor constraints."""
+
+    place: Place
+    name: str
+    id: str
+    version: str
+    parties: tuple[CpaParty, ...]
+    parts: Mapping[str, SimplePart]
+    packages: Mapping[str, PackagingTerms]
+    status: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    start_place: Place = field(default_factory=lambda: Place(""))
+    end_place: Place = field(default_factory=lambda: Place(""))
+    status_place: Place = field(default_factory=lambda: Place(""))
+    invocation_limit: int | None = None
+    concurrent_conversations: int | None = None
+    constraints_place: Place | None = None
+    signatures: tuple[Place, ...] = ()
+    #: What each id of the document names: the local name of its element, and its place.
+    names: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    #: Every reference: the place, the id, and the local names of the elements it may name.
+    references: tuple[tuple[Place, str, tuple[str, ...]], ...] = ()
+    root: Any = field(default=None, repr=False, compare=False)
+
+    def get_other_party(self, party: CpaParty) -> CpaParty:
+        """Return the other of the two parties."""
+        first, second = self.parties[:2]
+        return second if party is first else first

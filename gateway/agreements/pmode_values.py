@@ -1,0 +1,336 @@
+"""The terms of a P-Mode by subject: signatures, encryption, reliability, packaging, transport, business.
+
+Everything that a CPA of CPPA 2.0 can say about a message has its place here. What the agreement leaves
+open has the default of its field.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import MISUSE, GatewayError
+
+__all__ = [
+    "ANY_SIGNAL",
+    "CHOICES",
+    "ENDPOINT_KINDS",
+    "PERSISTENCE",
+    "POLICIES",
+    "SYNC_REPLY_MODES",
+    "AlternativeChannel",
+    "BusinessTerms",
+    "ConversationLimits",
+    "Encryption",
+    "PackagedPart",
+    "Packaging",
+    "Reliability",
+    "Security",
+    "SignalChannel",
+    "TransportTerms",
+    "TypedEndpoint",
+    "is_endpoint",
+    "require_condition",
+]
+
+CHOICES: Final = ("always", "never", "per_message")
+SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
+POLICIES: Final = ("strict", "legacy-norway")
+PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")
+ENDPOINT_KINDS: Final = ("allPurpose", "request", "response", "error", "login")
+#: The name of a signal channel that serves every signal without a channel of its own.
+ANY_SIGNAL: Final = "*"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ENDPOINT = re.compile(r"https?://[^\s/?#]+[^\s#]*")
+_MAX_RETRIES: Final = 10_000
+_MAX_SECONDS: Final = 366 * 24 * 3600
+_MAX_PARTS: Final = 1_000
+#: The longest time that a business may take: a hundred years.
+_MAX_BUSINESS_SECONDS: Final = 100 * _MAX_SECONDS
+
+
+def is_endpoint(text: str) -> bool:
+    """Return whether `text` is a URL that the gateway can post to."""
+    return _ENDPOINT.fullmatch(text) is not None
+
+
+def require_condition(held: bool, detail: str, location: str) -> None:
+    """Raise GW808 at `location` unless a term is as it must be."""
+    if not held:
+        raise GatewayError(MISUSE, detail, location)
+
+
+def _check_pins(pins: tuple[str, ...], location: str) -> None:
+    for pin in pins:
+        require_condition(_SHA256.fullmatch(pin) is not None, "a pin is 64 lower-case hex digits", location)
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """The signers and the signature policy.
+
+    `certificates` (SHA-256, hexadecimal) pins the signers of messages of the From party,
+    `reply_certificates` those of the signals in reply; if empty, the register of parties
+    decides. `sign_status`: where messages are signed, only a signed StatusRequest is
+    answered; it is false for partners whose handler cannot sign one. `mutual_tls`: incoming
+    messages are accepted only over TLS with a client certificate of their sender.
+
+    `signature_algorithms` and `hash_function` are URIs as agreed, the preferred one first;
+    `trust_anchors` pins whom the receiver believes. `authenticated`, `confidential` and
+    `tamper_proof` say how far the business wants each (one of `PERSISTENCE`).
+    """
+
+    sign: bool = True
+    policy: str = "strict"
+    mutual_tls: bool = False
+    sign_status: bool = True
+    certificates: tuple[str, ...] = ()
+    reply_certificates: tuple[str, ...] = ()
+    signature_algorithms: tuple[str, ...] = ()
+    hash_function: str | None = None
+    trust_anchors: tuple[str, ...] = ()
+    non_repudiation_of_origin: bool = False
+    non_repudiation_of_receipt: bool = False
+    authenticated: str = "none"
+    confidential: str = "none"
+    tamper_proof: str = "none"
+
+    def __post_init__(self) -> None:
+        require_condition(
+            self.policy in POLICIES, f"policy is one of {', '.join(POLICIES)}", "security/policy"
+        )
+        for name, pins in (
+            ("certificates", self.certificates),
+            ("reply_certificates", self.reply_certificates),
+            ("trust_anchors", self.trust_anchors),
+        ):
+            _check_pins(pins, f"security/{name}")
+        for name in ("authenticated", "confidential", "tamper_proof"):
+            require_condition(
+                getattr(self, name) in PERSISTENCE,
+                f"{name} is one of {', '.join(PERSISTENCE)}",
+                f"security/{name}",
+            )
+
+    @property
+    def needs_signed_status(self) -> bool:
+        """Return whether a StatusRequest must be signed (ebMS 2.0 §7.1.1 leaves this to the agreement)."""
+        return self.sign and self.sign_status
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Acknowledgments, duplicate elimination and retries (ebMS 2.0 chapter 6); intervals in seconds.
+
+    `message_order`: the messages of a conversation are delivered in the order of their sending
+    (chapter 9). `ack_actor` is who acknowledges: the To party, or the next handler on the way.
+    """
+
+    ack_requested: str = "always"
+    ack_signed: str = "always"
+    duplicate_elimination: str = "always"
+    retries: int = 3
+    retry_interval: int = 300
+    persist_duration: int = 432_000
+    message_order: bool = False
+    ack_actor: str = "toPartyMSH"
+
+    def __post_init__(self) -> None:
+        for name in ("ack_requested", "ack_signed", "duplicate_elimination"):
+            value = getattr(self, name)
+            require_condition(
+                value in CHOICES, f"{name} is one of {', '.join(CHOICES)}", f"reliability/{name}"
+            )
+        require_condition(
+            0 <= self.retries <= _MAX_RETRIES, f"retries is 0 to {_MAX_RETRIES}", "reliability/retries"
+        )
+        for name, least in (("retry_interval", 1), ("persist_duration", 0)):
+            value = getattr(self, name)
+            require_condition(
+                least <= value <= _MAX_SECONDS,
+                f"{name} is {least} to {_MAX_SECONDS} seconds",
+                f"reliability/{name}",
+            )
+        require_condition(
+            self.ack_actor in ("toPartyMSH", "nextMSH"),
+            "ack_actor is toPartyMSH or nextMSH",
+            "reliability/ack_actor",
+        )
+
+    @property
+    def persists_long_enough(self) -> bool:
+        """Return whether the receiver remembers a message as long as its sender may repeat it.
+
+        A receiver that forgets a message while the sender still repeats it delivers it twice
+        (ebMS 2.0 §6.4.6).
+        """
+        return self.persist_duration >= self.time_to_live
+
+    @property
+    def time_to_live(self) -> int:
+        """Return the number of seconds within which all repeats are sent."""
+        return (self.retries + 1) * self.retry_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """The digital envelope around payloads: protocol (``XMLENC`` or ``S/MIME``), algorithms, certificate.
+
+    `algorithms` are URIs or names as agreed, the preferred one first. `certificate` pins the
+    receiver's certificate, `trust_anchors` whom the sender believes for it.
+    """
+
+    protocol: str
+    algorithms: tuple[str, ...]
+    certificate: str | None = None
+    protocol_version: str | None = None
+    trust_anchors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_condition(bool(self.protocol), "the protocol of an envelope is named", "encryption/protocol")
+        require_condition(
+            bool(self.algorithms), "an envelope has an algorithm at least", "encryption/algorithms"
+        )
+        pins = (self.certificate,) if self.certificate is not None else ()
+        _check_pins((*pins, *self.trust_anchors), "encryption/certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedPart:
+    """One kind of part of a message: its MIME type, how often it occurs, whether a signature covers it.
+
+    `name` is the id of the part in the agreement. `inside` are the MIME types of what is wrapped
+    around it, the outermost first, as by encryption.
+    """
+
+    name: str
+    mime_type: str
+    role: str | None = None
+    excluded_from_signature: bool = False
+    min_occurs: int | None = None
+    max_occurs: int | None = None
+    inside: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packaging:
+    """What a message is made of, in order; `mime_type` and `parameters` are those of the whole."""
+
+    name: str
+    mime_type: str
+    parts: tuple[PackagedPart, ...]
+    parameters: str | None = None
+
+    def __post_init__(self) -> None:
+        require_condition(0 < len(self.parts) <= _MAX_PARTS, "a package has parts", "packaging/parts")
+
+
+@dataclass(frozen=True, slots=True)
+class TransportTerms:
+    """What protects the connection: protocol, certificates of both ends (SHA-256), who logs in how.
+
+    `client_certificate` is that of the From party, `server_certificate` that of the To party.
+    `authentication` are the HTTP schemes (``basic``, ``digest``) that the receiver asks for.
+    """
+
+    security_protocol: str | None = None
+    security_version: str | None = None
+    client_certificate: str | None = None
+    server_certificate: str | None = None
+    client_anchors: tuple[str, ...] = ()
+    server_anchors: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] = ()
+    authentication: tuple[str, ...] = ()
+    protocol_version: str | None = None
+
+    def __post_init__(self) -> None:
+        pins = (one for one in (self.client_certificate, self.server_certificate) if one is not None)
+        _check_pins((*pins, *self.client_anchors, *self.server_anchors), "transport")
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessTerms:
+    """What the business process wants of a message; times in seconds, None where nothing is agreed.
+
+    `collaboration`, `activity` and `activity_action` are the place of the action in the process.
+    """
+
+    process: str | None = None
+    process_version: str | None = None
+    process_uri: str | None = None
+    authorization_required: bool = False
+    intelligible_check_required: bool = False
+    time_to_acknowledge_receipt: int | None = None
+    time_to_acknowledge_acceptance: int | None = None
+    time_to_perform: int | None = None
+    retry_count: int | None = None
+    collaboration: str | None = None
+    activity: str | None = None
+    activity_action: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_to_acknowledge_receipt", "time_to_acknowledge_acceptance", "time_to_perform"):
+            value = getattr(self, name)
+            require_condition(
+                value is None or 0 <= value <= _MAX_BUSINESS_SECONDS,
+                f"{name} is 0 to {_MAX_BUSINESS_SECONDS} seconds",
+                f"business/{name}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationLimits:
+    """How often a process may be invoked, and how many conversations may be open; None: without limit."""
+
+    invocations: int | None = None
+    concurrent: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("invocations", "concurrent"):
+            value = getattr(self, name)
+            require_condition(value is None or value >= 0, f"{name} is not negative", f"conversations/{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class TypedEndpoint:
+    """A URL of a handler and what it is for: one of `ENDPOINT_KINDS`."""
+
+    kind: str
+    url: str
+
+    def __post_init__(self) -> None:
+        require_condition(self.kind in ENDPOINT_KINDS, "the kind of an endpoint is unknown", "endpoints")
+        require_condition(is_endpoint(self.url), "an endpoint is an http(s) URL", "endpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalChannel:
+    """How signals about a message go back to its From party: `action` is one signal, or `ANY_SIGNAL`.
+
+    `certificates` pins who signs them, `sync_reply_mode` says whether they travel in the answer.
+    """
+
+    action: str
+    endpoint: str | None = None
+    sync_reply_mode: str = "none"
+    certificates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_condition(bool(self.action), "a signal channel names its signal", "signals/action")
+        require_condition(
+            self.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "signals"
+        )
+        _check_pins(self.certificates, "signals/certificates")
+
+
+@dataclass(frozen=True, slots=True)
+class AlternativeChannel:
+    """Another channel by which the message may travel, after the first."""
+
+    name: str
+    endpoint: str | None = None
+    sync_reply_mode: str = "none"
+    reliability: Reliability = Reliability()

@@ -1,0 +1,1 @@
+"""Agreements written as CPA documents of CPPA 2.0."""

@@ -1,0 +1,152 @@
+"""A CPA is read into P-Modes: per role, service, action and direction."""
+
+# ruff: noqa: E501  # a table of changes is read by its lines
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.agreements import PModeIndex, read_pmodes
+from gateway.agreements.cpa import convert_cpa, find_form_problems, is_xml_document, read_cpa
+from gateway.agreements.cpa.cpa_values import FAR_AWAY, format_duration, parse_duration
+from gateway.agreements.pmode_values import Encryption, SignalChannel, TypedEndpoint
+from gateway.errors import GatewayError
+from gateway.share import get_data_folder
+from tests.agreements.cpa.documents import list_real_files
+from tests.agreements.cpa.written_cpa import write_cpa
+
+
+@pytest.mark.vectors
+def test_every_real_agreement_becomes_pmodes_of_both_directions(vectors: Path) -> None:
+    for file in list_real_files(vectors):
+        document = read_cpa(file.read_bytes(), file.name)
+        pmodes = convert_cpa(document)
+        PModeIndex(pmodes)
+        bindings = [binding for party in document.parties for _, binding, _ in party.list_bindings()]
+        assert len(pmodes) * 2 == len(bindings), file.name
+        assert {one.from_party for one in pmodes} == {one.to_party for one in pmodes}
+
+
+def test_everything_that_a_cpa_says_is_in_the_pmodes() -> None:
+    order, answer = convert_cpa(read_cpa(write_cpa(), "a.xml"))
+    assert (order.id, order.from_role, order.to_role, order.action) == ("a-send", "Buyer", "Seller", "Order")
+    assert (order.endpoint, order.reply_endpoint) == ("https://b.example/msh", "https://a.example/msh")
+    assert order.reliability.retries == 3
+    assert order.reliability.retry_interval == 300
+    assert order.reliability.persist_duration == 86_400
+    assert order.security.sign
+    assert order.security.non_repudiation_of_receipt
+    assert order.security.mutual_tls
+    assert order.transport.client_certificate == order.security.certificates[0]
+    assert order.transport.server_certificate == answer.security.certificates[0]
+    assert order.business.process == "Ordering"
+    assert order.business.time_to_perform == 86_400
+    assert order.conversations.concurrent is None
+    assert order.packaging is not None
+    assert [part.mime_type for part in order.packaging.parts] == ["text/xml", "application/xml"]
+    assert order.encryption is None
+    assert (order.signals, order.endpoints, order.alternatives) == ((), (), ())
+    assert answer.from_role == "Seller"
+
+
+def test_channels_endpoints_overrides_limits_and_envelopes_are_read() -> None:
+    data = write_cpa(
+        ('tp:type="allPurpose"/><!--b-->', 'tp:type="request"/><tp:Endpoint tp:uri="https://b.example/errors" tp:type="error"/>'),
+        ("</tp:End>", '</tp:End><tp:ConversationConstraints tp:invocationLimit="9" tp:concurrentConversations="4"/>'),
+        ("<!--a-override-->", '<tp:OverrideMshActionBinding tp:action="Ping" tp:channelId="a-signals"/>'),
+        ("<tp:ChannelId>a-channel</tp:ChannelId><!--a-send-->", "<tp:ChannelId>a-channel</tp:ChannelId><tp:ChannelId>a-signals</tp:ChannelId>"),
+        ('tp:isConfidential="none"', 'tp:isConfidential="persistent"'),
+        ("<!--b-decrypt-->", _ENVELOPE),
+        ("<!--b-order-->NotGuaranteed", "Guaranteed"),
+    )  # fmt: skip
+    order, answer = convert_cpa(read_cpa(data, "a.xml"))
+    assert order.endpoints == (
+        TypedEndpoint("request", "https://b.example/msh"),
+        TypedEndpoint("error", "https://b.example/errors"),
+    )
+    assert (order.conversations.invocations, order.conversations.concurrent) == (9, 4)
+    (signal,) = order.signals
+    assert signal == SignalChannel("Ping", "https://a.example/msh", "none", order.security.reply_certificates)
+    (other,) = order.alternatives
+    assert (other.name, other.endpoint, other.reliability.ack_requested) == (
+        "a-signals",
+        "https://b.example/msh",
+        "never",
+    )
+    assert order.encryption == Encryption(
+        "XMLENC",
+        ("http://www.w3.org/2009/xmlenc11#aes256-gcm",),
+        answer.security.certificates[0],
+        "1.0",
+    )
+    assert answer.reliability.message_order
+    assert not order.reliability.message_order
+
+
+_ENVELOPE = (
+    "<tp:ReceiverDigitalEnvelope>"
+    '<tp:DigitalEnvelopeProtocol tp:version="1.0">XMLENC</tp:DigitalEnvelopeProtocol>'
+    "<tp:EncryptionAlgorithm>http://www.w3.org/2009/xmlenc11#aes256-gcm</tp:EncryptionAlgorithm>"
+    '<tp:EncryptionCertificateRef tp:certId="b-cert"/></tp:ReceiverDigitalEnvelope>'
+)
+
+
+def test_a_nested_response_answers_on_the_connection() -> None:
+    order, answer = convert_cpa(read_cpa(write_cpa(nested=True), "a.xml"))
+    assert order.answered_by == ("b-send",)
+    assert answer.answers == "a-send"
+    assert (order.answers, answer.answered_by) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "expected"),
+    [
+        ("</tp:Start>", "</tp:Start><tp:Sart/>", "/tp:CollaborationProtocolAgreement", "expected is End"),
+        ("<tp:Retries>3", "<tp:Retries>many", "tp:Retries", "expected is a whole number"),
+        ("PT5M", "5 minutes", "tp:RetryInterval", "expected is a duration"),
+        ("cpp-cpa-2_0.xsd", "cpp-cpa-2_1.xsd", "/", "expected is CollaborationProtocolAgreement of"),
+        ("<tp:End>", "<tp:End", "/", ""),
+        ('encoding="UTF-8"?>', 'encoding="UTF-8"?><!DOCTYPE a [<!ENTITY b "c">]>', "/", ""),
+    ],
+)
+def test_a_bad_cpa_is_refused_with_line_and_path_and_what_was_expected(
+    old: str, new: str, place: str, expected: str
+) -> None:
+    text = write_cpa().decode().replace(old, new)
+    assert text != write_cpa().decode()
+    (first, *_) = find_form_problems(text.encode())
+    assert first.message
+    with pytest.raises(GatewayError) as caught:
+        read_cpa(text.encode(), "bad.xml")
+    assert caught.value.problem.id == "GW313"
+    assert caught.value.location.startswith("bad.xml:")
+    assert place in caught.value.location
+    assert expected in caught.value.detail
+
+
+def test_a_file_of_xml_is_told_from_yaml_by_its_first_character() -> None:
+    yaml = get_data_folder("conformance").joinpath("agreements", "example.yaml").read_bytes()
+    assert read_pmodes(yaml, "x.yaml")
+    assert not is_xml_document(yaml)
+    assert all(is_xml_document(one) for one in (b" \n<a/>", b"\xef\xbb\xbf<a/>", b"\xff\xfe<\x00"))
+    assert not is_xml_document(b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("PT5M", 300),
+        ("P1DT2H3M4.5S", 93_785),
+        ("P1Y2M", 425 * 86_400),
+        ("-PT1S", -1),
+        ("PT0.000001S", 1),
+        ("P99999999999999999999Y", FAR_AWAY),
+        (" PT10S\n", 10),
+    ],
+)
+def test_durations_are_seconds(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+    if 0 <= seconds < FAR_AWAY:
+        assert parse_duration(format_duration(seconds)) == seconds
