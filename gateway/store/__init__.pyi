@@ -1,6 +1,7 @@
 from . import accounts as accounts
 from . import agency_requests as agency_requests
 from . import agreements as agreements
+from . import application_summaries as application_summaries
 from . import audit_log as audit_log
 from . import cases as cases
 from . import correlations as correlations
@@ -31,10 +32,12 @@ from . import time_stamps as time_stamps
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
+from . import work_lists as work_lists
 from .accounts import NewAccount as NewAccount
 from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agreements import NewAgreement as NewAgreement
 from .agreements import NewPMode as NewPMode
+from .application_summaries import NewSummary as NewSummary
 from .attempt_outcomes import AttemptOutcome as AttemptOutcome
 from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
@@ -90,3 +93,6 @@ from .time_stamps import find_unstamped_since as find_unstamped_since
 from .transitions import StateEvent as StateEvent
 from .trusted_lists import NewTrustedList as NewTrustedList
 from .verdicts import NewVerdict as NewVerdict
+from .work_lists import WorkFilter as WorkFilter
+from .work_lists import WorkPlace as WorkPlace
+from .work_lists import WorkTab as WorkTab

@@ -19,7 +19,14 @@ from sqlalchemy import (
 )
 
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
-from gateway.store import account_tables, officer_tables, operations_tables, sign_in_tables, statistics_tables
+from gateway.store import (
+    account_tables,
+    officer_tables,
+    operations_tables,
+    sign_in_tables,
+    statistics_tables,
+    work_tables,
+)
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_required_column as _make_required_column
@@ -248,6 +255,8 @@ cases = Table(
     _make_partial_index("ix_cases_ucr", "ucr"),
 )
 
+_waits_with_deadline = text("due_at IS NOT NULL AND state <> 'DECIDED' AND state <> 'CANCELLED'")
+
 agency_requests = Table(
     "agency_requests",
     metadata,
@@ -275,6 +284,23 @@ agency_requests = Table(
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST),
     Index("ix_agency_requests_agency", "agency", "case_id"),
+    # For the lists of officers.
+    Index("ix_agency_requests_state", "agency", "state", "id"),
+    Index(
+        "ix_agency_requests_due",
+        "agency",
+        "due_at",
+        "id",
+        sqlite_where=_waits_with_deadline,
+        postgresql_where=_waits_with_deadline,
+    ),
+    Index(
+        "ix_agency_requests_decided",
+        "agency",
+        "decided_at",
+        sqlite_where=text("decided_at IS NOT NULL"),
+        postgresql_where=text("decided_at IS NOT NULL"),
+    ),
 )
 
 # Every notice of an agency as received, also one without decisions; the latest is determined by
@@ -624,6 +650,7 @@ _OTHERS = frozenset(
         *operations_tables.__all__,
         *sign_in_tables.__all__,
         *statistics_tables.__all__,
+        *work_tables.__all__,
     )
 )
 

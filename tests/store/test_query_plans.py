@@ -11,6 +11,8 @@ from gateway.message_model import PartyId
 from gateway.store import (
     ListFilter,
     StatisticsFilter,
+    WorkFilter,
+    WorkTab,
     agency_requests,
     daily_statistics,
     deliveries,
@@ -21,6 +23,7 @@ from gateway.store import (
     messages,
     parties,
     register_version,
+    work_lists,
     write_transaction,
 )
 from tests.kit.rows import NOW, delivery, later, message, open_case, request
@@ -155,6 +158,56 @@ QUESTIONS = {
         ),
         "daily_statistics",
         "ix_daily_statistics_agency",
+    ),
+    **{
+        f"work of an agency: {tab.value}": (
+            lambda conn, tab=tab: work_lists.list_work(conn, WorkFilter("KR-A", tab, 1, NOW)),
+            word,
+            index,
+        )
+        for tab, word, index in (
+            (WorkTab.NEW, "FROM agency_requests", "ix_agency_requests_state"),
+            (WorkTab.MINE, "FROM work_claims", "ix_work_claims_account"),
+            (WorkTab.WAITING, "FROM agency_requests", "ix_agency_requests_state"),
+            (WorkTab.APPROVE, "FROM officer_acts", "ix_officer_acts_agency"),
+            (WorkTab.OVERDUE, "FROM agency_requests", "ix_agency_requests_due"),
+            (WorkTab.DECIDED, "FROM agency_requests", "ix_agency_requests_state"),
+        )
+    },
+    "work of an agency by deadline": (
+        lambda conn: work_lists.list_work(conn, WorkFilter("KR-A", WorkTab.NEW, 1, NOW, order="due")),
+        "FROM agency_requests",
+        "ix_agency_requests_due",
+    ),
+    "decided work for goods": (
+        lambda conn: work_lists.list_work(conn, WorkFilter("KR-A", WorkTab.DECIDED, 1, NOW, hs="0601")),
+        "FROM agency_requests",
+        "ix_application_summaries_heading",
+    ),
+    "decided work of an applicant": (
+        lambda conn: work_lists.list_work(conn, WorkFilter("KR-A", WorkTab.ALL, 1, NOW, applicant="1")),
+        "FROM agency_requests",
+        "ix_application_summaries_applicant",
+    ),
+    "overdue work is counted": (
+        lambda conn: work_lists.count_work(conn, "KR-A", 1, NOW),
+        "due_at <=",
+        "ix_agency_requests_due",
+    ),
+    "what is new": (
+        lambda conn: work_lists.compute_work_mark(conn, "KR-A"),
+        "max(agency_requests.id)",
+        "ix_agency_requests_state",
+    ),
+    "application of a receipt": (
+        lambda conn: work_lists.find_application_numbers(conn, "KR-A", "R-1"),
+        "correlations",
+        "correlations",
+    ),
+    "earlier applications": (
+        lambda conn: work_lists.list_previous_applications(conn, "KR-A", 9, applicant_id="1", heading="0601"),
+        "application_summaries",
+        "ix_application_summaries_",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

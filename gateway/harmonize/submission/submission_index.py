@@ -375,8 +375,13 @@ def read_item_numbers(application: etree._Element) -> Iterator[str]:
             yield number
 
 
-def make_missing_pointer(meaning: CommonMeaning, item: str | None) -> str:
-    """Return the pointer at which a missing value of `meaning` should be."""
+def make_missing_pointer(
+    meaning: CommonMeaning, item: str | None, positions: Mapping[str, int] | None = None
+) -> str:
+    """Return the pointer at which a missing value of `meaning` should be.
+
+    `positions` are those of groups, by the path of their element; a group without one is the first.
+    """
     if meaning.supplement:
         return f"SUP/{meaning.path}" + (f"[{item}]" if item is not None else "") + "[1]"
     known: Mapping[str, object] = load_wco_elements()
@@ -389,7 +394,8 @@ def make_missing_pointer(meaning: CommonMeaning, item: str | None) -> str:
         elif tag.kind != "class" or path == "Declaration":
             pointer.append(tag.wco_id)
         else:
-            pointer.append(f"{tag.wco_id}[{item if path == ITEM_PATH else 1}]")
+            number = item if path == ITEM_PATH else (positions or {}).get(path, 1)
+            pointer.append(f"{tag.wco_id}[{number}]")
     return "/".join(pointer)
 
 

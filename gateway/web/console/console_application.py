@@ -22,6 +22,7 @@ from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_h
 from gateway.web.console.page_translations import LANGUAGES, get_translations
 from gateway.web.console.passkey_pages import build_passkey_pages
 from gateway.web.console.visitor_session import Visitor, find_visitor
+from gateway.web.console.work.work_section import build_work_section
 
 __all__ = ["build_console"]
 
@@ -42,6 +43,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_error_handler(Exception, _answer_mistake)
     application.register_blueprint(build_account_pages(services))
     application.register_blueprint(build_passkey_pages(services))
+    application.register_blueprint(build_work_section(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 

@@ -1,0 +1,1 @@
+"""Pages of officers: the work queue of an agency, its applications, the acts on them, its statistics."""

@@ -1,0 +1,85 @@
+"""What an officer sees of an application: the form of the call that the agency was sent."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.hub import load_application_form, refresh_summaries
+from gateway.store import application_summaries, read_transaction
+from tests.kit.story import LABEL, Story
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    return story
+
+
+def load(story: Story, agency: str, **more):
+    with read_transaction(story.house.engine) as conn:
+        return load_application_form(story.hub, conn, agency, story.request(agency).number, **more)
+
+
+def find(form, name):
+    return [field for field in form.list_fields() if field.name == name]
+
+
+def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story):
+    found = load(story, "KFDA")
+    (importer,) = find(found.form, "common:importer.name")
+    assert (importer.label["ko"], importer.values[0].text, importer.own) == (
+        "수입자 상호",
+        "주식회사 한빛무역",
+        False,
+    )
+    (food,) = find(found.form, "ask:food_class")
+    assert (food.values[0].text, food.values[0].words["ko"], food.own) == ("4", "가공식품", True)
+    (mass,) = find(found.form, "common:item.net_mass")
+    assert (mass.values[0].text, mass.values[0].unit) == ("600", "KGM")
+    assert [section.item for section in found.form.sections] == [None, "2"]
+    assert found.current
+
+
+def test_a_field_points_at_its_place_in_the_submission(story):
+    form = load(story, "KFDA").form
+    assert find(form, "common:item.hs")[0].pointer == "42A/67A[1]/68A[2]/23A[1]/21A[1]/145"
+    assert find(form, "ask:food_class")[0].pointer == "APP[2]/KFDA-FOOD-IMP/ITEM[2]/FoodClass[1]"
+    assert [one.pointer.partition("ITEM[2]/")[2] for one in find(form, "ask:ingredient.name")] == [
+        "Ingredient[1]/Name",
+        "Ingredient[2]/Name",
+        "Ingredient[3]/Name",
+    ]
+
+
+def test_only_what_the_mapping_gives_this_agency_is_asked_for_at_all(story):
+    names = {field.name for field in load(story, "KPTA").form.list_fields()}
+    assert "common:importer.name" in names
+    assert "common:declarant.name" not in names, "this document does not forward it"
+
+
+def test_files_are_those_of_the_call(story):
+    (label,) = load(story, "KFDA").attachments
+    assert (label.content, label.media_type) == (LABEL, "application/pdf")
+    assert load(story, "NPQS").attachments == ()
+
+
+def test_an_application_of_another_agency_is_not_there(story):
+    number = story.request("KFDA").number
+    with read_transaction(story.house.engine) as conn:
+        assert load_application_form(story.hub, conn, "KPTA", number) is None
+        assert load_application_form(story.hub, conn, "KFDA", "A99") is None
+
+
+def test_a_summary_is_read_once_for_each_call(story):
+    request = story.request("NPQS")
+    with read_transaction(story.house.engine) as conn:
+        assert refresh_summaries(story.hub, conn, [request.id]) == 1
+    with read_transaction(story.house.engine) as conn:
+        assert refresh_summaries(story.hub, conn, [request.id]) == 0
+        summary = application_summaries.find_summary(conn, request.id)
+    assert (summary.applicant, summary.applicant_id) == ("주식회사 한빛무역", "1248612345")
+    assert (summary.hs, summary.heading, summary.laws, summary.item_count) == ("0601101000", "0601", "12", 1)
+    assert summary.goods.startswith("Tulip bulbs")

@@ -1,0 +1,162 @@
+"""The lists of an agency's officers: what is in each, its order, how it goes on, and its counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.store import (
+    NewAccount,
+    NewSummary,
+    WorkFilter,
+    WorkPlace,
+    WorkTab,
+    accounts,
+    application_summaries,
+    read_transaction,
+    work_lists,
+    write_transaction,
+)
+from gateway.store.officer_tables import work_claims
+from gateway.store.tables import agency_requests
+from tests.kit.rows import NOW, later, open_case, request
+
+KIM = 1
+
+
+@pytest.fixture
+def rows(engine):
+    """Store six applications of one agency and one of another; return their row ids by name."""
+    made = {}
+    states = {
+        "new": {"state": "SENT"},
+        "received": {"state": "ACKNOWLEDGED"},
+        "mine": {"state": "ACKNOWLEDGED"},
+        "asked": {"state": "INFORMATION_REQUIRED", "due_at": later(600)},
+        "late": {"state": "INFORMATION_REQUIRED", "due_at": later(-600)},
+        "decided": {"state": "DECIDED", "due_at": later(-900), "decided_at": NOW},
+    }
+    with write_transaction(engine) as conn:
+        kim = accounts.insert_account(conn, NewAccount("kim", "Kim", "test"), NOW)
+        for name, values in states.items():
+            made[name] = request(conn, open_case(conn), number=f"A-{name}")
+            conn.execute(agency_requests.update().where(agency_requests.c.id == made[name]).values(**values))
+        made["other"] = request(conn, open_case(conn), agency="KR-B", number="A-other")
+        claim = {"request_id": made["mine"], "agency": "KR-A", "account_id": kim, "version": 3, "since": NOW}
+        conn.execute(work_claims.insert().values(claim))
+        goods = {"new": ("0601101000", "Tulip"), "received": ("1905320000", "Wafers")}
+        application_summaries.store_summaries(
+            conn,
+            [
+                NewSummary(made[name], "KR-A", "d" * 64, f"{what} Ltd", f"id-{what}", what, hs, "12 70", 1)
+                for name, (hs, what) in goods.items()
+            ],
+        )
+    return made
+
+
+def look(engine, tab=WorkTab.NEW, **more):
+    with read_transaction(engine) as conn:
+        found = work_lists.list_work(conn, WorkFilter("KR-A", tab, KIM, NOW, **more))
+    return [row.number.removeprefix("A-") for row in found]
+
+
+@pytest.mark.parametrize(
+    ("tab", "names"),
+    [
+        ("new", ["new", "received"]),
+        ("mine", ["mine"]),
+        ("waiting", ["asked", "late"]),
+        ("approve", []),
+        ("decided", ["decided"]),
+        ("overdue", ["late"]),
+        ("all", ["new", "received", "mine", "asked", "late", "decided"]),
+    ],
+)
+def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
+    assert look(engine, WorkTab(tab)) == names
+
+
+def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
+    assert look(engine, WorkTab.ALL, limit=2)[:2] == ["new", "received"]
+    assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["received"]))[:2] == ["mine", "asked"]
+    assert look(engine, WorkTab.ALL, order="new", after=WorkPlace(rows["mine"])) == ["received", "new"]
+    assert look(engine, WorkTab.WAITING, order="due") == ["late", "asked"]
+    after = WorkPlace(rows["late"], later(-600))
+    assert look(engine, WorkTab.WAITING, order="due", after=after) == ["asked"]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ({"hs": "06"}, ["new"]),
+        ({"hs": "0601"}, ["new"]),
+        ({"hs": "190532"}, ["received"]),
+        ({"hs": "190533"}, []),
+        ({"applicant": "id-Tulip"}, ["new"]),
+        ({"applicant": "wafer"}, ["received"]),
+        ({"tab": WorkTab.ALL, "applicant": "wafer"}, []),
+        ({"tab": WorkTab.ALL, "applicant": "id-Wafers"}, ["received"]),
+        ({"tab": WorkTab.ALL, "hs": "060110"}, ["new"]),
+        ({"applicant": "%"}, []),
+        ({"law": "70"}, ["new", "received"]),
+        ({"law": "7"}, []),
+        ({"document": "A-2"}, []),
+    ],
+)
+def test_a_filter_leaves_what_it_says(engine, rows, words, names):
+    assert look(engine, **words) == names
+
+
+def test_tabs_are_counted(engine, rows):
+    with read_transaction(engine) as conn:
+        found = work_lists.count_work(conn, "KR-A", KIM, NOW)
+    assert {tab.value: number for tab, number in found.items()} == {
+        "new": 2,
+        "mine": 1,
+        "waiting": 2,
+        "approve": 0,
+        "overdue": 1,
+    }
+
+
+def test_the_mark_changes_when_something_arrives_or_moves(engine, rows):
+    def mark():
+        with read_transaction(engine) as conn:
+            return work_lists.compute_work_mark(conn, "KR-A")
+
+    first = mark()
+    with write_transaction(engine) as conn:
+        request(conn, open_case(conn), agency="KR-B")
+    assert mark() == first
+    with write_transaction(engine) as conn:
+        conn.execute(
+            agency_requests.update().where(agency_requests.c.id == rows["new"]).values(state="DECIDED")
+        )
+    second = mark()
+    with write_transaction(engine) as conn:
+        new = request(conn, open_case(conn))
+        conn.execute(agency_requests.update().where(agency_requests.c.id == new).values(state="SENT"))
+    assert len({first, second, mark()}) == 3
+
+
+def test_a_number_of_another_agency_finds_nothing(engine, rows):
+    with read_transaction(engine) as conn:
+        assert work_lists.find_application_numbers(conn, "KR-A", "A-new") == ["A-new"]
+        assert list(work_lists.find_application_numbers(conn, "KR-A", "A-other")) == []
+
+
+def test_a_summary_of_a_new_call_replaces_the_old_one(engine, rows):
+    with write_transaction(engine) as conn:
+        old = application_summaries.find_summary(conn, rows["new"])
+        assert [row.id for row in application_summaries.list_unread_requests(conn, [rows["new"]])] == [
+            rows["new"]
+        ]
+        with read_transaction(engine) as reading:
+            sent = next(iter(reading.execute(agency_requests.select()))).document_sha256
+        new = replace(NewSummary(rows["new"], "KR-A", sent), goods="Roses", hs="0603110000")
+        application_summaries.store_summaries(conn, [new])
+        assert list(application_summaries.list_unread_requests(conn, [rows["new"]])) == []
+        assert application_summaries.find_summary(conn, rows["new"]).heading == "0603"
+    assert old.heading == "0601"
