@@ -48,9 +48,6 @@ from .tools.provenance.submission_explainer import SubmissionExplainer as Submis
 from .tools.provenance.submission_explainer import SubmissionSpot as SubmissionSpot
 from .tools.provenance.submission_explainer import WrittenValue as WrittenValue
 from .tools.requests.request_drawing import draw_request as draw_request
-from .tools.requests.request_form import FormField as FormField
-from .tools.requests.request_form import FormSection as FormSection
-from .tools.requests.request_form import FormValue as FormValue
 from .tools.requests.request_form import RequestForm as RequestForm
 from .tools.samples.sample_maker import make_sample as make_sample
 from .tools.samples.sendable_sample import SampleFiling as SampleFiling

@@ -4,7 +4,6 @@ from .application_forms import ApplicationForm as ApplicationForm
 from .application_forms import SentAttachment as SentAttachment
 from .application_forms import load_application_form as load_application_form
 from .application_forms import refresh_summaries as refresh_summaries
-from .application_history import ApplicationEvent as ApplicationEvent
 from .application_history import list_application_history as list_application_history
 from .completion import operator_actions as operator_actions
 from .completion import signals as signals

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -40,10 +42,13 @@ def _make_state_constraint(machine: StateMachine) -> CheckConstraint:
     return CheckConstraint(f"state IN ({known})", name="state")
 
 
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 def _make_partial_index(name: str, column: str, *, unique: bool = False) -> Index:
     # Rows without a value cost nothing when they are written.
-    given = text(f"{column} IS NOT NULL")
-    return Index(name, column, unique=unique, sqlite_where=given, postgresql_where=given)
+    return Index(name, column, unique=unique, **_where(f"{column} IS NOT NULL"))
 
 
 parties = Table(
@@ -154,11 +159,11 @@ payloads = Table(
     _make_required_column("content", LargeBinary),
 )
 
-_came = text("direction = 'in'")
-_went = text("direction = 'out'")
+_came = "direction = 'in'"
+_went = "direction = 'out'"
 # Each state for itself: SQLite does not see that one of a list of values is in the list.
-_troubled = text("problem IS NOT NULL")
-_unprocessed = text("state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'")
+_troubled = "problem IS NOT NULL"
+_unprocessed = "state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'"
 
 # `answer_*` is the receipt as sent: a duplicate gets these octets again. The row is written before the
 # octets of its parcel, because the row decides whether it is a duplicate; SQLite would scan this whole
@@ -200,10 +205,10 @@ messages = Table(
     # For the lists of operators. A message is in one of the two indexes of partners; the usual message is
     # not in that of states.
     Index("ix_messages_received_at", "received_at", "id"),
-    Index("ix_messages_sender", "from_party", "id", sqlite_where=_came, postgresql_where=_came),
-    Index("ix_messages_receiver", "to_party", "id", sqlite_where=_went, postgresql_where=_went),
-    Index("ix_messages_stopped", "state", "id", sqlite_where=_unprocessed, postgresql_where=_unprocessed),
-    Index("ix_messages_problem", "problem", "id", sqlite_where=_troubled, postgresql_where=_troubled),
+    Index("ix_messages_sender", "from_party", "id", **_where(_came)),
+    Index("ix_messages_receiver", "to_party", "id", **_where(_went)),
+    Index("ix_messages_stopped", "state", "id", **_where(_unprocessed)),
+    Index("ix_messages_problem", "problem", "id", **_where(_troubled)),
 )
 
 # The parts of a message. A part that is in the parcel unchanged has its offset there; the octets of any
@@ -255,7 +260,7 @@ cases = Table(
     _make_partial_index("ix_cases_ucr", "ucr"),
 )
 
-_waits_with_deadline = text("due_at IS NOT NULL AND state <> 'DECIDED' AND state <> 'CANCELLED'")
+_UNDECIDED = "due_at IS NOT NULL AND state <> 'DECIDED' AND state <> 'CANCELLED'"
 
 agency_requests = Table(
     "agency_requests",
@@ -286,21 +291,8 @@ agency_requests = Table(
     Index("ix_agency_requests_agency", "agency", "case_id"),
     # For the lists of officers.
     Index("ix_agency_requests_state", "agency", "state", "id"),
-    Index(
-        "ix_agency_requests_due",
-        "agency",
-        "due_at",
-        "id",
-        sqlite_where=_waits_with_deadline,
-        postgresql_where=_waits_with_deadline,
-    ),
-    Index(
-        "ix_agency_requests_decided",
-        "agency",
-        "decided_at",
-        sqlite_where=text("decided_at IS NOT NULL"),
-        postgresql_where=text("decided_at IS NOT NULL"),
-    ),
+    Index("ix_agency_requests_due", "agency", "due_at", "id", **_where(_UNDECIDED)),
+    Index("ix_agency_requests_decided", "agency", "decided_at", **_where("decided_at IS NOT NULL")),
 )
 
 # Every notice of an agency as received, also one without decisions; the latest is determined by
@@ -372,12 +364,12 @@ lanes = Table(
     CheckConstraint("capacity > 0", name="capacity"),
 )
 
-_queued = text("state = 'QUEUED'")
-_suspect = text("state = 'QUEUED' AND lost > 0")
-_leased = text("state = 'ACTIVE'")
-_awaiting = text("state = 'AWAITING_RECEIPT'")
-_done = text("state = 'DELIVERED'")
-_stopped = text("state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'")
+_queued = "state = 'QUEUED'"
+_suspect = "state = 'QUEUED' AND lost > 0"
+_leased = "state = 'ACTIVE'"
+_awaiting = "state = 'AWAITING_RECEIPT'"
+_done = "state = 'DELIVERED'"
+_stopped = "state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'"
 
 deliveries = Table(
     "deliveries",
@@ -409,13 +401,13 @@ deliveries = Table(
     Column("last_sentence", Text),  # what we saw at the last attempt that failed
     UniqueConstraint("dedupe_key"),
     _make_state_constraint(DELIVERY),
-    Index("ix_deliveries_due", "lane", "due_at", "id", sqlite_where=_queued, postgresql_where=_queued),
-    Index("ix_deliveries_suspect", "due_at", sqlite_where=_suspect, postgresql_where=_suspect),
-    Index("ix_deliveries_leased", "lane", "lease_until", sqlite_where=_leased, postgresql_where=_leased),
-    Index("ix_deliveries_awaiting", "due_at", sqlite_where=_awaiting, postgresql_where=_awaiting),
-    Index("ix_deliveries_stopped", "state", "id", sqlite_where=_stopped, postgresql_where=_stopped),
+    Index("ix_deliveries_due", "lane", "due_at", "id", **_where(_queued)),
+    Index("ix_deliveries_suspect", "due_at", **_where(_suspect)),
+    Index("ix_deliveries_leased", "lane", "lease_until", **_where(_leased)),
+    Index("ix_deliveries_awaiting", "due_at", **_where(_awaiting)),
+    Index("ix_deliveries_stopped", "state", "id", **_where(_stopped)),
     # The last good delivery of a lane, and how many there were in an hour.
-    Index("ix_deliveries_done", "lane", "finished_at", sqlite_where=_done, postgresql_where=_done),
+    Index("ix_deliveries_done", "lane", "finished_at", **_where(_done)),
     _make_partial_index("ix_deliveries_wire_id", "wire_id"),
     _make_partial_index("ix_deliveries_case_id", "case_id"),
 )
@@ -433,13 +425,7 @@ delivery_attempts = Table(
     Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
     Column("sentence", Text),  # what we saw
     Column("theirs", Text),  # the partner's own words
-    Index(
-        "ix_delivery_attempts_problem",
-        "problem",
-        "delivery",
-        sqlite_where=_troubled,
-        postgresql_where=_troubled,
-    ),
+    Index("ix_delivery_attempts_problem", "problem", "delivery", **_where(_troubled)),
 )
 
 transitions = Table(

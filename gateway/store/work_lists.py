@@ -315,8 +315,8 @@ def list_previous_applications(
     conn: Connection, agency: str, request: int, *, applicant_id: str, heading: str, limit: int = 10
 ) -> Sequence[Row[Any]]:
     """Return earlier applications of an applicant for goods of the same heading, newest first."""
-    found = (
-        select(*_COLUMNS, _r.decision)
+    found: Select[Any] = (
+        select(*_COLUMNS)
         .select_from(_SOURCE)
         .where(
             _s.agency == agency,

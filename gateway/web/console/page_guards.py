@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from flask import abort, g, redirect, request
 
 from gateway.accounts import OrganisationKind, Right
-from gateway.web.console.visitor_session import Visitor
+
+if TYPE_CHECKING:
+    from gateway.web.console.visitor_session import Visitor
 
 __all__ = ["check_return_path", "get_home_path", "get_visitor", "require_right", "require_sign_in"]
 

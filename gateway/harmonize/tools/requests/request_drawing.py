@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
-from gateway.harmonize.inverse import RequestReading, read_request
-from gateway.harmonize.inverse.content_inversion import Place, get_home_place
+from gateway.harmonize.inverse import Place, RequestReading, get_home_place, read_request
 from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.submission import make_missing_pointer, read_element_text
 from gateway.harmonize.tools.requests.request_form import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, redirect, render_template, request
 from sqlalchemy import Connection, Row
@@ -15,8 +15,10 @@ from gateway.store import WorkFilter, WorkTab, read_transaction, work_lists
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.visitor_session import Visitor
 from gateway.web.console.work.work_filters import build_list_url, format_place, read_work_filter
+
+if TYPE_CHECKING:
+    from gateway.web.console.visitor_session import Visitor
 
 __all__ = ["add_work_pages"]
 
