@@ -25,6 +25,7 @@ from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub
 from .receive import receive_parcel as receive_parcel
 from .receive import reject_parcel as reject_parcel
+from .register.account_changes import record_account_change as record_account_change
 from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules

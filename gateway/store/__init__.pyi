@@ -1,3 +1,5 @@
+from . import account_invitations as account_invitations
+from . import account_searches as account_searches
 from . import accounts as accounts
 from . import agency_requests as agency_requests
 from . import agreements as agreements
@@ -33,6 +35,8 @@ from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
 from . import work_lists as work_lists
+from .account_invitations import NewInvitation as NewInvitation
+from .account_searches import AccountFilter as AccountFilter
 from .accounts import NewAccount as NewAccount
 from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agreements import NewAgreement as NewAgreement

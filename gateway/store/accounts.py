@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from gateway.store.account_tables import account_roles, accounts, sessions, sign_ins
+from gateway.store.sign_in_tables import account_invitations
 
 __all__ = [
     "NewAccount",
@@ -110,13 +111,17 @@ def set_status(conn: Connection, account: int, status: str, at: datetime) -> Non
 def set_roles(
     conn: Connection, account: int, organisation: tuple[str, str], roles: Sequence[str], at: datetime
 ) -> None:
-    """Set the roles of an account in one organisation (kind, code); its sessions there end."""
+    """Set the roles of an account in one organisation (kind, code); its sessions there end.
+
+    Links that set a password are no longer good: who made one may not manage the account any more.
+    """
     kind, code = organisation
     there = and_(account_roles.c.kind == kind, account_roles.c.organisation == code)
     conn.execute(delete(account_roles).where(account_roles.c.account_id == account, there))
     rows = [{"account_id": account, "kind": kind, "organisation": code, "role": one} for one in set(roles)]
     if rows:
         conn.execute(insert(account_roles), rows)
+    conn.execute(delete(account_invitations).where(account_invitations.c.account_id == account))
     _end_sessions(conn, account, at, sessions.c.kind == kind, sessions.c.organisation == code)
 
 

@@ -14,6 +14,7 @@ from gateway.store.account_tables import accounts, sessions
 __all__ = [
     "NewSession",
     "end_session",
+    "end_sessions_of",
     "find_session",
     "insert_session",
     "list_by_account",
@@ -61,6 +62,12 @@ def end_session(conn: Connection, session: int, at: datetime) -> None:
     conn.execute(
         update(sessions).where(sessions.c.id == session, sessions.c.ended_at.is_(None)).values(ended_at=at)
     )
+
+
+def end_sessions_of(conn: Connection, account: int, at: datetime) -> int:
+    """End every session of an account; return how many stood."""
+    standing = (sessions.c.account_id == account, sessions.c.ended_at.is_(None))
+    return conn.execute(update(sessions).where(*standing).values(ended_at=at)).rowcount
 
 
 def set_notice(conn: Connection, session: int, notice: str | None) -> None:

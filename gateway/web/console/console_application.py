@@ -21,6 +21,8 @@ from gateway.web.console.page_guards import get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
 from gateway.web.console.page_translations import LANGUAGES, get_translations
 from gateway.web.console.passkey_pages import build_passkey_pages
+from gateway.web.console.people.people_pages import build_people_pages
+from gateway.web.console.people.welcome_pages import build_welcome_pages
 from gateway.web.console.visitor_session import Visitor, find_visitor
 from gateway.web.console.work.work_section import build_work_section
 
@@ -44,6 +46,8 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_blueprint(build_account_pages(services))
     application.register_blueprint(build_passkey_pages(services))
     application.register_blueprint(build_work_section(services))
+    application.register_blueprint(build_people_pages(services))
+    application.register_blueprint(build_welcome_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 

@@ -23,7 +23,7 @@ DOCUMENT = b'{"act":"approve","number":17}'
 @pytest.fixture
 def officer(console: Console) -> Browser:
     console.add_account("kim", AGENCY, "officer")
-    return console.sign_in("kim")
+    return console.enter("kim")
 
 
 def register(browser: Browser, authenticator: Authenticator, **fields: Any) -> TestResponse:
@@ -143,7 +143,7 @@ def test_challenges_of_a_network_are_limited(console: Console) -> None:
 
 def test_a_registration_is_answered_in_its_own_session(console: Console, officer: Browser) -> None:
     console.add_account("lee", AGENCY, "officer")
-    lee = console.sign_in("lee")
+    lee = console.enter("lee")
     officer.get("/console/account/passkeys")
     answer = Authenticator().create(officer.post("/console/account/passkeys/options").text)
     lee.get("/console/account/passkeys")
@@ -155,7 +155,7 @@ def test_a_passkey_belongs_to_one_account(console: Console, officer: Browser) ->
     authenticator = Authenticator()
     register(officer, authenticator)
     console.add_account("lee", AGENCY, "officer")
-    lee = console.sign_in("lee")
+    lee = console.enter("lee")
     assert register(lee, authenticator).status_code == 422
     assert lee.post("/console/account/passkeys/1/remove").status_code == 404
     officer.get("/console/account/passkeys")
@@ -206,12 +206,12 @@ def test_a_confirmation_is_of_the_person_and_the_session(console: Console, offic
     authenticator = Authenticator()
     register(officer, authenticator)
     console.add_account("lee", AGENCY, "approver")
-    lee = get_visitor(console, console.sign_in("lee"))
+    lee = get_visitor(console, console.enter("lee"))
     assert offer_confirmation(console.services, lee, DOCUMENT) is None
     options = offer_confirmation(console.services, get_visitor(console, officer), DOCUMENT)
     assert options is not None
     answer = authenticator.get(options)
-    second = get_visitor(console, console.sign_in("kim"))
+    second = get_visitor(console, console.enter("kim"))
     for visitor in (lee, second):
         with (
             pytest.raises(PasskeyError),

@@ -1,0 +1,1 @@
+"""The people of an organisation: who may sign in, with which roles."""
