@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
-        "accounts", "operations",
+        "accounts", "operations", "evidence", "harmonize", "state_machines",
     },
     "conformance": {"wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "share", "cases"},
 }  # fmt: skip

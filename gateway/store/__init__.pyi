@@ -21,6 +21,7 @@ from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import parties as parties
+from . import party_cases as party_cases
 from . import passkeys as passkeys
 from . import payloads as payloads
 from . import refusal_counts as refusal_counts
@@ -79,6 +80,8 @@ from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .parties import NewCertificate as NewCertificate
+from .party_cases import PartyCaseFilter as PartyCaseFilter
+from .party_cases import PartyCasePage as PartyCasePage
 from .passkeys import NewChallenge as NewChallenge
 from .passkeys import NewPasskey as NewPasskey
 from .prepared_statements import InsertIfAbsent as InsertIfAbsent

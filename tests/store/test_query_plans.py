@@ -10,6 +10,7 @@ from sqlalchemy import event
 from gateway.message_model import PartyId
 from gateway.store import (
     ListFilter,
+    PartyCaseFilter,
     StatisticsFilter,
     WorkFilter,
     WorkTab,
@@ -22,6 +23,7 @@ from gateway.store import (
     list_searches,
     messages,
     parties,
+    party_cases,
     register_version,
     work_lists,
     write_transaction,
@@ -144,6 +146,21 @@ QUESTIONS = {
         lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("QUEUED",))),
         "state",
         "ix_deliveries_due",
+    ),
+    "cases of a declarant": (
+        lambda conn: party_cases.search_party_cases(conn, PartyCaseFilter("broker", states=("DECIDED",))),
+        "declarant",
+        "ix_cases_declarant",
+    ),
+    "cases that a party sent": (
+        lambda conn: party_cases.search_party_cases(conn, PartyCaseFilter("broker")),
+        "applicant",
+        "ix_cases_applicant",
+    ),
+    "a case of a party": (
+        lambda conn: party_cases.search_party_cases(conn, PartyCaseFilter("broker", reference="R")),
+        "functional_reference",
+        "ix_cases_functional_reference",
     ),
     "statistics of a party": (
         lambda conn: daily_statistics.sum_statistics(

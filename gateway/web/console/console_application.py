@@ -16,6 +16,7 @@ from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.following import build_following_pages
 from gateway.web.console.page_formats import add_page_formats
 from gateway.web.console.page_guards import get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
@@ -48,6 +49,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_blueprint(build_work_section(services))
     application.register_blueprint(build_people_pages(services))
     application.register_blueprint(build_welcome_pages(services))
+    application.register_blueprint(build_following_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 

@@ -1,0 +1,76 @@
+"""Who holds a case now, and what it waits for, from the states of the case and of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from gateway.state_machines import CASE, REQUEST
+
+__all__ = ["CaseCustody", "CustodyHolder", "CustodyTask", "find_case_custody", "find_request_custody"]
+
+
+class CustodyHolder(StrEnum):
+    """Who must act next."""
+
+    APPLICANT = "applicant"
+    AGENCY = "agency"
+    HUB = "hub"
+
+
+class CustodyTask(StrEnum):
+    """What must be done next."""
+
+    ANSWER = "answer"
+    PAY = "pay"
+    INSPECT = "inspect"
+    DECIDE = "decide"
+    FORWARD = "forward"
+    REACH = "reach"
+    ADMIT = "admit"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseCustody:
+    """Who must do what, for which agency's application, until when."""
+
+    holder: CustodyHolder
+    task: CustodyTask
+    agency: str = ""
+    deadline: datetime | None = None
+
+
+_OF_REQUEST: Final = {
+    "INFORMATION_REQUIRED": (CustodyHolder.APPLICANT, CustodyTask.ANSWER),
+    "FEE_DUE": (CustodyHolder.APPLICANT, CustodyTask.PAY),
+    "INSPECTION": (CustodyHolder.AGENCY, CustodyTask.INSPECT),
+    "SENT": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
+    "ACKNOWLEDGED": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
+    "PREPARED": (CustodyHolder.HUB, CustodyTask.FORWARD),
+    "STRANDED": (CustodyHolder.HUB, CustodyTask.REACH),
+}
+_ORDER: Final = tuple(_OF_REQUEST.values())
+
+
+def find_request_custody(state: str, agency: str, deadline: datetime | None = None) -> CaseCustody | None:
+    """Return who holds one request; None when it is decided or cancelled."""
+    if state in REQUEST.final:
+        return None
+    holder, task = _OF_REQUEST[state]
+    return CaseCustody(holder, task, agency, deadline)
+
+
+def find_case_custody(state: str, requests: Iterable[CaseCustody | None]) -> tuple[CaseCustody, ...]:
+    """Return who holds a case: what the applicant must do comes first; empty when it is ended."""
+    if state in CASE.final:
+        return ()
+    if state == "OPENED":
+        return (CaseCustody(CustodyHolder.HUB, CustodyTask.ADMIT),)
+    if state == "DECIDED":
+        return (CaseCustody(CustodyHolder.HUB, CustodyTask.RELAY),)
+    waiting = [one for one in requests if one is not None]
+    return tuple(sorted(waiting, key=lambda one: _ORDER.index((one.holder, one.task))))

@@ -1,0 +1,330 @@
+"""What the page of one case shows, read once: who holds it, its applications, its timeline, its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from flask import g
+from sqlalchemy import Connection, Row
+
+from gateway.cases import CaseCustody, CustodyHolder, find_case_custody, find_request_custody
+from gateway.errors import PROBLEMS, Problem
+from gateway.harmonize import MappingBundle, find_fields_at
+from gateway.state_machines import CASE, REQUEST
+from gateway.store import agency_requests, decisions, messages, notices, transitions
+from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.following.case_signatures import (
+    SignatureFact,
+    SignedStatement,
+    list_agency_statements,
+    list_message_signatures,
+    verify_own_document,
+)
+from gateway.web.console.following.case_words import (
+    StateWords,
+    describe_case_state,
+    describe_custody,
+    describe_decision,
+    describe_request_state,
+    name_agency,
+    name_document,
+)
+from gateway.web.console.page_translations import translate
+
+__all__ = ["ApplicationView", "CaseView", "read_case_view"]
+
+_MOST_MESSAGES: Final = 200
+_LONGEST_TEXT: Final = 2000
+#: Steps that a notice of the agency tells better.
+_TOLD_BY_NOTICE: Final = frozenset({"ask", "inspect", "fee", "decide", "decide_item", "correct"})
+
+
+@dataclass(frozen=True, slots=True)
+class PointedField:
+    """A field that an agency points at: its label in the language of the page, and the pointer."""
+
+    label: str
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeView:
+    """A notice of an agency as received, with the signed octets that contained it."""
+
+    number: str
+    at: datetime
+    received_at: datetime
+    status_code: str
+    status: str
+    text: str
+    fields: tuple[PointedField, ...]
+    deadline: datetime | None
+    decided: int
+    statement: SignedStatement | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """A decision of an agency on one item; `past` when a later one took its place."""
+
+    row: Any
+    words: StateWords
+    past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationView:
+    """One application of the case at its agency."""
+
+    row: Any
+    agency: str
+    document: str
+    state: StateWords
+    since: datetime | None
+    custody: CaseCustody | None
+    waits: str
+    notices: tuple[NoticeView, ...]
+    decisions: tuple[DecisionView, ...]
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether the applicant must do something for it."""
+        return self.custody is not None and self.custody.holder is CustodyHolder.APPLICANT
+
+    @property
+    def question(self) -> NoticeView | None:
+        """Return the latest notice that asks for something and decides nothing."""
+        asking = [one for one in self.notices if not one.decided]
+        return max(asking, key=lambda one: (one.at, one.number), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One event: when, who, what; a notice where one tells it, a document where one came of it."""
+
+    at: datetime
+    who: str
+    words: str
+    kind: str = "idle"
+    notice: NoticeView | None = None
+    message: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A message of the case whose octets can be fetched, and the signatures on it."""
+
+    message: Any
+    words: str
+    signatures: tuple[SignatureFact, ...]
+    attachments: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """A problem of a refused submission: what was found, its place, and what the catalogue says of it."""
+
+    id: str
+    text: str
+    field: PointedField | None
+    known: Problem | None
+    is_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """Everything that the page of a case shows."""
+
+    case: Any
+    state: StateWords
+    held: tuple[str, ...]
+    since: datetime
+    applications: tuple[ApplicationView, ...]
+    timeline: tuple[TimelineEntry, ...]
+    documents: tuple[DocumentView, ...]
+    problems: tuple[ProblemView, ...] = field(default=())
+
+    @property
+    def requests_to_me(self) -> tuple[ApplicationView, ...]:
+        """Return the applications for which the applicant must do something."""
+        return tuple(one for one in self.applications if one.is_asked)
+
+
+def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) -> CaseView:
+    """Return what the page of a case shows."""
+    reader = _CaseReader(conn, services, case)
+    applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
+    custody = find_case_custody(case.state, (one.custody for one in applications))
+    bundle = services.hub.rules.bundle
+    steps = transitions.list_transitions(conn, CASE, case.id)
+    moved = [row.at for row in steps if row.from_state != row.to_state]
+    stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
+    since = [one.since for one in applications if one.since is not None and one.custody in custody[:1]]
+    return CaseView(
+        case=case,
+        state=describe_case_state(case.state, case.outcome),
+        held=tuple(dict.fromkeys(describe_custody(one, bundle) for one in custody)),
+        since=max(since or moved or [case.opened_at]),
+        applications=applications,
+        timeline=tuple(reader.list_timeline(steps, applications, stored)),
+        documents=tuple(reader.read_document(row) for row in reversed(stored)),
+        problems=tuple(reader.list_problems()),
+    )
+
+
+class _CaseReader:
+    """Reads the parts of one case."""
+
+    def __init__(self, conn: Connection, services: ConsoleServices, case: Row[Any]) -> None:
+        self._conn = conn
+        self._case = case
+        self._rules = services.hub.rules
+        self._signers = frozenset(one.certificate.sha256 for one in services.hub.signers)
+        self._bundle: MappingBundle = services.hub.rules.bundle
+        self._steps: dict[int, Sequence[Row[Any]]] = {}
+
+    def read_application(self, row: Row[Any]) -> ApplicationView:
+        steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
+        said = decisions.list_by_request(self._conn, row.id)
+        current = {one.decision for one in said if one.superseded_by is None}
+        custody = find_request_custody(row.state, row.agency, row.due_at)
+        return ApplicationView(
+            row=row,
+            agency=name_agency(self._bundle, row.agency),
+            document=name_document(self._bundle, row.document),
+            state=describe_request_state(row.state, _sum_up(current)),
+            since=max((one.at for one in steps if one.from_state != one.to_state), default=None),
+            custody=custody,
+            waits="" if custody is None else describe_custody(custody, self._bundle),
+            notices=tuple(self._list_notices(row, said)),
+            decisions=tuple(
+                DecisionView(one, describe_decision(one.decision), one.superseded_by is not None)
+                for one in sorted(said, key=lambda one: (one.item, one.law, one.id))
+            ),
+        )
+
+    def _list_notices(self, request: Row[Any], said: Sequence[Row[Any]]) -> Iterator[NoticeView]:
+        statements = {
+            number: one for one in list_agency_statements(self._conn, request.id) for number in one.notices
+        }
+        for row in notices.list_by_request(self._conn, request.id):
+            code = self._rules.status_codes.get(row.status_code)
+            yield NoticeView(
+                number=row.number,
+                at=row.issued_at,
+                received_at=row.received_at,
+                status_code=row.status_code,
+                status="" if code is None else code.name,
+                text=row.text[:_LONGEST_TEXT],
+                fields=tuple(self._name_field(pointer, request.document) for pointer in row.pointers),
+                deadline=row.deadline,
+                decided=sum(one.notice_no == row.number for one in said),
+                statement=statements.get(row.number),
+            )
+
+    def _name_field(self, pointer: str, document: str = "") -> PointedField:
+        """Return the label of the field at a pointer; without one the pointer alone."""
+        found = find_fields_at(self._bundle, pointer, document)
+        labels = [(one.ko if g.language == "ko" else one.en) or one.name for one in found[:3]]
+        return PointedField(", ".join(labels), pointer)
+
+    def list_problems(self) -> Iterator[ProblemView]:
+        """Yield the problems of a refused submission, then the warnings."""
+        for name, is_warning in (("problems", False), ("warnings", True)):
+            for one in (self._case.detail or {}).get(name, ()):
+                pointer = one.get("pointer") or ""
+                place = self._name_field(pointer) if pointer else None
+                known = PROBLEMS.get(one["id"])
+                yield ProblemView(one["id"], one["text"][:_LONGEST_TEXT], place, known, is_warning)
+
+    def list_timeline(
+        self,
+        steps: Sequence[Row[Any]],
+        applications: Sequence[ApplicationView],
+        stored: Sequence[Row[Any]],
+    ) -> list[TimelineEntry]:
+        """Return what happened, the newest first."""
+        found = [*self._list_case_entries(steps), *_list_message_entries(stored)]
+        for one in applications:
+            found += self._list_application_entries(one)
+        return sorted(found, key=lambda entry: entry.at, reverse=True)
+
+    def _list_case_entries(self, steps: Sequence[Row[Any]]) -> Iterator[TimelineEntry]:
+        gateway = translate("Gateway")
+        told = {
+            "refuse": (translate("The submission was not accepted."), "bad"),
+            "dispatch": (translate("The submission was accepted and divided among the agencies."), "good"),
+            "none_concerned": (translate("No agency is concerned."), "good"),
+            "last_decision": (translate("The last agency has decided."), "good"),
+            "correct": (translate("An agency has changed its decision."), "warn"),
+            "withdraw": (translate("The case was withdrawn."), "idle"),
+            "relayed": (translate("The case is closed: everything was delivered."), "good"),
+        }
+        for row in steps:
+            if row.event in told:
+                words, kind = told[row.event]
+                yield TimelineEntry(row.at, gateway, words, kind)
+
+    def _list_application_entries(self, one: ApplicationView) -> Iterator[TimelineEntry]:
+        told = {
+            "send": translate("The application was handed to the agency."),
+            "acknowledge": translate("The agency has received the application."),
+            "supplement": translate("The answer is on its way to the agency."),
+            "undeliverable": translate(
+                "The agency cannot be reached. An operator of the gateway looks at it."
+            ),
+            "resend": translate("The application is sent again."),
+            "cancel": translate("The application was cancelled."),
+        }
+        sent = False
+        for row in self._steps[one.row.id]:
+            if row.event in _TOLD_BY_NOTICE or row.event not in told or (row.event == "send" and sent):
+                continue
+            sent = sent or row.event == "send"
+            number = f" {row.detail}" if row.event == "acknowledge" and row.detail else ""
+            yield TimelineEntry(row.at, one.agency, f"{told[row.event]}{number}")
+        for notice in one.notices:
+            words = (
+                translate("The agency has decided.") if notice.decided else translate("The agency writes:")
+            )
+            kind = "good" if notice.decided else "warn"
+            yield TimelineEntry(notice.received_at, one.agency, words, kind, notice)
+
+    def read_document(self, row: Row[Any]) -> DocumentView:
+        """Return a message of the case with the signatures on it."""
+        signatures: tuple[SignatureFact, ...]
+        parts = messages.load_payloads(self._conn, row.id)
+        if row.direction == "in":
+            signatures = tuple(list_message_signatures(self._conn, row))
+        else:
+            known = self._signers | {row.signer_sha256 or ""}
+            signatures = (verify_own_document(parts[0].content, row.received_at, known),) if parts else ()
+        return DocumentView(row, _name_message(row), signatures, max(len(parts) - 1, 0))
+
+
+def _list_message_entries(stored: Sequence[Row[Any]]) -> Iterator[TimelineEntry]:
+    for row in stored:
+        who = row.from_party if row.direction == "in" else translate("Gateway")
+        yield TimelineEntry(row.received_at, who, _name_message(row), "idle", None, row.id)
+
+
+def _name_message(row: Row[Any]) -> str:
+    told = {
+        ("in", "Submit"): translate("Submission"),
+        ("in", "Supplement"): translate("Answer to a question"),
+        ("out", "Result"): translate("Result"),
+        ("out", "Notice"): translate("Notice"),
+    }
+    return told.get((row.direction, row.action), str(row.action))
+
+
+def _sum_up(current: set[str]) -> str:
+    """Return the outcome of an application in one word, empty while nothing is decided."""
+    if not current:
+        return ""
+    if "REJECTED" not in current:
+        return "APPROVED"
+    return "REJECTED" if current == {"REJECTED"} else "PARTIAL"

@@ -1,0 +1,109 @@
+"""States, outcomes and tasks of cases in words, with the sign and the colour that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import g
+
+from gateway.cases import CaseCustody, CustodyTask
+from gateway.harmonize import MappingBundle
+from gateway.web.console.page_translations import translate
+
+__all__ = [
+    "StateWords",
+    "describe_case_state",
+    "describe_custody",
+    "describe_decision",
+    "describe_request_state",
+    "name_agency",
+    "name_document",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """A state as a page shows it: its words, a sign, and the class of its colour."""
+
+    words: str
+    sign: str
+    kind: str
+
+
+def describe_case_state(state: str, outcome: str | None) -> StateWords:
+    """Return the state of a case, by its outcome when it has one."""
+    if outcome:
+        told = {
+            "APPROVED": StateWords(translate("Approved"), "✓", "good"),
+            "PARTIAL": StateWords(translate("Approved in part"), "◐", "warn"),
+            "REJECTED": StateWords(translate("Rejected"), "✗", "bad"),
+            "REFUSED": StateWords(translate("Not accepted"), "✗", "bad"),
+            "WITHDRAWN": StateWords(translate("Withdrawn"), "–", "idle"),
+        }
+        return told[outcome]
+    if state == "WITHDRAWN":
+        return StateWords(translate("Withdrawn"), "–", "idle")
+    if state == "OPENED":
+        return StateWords(translate("Being read"), "…", "idle")
+    return StateWords(translate("With the agencies"), "…", "idle")
+
+
+def describe_request_state(state: str, decided: str = "") -> StateWords:
+    """Return the state of an application; `decided` is its outcome in one word."""
+    if state == "DECIDED" and decided:
+        return describe_case_state("CLOSED", decided)
+    told = {
+        "PREPARED": StateWords(translate("On its way to the agency"), "…", "idle"),
+        "SENT": StateWords(translate("Sent to the agency"), "…", "idle"),
+        "ACKNOWLEDGED": StateWords(translate("Received by the agency"), "…", "idle"),
+        "INFORMATION_REQUIRED": StateWords(translate("Information is asked for"), "!", "warn"),
+        "INSPECTION": StateWords(translate("Inspection"), "!", "warn"),
+        "FEE_DUE": StateWords(translate("A fee is due"), "!", "warn"),
+        "STRANDED": StateWords(translate("The agency cannot be reached"), "!", "warn"),
+        "DECIDED": StateWords(translate("Decided"), "✓", "good"),
+        "CANCELLED": StateWords(translate("Cancelled"), "–", "idle"),
+    }
+    return told[state]
+
+
+def describe_decision(decision: str) -> StateWords:
+    """Return a decision of an agency on one item."""
+    told = {
+        "APPROVED": StateWords(translate("Approved"), "✓", "good"),
+        "APPROVED_WITH_CONDITIONS": StateWords(translate("Approved with conditions"), "✓", "warn"),
+        "REJECTED": StateWords(translate("Rejected"), "✗", "bad"),
+        "NOT_CONCERNED": StateWords(translate("Not concerned"), "–", "idle"),
+    }
+    return told[decision]
+
+
+def describe_custody(one: CaseCustody, bundle: MappingBundle) -> str:
+    """Return who must do what, in a short sentence."""
+    told = {
+        CustodyTask.ANSWER: translate("You: answer the question of %(agency)s"),
+        CustodyTask.PAY: translate("You: pay the fee of %(agency)s"),
+        CustodyTask.INSPECT: translate("%(agency)s: inspection"),
+        CustodyTask.DECIDE: translate("%(agency)s: decision"),
+        CustodyTask.FORWARD: translate("Gateway: hand the application to %(agency)s"),
+        CustodyTask.REACH: translate("Gateway: %(agency)s cannot be reached, it is tried again"),
+        CustodyTask.ADMIT: translate("Gateway: read the submission"),
+        CustodyTask.RELAY: translate("Gateway: deliver the result"),
+    }
+    return told[one.task] % {"agency": name_agency(bundle, one.agency)}
+
+
+def name_agency(bundle: MappingBundle, code: str) -> str:
+    """Return the name of an agency in the language of the page; the code where the mappings have none."""
+    return _choose_name(bundle.organisations.get(code), code)
+
+
+def name_document(bundle: MappingBundle, document: str) -> str:
+    """Return the name of a document in the language of the page; its id where the mappings have none."""
+    return _choose_name(bundle.documents.get(document), document)
+
+
+def _choose_name(named: Any, fallback: str) -> str:
+    if named is None:
+        return fallback
+    return str(named.ko if g.language == "ko" else named.en) or fallback

@@ -1,0 +1,71 @@
+"""The pages on which a party follows its cases."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, abort, render_template
+from sqlalchemy import Connection, Row
+from werkzeug.wrappers import Response
+
+from gateway.accounts import Right
+from gateway.cases import normalize_hub_number
+from gateway.store import party_cases, read_transaction
+from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.following.case_downloads import (
+    answer_bundle,
+    answer_message_part,
+    answer_statement,
+)
+from gateway.web.console.following.case_list_pages import answer_case_list
+from gateway.web.console.following.case_view import read_case_view
+from gateway.web.console.page_guards import get_visitor, require_right
+
+__all__ = ["build_following_pages"]
+
+
+def build_following_pages(services: ConsoleServices) -> Blueprint:
+    """Return the pages."""
+    pages = Blueprint("following", __name__, url_prefix="/console/cases")
+
+    @pages.get("")
+    @require_right(Right.READ_CASES)
+    def list_cases() -> str | Response:
+        return answer_case_list(services)
+
+    @pages.get("/<number>")
+    @require_right(Right.READ_CASES)
+    def show_case(number: str) -> str:
+        with read_transaction(services.engine) as conn:
+            view = read_case_view(conn, services, _find_case(conn, number))
+        return render_template("following/case.html", view=view, now=services.clock())
+
+    @pages.get("/<number>/messages/<int:message>/<part>")
+    @require_right(Right.READ_CASES)
+    def fetch_part(number: str, message: int, part: str) -> Response:
+        with read_transaction(services.engine) as conn:
+            return answer_message_part(conn, _find_case(conn, number), message, part)
+
+    @pages.get("/<number>/statements/<int:leaf>")
+    @require_right(Right.READ_CASES)
+    def fetch_statement(number: str, leaf: int) -> Response:
+        with read_transaction(services.engine) as conn:
+            return answer_statement(conn, _find_case(conn, number), leaf)
+
+    @pages.get("/<number>/evidence")
+    @require_right(Right.READ_CASES)
+    def fetch_evidence(number: str) -> Response:
+        with read_transaction(services.engine) as conn:
+            return answer_bundle(conn, _find_case(conn, number), services.clock())
+
+    return pages
+
+
+def _find_case(conn: Connection, number: str) -> Row[Any]:
+    """Return a case of the person's party; any other number is not found."""
+    party = get_visitor().organisation.code
+    found = party_cases.find_party_case(conn, party, normalize_hub_number(number[:64]))
+    if found is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return found

@@ -1,0 +1,205 @@
+"""A party follows its cases: list, timeline, documents with their signatures, and nobody else's."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import timedelta
+
+import pytest
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.evidence import tree_heads, verify_proof
+from gateway.evidence.inclusion_proofs import TimeStampAuthorities
+from gateway.store import messages, read_transaction, write_transaction
+from tests.kit.console import Browser, Console
+from tests.kit.story import Story, asked
+
+PARTY = ("party", "broker1")
+
+
+@pytest.fixture
+def broker(console: Console) -> Browser:
+    console.add_account("han", PARTY, "filer")
+    return console.sign_in("han")
+
+
+def seal(story: Story) -> None:
+    """Store a signed head over all evidence, as the hub does every minute."""
+    with write_transaction(story.house.engine) as conn:
+        head = tree_heads.make_next_head(conn, "hub", story.clock())
+        assert head is not None
+        assert tree_heads.store_head(conn, head.add_signature(story.hub.signer))
+
+
+def submit(story: Story) -> str:
+    story.submit()
+    story.tick()
+    return str(story.case().number)
+
+
+def test_the_list_says_what_each_case_waits_for(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    page = broker.get("/console/cases").text
+    assert number in page
+    assert "HB2026-000123" in page
+    assert "Korea Food &amp; Drug Administration: decision" in page
+    story.hear("KFDA", asked(story, "KFDA", "Q1", deadline=story.clock() + timedelta(days=3)))
+    page = broker.get("/console/cases").text
+    assert "You: answer the question of Korea Food &amp; Drug Administration" in page
+    story.decide_all()
+    story.tick()
+    assert "✓</span> Approved" in broker.get("/console/cases?state=ended").text
+
+
+def test_the_list_is_filtered_by_its_url(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    for query, found in {
+        "state=open": True,
+        "state=ended": False,
+        "reference=HB2026-000123": True,
+        "reference=HB2026": False,
+        "text=000123": True,
+        "text=nothing": False,
+        "text=%25": False,
+        "agency=KFDA": True,
+        "agency=EMC": False,
+        "since=2026-11-20&until=2026-11-20": True,
+        "since=2026-11-21": False,
+        "until=2026-11-19": False,
+        "since=nonsense&after=x": True,
+        "after=1": False,
+    }.items():
+        answer = broker.get(f"/console/cases?{query}")
+        assert answer.status_code == 200
+        assert (f"/console/cases/{number}" in answer.text) is found, query
+        assert (number in broker.get(f"/console/cases?{query}&format=csv").text) is found, query
+
+
+def test_a_case_number_is_found_however_it_is_written(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    written = number.lower().replace("-", " ")
+    assert f"/console/cases/{number}" in broker.get(f"/console/cases?reference={written}").text
+
+
+def test_nobody_sees_the_cases_of_another(story: Story, console: Console, broker: Browser) -> None:
+    number = submit(story)
+    story.register("other", "9X999")
+    console.add_account("lee", ("party", "other"), "manager")
+    console.add_account("kim", ("agency", "KFDA"), "head")
+    stranger, officer = console.sign_in("lee"), console.sign_in("kim")
+    assert number not in stranger.get("/console/cases").text
+    with read_transaction(story.house.engine) as conn:
+        message = messages.list_messages(conn, limit=1)[0].id
+    for path in ("", "/evidence", "/statements/1", f"/messages/{message}/document"):
+        assert stranger.get(f"/console/cases/{number}{path}").status_code == 404
+        assert officer.get(f"/console/cases/{number}{path}").status_code == 403
+    assert broker.get(f"/console/cases/{number}/messages/999/document").status_code == 404
+
+
+def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) -> None:
+    story.register("trader", "7T001")
+    story.mandate("broker1", "trader")
+
+    def act_for_trader(root) -> None:
+        declarant = root.find(".//{*}Declaration/{*}Declarant/{*}ID")
+        declarant.text = "7T001"
+        agent = root.makeelement(declarant.getparent().tag.replace("Declarant", "Agent"))
+        identifier = root.makeelement(declarant.tag)
+        identifier.text = "6N001"
+        agent.append(identifier)
+        place = root.find(".//{*}Declaration/{*}BorderTransportMeans")
+        place.addprevious(agent)
+
+    story.submit(story.submission(act_for_trader))
+    story.tick()
+    case = story.case()
+    assert (case.declarant, case.applicant) == ("trader", "broker1")
+    for name, party in (("han", "broker1"), ("kwon", "trader")):
+        console.add_account(name, ("party", party), "viewer")
+        page = console.sign_in(name).get(f"/console/cases/{case.number}")
+        assert page.status_code == 200
+        assert "trader" in page.text
+
+
+def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    question = asked(
+        story,
+        "KFDA",
+        "Q1",
+        text="Which label?\n라벨 <b>",
+        pointers=("42A/67A/68A[2]/23A/137",),
+        deadline=story.clock() + timedelta(days=3),
+    )
+    story.hear("KFDA", question)
+    page = broker.get(f"/console/cases/{number}").text
+    assert "You: answer the question of" in page
+    assert "Which label?\n라벨 &lt;b&gt;" in page
+    assert "Deadline" in page
+    assert "42A/67A/68A[2]/23A/137" in page
+    story.tick()
+    story.decide("KPTA")
+    story.decide("NPQS", DecisionCode.REJECTED)
+    story.decide("KFDA", number="N2")
+    story.tick()
+    page = broker.get(f"/console/cases/{number}").text
+    assert "Approved in part" in page
+    assert "NPQS-P-N1" in page
+    assert "The last agency has decided." in page
+    assert "Signature valid" in page
+
+
+def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Browser) -> None:
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    page = broker.get(f"/console/cases/{story.case().number}").text
+    assert "Not accepted" in page
+    assert "What to do" in page
+    assert "GW" in page
+
+
+def test_files_are_given_octet_for_octet_and_never_shown(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    story.decide_all()
+    story.tick()
+    with read_transaction(story.house.engine) as conn:
+        stored = messages.list_messages(conn, case_id=story.case().id)
+        came = next(row for row in stored if row.direction == "in")
+        told = next(row for row in stored if row.action == "Result")
+        parts = messages.load_payloads(conn, came.id)
+        receipt = messages.find_response(conn, came.id)
+        result = messages.load_payloads(conn, told.id)[0].content
+    assert receipt is not None
+    for path, content in (
+        (f"messages/{came.id}/document", parts[0].content),
+        (f"messages/{came.id}/1", parts[1].content),
+        (f"messages/{came.id}/receipt", receipt.body),
+        (f"messages/{told.id}/document", result),
+    ):
+        answer = broker.get(f"/console/cases/{number}/{path}")
+        assert answer.data == content
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for path in (f"messages/{came.id}/0", f"messages/{came.id}/9", f"messages/{told.id}/receipt"):
+        assert broker.get(f"/console/cases/{number}/{path}").status_code == 404
+
+
+def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    early = zipfile.ZipFile(io.BytesIO(broker.get(f"/console/cases/{number}/evidence").data))
+    assert "Not yet sealed" in early.read("README.txt").decode()
+    story.decide_all()
+    story.tick()
+    seal(story)
+    answer = broker.get(f"/console/cases/{number}/evidence")
+    bundle = zipfile.ZipFile(io.BytesIO(answer.data))
+    names = bundle.namelist()
+    assert any(name.endswith("/receipt.xml") for name in names)
+    proof = json.loads(bundle.read("proofs/case.json"))
+    found = verify_proof(proof, TimeStampAuthorities())
+    assert {leaf["kind"] for leaf in found.leaves} >= {"admitted", "decided"}
+    assert "Not yet sealed" not in bundle.read("README.txt").decode()
