@@ -7,6 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakKeyDictionary
 
 from flask import abort, g, redirect, request
 
@@ -15,11 +16,21 @@ from gateway.accounts import OrganisationKind, Right
 if TYPE_CHECKING:
     from gateway.web.console.visitor_session import Visitor
 
-__all__ = ["check_return_path", "get_home_path", "get_visitor", "require_right", "require_sign_in"]
+__all__ = [
+    "check_return_path",
+    "find_required_right",
+    "get_home_path",
+    "get_visitor",
+    "needs_sign_in",
+    "require_right",
+    "require_sign_in",
+]
 
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
 _SIGN_IN: Final = "/console/sign-in"
+#: Every guarded page, with the right that it asks for.
+_GUARDED: Final[WeakKeyDictionary[Callable[..., object], Right | None]] = WeakKeyDictionary()
 #: The first page of a person, by the kind of the organisation.
 _HOMES: Final = {
     OrganisationKind.AGENCY: "/console/work",
@@ -50,6 +61,7 @@ def require_sign_in(page: Callable[_Parameters, _Answer]) -> Callable[_Parameter
         get_visitor()
         return page(*arguments, **named)
 
+    _GUARDED[guarded] = None
     return guarded
 
 
@@ -65,9 +77,20 @@ def require_right(
                 abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
             return page(*arguments, **named)
 
+        _GUARDED[guarded] = right
         return guarded
 
     return decorate
+
+
+def needs_sign_in(page: Callable[..., object]) -> bool:
+    """Return whether a page has a guard."""
+    return page in _GUARDED
+
+
+def find_required_right(page: Callable[..., object]) -> Right | None:
+    """Return the right that a page asks for; None when a sign-in suffices, or nothing."""
+    return _GUARDED.get(page)
 
 
 def check_return_path(path: str) -> str:
