@@ -45,9 +45,9 @@ axe.run(document, {runOnly: {type: 'tag', values: arguments[0]}}).then(
 
 
 @contextmanager
-def serve_pages(console: Console) -> Iterator[str]:
-    """Serve a console on a port of its own; yield its URL."""
-    server = make_server("127.0.0.1", 0, console.application, threaded=True)
+def serve_pages(console: Console, port: int = 0) -> Iterator[str]:
+    """Serve a console on a port of its own, or on `port`; yield its URL."""
+    server = make_server("127.0.0.1", port, console.application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
