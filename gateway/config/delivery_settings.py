@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from gateway.config.pki import AgencyKeySettings
 from gateway.config.value_types import Count, Duration, SettingsSection, Url
 
 __all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
@@ -100,10 +101,40 @@ class AgencySettings(_PartnerSettings):
         "", description="Contact of the agency for the operator, for example a telephone number."
     )
 
+    console: bool = Field(
+        False,
+        description=(
+            "Whether the agency has no system of its own: its officers decide at the console. Such an "
+            "agency has no endpoint, and needs a key in `[agency.<code>.pki]`."
+        ),
+    )
+    four_eyes: bool = Field(
+        False,
+        description=(
+            "Whether a decision, a correction or a revocation at the console needs two officers: one "
+            "proposes it, another one approves it."
+        ),
+    )
+    confirm: tuple[Literal["passkey", "certificate", "session"], ...] = Field(
+        ("passkey", "certificate"),
+        min_length=1,
+        description=(
+            "How an officer may confirm a decision at the console: with a passkey, with a client "
+            "certificate, or by being signed in (`session`)."
+        ),
+    )
+    pki: AgencyKeySettings = Field(
+        AgencyKeySettings(), description="The key of an agency that decides at the console."
+    )
+
     @model_validator(mode="after")
-    def _check_endpoint_given(self) -> AgencySettings:
-        if self.channel == "soap" and self.endpoint is None:
-            raise ValueError("an agency with the channel soap needs an endpoint")
+    def _check_channel(self) -> AgencySettings:
+        if self.console and self.endpoint is not None:
+            raise ValueError("an agency with console = true has no endpoint")
+        if self.console and not self.pki.names_key:
+            raise ValueError("an agency with console = true needs signing_key or token under pki")
+        if self.channel == "soap" and self.endpoint is None and not self.console:
+            raise ValueError("an agency with the channel soap needs an endpoint or console = true")
         return self
 
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, field_validator, model_validator
 from gateway.config.secret_values import Secret
 from gateway.config.value_types import Location, SettingsSection
 
-__all__ = ["NextKeySettings", "PkiSettings", "TokenSettings"]
+__all__ = ["AgencyKeySettings", "NextKeySettings", "PkiSettings", "TokenSettings"]
 
 
 class TokenSettings(SettingsSection):
@@ -27,6 +27,38 @@ class TokenSettings(SettingsSection):
     def _check_token_keys(self) -> TokenSettings:
         if self.module is not None and not (self.label and self.key and self.pin):
             raise ValueError("a token needs module, label, key and pin")
+        return self
+
+
+class AgencyKeySettings(SettingsSection):
+    """The key of an agency that decides at the console; the gateway keeps the key for it."""
+
+    signing_key: Secret | None = Field(
+        None,
+        description=(
+            "Private key of the agency, in the form of `pki.signing_key`. It signs the acts of the "
+            "agency's officers at the console."
+        ),
+    )
+    signing_password: Secret | None = Field(
+        None, description="Password of the file of the agency's private key, if it is encrypted."
+    )
+    signing_certificate: Location | None = Field(
+        None, description="Certificate of the agency's key. A PKCS#12 file contains its own certificate."
+    )
+    token: TokenSettings = Field(
+        TokenSettings(), description="PKCS#11 token with the agency's key, if the key is in a token."
+    )
+
+    @property
+    def names_key(self) -> bool:
+        """Return whether the settings name a key."""
+        return self.signing_key is not None or self.token.module is not None
+
+    @model_validator(mode="after")
+    def _check_token_certificate(self) -> AgencyKeySettings:
+        if self.token.module is not None and self.signing_certificate is None:
+            raise ValueError("the key of a token needs signing_certificate")
         return self
 
 

@@ -26,7 +26,8 @@ PartyOf = Callable[[str], str | None]
 class PartnerService:
     """One partner of the settings: WSDL (a name means a shipped one), address, registered party, options.
 
-    `bounds` limit the time of its answers; None: the limits of the HTTP client.
+    `bounds` limit the time of its answers; None: the limits of the HTTP client. With `console` it has no
+    system: its officers decide at the console.
     """
 
     wsdl: WsdlFile | str
@@ -34,6 +35,7 @@ class PartnerService:
     party: str
     unsigned_faults: bool = False
     bounds: HttpLimits | None = None
+    console: bool = False
 
 
 class PartnerDirectory:
@@ -60,6 +62,11 @@ class PartnerDirectory:
     def has_destination(self, destination: str) -> bool:
         """Return whether the destination is configured."""
         return destination in self._partners()
+
+    def is_at_console(self, destination: str) -> bool:
+        """Return whether a destination has no system, by the settings: its calls rest in the mailbox."""
+        partner = self._partners().get(destination)
+        return partner is not None and partner.console
 
     def compose_call(self, call: OutgoingCall) -> bytes:
         """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract.

@@ -24,6 +24,8 @@ __all__ = ["PartnerSettings", "SettingsFile", "build_partners", "build_retry_pla
 
 _log = logging.getLogger(__name__)
 _TEMPLATE = "agency-template.wsdl"
+#: The address of an agency that decides at the console, in the calls to it.
+_CONSOLE = "urn:single-window:console:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,13 @@ class PartnerSettings:
         self._changed = changed
         self._stamp = file.get_file_state() if file else (0, 0)
         self._lock = threading.Lock()
+        self._settings = settings
         self._known = (build_partners(settings), build_retry_plans(settings))
+
+    def get_settings(self) -> Settings:
+        """Return the current settings, as far as they concern partners."""
+        self._get_current_settings()
+        return self._settings
 
     def get_partners(self) -> Mapping[str, PartnerService]:
         """Return the partners that are called over SOAP, by destination."""
@@ -87,6 +95,7 @@ class PartnerSettings:
                 "%s has changed and cannot be used, the partners stay as they were: %s", file.path, problem
             )
             return
+        self._settings = settings
         self._known = (build_partners(settings), build_retry_plans(settings))
         _log.warning("%s has changed: the partners are read again", file.path)
 
@@ -96,7 +105,7 @@ def build_partners(settings: Settings) -> dict[str, PartnerService]:
     found = {
         code: _build_partner(code, agency, _name_own_wsdl(settings, code))
         for code, agency in settings.agency.items()
-        if agency.channel == "soap" and agency.endpoint
+        if agency.console or (agency.channel == "soap" and agency.endpoint)
     }
     if settings.customs.endpoint:
         own = WsdlFile("customs.wsdl", None, settings.share.folders, "customs.wsdl_sha256")
@@ -118,8 +127,13 @@ def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: Wsd
     """Return a partner; its WSDL is the configured one, else its own file if it exists, else the template."""
     chosen = called.wsdl or (own.name if has_wsdl_file(own) else _TEMPLATE)
     frozen = replace(own, name=chosen, sha256=called.wsdl_sha256)
+    console = isinstance(called, AgencySettings) and called.console
     return PartnerService(
-        frozen, called.endpoint or "", called.party or name, bounds=HttpLimits.from_time_out(called.time_out)
+        frozen,
+        f"{_CONSOLE}{name}" if console else called.endpoint or "",
+        called.party or name,
+        bounds=HttpLimits.from_time_out(called.time_out),
+        console=console,
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from gateway.cases import AgencyAnswer, SignedReply
-from gateway.delivery.http_client import HttpClient, HttpLimits
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.pki import Certificate, Signer
 
-__all__ = ["SoapCaller", "SoapDestination", "compose_service_call"]
+__all__ = ["CallSender", "SoapCaller", "SoapDestination", "compose_service_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,15 @@ class SoapDestination:
     bounds: HttpLimits | None = None
 
 
+class CallSender(Protocol):
+    """Takes a signed call to its destination and returns the answer: by HTTP, or in process."""
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
+    ) -> HttpAnswer:
+        """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed one."""
+
+
 def compose_service_call(destination: SoapDestination, call: ServiceCall) -> bytes:
     """Return the octets to store for `call`: each attempt sends their MessageID and Body."""
     return load_contract(destination.wsdl).compose_envelope(call)
@@ -42,7 +53,7 @@ class SoapCaller:
     """
 
     def __init__(
-        self, sender: HttpClient, signer: Callable[[], Signer], clock: Callable[[], datetime]
+        self, sender: CallSender, signer: Callable[[], Signer], clock: Callable[[], datetime]
     ) -> None:
         self._sender = sender
         self._signer = signer

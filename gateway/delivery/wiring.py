@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from gateway.config import Settings, TimeStampSettings
 from gateway.delivery.agents import (
+    ConsoleMailbox,
     FetchAgent,
     LocalAgent,
     MshAgent,
@@ -32,6 +33,7 @@ from gateway.delivery.tls_connector import PerHostConnector
 from gateway.hub import (
     AGENT,
     CUSTOMS,
+    AgencyKeys,
     Hub,
     build_hub,
     build_hub_base,
@@ -105,7 +107,11 @@ def _build_agents(
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),
         "soap": PartnerAgent(
-            hub, SoapCaller(sender, lambda: hub.signer, hub.clock), partners, watched.get_retry_plans
+            hub,
+            SoapCaller(sender, lambda: hub.signer, hub.clock),
+            partners,
+            watched.get_retry_plans,
+            ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),
         ),
         "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls),
         AGENT: FetchAgent(hub, read_fetch_sources(settings), plan, delivery.lease, tls),

@@ -1,3 +1,4 @@
+from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED
 from .delivery import ANSWER_NOT_UNDERSTOOD as ANSWER_NOT_UNDERSTOOD
 from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP
 from .delivery import CASE_CLOSED as CASE_CLOSED
@@ -9,8 +10,10 @@ from .delivery import PARTNER_FAULT as PARTNER_FAULT
 from .delivery import PUT_ASIDE as PUT_ASIDE
 from .delivery import REFUSED_FOR_GOOD as REFUSED_FOR_GOOD
 from .delivery import REPLY_UNMATCHED as REPLY_UNMATCHED
+from .delivery import SHOWN_CHANGED as SHOWN_CHANGED
 from .delivery import TRANSITION_REFUSED as TRANSITION_REFUSED
 from .delivery import UNREACHABLE as UNREACHABLE
+from .delivery import WORKED_ON_BY_ANOTHER as WORKED_ON_BY_ANOTHER
 from .documents import ATTACHMENT_MISMATCH as ATTACHMENT_MISMATCH
 from .documents import CODE_UNKNOWN as CODE_UNKNOWN
 from .documents import DECLARANT_NOT_ALLOWED as DECLARANT_NOT_ALLOWED

@@ -154,7 +154,10 @@ CASE_CLOSED = Problem(
     id="GW703",
     title="reply after the case was closed",
     meaning="The reply arrived after its case had ended.",
-    cause="The case was withdrawn or refused, or the application was cancelled, before the reply arrived.",
+    cause=(
+        "The case was withdrawn or refused, or the application was cancelled, before the reply arrived. Or "
+        "the agency's officers decided the application at the console while its own system was away."
+    ),
     remedy="The reply is not stored. Contact the operator if the decision must be recorded.",
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
@@ -177,5 +180,38 @@ TRANSITION_REFUSED = Problem(
     cause="The action was done already, came too late, or another action came first.",
     remedy="Look at the current state. The detail lists the events that this state accepts.",
     soap="Server",
+    http=409,
+)
+
+SHOWN_CHANGED = Problem(
+    id="GW706",
+    title="changed since it was shown",
+    meaning="The application or the proposal is not the one that was shown. Nothing was done.",
+    cause="A supplement, a notice, a decision or another officer changed it in the meantime.",
+    remedy="Open the application again, look at what is new, and repeat the act.",
+    http=409,
+)
+
+ACT_NOT_PERMITTED = Problem(
+    id="GW707",
+    title="act not permitted",
+    meaning="This person may not do this, or not in this way. Nothing was done.",
+    cause=(
+        "The role does not have the right, the same person proposed the decision, the act is not confirmed "
+        "as the organisation demands, or the organisation does not decide at the console."
+    ),
+    remedy=(
+        "Read the detail. Let another officer approve, confirm with the passkey or the certificate, or ask "
+        "the head of the organisation for the role."
+    ),
+    http=403,
+)
+
+WORKED_ON_BY_ANOTHER = Problem(
+    id="GW708",
+    title="another officer works on it",
+    meaning="The application is in the hands of another officer, or another act is under way.",
+    cause="It was claimed, handed over or proposed in the meantime.",
+    remedy="Open the application again. The head of the organisation can hand it over.",
     http=409,
 )

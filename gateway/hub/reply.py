@@ -10,7 +10,7 @@ decision the case is DECIDED and its conclusion is queued (`gateway.hub.conclude
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,11 +50,12 @@ from gateway.store import (
     correlations,
     decisions,
     notices,
+    officer_acts,
     payloads,
     write_transaction,
 )
 
-__all__ = ["apply_answer", "apply_call_back", "describe_signer"]
+__all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "describe_signer"]
 
 _ACTOR = "reply"
 #: For a reply whose signed octets are not stored.
@@ -63,21 +64,44 @@ _UNKNOWN_REPLY = SignedReply()
 _ASKING = frozenset({"ask", "inspect", "fee"})
 
 
-def apply_call_back(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply = _UNKNOWN_REPLY) -> str:
+#: Is called in the transaction of a call-back, with its locked request, before the request is changed.
+CallBackWitness = Callable[[Connection, Row[Any], datetime], None]
+
+
+def apply_call_back(
+    hub: Hub,
+    agency: str,
+    said: AgencyCallback,
+    spoken: SignedReply = _UNKNOWN_REPLY,
+    witness: CallBackWitness | None = None,
+) -> str:
     """Apply an answer that `agency` sent in a call of its own; return the case number.
 
     `spoken` is the signed call as received; it is stored with the request as proof of its origin.
+    `witness` is given for the act of an officer at the console, and may refuse it.
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
-    was cancelled.
+    was cancelled, or was decided at the console and the call is of the agency's own system.
     """
     with write_transaction(hub.engine, "reply.call_back") as conn:
         request = _find_request(conn, agency, said)
         case = cases.lock_case(conn, request.case_id)
         now = hub.clock()
+        if witness is not None:
+            witness(conn, request, now)
+        elif _comes_after_console(conn, request, said.answer):
+            detail = f"application {request.number} was decided at the console"
+            raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, spoken, now)
         _apply_to_request(conn, hub, (case, request.id), said.answer, now)
     return str(case.number)
+
+
+def _comes_after_console(conn: Connection, request: Row[Any], answer: AgencyAnswer) -> bool:
+    """Return whether the agency's own system decides what its officers decided at the console."""
+    return (
+        isinstance(answer, Notice) and bool(answer.decisions) and officer_acts.has_decided(conn, request.id)
+    )
 
 
 def _record_signed_reply(
@@ -115,8 +139,14 @@ def apply_answer(
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        _record_signed_reply(conn, hub, request, spoken, now)
-        _apply_to_request(conn, hub, (case, request.id), answer, now)
+        if _comes_after_console(conn, request, answer):
+            # The call was under way when the agency was switched to the console, and is answered too late.
+            data = {"agency": request.agency, **describe_signer(hub, spoken)}
+            kept = payloads.store_payload(conn, spoken.envelope, now)
+            record_evidence(conn, "overtaken", "request", request.id, kept, data, now)
+        else:
+            _record_signed_reply(conn, hub, request, spoken, now)
+            _apply_to_request(conn, hub, (case, request.id), answer, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 

@@ -6,6 +6,8 @@ from . import agreements as agreements
 from . import application_summaries as application_summaries
 from . import audit_log as audit_log
 from . import cases as cases
+from . import console_mailbox as console_mailbox
+from . import console_switches as console_switches
 from . import correlations as correlations
 from . import daily_statistics as daily_statistics
 from . import decisions as decisions
@@ -20,6 +22,7 @@ from . import mandates as mandates
 from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
+from . import officer_acts as officer_acts
 from . import parties as parties
 from . import party_cases as party_cases
 from . import passkeys as passkeys
@@ -35,6 +38,7 @@ from . import time_stamps as time_stamps
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
+from . import work_claims as work_claims
 from . import work_lists as work_lists
 from .account_invitations import NewInvitation as NewInvitation
 from .account_searches import AccountFilter as AccountFilter
@@ -48,12 +52,13 @@ from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter
 from .cases import NewCase as NewCase
-from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import CertificateCoverage as CertificateCoverage
 from .certificate_coverage import UsagePeriod as UsagePeriod
+from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import compute_coverage as compute_coverage
 from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
+from .console_mailbox import NewMailboxCall as NewMailboxCall
 from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import choose_band as choose_band
@@ -79,6 +84,7 @@ from .messages import HttpResponse as HttpResponse
 from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
+from .officer_acts import NewOfficerAct as NewOfficerAct
 from .parties import NewCertificate as NewCertificate
 from .party_cases import PartyCaseFilter as PartyCaseFilter
 from .party_cases import PartyCasePage as PartyCasePage

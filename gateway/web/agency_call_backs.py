@@ -7,7 +7,13 @@ from datetime import datetime
 
 from gateway.cases import AgencyCallback, SignedReply
 from gateway.errors import SIGNER_MISMATCH, GatewayError
-from gateway.hub import ConnectionClaim, Hub, apply_call_back, check_client_certificate
+from gateway.hub import (
+    CallBackWitness,
+    ConnectionClaim,
+    Hub,
+    apply_call_back,
+    check_client_certificate,
+)
 from gateway.pki import Certificate, CertificateUse
 from gateway.web.server import Environ
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
@@ -18,15 +24,20 @@ _TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # 
 
 
 class HubCallBackHandler:
-    """Gives agency calls to the hub; the party that signed a call is the agency that it comes from."""
+    """Gives agency calls to the hub; the party that signed a call is the agency that it comes from.
 
-    def __init__(self, hub: Hub) -> None:
+    `find_witness` returns, for the act of an officer at the console, what is done in the transaction of
+    the call before it changes anything.
+    """
+
+    def __init__(self, hub: Hub, find_witness: Callable[[Caller], CallBackWitness] | None = None) -> None:
         self._hub = hub
+        self._find_witness = find_witness
 
     def _apply_call_back(self, said: AgencyCallback, caller: Caller) -> None:
-        apply_call_back(
-            self._hub, caller.party, said, SignedReply(caller.envelope, caller.certificate.sha256)
-        )
+        spoken = SignedReply(caller.envelope, caller.certificate.sha256)
+        witness = None if self._find_witness is None else self._find_witness(caller)
+        apply_call_back(self._hub, caller.party, said, spoken, witness)
 
     def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
         """Record that the agency has an application, with its receipt number."""

@@ -11,6 +11,7 @@ from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
 from gateway.process_log import set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web.console import build_console, build_console_services
+from gateway.web.officers import build_officer_desk, keep_resuming_acts
 from gateway.web.server import (
     ExitingRequestGate,
     HttpServerSettings,
@@ -84,7 +85,9 @@ def load_console() -> RequestGate:
     def build() -> WsgiApplication:
         hub = build_hub(settings, RejectingComposer())
         hub.refresh_snapshot()
-        return build_console(build_console_services(hub, settings))
+        services = build_console_services(hub, settings)
+        keep_resuming_acts(build_officer_desk(hub, settings, services.public_url))
+        return build_console(services)
 
     served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
     tune_garbage_collector()

@@ -1,5 +1,6 @@
 from .addressing import AddressingHeaders as AddressingHeaders
 from .addressing import add_destination as add_destination
+from .addressing import build_addressed_envelope as build_addressed_envelope
 from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import TreeByteRanges as TreeByteRanges

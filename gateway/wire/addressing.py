@@ -13,9 +13,15 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
-from gateway.wire.namespaces import ANONYMOUS, WSA
+from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA
 
-__all__ = ["AddressingHeaders", "add_destination", "read_addressing", "write_addressing"]
+__all__ = [
+    "AddressingHeaders",
+    "add_destination",
+    "build_addressed_envelope",
+    "read_addressing",
+    "write_addressing",
+]
 
 _ONCE: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
 _ENDPOINTS: Final = ("From", "ReplyTo", "FaultTo")
@@ -44,6 +50,14 @@ def write_addressing(header: etree._Element, values: AddressingHeaders) -> None:
         return
     reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo", nsmap={"wsa": WSA})
     _append_header(reply_to, "Address", ANONYMOUS)
+
+
+def build_addressed_envelope(content: etree._Element, values: AddressingHeaders) -> etree._Element:
+    """Return an unsigned SOAP 1.1 envelope with `content` as its Body."""
+    root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
+    write_addressing(etree.SubElement(root, f"{{{SOAP11}}}Header"), values)
+    etree.SubElement(root, f"{{{SOAP11}}}Body").append(content)
+    return root
 
 
 def add_destination(header: etree._Element, address: str) -> None:

@@ -12,11 +12,18 @@ from datetime import datetime
 from lxml import etree
 
 from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation
-from gateway.conformance.partners import CONTENT_TYPE, build_addressed_envelope
+from gateway.conformance.partners import CONTENT_TYPE
 from gateway.message_model import MemoryBody, Unit, UserMessage
 from gateway.pki import Signer
 from gateway.protocols import Parcel, build_envelope_tree, packaging
-from gateway.wire import AddressingHeaders, MimePart, parse_xml, serialize_element, write_multipart_related
+from gateway.wire import (
+    AddressingHeaders,
+    MimePart,
+    build_addressed_envelope,
+    parse_xml,
+    serialize_element,
+    write_multipart_related,
+)
 from gateway.xmlsec import sign_message, sign_soap_envelope
 
 #: Signs an envelope in place, over the payloads given by Content-ID.

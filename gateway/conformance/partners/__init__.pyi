@@ -38,6 +38,5 @@ from .partner_identity import read_membership as read_membership
 from .sending_outcome import SendingError as SendingError
 from .sending_outcome import SendingState as SendingState
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE
-from .soap_endpoint import build_addressed_envelope as build_addressed_envelope
 from .soap_endpoint import load_service_description as load_service_description
 from .soap_endpoint import make_message_id as make_message_id

@@ -16,9 +16,9 @@ from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
 from gateway.conformance.partners.hub_documents import read_hub_answer
 from gateway.conformance.partners.journal import Journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
-from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE, build_addressed_envelope
+from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE
 from gateway.errors import GatewayError
-from gateway.wire import SERVICE_AGENCY, AddressingHeaders, serialize_element
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, build_addressed_envelope, serialize_element
 from gateway.xmlsec import sign_soap_envelope
 
 __all__ = ["Callback", "CallbackQueue"]

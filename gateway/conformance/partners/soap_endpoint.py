@@ -32,6 +32,7 @@ from gateway.wire import (
     SoapEnvelope,
     SoapFault,
     WsdlOperation,
+    build_addressed_envelope,
     canonicalize_element,
     check_must_understand,
     is_text_xml,
@@ -76,14 +77,6 @@ def load_service_description(name: str) -> ServiceDescription:
 def make_message_id() -> str:
     """Return a new MessageID."""
     return f"urn:uuid:{uuid.uuid4()}"
-
-
-def build_addressed_envelope(content: etree._Element, values: AddressingHeaders) -> etree._Element:
-    """Return an unsigned envelope with `content` as its Body."""
-    root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
-    write_addressing(etree.SubElement(root, f"{{{SOAP11}}}Header"), values)
-    etree.SubElement(root, f"{{{SOAP11}}}Body").append(content)
-    return root
 
 
 class SoapEndpoint:

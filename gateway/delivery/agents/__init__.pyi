@@ -1,3 +1,4 @@
+from .console_mailbox import ConsoleMailbox as ConsoleMailbox
 from .fetch_agent import FetchAgent as FetchAgent
 from .fetch_agent import list_recurring_fetches as list_recurring_fetches
 from .local_agent import LocalAgent as LocalAgent

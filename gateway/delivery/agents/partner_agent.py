@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from gateway.cases import AgencyAnswer, SignedReply
+from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.partner_directory import PartnerDirectory
@@ -25,7 +26,10 @@ _NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
 
 
 class PartnerAgent:
-    """Calls a partner's service with the stored envelope, signed anew on each attempt."""
+    """Calls a partner's service with the stored envelope, signed anew on each attempt.
+
+    What goes to an agency that decides at the console rests in its `mailbox` instead.
+    """
 
     def __init__(
         self,
@@ -33,11 +37,13 @@ class PartnerAgent:
         soap: SoapCaller,
         partners: PartnerDirectory,
         plans: Callable[[], Mapping[str, RetryPlan]],
+        mailbox: ConsoleMailbox | None = None,
     ) -> None:
         self._hub = hub
         self._soap = soap
         self._partners = partners
         self._plans = plans
+        self._mailbox = mailbox
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the partner's plan; a partner that is no longer in the settings gets no retry."""
@@ -47,6 +53,10 @@ class PartnerAgent:
         """Make one attempt and store what the partner answered."""
         with read_transaction(self._hub.engine) as conn:
             envelope = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+            route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
+        if route is not None and self._mailbox is not None:
+            self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
+            return
         heard = self._soap.exchange_call(envelope, self._partners.resolve_destination(lease.destination))
         kill_at_failpoint("soap.after_call")
         if lease.subject_type == "request":
@@ -54,6 +64,12 @@ class PartnerAgent:
             reply.apply_answer(self._hub, int(lease.subject_id), heard, finish)
         else:
             self._complete_customs_call(lease, *heard)
+
+    def _rest_call(self, lease: DeliveryLease, rested: RestedCall, route: str) -> None:
+        """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
+        finish = make_lease_finisher(lease, self._hub.clock)
+        done = rested.make_finisher(lease, self._hub, finish, switched=route == "switched")
+        reply.apply_answer(self._hub, int(lease.subject_id), (rested.answer, rested.reply), done)
 
     def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
         """Store that customs has accepted a call; the last one may close the case."""

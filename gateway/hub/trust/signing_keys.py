@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gateway.config import NextKeySettings, PkiSettings, Settings
+from gateway.config import AgencyKeySettings, NextKeySettings, PkiSettings, Settings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki import Signer, TokenKeyLocation, TokenSigner, is_pkcs12_file, load_signer, read_certificate
 
-__all__ = ["NextSigningKey", "load_hub_signer", "load_next_signing_key", "read_key_file"]
+__all__ = [
+    "NextSigningKey",
+    "load_agency_signer",
+    "load_hub_signer",
+    "load_next_signing_key",
+    "read_key_file",
+]
 
 
 _log = logging.getLogger(__name__)
@@ -42,7 +48,7 @@ def load_next_signing_key(settings: Settings) -> NextSigningKey | None:
     )
 
 
-def _load_section_signer(pki: PkiSettings | NextKeySettings, where: str) -> Signer:
+def _load_section_signer(pki: PkiSettings | NextKeySettings | AgencyKeySettings, where: str) -> Signer:
     token = pki.token
     if token.module is not None and token.pin is not None:
         place = TokenKeyLocation(str(token.module), token.label, token.key)
@@ -55,7 +61,17 @@ def _load_section_signer(pki: PkiSettings | NextKeySettings, where: str) -> Sign
     return load_signer(key, _read_signing_certificate(pki, where), password)
 
 
-def _read_signing_certificate(pki: PkiSettings | NextKeySettings, where: str) -> bytes:
+def load_agency_signer(settings: Settings, agency: str) -> Signer:
+    """Return the key that the hub keeps for an agency; raises GW803 when there is none."""
+    section = settings.agency.get(agency)
+    where = f"agency.{agency[:40]}.pki"
+    if section is None or not section.pki.names_key:
+        detail = f"the settings have no key of {agency[:40]}, with which the acts of its officers are signed"
+        raise GatewayError(KEY_UNAVAILABLE, detail, f"{where}.signing_key")
+    return _load_section_signer(section.pki, where)
+
+
+def _read_signing_certificate(pki: PkiSettings | NextKeySettings | AgencyKeySettings, where: str) -> bytes:
     if pki.signing_certificate is None:
         raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", f"{where}.signing_certificate")
     return read_key_file(pki.signing_certificate, f"{where}.signing_certificate")

@@ -32,7 +32,6 @@ from gateway.conformance.partners import (
     CONTENT_TYPE,
     HttpReply,
     IncomingRequest,
-    build_addressed_envelope,
     make_message_id,
 )
 from gateway.errors import NOT_SUPPORTED, GatewayError
@@ -47,6 +46,7 @@ from gateway.wire import (
     ServiceDescription,
     SoapFault,
     WsdlOperation,
+    build_addressed_envelope,
     parse_xml,
     read_addressing,
     read_envelope,

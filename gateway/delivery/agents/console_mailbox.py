@@ -1,0 +1,154 @@
+"""Lets calls to an agency without a system come to rest in the mailbox of the console.
+
+The call is signed as it would be sent. The answer is the one that an agency's own system gives when it
+has received an application, signed with the key that the hub keeps for the agency. It is opened and
+judged as every answer is, so that nothing behind it can tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lxml import etree
+from sqlalchemy import Connection
+
+from gateway.cases import AgencyAnswer, SignedReply
+from gateway.delivery.http_answer_reader import HttpAnswer
+from gateway.delivery.http_client import HttpLimits
+from gateway.delivery.partner_directory import PartnerDirectory
+from gateway.delivery.service_contracts import load_contract
+from gateway.delivery.soap_caller import SoapCaller, SoapDestination
+from gateway.errors import NO_ADDRESS, REQUEST_INVALID, GatewayError
+from gateway.hub import AgencyKeys, Hub
+from gateway.pki import Signer
+from gateway.store import (
+    DeliveryLease,
+    NewMailboxCall,
+    console_mailbox,
+    console_switches,
+    payloads,
+)
+from gateway.wire import (
+    AddressingHeaders,
+    ServiceDescription,
+    build_addressed_envelope,
+    parse_xml,
+    read_addressing,
+    read_envelope,
+    serialize_element,
+)
+from gateway.xmlsec import sign_soap_envelope
+
+__all__ = ["ConsoleMailbox", "RestedCall"]
+
+_CONTENT_TYPE = "text/xml; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class RestedCall:
+    """A call as the hub signed it, and the answer of the mailbox."""
+
+    call: bytes
+    answer: AgencyAnswer
+    reply: SignedReply
+
+    def make_finisher(
+        self, lease: DeliveryLease, hub: Hub, finish: Callable[[Connection], None], *, switched: bool
+    ) -> Callable[[Connection], None]:
+        """Return what ends the delivery in the transaction of its effect: the call is in the mailbox then.
+
+        It raises when the agency went back to its own system in the meantime.
+        """
+
+        def rest_call(conn: Connection) -> None:
+            if switched and not console_switches.share_switch(conn, lease.destination):
+                detail = f"{lease.destination[:40]} went back to its own system during the delivery"
+                raise GatewayError(NO_ADDRESS, detail, "agency")
+            now = hub.clock()
+            new = NewMailboxCall(
+                agency=lease.destination,
+                request_id=int(lease.subject_id),
+                case_id=lease.case_id or 0,
+                delivery_id=lease.id,
+                operation=str(lease.parameters.get("operation")),
+                call_sha256=payloads.store_payload(conn, self.call, now),
+            )
+            console_mailbox.insert_call(conn, new, now)
+            finish(conn)
+
+        return rest_call
+
+
+class ConsoleMailbox:
+    """Takes the calls to agencies that decide at the console; `keys` are the keys kept for them."""
+
+    def __init__(self, hub: Hub, partners: PartnerDirectory, keys: AgencyKeys) -> None:
+        self._hub = hub
+        self._partners = partners
+        self._keys = keys
+
+    def find_route(self, conn: Connection, lease: DeliveryLease) -> str | None:
+        """Return why a delivery rests in the mailbox: `console`, `followed` or `switched`; None: it does not.
+
+        What follows an application that rests here rests here too, also after the agency is back.
+        """
+        if lease.subject_type != "request":
+            return None
+        if self._partners.is_at_console(lease.destination):
+            return "console"
+        if console_mailbox.has_application(conn, int(lease.subject_id)):
+            return "followed"
+        return "switched" if console_switches.find_switch(conn, lease.destination) is not None else None
+
+    def take_call(self, envelope: bytes, agency: str) -> RestedCall:
+        """Sign a call as for the agency's system, and answer it; raises GW803 without the agency's key."""
+        destination = self._partners.resolve_destination(agency)
+        desk = _MailboxDesk(destination, self._keys.get_signer(agency), self._hub)
+        caller = SoapCaller(desk, lambda: self._hub.signer, self._hub.clock)
+        answer, reply = caller.exchange_call(envelope, destination)
+        return RestedCall(desk.call, answer, reply)
+
+
+class _MailboxDesk:
+    """Stands where HTTP stands: keeps the signed call, and returns the agency's signed answer."""
+
+    def __init__(self, destination: SoapDestination, signer: Signer, hub: Hub) -> None:
+        self._description: ServiceDescription = load_contract(destination.wsdl).description
+        self._signer = signer
+        self._hub = hub
+        self.call = b""
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
+    ) -> HttpAnswer:
+        """Return the answer `Acknowledged` to a call of the hub."""
+        del url, headers, bounds
+        self.call = body
+        envelope = read_envelope(parse_xml(body))
+        content = envelope.body_elements[0]
+        operation = self._description.find_by_request(str(content.tag))
+        number = content.findtext("{*}ApplicationNumber")
+        if operation is None or envelope.header is None or number is None:
+            raise GatewayError(
+                REQUEST_INVALID, "the call is about no application", "/soap:Envelope/soap:Body"
+            )
+        response = _build_acknowledgment(operation.response, f"C-{' '.join(number.split())}")
+        values = AddressingHeaders(
+            operation.reply_action,
+            f"urn:uuid:{self._hub.new_uuid()}",
+            None,
+            read_addressing(envelope.header).message_id,
+        )
+        root = build_addressed_envelope(response, values)
+        sign_soap_envelope(root, self._signer, now=self._hub.clock())
+        return HttpAnswer(200, {"content-type": _CONTENT_TYPE}, serialize_element(root))
+
+
+def _build_acknowledgment(response: str, receipt: str) -> etree._Element:
+    namespace = etree.QName(response).namespace
+    root = etree.Element(response)
+    answer = etree.SubElement(root, f"{{{namespace}}}Answer")
+    acknowledged = etree.SubElement(answer, f"{{{namespace}}}Acknowledged")
+    etree.SubElement(acknowledged, f"{{{namespace}}}ReceiptNumber").text = receipt
+    return root

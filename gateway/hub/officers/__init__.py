@@ -1,0 +1,7 @@
+"""Officers at the console: what they see of an application, their acts, their claims, switched agencies."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+from .act_records import ActBegin as ActBegin
+from .act_records import ProposalStep as ProposalStep
+from .act_records import approve_proposal as approve_proposal
+from .act_records import begin_act as begin_act
+from .act_records import end_proposal as end_proposal
+from .act_records import record_performed_act as record_performed_act
+from .act_records import record_refused_act as record_refused_act
+from .acting_officer import ActingOfficer as ActingOfficer
+from .acting_officer import ConfirmedAct as ConfirmedAct
+from .agency_switches import switch_agency_back as switch_agency_back
+from .agency_switches import switch_agency_to_console as switch_agency_to_console
+from .application_facts import ApplicationFacts as ApplicationFacts
+from .application_facts import read_application_facts as read_application_facts
+from .work_assignment import ClaimChange as ClaimChange
+from .work_assignment import change_work_claim as change_work_claim

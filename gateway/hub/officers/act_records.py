@@ -1,0 +1,318 @@
+"""Records the acts of officers: proposed, approved, intended, performed.
+
+An act is recorded as intended before its call is made, with what is decided and what was shown. The
+transaction of its effect marks it as performed. After a crash between the two it is performed again, with
+the same MessageID and the same Body. Each step leaves evidence and a row of audit in its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import OfficerAct, encode_act, get_act_kind
+from gateway.errors import (
+    ACT_NOT_PERMITTED,
+    REPLY_UNMATCHED,
+    SHOWN_CHANGED,
+    TRANSITION_REFUSED,
+    WORKED_ON_BY_ANOTHER,
+    GatewayError,
+)
+from gateway.evidence import record_evidence
+from gateway.hub.hub import Hub
+from gateway.hub.officers.acting_officer import ActingOfficer, ConfirmedAct
+from gateway.hub.officers.application_facts import ApplicationFacts, read_application_facts
+from gateway.hub.officers.work_assignment import check_claim
+from gateway.store import (
+    AuditEntry,
+    NewOfficerAct,
+    agency_requests,
+    audit_log,
+    cases,
+    officer_acts,
+    payloads,
+    write_transaction,
+)
+
+__all__ = [
+    "ActBegin",
+    "ProposalStep",
+    "approve_proposal",
+    "begin_act",
+    "end_proposal",
+    "record_performed_act",
+    "record_refused_act",
+]
+
+#: Acts on what has been decided, and acts for which something must be undecided.
+_AFTERWARDS = frozenset({"correct", "revoke"})
+_NOT_CHANGED = {"correct": "corrected", "revoke": "revoked"}
+
+
+@dataclass(frozen=True, slots=True)
+class ActBegin:
+    """An act that begins: the application, the act, the digest of what was shown.
+
+    `confirm` checks, in the transaction, how it was confirmed. `proposed` says that another officer must
+    approve it. `may_act` tells, in the transaction, whether the application is in the hands of the
+    console.
+    """
+
+    number: str
+    act: OfficerAct
+    shown: str
+    confirm: Callable[[Connection], ConfirmedAct]
+    proposed: bool
+    may_act: Callable[[Connection, int], bool]
+
+
+def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
+    """Record an act as proposed or intended; return its id.
+
+    Raises GW701 for an application of another agency, GW705 when its state does not allow the act, GW706
+    when it is not the one that was shown, GW707 when it is not at the console, and GW708 when another
+    person works on it or another act is under way.
+    """
+    with write_transaction(hub.engine, "officer.begin") as conn:
+        facts = _lock_facts(conn, officer.agency, begin.number)
+        request = facts.request
+        _check_beginning(conn, officer, begin, facts)
+        now = hub.clock()
+        number = officer_acts.count_by_request(conn, request.id) + 1
+        new = NewOfficerAct(
+            request_id=request.id,
+            agency=officer.agency,
+            kind=get_act_kind(begin.act),
+            state="PROPOSED" if begin.proposed else "INTENDED",
+            content=payloads.store_payload(conn, encode_act(begin.number, begin.shown, begin.act), now),
+            shown_sha256=payloads.store_payload(conn, facts.encode_shown(), now),
+            account_id=officer.account,
+            name=officer.name,
+            role=officer.role,
+            confirmation=_store_confirmation(conn, begin.confirm(conn), now),
+            message_id=f"urn:uuid:{hub.new_uuid()}",
+            notice_number=f"{request.number}-C{number:02d}",
+            issued_at=None if begin.proposed else now,
+        )
+        act = officer_acts.insert_act(conn, new, now)
+        if act is None:
+            detail = f"another act about {request.number} is under way"
+            raise GatewayError(WORKED_ON_BY_ANOTHER, detail)
+        row = officer_acts.find_act(conn, act)
+        assert row is not None
+        _record_step(conn, row, officer, "proposed" if begin.proposed else "intended", now)
+    return act
+
+
+def _lock_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
+    """Lock the case of an application, and return the facts as they are then."""
+    request = agency_requests.find_by_number(conn, number)
+    if request is not None and request.agency == agency:
+        cases.lock_case(conn, request.case_id)
+    facts = read_application_facts(conn, agency, number)
+    if facts is None:
+        raise GatewayError(REPLY_UNMATCHED, f"{agency} has no application {number[:40]!r}")
+    return facts
+
+
+def _check_beginning(
+    conn: Connection, officer: ActingOfficer, begin: ActBegin, facts: ApplicationFacts
+) -> None:
+    request, kind = facts.request, get_act_kind(begin.act)
+    if not begin.may_act(conn, request.id):
+        detail = f"application {request.number} is with the system of {officer.agency}, not at the console"
+        raise GatewayError(ACT_NOT_PERMITTED, detail)
+    _check_shown(facts, begin.shown)
+    check_claim(conn, request.id, officer)
+    if request.state == "CANCELLED":
+        raise GatewayError(TRANSITION_REFUSED, f"application {request.number} was cancelled", "state")
+    if kind in _AFTERWARDS and request.state != "DECIDED":
+        detail = f"application {request.number} is not decided, and cannot be {_NOT_CHANGED[kind]}"
+        raise GatewayError(TRANSITION_REFUSED, detail, "state")
+    if kind not in _AFTERWARDS and request.state == "DECIDED":
+        detail = f"application {request.number} is decided; a decision is corrected or revoked"
+        raise GatewayError(TRANSITION_REFUSED, detail, "state")
+
+
+def _check_shown(facts: ApplicationFacts, shown: str) -> None:
+    if facts.compute_shown_digest() != shown:
+        detail = f"application {facts.request.number} was changed after it was shown"
+        raise GatewayError(SHOWN_CHANGED, detail, "shown")
+
+
+def _store_confirmation(conn: Connection, confirmed: ConfirmedAct, at: datetime) -> dict[str, Any]:
+    data = dict(confirmed.data)
+    if confirmed.octets:
+        data["octets"] = payloads.store_payload(conn, confirmed.octets, at)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalStep:
+    """A step with a proposal: which, its digest as seen, and the digest of the application as shown."""
+
+    act: int
+    digest: str
+    shown: str | None = None
+
+
+def approve_proposal(
+    hub: Hub,
+    officer: ActingOfficer,
+    step: ProposalStep,
+    confirm: Callable[[Connection, str], ConfirmedAct],
+    may_act: Callable[[Connection, int], bool],
+) -> None:
+    """Record that another officer approves a proposal, which is intended from now on.
+
+    `confirm` gets the octets of what was proposed by their digest. Raises GW706 when the proposal or the
+    application is not the one that was shown, and GW707 for the person who proposed it.
+    """
+    with write_transaction(hub.engine, "officer.approve") as conn:
+        row = _find_proposal(conn, officer, step)
+        facts = _lock_facts(conn, officer.agency, _get_number(conn, row))
+        row = _find_proposal(conn, officer, step)
+        if row.account_id == officer.account:
+            raise GatewayError(ACT_NOT_PERMITTED, "who proposes a decision does not approve it", "officer")
+        if not may_act(conn, row.request_id):
+            raise GatewayError(ACT_NOT_PERMITTED, f"{officer.agency} is not at the console")
+        _check_shown(facts, row.shown_sha256)
+        _check_shown(facts, step.shown or "")
+        now = hub.clock()
+        values = {
+            "approver_id": officer.account,
+            "approver_name": officer.name,
+            "approver_role": officer.role,
+            "approver_confirmation": _store_confirmation(conn, confirm(conn, row.content), now),
+            "issued_at": now,
+        }
+        if not officer_acts.change_act(conn, row.id, "PROPOSED", "INTENDED", **values):
+            raise _make_lost_proposal(row)
+        approved = officer_acts.find_act(conn, row.id)
+        assert approved is not None
+        _record_step(conn, approved, officer, "approved", now)
+
+
+def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: str | None) -> None:
+    """Return a proposal to its author with a reason; without one, its author withdraws it.
+
+    Raises GW706 when it is not the proposal that was shown, and GW707 for the wrong person.
+    """
+    with write_transaction(hub.engine, "officer.end_proposal") as conn:
+        row = _find_proposal(conn, officer, step)
+        own = row.account_id == officer.account
+        if own != (reason is None):
+            words = "only its author withdraws a proposal" if reason is None else "its author withdraws it"
+            raise GatewayError(ACT_NOT_PERMITTED, words, "officer")
+        now = hub.clock()
+        values: dict[str, Any] = {"ended_at": now, "reason": reason}
+        if reason is not None:
+            values |= {
+                "approver_id": officer.account,
+                "approver_name": officer.name,
+                "approver_role": officer.role,
+            }
+        after = "WITHDRAWN" if reason is None else "RETURNED"
+        if not officer_acts.change_act(conn, row.id, "PROPOSED", after, **values):
+            raise _make_lost_proposal(row)
+        _record_step(conn, row, officer, after.lower(), now, reason)
+
+
+def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> Row[Any]:
+    row = officer_acts.find_act(conn, step.act)
+    if row is None or row.agency != officer.agency:
+        raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no proposal {step.act}")
+    if row.state != "PROPOSED" or row.content != step.digest:
+        raise _make_lost_proposal(row)
+    return row
+
+
+def _make_lost_proposal(row: Row[Any]) -> GatewayError:
+    detail = f"proposal {row.id} is not the one that was shown"
+    if row.state != "PROPOSED":
+        detail = f"proposal {row.id} was {row.state.lower()} in the meantime"
+    return GatewayError(SHOWN_CHANGED, detail, "proposal")
+
+
+def _get_number(conn: Connection, act: Row[Any]) -> str:
+    request = agency_requests.find_by_id(conn, act.request_id)
+    assert request is not None
+    return str(request.number)
+
+
+def record_performed_act(
+    conn: Connection, message_id: str, request: Row[Any], envelope: bytes, now: datetime
+) -> None:
+    """Mark an act as performed, in the transaction of its effect; the case is locked.
+
+    Raises GW706 when the application has changed since it was shown, and GW705 when the act has been
+    performed, or is not intended any more.
+    """
+    row = officer_acts.find_by_message_id(conn, message_id)
+    if row is None or row.request_id != request.id:
+        raise GatewayError(REPLY_UNMATCHED, "no officer has intended this call", "wsa:MessageID")
+    facts = read_application_facts(conn, row.agency, request.number)
+    assert facts is not None
+    if row.state == "INTENDED":
+        _check_shown(facts, row.shown_sha256)
+    values = {"ended_at": now, "call_sha256": payloads.store_payload(conn, envelope, now)}
+    if not officer_acts.change_act(conn, row.id, "INTENDED", "PERFORMED", **values):
+        raise GatewayError(TRANSITION_REFUSED, f"act {row.id} is {row.state}, not INTENDED", "state")
+    done = officer_acts.find_act(conn, row.id)
+    assert done is not None
+    _record_step(conn, done, None, "performed", now)
+
+
+def record_refused_act(hub: Hub, act: int, problem: GatewayError) -> bool:
+    """Record that the call of an act was refused for good; return False when it ended otherwise."""
+    with write_transaction(hub.engine, "officer.refused") as conn:
+        now = hub.clock()
+        values = {"ended_at": now, "problem": problem.problem.id, "detail": str(problem)[:500]}
+        changed = officer_acts.change_act(conn, act, "INTENDED", "REFUSED", **values)
+        row = officer_acts.find_act(conn, act)
+        if changed and row is not None:
+            _record_step(conn, row, None, "refused", now, row.detail)
+    return changed
+
+
+def _record_step(
+    conn: Connection,
+    act: Row[Any],
+    officer: ActingOfficer | None,
+    step: str,
+    now: datetime,
+    reason: str | None = None,
+) -> None:
+    """Record a step of an act: as evidence, and in the audit."""
+    began = {"account": act.account_id, "name": act.name, "role": act.role}
+    data: dict[str, Any] = {
+        "act": act.id,
+        "kind": act.kind,
+        "step": step,
+        "agency": act.agency,
+        "officer": began,
+        "shown": act.shown_sha256,
+        "at": act.at.isoformat(),
+        "confirmed": act.confirmation,
+        "message": act.message_id,
+        "notice": act.notice_number,
+    }
+    if act.approver_id is not None:
+        approver = {"account": act.approver_id, "name": act.approver_name, "role": act.approver_role}
+        data |= {"approver": approver, "approval": act.approver_confirmation}
+    if act.call_sha256 is not None:
+        data["call"] = act.call_sha256
+    if reason is not None:
+        data["reason"] = reason
+    record_evidence(conn, "act", "request", act.request_id, act.content, data, now)
+    name, role = (officer.name, officer.role) if officer is not None else (act.name, act.role)
+    outcome = "refused" if step == "refused" else "done"
+    after = {"act": act.id, "step": step, "content": act.content}
+    what = f"application {act.notice_number.rpartition('-')[0]}"
+    entry = AuditEntry(name, role, f"officer {act.kind}", what, outcome, after=after)
+    audit_log.record_action(conn, entry, now)

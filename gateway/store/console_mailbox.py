@@ -1,0 +1,62 @@
+"""Stores the console's mailbox: calls to agencies whose officers decide at the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from gateway.state_machines import REQUEST
+from gateway.store.officer_tables import console_mailbox
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.tables import agency_requests
+
+__all__ = ["NewMailboxCall", "count_undecided", "has_application", "insert_call", "list_by_request"]
+
+_INSERT = InsertIfAbsent(console_mailbox, ("delivery_id",), "id")
+#: Undecided applications are counted up to this number.
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewMailboxCall:
+    """A call that came to rest: for which agency, about which request, by which delivery."""
+
+    agency: str
+    request_id: int
+    case_id: int
+    delivery_id: int
+    operation: str
+    call_sha256: str
+
+
+def insert_call(conn: Connection, call: NewMailboxCall, at: datetime) -> bool:
+    """Store a call; return False when the delivery came to rest before."""
+    return _INSERT.insert_one(conn, asdict(call) | {"received_at": at}) is not None
+
+
+def has_application(conn: Connection, request: int) -> bool:
+    """Return whether an application itself came to rest, so that all that follows it belongs here."""
+    found = select(console_mailbox.c.id).where(console_mailbox.c.request_id == request)
+    return conn.execute(found.limit(1)).first() is not None
+
+
+def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+    """Return the calls about a request, oldest first."""
+    found = select(console_mailbox).where(console_mailbox.c.request_id == request)
+    return conn.execute(found.order_by(console_mailbox.c.id)).all()
+
+
+def count_undecided(conn: Connection, agency: str) -> int:
+    """Return how many applications of an agency rest here undecided, counted up to 10,000."""
+    waiting = (
+        select(console_mailbox.c.request_id)
+        .join(agency_requests, agency_requests.c.id == console_mailbox.c.request_id)
+        .where(console_mailbox.c.agency == agency, agency_requests.c.state.not_in(sorted(REQUEST.final)))
+        .distinct()
+        .limit(_MOST)
+    )
+    return int(conn.execute(select(func.count()).select_from(waiting.subquery())).scalar_one())

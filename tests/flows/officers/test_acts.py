@@ -1,0 +1,245 @@
+"""An agency without a system: its officers decide at the console, and nobody downstream sees a difference."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases import (
+    DecisionCode,
+    DecisionPurpose,
+    InformationAct,
+    InspectionAct,
+    ReceiveAct,
+    list_unsent_words,
+)
+from gateway.errors import GatewayError
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.state_machines import DELIVERY, REQUEST
+from gateway.store import audit_log, officer_acts, payloads
+from gateway.store.engine import read_transaction
+from gateway.xmlsec import STRICT
+from gateway.xmlsec.wss import verify_soap_envelope
+from tests.kit.house import signer_named
+from tests.kit.officers import ConsoleStory
+
+
+def acts_of(story: ConsoleStory, request: int) -> list[dict[str, Any]]:
+    """Return what the evidence says of the acts about a request."""
+    with read_transaction(story.house.engine) as conn:
+        leaves = list_subject_leaves(conn, "request", request)
+    return [json.loads(row.data) | {"digest": row.digest} for row in leaves if row.kind == "act"]
+
+
+def octets_of(story: ConsoleStory, digest: str) -> bytes:
+    with read_transaction(story.house.engine) as conn:
+        return payloads.get_payload_octets(conn, digest)
+
+
+def signer_of(story: ConsoleStory, envelope: etree._Element) -> Any:
+    return verify_soap_envelope(envelope, STRICT, now=story.clock()).certificate
+
+
+def refused(problem: str) -> Any:
+    return pytest.raises(GatewayError, match=problem)
+
+
+def test_a_call_to_an_agency_at_the_console_rests_in_its_mailbox(engine: Engine) -> None:
+    story = ConsoleStory(engine, "KFDA")
+    seen = story.arrive()
+    assert [call.destination for call in story.soap.calls].count("KFDA") == 0
+    assert (seen.state, seen.receipt_number) == ("ACKNOWLEDGED", f"C-{seen.number}")
+    row = story.delivery(destination="KFDA")
+    assert row.state == "DELIVERED"
+    assert [event for event, _ in story.steps(DELIVERY, row.id)] == ["lease", "delivered"]
+    # What downstream sees is what an agency's own system causes.
+    other = story.request("NPQS").id
+    assert story.evidence("request", seen.request) == story.evidence("request", other)
+    assert story.steps(REQUEST, seen.request) == story.steps(REQUEST, other)
+    (call,) = seen.calls
+    assert call.operation == "SubmitApplication"
+    stored = etree.fromstring(octets_of(story, call.payload_sha256))
+    assert signer_of(story, stored) == signer_named("hub").certificate
+    reply = etree.fromstring(octets_of(story, story.request("KFDA").reply_sha256))
+    assert signer_of(story, reply) == signer_named("kfda").certificate
+    document = story.desk.read_call_document(call)
+    assert seen.number in {one.text for one in document.iterchildren("*")}
+    assert [one.media_type for one in story.desk.list_call_attachments(call)] == ["application/pdf"]
+
+
+def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    kim = story.officer("kim")
+    story.decide_others()
+    act = story.decision(
+        DecisionCode.APPROVED_WITH_CONDITIONS,
+        quantity=Decimal("12.5"),
+        unit="KGM",
+        conditions=("표시 라벨을 붙일 것",),
+    )
+    done = story.desk.perform_act(kim, seen.number, act, seen.shown)
+    assert (done.state, done.problem, done.case_number) == ("PERFORMED", None, seen.case_number)
+    story.tick()
+    assert story.outcome() == ("APPROVED", {1: "APPROVED_WITH_CONDITIONS", 2: "APPROVED", 3: "APPROVED"})
+    assert story.customs_codes() == ["18", "19"]
+    call = etree.fromstring(octets_of(story, story.request("KPTA").reply_sha256))
+    assert signer_of(story, call) == signer_named("kpta").certificate
+    said = call[-1][0]
+    assert etree.QName(said).localname == "SubmitDecision"
+    assert [said.findtext(f"{{*}}Decision/{{*}}{name}") for name in ("quantity", "unit", "condition")] == [
+        "12.5", "KGM", "표시 라벨을 붙일 것",
+    ]  # fmt: skip
+    # Beside the officer's leaves, the evidence is that of an agency with a system.
+    kinds = [kind for kind in story.evidence("request", seen.request) if kind != "act"]
+    assert kinds == ["sent", "reply", "acknowledged", "reply", "notice"]
+    assert story.steps(REQUEST, seen.request) == story.steps(REQUEST, story.request("KFDA").id)
+
+
+def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    kim = story.officer("kim")
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    intended, performed = acts_of(story, seen.request)
+    assert [one["step"] for one in (intended, performed)] == ["intended", "performed"]
+    assert performed["officer"] == {"account": kim.account, "name": "kim", "role": "officer"}
+    assert performed["shown"] == seen.shown
+    assert performed["confirmed"] == {"method": "session"}
+    decided = json.loads(octets_of(story, performed["digest"]))
+    assert (decided["application"], decided["shown"], decided["act"]) == (seen.number, seen.shown, "decide")
+    shown = json.loads(octets_of(story, seen.shown))
+    assert shown["document"] == story.request("KPTA").document_sha256
+    assert performed["call"] == story.request("KPTA").reply_sha256
+    with read_transaction(engine) as conn:
+        rows = audit_log.list_actions(conn, actor="kim")
+    assert [(row.action, row.after["step"]) for row in reversed(rows)] == [
+        ("officer decide", "intended"), ("officer decide", "performed"),
+    ]  # fmt: skip
+
+
+def test_receive_ask_and_inspect(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    kim = story.officer("kim")
+    assert story.desk.perform_act(kim, seen.number, ReceiveAct(), seen.shown).state == "PERFORMED"
+    seen = story.look()
+    assert seen.status_code == "C04"
+    pointers = ("42A/67A[1]/68A[1]/23A/138",)
+    ask = InformationAct("Which lot?", pointers, story.clock() + timedelta(days=7))
+    assert story.desk.perform_act(kim, seen.number, ask, seen.shown).state == "PERFORMED"
+    seen = story.look()
+    assert (seen.state, seen.due_at) == ("INFORMATION_REQUIRED", ask.deadline)
+    look = InspectionAct("E01", "field", story.clock().date(), "Incheon", "to be opened")
+    assert list_unsent_words(look) == ("kind", "on", "place", "findings")
+    assert story.desk.perform_act(kim, seen.number, look, seen.shown).state == "PERFORMED"
+    assert story.look().state == "INSPECTION"
+    kept = json.loads(octets_of(story, acts_of(story, seen.request)[-1]["digest"]))
+    assert (kept["place"], kept["findings"]) == ("Incheon", "to be opened")
+    story.tick()
+    notices = story.inbox.documents("Notice")
+    assert [one.findtext(".//{*}StatusCode") for one in notices][-3:] == ["C04", "D01", "E01"]
+    assert notices[-2].findtext(".//{*}Pointer") == pointers[0]
+
+
+def test_correct_and_revoke(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    lee = story.officer("lee", "approver")
+    correct = story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
+    with refused("GW705"):
+        story.desk.perform_act(lee, seen.number, correct, seen.shown)
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.decide_others()
+    story.tick(seconds=1)
+    assert story.outcome()[0] == "APPROVED"
+    seen = story.look()
+    with refused("GW705"):
+        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(lee, seen.number, correct, seen.shown)
+    story.tick(seconds=1)
+    assert story.outcome()[1][1] == "REJECTED"
+    seen = story.look()
+    assert seen.status_code == "R04"
+    again = story.decision(DecisionCode.APPROVED, DecisionPurpose.CORRECT)
+    story.desk.perform_act(lee, seen.number, again, seen.shown)
+    story.tick(seconds=1)
+    seen = story.look()
+    assert seen.status_code == "R02"
+    revoke = story.decision(DecisionCode.REJECTED, DecisionPurpose.REVOKE)
+    story.desk.perform_act(lee, seen.number, revoke, seen.shown)
+    story.tick(seconds=1)
+    assert (story.look().status_code, story.outcome()[1][1]) == ("R03", "REJECTED")
+
+
+def test_what_was_not_shown_is_not_decided(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    kim = story.officer("kim")
+    ask = InformationAct("Which lot?")
+    story.desk.perform_act(kim, seen.number, ask, seen.shown)
+    with refused("GW706"):
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+
+
+def test_an_officer_of_another_agency_reaches_nothing(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    stranger = story.officer("choi", "head", agency="KFDA")
+    assert story.desk.read_application("KFDA", seen.number) is None
+    with refused("GW701"):
+        story.desk.perform_act(stranger, seen.number, ReceiveAct(), seen.shown)
+    with refused("GW701"):
+        story.desk.claim_application(stranger, seen.number, 0)
+
+
+def test_an_act_needs_its_right_and_its_confirmation(engine: Engine) -> None:
+    story = ConsoleStory(engine, confirm=["passkey"])
+    seen = story.arrive()
+    with refused("GW707.*decisions.propose"):
+        story.desk.perform_act(story.officer("han", "reader"), seen.number, story.decision(), seen.shown)
+    with refused("GW707.*confirmed by passkey"):
+        story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    assert story.look().state == "ACKNOWLEDGED"
+
+
+def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    wrong = story.decision()
+    wrong = type(wrong)(wrong.purpose, (type(wrong.decisions[0])(99, "01", DecisionCode.APPROVED),))
+    done = story.desk.perform_act(story.officer("kim"), seen.number, wrong, seen.shown)
+    assert done.state == "REFUSED"
+    assert done.problem is not None
+    assert done.problem.problem.id == "GW404"
+    assert "item 99" in str(done.problem)
+    assert acts_of(story, seen.request)[-1]["step"] == "refused"
+    # The application is free for the next act.
+    good = story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
+    assert good.state == "PERFORMED"
+
+
+def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    desk = story.new_desk()
+    desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    with read_transaction(engine) as conn:
+        (intended,) = officer_acts.list_by_request(conn, seen.request)
+    assert intended.state == "INTENDED"
+    story.clock.forward(seconds=5)
+    assert [story.new_desk().resume_acts() for _ in range(2)] == [1, 0]
+    with read_transaction(engine) as conn:
+        (performed,) = officer_acts.list_by_request(conn, seen.request)
+    assert (performed.state, performed.message_id) == ("PERFORMED", intended.message_id)
+    call = etree.fromstring(octets_of(story, performed.call_sha256))
+    assert call.findtext(".//{*}MessageID") == intended.message_id
+    assert story.evidence("request", seen.request).count("notice") == 1

@@ -1,0 +1,166 @@
+"""A decision is confirmed by the officer's passkey over the decision itself, or by the client certificate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.accounts import (
+    RelyingParty,
+    build_assertion_options,
+    build_registration_options,
+    derive_document_challenge,
+    verify_assertion,
+    verify_confirmation,
+    verify_registration,
+)
+from gateway.cases import compute_act_digest, encode_act, encode_batch
+from gateway.errors import GatewayError
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.store import NewPasskey, accounts, passkeys, payloads
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.web.officers import Confirmation, ConfirmationMethod, Officer, OfficerDesk
+from tests.kit.authenticator import Authenticator
+from tests.kit.officers import ConsoleStory
+
+PARTY = RelyingParty("localhost", "http://localhost:8081")
+
+
+class PasskeyStory(ConsoleStory):
+    """Decisions are confirmed by passkeys, which officers have."""
+
+    def __init__(self, engine: Engine, **options: Any) -> None:
+        super().__init__(engine, confirm=["passkey", "certificate"], **options)
+        self.passkeys: dict[int, tuple[Authenticator, Any]] = {}
+
+    def new_desk(self) -> OfficerDesk:
+        return OfficerDesk(self.hub, self.settings, self.keys, PARTY)
+
+    def officer(self, name: str, role: str = "officer", agency: str | None = None) -> Officer:
+        made = super().officer(name, role, agency)
+        device = Authenticator()
+        options = build_registration_options(PARTY, b"c" * 32, (made.account, name, name), ())
+        known = verify_registration(PARTY, b"c" * 32, device.create(options))
+        row = NewPasskey(made.account, known.credential_id, known.public_key, 0, "desk", False)
+        with write_transaction(self.house.engine) as conn:
+            passkeys.insert_passkey(conn, row, self.clock())
+        self.passkeys[made.account] = (device, known)
+        return made
+
+    def confirm(self, officer: Officer, document: bytes) -> bytes:
+        """Return the evidence of a passkey over a document."""
+        device, known = self.passkeys[officer.account]
+        challenge = derive_document_challenge(document)
+        options = build_assertion_options(PARTY, challenge, (known.credential_id,))
+        return verify_assertion(PARTY, challenge, device.get(options), known).evidence
+
+
+def make_passkey_confirmation(octets: bytes, *digests: str) -> Confirmation:
+    return Confirmation(ConfirmationMethod.PASSKEY, octets, digests=digests)
+
+
+def refused(problem: str) -> Any:
+    return pytest.raises(GatewayError, match=problem)
+
+
+def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim, lee = story.officer("kim"), story.officer("lee")
+    seen = story.arrive()
+    act = story.decision()
+    document = encode_act(seen.number, seen.shown, act)
+    other = story.confirm(kim, encode_act(seen.number, seen.shown, story.decision(unit="KGM")))
+    for octets, problem in (
+        (other, "GW707.*did not confirm this act"),
+        (story.confirm(lee, document), "GW707.*not the officer's"),
+        (b"{}", "GW707.*did not confirm this act"),
+    ):
+        with refused(problem):
+            story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+    octets = story.confirm(kim, document)
+    bent = json.loads(octets) | {"origin": "http://localhost:9999"}
+    with refused("GW707"):
+        said = make_passkey_confirmation(json.dumps(bent).encode())
+        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+    done = story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+    assert done.state == "PERFORMED"
+    # The evidence alone proves who confirmed what.
+    with read_transaction(engine) as conn:
+        leaf = [row for row in list_subject_leaves(conn, "request", seen.request) if row.kind == "act"][-1]
+        kept = payloads.get_payload_octets(conn, json.loads(leaf.data)["confirmed"]["octets"])
+        decided = payloads.get_payload_octets(conn, leaf.digest)
+    assert decided == document
+    credential = story.passkeys[kim.account][1].credential_id
+    assert verify_confirmation(decided, kept).credential_id == credential
+    # It confirms nothing else: the application is another one now.
+    with refused("GW70[56]"):
+        story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+
+
+def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    seen = story.arrive()
+    act = story.decision()
+    octets = story.confirm(kim, encode_act(seen.number, seen.shown, act))
+    taken: list[bool] = []
+
+    def take(conn: Any) -> bytes:
+        accounts.update_account(conn, kim.account, display_name="Taken")
+        taken.append(True)
+        return b"{}" if len(taken) == 1 else octets
+
+    said = replace(make_passkey_confirmation(b""), take=take)
+    with refused("GW707"):
+        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+    with read_transaction(engine) as conn:
+        row = accounts.find_by_id(conn, kim.account)
+        assert row is not None
+        assert row.display_name == "Kim"
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+
+
+def test_a_batch_is_confirmed_once(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    seen = story.arrive()
+    act = story.decision()
+    digests = ("0" * 64, compute_act_digest(seen.number, seen.shown, act))
+    octets = story.confirm(kim, encode_batch(digests))
+    with refused("GW707.*other acts"):
+        said = make_passkey_confirmation(octets, "0" * 64)
+        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+    said = make_passkey_confirmation(octets, *digests)
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+
+
+def test_the_client_certificate_of_the_officer_confirms(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    with write_transaction(engine) as conn:
+        accounts.update_account(conn, kim.account, certificate_sha256="ab" * 32)
+    seen = story.arrive()
+    act = story.decision()
+    for shown in (None, "cd" * 32):
+        said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=shown)
+        with refused("GW707.*not the officer's"):
+            story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+    said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256="ab" * 32)
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+
+
+def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
+    story = PasskeyStory(engine, four_eyes=True)
+    kim, lee = story.officer("kim"), story.officer("lee", "approver")
+    seen = story.arrive()
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    proposal = story.look().proposal
+    assert proposal is not None
+    document = encode_act(seen.number, proposal.shown, proposal.act)
+    said = make_passkey_confirmation(story.confirm(lee, document))
+    done = story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, said)
+    assert done.state == "PERFORMED"

@@ -1,0 +1,126 @@
+"""Four eyes: one officer proposes, another one approves, and what was not seen is not approved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases import InformationAct
+from gateway.errors import GatewayError
+from gateway.store import officer_acts
+from gateway.store.engine import read_transaction
+from gateway.web.officers import SESSION_ONLY, ApplicationView, Officer, ProposalView
+from tests.kit.officers import ConsoleStory
+
+
+def refused(problem: str) -> Any:
+    return pytest.raises(GatewayError, match=problem)
+
+
+def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, ProposalView]:
+    """Return a story with an application for which kim has proposed a decision."""
+    story = ConsoleStory(engine, four_eyes=True)
+    kim = story.officer("kim", "approver")
+    seen = story.arrive()
+    done = story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    assert done.state == "PROPOSED"
+    seen = story.look()
+    assert seen.proposal is not None
+    return story, kim, seen, seen.proposal
+
+
+def states(story: ConsoleStory, request: int) -> list[str]:
+    with read_transaction(story.house.engine) as conn:
+        return [row.state for row in officer_acts.list_by_request(conn, request)]
+
+
+def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
+    story, kim, seen, proposal = proposed(engine)
+    assert seen.state == "ACKNOWLEDGED"
+    with refused("GW707.*propose it"):
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    with refused("GW707.*does not approve"):
+        story.desk.approve_proposal(kim, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+    with refused("GW707.*decisions.approve"):
+        officer = story.officer("han")
+        story.desk.approve_proposal(officer, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+    lee = story.officer("lee", "approver")
+    with refused("GW706"):
+        story.desk.approve_proposal(lee, proposal.id, "0" * 64, seen.shown, SESSION_ONLY)
+    with refused("GW706"):
+        story.desk.approve_proposal(lee, proposal.id, proposal.digest, "0" * 64, SESSION_ONLY)
+    done = story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+    assert done.state == "PERFORMED"
+    assert story.look().state == "DECIDED"
+    with read_transaction(engine) as conn:
+        (row,) = officer_acts.list_by_request(conn, seen.request)
+    assert (row.name, row.approver_name) == ("kim", "lee")
+
+
+def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
+    """The application changes after the proposal: a call-back of the agency, as a supplement would."""
+    story, _, seen, proposal = proposed(engine)
+    lee = story.officer("lee", "approver")
+    ask = InformationAct("Which lot?")
+    with refused("GW708.*under way"):
+        story.desk.perform_act(lee, seen.number, ask, seen.shown)
+    story.hear_at_console(ask)
+    now = story.look()
+    assert now.shown != seen.shown
+    for shown in (seen.shown, now.shown):
+        with refused("GW706"):
+            story.desk.approve_proposal(lee, proposal.id, proposal.digest, shown, SESSION_ONLY)
+    story.desk.return_proposal(lee, proposal.id, proposal.digest, "look at the question first")
+    assert states(story, seen.request) == ["RETURNED"]
+
+
+def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: Engine) -> None:
+    story, kim, seen, proposal = proposed(engine)
+    lee = story.officer("lee", "approver")
+    with refused("GW707"):
+        story.desk.withdraw_proposal(lee, proposal.id, proposal.digest)
+    with refused("GW707"):
+        story.desk.return_proposal(kim, proposal.id, proposal.digest, "mine")
+    with refused("GW707.*reason"):
+        story.desk.return_proposal(lee, proposal.id, proposal.digest, "  ")
+    story.desk.return_proposal(lee, proposal.id, proposal.digest, "the quantity is wrong")
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    second = story.look().proposal
+    assert second is not None
+    story.desk.withdraw_proposal(kim, second.id, second.digest)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    third = story.look().proposal
+    assert third is not None
+    done = story.desk.approve_proposal(lee, third.id, third.digest, seen.shown, SESSION_ONLY)
+    assert done.state == "PERFORMED"
+    assert states(story, seen.request) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
+
+
+def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engine) -> None:
+    story, _, seen, proposal = proposed(engine)
+    many = [story.officer(f"officer-{number}", "approver") for number in range(4)]
+
+    def step(number: int) -> str:
+        who = many[number % len(many)]
+        try:
+            if number % 3 == 0:
+                story.desk.return_proposal(who, proposal.id, proposal.digest, "again")
+                return "RETURNED"
+            done = story.desk.approve_proposal(who, proposal.id, proposal.digest, seen.shown, SESSION_ONLY)
+        except GatewayError as problem:
+            if problem.problem.id != "GW706":
+                raise
+            return "lost"
+        return done.state
+
+    with ThreadPoolExecutor(20) as pool:
+        ended = Counter(pool.map(step, range(20)))
+    assert ended["lost"] == 19, ended
+    (state,) = states(story, seen.request)
+    assert ended[state] == 1
+    decided = story.evidence("request", seen.request).count("notice")
+    assert decided == (1 if state == "PERFORMED" else 0)

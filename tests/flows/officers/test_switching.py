@@ -1,0 +1,140 @@
+"""An agency whose own system is away: an operator switches it to the console, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases import AgencyCallback, DecisionCode
+from gateway.errors import GatewayError
+from gateway.hub import apply_call_back, switch_agency_back, switch_agency_to_console
+from gateway.store import console_mailbox
+from gateway.store.engine import read_transaction, write_transaction
+from tests.kit.officers import ConsoleStory
+from tests.kit.story import Call, unreachable
+
+AGENCY = "KPTA"
+
+
+def refused(problem: str) -> Any:
+    return pytest.raises(GatewayError, match=problem)
+
+
+def switch(story: ConsoleStory) -> Any:
+    with write_transaction(story.house.engine) as conn:
+        return switch_agency_to_console(conn, AGENCY, story.clock(), "op", "fire in the data centre")
+
+
+def switch_back(story: ConsoleStory) -> Any:
+    with write_transaction(story.house.engine) as conn:
+        return switch_agency_back(conn, AGENCY, story.clock(), "op", "it is back")
+
+
+def calls(story: ConsoleStory) -> int:
+    return [call.destination for call in story.soap.calls].count(AGENCY)
+
+
+def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
+    story = ConsoleStory(engine, AGENCY, console=False)
+    story.say(AGENCY, unreachable(), unreachable())
+    story.submit()
+    story.tick()
+    number = story.request(AGENCY).number
+    kim = story.officer("kim")
+    assert story.desk.read_application(AGENCY, number) is None
+    done = switch(story)
+    assert len(done.due) == 1
+    story.tick()
+    seen = story.look()
+    assert (seen.state, len(seen.calls), calls(story)) == ("ACKNOWLEDGED", 1, 1)
+    assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+    # The system comes back, and decides what it got before the connection was lost.
+    late = story.notice(AGENCY, DecisionCode.REJECTED, number="late")
+    with refused("GW703.*decided at the console"):
+        apply_call_back(story.hub, AGENCY, AgencyCallback(late, number))
+    assert switch_back(story).undecided == 0
+    with refused("GW703"):
+        apply_call_back(story.hub, AGENCY, AgencyCallback(late, number))
+    story.decide_others()
+    story.tick()
+    assert story.outcome()[1][1] == "APPROVED"
+    assert story.evidence("agency", AGENCY).count("operator") == 2  # type: ignore[arg-type]
+
+
+def test_a_call_under_way_is_not_also_in_the_mailbox(engine: Engine) -> None:
+    """The agency is switched while its system takes the call; its officers decide before it answers."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    kim = story.officer("kim")
+
+    def answer(call: Call) -> Any:
+        switch(story)
+        number = call.text("ApplicationNumber") or ""
+        seen = story.desk.read_application(AGENCY, number)
+        assert seen is not None
+        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+        return story.notice(AGENCY, DecisionCode.REJECTED, number="immediate")
+
+    story.say(AGENCY, answer)
+    story.submit()
+    story.tick()
+    request = story.request(AGENCY)
+    assert story.delivery(destination=AGENCY).state == "DELIVERED"
+    with read_transaction(engine) as conn:
+        assert console_mailbox.list_by_request(conn, request.id) == []
+    assert story.evidence("request", request.id).count("overtaken") == 1
+    story.decide_others()
+    story.tick()
+    assert story.outcome()[1][1] == "APPROVED"
+
+
+def test_what_the_system_decided_is_not_decided_again(engine: Engine) -> None:
+    story = ConsoleStory(engine, AGENCY, console=False)
+    story.submit()
+    story.tick()
+    kim = story.officer("kim")
+    switch(story)
+    seen = story.look()
+    story.decide(AGENCY)
+    with refused("GW706"):
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    seen = story.look()
+    with refused("GW705.*is decided"):
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+
+
+def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) -> None:
+    story = ConsoleStory(engine, AGENCY, console=False)
+    kim = story.officer("kim")
+    switch(story)
+    with refused("GW705.*already"):
+        switch(story)
+    seen = story.arrive()
+    assert switch_back(story).undecided == 1
+    with refused("GW705.*no operator"):
+        switch_back(story)
+    assert calls(story) == 0
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+
+
+def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine: Engine) -> None:
+    story = ConsoleStory(engine, AGENCY, console=False)
+    switch(story)
+    mailbox = story.agents["soap"]._mailbox
+    take = mailbox.take_call
+
+    def return_meanwhile(*words: Any) -> Any:
+        mailbox.take_call = take
+        rested = take(*words)
+        switch_back(story)
+        return rested
+
+    mailbox.take_call = return_meanwhile
+    story.submit()
+    story.tick()
+    with read_transaction(engine) as conn:
+        assert console_mailbox.list_by_request(conn, story.request(AGENCY).id) == []
+    story.tick(seconds=30)
+    assert calls(story) == 1
+    assert story.request(AGENCY).state == "ACKNOWLEDGED"
