@@ -52,9 +52,9 @@ from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter
 from .cases import NewCase as NewCase
+from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import CertificateCoverage as CertificateCoverage
 from .certificate_coverage import UsagePeriod as UsagePeriod
-from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import compute_coverage as compute_coverage
 from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
