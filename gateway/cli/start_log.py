@@ -14,7 +14,13 @@ from gateway.cli.result_output import count_things
 from gateway.config import Settings
 from gateway.process_log import START_LOG, pass_log_form
 from gateway.store import describe_database
-from gateway.web import announce_readiness, build_console_address, build_listener_address, is_listening
+from gateway.web import (
+    announce_readiness,
+    build_api_address,
+    build_console_address,
+    build_listener_address,
+    is_listening,
+)
 
 __all__ = ["Processes", "announce_start"]
 
@@ -23,15 +29,16 @@ _log = logging.getLogger(START_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """What is started: whether HTTP is served, whether the console is, and how many processes deliver."""
+    """What is started: whether HTTP, console and API are served, and how many processes deliver."""
 
     serves: bool = False
     console: bool = False
+    api: bool = False
     workers: int = 0
 
     def count_all(self, settings: Settings) -> int:
         """Return how many processes report when they are ready."""
-        return self.serves * settings.http.processes + self.console + self.workers
+        return self.serves * settings.http.processes + self.console + self.api + self.workers
 
     def describe_parts(self, settings: Settings) -> Iterator[str]:
         """Yield the words about each kind, with its address."""
@@ -43,6 +50,9 @@ class Processes:
         if self.console:
             address = build_console_address(settings)
             yield f"console {scheme}://{_join_address(address.host, address.port)}"
+        if self.api:
+            address = build_api_address(settings)
+            yield f"API {scheme}://{_join_address(address.host, address.port)}"
         if self.workers:
             yield count_things(self.workers, "worker process", "worker processes")
 

@@ -48,6 +48,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "serve": Noun("Run the gateway", "serve HTTP until stopped"),
     "work": Noun("Run the gateway", "make deliveries until stopped"),
     "console": Noun("Run the gateway", "serve the console until stopped"),
+    "api": Noun("Run the gateway", "serve the API until stopped"),
     "check": Noun("Run the gateway", "report problems of settings, keys, data and database"),
     "config": Noun("Run the gateway", "the settings: show"),
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
@@ -102,6 +103,12 @@ VERBS: Final[dict[str, Verb]] = {
         "process:run_console",
         "serve the console until stopped",
         "gateway console --home D",
+        effect="serves",
+    ),
+    "api": Verb(
+        "process:run_api",
+        "serve the API until stopped",
+        "gateway api --home D",
         effect="serves",
     ),
     "check": Verb(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from gateway.config.api_settings import ApiSettings
 from gateway.config.console_settings import ConsoleSettings
 from gateway.config.delivery_settings import AgencySettings, CustomsSettings, DeliverySettings
 from gateway.config.fetch_sources import FetchSettings, SourceName
@@ -42,6 +43,9 @@ class Settings(SettingsSection):
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
     console: ConsoleSettings = Field(
         ConsoleSettings(), description="The console: pages for officers, traders and operators."
+    )
+    api: ApiSettings = Field(
+        ApiSettings(), description="The API: the interface for the software of traders and brokers."
     )
     share: ShareSettings = Field(ShareSettings(), description="Folders with your own data files.")
     agency: dict[str, AgencySettings] = Field(

@@ -43,6 +43,7 @@ from .message_syntax import DECOMPRESSION_FAILED as DECOMPRESSION_FAILED
 from .message_syntax import HEADER_INVALID as HEADER_INVALID
 from .message_syntax import MEDIA_TYPE_REFUSED as MEDIA_TYPE_REFUSED
 from .message_syntax import MIME_MALFORMED as MIME_MALFORMED
+from .message_syntax import NOT_FOUND as NOT_FOUND
 from .message_syntax import NOT_SOAP as NOT_SOAP
 from .message_syntax import NOT_UNDERSTOOD as NOT_UNDERSTOOD
 from .message_syntax import PART_MISSING as PART_MISSING
@@ -73,6 +74,7 @@ from .security import CERTIFICATE_EXPIRED as CERTIFICATE_EXPIRED
 from .security import CERTIFICATE_REVOKED as CERTIFICATE_REVOKED
 from .security import CERTIFICATE_UNTRUSTED as CERTIFICATE_UNTRUSTED
 from .security import CLIENT_CERTIFICATE as CLIENT_CERTIFICATE
+from .security import CREDENTIALS_REFUSED as CREDENTIALS_REFUSED
 from .security import DECRYPTION_FAILED as DECRYPTION_FAILED
 from .security import NOT_ALLOWED as NOT_ALLOWED
 from .security import NOT_COVERED as NOT_COVERED

@@ -205,3 +205,18 @@ CLIENT_CERTIFICATE = Problem(
     soap="wsse:FailedAuthentication",
     http=500,
 )
+
+CREDENTIALS_REFUSED = Problem(
+    id="GW214",
+    title="credentials missing or not accepted",
+    meaning="The request to the API does not prove which party sends it.",
+    cause=(
+        "The access token is missing, unknown or expired, its party is suspended, or the client assertion "
+        "is not signed by a registered key of the party, is too old, or was used before."
+    ),
+    remedy=(
+        "Get a new access token at `/api/v1/token` with a new client assertion, or connect with a TLS client "
+        "certificate that is registered for the party."
+    ),
+    http=401,
+)

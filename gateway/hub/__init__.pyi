@@ -61,6 +61,8 @@ from .submission_inspection import InspectionReport as InspectionReport
 from .submission_inspection import InspectionRules as InspectionRules
 from .submission_inspection import inspect_submission as inspect_submission
 from .submission_inspection import make_inspection_rules as make_inspection_rules
+from .submission_intake import FiledSubmission as FiledSubmission
+from .submission_intake import file_submission as file_submission
 from .trust.agency_keys import AgencyKeys as AgencyKeys
 from .trust.client_certificate_binding import EVERYBODY as EVERYBODY
 from .trust.client_certificate_binding import ConnectionClaim as ConnectionClaim

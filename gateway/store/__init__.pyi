@@ -3,6 +3,7 @@ from . import account_searches as account_searches
 from . import accounts as accounts
 from . import agency_requests as agency_requests
 from . import agreements as agreements
+from . import api_tokens as api_tokens
 from . import application_summaries as application_summaries
 from . import audit_log as audit_log
 from . import cases as cases
@@ -23,6 +24,7 @@ from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import officer_acts as officer_acts
+from . import own_cases as own_cases
 from . import parties as parties
 from . import party_cases as party_cases
 from . import passkeys as passkeys
@@ -46,6 +48,7 @@ from .accounts import NewAccount as NewAccount
 from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agreements import NewAgreement as NewAgreement
 from .agreements import NewPMode as NewPMode
+from .api_tokens import NewToken as NewToken
 from .application_summaries import NewSummary as NewSummary
 from .attempt_outcomes import AttemptOutcome as AttemptOutcome
 from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
@@ -85,6 +88,7 @@ from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .officer_acts import NewOfficerAct as NewOfficerAct
+from .own_cases import OwnCaseFilter as OwnCaseFilter
 from .parties import NewCertificate as NewCertificate
 from .party_cases import PartyCaseFilter as PartyCaseFilter
 from .party_cases import PartyCasePage as PartyCasePage

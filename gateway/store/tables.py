@@ -23,6 +23,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     account_tables,
+    api_tables,
     officer_tables,
     operations_tables,
     sign_in_tables,
@@ -632,6 +633,7 @@ epochs = Table(
 _OTHERS = frozenset(
     (
         *account_tables.__all__,
+        *api_tables.__all__,
         *officer_tables.__all__,
         *operations_tables.__all__,
         *sign_in_tables.__all__,

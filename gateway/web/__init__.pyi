@@ -5,9 +5,11 @@ from .server.ready_notice import is_listening as is_listening
 from .server.ready_notice import report_ready as report_ready
 from .server.restart_limit import RestartLimit as RestartLimit
 from .server.tls_terminator import watch_tls_context as watch_tls_context
+from .server_settings import build_api_address as build_api_address
 from .server_settings import build_console_address as build_console_address
 from .server_settings import build_listener_address as build_listener_address
 from .server_settings import build_terminator_settings as build_terminator_settings
+from .serving_process import serve_api as serve_api
 from .serving_process import serve_application as serve_application
 from .serving_process import serve_console as serve_console
 from .wsgi_application import build_application as build_application

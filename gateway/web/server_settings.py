@@ -16,6 +16,8 @@ from gateway.web.server import (
 )
 
 __all__ = [
+    "build_api_address",
+    "build_api_limits",
     "build_console_address",
     "build_console_limits",
     "build_gate_limits",
@@ -71,6 +73,27 @@ def build_console_limits(settings: Settings) -> RequestGateLimits:
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
         other_bodies=settings.limits.body,
+    )
+
+
+def build_api_address(settings: Settings) -> ListenerAddress:
+    """Return the address at which the API is served."""
+    return ListenerAddress(settings.api.host, settings.api.port, settings.http.backlog)
+
+
+def build_api_limits(settings: Settings) -> RequestGateLimits:
+    """Return the limits for requests to the API: submissions are large, everything else is small."""
+    http, api = settings.http, settings.api
+    seconds = http.read_time_out.total_seconds()
+    return RequestGateLimits(
+        threads=api.threads,
+        requests=api.requests_per_party,
+        bodies={"/api/v1/submissions": settings.limits.body},
+        room=http.arriving,
+        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
+        connections=ConnectionLimits(
+            http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
+        ),
     )
 
 

@@ -1,15 +1,18 @@
-"""Builds and serves the applications of the settings over HTTP: for messages, and the console."""
+"""Builds and serves the applications of the settings over HTTP: for messages, the console, and the API."""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 from gateway.config import Settings, load_settings
-from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
+from gateway.hub import Hub, RejectingComposer, build_hub, tune_garbage_collector
 from gateway.process_log import set_up_logging
 from gateway.store import retry_until_stored
+from gateway.web.api import build_api, build_api_services, make_gate_rejection
 from gateway.web.console import build_console, build_console_services
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
 from gateway.web.server import (
@@ -23,6 +26,8 @@ from gateway.web.server import (
     serve_http,
 )
 from gateway.web.server_settings import (
+    build_api_address,
+    build_api_limits,
     build_console_address,
     build_console_limits,
     build_gate_limits,
@@ -31,10 +36,11 @@ from gateway.web.server_settings import (
 )
 from gateway.web.wsgi_application import build_application, get_body_limits
 
-__all__ = ["load_application", "load_console", "serve_application", "serve_console"]
+__all__ = ["load_api", "load_application", "load_console", "serve_api", "serve_application", "serve_console"]
 
 _HOME: Final = "GATEWAY_SERVE_HOME"
 _CONFIG: Final = "GATEWAY_SERVE_CONFIG"
+_TALLY_SECONDS: Final = 2.0
 
 
 def serve_application(settings: Settings, config: str | None = None) -> None:
@@ -45,6 +51,11 @@ def serve_application(settings: Settings, config: str | None = None) -> None:
 def serve_console(settings: Settings, config: str | None = None) -> None:
     """Serve the console until SIGTERM or SIGINT, with processes and limits of its own."""
     _serve_factory(settings, config, load_console, build_console_address(settings))
+
+
+def serve_api(settings: Settings, config: str | None = None) -> None:
+    """Serve the API until SIGTERM or SIGINT, with a process and limits of its own."""
+    _serve_factory(settings, config, load_api, build_api_address(settings))
 
 
 def _serve_factory(
@@ -93,6 +104,32 @@ def load_console() -> RequestGate:
     tune_garbage_collector()
     report_ready()
     return served
+
+
+def load_api() -> RequestGate:
+    """Return the API of the serving process's settings; called in each worker process."""
+    settings = _begin_process()
+
+    def build() -> WsgiApplication:
+        hub = build_hub(settings, RejectingComposer())
+        hub.refresh_snapshot()
+        hub.start_examiner()
+        threading.Thread(target=_store_refusals, args=(hub,), name="refusals", daemon=True).start()
+        return build_api(build_api_services(hub, settings))
+
+    served = ExitingRequestGate(
+        retry_until_stored(build), build_api_limits(settings), make_rejection=make_gate_rejection
+    )
+    tune_garbage_collector()
+    report_ready()
+    return served
+
+
+def _store_refusals(hub: Hub) -> None:
+    """Store and tell what the API refused every few seconds, so that the last ones are stored, too."""
+    while True:
+        time.sleep(_TALLY_SECONDS)
+        hub.tally.run_maintenance()
 
 
 def _begin_process() -> Settings:

@@ -1,4 +1,4 @@
-"""``gateway run | serve | work | console``: the processes of one gateway."""
+"""``gateway run | serve | work | console | api``: the processes of one gateway."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from gateway.process_log import START_LOG, set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web import (
     RestartLimit,
+    build_api_address,
     build_console_address,
     build_listener_address,
     check_port,
@@ -40,7 +41,7 @@ from gateway.web import (
     report_ready,
 )
 
-__all__ = ["log_endings_daily", "run_console", "run_gateway", "run_worker", "serve_http"]
+__all__ = ["log_endings_daily", "run_api", "run_console", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _start_log = logging.getLogger(START_LOG)
@@ -68,13 +69,21 @@ def run_gateway(arguments: Arguments) -> int:
     if settings.console.enabled:
         check_port(build_console_address(settings))
         targets.append(serve_console_requests)
+    if settings.api.enabled:
+        check_port(build_api_address(settings))
+        targets.append(serve_api_requests)
 
     def start_child(target: Callable[..., int]) -> BaseProcess:
         child = context.Process(target=_run_child_process, args=(target, arguments))
         child.start()
         return child
 
-    starting = Processes(serves=True, console=settings.console.enabled, workers=arguments.workers)
+    starting = Processes(
+        serves=True,
+        console=settings.console.enabled,
+        api=settings.api.enabled,
+        workers=arguments.workers,
+    )
     with announce_start(settings, starting, as_json=arguments.json), catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
         restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
@@ -107,6 +116,14 @@ def run_console(arguments: Arguments) -> int:
     """Serve the console in this process until it is stopped."""
     check_port(build_console_address(read_verb_settings(arguments)))
     return serve_console_requests(arguments)
+
+
+@verb
+@home_options(json_words=_LOG_WORDS)
+def run_api(arguments: Arguments) -> int:
+    """Serve the API in this process until it is stopped."""
+    check_port(build_api_address(read_verb_settings(arguments)))
+    return serve_api_requests(arguments)
 
 
 @verb
@@ -163,6 +180,18 @@ def serve_console_requests(arguments: Arguments) -> int:
 
     with announce_start(settings, Processes(console=True), as_json=arguments.json):
         serve_console(settings, find_settings_file(arguments))
+    return 0
+
+
+def serve_api_requests(arguments: Arguments) -> int:
+    """Serve the API until stopped; raise any problem that would end each serving process."""
+    set_up_logging(as_json=arguments.json)
+    settings = read_verb_settings(arguments)
+    check_own_hub(settings)
+    from gateway.web import serve_api
+
+    with announce_start(settings, Processes(api=True), as_json=arguments.json):
+        serve_api(settings, find_settings_file(arguments))
     return 0
 
 

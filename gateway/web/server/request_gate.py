@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -74,8 +74,14 @@ class _HttpReply:
 class RequestGate:
     """An RSGI application around a WSGI application."""
 
-    def __init__(self, application: WsgiApplication, bounds: RequestGateLimits) -> None:
+    def __init__(
+        self,
+        application: WsgiApplication,
+        bounds: RequestGateLimits,
+        make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
+    ) -> None:
         self._application = application
+        self._make_rejection = make_rejection
         self._bounds = bounds
         self._turns = FairQueue(bounds.threads, bounds.requests)
         self._patience = RetryAfterPolicy(time.monotonic)
@@ -103,11 +109,11 @@ class RequestGate:
         try:
             reply = await self._answer_request(scope, protocol, visitor, party)
         except GatewayError as problem:
-            reply = _make_rejection_reply(problem)
+            reply = self._reject_request(problem)
         except Exception as mistake:  # the client gets an answer in any case
             _LOG.error("http: %s", type(mistake).__name__)
             _LOG.debug("http", exc_info=mistake)
-            reply = _make_rejection_reply(GatewayError(OUR_MISTAKE))
+            reply = self._reject_request(GatewayError(OUR_MISTAKE))
         finally:
             self._connections.end_request(peer, reply.party)
         protocol.response_bytes(reply.status, [*reply.headers], reply.body)
@@ -153,8 +159,22 @@ class RequestGate:
         finally:
             getattr(answered, "close", lambda: None)()
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            reply.headers = [*reply.headers, ("Retry-After", str(self._patience.get_wait_seconds()))]
+            others = [one for one in reply.headers if one[0].lower() != "retry-after"]
+            reply.headers = [*others, ("Retry-After", str(self._patience.get_wait_seconds()))]
         return reply
+
+    def _reject_request(self, problem: GatewayError) -> _HttpReply:
+        """Return the answer to a request that does not reach the application, in the form of the application.
+
+        It closes the connection: the rest of the body would otherwise be read as a request.
+        """
+        if self._make_rejection is None:
+            return _make_rejection_reply(problem)
+        status, media_type, body = self._make_rejection(problem)
+        headers = [("Content-Type", media_type), ("Connection", "close")]
+        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            headers.append(("Retry-After", _RETRY_AFTER))
+        return _HttpReply(status, headers, body)
 
     def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)

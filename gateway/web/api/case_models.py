@@ -1,0 +1,201 @@
+"""The answers about cases: summary, applications, notices, decisions, messages."""
+
+from __future__ import annotations
+
+from datetime import date as Day  # noqa: N812 - a field has the name
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from gateway.state_machines import CASE, MESSAGE, REQUEST
+from gateway.web.api.model_bases import AnswerModel, QueryModel
+
+__all__ = [
+    "Application",
+    "ApplicationList",
+    "Case",
+    "CaseList",
+    "CaseQuery",
+    "CaseSummary",
+    "Decision",
+    "Evidence",
+    "EvidenceRecord",
+    "FindingView",
+    "Message",
+    "Notice",
+    "NoticeList",
+    "ResultReference",
+]
+
+
+def _require_text_of_time(value: object) -> object:
+    """Raise for a bare number: the checker would take it for seconds."""
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("a time is written as in RFC 3339")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_text_of_time)]
+_OUTCOMES = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")
+Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
+CaseState = Annotated[str, Field(json_schema_extra={"enum": list(CASE.states)})]
+Outcome = Annotated[str, Field(json_schema_extra={"enum": list(_OUTCOMES)})]
+RequestState = Annotated[str, Field(json_schema_extra={"enum": list(REQUEST.states)})]
+MessageState = Annotated[str, Field(json_schema_extra={"enum": list(MESSAGE.states)})]
+
+
+class CaseQuery(QueryModel):
+    """Which cases a list shows."""
+
+    reference: str | None = Field(None, max_length=64, description="The declarant's own reference.")
+    state: str | None = Field(
+        None, pattern=f"^({'|'.join(CASE.states)})$", description="Only cases in this state."
+    )
+    outcome: str | None = Field(
+        None, pattern=f"^({'|'.join(_OUTCOMES)})$", description="Only cases with this outcome."
+    )
+    since: Moment | None = Field(None, description="Only cases opened at this time or later.")
+    until: Moment | None = Field(None, description="Only cases opened at this time or earlier.")
+    cursor: Cursor | None = Field(None, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=200, description="Number of cases on a page.")
+
+
+class CaseSummary(AnswerModel):
+    """One case."""
+
+    number: str = Field(description="The case number.", examples=["SW260000001X"])
+    reference: str = Field(description="The declarant's own reference.")
+    state: CaseState
+    outcome: Outcome | None = None
+    document: str = Field(description="Type of the declaration; - where it could not be read.")
+    declarant: str = Field(description="The party for which it was filed.")
+    applicant: str = Field(description="The party that sent it.")
+    ucr: str | None = None
+    opened_at: datetime
+    due_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+class CaseList(AnswerModel):
+    """A page of cases, newest first."""
+
+    cases: list[CaseSummary]
+    next: str | None = Field(None, description="Cursor of the next page; absent on the last page.")
+
+
+class FindingView(AnswerModel):
+    """A problem or a warning that was found in a submission."""
+
+    id: str
+    text: str
+    pointer: str | None = None
+
+
+class ResultReference(AnswerModel):
+    """A signed result of the case."""
+
+    message_id: str
+    issued_at: datetime
+
+
+class Case(CaseSummary):
+    """One case, with what was found in its submission and the results that were made."""
+
+    message_id: str = Field(description="The id of the message that opened the case.")
+    problems: list[FindingView] = Field(description="Why the submission was refused.")
+    warnings: list[FindingView]
+    results: list[ResultReference] = Field(
+        description="Its signed results, oldest first; a correction adds one."
+    )
+
+
+class Decision(AnswerModel):
+    """The decision in force on one item under one law."""
+
+    item: int
+    law: str
+    decision: str
+    number: str | None = None
+    date: Day | None = None
+    quantity: str | None = None
+    unit: str | None = None
+    conditions: list[str]
+    notice: str
+    issued_at: datetime
+
+
+class Application(AnswerModel):
+    """One application of the case: what an agency was asked, and what it decided."""
+
+    number: str
+    application: str = Field(description="The id of the application in the submission.")
+    agency: str
+    document: str
+    state: RequestState
+    status_code: str | None = None
+    receipt_number: str | None = None
+    due_at: datetime | None = None
+    decided_at: datetime | None = None
+    decisions: list[Decision]
+
+
+class ApplicationList(AnswerModel):
+    """The applications of a case."""
+
+    applications: list[Application]
+
+
+class Notice(AnswerModel):
+    """What an agency said about an application."""
+
+    number: str
+    application: str = Field(description="The number of the application.")
+    agency: str
+    issued_at: datetime
+    received_at: datetime
+    status_code: str
+    text: str
+    pointers: list[str]
+    deadline: datetime | None = None
+
+
+class NoticeList(AnswerModel):
+    """The notices of a case, in the order in which they were received."""
+
+    notices: list[Notice]
+
+
+class Message(AnswerModel):
+    """A message of the caller, or one for the caller."""
+
+    message_id: str
+    direction: str = Field(json_schema_extra={"enum": ["in", "out"]}, description="in: the caller sent it.")
+    channel: str = Field(description="api, console, or the messaging protocol.", examples=["api"])
+    action: str
+    state: MessageState
+    received_at: datetime = Field(description="When it was received, or made.")
+    case: str | None = Field(None, description="The number of its case, as soon as it has one.")
+    ref_to_message_id: str | None = None
+    sha256: str = Field(description="The digest of the octets that were received or made.")
+    problem: str | None = None
+    has_receipt: bool
+
+
+class EvidenceRecord(AnswerModel):
+    """One record of the evidence: a leaf of the Merkle tree."""
+
+    kind: str
+    subject: str
+    at: datetime
+    digest: str | None = Field(None, description="SHA-256 of the octets that it is about.")
+    data: str = Field(description="The canonical JSON that was hashed.")
+    leaf_hash: str
+    sequence: int | None = Field(None, description="Its place in the tree, as soon as it has one.")
+
+
+class Evidence(AnswerModel):
+    """The evidence about a case, its messages and its applications, oldest first."""
+
+    case: str
+    records: list[EvidenceRecord]

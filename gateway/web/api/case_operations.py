@@ -1,0 +1,289 @@
+"""The operations on cases: list, case, applications, notices, result, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.store import (
+    OwnCaseFilter,
+    agency_requests,
+    decisions,
+    messages,
+    notices,
+    own_cases,
+    read_transaction,
+)
+from gateway.web.api.api_operations import (
+    XML,
+    Answer,
+    ApiAnswer,
+    ApiCall,
+    Operation,
+    make_not_found_error,
+)
+from gateway.web.api.case_models import (
+    Application,
+    ApplicationList,
+    Case,
+    CaseList,
+    CaseQuery,
+    CaseSummary,
+    Decision,
+    Evidence,
+    EvidenceRecord,
+    FindingView,
+    Notice,
+    NoticeList,
+    ResultReference,
+)
+from gateway.web.api.page_cursors import read_cursor, write_cursor
+
+__all__ = ["CASE_OPERATIONS"]
+
+_CURSOR: Final = "case"
+
+
+def _list_cases(call: ApiCall) -> ApiAnswer:
+    query: CaseQuery = call.query
+    wanted = OwnCaseFilter(
+        call.party,
+        query.limit + 1,
+        read_cursor(_CURSOR, query.cursor),
+        query.reference,
+        query.state,
+        query.outcome,
+        query.since,
+        query.until,
+    )
+    with read_transaction(call.services.engine) as conn:
+        rows = own_cases.list_own_cases(conn, wanted)
+    shown = rows[: query.limit]
+    more = write_cursor(_CURSOR, shown[-1].id) if len(rows) > query.limit else None
+    return ApiAnswer(CaseList(cases=[CaseSummary(**_read_case(row)) for row in shown], next=more))
+
+
+def _read_case(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "reference": row.functional_reference,
+        "state": row.state,
+        "outcome": row.outcome,
+        "document": row.document,
+        "declarant": row.declarant,
+        "applicant": row.applicant,
+        "ucr": row.ucr,
+        "opened_at": row.opened_at,
+        "due_at": row.due_at,
+        "closed_at": row.closed_at,
+    }
+
+
+def _find_case(conn: Connection, call: ApiCall) -> Row[Any]:
+    row = own_cases.find_own_case(conn, call.party, call.path["number"])
+    if row is None:
+        raise make_not_found_error("such case")
+    return row
+
+
+def _get_case(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        row = _find_case(conn, call)
+        message = messages.find_by_id(conn, row.message)
+        results = own_cases.list_case_documents(conn, row.id, "Result")
+    detail = row.detail or {}
+    return ApiAnswer(
+        Case(
+            **_read_case(row),
+            message_id=message.message_id if message else "",
+            problems=_read_findings(detail.get("problems", ())),
+            warnings=_read_findings(detail.get("warnings", ())),
+            results=[
+                ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results
+            ],
+        )
+    )
+
+
+def _read_findings(found: Sequence[dict[str, Any]]) -> list[FindingView]:
+    return [FindingView(id=one["id"], text=one["text"], pointer=one.get("pointer") or None) for one in found]
+
+
+def _list_applications(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        case = _find_case(conn, call)
+        rows = agency_requests.list_by_case(conn, case.id)
+        decided: dict[int, list[Decision]] = {}
+        for one in decisions.list_current_decisions(conn, case.id):
+            decided.setdefault(one.request_id, []).append(_read_decision(one))
+    return ApiAnswer(
+        ApplicationList(
+            applications=[
+                Application(
+                    number=row.number,
+                    application=row.application,
+                    agency=row.agency,
+                    document=row.document,
+                    state=row.state,
+                    status_code=row.status_code,
+                    receipt_number=row.receipt_number,
+                    due_at=row.due_at,
+                    decided_at=row.decided_at,
+                    decisions=decided.get(row.id, []),
+                )
+                for row in rows
+            ]
+        )
+    )
+
+
+def _read_decision(row: Row[Any]) -> Decision:
+    return Decision(
+        item=row.item,
+        law=row.law,
+        decision=row.decision,
+        number=row.number,
+        date=row.date,
+        quantity=row.quantity,
+        unit=row.unit,
+        conditions=list(row.conditions),
+        notice=row.notice_no,
+        issued_at=row.issued_at,
+    )
+
+
+def _list_notices(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        case = _find_case(conn, call)
+        told = [
+            (request, row)
+            for request in agency_requests.list_by_case(conn, case.id)
+            for row in notices.list_by_request(conn, request.id)
+        ]
+    told.sort(key=lambda one: one[1].id)
+    return ApiAnswer(
+        NoticeList(
+            notices=[
+                Notice(
+                    number=row.number,
+                    application=request.number,
+                    agency=row.agency,
+                    issued_at=row.issued_at,
+                    received_at=row.received_at,
+                    status_code=row.status_code,
+                    text=row.text,
+                    pointers=list(row.pointers),
+                    deadline=row.deadline,
+                )
+                for request, row in told
+            ]
+        )
+    )
+
+
+def _get_result(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        case = _find_case(conn, call)
+        made = own_cases.list_case_documents(conn, case.id, "Result")
+        if not made:
+            raise make_not_found_error("result of this case yet")
+        document = messages.load_payloads(conn, made[-1].id)[0]
+    return ApiAnswer(
+        document.content, media_type=XML, headers={"Gateway-Message-Id": str(made[-1].message_id)}
+    )
+
+
+def _list_evidence(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        case = _find_case(conn, call)
+        rows = own_cases.list_case_evidence(conn, case.id)
+    return ApiAnswer(
+        Evidence(
+            case=case.number,
+            records=[
+                EvidenceRecord(
+                    kind=row.kind,
+                    subject=row.subject_type,
+                    at=row.at,
+                    digest=row.digest,
+                    data=row.data,
+                    leaf_hash=row.leaf_hash,
+                    sequence=row.seq,
+                )
+                for row in rows
+            ],
+        )
+    )
+
+
+CASE_OPERATIONS: Final = (
+    Operation(
+        id="listCases",
+        method="GET",
+        path="/cases",
+        tag="cases",
+        summary="List the cases that the caller sent, or that were filed for it, newest first",
+        handle=_list_cases,
+        query=CaseQuery,
+        answers=(Answer(200, "A page of cases", CaseList),),
+    ),
+    Operation(
+        id="getCase",
+        method="GET",
+        path="/cases/{number}",
+        tag="cases",
+        summary="Get one case",
+        handle=_get_case,
+        answers=(Answer(200, "The case", Case),),
+        problems=(404,),
+    ),
+    Operation(
+        id="listApplications",
+        method="GET",
+        path="/cases/{number}/applications",
+        tag="cases",
+        summary="List what the agencies were asked, and their decisions in force",
+        handle=_list_applications,
+        answers=(Answer(200, "The applications", ApplicationList),),
+        problems=(404,),
+    ),
+    Operation(
+        id="listNotices",
+        method="GET",
+        path="/cases/{number}/notices",
+        tag="cases",
+        summary="List what the agencies said about the case",
+        handle=_list_notices,
+        answers=(Answer(200, "The notices", NoticeList),),
+        problems=(404,),
+    ),
+    Operation(
+        id="listEvidence",
+        method="GET",
+        path="/cases/{number}/evidence",
+        tag="cases",
+        summary="List the evidence about a case",
+        handle=_list_evidence,
+        answers=(Answer(200, "The evidence", Evidence),),
+        problems=(404,),
+    ),
+    Operation(
+        id="getResult",
+        method="GET",
+        path="/results/{number}",
+        tag="cases",
+        summary="Get the last signed result of a case, as it was made",
+        handle=_get_result,
+        answers=(
+            Answer(
+                200,
+                "The signed Result",
+                media_type=XML,
+                headers={"Gateway-Message-Id": "The id of the message that carries it."},
+            ),
+        ),
+        problems=(404,),
+    ),
+)

@@ -1,0 +1,241 @@
+"""Cases through the API: filed, followed to the result, and seen by their parties alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.store import parties
+from gateway.store.engine import write_transaction
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import verify_document
+from tests.flows.craft import reference, text, without_applications
+from tests.kit.api import Api, Client
+from tests.kit.house import signer_named
+from tests.kit.story import LABEL, Story, asked
+
+OTHER = b'--x\r\nContent-Disposition: form-data; name="other"; filename="a"\r\n\r\n.\r\n--x--\r\n'
+
+
+def form(story: Story, change: Any = None, *, label: bool = True, content: bytes = b"") -> dict[str, Any]:
+    content = content or serialize_element(story.submission(change))
+    found: dict[str, Any] = {"submission": (io.BytesIO(content), "submission.xml", "application/xml")}
+    if label:
+        found["attachments"] = [(io.BytesIO(LABEL), "korean-label@sample", "application/pdf")]
+    return found
+
+
+def file(broker: Client, story: Story, key: str = "order-1", change: Any = None, **more: Any) -> Any:
+    headers = {"Idempotency-Key": key} if key else {}
+    return broker.post("submissions", data=form(story, change, **more), headers=headers)
+
+
+def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client) -> None:
+    answer = file(broker, story)
+    assert answer.status_code == 201
+    told = answer.json
+    assert (told["message_id"], told["new"]) == ("order-1", True)
+    receipt = broker.get(told["receipt_url"])
+    assert receipt.data == base64.b64decode(told["receipt"])
+    verify_document(etree.fromstring(receipt.data))
+    assert "case" not in broker.get(told["message_url"]).json
+    story.tick()
+    number = broker.get(told["message_url"]).json["case"]
+    case = broker.get(f"cases/{number}").json
+    assert (case["state"], case["applicant"], case["message_id"]) == ("IN_PROGRESS", "broker1", "order-1")
+    assert [one["agency"] for one in broker.get(f"cases/{number}/applications").json["applications"]] == [
+        *("KPTA", "KFDA", "NPQS")
+    ]
+    assert broker.refusal(f"results/{number}") == (404, "GW112")
+    story.hear("KPTA", asked(story, "KPTA", "Q1"))
+    (notice,) = broker.get(f"cases/{number}/notices").json["notices"]
+    assert (notice["number"], notice["text"]) == ("KPTA-Q1", "the certificate of origin")
+    story.decide_all()
+    story.tick()
+    result = broker.get(f"results/{number}")
+    document = etree.fromstring(result.data)
+    assert verify_document(document).certificate.sha256 == signer_named("hub").certificate.sha256
+    assert document.findtext("{*}Outcome") == "APPROVED"
+    case = broker.get(f"cases/{number}").json
+    assert (case["state"], case["outcome"]) == ("CLOSED", "APPROVED")
+    (made,) = case["results"]
+    assert made["message_id"] == result.headers["Gateway-Message-Id"]
+    assert broker.get(f"messages/{made['message_id']}/document").data == result.data
+    applications = broker.get(f"cases/{number}/applications").json["applications"]
+    assert {one["decisions"][0]["decision"] for one in applications} == {"APPROVED"}
+    kinds = [one["kind"] for one in broker.get(f"cases/{number}/evidence").json["records"]]
+    assert {"filed", "admitted", "notice", "decided", "NRS", "closed"} <= set(kinds)
+
+
+def test_the_document_of_a_message_is_what_was_sent(story: Story, broker: Client) -> None:
+    content = serialize_element(story.submission(without_applications))
+    answer = broker.post("submissions", data=content, content_type="application/xml")
+    assert answer.status_code == 201
+    place = answer.headers["Location"]
+    assert place.startswith("/api/v1/messages/")
+    assert broker.get(f"{place}/document").data == content
+
+
+def test_the_same_submission_gets_the_same_answer(story: Story, broker: Client) -> None:
+    content = serialize_element(story.submission())
+    first, again = (file(broker, story, content=content) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json["receipt"] == first.json["receipt"]
+    assert again.json["new"] is False
+    other = file(broker, story, change=text("{*}Reference", "OTHER-1"))
+    assert broker.problem(other) == (409, "GW312")
+
+
+def test_a_refused_submission_tells_its_problems(story: Story, broker: Client) -> None:
+    file(broker, story, change=text("{*}Application[1]/{*}Items", "9"))
+    story.tick()
+    number = broker.get("messages/order-1").json["case"]
+    case = broker.get(f"cases/{number}").json
+    assert (case["state"], case["outcome"]) == ("REFUSED", "REFUSED")
+    assert case["problems"][0]["id"].startswith("GW")
+
+
+def test_a_correction_adds_a_result(story: Story, broker: Client) -> None:
+    file(broker, story)
+    story.tick()
+    story.decide_all()
+    story.tick()
+    story.decide("KPTA", DecisionCode.REJECTED, number="N2")
+    story.tick()
+    number = broker.get("messages/order-1").json["case"]
+    assert len(broker.get(f"cases/{number}").json["results"]) == 2
+    assert b"PARTIAL" in broker.get(f"results/{number}").data
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"data": b"<a", "content_type": "application/xml"}, (400, "GW104")),
+        ({"data": b"<a/>", "content_type": "application/xml"}, (422, "GW402")),
+        ({"data": b"<a/>", "content_type": "text/plain"}, (415, "GW101")),
+        ({"data": b"<a/>"}, (415, "GW101")),
+        ({"data": OTHER, "content_type": "multipart/form-data; boundary=x"}, (400, "GW103")),
+        ({"data": {"submission": "text"}, "content_type": "multipart/form-data"}, (400, "GW103")),
+        ({"data": b"", "content_type": "multipart/form-data; boundary=x"}, (400, "GW103")),
+        ({"headers": {"Idempotency-Key": "a b"}, "data": b"<a/>"}, (400, "GW110")),
+        ({"query_string": "a=b", "data": b"<a/>"}, (400, "GW110")),
+    ],
+)
+def test_what_is_no_submission_is_refused(broker: Client, changes: dict[str, Any], problem: Any) -> None:
+    assert broker.problem(broker.post("submissions", **changes)) == problem
+
+
+def test_a_body_above_the_limit_is_refused(story: Story) -> None:
+    api = Api(story.house.hub, limits={"body": 1000})
+    assert file(api.client("broker1"), story).status_code == 413
+
+
+def test_cases_are_listed_by_pages_and_filters(story: Story, broker: Client) -> None:
+    for number in range(5):
+        file(broker, story, f"order-{number}", change=numbered(number), label=False)
+        story.tick(minutes=1)
+    seen, cursor = [], ""
+    for _ in range(3):
+        page = broker.get(f"cases?limit=2{cursor}").json
+        seen += [one["reference"] for one in page["cases"]]
+        cursor = f"&cursor={page['next']}" if "next" in page else ""
+    assert seen == [f"REF-{number}" for number in (4, 3, 2, 1, 0)]
+    assert cursor == ""
+    assert len(broker.get("cases?state=CLOSED&outcome=APPROVED").json["cases"]) == 5
+    assert broker.get("cases?state=REFUSED").json["cases"] == []
+    assert [one["reference"] for one in broker.get("cases?reference=REF-3").json["cases"]] == ["REF-3"]
+    opened = broker.get("cases?reference=REF-3").json["cases"][0]["opened_at"]
+    assert len(broker.get(f"cases?since={opened}").json["cases"]) == 2
+    assert len(broker.get(f"cases?until={opened}").json["cases"]) == 4
+
+
+def numbered(number: int) -> Any:
+    def change(root: etree._Element) -> None:
+        without_applications(root)
+        reference(f"REF-{number}")(root)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=x", "limit=1&limit=2", "state=NO", "cursor=!", "cursor=ZXZlbnQ6MQ", "since=1", "q=1",
+     "since=2026-01-01T00:00:00", "outcome=NO"],
+)  # fmt: skip
+def test_a_wrong_filter_is_refused(broker: Client, query: str) -> None:
+    assert broker.refusal(f"cases?{query}") == (400, "GW110")
+
+
+def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> None:
+    file(broker, story)
+    story.tick()
+    number = broker.get("messages/order-1").json["case"]
+    for path in (f"cases/{number}", "cases", "messages/order-1/receipt", "documents"):
+        tag = broker.get(path).headers["ETag"]
+        assert broker.get(path, headers={"If-None-Match": tag}).status_code == 304
+        assert broker.get(path, headers={"If-None-Match": f'"x", W/{tag}'}).status_code == 304
+        assert broker.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    tag = broker.get(f"cases/{number}").headers["ETag"]
+    story.decide_all()
+    assert broker.get(f"cases/{number}", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> None:
+    story.register("broker2", "6N002")
+    file(broker, story)
+    story.tick()
+    story.decide_all()
+    story.tick()
+    number = broker.get("messages/order-1").json["case"]
+    result = broker.get(f"results/{number}").headers["Gateway-Message-Id"]
+    other = api.client("broker2")
+    own = [
+        *(f"cases/{number}", f"cases/{number}/applications", f"cases/{number}/notices"),
+        *(f"cases/{number}/evidence", f"results/{number}", "messages/order-1", "messages/order-1/receipt"),
+        *("messages/order-1/document", f"messages/{result}", f"messages/{result}/document"),
+    ]
+    for path in own:
+        assert broker.get(path).status_code == 200, path
+        assert other.refusal(path) == (404, "GW112"), path
+        unknown = other.get(path.replace(number, "SW260000009X").replace("order-1", "x").replace(result, "x"))
+        assert unknown.data == other.get(path).data, "the answer tells whether it exists"
+    assert other.get("cases").json == {"cases": []}
+    declared = {
+        one for one in api_paths() if "{" in one and "/documents/" not in one and "/problems/" not in one
+    }
+    tried = {
+        one.replace(number, "{number}").replace("order-1", "{id}").replace(result, "{id}") for one in own
+    }
+    assert {one.lstrip("/") for one in declared} <= tried | {"webhooks/{webhook}"}
+
+
+def api_paths() -> list[str]:
+    from tests.kit.api import document
+
+    return list(document()["paths"])
+
+
+def test_the_principal_sees_what_its_agent_filed(story: Story, api: Api) -> None:
+    story.register("agent1", "6N077")
+    story.mandate("agent1", "broker1")
+    agent, principal = api.client("agent1"), api.client("broker1")
+    file(agent, story, "a-1")
+    story.tick()
+    number = agent.get("messages/a-1").json["case"]
+    assert principal.get(f"cases/{number}").json["applicant"] == "agent1"
+    assert [one["number"] for one in principal.get("cases").json["cases"]] == [number]
+    assert [one["number"] for one in agent.get("cases").json["cases"]] == [number]
+    # The message is the agent's own.
+    assert principal.refusal("messages/a-1") == (404, "GW112")
+
+
+def test_a_suspended_party_is_out_at_once(story: Story, broker: Client) -> None:
+    assert broker.get("cases").status_code == 200
+    with write_transaction(story.house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    assert broker.refusal("cases") == (401, "GW214")

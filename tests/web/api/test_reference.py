@@ -1,0 +1,73 @@
+"""What holds for everybody needs no credentials: documents, forms, rules, problems, the state."""
+
+from __future__ import annotations
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from gateway.errors import PROBLEMS
+from tests.kit.api import Api, Client, document
+from tests.kit.house import Away
+from tests.kit.story import Story
+
+
+@pytest.fixture
+def stranger(api: Api) -> Client:
+    return api.visit()
+
+
+def test_documents_and_their_forms_are_told(stranger: Client) -> None:
+    found = stranger.get("documents").json["documents"]
+    assert {"KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP"} <= {one["id"] for one in found}
+    for one in found:
+        form = stranger.get(f"documents/{one['id']}/form").json
+        assert form["common"]
+        assert all(each["label_ko"] for each in form["unique"])
+    assert stranger.refusal("documents/NONE/form") == (404, "GW112")
+
+
+def test_rules_and_status_codes_are_told(stranger: Client) -> None:
+    rules = stranger.get("rules").json
+    assert {one["severity"] for one in rules["declaration"]} <= {"error", "warning"}
+    assert any(one["code"] == "R01" for one in rules["status_codes"])
+
+
+def test_every_kind_of_problem_is_told(stranger: Client) -> None:
+    told = stranger.get("problems").json["problems"]
+    assert [one["id"] for one in told] == sorted(PROBLEMS)
+    for one in told:
+        assert 400 <= one["status"] < 600
+        assert stranger.get(f"problems/{one['id']}").json == one
+    assert stranger.refusal("problems/GW000") == (404, "GW112")
+    assert stranger.refusal("problems/..") == (404, "GW112")
+
+
+def test_the_type_of_a_problem_leads_to_its_kind(stranger: Client) -> None:
+    problem = stranger.get("cases").json
+    assert stranger.get(problem["type"]).json["id"] == problem["id"] == "GW214"
+
+
+def test_the_state_is_told(stranger: Client, story: Story) -> None:
+    assert stranger.get("status").json["ready"] is True
+    story.hub.signer = Away()
+    told = stranger.get("status").json
+    assert (told["ready"], told["problem_id"]) == (False, "GW803")
+
+
+def test_the_document_is_served_and_is_sound(stranger: Client) -> None:
+    served = stranger.get("openapi.json").json
+    assert served == document()
+    assert served["openapi"] == "3.1.0"
+    for name, schema in served["components"]["schemas"].items():
+        Draft202012Validator.check_schema(schema)
+        assert schema.get("description"), name
+    names = [each["operationId"] for one in served["paths"].values() for each in one.values()]
+    assert len(names) == len(set(names))
+
+
+def test_an_unknown_address_or_method_is_told_in_problem_details(stranger: Client) -> None:
+    assert stranger.refusal("nothing") == (404, "GW112")
+    assert stranger.refusal("/api/v2/cases") == (404, "GW112")
+    answer = stranger.post("cases")
+    assert stranger.problem(answer) == (405, "GW110")
+    assert answer.headers["Allow"] == "GET, HEAD"
