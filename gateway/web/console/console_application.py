@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Flask, Response, abort, g, redirect, render_template, request
+from flask import Flask, Response, abort, current_app, g, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
@@ -18,7 +18,7 @@ from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following import build_following_pages
 from gateway.web.console.page_formats import add_page_formats
-from gateway.web.console.page_guards import get_home_path
+from gateway.web.console.page_guards import find_accepted_octets, get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
 from gateway.web.console.page_translations import LANGUAGES, get_translations
 from gateway.web.console.passkey_pages import build_passkey_pages
@@ -105,6 +105,9 @@ def _begin_request(services: ConsoleServices) -> AnyResponse | None:
     if visitor is not None:
         g.language = visitor.language
         g.has_notice = visitor.has_notice
+        accepted = find_accepted_octets(current_app.view_functions.get(request.endpoint or ""))
+        if accepted is not None:
+            request.max_content_length = accepted
     forgery = find_forgery(request, visitor, services.public_url)
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from gateway.web.console.visitor_session import Visitor
 
 __all__ = [
+    "accept_files",
     "check_return_path",
+    "find_accepted_octets",
     "find_required_right",
     "get_home_path",
     "get_visitor",
@@ -28,9 +30,12 @@ __all__ = [
 
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
+_Page = TypeVar("_Page", bound=Callable[..., object])
 _SIGN_IN: Final = "/console/sign-in"
 #: Every guarded page, with the right that it asks for.
 _GUARDED: Final[WeakKeyDictionary[Callable[..., object], Right | None]] = WeakKeyDictionary()
+#: The pages that take files, with the octets that a form may have there.
+_ACCEPTED: Final[WeakKeyDictionary[Callable[..., object], int]] = WeakKeyDictionary()
 #: The first page of a person, by the kind of the organisation.
 _HOMES: Final = {
     OrganisationKind.AGENCY: "/console/work",
@@ -81,6 +86,21 @@ def require_right(
         return guarded
 
     return decorate
+
+
+def accept_files(octets: int) -> Callable[[_Page], _Page]:
+    """Let signed-in persons send a form of so many octets, for the files in it; stands above the guard."""
+
+    def decorate(page: _Page) -> _Page:
+        _ACCEPTED[page] = octets
+        return page
+
+    return decorate
+
+
+def find_accepted_octets(page: Callable[..., object] | None) -> int | None:
+    """Return how large a form for a page may be; None where the usual limit applies."""
+    return None if page is None else _ACCEPTED.get(page)
 
 
 def needs_sign_in(page: Callable[..., object]) -> bool:

@@ -203,3 +203,36 @@ def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> N
     found = verify_proof(proof, TimeStampAuthorities())
     assert {leaf["kind"] for leaf in found.leaves} >= {"admitted", "decided"}
     assert "Not yet sealed" not in bundle.read("README.txt").decode()
+
+
+def test_a_party_sees_how_it_has_done(story: Story, console: Console, broker: Browser) -> None:
+    assert "No case had an outcome" in broker.get("/console/cases/statistics").text
+    submit(story)
+    story.hear("KFDA", asked(story, "KFDA", "Q1"))
+    story.tick(hours=30)
+    story.decide_all()
+    story.tick()
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    for _ in range(6):
+        story.hub.statistics.count_new_steps()
+    broker = console.sign_in("han")
+    page = broker.get("/console/cases/statistics").text
+    for words in (
+        "<dt>Right the first time</dt><dd>0 %",
+        "<svg",
+        "Complete up to",
+        "Information is asked for",
+    ):
+        assert words in page
+    written = broker.get("/console/cases/statistics?format=csv").text
+    assert "case_outcome,2026-11-21,,IMA,,APPROVED,,1" in written
+    story.register("other", "9X999")
+    console.add_account("lee", ("party", "other"), "viewer")
+    assert "No case had an outcome" in console.sign_in("lee").get("/console/cases/statistics").text
+
+
+def test_days_in_the_wrong_order_are_refused(broker: Browser) -> None:
+    wrong = broker.get("/console/cases/statistics?since=2026-11-20&until=2026-01-01")
+    assert wrong.status_code == 400
+    assert broker.get("/console/cases/statistics?since=x&until=2026-01-01").status_code == 200

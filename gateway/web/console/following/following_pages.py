@@ -20,6 +20,7 @@ from gateway.web.console.following.case_downloads import (
 )
 from gateway.web.console.following.case_list_pages import answer_case_list
 from gateway.web.console.following.case_view import read_case_view
+from gateway.web.console.following.statistics_pages import answer_statistics
 from gateway.web.console.page_guards import get_visitor, require_right
 
 __all__ = ["build_following_pages"]
@@ -33,6 +34,13 @@ def build_following_pages(services: ConsoleServices) -> Blueprint:
     @require_right(Right.READ_CASES)
     def list_cases() -> str | Response:
         return answer_case_list(services)
+
+    @pages.get("/statistics")
+    @require_right(Right.READ_CASES)
+    def show_statistics() -> str | Response:
+        if not get_visitor().may(Right.READ_STATISTICS):
+            abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
+        return answer_statistics(services)
 
     @pages.get("/<number>")
     @require_right(Right.READ_CASES)
