@@ -6,12 +6,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from gateway.accounts import SessionLimits
 from gateway.config import Settings
 from gateway.hub import Hub
+
+if TYPE_CHECKING:
+    from gateway.web.officers import OfficerDesk
 
 __all__ = ["ConsoleServices", "build_console_services"]
 
@@ -24,6 +28,8 @@ class ConsoleServices:
     settings: Settings
     clock: Callable[[], datetime]
     random: Callable[[int], bytes] = os.urandom
+    #: The desk of officers; built from the settings where none is given.
+    desk: OfficerDesk | None = None
 
     @property
     def engine(self) -> Engine:

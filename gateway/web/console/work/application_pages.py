@@ -5,64 +5,31 @@ Everything on it comes from the call that this agency was sent, and from this ag
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
-from flask import Blueprint, Response, abort, render_template
+from flask import Blueprint, render_template
 from sqlalchemy import Connection, Row
 
 from gateway.accounts import Right
-from gateway.hub import (
-    ApplicationForm,
-    SentAttachment,
-    list_application_history,
-    load_application_form,
-    refresh_summaries,
-)
-from gateway.store import application_summaries, cases, decisions, read_transaction, work_lists
-from gateway.web.console.console_services import ConsoleServices
+from gateway.hub import ApplicationForm, list_application_history, refresh_summaries
+from gateway.store import accounts, application_summaries, cases, decisions, read_transaction, work_lists
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.work.act_desk import WorkDesk, list_possible_acts
+from gateway.web.console.work.sent_applications import label_pointers, load_application
+from gateway.web.officers import ApplicationView
 
-__all__ = ["add_application_pages", "label_pointers", "load_application"]
-
-#: A file is never drawn: it is a download of one type, whatever the applicant says that it is.
-_FILE_TYPE: Final = "application/octet-stream"
-_FILE_POLICY: Final = "default-src 'none'; sandbox"
-_ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
+__all__ = ["add_application_page"]
 
 
-def add_application_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    """Add the page of an application, and its files."""
+def add_application_page(pages: Blueprint, work: WorkDesk) -> None:
+    """Add the page of an application."""
 
     @pages.get("/applications/<number>")
     @require_right(Right.READ_APPLICATIONS)
     def show_application(number: str) -> str:
-        return _render_application(services, number)
-
-    @pages.get("/applications/<number>/files/<int:position>")
-    @require_right(Right.READ_APPLICATIONS)
-    def send_file(number: str, position: int) -> Response:
-        with read_transaction(services.engine) as conn:
-            files = load_application(services, conn, number).attachments
-        if not 1 <= position <= len(files):
-            abort(HTTPStatus.NOT_FOUND)
-        return _answer_file(files[position - 1], position)
-
-
-def load_application(services: ConsoleServices, conn: Connection, number: str) -> ApplicationForm:
-    """Return the application of this number of the visitor's agency; any other one is answered with 404."""
-    found = load_application_form(services.hub, conn, get_visitor().organisation.code, number)
-    if found is None:
-        abort(HTTPStatus.NOT_FOUND)
-    return found
-
-
-def label_pointers(application: ApplicationForm) -> Mapping[str, Mapping[str, str]]:
-    """Return the labels of the fields of an application by their pointers."""
-    return {field.pointer: field.label for field in application.form.list_fields()}
+        return _render_application(work, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +41,8 @@ class _Background:
     previous: tuple[Row[Any], ...]
 
 
-def _render_application(services: ConsoleServices, number: str) -> str:
+def _render_application(work: WorkDesk, number: str) -> str:
+    services = work.services
     with read_transaction(services.engine) as conn:
         found = load_application(services, conn, number)
         refresh_summaries(services.hub, conn, [found.request.id])
@@ -84,9 +52,13 @@ def _render_application(services: ConsoleServices, number: str) -> str:
         decided = [
             row for row in decisions.list_by_request(conn, found.request.id) if row.superseded_by is None
         ]
+    view = work.desk.read_application(found.request.agency, number)
     return render_template(
         "work/application.html",
         application=found,
+        view=view,
+        acts=list_possible_acts(view),
+        colleagues=_list_colleagues(work, view),
         around=around,
         history=history,
         decided={(row.item, row.law): row for row in decided},
@@ -108,9 +80,13 @@ def _load_background(conn: Connection, found: ApplicationForm) -> _Background:
     return _Background(case, summary, tuple(previous))
 
 
-def _answer_file(file: SentAttachment, position: int) -> Response:
-    answer = Response(file.content, content_type=_FILE_TYPE)
-    name = _ODD.sub("_", file.content_id)[:80].strip("._") or f"file-{position}"
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}.bin")
-    answer.headers["Content-Security-Policy"] = _FILE_POLICY
-    return answer
+def _list_colleagues(work: WorkDesk, view: ApplicationView | None) -> Sequence[Row[Any]]:
+    """Return to whom the visitor may hand an application over."""
+    visitor = get_visitor()
+    if view is None or view.claim is None:
+        return ()
+    if view.claim.account != visitor.account and not visitor.may(Right.ASSIGN_WORK):
+        return ()
+    with read_transaction(work.services.engine) as conn:
+        found = accounts.list_accounts(conn, "agency", visitor.organisation.code)
+    return [row for row in found if row.status == "ACTIVE" and row.id != view.claim.account]

@@ -15,6 +15,7 @@ from gateway.store import WorkFilter, WorkTab, read_transaction, work_lists
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.work.act_desk import WorkDesk
 from gateway.web.console.work.work_filters import build_list_url, format_place, read_work_filter
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["add_work_pages"]
 
 _PAGE: Final = 50
+#: Lists whose applications may be decided together.
+_TO_DECIDE: Final = (WorkTab.NEW, WorkTab.MINE)
 _CSV: Final = (
     *(
         "number",
@@ -40,8 +43,9 @@ _CSV: Final = (
 )
 
 
-def add_work_pages(pages: Blueprint, services: ConsoleServices) -> None:
+def add_work_pages(pages: Blueprint, work: WorkDesk) -> None:
     """Add the list of work, and the mark by which a browser learns that it has changed."""
+    services = work.services
 
     @pages.get("/work")
     @require_right(Right.READ_APPLICATIONS)
@@ -59,9 +63,9 @@ def add_work_pages(pages: Blueprint, services: ConsoleServices) -> None:
         return Response(mark, content_type="text/plain; charset=utf-8")
 
 
-def _answer_search(services: ConsoleServices, visitor: Visitor, said: str) -> AnyResponse | str:
+def _answer_search(work: WorkDesk, visitor: Visitor, said: str) -> AnyResponse | str:
     """Answer a search by number: one application is shown at once."""
-    agency = visitor.organisation.code
+    services, agency = work.services, visitor.organisation.code
     with read_transaction(services.engine) as conn:
         found = work_lists.find_application_numbers(conn, agency, said)
         if len(found) == 1:
@@ -70,10 +74,11 @@ def _answer_search(services: ConsoleServices, visitor: Visitor, said: str) -> An
             agency, WorkTab.ALL, visitor.account, services.clock(), numbers=found, order="new"
         )
         rows = _list_rows(services, conn, wanted) if found else []
-        return _render_list(services, conn, visitor, (wanted, rows), said=said)
+        return _render_list(work, conn, visitor, (wanted, rows), said=said)
 
 
-def _answer_list(services: ConsoleServices, visitor: Visitor) -> AnyResponse | str:
+def _answer_list(work: WorkDesk, visitor: Visitor) -> AnyResponse | str:
+    services = work.services
     as_csv = request.args.get("format") == "csv"
     wanted = read_work_filter(
         request.args,
@@ -87,7 +92,7 @@ def _answer_list(services: ConsoleServices, visitor: Visitor) -> AnyResponse | s
             rows = work_lists.list_work(conn, wanted)[: wanted.limit]
             return answer_csv("applications", _CSV, [_make_csv_row(row) for row in rows])
         rows = _list_rows(services, conn, wanted)
-        return _render_list(services, conn, visitor, (wanted, rows))
+        return _render_list(work, conn, visitor, (wanted, rows))
 
 
 def _list_rows(services: ConsoleServices, conn: Connection, wanted: WorkFilter) -> Sequence[Row[Any]]:
@@ -100,7 +105,7 @@ def _list_rows(services: ConsoleServices, conn: Connection, wanted: WorkFilter) 
 
 
 def _render_list(
-    services: ConsoleServices,
+    work: WorkDesk,
     conn: Connection,
     visitor: Visitor,
     listed: tuple[WorkFilter, Sequence[Row[Any]]],
@@ -109,7 +114,8 @@ def _render_list(
     wanted, rows = listed
     shown = rows[: wanted.limit]
     goes_on = format_place(shown[-1], wanted) if len(rows) > wanted.limit else ""
-    documents = services.hub.rules.bundle.documents
+    documents = work.services.hub.rules.bundle.documents
+    acts = work.desk.is_at_console(wanted.agency)
     own = [one for one in documents.values() if one.organisation == wanted.agency]
     return render_template(
         "work/work.html",
@@ -124,6 +130,8 @@ def _render_list(
         laws=sorted({law for one in own for law in one.laws}),
         list_url=lambda **changes: build_list_url(request.args, **changes),
         next_url=build_list_url(request.args, after=goes_on) if goes_on else "",
+        can_claim=acts and visitor.may(Right.WORK_ON_APPLICATIONS),
+        can_batch=acts and wanted.tab in _TO_DECIDE and visitor.may(Right.PROPOSE_DECISIONS),
         csv_url=build_list_url(request.args, format="csv"),
     )
 

@@ -1,0 +1,160 @@
+"""What the pages of acts share: the officer, the application as it is shown, and how an act is confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from flask import abort, request
+from sqlalchemy import Connection
+
+from gateway.accounts import Right
+from gateway.cases import OfficerAct, compute_act_digest, encode_act, encode_batch
+from gateway.hub import ApplicationForm
+from gateway.store import read_transaction
+from gateway.web.console.page_guards import get_visitor
+from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.work.act_forms import FormContext
+from gateway.web.console.work.sent_applications import label_pointers, load_application
+from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod, Officer
+
+if TYPE_CHECKING:
+    from gateway.web.console.console_services import ConsoleServices
+    from gateway.web.console.visitor_session import Visitor
+    from gateway.web.officers import OfficerDesk
+
+__all__ = [
+    "ACT_RIGHTS",
+    "ConfirmationOffer",
+    "DecidedAct",
+    "WorkDesk",
+    "encode_acts",
+    "get_officer",
+    "list_possible_acts",
+]
+
+#: The acts of officers, and the right that each one needs.
+ACT_RIGHTS: Final = {
+    "receive": Right.WORK_ON_APPLICATIONS,
+    "ask": Right.WORK_ON_APPLICATIONS,
+    "inspect": Right.WORK_ON_APPLICATIONS,
+    "decide": Right.PROPOSE_DECISIONS,
+    "correct": Right.CORRECT_DECISIONS,
+    "revoke": Right.CORRECT_DECISIONS,
+}
+_EVENTS: Final = {"receive": "acknowledge", "inspect": "inspect"}
+#: Acts on an application that waits, and on one that is decided.
+_WAITING: Final = ("receive", "ask", "inspect", "decide")
+_DECIDED: Final = ("correct", "revoke")
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedAct:
+    """An act on an application, as it was shown."""
+
+    number: str
+    shown: str
+    act: OfficerAct
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of what is decided."""
+        return compute_act_digest(self.number, self.shown, self.act)
+
+    @property
+    def octets(self) -> bytes:
+        """Return what is decided, as octets."""
+        return encode_act(self.number, self.shown, self.act)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationOffer:
+    """The ways in which a person can confirm now, and the options for the person's passkey."""
+
+    methods: tuple[str, ...]
+    wanted: tuple[str, ...]
+    passkey_options: str | None = None
+
+
+class WorkDesk:
+    """The desk as the pages use it."""
+
+    def __init__(self, services: ConsoleServices, desk: OfficerDesk) -> None:
+        self.services = services
+        self.desk = desk
+
+    def open_application(self, number: str) -> tuple[ApplicationForm, ApplicationView]:
+        """Return an application with its form; 404 for another agency's, and where it is decided elsewhere."""
+        with read_transaction(self.services.engine) as conn:
+            form = load_application(self.services, conn, number)
+        view = self.desk.read_application(get_visitor().organisation.code, number)
+        if view is None:
+            abort(HTTPStatus.NOT_FOUND)
+        return form, view
+
+    def make_context(self, kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
+        """Return what the form of an act is about."""
+        event = _EVENTS.get(kind)
+        codes = [one.code for one in self.desk.list_status_codes(event)] if event else []
+        zone = ZoneInfo(self.services.settings.hub.time_zone)
+        return FormContext(view.required, label_pointers(form), codes, self.services.clock(), zone)
+
+    def wants_two_officers(self, kind: str) -> bool:
+        """Return whether an act of this kind is proposed by one and approved by another."""
+        decides = kind in ("decide", "correct", "revoke")
+        return decides and self.desk.get_policy(get_visitor().organisation.code).four_eyes
+
+    def offer_confirmation(self, acts: Sequence[DecidedAct], *, decides: bool) -> ConfirmationOffer:
+        """Return how these acts can be confirmed; what decides nothing needs the session alone."""
+        if not decides:
+            return ConfirmationOffer(("session",), ("session",))
+        visitor = get_visitor()
+        policy = self.desk.get_policy(visitor.organisation.code)
+        wanted = tuple(sorted(one.value for one in policy.confirm))
+        options = None
+        if ConfirmationMethod.PASSKEY in policy.confirm:
+            options = offer_confirmation(self.services, visitor, encode_acts(acts))
+        methods = tuple(
+            one for one in wanted if one == "session" or (one == "passkey" and options is not None)
+        )
+        return ConfirmationOffer(methods, wanted, options)
+
+    def take_confirmation(self, acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
+        """Return the confirmation that this request brings."""
+        if not decides or request.form.get("confirm") != "passkey":
+            return SESSION_ONLY
+        visitor, answer = get_visitor(), request.form.get("passkey_answer", "")
+        content = encode_acts(acts)
+
+        def take(conn: Connection) -> bytes:
+            return take_confirmation(conn, self.services, visitor, content, answer).evidence
+
+        return Confirmation(ConfirmationMethod.PASSKEY, take=take)
+
+
+def encode_acts(acts: Sequence[DecidedAct]) -> bytes:
+    """Return the octets that a passkey confirms: those of the act, or the digests of all acts of a batch."""
+    return acts[0].octets if len(acts) == 1 else encode_batch([one.digest for one in acts])
+
+
+def get_officer() -> Officer:
+    """Return the visitor as an officer."""
+    visitor: Visitor = get_visitor()
+    roles = ",".join(sorted(visitor.roles))
+    return Officer(visitor.account, visitor.name, roles, visitor.rights, visitor.organisation.code)
+
+
+def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
+    """Return the acts that the visitor may do to an application in its state now."""
+    if view is None or view.proposal is not None:
+        return ()
+    if view.state == "DECIDED":
+        kinds: tuple[str, ...] = _DECIDED
+    elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
+        kinds = ()
+    else:
+        kinds = _WAITING
+    return tuple(kind for kind in kinds if get_visitor().may(ACT_RIGHTS[kind]))
