@@ -11,14 +11,13 @@ import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize import DocumentMapping, MappingBundle, RequestForm, draw_request
-from gateway.hub.hub import Hub
 from gateway.hub.register import load_rules, unpack_mapping_archive
 from gateway.store import (
     NewSummary,
@@ -30,6 +29,9 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.wire import WireLimits, parse_xml
+
+if TYPE_CHECKING:
+    from gateway.hub.hub import Hub
 
 __all__ = ["ApplicationForm", "SentAttachment", "load_application_form", "refresh_summaries"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.hub.hub import Hub
 from gateway.state_machines import REQUEST
 from gateway.store import decisions, notices, transitions
+
+if TYPE_CHECKING:
+    from gateway.hub.hub import Hub
 
 __all__ = ["ApplicationEvent", "list_application_history"]
 

@@ -13,7 +13,7 @@ from gateway.hub import Hub, RejectingComposer, build_hub, tune_garbage_collecto
 from gateway.process_log import set_up_logging
 from gateway.store import retry_until_stored
 from gateway.web.api import build_api, build_api_services, make_gate_rejection
-from gateway.web.console import build_console, build_console_services
+from gateway.web.console import build_console, build_console_services, get_console_url
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
 from gateway.web.server import (
     ExitingRequestGate,
@@ -96,9 +96,9 @@ def load_console() -> RequestGate:
     def build() -> WsgiApplication:
         hub = build_hub(settings, RejectingComposer())
         hub.refresh_snapshot()
-        services = build_console_services(hub, settings)
-        keep_resuming_acts(build_officer_desk(hub, settings, services.public_url))
-        return build_console(services)
+        desk = build_officer_desk(hub, settings, get_console_url(settings))
+        keep_resuming_acts(desk)
+        return build_console(build_console_services(hub, settings, desk))
 
     served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
     tune_garbage_collector()

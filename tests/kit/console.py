@@ -13,8 +13,9 @@ from gateway.accounts import hash_password
 from gateway.config import Settings
 from gateway.hub import Hub
 from gateway.store import NewAccount, accounts, write_transaction
-from gateway.web.console import ConsoleServices, build_console
+from gateway.web.console import ConsoleServices, build_console, get_console_url
 from gateway.web.console.visitor_session import begin_session
+from gateway.web.officers import OfficerDesk, build_officer_desk
 
 PASSWORD = "correct horse battery staple"
 _HASHED = hash_password(PASSWORD, b"s" * 16)
@@ -24,8 +25,10 @@ _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 class Console:
     """The console of a hub; `visit` gives a browser without a session."""
 
-    def __init__(self, hub: Hub, **sections: Any) -> None:
-        self.services = ConsoleServices(hub, Settings(**sections), hub.clock)
+    def __init__(self, hub: Hub, *, desk: OfficerDesk | None = None, **sections: Any) -> None:
+        settings = Settings(**sections)
+        desk = desk or build_officer_desk(hub, settings, get_console_url(settings))
+        self.services = ConsoleServices(hub, settings, hub.clock, desk)
         self.application = build_console(self.services)
 
     def visit(self) -> Browser:

@@ -17,19 +17,18 @@ from gateway.hub import Hub
 if TYPE_CHECKING:
     from gateway.web.officers import OfficerDesk
 
-__all__ = ["ConsoleServices", "build_console_services"]
+__all__ = ["ConsoleServices", "build_console_services", "get_console_url"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
-    """The services of the pages; `random` returns so many random octets."""
+    """The services of the pages; `desk` is that of officers, `random` returns so many random octets."""
 
     hub: Hub
     settings: Settings
     clock: Callable[[], datetime]
+    desk: OfficerDesk
     random: Callable[[int], bytes] = os.urandom
-    #: The desk of officers; built from the settings where none is given.
-    desk: OfficerDesk | None = None
 
     @property
     def engine(self) -> Engine:
@@ -44,10 +43,15 @@ class ConsoleServices:
     @property
     def public_url(self) -> str:
         """Return the URL of the console as browsers see it, without a slash at its end."""
-        console = self.settings.console
-        return str(console.public_url or f"http://localhost:{console.port}").rstrip("/")
+        return get_console_url(self.settings)
 
 
-def build_console_services(hub: Hub, settings: Settings) -> ConsoleServices:
+def get_console_url(settings: Settings) -> str:
+    """Return the URL of the console as browsers see it, without a slash at its end."""
+    console = settings.console
+    return str(console.public_url or f"http://localhost:{console.port}").rstrip("/")
+
+
+def build_console_services(hub: Hub, settings: Settings, desk: OfficerDesk) -> ConsoleServices:
     """Return the services of a hub with these settings."""
-    return ConsoleServices(hub, settings, hub.clock)
+    return ConsoleServices(hub, settings, hub.clock, desk)

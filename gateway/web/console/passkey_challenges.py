@@ -29,9 +29,9 @@ from gateway.accounts import (
     verify_registration,
 )
 from gateway.store import NewChallenge, NewPasskey, passkeys, read_transaction, write_transaction
-from gateway.web.console.console_services import ConsoleServices
 
 if TYPE_CHECKING:
+    from gateway.web.console.console_services import ConsoleServices
     from gateway.web.console.visitor_session import Visitor
 
 __all__ = [

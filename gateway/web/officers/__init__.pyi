@@ -4,6 +4,6 @@ from .act_confirmation import ConfirmationMethod as ConfirmationMethod
 from .act_resumption import keep_resuming_acts as keep_resuming_acts
 from .application_view import ApplicationView as ApplicationView
 from .application_view import ProposalView as ProposalView
-from .officer_desk import Officer as Officer
+from .desk_values import Officer as Officer
 from .officer_desk import OfficerDesk as OfficerDesk
 from .officer_desk import build_officer_desk as build_officer_desk

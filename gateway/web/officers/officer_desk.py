@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from lxml import etree
@@ -22,7 +21,6 @@ from gateway.config import Settings
 from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
 from gateway.hub import (
     ActBegin,
-    ActingOfficer,
     AgencyKeys,
     ClaimChange,
     ConfirmedAct,
@@ -60,10 +58,11 @@ from gateway.web.officers.application_view import (
     make_application_view,
     make_claim_view,
 )
+from gateway.web.officers.desk_values import ActOutcome, AgencyPolicy, Officer
 from gateway.web.officers.mailbox_documents import CallAttachment, extract_attachments, extract_document
 from gateway.wire import read_wsdl
 
-__all__ = ["ActOutcome", "AgencyPolicy", "Officer", "OfficerDesk", "build_officer_desk"]
+__all__ = ["OfficerDesk", "build_officer_desk"]
 
 #: The right that each act of one person alone needs.
 _RIGHTS: Final = {
@@ -71,39 +70,6 @@ _RIGHTS: Final = {
     DecisionPurpose.CORRECT: Right.CORRECT_DECISIONS,
     DecisionPurpose.REVOKE: Right.CORRECT_DECISIONS,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Officer:
-    """A signed-in officer: account id, sign-in name, roles as text, rights, and the agency."""
-
-    account: int
-    name: str
-    role: str
-    rights: frozenset[Right]
-    agency: str
-
-    def to_acting_officer(self) -> ActingOfficer:
-        """Return the officer without rights, as the records name it."""
-        return ActingOfficer(self.account, self.name, self.role, self.agency)
-
-
-@dataclass(frozen=True, slots=True)
-class AgencyPolicy:
-    """What an agency demands of its officers: four eyes for decisions, and how a decision is confirmed."""
-
-    four_eyes: bool
-    confirm: frozenset[ConfirmationMethod]
-
-
-@dataclass(frozen=True, slots=True)
-class ActOutcome:
-    """How an act stands: PERFORMED, PROPOSED, REFUSED, or INTENDED while something of ours is missing."""
-
-    act: int
-    state: str
-    problem: GatewayError | None
-    case_number: str
 
 
 class OfficerDesk:

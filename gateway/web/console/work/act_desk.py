@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 
 from gateway.accounts import Right
 from gateway.cases import OfficerAct, compute_act_digest, encode_act, encode_batch
-from gateway.hub import ApplicationForm
-from gateway.store import read_transaction
+from gateway.errors import GatewayError
+from gateway.hub import ApplicationForm, load_application_form
+from gateway.store import read_transaction, sessions, write_transaction
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
 from gateway.web.console.work.act_forms import FormContext
-from gateway.web.console.work.sent_applications import label_pointers, load_application
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod, Officer
 
 if TYPE_CHECKING:
@@ -28,12 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACT_RIGHTS",
+    "OWN_FIELDS",
     "ConfirmationOffer",
     "DecidedAct",
     "WorkDesk",
+    "describe_refusal",
     "encode_acts",
     "get_officer",
+    "label_pointers",
     "list_possible_acts",
+    "load_application",
+    "set_notice",
 ]
 
 #: The acts of officers, and the right that each one needs.
@@ -45,6 +50,8 @@ ACT_RIGHTS: Final = {
     "correct": Right.CORRECT_DECISIONS,
     "revoke": Right.CORRECT_DECISIONS,
 }
+#: Fields of the page itself, which are no part of what an officer fills in.
+OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
 _EVENTS: Final = {"receive": "acknowledge", "inspect": "inspect"}
 #: Acts on an application that waits, and on one that is decided.
 _WAITING: Final = ("receive", "ask", "inspect", "decide")
@@ -87,7 +94,7 @@ class WorkDesk:
         self.desk = desk
 
     def open_application(self, number: str) -> tuple[ApplicationForm, ApplicationView]:
-        """Return an application with its form; 404 for another agency's, and where it is decided elsewhere."""
+        """Return an application with its form; 404 for another agency's, and one decided elsewhere."""
         with read_transaction(self.services.engine) as conn:
             form = load_application(self.services, conn, number)
         view = self.desk.read_application(get_visitor().organisation.code, number)
@@ -129,10 +136,10 @@ class WorkDesk:
         visitor, answer = get_visitor(), request.form.get("passkey_answer", "")
         content = encode_acts(acts)
 
-        def take(conn: Connection) -> bytes:
+        def take_answer(conn: Connection) -> bytes:
             return take_confirmation(conn, self.services, visitor, content, answer).evidence
 
-        return Confirmation(ConfirmationMethod.PASSKEY, take=take)
+        return Confirmation(ConfirmationMethod.PASSKEY, take=take_answer)
 
 
 def encode_acts(acts: Sequence[DecidedAct]) -> bytes:
@@ -158,3 +165,27 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
     else:
         kinds = _WAITING
     return tuple(kind for kind in kinds if get_visitor().may(ACT_RIGHTS[kind]))
+
+
+def describe_refusal(problem: GatewayError) -> str:
+    """Return a problem as a sentence for a page, with its id."""
+    return f"{problem.problem.id}: {problem.detail}"
+
+
+def set_notice(work: WorkDesk, sentence: str) -> None:
+    """Store the sentence for the next page of the visitor."""
+    with write_transaction(work.services.engine, "console.notice") as conn:
+        sessions.set_notice(conn, get_visitor().session, sentence)
+
+
+def load_application(services: ConsoleServices, conn: Connection, number: str) -> ApplicationForm:
+    """Return the application of this number of the visitor's agency; any other one is answered with 404."""
+    found = load_application_form(services.hub, conn, get_visitor().organisation.code, number)
+    if found is None:
+        abort(HTTPStatus.NOT_FOUND)
+    return found
+
+
+def label_pointers(application: ApplicationForm) -> Mapping[str, Mapping[str, str]]:
+    """Return the labels of the fields of an application by their pointers."""
+    return {field.pointer: field.label for field in application.form.list_fields()}

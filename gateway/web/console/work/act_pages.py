@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
@@ -14,18 +14,24 @@ from gateway.accounts import PasskeyError, Right
 from gateway.cases import DecisionAct, list_unsent_words
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
-from gateway.store import sessions, write_transaction
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import ACT_RIGHTS, DecidedAct, WorkDesk, get_officer, list_possible_acts
+from gateway.web.console.work.act_desk import (
+    ACT_RIGHTS,
+    OWN_FIELDS,
+    DecidedAct,
+    WorkDesk,
+    describe_refusal,
+    get_officer,
+    list_possible_acts,
+    set_notice,
+)
 from gateway.web.console.work.act_forms import ActForm, read_act_form
 from gateway.web.officers import ApplicationView
 
-__all__ = ["OWN_FIELDS", "add_act_pages", "describe_refusal", "set_notice"]
+__all__ = ["add_act_pages"]
 
 _Page = str | tuple[str, int] | Response
-#: Fields of the page itself, which are no part of what an officer fills in.
-OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
 
 
 def add_act_pages(pages: Blueprint, work: WorkDesk) -> None:
@@ -163,15 +169,3 @@ def _perform(work: WorkDesk, kind: str, decided: DecidedAct) -> str:
     if outcome.problem is not None:
         raise outcome.problem
     return done
-
-
-def describe_refusal(problem: GatewayError) -> str:
-    """Return a problem as a sentence for a page, with its id."""
-    return f"{problem.problem.id}: {problem.detail}"
-
-
-def set_notice(work: WorkDesk, sentence: str) -> None:
-    """Store the sentence for the next page of the visitor."""
-    with write_transaction(work.services.engine, "console.notice") as conn:
-        sessions.set_notice(conn, get_visitor().session, sentence)
-

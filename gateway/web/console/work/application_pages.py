@@ -5,31 +5,46 @@ Everything on it comes from the call that this agency was sent, and from this ag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, abort, render_template
 from sqlalchemy import Connection, Row
 
 from gateway.accounts import Right
-from gateway.hub import ApplicationForm, list_application_history, refresh_summaries
+from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
 from gateway.store import accounts, application_summaries, cases, decisions, read_transaction, work_lists
 from gateway.web.console.page_guards import get_visitor, require_right
-from gateway.web.console.work.act_desk import WorkDesk, list_possible_acts
-from gateway.web.console.work.sent_applications import label_pointers, load_application
+from gateway.web.console.work.act_desk import WorkDesk, label_pointers, list_possible_acts, load_application
 from gateway.web.officers import ApplicationView
 
-__all__ = ["add_application_page"]
+__all__ = ["add_application_pages"]
+
+#: A file is never drawn: it is a download of one type, whatever the applicant says that it is.
+_FILE_TYPE: Final = "application/octet-stream"
+_FILE_POLICY: Final = "default-src 'none'; sandbox"
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def add_application_page(pages: Blueprint, work: WorkDesk) -> None:
-    """Add the page of an application."""
+def add_application_pages(pages: Blueprint, work: WorkDesk) -> None:
+    """Add the page of an application, and its files."""
 
     @pages.get("/applications/<number>")
     @require_right(Right.READ_APPLICATIONS)
     def show_application(number: str) -> str:
         return _render_application(work, number)
+
+    @pages.get("/applications/<number>/files/<int:position>")
+    @require_right(Right.READ_APPLICATIONS)
+    def send_file(number: str, position: int) -> Response:
+        with read_transaction(work.services.engine) as conn:
+            files = load_application(work.services, conn, number).attachments
+        if not 1 <= position <= len(files):
+            abort(HTTPStatus.NOT_FOUND)
+        return _answer_file(files[position - 1], position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +105,11 @@ def _list_colleagues(work: WorkDesk, view: ApplicationView | None) -> Sequence[R
     with read_transaction(work.services.engine) as conn:
         found = accounts.list_accounts(conn, "agency", visitor.organisation.code)
     return [row for row in found if row.status == "ACTIVE" and row.id != view.claim.account]
+
+
+def _answer_file(file: SentAttachment, position: int) -> Response:
+    answer = Response(file.content, content_type=_FILE_TYPE)
+    name = _ODD.sub("_", file.content_id)[:80].strip("._") or f"file-{position}"
+    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}.bin")
+    answer.headers["Content-Security-Policy"] = _FILE_POLICY
+    return answer

@@ -23,14 +23,16 @@ from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_translations import translate
 from gateway.web.console.passkey_challenges import take_confirmation
 from gateway.web.console.work.act_desk import (
+    OWN_FIELDS,
     DecidedAct,
     WorkDesk,
+    describe_refusal,
     encode_acts,
     get_officer,
     list_possible_acts,
+    set_notice,
 )
 from gateway.web.console.work.act_forms import ActForm, read_decision_fields
-from gateway.web.console.work.act_pages import OWN_FIELDS, describe_refusal, set_notice
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod
 
 __all__ = ["add_batch_pages"]
@@ -117,7 +119,9 @@ def _render_form(work: WorkDesk, chosen: Sequence[_Chosen], read: ActForm) -> st
     )
 
 
-def _render_preview(work: WorkDesk, chosen: Sequence[_Chosen], acts: Sequence[DecidedAct], **more: Any) -> str:
+def _render_preview(
+    work: WorkDesk, chosen: Sequence[_Chosen], acts: Sequence[DecidedAct], **more: Any
+) -> str:
     decides = not work.wants_two_officers("decide")
     kept = [
         (name, one)

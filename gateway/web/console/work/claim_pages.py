@@ -11,8 +11,7 @@ from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.web.console.page_guards import require_right
 from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import WorkDesk, get_officer
-from gateway.web.console.work.act_pages import describe_refusal, set_notice
+from gateway.web.console.work.act_desk import WorkDesk, describe_refusal, get_officer, set_notice
 
 __all__ = ["add_claim_pages"]
 

@@ -14,8 +14,7 @@ from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
 from gateway.web.console.page_guards import require_right
 from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import DecidedAct, WorkDesk, get_officer
-from gateway.web.console.work.act_pages import describe_refusal, set_notice
+from gateway.web.console.work.act_desk import DecidedAct, WorkDesk, describe_refusal, get_officer, set_notice
 from gateway.web.officers import ApplicationView, ProposalView
 
 __all__ = ["add_proposal_pages"]
@@ -48,12 +47,16 @@ def add_proposal_pages(pages: Blueprint, work: WorkDesk) -> None:
             return told, int(problem.problem.http or HTTPStatus.CONFLICT)
         except PasskeyError:
             refusal = translate("The passkey was not accepted.")
-            return _render(work, (form, view, view.proposal), problem=refusal), HTTPStatus.UNPROCESSABLE_ENTITY
+            return _render(
+                work, (form, view, view.proposal), problem=refusal
+            ), HTTPStatus.UNPROCESSABLE_ENTITY
         set_notice(work, sentence)
         return redirect(f"/console/applications/{number}")
 
 
-def _render(work: WorkDesk, opened: tuple[ApplicationForm, ApplicationView, ProposalView], **more: Any) -> str:
+def _render(
+    work: WorkDesk, opened: tuple[ApplicationForm, ApplicationView, ProposalView], **more: Any
+) -> str:
     form, view, proposal = opened
     decided = DecidedAct(view.number, proposal.shown, proposal.act)
     return render_template(

@@ -51,9 +51,7 @@ def add_work_pages(pages: Blueprint, work: WorkDesk) -> None:
     @require_right(Right.READ_APPLICATIONS)
     def show_work() -> AnyResponse | str:
         said = request.args.get("q", "").strip()[:128]
-        return (
-            _answer_search(services, get_visitor(), said) if said else _answer_list(services, get_visitor())
-        )
+        return _answer_search(work, get_visitor(), said) if said else _answer_list(work, get_visitor())
 
     @pages.get("/work/mark")
     @require_right(Right.READ_APPLICATIONS)

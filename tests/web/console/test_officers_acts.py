@@ -1,0 +1,266 @@
+"""Acts of officers on the pages: forms, preview, confirmation, four eyes, batches, claims."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.flows.craft import reference
+from tests.kit.console import Browser, Console
+from tests.kit.officers import ConsoleStory
+
+FIELD = re.compile(r'<input type="hidden" name="([\w-]+)" value="([^"]*)">')
+FUTURE = "2027-01-31T18:00"
+
+
+class Desk:
+    """One agency at the console, with its officers."""
+
+    def __init__(self, engine: Engine, **options: object) -> None:
+        self.story = ConsoleStory(engine, "KFDA", **options)
+        self.console = Console(self.story.hub, desk=self.story.desk, agency={})
+        self.story.submit()
+        self.story.tick()
+
+    @property
+    def number(self) -> str:
+        return str(self.story.look().number)
+
+    def officer(self, name: str, *roles: str) -> Browser:
+        self.console.add_account(name, ("agency", "KFDA"), *(roles or ("officer",)))
+        return self.console.sign_in(name)
+
+
+@pytest.fixture
+def desk(engine: Engine) -> Desk:
+    return Desk(engine)
+
+
+def hidden(page: str, step: str = "confirm") -> dict[str, list[str]]:
+    """Return the hidden fields of the first form of a page, as its buttons send them."""
+    form = page[page.index('<form method="post" action="/console/', page.index("<main")) :]
+    form = form[: form.index("</form>")]
+    found: dict[str, list[str]] = {}
+    for name, value in FIELD.findall(form):
+        found.setdefault(name, []).append(unescape(value))
+    del found["form_token"]
+    return found
+
+
+def fill(browser: Browser, desk: Desk, act: str, **fields: object) -> object:
+    """Open a form, fill it in, and press Preview."""
+    page = browser.get(f"/console/applications/{desk.number}/acts/{act}")
+    assert page.status_code == 200, page.text
+    values = {name: one[0] for name, one in hidden(page.text).items()} | {"step": "preview"} | fields
+    return browser.post(f"/console/applications/{desk.number}/acts/{act}", **values)
+
+
+def confirm(browser: Browser, desk: Desk, kind: str, preview: str, **more: object) -> object:
+    return browser.post(
+        f"/console/applications/{desk.number}/acts/{kind}", confirm="session", **(hidden(preview) | more)
+    )
+
+
+def decide(browser: Browser, desk: Desk, kind: str = "decide", **fields: object) -> object:
+    preview = fill(browser, desk, kind, **({"d0-decision": "APPROVED", "d0-number": "P-7"} | fields))
+    assert preview.status_code == 200, preview.text
+    return confirm(browser, desk, kind, preview.text)
+
+
+def test_an_officer_decides_after_a_preview_with_its_digest(desk):
+    kim = desk.officer("kim")
+    preview = fill(
+        kim,
+        desk,
+        "decide",
+        **{"d0-decision": "APPROVED", "d0-number": "P-7", "d0-quantity": "1,950", "d0-unit": "NMB"},
+    ).text
+    digest = hidden(preview)["digest"][0]
+    assert digest in preview
+    assert desk.story.look().state == "ACKNOWLEDGED", "a preview sends nothing"
+    done = confirm(kim, desk, "decide", preview)
+    assert done.status_code == 302, done.text
+    seen = desk.story.look()
+    assert (seen.state, seen.decisions[0].number, str(seen.decisions[0].quantity)) == (
+        "DECIDED",
+        "P-7",
+        "1950",
+    )
+    assert "This was sent." in kim.get(done.location).text
+
+
+def test_what_was_not_previewed_is_not_sent(desk):
+    kim = desk.officer("kim")
+    preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"}).text
+    changed = confirm(kim, desk, "decide", preview, **{"d0-decision": "REJECTED", "d0-conditions": "no"})
+    assert changed.status_code == 409
+    assert desk.story.look().state == "ACKNOWLEDGED"
+
+
+def test_an_application_that_changed_meanwhile_is_shown_again(desk):
+    kim = desk.officer("kim")
+    preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"}).text
+    asked = fill(kim, desk, "ask", text="Which lot?", pointer="42A/D026", deadline=FUTURE)
+    assert confirm(kim, desk, "ask", asked.text).status_code == 302
+    late = confirm(kim, desk, "decide", preview)
+    assert (late.status_code, "GW706" in late.text) == (409, True)
+
+
+def test_information_is_asked_by_ticking_fields(desk):
+    kim = desk.officer("kim")
+    pointer = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/FoodClass[1]"
+    page = kim.get(f"/console/applications/{desk.number}/acts/ask").text
+    assert f'value="{pointer}"' in page
+    preview = fill(kim, desk, "ask", text="Which class?", pointer=[pointer, "42A/D026"], deadline=FUTURE).text
+    assert "Food class" in preview
+    assert confirm(kim, desk, "ask", preview).status_code == 302
+    seen = desk.story.look()
+    assert (seen.state, seen.due_at.isoformat()) == ("INFORMATION_REQUIRED", "2027-01-31T09:00:00+00:00")
+    desk.story.tick()
+    notice = desk.story.inbox.documents("Notice")[-1]
+    assert [one.text for one in notice.iter("{*}Pointer")] == [pointer, "42A/D026"]
+    shown = kim.get(f"/console/applications/{desk.number}").text
+    assert "Which class?" in shown
+
+
+WRONG = [
+    ("ask", {"pointer": "42A/D026", "deadline": FUTURE}, "text"),
+    ("ask", {"text": "What?", "deadline": FUTURE}, "pointer"),
+    ("ask", {"text": "What?", "pointer": "42A/D026"}, "deadline"),
+    ("ask", {"text": "What?", "pointer": "42A/D026", "deadline": "2020-01-01T00:00"}, "deadline"),
+    ("ask", {"text": "What?", "pointer": "/etc/passwd", "deadline": FUTURE}, "pointer"),
+    ("decide", {}, "d0-decision"),
+    ("decide", {"d0-decision": "MAYBE"}, "d0-decision"),
+    ("decide", {"d0-decision": "REJECTED"}, "d0-conditions"),
+    ("decide", {"d0-decision": "APPROVED_WITH_CONDITIONS"}, "d0-conditions"),
+    ("decide", {"d0-decision": "APPROVED", "d0-quantity": "-1", "d0-unit": "KGM"}, "d0-quantity"),
+    ("decide", {"d0-decision": "APPROVED", "d0-quantity": "NaN", "d0-unit": "KGM"}, "d0-quantity"),
+    ("decide", {"d0-decision": "APPROVED", "d0-quantity": "1"}, "d0-unit"),
+    ("decide", {"d0-decision": "APPROVED", "d0-date": "tomorrow"}, "d0-date"),
+    ("decide", {"d0-decision": "APPROVED", "d0-number": "x" * 129}, "d0-number"),
+    ("decide", {"d0-decision": "APPROVED", "d0-conditions": "a\x00b"}, "d0-conditions"),
+    ("inspect", {"status_code": "R01"}, "status_code"),
+    ("receive", {"status_code": ""}, "status_code"),
+]
+
+
+def test_a_wrong_field_has_its_sentence_beside_it(desk):
+    kim = desk.officer("kim")
+    for kind, fields, wrong in WRONG:
+        answer = fill(kim, desk, kind, **fields)
+        assert (answer.status_code, f'id="e-{wrong}"' in answer.text) == (422, True), (kind, fields)
+    assert desk.story.look().state == "ACKNOWLEDGED"
+
+
+def test_an_inspection_says_what_the_applicant_is_not_told(desk):
+    kim = desk.officer("kim")
+    preview = fill(
+        kim, desk, "inspect", status_code="E01", kind="field", on="2026-11-23", place="Incheon"
+    ).text
+    assert "the applicant is not told" in preview
+    assert confirm(kim, desk, "inspect", preview).status_code == 302
+    assert desk.story.look().state == "INSPECTION"
+
+
+def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
+    kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
+    assert decide(kim, desk).status_code == 302
+    assert kim.get(f"/console/applications/{desk.number}/acts/correct").status_code == 403
+    no_reason = fill(lee, desk, "correct", **{"d0-decision": "REJECTED", "d0-conditions": "wrong lot"})
+    assert (no_reason.status_code, 'id="e-reason"' in no_reason.text) == (422, True)
+    done = decide(
+        lee, desk, "correct", **{"d0-decision": "APPROVED", "d0-number": "P-8", "reason": "typing error"}
+    )
+    assert done.status_code == 302
+    assert desk.story.look().decisions[0].number == "P-8"
+    revoked = {"d0-decision": "REJECTED", "d0-conditions": "recalled", "d0-number": "", "reason": "recall"}
+    assert decide(lee, desk, "revoke", **revoked).status_code == 302
+    assert desk.story.look().status_code == "R03"
+
+
+def test_four_eyes_on_the_pages(engine):
+    desk = Desk(engine, four_eyes=True)
+    kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
+    assert decide(kim, desk).status_code == 302
+    assert desk.story.look().state == "ACKNOWLEDGED"
+    path = f"/console/applications/{desk.number}/proposal"
+    assert desk.number in kim.get("/console/work?tab=approve").text
+    own = kim.get(path)
+    assert "Approve and send" not in own.text
+    waiting = {"confirm": "session", "step": "approve"} | hidden(own.text)
+    waiting["step"] = "approve"
+    assert (kim.post(path, **waiting).status_code, desk.story.look().state) == (403, "ACKNOWLEDGED")
+    page = lee.get(path).text
+    assert "P-7" in page
+    stale = hidden(page) | {"confirm": "session", "digest": "0" * 64}
+    assert lee.post(path, **stale).status_code in (403, 409)
+    assert lee.post(path, confirm="session", **hidden(page)).status_code == 302
+    assert desk.story.look().state == "DECIDED"
+    again = lee.post(path, confirm="session", **hidden(page))
+    assert again.status_code == 302, "the second tab finds it done"
+
+
+def test_a_proposal_is_returned_with_a_reason_or_withdrawn(engine):
+    desk = Desk(engine, four_eyes=True)
+    kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
+    path = f"/console/applications/{desk.number}/proposal"
+    for browser, step in ((lee, "return"), (kim, "withdraw")):
+        assert decide(kim, desk).status_code == 302
+        fields = hidden(browser.get(path).text) | {"step": step, "reason": "look again"}
+        assert browser.post(path, **fields).status_code == 302
+        assert desk.story.look().proposal is None
+    assert desk.story.look().state == "ACKNOWLEDGED"
+
+
+def test_work_is_taken_released_and_handed_over(desk):
+    kim, lee = desk.officer("kim"), desk.officer("lee")
+    number = desk.number
+    kim.get("/console/work")
+    assert kim.post("/console/work/claims", claim=f"take {number} 0").location == "/console/work"
+    assert number in kim.get("/console/work?tab=mine").text
+    assert number not in kim.get("/console/work").text
+    lee.get("/console/work")
+    lee.post("/console/work/claims", claim=f"take {number} 0")
+    assert "GW708" in lee.get("/console/work").text
+    page = kim.get(f"/console/applications/{number}").text
+    to = re.search(r'<option value="(\d+)">Lee', page)
+    kim.post("/console/work/claims", claim=f"give {number} 1", to=to[1])
+    assert number in lee.get("/console/work?tab=mine").text
+    lee.get(f"/console/applications/{number}")
+    lee.post("/console/work/claims", claim=f"release {number} 2")
+    assert number in kim.get("/console/work").text
+
+
+def test_alike_applications_are_decided_together(desk):
+    kim = desk.officer("kim")
+    desk.story.submit(desk.story.submission(reference("HB-2")))
+    desk.story.tick()
+    page = kim.get("/console/work").text
+    numbers = re.findall(r'name="number" value="(\w+)"', page)
+    assert len(numbers) == 2
+    form = kim.post("/console/work/batch", number=numbers)
+    assert form.status_code == 200
+    fields = hidden(form.text) | {"d0-decision": "APPROVED", f"number-{numbers[0]}": "P-1"}
+    preview = kim.post("/console/work/batch", step="preview", **fields).text
+    digests = hidden(preview)["digest"]
+    assert len(set(digests)) == 2
+    done = kim.post("/console/work/batch", confirm="session", **hidden(preview))
+    assert done.text.count("state good") == 2, done.text
+    pages = [kim.get(f"/console/applications/{one}").text for one in numbers]
+    assert ["P-1" in one for one in pages] == [True, False], "each has a document number of its own"
+    assert not re.findall(r'name="number" value="(\w+)"', kim.get("/console/work").text)
+
+
+def test_a_reader_sees_no_acts_and_another_agency_nothing(desk):
+    reader = desk.officer("park", "reader")
+    number = desk.number
+    page = reader.get(f"/console/applications/{number}").text
+    assert "/acts/" not in page
+    assert reader.get(f"/console/applications/{number}/acts/decide").status_code == 403
+    desk.console.add_account("choi", ("agency", "NPQS"), "head")
+    other = desk.console.sign_in("choi")
+    for path in ("", "/acts/decide", "/proposal", "/files/1"):
+        assert other.get(f"/console/applications/{number}{path}").status_code == 404, path
