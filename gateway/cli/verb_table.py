@@ -55,7 +55,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
     "party mandate": Noun("Partners", "mandates: which party may file for which other"),
-    "account": Noun("Partners", "people who sign in to the console: add, roles, password, suspend"),
+    "account": Noun("Partners", "people who sign in to the console: add, roles, ways to sign in, suspend"),
     "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
     "case": Noun("Look", "cases: state and outcome of submissions"),
     "message": Noun("Look", "messages received and sent"),
@@ -229,6 +229,12 @@ VERBS: Final[dict[str, Verb]] = {
         "account:resume_account",
         "let a suspended person sign in again",
         "gateway account resume kim --home D",
+        effect="changes",
+    ),
+    "account certificate": Verb(
+        "account_sign_in:set_account_certificate",
+        "set the client certificate by which a person signs in",
+        "gateway account certificate kim kim.cert.pem --home D",
         effect="changes",
     ),
     "agreement load": Verb(

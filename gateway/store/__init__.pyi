@@ -1,3 +1,4 @@
+from . import account_certificates as account_certificates
 from . import account_invitations as account_invitations
 from . import account_searches as account_searches
 from . import accounts as accounts
@@ -42,6 +43,7 @@ from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
 from . import work_claims as work_claims
 from . import work_lists as work_lists
+from .account_certificates import AccountCertificate as AccountCertificate
 from .account_invitations import NewInvitation as NewInvitation
 from .account_searches import AccountFilter as AccountFilter
 from .accounts import NewAccount as NewAccount

@@ -24,6 +24,7 @@ __all__ = [
     "insert_account",
     "list_accounts",
     "list_roles_of",
+    "lock_account",
     "record_sign_in",
     "set_password",
     "set_roles",
@@ -61,6 +62,11 @@ def find_by_name(conn: Connection, name: str) -> Row[Any] | None:
 def find_by_id(conn: Connection, account: int) -> Row[Any] | None:
     """Return the account with this id."""
     return conn.execute(select(accounts).where(accounts.c.id == account)).first()
+
+
+def lock_account(conn: Connection, account: int) -> Row[Any] | None:
+    """Return the account with this id; nobody else changes it before the commit."""
+    return conn.execute(select(accounts).where(accounts.c.id == account).with_for_update()).first()
 
 
 def find_by_certificate(conn: Connection, digest: str) -> Row[Any] | None:

@@ -18,7 +18,13 @@ from sqlalchemy import (
 from gateway.store.column_types import Instant
 from gateway.store.table_types import make_identity_column, make_required_column, metadata
 
-__all__ = ["account_invitations", "oidc_sign_ins", "passkey_challenges", "passkeys"]
+__all__ = [
+    "account_certificates",
+    "account_invitations",
+    "oidc_sign_ins",
+    "passkey_challenges",
+    "passkeys",
+]
 
 # Passkeys (WebAuthn): the public keys by which people sign in and confirm what they do.
 passkeys = Table(
@@ -51,6 +57,19 @@ passkey_challenges = Table(
     Index("ix_passkey_challenges_challenge", "challenge"),
     Index("ix_passkey_challenges_network", "network", "expires_at"),
     Index("ix_passkey_challenges_expires_at", "expires_at"),
+)
+
+# The client certificates by which people sign in.
+account_certificates = Table(
+    "account_certificates",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
+    make_required_column("subject"),
+    make_required_column("not_after", Instant),
+    make_required_column("der", LargeBinary),
+    make_required_column("added_at", Instant),
+    UniqueConstraint("account_id"),
 )
 
 # Links by which a person sets a password, by the digest of their token.

@@ -75,3 +75,26 @@ def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
     for verb in ("show", "suspend", "resume", "password"):
         status, _, err = verbs.run(verb, "lee")
         assert (status, "there is no account lee" in err) == (1, True)
+
+
+def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) -> None:
+    pki = tmp_path / "pki"
+    assert main(["pki", "demo", "--out", str(pki), "--party", "kim", "--party", "lee"]) == 0
+    settings = f'[pki]\nanchors = ["{pki / "ca.pem"}"]\ncrls = ["{pki / "crl.pem"}"]\n'
+    (tmp_path / "gateway.toml").write_text(settings)
+    certificate = str(pki / "kim.cert.pem")
+    for name in ("kim", "lee"):
+        assert verbs.run("add", name, *KPTA, "--role", "officer")[0] == 0
+    status, out, err = verbs.run("certificate", "kim", certificate)
+    assert (status, "Account kim signs in with certificate" in out) == (0, True), err
+    status, _, err = verbs.run("certificate", "lee", certificate)
+    assert (status, "the certificate belongs to another account" in err) == (1, True)
+    assert verbs.run("certificate", "nobody", certificate)[0] == 1
+    assert verbs.run("certificate", "kim")[0] == 2
+    assert verbs.run("certificate", "kim", certificate, "--remove")[0] == 2
+    assert "has no certificate now" in verbs.run("certificate", "kim", "--remove")[1]
+    assert verbs.run("certificate", "lee", certificate)[0] == 0
+    stranger = tmp_path / "stranger"
+    assert main(["pki", "demo", "--out", str(stranger), "--party", "kim"]) == 0
+    status, _, err = verbs.run("certificate", "lee", str(stranger / "kim.cert.pem"))
+    assert (status, "GW20" in err) == (1, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -67,9 +67,11 @@ class Browser:
 
     client: FlaskClient
     token: str = ""
+    #: What the server tells of the connection besides the request.
+    connection: dict[str, Any] = field(default_factory=dict)
 
     def get(self, path: str, **more: Any) -> TestResponse:
-        answer = self.client.get(path, **more)
+        answer = self.client.get(path, environ_base=self.connection, **more)
         found = _TOKEN.search(answer.text) if answer.mimetype == "text/html" else None
         self.token = found[1] if found else self.token
         return answer
@@ -78,4 +80,4 @@ class Browser:
         """Send a form as a browser does: with its token, from a page of the console."""
         headers = {"Sec-Fetch-Site": "same-origin"}
         data = {"form_token": self.token} | fields
-        return self.client.post(path, data=data, headers=headers)
+        return self.client.post(path, data=data, headers=headers, environ_base=self.connection)

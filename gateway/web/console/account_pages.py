@@ -16,7 +16,7 @@ from gateway.accounts import (
 )
 from gateway.store import AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.page_guards import check_return_path, get_visitor, require_sign_in
+from gateway.web.console.page_guards import check_return_path, get_network, get_visitor, require_sign_in
 from gateway.web.console.page_security import clear_session_cookie, set_session_cookie
 from gateway.web.console.page_translations import LANGUAGES, translate
 from gateway.web.console.sign_in import check_present_password, sign_in_with_password
@@ -75,7 +75,7 @@ def build_account_pages(services: ConsoleServices) -> Blueprint:
 def _answer_sign_in(services: ConsoleServices) -> Response | tuple[str, int]:
     name = request.form.get("name", "")[:200]
     wanted = check_return_path(request.form.get("next", ""))
-    result = sign_in_with_password(services, name, request.form.get("password", ""), _get_network())
+    result = sign_in_with_password(services, name, request.form.get("password", ""), get_network())
     if result.token is not None:
         answer = redirect(wanted)
         set_session_cookie(answer, result.token)
@@ -109,7 +109,7 @@ def _answer_password(services: ConsoleServices, visitor: Visitor) -> Response | 
     """Change the password; every session ends, and this one is replaced by a new one."""
     old, new = request.form.get("old", ""), request.form.get("new", "")
     refusal = find_password_problem(new, (visitor.name, visitor.display_name))
-    problem = check_present_password(services, visitor, old, _get_network())
+    problem = check_present_password(services, visitor, old, get_network())
     if problem is None and refusal is not None:
         problem = translate(refusal)
     if problem is not None:
@@ -121,7 +121,7 @@ def _answer_password(services: ConsoleServices, visitor: Visitor) -> Response | 
         accounts.set_password(conn, visitor.account, hashed, now)
         entry = AuditEntry(visitor.name, "account", "change_password", visitor.name)
         audit_log.record_action(conn, entry, now)
-        token = begin_session(conn, services, visitor.account, visitor.method, _get_network())
+        token = begin_session(conn, services, visitor.account, visitor.method, get_network())
     answer = redirect("/console/account")
     if token is not None:
         set_session_cookie(answer, token)
@@ -133,11 +133,7 @@ def _answer_organisation(services: ConsoleServices, visitor: Visitor) -> Respons
     answer = redirect("/console/")
     if kind in set(OrganisationKind):
         wanted = Organisation(OrganisationKind(kind), code)
-        token = switch_organisation(services, visitor, wanted, _get_network())
+        token = switch_organisation(services, visitor, wanted, get_network())
         if token is not None:
             set_session_cookie(answer, token)
     return answer
-
-
-def _get_network() -> str:
-    return request.remote_addr or ""

@@ -15,6 +15,7 @@ from gateway.accounts import Right, find_relying_party
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
+from gateway.web.console.client_connection import find_client_certificate, find_client_network
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following import build_following_pages
 from gateway.web.console.page_formats import add_page_formats
@@ -76,6 +77,7 @@ def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
         "notice": lambda: _take_notice(services),
         "Right": Right,
         "form_token_field": _make_form_token_field,
+        "has_certificate": lambda: find_client_certificate(request) is not None,
         "passkeys_work": find_relying_party(services.public_url) is not None,
     }
 
@@ -97,6 +99,7 @@ def _take_notice(services: ConsoleServices) -> str | None:
 def _begin_request(services: ConsoleServices) -> AnyResponse | None:
     """Find the person and the language of a request; refuse a request that may be forged."""
     g.visitor = None
+    g.network = find_client_network(request, services.settings.http.proxies)
     g.language = _choose_language(services.settings.console.language)
     if request.path.startswith("/console/static/"):
         return None

@@ -22,6 +22,7 @@ __all__ = [
     "find_accepted_octets",
     "find_required_right",
     "get_home_path",
+    "get_network",
     "get_visitor",
     "needs_sign_in",
     "require_right",
@@ -47,6 +48,11 @@ _HOMES: Final = {
 def get_home_path(visitor: Visitor | None) -> str:
     """Return the path of a person's first page; of the sign-in page without a person."""
     return _SIGN_IN if visitor is None else _HOMES[visitor.organisation.kind]
+
+
+def get_network() -> str:
+    """Return the network of this request, for which attempts to sign in are counted."""
+    return str(g.network)
 
 
 def get_visitor() -> Visitor:

@@ -1,4 +1,4 @@
-"""Pages of passkeys: sign-in by passkey, and the passkeys of a person's own account."""
+"""Pages of passkeys and certificates: sign-in by them, and the passkeys of a person's own account."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import PasskeyError
 from gateway.store import AuditEntry, accounts, audit_log, passkeys, read_transaction, write_transaction
+from gateway.web.console.client_connection import find_client_certificate
 from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.page_guards import check_return_path, get_visitor, require_sign_in
+from gateway.web.console.page_guards import check_return_path, get_network, get_visitor, require_sign_in
 from gateway.web.console.page_security import set_session_cookie
 from gateway.web.console.page_translations import translate
 from gateway.web.console.passkey_challenges import offer_registration, offer_sign_in, take_registration
-from gateway.web.console.sign_in import check_present_password, sign_in_with_passkey
+from gateway.web.console.sign_in import (
+    SignInResult,
+    check_present_password,
+    sign_in_with_certificate,
+    sign_in_with_passkey,
+)
 from gateway.web.console.visitor_session import Visitor
 
 __all__ = ["build_passkey_pages"]
@@ -30,11 +36,15 @@ def build_passkey_pages(services: ConsoleServices) -> Blueprint:
 
     @pages.post("/sign-in/passkey/options")
     def send_sign_in_options() -> Response:
-        return _answer_options(offer_sign_in(services, request.remote_addr or ""))
+        return _answer_options(offer_sign_in(services, get_network()))
 
     @pages.post("/sign-in/passkey")
     def sign_in() -> Response | tuple[str, int]:
         return _answer_sign_in(services)
+
+    @pages.post("/sign-in/certificate")
+    def sign_in_by_certificate() -> Response | tuple[str, int]:
+        return _answer_certificate(services)
 
     @pages.get("/account/passkeys")
     @require_sign_in
@@ -66,9 +76,21 @@ def _answer_options(options: str | None) -> Response:
 
 
 def _answer_sign_in(services: ConsoleServices) -> Response | tuple[str, int]:
-    wanted = check_return_path(request.form.get("next", ""))
     answer = request.form.get("passkey_answer", "")
-    result = sign_in_with_passkey(services, answer, request.remote_addr or "")
+    result = sign_in_with_passkey(services, answer, get_network())
+    return _answer_result(result, translate("The passkey was not accepted."))
+
+
+def _answer_certificate(services: ConsoleServices) -> Response | tuple[str, int]:
+    shown = find_client_certificate(request)
+    if shown is None:
+        abort(HTTPStatus.FORBIDDEN, translate("Your browser has shown no certificate."))
+    result = sign_in_with_certificate(services, shown, get_network())
+    return _answer_result(result, translate("The certificate was not accepted."))
+
+
+def _answer_result(result: SignInResult, refusal: str) -> Response | tuple[str, int]:
+    wanted = check_return_path(request.form.get("next", ""))
     if result.token is not None:
         response = redirect(wanted)
         set_session_cookie(response, result.token)
@@ -76,7 +98,7 @@ def _answer_sign_in(services: ConsoleServices) -> Response | tuple[str, int]:
     if result.wait is not None:
         problem, status = translate("Too many attempts. Try again later."), HTTPStatus.TOO_MANY_REQUESTS
     else:
-        problem, status = translate("The passkey was not accepted."), HTTPStatus.UNAUTHORIZED
+        problem, status = refusal, HTTPStatus.UNAUTHORIZED
     return render_template("sign_in.html", next=wanted, problem=problem), status
 
 
@@ -94,7 +116,7 @@ def _answer_passkey(services: ConsoleServices, visitor: Visitor) -> Response | t
     problem = "" if name else translate("A passkey needs a name.")
     if not problem:
         given = request.form.get("password", "")
-        problem = check_present_password(services, visitor, given, request.remote_addr or "") or ""
+        problem = check_present_password(services, visitor, given, get_network()) or ""
     if not problem:
         problem = _store_passkey(services, visitor, name, request.form.get("passkey_answer", ""))
     if problem:

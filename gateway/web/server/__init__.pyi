@@ -6,6 +6,7 @@ from .body_reader import make_wsgi_environ as make_wsgi_environ
 from .body_reader import read_request_body as read_request_body
 from .body_reader import report_proven_party as report_proven_party
 from .connection_limits import ConnectionLimits as ConnectionLimits
+from .connection_limits import get_client_network as get_client_network
 from .listener_address import ListenerAddress as ListenerAddress
 from .parent_death import exit_with_parent as exit_with_parent
 from .process_supervision import ExitingRequestGate as ExitingRequestGate

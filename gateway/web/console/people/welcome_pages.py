@@ -19,6 +19,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.page_guards import get_network
 from gateway.web.console.page_security import set_session_cookie
 from gateway.web.console.page_translations import translate
 from gateway.web.console.visitor_session import begin_session
@@ -75,7 +76,7 @@ def _answer_password(services: ConsoleServices, token: str) -> _Page:
 
 def _store_password(services: ConsoleServices, token: str, hashed: str) -> str | None:
     """Set the password if the link is still good, and use the link up; return the token of a session."""
-    network = request.remote_addr or ""
+    network = get_network()
     with write_transaction(services.engine, "console.password") as conn:
         now = services.clock()
         account = account_invitations.find_invitation(conn, digest_token(token), now)
