@@ -1,4 +1,4 @@
-"""Every noun and verb of the command line: its function, its help line, and an example.
+"""Every verb of the command line: its function, its help line, and an example.
 
 Help, completion and the manual are generated from this table, without importing the verbs.
 """
@@ -7,26 +7,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from gateway.cli.verb_nouns import NOUNS, SECTIONS, Noun
+
 __all__ = ["NOUNS", "OLD_SPELLINGS", "SECTIONS", "VERBS", "Noun", "Verb"]
-
-#: The headings of ``gateway --help``, in their order.
-SECTIONS: Final = (
-    "Run the gateway",
-    "Partners",
-    "Look",
-    "Act",
-    "Mappings",
-    "Trust",
-    "Evidence",
-    "Test",
-)
-
-
-class Noun(NamedTuple):
-    """A first word: its heading in ``gateway --help``, and its help line."""
-
-    section: str
-    help: str
 
 
 class Verb(NamedTuple):
@@ -41,44 +24,6 @@ class Verb(NamedTuple):
     example: str
     effect: str = "reads"
 
-
-#: First words and the groups below them. A first word that is itself a verb is also in VERBS.
-NOUNS: Final[dict[str, Noun]] = {
-    "run": Noun("Run the gateway", "migrate the database, then serve HTTP and make deliveries until stopped"),
-    "serve": Noun("Run the gateway", "serve HTTP until stopped"),
-    "work": Noun("Run the gateway", "make deliveries until stopped"),
-    "console": Noun("Run the gateway", "serve the console until stopped"),
-    "api": Noun("Run the gateway", "serve the API until stopped"),
-    "check": Noun("Run the gateway", "report problems of settings, keys, data and database"),
-    "config": Noun("Run the gateway", "the settings: show"),
-    "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
-    "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
-    "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
-    "party mandate": Noun("Partners", "mandates: which party may file for which other"),
-    "account": Noun("Partners", "people who sign in to the console: add, roles, ways to sign in, suspend"),
-    "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
-    "case": Noun("Look", "cases: state and outcome of submissions"),
-    "message": Noun("Look", "messages received and sent"),
-    "audit": Noun("Look", "who changed what, and how it was before and after"),
-    "error": Noun("Look", "explain a problem by its id"),
-    "queue": Noun("Act", "deliveries: list, show, lanes, hold, release, try, requeue, cancel"),
-    "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
-    "form": Noun("Mappings", "one form for several documents: show, compose a submission, read one"),
-    "sign": Noun("Act", "sign a submission with your own key, as the console asks"),
-    "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
-    "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
-    "submission": Noun("Mappings", "judge whole submissions before they are sent"),
-    "declaration": Noun("Mappings", "validate declarations"),
-    "pki": Noun("Trust", "keys, certificates, trusted lists, sources of revocation lists"),
-    "pki list": Noun("Trust", "trusted lists of the gateway and of other authorities"),
-    "pki source": Noun("Trust", "sources of revocation data and trusted lists, and their freshness"),
-    "signature": Noun("Trust", "XML signatures: verify, make"),
-    "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
-    "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
-    "demo": Noun("Test", "run a complete declaration with simulated partners"),
-    "conformance": Noun("Test", "attack a gateway and evaluate its answers"),
-    "completion": Noun("Test", "print the completion script for a shell"),
-}
 
 VERBS: Final[dict[str, Verb]] = {
     "run": Verb(
