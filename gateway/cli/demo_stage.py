@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from gateway.cli.demo_console import add_people, list_console_settings, list_desk_settings
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
 from gateway.errors import MISUSE, UNREACHABLE, GatewayError
@@ -31,7 +32,7 @@ from gateway.store import mandates, migrate_schema, parties, write_transaction
 
 __all__ = ["Cast", "Stage", "read_cast"]
 
-_READY_WITHIN: Final = 40.0
+_READY_WITHIN: Final = 90.0
 _END_WITHIN: Final = 15.0
 _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 
@@ -47,6 +48,7 @@ class Cast:
     parties: tuple[dict[str, Any], ...]
     mandates: tuple[dict[str, Any], ...]
     agencies: tuple[dict[str, Any], ...]
+    console: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_cast() -> Cast:
@@ -65,6 +67,7 @@ def read_cast() -> Cast:
         parties=tuple(table["party"]),
         mandates=tuple(table.get("mandate", ())),
         agencies=tuple(table["agency"]),
+        console=table["console"],
     )
 
 
@@ -82,13 +85,15 @@ class Stage:
     """A home folder and its processes; `close` ends every one of them.
 
     `options` has further options of partners by their names; the `absent` ones are not
-    started.
+    started. With a `password` the console is served for the people of the cast, and the
+    agency that the cast names there has no system of its own.
     """
 
     home: Path
     cast: Cast
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
+    password: str = ""
     ports: dict[str, int] = field(default_factory=dict)
     players: list[_Player] = field(default_factory=list)
 
@@ -97,6 +102,16 @@ class Stage:
         """Return the base URL of the hub."""
         return f"http://127.0.0.1:{self.ports['hub']}"
 
+    @property
+    def console_url(self) -> str:
+        """Return the URL of the console."""
+        return f"http://localhost:{self.ports['console']}"
+
+    @property
+    def desk(self) -> str:
+        """Return the agency whose officers decide at the console; empty when there is none."""
+        return str(self.cast.console["agency"]) if self.password else ""
+
     def partner(self, name: str) -> Path:
         """Return the folder of a partner."""
         return self.home / "partners" / name.lower()
@@ -104,7 +119,7 @@ class Stage:
     def build(self) -> None:
         """Make keys, settings, database and register, and a folder for each partner."""
         names = ["hub", "broker", "customs", *(agency["code"] for agency in self.cast.agencies)]
-        self.ports = dict(zip(names, _find_free_ports(len(names)), strict=True))
+        self.ports = dict(zip([*names, "console"], _find_free_ports(len(names) + 1), strict=True))
         sandbox = make_sandbox(self.home / "pki", self._list_certificate_orders(), clock())
         agreement = self.cast.agreement
         for name in ("broker", "hub"):
@@ -143,7 +158,13 @@ class Stage:
         ]
         for agency in self.cast.agencies:
             code = agency["code"]
-            lines += [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
+            lines += (
+                list_desk_settings(code)
+                if code == self.desk
+                else [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
+            )
+        if self.password:
+            lines += list_console_settings(self.ports["console"])
         return "\n".join(lines) + "\n"
 
     def _make_partner_folder(self, name: str) -> None:
@@ -178,6 +199,8 @@ class Stage:
             register_certificate(conn, name, sandbox.signers[name.lower()].certificate.der, now)
         for one in self.cast.mandates:
             mandates.insert_mandate(conn, one["holder"], one["principal"], now)
+        if self.password:
+            add_people(conn, self.cast.console["person"], self.password, now)
 
     def start(self) -> None:
         """Start every process that is not absent, and wait until each is ready."""
@@ -206,7 +229,7 @@ class Stage:
         self._start_one_partner("broker", "broker", ())
 
     def _start_one_partner(self, kind: str, name: str, further: Sequence[str]) -> None:
-        if name in self.absent:
+        if name in self.absent or name == self.desk:
             return
         place, further = self.partner(name), (*further, *self.options.get(name, ()))
         words = ("--leash", "--port", str(self.ports[name]), "--partner", str(place), "--name", name.lower())

@@ -77,7 +77,9 @@ def start_browser(profile: Path, url: str, *, scripts: bool = True) -> Iterator[
     options.add_experimental_option("prefs", preferences)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        yield ConsoleBrowser(driver, url, profile / "downloads", scripts)
+        browser = ConsoleBrowser(driver, url, profile / "downloads", scripts)
+        browser.resize(DESK)
+        yield browser
     finally:
         driver.quit()
 
