@@ -1,4 +1,4 @@
-"""``gateway demo --console``: a stranger signs in with what it prints, and finds the application to decide."""
+"""``gateway demo --console``: with what it prints, a stranger signs in and finds the application."""
 
 from __future__ import annotations
 
