@@ -297,7 +297,7 @@ def test_the_options_of_simulated_partners_exist() -> None:
         for option in action.option_strings
     }
     told = set(re.findall(r"(?<!-)--[a-z][a-z-]*", page("conformance.md").split("## Plans")[0]))
-    assert {"--partner", "--misbehave", "--plan"} <= told <= known | {"--json", "--home"}
+    assert {"--partner", "--misbehave", "--plan"} <= told <= known | {"--json", "--home", "--console"}
 
 
 def test_every_address_is_told_and_no_other() -> None:
