@@ -24,6 +24,7 @@ __all__ = [
     "moment_option",
     "new_home_option",
     "open_tls",
+    "read_reason",
     "signing_options",
     "tls_options",
 ]
@@ -32,6 +33,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 #: The type of options and arguments that name a file or a folder.
 FILE = click.Path(path_type=Path)
+_LONGEST_REASON = 500
 
 
 class _Moment(click.ParamType[datetime]):
@@ -167,3 +169,15 @@ def open_tls(arguments: Arguments) -> ssl.SSLContext:
         raise GatewayError(MISUSE, "a client certificate needs its key", "--client-certificate")
     identity = TlsIdentity(certificate, key) if certificate is not None else None
     return make_client_context((arguments.ca,) if arguments.ca else (), identity)
+
+
+def read_reason(arguments: Arguments) -> str | None:
+    """Return the reason as one line; report misuse for one that is empty or too long."""
+    if arguments.reason is None:
+        return None
+    words = " ".join(str(arguments.reason).split())
+    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
+        raise click.BadParameter(
+            f"a reason is a text of 1 to {_LONGEST_REASON} characters", param_hint="'--reason'"
+        )
+    return words

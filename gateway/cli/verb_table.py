@@ -283,6 +283,12 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway queue cancel 12 --home D",
         effect="changes",
     ),
+    "agency console": Verb(
+        "agency:switch_agency_console",
+        "let an agency's officers decide at the console while its system is away, and back",
+        "gateway agency console CODE --reason 'its data centre is away' --home D",
+        effect="changes",
+    ),
     "submit": Verb(
         "submit:submit_file",
         "send a submission as a broker does, and wait for its result",

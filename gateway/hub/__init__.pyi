@@ -18,6 +18,7 @@ from .officers import ActingOfficer as ActingOfficer
 from .officers import ApplicationFacts as ApplicationFacts
 from .officers import ClaimChange as ClaimChange
 from .officers import ConfirmedAct as ConfirmedAct
+from .officers import ConsoleSwitch as ConsoleSwitch
 from .officers import ProposalStep as ProposalStep
 from .officers import approve_proposal as approve_proposal
 from .officers import begin_act as begin_act

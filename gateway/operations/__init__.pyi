@@ -8,6 +8,9 @@ from .agreement_judgment import list_known_parties as list_known_parties
 from .audited_changes import Act as Act
 from .audited_changes import DatabaseChange as DatabaseChange
 from .audited_changes import open_change as open_change
+from .console_switching import find_agency_key_problems as find_agency_key_problems
+from .console_switching import list_console_switches as list_console_switches
+from .console_switching import switch_agency as switch_agency
 from .delivery_acts import change_deliveries as change_deliveries
 from .delivery_acts import hold_lanes as hold_lanes
 from .delivery_acts import release_lanes as release_lanes

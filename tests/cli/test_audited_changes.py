@@ -29,12 +29,17 @@ from tests.recognition.sample_lists import NOW, country
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 #: Changes of what, and not of whom we believe; a list and the mappings have evidence of their own.
-NO_TRUST = {"migrate", "map use", "pki list import", "pki source refresh"}
+NO_TRUST = {"agency console", "migrate", "map use", "pki list import", "pki source refresh"}
 SETTINGS = """
 [hub]
 home = "."
 [http]
 public_url = "http://hub.invalid"
+[agency.KR-A]
+endpoint = "http://127.0.0.1:9/"
+[agency.KR-A.pki]
+signing_key = { file = "pki/hub.key.pem" }
+signing_certificate = "pki/hub.cert.pem"
 [recognition]
 signers = ["home-operator.pem"]
 [fetch.root]
@@ -171,6 +176,8 @@ def _change_queue(desk: Desk) -> None:
     with write_transaction(desk.engine) as conn:
         first = deliveries.enqueue_delivery(conn, new, NOW)
         second = deliveries.enqueue_delivery(conn, replace(new, dedupe_key="2"), NOW)
+    desk.act("agency console", "KR-A", "--reason", "a fire")
+    desk.act("agency console", "KR-A", "--back", "--reason", "it is back")
     desk.act("queue hold", first, second)
     desk.act("queue release", first)
     desk.act("queue try", first)

@@ -25,12 +25,14 @@ from gateway.hub import OURSELVES, get_current_time, list_own_periods, load_acti
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
+    find_agency_key_problems,
     find_failed_deliveries,
     find_missing_addresses,
     find_source_problems,
     find_stamping_problem,
     find_static_problems,
     find_stuck_deliveries,
+    list_console_switches,
     list_lane_holds,
     restate_times,
 )
@@ -87,9 +89,11 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
     # Held lanes are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_lane_holds(conn)
+        warnings += list_console_switches(conn)
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
+        yield from _find_agency_keys(settings)
         warnings += _find_open_ways(settings)
         bundle = _load_bundle_in_force(settings)
         warnings += find_missing_addresses(settings, bundle)
@@ -110,6 +114,12 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
         # Our own certificate is already reported by the check of the hub.
         if one.over and one.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
+
+
+def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:
+    """Yield a problem for each key that is kept for an agency and cannot be used."""
+    with open_looking_hub(settings) as hub:
+        yield from find_agency_key_problems(settings, hub)
 
 
 def _find_open_ways(settings: Settings) -> list[str]:

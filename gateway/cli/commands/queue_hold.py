@@ -12,14 +12,13 @@ from gateway.cli.commands.queue import change_named_deliveries
 from gateway.cli.lane_selection import lane_options, require_deliveries_or_lanes, select_lanes
 from gateway.cli.result_output import count_things, print_table
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import change_options, home_options
+from gateway.cli.shared_options import change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import DatabaseChange, format_moment
 from gateway.store import LaneBacklog, lanes
 
 __all__ = ["hold_deliveries", "list_lanes", "release_deliveries", "try_deliveries"]
 
-_LONGEST_REASON = 500
 _COLUMNS = (
     *("name", "queued", "active", "awaiting_receipt", "held", "failed"),
     *("held_at", "held_by", "hold_reason", "open_until"),
@@ -34,7 +33,7 @@ def hold_deliveries(arguments: Arguments) -> int:
     """Hold queued deliveries, or whole lanes with what comes later; print what waits."""
     from gateway.operations import hold_lanes
 
-    reason = _read_reason(arguments)
+    reason = read_reason(arguments)
     if not require_deliveries_or_lanes(arguments):
         return change_named_deliveries(arguments, "hold", "Held", reason)
     if reason is None:
@@ -44,18 +43,6 @@ def hold_deliveries(arguments: Arguments) -> int:
     told = [f"Held lane {name}: {reason}. {_describe_backlog(one)}" for name, one in found.items()]
     _print_lane_change(change, told, found, as_json=arguments.json)
     return 0
-
-
-def _read_reason(arguments: Arguments) -> str | None:
-    """Return the reason as one line; report misuse for one that is empty or too long."""
-    if arguments.reason is None:
-        return None
-    words = " ".join(str(arguments.reason).split())
-    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
-        raise click.BadParameter(
-            f"a reason is a text of 1 to {_LONGEST_REASON} characters", param_hint="'--reason'"
-        )
-    return words
 
 
 @verb

@@ -7,6 +7,7 @@ from .act_records import record_performed_act as record_performed_act
 from .act_records import record_refused_act as record_refused_act
 from .acting_officer import ActingOfficer as ActingOfficer
 from .acting_officer import ConfirmedAct as ConfirmedAct
+from .agency_switches import ConsoleSwitch as ConsoleSwitch
 from .agency_switches import switch_agency_back as switch_agency_back
 from .agency_switches import switch_agency_to_console as switch_agency_to_console
 from .application_facts import ApplicationFacts as ApplicationFacts
