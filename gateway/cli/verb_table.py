@@ -33,29 +33,15 @@ VERBS: Final[dict[str, Verb]] = {
         effect="serves",
     ),
     "serve": Verb(
-        "process:serve_http",
-        "serve HTTP until stopped",
-        "gateway serve --home D",
-        effect="serves",
+        "process:serve_http", "serve HTTP until stopped", "gateway serve --home D", effect="serves"
     ),
     "work": Verb(
-        "process:run_worker",
-        "make deliveries until stopped",
-        "gateway work --home D",
-        effect="serves",
+        "process:run_worker", "make deliveries until stopped", "gateway work --home D", effect="serves"
     ),
     "console": Verb(
-        "process:run_console",
-        "serve the console until stopped",
-        "gateway console --home D",
-        effect="serves",
+        "process:run_console", "serve the console until stopped", "gateway console --home D", effect="serves"
     ),
-    "api": Verb(
-        "process:run_api",
-        "serve the API until stopped",
-        "gateway api --home D",
-        effect="serves",
-    ),
+    "api": Verb("process:run_api", "serve the API until stopped", "gateway api --home D", effect="serves"),
     "check": Verb(
         "check:check_gateway",
         "report problems of settings, keys, data and database",
@@ -148,9 +134,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway account list --organisation party/broker1 --home D",
     ),
     "account show": Verb(
-        "account:show_account",
-        "show a person with roles and sessions",
-        "gateway account show kim --home D",
+        "account:show_account", "show a person with roles and sessions", "gateway account show kim --home D"
     ),
     "account role": Verb(
         "account:set_account_roles",
