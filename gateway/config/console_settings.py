@@ -11,6 +11,20 @@ from gateway.config.value_types import Count, Duration, SettingsSection, Url
 
 __all__ = ["ConsoleSettings"]
 
+#: The acts of operators on the console.
+SecondPersonAct = Literal[
+    "queue try",
+    "queue hold",
+    "queue release",
+    "queue requeue",
+    "queue cancel",
+    "party suspend",
+    "party resume",
+    "agreement load",
+    "agreement suspend",
+    "map use",
+]
+
 
 class ConsoleSettings(SettingsSection):
     """Where the console is served, and how long a person stays signed in."""
@@ -36,6 +50,12 @@ class ConsoleSettings(SettingsSection):
         timedelta(minutes=30), description="Time without a request after which a session ends."
     )
     longest: Duration = Field(timedelta(hours=10), description="Time after which every session ends.")
+    second_person: tuple[SecondPersonAct, ...] = Field(
+        (),
+        description=(
+            "Acts of operators on the console that a second person must approve, by the words of their verbs."
+        ),
+    )
     language: Literal["en", "ko"] = Field(
         "en", description="Language of pages for a person who has not chosen one."
     )

@@ -13,7 +13,7 @@ from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.register_views import describe_agreements
 from gateway.store import NewAgreement, NewPMode, agreements
 
-__all__ = ["load_agreement", "load_judged_agreement"]
+__all__ = ["load_agreement", "load_judged_agreement", "suspend_agreement"]
 
 
 def load_judged_agreement(
@@ -34,6 +34,15 @@ def load_judged_agreement(
     after = describe_agreements(change.conn, ids)
     change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
     return findings, None
+
+
+def suspend_agreement(change: DatabaseChange, name: str) -> str:
+    """Suspend an agreement; return what is so now as a sentence. Raises GW301 for an unknown one."""
+    before = describe_agreements(change.conn, (name,))
+    agreements.set_agreement_status(change.conn, name, "SUSPENDED")
+    after = describe_agreements(change.conn, (name,))
+    change.record_trust_change(f"agreement {name}", before=before, after=after)
+    return f"Agreement {name} is suspended: its messages are refused."
 
 
 def load_agreement(

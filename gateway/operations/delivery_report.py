@@ -41,7 +41,11 @@ def find_last_sentence(conn: Connection, message: Row[Any], sent: Iterable[Mappi
 
 
 def _find_message_deliveries(conn: Connection, message: Row[Any]) -> Iterator[Row[Any]]:
-    yield from deliveries.list_deliveries(conn, subject_type="message", subject_id=str(message.id))
+    # By the keys of the tasks about a message: deliveries have no index of their subject.
+    for key in (f"admit:{message.id}", f"late-receipt:{message.id}"):
+        task = deliveries.find_by_dedupe_key(conn, key)
+        if task is not None:
+            yield task
     sent = deliveries.find_by_wire_id(conn, message.message_id) if message.direction == "out" else None
     if sent is not None:
         yield sent

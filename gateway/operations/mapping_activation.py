@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.errors import MAPPING_WRONG, GatewayError, describe_exception
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, check_bundle, compile_request_schemas
 from gateway.hub import (
@@ -23,17 +26,20 @@ from gateway.hub import (
     unpack_mapping_archive,
 )
 from gateway.operations.audited_changes import DatabaseChange
-from gateway.share import get_data_folder
+from gateway.share import MemoryPath, get_data_folder
 from gateway.store import mapping_bundles
+
+_MOST_FILES: Final = 2_000
+_MOST_OCTETS: Final = 32 * 1024 * 1024
 
 __all__ = [
     "CheckedFolder",
     "activate_folder",
-    "check_mapping_archive",
     "check_mapping_folder",
     "compare_with_active",
     "describe_mapping_changes",
     "find_static_problems",
+    "read_mapping_archive",
 ]
 
 
@@ -58,17 +64,36 @@ def check_mapping_folder(place: Traversable | None) -> CheckedFolder:
     """Return a folder (None: the shipped one) that loads and whose static proofs hold; raise GW502."""
     if place is None:
         return CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
-    return check_mapping_archive(pack_mapping_folder(place))
-
-
-def check_mapping_archive(octets: bytes) -> CheckedFolder:
-    """Return the folder of an archive of ours; raise GW502 unless it loads and its static proofs hold."""
+    octets = pack_mapping_folder(place)
     place = unpack_mapping_archive(octets)
     bundle = load_rules(place).bundle
     compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem
     return CheckedFolder(bundle, place, octets)
+
+
+def read_mapping_archive(octets: bytes) -> CheckedFolder:
+    """Return the folder in a ZIP archive that somebody uploaded; raise GW502 as `check_mapping_folder` does.
+
+    The archive contains the files of the folder, or the folder itself.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(octets)) as archive:
+            entries = [one for one in archive.infolist() if not one.is_dir()]
+            if len(entries) > _MOST_FILES or sum(one.file_size for one in entries) > _MOST_OCTETS:
+                raise GatewayError(MAPPING_WRONG, "the archive contains too many files or octets", "archive")
+            # No file is longer than its entry says: the reader stops there.
+            files = {one.filename: archive.read(one) for one in entries}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        raise GatewayError(
+            MAPPING_WRONG, f"not a ZIP archive: {describe_exception(error)}", "archive"
+        ) from None
+    tops = {name.partition("/")[0] for name in files}
+    place: Traversable = MemoryPath(files)
+    if len(tops) == 1 and all("/" in name for name in files):
+        place = place.joinpath(tops.pop())
+    return check_mapping_folder(place)
 
 
 def compare_with_active(conn: Connection, folder: CheckedFolder) -> tuple[MappingChanges, MappingBundle]:

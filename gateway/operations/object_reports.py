@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -15,13 +17,15 @@ from gateway.operations.delivery_report import (
     read_delivery_report,
     read_message_deliveries,
 )
-from gateway.state_machines import MESSAGE
+from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import agency_requests, cases, decisions, deliveries, messages, notices, transitions
 
 __all__ = [
+    "TrailStep",
     "find_case",
     "find_message",
     "list_admitted_signers",
+    "list_case_trail",
     "read_case_report",
     "read_message_report",
 ]
@@ -72,7 +76,7 @@ def find_message(conn: Connection, name: str) -> Row[Any] | None:
 
 def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
     """Return a message with payloads, transitions, deliveries and evidence, without its octets."""
-    parts = messages.load_payloads(conn, row.id)
+    parts = messages.list_parts(conn, row.id)
     steps = [dict(step._mapping) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
     # The evidence of the case names the signer of the content, and how it was admitted.
     about = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
@@ -83,8 +87,49 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
         "last_sentence": find_last_sentence(conn, row, sent),
         "deliveries": sent,
         "payloads": [
-            {"cid": one.content_id, "media_type": one.media_type, "size": len(one.content)} for one in parts
+            {"cid": one.content_id, "media_type": one.media_type, "size": one.size} for one in parts
         ],
         "transitions": steps,
         "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class TrailStep:
+    """One step of a case: when, about what, what happened, by whom, and what was said."""
+
+    at: datetime
+    about: str
+    event: str
+    state: str
+    actor: str
+    detail: str | None
+    link: tuple[str, str] | None
+
+
+def list_case_trail(conn: Connection, case: Row[Any], report: Mapping[str, Any]) -> list[TrailStep]:
+    """Return every step of a case, its messages, requests and deliveries, the first one first."""
+    objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [(CASE, case.id, "case", None)]
+    for one in messages.list_messages(conn, case_id=case.id):
+        words = f"message {one.action} {'from' if one.direction == 'in' else 'to'} "
+        partner = one.from_party if one.direction == "in" else one.to_party
+        objects.append((MESSAGE, one.id, words + partner, ("messages", str(one.id))))
+    objects += [
+        (REQUEST, one["id"], f"request {one['number']} to {one['agency']}", None)
+        for one in report["requests"]
+    ]
+    for one in report["deliveries"]:
+        given = one["parameters"]
+        work = given.get("operation") or given.get("action") or given.get("task") or one["agent"]
+        link = ("deliveries", str(one["id"]))
+        objects.append((DELIVERY, one["id"], f"{work} to {one['destination']}", link))
+    steps = [
+        (
+            step.at,
+            step.id,
+            TrailStep(step.at, about, step.event, step.to_state, step.actor, step.detail, link),
+        )
+        for machine, number, about, link in objects
+        for step in transitions.list_transitions(conn, machine, number)
+    ]
+    return [step for _, _, step in sorted(steps, key=lambda one: one[:2])]

@@ -16,6 +16,7 @@ from . import decisions as decisions
 from . import deliveries as deliveries
 from . import delivery_leases as delivery_leases
 from . import delivery_maintenance as delivery_maintenance
+from . import exact_searches as exact_searches
 from . import fetched_lists as fetched_lists
 from . import lane_holds as lane_holds
 from . import lanes as lanes
@@ -25,6 +26,7 @@ from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import officer_acts as officer_acts
+from . import operator_acts as operator_acts
 from . import own_cases as own_cases
 from . import parties as parties
 from . import party_cases as party_cases
@@ -37,7 +39,9 @@ from . import revocation_lists as revocation_lists
 from . import sessions as sessions
 from . import state_counts as state_counts
 from . import statistics_sources as statistics_sources
+from . import status_notices as status_notices
 from . import time_stamps as time_stamps
+from . import traffic_counts as traffic_counts
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
@@ -90,6 +94,8 @@ from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .officer_acts import NewOfficerAct as NewOfficerAct
+from .operator_acts import ActDecision as ActDecision
+from .operator_acts import NewOperatorAct as NewOperatorAct
 from .own_cases import OwnCaseFilter as OwnCaseFilter
 from .parties import NewCertificate as NewCertificate
 from .party_cases import PartyCaseFilter as PartyCaseFilter
@@ -106,9 +112,11 @@ from .sessions import NewSession as NewSession
 from .state_counts import Labels as Labels
 from .statistics_sources import CountedOutcome as CountedOutcome
 from .statistics_sources import StatisticsProgress as StatisticsProgress
+from .status_notices import NewStatusNotice as NewStatusNotice
 from .time_stamps import NewTimeStamp as NewTimeStamp
 from .time_stamps import StampingProgress as StampingProgress
 from .time_stamps import find_unstamped_since as find_unstamped_since
+from .traffic_counts import TrafficCount as TrafficCount
 from .transitions import StateEvent as StateEvent
 from .trusted_lists import NewTrustedList as NewTrustedList
 from .verdicts import NewVerdict as NewVerdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
@@ -155,7 +155,7 @@ def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:
     """Return, for each lane and problem, how many deliveries are FAILED (`number`) and the `newest`."""
     d = deliveries.c
     found = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
-    failed = found.where(d.state == "FAILED").group_by(d.lane, d.problem)
+    failed = found.where(build_state_condition(deliveries, "FAILED")).group_by(d.lane, d.problem)
     return conn.execute(failed.order_by(d.lane, d.problem)).all()
 
 
@@ -164,6 +164,13 @@ def summarize_waiting(conn: Connection, before: datetime) -> Sequence[Row[Any]]:
 
     A row has the `number`, the `newest` delivery and the time of the `oldest`.
     """
+    # Each state for itself: each has its own index.
+    states = ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD")
+    rows = [row for state in states for row in conn.execute(_build_waiting_summary(state, before))]
+    return sorted(rows, key=lambda row: (row.lane, row.state))
+
+
+def _build_waiting_summary(state: str, before: datetime) -> Select[Any]:
     d = deliveries.c
     found = select(
         d.lane,
@@ -172,10 +179,8 @@ def summarize_waiting(conn: Connection, before: datetime) -> Sequence[Row[Any]]:
         func.max(d.id).label("newest"),
         func.min(d.created_at).label("oldest"),
     )
-    waiting = found.where(
-        d.state.in_(("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD")), d.created_at < before
-    )
-    return conn.execute(waiting.group_by(d.lane, d.state).order_by(d.lane, d.state)).all()
+    waiting = found.where(build_state_condition(deliveries, state), d.created_at < before)
+    return waiting.group_by(d.lane, d.state)
 
 
 def hold_delivery(conn: Connection, delivery: int, at: datetime, actor: str, why: str | None = None) -> None:

@@ -24,13 +24,14 @@ from sqlalchemy import (
 )
 
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.tables import Instant, deliveries, lanes
+from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 
 __all__ = [
     "LOCAL",
     "MAY_FOLLOW",
     "ensure_lanes",
     "find_lanes",
+    "find_waiting_since",
     "list_due_lanes",
     "set_lane_capacity",
     "set_lane_circuit",
@@ -118,3 +119,13 @@ def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
     """Return the lanes of these names that exist."""
     found = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
     return {row.name: row for row in found}
+
+
+def find_waiting_since(conn: Connection, name: str) -> datetime | None:
+    """Return when the first attempt was made at the deliveries of a lane that wait after a failed one."""
+    waiting = (deliveries.c.lane == name, build_state_condition(deliveries, "QUEUED"), deliveries.c.tries > 0)
+    oldest = select(deliveries.c.id).where(*waiting).order_by(deliveries.c.due_at).limit(20).subquery()
+    first = select(func.min(delivery_attempts.c.started_at)).where(
+        delivery_attempts.c.delivery.in_(select(oldest.c.id))
+    )
+    return conn.execute(first).scalar_one_or_none()

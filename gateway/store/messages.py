@@ -30,7 +30,9 @@ __all__ = [
     "find_response",
     "insert_own_message",
     "list_messages",
+    "list_parts",
     "load_parcel",
+    "load_part",
     "load_payloads",
     "set_message_case",
     "store_response",
@@ -303,6 +305,22 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
         )
         for row in rows
     )
+
+
+def list_parts(conn: Connection, message: int) -> Sequence[Row[Any]]:
+    """Return the parts of a message in their order, without their octets."""
+    found = select(message_payloads).where(message_payloads.c.message == message)
+    return conn.execute(found.order_by(message_payloads.c.position)).all()
+
+
+def load_part(conn: Connection, message: int, position: int) -> Payload | None:
+    """Return one part of a message, verified against its digest; None when there is no such part."""
+    wanted = (message_payloads.c.message == message, message_payloads.c.position == position)
+    row = conn.execute(select(message_payloads).where(*wanted)).first()
+    if row is None:
+        return None
+    parcel = b"" if row.parcel_offset is None else load_parcel(conn, message)[1]
+    return Payload(row.content_id, row.media_type, _load_part_octets(conn, row, parcel))
 
 
 def _load_part_octets(conn: Connection, part: Row[Any], parcel: bytes) -> bytes:

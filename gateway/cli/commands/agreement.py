@@ -22,8 +22,8 @@ from gateway.cli.result_output import (
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.operations import DatabaseChange, describe_agreements
-from gateway.store import agreements, register_searches
+from gateway.operations import DatabaseChange
+from gateway.store import register_searches
 
 if TYPE_CHECKING:
     from gateway.agreements import AgreementDocument, AgreementFinding
@@ -129,12 +129,10 @@ def list_agreements(arguments: Arguments) -> int:
 @change_options()
 def suspend_agreement(arguments: Arguments) -> int:
     """Suspend an agreement; raise the problem of the register for an unknown one."""
+    from gateway.operations import suspend_agreement
+
     name = arguments.agreement
     with change_database(arguments) as change:
-        before = describe_agreements(change.conn, (name,))
-        agreements.set_agreement_status(change.conn, name, "SUSPENDED")
-        after = describe_agreements(change.conn, (name,))
-        change.record_trust_change(f"agreement {name}", before=before, after=after)
-    sentence = f"Agreement {name} is suspended: its messages are refused."
+        sentence = suspend_agreement(change, name)
     print_change(change, sentence, as_json=arguments.json, agreements=(name,))
     return 0

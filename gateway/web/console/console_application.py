@@ -18,6 +18,7 @@ from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.client_connection import find_client_certificate, find_client_network
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following import build_following_pages
+from gateway.web.console.operations import build_operations_pages, build_status_pages
 from gateway.web.console.page_formats import add_page_formats
 from gateway.web.console.page_guards import find_accepted_octets, get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
@@ -51,6 +52,8 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_blueprint(build_people_pages(services))
     application.register_blueprint(build_welcome_pages(services))
     application.register_blueprint(build_following_pages(services))
+    application.register_blueprint(build_operations_pages(services))
+    application.register_blueprint(build_status_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 

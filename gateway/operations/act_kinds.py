@@ -1,0 +1,200 @@
+"""The acts of operators on the console: each has the words of the verb that does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.agreements import read_agreement
+from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
+from gateway.hub import check_removed_documents
+from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.operations.delivery_acts import (
+    change_deliveries,
+    hold_lanes,
+    release_lanes,
+    try_lanes,
+)
+from gateway.operations.mapping_activation import (
+    CheckedFolder,
+    activate_folder,
+    compare_with_active,
+    describe_mapping_changes,
+    read_mapping_archive,
+)
+from gateway.operations.party_acts import set_party_status
+from gateway.operations.plain_values import count_things
+from gateway.store import mapping_bundles
+
+__all__ = [
+    "ACT_KINDS",
+    "MOST_DELIVERIES",
+    "ActKind",
+    "ActOrder",
+    "describe_order",
+    "perform_order",
+    "prepare_order",
+]
+
+#: One act on the console changes at most so many deliveries; the verbs take more.
+MOST_DELIVERIES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ActKind:
+    """A kind of act: its words, what it acts on, and whether it changes whom or what the hub believes."""
+
+    words: str
+    subject: str
+    is_trust: bool = False
+
+
+#: Every act by its words.
+ACT_KINDS: Final[Mapping[str, ActKind]] = {
+    one.words: one
+    for one in (
+        ActKind("queue try", "queue"),
+        ActKind("queue hold", "queue"),
+        ActKind("queue release", "queue"),
+        ActKind("queue requeue", "deliveries"),
+        ActKind("queue cancel", "deliveries"),
+        ActKind("party suspend", "party"),
+        ActKind("party resume", "party"),
+        ActKind("agreement load", "file", is_trust=True),
+        ActKind("agreement suspend", "agreement", is_trust=True),
+        ActKind("map use", "file", is_trust=True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ActOrder:
+    """One act to be done: its words, what it is told, and the file that came with it."""
+
+    act: str
+    parameters: Mapping[str, Any]
+    content: bytes | None = None
+    content_name: str = ""
+
+    @property
+    def deliveries(self) -> tuple[int, ...]:
+        """Return the deliveries that the act is about."""
+        return tuple(self.parameters.get("deliveries", ()))
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Return the lanes that the act is about."""
+        return tuple(self.parameters.get("lanes", ()))
+
+
+def describe_order(order: ActOrder) -> str:
+    """Return what the act is about, as the audit names it."""
+    told = order.parameters
+    if order.deliveries:
+        return f"delivery {', '.join(map(str, order.deliveries))}"
+    if order.lanes:
+        return f"lane {', '.join(order.lanes)}"
+    named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("bundle", "")[:16]
+    kind = "mappings" if order.act == "map use" else order.act.split()[0]
+    return f"{kind} {named}"
+
+
+def prepare_order(order: ActOrder) -> CheckedFolder | None:
+    """Read the mappings of an act that has some, before its transaction: proving them takes seconds.
+
+    Raises GW502 for mappings that do not load or do not hold, and GW808 for an act that names nothing.
+    """
+    kind = ACT_KINDS.get(order.act)
+    if kind is None:
+        raise GatewayError(MISUSE, f"there is no act {order.act[:40]}", "act")
+    _check_subject(order, kind)
+    return read_mapping_archive(order.content or b"") if order.act == "map use" else None
+
+
+def _check_subject(order: ActOrder, kind: ActKind) -> None:
+    given = {
+        "deliveries": bool(order.deliveries) and not order.lanes,
+        "queue": bool(order.deliveries) != bool(order.lanes),
+        "party": bool(order.parameters.get("party")),
+        "agreement": bool(order.parameters.get("agreements")),
+        "file": order.content is not None,
+    }
+    if not given[kind.subject]:
+        raise GatewayError(MISUSE, f"{order.act} names nothing that it could act on", "act")
+    if len(order.deliveries) > MOST_DELIVERIES:
+        raise GatewayError(MISUSE, f"at most {MOST_DELIVERIES} deliveries are changed at once", "delivery")
+
+
+def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None = None) -> str:
+    """Do an act in the transaction of its audit; return what was done, as a sentence."""
+    noun, verb = order.act.split()
+    if noun == "queue":
+        return _change_queue(change, order, verb)
+    if noun == "party":
+        status = {"suspend": "SUSPENDED", "resume": "ACTIVE"}[verb]
+        return set_party_status(change, order.parameters["party"], status)
+    if noun == "map":
+        return _use_mappings(change, order, folder)
+    if verb == "suspend":
+        return "".join(suspend_agreement(change, name) for name in order.parameters["agreements"])
+    return _load_agreement(change, order)
+
+
+def _change_queue(change: DatabaseChange, order: ActOrder, act: str) -> str:
+    if order.deliveries:
+        after = change_deliveries(change, act, order.deliveries)
+        states = ", ".join(sorted({row["state"] for row in after.values()}))
+        counted = count_things(len(after), "delivery", "deliveries")
+        return f"{counted} {'is' if len(after) == 1 else 'are'} {states} now: {_join(after)}."
+    if act == "hold":
+        waiting = sum(one.waiting for one in hold_lanes(change, order.lanes).values())
+        return f"Held lane {', '.join(order.lanes)}; {count_things(waiting, 'delivery', 'deliveries')} wait."
+    if act == "release":
+        return f"Released lane {', '.join(release_lanes(change, order.lanes))}."
+    due = sum(len(one) for one in try_lanes(change, order.lanes).values())
+    return f"Due now in lane {', '.join(order.lanes)}: {count_things(due, 'delivery', 'deliveries')}."
+
+
+def _join(names: Sequence[Any] | Mapping[Any, Any]) -> str:
+    return ", ".join(map(str, names))
+
+
+def _load_agreement(change: DatabaseChange, order: ActOrder) -> str:
+    content, name = order.content or b"", order.content_name
+    document = read_agreement(content, name)
+    accepted = bool(order.parameters.get("accepted"))
+    _, problem = load_judged_agreement(change, document, content, name, accepted=accepted)
+    if problem is not None:
+        raise problem
+    modes = count_things(len(document.pmodes), "P-Mode")
+    return f"Agreement {_join(order.parameters['agreements'])} is loaded with {modes}."
+
+
+def _use_mappings(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None) -> str:
+    assert folder is not None, "the folder was read by `prepare_order`"
+    # What was looked at is what is done: nothing may have come between.
+    if mapping_bundles.find_active_digest(change.conn) != order.parameters["over"]:
+        detail = "other mappings came into force since the folder was compared: upload it again"
+        raise GatewayError(TRANSITION_REFUSED, detail, "map use")
+    said = order.parameters["changes"]
+    if not activate_folder(change, folder, said):
+        return "These mappings are in force already; nothing was changed."
+    return f"In force from the next message on: {count_things(len(said['documents']), 'document')}."
+
+
+def describe_mapping_order(conn: Connection, folder: CheckedFolder, removed: Sequence[str]) -> dict[str, Any]:
+    """Return what an act with mappings is told: their difference from those in force, and which these are.
+
+    Raises GW507 for a document that would go and is not among the `removed`.
+    """
+    changes, before = compare_with_active(conn, folder)
+    check_removed_documents(changes, removed)
+    return {
+        "over": mapping_bundles.find_active_digest(conn),
+        "bundle": folder.bundle.digest,
+        "changes": describe_mapping_changes(changes, folder.bundle, before),
+    }

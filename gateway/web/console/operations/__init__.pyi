@@ -1,0 +1,2 @@
+from .operations_pages import build_operations_pages as build_operations_pages
+from .status_pages import build_status_pages as build_status_pages
