@@ -105,7 +105,8 @@ def has_decided(conn: Connection, request: int) -> bool:
 
 
 def list_intended(conn: Connection, limit: int = 100) -> Sequence[Row[Any]]:
-    """Return acts that are intended and not performed yet, oldest first."""
-    # `under_way` is indexed, and has a value for few acts only.
-    waiting = (officer_acts.c.under_way.is_not(None), officer_acts.c.state == "INTENDED")
-    return conn.execute(select(officer_acts).where(*waiting).order_by(officer_acts.c.id).limit(limit)).all()
+    """Return acts that are intended and not performed yet."""
+    # `under_way` has a value for few acts only, and its order is that of its index.
+    waiting = (officer_acts.c.under_way > 0, officer_acts.c.state == "INTENDED")
+    found = select(officer_acts).where(*waiting)
+    return conn.execute(found.order_by(officer_acts.c.under_way).limit(limit)).all()

@@ -106,6 +106,8 @@ class ConsoleStory(Story):
 
     def hear_at_console(self, asked: InformationAct) -> None:
         """Let the agency's own system ask, beside the console."""
-        number = self.look().number
-        notice = Notice(f"{number}-own", self.clock(), "D01", (), asked.text)
-        apply_call_back(self.hub, self.agency, AgencyCallback(notice, number))
+        self.hear_of(Notice("own", self.clock(), "D01", (), asked.text))
+
+    def hear_of(self, notice: Notice) -> None:
+        """Let the agency's own system call back, beside the console."""
+        apply_call_back(self.hub, self.agency, AgencyCallback(notice, self.look().number))

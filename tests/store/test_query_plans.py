@@ -15,6 +15,7 @@ from gateway.store import (
     WorkFilter,
     WorkTab,
     agency_requests,
+    console_mailbox,
     daily_statistics,
     deliveries,
     delivery_leases,
@@ -22,6 +23,7 @@ from gateway.store import (
     lanes,
     list_searches,
     messages,
+    officer_acts,
     parties,
     party_cases,
     register_version,
@@ -225,6 +227,27 @@ QUESTIONS = {
         lambda conn: work_lists.list_previous_applications(conn, "KR-A", 9, applicant_id="1", heading="0601"),
         "application_summaries",
         "ix_application_summaries_",
+    ),
+    "calls in the mailbox": (
+        lambda conn: console_mailbox.list_by_request(conn, 1),
+        "console_mailbox",
+        "ix_console_mailbox_request_id",
+    ),
+    "undecided in the mailbox": (
+        lambda conn: console_mailbox.count_undecided(conn, "KR-A"),
+        "console_mailbox",
+        "ix_console_mailbox_agency",
+    ),
+    "act under way": (
+        lambda conn: officer_acts.find_open_act(conn, 1),
+        "officer_acts",
+        "under_way",
+    ),
+    "acts to resume": (lambda conn: officer_acts.list_intended(conn), "officer_acts", "under_way"),
+    "acts of an application": (
+        lambda conn: officer_acts.has_decided(conn, 1),
+        "officer_acts",
+        "ix_officer_acts_request_id",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

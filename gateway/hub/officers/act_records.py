@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -97,7 +97,7 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
             confirmation=_store_confirmation(conn, begin.confirm(conn), now),
             message_id=f"urn:uuid:{hub.new_uuid()}",
             notice_number=f"{request.number}-C{number:02d}",
-            issued_at=None if begin.proposed else now,
+            issued_at=None if begin.proposed else _choose_issue_time(facts, now),
         )
         act = officer_acts.insert_act(conn, new, now)
         if act is None:
@@ -107,6 +107,16 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
         assert row is not None
         _record_step(conn, row, officer, "proposed" if begin.proposed else "intended", now)
     return act
+
+
+def _choose_issue_time(facts: ApplicationFacts, now: datetime) -> datetime:
+    """Return when a notice is issued: now, but after each notice before it, whatever clock issued that.
+
+    The latest notice counts, in milliseconds.
+    """
+    known = [row.issued_at + timedelta(milliseconds=1) for row in facts.notices]
+    latest: datetime = max([now, *known])
+    return latest.replace(microsecond=latest.microsecond // 1000 * 1000)
 
 
 def _lock_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
@@ -189,7 +199,7 @@ def approve_proposal(
             "approver_name": officer.name,
             "approver_role": officer.role,
             "approver_confirmation": _store_confirmation(conn, confirm(conn, row.content), now),
-            "issued_at": now,
+            "issued_at": _choose_issue_time(facts, now),
         }
         if not officer_acts.change_act(conn, row.id, "PROPOSED", "INTENDED", **values):
             raise _make_lost_proposal(row)

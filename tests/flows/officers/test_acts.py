@@ -16,18 +16,20 @@ from gateway.cases import (
     DecisionPurpose,
     InformationAct,
     InspectionAct,
+    Notice,
     ReceiveAct,
     list_unsent_words,
 )
 from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store import audit_log, officer_acts, payloads
-from gateway.store.engine import read_transaction
+from gateway.store import audit_log, officer_acts, parties, payloads
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.web.officers import OfficerDesk
 from gateway.xmlsec import STRICT
 from gateway.xmlsec.wss import verify_soap_envelope
-from tests.kit.house import signer_named
-from tests.kit.officers import ConsoleStory
+from tests.kit.house import Away, signer_named
+from tests.kit.officers import ConsoleStory, KeptKeys
 
 
 def acts_of(story: ConsoleStory, request: int) -> list[dict[str, Any]]:
@@ -243,3 +245,52 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     call = etree.fromstring(octets_of(story, performed.call_sha256))
     assert call.findtext(".//{*}MessageID") == intended.message_id
     assert story.evidence("request", seen.request).count("notice") == 1
+
+
+def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
+    """The notices of one application are ordered by the time of issue, whatever clock gave it."""
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    ahead = Notice("own-1", story.clock() + timedelta(hours=1), "C02")
+    story.hear_of(ahead)
+    lee = story.officer("lee", "approver")
+    seen = story.look()
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    for code in (DecisionCode.REJECTED, DecisionCode.APPROVED, DecisionCode.REJECTED):
+        seen = story.look()
+        act = story.decision(code, DecisionPurpose.CORRECT)
+        story.desk.perform_act(lee, seen.number, act, seen.shown)
+        assert story.look().decisions[0].decision == code
+    assert story.look().status_code == "R04"
+
+
+def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    keys = KeptKeys(lambda: story.settings)
+    keys.get_signer = lambda agency: Away()  # type: ignore[method-assign, return-value, assignment]
+    desk = OfficerDesk(story.hub, story.settings, keys)
+    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW803")
+    with refused("GW708.*under way"):
+        seen = story.look()
+        story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
+    assert story.desk.resume_acts() == 1
+    assert story.look().state == "DECIDED"
+
+
+def test_an_act_crosses_no_connection_and_needs_no_client_certificate(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    story.hub.mutual_tls = frozenset({"KPTA"})
+    seen = story.arrive()
+    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    assert done.state == "PERFORMED"
+
+
+def test_a_suspended_agency_decides_nothing(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    with write_transaction(engine) as conn:
+        parties.set_party_status(conn, "KPTA", "SUSPENDED")
+    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
