@@ -31,6 +31,8 @@ PLAIN_FILES = {
         "accounts",
         "agency",
         "agreements",
+        "events",
+        "webhooks",
         "cases",
         "conditions",
         "correlations",

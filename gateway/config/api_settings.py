@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field
 
-from gateway.config.value_types import Count, Duration, SettingsSection, Url
+from gateway.config.value_types import Count, Duration, Location, SettingsSection, Url
 
 __all__ = ["ApiSettings"]
 
@@ -35,4 +36,25 @@ class ApiSettings(SettingsSection):
     token: Duration = Field(timedelta(minutes=10), description="Time after which an access token ends.")
     tokens_per_party: Count = Field(
         100, description="Number of access tokens of one party that are valid at the same time."
+    )
+    streams: Count = Field(64, description="Number of event streams that are open at the same time.")
+    streams_per_party: Count = Field(4, description="Number of event streams of one party.")
+    webhooks_per_party: Count = Field(5, description="Number of webhooks of one party.")
+    webhook_hosts: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="The hosts at which a party may have webhooks, by party. Without a host it has none.",
+    )
+    webhook_key: Location = Field(
+        Path("webhook.key"),
+        description=(
+            "File with the key from which the secrets of webhooks are derived: 32 octets. It is made with "
+            "the first webhook. All processes of the gateway need the same."
+        ),
+    )
+    webhook_private_addresses: bool = Field(
+        False,
+        description="Whether webhooks may be at private and local addresses: for a closed network.",
+    )
+    webhook_patience: Duration = Field(
+        timedelta(days=3), description="Time of failures after which a webhook is switched off."
     )

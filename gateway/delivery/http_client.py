@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,13 +52,20 @@ class HttpLimits:
 class _ClientConnection:
     """One connection, with a deadline for every step: a socket time-out does not stop a slow trickle."""
 
-    def __init__(self, parts: SplitResult, bounds: HttpLimits, tls: TlsConnector | None, end: float) -> None:
+    def __init__(
+        self,
+        parts: SplitResult,
+        bounds: HttpLimits,
+        tls: TlsConnector | None,
+        end: float,
+        is_allowed: Callable[[str], bool] | None = None,
+    ) -> None:
         self._silence = bounds.read_seconds
         self._end = end
         self._opened = time.monotonic()
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         self._socket = connect_by_deadline(
-            host, port, time.monotonic() + self._get_seconds_left(bounds.connect_seconds)
+            host, port, time.monotonic() + self._get_seconds_left(bounds.connect_seconds), is_allowed
         )
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -121,7 +128,8 @@ class _ClientConnection:
 class HttpClient:
     """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
-    `tls` determines which servers are trusted; without it the operating system's anchors apply.
+    `tls` determines which servers are trusted; without it the operating system's anchors apply. With
+    `is_allowed` only addresses that it accepts are connected to.
     """
 
     def __init__(
@@ -129,10 +137,12 @@ class HttpClient:
         bounds: HttpLimits | None = None,
         tls: TlsConnector | ssl.SSLContext | None = None,
         idle: int = 8,
+        is_allowed: Callable[[str], bool] | None = None,
     ) -> None:
         self._bounds = bounds or HttpLimits()
         self._tls = SingleContextConnector(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
         self._most_idle = idle
+        self._is_allowed = is_allowed
         self._idle: dict[tuple[str, str], list[_ClientConnection]] = {}
         self._lock = threading.Lock()
 
@@ -182,7 +192,9 @@ class HttpClient:
             self._idle.clear()
 
     def _open_connection(self, parts: SplitResult, bounds: HttpLimits, end: float) -> _ClientConnection:
-        return _ClientConnection(parts, bounds, self._tls if parts.scheme == "https" else None, end)
+        return _ClientConnection(
+            parts, bounds, self._tls if parts.scheme == "https" else None, end, self._is_allowed
+        )
 
     def _take_idle_connection(
         self, key: tuple[str, str], bounds: HttpLimits, end: float

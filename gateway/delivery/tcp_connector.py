@@ -7,9 +7,11 @@ number of these threads is limited.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -20,16 +22,22 @@ _MOST: Final = 64
 _under_way = threading.BoundedSemaphore(_MOST)
 
 
-def connect_by_deadline(host: str, port: int, end: float) -> socket.socket:
+def connect_by_deadline(
+    host: str, port: int, end: float, is_allowed: Callable[[str], bool] | None = None
+) -> socket.socket:
     """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
 
-    Raises the OSError of the last address, or TimeoutError.
+    Raises the OSError of the last address, or TimeoutError. An address that `is_allowed` does not
+    accept is not connected to: what is checked is the address itself, after the look-up.
     """
     problem: OSError = TimeoutError("timed out")
     for family, kind, protocol, _, address in _resolve_addresses(host, port, end):
         left = end - time.monotonic()
         if left <= 0:
             break
+        if is_allowed is not None and not is_allowed(address[0]):
+            problem = PermissionError(errno.EACCES, "the name leads to an address that is not allowed")
+            continue
         found = socket.socket(family, kind, protocol)
         try:
             found.settimeout(left)

@@ -18,6 +18,7 @@ from gateway.delivery.agents import (
     PartnerAgent,
     TimeStampAgent,
     TimeStampPolicy,
+    WebhookAgent,
     list_recurring_fetches,
 )
 from gateway.delivery.attempt_outcome import RetryPlan
@@ -39,6 +40,7 @@ from gateway.hub import (
     build_hub_base,
     build_wire_limits,
     get_current_time,
+    is_public_address,
     read_fetch_sources,
     warm_up_hub,
 )
@@ -48,6 +50,8 @@ __all__ = ["build_tls_connector", "build_worker"]
 
 #: Octets of the answer of a time-stamping authority; no valid answer is larger.
 _MOST_TOKEN: Final = 64 * 1024
+#: A webhook takes what it is told and answers at once; nothing of its answer is read but the status.
+_WEBHOOK_LIMITS: Final = HttpLimits(5.0, 10.0, 20.0, 64 * 1024)
 
 
 def build_worker(settings: Settings, file: SettingsFile | None = None) -> DeliveryWorker:
@@ -113,9 +117,16 @@ def _build_agents(
             watched.get_retry_plans,
             ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),
         ),
+        "webhook": _build_webhook_agent(hub, settings, tls),
         "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls),
         AGENT: FetchAgent(hub, read_fetch_sources(settings), plan, delivery.lease, tls),
     }
+
+
+def _build_webhook_agent(hub: Hub, settings: Settings, tls: PerHostConnector) -> WebhookAgent:
+    api = settings.api
+    is_allowed = None if api.webhook_private_addresses else is_public_address
+    return WebhookAgent(hub, HttpClient(_WEBHOOK_LIMITS, tls, is_allowed=is_allowed), api)
 
 
 def _build_time_stamp_agent(

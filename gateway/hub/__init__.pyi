@@ -11,6 +11,11 @@ from .completion.case_closing import closing_transaction as closing_transaction
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
+from .event_feed import derive_webhook_secret as derive_webhook_secret
+from .event_feed import describe_event as describe_event
+from .event_feed import is_public_address as is_public_address
+from .event_feed import queue_webhook_calls as queue_webhook_calls
+from .event_feed import read_webhook_key as read_webhook_key
 from .hub import Hub as Hub
 from .notify import notify_applicant as notify_applicant
 from .officers import ActBegin as ActBegin

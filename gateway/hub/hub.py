@@ -16,6 +16,7 @@ from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy import Connection, Engine
 
+from gateway.hub.event_feed import EventKeeper
 from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
@@ -84,6 +85,7 @@ class Hub:
         self.refusals = RefusalQuota()
         self.tally = RefusalTally(world.engine, world.clock, zone)
         self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
+        self.events = EventKeeper(world.engine, world.clock)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self._signer = signer
@@ -96,8 +98,9 @@ class Hub:
             self._examiner.begin_children()
 
     def run_maintenance(self) -> None:
-        """Store and log what was refused, and count what is new for the statistics."""
+        """Store what was refused, give new events their order, and count what is new for the statistics."""
         self.tally.run_maintenance()
+        self.events.advance_feed()
         self.statistics.count_new_steps()
 
     def close(self) -> None:

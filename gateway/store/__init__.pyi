@@ -16,6 +16,7 @@ from . import decisions as decisions
 from . import deliveries as deliveries
 from . import delivery_leases as delivery_leases
 from . import delivery_maintenance as delivery_maintenance
+from . import events as events
 from . import exact_searches as exact_searches
 from . import fetched_lists as fetched_lists
 from . import lane_holds as lane_holds
@@ -45,6 +46,7 @@ from . import traffic_counts as traffic_counts
 from . import transitions as transitions
 from . import trusted_lists as trusted_lists
 from . import verdicts as verdicts
+from . import webhooks as webhooks
 from . import work_claims as work_claims
 from . import work_lists as work_lists
 from .account_certificates import AccountCertificate as AccountCertificate

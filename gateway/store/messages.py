@@ -15,6 +15,7 @@ from gateway.message_model import Payload
 from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
+from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import message_payloads, messages
 from gateway.store.transitions import StateEvent
@@ -147,6 +148,8 @@ def insert_own_message(conn: Connection, message: NewMessage, at: datetime, acto
     stored = accept_message(conn, message, None, at, actor)
     if not stored.new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
+    if message.case_id is not None:
+        record_events(conn, "message", [(stored.id, message.action)], at)
     return stored.id
 
 

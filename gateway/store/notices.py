@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import notices
 
@@ -69,6 +70,7 @@ def insert_notice(conn: Connection, notice: NewNotice, at: datetime) -> StoredNo
     if row is None:
         _check_repeated_notice(conn, notice)
         return None
+    record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
     known = list_by_request(conn, notice.request_id)
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)

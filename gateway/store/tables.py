@@ -24,6 +24,7 @@ from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachin
 from gateway.store import (
     account_tables,
     api_tables,
+    event_tables,
     officer_tables,
     operations_tables,
     sign_in_tables,
@@ -634,6 +635,7 @@ _OTHERS = frozenset(
     (
         *account_tables.__all__,
         *api_tables.__all__,
+        *event_tables.__all__,
         *officer_tables.__all__,
         *operations_tables.__all__,
         *sign_in_tables.__all__,

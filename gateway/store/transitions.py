@@ -11,12 +11,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, insert, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
-from gateway.state_machines import StateMachine, get_next_state
+from gateway.state_machines import CASE, REQUEST, StateMachine, get_next_state
+from gateway.store.events import record_events
 from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.tables import transitions
 
 __all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions"]
 
+#: The machines whose steps are events for the software of parties.
+_TOLD = frozenset({CASE.name, REQUEST.name})
 _INSERT = PreparedStatement(insert(transitions))
 
 
@@ -33,7 +36,7 @@ class StateEvent:
 def record_transitions(
     conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], what: StateEvent
 ) -> None:
-    """Store one row for each (object id, state before, state after)."""
+    """Store one row for each (object id, state before, state after), and the events for parties."""
     if changes:
         _INSERT.execute_rows(
             conn,
@@ -51,6 +54,9 @@ def record_transitions(
                 for object_id, before, after in changes
             ],
         )
+    if machine.name in _TOLD:
+        told = [(one, after) for one, before, after in changes if before != after or what.event == "correct"]
+        record_events(conn, machine.name, told, what.at)
 
 
 def apply_event(

@@ -20,10 +20,12 @@ from gateway.store import (
     deliveries,
     delivery_leases,
     delivery_maintenance,
+    events,
     lanes,
     list_searches,
     messages,
     officer_acts,
+    own_cases,
     parties,
     party_cases,
     register_version,
@@ -67,6 +69,18 @@ def _numbered():
 
 
 QUESTIONS = {
+    "events that wait": (lambda conn: events.has_waiting_events(conn), "IS NULL", "_events_"),
+    "events of a party": (lambda conn: events.list_events(conn, "P", 5, 9), "event_readers", "event_readers"),
+    "cases of a party": (
+        lambda conn: own_cases.list_own_cases(conn, own_cases.OwnCaseFilter("P", 9)),
+        "applicant",
+        "ix_cases_applicant",
+    ),
+    "message of a party": (
+        lambda conn: own_cases.find_own_message(conn, "P", "M"),
+        "from_party",
+        "_messages_",
+    ),
     "claim": (
         lambda conn: delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9)),
         "due AS",

@@ -6,3 +6,4 @@ from .msh_agent import MshAgent as MshAgent
 from .partner_agent import PartnerAgent as PartnerAgent
 from .time_stamp_agent import TimeStampAgent as TimeStampAgent
 from .time_stamp_agent import TimeStampPolicy as TimeStampPolicy
+from .webhook_agent import WebhookAgent as WebhookAgent

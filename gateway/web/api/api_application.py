@@ -22,7 +22,7 @@ from gateway.web.api.openapi_document import PATH_PARAMETERS, make_openapi_docum
 from gateway.web.api.operation_table import OPERATIONS
 from gateway.web.api.problem_answers import PROBLEM_TYPE, make_problem_details
 from gateway.web.api.request_reader import read_request
-from gateway.web.server import CERTIFICATE_KEY, report_proven_party
+from gateway.web.server import CERTIFICATE_KEY, STREAM_KEY, report_proven_party
 
 __all__ = ["build_api"]
 
@@ -91,7 +91,8 @@ def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Re
                 )
                 party = caller.party
                 report_proven_party(request.environ, party)
-            call = read_request(operation, ApiCall(services, caller, path, None, {}))
+            call = ApiCall(services, caller, path, None, {}, is_still_allowed=_keep_checking(services))
+            call = read_request(operation, call)
             return _finish_answer(operation, operation.handle(call))
         except GatewayError as problem:
             if operation.method == "POST":
@@ -99,6 +100,20 @@ def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Re
             return _answer_problem(operation, problem)
 
     return answer_request
+
+
+def _keep_checking(services: ApiServices) -> Callable[[], bool]:
+    """Return a function that tells whether the credentials of this request still hold."""
+    shown, given = request.environ.get(CERTIFICATE_KEY), request.headers.get("Authorization", "")
+
+    def is_still_allowed() -> bool:
+        try:
+            find_caller(services, given, shown)
+        except GatewayError:
+            return False
+        return True
+
+    return is_still_allowed
 
 
 @lru_cache(64)
@@ -124,7 +139,7 @@ def _finish_answer(operation: Operation, answer: ApiAnswer) -> Response:
     )
     response.headers.update(dict(answer.headers))
     if answer.stream is not None:
-        request.environ["gateway.stream"] = answer.stream
+        request.environ[STREAM_KEY] = answer.stream
     elif is_reading and answer.status == HTTPStatus.OK and content is not None:
         tag = hashlib.sha256(content).hexdigest()[:32]
         response.set_etag(tag)

@@ -96,6 +96,7 @@ class ApiCall:
     """One request: who makes it, and its parameters and body, all checked.
 
     `form` has the fields of a form, `parts` its files by the names of their fields.
+    `is_still_allowed` tells, during a long answer, whether the credentials still hold.
     """
 
     services: ApiServices
@@ -107,6 +108,7 @@ class ApiCall:
     model: Any = None
     form: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[tuple[str, Payload], ...] = ()
+    is_still_allowed: Callable[[], bool] = lambda: True
 
     @property
     def party(self) -> str:
@@ -135,6 +137,7 @@ class Operation:
     headers: tuple[HeaderParameter, ...] = ()
     body: RequestBody | None = None
     public: bool = False
+    is_stream: bool = False
     description: str = ""
     make_error: Callable[[GatewayError], ApiAnswer] | None = None
     error_model: type[BaseModel] | None = None

@@ -172,7 +172,7 @@ def _describe_headers(one: Operation) -> list[dict[str, Any]]:
         }
         for each in one.headers
     ]
-    if one.method == "GET":
+    if one.method == "GET" and not one.is_stream:
         text = "The ETag of an earlier answer: if nothing has changed, the answer is 304."
         found.append(
             {
@@ -188,7 +188,7 @@ def _describe_headers(one: Operation) -> list[dict[str, Any]]:
 
 def _describe_answers(one: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
     told = {str(each.status): _describe_answer(each, one, references) for each in one.answers}
-    if one.method == "GET":
+    if one.method == "GET" and not one.is_stream:
         told["304"] = {"description": "Nothing has changed"}
     for status in list_problem_statuses(one):
         model = one.error_model if one.error_model is not None else ProblemDetails
@@ -228,7 +228,7 @@ def _describe_answer(
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in each.headers.items()
     }
-    if one.method == "GET":
+    if one.method == "GET" and not one.is_stream:
         headers["ETag"] = {"description": "The version of this answer.", "schema": {"type": "string"}}
     if headers:
         told["headers"] = headers

@@ -12,6 +12,7 @@ from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
 __all__ = [
     "CERTIFICATE_KEY",
     "PARTY_CALLBACK_KEY",
+    "STREAM_KEY",
     "Environ",
     "WsgiApplication",
     "make_wsgi_environ",
@@ -26,6 +27,8 @@ WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 PARTY_CALLBACK_KEY: Final = "gateway.proved"
 #: Here the server leaves the SHA-256 of the TLS client certificate, or None.
 CERTIFICATE_KEY: Final = "gateway.certificate"
+#: Where the application puts what it goes on to send: an object with `read_batch` and `close`.
+STREAM_KEY: Final = "gateway.stream"
 
 _STEP = 1 << 16
 

@@ -21,6 +21,7 @@ from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_who
 from gateway.web.server.body_reader import (
     CERTIFICATE_KEY,
     PARTY_CALLBACK_KEY,
+    STREAM_KEY,
     Environ,
     WsgiApplication,
     make_wsgi_environ,
@@ -39,6 +40,8 @@ _SMALL: Final = 64 * 1024
 #: Retry-After for a rejected sender, in seconds; the cause usually lasts some tenths of a second.
 _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
+#: How often a stream looks for something new, in seconds.
+_STREAM_PAUSE: Final = 0.5
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
@@ -63,12 +66,13 @@ class RequestGateLimits:
 
 @dataclass(slots=True)
 class _HttpReply:
-    """The application's answer, and the party that was proved."""
+    """The application's answer, the party that was proved, and what follows the head, if it is a stream."""
 
     status: int = 500
     headers: Iterable[tuple[str, str]] = ()
     body: bytes = b""
     party: str | None = None
+    stream: Any = None
 
 
 class RequestGate:
@@ -88,6 +92,7 @@ class RequestGate:
         self._room = BodyBudget(bounds.room, max((*bounds.bodies.values(), bounds.other_bodies)))
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._is_stopping = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
@@ -95,7 +100,8 @@ class RequestGate:
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stop the threads."""
+        """Stop the streams and the threads."""
+        self._is_stopping = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._turns.stop_threads()
@@ -115,8 +121,34 @@ class RequestGate:
             _LOG.debug("http", exc_info=mistake)
             reply = self._reject_request(GatewayError(OUR_MISTAKE))
         finally:
+            if reply.stream is None:
+                self._connections.end_request(peer, reply.party)
+        if reply.stream is None:
+            protocol.response_bytes(reply.status, [*reply.headers], reply.body)
+            return
+        try:
+            await self._send_stream(protocol, reply)
+        finally:
             self._connections.end_request(peer, reply.party)
-        protocol.response_bytes(reply.status, [*reply.headers], reply.body)
+
+    async def _send_stream(self, protocol: Any, reply: _HttpReply) -> None:
+        """Send what the application reads again and again, until it ends, the client goes or we stop."""
+        loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
+        try:
+            headers = [one for one in reply.headers if one[0].lower() != "content-length"]
+            transport = protocol.response_stream(reply.status, headers)
+            while not (self._is_stopping or gone.done()):
+                batch = await loop.run_in_executor(None, reply.stream.read_batch)
+                if batch is None:
+                    break
+                if batch:
+                    await transport.send_bytes(batch)
+                await asyncio.wait({gone}, timeout=_STREAM_PAUSE)
+        except Exception as ended:  # the client has gone, or the database is away: the client comes again
+            _LOG.debug("http: a stream ended: %s", type(ended).__name__)
+        finally:
+            gone.cancel()
+            reply.stream.close()
 
     async def _answer_request(
         self, scope: RsgiScope, protocol: Any, visitor: ClientPeer, party: str | None
@@ -158,6 +190,7 @@ class RequestGate:
             reply.body = b"".join(answered)
         finally:
             getattr(answered, "close", lambda: None)()
+        reply.stream = environ.get(STREAM_KEY)
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             others = [one for one in reply.headers if one[0].lower() != "retry-after"]
             reply.headers = [*others, ("Retry-After", str(self._patience.get_wait_seconds()))]
