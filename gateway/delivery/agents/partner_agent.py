@@ -15,7 +15,7 @@ from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import Hub, closing_transaction, reply
+from gateway.hub import Hub, closing_transaction, refresh_summaries, reply
 from gateway.state_machines import REQUEST
 from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
 
@@ -70,6 +70,9 @@ class PartnerAgent:
         finish = make_lease_finisher(lease, self._hub.clock)
         done = rested.make_finisher(lease, self._hub, finish, switched=route == "switched")
         reply.apply_answer(self._hub, int(lease.subject_id), (rested.answer, rested.reply), done)
+        # For the lists of officers; what is not stored here is read when a list first shows it.
+        with read_transaction(self._hub.engine) as conn:
+            refresh_summaries(self._hub, conn, [int(lease.subject_id)])
 
     def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
         """Store that customs has accepted a call; the last one may close the case."""

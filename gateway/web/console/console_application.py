@@ -106,7 +106,9 @@ def _begin_request(services: ConsoleServices) -> AnyResponse | None:
     g.language = _choose_language(services.settings.console.language)
     if request.path.startswith("/console/static/"):
         return None
-    visitor = find_visitor(services, request.cookies.get(COOKIE))
+    # A page that looks for news by itself is not a person at work: the session ends when it is idle.
+    is_use = "X-Refresh" not in request.headers
+    visitor = find_visitor(services, request.cookies.get(COOKIE), is_use=is_use)
     g.visitor = visitor
     if visitor is not None:
         g.language = visitor.language

@@ -55,8 +55,11 @@ class Visitor:
         return right in self.rights
 
 
-def find_visitor(services: ConsoleServices, token: str | None) -> Visitor | None:
-    """Return the person whose session has this token; None when there is none or it is over."""
+def find_visitor(services: ConsoleServices, token: str | None, *, is_use: bool = True) -> Visitor | None:
+    """Return the person whose session has this token; None when there is none or it is over.
+
+    A request that is no use of the session does not prolong it.
+    """
     if not token or len(token) > 2 * _TOKEN:
         return None
     now = services.clock()
@@ -71,7 +74,7 @@ def find_visitor(services: ConsoleServices, token: str | None) -> Visitor | None
         roles = _read_roles(conn, row.account_id, organisation)
     if not roles:
         return None
-    if now - row.seen_at >= _PRECISION:
+    if is_use and now - row.seen_at >= _PRECISION:
         with write_transaction(services.engine, "console.session") as conn:
             sessions.record_use(conn, row.id, now)
     rights = list_rights(organisation.kind, roles)

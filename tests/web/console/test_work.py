@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import Engine
 
+from tests.flows.craft import reference, supplement
 from tests.kit.console import Browser, Console
-from tests.kit.story import LABEL, Story
+from tests.kit.story import LABEL, Story, asked
 
 
 @pytest.fixture
@@ -46,3 +49,56 @@ def test_a_file_is_a_download_and_nothing_else(officer, story):
     assert answer.headers["Content-Disposition"].startswith("attachment; filename=korean-label_sample.bin")
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_looking_for_news_does_not_prolong_a_session(officer, story):
+    story.clock.forward(minutes=20)
+    assert officer.get("/console/work/mark", headers={"X-Refresh": "1"}).status_code == 200
+    story.clock.forward(minutes=11)
+    assert officer.get("/console/work").status_code == 302, "30 minutes without a use"
+
+
+def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer, story):
+    shown = officer.get("/console/work").text
+    assert f'data-mark="{officer.get("/console/work/mark").text}"' in shown
+    story.submit(story.submission(reference("HB-2")))
+    story.tick()
+    assert f'data-mark="{officer.get("/console/work/mark").text}"' not in shown
+
+
+def test_a_search_by_number_goes_to_the_application(officer, story):
+    number, case = story.request("KFDA").number, story.case().number
+    for said in (number, case, story.request("KFDA").receipt_number):
+        assert officer.get(f"/console/work?q={said}").location == f"/console/applications/{number}"
+    other = officer.get(f"/console/work?q={story.request('NPQS').number}").text
+    assert "This agency has no application under" in other
+
+
+def test_the_list_as_csv_has_no_formulas(officer, story):
+    officer.get("/console/work")
+    answer = officer.get("/console/work?format=csv")
+    assert answer.mimetype == "text/csv"
+    assert "주식회사 한빛무역" in answer.text
+
+
+def test_what_a_supplement_changed_is_marked(officer, story):
+    def change(root):
+        supplement(root)
+        next(root.iter("{*}FoodClass")).text = "1"
+
+    story.hear("KFDA", asked(story, "KFDA", "Q1"))
+    story.submit(story.submission(change), action="Supplement")
+    story.tick()
+    page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
+    assert "What changed is marked." in page
+    assert page.count('class="changed"') == 1
+    assert re.search(r"Food class.*?Changed.*?<s>4</s>", page, re.DOTALL)
+
+
+def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer, story):
+    first = story.request("KFDA").number
+    officer.get("/console/work")
+    story.submit(story.submission(reference("HB-2")))
+    story.tick()
+    page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
+    assert f'href="/console/applications/{first}"' in page
