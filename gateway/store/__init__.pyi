@@ -34,6 +34,7 @@ from . import party_cases as party_cases
 from . import passkeys as passkeys
 from . import payloads as payloads
 from . import refusal_counts as refusal_counts
+from . import refusal_reasons as refusal_reasons
 from . import register_searches as register_searches
 from . import register_version as register_version
 from . import revocation_lists as revocation_lists

@@ -137,6 +137,9 @@ class ConsoleBrowser:
         )
         assert found, f"no button or link {words!r} on {self.path}:\n{self.text}"
         page = self.find("html")
+        self.driver.execute_script(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", found[0]
+        )
         found[0].click()
         WebDriverWait(self.driver, 20).until(lambda _: _is_gone(page), f"no page after {words!r}")
 

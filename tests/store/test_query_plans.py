@@ -28,6 +28,7 @@ from gateway.store import (
     own_cases,
     parties,
     party_cases,
+    refusal_reasons,
     register_version,
     work_lists,
     write_transaction,
@@ -262,6 +263,11 @@ QUESTIONS = {
         lambda conn: officer_acts.has_decided(conn, 1),
         "officer_acts",
         "ix_officer_acts_request_id",
+    ),
+    "refusals of an agency": (
+        lambda conn: refusal_reasons.count_refusal_reasons(conn, "KR-A", NOW, later(9)),
+        "decisions",
+        "ix_agency_requests_decided",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

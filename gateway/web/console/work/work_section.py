@@ -12,6 +12,7 @@ from gateway.web.console.work.application_pages import add_application_pages
 from gateway.web.console.work.batch_pages import add_batch_pages
 from gateway.web.console.work.claim_pages import add_claim_pages
 from gateway.web.console.work.proposal_pages import add_proposal_pages
+from gateway.web.console.work.statistics_pages import add_statistics_page
 from gateway.web.console.work.work_pages import add_work_pages
 
 if TYPE_CHECKING:
@@ -30,4 +31,5 @@ def build_work_section(services: ConsoleServices) -> Blueprint:
     add_proposal_pages(pages, work)
     add_batch_pages(pages, work)
     add_claim_pages(pages, work)
+    add_statistics_page(pages, work)
     return pages
