@@ -29,6 +29,8 @@ PUBLIC = {
     "account.choose_language": "a cookie without a session",
     "passkeys.send_sign_in_options": "the sign-in itself",
     "passkeys.sign_in": "the sign-in itself",
+    "passkeys.sign_in_by_certificate": "the sign-in itself",
+    "status.show_status": "for everybody: what is away, and what is planned",
     "welcome.show_welcome": "a link with a token, for the first password",
     "welcome.set_first_password": "the same",
 }
