@@ -24,7 +24,7 @@ from tests.kit.console import Browser, Console
 from tests.kit.story import Story, asked
 
 #: Markup, a quotation mark of each kind, and the beginning of a formula.
-MARK = "=<q x=\"'\">"
+MARK = '=<q x="\'">'
 #: With a change of the writing direction, which an agency's set of characters does not have.
 REFUSED = MARK + "\u202e"
 FREE = re.compile(r"[A-Za-z가-힣.]+ [A-Za-z가-힣. 0-9]+")
