@@ -2,6 +2,9 @@ from .account_management import RoleChange as RoleChange
 from .account_management import find_role_problem as find_role_problem
 from .account_management import may_manage_account as may_manage_account
 from .account_management import may_manage_organisation as may_manage_organisation
+from .id_tokens import IdTokenError as IdTokenError
+from .id_tokens import IdTokenRules as IdTokenRules
+from .id_tokens import verify_id_token as verify_id_token
 from .passkeys import Passkey as Passkey
 from .passkeys import PasskeyError as PasskeyError
 from .passkeys import RelyingParty as RelyingParty

@@ -166,6 +166,12 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway account certificate kim kim.cert.pem --home D",
         effect="changes",
     ),
+    "account oidc": Verb(
+        "account_sign_in:set_account_subject",
+        "set the subject of an OpenID provider by which a person signs in",
+        "gateway account oidc kim --subject 248289761001 --home D",
+        effect="changes",
+    ),
     "agreement load": Verb(
         "agreement:load_file",
         "activate the P-Modes of a YAML file, unless they cannot work",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gateway.config.oidc_settings import OidcSettings
 from gateway.config.value_types import Count, Duration, SettingsSection, Url
 
 __all__ = ["ConsoleSettings"]
@@ -59,3 +60,4 @@ class ConsoleSettings(SettingsSection):
     language: Literal["en", "ko"] = Field(
         "en", description="Language of pages for a person who has not chosen one."
     )
+    oidc: OidcSettings = Field(OidcSettings(), description="Sign-in by an OpenID provider (OpenID Connect).")

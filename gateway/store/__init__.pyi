@@ -27,6 +27,7 @@ from . import mapping_bundles as mapping_bundles
 from . import messages as messages
 from . import notices as notices
 from . import officer_acts as officer_acts
+from . import oidc_sign_ins as oidc_sign_ins
 from . import operator_acts as operator_acts
 from . import own_cases as own_cases
 from . import parties as parties
@@ -97,6 +98,7 @@ from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .officer_acts import NewOfficerAct as NewOfficerAct
+from .oidc_sign_ins import NewOidcSignIn as NewOidcSignIn
 from .operator_acts import ActDecision as ActDecision
 from .operator_acts import NewOperatorAct as NewOperatorAct
 from .own_cases import OwnCaseFilter as OwnCaseFilter

@@ -98,3 +98,17 @@ def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) 
     assert main(["pki", "demo", "--out", str(stranger), "--party", "kim"]) == 0
     status, _, err = verbs.run("certificate", "lee", str(stranger / "kim.cert.pem"))
     assert (status, "GW20" in err) == (1, True)
+
+
+def test_a_subject_is_bound_once_and_taken_away(verbs: Verbs) -> None:
+    for name in ("kim", "lee"):
+        assert verbs.run("add", name, *KPTA, "--role", "officer")[0] == 0
+    issuer = ("--issuer", "https://id.example")
+    status, out, _ = verbs.run("oidc", "kim", "--subject", "17", *issuer)
+    assert (status, "Account kim signs in as 17 of https://id.example too." in out) == (0, True)
+    status, _, err = verbs.run("oidc", "lee", "--subject", "17", *issuer)
+    assert (status, "the subject belongs to another account" in err) == (1, True)
+    for words in ((), ("--subject", "17"), ("--subject", "17", "--remove")):
+        assert verbs.run("oidc", "lee", *words)[0] == 2
+    assert "has no OpenID subject now" in verbs.run("oidc", "kim", "--remove")[1]
+    assert verbs.run("oidc", "lee", "--subject", "17", *issuer)[0] == 0

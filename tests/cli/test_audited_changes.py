@@ -194,6 +194,7 @@ def _change_accounts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.act("account role", "kim", *where, "--role", "approver", "--role", "head")
     monkeypatch.setattr("sys.stdin", io.StringIO("another long sentence\n"))
     desk.act("account password", "kim")
+    desk.act("account oidc", "kim", "--issuer", "https://id.example", "--subject", "17")
     desk.act("account certificate", "kim", desk.home / "firm.cert.pem")
     desk.act("account suspend", "kim")
     desk.act("account resume", "kim")

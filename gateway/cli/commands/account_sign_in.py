@@ -1,4 +1,4 @@
-"""``gateway account certificate``: ways to sign in besides the password."""
+"""``gateway account certificate|oidc``: ways to sign in besides the password."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import DatabaseChange
 from gateway.store import AccountCertificate, account_certificates, accounts
 
-__all__ = ["set_account_certificate"]
+__all__ = ["set_account_certificate", "set_account_subject"]
 
 
 @verb
@@ -47,6 +47,34 @@ def set_account_certificate(arguments: Arguments) -> int:
         return f"Account {row.name} signs in with certificate {new.sha256} too."
 
     return _change_account(arguments, apply, "the certificate belongs to another account")
+
+
+@verb
+@click.argument("name", help="the name of the account")
+@click.option("--subject", help="the `sub` by which the provider names the person")
+@click.option("--issuer", help="the provider (default: console.oidc.issuer of the settings)")
+@click.option("--remove", is_flag=True, help="take the subject of the account away")
+@change_options()
+def set_account_subject(arguments: Arguments) -> int:
+    """Set the subject of an OpenID provider by which a person signs in, or take it away."""
+    if (arguments.subject is None) != arguments.remove:
+        raise click.UsageError("give --subject, or --remove")
+
+    def apply(change: DatabaseChange, row: Row[Any]) -> str | None:
+        if arguments.remove:
+            accounts.update_account(change.conn, row.id, oidc_issuer=None, oidc_subject=None)
+            return f"Account {row.name} has no OpenID subject now."
+        issuer = arguments.issuer or change.settings.console.oidc.issuer
+        if not issuer:
+            raise click.UsageError("give --issuer, or set console.oidc.issuer")
+        held = accounts.find_by_subject(change.conn, issuer, arguments.subject)
+        if held is not None and held.id != row.id:
+            return None
+        values = {"oidc_issuer": issuer, "oidc_subject": arguments.subject}
+        accounts.update_account(change.conn, row.id, **values)
+        return f"Account {row.name} signs in as {arguments.subject} of {issuer} too."
+
+    return _change_account(arguments, apply, "the subject belongs to another account")
 
 
 def _change_account(
@@ -79,5 +107,5 @@ def _read_certificate(change: DatabaseChange, file: Path) -> AccountCertificate:
 def _describe_ways(conn: Connection, account: int) -> dict[str, Any]:
     row = accounts.find_by_id(conn, account)
     assert row is not None
-    names = ("name", "certificate_sha256")
+    names = ("name", "certificate_sha256", "oidc_issuer", "oidc_subject")
     return {name: row._mapping[name] for name in names}

@@ -18,6 +18,7 @@ from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.client_connection import find_client_certificate, find_client_network
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following import build_following_pages
+from gateway.web.console.oidc_pages import build_oidc_pages
 from gateway.web.console.operations import build_operations_pages, build_status_pages
 from gateway.web.console.page_formats import add_page_formats
 from gateway.web.console.page_guards import find_accepted_octets, get_home_path
@@ -49,6 +50,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_blueprint(build_account_pages(services))
     application.register_blueprint(build_passkey_pages(services))
     application.register_blueprint(build_work_section(services))
+    application.register_blueprint(build_oidc_pages(services))
     application.register_blueprint(build_people_pages(services))
     application.register_blueprint(build_welcome_pages(services))
     application.register_blueprint(build_following_pages(services))
@@ -81,8 +83,15 @@ def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
         "Right": Right,
         "form_token_field": _make_form_token_field,
         "has_certificate": lambda: find_client_certificate(request) is not None,
+        "openid_label": _find_openid_label(services),
         "passkeys_work": find_relying_party(services.public_url) is not None,
     }
+
+
+def _find_openid_label(services: ConsoleServices) -> str:
+    """Return the name of the OpenID provider on the sign-in page; nothing without a provider."""
+    oidc = services.settings.console.oidc
+    return "" if oidc.issuer is None else oidc.label
 
 
 def _make_form_token_field() -> Markup:

@@ -36,6 +36,7 @@ __all__ = [
     "sign_in_with_certificate",
     "sign_in_with_passkey",
     "sign_in_with_password",
+    "sign_in_with_subject",
 ]
 
 _LOG: Final = logging.getLogger(__name__)
@@ -115,6 +116,16 @@ def sign_in_with_certificate(services: ConsoleServices, sha256: str, network: st
         shown = account_certificates.find_certificate(conn, sha256)
     is_valid = shown is not None and _is_certificate_valid(services, shown.der)
     return _sign_in_by_proof(services, "certificate", network, find_owner)
+
+
+def sign_in_with_subject(services: ConsoleServices, person: tuple[str, str], network: str) -> SignInResult:
+    """Sign in the person whom an OpenID provider names (issuer, subject), and record the attempt."""
+
+    def find_owner(conn: Connection) -> AccountOwner | None:
+        row = accounts.find_by_subject(conn, *person)
+        return None if row is None else AccountOwner(row.id, row.name, row.status == "ACTIVE")
+
+    return _sign_in_by_proof(services, "openid", network, find_owner)
 
 
 def _sign_in_by_proof(
