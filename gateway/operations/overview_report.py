@@ -125,6 +125,7 @@ def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tu
     """Return every lane, those that stand still first."""
     rows = lanes.summarize_lanes(conn)
     last = traffic_counts.list_last_delivered(conn)
+    failed = {row.lane: row.problem for row in deliveries.summarize_failed(conn)}
     partners = load_destinations(conn, settings)
     oldest = {row.oldest: deliveries.find_by_id(conn, row.oldest) for row in rows if row.oldest}
     found = []
@@ -140,7 +141,7 @@ def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tu
                 oldest=waiting.created_at if waiting is not None else None,
                 last_good=last.get(row.name),
                 state=_judge_lane(row, now),
-                problem=row.last_problem,
+                problem=row.last_problem or failed.get(row.name),
                 hold=row if row.held_at is not None else None,
             )
         )

@@ -64,7 +64,13 @@ def start_browser(profile: Path, url: str, *, scripts: bool = True) -> Iterator[
     """Start Chromium for the console at `url`; without scripts when asked."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "chromium"
-    sandbox = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en")
+    sandbox = (
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--lang=en",
+        "--force-prefers-reduced-motion",
+    )
     for argument in ("--headless=new", *sandbox, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # type: ignore[no-untyped-call]

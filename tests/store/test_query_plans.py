@@ -21,6 +21,7 @@ from gateway.store import (
     delivery_leases,
     delivery_maintenance,
     events,
+    exact_searches,
     lanes,
     list_searches,
     messages,
@@ -30,6 +31,7 @@ from gateway.store import (
     party_cases,
     refusal_reasons,
     register_version,
+    traffic_counts,
     work_lists,
     write_transaction,
 )
@@ -268,6 +270,44 @@ QUESTIONS = {
         lambda conn: refusal_reasons.count_refusal_reasons(conn, "KR-A", NOW, later(9)),
         "decisions",
         "ix_agency_requests_decided",
+    "cases of a UCR": (lambda conn: exact_searches.find_cases(conn, "X"), "cases.ucr =", "ix_cases_ucr"),
+    "cases of a permit": (
+        lambda conn: exact_searches.find_cases(conn, "X"),
+        "decisions.number =",
+        "ix_decisions_number",
+    ),
+    "failed deliveries with a text": (
+        lambda conn: exact_searches.search_failed_deliveries(conn, "refused"),
+        "JOIN",
+        "ix_deliveries_stopped",
+    ),
+    "messages with a problem": (
+        lambda conn: exact_searches.list_problem_messages(conn, "GW101"),
+        "problem",
+        "ix_messages_problem",
+    ),
+    "deliveries that had a problem": (
+        lambda conn: exact_searches.list_problem_deliveries(conn, "GW601"),
+        "delivery_attempts",
+        "ix_delivery_attempts_problem",
+    ),
+    "lanes": (lanes.summarize_lanes, "oldest", "ix_deliveries_due"),
+    "failed deliveries by lane": (deliveries.summarize_failed, "FAILED", "ix_deliveries_stopped"),
+    "deliveries made in an hour": (
+        lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
+        "finished_at",
+        "ix_deliveries_done",
+    ),
+    "the last good delivery": (traffic_counts.list_last_delivered, "finished_at", "ix_deliveries_done"),
+    "cases opened in an hour": (
+        lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
+        "opened_at",
+        "ix_cases_opened_at",
+    ),
+    "messages stored in an hour": (
+        lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
+        "received_at",
+        "ix_messages_received_at",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

@@ -1,0 +1,154 @@
+"""What operators find: any number, id or text they are told; octets only as downloads; what a problem is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.store import RefusalCount, messages, read_transaction, refusal_counts, write_transaction
+from tests.kit.console import Browser, Console
+from tests.kit.story import Story
+
+MARKUP = "<script>alert(1)</script>"
+
+
+def find(operator: Browser, text: str) -> str:
+    page = operator.get("/console/operations/search", query_string={"q": text})
+    assert page.status_code == 200
+    return page.text
+
+
+def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, operator: Browser) -> None:
+    case, call = story.case(), story.delivery(id=failed)
+    (stored, *_) = story_messages(story)
+    of_case, of_message = f"/cases/{case.number}", f"/messages/{stored.id}"
+    of_delivery = f"/deliveries/{failed}"
+    for text, place in {
+        case.number: of_case,
+        case.number.lower(): of_case,
+        f"{case.number[:2]} {case.number[2:]}": of_case,
+        case.functional_reference: of_case,
+        story.request("KPTA").number: of_case,
+        stored.message_id: of_message,
+        call.wire_id: of_delivery,
+        str(failed): of_delivery,
+        "connection REFUSED": of_delivery,
+        "GW601": "/problems/GW601",
+        "broker1": "/parties/broker1",
+        "KPTA": "/lanes/KPTA",
+    }.items():
+        assert f"/console/operations{place}" in find(operator, text), text
+
+
+def story_messages(story: Story) -> list[Any]:
+    with read_transaction(story.house.engine) as conn:
+        return list(messages.list_messages(conn, direction="in"))
+
+
+@pytest.mark.parametrize(
+    "text", ["nothing like it", "GW999", "9" * 30, MARKUP, "%", "'; drop table cases", "가"]
+)
+def test_what_is_not_there_is_not_found(failed: int, operator: Browser, text: str) -> None:
+    page = find(operator, text)
+    assert "Nothing was found." in page
+    assert MARKUP not in page
+
+
+def test_a_refusal_is_found_by_its_words_and_shown_as_text(console: Console, operator: Browser) -> None:
+    with write_transaction(console.services.engine) as conn:
+        now = console.services.clock()
+        counted = RefusalCount("broker1", "GW102", 7, now, now, f"the reference {MARKUP} is none")
+        refusal_counts.add_refusals(conn, [counted])
+    for page in (find(operator, "is none"), operator.get("/console/operations/problems/GW102").text):
+        assert "&lt;script&gt;" in page
+        assert MARKUP not in page
+
+
+def test_octets_are_only_downloaded(story: Story, operator: Browser) -> None:
+    story.submit()
+    (stored, *_) = story_messages(story)
+    for name, part in (("octets", b"MIME"), ("answer", b"HTTP/1.1 200 OK"), ("parts/2", b"%PDF")):
+        answer = operator.get(f"/console/operations/messages/{stored.id}/{name}")
+        assert answer.status_code == 200
+        assert part.lower() in answer.data.lower(), name
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for path in ("99/octets", "99/answer", f"{stored.id}/parts/9", "99"):
+        assert operator.get(f"/console/operations/messages/{path}").status_code == 404
+
+
+def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator: Browser) -> None:
+    story.submit()
+    story.tick()
+    (stored, *_) = story_messages(story)
+    page = operator.get(f"/console/operations/messages/{stored.id}").text
+    for words in (stored.message_id, stored.signer_sha256, "CN=broker1", "NRO", "korean-label@sample"):
+        assert words in page, words
+
+
+def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, operator: Browser) -> None:
+    story.submit()
+    story.tick()
+    story.decide_all()
+    for _ in range(3):
+        story.tick(seconds=30)
+    case = story.case()
+    page = operator.get(f"/console/operations/cases/{case.number}").text
+    trail = page[page.index("Trail") :]
+    steps = ("message Submit from broker1", "request ", "SubmitApplication to KPTA", "message ", "to broker1")
+    places = [trail.index(words) for words in steps]
+    assert places[0] == min(places)
+    assert "receipt" in trail or "delivered" in trail
+    assert operator.get("/console/operations/cases/NONE").status_code == 404
+
+
+def test_a_problem_shows_how_earlier_ones_ended(story: Story, failed: int, operator: Browser) -> None:
+    page = operator.get("/console/operations/problems/gw601").text
+    assert f"/console/operations/deliveries/{failed}" in page
+    assert "FAILED" in page
+    operator.get("/console/account")
+    act = {"act": "queue requeue", "delivery": failed, "reason": "again"}
+    operator.post("/console/operations/act", **act)
+    story.tick()
+    page = operator.get("/console/operations/problems/GW601").text
+    assert "at attempt 5" in page
+    assert operator.get("/console/operations/problems/GW999").status_code == 404
+
+
+def test_a_list_is_given_as_csv_that_no_spreadsheet_takes_for_formulas(
+    console: Console, failed: int, operator: Browser
+) -> None:
+    operator.get("/console/account")
+    act = {"act": "queue requeue", "delivery": failed, "reason": "=1+1"}
+    operator.post("/console/operations/act", **act)
+    answer = operator.get("/console/operations/audit?format=csv")
+    assert answer.mimetype == "text/csv"
+    assert "'=1+1" in answer.text
+    for name in ("deliveries", "messages", "cases"):
+        answer = operator.get(f"/console/operations/{name}?format=csv")
+        assert answer.mimetype == "text/csv"
+        assert len(answer.text.splitlines()) >= 2, name
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "after=abc", "until=2026-13-01"])
+def test_a_mistyped_condition_is_said(operator: Browser, query: str) -> None:
+    assert operator.get(f"/console/operations/messages?{query}").status_code == 400
+
+
+def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.web.console.operations.list_requests.PAGE", 2)
+    story.submit()
+    story.tick()
+    first = operator.get("/console/operations/audit").text
+    assert "Next page" not in first
+    for number in range(5):
+        operator.get("/console/account")
+        verb = "party suspend" if number % 2 == 0 else "party resume"
+        operator.post("/console/operations/act", act=verb, party="broker1", reason=f"turn {number}")
+    page = operator.get("/console/operations/audit").text
+    assert "Next page" in page
+    assert "turn 4" in page
+    assert "turn 1" not in page
