@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "xmlsec": {"wire", "pki"},
     "recognition": {"wire", "xmlsec", "pki"},
     "accounts": set(),
-    "agreements": {"wire"},
+    "agreements": {"wire", "pki"},
     "protocols": {"wire", "xmlsec", "pki", "agreements"},
     "harmonize": {"wire", "share"},
     "cases": {"harmonize", "state_machines", "wire"},

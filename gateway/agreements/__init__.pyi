@@ -1,4 +1,5 @@
 from .agreement_checks import find_agreement_findings as find_agreement_findings
+from .agreement_checks import find_document_findings as find_document_findings
 from .agreement_file import read_agreement as read_agreement
 from .agreement_file import read_pmodes as read_pmodes
 from .agreement_rules import AGREEMENT_RULES as AGREEMENT_RULES
@@ -7,6 +8,16 @@ from .agreement_rules import AgreementFinding as AgreementFinding
 from .agreement_rules import AgreementSurroundings as AgreementSurroundings
 from .agreement_rules import KnownCertificate as KnownCertificate
 from .agreement_rules import KnownParty as KnownParty
+from .cpa.certificate_checks import list_certificate_uses as list_certificate_uses
+from .cpa.cpa_judgment import judge_cpa as judge_cpa
+from .cpa.cpa_model import CpaDocument as CpaDocument
+from .cpa.cpa_model import CpaParty as CpaParty
+from .cpa.cpa_reader import find_form_problems as find_form_problems
+from .cpa.cpa_reader import is_xml_document as is_xml_document
+from .cpa.cpa_reader import read_cpa as read_cpa
+from .cpa.cpa_rules import CPA_RULES as CPA_RULES
+from .cpa.cpa_rules import CpaFinding as CpaFinding
+from .cpa.pmode_conversion import convert_cpa as convert_cpa
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri
 from .pmode_index import SIGNAL_SERVICE as SIGNAL_SERVICE

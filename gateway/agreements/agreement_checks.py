@@ -17,7 +17,7 @@ from gateway.agreements.agreement_rules import (
 from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
 
-__all__ = ["find_agreement_findings"]
+__all__ = ["find_agreement_findings", "find_document_findings"]
 
 _SHOWN: Final = 80
 _ORDER: Final = ("error", "warning", "note")
@@ -70,6 +70,15 @@ def find_agreement_findings(
     if len(ours) == 1 and len(theirs) == 1:
         sides = _TwoSides(agreement, known, ours[0], theirs[0])
         found += [one for check in _CHECKS_OF_THE_SIDES for one in check(sides)]
+    return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
+
+
+def find_document_findings(
+    agreement: AgreementDocument, at: datetime, protocols: frozenset[str]
+) -> tuple[AgreementFinding, ...]:
+    """Return the findings on an agreement that no register is needed for, errors first."""
+    known = AgreementSurroundings("", at, (), protocols=protocols)
+    found = [one for check in _CHECKS_OF_THE_DOCUMENT for one in check(agreement, known)]
     return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
 
 
@@ -322,12 +331,28 @@ def _find_reply_problems(sides: _TwoSides) -> _Found:
             yield AgreementFinding("response-not-sent", place, text)
 
 
-_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
-    _find_party_problems,
-    _find_hub_problems,
+def _find_unsupported_terms(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
+    for pmode in agreement.pmodes:
+        if pmode.reliability.message_order:
+            text = f"P-Mode {pmode.id} guarantees an order: the hub refuses to send its messages"
+            yield AgreementFinding("order-unsupported", agreement.find_place(("pmode", pmode.id)), text)
+        if pmode.reliability.ack_actor != "toPartyMSH":
+            text = (
+                f"the receipts of P-Mode {pmode.id} are those of the next handler, which the hub does not ask"
+            )
+            yield AgreementFinding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
+
+
+_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
     _find_period_problems,
     _find_protocol_problems,
     _find_reliability_problems,
+    _find_unsupported_terms,
+)
+_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
+    _find_party_problems,
+    _find_hub_problems,
+    *_CHECKS_OF_THE_DOCUMENT,
     _find_same_messages,
 )
 _CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_TwoSides], _Found], ...]] = (

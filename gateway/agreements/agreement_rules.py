@@ -79,6 +79,12 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
     "retries-without-elimination": AgreementRule(
         "warning", "retries are agreed without elimination of duplicates: a repeat has a second effect"
     ),
+    "order-unsupported": AgreementRule(
+        "warning", "the order of messages is guaranteed, and the hub sends no such message"
+    ),
+    "actor-next": AgreementRule(
+        "warning", "the next handler shall acknowledge, and the hub asks only the To party"
+    ),
     "same-messages": AgreementRule(
         "note", "another agreement is for the same messages: only the CPAId tells them apart"
     ),

@@ -174,14 +174,19 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "agreement load": Verb(
         "agreement:load_file",
-        "activate the P-Modes of a YAML file, unless they cannot work",
+        "activate the P-Modes of a YAML file or a CPA, unless they cannot work",
         "gateway agreement load broker1.yaml --home D",
         effect="changes",
     ),
     "agreement check": Verb(
         "agreement:check_file",
-        "report what would not work in a YAML file; nothing is loaded",
+        "report what would not work in a YAML file or a CPA; nothing is loaded",
         "gateway agreement check broker1.yaml --home D",
+    ),
+    "agreement lint": Verb(
+        "agreement_lint:lint_file",
+        "report what is wrong with a YAML file or a CPA, with clause and XPath; no home is needed",
+        "gateway agreement lint partner-cpa.xml --json",
     ),
     "agreement show": Verb(
         "agreement_show:show_agreement",

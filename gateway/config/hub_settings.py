@@ -22,6 +22,9 @@ class HubSettings(SettingsSection):
     name: str = Field("Single Window Hub", description="Name of the gateway in texts for people.")
     home: Path = Field(Path("gateway-home"), description="Home folder, with the files of the gateway.")
     time_zone: str = Field("Asia/Seoul", description="Time zone in which verbs show times, with the offset.")
+    signed_agreements: bool = Field(
+        False, description="Whether only CPA documents that a party of theirs has signed are loaded."
+    )
 
     @field_validator("time_zone")
     @classmethod

@@ -5,14 +5,18 @@ from .act_kinds import describe_order as describe_order
 from .act_look import draft_agreement as draft_agreement
 from .act_look import draft_mappings as draft_mappings
 from .act_look import read_draft_look as read_draft_look
+from .agreement_acts import activate_pmodes as activate_pmodes
 from .agreement_acts import load_agreement as load_agreement
 from .agreement_acts import load_judged_agreement as load_judged_agreement
 from .agreement_acts import suspend_agreement as suspend_agreement
+from .agreement_judgment import StatedFinding as StatedFinding
 from .agreement_judgment import count_findings as count_findings
+from .agreement_judgment import find_load_problem as find_load_problem
 from .agreement_judgment import finding_to_json as finding_to_json
 from .agreement_judgment import format_finding as format_finding
 from .agreement_judgment import judge_agreement as judge_agreement
 from .agreement_judgment import list_known_parties as list_known_parties
+from .agreement_judgment import list_surroundings as list_surroundings
 from .audited_changes import Act as Act
 from .audited_changes import DatabaseChange as DatabaseChange
 from .audited_changes import open_change as open_change
@@ -65,6 +69,7 @@ from .plain_values import count_things as count_things
 from .plain_values import format_value as format_value
 from .plain_values import make_plain as make_plain
 from .plain_values import shorten_sentence as shorten_sentence
+from .register_views import describe_agreements as describe_agreements
 from .register_views import describe_certificate as describe_certificate
 from .register_views import describe_delivery as describe_delivery
 from .register_views import describe_mandate as describe_mandate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.register_views import describe_agreements
 from gateway.store import NewAgreement, NewPMode, agreements
 
-__all__ = ["load_agreement", "load_judged_agreement", "suspend_agreement"]
+__all__ = ["activate_pmodes", "load_agreement", "load_judged_agreement", "suspend_agreement"]
 
 
 def load_judged_agreement(
@@ -52,10 +53,17 @@ def load_agreement(
     found = read_pmodes(source, name)
     for agreement in dict.fromkeys(pmode.agreement for pmode in found):
         modes = [pmode for pmode in found if pmode.agreement == agreement]
-        starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
-        new = NewAgreement(agreement, "pmode", source, starts, ends)
-        agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], now, by)
+        activate_pmodes(conn, modes, ("pmode", source), now, by)
     return found
+
+
+def activate_pmodes(
+    conn: Connection, modes: Sequence[PMode], source: tuple[str, bytes], at: datetime, by: str
+) -> None:
+    """Activate the P-Modes of one agreement; they replace those that it has. `source` is kind and file."""
+    starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
+    new = NewAgreement(modes[0].agreement, *source, starts, ends)
+    agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], at, by)
 
 
 def _make_pmode_row(pmode: PMode) -> NewPMode:

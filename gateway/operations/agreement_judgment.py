@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,39 @@ from gateway.protocols import PROTOCOLS
 from gateway.store import agreements, parties
 
 __all__ = [
+    "StatedFinding",
     "count_findings",
     "find_load_problem",
     "finding_to_json",
     "format_finding",
     "judge_agreement",
     "list_known_parties",
+    "list_surroundings",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class StatedFinding:
+    """A finding on a CPA: rule, severity, place in its file, sentence, XPath, clause of the standard."""
+
+    rule: str
+    severity: str
+    place: str
+    text: str
+    xpath: str
+    clause: str
 
 
 def judge_agreement(
     conn: Connection, settings: Settings, document: AgreementDocument, at: datetime
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement at this hub, errors first; the agreement itself may be loaded."""
-    known = AgreementSurroundings(
+    return find_agreement_findings(document, list_surroundings(conn, settings, at))
+
+
+def list_surroundings(conn: Connection, settings: Settings, at: datetime) -> AgreementSurroundings:
+    """Return what an agreement meets at this hub."""
+    return AgreementSurroundings(
         hub=settings.hub.party,
         at=at,
         parties=list_known_parties(conn),
@@ -48,7 +68,6 @@ def judge_agreement(
         own_certificates=_read_own_certificates(settings),
         protocols=frozenset(PROTOCOLS),
     )
-    return find_agreement_findings(document, known)
 
 
 def list_known_parties(conn: Connection) -> tuple[KnownParty, ...]:
@@ -84,7 +103,7 @@ def _read_certificate_digests(path: Path | None) -> set[str]:
 
 
 def find_load_problem(
-    findings: Sequence[AgreementFinding], place: str, *, accepted: bool
+    findings: Sequence[AgreementFinding | StatedFinding], place: str, *, accepted: bool
 ) -> GatewayError | None:
     """Return why an agreement is not loaded: GW313 for errors, GW314 for warnings that are not `accepted`."""
     found = {one.severity for one in findings}
@@ -96,18 +115,21 @@ def find_load_problem(
     return None
 
 
-def count_findings(findings: Iterable[AgreementFinding]) -> str:
+def count_findings(findings: Iterable[AgreementFinding | StatedFinding]) -> str:
     """Return the number of findings of each severity in words, and "nothing" where there are none."""
     kinds = [one.severity for one in findings]
     counts = [count_things(kinds.count(kind), kind) for kind in ("error", "warning", "note") if kind in kinds]
     return ", ".join(counts) or "nothing"
 
 
-def format_finding(one: AgreementFinding) -> str:
+def format_finding(one: AgreementFinding | StatedFinding) -> str:
     """Return a finding on one line: severity, rule, sentence, place."""
     return f"{one.severity} {one.rule}: {one.text} ({one.place})"
 
 
-def finding_to_json(one: AgreementFinding) -> dict[str, str]:
-    """Return a finding as plain JSON values."""
-    return {"id": one.rule, "severity": one.severity, "place": one.place, "text": one.text}
+def finding_to_json(one: AgreementFinding | StatedFinding) -> dict[str, str]:
+    """Return a finding as plain JSON values; that on a CPA has its XPath and the clause."""
+    told = {"id": one.rule, "severity": one.severity, "place": one.place, "text": one.text}
+    if isinstance(one, StatedFinding):
+        told |= {"xpath": one.xpath, "message": one.text, "clause": one.clause}
+    return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,45 +26,74 @@ from gateway.operations import DatabaseChange
 from gateway.store import register_searches
 
 if TYPE_CHECKING:
-    from gateway.agreements import AgreementDocument, AgreementFinding
+    from gateway.agreements import AgreementFinding
     from gateway.errors import GatewayError
+    from gateway.operations import StatedFinding
 
 __all__ = ["check_file", "list_agreements", "load_file", "suspend_agreement"]
 
+_FILE_WORDS = "the agreement: YAML, or a CPA of CPPA 2.0"
+_AS_WORDS = "the identifier, in a CPA, of the party that this hub is; it is registered for the hub"
 _ACCEPT_WORDS = "load the agreement although it has warnings"
 _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 
 
 @verb
-@click.argument("file", type=FILE, help="the agreement, in YAML")
+@click.argument("file", type=FILE, help=_FILE_WORDS)
 @click.option("--accept-warnings", is_flag=True, help=_ACCEPT_WORDS)
+@click.option("--as", "own_id", metavar="[TYPE|]VALUE", help=_AS_WORDS)
 @change_options()
 def load_file(arguments: Arguments) -> int:
     """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
-    from gateway.agreements import read_agreement
+    from gateway.agreements import is_xml_document, read_agreement
     from gateway.operations import load_judged_agreement
 
     source, name = read_file(arguments.file), arguments.file.name
+    if is_xml_document(source):
+        return _load_cpa(arguments, source, name)
     document = read_agreement(source, name)
     with change_database(arguments) as change:
         findings, problem = load_judged_agreement(
             change, document, source, name, accepted=arguments.accept_warnings
         )
-    _print_judgment(document, findings, problem, (change, arguments.json))
+    loaded = _LoadedFile(document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes], findings)
+    _print_judgment(loaded, problem, (change, arguments.json))
     return 0 if problem is None else 1
 
 
+def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
+    """Judge a CPA, and activate its P-Modes, its parties and their certificates."""
+    from gateway.cli.cpa_reception import judge_cpa_at_hub, load_cpa
+    from gateway.cli.registration import read_party_id
+
+    own_id = read_party_id(arguments.own_id) if arguments.own_id else None
+    with change_database(arguments) as change:
+        judged = judge_cpa_at_hub(change.conn, change.settings, (source, name), change.at, own_id)
+        problem = load_cpa(change, judged, (source, name), accepted=arguments.accept_warnings)
+    agreement = judged.document.id if judged.document is not None else None
+    loaded = _LoadedFile(agreement, [pmode.id for pmode in judged.pmodes], judged.findings)
+    _print_judgment(loaded, problem, (change, arguments.json))
+    return 0 if problem is None else 1
+
+
+class _LoadedFile(NamedTuple):
+    """A file that was judged: its agreement, None where it cannot be read, P-Modes and findings."""
+
+    agreement: str | None
+    modes: list[str]
+    findings: Sequence[AgreementFinding | StatedFinding]
+
+
 def _print_judgment(
-    document: AgreementDocument,
-    findings: Sequence[AgreementFinding],
+    loaded: _LoadedFile,
     problem: GatewayError | None,
     output: tuple[DatabaseChange, bool],
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
     from gateway.operations import finding_to_json, format_finding
 
-    name, modes = document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes]
+    name, modes, findings = loaded
     (change, as_json), words = output, f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
     sentence = f"Agreement {name} is loaded with {words}."
     if as_json:
@@ -85,11 +114,12 @@ def _print_judgment(
 
 
 @verb
-@click.argument("file", type=FILE, help="the agreement, in YAML")
+@click.argument("file", type=FILE, help=_FILE_WORDS)
 @home_options()
 def check_file(arguments: Arguments) -> int:
     """Print what loading the file would find; return 1 when there is an error."""
-    from gateway.agreements import read_agreement
+    from gateway.agreements import is_xml_document, read_agreement
+    from gateway.cli.cpa_reception import judge_cpa_at_hub
     from gateway.hub import get_current_time
     from gateway.operations import (
         count_findings,
@@ -98,10 +128,14 @@ def check_file(arguments: Arguments) -> int:
         judge_agreement,
     )
 
-    document = read_agreement(read_file(arguments.file), arguments.file.name)
+    data, name, now = read_file(arguments.file), arguments.file.name, get_current_time()
     settings = read_verb_settings(arguments)
+    findings: Sequence[AgreementFinding | StatedFinding]
     with read_database(arguments) as conn:
-        findings = judge_agreement(conn, settings, document, get_current_time())
+        if is_xml_document(data):
+            findings = judge_cpa_at_hub(conn, settings, (data, name), now).findings
+        else:
+            findings = judge_agreement(conn, settings, read_agreement(data, name), now)
     failed = any(one.severity == "error" for one in findings)
     if arguments.json:
         print_json({"ok": not failed, "findings": [finding_to_json(one) for one in findings]})

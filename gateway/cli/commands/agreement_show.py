@@ -9,36 +9,37 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection
 
-from gateway.agreements import (
-    AgreementDocument,
-    AgreementFinding,
-    PMode,
-    pmode_from_json,
-    pmode_to_json,
-    read_agreement,
+from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_agreement
+from gateway.cli.cpa_reception import judge_cpa_at_hub
+from gateway.cli.loaded_agreements import (
+    STORED_FILE,
+    LoadedAgreement,
+    collect_certificates,
+    find_loaded_agreement,
+    list_pins,
 )
 from gateway.cli.result_output import format_facts, format_value, print_json, print_table
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
+from gateway.config import Settings
+from gateway.errors import GatewayError
 from gateway.hub import get_current_time
 from gateway.message_model import PartyId
 from gateway.operations import (
+    StatedFinding,
     finding_to_json,
     format_finding,
     judge_agreement,
     list_known_parties,
 )
-from gateway.store import agreements
+from gateway.store import parties
 
 __all__ = ["show_agreement"]
 
 _FACTS: Final = ("id", "state", "valid_from", "valid_until", "loaded_at", "loaded_by", "sha256")
 _PARTY_COLUMNS: Final = ("party", "status", "ids", "role", "endpoint")
 _PMODE_COLUMNS: Final = ("id", "from", "to", "service", "action", "deliver_to", "receipt", "signed")
-#: The name of the stored file in the places of findings.
-_STORED: Final = "loaded file"
 
 
 @verb
@@ -48,31 +49,58 @@ def show_agreement(arguments: Arguments) -> int:
     """Print one agreement; raise GW301 when none is loaded under this name."""
     settings, now = read_verb_settings(arguments), get_current_time()
     with read_database(arguments) as conn:
-        row = agreements.find_agreement(conn, arguments.agreement)
-        if row is None:
-            raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {arguments.agreement[:80]}")
-        document = _read_document(conn, row)
-        findings = judge_agreement(conn, settings, document, now)
+        loaded = find_loaded_agreement(conn, arguments.agreement)
+        findings = _judge_loaded_agreement(conn, settings, loaded, now)
         owners = {one: party for party in list_known_parties(conn) for one in party.ids}
+        certificates = _list_certificate_rows(conn, loaded)
     known = {one: (party.name, party.status) for one, party in owners.items()}
-    facts = {name: row._mapping[name] for name in _FACTS if name != "state"}
-    facts |= {"kind": row.kind, "status": row.status, "state": _describe_state(row, now)}
-    sides = _list_party_rows(document.pmodes, known)
+    facts = {name: loaded.row._mapping[name] for name in _FACTS if name != "state"}
+    facts |= {"kind": loaded.row.kind, "status": loaded.row.status}
+    facts["state"] = _describe_state(loaded.row, now)
+    sides = _list_party_rows(loaded.pmodes, known)
     if arguments.json:
-        told = {"parties": sides, "pmodes": [pmode_to_json(one) for one in document.pmodes]}
-        print_json(facts | told | {"findings": [finding_to_json(one) for one in findings]})
+        told = {"parties": sides, "pmodes": [pmode_to_json(one) for one in loaded.pmodes]}
+        told |= {"certificates": certificates, "findings": [finding_to_json(one) for one in findings]}
+        print_json(facts | told)
     else:
-        _print_sections(facts, sides, document.pmodes, findings)
+        _print_sections(facts, sides, loaded.pmodes, findings)
     return 0
 
 
-def _read_document(conn: Connection, row: Any) -> AgreementDocument:
-    """Return the agreement as its file says it; as it is stored, where this version refuses the file."""
+def _judge_loaded_agreement(
+    conn: Connection, settings: Settings, loaded: LoadedAgreement, at: datetime
+) -> Sequence[AgreementFinding | StatedFinding]:
+    """Return what is wrong with a loaded agreement now, at the places of its file."""
+    if loaded.cpa is not None:
+        return judge_cpa_at_hub(conn, settings, (loaded.row.source, STORED_FILE), at).findings
     try:
-        return read_agreement(row.source, _STORED)
-    except GatewayError:
-        modes = agreements.list_agreement_pmodes(conn, row.id)
-        return AgreementDocument(tuple(pmode_from_json(one.parameters) for one in modes), row.id)
+        document = read_agreement(loaded.row.source, STORED_FILE)
+    except GatewayError:  # a rule of this version refuses what an older one took
+        document = AgreementDocument(loaded.pmodes, loaded.row.id)
+    return judge_agreement(conn, settings, document, at)
+
+
+def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:
+    """Return the certificates that the P-Modes name: their uses, and which party of the register has them."""
+    uses: dict[str, dict[str, None]] = {}
+    for pin, use in list_pins(loaded.pmodes):
+        uses.setdefault(pin, {})[use] = None
+    known, found = collect_certificates(conn, loaded), []
+    for pin, used in sorted(uses.items()):
+        held = known.get(pin)
+        rows = parties.list_certificate_rows(conn, pin)
+        found.append(
+            {
+                "sha256": pin,
+                "uses": list(used),
+                "subject": held.subject if held is not None else None,
+                "issuer": held.issuer if held is not None else None,
+                "not_before": held.not_before if held is not None else None,
+                "not_after": held.not_after if held is not None else None,
+                "party": rows[0].party_id if rows else None,
+            }
+        )
+    return found
 
 
 def _describe_state(row: Any, at: datetime) -> str:
@@ -108,7 +136,7 @@ def _print_sections(
     facts: Mapping[str, Any],
     sides: Sequence[dict[str, Any]],
     pmodes: Sequence[PMode],
-    findings: Sequence[AgreementFinding],
+    findings: Sequence[AgreementFinding | StatedFinding],
 ) -> None:
     print(format_facts({name: format_value(facts[name]) for name in _FACTS}))
     print()

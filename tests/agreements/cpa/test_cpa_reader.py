@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.agreements import PModeIndex, read_pmodes
-from gateway.agreements.cpa import convert_cpa, find_form_problems, is_xml_document, read_cpa
+from gateway.agreements import (
+    PModeIndex,
+    convert_cpa,
+    find_form_problems,
+    is_xml_document,
+    read_cpa,
+    read_pmodes,
+)
 from gateway.agreements.cpa.cpa_values import FAR_AWAY, format_duration, parse_duration
 from gateway.agreements.pmode_values import Encryption, SignalChannel, TypedEndpoint
 from gateway.errors import GatewayError

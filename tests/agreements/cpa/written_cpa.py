@@ -51,8 +51,9 @@ _PARTY = """<tp:PartyInfo tp:partyName="party-{me}" tp:defaultMshChannelId="{me}
 <tp:ServiceBinding><tp:Service>urn:example:service:order</tp:Service><!--{me}-service-->
 {bindings}
 </tp:ServiceBinding></tp:CollaborationRole><!--{me}-role-->
-<tp:Certificate tp:certId="{me}-cert"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></tp:Certificate><!--{me}-certificates-->
-<tp:SecurityDetails tp:securityId="{me}-security"><tp:TrustAnchors><tp:AnchorCertificateRef tp:certId="{me}-cert"/></tp:TrustAnchors></tp:SecurityDetails>
+<tp:Certificate tp:certId="{me}-cert"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></tp:Certificate>
+<tp:Certificate tp:certId="{me}-anchor"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{anchor}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></tp:Certificate><!--{me}-certificates-->
+<tp:SecurityDetails tp:securityId="{me}-security"><tp:TrustAnchors><tp:AnchorCertificateRef tp:certId="{me}-anchor"/></tp:TrustAnchors></tp:SecurityDetails>
 <tp:DeliveryChannel tp:channelId="{me}-signals" tp:transportId="{me}-transport" tp:docExchangeId="{me}-signal-exchange">
 <tp:MessagingCharacteristics tp:syncReplyMode="none" tp:ackRequested="never" tp:ackSignatureRequested="never" tp:duplicateElimination="never" tp:actor="urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"/>
 </tp:DeliveryChannel>
@@ -77,13 +78,13 @@ _EXCHANGE = """<tp:DocExchange tp:docExchangeId="{me}-{name}exchange">
 <tp:NonRepudiationProtocol>http://www.w3.org/2000/09/xmldsig#</tp:NonRepudiationProtocol>
 <tp:HashFunction>http://www.w3.org/2001/04/xmlenc#sha256</tp:HashFunction>
 <tp:SignatureAlgorithm tp:w3c="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256">RSA-SHA256</tp:SignatureAlgorithm>
-<tp:SigningCertificateRef tp:certId="{me}-cert"/></tp:SenderNonRepudiation><!--{me}-encrypt-->
+<tp:SigningCertificateRef tp:certId="{me}-cert"/></tp:SenderNonRepudiation><!--{me}-{name}encrypt-->
 </tp:ebXMLSenderBinding>
 <tp:ebXMLReceiverBinding tp:version="2.0">{reliable}<tp:ReceiverNonRepudiation>
 <tp:NonRepudiationProtocol>http://www.w3.org/2000/09/xmldsig#</tp:NonRepudiationProtocol>
 <tp:HashFunction>http://www.w3.org/2001/04/xmlenc#sha256</tp:HashFunction>
 <tp:SignatureAlgorithm tp:w3c="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256">RSA-SHA256</tp:SignatureAlgorithm>
-<tp:SigningSecurityDetailsRef tp:securityId="{me}-security"/></tp:ReceiverNonRepudiation><!--{me}-decrypt-->
+<tp:SigningSecurityDetailsRef tp:securityId="{me}-security"/></tp:ReceiverNonRepudiation><!--{me}-{name}decrypt-->
 </tp:ebXMLReceiverBinding></tp:DocExchange>
 """
 _RELIABLE = """<tp:ReliableMessaging><tp:Retries>3</tp:Retries><tp:RetryInterval>PT5M</tp:RetryInterval>
@@ -140,12 +141,13 @@ def write_cpa(*changes: tuple[str, str], nested: bool = False) -> bytes:
 
 
 def _write_party(me: str, role: str, nested: bool) -> str:
-    usage = "digital_signature key_encipherment"
+    usage, other = "digital_signature key_encipherment", "b" if me == "a" else "a"
     return _PARTY.format(
         me=me,
         role=role,
         bindings=_write_bindings(me, nested),
         certificate=make_certificate(me, usage=usage),
+        anchor=make_certificate(other, usage=usage),
         signal_exchange=_EXCHANGE.format(me=me, name="signal-", reliable=""),
         exchange=_EXCHANGE.format(me=me, name="", reliable=_RELIABLE.format(me=me)),
     )

@@ -1,0 +1,75 @@
+"""A CPA as the rules see it: with its actions found, its certificates read, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, list_bound_actions
+from gateway.agreements.cpa.cpa_model import CertificateHolder, CpaDocument, CpaParty
+from gateway.agreements.cpa.cpa_rules import CpaFinding
+from gateway.errors import GatewayError
+from gateway.pki import PATH_RULES, Certificate, read_certificate
+
+__all__ = ["CpaCheck", "CpaView", "Found", "build_view", "quote_name"]
+
+_SHOWN = 80
+
+Found = Iterator[CpaFinding]
+
+
+def quote_name(text: str) -> str:
+    """Return a name of a document for a sentence: short, and on one line."""
+    return " ".join(text.split())[:_SHOWN] or "(empty)"
+
+
+@dataclass(frozen=True, slots=True)
+class CpaView:
+    """A document at the time `at`; `certificates` are those that could be read, by place."""
+
+    document: CpaDocument
+    at: datetime
+    actions: tuple[BoundAction, ...]
+    certificates: dict[str, tuple[Certificate, ...]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def find_certificate(self, party: CpaParty, name: str | None) -> Certificate | None:
+        """Return a certificate that a party refers to, None where it cannot be read."""
+        holder = party.certificates.get(name) if name is not None else None
+        chain = self.certificates.get(holder.place.xpath, ()) if holder is not None else ()
+        return chain[0] if chain else None
+
+    def find_chain(self, holder: CertificateHolder | None) -> tuple[Certificate, ...]:
+        """Return a certificate with those that the document puts beside it."""
+        return self.certificates.get(holder.place.xpath, ()) if holder is not None else ()
+
+    def list_uses(self) -> Iterator[tuple[BoundAction, ChannelUse, ChannelUse]]:
+        """Yield every action with the first channel of its sender and of its receiver."""
+        for action in self.actions:
+            ours, theirs = action.list_channels()[0]
+            yield action, ours, theirs
+
+
+CpaCheck = Callable[[CpaView], Found]
+
+
+def build_view(document: CpaDocument, at: datetime) -> CpaView:
+    """Return a document as the rules see it."""
+    view = CpaView(document, at, tuple(list_bound_actions(document)))
+    for party in document.parties:
+        for holder in party.certificates.values():
+            _read_chain(view, holder)
+    return view
+
+
+def _read_chain(view: CpaView, holder: CertificateHolder) -> None:
+    if holder.broken is not None:
+        view.unreadable[holder.place.xpath] = holder.broken
+        return
+    try:
+        view.certificates[holder.place.xpath] = tuple(
+            read_certificate(one, PATH_RULES) for one in holder.chain
+        )
+    except GatewayError as refused:
+        view.unreadable[holder.place.xpath] = refused.detail

@@ -1,0 +1,170 @@
+"""The verbs of agreements with CPA documents: lint, load, show."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.store import agreements, parties
+from gateway.store.engine import read_transaction
+from gateway.wire import parse_xml, serialize_element
+from tests.agreements.cpa.documents import list_real_files, mutate_agreement
+from tests.agreements.cpa.written_cpa import write_cpa
+from tests.kit.house import AGREEMENT
+
+Run = Callable[..., tuple[int, str, str]]
+NAME = "urn:example:cpa:1"
+BUYER, SELLER = (f"urn:example:party-type|party-{one}" for one in "ab")
+
+
+@pytest.fixture
+def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> Run:
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+
+    def run(*words: Any, home: bool = True) -> tuple[int, str, str]:
+        status = main([*map(str, words), *(["--home", str(tmp_path)] if home else [])])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return status, captured.out, captured.err
+
+    return run
+
+
+def write(folder: Path, data: bytes, name: str = "a.xml") -> Path:
+    file = folder / name
+    file.write_bytes(data)
+    return file
+
+
+def test_lint_tells_every_finding_of_a_file_alone(tmp_path: Path, run: Run) -> None:
+    good = write(tmp_path, write_cpa())
+    assert run("agreement", "lint", good, home=False) == (0, "nothing found\n", "")
+    doubtful = write(tmp_path, write_cpa(("P1D</tp:PersistDuration>", "PT19M</tp:PersistDuration>")))
+    status, out, err = run("agreement", "lint", doubtful, "--json", home=False)
+    told = json.loads(out)
+    assert (status, err, told["readable"], told["agreement"]) == (0, "", True, NAME)
+    (found, _) = told["findings"]
+    assert found["id"] == "persist-short"
+    assert found["severity"] == "warning"
+    assert found["xpath"].endswith("/tp:DocExchange[2]/tp:ebXMLReceiverBinding")
+    assert found["message"] == "Order may be repeated for 1200 seconds, and is remembered for 1140"
+    assert found["clause"] == "ebMS 2.0 §6.4.6"
+    bad = write(tmp_path, write_cpa(('tp:value="agreed"', 'tp:value="proposed"')))
+    assert run("agreement", "lint", bad, home=False)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<a",
+        b"",
+        b"\x00\x01",
+        b"<?xml version='1.0'?><a/>",
+        b"a: [",
+        b"\xff\xfe<\x00",
+        b"<!DOCTYPE a []><a/>",
+    ],
+)
+def test_lint_of_what_is_no_agreement_finds_it_wanting(tmp_path: Path, run: Run, data: bytes) -> None:
+    status, out, err = run("agreement", "lint", write(tmp_path, data), "--json", home=False)
+    told = json.loads(out)
+    assert (status, err, told["readable"], told["agreement"]) == (1, "", False, None)
+    assert {"id", "severity", "xpath", "message", "clause"} <= set(told["findings"][0])
+
+
+def test_lint_takes_yaml_and_refuses_misuse(tmp_path: Path, run: Run) -> None:
+    file = write(tmp_path, AGREEMENT, "a.yaml")
+    status, out, _ = run("agreement", "lint", file, "--json", home=False)
+    assert (status, json.loads(out)["readable"]) == (0, True)
+    order = AGREEMENT.replace(b"    retries: 3", b"    message_order: true\n    retries: 3")
+    assert order != AGREEMENT
+    status, out, _ = run("agreement", "lint", write(tmp_path, order, "b.yaml"), "--json", home=False)
+    assert (status, {one["id"] for one in json.loads(out)["findings"]}) == (0, {"order-unsupported"})
+    assert run("agreement", "lint", tmp_path / "none.xml", home=False)[0] == 2
+    assert run("agreement", "lint", home=False)[0] == 2
+
+
+def test_no_mutant_makes_lint_or_load_fail(tmp_path: Path, run: Run) -> None:
+    rng, document = random.Random(5), parse_xml(write_cpa(nested=True))
+    for _ in range(6):
+        data = serialize_element(mutate_agreement(rng, document)[0])
+        file = write(tmp_path, data)
+        assert run("agreement", "lint", file, "--json", home=False)[0] in (0, 1)
+        assert run("agreement", "load", file, "--accept-warnings")[0] in (0, 1)
+
+
+def test_a_bad_cpa_changes_nothing_and_its_place_is_told(tmp_path: Path, run: Run, engine: Engine) -> None:
+    file = write(tmp_path, write_cpa(("<tp:Retries>3", "<tp:Retries>many")))
+    status, out, err = run("agreement", "load", file, "--accept-warnings")
+    assert (status, out) == (1, "")
+    assert "error schema: 'many' is not allowed; expected is a whole number (a.xml:" in err
+    assert "/tp:ReliableMessaging/tp:Retries)" in err
+    assert "GW313 not loaded: 4 errors at a.xml" in err
+    with read_transaction(engine) as conn:
+        assert agreements.list_agreements(conn) == []
+        assert parties.list_parties(conn) == []
+
+
+def test_a_cpa_is_loaded_into_an_empty_home_and_shown(tmp_path: Path, run: Run, engine: Engine) -> None:
+    file = write(tmp_path, write_cpa())
+    status, out, err = run("agreement", "load", file)
+    assert (status, out) == (1, "")
+    assert "warning hub-missing: neither party is this hub" in err
+    assert "GW314" in err
+    status, out, err = run("agreement", "load", file, "--accept-warnings")
+    assert (status, err) == (0, "")
+    assert out.endswith(f"Agreement {NAME} is loaded with 2 P-Modes: a-send, b-send.\n")
+    status, out, _ = run("agreement", "show", NAME, "--json")
+    told = json.loads(out)
+    assert (status, told["kind"], told["state"]) == (0, "cpa", "in force")
+    assert [one["id"] for one in told["pmodes"]] == ["a-send", "b-send"]
+    assert told["pmodes"][0]["transport"]["security_version"] == "1.2"
+    assert {use for one in told["certificates"] for use in one["uses"]} == {
+        *("signing", "anchor", "client", "server"),
+    }
+    assert run("agreement", "show", NAME)[0] == 0
+    with read_transaction(engine) as conn:
+        assert parties.list_parties(conn) == []
+
+
+def test_the_side_of_the_hub_is_named_and_the_partner_is_registered_without_a_bad_certificate(
+    tmp_path: Path, run: Run, engine: Engine
+) -> None:
+    file = write(tmp_path, write_cpa())
+    status, out, _ = run("agreement", "load", file, "--as", BUYER, "--accept-warnings", "--json")
+    told = json.loads(out)
+    assert (status, told["loaded"]) == (0, True)
+    refused = [one for one in told["findings"] if one["id"] == "certificate-unverified"]
+    assert {one["severity"] for one in refused} == {"warning"}
+    assert "certificate b-cert is not registered for signing" in refused[0]["message"]
+    with read_transaction(engine) as conn:
+        assert {row.id for row in parties.list_parties(conn)} == {"hub", "party-b"}
+        assert [one.value for one in parties.list_identifiers(conn, "hub")] == ["party-a"]
+        assert [one.value for one in parties.list_identifiers(conn, "party-b")] == ["party-b"]
+        assert parties.list_certificates(conn, "party-b") == []
+
+
+@pytest.mark.vectors
+def test_the_real_agreements_are_loaded_and_shown(tmp_path: Path, run: Run, vectors: Path) -> None:
+    for file in list_real_files(vectors)[::5]:
+        status, out, err = run("agreement", "load", file, "--accept-warnings", "--json")
+        assert (status, err) == (0, ""), file.name
+        name = json.loads(out)["agreement"]
+        status, out, _ = run("agreement", "show", name, "--json")
+        assert (status, len(json.loads(out)["pmodes"]) > 0) == (0, True)
+
+
+def test_only_signed_agreements_are_loaded_where_the_settings_want_it(tmp_path: Path, run: Run) -> None:
+    settings = (tmp_path / "gateway.toml").read_text()
+    (tmp_path / "gateway.toml").write_text(settings.replace("[hub]", "[hub]\nsigned_agreements = true"))
+    status, _, err = run("agreement", "load", write(tmp_path, write_cpa()), "--accept-warnings")
+    assert status == 1
+    assert "error signature-missing: hub.signed_agreements is set" in err
