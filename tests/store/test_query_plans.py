@@ -270,6 +270,7 @@ QUESTIONS = {
         lambda conn: refusal_reasons.count_refusal_reasons(conn, "KR-A", NOW, later(9)),
         "decisions",
         "ix_agency_requests_decided",
+    ),
     "cases of a UCR": (lambda conn: exact_searches.find_cases(conn, "X"), "cases.ucr =", "ix_cases_ucr"),
     "cases of a permit": (
         lambda conn: exact_searches.find_cases(conn, "X"),
