@@ -82,6 +82,7 @@ from .trust.loaded_revocation_data import LoadedRevocationData as LoadedRevocati
 from .trust.signing_keys import load_agency_signer as load_agency_signer
 from .trust.signing_keys import load_hub_signer as load_hub_signer
 from .trust.signing_keys import load_next_signing_key as load_next_signing_key
+from .trust.submission_signer import SignerAdmission as SignerAdmission
 from .trust.trust_expiry import OURSELVES as OURSELVES
 from .trust.trust_expiry import list_authority_periods as list_authority_periods
 from .trust.trust_expiry import list_expiry_remarks as list_expiry_remarks

@@ -43,6 +43,7 @@ from . import sessions as sessions
 from . import state_counts as state_counts
 from . import statistics_sources as statistics_sources
 from . import status_notices as status_notices
+from . import submission_drafts as submission_drafts
 from . import time_stamps as time_stamps
 from . import traffic_counts as traffic_counts
 from . import transitions as transitions
@@ -118,6 +119,8 @@ from .state_counts import Labels as Labels
 from .statistics_sources import CountedOutcome as CountedOutcome
 from .statistics_sources import StatisticsProgress as StatisticsProgress
 from .status_notices import NewStatusNotice as NewStatusNotice
+from .submission_drafts import DraftContent as DraftContent
+from .submission_drafts import NewDraftFile as NewDraftFile
 from .time_stamps import NewTimeStamp as NewTimeStamp
 from .time_stamps import StampingProgress as StampingProgress
 from .time_stamps import find_unstamped_since as find_unstamped_since

@@ -24,6 +24,7 @@ from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachin
 from gateway.store import (
     account_tables,
     api_tables,
+    draft_tables,
     event_tables,
     officer_tables,
     operations_tables,
@@ -529,8 +530,7 @@ refusals = Table(
     _make_required_column("last_sentence"),
 )
 
-# Mapping folders as loaded, each once by its digest; never changed, so that the bundle that split a case
-# can be read as long as the case exists.
+# Mapping folders as loaded, each once by its digest; never changed, for the cases that were split by them.
 mapping_bundles = Table(
     "mapping_bundles",
     metadata,
@@ -539,8 +539,7 @@ mapping_bundles = Table(
     _make_required_column("loaded_at", Instant),
 )
 
-# The sources of fetched data, and the results of their fetches; the settings say what is fetched, and how
-# often.
+# The sources of fetched data, with the results of their fetches; the settings say what is fetched, when.
 fetch_sources = Table(
     "fetch_sources",
     metadata,
@@ -636,6 +635,7 @@ _OTHERS = frozenset(
         *account_tables.__all__,
         *api_tables.__all__,
         *event_tables.__all__,
+        *draft_tables.__all__,
         *officer_tables.__all__,
         *operations_tables.__all__,
         *sign_in_tables.__all__,

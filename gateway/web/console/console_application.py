@@ -17,6 +17,7 @@ from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.client_connection import find_client_certificate, find_client_network
 from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.filing import build_filing_pages
 from gateway.web.console.following import build_following_pages
 from gateway.web.console.oidc_pages import build_oidc_pages
 from gateway.web.console.operations import build_operations_pages, build_status_pages
@@ -56,6 +57,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_blueprint(build_following_pages(services))
     application.register_blueprint(build_operations_pages(services))
     application.register_blueprint(build_status_pages(services))
+    application.register_blueprint(build_filing_pages(services))
     application.add_url_rule("/console/", "home", _answer_home)
     return application
 

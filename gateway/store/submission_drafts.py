@@ -1,0 +1,190 @@
+"""Stores the drafts of submissions that traders prepare in the console, each with its files.
+
+Every question names the party whose draft it is about: a draft of another party is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from gateway.store.draft_tables import draft_files, submission_drafts
+from gateway.store.tables import messages
+
+__all__ = [
+    "DraftContent",
+    "NewDraftFile",
+    "add_file",
+    "copy_files",
+    "count_drafts",
+    "delete_draft",
+    "delete_file",
+    "find_draft",
+    "find_file",
+    "find_file_content",
+    "insert_draft",
+    "list_drafts",
+    "list_files",
+    "list_submissions",
+    "load_file_contents",
+    "mark_handed_in",
+    "measure_files",
+    "save_draft",
+]
+
+_DRAFT = submission_drafts.c
+_FILE = draft_files.c
+_SUMMARY = select(*(column for column in submission_drafts.c if column.name != "content"))
+_FILE_SUMMARY = select(*(column for column in draft_files.c if column.name != "content"))
+
+
+@dataclass(frozen=True, slots=True)
+class DraftContent:
+    """What a draft says: the values of its form as JSON, and what lists show of them."""
+
+    reference: str
+    documents: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDraftFile:
+    """A file to be kept with a draft."""
+
+    cid: str
+    name: str
+    media_type: str
+    sha256: str
+    size: int
+    content: bytes
+
+
+def insert_draft(conn: Connection, party: str, what: DraftContent, by: str, at: datetime) -> int:
+    """Store a new draft of a party; return its id."""
+    row = {
+        **asdict(what),
+        "party": party,
+        "version": 1,
+        "created_at": at,
+        "created_by": by,
+        "changed_at": at,
+        "changed_by": by,
+    }
+    return int(conn.execute(insert(submission_drafts).values(row)).inserted_primary_key[0])  # type: ignore[index]
+
+
+def save_draft(
+    conn: Connection, party: str, draft: int, version: int, what: DraftContent, by: str, at: datetime
+) -> bool:
+    """Store what a draft says now; return False where it has been changed or handed in since `version`."""
+    changed = conn.execute(
+        update(submission_drafts)
+        .where(_DRAFT.id == draft, _DRAFT.party == party, _DRAFT.version == version, _DRAFT.message.is_(None))
+        .values(**asdict(what), version=version + 1, changed_at=at, changed_by=by)
+    )
+    return changed.rowcount == 1
+
+
+def find_draft(conn: Connection, party: str, draft: int) -> Row[Any] | None:
+    """Return a draft of a party."""
+    found = select(submission_drafts).where(_DRAFT.id == draft, _DRAFT.party == party)
+    return conn.execute(found).first()
+
+
+def list_drafts(conn: Connection, party: str, limit: int, before: int | None = None) -> Sequence[Row[Any]]:
+    """Return drafts of a party without their content, the newest first, with an id below `before`."""
+    found = _SUMMARY.where(_DRAFT.party == party).order_by(_DRAFT.id.desc()).limit(limit)
+    return conn.execute(found.where(_DRAFT.id < before) if before else found).all()
+
+
+def count_drafts(conn: Connection, party: str) -> int:
+    """Return how many drafts a party has that have not been handed in."""
+    found = select(func.count()).where(_DRAFT.party == party, _DRAFT.message.is_(None))
+    return int(conn.execute(found.select_from(submission_drafts)).scalar_one())
+
+
+def delete_draft(conn: Connection, party: str, draft: int) -> bool:
+    """Remove a draft of a party with its files; return whether there was one."""
+    owned = select(_DRAFT.id).where(_DRAFT.id == draft, _DRAFT.party == party)
+    conn.execute(delete(draft_files).where(_FILE.draft_id.in_(owned)))
+    gone = conn.execute(delete(submission_drafts).where(_DRAFT.id == draft, _DRAFT.party == party))
+    return gone.rowcount == 1
+
+
+def mark_handed_in(conn: Connection, draft: int, message: int, at: datetime) -> None:
+    """Store the message that a draft has become; the first one counts."""
+    conn.execute(
+        update(submission_drafts)
+        .where(_DRAFT.id == draft, _DRAFT.message.is_(None))
+        .values(message=message, handed_in_at=at)
+    )
+
+
+def add_file(conn: Connection, draft: int, file: NewDraftFile, by: str, at: datetime) -> None:
+    """Store a file of a draft."""
+    row = {**asdict(file), "draft_id": draft, "added_at": at, "added_by": by}
+    conn.execute(insert(draft_files).values(row))
+
+
+def list_files(conn: Connection, draft: int) -> Sequence[Row[Any]]:
+    """Return the files of a draft without their content, the oldest first."""
+    return conn.execute(_FILE_SUMMARY.where(_FILE.draft_id == draft).order_by(_FILE.id)).all()
+
+
+def find_file(conn: Connection, draft: int, cid: str) -> Row[Any] | None:
+    """Return a file of a draft by its content id, without its content."""
+    return conn.execute(_FILE_SUMMARY.where(_FILE.draft_id == draft, _FILE.cid == cid)).first()
+
+
+def find_file_content(conn: Connection, draft: int, file: int) -> Row[Any] | None:
+    """Return a file of a draft with its content, by its row id."""
+    return conn.execute(select(draft_files).where(_FILE.draft_id == draft, _FILE.id == file)).first()
+
+
+def load_file_contents(conn: Connection, draft: int) -> dict[str, bytes]:
+    """Return the content of every file of a draft by its content id."""
+    rows = conn.execute(select(_FILE.cid, _FILE.content).where(_FILE.draft_id == draft)).all()
+    return {str(row.cid): bytes(row.content) for row in rows}
+
+
+def measure_files(conn: Connection, draft: int) -> tuple[int, int]:
+    """Return the number of files of a draft, and their octets."""
+    found = select(func.count(), func.coalesce(func.sum(_FILE.size), 0)).where(_FILE.draft_id == draft)
+    number, octets = conn.execute(found).one()
+    return int(number), int(octets)
+
+
+def delete_file(conn: Connection, draft: int, cid: str) -> None:
+    """Remove a file of a draft."""
+    conn.execute(delete(draft_files).where(_FILE.draft_id == draft, _FILE.cid == cid))
+
+
+def copy_files(conn: Connection, source: int, target: int) -> None:
+    """Copy the files of a draft into another one."""
+    names = [column.name for column in draft_files.c if column.name not in ("id", "draft_id")]
+    rows = select(*(draft_files.c[name] for name in names), _draft_number(target)).where(
+        _FILE.draft_id == source
+    )
+    conn.execute(insert(draft_files).from_select([*names, "draft_id"], rows))
+
+
+def _draft_number(draft: int) -> Any:
+    return select(_DRAFT.id).where(_DRAFT.id == draft).scalar_subquery().label("draft_id")
+
+
+def list_submissions(
+    conn: Connection, party: str, limit: int, before: int | None = None
+) -> Sequence[Row[Any]]:
+    """Return the messages with submissions that a party has sent, the newest first, below `before`."""
+    columns = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
+    found = (
+        select(*columns)
+        .where(messages.c.direction == "in", messages.c.from_party == party, messages.c.action == "Submit")
+        .order_by(messages.c.id.desc())
+        .limit(limit)
+    )
+    return conn.execute(found.where(messages.c.id < before) if before else found).all()
