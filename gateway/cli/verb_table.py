@@ -278,6 +278,11 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway queue cancel 12 --home D",
         effect="changes",
     ),
+    "agency acts": Verb(
+        "agency_acts:list_agency_acts",
+        "list what officers did with an application, and verify how they confirmed it",
+        "gateway agency acts A26000001001N --home D",
+    ),
     "agency console": Verb(
         "agency:switch_agency_console",
         "let an agency's officers decide at the console while its system is away, and back",

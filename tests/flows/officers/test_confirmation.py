@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from gateway.accounts import (
     verify_registration,
 )
 from gateway.cases import compute_act_digest, encode_act, encode_batch
+from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.store import NewPasskey, accounts, passkeys, payloads
+from gateway.store import NewPasskey, accounts, officer_acts, passkeys, payloads
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.web.officers import Confirmation, ConfirmationMethod, Officer, OfficerDesk
 from tests.kit.authenticator import Authenticator
@@ -164,3 +166,35 @@ def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
     said = make_passkey_confirmation(story.confirm(lee, document))
     done = story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, said)
     assert done.state == "PERFORMED"
+
+
+def test_the_proofs_of_an_application_are_verified_by_a_verb(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = PasskeyStory(engine, four_eyes=True)
+    kim, lee = story.officer("kim"), story.officer("lee", "approver")
+    seen = story.arrive()
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    proposal = story.look().proposal
+    assert proposal is not None
+    said = make_passkey_confirmation(
+        story.confirm(lee, encode_act(seen.number, proposal.shown, proposal.act))
+    )
+    story.desk.approve_proposal(lee, proposal.id, proposal.digest, seen.shown, said)
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
+    assert main(["agency", "acts", seen.number, "--home", str(tmp_path), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["officer"], row["confirmed"], row["approver"]) == ("kim", "session", "lee")
+    assert row["approval"] == "passkey, proof right"
+    assert row["decided"]["decisions"][0]["decision"] == "APPROVED"
+    other = story.confirm(lee, b"another document")
+    with write_transaction(engine) as conn:
+        kept = payloads.store_payload(conn, other, story.clock())
+        act = officer_acts.find_act(conn, row["act"])
+        assert act is not None
+        bent = dict(act.approver_confirmation) | {"octets": kept}
+        officer_acts.change_act(conn, act.id, "PERFORMED", "PERFORMED", approver_confirmation=bent)
+    assert main(["agency", "acts", seen.number, "--home", str(tmp_path)]) == 1
+    assert "proof WRONG" in capsys.readouterr().out
+    assert main(["agency", "acts", "A1", "--home", str(tmp_path)]) != 0
