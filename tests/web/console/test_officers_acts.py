@@ -8,6 +8,8 @@ from html import unescape
 import pytest
 from sqlalchemy import Engine
 
+from gateway.store import accounts, write_transaction
+from gateway.web.server import CERTIFICATE_KEY
 from tests.flows.craft import reference
 from tests.kit.console import Browser, Console
 from tests.kit.officers import ConsoleStory
@@ -60,7 +62,8 @@ def fill(browser: Browser, desk: Desk, act: str, **fields: object) -> object:
 
 def confirm(browser: Browser, desk: Desk, kind: str, preview: str, **more: object) -> object:
     return browser.post(
-        f"/console/applications/{desk.number}/acts/{kind}", confirm="session", **(hidden(preview) | more)
+        f"/console/applications/{desk.number}/acts/{kind}",
+        **({"confirm": "session"} | hidden(preview) | more),
     )
 
 
@@ -264,3 +267,22 @@ def test_a_reader_sees_no_acts_and_another_agency_nothing(desk):
     other = desk.console.sign_in("choi")
     for path in ("", "/acts/decide", "/proposal", "/files/1"):
         assert other.get(f"/console/applications/{number}{path}").status_code == 404, path
+
+
+def test_a_decision_is_confirmed_by_the_certificate_of_the_connection(engine):
+    desk = Desk(engine, confirm=["certificate"])
+    kim = desk.officer("kim")
+    with write_transaction(engine) as conn:
+        row = accounts.find_by_name(conn, "kim")
+        accounts.update_account(conn, row.id, certificate_sha256="c" * 64)
+    fields = {"d0-decision": "APPROVED", "d0-number": "P-7"}
+    without = fill(kim, desk, "decide", **fields).text
+    assert "you have none of these here" in without
+    assert confirm(kim, desk, "decide", without).status_code == 403
+    assert confirm(kim, desk, "decide", without, confirm="certificate").status_code == 403
+    path = f"/console/applications/{desk.number}/acts/decide"
+    for shown, status in (("d" * 64, 403), ("c" * 64, 302)):
+        data = {"form_token": kim.token, "confirm": "certificate"} | hidden(without)
+        answer = kim.client.post(path, data=data, environ_base={CERTIFICATE_KEY: shown})
+        assert answer.status_code == status, answer.text
+    assert desk.story.look().state == "DECIDED"

@@ -15,7 +15,8 @@ from gateway.accounts import Right
 from gateway.cases import OfficerAct, compute_act_digest, encode_act, encode_batch
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm, load_application_form
-from gateway.store import read_transaction, sessions, write_transaction
+from gateway.store import accounts, read_transaction, sessions, write_transaction
+from gateway.web.console.client_connection import find_client_certificate
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
 from gateway.web.console.work.act_forms import FormContext
@@ -124,14 +125,29 @@ class WorkDesk:
         options = None
         if ConfirmationMethod.PASSKEY in policy.confirm:
             options = offer_confirmation(self.services, visitor, encode_acts(acts))
-        methods = tuple(
-            one for one in wanted if one == "session" or (one == "passkey" and options is not None)
-        )
-        return ConfirmationOffer(methods, wanted, options)
+        possible = {
+            "session": True,
+            "passkey": options is not None,
+            "certificate": "certificate" in wanted and self._shows_certificate(visitor.account),
+        }
+        return ConfirmationOffer(tuple(one for one in wanted if possible[one]), wanted, options)
+
+    def _shows_certificate(self, account: int) -> bool:
+        """Return whether this connection shows the client certificate of an account."""
+        shown = find_client_certificate(request)
+        if shown is None:
+            return False
+        with read_transaction(self.services.engine) as conn:
+            row = accounts.find_by_id(conn, account)
+        return row is not None and row.certificate_sha256 == shown
 
     def take_confirmation(self, acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
         """Return the confirmation that this request brings."""
-        if not decides or request.form.get("confirm") != "passkey":
+        method = request.form.get("confirm")
+        if decides and method == "certificate":
+            shown = find_client_certificate(request)
+            return Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=shown)
+        if not decides or method != "passkey":
             return SESSION_ONLY
         visitor, answer = get_visitor(), request.form.get("passkey_answer", "")
         content = encode_acts(acts)

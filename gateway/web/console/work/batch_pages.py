@@ -151,8 +151,10 @@ def _do_batch(work: WorkDesk, chosen: Sequence[_Chosen], acts: Sequence[DecidedA
 
 def _confirm_batch(work: WorkDesk, acts: Sequence[DecidedAct]) -> Confirmation:
     """Return the confirmation of all acts of the batch: one passkey answer for them together."""
-    if work.wants_two_officers("decide") or request.form.get("confirm") != "passkey":
+    if work.wants_two_officers("decide"):
         return SESSION_ONLY
+    if request.form.get("confirm") != "passkey":
+        return work.take_confirmation(acts, decides=True)
     visitor, answer = get_visitor(), request.form.get("passkey_answer", "")
     with write_transaction(work.services.engine, "console.batch") as conn:
         taken = take_confirmation(conn, work.services, visitor, encode_acts(acts), answer)
