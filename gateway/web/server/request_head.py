@@ -35,7 +35,7 @@ _ONCE: Final = frozenset(
 )
 #: uri-host [":" port] of RFC 9110 §7.2; empty where a target has none.
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]{0,5})?")
-_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST"})
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "POST"})
 _DIGITS: Final = 18
 
 

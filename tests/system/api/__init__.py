@@ -1,0 +1,1 @@
+"""TLS with real sockets: who is let in, what we believe when we call, and what handshakes may cost."""

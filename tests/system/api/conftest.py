@@ -1,0 +1,97 @@
+"""A gateway with its API, as `gateway run` starts it: real processes, a real port, the real clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.message_model import PartyId
+from gateway.store import parties
+from gateway.store.engine import make_engine, write_transaction
+from tests.kit.api import make_assertion
+from tests.kit.house import signer_named
+from tests.kit.live import LiveHouse
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
+
+
+class ServedApi:
+    """The address of a served API, and how a party gets a token there."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}/api/v1"
+        self.public_url = f"http://localhost:{port}/api/v1"
+
+    def token(self, party: str = "broker1") -> str:
+        services: Any = SimpleNamespace(clock=lambda: datetime.now(UTC), public_url=self.public_url)
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": make_assertion(services, party, signer_named(party)),
+        }
+        answer = httpx.post(f"{self.url}/token", data=form)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def open(self, party: str = "broker1", **more: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.token(party)}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
+    """Run a gateway with its API; two brokers are registered."""
+    folder, port = tmp_path_factory.mktemp("api"), find_free_port()
+    from gateway.store import migrate_schema
+
+    url = f"sqlite:///{folder}/gateway.sqlite3"
+    engine = make_engine(url)
+    migrate_schema(engine)
+    engine.dispose()
+    live = LiveHouse(folder, url, more=f"[api]\nenabled = true\nport = {port}\n")
+    _register(url)
+    process = _start(live.home)
+    try:
+        _await_status(port, process)
+        yield ServedApi(port, process)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _register(url: str) -> None:
+    engine = make_engine(url)
+    with write_transaction(engine) as conn:
+        parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+    engine.dispose()
+
+
+def _start(home: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gateway", "run", "--home", str(home)]
+    with (home / "run.log").open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+        )
+
+
+def _await_status(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 180
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/api/v1/status", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise AssertionError("the API did not start")

@@ -1,0 +1,161 @@
+"""The API of running processes: a case from the submission to the result, streams, limits, an end."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import sign_document, verify_document
+from tests.flows.craft import reference, without_applications
+from tests.kit.house import signer_named
+from tests.kit.story import unsigned
+from tests.system.api.conftest import ServedApi
+
+pytestmark = pytest.mark.long
+
+
+def make_submission(number: str) -> bytes:
+    root = unsigned()
+    without_applications(root)
+    reference(number)(root)
+    return serialize_element(sign_document(root, signer_named("broker1"), now=datetime.now(UTC)))
+
+
+def wait_for(ask: Any) -> Any:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := ask():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen within a minute")
+
+
+def test_a_case_is_filed_through_running_processes(served: ServedApi) -> None:
+    with served.open() as client:
+        head = {"Idempotency-Key": "live-1", "Content-Type": "application/xml"}
+        assert client.post("/submissions", content=make_submission("LIVE-1"), headers=head).status_code == 201
+        number = wait_for(lambda: client.get("/messages/live-1").json().get("case"))
+        wait_for(lambda: client.get(f"/cases/{number}").json()["state"] == "CLOSED")
+        result = client.get(f"/results/{number}")
+        verify_document(etree.fromstring(result.content))
+        assert (
+            client.get(f"/results/{number}", headers={"If-None-Match": result.headers["etag"]}).status_code
+            == 304
+        )
+        wait_for(
+            lambda: [one["type"] for one in client.get("/events").json()["events"]][-1:] == ["case.closed"]
+        )
+
+
+def test_a_stream_brings_what_happens_and_goes_on_after_a_break(served: ServedApi) -> None:
+    with served.open() as client:
+        seen: list[tuple[str, str]] = []
+        ready, done = threading.Event(), threading.Event()
+
+        def read_stream() -> None:
+            with client.stream("GET", "/events/stream") as answer:
+                assert answer.headers["content-type"] == "text/event-stream"
+                last = ""
+                for line in answer.iter_lines():
+                    ready.set()
+                    last = line[4:] if line.startswith("id: ") else last
+                    if line.startswith("event: "):
+                        seen.append((last, line[7:]))
+                        if line == "event: case.closed":
+                            break
+            done.set()
+
+        threading.Thread(target=read_stream, daemon=True).start()
+        assert ready.wait(20)
+        head = {"Content-Type": "application/xml"}
+        client.post("/submissions", content=make_submission("LIVE-2"), headers=head)
+        assert done.wait(60)
+        assert next(kind for _, kind in seen) == "case.decided"
+        with client.stream("GET", "/events/stream", headers={"Last-Event-ID": seen[0][0]}) as answer:
+            lines = answer.iter_lines()
+            following = next(line for line in lines if line.startswith("id: "))
+        assert following[4:] == seen[1][0]
+
+
+def test_what_the_server_refuses_is_told_in_problem_details(served: ServedApi) -> None:
+    with served.open() as client:
+        large = client.post("/webhooks", content=b"a" * 100_000, headers={"Content-Type": "application/json"})
+        assert (large.status_code, large.json()["id"]) == (413, "GW102")
+        assert large.headers["content-type"] == "application/problem+json"
+        odd = client.request("PUT", "/cases")
+        assert (odd.status_code, odd.json()["id"]) == (400, "GW110")
+        odd = client.delete("/webhooks/none")
+        assert (odd.status_code, odd.json()["id"]) == (404, "GW112")
+
+
+def generate_client(served: ServedApi, folder: Path) -> ModuleType:
+    """Generate a client from the document that is served, and import it."""
+    config = folder / "config.yaml"
+    config.write_text("content_type_overrides:\n  application/xml: application/octet-stream\n")
+    command = [
+        *(sys.executable, "-m", "openapi_python_client", "generate", "--url", f"{served.url}/openapi.json"),
+        *("--meta", "none", "--output-path", str(folder / "generated_client"), "--config", str(config)),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module("generated_client")
+    finally:
+        sys.path.remove(str(folder))
+
+
+def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> None:
+    made = generate_client(served, tmp_path)
+
+    def load(name: str) -> Any:
+        return importlib.import_module(f"{made.__name__}.{name}")
+
+    client = load("client").AuthenticatedClient(base_url=served.url, token=served.token())
+    file = load("types").File(payload=io.BytesIO(make_submission("LIVE-3")), file_name="s.xml")
+    form = load("models").FileSubmissionFilesSubmissionForm(submission=file)
+    answer = load("api.submissions.file_submission").sync(client=client, body=form, idempotency_key="live-3")
+    assert (answer.message_id, answer.new) == ("live-3", True)
+    get_message = load("api.messages.get_message")
+    message = wait_for(lambda: (one := get_message.sync("live-3", client=client)).case and one)
+    case = load("api.cases.get_case").sync(message.case, client=client)
+    assert case.reference == "LIVE-3"
+    listed = load("api.cases.list_cases").sync(client=client, reference="LIVE-3")
+    assert [one.number for one in listed.cases] == [message.case]
+    problem = load("api.cases.get_case").sync("SW260000009X", client=client)
+    assert problem.id == "GW112"
+
+
+def test_the_document_holds_for_generated_requests(served: ServedApi) -> None:
+    """Schemathesis makes requests from the document, good ones and bad ones, and judges the answers."""
+    program = Path(sys.executable).with_name("schemathesis")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    command = [
+        *(str(program), "run", f"{served.url}/openapi.json", "--url", served.url),
+        *("--header", f"Authorization: Bearer {served.token()}", "--checks", checks),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "15", "--seed", "20261121"),
+        *("--exclude-path-regex", "/events/stream|/token", "--workers", "1", "--no-color"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_a_gateway_with_an_open_stream_ends_quickly(served: ServedApi) -> None:
+    """The last test: it ends the gateway."""
+    with served.open() as client, client.stream("GET", "/events/stream") as answer:
+        next(answer.iter_lines())
+        begun = time.monotonic()
+        served.process.terminate()
+        assert served.process.wait(40) == 0
+        assert time.monotonic() - begun < 20
