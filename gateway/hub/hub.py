@@ -21,6 +21,7 @@ from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
+from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
@@ -86,6 +87,7 @@ class Hub:
         self.tally = RefusalTally(world.engine, world.clock, zone)
         self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
         self.events = EventKeeper(world.engine, world.clock)
+        self.sign_ins = SignInUpkeep(world.engine, world.clock)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self._signer = signer
@@ -98,10 +100,11 @@ class Hub:
             self._examiner.begin_children()
 
     def run_maintenance(self) -> None:
-        """Store what was refused, give new events their order, and count what is new for the statistics."""
+        """Store what was refused, order new events, count what is new, and remove old sign-ins."""
         self.tally.run_maintenance()
         self.events.advance_feed()
         self.statistics.count_new_steps()
+        self.sign_ins.remove_old_rows()
 
     def close(self) -> None:
         """Store what was counted, and close the certificate examiner and the database connections."""

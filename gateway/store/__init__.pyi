@@ -40,6 +40,7 @@ from . import register_searches as register_searches
 from . import register_version as register_version
 from . import revocation_lists as revocation_lists
 from . import sessions as sessions
+from . import sign_in_removal as sign_in_removal
 from . import state_counts as state_counts
 from . import statistics_sources as statistics_sources
 from . import status_notices as status_notices
@@ -115,6 +116,7 @@ from .revocation_lists import NewRevocationList as NewRevocationList
 from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version
 from .sessions import NewSession as NewSession
+from .sign_in_removal import REMOVED_AT_ONCE as REMOVED_AT_ONCE
 from .state_counts import Labels as Labels
 from .statistics_sources import CountedOutcome as CountedOutcome
 from .statistics_sources import StatisticsProgress as StatisticsProgress

@@ -70,6 +70,7 @@ sessions = Table(
     Column("notice", Text),
     UniqueConstraint("token_sha256"),
     Index("ix_sessions_account", "account_id", "created_at"),
+    Index("ix_sessions_created_at", "created_at"),
 )
 
 # Attempts to sign in, by the digest of the name: a password typed into the wrong field is not kept.
@@ -83,4 +84,5 @@ sign_ins = Table(
     make_required_column("at", Instant),
     Index("ix_sign_ins_name", "name_sha256", "at"),
     Index("ix_sign_ins_network", "network", "at"),
+    Index("ix_sign_ins_age", "at", "good"),
 )

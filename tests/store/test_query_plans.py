@@ -14,6 +14,7 @@ from gateway.store import (
     StatisticsFilter,
     WorkFilter,
     WorkTab,
+    accounts,
     agency_requests,
     console_mailbox,
     daily_statistics,
@@ -29,8 +30,10 @@ from gateway.store import (
     own_cases,
     parties,
     party_cases,
+    passkeys,
     refusal_reasons,
     register_version,
+    sign_in_removal,
     traffic_counts,
     work_lists,
     write_transaction,
@@ -72,6 +75,31 @@ def _numbered():
 
 
 QUESTIONS = {
+    "old attempts to sign in": (
+        lambda conn: sign_in_removal.remove_old_attempts(conn, NOW, good=False),
+        "sign_ins",
+        "ix_sign_ins_age",
+    ),
+    "old sessions": (
+        lambda conn: sign_in_removal.remove_old_sessions(conn, NOW),
+        "sessions",
+        "ix_sessions_created_at",
+    ),
+    "failures of a name in a network": (
+        lambda conn: accounts.count_failed_sign_ins(conn, NOW, name="kim", network="192.0.2.1"),
+        "sign_ins",
+        "ix_sign_ins_n",
+    ),
+    "failures of a network": (
+        lambda conn: accounts.count_failed_sign_ins(conn, NOW, network="192.0.2.1"),
+        "sign_ins",
+        "ix_sign_ins_network",
+    ),
+    "challenges that wait": (
+        lambda conn: passkeys.count_challenges(conn, "192.0.2.1", NOW),
+        "passkey_challenges",
+        "ix_passkey_challenges_network",
+    ),
     "events that wait": (lambda conn: events.has_waiting_events(conn), "IS NULL", "_events_"),
     "events of a party": (lambda conn: events.list_events(conn, "P", 5, 9), "event_readers", "event_readers"),
     "cases of a party": (
