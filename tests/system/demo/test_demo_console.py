@@ -1,4 +1,4 @@
-"""``gateway demo --console``: with what it prints, a stranger signs in and finds the application."""
+"""``gateway demo --console``: with what it prints, a stranger signs in and decides; the result arrives."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ def demo(tmp_path: Path) -> Iterator[PlayedDemo]:
     )
     yield PlayedDemo(process)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
     assert none_lives(where)
 
 
-def test_a_stranger_finds_the_application_in_the_browser(demo: PlayedDemo, tmp_path: Path) -> None:
+def test_a_stranger_decides_in_the_browser_and_the_result_arrives(demo: PlayedDemo, tmp_path: Path) -> None:
     url = demo.read_until("the console is at").split()[-1].removesuffix("/console/")
     said = re.search(r"as (officer) +password (\S+)", demo.read_until("sign in as officer"))
     assert said is not None
@@ -67,6 +68,16 @@ def test_a_stranger_finds_the_application_in_the_browser(demo: PlayedDemo, tmp_p
     with start_browser(tmp_path / "profile", url) as browser:
         browser.sign_in(said[1], said[2])
         find_application(browser)
+        browser.press("Decide")
+        browser.fill("Decision", "Approved")
+        browser.fill("Document number", "2026-0017")
+        browser.press("Preview")
+        browser.press("Confirm and send")
+        assert "This was sent." in browser.text
+    demo.read_until("the console stays open")
+    told = "".join(demo.told)
+    assert "KFDA-FOOD-IMP is DECIDED (R01): signatures verified" in told
+    assert re.search(r"Result SW\w+: APPROVED, signatures verified", told)
 
 
 def find_application(browser: ConsoleBrowser) -> None:
