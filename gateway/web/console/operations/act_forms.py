@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from flask import abort, request
+from flask import abort, g, request
 
 from gateway.accounts import Right
 from gateway.operations import ACT_KINDS, Operator
@@ -21,7 +21,7 @@ _LONGEST_REASON: Final = 500
 def get_operator() -> Operator:
     """Return the signed-in person as who acts."""
     visitor = get_visitor()
-    return Operator(visitor.account, visitor.name, request.remote_addr or "")
+    return Operator(visitor.account, visitor.name, g.network)
 
 
 def require_act_right(act: str) -> None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, abort, redirect, render_template, request
+from flask import Blueprint, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
@@ -67,7 +67,7 @@ def add_status_notice_pages(pages: Blueprint, services: ConsoleServices) -> None
 
 
 def _make_act(what: str) -> Act:
-    return Act(f"status {what}", get_visitor().name, remote=request.remote_addr)
+    return Act(f"status {what}", get_visitor().name, remote=g.network)
 
 
 def _describe_notice(new: NewStatusNotice) -> dict[str, Any]:
