@@ -17,9 +17,11 @@ from .cpa.cpa_reader import is_xml_document as is_xml_document
 from .cpa.cpa_reader import read_cpa as read_cpa
 from .cpa.cpa_rules import CPA_RULES as CPA_RULES
 from .cpa.cpa_rules import CpaFinding as CpaFinding
+from .cpa.cpa_writer import write_cpa as write_cpa
 from .cpa.pmode_conversion import convert_cpa as convert_cpa
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri
+from .pmode_differences import list_differences as list_differences
 from .pmode_index import SIGNAL_SERVICE as SIGNAL_SERVICE
 from .pmode_index import MessageRoute as MessageRoute
 from .pmode_index import PModeIndex as PModeIndex

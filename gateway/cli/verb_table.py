@@ -188,6 +188,16 @@ VERBS: Final[dict[str, Verb]] = {
         "report what is wrong with a YAML file or a CPA, with clause and XPath; no home is needed",
         "gateway agreement lint partner-cpa.xml --json",
     ),
+    "agreement export": Verb(
+        "agreement_export:export_agreement",
+        "write an agreement as a CPA of CPPA 2.0 that loads again",
+        "gateway agreement export broker1-hub --out broker1-cpa.xml --home D",
+    ),
+    "agreement diff": Verb(
+        "agreement_export:compare_agreements",
+        "tell what differs between two agreements, files or loaded ones, in words of the business",
+        "gateway agreement diff old-cpa.xml new-cpa.xml",
+    ),
     "agreement show": Verb(
         "agreement_show:show_agreement",
         "show one agreement: parties, P-Modes, endpoints, state, and what does not work",

@@ -168,3 +168,43 @@ def test_only_signed_agreements_are_loaded_where_the_settings_want_it(tmp_path: 
     status, _, err = run("agreement", "load", write(tmp_path, write_cpa()), "--accept-warnings")
     assert status == 1
     assert "error signature-missing: hub.signed_agreements is set" in err
+
+
+def show_pmodes(run: Run, name: str) -> Any:
+    status, out, _ = run("agreement", "show", name, "--json")
+    assert status == 0
+    return json.loads(out)["pmodes"]
+
+
+def test_what_was_exported_shows_equal_pmodes_in_another_home(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    assert main(["migrate", "--home", str(other), "--new"]) == 0
+    file, copy, original = write(tmp_path, write_cpa(nested=True)), tmp_path / "b.xml", tmp_path / "c.xml"
+    status, out, err = run("agreement", "load", file, "--accept-warnings")
+    assert (status, err) == (0, "")
+    shown = show_pmodes(run, NAME)
+    status, out, _ = run("agreement", "export", NAME, "--out", copy)
+    assert (status, out) == (0, f"Agreement {NAME} is written to {copy}.\n")
+    assert main(["agreement", "load", str(copy), "--home", str(other), "--accept-warnings"]) == 0
+    capsys.readouterr()
+    assert main(["agreement", "show", NAME, "--home", str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pmodes"] == shown
+    assert run("agreement", "export", NAME, "--out", original, "--original")[0] == 0
+    assert original.read_bytes() == file.read_bytes()
+    assert run("agreement", "export", "none", "--out", copy)[0] == 1
+
+
+def test_two_agreements_are_compared_in_words(tmp_path: Path, run: Run) -> None:
+    old = write(tmp_path, write_cpa(), "old.xml")
+    new = write(tmp_path, write_cpa(("<tp:Retries>3", "<tp:Retries>5")), "new.xml")
+    status, out, _ = run("agreement", "diff", old, new, home=False)
+    words = ["retries of Order: 3 becomes 5", "retries of OrderResponse: 3 becomes 5"]
+    assert (status, out.splitlines()) == (0, words)
+    assert run("agreement", "diff", old, old, home=False)[1] == "nothing differs\n"
+    assert run("agreement", "load", old, "--accept-warnings")[0] == 0
+    status, out, _ = run("agreement", "diff", NAME, new, "--json")
+    assert json.loads(out)["differences"][0]["sentence"] == "retries of Order: 3 becomes 5"
+    assert run("agreement", "diff", "nothing", new, home=False)[0] == 2
+    assert run("agreement", "diff", "nothing", new)[0] == 1

@@ -48,7 +48,7 @@ def _find_unreadable_certificates(view: CpaView) -> Found:
                 text = f"certificate {quote_name(holder.id)}: {quote_name(reason)}"
                 yield CpaFinding("certificate-unreadable", holder.place, text)
             elif not holder.chain:
-                text = f"certificate {quote_name(holder.id)} is named by its digest: its octets are not here"
+                text = f"certificate {quote_name(holder.id)} is only named: its octets are not here"
                 yield CpaFinding("certificate-named", holder.place, text)
 
 

@@ -23,10 +23,13 @@ from gateway.agreements.cpa.cpa_model import (
 from gateway.agreements.cpa.cpa_values import TERMS, CpaElements
 from gateway.wire import DS, TP, XLINK, collapse_whitespace
 
-__all__ = ["DIGEST_NAME", "read_party"]
+__all__ = ["DIGEST_NAME", "REGISTERED", "read_party"]
 
 #: How a certificate is named whose octets the writer did not have (``ds:KeyName``).
 DIGEST_NAME: Final = "sha-256:"
+
+#: Stands for whatever certificate the party has registered (``ds:KeyName``).
+REGISTERED: Final = "registered certificate"
 
 _DIGEST: Final = re.compile(r"sha-256:([0-9a-f]{64})")
 _TERMS: Final = f"{{{TERMS}}}Terms"
@@ -73,15 +76,15 @@ def _read_override(found: CpaElements, element: etree._Element) -> MshOverride:
 
 def _read_certificate(found: CpaElements, element: etree._Element) -> CertificateHolder:
     place, name = found.find_place(element), found.read_name(element, "certId")
-    digests = (_DIGEST.fullmatch((one.text or "").strip()) for one in element.iter(f"{{{DS}}}KeyName"))
-    digest = next((one[1] for one in digests if one is not None), None)
+    names = [(one.text or "").strip() for one in element.iter(f"{{{DS}}}KeyName")]
+    digest = next((found[1] for found in map(_DIGEST.fullmatch, names) if found is not None), None)
     chain = []
     for one in element.iter(f"{{{DS}}}X509Certificate"):
         try:
             chain.append(base64.b64decode("".join(found.read_text(one).split()), validate=True))
         except (binascii.Error, ValueError):
             return CertificateHolder(place, name, broken=_NOT_READ)
-    if not chain and digest is None:
+    if not chain and digest is None and REGISTERED not in names:
         return CertificateHolder(place, name, broken="there is no X509Certificate in it")
     return CertificateHolder(place, name, tuple(chain), digest)
 

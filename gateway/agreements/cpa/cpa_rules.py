@@ -273,7 +273,9 @@ _CERTIFICATES: Final = {
     "certificate-begins-late": CpaRule(
         _WARNING, "a certificate begins after the agreement", "RFC 5280 §4.1.2.5; CPPA 2.0, Start"
     ),
-    "certificate-named": _make_rule(_NOTE, "a certificate is only named by its digest", "Certificate"),
+    "certificate-named": _make_rule(
+        _NOTE, "a certificate is only named, by its digest or as a registered one", "Certificate"
+    ),
     "key-usage-signing": CpaRule(
         _WARNING, "a certificate that signs is not made for signatures", "RFC 5280 §4.2.1.3"
     ),

@@ -197,4 +197,11 @@ def _read_extension(terms: Mapping[str, str]) -> dict[str, Any]:
 
 def _apply_extension(pmode: PMode, terms: Mapping[str, str]) -> PMode:
     """Return the P-Mode with the terms that the document states in the namespace of the gateway."""
-    return pmode_from_json({**pmode_to_json(pmode), **_read_extension(terms)})
+    values: dict[str, Any] = pmode_to_json(pmode)
+    for name, value in _read_extension(terms).items():
+        group = values.get(name)
+        # Of a group of terms, only some may be stated.
+        if isinstance(group, dict) and isinstance(value, dict):
+            value = {**group, **value}
+        values[name] = value
+    return pmode_from_json(values)
