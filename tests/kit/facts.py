@@ -20,6 +20,7 @@ from typing import Any
 import click
 from sqlalchemy import Column, Table, UniqueConstraint
 
+from gateway.accounts import ROLES, Right
 from gateway.agreements import AGREEMENT_RULES
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
@@ -399,6 +400,19 @@ def draw_policies(_: Words) -> str:
     return table(("policy", "signatures", "digests"), rows)
 
 
+def draw_roles(_: Words) -> str:
+    """Return the roles with their rights, in the order of the code."""
+    rows = (
+        (role.kind, code(role.name), ", ".join(code(one) for one in Right if one in role.rights))
+        for role in ROLES.values()
+    )
+    return table(("organisation", "role", "rights"), rows)
+
+
+def draw_rights(words: Words) -> str:
+    return table(("right", "who has it may"), ((code(one), said(words, code(one))) for one in Right))
+
+
 def draw_operations(words: Words) -> str:
     rows = []
     for file in ("agency-template.wsdl", "customs.wsdl", "hub-agency.wsdl"):
@@ -455,6 +469,8 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "metrics": draw_metrics,
     "limits": draw_limits,
     "policies": draw_policies,
+    "roles": draw_roles,
+    "rights": draw_rights,
     "operations": draw_operations,
     "status-codes": draw_status_codes,
     "misbehaviours": draw_mischief,
