@@ -57,7 +57,7 @@ PACE: Final = timedelta(seconds=30)
 #: Rows of a table belong to a case by one of these columns, or by one that refers to such a row.
 _OWNERS: Final = {"case_id": "cases", "request_id": "agency_requests"}
 _MACHINES: Final = {"case": "cases", "request": "agency_requests"}
-_SKIPPED: Final = {"evidence", "audit", "refusals"}
+_SKIPPED: Final = {"evidence", "audit", "refusals", "events", "event_readers"}
 
 
 @dataclass
