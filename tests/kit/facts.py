@@ -36,6 +36,8 @@ from gateway.monitor.metrics import _HELP as METRICS
 from gateway.share import get_data_folder
 from gateway.state_machines import MACHINES, StateMachine
 from gateway.store.tables import metadata
+from gateway.web.api.api_services import BASE_PATH
+from gateway.web.api.operation_table import OPERATIONS
 from gateway.wire.wsdl import read_wsdl
 from gateway.wire.xml_prescan import DEFAULT_LIMITS
 from gateway.xmlsec.algorithms import POLICIES
@@ -458,7 +460,17 @@ def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
 
+def draw_api_operations(_: Words) -> str:
+    """Return the operations of the API as the OpenAPI document has them."""
+    rows = [
+        (code(f"{one.method} {BASE_PATH}{one.path}"), one.summary, "none" if one.public else "the party")
+        for one in OPERATIONS
+    ]
+    return table(("operation", "what it does", "credentials"), rows)
+
+
 DRAWN: dict[str, Callable[[Words], str]] = {
+    "api-operations": draw_api_operations,
     "errors": errors,
     "settings": settings,
     "settings-unused": settings_unused,
