@@ -88,6 +88,7 @@ class WorkFilter:
     """The applications of a list. `hs` is the beginning of an HS code, of four digits in a growing list.
 
     `applicant` is the applicant's number; in a list that does not grow for ever, also part of the name.
+    `law` and `document` count in such a list only.
     With `numbers`, only these applications, in any state.
     `order` is ``old``, ``new``, or ``due``: only those with a deadline, the next one first.
     """
@@ -200,9 +201,11 @@ def _build_filter_conditions(wanted: WorkFilter) -> list[ColumnElement[bool]]:
         found.append(_build_hs_condition(wanted.hs))
     if wanted.applicant:
         found.append(_build_applicant_condition(wanted))
-    if wanted.law:
+    # Of all that was ever decided, a rare law or document would be sought for too long.
+    short = wanted.tab not in _GROWING
+    if wanted.law and short:
         found.append((" " + _s.laws + " ").contains(f" {wanted.law} ", autoescape=True))
-    if wanted.document:
+    if wanted.document and short:
         found.append(_r.document == wanted.document)
     return found
 

@@ -102,6 +102,7 @@ def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
         ({"applicant": "%"}, []),
         ({"law": "70"}, ["new", "received"]),
         ({"law": "7"}, []),
+        ({"tab": WorkTab.DECIDED, "law": "7"}, ["decided"]),
         ({"document": "A-2"}, []),
     ],
 )

@@ -102,3 +102,18 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
     story.tick()
     page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
     assert f'href="/console/applications/{first}"' in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "tab=x&order=y&after=z&hs=..&law='&document=%00",
+        "tab=decided&hs=19",
+        "after=1~20261120T000000.000000&order=due",
+        "after=99999999999999999999",
+        "after=1~no",
+    ],
+)
+def test_a_strange_url_is_a_list_too(console: Console, query: str) -> None:
+    console.add_account("kim", ("agency", "KFDA"), "officer")
+    assert console.sign_in("kim").get(f"/console/work?{query}").status_code == 200

@@ -19,6 +19,8 @@ ORDERS: Final = ("old", "new", "due")
 _KEPT: Final = ("tab", "hs", "applicant", "law", "document", "order")
 _HS: Final = re.compile(r"[0-9]{2,10}")
 _LONGEST: Final = 100
+#: Digits of an HS heading: a list that grows for ever is searched by no fewer.
+_HEADING: Final = 4
 _NO_OFFSET: Final = "%Y%m%dT%H%M%S.%f"
 
 
@@ -30,13 +32,14 @@ def read_work_filter(
     order = arguments.get("order", "")
     chosen = WorkTab(tab) if tab in set(WorkTab) else WorkTab.NEW
     hs = re.sub(r"[ .]", "", arguments.get("hs", ""))
-    usual = "new" if chosen in (WorkTab.DECIDED, WorkTab.ALL) else "old"
+    grows = chosen in (WorkTab.DECIDED, WorkTab.ALL)
+    usual = "new" if grows else "old"
     return WorkFilter(
         agency,
         chosen,
         account,
         now,
-        hs=hs if _HS.fullmatch(hs) else "",
+        hs=hs if _HS.fullmatch(hs) and (not grows or len(hs) >= _HEADING) else "",
         applicant=arguments.get("applicant", "").strip()[:_LONGEST],
         law=arguments.get("law", "").strip()[:_LONGEST],
         document=arguments.get("document", "").strip()[:_LONGEST],
