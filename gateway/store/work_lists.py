@@ -179,7 +179,9 @@ def _build_tab_conditions(conn: Connection, wanted: WorkFilter) -> list[ColumnEl
     if wanted.numbers:
         return [_r.number.in_(wanted.numbers)]
     if wanted.tab is WorkTab.NEW:
-        return [_w.account_id.is_(None)]
+        # What is proposed waits for somebody else, whoever had it.
+        proposed = _list_proposed_requests(conn, wanted.agency)
+        return [_w.account_id.is_(None), *([_r.id.not_in(proposed)] if proposed else [])]
     if wanted.tab in _CHOSEN:
         return [_r.id.in_(_list_chosen_requests(conn, wanted))]
     return []
@@ -187,11 +189,15 @@ def _build_tab_conditions(conn: Connection, wanted: WorkFilter) -> list[ColumnEl
 
 def _list_chosen_requests(conn: Connection, wanted: WorkFilter) -> Sequence[int]:
     """Return the applications that an officer has claimed, or those with a proposal."""
-    a = officer_acts.c
     if wanted.tab is WorkTab.MINE:
         found = select(_w.request_id).where(_w.account_id == wanted.account, _w.agency == wanted.agency)
         return conn.execute(found.order_by(_w.request_id.desc()).limit(_MOST_CHOSEN)).scalars().all()
-    proposed = select(a.request_id).where(a.agency == wanted.agency, a.state == literal_column("'PROPOSED'"))
+    return _list_proposed_requests(conn, wanted.agency)
+
+
+def _list_proposed_requests(conn: Connection, agency: str) -> Sequence[int]:
+    a = officer_acts.c
+    proposed = select(a.request_id).where(a.agency == agency, a.state == literal_column("'PROPOSED'"))
     return conn.execute(proposed.order_by(a.id).limit(_MOST_CHOSEN)).scalars().all()
 
 

@@ -191,6 +191,7 @@ def test_four_eyes_on_the_pages(engine):
     assert desk.story.look().state == "ACKNOWLEDGED"
     path = f"/console/applications/{desk.number}/proposal"
     assert desk.number in kim.get("/console/work?tab=approve").text
+    assert desk.number not in kim.get("/console/work").text
     own = kim.get(path)
     assert "Approve and send" not in own.text
     waiting = {"confirm": "session", "step": "approve"} | hidden(own.text)
