@@ -163,6 +163,15 @@ def test_a_change_releases_what_its_list_has_on_hold(world: World):
     assert ask(world, leaf, complete(world, 3, held), other_scope) == REVOKED
 
 
+def test_a_release_is_good_for_as_long_as_the_change_that_says_it(world: World):
+    leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
+    held = complete(world, 3, entry(SERIAL, extra=[HOLD]))
+    change = changes(world, 3, 4, entry(SERIAL, extra=[RELEASE]), ends=NOW + HOUR / 2)
+    trust = TrustStore((world.root.certificate,), (world.sub.certificate,))
+    found = validate_path(leaf, NOW, CertificateUse.SIGNING, trust, RevocationData([held, change]))
+    assert (outcome(found), found.valid_until) == (CLEAR, NOW + HOUR / 2)
+
+
 def test_changes_condemn_until_a_complete_list_holds_them(world: World):
     leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
     condemning = changes(world, 0, 4, entry(SERIAL))

@@ -72,6 +72,24 @@ def test_a_newer_word_says_that_it_is_over(world: World, leaf: Certificate) -> N
     assert said(world, leaf, [complete(world, NOW - 2 * DAY), ended], fresh) == CLEAR
 
 
+def test_a_word_of_the_same_moment_says_that_it_is_over(world: World, leaf: Certificate) -> None:
+    revoked = answer(world, leaf, BAD, 2 * HOUR, -HOUR)
+    assert said(world, leaf, [complete(world, NOW - 2 * HOUR)], revoked) == CLEAR
+
+
+def test_changes_that_repeat_earlier_ones_say_that_it_is_over(world: World, leaf: Certificate) -> None:
+    old, ended = complete(world, NOW - 2 * DAY), changes(world, NOW - DAY, NOW - HOUR)
+
+    def later(base: int, starts: datetime) -> bytes:
+        extra = [(x509.CRLNumber(7), False), (x509.DeltaCRLIndicator(base), True)]
+        return crl(world.root, extra=extra, starts=starts)
+
+    assert said(world, leaf, [old, ended, later(5, NOW - HOUR)]) == CLEAR
+    # Changes since a later list need not repeat the entry; changes of an earlier time do not know of it.
+    assert said(world, leaf, [old, ended, later(6, NOW - HOUR)]) == REVOKED
+    assert said(world, leaf, [old, ended, later(5, NOW - 2 * DAY)]) == REVOKED
+
+
 def test_a_newer_word_on_some_reasons_is_not_enough(world: World, leaf: Certificate) -> None:
     revoked = answer(world, leaf, BAD, 2 * HOUR, -HOUR)
     number = (x509.CRLNumber(9), False)
