@@ -5,6 +5,10 @@ from .engine.submission_split import SplitResult as SplitResult
 from .engine.submission_split import compile_request_schemas as compile_request_schemas
 from .engine.submission_split import make_placeholder_numbers as make_placeholder_numbers
 from .engine.submission_split import split_submission as split_submission
+from .forms.answer_form import AnswerField as AnswerField
+from .forms.answer_form import AnswerForm as AnswerForm
+from .forms.answer_form import compose_answer as compose_answer
+from .forms.answer_form import make_answer_form as make_answer_form
 from .forms.field_places import index_field_places as index_field_places
 from .forms.filing_form import FilingForm as FilingForm
 from .forms.filing_form import FormField as FormField

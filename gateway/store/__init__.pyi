@@ -7,6 +7,7 @@ from . import agreements as agreements
 from . import api_tokens as api_tokens
 from . import application_summaries as application_summaries
 from . import audit_log as audit_log
+from . import case_answers as case_answers
 from . import cases as cases
 from . import console_mailbox as console_mailbox
 from . import console_switches as console_switches
@@ -66,6 +67,7 @@ from .attempt_outcomes import AttemptOutcome as AttemptOutcome
 from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter
+from .case_answers import NewAnswer as NewAnswer
 from .cases import NewCase as NewCase
 from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import CertificateCoverage as CertificateCoverage

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     account_tables,
+    answer_tables,
     api_tables,
     draft_tables,
     event_tables,
@@ -630,18 +631,8 @@ epochs = Table(
 )
 
 #: Named here so that the catalogue of tables is complete wherever it is used.
-_OTHERS = frozenset(
-    (
-        *account_tables.__all__,
-        *api_tables.__all__,
-        *event_tables.__all__,
-        *draft_tables.__all__,
-        *officer_tables.__all__,
-        *operations_tables.__all__,
-        *sign_in_tables.__all__,
-        *statistics_tables.__all__,
-        *work_tables.__all__,
-    )
-)
+_FURTHER = [account_tables, answer_tables, api_tables, draft_tables, event_tables, officer_tables]
+_FURTHER += [operations_tables, sign_in_tables, statistics_tables, work_tables]
+_OTHERS = frozenset(name for further in _FURTHER for name in further.__all__)
 
 __all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]

@@ -23,7 +23,7 @@ from gateway.evidence import list_subject_leaves, make_proof
 from gateway.store import agency_requests, messages, payloads
 from gateway.web.console.following.case_signatures import list_agency_statements
 
-__all__ = ["answer_bundle", "answer_message_part", "answer_statement"]
+__all__ = ["answer_bundle", "answer_message_part", "answer_statement", "make_attachment"]
 
 _MOST_MESSAGES: Final = 200
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -42,7 +42,7 @@ def answer_message_part(conn: Connection, case: Row[Any], message: int, part: st
     if found is None:
         abort(HTTPStatus.NOT_FOUND)
     name, content = found
-    return _make_attachment(f"{case.number}-{message}-{name}", content)
+    return make_attachment(f"{case.number}-{message}-{name}", content)
 
 
 def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes] | None:
@@ -70,7 +70,7 @@ def answer_statement(conn: Connection, case: Row[Any], leaf: int) -> Response:
     if not found:
         abort(HTTPStatus.NOT_FOUND)
     agency, digest = found[0]
-    return _make_attachment(f"{case.number}-{agency}-{leaf}.xml", payloads.get_payload_octets(conn, digest))
+    return make_attachment(f"{case.number}-{agency}-{leaf}.xml", payloads.get_payload_octets(conn, digest))
 
 
 def answer_bundle(conn: Connection, case: Row[Any], now: datetime) -> Response:
@@ -81,7 +81,7 @@ def answer_bundle(conn: Connection, case: Row[Any], now: datetime) -> Response:
         for name, content in _list_bundle_files(conn, case):
             # A fixed mode and time: the same evidence makes the same files.
             bundle.writestr(zipfile.ZipInfo(name, stamp), content, zipfile.ZIP_DEFLATED)
-    return _make_attachment(f"{case.number}-evidence.zip", written.getvalue())
+    return make_attachment(f"{case.number}-evidence.zip", written.getvalue())
 
 
 def _list_bundle_files(conn: Connection, case: Row[Any]) -> Iterator[tuple[str, bytes]]:
@@ -137,7 +137,8 @@ def _clean_name(name: str) -> str:
     return _STRANGE.sub("_", name).strip("._")[:60] or "part"
 
 
-def _make_attachment(name: str, content: bytes) -> Response:
+def make_attachment(name: str, content: bytes) -> Response:
+    """Return octets as a file that no browser shows."""
     answer = Response(content, content_type="application/octet-stream")
     clean = "-".join(_clean_name(part) for part in name.split("-"))
     answer.headers.set("Content-Disposition", "attachment", filename=clean)

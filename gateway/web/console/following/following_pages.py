@@ -13,6 +13,15 @@ from gateway.accounts import Right
 from gateway.cases import normalize_hub_number
 from gateway.store import party_cases, read_transaction
 from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.following.answer_pages import (
+    answer_download,
+    answer_form_page,
+    answer_form_post,
+    answer_receipt,
+    answer_signed_post,
+    show_answer,
+)
+from gateway.web.console.following.answer_service import MOST_OCTETS
 from gateway.web.console.following.case_downloads import (
     answer_bundle,
     answer_message_part,
@@ -21,9 +30,11 @@ from gateway.web.console.following.case_downloads import (
 from gateway.web.console.following.case_list_pages import answer_case_list
 from gateway.web.console.following.case_view import read_case_view
 from gateway.web.console.following.statistics_pages import answer_statistics
-from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_guards import accept_files, get_visitor, require_right
 
 __all__ = ["build_following_pages"]
+
+_Answer = str | Response | tuple[str, int]
 
 
 def build_following_pages(services: ConsoleServices) -> Blueprint:
@@ -67,7 +78,49 @@ def build_following_pages(services: ConsoleServices) -> Blueprint:
         with read_transaction(services.engine) as conn:
             return answer_bundle(conn, _find_case(conn, number), services.clock())
 
+    _add_answer_pages(pages, services)
     return pages
+
+
+def _add_answer_pages(pages: Blueprint, services: ConsoleServices) -> None:
+    """Add the pages of answers to agencies."""
+
+    @pages.get("/<number>/answers/<application>")
+    @require_right(Right.FILE_SUBMISSIONS)
+    def show_answer_form(number: str, application: str) -> _Answer:
+        return answer_form_page(services, _read_case(services, number), application)
+
+    @pages.post("/<number>/answers/<application>")
+    @accept_files(MOST_OCTETS)
+    @require_right(Right.FILE_SUBMISSIONS)
+    def prepare_answer(number: str, application: str) -> _Answer:
+        return answer_form_post(services, _read_case(services, number), application)
+
+    @pages.get("/<number>/answers/<application>/<int:answer>")
+    @require_right(Right.FILE_SUBMISSIONS)
+    def show_prepared_answer(number: str, application: str, answer: int) -> _Answer:
+        return show_answer(services, _read_case(services, number), application, answer)
+
+    @pages.get("/<number>/answers/<application>/<int:answer>/document")
+    @require_right(Right.FILE_SUBMISSIONS)
+    def fetch_answer(number: str, application: str, answer: int) -> _Answer:
+        return answer_download(services, _read_case(services, number), application, answer)
+
+    @pages.get("/<number>/answers/<application>/<int:answer>/receipt")
+    @require_right(Right.FILE_SUBMISSIONS)
+    def fetch_answer_receipt(number: str, application: str, answer: int) -> _Answer:
+        return answer_receipt(services, _read_case(services, number), application, answer)
+
+    @pages.post("/<number>/answers/<application>/<int:answer>")
+    @accept_files(MOST_OCTETS)
+    @require_right(Right.FILE_SUBMISSIONS)
+    def return_answer(number: str, application: str, answer: int) -> _Answer:
+        return answer_signed_post(services, _read_case(services, number), application, answer)
+
+
+def _read_case(services: ConsoleServices, number: str) -> Row[Any]:
+    with read_transaction(services.engine) as conn:
+        return _find_case(conn, number)
 
 
 def _find_case(conn: Connection, number: str) -> Row[Any]:

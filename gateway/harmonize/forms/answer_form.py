@@ -1,0 +1,235 @@
+"""The form of an answer to an agency: the fields that it points at, of one application that was filed.
+
+The values are those of the last submission about the application. The answer is a supplement: the same
+reference, the same application with the same items, and the declaration, with the values that were
+changed and the files that were added.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_INVALID, NO_OPEN_CASE, GatewayError
+from gateway.harmonize.forms.field_places import FieldPlaces, index_field_places
+from gateway.harmonize.forms.filing_form import FilingForm, FormField
+from gateway.harmonize.forms.form_values import FormAttachment, FormValues
+from gateway.harmonize.forms.submission_composer import ComposedSubmission, compose_submission
+from gateway.harmonize.forms.submission_reader import read_form_values
+from gateway.harmonize.language import MappingBundle
+from gateway.harmonize.submission import DEC
+from gateway.wire import DS, SUB
+
+__all__ = ["AnswerField", "AnswerForm", "compose_answer", "make_answer_form"]
+
+_SUPPLEMENT: Final = "35"
+_ORIGINAL: Final = "9"
+_APPLICATION: Final = re.compile(r"APP\[[0-9]{1,3}\]/")
+_FUNCTION: Final = f".//{{{DEC}}}Declaration/{{{DEC}}}FunctionCode"
+#: So many fields are shown of a part of the declaration that an agency points at as a whole.
+_MOST_FIELDS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerField:
+    """One field of the form: its key, what the mappings say of it, its value and its unit now.
+
+    `pointed` is false for a field that the agency did not point at.
+    """
+
+    key: str
+    field: FormField
+    value: str
+    unit: str
+    pointed: bool
+
+    @property
+    def unit_key(self) -> str | None:
+        """Return the key of the unit or currency; None for a field without one."""
+        return f"{self.key}@" if self.field.attribute else None
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether the value is a file."""
+        return self.field.kind == "attachment"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """The form of an answer, with the values that it begins from.
+
+    `unplaced` are pointers at which there is no single field. `lost` are pointers of what the form
+    cannot hold: an answer by form would leave it out.
+    """
+
+    form: FilingForm
+    values: FormValues
+    fields: tuple[AnswerField, ...]
+    unplaced: tuple[str, ...]
+    lost: tuple[str, ...]
+    places: FieldPlaces
+
+    def find_key(self, pointer: str) -> str:
+        """Return the key of the field that a finding about the answer is about; empty for no field here."""
+        key = (self.places.find_field(pointer) or "").removesuffix("@")
+        return key if any(one.key == key for one in self.fields) else ""
+
+
+def make_answer_form(
+    bundle: MappingBundle,
+    submission: etree._Element,
+    application: str,
+    pointers: Sequence[str],
+    *,
+    every_field: bool = False,
+) -> AnswerForm:
+    """Return the form for an answer about one application of a submission.
+
+    With `every_field` it has all fields that only this application asks, too. Raises GW402 for
+    another document, GW407 where the submission has no such application.
+    """
+    root = _strip_submission(submission)
+    reading = read_form_values(bundle, root)
+    values = _select_application(reading.values, application)
+    composed = compose_submission(reading.form, values)
+    places = index_field_places(reading.form, values, composed)
+    document = values.applications[0].document
+    keys: dict[str, bool] = {}
+    unplaced = []
+    for pointer in pointers:
+        found = _find_keys(places, _move_pointer(pointer, document))
+        keys |= dict.fromkeys(found, True)
+        if not found:
+            unplaced.append(pointer)
+    if every_field:
+        own = (key for key in _list_keys(places) if key.startswith(("a#1/", "s/")))
+        keys = dict.fromkeys(own, False) | keys
+    fields = tuple(_list_fields(reading.form, values, keys))
+    return AnswerForm(reading.form, values, fields, tuple(unplaced), reading.lost, places)
+
+
+def _strip_submission(submission: etree._Element) -> etree._Element:
+    """Return a copy without signature; its functions agree, as the form reads them."""
+    root = copy.deepcopy(submission)
+    for signature in root.findall(f"{{{DS}}}Signature"):
+        root.remove(signature)
+    function, inner = root.find(f"{{{SUB}}}Function"), root.find(_FUNCTION)
+    if function is None:
+        raise GatewayError(DOCUMENT_INVALID, "the submission has no Function", "/Submission/Function")
+    if inner is not None:
+        function.text = inner.text
+    return root
+
+
+def _select_application(values: FormValues, application: str) -> FormValues:
+    """Return the values with this application alone, as the first one, as a supplement."""
+    numbers = [number for number, one in enumerate(values.applications, 1) if one.id == application]
+    if not numbers:
+        raise GatewayError(NO_OPEN_CASE, f"there is no application {application[:40]!r}", "/Submission")
+    (number, *_) = numbers
+    kept = {}
+    for key, text in values.values.items():
+        if not key.startswith("a#"):
+            kept[key] = text
+        elif key.startswith(f"a#{number}/"):
+            kept[f"a#1/{key.partition('/')[2]}"] = text
+    return replace(
+        values,
+        applications=(values.applications[number - 1],),
+        values=kept,
+        attachments=tuple(
+            replace(one, application=1) for one in values.attachments if one.application == number
+        ),
+        function=_SUPPLEMENT,
+        disclaimers=(),
+    )
+
+
+def _move_pointer(pointer: str, document: str) -> str:
+    """Return the pointer into the answer, where the application is the first one."""
+    match = _APPLICATION.match(pointer)
+    if match is None or pointer[match.end() :].partition("/")[0] != document:
+        return pointer
+    return f"APP[1]/{pointer[match.end() :]}"
+
+
+def _find_keys(places: FieldPlaces, pointer: str) -> list[str]:
+    """Return the keys of the fields at a pointer, or of those below it."""
+    plain = _shorten(pointer.partition("/@")[0])
+    known = [(_shorten(place), key) for place, key in places.given.items()]
+    known += [(_shorten(place), found[0][0]) for place, found in places.missing.items()]
+    exact = [key for place, key in known if place == plain]
+    if exact:
+        return exact[:1]
+    below = (key.removesuffix("@") for place, key in known if place.startswith(f"{plain}/"))
+    return list(dict.fromkeys(below))[:_MOST_FIELDS]
+
+
+def _shorten(pointer: str) -> str:
+    """Return a pointer without the numbers of first occurrences, which some write and others do not."""
+    return pointer.replace("[1]", "")
+
+
+def _list_keys(places: FieldPlaces) -> Iterator[str]:
+    yield from (key.removesuffix("@") for key in places.given.values())
+    yield from (found[0][0] for found in places.missing.values())
+
+
+def _list_fields(form: FilingForm, values: FormValues, keys: Mapping[str, bool]) -> Iterator[AnswerField]:
+    for key, pointed in keys.items():
+        found = _find_field(form, values, key)
+        if found is not None and not found.is_group:
+            unit = values.values.get(f"{key}@", "")
+            yield AnswerField(key, found, values.values.get(key, ""), unit, pointed)
+
+
+def _find_field(form: FilingForm, values: FormValues, key: str) -> FormField | None:
+    """Return the field that a key names."""
+    place, *names = key.split("/")
+    fields: Iterable[FormField]
+    of_item = bool(names) and re.fullmatch(r"i#[0-9]+", names[0]) is not None
+    if of_item:
+        names = names[1:]
+    if place.startswith("a#"):
+        section = form.sections[values.applications[0].document]
+        fields = section.item if of_item else section.application
+    elif place == "s":
+        fields = form.shared_item if of_item else form.shared_header
+    else:
+        fields = form.header if place == "h" else form.item
+    found: FormField | None = None
+    for name in names:
+        plain = re.sub(r"#[0-9]+$", "", name)
+        found = next((one for one in fields if one.name in (name, plain)), None)
+        if found is None:
+            return None
+        fields = found.fields
+    return found
+
+
+def compose_answer(
+    answer: AnswerForm, changes: Mapping[str, str], files: Sequence[FormAttachment] = ()
+) -> ComposedSubmission:
+    """Return the supplement with these values, by their keys, and with these files beside the others.
+
+    A key that the form does not have changes nothing. Raises GW402 for a character that XML does
+    not permit.
+    """
+    known = {one.key for one in answer.fields} | {one.unit_key for one in answer.fields if one.unit_key}
+    given = {key: text for key, text in changes.items() if key in known}
+    values = {**answer.values.values, **given}
+    used = set(values.values())
+    before = {answer.values.values.get(one.key, "") for one in answer.fields if one.is_file}
+    kept = [one for one in answer.values.attachments if one.cid in used or one.cid not in before]
+    changed = replace(answer.values, values=values, attachments=(*kept, *files))
+    composed = compose_submission(answer.form, changed)
+    inner = composed.root.find(_FUNCTION)
+    if inner is not None:
+        # The supplement repeats the declaration as it is.
+        inner.text = _ORIGINAL
+    return composed

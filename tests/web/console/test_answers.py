@@ -1,0 +1,159 @@
+"""A trader answers an agency by form: the supplement is signed outside, taken back, and passed on."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.pki.signing_keys import KeySigner
+from gateway.xmlsec.xades import sign_document
+from tests.kit.console import Browser, Console
+from tests.kit.house import signer_named
+from tests.kit.story import Story, asked
+
+EXPIRY = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/ExpiryDate"
+KEY = "a#1/i#2/expiry_date"
+PDF = b"%PDF-1.4 certificate"
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    question = asked(
+        story, "KFDA", "Q1", pointers=(EXPIRY, "42A/99Z"), deadline=story.clock() + timedelta(days=3)
+    )
+    story.hear("KFDA", question)
+    return story
+
+
+@pytest.fixture
+def broker(console: Console) -> Browser:
+    console.add_account("han", ("party", "broker1"), "filer")
+    return console.sign_in("han")
+
+
+def find_form(story: Story) -> str:
+    return f"/console/cases/{story.case().number}/answers/{story.number_of('KFDA')}"
+
+
+def post(browser: Browser, path: str, **fields: object) -> object:
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    data = {"form_token": browser.token} | fields
+    return browser.client.post(path, data=data, headers=headers, content_type="multipart/form-data")
+
+
+def sign(content: bytes, story: Story, signer: KeySigner | None = None) -> bytes:
+    root = sign_document(etree.fromstring(content), signer or signer_named("broker1"), now=story.clock())
+    return etree.tostring(root)
+
+
+def prepare(story: Story, broker: Browser, **fields: object) -> str:
+    form = find_form(story)
+    broker.get(form)
+    made = post(broker, form, **(fields or {KEY: "2028-01-31", "files": (io.BytesIO(PDF), "원산지.pdf")}))
+    assert made.status_code == 303, made.text
+    return str(made.location)
+
+
+def test_the_form_has_what_the_agency_points_at(story: Story, broker: Browser) -> None:
+    page = broker.get(f"/console/cases/{story.case().number}").text
+    assert f'href="{find_form(story)}"' in page
+    page = broker.get(find_form(story)).text
+    assert f'name="{KEY}" type="date" value="2027-10-01"' in page
+    assert "42A/99Z" in page
+    assert "food_class" not in page
+    assert "food_class" in broker.get(find_form(story) + "?all=1").text
+
+
+def test_an_answer_is_signed_outside_and_reaches_the_agency(story: Story, broker: Browser) -> None:
+    place = prepare(story, broker)
+    page = broker.get(place).text
+    unsigned = broker.get(f"{place}/document")
+    assert unsigned.headers["Content-Disposition"].startswith("attachment")
+    root = etree.fromstring(unsigned.data)
+    assert root.findtext("{*}Function") == "35"
+    assert "gateway sign" in page
+    assert broker.get(f"{place}/receipt").status_code == 404
+    signed = sign(unsigned.data, story)
+    done = post(broker, place, signed=(io.BytesIO(signed), "signed.xml"))
+    assert done.status_code == 303
+    assert "is being read" in broker.get(place).text
+    assert b"Receipt" in broker.get(f"{place}/receipt").data
+    calls = len(story.soap.calls)
+    story.tick()
+    assert "was accepted" in broker.get(place).text
+    told = [call for call in story.soap.calls[calls:] if call.destination == "KFDA"]
+    assert told
+    assert "2028-01-31" in etree.tostring(told[0].body, encoding="unicode")
+    assert story.request("KFDA").state in {"SENT", "ACKNOWLEDGED"}
+    again = post(broker, place, signed=(io.BytesIO(signed), "signed.xml"))
+    assert again.status_code == 303
+    page = broker.get(f"/console/cases/{story.case().number}").text
+    assert "Answer to a question" in page
+    story.decide_all()
+    story.tick()
+    assert broker.get(find_form(story)).status_code == 409
+
+
+def test_only_the_same_document_well_signed_is_taken_back(story: Story, broker: Browser) -> None:
+    place = prepare(story, broker)
+    broker.get(place)
+    unsigned = broker.get(f"{place}/document").data
+    changed = unsigned.replace(b"2028-01-31", b"2029-01-31")
+    tampered = sign(unsigned, story).replace(b"2028-01-31", b"2029-01-31")
+    for content, words in (
+        (b"", "Choose the signed file."),
+        (b"<broken", "GW"),
+        (unsigned, "The file has no signature."),
+        (sign(changed, story), "This is not the document that was prepared here."),
+        (tampered, "This is not the document that was prepared here."),
+        (sign(unsigned, story, signer_named("stranger")), "GW"),
+    ):
+        refused = post(broker, place, signed=(io.BytesIO(content), "signed.xml"))
+        assert refused.status_code == 422, words
+        assert words in refused.text
+    assert "Handed in" not in broker.get(place).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({KEY: "2027-10-01"}, "Nothing was changed"),
+        ({KEY: "31.1.2028"}, 'aria-invalid="true"'),
+        ({KEY: ""}, 'aria-invalid="true"'),
+        ({KEY: "2028-01-31", "empty": "empty.pdf"}, "A file is empty."),
+    ],
+)
+def test_an_error_is_told_at_the_field(
+    story: Story, broker: Browser, fields: dict[str, object], words: str
+) -> None:
+    form = find_form(story)
+    broker.get(form)
+    given = {name: value for name, value in fields.items() if name != "empty"}
+    files = {"files": (io.BytesIO(b""), fields["empty"])} if "empty" in fields else {}
+    answer = post(broker, form, **given, **files)
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert 'role="alert"' in answer.text
+
+
+def test_an_answer_is_of_who_may_file_and_of_nobody_else(
+    story: Story, console: Console, broker: Browser
+) -> None:
+    place = prepare(story, broker)
+    story.register("other", "9X999")
+    console.add_account("lee", ("party", "other"), "manager")
+    console.add_account("viv", ("party", "broker1"), "viewer")
+    stranger, viewer = console.sign_in("lee"), console.sign_in("viv")
+    for path in (find_form(story), place, f"{place}/document", f"{place}/receipt"):
+        assert stranger.get(path).status_code == 404
+        assert viewer.get(path).status_code == 403
+    assert broker.get(f"/console/cases/{story.case().number}/answers/AP26X/1").status_code == 404
+    assert broker.get(f"{find_form(story)}/999").status_code == 404
+    assert "Answer</a>" not in viewer.get(f"/console/cases/{story.case().number}").text
