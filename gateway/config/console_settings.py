@@ -19,6 +19,8 @@ SecondPersonAct = Literal[
     "queue release",
     "queue requeue",
     "queue cancel",
+    "agency console",
+    "agency back",
     "party suspend",
     "party resume",
     "agreement load",

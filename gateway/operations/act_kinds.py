@@ -13,6 +13,7 @@ from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.hub import check_removed_documents
 from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
 from gateway.operations.audited_changes import DatabaseChange
+from gateway.operations.console_switching import switch_agency
 from gateway.operations.delivery_acts import (
     change_deliveries,
     hold_lanes,
@@ -62,6 +63,8 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("queue release", "queue"),
         ActKind("queue requeue", "deliveries"),
         ActKind("queue cancel", "deliveries"),
+        ActKind("agency console", "agency"),
+        ActKind("agency back", "agency"),
         ActKind("party suspend", "party"),
         ActKind("party resume", "party"),
         ActKind("agreement load", "file", is_trust=True),
@@ -81,6 +84,11 @@ class ActOrder:
     content_name: str = ""
 
     @property
+    def verb(self) -> str:
+        """Return the words of the verb that does the same."""
+        return "agency console" if self.act == "agency back" else self.act
+
+    @property
     def deliveries(self) -> tuple[int, ...]:
         """Return the deliveries that the act is about."""
         return tuple(self.parameters.get("deliveries", ()))
@@ -98,7 +106,8 @@ def describe_order(order: ActOrder) -> str:
         return f"delivery {', '.join(map(str, order.deliveries))}"
     if order.lanes:
         return f"lane {', '.join(order.lanes)}"
-    named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("bundle", "")[:16]
+    named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("agency")
+    named = named or told.get("bundle", "")[:16]
     kind = "mappings" if order.act == "map use" else order.act.split()[0]
     return f"{kind} {named}"
 
@@ -120,6 +129,7 @@ def _check_subject(order: ActOrder, kind: ActKind) -> None:
         "deliveries": bool(order.deliveries) and not order.lanes,
         "queue": bool(order.deliveries) != bool(order.lanes),
         "party": bool(order.parameters.get("party")),
+        "agency": bool(order.parameters.get("agency")),
         "agreement": bool(order.parameters.get("agreements")),
         "file": order.content is not None,
     }
@@ -137,6 +147,8 @@ def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder
     if noun == "party":
         status = {"suspend": "SUSPENDED", "resume": "ACTIVE"}[verb]
         return set_party_status(change, order.parameters["party"], status)
+    if noun == "agency":
+        return _switch_agency(change, order.parameters["agency"], back=verb == "back")
     if noun == "map":
         return _use_mappings(change, order, folder)
     if verb == "suspend":
@@ -157,6 +169,15 @@ def _change_queue(change: DatabaseChange, order: ActOrder, act: str) -> str:
         return f"Released lane {', '.join(release_lanes(change, order.lanes))}."
     due = sum(len(one) for one in try_lanes(change, order.lanes).values())
     return f"Due now in lane {', '.join(order.lanes)}: {count_things(due, 'delivery', 'deliveries')}."
+
+
+def _switch_agency(change: DatabaseChange, agency: str, *, back: bool) -> str:
+    done = switch_agency(change, agency, back=back)
+    resting = count_things(done.undecided, "undecided application")
+    if back:
+        return f"Agency {agency} gets new applications in its own system again; {resting} in the mailbox."
+    waiting = count_things(done.backlog.waiting, "delivery", "deliveries")
+    return f"The officers of agency {agency} decide at the console; {waiting} of its lane go to the mailbox."
 
 
 def _join(names: Sequence[Any] | Mapping[Any, Any]) -> str:

@@ -13,6 +13,7 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import Hub, list_own_periods, readiness_checks
 from gateway.monitor import health, list_expiry_warnings
+from gateway.operations.console_switching import list_console_switches
 from gateway.operations.delivery_destinations import load_destinations
 from gateway.operations.partner_findings import (
     find_failed_deliveries,
@@ -111,6 +112,7 @@ def read_overview(hub: Hub, settings: Settings) -> Overview:
             tuple(find_failed_deliveries(conn)),
             (
                 *list_lane_holds(conn),
+                *list_console_switches(conn),
                 *find_stuck_deliveries(conn, now),
                 *find_missing_addresses(settings, hub.rules.bundle),
             ),

@@ -158,14 +158,14 @@ class OperatorDesk:
         )
 
     def _make_act(self, order: ActOrder, by: Operator, reason: str) -> Act:
-        return Act(order.act, by.name, None, reason, by.network)
+        return Act(order.verb, by.name, None, reason, by.network)
 
     def _record_proposal(self, conn: Any, order: ActOrder, by: Operator, reason: str) -> None:
         self._record(conn, order, by, reason, "proposed")
 
     def _record(self, conn: Any, order: ActOrder, by: Operator, reason: str, outcome: str) -> None:
         entry = AuditEntry(
-            by.name, _ROLE, order.act, describe_order(order), outcome, by.network, reason=reason
+            by.name, _ROLE, order.verb, describe_order(order), outcome, by.network, reason=reason
         )
         audit_log.record_action(conn, entry, self.clock())
 

@@ -22,7 +22,7 @@ from gateway.operations import (
     describe_party,
     read_draft_look,
 )
-from gateway.store import lane_holds, lanes, operator_acts, read_transaction
+from gateway.store import console_switches, lane_holds, lanes, operator_acts, read_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.operations.act_forms import (
     get_operator,
@@ -85,8 +85,9 @@ def _read_order(given: Any) -> ActOrder:
         found = [one[:200] for one in given.getlist(name) if one]
         if found:
             parameters[many] = found[:MOST_DELIVERIES]
-    if given.get("party"):
-        parameters["party"] = given["party"][:200]
+    for name in ("party", "agency"):
+        if given.get(name):
+            parameters[name] = given[name][:200]
     return ActOrder(given.get("act", ""), parameters)
 
 
@@ -119,6 +120,11 @@ def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any
     party = describe_party(conn, order.parameters["party"]) if order.parameters.get("party") else None
     if party is not None:
         found.append({"party": party["name"], "state": party["status"]})
+    if order.parameters.get("agency"):
+        switch = console_switches.find_switch(conn, order.parameters["agency"])
+        waiting = lane_holds.read_lane_backlog(conn, order.parameters["agency"]).waiting
+        state = "CONSOLE" if switch is not None else ""
+        found.append({"agency": order.parameters["agency"], "state": state, "waiting": waiting})
     return found
 
 
@@ -151,6 +157,8 @@ def _find_return_path(order: ActOrder) -> str:
         return f"{base}/deliveries"
     if len(order.lanes) == 1:
         return f"{base}/deliveries?{urlencode({'lane': order.lanes[0]})}"
+    if order.parameters.get("agency"):
+        return f"{base}/lanes/{order.parameters['agency']}"
     if order.parameters.get("party"):
         return f"{base}/parties/{order.parameters['party']}"
     return f"{base}/agreements" if order.parameters.get("agreements") else base

@@ -23,6 +23,7 @@ from gateway.state_machines import DELIVERY
 from gateway.store import (
     ListPage,
     cases,
+    console_switches,
     deliveries,
     delivery_leases,
     list_searches,
@@ -88,7 +89,15 @@ def add_delivery_pages(pages: Blueprint, services: ConsoleServices) -> None:
             if lane is None:
                 abort(HTTPStatus.NOT_FOUND)
             page = _read_page(conn, services, name)
-        return render_template("operations/lane.html", lane=lane, page=page)
+            switch = console_switches.find_switch(conn, name)
+        agency = services.settings.agency.get(name)
+        return render_template(
+            "operations/lane.html",
+            lane=lane,
+            page=page,
+            switch=switch,
+            is_agency=agency is not None and not agency.console,
+        )
 
 
 def _read_page(conn: Connection, services: ConsoleServices, lane: str) -> ListPage:

@@ -30,6 +30,8 @@ def name_act(words: str) -> str:
         "queue release": translate("Release"),
         "queue requeue": translate("Queue again"),
         "queue cancel": translate("Cancel delivery"),
+        "agency console": translate("Decide at the console"),
+        "agency back": translate("Back to its own system"),
         "party suspend": translate("Suspend party"),
         "party resume": translate("Resume party"),
         "agreement load": translate("Load agreement"),

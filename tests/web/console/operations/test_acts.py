@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from gateway.pki.certificate_authority import CertificateOrder, encode_key_pem, issue_certificate
 from gateway.state_machines import DELIVERY
 from gateway.store import (
     audit_log,
@@ -20,7 +22,7 @@ from gateway.store import (
     write_transaction,
 )
 from tests.kit.console import Browser, Console
-from tests.kit.house import AGREEMENT
+from tests.kit.house import AGREEMENT, authority
 from tests.kit.story import Story
 
 OPERATOR = ("operator", "operator")
@@ -276,3 +278,28 @@ def test_a_draft_is_seen_by_who_made_it_only(
     for decision in ("confirm", "approve", "withdraw"):
         assert lee.post(f"{place}/{decision}", reason=REASON).status_code in (404, 409), decision
     assert audit(console) == []
+
+
+def test_an_agency_is_switched_to_the_console_and_back(story: Story, tmp_path: Path) -> None:
+    issued = issue_certificate(authority(), "CN=KPTA", story.clock(), CertificateOrder(days=30))
+    (tmp_path / "key.pem").write_bytes(encode_key_pem(issued.key))
+    (tmp_path / "certificate.pem").write_bytes(issued.certificate.pem)
+    key = {
+        "signing_key": {"file": str(tmp_path / "key.pem")},
+        "signing_certificate": str(tmp_path / "certificate.pem"),
+    }
+    section = {"endpoint": "https://kpta.example/soap", "pki": key}
+    console = Console(story.house.hub, agency={"KPTA": section})
+    console.add_account("kim", OPERATOR, "operator")
+    kim = console.sign_in("kim")
+    story.submit()
+    story.tick()
+    assert "Decide at the console" in kim.get("/console/operations/lanes/KPTA").text
+    assert act(kim, "agency console", agency="KPTA").location == "/console/operations/lanes/KPTA"
+    page = kim.get("/console/operations/lanes/KPTA").text
+    assert REASON in page
+    assert "Back to its own system" in page
+    assert act(kim, "agency console", agency="KPTA").status_code == 409
+    assert act(kim, "agency back", agency="KPTA").status_code == 302
+    assert act(kim, "agency console", agency="NOBODY").status_code in (409, 422)
+    assert [row[1] for row in audit(console)] == ["agency console", "agency console"]
