@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    and_,
     func,
     literal_column,
     or_,
@@ -103,23 +104,35 @@ def fetch_page(
     *,
     rising: bool = False,
     few: bool = False,
+    moment: Column[Any] | None = None,
 ) -> ListPage:
     """Return the rows of the conditions after the key of `wanted`: falling by key, or `rising`.
 
     With `few`, an index finds the few rows of the conditions, and they are sorted; else the planner
-    may read the whole table in the order of the key.
+    may read the whole table in the order of the key. With a `moment` the order is that of this time,
+    the latest first, in which an index of (time, key) has the rows.
     """
     # The sum keeps the planner from reading the table in the order of the key.
     place: ColumnElement[Any] = key + literal_column("0") if few else key
 
     def follow(found: Select[Any], last: Any) -> Select[Any]:
+        if moment is not None and last is not None:
+            return found.where(_build_earlier_condition(moment, key, last))
         return found if last is None else found.where(place > last if rising else place < last)
 
     order = place.asc() if rising else place.desc()
-    found = select(*columns).select_from(source).where(*conditions).order_by(order).limit(wanted.limit)
+    orders = (order,) if moment is None else (moment.desc(), order)
+    found = select(*columns).select_from(source).where(*conditions).order_by(*orders).limit(wanted.limit)
     rows = [dict(row._mapping) for row in conn.execute(follow(found, wanted.after))]
     if len(rows) < wanted.limit:
         return ListPage(rows, 0)
     rest = select(key).select_from(source).where(*conditions).limit(LIST_COUNT_LIMIT)
     counted = select(func.count()).select_from(follow(rest, rows[-1][key.name]).subquery())
     return ListPage(rows, conn.execute(counted).scalar_one())
+
+
+def _build_earlier_condition(moment: Column[Any], key: Column[Any], last: Any) -> ColumnElement[bool]:
+    """Return the condition that a row comes after the row with the key `last` in the order of time."""
+    other = key.table.alias("last_row")
+    at = select(other.c[moment.name]).where(other.c[key.name] == last).scalar_subquery()
+    return and_(moment <= at, or_(moment < at, key < last))

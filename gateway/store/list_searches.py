@@ -123,9 +123,13 @@ def search_messages(conn: Connection, wanted: ListFilter) -> ListPage:
     one of the case, the MessageId, or the ConversationId.
     """
     m = messages.c
+    # Whatever else is asked has an index of its own, in the order of the key.
+    timed = bool(wanted.since or wanted.until) and not (
+        wanted.states or wanted.party or wanted.agency or wanted.reference
+    )
     found = [
         *_build_state_conditions(messages, wanted.states),
-        *build_bounds(wanted, m.id, m.received_at, indexed=True),
+        *build_bounds(wanted, m.id, m.received_at, indexed=not timed),
         *(m[name] == value for name, value in wanted.equal),
     ]
     if wanted.party:
@@ -142,7 +146,8 @@ def search_messages(conn: Connection, wanted: ListFilter) -> ListPage:
         found.append(build_text_condition(wanted.text, *shown, m.state, m.problem, *about))
     columns = (*_MESSAGE_COLUMNS, *_CASE_COLUMNS, cases.c.state.label("case_state"))
     source = messages.outerjoin(cases, cases.c.id == m.case_id)
-    return fetch_page(conn, columns, source, found, wanted, m.id)
+    moment = m.received_at if timed else None
+    return fetch_page(conn, columns, source, found, wanted, m.id, moment=moment)
 
 
 def _build_partner_condition(party: str) -> ColumnElement[bool]:

@@ -176,12 +176,17 @@ QUESTIONS = {
     ),
     "messages since": (
         lambda conn: list_searches.search_messages(conn, ListFilter(since=NOW)),
-        "min(",
+        "received_at",
         "ix_messages_received_at",
     ),
     "messages before": (
-        lambda conn: list_searches.search_messages(conn, ListFilter(until=NOW)),
-        "max(",
+        lambda conn: list_searches.search_messages(conn, ListFilter(until=NOW, after=9)),
+        "received_at",
+        "ix_messages_received_at",
+    ),
+    "messages of a partner since": (
+        lambda conn: list_searches.search_messages(conn, ListFilter(since=NOW, party="broker")),
+        "min(",
         "ix_messages_received_at",
     ),
     "deliveries that stopped": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -152,3 +153,25 @@ def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytes
     assert "Next page" in page
     assert "turn 4" in page
     assert "turn 1" not in page
+
+
+def test_messages_since_a_time_are_each_shown_once(
+    story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.submit()
+    story.tick()
+    story.decide_all()
+    for _ in range(3):
+        story.tick(seconds=30)
+    with read_transaction(story.house.engine) as conn:
+        stored = {row.id for row in messages.list_messages(conn)}
+    assert len(stored) > 3
+    monkeypatch.setattr("gateway.web.console.operations.list_requests.PAGE", 2)
+    path, seen = "/console/operations/messages?since=2026-11-01T00:00", []
+    while path:
+        page = operator.get(path).text
+        seen += [int(one) for one in re.findall(r'/console/operations/messages/(\d+)"', page)]
+        found = re.search(r'<a href="([^"]+)">Next page', page)
+        path = found[1].replace("&amp;", "&") if found else ""
+    assert sorted(seen) == sorted(stored)
+    assert "There are none." in operator.get("/console/operations/messages?since=2027-01-01T00:00").text
