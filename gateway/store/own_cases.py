@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, union
+from sqlalchemy import Connection, Row, bindparam, literal_column, or_, select, union
 
 from gateway.state_machines import CASE
-from gateway.store.list_filters import ListFilter, build_bounds
 from gateway.store.tables import agency_requests, cases, evidence, messages
 
 __all__ = [
@@ -47,35 +47,73 @@ def find_own_case(conn: Connection, party: str, number: str) -> Row[Any] | None:
 
 def list_own_cases(conn: Connection, wanted: OwnCaseFilter) -> Sequence[Row[Any]]:
     """Return cases of a party, newest first."""
-    rules = _list_conditions(wanted)
+    values = {
+        "reference": wanted.reference,
+        "outcome": wanted.outcome,
+        "state": wanted.state,
+        "since": wanted.since,
+        "until": wanted.until,
+        "before": _find_highest(conn, wanted),
+        "lowest": _find_lowest(conn, wanted),
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    listed = _build_list(tuple(given))
+    ids = conn.execute(listed, given | {"party": wanted.party, "most": wanted.limit}).scalars().all()
+    return conn.execute(_BY_IDS, {"ids": ids}).all()
+
+
+def _find_lowest(conn: Connection, wanted: OwnCaseFilter) -> int | None:
+    """Return an id below which no case was opened since the time that is wanted."""
+    if wanted.since is None:
+        return None
+    first = select(cases.c.id).where(cases.c.opened_at >= wanted.since).order_by(cases.c.opened_at)
+    found = conn.execute(first.limit(1)).scalar()
+    return None if found is None else int(found) - _OUT_OF_ORDER
+
+
+def _find_highest(conn: Connection, wanted: OwnCaseFilter) -> int | None:
+    """Return an id that no case before the cursor, opened until the time that is wanted, has reached."""
+    if wanted.until is None:
+        return wanted.before
+    later = select(cases.c.id).where(cases.c.opened_at > wanted.until).order_by(cases.c.opened_at)
+    found = conn.execute(later.limit(1)).scalar()
+    above = [one for one in (wanted.before, found and int(found) + _OUT_OF_ORDER) if one is not None]
+    return min(above, default=None)
+
+
+@lru_cache(maxsize=128)
+def _build_list(given: tuple[str, ...]) -> Any:
+    """Return the statement for these conditions; building it takes longer than executing it."""
+    c = cases.c
+    conditions = {
+        "reference": c.functional_reference == bindparam("reference"),
+        "outcome": c.outcome == bindparam("outcome"),
+        "since": c.opened_at >= bindparam("since", type_=c.opened_at.type),
+        "until": c.opened_at <= bindparam("until", type_=c.opened_at.type),
+        "before": c.id < bindparam("before"),
+        "lowest": c.id >= bindparam("lowest"),
+    }
+    rules = [conditions[name] for name in given if name != "state"]
     # Each state of each side is read from an index in the order of the list; together they would be sorted.
-    states = [wanted.state] if wanted.state is not None else CASE.states
+    states = [bindparam("state")] if "state" in given else [literal_column(f"'{one}'") for one in CASE.states]
     parts = [
-        select(cases.c.id)
-        .where(side == wanted.party, cases.c.state == state, *rules)
-        .order_by(cases.c.id.desc())
-        .limit(wanted.limit)
+        select(c.id)
+        .where(side == bindparam("party"), c.state == state, *rules)
+        .order_by(c.id.desc())
+        .limit(bindparam("most"))
         .subquery()
-        for side in (cases.c.applicant, cases.c.declarant)
+        for side in (c.applicant, c.declarant)
         for state in states
     ]
     found = union(*(select(part.c.id) for part in parts)).subquery()
-    ids = conn.execute(select(found.c.id).order_by(found.c.id.desc()).limit(wanted.limit)).scalars().all()
-    return conn.execute(select(cases).where(cases.c.id.in_(ids)).order_by(cases.c.id.desc())).all()
+    return select(found.c.id).order_by(found.c.id.desc()).limit(bindparam("most"))
 
 
-def _list_conditions(wanted: OwnCaseFilter) -> list[ColumnElement[bool]]:
-    bounds = ListFilter(since=wanted.since, until=wanted.until)
-    found = build_bounds(bounds, cases.c.id, cases.c.opened_at, indexed=True)
-    if wanted.before is not None:
-        found.append(cases.c.id < wanted.before)
-    for column, value in (
-        (cases.c.functional_reference, wanted.reference),
-        (cases.c.outcome, wanted.outcome),
-    ):
-        if value is not None:
-            found.append(column == value)
-    return found
+_BY_IDS: Final = (
+    select(cases).where(cases.c.id.in_(bindparam("ids", expanding=True))).order_by(cases.c.id.desc())
+)
+#: Cases that are opened at the same time may get their numbers in another order than their times.
+_OUT_OF_ORDER: Final = 1000
 
 
 def find_own_message(conn: Connection, party: str, message_id: str) -> Row[Any] | None:
