@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import Engine
 
+from gateway.errors import GatewayError
 from gateway.hub import load_application_form, refresh_summaries
-from gateway.store import application_summaries, read_transaction
+from gateway.store import application_summaries, payloads, read_transaction, tables, write_transaction
 from tests.kit.story import LABEL, Story
 
 
@@ -83,3 +86,32 @@ def test_a_summary_is_read_once_for_each_call(story):
     assert (summary.applicant, summary.applicant_id) == ("주식회사 한빛무역", "1248612345")
     assert (summary.hs, summary.heading, summary.laws, summary.item_count) == ("0601101000", "0601", "12", 1)
     assert summary.goods.startswith("Tulip bulbs")
+
+
+def test_a_request_of_mappings_that_are_gone_is_drawn_by_those_in_force(story):
+    request = story.request("KFDA")
+    with write_transaction(story.house.engine) as conn:
+        envelope = payloads.get_payload_octets(conn, request.document_sha256)
+        other = re.sub(rb"FoodClass>4<(/\w*:?)FoodClass>", rb"OldField>kept<\1OldField>", envelope)
+        assert other != envelope
+        values = {"document_sha256": payloads.store_payload(conn, other, story.clock())}
+        changed = tables.agency_requests.update().where(tables.agency_requests.c.id == request.id)
+        conn.execute(changed.values(mapping_sha256="0" * 64, **values))
+    found = load(story, "KFDA")
+    assert not found.current
+    assert ("OldField", "kept") in found.form.others, "nothing that was sent is hidden"
+    assert find(found.form, "common:importer.name")[0].values[0].text == "주식회사 한빛무역"
+
+
+def test_a_call_without_its_document_is_a_problem_and_its_row_a_short_one(story):
+    request = story.request("KFDA")
+    with write_transaction(story.house.engine) as conn:
+        empty = payloads.store_payload(conn, b"<a/>", story.clock())
+        changed = tables.agency_requests.update().where(tables.agency_requests.c.id == request.id)
+        conn.execute(changed.values(document_sha256=empty))
+    with pytest.raises(GatewayError, match="GW402"):
+        load(story, "KFDA")
+    with read_transaction(story.house.engine) as conn:
+        assert refresh_summaries(story.hub, conn, [request.id]) == 1
+    with read_transaction(story.house.engine) as conn:
+        assert application_summaries.find_summary(conn, request.id).laws == "05"

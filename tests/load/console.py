@@ -97,7 +97,7 @@ def list_searches(engine: Engine) -> dict[str, tuple[str, ...]]:
         number = agency_requests.list_by_case(conn, case.id)[0].number
     words = (case.number, case.functional_reference, number, "nothing-of-this-name")
     return {
-        "officer": tuple(f"/console/work?number={word}" for word in words),
+        "officer": tuple(f"/console/work?q={word}" for word in words),
         "trader": tuple(f"/console/cases?text={word}" for word in words),
         "operator": tuple(f"/console/operations/search?q={word}" for word in words),
     }
