@@ -95,7 +95,9 @@ def _build_list(given: tuple[str, ...]) -> Any:
     }
     rules = [conditions[name] for name in given if name != "state"]
     # Each state of each side is read from an index in the order of the list; together they would be sorted.
-    states = [bindparam("state")] if "state" in given else [literal_column(f"'{one}'") for one in CASE.states]
+    states: list[Any] = (
+        [bindparam("state")] if "state" in given else [literal_column(f"'{one}'") for one in CASE.states]
+    )
     parts = [
         select(c.id)
         .where(side == bindparam("party"), c.state == state, *rules)
