@@ -24,6 +24,7 @@ from .away_agencies import AwayPartner as AwayPartner
 from .away_agencies import list_away_agencies as list_away_agencies
 from .console_switching import find_agency_key_problems as find_agency_key_problems
 from .console_switching import list_console_switches as list_console_switches
+from .console_switching import list_waiting_acts as list_waiting_acts
 from .console_switching import switch_agency as switch_agency
 from .delivery_acts import change_deliveries as change_deliveries
 from .delivery_acts import hold_lanes as hold_lanes

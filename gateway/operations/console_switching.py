@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -18,9 +19,12 @@ from gateway.hub import (
 )
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.display_zone import format_moment
-from gateway.store import console_switches
+from gateway.store import console_switches, officer_acts
 
-__all__ = ["find_agency_key_problems", "list_console_switches", "switch_agency"]
+__all__ = ["find_agency_key_problems", "list_console_switches", "list_waiting_acts", "switch_agency"]
+
+#: An act that is intended longer than this waits for something: the console performs it at once.
+_SOON: Final = timedelta(minutes=1)
 
 
 def switch_agency(change: DatabaseChange, agency: str, *, back: bool) -> ConsoleSwitch:
@@ -57,6 +61,16 @@ def list_console_switches(conn: Connection) -> list[str]:
         f"agency {row.agency} is switched to the console by {row.switched_by} since "
         f"{format_moment(row.since)}: {row.reason}"
         for row in console_switches.list_switches(conn)
+    ]
+
+
+def list_waiting_acts(conn: Connection, now: datetime) -> list[str]:
+    """Return each act of an officer that was intended a minute ago and is not performed, in words."""
+    return [
+        f"act {row.id} of {row.name} ({row.kind}, agency {row.agency}) was intended at "
+        f"{format_moment(row.issued_at)} and is not performed: is the console running, and the key there?"
+        for row in officer_acts.list_intended(conn)
+        if row.issued_at is not None and now - row.issued_at > _SOON
     ]
 
 

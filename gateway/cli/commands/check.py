@@ -34,6 +34,7 @@ from gateway.operations import (
     find_stuck_deliveries,
     list_console_switches,
     list_lane_holds,
+    list_waiting_acts,
     restate_times,
 )
 from gateway.store import read_transaction
@@ -150,6 +151,7 @@ def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator
     """Yield a problem for deliveries that have failed; add a warning for those that wait too long."""
     with open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += find_stuck_deliveries(conn, get_current_time())
+        warnings += list_waiting_acts(conn, get_current_time())
         yield from find_failed_deliveries(conn)
 
 

@@ -22,6 +22,7 @@ from gateway.cases import (
 )
 from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.operations import list_waiting_acts
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store import audit_log, officer_acts, parties, payloads
 from gateway.store.engine import read_transaction, write_transaction
@@ -275,6 +276,10 @@ def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     with refused("GW708.*under way"):
         seen = story.look()
         story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
+    with read_transaction(engine) as conn:
+        assert list_waiting_acts(conn, story.clock()) == []
+        (told,) = list_waiting_acts(conn, story.clock() + timedelta(minutes=2))
+    assert "of kim (decide, agency KPTA) was intended at" in told
     assert story.desk.resume_acts() == 1
     assert story.look().state == "DECIDED"
 
