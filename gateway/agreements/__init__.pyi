@@ -27,5 +27,9 @@ from .pmode_index import MessageRoute as MessageRoute
 from .pmode_index import PModeIndex as PModeIndex
 from .pmode_json import pmode_from_json as pmode_from_json
 from .pmode_json import pmode_to_json as pmode_to_json
+from .pmode_overrides import PModeOverride as PModeOverride
+from .pmode_overrides import apply_overrides as apply_overrides
+from .pmode_overrides import read_overrides as read_overrides
+from .pmode_overrides import write_overrides as write_overrides
 from .pmode_values import Reliability as Reliability
 from .pmode_values import Security as Security

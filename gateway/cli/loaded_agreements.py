@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from gateway.agreements import (
     CpaDocument,
     PMode,
-    pmode_from_json,
     read_cpa,
 )
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
+from gateway.hub import load_effective_pmodes
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 from gateway.store import agreements, parties
 
@@ -44,9 +44,7 @@ def find_loaded_agreement(conn: Connection, name: str) -> LoadedAgreement:
     row = agreements.find_agreement(conn, name)
     if row is None:
         raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {name[:80]}")
-    modes = agreements.list_agreement_pmodes(conn, name)
-    found = tuple(pmode_from_json(one.parameters) for one in modes)
-    return LoadedAgreement(row, found, _read_stored_cpa(row))
+    return LoadedAgreement(row, load_effective_pmodes(conn, row), _read_stored_cpa(row))
 
 
 def _read_stored_cpa(row: Any) -> CpaDocument | None:

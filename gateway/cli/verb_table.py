@@ -198,6 +198,12 @@ VERBS: Final[dict[str, Verb]] = {
         "tell what differs between two agreements, files or loaded ones, in words of the business",
         "gateway agreement diff old-cpa.xml new-cpa.xml",
     ),
+    "agreement override": Verb(
+        "agreement_override:override_terms",
+        "do something differently from the document of an agreement, which stays as it is",
+        "gateway agreement override broker1-hub --retries 5 --reason 'slow line' --home D",
+        effect="changes",
+    ),
     "agreement show": Verb(
         "agreement_show:show_agreement",
         "show one agreement: parties, P-Modes, endpoints, state, and what does not work",

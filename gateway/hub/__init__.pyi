@@ -54,6 +54,8 @@ from .register.decision_rules import load_status_codes as load_status_codes
 from .register.decision_rules import open_active_mappings as open_active_mappings
 from .register.decision_rules import pack_mapping_folder as pack_mapping_folder
 from .register.decision_rules import unpack_mapping_archive as unpack_mapping_archive
+from .register.effective_pmodes import list_effective_pmodes as list_effective_pmodes
+from .register.effective_pmodes import load_effective_pmodes as load_effective_pmodes
 from .register.mapping_changes import MappingChanges as MappingChanges
 from .register.mapping_changes import check_removed_documents as check_removed_documents
 from .register.mapping_changes import compare_mapping_folders as compare_mapping_folders

@@ -18,14 +18,14 @@ from gateway.agreements import (
     KnownCertificate,
     KnownParty,
     find_agreement_findings,
-    pmode_from_json,
 )
 from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
+from gateway.hub import list_effective_pmodes
 from gateway.operations.plain_values import count_things
 from gateway.pki import read_certificates
 from gateway.protocols import PROTOCOLS
-from gateway.store import agreements, parties
+from gateway.store import parties
 
 __all__ = [
     "StatedFinding",
@@ -64,7 +64,7 @@ def list_surroundings(conn: Connection, settings: Settings, at: datetime) -> Agr
         hub=settings.hub.party,
         at=at,
         parties=list_known_parties(conn),
-        others=tuple(pmode_from_json(row.parameters) for row in agreements.list_active_pmodes(conn)),
+        others=tuple(list_effective_pmodes(conn)),
         own_certificates=_read_own_certificates(settings),
         protocols=frozenset(PROTOCOLS),
     )

@@ -152,7 +152,9 @@ def _change_partners(desk: Desk) -> None:
     desk.act("party certificate end", told["certificate"])
     desk.act("party certificate retire", told["certificate"])
     desk.act("agreement load", ROOT / "conformance" / "agreements" / "example.yaml", "--accept-warnings")
-    desk.act("agreement suspend", "urn:example:agreement:broker1-hub:2026")
+    name = "urn:example:agreement:broker1-hub:2026"
+    desk.act("agreement override", name, "--retries", 5, "--reason", "a slow line")
+    desk.act("agreement suspend", name)
 
 
 def _change_trust(desk: Desk) -> None:

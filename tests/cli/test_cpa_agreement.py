@@ -208,3 +208,50 @@ def test_two_agreements_are_compared_in_words(tmp_path: Path, run: Run) -> None:
     assert json.loads(out)["differences"][0]["sentence"] == "retries of Order: 3 becomes 5"
     assert run("agreement", "diff", "nothing", new, home=False)[0] == 2
     assert run("agreement", "diff", "nothing", new)[0] == 1
+
+
+def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> None:
+    file = write(tmp_path, write_cpa())
+    assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
+    words = ("--endpoint", "https://new.example/msh", "--retries", 9, "--reason", "moved", "--by", "Kim")
+    status, out, err = run("agreement", "override", NAME, *words)
+    assert (status, err) == (0, "")
+    assert out == f"Agreement {NAME} is in force with endpoint https://new.example/msh, retries 9.\n"
+    order, answer = show_pmodes(run, NAME)
+    assert (order["endpoint"], answer["reply_endpoint"]) == ("https://new.example/msh",) * 2
+    assert order["reply_endpoint"] == "https://a.example/msh"
+    assert order["reliability"]["retries"] == answer["reliability"]["retries"] == 9
+    shown = json.loads(run("agreement", "show", NAME, "--json")[1])["overrides"]
+    assert [(one["term"], one["by"], one["reason"]) for one in shown] == [
+        ("endpoint", "Kim", "moved"),
+        ("retries", "Kim", "moved"),
+    ]
+    assert "override: retries 9, by Kim at " in run("agreement", "show", NAME)[1]
+    assert run("agreement", "load", file, "--accept-warnings")[0] == 0
+    assert show_pmodes(run, NAME)[0]["reliability"]["retries"] == 9
+    one = ("--retries", 1, "--pmode", "a-send", "--remove", "endpoint", "--reason", "back")
+    assert run("agreement", "override", NAME, *one)[0] == 0
+    order, answer = show_pmodes(run, NAME)
+    assert (order["endpoint"], order["reliability"]["retries"]) == ("https://b.example/msh", 1)
+    assert answer["reliability"]["retries"] == 9
+    original = tmp_path / "original.xml"
+    assert run("agreement", "export", NAME, "--out", original, "--original")[0] == 0
+    assert original.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--retries", "1"),
+        ("--endpoint", "ftp://x", "--reason", "r"),
+        ("--endpoint", "https://x.example/", "--party", "urn:nobody", "--reason", "r"),
+        ("--retries", "1", "--pmode", "none", "--reason", "r"),
+        ("--reason", "r"),
+    ],
+)
+def test_a_wrong_override_changes_nothing(tmp_path: Path, run: Run, words: tuple[str, ...]) -> None:
+    assert run("agreement", "load", write(tmp_path, write_cpa()), "--as", BUYER, "--accept-warnings")[0] == 0
+    before = show_pmodes(run, NAME)
+    assert run("agreement", "override", NAME, *words)[0] == 2
+    assert show_pmodes(run, NAME) == before

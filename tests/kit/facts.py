@@ -21,7 +21,7 @@ import click
 from sqlalchemy import Column, Table, UniqueConstraint
 
 from gateway.accounts import ROLES, Right
-from gateway.agreements import AGREEMENT_RULES
+from gateway.agreements import AGREEMENT_RULES, CPA_RULES
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
 from gateway.config import Settings, describe_settings
@@ -456,6 +456,11 @@ def draw_agreement_rules(_: Words) -> str:
     return table(("finding", "severity", "what is wrong"), rows)
 
 
+def draw_cpa_rules(_: Words) -> str:
+    rows = [(code(name), one.severity, one.meaning, one.clause) for name, one in CPA_RULES.items()]
+    return table(("finding", "severity", "what is wrong", "clause"), rows)
+
+
 def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
@@ -488,6 +493,7 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "misbehaviours": draw_mischief,
     "behaviours": draw_behaviours,
     "agreement-rules": draw_agreement_rules,
+    "cpa-rules": draw_cpa_rules,
     **{f"states:{name}": machine_states(name) for name in MACHINES},
     **{f"steps:{name}": machine_steps(name) for name in MACHINES},
     **{f"events:{name}": machine_events(name) for name in MACHINES},

@@ -9,7 +9,14 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection
 
-from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_agreement
+from gateway.agreements import (
+    AgreementDocument,
+    AgreementFinding,
+    PMode,
+    pmode_to_json,
+    read_agreement,
+    read_overrides,
+)
 from gateway.cli.cpa_reception import judge_cpa_at_hub
 from gateway.cli.loaded_agreements import (
     STORED_FILE,
@@ -60,10 +67,14 @@ def show_agreement(arguments: Arguments) -> int:
     sides = _list_party_rows(loaded.pmodes, known)
     if arguments.json:
         told = {"parties": sides, "pmodes": [pmode_to_json(one) for one in loaded.pmodes]}
+        told["overrides"] = loaded.row.overrides or []
         told |= {"certificates": certificates, "findings": [finding_to_json(one) for one in findings]}
         print_json(facts | told)
     else:
         _print_sections(facts, sides, loaded.pmodes, findings)
+        for one in read_overrides(loaded.row.overrides):
+            where = f" of P-Mode {one.pmode}" if one.pmode is not None else ""
+            print(f"override: {one.term}{where} {one.value}, by {one.by} at {one.at}: {one.reason}")
     return 0
 
 

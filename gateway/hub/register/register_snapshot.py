@@ -13,12 +13,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.agreements import PModeIndex, pmode_from_json
+from gateway.agreements import PModeIndex
 from gateway.cases import FilingRegister
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
+from gateway.hub.register.effective_pmodes import list_effective_pmodes
 from gateway.message_model import PartyId
-from gateway.store import agreements, mandates, parties, register_version, revocation_lists
 from gateway.store import fetched_lists as fetched
+from gateway.store import mandates, parties, register_version, revocation_lists
 
 __all__ = ["CertificateAssignment", "RegisterSnapshot", "TlsClientCertificate", "load_register_snapshot"]
 
@@ -136,7 +137,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         for one in parties.list_identifiers(conn, party):
             by_id[one] = party
             by_value.setdefault(one.value, set()).add(party)
-    book = PModeIndex((pmode_from_json(row.parameters) for row in agreements.list_active_pmodes(conn)), epoch)
+    book = PModeIndex(list_effective_pmodes(conn), epoch)
     return RegisterSnapshot(
         epoch,
         book,

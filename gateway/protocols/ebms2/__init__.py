@@ -16,6 +16,7 @@ from gateway.agreements import PMode
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     HEADER_INVALID,
+    NOT_SUPPORTED,
     NOT_UNDERSTOOD,
     PARTY_UNKNOWN,
     RECEIPT_MISMATCH,
@@ -259,8 +260,10 @@ def _make_opened_message(
 
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
     """Return the parcel that contains `units`, signed by `pmode`; bundled units follow the first."""
-    written = write_envelope(units)
     first = units[0]
+    if isinstance(first, UserMessage) and pmode is not None:
+        _refuse_unsupported_terms(pmode)
+    written = write_envelope(units)
     found = first.payloads if isinstance(first, UserMessage) else ()
     signed = ""
     if any(message_signature.needs_signature(unit, pmode) for unit in units):
@@ -268,6 +271,17 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         signer = context.keys[context.get_party_name(first.sender)]
         signed = message_signature.sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
     return packaging.build_parcel(written.with_signature(signed), found, first.message_id)
+
+
+def _refuse_unsupported_terms(pmode: PMode) -> None:
+    """Raise GW311 rather than send a message that has not what was agreed for it."""
+    if pmode.encryption is not None:
+        raise GatewayError(
+            NOT_SUPPORTED, f"P-Mode {pmode.id} agrees encryption, which is not done", "payload"
+        )
+    if pmode.reliability.message_order:
+        detail = f"P-Mode {pmode.id} agrees the order of messages, which is not kept"
+        raise GatewayError(NOT_SUPPORTED, detail, "MessageOrder")
 
 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
