@@ -89,7 +89,7 @@ def apply_call_back(
         now = hub.clock()
         if witness is not None:
             witness(conn, request, now)
-        elif _comes_after_console(conn, request, said.answer):
+        elif _comes_after_console(conn, hub, request, said.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, spoken, now)
@@ -97,11 +97,13 @@ def apply_call_back(
     return str(case.number)
 
 
-def _comes_after_console(conn: Connection, request: Row[Any], answer: AgencyAnswer) -> bool:
+def _comes_after_console(conn: Connection, hub: Hub, request: Row[Any], answer: AgencyAnswer) -> bool:
     """Return whether the agency's own system decides what its officers decided at the console."""
-    return (
-        isinstance(answer, Notice) and bool(answer.decisions) and officer_acts.has_decided(conn, request.id)
-    )
+    if not isinstance(answer, Notice):
+        return False
+    code = hub.rules.status_codes.get(answer.status_code)
+    decides = bool(answer.decisions) or (code is not None and code.event == "decide")
+    return decides and officer_acts.has_decided(conn, request.id)
 
 
 def _record_signed_reply(
@@ -139,7 +141,7 @@ def apply_answer(
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        if _comes_after_console(conn, request, answer):
+        if _comes_after_console(conn, hub, request, answer):
             # The call was under way when the agency was switched to the console, and is answered too late.
             data = {"agency": request.agency, **describe_signer(hub, spoken)}
             kept = payloads.store_payload(conn, spoken.envelope, now)

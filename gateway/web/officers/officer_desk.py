@@ -106,7 +106,16 @@ class OfficerDesk:
         return console_switches.find_switch(conn, agency) is not None
 
     def _may_act(self, conn: Connection, agency: str, request: int) -> bool:
-        return self._is_at_console(conn, agency) or console_mailbox.has_application(conn, request)
+        """Return whether an application is in the hands of officers, also after the agency's system is back.
+
+        What rests in the mailbox stays with them, and so does what they decided: its own system cannot
+        change that.
+        """
+        return (
+            self._is_at_console(conn, agency)
+            or console_mailbox.has_application(conn, request)
+            or officer_acts.has_decided(conn, request)
+        )
 
     def list_status_codes(self, event: str) -> tuple[StatusCode, ...]:
         """Return the status codes that an agency may set and that cause this event of a request."""

@@ -29,6 +29,7 @@ from gateway.store.engine import read_transaction, write_transaction
 from gateway.web.officers import OfficerDesk
 from gateway.xmlsec import STRICT
 from gateway.xmlsec.wss import verify_soap_envelope
+from tests.flows.craft import all_of, supplement, text
 from tests.kit.house import Away, signer_named
 from tests.kit.officers import ConsoleStory, KeptKeys
 
@@ -299,3 +300,23 @@ def test_a_suspended_agency_decides_nothing(engine: Engine) -> None:
         parties.set_party_status(conn, "KPTA", "SUSPENDED")
     done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
     assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
+
+
+def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
+    story = ConsoleStory(engine, "KFDA")
+    seen = story.arrive()
+    kim = story.officer("kim")
+    story.desk.perform_act(kim, seen.number, InformationAct("Which name?"), seen.shown)
+    asked = story.look()
+    product = "Application[@id='A2']/Fields/Item/ProductNameKo"
+    more = story.submission(all_of(supplement, text(product, "카라멜 와플 320 g")))
+    story.submit(more, action="Supplement")
+    story.tick()
+    seen = story.look()
+    assert [call.operation for call in seen.calls] == ["SubmitApplication", "SubmitSupplement"]
+    assert seen.state == "ACKNOWLEDGED"
+    values = [story.desk.read_call_document(call).xpath("string()") for call in seen.calls]
+    assert ["카라멜 와플 320 g" in str(value) for value in values] == [False, True]
+    with refused("GW706"):
+        story.desk.perform_act(kim, seen.number, story.decision(), asked.shown)
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"

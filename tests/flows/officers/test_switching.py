@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import AgencyCallback, DecisionCode
+from gateway.cases import AgencyCallback, DecisionCode, DecisionPurpose, Notice
 from gateway.errors import GatewayError
 from gateway.hub import apply_call_back, switch_agency_back, switch_agency_to_console
 from gateway.store import console_mailbox
@@ -138,3 +138,22 @@ def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine
     story.tick(seconds=30)
     assert calls(story) == 1
     assert story.request(AGENCY).state == "ACKNOWLEDGED"
+
+
+def test_what_the_console_decided_is_corrected_there_after_the_return(engine: Engine) -> None:
+    """Its own system had received the application, and may not change it: its officers may."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    story.submit()
+    story.tick()
+    switch(story)
+    lee = story.officer("lee", "approver")
+    seen = story.look()
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    switch_back(story)
+    for status in ("F01", "G02"):
+        notice = Notice(f"own-{status}", story.clock(), status)
+        with refused("GW703"):
+            apply_call_back(story.hub, AGENCY, AgencyCallback(notice, seen.number))
+    seen = story.look()
+    act = story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
+    assert story.desk.perform_act(lee, seen.number, act, seen.shown).state == "PERFORMED"
