@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -36,6 +37,8 @@ from gateway.web.server import CERTIFICATE_KEY
 from tests.kit.house import signer_named
 
 BASE = "/api/v1"
+#: Marks a test of the API that runs on both databases.
+BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 

@@ -15,7 +15,7 @@ from gateway.store.engine import write_transaction
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import verify_document
 from tests.flows.craft import reference, text, without_applications
-from tests.kit.api import Api, Client
+from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import signer_named
 from tests.kit.story import LABEL, Story, asked
 
@@ -37,6 +37,7 @@ def file(broker: Client, story: Story, key: str = "order-1", change: Any = None,
     return broker.post("submissions", data=form(story, change, **more), headers=headers)
 
 
+@BOTH
 def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client) -> None:
     answer = file(broker, story)
     assert answer.status_code == 201
@@ -83,6 +84,7 @@ def test_the_document_of_a_message_is_what_was_sent(story: Story, broker: Client
     assert broker.get(f"{place}/document").data == content
 
 
+@BOTH
 def test_the_same_submission_gets_the_same_answer(story: Story, broker: Client) -> None:
     content = serialize_element(story.submission())
     first, again = (file(broker, story, content=content) for _ in range(2))
@@ -137,6 +139,7 @@ def test_a_body_above_the_limit_is_refused(story: Story) -> None:
     assert file(api.client("broker1"), story).status_code == 413
 
 
+@BOTH
 def test_cases_are_listed_by_pages_and_filters(story: Story, broker: Client) -> None:
     for number in range(5):
         file(broker, story, f"order-{number}", change=numbered(number), label=False)
@@ -187,6 +190,7 @@ def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> 
     assert broker.get(f"cases/{number}", headers={"If-None-Match": tag}).status_code == 200
 
 
+@BOTH
 def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> None:
     story.register("broker2", "6N002")
     file(broker, story)
@@ -222,6 +226,7 @@ def api_paths() -> list[str]:
     return list(document()["paths"])
 
 
+@BOTH
 def test_the_principal_sees_what_its_agent_filed(story: Story, api: Api) -> None:
     story.register("agent1", "6N077")
     story.mandate("agent1", "broker1")

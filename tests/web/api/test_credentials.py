@@ -17,7 +17,7 @@ from gateway.store import parties
 from gateway.store.api_tables import api_assertions, api_tokens
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.web.api.api_caller import find_caller
-from tests.kit.api import Api, Client
+from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import START, authority, signer_named
 from tests.kit.story import Story
 
@@ -31,6 +31,7 @@ def refuse(api: Api, assertion: str, **changes: str) -> str:
     return str(answer.json["error_description"])
 
 
+@BOTH
 def test_a_token_is_short_lived_and_stored_by_its_digest(api: Api) -> None:
     answer = api.visit().get_token(api.assertion("broker1"), client_id="broker1")
     assert (answer.json["token_type"], answer.json["expires_in"]) == ("Bearer", 600)
@@ -43,6 +44,7 @@ def test_a_token_is_short_lived_and_stored_by_its_digest(api: Api) -> None:
     assert api.visit(token=token).get("cases").status_code == 200
 
 
+@BOTH
 def test_a_token_ends(api: Api, story: Story, broker: Client) -> None:
     story.clock.forward(minutes=9)
     assert broker.get("cases").status_code == 200
@@ -54,11 +56,11 @@ def test_a_token_ends(api: Api, story: Story, broker: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "named"),
+    ("key", "named"),
     [("p-256", "x5t#S256"), ("rsa-2048", "kid"), ("ed25519", "kid"), ("ed25519", "neither")],
 )
-def test_every_kind_of_registered_key_may_sign(api: Api, story: Story, kind: str, named: str) -> None:
-    signer = signer_named(f"client-{kind}", kind)
+def test_every_kind_of_registered_key_may_sign(api: Api, story: Story, key: str, named: str) -> None:
+    signer = signer_named(f"client-{key}", key)
     story.register("client", signer=signer)
     digest = base64.urlsafe_b64encode(bytes.fromhex(signer.certificate.sha256)).decode().rstrip("=")
     header = {"kid": {"kid": signer.certificate.sha256}, "x5t#S256": {"kid": None, "x5t#S256": digest}}
@@ -66,6 +68,7 @@ def test_every_kind_of_registered_key_may_sign(api: Api, story: Story, kind: str
     assert api.visit().get_token(assertion).status_code == 200
 
 
+@BOTH
 def test_an_assertion_is_used_once(api: Api) -> None:
     assertion = api.assertion("broker1")
     assert api.visit().get_token(assertion).status_code == 200

@@ -22,7 +22,7 @@ from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.event_tables import event_readers
 from gateway.web.server import STREAM_KEY
 from tests.flows.craft import without_applications
-from tests.kit.api import BASE, Api, Client
+from tests.kit.api import BASE, BOTH, Api, Client
 from tests.kit.house import START
 from tests.kit.story import Story, asked
 
@@ -39,6 +39,7 @@ def submit_alone(story: Story) -> None:
     story.submit(story.submission(without_applications), attach=False)
 
 
+@BOTH
 def test_what_happens_to_a_case_is_told_in_order(story: Story, broker: Client) -> None:
     story.submit()
     story.tick()
@@ -72,6 +73,7 @@ def test_an_event_has_ids_and_states_only(story: Story, broker: Client) -> None:
     assert "certificate of origin" not in broker.get("events").text
 
 
+@BOTH
 def test_pages_of_events_have_no_gaps(story: Story, broker: Client) -> None:
     story.submit()
     story.tick()
@@ -89,6 +91,7 @@ def test_pages_of_events_have_no_gaps(story: Story, broker: Client) -> None:
     assert len({one["id"] for one in seen}) == len(seen)
 
 
+@BOTH
 def test_events_are_of_their_parties_alone(story: Story, api: Api, broker: Client) -> None:
     story.register("broker2", "6N002")
     story.submit()
@@ -98,10 +101,9 @@ def test_events_are_of_their_parties_alone(story: Story, api: Api, broker: Clien
     assert api.client("broker2").get("events").json == {"events": []}
 
 
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 def test_a_transaction_that_commits_late_is_not_skipped(story: Story, engine: Engine) -> None:
     """Its rows have lower numbers than those that were read before: their place is behind them."""
-    if engine.dialect.name == "sqlite":
-        pytest.skip("one writer at a time")
     submit_alone(story)
     story.tick()
     now = story.clock()
@@ -123,6 +125,7 @@ def test_a_transaction_that_commits_late_is_not_skipped(story: Story, engine: En
     assert [one.state for one in after] == ["LATE"]
 
 
+@BOTH
 def test_an_event_that_is_rolled_back_was_never_there(story: Story, engine: Engine) -> None:
     submit_alone(story)
     story.tick()
@@ -239,6 +242,7 @@ def hooks(story: Story, tmp_path: Path) -> Hooks:
     return Hooks(story, tmp_path)
 
 
+@BOTH
 def test_a_webhook_is_called_for_each_event_with_a_signature(hooks: Hooks, monkeypatch: Any) -> None:
     made = hooks.create()
     submit_alone(hooks.story)
@@ -310,6 +314,7 @@ def test_a_webhook_that_is_gone_is_switched_off_at_once(hooks: Hooks) -> None:
     assert len(hooks.calls) == 1
 
 
+@BOTH
 def test_events_are_sent_again_on_demand(hooks: Hooks) -> None:
     submit_alone(hooks.story)
     hooks.story.tick()
@@ -366,6 +371,7 @@ def test_a_host_that_is_no_longer_registered_is_not_called(story: Story, tmp_pat
     assert later.calls == []
 
 
+@BOTH
 def test_webhooks_are_bounded_and_each_party_has_its_own(hooks: Hooks) -> None:
     for _ in range(5):
         made = hooks.create()
@@ -424,6 +430,7 @@ def test_a_public_address_may_be_called(address: str) -> None:
     assert is_public_address(address)
 
 
+@BOTH
 def test_statistics_are_those_of_the_caller(story: Story, api: Api, broker: Client) -> None:
     story.register("broker2", "6N002")
     submit_alone(story)
