@@ -107,7 +107,7 @@ class HttpSettings(SettingsSection):
         "required",
         description=(
             "With `required`, every client needs such a certificate. With `optional`, `mutual_tls` and "
-            "the P-Modes state which parties need one."
+            "the P-Modes state which parties need one. The console asks for one, and never requires it."
         ),
     )
     mutual_tls: tuple[str, ...] = Field(

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.config import Settings, load_settings
@@ -64,6 +65,10 @@ def _serve_factory(
     os.environ[_HOME] = str(settings.home_folder)
     os.environ[_CONFIG] = config or ""
     http = settings.http
+    tls = build_terminator_settings(settings)
+    if tls is not None and factory is load_console:
+        # People have other ways to sign in, and the public status is for everybody.
+        tls = replace(tls, required=False)
     serve_http(
         HttpServerSettings(
             factory=f"{__name__}:{factory.__name__}",
@@ -71,7 +76,7 @@ def _serve_factory(
             processes=http.processes if factory is load_application else 1,
             connections=http.connections,
             head_seconds=http.read_time_out.total_seconds(),
-            tls=build_terminator_settings(settings),
+            tls=tls,
         )
     )
 
