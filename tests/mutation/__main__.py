@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         for mutant in list_mutants(path, ROOT)
     ]
     drawn = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
+    drawn = drawn[arguments.skip :]
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(arguments.jobs) as pool:
         copies: Queue[Path] = Queue()
         for number in range(arguments.jobs):
@@ -57,6 +58,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--coverage", required=True, help="a data file of `pytest --cov --cov-context=test`")
     parser.add_argument("--packages", nargs="+", default=_PACKAGES)
     parser.add_argument("--sample", type=int, default=200)
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many of the sample: done before")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args(argv)
@@ -119,8 +121,10 @@ def _run_tests(copy: Path, names: list[str]) -> tuple[str, str]:
         return "timed out", ""
     if done.returncode == 0:
         return "survived", ""
-    if done.returncode not in (1, 2):
+    if done.returncode not in (1, 2, 4):
         raise RuntimeError(f"pytest ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
+    if done.returncode == 4:  # the tests cannot be collected any more, or have other parameters
+        return "killed", (done.stdout + done.stderr)[-200:]
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return "killed", lines[0][:200] if lines else done.stdout[-200:]
 
