@@ -8,6 +8,12 @@ from tests.kit.story import Story, unreachable
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Give one kind of database; what depends on the kind imports the fixture of both."""
+    return sqlite_url
+
+
+@pytest.fixture
 def story(engine: Engine) -> Story:
     return Story(engine)
 
@@ -32,3 +38,17 @@ def failed(story: Story) -> int:
     for _ in range(6):
         story.tick(minutes=30)
     return int(story.delivery(destination="KPTA", state="FAILED").id)
+
+
+@pytest.fixture
+def two(story: Story) -> Console:
+    """A console on which cancelling and suspending need a second person."""
+    console = Console(story.house.hub, console={"second_person": ["queue cancel", "party suspend"]})
+    for name, role in (
+        ("kim", "supervisor"),
+        ("lee", "supervisor"),
+        ("han", "operator"),
+        ("choi", "supervisor"),
+    ):
+        console.add_account(name, ("operator", "operator"), role)
+    return console

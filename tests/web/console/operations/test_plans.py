@@ -9,8 +9,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from tests.kit.console import Browser
+from tests.kit.databases import database_url
 from tests.kit.story import Story
 from tests.store.test_query_plans import plan_of
+
+__all__ = ["database_url"]
 
 GROWING = (
     *("messages", "message_payloads", "payloads", "cases", "agency_requests", "notices", "decisions"),

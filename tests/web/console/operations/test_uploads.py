@@ -91,11 +91,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_archive_is_refused(console: Console, administrator: Browser, name: str) -> None:
-    answer = upload(administrator, HOSTILE[name])
-    assert answer.status_code == 422
-    assert "GW" in answer.text
+def test_a_hostile_archive_is_refused(console: Console, administrator: Browser) -> None:
+    for name, octets in HOSTILE.items():
+        answer = upload(administrator, octets)
+        assert answer.status_code == 422, name
+        assert "GW" in answer.text
     assert read_digest(console) is None
 
 
