@@ -320,3 +320,19 @@ def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     with refused("GW706"):
         story.desk.perform_act(kim, seen.number, story.decision(), asked.shown)
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+
+
+def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
+    """Between the intention and the call the agency's own system asks: the officer has not seen that."""
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    desk = story.new_desk()
+    desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    story.hear_at_console(InformationAct("Which lot?"))
+    assert story.new_desk().resume_acts() == 0
+    with read_transaction(engine) as conn:
+        (act,) = officer_acts.list_by_request(conn, seen.request)
+    assert (act.state, act.problem, act.under_way) == ("REFUSED", "GW706", None)
+    assert story.look().decisions == ()
