@@ -5,7 +5,7 @@ Every refusal names the wrong part of the header as an XPath of the ebMS header.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -54,6 +54,9 @@ class PModeIndex:
         self._by_id: dict[str, dict[str, PMode]] = {}
         self._agreements: dict[str, list[PMode]] = {}
         self._routes: dict[_Key, PMode] = {}
+        # Where an agreement has several versions, one after the other in time: all of them.
+        self._versions: dict[_Key, list[PMode]] = {}
+        self._versions_by_id: dict[tuple[str, str], list[PMode]] = {}
         self._ends: dict[_Ends, list[PMode]] = {}
         self._parties: set[PartyId] = set()
         self._members: set[tuple[str, PartyId]] = set()
@@ -64,9 +67,12 @@ class PModeIndex:
 
     def _index_pmode(self, pmode: PMode) -> None:
         same_id = self._by_id.setdefault(pmode.id, {})
-        if pmode.agreement in same_id:
-            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
-        same_id[pmode.agreement] = pmode
+        known = same_id.setdefault(pmode.agreement, pmode)
+        if known is not pmode:
+            versions = self._versions_by_id.setdefault((pmode.agreement, pmode.id), [known])
+            if any(_overlap(one, pmode) for one in versions):
+                raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
+            versions.append(pmode)
         self._agreements.setdefault(pmode.agreement, []).append(pmode)
         self._services.add((pmode.agreement, pmode.service, pmode.service_type))
         self._actions.add((pmode.agreement, pmode.service, pmode.service_type, pmode.action))
@@ -77,29 +83,38 @@ class PModeIndex:
             for receiver in pmode.to_party:
                 ends = (pmode.agreement, sender, receiver)
                 key = (ends, pmode.service, pmode.service_type, pmode.action)
-                if key in self._routes:
-                    detail = f"P-Modes {self._routes[key].id!r} and {pmode.id!r} are for the same messages"
-                    raise GatewayError(MISUSE, detail, pmode.id)
-                self._routes[key] = pmode
+                first = self._routes.setdefault(key, pmode)
+                if first is not pmode:
+                    versions = self._versions.setdefault(key, [first])
+                    same = next((one for one in versions if _overlap(one, pmode)), None)
+                    if same is not None:
+                        detail = f"P-Modes {same.id!r} and {pmode.id!r} are for the same messages"
+                        raise GatewayError(MISUSE, detail, pmode.id)
+                    versions.append(pmode)
                 self._ends.setdefault(ends, []).append(pmode)
 
-    def find_by_id(self, agreement: str | None, pmode_id: str) -> PMode | None:
+    def find_by_id(self, agreement: str | None, pmode_id: str, at: datetime | None = None) -> PMode | None:
         """Return the P-Mode with this id in an agreement, None when there is none.
 
+        Of several versions of the agreement, that of the time `at` counts.
         Where the agreement is not known, as for what older versions stored, the P-Mode with this
         id is returned if there is exactly one.
         """
         found = self._by_id.get(pmode_id, {})
         if agreement is None:
             return next(iter(found.values())) if len(found) == 1 else None
-        return found.get(agreement)
+        versions = self._versions_by_id.get((agreement, pmode_id))
+        return found.get(agreement) if versions is None or at is None else _choose_version(versions, at)
 
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
         """Return the P-Mode of a business message; raise GW301 to GW304 with the XPath of the wrong part."""
         self._check_agreement(route.agreement, at)
         self._check_route_parties(route)
         ends = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
-        found = self._routes.get((ends, route.service, route.service_type, route.action))
+        key = (ends, route.service, route.service_type, route.action)
+        found = self._routes.get(key)
+        if key in self._versions:
+            found = _choose_version(self._versions[key], at)
         if found is None:
             raise self._make_mismatch_error(route)
         _check_party_roles(route, found)
@@ -119,17 +134,23 @@ class PModeIndex:
         back = (route.agreement, route.receiver.ids[0], route.sender.ids[0])
         for ends in (back, there) if answers else (there, back):
             if ends in self._ends:
-                return self._ends[ends][0]
+                return _choose_version(self._ends[ends], at)
         raise GatewayError(
             HEADER_INCONSISTENT, "the agreement is not between these parties", f"{_HEADER}/eb:To/eb:PartyId"
         )
 
-    def get_reply_pmode(self, pmode: PMode, action: str) -> PMode:
-        """Return the P-Mode with which the To party of `pmode` sends `action` back; raise GW303."""
-        for candidate in self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ()):
-            same = (candidate.service, candidate.service_type) == (pmode.service, pmode.service_type)
-            if same and candidate.action == action:
-                return candidate
+    def get_reply_pmode(self, pmode: PMode, action: str, at: datetime | None = None) -> PMode:
+        """Return the P-Mode with which the To party of `pmode` sends `action` back; raise GW303.
+
+        Of several versions of the agreement, that of the time `at` counts.
+        """
+        found = [
+            one
+            for one in self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ())
+            if (one.service, one.service_type, one.action) == (pmode.service, pmode.service_type, action)
+        ]
+        if found:
+            return found[0] if at is None else _choose_version(found, at)
         raise GatewayError(
             PMODE_UNKNOWN, f"no P-Mode of {pmode.agreement[:_SHOWN]!r} sends {action!r} back", pmode.id
         )
@@ -169,6 +190,15 @@ class PModeIndex:
             )
         detail = "this From party does not send this action to this To party"
         return GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:From/eb:PartyId")
+
+
+def _overlap(one: PMode, other: PMode) -> bool:
+    return one.valid_from < other.valid_until and other.valid_from < one.valid_until
+
+
+def _choose_version(versions: Sequence[PMode], at: datetime) -> PMode:
+    """Return the version in force at a given time, else the first."""
+    return next((one for one in versions if one.is_in_force(at)), versions[0])
 
 
 def _format_party_id(one: PartyId) -> str:

@@ -14,7 +14,7 @@ from gateway.agreements import (
     read_cpa,
 )
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
-from gateway.hub import load_effective_pmodes
+from gateway.hub import get_current_time, load_effective_pmodes
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 from gateway.store import agreements, parties
 
@@ -44,7 +44,8 @@ def find_loaded_agreement(conn: Connection, name: str) -> LoadedAgreement:
     row = agreements.find_agreement(conn, name)
     if row is None:
         raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {name[:80]}")
-    return LoadedAgreement(row, load_effective_pmodes(conn, row), _read_stored_cpa(row))
+    found = load_effective_pmodes(conn, row, get_current_time())
+    return LoadedAgreement(row, found, _read_stored_cpa(row))
 
 
 def _read_stored_cpa(row: Any) -> CpaDocument | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -60,10 +62,39 @@ def load_agreement(
 def activate_pmodes(
     conn: Connection, modes: Sequence[PMode], source: tuple[str, bytes], at: datetime, by: str
 ) -> None:
-    """Activate the P-Modes of one agreement; they replace those that it has. `source` is kind and file."""
+    """Activate the P-Modes of one agreement. `source` is kind and file.
+
+    A version that begins later, while the agreement is in force, succeeds the present one at its
+    begin; any other replaces the agreement, with the later versions that it had.
+    """
     starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
+    row = agreements.find_agreement(conn, modes[0].agreement)
+    if row is not None and _is_succeeded(row, starts, at):
+        kept = [one for one in row.successors or () if datetime.fromisoformat(one["valid_from"]) < starts]
+        version = {
+            "kind": source[0],
+            "source": base64.b64encode(source[1]).decode("ascii"),
+            "valid_from": starts.isoformat(),
+            "valid_until": ends.isoformat(),
+            "loaded_at": at.isoformat(),
+            "loaded_by": by,
+            "pmodes": [pmode_to_json(mode) for mode in modes],
+        }
+        agreements.set_successors(conn, row.id, [*kept, version])
+        return
+    if row is not None and row.successors:
+        agreements.set_successors(conn, row.id, ())
     new = NewAgreement(modes[0].agreement, *source, starts, ends)
     agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], at, by)
+
+
+def _is_succeeded(row: Any, starts: datetime, at: datetime) -> bool:
+    """Return whether a version that `starts` later follows the agreement of a row without a gap."""
+    if row.status != "ACTIVE" or row.valid_from is None or row.valid_until is None:
+        return False
+    ends = [row.valid_until, *(datetime.fromisoformat(one["valid_until"]) for one in row.successors or ())]
+    begun = row.valid_from <= at < max(ends)
+    return bool(begun and max(at, row.valid_from) < starts <= max(ends))
 
 
 def _make_pmode_row(pmode: PMode) -> NewPMode:

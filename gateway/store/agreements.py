@@ -26,6 +26,7 @@ __all__ = [
     "list_pmodes_in_force",
     "set_agreement_status",
     "set_overrides",
+    "set_successors",
 ]
 
 _INSERT = InsertIfAbsent(agreements, ("id",), "id")
@@ -84,6 +85,13 @@ def set_agreement_status(conn: Connection, agreement: str, status: str) -> None:
     increment_register_version(conn)
 
 
+def set_successors(conn: Connection, agreement: str, successors: Sequence[Mapping[str, Any]]) -> None:
+    """Store the later versions of an agreement; those that it had are replaced."""
+    values = {"successors": list(successors) or None}
+    conn.execute(update(agreements).where(agreements.c.id == agreement).values(**values))
+    increment_register_version(conn)
+
+
 def set_overrides(conn: Connection, agreement: str, overrides: Sequence[Mapping[str, Any]]) -> None:
     """Store the overrides of an agreement beside its document; those that it had are replaced."""
     values = {"overrides": list(overrides) or None}
@@ -112,7 +120,11 @@ def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
 
 def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
     """Return the P-Modes of the active agreements with their overrides; each states its own validity."""
-    found = select(pmodes, agreements.c.overrides).join(agreements).where(agreements.c.status == "ACTIVE")
+    found = (
+        select(pmodes, agreements.c.overrides, agreements.c.successors)
+        .join(agreements)
+        .where(agreements.c.status == "ACTIVE")
+    )
     return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 

@@ -133,6 +133,7 @@ agreements = Table(
     _make_required_column("loaded_at", Instant),
     _make_required_column("loaded_by"),
     Column("overrides", Json),
+    Column("successors", Json),
     CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'RETIRED')", name="status"),
     CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
 )

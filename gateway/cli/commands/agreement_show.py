@@ -68,10 +68,13 @@ def show_agreement(arguments: Arguments) -> int:
     if arguments.json:
         told = {"parties": sides, "pmodes": [pmode_to_json(one) for one in loaded.pmodes]}
         told["overrides"] = loaded.row.overrides or []
+        told["versions"] = _list_versions(loaded)
         told |= {"certificates": certificates, "findings": [finding_to_json(one) for one in findings]}
         print_json(facts | told)
     else:
         _print_sections(facts, sides, loaded.pmodes, findings)
+        for version in _list_versions(loaded):
+            print(f"from {version['valid_from']} on: a later version of {version['loaded_by']}")
         for one in read_overrides(loaded.row.overrides):
             where = f" of P-Mode {one.pmode}" if one.pmode is not None else ""
             print(f"override: {one.term}{where} {one.value}, by {one.by} at {one.at}: {one.reason}")
@@ -89,6 +92,12 @@ def _judge_loaded_agreement(
     except GatewayError:  # a rule of this version refuses what an older one took
         document = AgreementDocument(loaded.pmodes, loaded.row.id)
     return judge_agreement(conn, settings, document, at)
+
+
+def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:
+    """Return the later versions of an agreement, without their files."""
+    names = ("kind", "valid_from", "valid_until", "loaded_at", "loaded_by")
+    return [{name: one[name] for name in names} for one in loaded.row.successors or ()]
 
 
 def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ of the partner's own. A signal is delivered when the partner has accepted it.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -112,13 +112,13 @@ class MshAgent:
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
-        pmode = _find_pmode(self._hub.refresh_snapshot(), lease)
+        pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         return pmode is None or pmode.security.sign
 
     def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> OpenedMessage:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
-        pmode = _find_pmode(knowledge, lease)
+        pmode = _find_pmode(knowledge, lease, self._hub.clock())
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
         with read_transaction(self._hub.engine) as conn:
             content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
@@ -144,9 +144,10 @@ class MshAgent:
         )
 
 
-def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease) -> PMode | None:
+def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:
     """Return the P-Mode of a queued message, None when it is gone; older versions named no agreement."""
-    return knowledge.book.find_by_id(lease.parameters.get("agreement"), str(lease.parameters.get("pmode")))
+    name = str(lease.parameters.get("pmode"))
+    return knowledge.book.find_by_id(lease.parameters.get("agreement"), name, at)
 
 
 def _check_status(answer: HttpAnswer) -> None:

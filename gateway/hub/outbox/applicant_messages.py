@@ -117,10 +117,10 @@ def seal_message(
     if is_filed_without_ebxml(facts.message):
         return KeptDocument(action, serialize_element(signed), key.certificate.sha256)
     knowledge = hub.refresh_snapshot()
-    came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "")
+    came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "", now)
     if came_by is None:
         raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")
-    pmode = knowledge.book.get_reply_pmode(came_by, action)
+    pmode = knowledge.book.get_reply_pmode(came_by, action, now)
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
     unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)

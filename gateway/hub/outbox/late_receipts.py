@@ -79,7 +79,7 @@ def issue_late_receipt(hub: Hub, message: int, said: dict[str, Any], finish: Fin
 
 def _seal_receipt(hub: Hub, row: Any, said: dict[str, Any]) -> HttpResponse:
     knowledge = hub.refresh_snapshot()
-    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "")
+    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "", hub.clock())
     if pmode is None:
         # Only the P-Mode says whether the receipt must be signed.
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {row.message_id[:80]} is gone", "pmode")
@@ -91,7 +91,7 @@ def _seal_receipt(hub: Hub, row: Any, said: dict[str, Any]) -> HttpResponse:
 
 
 def _enqueue_receipt_post(conn: Connection, hub: Hub, row: Any, made: HttpResponse, now: datetime) -> None:
-    pmode = hub.get_snapshot().book.find_by_id(row.agreement_id, row.pmode_id or "")
+    pmode = hub.get_snapshot().book.find_by_id(row.agreement_id, row.pmode_id or "", now)
     if pmode is not None and pmode.reply_endpoint is not None:
         post = OutgoingPost(pmode.reply_endpoint, row.from_party, f"receipt:{row.id}", str(row.id))
         signal_outbox.enqueue_post(conn, post, made, now)

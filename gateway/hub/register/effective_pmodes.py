@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,16 +18,45 @@ __all__ = ["list_effective_pmodes", "load_effective_pmodes"]
 def list_effective_pmodes(conn: Connection) -> Iterator[PMode]:
     """Yield the P-Modes of every active agreement as they are in force."""
     known: dict[str, tuple[PModeOverride, ...]] = {}
+    later: list[PMode] = []
     for row in agreements.list_active_pmodes(conn):
         if row.agreement_id not in known:
             known[row.agreement_id] = read_overrides(row.overrides)
-        yield _read_row(row, known[row.agreement_id])
+            later += _list_later_pmodes(row.successors, known[row.agreement_id])
+        yield _cut_period(_read_row(row, known[row.agreement_id]), row.successors)
+    yield from later
 
 
-def load_effective_pmodes(conn: Connection, agreement: Any) -> tuple[PMode, ...]:
-    """Return the P-Modes of one agreement, a row of the register, as they are in force."""
-    overrides = read_overrides(agreement.overrides)
-    return tuple(_read_row(row, overrides) for row in agreements.list_agreement_pmodes(conn, agreement.id))
+def load_effective_pmodes(conn: Connection, agreement: Any, at: datetime) -> tuple[PMode, ...]:
+    """Return the P-Modes of one agreement, a row of the register, as they are in force at a given time."""
+    overrides, successors = read_overrides(agreement.overrides), agreement.successors
+    begun = [one for one in successors or () if datetime.fromisoformat(one["valid_from"]) <= at]
+    if begun:
+        newest = datetime.fromisoformat(begun[-1]["valid_from"])
+        later = _list_later_pmodes(successors, overrides)
+        return tuple(sorted((one for one in later if one.valid_from == newest), key=lambda one: one.id))
+    rows = agreements.list_agreement_pmodes(conn, agreement.id)
+    return tuple(_cut_period(_read_row(row, overrides), successors) for row in rows)
+
+
+def _list_later_pmodes(
+    successors: list[dict[str, Any]] | None, overrides: tuple[PModeOverride, ...]
+) -> list[PMode]:
+    """Return the P-Modes of later versions, each until the next one begins."""
+    found = []
+    for number, version in enumerate(successors or ()):
+        for parameters in version["pmodes"]:
+            pmode = apply_overrides(pmode_from_json(parameters), overrides)
+            found.append(_cut_period(pmode, (successors or [])[number + 1 :]))
+    return found
+
+
+def _cut_period(pmode: PMode, successors: list[dict[str, Any]] | None) -> PMode:
+    """Return a P-Mode that ends where the next version of its agreement begins."""
+    if not successors:
+        return pmode
+    begins = datetime.fromisoformat(successors[0]["valid_from"])
+    return replace(pmode, valid_until=begins) if pmode.valid_from < begins < pmode.valid_until else pmode
 
 
 def _read_row(row: Any, overrides: tuple[PModeOverride, ...]) -> PMode:
