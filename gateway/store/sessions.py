@@ -64,9 +64,15 @@ def end_session(conn: Connection, session: int, at: datetime) -> None:
     )
 
 
-def end_sessions_of(conn: Connection, account: int, at: datetime) -> int:
-    """End every session of an account; return how many stood."""
-    standing = (sessions.c.account_id == account, sessions.c.ended_at.is_(None))
+def end_sessions_of(
+    conn: Connection, account: int, at: datetime, *, method: str | None = None, but: int | None = None
+) -> int:
+    """End the sessions of an account (that began by one method, `but` one); return how many stood."""
+    standing = [sessions.c.account_id == account, sessions.c.ended_at.is_(None)]
+    if method is not None:
+        standing.append(sessions.c.method == method)
+    if but is not None:
+        standing.append(sessions.c.id != but)
     return conn.execute(update(sessions).where(*standing).values(ended_at=at)).rowcount
 
 

@@ -16,7 +16,7 @@ from gateway.cli.result_output import report_wrong_row
 from gateway.cli.shared_options import FILE, change_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import DatabaseChange
-from gateway.store import AccountCertificate, account_certificates, accounts
+from gateway.store import AccountCertificate, account_certificates, accounts, sessions
 
 __all__ = ["set_account_certificate", "set_account_subject"]
 
@@ -56,11 +56,15 @@ def set_account_certificate(arguments: Arguments) -> int:
 @click.option("--remove", is_flag=True, help="take the subject of the account away")
 @change_options()
 def set_account_subject(arguments: Arguments) -> int:
-    """Set the subject of an OpenID provider by which a person signs in, or take it away."""
+    """Set the subject of an OpenID provider by which a person signs in, or take it away.
+
+    The sessions that began with an earlier subject end.
+    """
     if (arguments.subject is None) != arguments.remove:
         raise click.UsageError("give --subject, or --remove")
 
     def apply(change: DatabaseChange, row: Row[Any]) -> str | None:
+        sessions.end_sessions_of(change.conn, row.id, change.at, method="openid")
         if arguments.remove:
             accounts.update_account(change.conn, row.id, oidc_issuer=None, oidc_subject=None)
             return f"Account {row.name} has no OpenID subject now."

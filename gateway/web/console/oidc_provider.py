@@ -2,12 +2,16 @@
 
 Addresses and keys are kept for a time (`console.oidc.keep`). A token by a key that is not known makes the
 keys be fetched again, at most once a minute.
+
+A provider that is slow or away must not take the threads of all pages: few talk to it at the same time, and
+after a failure nobody asks for its addresses for half a minute.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -25,6 +29,10 @@ __all__ = ["AuthorizationRequest", "OidcProvider", "ProviderError"]
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _SOONEST: Final = timedelta(minutes=1)
+_AFTER_FAILURE: Final = timedelta(seconds=30)
+#: Threads that talk to the provider, and seconds that another one waits for its turn.
+_TALKERS: Final = 2
+_TURN: Final = 1.0
 _NEEDED: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -52,6 +60,8 @@ class OidcProvider:
         self._metadata: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
         self._fetched_at: datetime | None = None
+        self._failed_at: datetime | None = None
+        self._talkers = threading.BoundedSemaphore(_TALKERS)
 
     @property
     def issuer(self) -> str:
@@ -82,7 +92,7 @@ class OidcProvider:
     def _fetch_token(self, code: str, verifier: str) -> str:
         endpoint = self._load_metadata()["token_endpoint"]
         try:
-            with self._open_session() as session:
+            with self._take_turn(), self._open_session() as session:
                 told = session.fetch_token(
                     endpoint,
                     code=code,
@@ -99,29 +109,38 @@ class OidcProvider:
 
     def _load_metadata(self) -> dict[str, Any]:
         """Return the addresses of the provider; fetch them, and the keys, when they are old."""
-        with self._lock:
-            now = self._clock()
-            if self._fetched_at is None or now - self._fetched_at >= self.oidc.keep:
-                told = self._fetch_json(self.issuer.rstrip("/") + _DISCOVERY)
-                _check_metadata(told, self.issuer)
-                self._keys = self._fetch_json(told["jwks_uri"])
-                self._metadata, self._fetched_at = told, now
+        now = self._clock()
+        if self._fetched_at is not None and now - self._fetched_at < self.oidc.keep:
             return self._metadata
+        if self._failed_at is not None and now - self._failed_at < _AFTER_FAILURE:
+            raise ProviderError("the provider has just failed")
+        if not self._lock.acquire(timeout=_TURN):
+            raise ProviderError("the provider is slow")
+        try:
+            told = self._fetch_json(self.issuer.rstrip("/") + _DISCOVERY)
+            _check_metadata(told, self.issuer)
+            self._keys = self._fetch_json(told["jwks_uri"])
+            self._metadata, self._fetched_at, self._failed_at = told, now, None
+        except ProviderError:
+            self._failed_at = now
+            raise
+        finally:
+            self._lock.release()
+        return self._metadata
 
     def _refresh_keys(self) -> bool:
         """Fetch the keys again, unless that was just done; return whether they were fetched."""
-        with self._lock:
-            now = self._clock()
-            if self._fetched_at is not None and now - self._fetched_at < _SOONEST:
-                return False
-            self._keys = self._fetch_json(self._metadata["jwks_uri"])
-            self._fetched_at = now
-            return True
+        now = self._clock()
+        if self._fetched_at is not None and now - self._fetched_at < _SOONEST:
+            return False
+        self._keys = self._fetch_json(self._metadata["jwks_uri"])
+        self._fetched_at = now
+        return True
 
     def _fetch_json(self, url: str) -> dict[str, Any]:
         seconds = self.oidc.time_out.total_seconds()
         try:
-            with self._open_session() as session:
+            with self._take_turn(), self._open_session() as session:
                 answer = session.get(url, withhold_token=True, timeout=seconds, allow_redirects=False)
                 told = answer.json() if answer.status_code == HTTPStatus.OK else None
         except (RequestException, ValueError) as problem:
@@ -129,6 +148,16 @@ class OidcProvider:
         if not isinstance(told, dict):
             raise ProviderError(f"{url}: status {answer.status_code}, or no object"[:300])
         return told
+
+    @contextmanager
+    def _take_turn(self) -> Iterator[None]:
+        """Wait shortly for one of the few turns to talk to the provider; raises ProviderError."""
+        if not self._talkers.acquire(timeout=_TURN):
+            raise ProviderError("the provider is slow")
+        try:
+            yield
+        finally:
+            self._talkers.release()
 
     def _open_session(self) -> Any:
         oidc = self.oidc

@@ -9,7 +9,15 @@ from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import PasskeyError
-from gateway.store import AuditEntry, accounts, audit_log, passkeys, read_transaction, write_transaction
+from gateway.store import (
+    AuditEntry,
+    accounts,
+    audit_log,
+    passkeys,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
 from gateway.web.console.client_connection import find_client_certificate
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.page_guards import check_return_path, get_network, get_visitor, require_sign_in
@@ -142,6 +150,9 @@ def _answer_removal(services: ConsoleServices, visitor: Visitor, passkey: int) -
         problem = "" if _keeps_way(conn, visitor.account) else "last"
         name = None if problem else passkeys.remove_passkey(conn, visitor.account, passkey)
         if name is not None:
+            # Who holds the lost device may be signed in by it.
+            now = services.clock()
+            sessions.end_sessions_of(conn, visitor.account, now, method="passkey", but=visitor.session)
             entry = AuditEntry(visitor.name, "account", "remove_passkey", name)
             audit_log.record_action(conn, entry, services.clock())
     if problem:

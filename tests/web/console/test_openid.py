@@ -13,8 +13,11 @@ import requests
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
+from gateway.config import OidcSettings
 from gateway.store import accounts, audit_log, oidc_sign_ins, read_transaction, sessions, write_transaction
+from gateway.web.console.oidc_provider import AuthorizationRequest, OidcProvider, ProviderError
 from tests.kit.console import Browser, Console
+from tests.kit.house import START as NOW
 from tests.kit.openid_provider import CLIENT, SECRET, OpenIdProvider, serve_provider
 from tests.kit.story import Story
 
@@ -162,6 +165,34 @@ def test_metadata_that_lead_elsewhere_are_refused(
 def test_a_provider_that_is_away_is_said(console: Console, provider: OpenIdProvider) -> None:
     provider.metadata = {"jwks_uri": f"{provider.issuer}/nothing"}
     assert "cannot be reached" in console.visit().get(START).text
+
+
+def test_a_provider_that_fails_is_left_alone_for_a_while(console: Console, provider: OpenIdProvider) -> None:
+    provider.metadata = {"issuer": "https://evil.example"}
+    for _ in range(3):
+        assert console.visit().get(START).status_code == 503
+    assert len(provider.seen) == 1
+    provider.metadata = {}
+    console.services.hub.clock.now += timedelta(seconds=30)  # type: ignore[attr-defined]
+    assert sign_in(console)[1].status_code == 200
+
+
+def test_a_slow_provider_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While two threads wait for it, a third one is refused at once."""
+    monkeypatch.setattr("gateway.web.console.oidc_provider._TURN", 0.01)
+    oidc = OidcSettings(issuer="https://id.example", client_id=CLIENT)
+    one = OidcProvider(oidc, "http://localhost/return", lambda: NOW)
+    one._metadata, one._fetched_at = {"token_endpoint": "https://id.example/token"}, NOW
+    with one._take_turn(), one._take_turn(), pytest.raises(ProviderError, match="slow"):
+        one.redeem_code("code", AuthorizationRequest("s", "n", "v"))
+    with one._lock, pytest.raises(ProviderError, match="slow"):
+        forget_metadata(one)._load_metadata()
+
+
+def forget_metadata(one: OidcProvider) -> OidcProvider:
+    """Return the provider as it is before anything was fetched, while another thread fetches."""
+    one._fetched_at = None
+    return one
 
 
 def test_sign_ins_of_a_network_are_limited_and_removed(console: Console) -> None:

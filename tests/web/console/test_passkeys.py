@@ -53,6 +53,8 @@ def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Br
     assert ("add_passkey", "my desk") in said
     assert ("sign_in", "passkey") in said
     assert officer.post(f"/console/account/passkeys/{row.id}/remove").status_code == 302
+    assert other.get("/console/account").status_code == 302, "who has the lost device is signed out"
+    assert officer.get("/console/account").status_code == 200
     assert sign_in(console, authenticator).status_code == 401
 
 
