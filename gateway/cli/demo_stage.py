@@ -86,7 +86,8 @@ class Stage:
 
     `options` has further options of partners by their names; the `absent` ones are not
     started. With a `password` the console is served for the people of the cast, and the
-    agency that the cast names there has no system of its own.
+    agency that the cast names there has no system of its own. `console_lines` are further
+    settings of the console.
     """
 
     home: Path
@@ -94,6 +95,7 @@ class Stage:
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
     password: str = ""
+    console_lines: Sequence[str] = ()
     ports: dict[str, int] = field(default_factory=dict)
     players: list[_Player] = field(default_factory=list)
 
@@ -164,7 +166,7 @@ class Stage:
                 else [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
             )
         if self.password:
-            lines += list_console_settings(self.ports["console"])
+            lines += [*list_console_settings(self.ports["console"]), *self.console_lines]
         return "\n".join(lines) + "\n"
 
     def _make_partner_folder(self, name: str) -> None:

@@ -60,6 +60,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "signature": Noun("Trust", "XML signatures: verify, make"),
     "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
     "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
+    "practice": Noun("Test", "run a hub for practice, with simulated agencies and a console"),
     "demo": Noun("Test", "run a complete declaration with simulated partners"),
     "conformance": Noun("Test", "attack a gateway and evaluate its answers"),
     "completion": Noun("Test", "print the completion script for a shell"),

@@ -537,6 +537,12 @@ VERBS: Final[dict[str, Verb]] = {
         "verify a proof without the gateway that wrote it",
         "gateway evidence verify proof.json --signer hub.cert.pem",
     ),
+    "practice": Verb(
+        "practice:run_practice",
+        "run a hub for practice, with simulated agencies and a console",
+        "gateway practice --home practice-home",
+        effect="plays",
+    ),
     "demo": Verb(
         "demo:play_demo",
         "run a complete declaration with simulated partners",

@@ -63,3 +63,16 @@ class ConsoleSettings(SettingsSection):
         "en", description="Language of pages for a person who has not chosen one."
     )
     oidc: OidcSettings = Field(OidcSettings(), description="Sign-in by an OpenID provider (OpenID Connect).")
+    practice: bool = Field(
+        False,
+        description=(
+            "Whether this hub is for practice: every page says so. Such a hub has a home of its own, and its "
+            "agencies are simulated (`gateway practice`)."
+        ),
+    )
+    practice_url: Url | None = Field(
+        None, description="URL of the console of the practice hub. If it is set, traders get a link to it."
+    )
+    real_url: Url | None = Field(
+        None, description="In a practice hub: URL of the real console, to which the banner links."
+    )

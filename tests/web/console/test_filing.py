@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from gateway.harmonize.forms.form_values import parse_form_values
 from gateway.harmonize.forms.submission_reader import read_form_values
-from gateway.store import messages, read_transaction, submission_drafts
+from gateway.store import messages, parties, read_transaction, submission_drafts, write_transaction
 from gateway.wire.namespaces import RECEIPT
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.xades import sign_document, verify_document
@@ -161,3 +162,244 @@ def evidence_of(console: Console, message: int) -> dict[str, Any]:
         leaves = list_subject_leaves(conn, "message", message)
     found: dict[str, Any] = json.loads(next(leaf.data for leaf in leaves if leaf.kind == "filed"))
     return found
+
+
+def test_a_draft_of_another_organisation_is_not_there(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    console.add_account("lee", ("party", "other"), "filer")
+    other = console.enter("lee")
+    for page in ("", "/declaration", "/items", "/items/1", "/sign", "/submission.xml", "/items.csv"):
+        assert other.get(path + page).status_code == 404, page
+    for page in ("/declaration", "/items", "/items/import", "/sign", "/delete", "/copy"):
+        assert other.post(path + page, version="1", act="save").status_code == 404, page
+    assert FOOD not in other.get("/console/submissions").text
+    assert values_of(console, path).documents == (FOOD,)
+
+
+def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    page = trader.get(f"{path}/items/1?check=1").text
+    where = page.index('name="a#1/i#1/food_class"')
+    assert "This is required." in page[where - 400 : where]
+    assert re.search(r'<a href="#f-[^"]+">Food class</a>: This is required\.', page)
+    summary = trader.get(f"{path}?check=1").text
+    assert "Goods item 1: Food class" in summary
+    links = re.findall(r'<a href="(/console/submissions/\d+/[^"#]*)[^"]*">', summary)
+    assert len(links) > 30
+    for link in set(links):
+        assert trader.get(unescape(link)).status_code == 200
+
+
+def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    markup = "<script>alert(1)</script>"
+    wrong = {"h/importer.name": markup, "h/gross_mass": "many", "h/gross_mass@": "???"}
+    assert send(trader, f"{path}/declaration", typed=wrong, act="check").status_code == 302
+    page = trader.get(f"{path}/declaration?check=1").text
+    assert markup not in page
+    assert 'value="many"' in page
+    kept = values_of(console, path).values
+    assert (kept["h/importer.name"], kept["h/gross_mass@"]) == (markup, "???")
+    odd = {"h/importer.name": "a\x00\x0b\ud7ff\ufffe名\r\nb", "h/not.a.field": "1", "i#9/item.hs": "1"}
+    send(trader, f"{path}/declaration", typed=odd)
+    kept = values_of(console, path).values
+    assert kept["h/importer.name"] == "a\ud7ff名\nb"
+    assert "h/not.a.field" not in kept
+    assert "i#9/item.hs" not in kept
+
+
+def test_two_pages_do_not_overwrite_each_other(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    first = version_of(trader.get(f"{path}/declaration"))
+    send(trader, f"{path}/declaration", typed={"h/importer.name": "one"})
+    late = {"h/importer.name": "two", "version": first, "act": "save"}
+    answer = trader.post(f"{path}/declaration", **late)
+    assert answer.status_code == 409
+    assert 'value="two"' in answer.text
+    assert values_of(console, path).values["h/importer.name"] == "one"
+
+
+def test_items_are_added_concerned_and_removed(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD, PLANT)
+    send(trader, f"{path}/items/1", typed={"i#1/item.hs": "111111"})
+    answer = send(trader, f"{path}/items", act="add", concerns=["1|1"])
+    assert answer.location == f"{path}/items/2"
+    send(trader, f"{path}/items/2", typed={"i#2/item.hs": "222222", "a#1/i#2/gmo": "N"})
+    send(trader, f"{path}/items", concerns=["1|1", "1|2"])
+    assert [one.items for one in values_of(console, path).applications] == [("1", "2"), ()]
+    assert "concerns no goods item" in trader.get(f"{path}?check=1").text
+    send(trader, f"{path}/items", act="remove|1", concerns=["1|1", "1|2"])
+    values = values_of(console, path)
+    assert values.items == ("1",)
+    assert (values.values["i#1/item.hs"], values.values["a#1/i#1/gmo"]) == ("222222", "N")
+
+
+def test_a_group_is_repeated_by_buttons(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    page = f"{path}/items/1"
+    typed = {"a#1/i#1/gmo": "N"}
+    for _ in range(3):
+        send(trader, page, typed=typed, act="add|a#1/i#1|ingredient")
+    names = [f"a#1/i#1/ingredient#{n}/ingredient.name" for n in (1, 2, 3)]
+    assert all(f'name="{name}"' in trader.get(page).text for name in names)
+    send(trader, page, typed=dict(zip(names, ("a", "b", "c"), strict=True)))
+    send(trader, page, act="remove|a#1/i#1|ingredient|2")
+    kept = values_of(console, path).values
+    assert (kept["a#1/i#1/gmo"], kept[names[0]], kept[names[1]]) == ("N", "a", "c")
+    assert names[2] not in kept
+    send(trader, page, act="add|a#1/i#1|food_class")
+    send(trader, page, act="remove|h|container|1")
+    assert values_of(console, path).values == kept
+
+
+def test_files_are_kept_with_their_digest_and_never_shown(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    key = "a#1/i#1/korean_label"
+    hostile = b"<html><script>alert(1)</script>"
+    send(trader, f"{path}/items/1", typed={key: (io.BytesIO(hostile), '../"<b>.html')})
+    page = trader.get(f"{path}/items/1").text
+    assert "<b>.html" not in page
+    link = re.search(rf"{path}/files/\d+", page)
+    assert link is not None
+    answer = trader.get(link[0])
+    assert (answer.data, answer.mimetype) == (hostile, "application/octet-stream")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    send(trader, f"{path}/items/1", typed={key: (io.BytesIO(LABEL), "label.pdf")})
+    (one,) = values_of(console, path).attachments
+    assert (one.media_type, one.size, one.kind) == ("application/pdf", len(LABEL), "KoreanLabel")
+    assert one.sha256 in trader.get(f"{path}/items/1").text
+    assert trader.get(link[0]).data != hostile
+    send(trader, f"{path}/items/1", typed={f"remove:{key}": "1"})
+    assert values_of(console, path).attachments == ()
+
+
+def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = "gateway.web.console.filing.draft_service."
+    path = begin(trader, FOOD)
+    monkeypatch.setattr(f"{service}LARGEST_FILE", 10)
+    big = {"a#1/i#1/korean_label": (io.BytesIO(LABEL), "label.pdf")}
+    answer = send(trader, f"{path}/items/1", typed=big)
+    assert (answer.status_code, "The file is too large." in answer.text) == (422, True)
+    monkeypatch.setattr(f"{service}_LARGEST_CONTENT", 300)
+    answer = send(trader, f"{path}/declaration", typed={"h/importer.name": "x" * 70})
+    assert (answer.status_code, "The draft is too large." in answer.text) == (422, True)
+    monkeypatch.setattr(f"{service}_LARGEST_CONTENT", 10**6)
+    monkeypatch.setattr(f"{service}MOST_DRAFTS", 1)
+    answer = trader.post("/console/submissions/new", document=[FOOD])
+    assert (answer.status_code, "too many drafts" in answer.text) == (422, True)
+    for chosen in ([], ["NONE"], [FOOD, "KFDA-NARC-EXP"]):
+        assert trader.post("/console/submissions/new", document=chosen).status_code == 422
+
+
+def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    template = trader.get(f"{path}/items.csv")
+    assert template.headers["Content-Disposition"].startswith("attachment")
+    names = template.text.lstrip("\ufeff").splitlines()[0].split(",")
+    assert "item.hs" in names
+    good = f"item.hs,{FOOD}/gmo\n0303540000,N\n1604201000,Y\n".encode()
+    answer = send(trader, f"{path}/items", f"{path}/items/import", table=(io.BytesIO(good), "items.csv"))
+    assert answer.status_code == 302, answer.text
+    assert values_of(console, path).items == ("1", "2", "3")
+    bad = b"item.hs,item.net_mass,=cmd\n1,many,x\n"
+    answer = send(trader, f"{path}/items", f"{path}/items/import", table=(io.BytesIO(bad), "items.csv"))
+    assert answer.status_code == 422
+    assert "Line 1" in answer.text
+    assert "The form has no such column." in answer.text
+    assert len(values_of(console, path).items) == 3
+
+
+def test_another_document_or_signer_is_not_taken(console: Console, trader: Browser, story: Story) -> None:
+    path = begin(trader, FOOD)
+    fill(console, trader, path)
+    good = sign(trader, path, story)
+    unsigned = trader.get(f"{path}/submission.xml").data
+    changed = sign_document(
+        parse_xml(unsigned.replace(b"F-1", b"F-2")), signer_named("broker1"), now=story.clock()
+    )
+    for content, words in (
+        (b"no xml", "GW"),
+        (unsigned, "has no signature"),
+        (serialize_element(changed), "another document than the draft"),
+        (good.replace(b"DigestValue>", b"DigestValue>A", 1), "GW"),
+        (sign(trader, path, story, "stranger"), "GW205"),
+    ):
+        answer = hand_in(trader, path, content)
+        assert answer.status_code == 422, content[:40]
+        assert words in answer.text, answer.text[-3000:]
+    with read_transaction(console.services.engine) as conn:
+        assert not messages.list_messages(conn)
+    send(trader, f"{path}/declaration", typed={"h/importer.name": "another one"})
+    assert "another document than the draft" in hand_in(trader, path, good).text
+
+
+def test_a_suspended_party_hands_nothing_in(console: Console, trader: Browser, story: Story) -> None:
+    path = begin(trader, FOOD)
+    fill(console, trader, path)
+    content = sign(trader, path, story)
+    with write_transaction(console.services.engine, "test") as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    answer = hand_in(trader, path, content)
+    assert answer.status_code in (422, 302)
+    with read_transaction(console.services.engine) as conn:
+        assert not messages.list_messages(conn)
+
+
+def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
+    console: Console, trader: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begin(trader, FOOD)
+    fill(console, trader, path)
+    content = sign(trader, path, story)
+    place = "gateway.web.console.filing.submission_return.submission_drafts.mark_handed_in"
+    with monkeypatch.context() as patched:
+        patched.setattr(place, lambda *_: 1 / 0)
+        assert hand_in(trader, path, content).status_code == 500
+    assert trader.get(f"{path}/sign").location == path
+    assert "Handed in" in trader.get(path).text
+    assert hand_in(trader, path, content).location == path
+    with read_transaction(console.services.engine) as conn:
+        assert len(messages.list_messages(conn, direction="in")) == 1
+
+
+def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: Browser, story: Story) -> None:
+    story.submit()
+    path = begin(trader, FOOD)
+    send(trader, f"{path}/items/1", typed={"a#1/i#1/korean_label": (io.BytesIO(LABEL), "label.pdf")})
+    copied = trader.post(f"{path}/copy").location
+    assert values_of(console, copied).attachments == values_of(console, path).attachments
+    assert "label.pdf" in trader.get(f"{copied}/items/1").text
+    page = trader.get("/console/submissions/earlier").text
+    (message,) = re.findall(r"/console/submissions/earlier/(\d+)", page)
+    again = trader.post(f"/console/submissions/earlier/{message}").location
+    values = values_of(console, again)
+    assert len(values.applications) == 3
+    assert "h/declaration.reference" not in values.values
+    assert "Caramel wafers" in trader.get(f"{again}/items/2").text
+    with read_transaction(console.services.engine) as conn:
+        (file,) = submission_drafts.list_files(conn, int(again.rpartition("/")[2]))
+    assert file.sha256 == values.attachments[0].sha256
+    assert trader.post("/console/submissions/earlier/999").status_code == 404
+    assert trader.post(f"{path}/delete").location == "/console/submissions"
+    assert trader.get(path).status_code == 404
+
+
+def test_the_pages_speak_korean(trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    trader.post("/console/language", language="ko", next=path)
+    page = trader.get(f"{path}/declaration?check=1").text
+    assert "수입자 상호" in page
+    assert "필수 입력 항목입니다." in page
+    assert "This is required." not in page
+
+
+def test_practice_is_marked_on_every_page(story: Story) -> None:
+    console = Console(story.house.hub, console={"practice": True, "real_url": "https://hub.example/console/"})
+    console.add_account("kim", TRADER, "filer")
+    trader = console.enter("kim")
+    path = begin(trader, FOOD)
+    for page in ("/console/account", "/console/submissions", path, f"{path}/declaration", f"{path}/items"):
+        shown = trader.get(page).text
+        assert "agencies are simulated" in shown
+        assert 'href="https://hub.example/console/"' in shown

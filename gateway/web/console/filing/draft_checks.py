@@ -14,6 +14,7 @@ from gateway.errors import (
     ATTACHMENT_MISMATCH,
     CODE_UNKNOWN,
     DECLARANT_NOT_ALLOWED,
+    DOCUMENT_INVALID,
     FIELD_MISSING,
     REFERENCE_REUSED,
     SOURCES_DISAGREE,
@@ -80,9 +81,14 @@ def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> Draft
     places = index_field_places(draft.form, draft.values, composed)
     report = judge(content, files, False)
     told = [(one, True) for one in report.findings] + [(one, False) for one in report.warnings]
-    findings = tuple(
-        _link_finding(one, places.find_field(one.pointer, one.message), refuses) for one, refuses in told
-    )
+    findings = []
+    for one, refuses in told:
+        key = places.find_field(one.pointer, one.message)
+        if key is not None and one.problem is DOCUMENT_INVALID and not draft.values.values.get(key):
+            # The schema says of an empty value what the mapping says of a missing one.
+            findings.append(DraftFinding(translate("This is required."), "", FIELD_MISSING.id, key))
+        else:
+            findings.append(_link_finding(one, key, refuses))
     return DraftReport(
         tuple(dict.fromkeys((*_check_items(draft.values), *findings))),
         content,
@@ -112,7 +118,9 @@ def _check_items(values: FormValues) -> list[DraftFinding]:
 
 
 def _link_finding(one: InspectionFinding, key: str | None, refuses: bool) -> DraftFinding:
-    return DraftFinding(describe_finding(one), one.message, one.problem.id, key, refuses)
+    # That a field is missing needs no more words where its label is.
+    detail = "" if key is not None and one.problem.id == FIELD_MISSING.id else one.message
+    return DraftFinding(describe_finding(one), detail, one.problem.id, key, refuses)
 
 
 #: Problems that have a sentence of their own for traders.
