@@ -151,18 +151,6 @@ REQUEST_MALFORMED = Problem(
     http=400,
 )
 
-NOT_FOUND = Problem(
-    id="GW112",
-    title="nothing at this address",
-    meaning="The API has nothing at this address that the caller may see.",
-    cause=(
-        "The path or the number is misspelt, or the case, message or webhook belongs to another party. "
-        "The answer is the same in both cases."
-    ),
-    remedy="Compare the number with the answer in which it was given, and use the client of the owner.",
-    http=404,
-)
-
 TOO_SLOW = Problem(
     id="GW111",
     title="request too slow",
@@ -175,4 +163,16 @@ TOO_SLOW = Problem(
     retry=True,
     soap="Client",
     http=408,
+)
+
+NOT_FOUND = Problem(
+    id="GW112",
+    title="nothing at this address",
+    meaning="The API has nothing at this address that the caller may see.",
+    cause=(
+        "The path or the number is misspelt, or the case, message or webhook belongs to another party. "
+        "The answer is the same in both cases."
+    ),
+    remedy="Compare the number with the answer in which it was given, and use the client of the owner.",
+    http=404,
 )
