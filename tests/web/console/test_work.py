@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 
 import pytest
+from lxml import etree
 from sqlalchemy import Engine
 
+from gateway.store import payloads, tables, write_transaction
 from tests.flows.craft import reference, supplement
 from tests.kit.console import Browser, Console
 from tests.kit.story import LABEL, Story, asked
@@ -117,3 +120,36 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
 def test_a_strange_url_is_a_list_too(console: Console, query: str) -> None:
     console.add_account("kim", ("agency", "KFDA"), "officer")
     assert console.sign_in("kim").get(f"/console/work?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "content"),
+    [
+        ("../../evil.html", "text/html", b"<script>fetch('/console/work')</script>"),
+        ('a"; filename="b.svg', "image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>"),
+        ("‮gpj.exe", "application/x-msdownload", b"MZ\x00"),
+        ("...", "a/b", b""),
+    ],
+)
+def test_a_hostile_file_is_a_harmless_download(officer, story, name, media_type, content):
+    request = story.request("KFDA")
+    with write_transaction(story.house.engine) as conn:
+        root = etree.fromstring(payloads.get_payload_octets(conn, request.document_sha256))
+        file = next(one for one in root.iter("{*}Attachment") if one.get("mediaType"))
+        file.set("cid", name)
+        file.set("mediaType", media_type)
+        file.text = b64encode(content).decode()
+        digest = payloads.store_payload(conn, etree.tostring(root), story.clock())
+        row = tables.agency_requests.c.id == request.id
+        conn.execute(tables.agency_requests.update().where(row).values(document_sha256=digest))
+    page = officer.get(f"/console/applications/{request.number}").text
+    assert "<script>fetch" not in page
+    assert "<svg" not in page
+    answer = officer.get(f"/console/applications/{request.number}/files/1")
+    assert answer.data == content
+    assert answer.content_type == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert re.fullmatch(
+        r'attachment; filename="?[A-Za-z0-9._-]+\.bin"?', answer.headers["Content-Disposition"]
+    )
