@@ -119,7 +119,18 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
 )
 def test_a_strange_url_is_a_list_too(console: Console, query: str) -> None:
     console.add_account("kim", ("agency", "KFDA"), "officer")
-    assert console.sign_in("kim").get(f"/console/work?{query}").status_code == 200
+    kim = console.sign_in("kim")
+    assert kim.get(f"/console/work?{query}").status_code == 200
+
+
+def test_a_strange_number_is_no_application(console: Console) -> None:
+    console.add_account("kim", ("agency", "KFDA"), "head")
+    kim = console.sign_in("kim")
+    assert "This agency has no application under" in kim.get("/console/work?q=%00x").text
+    for path in ("", "/acts/decide", "/proposal", "/files/1"):
+        assert kim.get(f"/console/applications/%00{path}").status_code == 404
+    assert kim.post("/console/work/claims", claim="take \0 1").status_code == 400
+    assert kim.post("/console/work/batch", number="\0").status_code == 404
 
 
 @pytest.mark.parametrize(

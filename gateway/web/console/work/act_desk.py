@@ -196,7 +196,9 @@ def set_notice(work: WorkDesk, sentence: str) -> None:
 
 def load_application(services: ConsoleServices, conn: Connection, number: str) -> ApplicationForm:
     """Return the application of this number of the visitor's agency; any other one is answered with 404."""
-    found = load_application_form(services.hub, conn, get_visitor().organisation.code, number)
+    agency = get_visitor().organisation.code
+    known = number.isascii() and number.isalnum()
+    found = load_application_form(services.hub, conn, agency, number) if known else None
     if found is None:
         abort(HTTPStatus.NOT_FOUND)
     return found

@@ -24,7 +24,8 @@ def add_claim_pages(pages: Blueprint, work: WorkDesk) -> None:
     def change_claim() -> Response:
         act, _, rest = request.form.get("claim", "").partition(" ")
         number, _, version = rest.partition(" ")
-        if act not in _ACTS or not version.isascii() or not version.isdigit():
+        plain = number.isascii() and number.isalnum() and version.isascii() and version.isdigit()
+        if act not in _ACTS or not plain:
             abort(HTTPStatus.BAD_REQUEST)
         set_notice(work, _change(work, act, number, int(version[:9])))
         return redirect("/console/work" if act == "take" else f"/console/applications/{number}")

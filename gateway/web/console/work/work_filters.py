@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from gateway.store import WorkFilter, WorkPlace, WorkTab
 
-__all__ = ["ORDERS", "build_list_url", "format_place", "read_work_filter"]
+__all__ = ["ORDERS", "build_list_url", "format_place", "read_words", "read_work_filter"]
 
 #: The orders of a list: oldest first, newest first, by deadline.
 ORDERS: Final = ("old", "new", "due")
@@ -40,13 +40,19 @@ def read_work_filter(
         account,
         now,
         hs=hs if _HS.fullmatch(hs) and (not grows or len(hs) >= _HEADING) else "",
-        applicant=arguments.get("applicant", "").strip()[:_LONGEST],
-        law=arguments.get("law", "").strip()[:_LONGEST],
-        document=arguments.get("document", "").strip()[:_LONGEST],
+        applicant=read_words(arguments, "applicant", _LONGEST),
+        law=read_words(arguments, "law", _LONGEST),
+        document=read_words(arguments, "document", _LONGEST),
         order=order if order in ORDERS else usual,
         limit=limit,
         after=_read_place(arguments.get("after", "")),
     )
+
+
+def read_words(arguments: Mapping[str, str], name: str, longest: int) -> str:
+    """Return a text that a URL says, without characters that nobody can read; databases refuse some."""
+    said = "".join(sign for sign in arguments.get(name, "") if sign.isprintable())
+    return said.strip()[:longest]
 
 
 def build_list_url(arguments: Mapping[str, str], **changes: str) -> str:

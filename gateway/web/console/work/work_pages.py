@@ -16,7 +16,7 @@ from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.work.act_desk import WorkDesk
-from gateway.web.console.work.work_filters import build_list_url, format_place, read_work_filter
+from gateway.web.console.work.work_filters import build_list_url, format_place, read_words, read_work_filter
 
 if TYPE_CHECKING:
     from gateway.web.console.visitor_session import Visitor
@@ -50,7 +50,7 @@ def add_work_pages(pages: Blueprint, work: WorkDesk) -> None:
     @pages.get("/work")
     @require_right(Right.READ_APPLICATIONS)
     def show_work() -> AnyResponse | str:
-        said = request.args.get("q", "").strip()[:128]
+        said = read_words(request.args, "q", 128)
         return _answer_search(work, get_visitor(), said) if said else _answer_list(work, get_visitor())
 
     @pages.get("/work/mark")
