@@ -69,3 +69,13 @@ def test_a_sentence_stands_in_one_file(language: str) -> None:
 def test_a_translation_has_the_fields_of_its_sentence(language: str) -> None:
     for name, said, told in read_translations(language):
         assert sorted(FIELD.findall(said)) == sorted(FIELD.findall(told)), (name, said)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_per_cent_sign_of_a_sentence_stands_for_a_field(language: str) -> None:
+    """Jinja formats every sentence: any other sign would make an error of the page."""
+    alone = re.compile(r"%(?![(%])")
+    wrong = [
+        told for _, said, told in read_translations(language) if alone.search(said) or alone.search(told)
+    ]
+    assert not wrong

@@ -247,12 +247,14 @@ class _CaseReader:
         stored: Sequence[Row[Any]],
     ) -> list[TimelineEntry]:
         """Return what happened, the newest first."""
-        found = [*self._list_case_entries(steps), *_list_message_entries(stored)]
+        found = [*_list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
         for one in applications:
             found += self._list_application_entries(one)
-        return sorted(found, key=lambda entry: entry.at, reverse=True)
+        found += [*self._list_case_entries(steps, first=False), *_list_message_entries(stored, "out")]
+        # What has the same time happened in the order of this list.
+        return sorted(found, key=lambda entry: entry.at)[::-1]
 
-    def _list_case_entries(self, steps: Sequence[Row[Any]]) -> Iterator[TimelineEntry]:
+    def _list_case_entries(self, steps: Sequence[Row[Any]], *, first: bool) -> Iterator[TimelineEntry]:
         gateway = translate("Gateway")
         told = {
             "refuse": (translate("The submission was not accepted."), "bad"),
@@ -264,7 +266,7 @@ class _CaseReader:
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
         }
         for row in steps:
-            if row.event in told:
+            if row.event in told and (row.from_state == CASE.initial) is first:
                 words, kind = told[row.event]
                 yield TimelineEntry(row.at, gateway, words, kind)
 
@@ -305,10 +307,18 @@ class _CaseReader:
         return DocumentView(row, _name_message(row), signatures, max(len(parts) - 1, 0))
 
 
-def _list_message_entries(stored: Sequence[Row[Any]]) -> Iterator[TimelineEntry]:
-    for row in stored:
-        who = row.from_party if row.direction == "in" else translate("Gateway")
-        yield TimelineEntry(row.received_at, who, _name_message(row), "idle", None, row.id)
+def _list_message_entries(stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
+    told = {
+        ("in", "Submit"): translate("The submission was received."),
+        ("in", "Supplement"): translate("The answer to a question was received."),
+        ("out", "Result"): translate("The result was issued."),
+        ("out", "Notice"): translate("A notice was issued."),
+    }
+    for row in reversed(stored):
+        if row.direction == direction:
+            who = row.from_party if direction == "in" else translate("Gateway")
+            words = told.get((direction, row.action), str(row.action))
+            yield TimelineEntry(row.received_at, who, words, "idle", None, row.id)
 
 
 def _name_message(row: Row[Any]) -> str:

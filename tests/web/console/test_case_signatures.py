@@ -1,0 +1,49 @@
+"""The verdict on a signer is read from the evidence, and evidence that was changed is no verdict."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.evidence import record_evidence
+from gateway.store import NewVerdict, payloads, verdicts, write_transaction
+from gateway.store.tables import evidence
+from gateway.web.console.following.case_signatures import list_agency_statements, verify_own_document
+from tests.kit.rows import NOW, later
+
+
+@pytest.mark.parametrize("status", ["valid", "invalid", "indeterminate"])
+def test_the_verdict_of_a_statement_is_the_stored_one(engine: Engine, status: str) -> None:
+    with write_transaction(engine) as conn:
+        digest = payloads.store_payload(conn, b"{}", NOW)
+        verdict = NewVerdict(digest, "a" * 64, "signing", status, None, False, NOW, NOW + timedelta(1), 1)
+        verdicts.insert_verdict(conn, verdict)
+        said = {"agency": "KR-A", "signer": "a" * 64, "verdict": digest}
+        record_evidence(conn, "reply", "request", 7, "b" * 64, said, later(5))
+        record_evidence(conn, "notice", "request", 7, None, {"agency": "KR-A", "number": "N1"}, later(5))
+        (one,) = list_agency_statements(conn, 7)
+    assert one.notices == ("N1",)
+    assert (one.signature.status, one.signature.judged_at) == (status, NOW)
+    assert one.signature.signer == "a" * 16
+
+
+def test_a_statement_without_a_stored_verdict_is_not_called_valid(engine: Engine) -> None:
+    with write_transaction(engine) as conn:
+        said = {"agency": "KR-A", "signer": "a" * 64, "verdict": "c" * 64}
+        record_evidence(conn, "reply", "request", 7, "b" * 64, said, NOW)
+        (one,) = list_agency_statements(conn, 7)
+    assert one.signature.status == "unknown"
+
+
+def test_evidence_that_was_changed_is_not_called_valid(engine: Engine) -> None:
+    with write_transaction(engine) as conn:
+        record_evidence(conn, "reply", "request", 7, "b" * 64, {"signer": "a" * 64}, NOW)
+        conn.execute(evidence.update().values(data='{"signer":"d"}'))
+        (one,) = list_agency_statements(conn, 7)
+    assert (one.signature.status, one.signature.problem) == ("invalid", "GW805")
+
+
+def test_a_document_without_a_signature_is_not_ours() -> None:
+    assert verify_own_document(b"<Result/>", NOW, frozenset()).status == "invalid"
