@@ -41,6 +41,8 @@ __all__ = ["load_api", "load_application", "load_console", "serve_api", "serve_a
 
 _HOME: Final = "GATEWAY_SERVE_HOME"
 _CONFIG: Final = "GATEWAY_SERVE_CONFIG"
+#: By so much the priority of the console is lower than that of messages (nice(2)).
+_GIVE_WAY: Final = 10
 _TALLY_SECONDS: Final = 2.0
 
 
@@ -96,6 +98,8 @@ def load_application() -> RequestGate:
 
 def load_console() -> RequestGate:
     """Return the console of the serving process's settings; called in each worker process."""
+    # Where both run on one machine that is busy, messages come before pages.
+    os.nice(_GIVE_WAY)
     settings = _begin_process()
 
     def build() -> WsgiApplication:
