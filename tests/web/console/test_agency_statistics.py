@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import Engine
 
@@ -18,7 +20,8 @@ def story(engine: Engine) -> Story:
     story = Story(engine)
     for place, hours in (("A", 30), ("B", 80), ("C", 0)):
         story.submit(story.submission(reference(f"HB-{place}")))
-        story.tick(hours=hours)
+        story.tick()
+        story.clock.forward(hours=hours)
         number = story.request("KFDA").number
         if place == "C":
             continue
@@ -42,6 +45,8 @@ def test_the_head_of_an_agency_sees_how_it_works(story: Story, console: Console)
     page = kim.get("/console/work/statistics").text
     assert "<dt>Applications received</dt><dd>3</dd>" in page
     assert "<dt>Decided</dt><dd>2</dd>" in page
+    median, slow = re.findall(r'<td class="amount">(\d+\.\d)</td>', page)[:2]
+    assert 1.0 <= float(median) <= 2.0 <= float(slow) <= 5.0, "30 and 80 hours, within their bands"
     assert "잔류농약 초과" in page
     assert "<svg" in page
     written = kim.get("/console/work/statistics?format=csv")

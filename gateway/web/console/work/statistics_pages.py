@@ -35,6 +35,8 @@ __all__ = ["add_statistics_page"]
 _USUAL_DAYS: Final = 30
 _MOST_DAYS: Final = 366
 _MOST_REASONS: Final = 20
+#: So many days are shown one by one; more of them by month.
+_DAILY: Final = 62
 _DAY: Final = 86400
 _CSV: Final = ("measure", "day", "document", "outcome", "number", "seconds")
 
@@ -151,12 +153,12 @@ def _find_days(bands: Counter[int], share: float) -> float:
 def _make_chart(conn: Connection, span: _Span) -> Chart:
     """Return the decisions of each day, or of each month where the days are many."""
     rows = daily_statistics.sum_statistics(conn, span.make_filter("request_outcome"), ("day", "outcome"))
-    length = 10 if (span.until - span.since).days <= 62 else 7
+    shown = slice(5, 10) if (span.until - span.since).days <= _DAILY else slice(0, 7)
     summed: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        summed[row.outcome][row.day.isoformat()[:length]] += int(row.number)
+        summed[row.outcome][row.day.isoformat()[shown]] += int(row.number)
     days = [span.since + timedelta(days=one) for one in range((span.until - span.since).days + 1)]
-    labels = tuple(dict.fromkeys(day.isoformat()[:length] for day in days))
+    labels = tuple(dict.fromkeys(day.isoformat()[shown] for day in days))
     words = {
         "APPROVED": translate("Approved"),
         "PARTIAL": translate("In part"),
@@ -164,7 +166,7 @@ def _make_chart(conn: Connection, span: _Span) -> Chart:
         "CANCELLED": translate("Cancelled"),
     }
     series = tuple(
-        Series(words.get(name, name), tuple(float(one[label]) for label in labels))
+        Series(words.get(name, name), tuple(one[label] for label in labels))
         for name, one in sorted(summed.items())
     )
     return Chart("decided", translate("Decided applications"), translate("Day"), labels, series)
