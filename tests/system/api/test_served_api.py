@@ -122,19 +122,21 @@ def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> N
     def load(name: str) -> Any:
         return importlib.import_module(f"{made.__name__}.{name}")
 
-    client = load("client").AuthenticatedClient(base_url=served.url, token=served.token())
-    file = load("types").File(payload=io.BytesIO(make_submission("LIVE-3")), file_name="s.xml")
-    form = load("models").FileSubmissionFilesSubmissionForm(submission=file)
-    answer = load("api.submissions.file_submission").sync(client=client, body=form, idempotency_key="live-3")
-    assert (answer.message_id, answer.new) == ("live-3", True)
-    get_message = load("api.messages.get_message")
-    message = wait_for(lambda: (one := get_message.sync("live-3", client=client)).case and one)
-    case = load("api.cases.get_case").sync(message.case, client=client)
-    assert case.reference == "LIVE-3"
-    listed = load("api.cases.list_cases").sync(client=client, reference="LIVE-3")
-    assert [one.number for one in listed.cases] == [message.case]
-    problem = load("api.cases.get_case").sync("SW260000009X", client=client)
-    assert problem.id == "GW112"
+    with load("client").AuthenticatedClient(base_url=served.url, token=served.token()) as client:
+        file = load("types").File(payload=io.BytesIO(make_submission("LIVE-3")), file_name="s.xml")
+        form = load("models").FileSubmissionFilesSubmissionForm(submission=file)
+        answer = load("api.submissions.file_submission").sync(
+            client=client, body=form, idempotency_key="live-3"
+        )
+        assert (answer.message_id, answer.new) == ("live-3", True)
+        get_message = load("api.messages.get_message")
+        message = wait_for(lambda: (one := get_message.sync("live-3", client=client)).case and one)
+        case = load("api.cases.get_case").sync(message.case, client=client)
+        assert case.reference == "LIVE-3"
+        listed = load("api.cases.list_cases").sync(client=client, reference="LIVE-3")
+        assert [one.number for one in listed.cases] == [message.case]
+        problem = load("api.cases.get_case").sync("SW260000009X", client=client)
+        assert problem.id == "GW112"
 
 
 def test_the_document_holds_for_generated_requests(served: ServedApi) -> None:
