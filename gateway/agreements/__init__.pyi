@@ -9,6 +9,7 @@ from .agreement_rules import AgreementSurroundings as AgreementSurroundings
 from .agreement_rules import KnownCertificate as KnownCertificate
 from .agreement_rules import KnownParty as KnownParty
 from .cpa.certificate_checks import list_certificate_uses as list_certificate_uses
+from .cpa.cpa_composition import compose_cpa as compose_cpa
 from .cpa.cpa_judgment import judge_cpa as judge_cpa
 from .cpa.cpa_model import CpaDocument as CpaDocument
 from .cpa.cpa_model import CpaParty as CpaParty

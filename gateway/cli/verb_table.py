@@ -193,6 +193,12 @@ VERBS: Final[dict[str, Verb]] = {
         "write an agreement as a CPA of CPPA 2.0 that loads again",
         "gateway agreement export broker1-hub --out broker1-cpa.xml --home D",
     ),
+    "agreement compose": Verb(
+        "agreement_compose:compose_profiles",
+        "write what two profiles (CPP) have in common as a proposed CPA",
+        "gateway agreement compose ours.xml theirs.xml --id CPA --start 2027-01-01T00:00Z"
+        " --end 2029-01-01T00:00Z --out cpa.xml",
+    ),
     "agreement diff": Verb(
         "agreement_export:compare_agreements",
         "tell what differs between two agreements, files or loaded ones, in words of the business",
