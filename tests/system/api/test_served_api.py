@@ -139,7 +139,7 @@ def test_a_generated_client_files_a_case(served: ServedApi, tmp_path: Path) -> N
         assert problem.id == "GW112"
 
 
-def test_the_document_holds_for_generated_requests(served: ServedApi) -> None:
+def test_the_document_holds_for_generated_requests(served: ServedApi, tmp_path: Path) -> None:
     """Schemathesis makes requests from the document, good ones and bad ones, and judges the answers."""
     program = Path(sys.executable).with_name("schemathesis")
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -149,7 +149,8 @@ def test_the_document_holds_for_generated_requests(served: ServedApi) -> None:
         *("--phases", "examples,coverage,fuzzing", "--max-examples", "15", "--seed", "20261121"),
         *("--exclude-path-regex", "/events/stream|/token", "--workers", "1", "--no-color"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    # It keeps what it found in the folder where it runs.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:]
 
 
