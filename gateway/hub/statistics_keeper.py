@@ -8,7 +8,7 @@ that has no statistics yet is counted from its first step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
@@ -27,8 +27,8 @@ __all__ = ["StatisticsKeeper"]
 
 _STEPS: Final = 500
 _ASKED: Final = frozenset({"ask", "supplement"})
-#: For so long one upkeep goes on counting when many steps wait.
-_LONGEST: Final = timedelta(seconds=1)
+#: So many batches one upkeep counts when many steps wait: about a second.
+_BATCHES: Final = 20
 
 
 class StatisticsKeeper:
@@ -41,9 +41,9 @@ class StatisticsKeeper:
 
     def count_new_steps(self) -> None:
         """Count the steps that are new; when there are many, the next call goes on."""
-        begun = self._clock()
-        while self._count_batch() and self._clock() - begun < _LONGEST:
-            pass
+        for _ in range(_BATCHES):
+            if not self._count_batch():
+                return
 
     def _count_batch(self) -> bool:
         """Count some steps; return whether more are waiting."""
