@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 
 from gateway.store.draft_tables import draft_files, submission_drafts
 from gateway.store.tables import messages
@@ -180,10 +180,11 @@ def list_submissions(
     conn: Connection, party: str, limit: int, before: int | None = None
 ) -> Sequence[Row[Any]]:
     """Return the messages with submissions that a party has sent, the newest first, below `before`."""
+    # As words, so that the index of received messages is chosen whatever the parameters are.
     columns = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
     found = (
         select(*columns)
-        .where(messages.c.direction == "in", messages.c.from_party == party, messages.c.action == "Submit")
+        .where(text("direction = 'in'"), messages.c.from_party == party, messages.c.action == "Submit")
         .order_by(messages.c.id.desc())
         .limit(limit)
     )

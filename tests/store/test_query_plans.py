@@ -34,6 +34,7 @@ from gateway.store import (
     refusal_reasons,
     register_version,
     sign_in_removal,
+    submission_drafts,
     traffic_counts,
     work_lists,
     write_transaction,
@@ -342,6 +343,21 @@ QUESTIONS = {
         lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
         "received_at",
         "ix_messages_received_at",
+    ),
+    "submissions of a party, to be copied": (
+        lambda conn: submission_drafts.list_submissions(conn, "broker1", 51, 1000),
+        "action",
+        "ix_messages_sender",
+    ),
+    "drafts of a party": (
+        lambda conn: submission_drafts.list_drafts(conn, "broker1", 51, 1000),
+        "submission_drafts",
+        "ix_submission_drafts_party",
+    ),
+    "open drafts of a party": (
+        lambda conn: submission_drafts.count_drafts(conn, "broker1"),
+        "submission_drafts",
+        "ix_submission_drafts_party",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

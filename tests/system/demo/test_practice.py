@@ -1,0 +1,60 @@
+"""``gateway practice``: a hub of its own, marked on every page; its home is used again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.kit.paths import ROOT
+
+pytestmark = pytest.mark.long
+
+
+def play(home: Path) -> tuple[str, str]:
+    """Run the practice hub until it is ready; return what it printed, and its sign-in page."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gateway",
+            "practice",
+            "--home",
+            str(home),
+            "--real-url",
+            "https://hub.example",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert process.stdout is not None
+        said = "".join(process.stdout.readline() for _ in range(5))
+        found = re.search(r"http://localhost:\d+/console/", said)
+        assert found is not None, said
+        with urllib.request.urlopen(f"{found[0]}sign-in", timeout=20) as answer:
+            page = answer.read().decode()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        process.stdout.close()  # type: ignore[union-attr]
+    return said, page
+
+
+def test_a_practice_hub_says_what_it_is_and_keeps_its_home(tmp_path: Path) -> None:
+    home = tmp_path / "practice"
+    said, page = play(home)
+    assert "sign in as trader" in said
+    assert "agencies are simulated" in page
+    assert 'href="https://hub.example"' in page
+    assert (home / "partners" / "broker" / "broker.key.pem").exists()
+    again, page = play(home)
+    assert again == said
+    assert "agencies are simulated" in page
