@@ -22,6 +22,7 @@ from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import verify_document
 from tests.flows.craft import supplement, text, without_applications
 from tests.kit.house import Away, signer_named
+from tests.kit.kills import die_at
 from tests.kit.story import LABEL, Story
 
 ATTACHED = (Payload("korean-label@sample", "application/pdf", LABEL),)
@@ -174,3 +175,17 @@ def test_a_suspended_party_files_nothing(story: Story) -> None:
     with write_transaction(story.house.engine) as conn:
         parties.set_party_status(conn, "broker1", "SUSPENDED")
     assert refused(story, filed) == "GW302"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_killed_process_has_filed_all_or_nothing(story: Story, side: str) -> None:
+    filed = filing(story)
+    die_at(story, f"intake.submission.{side}_commit", lambda hub: file_submission(hub, filed))
+    with read_transaction(story.house.engine) as conn:
+        stored = messages.find_by_message_id(conn, "in", "broker1", "order-1")
+    told = file_submission(story.house.new_hub(), filed)
+    assert told.new == (side == "before")
+    if stored is not None:
+        assert told.message == stored.id
+    story.tick(seconds=1)
+    assert story.case().state != "REFUSED"

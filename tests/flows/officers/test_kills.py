@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import signal
-import uuid
 from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Engine
 
-from gateway import failpoints
 from gateway.cases import DecisionAct, DecisionCode, DecisionPurpose
-from gateway.store import make_engine, officer_acts
+from gateway.store import officer_acts
 from gateway.store.engine import read_transaction
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Officer, OfficerDesk
+from tests.kit.kills import die_at
 from tests.kit.officers import ConsoleStory
 
 KILLS = (
@@ -30,22 +26,7 @@ KILLS = (
 
 def die(story: ConsoleStory, place: str, act: Callable[[OfficerDesk], object]) -> None:
     """Let a process of its own act, and be killed at a failpoint."""
-    child = os.fork()
-    if child == 0:
-        try:
-            url = story.house.engine.url.render_as_string(hide_password=False)
-            story.house.engine.dispose(close=False)
-            failpoints._NAME = place  # type: ignore[misc]
-            story.house.engine = make_engine(url)
-            # The next process must not count from the same number.
-            story.house._ids = (str(uuid.uuid4()) for _ in itertools.count())  # type: ignore[assignment]
-            desk = OfficerDesk(story.house.new_hub(), story.settings, story.keys)
-            act(desk)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"{place} was not reached"
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    die_at(story, place, lambda hub: act(OfficerDesk(hub, story.settings, story.keys)))
 
 
 def perform(officer: Officer, act: DecisionAct, seen: ApplicationView, desk: OfficerDesk) -> None:

@@ -40,7 +40,8 @@ EBMS2 = PROTOCOLS["ebms2"]
 #: and a call-back, and an applicant who acknowledges in the answer.
 MAIN = (
     "receive.message", "delivery.claim", "admit.case", "reply.answer", "partner.customs", "reply.call_back",
-    "conclude.notice", "conclude.result", "signals.settled", "delivery.lanes",
+    "conclude.notice", "conclude.result", "signals.settled", "delivery.lanes", "events.sequence",
+    "statistics.count",
 )  # fmt: skip
 #: A submission that is refused, and its result.
 REFUSED = ("admit.refused", "conclude.result")
@@ -53,8 +54,10 @@ ASYNCHRONOUS = (
 )  # fmt: skip
 #: Passed only by a repeat that no story brings about, or by a failure of our own: where it is tested.
 ELSEWHERE = {
+    "accounts.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "admit.again": "tests/flows: an admitted message is handed over twice",
     "clients.refused": "nothing follows from it: who was refused was refused, told or not",
+    "console.summaries": "nothing follows from it: the next list that shows the application stores it",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",
@@ -66,6 +69,12 @@ ELSEWHERE = {
     "fetch.trust_list": "tests/flows: a trusted list is fetched again",
     "delivery.schedule": "tests/delivery: a turn is queued once, however often it is tried",
     "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
+    "intake.submission": "tests/flows/test_filing.py: a process is killed before and after it",
+    "officer.approve": "tests/flows/officers/test_kills.py",
+    "officer.begin": "tests/flows/officers/test_kills.py",
+    "officer.claim": "nothing follows from it: who works on an application is asked again",
+    "officer.end_proposal": "nothing follows from it: the proposal stands until somebody ends it",
+    "officer.refused": "nothing follows from it: the act is performed again, and refused again",
     "receive.tally": "nothing follows from it: a count for the operator",
     "receipts.key": "tests/system/crash/test_trust_work.py",
     "receipts.late": "tests/system/crash/test_trust_work.py",
@@ -73,6 +82,8 @@ ELSEWHERE = {
     "trust_list.refused": "tests/system/crash/test_importing.py",
     "tsa.sealed": "tests/system/crash/test_trust_work.py",
     "tsa.stamped": "tests/system/crash/test_trust_work.py",
+    "webhook.called": "nothing follows from it: the call is made again with the same id",
+    "webhook.failed": "nothing follows from it: the next failure is counted from its own time",
     "verdicts.kept": "tests/flows/hostile: the process ends there at its first message",
 }
 EXCHANGES = (
