@@ -100,9 +100,8 @@ NO_ADDRESS = Problem(
     meaning="The settings give no address for the destination, so nothing can be sent to it.",
     cause="The section of the agency, or [customs], has no endpoint, or the section is missing.",
     remedy=(
-        "Set endpoint in its section of gateway.toml, or console for an agency without a system, and run "
-        "`gateway check`. The gateway reads the file again and repeats the delivery by itself within five "
-        "minutes, or at once after `gateway queue try`."
+        "Set endpoint (or console) in its section of gateway.toml, and run `gateway check`. The delivery is "
+        "repeated by itself within five minutes, or at once after `gateway queue try`."
     ),
     ours=True,
     retry=True,

@@ -11,6 +11,7 @@ import json
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ import click
 from gateway.cli.demo_console import describe_sign_in
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
 from gateway.cli.home_folder import keep_files_private
-from gateway.cli.shared_options import FILE
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.harmonize import load_bundle
@@ -41,6 +43,7 @@ _REAL_HELP: Final = "URL of the real console, to which every page links"
 
 
 @verb
+@json_option("print one object when the hub is ready: addresses, people, password, and the trader's key")
 @click.option("--home", type=FILE, required=True, help="the home of the practice hub; made if it is new")
 @click.option("--real-url", metavar="URL", help=_REAL_HELP)
 def run_practice(arguments: Arguments) -> int:
@@ -52,8 +55,12 @@ def run_practice(arguments: Arguments) -> int:
         try:
             stage.start()
             _await_console(stage, ended)
-            for line in _describe_stage(stage):
-                print(line, flush=True)
+            if arguments.json:
+                print_json(_list_stage_values(stage))
+                sys.stdout.flush()
+            else:
+                for line in _describe_stage(stage):
+                    print(line, flush=True)
             while not ended.wait(1.0):
                 stage.check_alive()
         finally:
@@ -116,6 +123,20 @@ def _await_console(stage: Stage, ended: threading.Event) -> None:
         ended.wait(0.2)
     if not ended.is_set():
         raise GatewayError(UNREACHABLE, "the console of the practice hub is not ready", stage.console_url)
+
+
+def _list_stage_values(stage: Stage) -> dict[str, Any]:
+    place = stage.partner("broker")
+    return {
+        "console": f"{stage.console_url}/console/",
+        "hub": stage.hub_url,
+        "people": [
+            {"name": one["name"], "organisation": one["organisation"]} for one in stage.cast.console["person"]
+        ],
+        "password": stage.password,
+        "key": str(place / "broker.key.pem"),
+        "certificate": str(place / "broker.cert.pem"),
+    }
 
 
 def _describe_stage(stage: Stage) -> Iterator[str]:
