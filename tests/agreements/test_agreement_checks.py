@@ -127,6 +127,18 @@ CASES = {
         b"id: broker1-result",
         "broker1-result",
     ),
+    "order-unsupported": (
+        put(b"    retries: 3 ", b"    message_order: true\n    retries: 3 "),
+        KNOWN,
+        b"id: broker1-submit",
+        "the hub refuses to send its messages",
+    ),
+    "actor-next": (
+        put(b"    retries: 3 ", b"    ack_actor: nextMSH\n    retries: 3 "),
+        KNOWN,
+        b"id: broker1-submit",
+        "those of the next handler",
+    ),
     "response-not-sent": (
         put(b"mshSignalsOnly", b"signalsAndResponse"),
         KNOWN,

@@ -26,8 +26,11 @@ TABLES = {
     "delivery": tables.deliveries,
 }
 #: Named transactions that say nothing new to anyone: they end a task whose effect was stored
-#: before, or move a delivery, whose steps and attempts are its record.
+#: before, or move a delivery, whose steps and attempts are its record, or count and tidy.
 SILENT = {
+    "accounts.upkeep",
+    "events.sequence",
+    "statistics.count",
     "admit.again",
     "conclude.overtaken",
     "delivery.claim",

@@ -49,6 +49,7 @@ from gateway.web.console.filing.form_sections import (
 )
 from gateway.web.console.filing.form_view import FormPainter, make_element_id
 from gateway.web.console.filing.submission_return import find_handed_in, hand_in_draft, mend_draft
+from gateway.web.console.form_numbers import read_number
 from gateway.web.console.page_guards import accept_files, get_visitor, require_right
 from gateway.web.console.page_translations import translate
 
@@ -259,8 +260,7 @@ def _go_on(services: ConsoleServices, path: str, sentence: str) -> AnyResponse:
 
 
 def _read_number(name: str) -> int | None:
-    text = request.args.get(name, "")
-    return int(text) if text.isdigit() and len(text) < 19 else None
+    return read_number(request.args.get(name, ""))
 
 
 def _answer_list(services: ConsoleServices) -> AnyResponse | str:
@@ -381,8 +381,7 @@ def _answer_save(services: ConsoleServices, draft: Draft, path: str) -> AnyRespo
 
 
 def _read_version() -> int:
-    text = request.form.get("version", "")
-    return int(text) if text.isdigit() and len(text) < 10 else 0
+    return read_number(request.form.get("version", "")) or 0
 
 
 def _find_next_page(draft: Draft, path: str) -> str:

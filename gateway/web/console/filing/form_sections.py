@@ -17,6 +17,7 @@ from gateway.web.console.filing.form_view import (
     list_leaf_keys,
     make_element_id,
 )
+from gateway.web.console.form_numbers import read_number
 from gateway.web.console.page_translations import translate
 
 __all__ = [
@@ -68,8 +69,9 @@ def draw_page(painter: FormPainter, draft: Draft, path: str) -> tuple[SectionVie
     kind, _, number = path.partition("/")
     if kind == "declaration":
         return tuple(_draw_declaration(painter, draft))
-    if kind == "documents" and number.isdigit() and 1 <= int(number) <= len(draft.values.applications):
-        return tuple(_draw_document(painter, draft, int(number)))
+    place = read_number(number) if kind == "documents" else None
+    if place is not None and 1 <= place <= len(draft.values.applications):
+        return tuple(_draw_document(painter, draft, place))
     if kind == "items" and number in draft.values.items:
         return tuple(_draw_item(painter, draft, number))
     return ()

@@ -318,11 +318,11 @@ def to_local_moment(text: str, zone: ZoneInfo) -> str:
     """Return a stated time as a browser's input has it, in the zone of the hub; empty where it is none."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        local = moment.astimezone(zone) if moment.tzinfo else moment
+    except (ValueError, OverflowError):  # near the ends of the calendar there is no other zone
         return ""
     if len(text) < len("2026-11-20T09:00"):
         return ""
-    local = moment.astimezone(zone) if moment.tzinfo else moment
     return f"{local:%Y-%m-%dT%H:%M:%S}" if local.second else f"{local:%Y-%m-%dT%H:%M}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -33,6 +33,7 @@ from gateway.web.console.following.case_words import (
     name_agency,
     name_document,
 )
+from gateway.web.console.form_numbers import read_day, read_number
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.page_translations import translate
 
@@ -114,14 +115,13 @@ def _read_filter(given: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilter:
         since=_read_day(given["since"], zone),
         until=_read_day(given["until"], zone, end=True),
         limit=_PAGE,
-        after=int(after) if after.isascii() and after.isdigit() and len(after) < 19 else None,
+        after=read_number(after),
     )
 
 
 def _read_day(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime | None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
+    day = read_day(text)
+    if day is None:
         return None
     begin = datetime.combine(day, time.min, zone)
     return begin + timedelta(days=1, microseconds=-1) if end else begin

@@ -26,6 +26,7 @@ from gateway.web.console.following.case_words import (
     describe_request_state,
     name_agency,
 )
+from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.page_translations import translate
 
@@ -94,10 +95,7 @@ def _read_period(today: date) -> _Period:
 
 
 def _read_day(text: str, otherwise: date) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return otherwise
+    return read_day(text) or otherwise
 
 
 def _render_page(conn: Connection, services: ConsoleServices, period: _Period) -> str:

@@ -13,6 +13,7 @@ from flask import abort, request
 
 from gateway.store import LIST_COUNT_LIMIT, ListFilter, ListPage
 from gateway.web.console.csv_answers import LARGEST_CSV
+from gateway.web.console.form_numbers import read_moment
 
 __all__ = ["PAGE", "build_next_url", "describe_more", "is_csv_wanted", "read_list_request", "read_text"]
 
@@ -51,10 +52,10 @@ def _read_moment(name: str, zone: str) -> datetime | None:
     text = read_text(name)
     if not text:
         return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone))
-    except ValueError:
+    moment = read_moment(text, ZoneInfo(zone))
+    if moment is None:
         abort(HTTPStatus.BAD_REQUEST, "A time is written as 2026-07-01T08:30.")
+    return moment
 
 
 def _read_cursor() -> int | None:

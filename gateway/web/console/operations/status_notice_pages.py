@@ -14,6 +14,7 @@ from gateway.accounts import Right
 from gateway.operations import Act, open_change
 from gateway.store import NewStatusNotice, read_transaction, status_notices
 from gateway.web.console.console_services import ConsoleServices
+from gateway.web.console.form_numbers import read_moment
 from gateway.web.console.operations.act_forms import leave_notice
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_translations import translate
@@ -111,7 +112,4 @@ def _read_notice(zone: ZoneInfo) -> tuple[NewStatusNotice | None, dict[str, str]
 
 
 def _read_moment(text: str, zone: ZoneInfo) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=zone)
-    except ValueError:
-        return None
+    return read_moment(text, zone)

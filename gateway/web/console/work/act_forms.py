@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ from gateway.cases import (
     OfficerAct,
     ReceiveAct,
 )
+from gateway.web.console.form_numbers import read_day, read_moment, read_quantity
 from gateway.web.console.page_translations import translate
 
 __all__ = ["ActForm", "FormContext", "read_act_form", "read_decision_fields"]
@@ -96,12 +97,10 @@ def _read_deadline(form: ActForm, values: MultiDict[str, str], context: FormCont
     if not said:
         form.errors["deadline"] = translate("Give a deadline.")
         return None
-    try:
-        deadline = datetime.fromisoformat(said)
-    except ValueError:
+    deadline = read_moment(said, context.zone)
+    if deadline is None:
         form.errors["deadline"] = translate("This is not a time.")
         return None
-    deadline = deadline.replace(tzinfo=context.zone) if deadline.tzinfo is None else deadline
     if deadline <= context.now:
         form.errors["deadline"] = translate("The deadline must be in the future.")
     return deadline
@@ -201,22 +200,18 @@ def _read_day(form: ActForm, values: MultiDict[str, str], name: str) -> date | N
     said = values.get(name, "").strip()
     if not said:
         return None
-    try:
-        return date.fromisoformat(said)
-    except ValueError:
+    day = read_day(said)
+    if day is None:
         form.errors[name] = translate("This is not a day.")
-        return None
+    return day
 
 
 def _read_quantity(form: ActForm, values: MultiDict[str, str], name: str) -> Decimal | None:
     said = values.get(name, "").strip().replace(",", "")
     if not said:
         return None
-    try:
-        quantity = Decimal(said)
-    except InvalidOperation:
-        quantity = Decimal("NaN")
-    if not quantity.is_finite() or quantity < 0:
+    quantity = read_quantity(said)
+    if quantity is None:
         form.errors[name] = translate("This is not a quantity.")
         return None
     shown = f"{quantity:f}"

@@ -26,6 +26,7 @@ from gateway.store import (
 )
 from gateway.web.console.charts import Chart, Series, draw_columns
 from gateway.web.console.csv_answers import answer_csv
+from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_translations import translate
 from gateway.web.console.work.act_desk import WorkDesk
@@ -85,10 +86,7 @@ def _read_span(work: WorkDesk) -> _Span:
 
 
 def _read_day(name: str, otherwise: date) -> date:
-    try:
-        return date.fromisoformat(request.args.get(name, ""))
-    except ValueError:
-        return otherwise
+    return read_day(request.args.get(name, "")) or otherwise
 
 
 def _answer_csv(conn: Connection, span: _Span) -> Response:

@@ -1,0 +1,45 @@
+"""What a person writes into a field, or into a link, is bounded before anything is made of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.web.console.form_numbers import read_day, read_moment, read_number, read_quantity
+
+SEOUL = ZoneInfo("Asia/Seoul")
+
+
+@pytest.mark.parametrize("text", ["", "²", "１", "1_0", "-1", "+1", " 1", "1e5", "0x1", "9" * 19, "9" * 5000])
+def test_no_number(text: str) -> None:
+    assert read_number(text) is None
+
+
+def test_numbers() -> None:
+    assert (read_number("0"), read_number("9" * 18)) == (0, 10**18 - 1)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "NaN", "Infinity", "-1", "1_0", "１", ".5", "5.", "9" * 41])
+def test_no_quantity(text: str) -> None:
+    assert read_quantity(text) is None
+
+
+def test_quantities() -> None:
+    assert read_quantity("1950.250") == Decimal("1950.250")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "0001-01-01", "9999-12-31T23:59", "0001-01-01T00:00+14:00", "2026-13-01", "2" * 99],
+)
+def test_no_moment(text: str) -> None:
+    assert (read_moment(text, SEOUL), read_day(text)) == (None, None)
+
+
+def test_moments() -> None:
+    assert read_moment("2026-11-20T18:00", SEOUL) == datetime(2026, 11, 20, 9, tzinfo=UTC)
+    assert read_moment("2026-11-20T18:00+02:00", SEOUL) == datetime(2026, 11, 20, 16, tzinfo=UTC)
+    assert read_day("2026-11-20") == date(2026, 11, 20)
