@@ -92,4 +92,4 @@ def take_notice(conn: Connection, session: int) -> str | None:
 def list_by_account(conn: Connection, account: int) -> Sequence[Row[Any]]:
     """Return the sessions of an account, newest first."""
     found = select(sessions).where(sessions.c.account_id == account)
-    return conn.execute(found.order_by(sessions.c.created_at.desc())).all()
+    return conn.execute(found.order_by(sessions.c.created_at.desc(), sessions.c.id.desc())).all()
