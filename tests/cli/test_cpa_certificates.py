@@ -53,8 +53,11 @@ def load(run: Run, file: Path) -> tuple[int, dict[str, Any]]:
 
 def list_held(home: Path, party: str) -> set[tuple[str, str]]:
     engine = make_engine(read_home_settings(home).database.url)
-    with read_transaction(engine) as conn:
-        return {(row.use, row.status) for row in parties.list_certificates(conn, party)}
+    try:
+        with read_transaction(engine) as conn:
+            return {(row.use, row.status) for row in parties.list_certificates(conn, party)}
+    finally:
+        engine.dispose()
 
 
 def test_a_valid_certificate_becomes_that_of_the_partner(home: Path, run: Run, certificate: Path) -> None:
