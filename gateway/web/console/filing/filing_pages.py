@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from gateway.accounts import Right
 from gateway.harmonize import format_item_template, list_item_columns, read_item_table
 from gateway.hub import InspectionReport, SignerAdmission, inspect_submission, make_inspection_rules
-from gateway.store import read_transaction, sessions, submission_drafts, write_transaction
+from gateway.store import read_transaction, submission_drafts, write_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import answer_csv
 from gateway.web.console.filing.draft_checks import DraftReport, Judge, check_draft
@@ -50,7 +50,9 @@ from gateway.web.console.filing.form_sections import (
 from gateway.web.console.filing.form_view import FormPainter, make_element_id
 from gateway.web.console.filing.submission_return import find_handed_in, hand_in_draft, mend_draft
 from gateway.web.console.form_numbers import read_number
+from gateway.web.console.page_downloads import make_download
 from gateway.web.console.page_guards import accept_files, get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 
 __all__ = ["build_filing_pages"]
@@ -254,8 +256,7 @@ def _load_open_draft(services: ConsoleServices, number: int) -> Draft:
 
 
 def _go_on(services: ConsoleServices, path: str, sentence: str) -> AnyResponse:
-    with write_transaction(services.engine, "console.notice") as conn:
-        sessions.set_notice(conn, get_visitor().session, sentence)
+    leave_notice(services, sentence)
     return redirect(path)
 
 
@@ -404,10 +405,7 @@ def _answer_file(services: ConsoleServices, draft: Draft, file: int) -> Response
         row = submission_drafts.find_file_content(conn, draft.id, file)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
-    answer = Response(row.content, content_type="application/octet-stream")
-    answer.headers.set("Content-Disposition", "attachment", filename=row.name)
-    answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return answer
+    return make_download(row.name, row.content)
 
 
 def _answer_xml(content: bytes, name: str) -> Response:

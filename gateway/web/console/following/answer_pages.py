@@ -19,8 +19,6 @@ from gateway.store import (
     cases,
     messages,
     read_transaction,
-    sessions,
-    write_transaction,
 )
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following.answer_service import (
@@ -34,6 +32,7 @@ from gateway.web.console.following.answer_service import (
 from gateway.web.console.following.case_downloads import make_attachment
 from gateway.web.console.following.case_words import name_agency, name_document
 from gateway.web.console.page_guards import get_visitor
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 
 __all__ = [
@@ -276,7 +275,5 @@ def answer_signed_post(services: ConsoleServices, case: Row[Any], number: str, a
         )
         if found:
             return show_answer(services, case, number, answer, found), HTTPStatus.UNPROCESSABLE_ENTITY
-    with write_transaction(services.engine, "console.notice") as conn:
-        sentence = translate("Your answer was handed in. The receipt is on this page.")
-        sessions.set_notice(conn, visitor.session, sentence)
+    leave_notice(services, translate("Your answer was handed in. The receipt is on this page."))
     return redirect(f"/console/cases/{case.number}/answers/{number}/{answer}", HTTPStatus.SEE_OTHER)

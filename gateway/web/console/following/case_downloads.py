@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves, make_proof
 from gateway.store import agency_requests, messages, payloads
 from gateway.web.console.following.case_signatures import list_agency_statements
+from gateway.web.console.page_downloads import make_download
 
 __all__ = ["answer_bundle", "answer_message_part", "answer_statement", "make_attachment"]
 
@@ -139,9 +140,4 @@ def _clean_name(name: str) -> str:
 
 def make_attachment(name: str, content: bytes) -> Response:
     """Return octets as a file that no browser shows."""
-    answer = Response(content, content_type="application/octet-stream")
-    clean = "-".join(_clean_name(part) for part in name.split("-"))
-    answer.headers.set("Content-Disposition", "attachment", filename=clean)
-    answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    return answer
+    return make_download("-".join(_clean_name(part) for part in name.split("-")), content)

@@ -9,11 +9,9 @@ from flask import abort, g, request
 
 from gateway.accounts import Right
 from gateway.operations import ACT_KINDS, Operator
-from gateway.store import sessions, write_transaction
-from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.page_guards import get_visitor
 
-__all__ = ["get_operator", "leave_notice", "read_reason", "require_act_right"]
+__all__ = ["get_operator", "read_reason", "require_act_right"]
 
 _LONGEST_REASON: Final = 500
 
@@ -37,9 +35,3 @@ def read_reason() -> str | None:
     """Return the reason of the form as one line; None where it is empty or too long."""
     words = " ".join(request.form.get("reason", "").split())
     return words if words and len(words) <= _LONGEST_REASON and words.isprintable() else None
-
-
-def leave_notice(services: ConsoleServices, sentence: str) -> None:
-    """Leave a sentence for the next page of this person."""
-    with write_transaction(services.engine, "console.notice") as conn:
-        sessions.set_notice(conn, get_visitor().session, sentence)

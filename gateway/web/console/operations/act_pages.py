@@ -26,11 +26,11 @@ from gateway.store import console_switches, lane_holds, lanes, operator_acts, re
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.operations.act_forms import (
     get_operator,
-    leave_notice,
     read_reason,
     require_act_right,
 )
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 
 __all__ = ["add_act_pages"]

@@ -41,6 +41,7 @@ from gateway.web.console.operations.list_requests import (
     read_list_request,
     read_text,
 )
+from gateway.web.console.page_downloads import make_download
 from gateway.web.console.page_guards import require_right
 
 __all__ = ["add_object_pages"]
@@ -89,7 +90,7 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
         with read_transaction(services.engine) as conn:
             _require_message(conn, number)
             headers, body = messages.load_parcel(conn, number)
-        return _answer_octets(f"message-{number}.http", _write_head(headers) + body)
+        return make_download(f"message-{number}.http", _write_head(headers) + body)
 
     @pages.get("/messages/<int:number>/answer")
     @require_right(Right.OBSERVE)
@@ -100,7 +101,7 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
         if answer is None:
             abort(HTTPStatus.NOT_FOUND)
         start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n".encode()
-        return _answer_octets(f"answer-{number}.http", start + _write_head(answer.headers) + answer.body)
+        return make_download(f"answer-{number}.http", start + _write_head(answer.headers) + answer.body)
 
     @pages.get("/messages/<int:number>/parts/<int:position>")
     @require_right(Right.OBSERVE)
@@ -109,7 +110,7 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
             part = messages.load_part(conn, number, position)
         if part is None:
             abort(HTTPStatus.NOT_FOUND)
-        return _answer_octets(f"message-{number}-part-{position}.bin", part.content)
+        return make_download(f"message-{number}-part-{position}.bin", part.content)
 
     @pages.get("/cases/<number>")
     @require_right(Right.OBSERVE)
@@ -196,12 +197,3 @@ def _read_case(conn: Connection, number: str) -> dict[str, Any]:
 def _write_head(headers: Mapping[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{lines}\r\n".encode()
-
-
-def _answer_octets(name: str, octets: bytes) -> Response:
-    """Return octets of a stranger as a download: no browser shows, runs or guesses them."""
-    answer = Response(octets, content_type="application/octet-stream")
-    answer.headers.set("Content-Disposition", "attachment", filename=name)
-    answer.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    return answer

@@ -21,9 +21,10 @@ from gateway.store import (
     register_searches,
 )
 from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.operations.act_forms import get_operator, leave_notice, require_act_right
+from gateway.web.console.operations.act_forms import get_operator, require_act_right
 from gateway.web.console.operations.list_requests import PAGE, read_text
 from gateway.web.console.page_guards import require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 
 __all__ = ["add_register_pages"]

@@ -15,8 +15,8 @@ from gateway.operations import Act, open_change
 from gateway.store import NewStatusNotice, read_transaction, status_notices
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.form_numbers import read_moment
-from gateway.web.console.operations.act_forms import leave_notice
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 
 __all__ = ["add_status_notice_pages"]

@@ -19,11 +19,11 @@ from gateway.store import (
     passkeys,
     read_transaction,
     sessions,
-    write_transaction,
 )
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import LANGUAGES, translate
 from gateway.web.console.people.managed_accounts import (
     NewPerson,
@@ -212,8 +212,7 @@ def _answer_act(services: ConsoleServices, visitor: Visitor, number: int, act: s
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
     if link:
         return render_template("people/link.html", name="", link=link)
-    with write_transaction(services.engine, "console.notice") as conn:
-        sessions.set_notice(conn, visitor.session, translate("It is done."))
+    leave_notice(services, translate("It is done."))
     return redirect(f"{_PATH}/{number}")
 
 

@@ -15,7 +15,7 @@ from gateway.accounts import Right
 from gateway.cases import OfficerAct, compute_act_digest, encode_act, encode_batch
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm, load_application_form
-from gateway.store import accounts, read_transaction, sessions, write_transaction
+from gateway.store import accounts, read_transaction
 from gateway.web.console.client_connection import find_client_certificate
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
@@ -39,7 +39,6 @@ __all__ = [
     "label_pointers",
     "list_possible_acts",
     "load_application",
-    "set_notice",
 ]
 
 #: The acts of officers, and the right that each one needs.
@@ -186,12 +185,6 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
 def describe_refusal(problem: GatewayError) -> str:
     """Return a problem as a sentence for a page, with its id."""
     return f"{problem.problem.id}: {problem.detail}"
-
-
-def set_notice(work: WorkDesk, sentence: str) -> None:
-    """Store the sentence for the next page of the visitor."""
-    with write_transaction(work.services.engine, "console.notice") as conn:
-        sessions.set_notice(conn, get_visitor().session, sentence)
 
 
 def load_application(services: ConsoleServices, conn: Connection, number: str) -> ApplicationForm:

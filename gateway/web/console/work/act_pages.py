@@ -15,6 +15,7 @@ from gateway.cases import DecisionAct, list_unsent_words
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 from gateway.web.console.work.act_desk import (
     ACT_RIGHTS,
@@ -24,7 +25,6 @@ from gateway.web.console.work.act_desk import (
     describe_refusal,
     get_officer,
     list_possible_acts,
-    set_notice,
 )
 from gateway.web.console.work.act_forms import ActForm, read_act_form
 from gateway.web.officers import ApplicationView
@@ -152,7 +152,7 @@ def _do_act(
         refusal = translate("The passkey was not accepted.")
         told = _render_preview(work, kind, opened, decided, problem=refusal)
         return told, HTTPStatus.UNPROCESSABLE_ENTITY
-    set_notice(work, sentence)
+    leave_notice(work.services, sentence)
     return redirect(f"/console/applications/{decided.number}")
 
 

@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
 from gateway.store import write_transaction
 from gateway.web.console.page_guards import get_visitor, require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
 from gateway.web.console.passkey_challenges import take_confirmation
 from gateway.web.console.work.act_desk import (
@@ -30,7 +31,6 @@ from gateway.web.console.work.act_desk import (
     encode_acts,
     get_officer,
     list_possible_acts,
-    set_notice,
 )
 from gateway.web.console.work.act_forms import ActForm, read_decision_fields
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod
@@ -59,7 +59,7 @@ def add_batch_pages(pages: Blueprint, work: WorkDesk) -> None:
         chosen = _open_chosen(work)
         refusal = _find_refusal(chosen)
         if refusal is not None:
-            set_notice(work, refusal)
+            leave_notice(work.services, refusal)
             return redirect("/console/work")
         step = request.form.get("step")
         if step not in ("preview", "confirm"):

@@ -10,8 +10,9 @@ from werkzeug.wrappers import Response
 from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.web.console.page_guards import require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import WorkDesk, describe_refusal, get_officer, set_notice
+from gateway.web.console.work.act_desk import WorkDesk, describe_refusal, get_officer
 
 __all__ = ["add_claim_pages"]
 
@@ -27,7 +28,7 @@ def add_claim_pages(pages: Blueprint, work: WorkDesk) -> None:
         plain = number.isascii() and number.isalnum() and version.isascii() and version.isdigit()
         if act not in _ACTS or not plain:
             abort(HTTPStatus.BAD_REQUEST)
-        set_notice(work, _change(work, act, number, int(version[:9])))
+        leave_notice(work.services, _change(work, act, number, int(version[:9])))
         return redirect("/console/work" if act == "take" else f"/console/applications/{number}")
 
 

@@ -13,8 +13,9 @@ from gateway.cases import list_unsent_words
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
 from gateway.web.console.page_guards import require_right
+from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
-from gateway.web.console.work.act_desk import DecidedAct, WorkDesk, describe_refusal, get_officer, set_notice
+from gateway.web.console.work.act_desk import DecidedAct, WorkDesk, describe_refusal, get_officer
 from gateway.web.officers import ApplicationView, ProposalView
 
 __all__ = ["add_proposal_pages"]
@@ -38,7 +39,7 @@ def add_proposal_pages(pages: Blueprint, work: WorkDesk) -> None:
     def end_proposal(number: str) -> _Page:
         form, view = work.open_application(number)
         if view.proposal is None or str(view.proposal.id) != request.form.get("proposal"):
-            set_notice(work, translate("This proposal is no longer waiting."))
+            leave_notice(work.services, translate("This proposal is no longer waiting."))
             return redirect(f"/console/applications/{number}")
         try:
             sentence = _end(work, number, view.proposal)
@@ -50,7 +51,7 @@ def add_proposal_pages(pages: Blueprint, work: WorkDesk) -> None:
             return _render(
                 work, (form, view, view.proposal), problem=refusal
             ), HTTPStatus.UNPROCESSABLE_ENTITY
-        set_notice(work, sentence)
+        leave_notice(work.services, sentence)
         return redirect(f"/console/applications/{number}")
 
 
