@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from lxml import etree
 from gateway.share import get_data_folder
 from gateway.wire.mime import read_http_message, read_multipart_related
 from gateway.wire.schema_sets import SchemaSet
-from gateway.wire.xml import parse_xml, serialize_element
+from gateway.wire.xml import parse_xml
+from tests.kit.schema_mutants import compare_schemas
 from tests.wire.tree_mutations import mutate
 
 HEADER = b"""<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" xmlns:x="urn:other"
@@ -121,21 +121,7 @@ def _messages(vectors: Path) -> list[etree._Element]:
 def _disagreements(
     ours: SchemaSet, theirs: SchemaSet, documents: list[etree._Element], count: int, seed: int
 ) -> tuple[list[str], int]:
-    rng = random.Random(seed)
-    found: list[str] = []
-    accepted = judged = 0
-    while judged < count:
-        root, done = mutate(rng, rng.choice(documents))
-        octets = serialize_element(root)
-        if b"xml:id=" in octets:  # no schema's matter: the parser itself wants an NCName there
-            continue
-        judged += 1
-        # Each schema gets a tree of its own: validation marks the ID attributes it meets.
-        here, there = ours.is_valid(etree.fromstring(octets)), theirs.is_valid(etree.fromstring(octets))
-        accepted += here
-        if here != there:
-            found.append(f"{done}: ours {here}, published {there}")
-    return found, accepted
+    return compare_schemas(ours, theirs, mutate, documents, count, seed)
 
 
 @pytest.mark.vectors

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
 from gateway.share import get_data_folder
-from gateway.wire import SchemaSet, parse_xml, serialize_element
+from gateway.wire import SchemaSet, parse_xml
 from tests.agreements.cpa.documents import list_real_files, mutate_agreement
+from tests.kit.schema_mutants import compare_schemas
 
 OURS = "ebms2/cpp-cpa-2_0.xsd"
 
@@ -45,21 +45,8 @@ def _compare(
     published: SchemaSet, documents: list[etree._Element], count: int, seed: int
 ) -> tuple[list[str], int]:
     ours = SchemaSet.load_cached(get_data_folder("xsd"), OURS)
-    rng, small = random.Random(seed), sorted(documents, key=lambda one: len(list(one.iter())))[:14]
-    found: list[str] = []
-    accepted = judged = 0
-    while judged < count:
-        root, done = mutate_agreement(rng, rng.choice(small))
-        octets = serialize_element(root)
-        if b"xml:id=" in octets:  # no schema's matter: the parser itself wants an NCName there
-            continue
-        judged += 1
-        # Each schema gets a tree of its own: validation marks the ID attributes it meets.
-        here, there = ours.is_valid(etree.fromstring(octets)), published.is_valid(etree.fromstring(octets))
-        accepted += here
-        if here != there:
-            found.append(f"{done}: ours {here}, published {there}")
-    return found, accepted
+    small = sorted(documents, key=lambda one: len(list(one.iter())))[:14]
+    return compare_schemas(ours, published, mutate_agreement, small, count, seed)
 
 
 @pytest.mark.vectors
