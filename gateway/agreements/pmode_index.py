@@ -155,6 +155,17 @@ class PModeIndex:
             PMODE_UNKNOWN, f"no P-Mode of {pmode.agreement[:_SHOWN]!r} sends {action!r} back", pmode.id
         )
 
+    def find_signal_endpoint(self, pmode: PMode, at: datetime) -> str | None:
+        """Return where signals about a message of `pmode` are posted to its From party, None for nowhere.
+
+        Without a reply endpoint it is the address at which the From party takes messages under the
+        same agreement.
+        """
+        if pmode.reply_endpoint is not None:
+            return pmode.reply_endpoint
+        back = self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ())
+        return next((one.endpoint for one in back if one.endpoint and one.is_in_force(at)), None)
+
     def _check_agreement(self, agreement: str, at: datetime) -> None:
         pmodes = self._agreements.get(agreement)
         if pmodes is None:

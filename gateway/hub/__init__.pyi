@@ -34,6 +34,8 @@ from .officers import record_performed_act as record_performed_act
 from .officers import record_refused_act as record_refused_act
 from .officers import switch_agency_back as switch_agency_back
 from .officers import switch_agency_to_console as switch_agency_to_console
+from .outbox.delivery_failures import issue_delivery_failure as issue_delivery_failure
+from .outbox.delivery_failures import queue_delivery_failure as queue_delivery_failure
 from .outbox.late_receipts import issue_late_receipt as issue_late_receipt
 from .outbox.late_receipts import probe_signing_key as probe_signing_key
 from .outbox.line_limit import LineLimit as LineLimit

@@ -25,6 +25,7 @@ from gateway.message_model import (
     StatusRequest,
     StatusResponse,
     Unit,
+    UserMessage,
 )
 from gateway.pki import Certificate, CertificateUse, Signer, Verdict
 from gateway.wire import DEFAULT_LIMITS, WireLimits
@@ -183,6 +184,17 @@ class ProtocolCore(typing.Protocol):
         self, problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
     ) -> ErrorSignal | None:
         """Return the signal that reports the problem to the sender of `ref`, or None."""
+
+    def make_delivery_failure(
+        self,
+        message: UserMessage,
+        problem: GatewayError,
+        context: ProtocolContext,
+        *,
+        certain: bool,
+        reporter: Party | None = None,
+    ) -> ErrorSignal:
+        """Return the signal that tells the sender that its message did not reach its destination."""
 
     def reject_parcel(
         self, problem: GatewayError, parcel: Parcel, context: ProtocolContext

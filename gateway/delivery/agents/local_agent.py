@@ -1,4 +1,4 @@
-"""Runs the hub's own tasks: admission, conclusion, notification of the applicant, late receipts."""
+"""Runs the hub's own tasks: admission, conclusion, notification of the applicant, late signals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from gateway.hub import (
     Hub,
     admit_submission,
     conclude_case,
+    issue_delivery_failure,
     issue_late_receipt,
     notify_applicant,
     probe_signing_key,
+    queue_delivery_failure,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
 
@@ -51,12 +53,17 @@ def _run_late_receipt(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> No
     issue_late_receipt(hub, int(lease.subject_id), lease.parameters["said"], finish)
 
 
+def _run_delivery_failure(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    issue_delivery_failure(hub, int(lease.subject_id), lease.parameters["said"], finish)
+
+
 _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_admission,
     "conclude": _run_conclusion,
     "notify": _run_notification,
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
+    "failure": _run_delivery_failure,
 }
 
 
@@ -80,7 +87,10 @@ class LocalAgent:
         return self._plan
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Leave the task to an operator; a message that could not be admitted becomes FAILED."""
+        """Leave the task to an operator.
+
+        A message that could not be admitted becomes FAILED, and its sender is told (ebMS 2.0 §6.5.7).
+        """
         delivery, problem = what.delivery, what.problem.problem.id
         task = str(delivery.parameters.get("task"))
         if task == "admit":
@@ -88,5 +98,8 @@ class LocalAgent:
             row = messages.find_by_id(conn, message)
             if row is not None and row.state == "ACCEPTED":
                 messages.apply_event(conn, message, StateEvent("fail", what.at, _ACTOR, problem), problem)
+                # What went wrong in detail is ours, and not for the sender.
+                told = GatewayError(what.problem.problem, "the message is stored and was not processed")
+                queue_delivery_failure(conn, message, told, what.at)
         data = {"task": task[:40], "problem": problem}
         record_evidence(conn, "failed", delivery.subject_type, delivery.subject_id, None, data, what.at)

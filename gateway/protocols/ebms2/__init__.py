@@ -37,6 +37,7 @@ from gateway.protocols.ebms2.answer_signals import (
     make_receipt,
     make_status_response,
 )
+from gateway.protocols.ebms2.delivery_failure import make_delivery_failure
 from gateway.protocols.ebms2.envelope_writer import NAMESPACES, write_envelope
 from gateway.protocols.ebms2.header_blocks import (
     HeaderBlocks,
@@ -58,6 +59,7 @@ __all__ = [
     "get_unit_kind",
     "has_synchronous_answer",
     "is_answerable",
+    "make_delivery_failure",
     "make_error_signal",
     "make_fault_response",
     "make_pong",

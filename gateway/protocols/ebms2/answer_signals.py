@@ -32,6 +32,7 @@ __all__ = [
     "ANSWERS",
     "check_answer",
     "check_time_to_live",
+    "describe_problem",
     "is_answerable",
     "make_error_signal",
     "make_pong",
@@ -86,15 +87,18 @@ def make_error_signal(
     code = problem.problem.ebms2
     if code is None or not is_answerable(ref):
         return None
-    # Details of our own faults are not disclosed to other parties.
-    words = problem.problem.title if problem.problem.ours else problem.detail
-    entry = ErrorEntry(
-        code=code,
-        severity="Error",
-        location=_replace_unprintable(problem.location),
-        description=f"{problem.problem.id} {_replace_unprintable(words)}",
-    )
+    location, words = describe_problem(problem)
+    entry = ErrorEntry(code=code, severity="Error", location=location, description=words)
     return ErrorSignal(**_make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
+
+
+def describe_problem(problem: GatewayError) -> tuple[str, str]:
+    """Return the location and the words in which another party is told a problem.
+
+    Details of our own faults are not disclosed to other parties.
+    """
+    words = problem.problem.title if problem.problem.ours else problem.detail
+    return _replace_unprintable(problem.location), f"{problem.problem.id} {_replace_unprintable(words)}"
 
 
 def _replace_unprintable(words: str) -> str:

@@ -62,6 +62,7 @@ ELSEWHERE = {
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",
     "delivery.put_aside": "nothing follows from it: what is deadly stays so, and is put aside again",
+    "failures.told": "tests/flows/test_delivery_failures.py",
     "fetch.answers": "tests/flows: a worker comes back late with answers",
     "fetch.done": "tests/flows: a worker comes back late with answers",
     "fetch.failed": "nothing follows from it: a word for the operator",

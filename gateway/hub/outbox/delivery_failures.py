@@ -1,0 +1,102 @@
+"""Tells the From party that an acknowledged message did not reach its destination (ebMS 2.0 §6.5.7).
+
+The transaction that gives a message up queues a task. The task composes and signs the
+DeliveryFailure outside of any transaction, and stores it with its POST. A message has one
+such task at most, so its sender is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.errors import PROBLEMS, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.hub import Hub
+from gateway.hub.outbox.kept_documents import is_filed_without_ebxml
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
+from gateway.hub.outbox.signal_outbox import OutgoingPost, enqueue_post
+from gateway.message_model import UserMessage
+from gateway.protocols import PROTOCOLS, Parcel
+from gateway.store import HttpResponse, messages, read_transaction, write_transaction
+
+__all__ = ["issue_delivery_failure", "queue_delivery_failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class _SealedFailure:
+    """A sealed DeliveryFailure and where it is posted."""
+
+    endpoint: str
+    answer: HttpResponse
+    digest: str
+
+
+def queue_delivery_failure(
+    conn: Connection, message: int, problem: GatewayError, at: datetime, *, certain: bool = True
+) -> bool:
+    """Queue a DeliveryFailure about a stored message, in the transaction that gives the message up.
+
+    `certain` says that the message was not delivered and will not be; otherwise it may have been.
+    Return False when there is nothing to tell: the message is ours, a signal or was filed without
+    ebXML, or its sender was told before.
+    """
+    row = messages.find_by_id(conn, message)
+    if row is None or (row.direction, row.kind) != ("in", "UserMessage") or is_filed_without_ebxml(row):
+        return False
+    said = {
+        "problem": problem.problem.id,
+        "detail": problem.detail[:500],
+        "location": problem.location[:500],
+        "certain": certain,
+    }
+    return enqueue_task(conn, "failure", ("message", message), f"failure:{message}", at, said=said)
+
+
+def issue_delivery_failure(hub: Hub, message: int, said: Mapping[str, Any], finish: FinishLease) -> None:
+    """Sign the DeliveryFailure of a message and queue its POST; evidence says what was told.
+
+    A sender that asked for no acknowledgment is told nothing. Where the agreement has no address
+    for signals, nothing is sent, and the evidence says so.
+    """
+    with read_transaction(hub.engine) as conn:
+        row = messages.find_by_id(conn, message)
+        parcel = hub.make_parcel(*messages.load_parcel(conn, message))
+    made = None if row is None else _seal_failure(hub, row, parcel, said)
+    now = hub.clock()
+    with write_transaction(hub.engine, "failures.told") as conn:
+        if row is not None:
+            if made is not None:
+                post = OutgoingPost(made.endpoint, row.from_party, f"failure-post:{message}", str(message))
+                enqueue_post(conn, post, made.answer, now)
+            data = {
+                "message_id": row.message_id,
+                "problem": said["problem"],
+                "severity": "Error" if said["certain"] else "Warning",
+                "told": made is not None,
+            }
+            digest = None if made is None else made.digest
+            record_evidence(conn, "DeliveryFailure", "message", message, digest, data, now)
+        finish(conn)
+
+
+def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, said: Mapping[str, Any]) -> _SealedFailure | None:
+    """Return the sealed DeliveryFailure, None when there is none to send."""
+    knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
+    now = hub.clock()
+    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "", now)
+    endpoint = None if pmode is None else knowledge.book.find_signal_endpoint(pmode, now)
+    unit = protocol.read_sent_unit(parcel, hub.limits).unit
+    if endpoint is None or not isinstance(unit, UserMessage) or unit.ack_requested is None:
+        return None
+    problem = GatewayError(PROBLEMS[said["problem"]], said["detail"], said["location"])
+    context = hub.make_protocol_context(knowledge)
+    signal = protocol.make_delivery_failure(unit, problem, context, certain=said["certain"])
+    sealed = protocol.seal((signal,), pmode, context)
+    with sealed.body.open_stream() as stream:
+        answer = HttpResponse(200, dict(sealed.headers), stream.read())
+    return _SealedFailure(endpoint, answer, sealed.body.sha256_hex)

@@ -1,0 +1,37 @@
+"""Makes the DeliveryFailure that tells a From party what became of its message (ebMS 2.0 §6.5.7)."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+from gateway.message_model import ErrorEntry, ErrorSignal, Party, UserMessage
+from gateway.protocols.core import ProtocolContext
+from gateway.protocols.ebms2.answer_signals import describe_problem
+
+__all__ = ["make_delivery_failure"]
+
+
+def make_delivery_failure(
+    message: UserMessage,
+    problem: GatewayError,
+    context: ProtocolContext,
+    *,
+    certain: bool,
+    reporter: Party | None = None,
+) -> ErrorSignal:
+    """Return the MessageError that tells the sender that a message did not reach its destination.
+
+    The severity is Error when it is `certain` that the message was not delivered, else Warning.
+    `reporter` is who gave up where that is not the To party, as at an intermediary.
+    """
+    location, words = describe_problem(problem)
+    entry = ErrorEntry("DeliveryFailure", "Error" if certain else "Warning", location, words)
+    return ErrorSignal(
+        message_id=context.make_message_id(),
+        conversation_id=message.conversation_id,
+        sender=message.receiver if reporter is None else reporter,
+        receiver=message.sender,
+        agreement=message.agreement,
+        timestamp=context.now,
+        ref_to_message_id=message.message_id,
+        errors=(entry,),
+    )
