@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right, find_relying_party
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
 from gateway.web.console.client_connection import find_client_certificate, find_client_network
@@ -24,7 +24,13 @@ from gateway.web.console.operations import build_operations_pages, build_status_
 from gateway.web.console.page_formats import add_page_formats
 from gateway.web.console.page_guards import find_accepted_octets, get_home_path
 from gateway.web.console.page_security import COOKIE, FORM_TOKEN, add_security_headers, find_forgery
-from gateway.web.console.page_translations import LANGUAGES, get_translations
+from gateway.web.console.page_translations import (
+    LANGUAGES,
+    get_translations,
+    show_word,
+    translate,
+    translate_word,
+)
 from gateway.web.console.passkey_pages import build_passkey_pages
 from gateway.web.console.people.people_pages import build_people_pages
 from gateway.web.console.people.welcome_pages import build_welcome_pages
@@ -70,6 +76,7 @@ def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
         lambda one, more, number: get_translations(g.language).ngettext(one, more, number),
         newstyle=True,
     )
+    environment.filters |= {"word": show_word, "plain_word": translate_word}
     add_page_formats(environment, services.settings.hub.time_zone)
     application.context_processor(lambda: _list_page_values(services))
 
@@ -89,6 +96,7 @@ def _list_page_values(services: ConsoleServices) -> dict[str, Any]:
         "real_url": services.settings.console.real_url,
         "has_certificate": lambda: find_client_certificate(request) is not None,
         "openid_label": _find_openid_label(services),
+        "name_problem": lambda name: PROBLEMS[name].title if name in PROBLEMS else name,
         "passkeys_work": find_relying_party(services.public_url) is not None,
     }
 
@@ -151,7 +159,26 @@ def _answer_http_error(error: HTTPException) -> AnyResponse | tuple[str, int]:
     if isinstance(error.response, Response) or (error.code or 500) < HTTPStatus.BAD_REQUEST:
         return error.get_response()
     code = error.code or 500
-    return render_template("error.html", status=code, sentence=error.description), code
+    return render_template("error.html", status=code, refusal=_describe_refusal(error)), code
+
+
+def _describe_refusal(error: HTTPException) -> str:
+    """Return why a request was refused, in the language of the request.
+
+    Where no page has said why, the sentence is that of the status.
+    """
+    if error.description and error.description != type(error).description:
+        return translate_word(error.description)
+    usual = {
+        HTTPStatus.BAD_REQUEST: translate("The request is not complete, or it cannot be understood."),
+        HTTPStatus.FORBIDDEN: translate("Your role does not have the right to see this page."),
+        HTTPStatus.NOT_FOUND: translate("There is nothing at this address for your organisation."),
+        HTTPStatus.METHOD_NOT_ALLOWED: translate(
+            "This address is not for a page. Go back, and use the button."
+        ),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: translate("What was sent is too large."),
+    }
+    return usual.get(HTTPStatus(error.code or 500)) or translate("The request was not accepted.")
 
 
 def _answer_problem(problem: GatewayError) -> tuple[str, int]:

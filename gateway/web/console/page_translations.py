@@ -16,8 +16,9 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
 from flask import g
+from markupsafe import Markup
 
-__all__ = ["LANGUAGES", "get_translations", "translate"]
+__all__ = ["LANGUAGES", "get_translations", "show_word", "translate", "translate_word"]
 
 #: The languages, each with its own name.
 LANGUAGES: Final = {"en": "English", "ko": "한국어"}
@@ -42,3 +43,20 @@ def get_translations(language: str) -> NullTranslations:
 def translate(sentence: str) -> str:
     """Return a sentence in the language of the present request."""
     return get_translations(g.language).gettext(sentence)
+
+
+def translate_word(word: str) -> str:
+    """Return a word of a table in the language of the request: a role, a state, a text of the catalogue.
+
+    Such words are not literals of the pages; tests list them from their tables. One without a translation
+    stays as it is.
+    """
+    return get_translations(g.language).gettext(word) if word else ""
+
+
+def show_word(word: str | None) -> Markup:
+    """Return the element that shows a word of a table: marked as English where it has no translation."""
+    said = translate_word(word or "")
+    if said == word and g.language != "en":
+        return Markup('<span lang="en">{}</span>').format(said)
+    return Markup("{}").format(said)

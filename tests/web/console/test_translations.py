@@ -12,10 +12,16 @@ import pytest
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po
 
+from gateway.accounts import ROLES, OrganisationKind
+from gateway.errors import PROBLEMS
+from gateway.state_machines import MACHINES
 from gateway.web.console.page_translations import LANGUAGES
+from tests.kit.console import Console
 
 CONSOLE = Path(str(files("gateway.web.console")))
 OTHERS = sorted(set(LANGUAGES) - {"en"})
+#: Problems between the messaging programs of partners, which no officer and no trader meets on a page.
+OF_MACHINES = {"GW215", "GW216", *(f"GW{number}" for number in range(315, 322)), "GW902", "GW903"}
 FIELD = re.compile(r"%\((\w+)\)s|\{(\w*)\}")
 
 
@@ -35,6 +41,29 @@ def list_python_sentences() -> Iterator[str]:
                     yield str(first.value)
 
 
+def list_refusals() -> Iterator[str]:
+    """Yield the sentences with which pages refuse a request: `abort(status, sentence)`."""
+    for source in sorted(CONSOLE.rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "abort":
+                yield from (str(one.value) for one in node.args[1:] if isinstance(one, ast.Constant))
+
+
+def list_table_words() -> Iterator[str]:
+    """Yield the words of tables that pages show: roles, states, outcomes, and the texts of problems."""
+    yield from ROLES
+    yield from OrganisationKind
+    for machine in MACHINES.values():
+        yield from machine.states
+    yield from ("APPROVED", "PARTIAL", "REJECTED", "APPROVED_WITH_CONDITIONS", "NOT_CONCERNED")
+    yield from ("ACTIVE", "SUSPENDED", "RETIRED", "PENDING", "DRAFT", "DONE", "RETURNED", "WITHDRAWN")
+    yield from ("applicant", "carrier", "customs", "agency", "hub", "voucher")
+    yield from ("password", "passkey", "certificate")
+    for problem in PROBLEMS.values():
+        if problem.id not in OF_MACHINES:
+            yield from (problem.title, problem.meaning, problem.remedy)
+
+
 def read_translations(language: str) -> list[tuple[str, str, str]]:
     """Return the file, the sentence and its translation of each entry."""
     found = []
@@ -50,7 +79,8 @@ def read_translations(language: str) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_sentence_of_the_pages_is_translated(language: str) -> None:
     translated = {said for _, said, told in read_translations(language) if told}
-    missing = ({*list_template_sentences()} | {*list_python_sentences()}) - translated
+    said = {*list_template_sentences(), *list_python_sentences(), *list_refusals(), *list_table_words()}
+    missing = said - translated
     assert not missing, sorted(missing)
 
 
@@ -79,3 +109,18 @@ def test_a_per_cent_sign_of_a_sentence_stands_for_a_field(language: str) -> None
         told for _, said, told in read_translations(language) if alone.search(said) or alone.search(told)
     ]
     assert not wrong
+
+
+def test_pages_show_roles_states_and_refusals_in_the_language_of_the_reader(console: Console) -> None:
+    console.add_account("kim", ("operator", "hub"), "administrator")
+    kim = console.enter("kim")
+    kim.get("/console/account")
+    kim.post("/console/language", language="ko")
+    assert "시스템 관리자" in kim.get("/console/account").text
+    people = kim.get("/console/people").text
+    assert "operator/hub:시스템 관리자" in people
+    assert "operator/hub:administrator" in kim.get("/console/people?format=csv").text
+    assert '<option value="FAILED">실패</option>' in kim.get("/console/operations/deliveries").text
+    assert "신고인에게 제출 권한 없음" in kim.get("/console/operations/problems/GW405").text
+
+    assert "이 주소에는" in kim.get("/console/nothing").text

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from flask import g
+
 from gateway.errors import (
     ATTACHMENT_MISMATCH,
     CODE_UNKNOWN,
@@ -21,7 +23,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.harmonize import FormValues, compose_submission, index_field_places
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_translations import translate, translate_word
 from gateway.wire import serialize_element
 from gateway.xmlsec import compute_unsigned_digest
 
@@ -139,4 +141,7 @@ def describe_finding(one: InspectionFinding) -> str:
     if one.message.endswith("may not be given here"):
         return translate("This may not be given here.")
     said = _SENTENCES.get(one.problem.id)
-    return one.message if said is None else said()
+    if said is not None:
+        return said()
+    # What exactly is wrong is said in English only; its detail stands below the title.
+    return one.message if g.language == "en" else translate_word(one.problem.title)

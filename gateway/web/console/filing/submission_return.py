@@ -18,7 +18,7 @@ from gateway.message_model import Payload
 from gateway.store import cases, messages, read_transaction, submission_drafts, write_transaction
 from gateway.web.console.filing.draft_checks import DraftFinding, Judge, check_draft, check_signed
 from gateway.web.console.filing.draft_service import load_named_files
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_translations import translate, translate_word
 from gateway.wire import DS, parse_xml
 from gateway.xmlsec import compute_unsigned_digest
 
@@ -76,7 +76,7 @@ def _compare_document(services: ConsoleServices, content: bytes, wanted: str) ->
 
 
 def _describe_problem(problem: GatewayError) -> DraftFinding:
-    return DraftFinding(problem.problem.title, problem.detail, problem.problem.id, None)
+    return DraftFinding(translate_word(problem.problem.title), problem.detail, problem.problem.id, None)
 
 
 def _make_filing(

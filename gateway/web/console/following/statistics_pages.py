@@ -28,7 +28,7 @@ from gateway.web.console.following.case_words import (
 )
 from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_translations import translate, translate_word
 
 __all__ = ["answer_statistics"]
 
@@ -167,7 +167,9 @@ def _make_problem_chart(conn: Connection, period: _Period) -> Chart:
         # A refused submission is counted as a message as well.
         found[problem] = max(found.get(problem, 0), number)
     most = sorted(found.items(), key=lambda one: (-one[1], one[0]))[:_MOST_PROBLEMS]
-    labels = tuple(f"{name} {PROBLEMS[name].title}" if name in PROBLEMS else name for name, _ in most)
+    labels = tuple(
+        f"{name} {translate_word(PROBLEMS[name].title)}" if name in PROBLEMS else name for name, _ in most
+    )
     values = tuple(number for _, number in most)
     title = translate("Most frequent errors")
     return Chart("errors", title, translate("Error"), labels, (Series(translate("Number of times"), values),))

@@ -112,7 +112,7 @@ def _make_filter(visitor: Visitor, status: str) -> AccountFilter:
     return AccountFilter(kind if kind in set(OrganisationKind) else "", code, status)
 
 
-def _name_roles(conn: Connection, visitor: Visitor, found: ListPage) -> Mapping[int, str]:
+def _name_roles(conn: Connection, visitor: Visitor, found: ListPage) -> Mapping[int, Sequence[str]]:
     """Return the roles of each account, as the manager may know them."""
     own = visitor.organisation
     named: dict[int, list[str]] = {}
@@ -121,15 +121,15 @@ def _name_roles(conn: Connection, visitor: Visitor, found: ListPage) -> Mapping[
             named.setdefault(one.account_id, []).append(f"{one.kind}/{one.organisation}:{one.role}")
         elif (one.kind, one.organisation) == (own.kind, own.code):
             named.setdefault(one.account_id, []).append(one.role)
-    return {number: ", ".join(roles) for number, roles in named.items()}
+    return {number: tuple(roles) for number, roles in named.items()}
 
 
-def _make_cells(row: Mapping[str, Any], roles: Mapping[int, str]) -> Sequence[Any]:
+def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> Sequence[Any]:
     return (
         row["name"],
         row["display_name"],
         row["status"],
-        roles.get(row["id"], ""),
+        ", ".join(roles.get(row["id"], ())),
         row["has_password"],
         row["passkeys"],
         row["has_certificate"],
