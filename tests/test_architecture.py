@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"share"},
     "pki": {"share"},
     "xmlsec": {"wire", "pki"},
+    "encryption": {"wire", "pki"},
     "recognition": {"wire", "xmlsec", "pki"},
     "accounts": set(),
     "agreements": {"wire", "pki"},
-    "protocols": {"wire", "xmlsec", "pki", "agreements"},
+    "protocols": {"wire", "xmlsec", "encryption", "pki", "agreements"},
     "harmonize": {"wire", "share"},
     "cases": {"harmonize", "state_machines", "wire"},
     "store": {"state_machines"},
@@ -60,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance": {"wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "share", "cases"},
 }  # fmt: skip
 PURE = (
-    *("message_model", "state_machines", "errors", "wire", "xmlsec", "pki", "recognition"),
+    *("message_model", "state_machines", "errors", "wire", "xmlsec", "encryption", "pki", "recognition"),
     *("accounts", "agreements", "protocols", "harmonize", "cases"),
 )
 # The examiner is the process in which the pure code may be killed.

@@ -220,3 +220,39 @@ CREDENTIALS_REFUSED = Problem(
     ),
     http=401,
 )
+
+ENCRYPTION_MISMATCH = Problem(
+    id="GW215",
+    title="payload not encrypted as agreed",
+    meaning=(
+        "A payload is in clear where encryption is agreed, is encrypted where it is not, or its encrypted "
+        "form is wrong."
+    ),
+    cause=(
+        "The sender's software follows another version of the agreement, or writes an encrypted form that "
+        "the profile does not have."
+    ),
+    remedy=(
+        "Encrypt each payload exactly as the agreement says. The location names the payload, or the element "
+        "of its encrypted form."
+    ),
+    ebms2="SecurityFailure",
+    ebms3="EBMS:0103",
+    soap="wsse:InvalidSecurity",
+    http=500,
+)
+
+ENCRYPTION_ALGORITHM_REFUSED = Problem(
+    id="GW216",
+    title="encryption algorithm refused",
+    meaning="A payload is encrypted by an algorithm that is not known, not agreed, or not allowed by policy.",
+    cause="CBC, Triple DES or RSA 1.5 under the policy `strict`, SHA-1 in OAEP, or a cipher nobody agreed.",
+    remedy=(
+        "Encrypt with AES-GCM, and the key with RSA-OAEP and SHA-256. Operator: a P-Mode may name an older "
+        "policy for reading."
+    ),
+    ebms2="SecurityFailure",
+    ebms3="EBMS:0103",
+    soap="wsse:UnsupportedAlgorithm",
+    http=500,
+)

@@ -31,6 +31,11 @@ from .certificates import Certificate as Certificate
 from .certificates import CertificateRules as CertificateRules
 from .certificates import read_certificate as read_certificate
 from .certificates import read_certificates as read_certificates
+from .decryption_keys import DecryptionKey as DecryptionKey
+from .decryption_keys import KeyPadding as KeyPadding
+from .decryption_keys import RsaDecryptionKey as RsaDecryptionKey
+from .decryption_keys import encrypt_key as encrypt_key
+from .decryption_keys import load_decryption_key as load_decryption_key
 from .fetched_data_acceptance import AcceptanceTerms as AcceptanceTerms
 from .fetched_data_acceptance import OcspQuery as OcspQuery
 from .fetched_data_acceptance import accept_delta_list as accept_delta_list

@@ -43,6 +43,7 @@ from .namespaces import X509_PKI_PATH_TOKEN as X509_PKI_PATH_TOKEN
 from .namespaces import X509_TOKEN as X509_TOKEN
 from .namespaces import XADES as XADES
 from .namespaces import XENC as XENC
+from .namespaces import XENC11 as XENC11
 from .namespaces import XLINK as XLINK
 from .namespaces import XML as XML
 from .namespaces import XSI as XSI

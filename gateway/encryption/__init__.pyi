@@ -1,0 +1,8 @@
+from .cms_envelope import read_envelope as read_envelope
+from .encrypted_data import read_encrypted_data as read_encrypted_data
+from .encrypted_payload import decrypt_payload as decrypt_payload
+from .encryption_policies import AgreedAlgorithms as AgreedAlgorithms
+from .encryption_policies import get_encryption_policy as get_encryption_policy
+from .encryption_policies import select_agreed_algorithms as select_agreed_algorithms
+from .payload_encryption import encrypt_as_cms as encrypt_as_cms
+from .payload_encryption import encrypt_as_xml as encrypt_as_xml

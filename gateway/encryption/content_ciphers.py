@@ -1,0 +1,118 @@
+"""Ciphers of content: AES in GCM, and for older partners block ciphers in CBC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+from gateway.encryption.encryption_policies import (
+    AES_128_CBC,
+    AES_128_GCM,
+    AES_192_CBC,
+    AES_192_GCM,
+    AES_256_CBC,
+    AES_256_GCM,
+    SEED_128_CBC,
+    TRIPLE_DES_CBC,
+)
+
+__all__ = ["CIPHERS", "GCM_TAG", "CipherText", "ContentCipher", "DecryptedOctets"]
+
+#: Octets of the tag (XML Encryption 1.1 §5.2.4, RFC 5084 §3.2); shorter ones are refused.
+GCM_TAG: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CipherText:
+    """Encrypted octets: the initialization vector, the octets, for GCM the tag and what it covers beside."""
+
+    vector: bytes
+    octets: bytes
+    tag: bytes = b""
+    beside: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DecryptedOctets:
+    """What came of a decryption; `content` is to be thrown away unless it is `sound`.
+
+    There is content in every case, so that what is computed over it takes the same time.
+    """
+
+    content: bytes
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContentCipher:
+    """One cipher: octets of its key and of its initialization vector, and whether it authenticates."""
+
+    uri: str
+    key_octets: int
+    vector_octets: int
+    make: Callable[[bytes], Any]
+
+    @property
+    def authenticates(self) -> bool:
+        """Return whether a changed octet is noticed by the cipher itself."""
+        return self.make is AESGCM
+
+    def encrypt(self, key: bytes, vector: bytes, content: bytes) -> CipherText:
+        """Return `content` encrypted; CBC is padded with octets that name their number."""
+        if self.authenticates:
+            sealed = AESGCM(key).encrypt(vector, content, None)
+            return CipherText(vector, sealed[:-GCM_TAG], sealed[-GCM_TAG:])
+        # Such a padding is one of XML Encryption 1.1 §5.2.2 and that of RFC 5652 §6.3.
+        count = self.vector_octets - len(content) % self.vector_octets
+        work = Cipher(self.make(key), CBC(vector)).encryptor()
+        return CipherText(vector, work.update(content + bytes([count]) * count) + work.finalize())
+
+    def decrypt(self, key: bytes, text: CipherText) -> DecryptedOctets:
+        """Return what the key makes of encrypted octets, never raising for what they are."""
+        if len(text.vector) != self.vector_octets:
+            return DecryptedOctets(b"", sound=False)
+        return self._open_gcm(key, text) if self.authenticates else self._open_cbc(key, text)
+
+    def _open_gcm(self, key: bytes, text: CipherText) -> DecryptedOctets:
+        if len(text.tag) != GCM_TAG:
+            return DecryptedOctets(b"", sound=False)
+        try:
+            content = AESGCM(key).decrypt(text.vector, text.octets + text.tag, text.beside or None)
+        except InvalidTag:
+            return DecryptedOctets(b"", sound=False)
+        return DecryptedOctets(content, sound=True)
+
+    def _open_cbc(self, key: bytes, text: CipherText) -> DecryptedOctets:
+        size = self.vector_octets
+        if not text.octets or len(text.octets) % size:
+            return DecryptedOctets(b"", sound=False)
+        work = Cipher(self.make(key), CBC(text.vector)).decryptor()
+        padded = work.update(text.octets) + work.finalize()
+        # XML Encryption pads with any octets, of which the last is the number. A number that cannot be is
+        # not told apart here: as many octets are cut off, and what follows takes the same time.
+        last = padded[-1]
+        sound = 1 <= last <= size
+        return DecryptedOctets(padded[: -(last if sound else size)], sound)
+
+
+CIPHERS: Final = {
+    one.uri: one
+    for one in (
+        ContentCipher(AES_128_GCM, 16, 12, AESGCM),
+        ContentCipher(AES_192_GCM, 24, 12, AESGCM),
+        ContentCipher(AES_256_GCM, 32, 12, AESGCM),
+        ContentCipher(AES_128_CBC, 16, 16, AES),
+        ContentCipher(AES_192_CBC, 24, 16, AES),
+        ContentCipher(AES_256_CBC, 32, 16, AES),
+        ContentCipher(TRIPLE_DES_CBC, 24, 8, TripleDES),
+        ContentCipher(SEED_128_CBC, 16, 16, SEED),
+    )
+}

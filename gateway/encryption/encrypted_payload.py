@@ -1,0 +1,150 @@
+"""An encrypted payload after reading, and its decryption: whatever goes wrong has one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from gateway.encryption.content_ciphers import CIPHERS, CipherText
+from gateway.encryption.encryption_policies import RSA_1_5
+from gateway.encryption.seed_key_wrap import unwrap_seed_key
+from gateway.errors import DECRYPTION_FAILED, ENCRYPTION_MISMATCH, GatewayError
+from gateway.pki import Certificate, DecryptionKey, KeyPadding
+
+__all__ = [
+    "MAX_ENCRYPTED_KEYS",
+    "DecryptedPayload",
+    "EncryptedPayload",
+    "RecipientHints",
+    "TransportedKey",
+    "decrypt_payload",
+    "make_decryption_error",
+    "raise_form_error",
+]
+
+#: Encrypted keys in one payload. Each may have to be tried.
+MAX_ENCRYPTED_KEYS: Final = 8
+_MOST_ATTEMPTS: Final = 8
+_WRAPPING_KEY_OCTETS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientHints:
+    """What an encrypted key says of the certificate it is for; what says nothing fits every key.
+
+    ``certificates`` are SHA-256 digests, ``serials`` serial numbers, ``key_ids`` subject key
+    identifiers. They choose a key and prove nothing.
+    """
+
+    certificates: frozenset[str] = frozenset()
+    serials: frozenset[int] = frozenset()
+    key_ids: frozenset[bytes] = frozenset()
+
+    def fit_certificate(self, certificate: Certificate) -> bool:
+        """Return whether the key may be for this certificate."""
+        if not (self.certificates or self.serials or self.key_ids):
+            return True
+        return (
+            certificate.sha256 in self.certificates
+            or certificate.serial in self.serials
+            or certificate.subject_key_identifier in self.key_ids
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TransportedKey:
+    """A key encrypted with RSA; with `wrapped`, it is the one that wraps the content's key."""
+
+    transport: str
+    padding: KeyPadding
+    octets: bytes = field(repr=False)
+    hints: RecipientHints = RecipientHints()
+    wrapped: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedPayload:
+    """An encrypted payload: its cipher, its octets, its keys, and the media type it states, if any."""
+
+    cipher: str
+    text: CipherText = field(repr=False)
+    keys: tuple[TransportedKey, ...]
+    media_type: str | None = None
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Return whether cipher and key transport notice every change by themselves."""
+        return CIPHERS[self.cipher].authenticates and all(one.transport != RSA_1_5 for one in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class DecryptedPayload:
+    """The content of a payload, how it was encrypted, and the certificate (SHA-256) of the key."""
+
+    content: bytes = field(repr=False)
+    media_type: str | None
+    cipher: str
+    transport: str
+    certificate: str
+
+
+def decrypt_payload(
+    payload: EncryptedPayload,
+    keys: Sequence[DecryptionKey],
+    is_genuine: Callable[[bytes], bool],
+    draw: Callable[[int], bytes],
+) -> DecryptedPayload:
+    """Return the content of a payload; raise GW210, always in the same words.
+
+    `is_genuine` compares content with what its sender signed, and is asked in every case.
+    `draw` returns random octets. Where a key cannot be had, one is drawn and the content is
+    decrypted with that: what follows differs neither in words nor in its steps.
+    """
+    cipher = CIPHERS[payload.cipher]
+    for key, transported in _list_attempts(payload, keys):
+        content_key = _recover_key(key, transported, cipher.key_octets, draw)
+        opened = cipher.decrypt(content_key, payload.text)
+        if is_genuine(opened.content) & opened.sound:
+            return DecryptedPayload(
+                opened.content,
+                payload.media_type,
+                payload.cipher,
+                transported.transport,
+                key.certificate.sha256,
+            )
+    raise make_decryption_error()
+
+
+def make_decryption_error() -> GatewayError:
+    """Return the one problem of everything that keeps a payload from being decrypted."""
+    return GatewayError(DECRYPTION_FAILED, "the payload cannot be decrypted")
+
+
+def _list_attempts(
+    payload: EncryptedPayload, keys: Sequence[DecryptionKey]
+) -> list[tuple[DecryptionKey, TransportedKey]]:
+    found = [
+        (key, transported)
+        for transported in payload.keys
+        for key in keys
+        if transported.hints.fit_certificate(key.certificate)
+    ]
+    return found[:_MOST_ATTEMPTS]
+
+
+def _recover_key(
+    key: DecryptionKey, transported: TransportedKey, octets: int, draw: Callable[[int], bytes]
+) -> bytes:
+    """Return the key of the content, or a drawn one that opens nothing."""
+    substitute = draw(octets)
+    found = key.decrypt_key(transported.octets, transported.padding)
+    if transported.wrapped is not None:
+        wrapping = found if found and len(found) == _WRAPPING_KEY_OCTETS else draw(_WRAPPING_KEY_OCTETS)
+        found = unwrap_seed_key(wrapping, transported.wrapped)
+    return found if found is not None and len(found) == octets else substitute
+
+
+def raise_form_error(detail: str, location: str = "") -> NoReturn:
+    """Raise GW215: the encrypted form is not the one of the profile. No key is needed to see that."""
+    raise GatewayError(ENCRYPTION_MISMATCH, detail, location)

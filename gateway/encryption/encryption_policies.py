@@ -1,0 +1,195 @@
+"""Algorithms of encryption by URI, their other names, and the policies that allow them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from gateway.errors import ENCRYPTION_ALGORITHM_REFUSED, SETTINGS_WRONG, GatewayError
+from gateway.wire import DS, DSIG_MORE, XENC, XENC11
+
+__all__ = [
+    "AES_128_CBC",
+    "AES_128_GCM",
+    "AES_192_CBC",
+    "AES_192_GCM",
+    "AES_256_CBC",
+    "AES_256_GCM",
+    "DIGEST_NAMES",
+    "ENCRYPTION_POLICIES",
+    "MASK_NAMES",
+    "RSA_1_5",
+    "RSA_OAEP",
+    "RSA_OAEP_MGF1P",
+    "SEED_128_CBC",
+    "SEED_128_WRAP",
+    "TRANSPORTS",
+    "TRIPLE_DES_CBC",
+    "AgreedAlgorithms",
+    "EncryptionPolicy",
+    "get_encryption_policy",
+    "raise_algorithm_error",
+    "select_agreed_algorithms",
+]
+
+AES_128_GCM: Final = XENC11 + "aes128-gcm"
+AES_192_GCM: Final = XENC11 + "aes192-gcm"
+AES_256_GCM: Final = XENC11 + "aes256-gcm"
+AES_128_CBC: Final = XENC + "aes128-cbc"
+AES_192_CBC: Final = XENC + "aes192-cbc"
+AES_256_CBC: Final = XENC + "aes256-cbc"
+TRIPLE_DES_CBC: Final = XENC + "tripledes-cbc"
+# RFC 9231 §2.6.2 and §2.6.3.
+SEED_128_CBC: Final = "http://www.w3.org/2007/05/xmldsig-more#seed128-cbc"
+SEED_128_WRAP: Final = "http://www.w3.org/2007/05/xmldsig-more#kw-seed128"
+
+RSA_OAEP: Final = XENC11 + "rsa-oaep"
+RSA_OAEP_MGF1P: Final = XENC + "rsa-oaep-mgf1p"
+RSA_1_5: Final = XENC + "rsa-1_5"
+TRANSPORTS: Final = (RSA_OAEP, RSA_OAEP_MGF1P, RSA_1_5)
+
+#: Digests of OAEP by the names that the library and ASN.1 have for them.
+DIGEST_NAMES: Final = {
+    DS + "sha1": "sha1",
+    XENC + "sha256": "sha256",
+    DSIG_MORE + "sha384": "sha384",
+    XENC + "sha512": "sha512",
+}
+MASK_NAMES: Final = {f"{XENC11}mgf1{name}": name for name in ("sha1", "sha256", "sha384", "sha512")}
+
+_GCM: Final = frozenset({AES_128_GCM, AES_192_GCM, AES_256_GCM})
+_CBC: Final = frozenset({AES_128_CBC, AES_192_CBC, AES_256_CBC, TRIPLE_DES_CBC})
+_OAEP: Final = frozenset({RSA_OAEP, RSA_OAEP_MGF1P})
+_SHA2: Final = frozenset({"sha256", "sha384", "sha512"})
+
+#: Names under which agreements know algorithms: parts of a URI, OpenSSL's names, object identifiers.
+_OTHER_NAMES: Final = {
+    "des-ede3-cbc": TRIPLE_DES_CBC,
+    "3des": TRIPLE_DES_CBC,
+    "tripledes": TRIPLE_DES_CBC,
+    "seed": SEED_128_CBC,
+    "seed-cbc": SEED_128_CBC,
+    "id-aes128-gcm": AES_128_GCM,
+    "id-aes256-gcm": AES_256_GCM,
+    "aes-128-gcm": AES_128_GCM,
+    "aes-256-gcm": AES_256_GCM,
+    "aes-128-cbc": AES_128_CBC,
+    "aes-192-cbc": AES_192_CBC,
+    "aes-256-cbc": AES_256_CBC,
+    "2.16.840.1.101.3.4.1.2": AES_128_CBC,
+    "2.16.840.1.101.3.4.1.6": AES_128_GCM,
+    "2.16.840.1.101.3.4.1.22": AES_192_CBC,
+    "2.16.840.1.101.3.4.1.26": AES_192_GCM,
+    "2.16.840.1.101.3.4.1.42": AES_256_CBC,
+    "2.16.840.1.101.3.4.1.46": AES_256_GCM,
+    "1.2.840.113549.3.7": TRIPLE_DES_CBC,
+    "1.2.410.200004.1.4": SEED_128_CBC,
+    "rsa": RSA_1_5,
+    "rsaes-oaep": RSA_OAEP,
+    "rsaes-pkcs1-v1_5": RSA_1_5,
+    "1.2.840.113549.1.1.1": RSA_1_5,
+    "1.2.840.113549.1.1.7": RSA_OAEP,
+}
+_URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS)
+_NAMES: Final = (
+    _OTHER_NAMES | {uri.lower(): uri for uri in _URIS} | {uri.rpartition("#")[2]: uri for uri in _URIS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionPolicy:
+    """The algorithms that an encrypted payload may use, and those that we use.
+
+    ``digests`` are those of OAEP, for its label and for its mask. `written` are the ciphers of
+    what we send, the preferred one first; keys are always sent by RSA-OAEP with SHA-256.
+    """
+
+    name: str
+    ciphers: frozenset[str]
+    transports: frozenset[str]
+    digests: frozenset[str]
+    written: tuple[str, ...]
+
+
+_STRICT: Final = EncryptionPolicy("strict", _GCM, _OAEP, _SHA2, (AES_256_GCM, AES_128_GCM))
+_LEGACY_CBC: Final = EncryptionPolicy(
+    "legacy-cbc", _GCM | _CBC, _OAEP | {RSA_1_5}, _SHA2 | {"sha1"}, _STRICT.written
+)
+_KOREA_SEED: Final = EncryptionPolicy(
+    "korea-seed",
+    _GCM | {SEED_128_CBC},
+    _OAEP | {RSA_1_5, SEED_128_WRAP},
+    _SHA2 | {"sha1"},
+    (SEED_128_CBC, *_STRICT.written),
+)
+ENCRYPTION_POLICIES: Final = {one.name: one for one in (_STRICT, _LEGACY_CBC, _KOREA_SEED)}
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedAlgorithms:
+    """What an agreement and a policy allow together: ciphers in the order agreed, and key transports."""
+
+    policy: EncryptionPolicy
+    ciphers: tuple[str, ...]
+    transports: frozenset[str]
+
+    def check_cipher(self, uri: str) -> None:
+        """Raise GW216 for a cipher that is not allowed."""
+        if uri not in self.ciphers:
+            raise_algorithm_error(f"cipher '{uri[:120]}'", self.policy)
+
+    def check_transport(self, uri: str) -> None:
+        """Raise GW216 for a key transport that is not allowed."""
+        if uri not in self.transports:
+            raise_algorithm_error(f"key transport '{uri[:120]}'", self.policy)
+
+    def check_digest(self, name: str) -> None:
+        """Raise GW216 for a digest of OAEP that is not allowed."""
+        if name not in self.policy.digests:
+            raise_algorithm_error(f"OAEP with {name[:120]}", self.policy)
+
+    def choose_cipher(self) -> str:
+        """Return the cipher of what we send: the first agreed one that the policy writes; raise GW216."""
+        for uri in self.ciphers:
+            if uri in self.policy.written:
+                return uri
+        raise GatewayError(
+            ENCRYPTION_ALGORITHM_REFUSED,
+            f"policy {self.policy.name} writes none of the agreed ciphers",
+            "encryption/algorithms",
+        )
+
+
+def get_encryption_policy(name: str) -> EncryptionPolicy:
+    """Return the policy of that name; raise GW801 for an unknown name."""
+    if name not in ENCRYPTION_POLICIES:
+        known = ", ".join(ENCRYPTION_POLICIES)
+        raise GatewayError(SETTINGS_WRONG, f"encryption policy '{name[:60]}' is not one of {known}")
+    return ENCRYPTION_POLICIES[name]
+
+
+def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> AgreedAlgorithms:
+    """Return what is allowed by a policy and, where `names` says anything of it, by an agreement.
+
+    `names` are URIs, their last parts, object identifiers or common names, as agreements have
+    them. A name that is not known allows nothing. Where only unknown ciphers are named, none is
+    allowed.
+    """
+    found = [_NAMES.get(name.strip().lower(), name.strip()) for name in names]
+    transports = {uri for uri in found if uri in TRANSPORTS or uri == SEED_128_WRAP}
+    # An agreement that names a cipher names no key transport in most cases: then the policy decides.
+    named = [uri for uri in dict.fromkeys(found) if uri not in transports]
+    ciphers = named or [*policy.written, *sorted(policy.ciphers)]
+    return AgreedAlgorithms(
+        policy,
+        tuple(uri for uri in dict.fromkeys(ciphers) if uri in policy.ciphers),
+        frozenset(transports & policy.transports if transports else policy.transports),
+    )
+
+
+def raise_algorithm_error(what: str, policy: EncryptionPolicy) -> NoReturn:
+    """Raise GW216: an algorithm is not known, not agreed, or not allowed by the policy."""
+    raise GatewayError(
+        ENCRYPTION_ALGORITHM_REFUSED, f"{what} is not allowed by the agreement under policy {policy.name}"
+    )
